@@ -1,0 +1,86 @@
+"""seqx: sequence modelling from plugins and recipes.
+
+What is named here is public; plugins import `seqx` and nothing below it. Names are imported when first used,
+so that `import seqx` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from seqx.errors import PluginError as PluginError
+    from seqx.errors import RecipeError as RecipeError
+    from seqx.errors import RegistrationError as RegistrationError
+    from seqx.errors import UserError as UserError
+    from seqx.evaluation import load as load
+    from seqx.hooks import hookimpl as hookimpl
+    from seqx.interfaces.learning import Callback as Callback
+    from seqx.interfaces.learning import Grammar as Grammar
+    from seqx.interfaces.learning import Objective as Objective
+    from seqx.interfaces.learning import Optimizer as Optimizer
+    from seqx.interfaces.learning import Schedule as Schedule
+    from seqx.interfaces.learning import Search as Search
+    from seqx.interfaces.networks import Attention as Attention
+    from seqx.interfaces.networks import Decoder as Decoder
+    from seqx.interfaces.networks import Encoder as Encoder
+    from seqx.interfaces.networks import Model as Model
+    from seqx.interfaces.networks import Place as Place
+    from seqx.interfaces.networks import PositionalEncoding as PositionalEncoding
+    from seqx.interfaces.text import Corpus as Corpus
+    from seqx.interfaces.text import Metric as Metric
+    from seqx.interfaces.text import Normalizer as Normalizer
+    from seqx.interfaces.text import Predictor as Predictor
+    from seqx.interfaces.text import Progress as Progress
+    from seqx.interfaces.text import Task as Task
+    from seqx.interfaces.text import Tokenizer as Tokenizer
+    from seqx.interfaces.values import BOS as BOS
+    from seqx.interfaces.values import EOS as EOS
+    from seqx.interfaces.values import PAD as PAD
+    from seqx.interfaces.values import UNK as UNK
+    from seqx.interfaces.values import Answer as Answer
+    from seqx.interfaces.values import Batch as Batch
+    from seqx.interfaces.values import Dropped as Dropped
+    from seqx.interfaces.values import Evaluation as Evaluation
+    from seqx.interfaces.values import Example as Example
+    from seqx.interfaces.values import Hypothesis as Hypothesis
+    from seqx.interfaces.values import KeyValue as KeyValue
+    from seqx.interfaces.values import Layers as Layers
+    from seqx.interfaces.values import Layout as Layout
+    from seqx.interfaces.values import Mask as Mask
+    from seqx.interfaces.values import Memory as Memory
+    from seqx.interfaces.values import Score as Score
+    from seqx.interfaces.values import State as State
+    from seqx.interfaces.values import Tokens as Tokens
+    from seqx.interfaces.values import fork as fork
+    from seqx.interfaces.values import rows as rows
+    from seqx.registry import Make as Make
+    from seqx.registry import Registry as Registry
+
+_HOMES = {
+    "seqx.errors": "PluginError RecipeError RegistrationError UserError",
+    "seqx.evaluation": "load",
+    "seqx.hooks": "hookimpl",
+    "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
+    "seqx.interfaces.networks": "Attention Decoder Encoder Model Place PositionalEncoding",
+    "seqx.interfaces.text": "Corpus Metric Normalizer Predictor Progress Task Tokenizer",
+    "seqx.interfaces.values": (
+        "BOS EOS PAD UNK Answer Batch Dropped Evaluation Example Hypothesis KeyValue Layers Layout Mask Memory "
+        "Score State Tokens fork rows"
+    ),
+    "seqx.registry": "Make Registry",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"seqx has no {name!r}; public names: {', '.join(sorted(_HOME))}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

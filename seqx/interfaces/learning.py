@@ -1,0 +1,75 @@
+"""The interfaces of learning and finding: objectives, optimizers, schedules, searches, grammars, callbacks."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from seqx.interfaces.networks import Model
+from seqx.interfaces.values import Batch, Hypothesis, State, Tokens
+
+
+class Objective(nn.Module, ABC):
+    """What training makes small."""
+
+    @abstractmethod
+    def forward(self, model: Model, batch: Batch) -> Mapping[str, tuple[Tensor, int | Tensor]]:
+        """Named sums and what each is to be divided by, once, over the whole update.
+
+        The gradient is that of the sum of the quotients. "loss" is the first; a name that ends in "_shown" is
+        only reported, never learnt from.
+        """
+
+
+class Optimizer(ABC):
+    """Builds torch optimizers."""
+
+    @abstractmethod
+    def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        """For named parameters."""
+
+
+class Schedule(ABC):
+    """How the learning rate goes."""
+
+    @abstractmethod
+    def __call__(self, step: int) -> float:
+        """The learning rate of update `step`, counted from 1."""
+
+
+class Grammar(ABC):
+    """Says which symbols may come next, for all hypotheses at once; probabilities are not renormalised."""
+
+    @abstractmethod
+    def start(self, rows: int, limits: Tensor) -> State:
+        """The state of `rows` sentences that may have `limits` [rows] tokens each, EOS not counted."""
+
+    @abstractmethod
+    def allowed(self, state: State) -> Tensor:
+        """True where a symbol may come next: [N, V] bool. At least one of each row."""
+
+    @abstractmethod
+    def advance(self, state: State, tokens: Tensor) -> State:
+        """After one more token of each hypothesis, [N] int64."""
+
+
+class Search(ABC):
+    """Finds what a model would write."""
+
+    @abstractmethod
+    def limits(self, lengths: Tensor) -> Tensor:
+        """The longest output [B], EOS not counted, for sources of `lengths` [B] tokens, EOS not counted."""
+
+    @abstractmethod
+    def __call__(
+        self, model: Model, source: Tokens, limits: Tensor, grammar: Grammar | None = None
+    ) -> Sequence[Sequence[Hypothesis]]:
+        """The hypotheses of each sentence, best first, of at most `limits` [B] tokens, EOS not counted."""
+
+
+class Callback:
+    """Whatever wants to know how a run goes: implements any of `seqx.hooks.Events`, marked `@seqx.hookimpl`.
+
+    One that also has `state_dict` and `load_state_dict` is saved with the run's checkpoints.
+    """

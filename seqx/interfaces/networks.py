@@ -1,0 +1,196 @@
+"""The interfaces of networks: positional encodings, attention, encoders, decoders, models.
+
+Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, H heads, K the width of a
+head, V symbols of a vocabulary.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqx.interfaces.values import BOS, KeyValue, Layout, Mask, Memory, State, Tokens
+
+
+class PositionalEncoding(nn.Module):
+    """Tells a stack of layers about order.
+
+    There are five places where order can enter; an encoding overrides those it uses, and each of the others
+    changes nothing. Positions are tensors, so that sentences of a batch may stand at different ones.
+
+    Raises:
+        ValueError: in the constructor, when the encoding cannot be built for `d_model` and `heads`
+    """
+
+    limit: int | None = None
+    """The number of positions it can encode, when there is one; checked before a search."""
+
+    def __init__(self, d_model: int, heads: int) -> None:
+        super().__init__()
+        self.d_model = d_model
+        self.heads = heads
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Before the first layer: word embeddings [B, T, D] at positions [B, T]."""
+        return x
+
+    def query(self, q: Tensor, positions: Tensor) -> Tensor:
+        """In attention, before scoring: queries [B, H, T, K] at positions [B, T]."""
+        return q
+
+    def key(self, k: Tensor, positions: Tensor) -> Tensor:
+        """In attention, before scoring: keys [B, H, S, K] at positions [B, S]."""
+        return k
+
+    def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        """In attention, added to the scores: [B or 1, H or 1, T, S], or None.
+
+        `q` [B, H, T, K] arrives already divided by what the attention divides its scores by.
+        """
+        return None
+
+    def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        """In attention, added to the weighed values: [B, H, T, K] from weights [B, H, T, S], or None."""
+        return None
+
+
+class Place(NamedTuple):
+    """A stretch of a sentence, and how its order is told."""
+
+    encoding: PositionalEncoding
+    layout: Layout
+
+    @classmethod
+    def nowhere(cls, layout: Layout) -> "Place":
+        """Where order does not matter, as in attention to another sequence."""
+        return cls(_UNORDERED, layout)
+
+    def query(self, q: Tensor) -> Tensor:
+        """Queries [B, H, T, K] of this stretch."""
+        return self.encoding.query(q, self.layout.positions)
+
+    def key(self, k: Tensor) -> Tensor:
+        """Keys [B, H, S, K] of this stretch."""
+        return self.encoding.key(k, self.layout.positions)
+
+    def bias(self, q: Tensor, memory: KeyValue) -> Tensor | None:
+        """What is added to the scores of this stretch's queries against `memory`."""
+        return self.encoding.bias(q, memory.keys, self.layout.positions, memory.layout.positions)
+
+    def values(self, weights: Tensor, memory: KeyValue) -> Tensor | None:
+        """What is added to the weighed values of `memory`."""
+        return self.encoding.values(weights, self.layout.positions, memory.layout.positions)
+
+
+_UNORDERED = PositionalEncoding(0, 0)
+
+
+class Attention(nn.Module, ABC):
+    """Gathers for each query the values whose keys match it.
+
+    Projecting and attending are apart, so that the caller can keep what it projected: a decoder projects the
+    source once a sentence, and its own past once a token.
+    """
+
+    heads: int = 1
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.d_model = d_model
+
+    @abstractmethod
+    def project(self, keys: Tensor, values: Tensor, place: Place) -> KeyValue:
+        """Project what can be attended to, both [B, S, D]."""
+
+    @abstractmethod
+    def forward(self, queries: Tensor, place: Place, memory: KeyValue, mask: Mask) -> Tensor:
+        """Attend from [B, T, D]; returns [B, T, D].
+
+        A query that may look at nothing (padding) gives finite numbers.
+        """
+
+
+class Encoder(nn.Module, ABC):
+    """Reads a whole sequence."""
+
+    limit: int | None = None
+    """The longest sequence it can read, when there is one."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.d_model = d_model
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, layout: Layout) -> Tensor:
+        """From embeddings [B, S, D] to states [B, S, D]; what stands on padding does not matter."""
+
+
+class Decoder(nn.Module, ABC):
+    """Writes a sequence, looking at a memory.
+
+    One method serves training and search: advance by T tokens. Training advances a fresh state by the whole
+    target, search advances a kept one by single tokens, and both give the same numbers.
+    """
+
+    limit: int | None = None
+    """The longest sequence it can write, when there is one."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.d_model = d_model
+
+    @abstractmethod
+    def start(self, memory: Memory | None, batch: int, capacity: int | None) -> State:
+        """The state of `batch` sentences before the first token; None: there is no source.
+
+        `capacity`: the most tokens that will be written, when known; a cache may be made that large at once.
+        """
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, state: State, keep: Tensor | None) -> tuple[Tensor, State]:
+        """Advance by embeddings [B, T, D]; returns outputs [B, T, D] and the state after them.
+
+        `keep` [B, T] bool is False on padding, which must be on the right; None: no padding. Consumes `state`.
+        """
+
+
+class Model(nn.Module, ABC):
+    """p(target | source), one token after another."""
+
+    limit: int | None = None
+    """The most tokens it can read or write at once, when there is such a limit."""
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        super().__init__()
+        self.sizes = dict(sizes)
+
+    @abstractmethod
+    def encode(self, source: Tokens) -> State:
+        """Read the source [B, S]: a Memory, or a nest of them."""
+
+    @abstractmethod
+    def start(self, memory: State, capacity: int | None) -> State:
+        """The state before the first target token; `capacity`: the most tokens that will be written."""
+
+    @abstractmethod
+    def advance(self, ids: Tensor, state: State, keep: Tensor | None) -> tuple[Tensor, State]:
+        """After target ids [B, T]: outputs [B, T, D] that `head` reads, and the state. Consumes `state`."""
+
+    @abstractmethod
+    def head(self, outputs: Tensor) -> Tensor:
+        """Logits [..., V] of each next token, from outputs [..., D]."""
+
+    def forward(self, source: Tokens, target: Tokens) -> Tensor:
+        """Outputs [B, T, D] before each token of the target [B, T]: what training learns from."""
+        state = self.start(self.encode(source), target.ids.size(1))
+        ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
+        return self.advance(ids, state, target.layout.keep)[0]
+
+    def score(self, source: Tokens, target: Tokens) -> Tensor:
+        """Natural log-probability of each target token [B, T], in one pass; 0 on padding."""
+        logits = self.head(self(source, target)).float()
+        chosen = logits.gather(-1, target.ids[..., None])[..., 0] - logits.logsumexp(-1)
+        return torch.where(target.layout.keep, chosen, 0.0)

@@ -1,0 +1,165 @@
+"""The interfaces of text and tasks: normalizers, tokenizers, corpora, metrics, tasks."""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from seqx.interfaces.learning import Grammar
+from seqx.interfaces.values import Dropped, Evaluation, Example, Score
+
+Progress = Callable[[str, float | None], None]
+"""Told what is being done, and which share of it is done (0 to 1, None where nobody knows)."""
+
+
+class Normalizer(ABC):
+    """Changes text before it is tokenized, and changes outputs back. Travels with the model."""
+
+    @abstractmethod
+    def __call__(self, text: str) -> str:
+        """The text as the model is to see it."""
+
+    def restore(self, text: str) -> str:
+        """The model's output as a person is to see it."""
+        return text
+
+
+class Tokenizer(ABC):
+    """Turns text into ids and back. PAD, BOS, EOS and UNK are 0 to 3; only UNK is ever an answer of `encode`."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """The number of ids: before learning what the settings ask for, after it what was learnt."""
+
+    @abstractmethod
+    def learn(self, lines: Iterable[str], folder: Path) -> None:
+        """Learn from lines of text, which are read once, and keep what was learnt in `folder`."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Use what was learnt into `folder`."""
+
+    @abstractmethod
+    def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
+        """Ids without BOS and EOS; with `rng` one of several encodings (subword regularisation)."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; PAD, BOS and EOS say nothing."""
+
+
+class Corpus(ABC):
+    """Where text comes from: rows of as many strings as there are columns."""
+
+    @abstractmethod
+    def fetch(self, folder: Path, progress: Progress) -> None:
+        """Have everything at hand, in `folder` if it must be kept; does nothing the second time.
+
+        Raises:
+            UserError: what is missing, and what to do
+        """
+
+    @abstractmethod
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """The rows of "train", "dev" or "test", in an order that is always the same.
+
+        Raises:
+            UserError: with file and line, for text that cannot be read
+        """
+
+    def identity(self) -> Mapping[str, object]:
+        """What the rows are made from, as plain values: equal identities give equal rows (cached by it).
+
+        Paths alone do not identify text: sizes, times or hashes do. Valid after `fetch`.
+        """
+        return {}
+
+
+class Metric(ABC):
+    """Compares outputs with references."""
+
+    @abstractmethod
+    def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
+        """Scores by name, the one that counts first; larger is better."""
+
+
+class Predictor(Protocol):
+    """A model that answers raw text."""
+
+    def __call__(self, texts: Iterable[str]) -> list[str]:
+        """The best answer to each text, in the order of the texts."""
+        ...
+
+
+class Task(ABC):
+    """What is learnt, from which text, and how well: codec and judge. Knows no model and no search."""
+
+    @property
+    @abstractmethod
+    def sizes(self) -> Mapping[str, int]:
+        """The vocabulary of each column the model sees, after `learn` or `load` exactly."""
+
+    @abstractmethod
+    def fetch(self, folder: Path, progress: Progress) -> None:
+        """Have the raw material at hand."""
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, object]:
+        """What the examples are made from besides the task's settings, as plain values (see Corpus)."""
+
+    @abstractmethod
+    def learn(self, folder: Path, progress: Progress) -> None:
+        """Learn what must travel with the model (a vocabulary) from the training rows, into `folder`."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Use what `learn` left in `folder`."""
+
+    @abstractmethod
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """The raw rows of a split, in an order that is always the same."""
+
+    @abstractmethod
+    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Dropped:
+        """What is learnt from a row; columns end with EOS where the model is to see one.
+
+        Rows are dropped only in training. "target" is the column whose tokens are counted.
+        """
+
+    def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
+        """Columns made again from an example's text, with another segmentation (subword regularisation)."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no text")
+
+    @abstractmethod
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        """The columns of an input, "source" among them."""
+
+    @abstractmethod
+    def write(self, ids: Sequence[int], text: str) -> str:
+        """An answer to the input `text` as a person is to read it."""
+
+    def pieces(self, text: str, longest: int) -> list[str]:
+        """An input as parts of at most `longest` tokens each, answered one by one."""
+        return [text]
+
+    def join(self, answers: Sequence[str]) -> str:
+        """The answer to a whole input, from those to its pieces."""
+        return " ".join(answers)
+
+    @abstractmethod
+    def inputs(self, split: str) -> list[str]:
+        """The inputs of a split, as a user would type them."""
+
+    @abstractmethod
+    def references(self, split: str) -> list[str]:
+        """The right answers of a split."""
+
+    @abstractmethod
+    def evaluate(self, predictor: Predictor, split: str) -> Evaluation:
+        """How well a model does on a split: scores, the one that counts first, and what it answered."""
+
+    def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> Grammar | None:
+        """What restricts the answers to these inputs, if anything does."""
+        return None

@@ -1,0 +1,212 @@
+"""What passes between components: tokens and where they stand, memories, masks, hypotheses.
+
+Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, H heads, K the width of a
+head, V symbols of a vocabulary.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+PAD, BOS, EOS, UNK = 0, 1, 2, 3
+"""The first four ids of every vocabulary: padding, before a sentence, after it, unknown."""
+
+State = Any
+"""What a model remembers between tokens: tensors whose first dimension is the batch, nested in tuples,
+named tuples, lists and dicts (None where there is nothing). Numbers that differ by sentence are tensors [B]."""
+
+
+class Layout(NamedTuple):
+    """Which places of a batch hold tokens, and where in its sentence each of them stands."""
+
+    keep: Tensor  # [B, S] bool, False on padding
+    positions: Tensor  # [B, S] int64, from 0; any number on padding
+    segments: Tensor | None = None  # [B, S] int64: sentences packed into one row do not see each other
+
+    @classmethod
+    def of(cls, keep: Tensor, start: Tensor | None = None) -> Self:
+        """Positions counted over kept places [B, S], from `start` [B] on."""
+        positions = keep.long().cumsum(1) - 1
+        return cls(keep, (positions if start is None else positions + start[:, None]).clamp_min(0))
+
+    def extend(self, new: "Layout") -> "Layout":
+        """With further places appended."""
+        segments = None
+        if self.segments is not None and new.segments is not None:
+            segments = torch.cat([self.segments, new.segments], 1)
+        return Layout(torch.cat([self.keep, new.keep], 1), torch.cat([self.positions, new.positions], 1), segments)
+
+
+class Tokens(NamedTuple):
+    """Token ids of a batch of sentences."""
+
+    ids: Tensor  # [B, S] int64, PAD where layout.keep is False
+    layout: Layout
+
+    @classmethod
+    def of(cls, ids: Tensor, lengths: Tensor) -> Self:
+        """Right-padded ids [B, S] of sentences that have `lengths` [B] tokens."""
+        keep = torch.arange(ids.size(1), device=ids.device) < lengths[:, None]
+        return cls(ids, Layout.of(keep))
+
+    def to(self, device: torch.device) -> "Tokens":
+        """On another device, without waiting for the copy."""
+        return Tokens(*_to((self.ids, self.layout), device))
+
+
+class Memory(NamedTuple):
+    """What an encoder leaves for a decoder. Zero places: there is nothing to read (a language model)."""
+
+    states: Tensor  # [B, S, D]
+    inputs: Tensor  # [B, S, D] the embedded source that the states were made from
+    layout: Layout
+
+
+class KeyValue(NamedTuple):
+    """Keys and values as an attention projected them; time is the second dimension from the right."""
+
+    keys: Tensor  # multi-head: [B, H, S, K]
+    values: Tensor
+    layout: Layout
+
+    def extend(self, new: "KeyValue") -> "KeyValue":
+        """With the keys and values of further tokens appended."""
+        return KeyValue(
+            torch.cat([self.keys, new.keys], -2),
+            torch.cat([self.values, new.values], -2),
+            self.layout.extend(new.layout),
+        )
+
+
+class Mask(NamedTuple):
+    """Which keys a query may look at: those that hold tokens, and of these none ahead, none too far away."""
+
+    causal: bool = False
+    window: int | None = None  # the largest distance between positions
+
+    def dense(self, queries: Layout, keys: Layout) -> Tensor:
+        """As [B, 1, T, S] bool, True where a query may look. Compares positions, never indices."""
+        visible = keys.keep[:, None, :]
+        q, k = queries.positions[:, :, None], keys.positions[:, None, :]
+        if self.causal:
+            visible = visible & (k <= q)
+        if self.window is not None:
+            visible = visible & ((q - k).abs() <= self.window)
+        if queries.segments is not None and keys.segments is not None:
+            visible = visible & (queries.segments[:, :, None] == keys.segments[:, None, :])
+        return visible.expand(-1, queries.keep.size(1), -1)[:, None]
+
+
+class Batch(NamedTuple):
+    """Sentences that are trained on at once."""
+
+    columns: Mapping[str, Tokens]  # "source", "target", and what a task adds
+    count: int  # target tokens, known from the plan without asking a device
+
+    def to(self, device: torch.device) -> "Batch":
+        """On another device, without waiting for the copy."""
+        return Batch({name: tokens.to(device) for name, tokens in self.columns.items()}, self.count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One sentence pair, or whatever a task learns from: columns of ids, and the text they were made from.
+
+    `text` has what stochastic encodings are made from again in each epoch, under the columns' names.
+    """
+
+    columns: Mapping[str, list[int]]
+    text: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Why a row of a corpus makes no example: "empty", "too long", ..."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """One answer of a search."""
+
+    ids: list[int]  # without BOS and EOS
+    score: float  # what the search ranked by
+    logprob: float  # natural logarithm, EOS included where it was written
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A figure, and what says how it was computed."""
+
+    value: float
+    signature: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model answered to one input."""
+
+    input: str
+    output: str
+    reference: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How well a model did on a split."""
+
+    scores: Mapping[str, Score]  # the one that counts first; larger is better
+    answers: Sequence[Answer] = ()
+
+
+def _to(state: State, device: torch.device) -> State:
+    return _map(state, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def rows(state: State, index: Tensor) -> State:
+    """The state of some sentences of a batch, in the order of `index` [N] int64; some may occur twice."""
+    select = getattr(state, "select", None)
+    if select is not None and not isinstance(state, Tensor):
+        return select(index)
+    return _map(state, lambda tensor: tensor[index], lambda part: rows(part, index))
+
+
+def fork(state: State, n: int) -> State:
+    """Each sentence `n` times, next to each other: the state of a beam."""
+    split = getattr(state, "fork", None)
+    if split is not None:
+        return split(n)
+    return _map(state, lambda tensor: tensor.repeat_interleave(n, 0), lambda part: fork(part, n))
+
+
+def _map(state: State, change: Any, descend: Any = None) -> State:
+    descend = descend or (lambda part: _map(part, change))
+    match state:
+        case None:
+            return None
+        case Tensor():
+            return change(state)
+        case tuple() if hasattr(state, "_fields"):
+            return type(state)(*(descend(part) for part in state))
+        case tuple() | list():
+            return type(state)(descend(part) for part in state)
+        case dict():
+            return {key: descend(part) for key, part in state.items()}
+        case _:
+            raise TypeError(f"a state is a nest of tensors, found {type(state).__name__}")
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Layers(nn.ModuleList, Generic[M]):
+    """A stack's layers, for type checkers a list of M; each is what compile and fully_shard take as a unit."""
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[M]: ...  # noqa: D105
+        def __getitem__(self, index: int) -> M: ...  # type: ignore[override]  # noqa: D105

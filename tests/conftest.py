@@ -1,0 +1,31 @@
+"""What all tests share: one thread, seeds, and the way to real data."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def data() -> Callable[[str], Path]:
+    """Where real data lies: `data("multi30k")`; the test is skipped where there is none."""
+
+    def find(folder: str) -> Path:
+        root = os.environ.get("SEQX_DATA")
+        path = Path(root or "", folder)
+        if not root or not path.exists():
+            pytest.skip("no data")
+        return path
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> Iterator[None]:
+    torch.manual_seed(0)
+    yield
