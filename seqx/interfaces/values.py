@@ -208,5 +208,5 @@ class Layers(nn.ModuleList, Generic[M]):
 
     if TYPE_CHECKING:
 
-        def __iter__(self) -> Iterator[M]: ...  # noqa: D105
-        def __getitem__(self, index: int) -> M: ...  # type: ignore[override]  # noqa: D105
+        def __iter__(self) -> Iterator[M]: ...
+        def __getitem__(self, index: int) -> M: ...  # type: ignore[override]
