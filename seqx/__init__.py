@@ -66,8 +66,8 @@ _HOMES = {
     "seqx.interfaces.networks": "Attention Decoder Encoder Model Place PositionalEncoding",
     "seqx.interfaces.text": "Corpus Metric Normalizer Predictor Progress Task Tokenizer",
     "seqx.interfaces.values": (
-        "BOS EOS PAD UNK Answer Batch Dropped Evaluation Example Hypothesis KeyValue Layers Layout Mask Memory "
-        "Score State Tokens fork rows"
+        "BOS EOS PAD UNK Answer Batch Dropped Evaluation Example Hypothesis KeyValue Layers Layout Mask "
+        "Memory Score State Tokens fork rows"
     ),
     "seqx.registry": "Make Registry",
 }

@@ -1,4 +1,4 @@
-"""The interfaces of learning and finding: objectives, optimizers, schedules, searches, grammars, callbacks."""
+"""The interfaces of learning and finding: objectives, optimizers, schedules, searches, grammars."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence

@@ -153,7 +153,8 @@ class Decoder(nn.Module, ABC):
     def forward(self, inputs: Tensor, state: State, keep: Tensor | None) -> tuple[Tensor, State]:
         """Advance by embeddings [B, T, D]; returns outputs [B, T, D] and the state after them.
 
-        `keep` [B, T] bool is False on padding, which must be on the right; None: no padding. Consumes `state`.
+        `keep` [B, T] bool is False on padding, which must be on the right; None: no padding.
+        Consumes `state`.
         """
 
 

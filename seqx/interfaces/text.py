@@ -26,7 +26,7 @@ class Normalizer(ABC):
 
 
 class Tokenizer(ABC):
-    """Turns text into ids and back. PAD, BOS, EOS and UNK are 0 to 3; only UNK is ever an answer of `encode`."""
+    """Turns text into ids and back. PAD, BOS, EOS and UNK are 0 to 3; of these `encode` gives only UNK."""
 
     @property
     @abstractmethod
@@ -95,6 +95,9 @@ class Predictor(Protocol):
 
 class Task(ABC):
     """What is learnt, from which text, and how well: codec and judge. Knows no model and no search."""
+
+    longest: int | None = None
+    """The most tokens of an input that it was trained on, when there is such a limit."""
 
     @property
     @abstractmethod

@@ -16,7 +16,8 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 
 State = Any
 """What a model remembers between tokens: tensors whose first dimension is the batch, nested in tuples,
-named tuples, lists and dicts (None where there is nothing). Numbers that differ by sentence are tensors [B]."""
+named tuples, lists and dicts (None where there is nothing). Numbers that differ by sentence are
+tensors [B]."""
 
 
 class Layout(NamedTuple):
@@ -37,7 +38,8 @@ class Layout(NamedTuple):
         segments = None
         if self.segments is not None and new.segments is not None:
             segments = torch.cat([self.segments, new.segments], 1)
-        return Layout(torch.cat([self.keep, new.keep], 1), torch.cat([self.positions, new.positions], 1), segments)
+        positions = torch.cat([self.positions, new.positions], 1)
+        return Layout(torch.cat([self.keep, new.keep], 1), positions, segments)
 
 
 class Tokens(NamedTuple):
@@ -204,7 +206,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Layers(nn.ModuleList, Generic[M]):
-    """A stack's layers, for type checkers a list of M; each is what compile and fully_shard take as a unit."""
+    """A stack's layers, to type checkers a list of M; compile and fully_shard take each as a unit."""
 
     if TYPE_CHECKING:
 
