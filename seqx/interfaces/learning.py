@@ -11,15 +11,18 @@ from seqx.interfaces.values import Batch, Hypothesis, State, Tokens
 
 
 class Objective(nn.Module, ABC):
-    """What training makes small."""
+    """What training makes small: named sums, each divided once by its count over the whole update."""
+
+    learnt: tuple[str, ...] = ("loss",)
+    """The sums that are learnt from; the others are only reported."""
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        """What each sum over the batch is divided by, known before anything is computed."""
+        return dict.fromkeys(self.learnt, batch.count)
 
     @abstractmethod
-    def forward(self, model: Model, batch: Batch) -> Mapping[str, tuple[Tensor, int | Tensor]]:
-        """Named sums and what each is to be divided by, once, over the whole update.
-
-        The gradient is that of the sum of the quotients. "loss" is the first; a name that ends in "_shown" is
-        only reported, never learnt from.
-        """
+    def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
+        """The sums over the batch, each a scalar, under the names that `counts` gives."""
 
 
 class Optimizer(ABC):

@@ -1,0 +1,53 @@
+"""Which device computes, and how exactly."""
+
+import contextlib
+from typing import Literal
+
+import torch
+
+from seqx.errors import UserError
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+def device_of(name: str) -> torch.device:
+    """The device called "auto", "cpu", "cuda", "cuda:1", ...
+
+    Raises:
+        UserError: this machine has no such device
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name!r}: no such device; write auto, cpu, cuda or cuda:NUMBER") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise UserError(f"device {name!r}: this machine has {found} CUDA devices; write auto or cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device {name!r}: seqx was tried on cpu and cuda only; write auto, cpu or cuda")
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 has units of its own there: newer GPUs, and CPUs with AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu._is_amx_tile_supported())  # noqa: SLF001  # the only way torch tells
+
+
+def precision_of(name: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
+    """What "auto" means on a device."""
+    if name == "auto":
+        return "bf16" if has_bf16(device) else "fp32"
+    return name
+
+
+def autocast(
+    device: torch.device, precision: Literal["bf16", "fp32"]
+) -> contextlib.AbstractContextManager[None]:
+    """Where matrix products are to be computed in that precision."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)

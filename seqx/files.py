@@ -1,0 +1,67 @@
+"""Files that are either whole or not there."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from seqx.errors import UserError
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `folder` when the block ends, and vanishes when it fails.
+
+    Raises:
+        UserError: there is no room, or no permission
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror}; choose another folder") from None
+    try:
+        yield new
+        for file in new.rglob("*"):
+            _sync(file)
+        new.chmod(0o755)
+        _replace(new, folder)
+        _sync(folder.parent)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def whole_file(file: Path, text: str) -> None:
+    """Write a text file that is never seen half."""
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        new.write_text(text, encoding="utf-8")
+        _sync(new)
+        new.replace(file)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Folders cannot be replaced in one step when the old one holds something: move that aside first."""
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)) / "old"
+        folder.rename(old)
+        new.rename(folder)
+        shutil.rmtree(old.parent, ignore_errors=True)
+    else:
+        new.rename(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Training: what is differentiated (`step`), the loop (`updates`), what a recipe sets (`settings`)."""

@@ -1,0 +1,65 @@
+"""What a recipe says of training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+from seqx.devices import Precision
+from seqx.interfaces.learning import Objective, Optimizer, Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained, and which of its states becomes the result.
+
+    Args:
+        steps: updates of the weights
+        tokens: target tokens of one update, over all devices and accumulated batches
+        groups: groups of sentences of similar lengths that an update is made of
+        microbatch: places, padding included, that one device computes at once; null: all of an update on a
+            GPU, 4096 on a CPU
+        objective: what is made small
+        optimizer: how weights follow the gradient
+        schedule: how the learning rate goes
+        clip: the largest norm of the gradient; null: any
+        precision: of matrix products; auto is bf16 where the hardware has units for it
+        compile: compile each layer; worth it on a GPU for runs of more than a few minutes
+        validate_every: updates between two looks at the development set
+        save_every: updates between two checkpoints that may be averaged or chosen
+        save_minutes: minutes between two checkpoints that only serve to resume; null: none
+        keep: checkpoints kept for averaging
+        average: checkpoints whose mean is the result
+        choose: last checkpoints, or those around the best score on the development set
+        patience: validations without a better score after which training stops; null: never
+        nonfinite: updates in a row whose gradient may be infinite or not a number, and is skipped
+        seed: of everything random
+        init: a model's folder whose weights are the first ones; null: the model's own initialisation
+    """
+
+    steps: Annotated[int, Gt(0)] = 100_000
+    tokens: Annotated[int, Gt(0)] = 25_000
+    groups: Annotated[int, Gt(0)] = 1
+    microbatch: Annotated[int, Gt(0)] | None = None
+    objective: Objective
+    optimizer: Optimizer
+    schedule: Schedule
+    clip: Annotated[float, Gt(0)] | None = None
+    precision: Precision = "auto"
+    compile: bool = False
+    validate_every: Annotated[int, Gt(0)] = 1000
+    save_every: Annotated[int, Gt(0)] = 1000
+    save_minutes: Annotated[float, Gt(0)] | None = 10.0
+    keep: Annotated[int, Gt(0)] = 5
+    average: Annotated[int, Gt(0)] = 5
+    choose: Literal["last", "best"] = "last"
+    patience: Annotated[int, Gt(0)] | None = None
+    nonfinite: Annotated[int, Ge(0)] = 10
+    seed: int = 1
+    init: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings at odds."""
+        if self.average > self.keep:
+            raise ValueError(f"average={self.average} checkpoints, but only keep={self.keep} are kept")

@@ -1,0 +1,126 @@
+"""The training loop: a generator of updates. Whoever iterates decides about logging, saving and stopping."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seqx.data.batches import Update as Plan
+from seqx.devices import autocast
+from seqx.errors import UserError
+from seqx.interfaces.learning import Schedule
+from seqx.training.step import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """One step of the optimizer, after it was made."""
+
+    step: int  # counted from 1
+    sums: dict[str, Tensor]  # on the device, so that nobody waits for it who does not look
+    counts: Mapping[str, int]
+    tokens: int  # target tokens
+    places: int  # places of the target side computed, padding included
+    learning_rate: float
+    norm: Tensor  # of the gradient, before clipping
+    seconds: float  # from the start of the batch's work to the end of the optimizer's
+    skipped: bool  # the gradient was not finite, and nothing was learnt from this update
+
+    def value(self, name: str) -> float:
+        """The mean of what the objective calls `name`, over the update."""
+        return float(self.sums[name] / self.counts[name])
+
+    @property
+    def loss(self) -> float:
+        """The mean loss in nats a target token."""
+        return self.value("loss")
+
+    @property
+    def padding(self) -> float:
+        """The share of computed target places that hold no token."""
+        return 1 - self.tokens / self.places
+
+
+def updates(
+    step: Step,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    plans: Iterable[Plan],
+    *,
+    device: torch.device,
+    precision: Literal["bf16", "fp32"],
+    clip: float | None,
+    done: int,
+    bad: int,
+) -> Iterator[Update]:
+    """Train for as long as someone asks for the next update.
+
+    Each sum of the objective is divided once, by its count over the whole update, whatever the batches that
+    the update was cut into.
+
+    Args:
+        step: what is trained
+        optimizer: steps once an update
+        schedule: sets its learning rate
+        plans: the batches of each update, from update `done + 1` on
+        device: where it is computed
+        precision: of matrix products
+        clip: the largest norm of the gradient; None: any
+        done: updates made before
+        bad: how many updates in a row may have a gradient that is not finite
+
+    Raises:
+        UserError: more than `bad` updates in a row were not finite
+    """
+    skipped = 0
+    step.train()
+    for number, plan in enumerate(plans, done + 1):
+        began = time.perf_counter()
+        sums, counts = _gradients(step, plan, device, precision)
+        rate = schedule(number)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("scale", 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(step.parameters(), clip or float("inf"))
+        finite = bool(norm.isfinite())
+        if finite:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        skipped = 0 if finite else skipped + 1
+        if skipped > bad:
+            raise UserError(
+                f"update {number}: the gradient was not finite {skipped} times in a row; "
+                "lower the learning rate (training.schedule), or set training.precision=fp32"
+            )
+        yield Update(
+            step=number,
+            sums=sums,
+            counts=counts,
+            tokens=plan.count,
+            places=sum(batch.columns["target"].ids.numel() for batch in plan.parts),
+            learning_rate=rate,
+            norm=norm.detach(),
+            seconds=time.perf_counter() - began,
+            skipped=not finite,
+        )
+        step.train()
+
+
+def _gradients(
+    step: Step, plan: Plan, device: torch.device, precision: Literal["bf16", "fp32"]
+) -> tuple[dict[str, Tensor], Counter[str]]:
+    """Gradients of the quotients of sums and counts over the update; the sums and the counts."""
+    counts = Counter[str]()
+    for part in plan.parts:
+        counts.update(step.objective.counts(part))
+    sums: dict[str, Tensor] = {}
+    for part in plan.parts:
+        with autocast(device, precision):
+            terms = step(part.to(device))
+        sum(terms[name] / counts[name] for name in step.objective.learnt).backward()
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0) + term.detach()
+    return sums, counts
