@@ -1,0 +1,75 @@
+"""Mistakes that a user can mend: where they are, what they are, what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+COMMAND_LINE = "command line"
+_WIDEST = 120  # characters of a line that are shown around a caret
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; its text says where, what, and what to do."""
+
+
+class PluginError(UserError):
+    """A plugin that cannot be used."""
+
+
+class RegistrationError(UserError):
+    """A component that cannot be registered as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A place in something written: a file's line and column (from 1), and the line itself."""
+
+    source: str
+    line: int
+    column: int
+    text: str = field(default="", compare=False, repr=False)
+    profile: str | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}"
+
+    @property
+    def origin(self) -> str:
+        """Where a value came from, in short: file and line, and the profile that holds it."""
+        place = self.source if self.source == COMMAND_LINE else f"{self.source}:{self.line}"
+        return place if self.profile is None else f"{place}, profile {self.profile}"
+
+    def picture(self) -> str:
+        """The line with a caret below the column; a stretch of it when the line is very long."""
+        start = max(0, self.column - 1 - _WIDEST // 2) if len(self.text) > _WIDEST else 0
+        shown = self.text[start : start + _WIDEST]
+        before = "".join("\t" if c == "\t" else " " for c in shown[: self.column - 1 - start])
+        return f"    {shown}\n    {before}^"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in a recipe, and its place."""
+
+    at: At
+    message: str
+
+    def __str__(self) -> str:
+        text = f"{self.at}: {self.message}"
+        return f"{text}\n{self.at.picture()}" if self.at.text.strip() else text
+
+
+class RecipeError(UserError):
+    """Everything that is wrong with a recipe, at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = sorted(problems, key=_order)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+def _order(problem: Problem) -> tuple[bool, str, int, int]:
+    """File by file from top to bottom; then the command line's, as they come."""
+    at = problem.at
+    return (True, "", 0, 0) if at.source == COMMAND_LINE else (False, at.source, at.line, at.column)

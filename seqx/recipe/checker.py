@@ -1,0 +1,206 @@
+"""Walk a recipe's tree and the constructors' signatures side by side, and report every problem at once."""
+
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from seqx.errors import At, Problem, RecipeError
+from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
+from seqx.recipe.defaults import Defaults
+from seqx.recipe.made import Leaf, Made, Several, Value
+from seqx.recipe.names import hint
+from seqx.registry import Registry, Setting, given, settings_of
+from seqx.tree import Node
+
+T = TypeVar("T")
+
+
+def check(node: Node, registry: Registry, root: Callable[..., T]) -> Made[T]:
+    """`root` with the settings that `node` gives it; RecipeError names every problem in it."""
+    walk = _Walk(registry, Defaults(registry), [])
+    if not isinstance(node.value, dict):
+        raise RecipeError([Problem(node.at, "a recipe is a mapping, as in recipes/wmt_en_de.yaml")])
+    settings = walk.settings(node, _Called("this section", root, settings_of(root)), "")
+    if walk.problems:
+        raise RecipeError(walk.problems)
+    return Made(root, None, settings, node.at, node.at, "")
+
+
+@dataclass(frozen=True)
+class _Called:
+    """A constructor as messages name it."""
+
+    title: str
+    maker: Callable[..., Any]
+    settings: Mapping[str, Setting]
+
+
+_FAILED = Leaf(None, None, None)  # stands for what could not be read; a problem says why
+
+
+@dataclass(frozen=True)
+class _Walk:
+    registry: Registry
+    defaults: Defaults
+    problems: list[Problem]
+
+    def problem(self, at: At, path: str, message: str) -> Leaf:
+        self.problems.append(Problem(at, f"{path or 'recipe'}: {message}"))
+        return _FAILED
+
+    def value(self, node: Node, wanted: Shape, path: str) -> Value:
+        match wanted:
+            case Part():
+                return self.component(node, wanted, path)
+            case Section():
+                return self.section(node, wanted, path)
+            case Items():
+                return self.items(node, wanted, path)
+            case Table():
+                return self.table(node, wanted, path)
+            case Either():
+                return self.either(node, wanted, path)
+            case Plain():
+                return self.leaf(node, wanted, path)
+
+    def component(self, node: Node, wanted: Part, path: str) -> Value:
+        kind = wanted.kind.__name__
+        known = self.registry.components(wanted.kind)
+        if not isinstance(node.value, str | dict):
+            return self.problem(node.at, path, f"{_article(kind)} is wanted, found {_shown(node)}")
+        named = node.value.get("type") if isinstance(node.value, dict) else node
+        if named is None:
+            return self.problem(node.at, path, f"which {kind}? add 'type'{hint('', known)}")
+        if not isinstance(named.value, str):
+            return self.problem(named.at, path, f"'type' is the name of {_article(kind)}")
+        component = known.get(named.value)
+        if component is None:
+            return self.problem(
+                named.at,
+                path,
+                f"no {kind} is called {named.value!r}{hint(named.value, known)}{self.absent()}",
+            )
+        called = _Called(component.name, component.maker, component.settings)
+        settings = self.settings(node, called, path)
+        return Made(component.maker, component, settings, node.at, node.at, path, later=wanted.later)
+
+    def absent(self) -> str:
+        """A word about plugins that could have brought what is missing."""
+        if not self.registry.absent:
+            return ""
+        names = ", ".join(map(repr, self.registry.absent))
+        return f" (did not load: {names}; see `seqx plugins`)"
+
+    def section(self, node: Node, wanted: Section, path: str) -> Value:
+        if not isinstance(node.value, dict):
+            return self.problem(node.at, path, f"a mapping of settings is wanted, found {_shown(node)}")
+        called = _Called("this section", wanted.cls, settings_of(wanted.cls))
+        return Made(wanted.cls, None, self.settings(node, called, path), node.at, node.at, path)
+
+    def settings(self, node: Node, called: _Called, path: str) -> dict[str, Value]:
+        """The constructor's settings from a mapping, or from a bare name that sets nothing."""
+        said = {k: v for k, v in node.value.items() if k != "type"} if isinstance(node.value, dict) else {}
+        if called.title == "this section" and isinstance(node.value, dict) and "type" in node.value:
+            said["type"] = node.value["type"]
+        for key in said:
+            if key not in called.settings:
+                self.problem(node.keys[key], path, _unknown(key, called))
+        values: dict[str, Value] = {}
+        for name, setting in called.settings.items():
+            inside = f"{path}.{name}".removeprefix(".")
+            wanted = shape(setting.annotation, self.registry)
+            if name in said:
+                values[name] = self.value(said[name], wanted, inside)
+            elif not setting.required:
+                values[name] = self.defaults.value(setting.default, wanted, node.at, inside)
+            else:
+                note = f" ({setting.help})" if setting.help else ""
+                self.problem(node.at, path, f"{called.title} needs {name!r}{note}")
+        return values
+
+    def items(self, node: Node, wanted: Items, path: str) -> Value:
+        if not isinstance(node.value, list):
+            return self.problem(node.at, path, f"a list is wanted, found {_shown(node)}")
+        items = [self.value(item, wanted.inner, f"{path}.{i}") for i, item in enumerate(node.value)]
+        return Several(items, wanted.container, node.at)
+
+    def table(self, node: Node, wanted: Table, path: str) -> Value:
+        if not isinstance(node.value, dict):
+            return self.problem(node.at, path, f"a mapping is wanted, found {_shown(node)}")
+        items = {key: self.value(item, wanted.inner, f"{path}.{key}") for key, item in node.value.items()}
+        return Several(items, dict, node.at)
+
+    def either(self, node: Node, wanted: Either, path: str) -> Value:
+        """The choice that what was written looks like; a word that names no component may be a leaf."""
+        parts = [choice for choice in wanted.choices if isinstance(choice, Part)]
+        if isinstance(node.value, list):
+            fitting: list[Shape] = [choice for choice in wanted.choices if isinstance(choice, Items)]
+        elif isinstance(node.value, dict) and node.type is None:
+            fitting = [choice for choice in wanted.choices if isinstance(choice, Section | Table)] or [*parts]
+        elif node.type is not None:
+            fitting = [part for part in parts if node.type in self.registry.components(part.kind)]
+            unnamed = isinstance(node.value, str) and wanted.leaf is not None and wanted.leaf.annotation
+            if not fitting and unnamed in (None, False, types.NoneType):
+                fitting = [*parts]
+        else:
+            fitting = []
+        if fitting:
+            return self.value(node, fitting[0], path)
+        if wanted.leaf is not None and (wanted.leaf.annotation is not types.NoneType or node.value is None):
+            return self.leaf(node, wanted.leaf, path)
+        return self.value(node, wanted.choices[0], path)
+
+    def leaf(self, node: Node, wanted: Plain, path: str) -> Value:
+        reader = adapter(wanted.annotation)
+        try:
+            content = reader.validate_json(json.dumps(node.plain()), strict=True)
+        except ValidationError as error:
+            for place, inside, message in _complaints(error, node, path):
+                self.problem(place.at, inside, f"{message}, found {_shown(place)}")
+            return _FAILED
+        return Leaf(content, reader.dump_python(content, mode="json"), node.at)
+
+
+def _unknown(key: str, called: _Called) -> str:
+    if key in given(called.maker):
+        return f"{called.title} is given {key!r} by what it is part of; leave it out"
+    return f"{called.title} has no setting {key!r}{hint(key, called.settings)}"
+
+
+def _complaints(error: ValidationError, node: Node, path: str) -> list[tuple[Node, str, str]]:
+    """Pydantic's errors, each at the innermost node that it is about; alternatives of a union as one."""
+    found: dict[tuple[At, str], tuple[Node, list[str]]] = {}
+    for one in error.errors(include_url=False):
+        place, inside = node, path
+        for step in one["loc"]:
+            value = place.value
+            if isinstance(value, list) and isinstance(step, int) and step < len(value):
+                place, inside = value[step], f"{inside}.{step}"
+            elif isinstance(value, dict) and step in value:
+                place, inside = value[str(step)], f"{inside}.{step}"
+        message = one["msg"].removeprefix("Value error, ")
+        messages = found.setdefault((place.at, inside), (place, []))[1]
+        if message not in messages:
+            messages.append(message)
+    return [(place, inside, _joined(messages)) for (_, inside), (place, messages) in found.items()]
+
+
+def _joined(messages: list[str]) -> str:
+    start = "Input should be "
+    first, *rest = messages
+    return " or ".join([first, *(message.removeprefix(start) for message in rest)])
+
+
+def _shown(node: Node) -> str:
+    plain = node.plain()
+    text = repr(plain) if not isinstance(plain, dict | list) else json.dumps(plain, ensure_ascii=False)
+    text = {"None": "null", "True": "true", "False": "false"}.get(text, text)
+    return text if len(text) <= len("x" * 60) else f"{text[:57]}..."
+
+
+def _article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"

@@ -1,0 +1,95 @@
+"""Defaults as values of a recipe, so that everything filled in can be shown and read back."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import PydanticSerializationError
+
+from seqx.errors import At
+from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
+from seqx.recipe.made import UNSAID, Leaf, Made, Several, Value
+from seqx.registry import Component, Registry, settings_of
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Reads defaults; `around` is the place of the component whose setting was left out."""
+
+    registry: Registry
+
+    def value(  # noqa: PLR0911  one for each shape
+        self, default: Any, wanted: Shape, around: At, path: str
+    ) -> Value:
+        """A default in the shape that its annotation asks for."""
+        match wanted:
+            case Part() if callable(default):
+                return self._component(default, wanted, around, path)
+            case Section() if isinstance(default, wanted.cls):
+                settings = {
+                    name: self.value(
+                        getattr(default, name), shape(s.annotation, self.registry), around, f"{path}.{name}"
+                    )
+                    for name, s in settings_of(wanted.cls).items()
+                }
+                return Made(wanted.cls, None, settings, None, around, path)
+            case Items() if isinstance(default, list | tuple):
+                items = [
+                    self.value(item, wanted.inner, around, f"{path}.{i}") for i, item in enumerate(default)
+                ]
+                return Several(items, wanted.container, None)
+            case Table() if isinstance(default, Mapping):
+                table = {
+                    k: self.value(item, wanted.inner, around, f"{path}.{k}") for k, item in default.items()
+                }
+                return Several(table, dict, None)
+            case Either():
+                return self._either(default, wanted, around, path)
+            case Plain():
+                return _leaf(default, wanted)
+        return Leaf(default, UNSAID, None)
+
+    def _either(self, default: Any, wanted: Either, around: At, path: str) -> Value:
+        if wanted.leaf is not None and (default is None or isinstance(default, str | int | float)):
+            return _leaf(default, wanted.leaf)
+        for choice in wanted.choices:
+            read = self.value(default, choice, around, path)
+            if read.plain() is not UNSAID:
+                return read
+        return Leaf(default, UNSAID, None) if wanted.leaf is None else _leaf(default, wanted.leaf)
+
+    def _component(self, default: Any, wanted: Part, around: At, path: str) -> Value:
+        """A class (or a partial of one) that serves as default, under the name by which it is registered."""
+        maker, said = default, {}
+        if isinstance(default, functools.partial) and not default.args:
+            maker, said = default.func, default.keywords
+        known = self.registry.components(wanted.kind).values()
+        component = next((c for c in known if c.maker is maker), None)
+        if component is None or not set(said) <= set(component.settings):
+            return Leaf(default, UNSAID, None)
+        return self._configured(component, said, wanted, around, path)
+
+    def _configured(
+        self, component: Component, said: Mapping[str, Any], wanted: Part, around: At, path: str
+    ) -> Value:
+        settings = {
+            name: self.value(
+                said.get(name, s.default), shape(s.annotation, self.registry), around, f"{path}.{name}"
+            )
+            for name, s in component.settings.items()
+            if name in said or s.default is not inspect.Parameter.empty
+        }
+        return Made(component.maker, component, settings, None, around, path, later=wanted.later)
+
+
+def _leaf(default: Any, wanted: Plain) -> Value:
+    if dataclasses.is_dataclass(default):
+        return Leaf(default, UNSAID, None)
+    try:
+        written = adapter(wanted.annotation).dump_python(default, mode="json", warnings=False)
+    except PydanticSerializationError:
+        return Leaf(default, UNSAID, None)
+    return Leaf(default, written, None)

@@ -1,0 +1,163 @@
+"""From files and a command line to one tree: parents, profiles, overrides."""
+
+import os.path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqx import tree
+from seqx.errors import At, Problem, RecipeError, UserError
+from seqx.recipe.names import hint
+from seqx.tree import Node
+
+ASIDE = ("extends", "profiles", "plugins")  # what a file says besides the experiment
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe with its parents, profile and overrides merged.
+
+    `files` are those it was read from, the command's own argument first; `plugins` are the local files that it
+    names, with the places where it does.
+    """
+
+    tree: Node
+    files: Sequence[Path]
+    plugins: Mapping[Path, At]
+    profiles: Sequence[str]
+
+
+def named() -> dict[str, Path]:
+    """The recipes that come with seqx, by name."""
+    package = Path(__file__).parents[1]
+    places = [package / "recipes", package.parent / "recipes"]  # installed; a checkout
+    if not (package.parent / "pyproject.toml").is_file():
+        places.pop()
+    return {path.stem: path for place in places if place.is_dir() for path in sorted(place.glob("*.yaml"))}
+
+
+def load(
+    recipe: str | Path,
+    profile: str | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    local_plugins: bool = True,
+) -> Recipe:
+    """Read a recipe by its path or, for one that comes with seqx, its bare name.
+
+    Later wins: parent, file, profile, `overrides` (each `key.path=value`). With `local_plugins` off, as for a
+    model from elsewhere, a recipe that names local plugins is refused.
+    """
+    path = _find(str(recipe), None)
+    root, files, plugins, inherited = _with_parents(path, [])
+    _trust(plugins, inherited, allowed=local_plugins)
+    profiles = _profiles(root)
+    if profile is not None:
+        if profile not in profiles:
+            raise RecipeError(
+                [Problem(_head(root, path), f"no profile is called {profile!r}{hint(profile, profiles)}")]
+            )
+        root = tree.merge(root, tree.of_profile(profiles[profile], profile))
+    for text in overrides:
+        root = tree.override(root, text)
+    assert isinstance(root.value, dict)
+    kept = {key: node for key, node in root.value.items() if key not in ASIDE}
+    return Recipe(Node(kept, root.at, root.keys), files, plugins, list(profiles))
+
+
+def _head(root: Node, path: Path) -> At:
+    return root.keys.get("profiles") or At(str(path), 1, 1)
+
+
+def _find(recipe: str, at: At | None) -> Path:
+    path = Path(recipe)
+    if path.is_file() or path.suffix or os.path.dirname(recipe):  # noqa: PTH120  "./x" is a path, not a name
+        if path.is_dir():
+            raise UserError(f"{recipe}: this is a folder; give a recipe, as in {path / 'recipe.yaml'}")
+        return path
+    known = named()
+    if recipe not in known:
+        message = f"no recipe is called {recipe!r}{hint(recipe, known)}"
+        raise RecipeError([Problem(at, message)]) if at else UserError(message)
+    path = known[recipe]
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _with_parents(
+    path: Path, children: list[Path]
+) -> tuple[Node, list[Path], dict[Path, At], dict[Path, At]]:
+    """The merged tree, the files behind it, the file's own plugins and its parents'."""
+    root = tree.read(path)
+    if not isinstance(root.value, dict) or not root.value:
+        raise RecipeError([Problem(root.at, "a recipe is a mapping, as in recipes/wmt_en_de.yaml")])
+    plugins = _plugins(root, path.parent)
+    parent = root.value.get("extends")
+    if parent is None:
+        return root, [path], plugins, {}
+    if not isinstance(parent.value, str):
+        raise RecipeError([Problem(parent.at, "extends names one other recipe")])
+    above = _parent(parent.value, path, parent.at)
+    if above.resolve() in [other.resolve() for other in [path, *children]]:
+        chain = " -> ".join(map(str, [*children, path, above]))
+        raise RecipeError([Problem(parent.at, f"recipes extend each other in a circle: {chain}")])
+    if not above.is_file():
+        raise RecipeError([Problem(parent.at, f"extends: there is no file {above}")])
+    base, files, theirs, inherited = _with_parents(above, [*children, path])
+    return tree.merge(base, root), [path, *files], plugins, {**inherited, **theirs}
+
+
+def _parent(written: str, child: Path, at: At) -> Path:
+    if Path(written).suffix or os.path.dirname(written):  # noqa: PTH120  "./x" is a path, not a name
+        return Path(os.path.normpath(child.parent / written))
+    return _find(written, at)
+
+
+def _plugins(root: Node, folder: Path) -> dict[Path, At]:
+    assert isinstance(root.value, dict)
+    listed = root.value.get("plugins")
+    if listed is None:
+        return {}
+    if not isinstance(listed.value, list):
+        raise RecipeError([Problem(listed.at, "plugins is a list of files, as in [./my_attention.py]")])
+    wrong = [item for item in listed.value if not isinstance(item.value, str)]
+    if wrong:
+        raise RecipeError([Problem(item.at, "a plugin is named by its file") for item in wrong])
+    return {Path(os.path.normpath(folder / str(item.value))): item.at for item in listed.value}
+
+
+def _trust(plugins: Mapping[Path, At], inherited: Mapping[Path, At], *, allowed: bool) -> None:
+    if not allowed and plugins:
+        message = (
+            "this recipe brings code of its own; read it, then pass --trust-local-plugins if you trust it"
+        )
+        raise RecipeError([Problem(at, message) for at in plugins.values()])
+    own = {file.resolve() for file in plugins}
+    problems = [
+        Problem(at, f"a parent's plugins are not loaded; to use {file}, list it in your own recipe, too")
+        for file, at in inherited.items()
+        if file.resolve() not in own
+    ]
+    if problems:
+        raise RecipeError(problems)
+
+
+def _profiles(root: Node) -> dict[str, Node]:
+    assert isinstance(root.value, dict)
+    node = root.value.get("profiles")
+    if node is None:
+        return {}
+    if not isinstance(node.value, dict):
+        raise RecipeError([Problem(node.at, "profiles is a mapping of names to what each changes")])
+    problems = []
+    for name, overlay in node.value.items():
+        if not isinstance(overlay.value, dict):
+            problems.append(Problem(overlay.at, f"profile {name} is a mapping of what it changes"))
+            continue
+        problems += [
+            Problem(overlay.keys[key], f"a profile cannot hold {key!r}; write it at the top of the file")
+            for key in ASIDE
+            if key in overlay.value
+        ]
+    if problems:
+        raise RecipeError(problems)
+    return node.value

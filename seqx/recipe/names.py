@@ -1,0 +1,19 @@
+"""Help with a name that nobody knows."""
+
+import difflib
+from collections.abc import Iterable
+
+_LISTED = 12  # so many names are listed, more are too many to read
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """The end of a message: the nearest known name, or all of them when none is near."""
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], 1)
+    if near:
+        nearest = next(n for n in names if n.lower() == near[0])
+        return f"; did you mean {nearest!r}?"
+    if not names:
+        return "; there is none"
+    listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+    return f"; there {'are' if len(names) > 1 else 'is'} {listed}"
