@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import rows as rows
     from seqx.registry import Make as Make
     from seqx.registry import Registry as Registry
+    from seqx.training.run import Run as Run
+    from seqx.training.updates import Update as Update
 
 _HOMES = {
     "seqx.errors": "PluginError RecipeError RegistrationError UserError",
@@ -70,6 +72,8 @@ _HOMES = {
         "Memory Score State Tokens fork rows"
     ),
     "seqx.registry": "Make Registry",
+    "seqx.training.run": "Run",
+    "seqx.training.updates": "Update",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

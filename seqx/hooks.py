@@ -28,11 +28,20 @@ class Events:
     """What happens in a run; a callback implements any of these."""
 
     @hookspec
+    def preparing(self, what: str, share: float | None) -> None:
+        """Text is fetched, a vocabulary learnt, a corpus encoded; called often, before `started`.
+
+        Args:
+            what: what is being done, a few words
+            share: how much of it is done, 0 to 1; None where nobody knows
+        """
+
+    @hookspec
     def started(self, run: Any) -> None:
         """Training begins, or goes on after an interruption.
 
         Args:
-            run: the run, with its experiment, folder and model
+            run: the run, a `seqx.Run`
         """
 
     @hookspec
@@ -45,14 +54,14 @@ class Events:
         """
 
     @hookspec
-    def evaluated(self, run: Any, step: int, split: str, scores: Any) -> None:
+    def evaluated(self, run: Any, step: int, split: str, evaluation: Any) -> None:
         """The model was scored.
 
         Args:
             run: the run
             step: updates made so far
-            split: the part of the corpus, as "valid" or "test"
-            scores: the name of each metric and its Score
+            split: the part of the corpus, "dev" or "test"
+            evaluation: a `seqx.Evaluation`: scores and answers
         """
 
     @hookspec
