@@ -61,7 +61,8 @@ class Plugins:
 def load(local: Mapping[Path, At] | None = None, found: Iterable[EntryPoint] | None = None) -> Plugins:
     """Load the installed plugins and then `local` files, given with the places that name them.
 
-    `found` stands in for what is installed. A local file that fails raises PluginError at once, because the recipe that names it needs it.
+    `found` stands in for what is installed. A local file that fails raises PluginError at once, because the
+    recipe that names it needs it.
     """
     plugins = Plugins()
     for entry in sorted(entry_points(group=GROUP) if found is None else found, key=_order):
@@ -99,7 +100,7 @@ def _register(module: object, name: str, registry: Registry) -> list[Component]:
     manager.register(module, name=name)
     marked = [hook for hook in vars(module) if manager.parse_hookimpl_opts(module, hook) is not None]
     for hook in marked:
-        if not hasattr(hooks, hook):
+        if not getattr(manager.hook, hook).has_spec():
             near = difflib.get_close_matches(hook, ["seqx_register"], 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise PluginError(f"there is no hook {hook!r} to implement{hint}")

@@ -17,8 +17,8 @@ ASIDE = ("extends", "profiles", "plugins")  # what a file says besides the exper
 class Recipe:
     """A recipe with its parents, profile and overrides merged.
 
-    `files` are those it was read from, the command's own argument first; `plugins` are the local files that it
-    names, with the places where it does.
+    `files` are those it was read from, the command's own argument first; `plugins` are the local files that
+    it names, with the places where it does.
     """
 
     tree: Node

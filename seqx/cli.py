@@ -1,0 +1,147 @@
+"""The command line: the verbs, and how a user's mistakes are told.
+
+A verb is imported when it is called, so that `seqx --help` needs neither torch nor a plugin.
+"""
+
+import ast
+import difflib
+import importlib
+import traceback
+from functools import cached_property
+from importlib.machinery import PathFinder
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import click
+
+from seqx import __version__
+from seqx.errors import PluginError, UserError
+
+GROUP = "seqx.commands"
+MISTAKE = 2  # exit code for what the user can mend
+
+VERBS = {  # name: where it lives, what it does
+    "run": ("seqx.commands.run:run", "Prepare, train, average and test; the same command resumes."),
+    "evaluate": ("seqx.commands.evaluate:evaluate", "Score a model on a split of its corpus."),
+    "average": ("seqx.commands.average:average", "Average a run's last checkpoints into one model."),
+    "check": ("seqx.commands.check:check", "Report every problem of recipes, or their parameters."),
+    "show": ("seqx.commands.show:show", "A recipe with everything filled in, and where from."),
+    "schema": ("seqx.commands.schema:schema", "JSON Schema of recipes, for editors."),
+    "plugins": ("seqx.commands.plugins:plugins", "The plugins: versions, what they bring, what failed."),
+    "components": ("seqx.commands.components:components", "What a recipe can name, and its settings."),
+}
+
+
+class Verbs(click.Group):
+    """seqx's own verbs and those of plugins (entry points in group "seqx.commands")."""
+
+    @cached_property
+    def foreign(self) -> dict[str, list[EntryPoint]]:
+        """The commands of plugins by name; a name that is claimed twice has several."""
+        found: dict[str, list[EntryPoint]] = {}
+        for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+            found.setdefault(entry.name, []).append(entry)
+        return found
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every verb, ours first."""
+        del ctx
+        return [*VERBS, *(name for name in self.foreign if name not in VERBS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        del ctx
+        claims = self.foreign.get(cmd_name, [])
+        if len(claims) + (cmd_name in VERBS) > 1:
+            sources = ["seqx"] * (cmd_name in VERBS) + [_source(entry) for entry in claims]
+            raise PluginError(
+                f"{cmd_name}: several plugins have a command of this name: {', '.join(sources)}"
+            )
+        if claims:
+            return _load(claims[0])
+        if cmd_name not in VERBS:
+            return None
+        module, _, attribute = VERBS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; for one that nobody has, name the nearest."""
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            near = difflib.get_close_matches(args[0], known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "see `seqx --help`"
+            raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+        rows = [(name, summary(entries[0])) for name, entries in self.foreign.items() if name not in VERBS]
+        if rows:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the verb; a mistake that the user can mend is one message and exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exception(error)
+            click.echo(str(error), err=True)
+            ctx.exit(MISTAKE)
+
+
+def _source(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value
+
+
+def _load(entry: EntryPoint) -> click.Command:
+    try:
+        command = entry.load()
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{entry.name}: this command of {_source(entry)} does not load: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(command, click.Command):
+        raise PluginError(f"{entry.name}: {entry.value} of {_source(entry)} is no click command")
+    return command
+
+
+def summary(entry: EntryPoint) -> str:
+    """The first line of a command's docstring, read from its file without importing it."""
+    try:
+        path = _file(entry.module)
+        body = ast.parse(path.read_bytes()).body if path else []
+    except (OSError, SyntaxError, ValueError):
+        body = []
+    for item in body:
+        if isinstance(item, ast.FunctionDef) and item.name == entry.attr:
+            return (ast.get_docstring(item) or "").partition("\n")[0] or f"From {_source(entry)}."
+    return f"From {_source(entry)}."
+
+
+def _file(module: str) -> Path | None:
+    """The source of a module, found without running its packages."""
+    folders, name, origin = None, "", None
+    for part in module.split("."):
+        name = f"{name}.{part}".removeprefix(".")
+        spec = PathFinder.find_spec(name, folders)
+        if spec is None:
+            return None
+        folders, origin = list(spec.submodule_search_locations or ()), spec.origin
+    return Path(origin) if origin else None
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def main(*, debug: bool) -> None:
+    """Sequence models from plugins and recipes."""
+    del debug

@@ -1,0 +1,46 @@
+"""`seqx check`."""
+
+from collections.abc import Sequence
+
+import click
+import torch
+
+from seqx.cli import MISTAKE
+from seqx.commands.opening import opened, profile
+from seqx.errors import UserError
+from seqx.experiment import Experiment
+
+
+@click.command()
+@click.argument("arguments", metavar="RECIPE... [KEY=VALUE...]", nargs=-1, required=True)
+@profile
+@click.pass_context
+def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) -> None:
+    """Report every problem of recipes, or their parameters.
+
+    Exit code 2 when there is one.
+    """
+    recipes = [argument for argument in arguments if "=" not in argument]
+    overrides = [argument for argument in arguments if "=" in argument]
+    if not recipes:
+        raise click.UsageError("name a recipe before its KEY=VALUE", ctx)
+    problems = []
+    for recipe in recipes:
+        try:
+            count = parameters(opened(recipe, profile, overrides).made())
+        except UserError as error:
+            problems.append(error)
+        else:
+            click.echo(f"{recipe}: {count:,} parameters")
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        click.echo("\n".join(map(str, problems)), err=True)
+        ctx.exit(MISTAKE)
+
+
+def parameters(experiment: Experiment) -> int:
+    """The parameters of a model that is built without memory for them."""
+    with torch.device("meta"):
+        model = experiment.model(experiment.task.sizes)
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,102 @@
+"""`seqx components`."""
+
+import textwrap
+from typing import Annotated, Any, get_args, get_origin
+
+import click
+
+from seqx.errors import UserError
+from seqx.plugins import load
+from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, shape
+from seqx.recipe.names import hint
+from seqx.registry import Component, Registry, Setting, summary
+from seqx.tree import dump
+
+
+@click.command()
+@click.argument("interface", required=False)
+@click.argument("name", required=False)
+def components(interface: str | None, name: str | None) -> None:
+    """What a recipe can name, and its settings.
+
+    Every interface; the components of an INTERFACE; or the settings of the one called NAME.
+    """
+    registry = load().registry
+    if interface is None:
+        for kind in registry.kinds():
+            click.echo(f"{kind.__name__}: {', '.join(registry.components(kind))}")
+        return
+    kind = _kind(interface, registry)
+    known = registry.components(kind)
+    if name is None:
+        click.echo(f"{kind.__name__}: {summary(kind)}\n")
+        width = max(map(len, known))
+        for component in known.values():
+            click.echo(f"{component.name:<{width}}  {component.summary}")
+        return
+    if name not in known:
+        raise UserError(f"no {kind.__name__} is called {name!r}{hint(name, known)}")
+    click.echo(_card(known[name], registry))
+
+
+def _kind(written: str, registry: Registry) -> type:
+    """An interface by its class name, in whatever case and with or without underscores."""
+    kinds = {kind.__name__: kind for kind in registry.kinds()}
+    folded = written.replace("_", "").lower()
+    for name, kind in kinds.items():
+        if name.lower() == folded:
+            return kind
+    raise UserError(f"no interface is called {written!r}{hint(written, kinds)}")
+
+
+def _card(component: Component, registry: Registry) -> str:
+    lines = [component.summary, f"{component.where}, plugin {component.plugin}", ""]
+    for setting in component.settings.values():
+        lines.append(f"{setting.name}: {_asked(setting, registry)}")
+        lines += textwrap.wrap(setting.help, 90, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines if component.settings else [*lines, "It has no settings."])
+
+
+def _asked(setting: Setting, registry: Registry) -> str:
+    text = _words(shape(setting.annotation, registry))
+    if setting.required:
+        return f"{text}, required"
+    default = setting.default
+    known = default is None or isinstance(default, str | int | float | list | tuple)
+    plain = list(default) if isinstance(default, tuple) else default
+    return f"{text} = {dump(plain, flow=True) if known else getattr(default, '__name__', repr(default))}"
+
+
+def _words(wanted: Shape) -> str:
+    match wanted:
+        case Part():
+            return wanted.kind.__name__
+        case Section():
+            return f"section {wanted.cls.__name__}"
+        case Items():
+            return f"list of {_words(wanted.inner)}"
+        case Table():
+            return f"mapping to {_words(wanted.inner)}"
+        case Either():
+            leaf = [wanted.leaf] if wanted.leaf else []
+            return " or ".join(_words(choice) for choice in [*wanted.choices, *leaf])
+        case Plain():
+            return _leaf(wanted.annotation)
+
+
+_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "a multiple of"}
+
+
+def _leaf(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        base, *limits = get_args(annotation)
+        said = [
+            f" {sign} {getattr(m, key)}" for m in limits for key, sign in _SIGNS.items() if hasattr(m, key)
+        ]
+        return _leaf(base) + " and".join(said)
+    if annotation is type(None):
+        return "null"
+    plain = isinstance(annotation, type) and get_origin(annotation) is None
+    return (
+        annotation.__name__ if plain else str(annotation).replace("typing.", "").replace("NoneType", "null")
+    )
