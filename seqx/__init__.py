@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.learning import Schedule as Schedule
     from seqx.interfaces.learning import Search as Search
     from seqx.interfaces.networks import Attention as Attention
+    from seqx.interfaces.networks import Combination as Combination
     from seqx.interfaces.networks import Decoder as Decoder
     from seqx.interfaces.networks import Encoder as Encoder
     from seqx.interfaces.networks import Model as Model
@@ -65,7 +66,7 @@ _HOMES = {
     "seqx.evaluation": "load",
     "seqx.hooks": "hookimpl",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
-    "seqx.interfaces.networks": "Attention Decoder Encoder Model Place PositionalEncoding",
+    "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",
     "seqx.interfaces.text": "Corpus Metric Normalizer Predictor Progress Task Tokenizer",
     "seqx.interfaces.values": (
         "BOS EOS PAD UNK Answer Batch Dropped Evaluation Example Hypothesis KeyValue Layers Layout Mask "

@@ -5,14 +5,14 @@ head, V symbols of a vocabulary.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqx.interfaces.values import BOS, KeyValue, Layout, Mask, Memory, State, Tokens
+from seqx.interfaces.values import BOS, KeyValue, Layers, Layout, Mask, Memory, State, Tokens
 
 
 class PositionalEncoding(nn.Module):
@@ -195,3 +195,18 @@ class Model(nn.Module, ABC):
         logits = self.head(self(source, target)).float()
         chosen = logits.gather(-1, target.ids[..., None])[..., 0] - logits.logsumexp(-1)
         return torch.where(target.layout.keep, chosen, 0.0)
+
+
+class Combination(Model, ABC):
+    """Several models that answer as one; built from models, never from a recipe.
+
+    Raises:
+        ValueError: in the constructor, for no models, or models whose vocabularies differ in size
+    """
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        sizes = [model.sizes for model in models]
+        if not sizes or any(other != sizes[0] for other in sizes):
+            raise ValueError(f"models can be combined when they have the same vocabularies, not {sizes}")
+        super().__init__(sizes[0])
+        self.models: Layers[Model] = Layers(models)

@@ -1,0 +1,48 @@
+"""Several models that answer as one.
+
+Letters in shapes: B sentences, T target tokens, V symbols of a vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+import seqx
+
+
+class Ensemble(seqx.Combination):
+    """Next tokens with the mean of several models' probabilities (Sutskever et al. 2014, section 3.2).
+
+    Its outputs are the logarithms of these means, so that models of any widths can be combined.
+
+    Raises:
+        ValueError: for no models, or models whose vocabularies differ in size
+    """
+
+    def __init__(self, models: Sequence[seqx.Model]) -> None:
+        super().__init__(models)
+        limits = [model.limit for model in models if model.limit is not None]
+        self.limit = min(limits, default=None)
+
+    def encode(self, source: seqx.Tokens) -> seqx.State:
+        """Read the source: the memory of each model."""
+        return tuple(model.encode(source) for model in self.models)
+
+    def start(self, memory: seqx.State, capacity: int | None) -> seqx.State:
+        """The state of each model before the first target token."""
+        return tuple(model.start(m, capacity) for model, m in zip(self.models, memory, strict=True))
+
+    def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
+        """After target ids [B, T]: log-probabilities [B, T, V] of each next token, and the states."""
+        logs, states = [], []
+        for model, before in zip(self.models, state, strict=True):
+            outputs, after = model.advance(ids, before, keep)
+            logs.append(model.head(outputs).float().log_softmax(-1))
+            states.append(after)
+        return torch.stack(logs).logsumexp(0) - math.log(len(logs)), tuple(states)
+
+    def head(self, outputs: Tensor) -> Tensor:
+        """Logits are what `advance` gives."""
+        return outputs

@@ -1,0 +1,94 @@
+"""Multi-head attention.
+
+Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head's queries and
+keys, V that of its values.
+"""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+import seqx
+from seqx_transformer.dropout import Dropout
+
+
+class MultiHead(seqx.Attention):
+    """Scaled dot-product attention in several subspaces at once (Vaswani et al. 2017, section 3.2).
+
+    Args:
+        heads: number of subspaces; divides d_model where d_k or d_v is left out
+        d_k: width of each head's queries and keys; d_model / heads when left out
+        d_v: width of each head's values; d_model / heads when left out
+        bias: whether the projections add a bias
+        dropout: share of attention weights dropped in training
+
+    Raises:
+        ValueError: when heads does not divide d_model and d_k or d_v is left out
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        heads: Annotated[int, Gt(0)] = 8,
+        d_k: Annotated[int, Gt(0)] | None = None,
+        d_v: Annotated[int, Gt(0)] | None = None,
+        bias: bool = False,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    ) -> None:
+        super().__init__(d_model)
+        if d_model % heads and (d_k is None or d_v is None):
+            raise ValueError(f"heads ({heads}) must divide d_model ({d_model}), or set both d_k and d_v")
+        self.heads = heads
+        self.d_k = d_k or d_model // heads
+        self.d_v = d_v or d_model // heads
+        self.scale = self.d_k**-0.5
+        self.query = nn.Linear(d_model, heads * self.d_k, bias)
+        self.key = nn.Linear(d_model, heads * self.d_k, bias)
+        self.value = nn.Linear(d_model, heads * self.d_v, bias)
+        self.output = nn.Linear(heads * self.d_v, d_model, bias)
+        self.dropout = Dropout(dropout)
+
+    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
+        """Keys [B, H, S, K] and values [B, H, S, V], both from [B, S, D]."""
+        k, v = self._split(self.key(keys)), self._split(self.value(values))
+        return seqx.KeyValue(place.key(k), v, place.layout)
+
+    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        """Attend from [B, T, D]; returns [B, T, D]."""
+        q = place.query(self._split(self.query(queries))) * self.scale  # [B, H, T, K]
+        visible = mask.dense(place.layout, memory.layout)  # [B, 1, T, S]
+        # A large number instead of infinity keeps the softmax finite where nothing is visible; half of the
+        # largest leaves room for the scores that are added to it.
+        bias = torch.where(visible, 0.0, torch.finfo(q.dtype).min / 2).to(q.dtype)
+        relative = place.bias(q, memory)
+        if relative is not None:
+            bias = bias + relative.to(q.dtype)
+        mixed = self.mix(q, place, memory, bias)  # [B, H, T, V]
+        return self.output(mixed.transpose(1, 2).flatten(2))  # [B, T, D]
+
+    def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+        """Weigh values by the softmax of scores, the step that has rival kernels.
+
+        From scaled queries [B, H, T, K] and what is added to their scores, [B or 1, H or 1, T, S], to
+        [B, H, T, V].
+        """
+        # SDPA keeps its weights to itself, and its backward pass in bfloat16 is slow on CPUs.
+        if q.device.type != "cpu" and not _reads_weights(place.encoding):
+            dropout = self.dropout.p if self.training else 0.0
+            return F.scaled_dot_product_attention(q, memory.keys, memory.values, bias, dropout, scale=1.0)
+        scores = (q @ memory.keys.mT).add_(bias)  # [B, H, T, S]
+        weights = self.dropout(scores.softmax(-1))
+        mixed = weights @ memory.values
+        relative = place.values(weights, memory)
+        return mixed if relative is None else mixed + relative
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, T, K or V]
+
+
+def _reads_weights(encoding: seqx.PositionalEncoding) -> bool:
+    return type(encoding).values is not seqx.PositionalEncoding.values

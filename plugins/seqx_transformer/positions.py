@@ -1,0 +1,60 @@
+"""Positional encodings that are added to word embeddings.
+
+Letters in shapes: B sentences, T tokens, D = d_model.
+"""
+
+import math
+from typing import Annotated
+
+import torch
+from annotated_types import Gt
+from torch import Tensor, nn
+
+import seqx
+
+
+class NoPositions(seqx.PositionalEncoding):
+    """Says nothing about order: what lies around a causal mask is a bag of words."""
+
+
+class Sinusoidal(seqx.PositionalEncoding):
+    """Adds sines and cosines of geometrically growing wavelengths (Vaswani et al. 2017, section 3.5).
+
+    Interleaved as printed there: even features are sines, odd ones cosines.
+
+    Args:
+        base: the longest wavelength is 2 pi times this
+
+    Raises:
+        ValueError: when d_model is odd
+    """
+
+    def __init__(self, d_model: int, heads: int, *, base: Annotated[float, Gt(1)] = 10000.0) -> None:
+        super().__init__(d_model, heads)
+        if d_model % 2:
+            raise ValueError(f"sinusoidal positions need an even d_model, not {d_model}")
+        self.base = base
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Embeddings [B, T, D] plus what each of `positions` [B, T] looks like."""
+        # Computed, not kept: a buffer would lose digits in a model that is cast to bfloat16.
+        exponents = torch.arange(0, self.d_model, 2, device=positions.device) / self.d_model
+        angles = positions[..., None] * torch.exp(exponents * -math.log(self.base))  # [B, T, D / 2]
+        return x + torch.stack([angles.sin(), angles.cos()], -1).flatten(-2).to(x.dtype)
+
+
+class Learned(seqx.PositionalEncoding):
+    """Adds a learned vector per position (Gehring et al. 2017; Vaswani et al. 2017, table 3, row E).
+
+    Args:
+        limit: number of positions; longer sequences cannot be read or written
+    """
+
+    def __init__(self, d_model: int, heads: int, *, limit: Annotated[int, Gt(0)] = 512) -> None:
+        super().__init__(d_model, heads)
+        self.limit = limit
+        self.table = nn.Parameter(torch.randn(limit, d_model) * d_model**-0.5)
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Embeddings [B, T, D] plus the vectors of `positions` [B, T]."""
+        return x + self.table[positions]

@@ -1,0 +1,53 @@
+"""What the layers of a stack share: how many there are of which kind, and how they are told about order."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
+
+from torch import Tensor, nn
+
+import seqx
+
+T = TypeVar("T")
+
+
+def per_layer(
+    make: Callable[..., T] | Sequence[Callable[..., T]], layers: int, setting: str
+) -> list[Callable[..., T]]:
+    """One maker for each layer, from one for all or a list of them.
+
+    Raises:
+        ValueError: when a list has another length
+    """
+    if not isinstance(make, Sequence):
+        return [make] * layers
+    if len(make) != layers:
+        raise ValueError(f"{setting} lists {len(make)} kinds for {layers} layers; name one for each layer")
+    return list(make)
+
+
+class Positions(nn.Module):
+    """A stack's positional encoding: one for each number of heads among its attentions, shared by layers."""
+
+    def __init__(
+        self,
+        make: Callable[..., seqx.PositionalEncoding],
+        d_model: int,
+        attentions: Sequence[seqx.Attention],
+    ) -> None:
+        super().__init__()
+        heads = dict.fromkeys(attention.heads for attention in attentions)
+        self.encodings = nn.ModuleDict({str(h): make(d_model, h) for h in heads})
+        self._first = str(next(iter(heads)))
+
+    @property
+    def limit(self) -> int | None:
+        """The number of positions that can be encoded, when there is one."""
+        return self.of(int(self._first)).limit
+
+    def of(self, heads: int) -> seqx.PositionalEncoding:
+        """The encoding for an attention that has so many heads."""
+        return cast("seqx.PositionalEncoding", self.encodings[str(heads)])
+
+    def embed(self, x: Tensor, layout: seqx.Layout) -> Tensor:
+        """Word embeddings [B, T, D] that know their positions, where the encoding works that way."""
+        return self.of(int(self._first)).embed(x, layout.positions)
