@@ -1,0 +1,25 @@
+"""Text: normalizers, the SentencePiece tokenizer, parallel text files, BLEU and chrF."""
+
+import seqx
+from seqx_text.bleu import Bleu, PaperBleu, TokenizedBleu
+from seqx_text.case import Lowercase
+from seqx_text.chrf import Chrf
+from seqx_text.files import Files
+from seqx_text.moses import MosesPunctuation, MosesTokens
+from seqx_text.sentencepiece import SentencePiece
+from seqx_text.unicode import UnicodeForm
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    """Offer this plugin's components."""
+    registry.add(
+        seqx.Normalizer,
+        lowercase=Lowercase,
+        moses_punctuation=MosesPunctuation,
+        moses_tokens=MosesTokens,
+        unicode=UnicodeForm,
+    )
+    registry.add(seqx.Tokenizer, sentencepiece=SentencePiece)
+    registry.add(seqx.Corpus, files=Files)
+    registry.add(seqx.Metric, bleu=Bleu, chrf=Chrf, paper_bleu=PaperBleu, tokenized_bleu=TokenizedBleu)

@@ -1,0 +1,30 @@
+"""Character n-gram F-score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+
+import seqx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chrf(seqx.Metric):
+    """ChrF as sacreBLEU computes it: F2 of character n-grams, from 0 to 100 (Popovic 2015; chrF++: 2017).
+
+    Args:
+        words: the longest word n-grams that count, too: 0 is chrF, 2 is chrF++
+        lowercase: compare without regard to case
+    """
+
+    words: Annotated[int, Ge(0)] = 0
+    lowercase: bool = False
+
+    def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
+        """The score of the whole, as `chrf`."""
+        from sacrebleu.metrics.chrf import CHRF  # noqa: PLC0415
+
+        chrf = CHRF(word_order=self.words, lowercase=self.lowercase)
+        value = chrf.corpus_score(list(outputs), [list(references)]).score
+        return {"chrf": seqx.Score(value=value, signature=str(chrf.get_signature()))}

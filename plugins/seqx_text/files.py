@@ -1,0 +1,140 @@
+"""Parallel text in files: line i of one belongs to line i of the others."""
+
+import gzip
+import hashlib
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Gt
+
+import seqx
+
+
+@dataclass(kw_only=True)
+class Files(seqx.Corpus):
+    """Any parallel text: UTF-8, one sentence a line, plain or gzip (.gz).
+
+    A split is a list of paths, one for each column: `[train.en, train.de]`; or a list of such lists, read
+    one after the other. `${NAME}` in a path is an environment variable; relative paths start at the current
+    folder.
+
+    Args:
+        train: files of the text to learn from
+        dev: files of the text to validate with
+        test: files of the text to be judged by
+        limit: most rows of `train` to use, from the first on
+    """
+
+    train: list[str] | list[list[str]]
+    dev: list[str] | list[list[str]]
+    test: list[str] | list[list[str]]
+    limit: Annotated[int, Gt(0)] | None = None
+
+    def __post_init__(self) -> None:
+        widths = {
+            f"{split}[{number}]": len(files)
+            for split in ("train", "dev", "test")
+            for number, files in enumerate(_groups(getattr(self, split)))
+        }
+        if len(set(widths.values())) > 1 or not all(widths.values()):
+            raise ValueError(f"files: every split needs as many paths as there are columns, found {widths}")
+        self._contents: dict[str, object] | None = None
+
+    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
+        """Read everything once, so that whatever is wrong is said before anything is made from it.
+
+        Raises:
+            UserError: which file, which line, what is wrong
+        """
+        if self._contents is not None:
+            return
+        contents: dict[str, object] = {}
+        for split in ("train", "dev", "test"):
+            contents[split] = []
+            for files in self._paths(split):
+                progress(f"reading {split}: {', '.join(map(str, files))}", None)
+                checked = [_check(file) for file in files]
+                counts = [count for count, _ in checked]
+                if len(set(counts)) > 1:
+                    shown = ", ".join(
+                        f"{file} has {count:,}" for file, count in zip(files, counts, strict=True)
+                    )
+                    raise seqx.UserError(f"files of one split must have equally many lines: {shown}")
+                contents[split] = [*contents[split], [digest for _, digest in checked]]  # type: ignore[misc]
+        self._contents = contents
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """The rows of "train", "dev" or "test", in the order of the files."""
+        return islice(self._all(split), self.limit if split == "train" else None)
+
+    def identity(self) -> Mapping[str, object]:
+        """The SHA-256 of each file's text, wherever it lies and however it is packed."""
+        assert self._contents is not None, "fetch comes first"
+        return {**self._contents, "limit": self.limit}
+
+    def _all(self, split: str) -> Iterator[tuple[str, ...]]:
+        for files in self._paths(split):
+            yield from zip(*map(_lines, files), strict=True)
+
+    def _paths(self, split: str) -> list[list[Path]]:
+        return [[_path(name) for name in files] for files in _groups(getattr(self, split))]
+
+
+def _groups(files: list[str] | list[list[str]]) -> list[list[str]]:
+    """Lists of one path a column; a flat list is one such list."""
+    if all(isinstance(file, str) for file in files):
+        return [files]  # type: ignore[list-item]
+    return files  # type: ignore[return-value]
+
+
+def _path(name: str) -> Path:
+    def variable(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise seqx.UserError(
+                f"{name}: the environment variable {match[1]} is not set; set it to the folder that is meant"
+            )
+        return os.environ[match[1]]
+
+    return Path(re.sub(r"\$\{(\w+)\}", variable, name)).expanduser().absolute()
+
+
+def _lines(path: Path) -> Iterator[str]:
+    r"""The lines of a file, ended by "\n" alone; a carriage return before it is Windows' and no text.
+
+    Text of the field is full of U+0085, U+2028 and lone carriage returns, which other readers split at.
+    """
+    for number, line in enumerate(_bytes(path), 1):
+        try:
+            yield line.decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise seqx.UserError(
+                f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8 ({error.reason}); "
+                "convert the file to UTF-8"
+            ) from None
+
+
+def _bytes(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from file
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise seqx.UserError(f"{path}: is damaged or cut off ({error}); fetch it again") from error
+    except OSError as error:
+        raise seqx.UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _check(path: Path) -> tuple[int, str]:
+    """The number of lines of a file, and the hash of its text."""
+    count, digest = 0, hashlib.sha256()
+    for line in _lines(path):
+        count += 1
+        digest.update(line.encode() + b"\n")
+    if not count:
+        raise seqx.UserError(f"{path}: is empty; a file of parallel text has a line for each sentence")
+    return count, digest.hexdigest()

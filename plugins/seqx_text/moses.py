@@ -1,0 +1,96 @@
+"""The text processing of the Moses toolkit, as the package sacremoses has it (Koehn et al. 2007).
+
+The package is an optional extra: it is looked for when a component is built and imported when one is used.
+"""
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import seqx
+
+
+@dataclass(frozen=True, kw_only=True)
+class MosesPunctuation(seqx.Normalizer):
+    """Moses' normalize-punctuation.perl: plain quotes and dashes, no space where a language has none.
+
+    Args:
+        lang: the language's code, as `en`
+    """
+
+    lang: str
+
+    def __post_init__(self) -> None:
+        _require()
+
+    def __call__(self, text: str) -> str:
+        """The text with its punctuation normalized."""
+        return _punctuation(self.lang).normalize(text)
+
+    def __repr__(self) -> str:
+        return f"moses_punctuation({self.lang})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MosesTokens(seqx.Normalizer):
+    """Moses' tokenizer.perl: tokens apart by a space, special characters as entities, hyphened words whole.
+
+    Args:
+        lang: the language's code, as `en`: which abbreviations keep their period, where apostrophes split
+    """
+
+    lang: str
+
+    def __post_init__(self) -> None:
+        _require()
+
+    def __call__(self, text: str) -> str:
+        """The text's tokens, with spaces between."""
+        return _tokenizer(self.lang).tokenize(
+            text, aggressive_dash_splits=False, escape=True, return_str=True
+        )
+
+    def restore(self, text: str) -> str:
+        """Tokens as running text, by Moses' detokenizer.perl."""
+        return _detokenizer(self.lang).detokenize(text.split())
+
+    def __repr__(self) -> str:
+        return f"moses_tokens({self.lang})"
+
+
+def version() -> str:
+    """The version of sacremoses in use."""
+    return importlib.metadata.version("sacremoses")
+
+
+def replace_unicode(text: str, lang: str) -> str:
+    """Moses' replace-unicode-punctuation.perl: typographic and wide punctuation as ASCII."""
+    return _punctuation(lang).replace_unicode_punct(text)
+
+
+def _require() -> None:
+    if importlib.util.find_spec("sacremoses") is None:
+        raise seqx.UserError("Moses' text processing needs the package sacremoses: pip install 'seqx[moses]'")
+
+
+@cache
+def _punctuation(lang: str) -> Any:
+    import sacremoses  # noqa: PLC0415
+
+    return sacremoses.MosesPunctNormalizer(lang=lang)
+
+
+@cache
+def _tokenizer(lang: str) -> Any:
+    import sacremoses  # noqa: PLC0415
+
+    return sacremoses.MosesTokenizer(lang=lang)
+
+
+@cache
+def _detokenizer(lang: str) -> Any:
+    import sacremoses  # noqa: PLC0415
+
+    return sacremoses.MosesDetokenizer(lang=lang)

@@ -1,0 +1,160 @@
+"""Subwords by SentencePiece (Kudo & Richardson 2018): byte pairs or a unigram language model.
+
+Text is taken as it is: nothing is normalized, no space is lost, and what has no piece of its own is written
+in bytes, so that decoding what was encoded gives the same text again.
+"""
+
+import io
+import random
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+import seqx
+
+_SPACE = "\u2581"  # what SentencePiece writes for a space; as a character of the text it is put into bytes
+_FILE = "sentencepiece.model"
+
+
+class SentencePiece(seqx.Tokenizer):
+    """Subwords by SentencePiece: byte pairs (Sennrich et al. 2016) or a unigram model (Kudo 2018).
+
+    Args:
+        size: the number of pieces, with the four special ones and 256 for bytes
+        model: bpe merges frequent pairs; unigram prunes a language model of pieces
+        coverage: share of the training text's characters that get pieces; the rare rest is written in bytes
+        byte_fallback: write what has no piece in bytes; otherwise it becomes UNK and is lost
+        symbols: strings that are always one piece
+        sample: most lines to learn from; of more, as many are drawn at random, always the same ones
+        alpha: how far other encodings stray in training: share of merges left out (bpe: BPE-dropout,
+            Provilkov et al. 2020) or smoothing of the distribution, 0 uniform (unigram: Kudo 2018)
+        nbest: of how many best encodings one is drawn (unigram); -1 is of all
+    """
+
+    def __init__(
+        self,
+        *,
+        size: Annotated[int, Gt(4)] = 8000,
+        model: Literal["bpe", "unigram"] = "bpe",
+        coverage: Annotated[float, Gt(0), Le(1)] = 0.9995,
+        byte_fallback: bool = True,
+        symbols: tuple[str, ...] = (),
+        sample: Annotated[int, Gt(0)] = 1_000_000,
+        alpha: Annotated[float, Ge(0), Le(1)] = 0.1,
+        nbest: Annotated[int, Ge(-1)] = -1,
+    ) -> None:
+        if any(_SPACE in symbol or not symbol for symbol in symbols):
+            raise ValueError(f"symbols: none may be empty or hold {_SPACE!r}")
+        self._size = size
+        self._model: Literal["bpe", "unigram"] = model
+        self._coverage = coverage
+        self._byte_fallback = byte_fallback
+        self._symbols = symbols
+        self._sample = sample
+        self._alpha = alpha
+        self._nbest = nbest
+        self._pieces: Any = None
+        self._space: list[int] = []
+
+    @property
+    def size(self) -> int:
+        """The number of ids."""
+        return self._size if self._pieces is None else self._pieces.get_piece_size()
+
+    def learn(self, lines: Iterable[str], folder: Path) -> None:
+        """Learn from lines of text, which are read once, and keep the pieces in `folder`."""
+        import sentencepiece  # noqa: PLC0415
+
+        text = _drawn((" " + line.replace(_SPACE, " ") for line in lines if line.strip()), self._sample)
+        if not text:
+            raise seqx.UserError("sentencepiece: there is no text to learn from; every line is empty")
+        written = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(text),
+                model_writer=written,
+                model_type=self._model,
+                vocab_size=self._size,
+                character_coverage=self._coverage,
+                byte_fallback=self._byte_fallback,
+                user_defined_symbols=list(self._symbols),
+                normalization_rule_name="identity",
+                remove_extra_whitespaces=False,
+                add_dummy_prefix=False,
+                pad_id=seqx.PAD,
+                bos_id=seqx.BOS,
+                eos_id=seqx.EOS,
+                unk_id=seqx.UNK,
+                num_threads=16,  # sums are split by it: another number, other rounding, other pieces
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise seqx.UserError(self._advice(str(error))) from error
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _FILE).write_bytes(written.getvalue())
+        self.load(folder)
+
+    def load(self, folder: Path) -> None:
+        """Use the pieces in `folder`."""
+        import sentencepiece  # noqa: PLC0415
+
+        file = folder / _FILE
+        try:
+            self._pieces = sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
+        except (OSError, RuntimeError) as error:
+            raise seqx.UserError(f"{file}: no SentencePiece model can be read from it ({error})") from error
+        names = [f"<0x{byte:02X}>" for byte in _SPACE.encode()] if self._byte_fallback else ["<unk>"]
+        self._space = [self._pieces.piece_to_id(name) for name in names]
+
+    def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
+        """Ids without BOS and EOS; with `rng` one of several encodings, which depends on it alone."""
+        if not text:
+            return []
+        if rng is not None:
+            import sentencepiece  # noqa: PLC0415
+
+            sentencepiece.set_random_generator_seed(rng.getrandbits(32))
+        # A space first, so that a word is the same at the beginning of a line and within
+        first, *others = (" " + text).split(_SPACE)
+        ids = self._ids(first, rng is not None)
+        for other in others:
+            ids += self._space
+            ids += self._ids(other, rng is not None)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; PAD, BOS and EOS say nothing."""
+        text: str = self._pieces.decode([id for id in ids if id > seqx.EOS])  # noqa: A001
+        return text.removeprefix(" ")
+
+    def _ids(self, text: str, sampled: bool) -> list[int]:
+        if sampled:
+            return self._pieces.encode(text, enable_sampling=True, alpha=self._alpha, nbest_size=self._nbest)
+        return self._pieces.encode(text)
+
+    def _advice(self, error: str) -> str:
+        if largest := re.search(r"value <= (\d+)", error):
+            return (
+                f"sentencepiece: the training text has too few different pieces for size {self._size}; "
+                f"the largest possible size is {largest[1]}"
+            )
+        if least := re.search(r"required_chars\. \d+ vs (\d+)", error):
+            return (
+                f"sentencepiece: size {self._size} does not hold the characters of the training text; "
+                f"set size to more than {least[1]}, or coverage to less than {self._coverage}"
+            )
+        return f"sentencepiece: {error}"
+
+
+def _drawn(lines: Iterator[str], most: int) -> list[str]:
+    """All lines, or `most` of them with equal probability (Vitter 1985, algorithm R)."""
+    drawn = list(islice(lines, most))
+    rng = random.Random(0)  # noqa: S311
+    for seen, line in enumerate(lines, most + 1):
+        if (place := rng.randrange(seen)) < most:
+            drawn[place] = line
+    return drawn

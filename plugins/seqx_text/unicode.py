@@ -1,0 +1,25 @@
+"""Unicode normalization forms."""
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Literal
+
+import seqx
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnicodeForm(seqx.Normalizer):
+    """One way to write each character (Unicode Standard Annex 15).
+
+    Args:
+        form: NFC composes accents; NFKC also makes ligatures, wide letters and no-break spaces plain
+    """
+
+    form: Literal["NFC", "NFKC"] = "NFC"
+
+    def __call__(self, text: str) -> str:
+        """The text in that form."""
+        return unicodedata.normalize(self.form, text)
+
+    def __repr__(self) -> str:
+        return self.form.lower()
