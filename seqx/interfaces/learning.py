@@ -60,6 +60,11 @@ class Grammar(ABC):
 class Search(ABC):
     """Finds what a model would write."""
 
+    @property
+    def width(self) -> int:
+        """How many hypotheses of a sentence are computed at once; batches are made smaller by it."""
+        return 1
+
     @abstractmethod
     def limits(self, lengths: Tensor) -> Tensor:
         """The longest output [B], EOS not counted, for sources of `lengths` [B] tokens, EOS not counted."""

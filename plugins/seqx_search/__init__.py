@@ -1,0 +1,12 @@
+"""Searches: greedy, beam and sampling."""
+
+import seqx
+from seqx_search.beam import Beam
+from seqx_search.greedy import Greedy
+from seqx_search.sampling import Sampling
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    """Offer the searches."""
+    registry.add(seqx.Search, beam=Beam, greedy=Greedy, sampling=Sampling)

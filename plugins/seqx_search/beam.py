@@ -1,0 +1,183 @@
+"""Beam search.
+
+Letters in shapes: B sentences in the batch, K hypotheses of each (size), N = B * K of them next to each
+other, C candidates, V symbols, T tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+
+import seqx
+from seqx_search.limited import Limited, check_every
+
+L = TypeVar("L", float, Tensor)
+
+
+class Open(NamedTuple):
+    """The hypotheses of each sentence that have not ended, best first."""
+
+    logprob: Tensor  # [B, K], -inf where there is none
+    ids: Tensor  # [B, K, T], EOS after what is written
+
+
+class Ended(NamedTuple):
+    """The best hypotheses of each sentence that have ended, best first."""
+
+    score: Tensor  # [B, nbest], -inf where there is none
+    logprob: Tensor  # [B, nbest]
+    ids: Tensor  # [B, nbest, T], EOS from the end on
+
+
+class Candidates(NamedTuple):
+    """The best continuations of each sentence's hypotheses, best first."""
+
+    logprob: Tensor  # [B, C]
+    parent: Tensor  # [B, C] which of the sentence's hypotheses goes on
+    token: Tensor  # [B, C]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beam(Limited):
+    """Keeps the `size` most probable beginnings and ranks what has ended by logprob / penalty.
+
+    The penalty is ((5 + length) / 6)^alpha (Wu et al. 2016, section 7), where the length counts EOS, as
+    tensor2tensor counts, with which Vaswani et al. 2017 decoded: the sentence "a b EOS" has length 3. Other
+    toolkits divide by length^alpha: an alpha of theirs means something else here.
+
+    A beginning ends where EOS is among the `size` best continuations of its sentence. A sentence is done
+    when no unfinished hypothesis can still get among its `nbest`: log-probabilities only fall, so the best
+    that one can reach is its present one divided by the penalty of the longest output allowed.
+
+    Args:
+        size: hypotheses kept for each sentence
+        alpha: strength of the length penalty; 0: hypotheses are ranked by log-probability
+        nbest: hypotheses returned for each sentence, at most `size`
+    """
+
+    size: Annotated[int, Gt(0)] = 4
+    alpha: Annotated[float, Ge(0)] = 0.6
+    nbest: Annotated[int, Gt(0)] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nbest > self.size:
+            raise ValueError(f"nbest is {self.nbest}, which a beam of size {self.size} does not find")
+
+    @property
+    def width(self) -> int:
+        """How many hypotheses of a sentence are computed at once."""
+        return self.size
+
+    def penalty(self, length: L) -> L:
+        """What the log-probability of a hypothesis of `length` tokens, EOS counted, is divided by."""
+        return ((5 + length) / 6) ** self.alpha
+
+    @torch.inference_mode()
+    def __call__(
+        self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
+    ) -> list[list[seqx.Hypothesis]]:
+        """The `nbest` hypotheses of each sentence, fewer where there are not so many."""
+        count, device = source.ids.size(0), source.ids.device
+        limits = limits.to(device)
+        steps = int(limits.max()) + 1
+        state = seqx.fork(model.start(model.encode(source), steps), self.size)
+        rules: Any = None if grammar is None else seqx.fork(grammar.start(count, limits), self.size)
+        opened, ended = self._start(count, steps, device)
+        token = torch.full((count * self.size, 1), seqx.BOS, device=device)  # [N, 1]
+        sentences = torch.arange(count, device=device)  # [B] those in the batch
+        found: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
+        for step in range(steps):
+            outputs, state = model.advance(token, state, None)
+            allowed = None if grammar is None else grammar.allowed(rules)
+            logits = model.head(outputs[:, -1]).float()  # [N, V]
+            candidates = self._candidates(opened.logprob, logits, allowed, limits <= step)
+            ended = self._end(ended, opened, candidates, step)
+            opened, parent, last = self._go_on(opened, candidates, step)
+            done = ended.score[:, -1] >= opened.logprob[:, 0] / self.penalty(limits + 1)
+            done = done | (limits <= step)
+            # What goes on after its sentence is done must not push out an equal that ended before.
+            opened = opened._replace(logprob=opened.logprob.masked_fill(done[:, None], -torch.inf))
+            going = torch.arange(len(done), device=device)
+            if (step + 1) % check_every(token) == 0 or step + 1 == steps:
+                going, gone = (~done).nonzero()[:, 0], done.nonzero()[:, 0]
+                for sentence, hypotheses in zip(sentences[gone].tolist(), _read(ended, gone), strict=True):
+                    found[sentence] = hypotheses
+                if not len(going):
+                    break
+                if len(gone):
+                    opened, ended = seqx.rows(opened, going), seqx.rows(ended, going)
+                    sentences, limits = sentences[going], limits[going]
+            chosen = (going[:, None] * self.size + parent[going]).flatten()  # [N]
+            token = last[going].view(-1, 1)
+            state = seqx.rows(state, chosen)
+            if grammar is not None:
+                rules = grammar.advance(seqx.rows(rules, chosen), token[:, 0])
+        return found
+
+    def _start(self, count: int, steps: int, device: torch.device) -> tuple[Open, Ended]:
+        logprob = torch.full((count, self.size), -torch.inf, device=device)
+        logprob[:, 0] = 0  # one empty hypothesis: others would be the same
+        ids = torch.full((count, self.size, steps), seqx.EOS, device=device)
+        none = torch.full((count, self.nbest), -torch.inf, device=device)
+        return Open(logprob, ids), Ended(none, none, ids[:, : self.nbest])
+
+    def _candidates(
+        self, logprob: Tensor, logits: Tensor, allowed: Tensor | None, last: Tensor
+    ) -> Candidates:
+        """The 2 * size best continuations, after logits [N, V]; for sentences at their limit [B] just EOS.
+
+        They are found in two stages. Each hypothesis gives size + 3: PAD and BOS are never written, and as
+        many as `size` must be left besides EOS.
+        """
+        total = logprob.view(-1, 1) - logits.logsumexp(1, keepdim=True)  # [N, 1]
+        choices = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
+        value, token = choices.topk(min(self.size + 3, logits.size(1)))
+        value = value.masked_fill(token < seqx.EOS, -torch.inf)
+        last = last.repeat_interleave(self.size)
+        value = value.masked_fill(last[:, None], -torch.inf)
+        value[:, 0] = logits[:, seqx.EOS].where(last, value[:, 0])
+        token[:, 0] = token[:, 0].where(~last, seqx.EOS)
+        each = token.size(1)
+        best, place = (total + value).view(-1, self.size * each).topk(2 * self.size)
+        return Candidates(best, place // each, token.view(-1, self.size * each).gather(1, place))
+
+    def _end(self, ended: Ended, opened: Open, candidates: Candidates, step: int) -> Ended:
+        """With the candidates that end among the `size` best."""
+        logprob = candidates.logprob[:, : self.size]
+        logprob = logprob.masked_fill(candidates.token[:, : self.size] != seqx.EOS, -torch.inf)
+        score, place = torch.cat([ended.score, logprob / self.penalty(step + 1)], 1).topk(self.nbest)
+        ids = torch.cat([ended.ids, _take(opened.ids, candidates.parent[:, : self.size])], 1)
+        return Ended(score, torch.cat([ended.logprob, logprob], 1).gather(1, place), _take(ids, place))
+
+    def _go_on(self, opened: Open, candidates: Candidates, step: int) -> tuple[Open, Tensor, Tensor]:
+        """The `size` best candidates that do not end, their parents and their tokens [B, K]."""
+        logprob = candidates.logprob.masked_fill(candidates.token == seqx.EOS, -torch.inf)
+        logprob, place = logprob.topk(self.size)
+        parent, token = candidates.parent.gather(1, place), candidates.token.gather(1, place)
+        ids = _take(opened.ids, parent)
+        ids[:, :, step] = token
+        return Open(logprob, ids), parent, token
+
+
+def _take(ids: Tensor, index: Tensor) -> Tensor:
+    """Of each sentence's ids [B, C, T] those that index [B, K] names."""
+    return ids.gather(1, index[..., None].expand(-1, -1, ids.size(2)))
+
+
+def _read(ended: Ended, sentences: Tensor) -> list[list[seqx.Hypothesis]]:
+    columns = (column[sentences].tolist() for column in ended)
+    found = [
+        [
+            seqx.Hypothesis(ids=ids[: ids.index(seqx.EOS)], score=score, logprob=logprob)
+            for score, logprob, ids in zip(*row, strict=True)
+            if score > -torch.inf
+        ]
+        for row in zip(*columns, strict=True)
+    ]
+    if not all(found):
+        raise seqx.UserError("the model's logits are not finite: it is damaged, or diverged in training")
+    return found

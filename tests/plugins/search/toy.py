@@ -1,0 +1,59 @@
+"""A model small enough to search exhaustively, and what checks a search against it.
+
+Its next token depends on the source's first token and on the last two tokens written.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+import seqx
+
+LETTERS = 3
+VOCABULARY = 4 + LETTERS
+
+
+class Toy(seqx.Model):
+    """Logits from a table [V, V, V, V]; its state is the last two tokens and the source's first."""
+
+    def __init__(self, *, seed: int = 0, spread: float = 1.0) -> None:
+        super().__init__({"source": VOCABULARY, "target": VOCABULARY})
+        generator = torch.Generator().manual_seed(seed)
+        self.table = torch.randn(*[VOCABULARY] * 4, generator=generator) * spread
+        self.steps = 0
+
+    def encode(self, source: seqx.Tokens) -> seqx.State:
+        return source.ids[:, :1]
+
+    def start(self, memory: seqx.State, capacity: int | None) -> seqx.State:
+        return {"first": memory, "last": torch.full_like(memory, seqx.BOS)}
+
+    def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
+        self.steps += 1
+        first, last = state["first"], state["last"]
+        before = torch.cat([last, ids[:, :-1]], 1)
+        outputs = torch.stack([first.expand_as(ids), before, ids], -1)
+        return outputs, {"first": first, "last": ids[:, -1:]}
+
+    def head(self, outputs: Tensor) -> Tensor:
+        return self.table[outputs[..., 0], outputs[..., 1], outputs[..., 2]]
+
+
+def sources(*sentences: Sequence[int]) -> seqx.Tokens:
+    """A batch of sentences given by their ids, EOS added."""
+    rows = [[*sentence, seqx.EOS] for sentence in sentences]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [seqx.PAD] * (width - len(row)) for row in rows])
+    return seqx.Tokens.of(ids, torch.tensor([len(row) for row in rows]))
+
+
+def logprob(model: seqx.Model, source: Sequence[int], ids: Sequence[int]) -> float:
+    """log P(ids, EOS | source), by forced scoring."""
+    return model.score(sources(source), sources(ids)).sum().item()
+
+
+def outputs(limit: int, symbols: Sequence[int] = range(3, VOCABULARY)) -> list[tuple[int, ...]]:
+    """Every sequence of at most `limit` symbols."""
+    return [word for n in range(limit + 1) for word in itertools.product(symbols, repeat=n)]
