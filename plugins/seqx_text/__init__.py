@@ -9,6 +9,19 @@ from seqx_text.moses import MosesPunctuation, MosesTokens
 from seqx_text.sentencepiece import SentencePiece
 from seqx_text.unicode import UnicodeForm
 
+__all__ = [
+    "Bleu",
+    "Chrf",
+    "Files",
+    "Lowercase",
+    "MosesPunctuation",
+    "MosesTokens",
+    "PaperBleu",
+    "SentencePiece",
+    "TokenizedBleu",
+    "UnicodeForm",
+]
+
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:

@@ -3,6 +3,8 @@
 import seqx
 from seqx_translation.task import Translation
 
+__all__ = ["Translation"]
+
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:

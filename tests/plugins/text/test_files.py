@@ -1,0 +1,116 @@
+"""Parallel text: real files whole, damaged files named."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import seqx
+from seqx_text import Files
+
+
+def quiet(what: str, share: float | None) -> None:
+    pass
+
+
+def write(folder: Path, **files: bytes) -> Files:
+    """A corpus whose splits are all the same files, `a` and `b` unless told."""
+    contents = {"a": b"one\ntwo\n", "b": b"eins\nzwei\n"} | files
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    pair = [str(folder / "a"), str(folder / "b")]
+    return Files(train=pair, dev=pair, test=pair)
+
+
+def test_rows_are_lines_side_by_side(tmp_path: Path) -> None:
+    corpus = write(tmp_path, a=b"one\r\ntwo\rthree\x0b\n\n", b="eins\nzwei\u2028drei\u0085\n ende".encode())
+    corpus.fetch(tmp_path, quiet)
+    assert list(corpus.rows("train")) == [
+        ("one", "eins"),
+        ("two\rthree\x0b", "zwei\u2028drei\u0085"),
+        ("", " ende"),
+    ]
+
+
+def test_real_news_with_its_odd_line_ends(data: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = data("wmt_news") / "en-de"
+
+    def pair(name: str) -> list[str]:
+        return [str(folder / f"{name}.{lang}.gz") for lang in ("en", "de")]
+
+    corpus = Files(train=pair("train"), dev=pair("newstest2013"), test=pair("newstest2014"))
+    corpus.fetch(tmp_path, quiet)
+    rows = list(corpus.rows("train"))
+    assert len(rows) == 24_743
+    assert sum(de.count("\u0085") for _, de in rows) == 10
+    assert [len(list(corpus.rows(split))) for split in ("dev", "test")] == [3000, 3003]
+
+
+def test_several_files_columns_and_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {"1.x": "1\n2\n", "2.x": "3\n", "1.y": "a\nb\n", "2.y": "c\n"}.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv("TEXT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    both = [["1.x", "1.y"], ["${TEXT}/2.x", "${TEXT}/2.y"]]
+    corpus = Files(train=both, dev=["1.x", "1.y"], test=both, limit=2)
+    corpus.fetch(tmp_path, quiet)
+    assert list(corpus.rows("test")) == [("1", "a"), ("2", "b"), ("3", "c")]
+    assert list(corpus.rows("train")) == [("1", "a"), ("2", "b")]
+
+
+def test_identity_is_the_text_not_the_place(tmp_path: Path) -> None:
+    identities = []
+    for name, packed, text in (("p", False, b"x\n"), ("q", True, b"x\n"), ("r", False, b"y\n")):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / ("a.gz" if packed else "a")
+        path.write_bytes(gzip.compress(text) if packed else text)
+        corpus = Files(train=[str(path)], dev=[str(path)], test=[str(path)])
+        corpus.fetch(tmp_path, quiet)
+        identities.append(corpus.identity())
+    assert identities[0] == identities[1] != identities[2]
+
+
+WHOLE = gzip.compress(b"one\ntwo\n" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a", b"one\n", r"equally many lines: \S*/a has 1, \S*/b has 2"),
+        ("a", b"one\ntw\xf6\n", r"/a:2: byte 3 of the line is not UTF-8 .*convert"),
+        ("a", b"", "/a: is empty"),
+        ("a.gz", WHOLE[:-20], r"/a.gz: is damaged or cut off \(.*\); fetch it again"),
+        ("a.gz", b"no gzip\n", r"/a.gz: is damaged or cut off \(.*\); fetch it again"),
+        ("a.gz", WHOLE[:20] + b"\x00\xff\x00" + WHOLE[23:], r"/a.gz: is damaged or cut off"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_message(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    write(tmp_path, **{name: content})
+    pair = [str(tmp_path / name), str(tmp_path / "b")]
+    corpus = Files(train=pair, dev=pair, test=pair)
+    with pytest.raises(seqx.UserError, match=message):
+        corpus.fetch(tmp_path, quiet)
+
+
+def test_missing_files_and_variables_are_named_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOWHERE", raising=False)
+    for path, message in (
+        ("nothing.en", f"{tmp_path}/nothing.en: cannot be read .No such file"),
+        (str(tmp_path), f"{tmp_path}: cannot be read .Is a directory"),
+        ("${NOWHERE}/x", "^\\$\\{NOWHERE\\}/x: the environment variable NOWHERE is not set"),
+    ):
+        with pytest.raises(seqx.UserError, match=message):
+            Files(train=[path], dev=[path], test=[path]).fetch(tmp_path, quiet)
+
+
+def test_splits_of_different_widths_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"train\[0\]': 2.*test\[0\]': 1"):
+        Files(train=["a", "b"], dev=["a", "b"], test=["a"])
+    with pytest.raises(ValueError, match="as many paths"):
+        Files(train=[], dev=[], test=[])

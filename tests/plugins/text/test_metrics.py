@@ -1,0 +1,95 @@
+"""Scores: against counts made by hand, with signatures to the letter."""
+
+import gzip
+import math
+from collections import Counter
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from seqx_text import Bleu, Chrf, Lowercase, MosesTokens, PaperBleu, TokenizedBleu
+
+SACREBLEU = version("sacrebleu")
+
+
+def ngrams(words: list[str], n: int) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+
+
+def multi_bleu(outputs: list[str], references: list[str]) -> float:
+    """BLEU of given tokens, written from the definition in Papineni et al. 2002, section 2.3."""
+    logs = 0.0
+    for n in range(1, 5):
+        hit = total = 0
+        for pair in zip(outputs, references, strict=True):
+            found, wanted = (
+                Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+                for words in map(str.split, pair)
+            )
+            hit += (found & wanted).total()
+            total += found.total()
+        logs += math.log(hit / total) / 4
+    ratio = len(" ".join(references).split()) / len(" ".join(outputs).split())
+    return 100 * min(1, math.exp(1 - ratio)) * math.exp(logs)
+
+
+OUTPUTS = ["Der „rich-text“ Editor ist gut, sagt A-B-C.", "Ein Mann geht in die Stadt und singt laut."]
+REFERENCES = ['Der "rich-text"-Editor ist gut, sagt A-B-C!', "Ein Mann geht in die Stadt und singt."]
+
+
+def test_bleu_of_the_paper_by_hand() -> None:
+    # The authors' s{(\S)-(\S)}{...}g goes on behind what it replaced: of "A-B-C" it takes one hyphen apart.
+    outputs = [
+        "Der „ rich ##AT##-##AT## text &quot; Editor ist gut , sagt A ##AT##-##AT## B-C .",
+        "Ein Mann geht in die Stadt und singt laut .",
+    ]
+    references = [
+        "Der &quot; rich ##AT##-##AT## text &quot; -Editor ist gut , sagt A ##AT##-##AT## B-C !",
+        "Ein Mann geht in die Stadt und singt .",
+    ]
+    ((name, score),) = PaperBleu(lang="de")(OUTPUTS, REFERENCES).items()
+    assert name == "paper_bleu"
+    assert score.value == pytest.approx(multi_bleu(outputs, references))
+    assert score.signature == (
+        f"text:unicode punctuation+moses_tokens(de)+##AT##|sacremoses:{version('sacremoses')}"
+        f"|nrefs:1|case:mixed|eff:no|tok:none|smooth:none|version:{SACREBLEU}"
+    )
+
+
+def test_bleu_of_normalized_text_by_hand() -> None:
+    metric = TokenizedBleu(normalizers=[Lowercase(), MosesTokens(lang="de")])
+    outputs, references = ["EIN Mann geht laut."], ["ein mann geht laut!"]
+    score = metric(outputs, references)["tokenized_bleu"]
+    expected = multi_bleu(["ein mann geht laut ."], ["ein mann geht laut !"])
+    assert score.value == pytest.approx(expected)
+    assert score.signature.startswith("text:lowercase+moses_tokens(de)|nrefs:1|case:mixed|eff:no|tok:none|")
+
+
+def test_nothing_in_common_is_zero_without_smoothing() -> None:
+    assert TokenizedBleu()(["a b c d"], ["e f g h"])["tokenized_bleu"].value == 0
+
+
+def test_signatures_are_those_of_sacrebleu() -> None:
+    bleu = Bleu()(OUTPUTS, REFERENCES)["bleu"]
+    assert bleu.signature == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{SACREBLEU}"
+    small = Bleu(lowercase=True, tokenize="char")(OUTPUTS, REFERENCES)["bleu"]
+    assert small.signature == f"nrefs:1|case:lc|eff:no|tok:char|smooth:exp|version:{SACREBLEU}"
+    chrf = Chrf(words=2)(OUTPUTS, REFERENCES)["chrf"]
+    assert chrf.signature == f"nrefs:1|case:mixed|eff:yes|nc:6|nw:2|space:no|version:{SACREBLEU}"
+
+
+def test_real_captions_score_as_the_command_of_sacrebleu_says(data: Callable[[str], Path]) -> None:
+    import sacrebleu
+
+    with gzip.open(data("multi30k") / "val.de.gz") as file:
+        references = file.read().decode().split("\n")[:200]
+    outputs = [line.replace("ein", "kein").rstrip(".") for line in references]
+    assert Bleu()(outputs, references)["bleu"].value == sacrebleu.corpus_bleu(outputs, [references]).score
+    assert Chrf()(outputs, references)["chrf"].value == sacrebleu.corpus_chrf(outputs, [references]).score
+    for metric in (Bleu(), Chrf(), PaperBleu(), TokenizedBleu()):
+        (score,) = metric(references, references).values()
+        assert score.value == pytest.approx(100)
+        (worse,) = metric(outputs, references).values()
+        assert 10 < worse.value < 99

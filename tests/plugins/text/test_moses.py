@@ -1,0 +1,65 @@
+"""Moses' processing: against its own conventions, on real captions, and where the package is absent."""
+
+import gzip
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import seqx
+from seqx_text import Lowercase, MosesPunctuation, MosesTokens, UnicodeForm
+
+
+def captions(lang: str) -> list[seqx.Normalizer]:
+    return [MosesPunctuation(lang=lang), Lowercase(), MosesTokens(lang=lang)]
+
+
+def through(normalizers: list[seqx.Normalizer], text: str) -> str:
+    for normalizer in normalizers:
+        text = normalizer(text)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("lang", "raw", "expected"),
+    [
+        ("en", "Two young, White males are outside.", "two young , white males are outside ."),
+        (
+            "en",
+            "A man's “hat” – it’s blue-green!",
+            "a man &apos;s &quot; hat &quot; - it &apos;s blue-green !",
+        ),
+        ("en", "Mr. Smith [left] & came.", "mr. smith &#91; left &#93; &amp; came ."),
+        ("de", "Der Mann – z.B. Hans – hat „Hunger“.", "der mann - z.b. hans - hat &quot; hunger &quot; ."),
+        ("fr", "L’homme « rit ».", "l&apos; homme &quot; rit &quot; ."),
+    ],
+)
+def test_captions_are_as_published(lang: str, raw: str, expected: str) -> None:
+    assert through(captions(lang), raw) == expected
+
+
+def test_real_captions_come_back_in_small_letters(data: Callable[[str], Path]) -> None:
+    with gzip.open(data("multi30k") / "val.en.gz") as file:
+        lines = file.read().decode().split("\n")[:-1]
+    normalizers, same = captions("en"), 0
+    for line in lines:
+        tokens = through(normalizers, line)
+        assert tokens == " ".join(tokens.split())
+        assert through(normalizers, normalizers[-1].restore(tokens)) == tokens
+        same += normalizers[-1].restore(tokens) == " ".join(line.lower().split())
+    assert same > 0.97 * len(lines)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for normalizer in (MosesPunctuation, MosesTokens):
+        with pytest.raises(seqx.UserError, match=r"pip install 'seqx\[moses\]'"):
+            normalizer(lang="en")
+
+
+def test_unicode_forms() -> None:
+    assert UnicodeForm()("e\u0301\u00a0ﬁ") == "é\u00a0ﬁ"
+    assert UnicodeForm(form="NFKC")("e\u0301\u00a0ﬁ") == "é fi"
+    assert Lowercase()("ÄA") == "äa"
+    assert Lowercase().restore("äa") == "äa"

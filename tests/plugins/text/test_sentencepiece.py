@@ -1,0 +1,152 @@
+"""Subwords: whatever goes in comes out again, and ids mean what they should."""
+
+import pickle
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import seqx
+from seqx_text import SentencePiece
+
+LINES = [
+    f"{who} {does} the {what} near {where} ."
+    for who in ("A man", "Two girls", "The small dog", "Nobody else", "Your neighbour")
+    for does in ("sees", "draws", "follows", "remembers", "has forgotten")
+    for what in ("blue boat", "old house", "träge Eule", "quick fox", "wooden chair")
+    for where in ("Paris", "the sea", "a bridge", "that market", "Jerez")
+]
+
+
+def learnt(folder: Path, model: Literal["bpe", "unigram"], **sizes: int) -> SentencePiece:
+    tokenizer = SentencePiece(size=sizes.get("size", 315), model=model, coverage=1.0)
+    tokenizer.learn(iter(LINES), folder)
+    return tokenizer
+
+
+@pytest.fixture(scope="module", params=["bpe", "unigram"])
+def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SentencePiece:
+    return learnt(tmp_path_factory.mktemp("pieces"), request.param)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+WORDS = st.lists(
+    st.sampled_from(["A", "man", " ", "  ", "\u2581", "<s>", "</s>", "<pad>", "<unk>", "<0x41>"])
+).map("".join)
+
+
+@given(text=TEXT | WORDS)
+@example("  a \u00a0 man  ")
+@example("line\u2028line\u0085\r\n\tend\n")
+@example("\u2581\u2581 A\u2581man \u2581")
+@example("<s> A </s> <pad><unk> <0x41> ⁇")
+@example("🎉👩‍👩‍👧 \x00 \ufeff \ufffd \u2585")
+@settings(deadline=None, max_examples=200)
+def test_any_text_comes_back(tokenizer: SentencePiece, text: str) -> None:
+    ids = tokenizer.encode(text)
+    assert min(ids, default=seqx.UNK + 1) > seqx.UNK
+    assert tokenizer.decode(ids) == text
+    sampled = tokenizer.encode(text, random.Random(1))
+    assert min(sampled, default=seqx.UNK + 1) > seqx.UNK
+    assert tokenizer.decode(sampled) == text
+
+
+def test_frequent_words_are_few_pieces_and_special_ids_say_nothing(tokenizer: SentencePiece) -> None:
+    ids = tokenizer.encode("Two girls")
+    assert len(ids) < len("Two girls")
+    assert tokenizer.encode("") == []
+    framed = [seqx.BOS, *ids, seqx.EOS, seqx.PAD]
+    assert tokenizer.decode(framed) == "Two girls"
+    assert ids == tokenizer.encode("near Two girls")[-len(ids) :]
+
+
+def test_an_encoding_is_a_function_of_its_generator(tokenizer: SentencePiece) -> None:
+    text = "The small dog follows the old house near a bridge ."
+
+    def drawn(seed: int) -> list[int]:
+        return tokenizer.encode(text, random.Random(seed))
+
+    first = [drawn(seed) for seed in range(20)]
+    assert len({tuple(ids) for ids in first}) > 5
+    assert [drawn(seed) for seed in reversed(range(20))][::-1] == first
+
+
+@pytest.mark.parametrize("model", ["bpe", "unigram"])
+def test_learning_twice_gives_the_same_bytes(tmp_path: Path, model: Literal["bpe", "unigram"]) -> None:
+    for name in "ab":
+        learnt(tmp_path / name, model)
+    (first,), (second,) = ((tmp_path / name).iterdir() for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_size_is_what_was_learnt_and_travels(tmp_path: Path, tokenizer: SentencePiece) -> None:
+    assert SentencePiece(size=1234).size == 1234
+    assert tokenizer.size == 315
+    copy = pickle.loads(pickle.dumps(tokenizer))
+    assert copy.encode("A man sees") == tokenizer.encode("A man sees")
+    learnt(tmp_path, "bpe", size=310)
+    other = SentencePiece()
+    other.load(tmp_path)
+    assert other.size == 310
+    assert other.decode(other.encode("A man")) == "A man"
+
+
+@pytest.mark.parametrize("model", ["bpe", "unigram"])
+def test_too_large_a_vocabulary_names_the_largest(tmp_path: Path, model: Literal["bpe", "unigram"]) -> None:
+    with pytest.raises(seqx.UserError, match=r"size 50000; the largest possible size is \d+$") as caught:
+        learnt(tmp_path / "a", model, size=50_000)
+    largest = int(str(caught.value).rsplit(maxsplit=1)[-1])
+    assert learnt(tmp_path / "b", model, size=largest).size == largest
+
+
+def test_too_small_a_vocabulary_and_no_text_are_said(tmp_path: Path) -> None:
+    with pytest.raises(seqx.UserError, match=r"size 100 does not hold the characters .* more than \d+"):
+        learnt(tmp_path, "bpe", size=100)
+    with pytest.raises(seqx.UserError, match="no text to learn from"):
+        SentencePiece().learn(["", "  "], tmp_path)
+    with pytest.raises(seqx.UserError, match="no SentencePiece model can be read"):
+        SentencePiece().load(tmp_path / "nowhere")
+
+
+def test_without_bytes_what_is_unknown_is_unk(tmp_path: Path) -> None:
+    tokenizer = SentencePiece(size=90, coverage=1.0, byte_fallback=False)
+    tokenizer.learn(LINES, tmp_path)
+    assert seqx.UNK in tokenizer.encode("猫")
+    assert seqx.UNK in tokenizer.encode("\u2581")
+    assert tokenizer.decode(tokenizer.encode("A man")) == "A man"
+
+
+def test_symbols_stay_whole(tmp_path: Path) -> None:
+    tokenizer = SentencePiece(size=330, symbols=("<2de>",))
+    tokenizer.learn(LINES, tmp_path)
+    plain, marked = tokenizer.encode("A man"), tokenizer.encode("<2de> A man")
+    assert len(marked) <= len(plain) + 2
+    assert tokenizer.decode(marked) == "<2de> A man"
+    with pytest.raises(ValueError, match="symbols"):
+        SentencePiece(symbols=("",))
+
+
+def test_a_sample_is_bounded_and_always_the_same(tmp_path: Path) -> None:
+    lines = LINES
+
+    def bytes_learnt(name: str, sample: int) -> bytes:
+        SentencePiece(size=310, sample=sample, coverage=1.0).learn(iter(lines), tmp_path / name)
+        return next((tmp_path / name).iterdir()).read_bytes()
+
+    assert bytes_learnt("a", 40) == bytes_learnt("b", 40)
+    assert bytes_learnt("c", 625) == bytes_learnt("d", 10_000) != bytes_learnt("a", 40)
+
+
+def test_real_text_comes_back(data: Callable[[str], Path], tmp_path: Path) -> None:
+    import gzip
+
+    with gzip.open(data("tatoeba_en_de") / "test.de.gz") as file:
+        lines = file.read().decode().split("\n")
+    tokenizer = SentencePiece(size=1500)
+    tokenizer.learn(lines, tmp_path)
+    assert [tokenizer.decode(tokenizer.encode(line)) for line in lines] == lines
+    assert sum(len(tokenizer.encode(line)) for line in lines) < 0.45 * sum(map(len, lines))
