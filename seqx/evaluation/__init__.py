@@ -1,0 +1,6 @@
+"""Models that answer: raw text in, raw text out."""
+
+from seqx.evaluation.loading import load
+from seqx.evaluation.predictor import Answers, Predictor
+
+__all__ = ["Answers", "Predictor", "load"]

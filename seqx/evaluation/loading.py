@@ -1,0 +1,170 @@
+"""From a model's folder to a model that answers."""
+
+import filecmp
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqx import plugins, recipe
+from seqx.checkpoint import WEIGHTS, read_json, read_weights
+from seqx.devices import Precision, device_of, precision_of
+from seqx.errors import UserError
+from seqx.evaluation.predictor import Predictor
+from seqx.interfaces.learning import Search
+from seqx.interfaces.networks import Combination, Model
+from seqx.interfaces.text import Task
+from seqx.registry import Make, Registry
+from seqx.tree import Node
+
+
+def load(
+    folder: str | Path | Sequence[str | Path],
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    overrides: Iterable[str] = (),
+    batch_tokens: int | None = None,
+    trust_local_plugins: bool = False,
+) -> Predictor:
+    """What a run left in `model/`, ready to answer texts; several folders answer as one, by their mean.
+
+    Args:
+        folder: a model's folder, or that of a finished run; several must have the same vocabulary
+        device: auto, cpu, cuda, cuda:1, ...
+        precision: bf16 or fp32; auto: bf16 where the device has it
+        overrides: `key=value` for settings of the task or the search, as `search.size=8`
+        batch_tokens: places of a batch, see Predictor; less needs less memory
+        trust_local_plugins: run the Python files that the model's recipe names as plugins
+
+    Raises:
+        UserError: what is missing, damaged or does not fit, and what to do
+    """
+    folders = [folder] if isinstance(folder, str | Path) else list(folder)
+    if not folders:
+        raise UserError("name at least one model")
+    where = device_of(device)
+    parts = [_read(model_folder(Path(one)), list(overrides), trust=trust_local_plugins) for one in folders]
+    for other in parts[1:]:
+        _check_same_vocabulary(parts[0].folder, other.folder)
+    models = [one.build() for one in parts]
+    model = models[0] if len(models) == 1 else _combined(models, parts[0].registry)
+    return Predictor(
+        parts[0].task,
+        model.to(where).eval(),
+        parts[0].search,
+        device=where,
+        precision=precision_of(precision, where),
+        batch_tokens=batch_tokens,
+    )
+
+
+class Answering:
+    """What is needed of a recipe to answer.
+
+    Args:
+        task: what was learnt
+        model: what learnt it
+        search: how it finds its answers
+    """
+
+    def __init__(self, *, task: Task, model: Make[Model], search: Search) -> None:
+        self.task = task
+        self.model = model
+        self.search = search
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A model's folder, read and checked."""
+
+    folder: Path
+    task: Task
+    model: Make[Model]
+    search: Search
+    registry: Registry
+
+    def build(self) -> Model:
+        """The model, with its weights."""
+        model: Model = self.model(self.task.sizes)
+        read_weights(model, self.folder / WEIGHTS)
+        return model
+
+
+def model_folder(folder: Path) -> Path:
+    """The folder of the model that `folder` is, or that the run in `folder` made.
+
+    Raises:
+        UserError: there is none
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder; name a model's folder, as runs/NAME/model")
+    if (folder / WEIGHTS).is_file() and (folder / "recipe.yaml").is_file():
+        return folder
+    if (folder / "model").is_dir():
+        return model_folder(folder / "model")
+    if (folder / "checkpoints").is_dir():
+        raise UserError(
+            f"{folder}: this run has not finished, so that it has no model yet; "
+            "give its `seqx run` again to finish it, or `seqx average` to use what it has"
+        )
+    missing = [name for name in (WEIGHTS, "recipe.yaml") if not (folder / name).is_file()]
+    raise UserError(f"{folder}: no model is in this folder ({' and '.join(missing)} missing)")
+
+
+def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
+    about = read_json(folder / "model.json")
+    _check_overrides(overrides)
+    read = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust)
+    found = plugins.load(read.plugins)
+    _check_plugins(folder, about.get("plugins", {}), found)
+    root = read.tree
+    assert isinstance(root.value, dict)
+    wanted = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
+    made = recipe.check(Node(wanted, root.at, root.keys), found.registry, Answering)()
+    made.task.load(folder / "task")
+    return _Parts(folder, made.task, made.model, made.search, found.registry)
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for text in overrides:
+        if text.partition("=")[0].partition(".")[0] not in ("search", "task"):
+            raise UserError(
+                f"{text}: of a finished model only settings of the search and the task can be changed, "
+                "as in search.size=8"
+            )
+
+
+def _check_plugins(folder: Path, needed: Any, found: plugins.Plugins) -> None:
+    """That every plugin which a model names (name: version) did load."""
+    here = {plugin.name for plugin in found.loaded}
+    faults = {fault.name: fault.error for fault in found.faults}
+    for name, version in needed.items():
+        if name in faults:
+            raise UserError(f"{folder}: this model needs the plugin {name}, which fails: {faults[name]}")
+        if name not in here:
+            raise UserError(
+                f"{folder}: this model needs the plugin {name} {version}, which is not installed; install it"
+            )
+
+
+def _check_same_vocabulary(one: Path, other: Path) -> None:
+    first, second = (
+        {file.relative_to(at) for file in at.rglob("*") if file.is_file()}
+        for at in (one / "task", other / "task")
+    )
+    different = first ^ second or {
+        name for name in first if not filecmp.cmp(one / "task" / name, other / "task" / name, shallow=False)
+    }
+    if different:
+        raise UserError(
+            f"{one} and {other} have different vocabularies (task/{min(different)}), so that they cannot "
+            "answer as one; train them with the same one"
+        )
+
+
+def _combined(models: Sequence[Model], registry: Registry) -> Model:
+    known = registry.components(Combination)
+    if not known:
+        raise UserError("no plugin that is installed combines models; name one model")
+    return next(iter(known.values())).maker(models)

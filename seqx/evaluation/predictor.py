@@ -1,0 +1,182 @@
+"""A model that answers raw text."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import torch
+
+from seqx.devices import autocast
+from seqx.errors import UserError
+from seqx.interfaces.learning import Search
+from seqx.interfaces.networks import Model
+from seqx.interfaces.text import Task
+from seqx.interfaces.values import EOS, PAD, Hypothesis, Tokens
+
+Answers = list[tuple[str, Hypothesis]]
+"""The answers to one input, best first; none to an empty one."""
+
+LONGEST = 1024
+"""Tokens of a piece where neither the task nor the model says what is too long: attention is quadratic."""
+
+BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """An input, or a part of one that was too long; `line` is its place in the window."""
+
+    line: int
+    text: str
+    columns: Mapping[str, list[int]]
+
+    @property
+    def length(self) -> int:
+        return len(self.columns["source"])
+
+
+class Predictor:
+    """A task, a model and a search as one: it answers texts in their order.
+
+    An empty input has an empty answer, and the model is not asked. An input over the limit (the shortest of
+    the task's and the model's) is split by the task; of each piece only the best answer is kept, and they are
+    joined into one, whose score and log-probability are the sums of theirs. `split` counts such inputs.
+
+    Args:
+        device: where the model is
+        precision: bf16: matrix products are computed in bfloat16
+        batch_tokens: places of a batch: for each hypothesis those of the source and of the longest output
+    """
+
+    window = 2048
+    """Inputs that are read before the first of them is answered; sorted by length, they make full batches."""
+
+    def __init__(
+        self,
+        task: Task,
+        model: Model,
+        search: Search,
+        *,
+        device: torch.device,
+        precision: Literal["bf16", "fp32"] = "fp32",
+        batch_tokens: int | None = None,
+    ) -> None:
+        self.task = task
+        self.model = model
+        self.search = search
+        self.device = device
+        self.precision: Literal["bf16", "fp32"] = precision
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
+        self.split = 0
+
+    def __call__(self, texts: Iterable[str]) -> list[str]:
+        """The best answer to each text, in the order of the texts."""
+        return [answers[0][0] if answers else "" for answers in self.hypotheses(texts)]
+
+    def hypotheses(self, texts: Iterable[str], window: int | None = None) -> Iterator[Answers]:
+        """The answers to each text, in the order of the texts, of which `window` are read at a time.
+
+        Raises:
+            UserError: for a text that the task cannot make short enough for the model
+        """
+        texts = iter(texts)
+        while lines := list(islice(texts, window or self.window)):
+            yield from self._window(lines)
+
+    @property
+    def longest(self) -> int:
+        """The most tokens, EOS counted, of an input that is answered in one piece."""
+        limits = [limit for limit in (self.task.longest, self.model.limit) if limit is not None]
+        return min(limits, default=LONGEST)
+
+    def _window(self, lines: Sequence[str]) -> list[Answers]:
+        pieces = [piece for line, text in enumerate(lines) for piece in self._pieces(line, text)]
+        found: dict[int, list[Answers]] = {}
+        for piece, answers in zip(pieces, self._search(pieces), strict=True):
+            found.setdefault(piece.line, []).append(answers)
+        return [self._join(found.get(line, [])) for line in range(len(lines))]
+
+    def _pieces(self, line: int, text: str) -> list[_Piece]:
+        if not text.strip():
+            return []
+        whole = _Piece(line, text, self.task.read(text))
+        if whole.length <= self.longest:
+            return [whole] if _says_something(whole) else []
+        parts = self.task.pieces(text, self.longest)
+        pieces = [_Piece(line, part, self.task.read(part)) for part in parts] if len(parts) > 1 else [whole]
+        self.split += len(parts) > 1
+        most, limit = max(piece.length for piece in pieces), self.model.limit
+        if limit is not None and most > limit:
+            raise UserError(
+                f"an input of {most} tokens, of which the model reads at most {limit}: make it shorter; "
+                f"it begins {text[:40]!r}"
+            )
+        return [piece for piece in pieces if _says_something(piece)]
+
+    def _join(self, found: Sequence[Answers]) -> Answers:
+        if len(found) <= 1:
+            return found[0] if found else []
+        best = [answers[0] for answers in found]
+        whole = Hypothesis(
+            ids=[token for _, hypothesis in best for token in hypothesis.ids],
+            score=math.fsum(hypothesis.score for _, hypothesis in best),
+            logprob=math.fsum(hypothesis.logprob for _, hypothesis in best),
+        )
+        return [(self.task.join([text for text, _ in best]), whole)]
+
+    def _search(self, pieces: Sequence[_Piece]) -> list[Answers]:
+        """The answers to pieces, in their order; the model reads them longest first."""
+        limits = self._limits(pieces)
+        answers: list[Answers] = [[] for _ in pieces]
+        training = self.model.training
+        self.model.eval()
+        try:
+            for batch in self._batches(pieces, limits):
+                found = self._batch([pieces[i] for i in batch], [limits[i] for i in batch])
+                for i, hypotheses in zip(batch, found, strict=True):
+                    answers[i] = [(self.task.write(h.ids, pieces[i].text), h) for h in hypotheses]
+        finally:
+            self.model.train(training)
+        return answers
+
+    def _limits(self, pieces: Sequence[_Piece]) -> list[int]:
+        """The longest output to each piece, EOS not counted; one of the model's places is for EOS."""
+        lengths = [piece.length - (piece.columns["source"][-1:] == [EOS]) for piece in pieces]
+        limits = self.search.limits(torch.tensor(lengths, dtype=torch.int64))
+        if self.model.limit is not None:
+            limits = limits.clamp_max(self.model.limit - 1)
+        return limits.tolist()
+
+    def _batches(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> Iterator[list[int]]:
+        batch: list[int] = []
+        longest = 0
+        for i in sorted(range(len(pieces)), key=lambda i: -pieces[i].length):
+            places = pieces[i].length + limits[i] + 1
+            wider = max(longest, places)
+            if batch and wider * (len(batch) + 1) * self.search.width > self.batch_tokens:
+                yield batch
+                batch, wider = [], places
+            batch.append(i)
+            longest = wider
+        if batch:
+            yield batch
+
+    def _batch(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> Sequence[Sequence[Hypothesis]]:
+        longest = max(piece.length for piece in pieces)
+        ids = [piece.columns["source"] + [PAD] * (longest - piece.length) for piece in pieces]
+        source = Tokens.of(torch.tensor(ids), torch.tensor([piece.length for piece in pieces]))
+        grammar = self.task.grammar([piece.columns for piece in pieces])
+        try:
+            with torch.inference_mode(), autocast(self.device, self.precision):
+                return self.search(self.model, source.to(self.device), torch.tensor(limits), grammar)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"{self.device} has too little memory for {self.batch_tokens} tokens a batch; "
+                "give a smaller --batch-tokens (batch_tokens in Python)"
+            ) from None
+
+
+def _says_something(piece: _Piece) -> bool:
+    return any(token != EOS for token in piece.columns["source"])
