@@ -1,0 +1,253 @@
+"""Updates as padded tensors, made by a thread while training computes."""
+
+import queue
+import random
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seqx.data.plan import TARGET, Plan, plan
+from seqx.data.store import Ragged, Store
+from seqx.interfaces.text import Task
+from seqx.interfaces.values import Batch, Layout, Tokens
+
+Integers = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """Which update of which epoch; both counted from 0."""
+
+    epoch: int = 0
+    index: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What one step of the optimizer learns from: this device's share of it, in parts that fit its memory."""
+
+    position: Position
+    parts: list[Batch]
+    count: int  # target tokens of the whole update, over all devices
+    useful: float  # share of the places of `parts`, all columns together, that hold tokens
+
+    @property
+    def next(self) -> Position:
+        """Where to go on after this update."""
+        return Position(self.position.epoch, self.position.index + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """The updates of training, as a function of their positions.
+
+    Args:
+        store: the examples
+        tokens: target tokens of one update, over all devices and parts
+        groups: groups of examples of similar lengths that an update is made of
+        seed: of the order of examples
+        microbatch: the most places of a part, rows times the longest of all columns; None: a part is a group
+        rank: this device among those that share each update
+        world: how many devices share each update
+        task: encodes each example anew in each epoch (subword regularisation); None: as they are in the store
+    """
+
+    store: Store
+    tokens: int
+    groups: int = 1
+    seed: int = 1
+    microbatch: int | None = None
+    rank: int = 0
+    world: int = 1
+    task: Task | None = None
+
+    def plan(self, epoch: int) -> Plan:
+        """The updates of an epoch."""
+        lengths = {name: column.lengths().astype(np.int32) for name, column in self.store.columns.items()}
+        return plan(lengths, tokens=self.tokens, groups=self.groups, seed=self.seed, epoch=epoch)
+
+    def update(self, plan: Plan, position: Position, *, pin: bool = False) -> Update:
+        """The update at a position; `plan` is that of its epoch. `pin`: in memory that a GPU copies from."""
+        batches, count, tokens, places = [], 0, 0, 0
+        for group in self._groups(plan.rows(position.index)):
+            columns = self._columns(group, position.epoch)
+            count += len(columns[TARGET].values)
+            for part in split(columns, self.microbatch, self.rank, self.world):
+                batches.append(pack({name: column.take(part) for name, column in columns.items()}, pin=pin))
+                tokens += sum(int(column.lengths()[part].sum()) for column in columns.values())
+                places += sum(column.ids.numel() for column in batches[-1].columns.values())
+        return Update(position=position, parts=batches, count=count, useful=tokens / max(1, places))
+
+    def largest(self) -> Update:
+        """The update of the first epoch that needs the most memory."""
+        plan = self.plan(0)
+        return self.update(plan, Position(0, plan.largest))
+
+    def updates(self, start: Position, *, pin: bool = False) -> Iterator[Update]:
+        """All updates from a position on, for ever."""
+        epoch, index = start.epoch, start.index
+        while True:
+            plan = self.plan(epoch)
+            for i in range(index, len(plan)):
+                yield self.update(plan, Position(epoch, i), pin=pin)
+            epoch, index = epoch + 1, 0
+
+    def _groups(self, groups: list[Integers]) -> list[Integers]:
+        """What is cut into parts as a whole: groups where parts are groups, else the update."""
+        return groups if self.microbatch is None else [np.concatenate(groups)]
+
+    def _columns(self, rows: Integers, epoch: int) -> dict[str, Ragged]:
+        """The columns of some examples."""
+        if self.task is None:
+            return {name: column.take(rows) for name, column in self.store.columns.items()}
+        encoded = [
+            self.task.encode(self.store.text(row), random.Random(f"{self.seed} {epoch} {row}"))  # noqa: S311
+            for row in map(int, rows)
+        ]
+        return {
+            name: Ragged.of(
+                np.array([i for example in encoded for i in example[name]], np.int64),
+                np.array([len(example[name]) for example in encoded], np.int64),
+            )
+            for name in self.store.columns
+        }
+
+
+def split(columns: Mapping[str, Ragged], microbatch: int | None, rank: int, world: int) -> list[Integers]:
+    """The parts of some examples that one device computes: rows of similar lengths, in each part.
+
+    Args:
+        columns: of the examples
+        microbatch: the most places of a part, rows times the longest of all columns; None: any
+        rank: the device
+        world: how many devices share the examples; together they have each of them once
+    """
+    lengths = [column.lengths() for column in columns.values()]
+    longest = np.maximum.reduce(lengths)
+    order = np.lexsort((*lengths, longest))[rank::world]
+    if microbatch is None:
+        return [order] if len(order) else []
+    parts: list[Integers] = []
+    start, ordered = 0, longest[order]
+    while start < len(order):
+        places = ordered[start:] * np.arange(1, len(order) - start + 1)
+        end = start + max(1, int(places.searchsorted(microbatch, "right")))
+        parts.append(order[start:end])
+        start = end
+    return parts
+
+
+def pack(columns: Mapping[str, Ragged], *, pin: bool = False) -> Batch:
+    """Columns of examples as right-padded tensors."""
+    tokens = {name: _padded(column) for name, column in columns.items()}
+    if pin:
+        tokens = {name: _pinned(column) for name, column in tokens.items()}
+    return Batch(tokens, len(columns[TARGET].values))
+
+
+def _padded(column: Ragged) -> Tokens:
+    lengths = column.lengths()
+    ids = np.zeros((len(lengths), int(lengths.max(initial=0))), np.int64)
+    ids[np.arange(ids.shape[1]) < lengths[:, None]] = column.values
+    return Tokens.of(torch.from_numpy(ids), torch.from_numpy(lengths))
+
+
+def _pinned(tokens: Tokens) -> Tokens:
+    layout = Layout(tokens.layout.keep.pin_memory(), tokens.layout.positions.pin_memory())
+    return Tokens(tokens.ids.pin_memory(), layout)
+
+
+_FIRST = Position()
+
+
+class Loader:
+    """Iterates over updates that a thread makes ahead; stops the thread when closed or forgotten.
+
+    Args:
+        batches: makes the updates
+        start: the first of them
+        device: that will compute them
+        ahead: how many are made before they are asked for
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        start: Position = _FIRST,
+        *,
+        device: torch.device | None = None,
+        ahead: int = 8,
+    ) -> None:
+        pin = device is not None and device.type == "cuda"
+        self._queue: queue.Queue[Update | BaseException] = queue.Queue(ahead)
+        stop = threading.Event()
+        # The thread knows nothing of this object, which can thus be forgotten while the thread runs.
+        thread = threading.Thread(
+            target=_produce, args=(batches.updates(start, pin=pin), self._queue, stop), daemon=True
+        )
+        self._close = weakref.finalize(self, _stop, thread, stop)
+        thread.start()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Update:
+        if not self._close.alive:
+            raise StopIteration
+        update = self._queue.get()
+        if isinstance(update, BaseException):
+            self.close()
+            raise update
+        return update
+
+    def close(self) -> None:
+        """Stop the thread; there are no further updates."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+_PATIENCE = 0.05  # seconds after which a thread that waits for room looks whether it is still wanted
+
+
+def _produce(
+    updates: Iterator[Update], out: "queue.Queue[Update | BaseException]", stop: threading.Event
+) -> None:
+    try:
+        for update in updates:
+            if not _put(update, out, stop):
+                return
+    except BaseException as error:  # noqa: BLE001
+        _put(error, out, stop)
+
+
+def _put(
+    item: Update | BaseException, out: "queue.Queue[Update | BaseException]", stop: threading.Event
+) -> bool:
+    while not stop.is_set():
+        try:
+            out.put(item, timeout=_PATIENCE)
+        except queue.Full:
+            continue
+        return True
+    return False
+
+
+def _stop(thread: threading.Thread, stop: threading.Event) -> None:
+    stop.set()
+    # Garbage may be collected, and this be called, in the thread itself.
+    if thread is not threading.current_thread():
+        thread.join()

@@ -1,0 +1,98 @@
+"""Folders that are addressed by what they were made from, and appear all at once or not at all."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from seqx.errors import UserError
+from seqx.interfaces.text import Progress
+
+_MADE_FROM = "made_from.json"
+
+
+def default_cache() -> Path:
+    """The cache shared by all runs: the variable SEQX_CACHE, else ~/.cache/seqx."""
+    return Path(os.environ.get("SEQX_CACHE") or Path.home() / ".cache" / "seqx").expanduser()
+
+
+def address(parts: Mapping[str, object]) -> str:
+    """A name for what is made from `parts` (plain values): equal parts, equal names, in any order of keys."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def made(parts: Mapping[str, object], cache: Path, make: Callable[[Path], None], progress: Progress) -> Path:
+    """The folder in `cache` that `make` fills, given an empty one, from `parts`, unless it is there.
+
+    Several processes may ask for the same folder: one makes it, the others wait for it.
+
+    Raises:
+        UserError: the cache cannot be written
+    """
+    folder = cache / address(parts)
+    if folder.is_dir():
+        return folder
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(cache, folder.name, progress) as locked:
+            if locked:
+                for left in cache.glob(f".{folder.name}.tmp-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+            if not folder.is_dir():
+                _make(folder, parts, make)
+    except OSError as error:
+        at = error.filename or cache
+        raise UserError(
+            f"{at}: {error.strerror or error}; the cache must be writable and have room "
+            "(the variable SEQX_CACHE names another place)"
+        ) from error
+    return folder
+
+
+def _make(folder: Path, parts: Mapping[str, object], make: Callable[[Path], None]) -> None:
+    unfinished = folder.with_name(f".{folder.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    unfinished.mkdir()
+    try:
+        make(unfinished)
+        text = json.dumps(parts, indent=2, sort_keys=True, ensure_ascii=False)
+        (unfinished / _MADE_FROM).write_text(text + "\n", encoding="utf-8")
+        for path in (*unfinished.rglob("*"), unfinished):
+            _sync(path)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            # On a file system without locks somebody else may have been first; theirs is as good.
+            if not folder.is_dir():
+                raise
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(cache: Path, name: str, progress: Progress) -> Iterator[bool]:
+    """Alone among the processes that want to make `name`; False where the file system has no locks."""
+    with (cache / f".{name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("waiting for another process that makes the same", None)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

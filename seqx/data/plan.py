@@ -1,0 +1,121 @@
+"""Which examples each update of an epoch is made of.
+
+An update is what one step of the optimizer learns from. Its examples depend on the seed, the epoch and its
+index alone, never on devices or their memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.integer[Any]]
+
+TARGET = "target"
+"""The column whose tokens are counted."""
+
+_POOL = 100  # updates among whose examples those of similar lengths are sought
+_BITS = 20  # of a length, in the keys that are sorted by
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The updates of an epoch: each is some groups of examples of similar lengths."""
+
+    order: Integers  # [examples] their numbers, group by group
+    groups: Integers  # [groups + 1] where each begins in `order`
+    updates: Integers  # [updates + 1] where each begins in `groups`
+    lengths: Mapping[str, Integers]  # [examples] tokens in each column, by the example's number
+
+    def __len__(self) -> int:
+        """The number of updates."""
+        return len(self.updates) - 1
+
+    def rows(self, index: int) -> list[Integers]:
+        """The examples of an update, group by group."""
+        bounds = self.groups[self.updates[index] : self.updates[index + 1] + 1]
+        return np.split(self.order[bounds[0] : bounds[-1]], bounds[1:-1] - bounds[0])
+
+    def count(self, index: int) -> int:
+        """The target tokens of an update."""
+        return int(self.lengths[TARGET][np.concatenate(self.rows(index))].sum())
+
+    @cached_property
+    def largest(self) -> int:
+        """The update that has the group with the most places, padding included."""
+        starts, sizes = self.groups[:-1], np.diff(self.groups)
+        tops = (np.maximum.reduceat(lengths[self.order], starts) for lengths in self.lengths.values())
+        group = int(np.argmax(sum(top * sizes for top in tops)))
+        return int(np.searchsorted(self.updates, group, "right")) - 1
+
+
+def plan(lengths: Mapping[str, Integers], *, tokens: int, groups: int, seed: int, epoch: int) -> Plan:
+    """Plan an epoch in which each example occurs once.
+
+    Examples are shuffled; within pools of many updates they are sorted by length and cut into groups
+    of at most `tokens` / `groups` target tokens; the groups are shuffled, and each update takes the next
+    ones. An example longer than a group makes a group, and if need be an update, of its own.
+
+    Args:
+        lengths: tokens of each example in each column, "target" among them
+        tokens: the most target tokens of an update
+        groups: groups of an update
+        seed: of the shuffles
+        epoch: counted from 0
+    """
+    target = lengths[TARGET]
+    assert len(target), "no examples"
+    # Raw bits are the same for ever; numpy's own shuffles may change with its version.
+    bits = np.random.Philox(np.random.SeedSequence([seed % 2**64, epoch]))
+    shuffled = np.argsort(bits.random_raw(len(target)), kind="stable")
+    order = _by_length(shuffled, lengths, tokens)
+    ends = np.cumsum(target[order], dtype=np.int64)
+    bounds = _cut(ends, max(1, tokens // groups))
+    shuffled = np.argsort(bits.random_raw(len(bounds) - 1), kind="stable")
+    counts = np.diff(ends[bounds[1:] - 1], prepend=0)[shuffled]
+    sizes = np.diff(bounds)[shuffled]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    places = np.arange(len(order)) + np.repeat(bounds[:-1][shuffled] - starts[:-1], sizes)
+    order = order[places].astype(np.uint32 if len(order) < 2**32 else np.uint64)
+    return Plan(order, starts, _deal(counts, tokens, groups), lengths)
+
+
+def _by_length(order: Integers, lengths: Mapping[str, Integers], tokens: int) -> Integers:
+    """Sorted by length within each pool; ties stay as they are.
+
+    Neighbours in the order are of similar lengths even where one pool, or one target length, ends: every
+    other one is sorted downwards.
+    """
+    top = (1 << _BITS) - 1
+    target = lengths[TARGET][order].astype(np.int64)
+    pool = (np.cumsum(target) - target) // (_POOL * tokens)
+    key = np.minimum(target, top)
+    key = np.where(pool % 2, top - key, key)
+    others = [column for name, column in lengths.items() if name != TARGET]
+    other = np.minimum(np.maximum.reduce(others)[order], top) if others else np.zeros_like(key)
+    other = np.where(key % 2, top - other, other)
+    return order[np.argsort((pool << 2 * _BITS) | (key << _BITS) | other, kind="stable")]
+
+
+def _cut(ends: Integers, budget: int) -> Integers:
+    """Where groups begin, and the end: as many of the next examples as fit, at least one."""
+    bounds, before = [0], 0
+    while bounds[-1] < len(ends):
+        after = max(int(ends.searchsorted(before + budget, "right")), bounds[-1] + 1)
+        bounds.append(after)
+        before = int(ends[after - 1])
+    return np.array(bounds)
+
+
+def _deal(counts: Integers, tokens: int, groups: int) -> Integers:
+    """Where updates begin among the groups, and the end: the next `groups`, or what fits into `tokens`."""
+    bounds, size, total = [0], 0, 0
+    for group, count in enumerate(counts.tolist()):
+        if size and (size == groups or total + count > tokens):
+            bounds.append(group)
+            size, total = 0, 0
+        size, total = size + 1, total + count
+    return np.array([*bounds, len(counts)])

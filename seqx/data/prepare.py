@@ -1,0 +1,199 @@
+"""From a task's rows to a store, with several processes; and learning what the rows are encoded with."""
+
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from seqx.data.cache import address, default_cache, made
+from seqx.data.encode import Block, Encoder, Leaks, Row, Shared, first_of_each
+from seqx.data.store import FORMAT, Store, Writer
+from seqx.errors import UserError
+from seqx.interfaces.text import Progress, Task
+
+DUPLICATE = "duplicate"
+"""The reason under which repeated rows are dropped."""
+
+_BLOCK = 2000  # rows that are handed to a process at once
+_ALONE = 20_000  # rows that are done before other processes would have started
+
+
+def quiet(_: str, __: float | None) -> None:
+    """Tells nobody what is being done."""
+
+
+def prepare(
+    task: Task,
+    split: str,
+    settings: Mapping[str, object],
+    cache: Path | None = None,
+    *,
+    processes: int | None = None,
+    progress: Progress = quiet,
+    leaks: Literal["report", "drop"] = "report",
+    against: tuple[str, ...] = ("dev", "test"),
+    text: bool = True,
+    alone: int = _ALONE,
+) -> Store:
+    """The examples of a split, from the cache, or made and kept there.
+
+    Training rows that `example` refuses are dropped, and so are exact repeats of a row (white space around
+    its columns aside); the store says how many, and why. It also says, for each split in `against`, how many
+    training rows it shares: `{"dev": {"rows": 1, "sides": [3, 2]}}`, letters' case and white space aside.
+    The result does not depend on `processes`.
+
+    Args:
+        task: fetched, and with its vocabulary loaded
+        split: "train" is prepared for training; of all others every row is kept
+        settings: what decides the examples besides `task.identity()`, as plain values
+        cache: where stores are kept; None: the default cache
+        processes: how many encode at once; None: as many as there are cores for this process
+        progress: told how many rows are done
+        leaks: whether rows that share a side with a split in `against` are only counted, or dropped
+        against: the splits that training must not have seen
+        text: keep the text beside the numbers, for encodings made again in each epoch
+        alone: with fewer rows than this no process is started
+
+    Raises:
+        UserError: nothing is left to learn from, a process was killed, or the task's own
+    """
+    training = split == "train"
+    parts = {
+        "format": FORMAT,
+        "made": "examples",
+        "task": settings,
+        "identity": task.identity(),
+        "split": split,
+        "leaks": leaks,
+        "against": list(against),
+        "text": text,
+    }
+
+    def make(folder: Path) -> None:
+        known = {other: Leaks(task.rows(other)) for other in against if training}
+        encoder = Encoder(task=task, training=training, text=text, leaks=known, drop_leaks=leaks == "drop")
+        blocks = _blocks(encoder, task.rows(split), processes or _cores(), alone)
+        _write(folder, address(parts), split, blocks, progress, unique=training)
+
+    return Store.open(made(parts, cache or default_cache(), make, progress))
+
+
+def learnt(
+    task: Task, settings: Mapping[str, object], cache: Path | None = None, *, progress: Progress = quiet
+) -> Path:
+    """The folder of what the task learns from its training rows, from the cache, or learnt and kept there.
+
+    Args:
+        task: fetched; it still has to `load` the folder
+        settings: what decides the outcome besides `task.identity()`, as plain values
+        cache: where it is kept; None: the default cache
+        progress: told what is being done
+    """
+    parts = {"format": FORMAT, "made": "vocabulary", "task": settings, "identity": task.identity()}
+    return made(parts, cache or default_cache(), lambda folder: task.learn(folder, progress), progress)
+
+
+def _write(
+    folder: Path, identity: str, split: str, blocks: Iterable[Block], progress: Progress, *, unique: bool
+) -> None:
+    writer = Writer(folder)
+    rows, dropped, hashes = 0, Counter[str](), [np.zeros(0, np.uint64)]
+    shared: dict[str, Shared] = {}
+    try:
+        for block in blocks:
+            if len(block.hashes):
+                writer.add(block.columns, block.texts)
+            hashes.append(block.hashes)
+            rows += block.rows
+            dropped.update(block.dropped)
+            for other, found in block.shared.items():
+                shared.setdefault(other, Shared()).add(found)
+            progress(f"preparing {split}: {rows:,} rows", None)
+        keep = first_of_each(np.concatenate(hashes)) if unique else None
+        if keep is not None and not keep.all():
+            dropped[DUPLICATE] += int((~keep).sum())
+        if rows == sum(dropped.values()):
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
+            raise UserError(
+                f"{split}: none of {rows:,} rows is left ({reasons or 'it is empty'}); mend the corpus"
+            )
+        leaks = {other: asdict(found) for other, found in shared.items()}
+        writer.finish(keep=keep, rows=rows, dropped=dropped, leaks=leaks, identity=identity)
+    finally:
+        writer.close()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _blocks(encoder: Encoder, rows: Iterable[Row], processes: int, alone: int) -> Iterator[Block]:
+    """Blocks in the order of the rows, encoded here, or elsewhere when there are many."""
+    rows = iter(rows)
+    first = list(itertools.islice(rows, alone)) if processes > 1 else []
+    batches = _batched(itertools.chain(first, rows))
+    if processes == 1 or len(first) < alone:
+        yield from map(encoder, batches)
+    else:
+        yield from _spread(encoder, batches, processes)
+
+
+def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while batch := list(itertools.islice(rows, _BLOCK)):
+        yield batch
+
+
+def _spread(encoder: Encoder, batches: Iterator[list[Row]], processes: int) -> Iterator[Block]:
+    """Encode in several processes, with no more rows under way than keeps them busy."""
+    # Processes start afresh: a fork of one in which torch has threads may hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, context, _begin, (encoder,))
+    under_way: deque[Future[Block]] = deque()
+    try:
+        for batch in batches:
+            under_way.append(pool.submit(_encode, batch))
+            if len(under_way) > 3 * processes:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that prepared examples was killed (perhaps for want of memory) or could not start; "
+            "free memory, or prepare with fewer processes"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_encoder: Encoder
+
+
+def _begin(encoder: Encoder) -> None:
+    global _encoder  # noqa: PLW0603
+    _encoder = encoder
+    # The first process decides what an interrupt means, and none outlives it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _encode(rows: list[Row]) -> Block:
+    return _encoder(rows)

@@ -1,0 +1,261 @@
+"""Examples as memory-mapped columns: ragged arrays of the smallest integers, and text as UTF-8.
+
+A store is a folder: `index.json`, and for each column one file of values and one of offsets (int64, one more
+than there are examples), all in the machine's little-endian order.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqx.errors import UserError
+
+FORMAT = 1
+"""The version of the files; another one is refused."""
+
+_INDEX = "index.json"
+_UNSIGNED = tuple(np.dtype(f"<u{size}") for size in (1, 2, 4, 8))
+_OFFSET = np.dtype("<i8")
+_CHUNK = 1 << 18  # examples, or values, that are copied at once
+
+Integers = NDArray[np.integer[Any]]
+
+
+def smallest(values: Integers) -> Integers:
+    """The same non-negative values in the smallest unsigned type that holds them."""
+    top = int(values.max()) if values.size else 0
+    dtype = next(dtype for dtype in _UNSIGNED if top <= np.iinfo(dtype).max)
+    return values.astype(dtype, copy=False)
+
+
+class Ragged(NamedTuple):
+    """Rows of different lengths, one after another."""
+
+    values: Integers  # [all lengths summed]
+    offsets: Integers  # [rows + 1]
+
+    @classmethod
+    def of(cls, values: Integers, lengths: Integers) -> Self:
+        """Values of rows that have these lengths."""
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return cls(values, offsets)
+
+    def row(self, i: int) -> Integers:
+        """A view of row `i`."""
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    def take(self, rows: Integers) -> "Ragged":
+        """Copies of some rows, in their order."""
+        starts = self.offsets[rows]
+        taken = Ragged.of(self.values, self.offsets[rows + 1] - starts)
+        shift = np.repeat(starts - taken.offsets[:-1], taken.lengths())
+        return Ragged(self.values[np.arange(len(shift)) + shift], taken.offsets)
+
+    def lengths(self) -> Integers:
+        """The length of each row."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Prepared examples, opened at once whatever their number."""
+
+    folder: Path
+    columns: Mapping[str, Ragged]
+    texts: Mapping[str, Ragged]  # UTF-8
+    dropped: Mapping[str, int]  # rows that made no example, by reason
+    leaks: Mapping[str, Mapping[str, Any]]  # rows shared with each other split: see `prepare`
+    rows: int  # of the corpus, dropped ones included
+    identity: str  # the address of what it was made from
+    size: int
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open what a `Writer` finished.
+
+        Raises:
+            UserError: the folder is no store, of another version, or damaged
+        """
+        advice = "delete this folder, and its examples are prepared again"
+        try:
+            index = json.loads((folder / _INDEX).read_bytes())
+            if index["format"] != FORMAT:
+                raise UserError(f"{folder}: a store of version {index['format']}, not {FORMAT}; {advice}")
+            size = int(index["examples"])
+            columns = {
+                name: _opened(folder, name, np.dtype(about["dtype"]), int(about["values"]), size)
+                for name, about in index["columns"].items()
+            }
+            texts = {
+                name: _opened(folder, f"{name}.text", _UNSIGNED[0], int(about["values"]), size)
+                for name, about in index["texts"].items()
+            }
+            told = dict(index["dropped"]), dict(index["leaks"]), int(index["rows"]), str(index["identity"])
+        except OSError as error:
+            problem = f"cannot read {error.filename}: {error.strerror}"
+            raise UserError(f"{folder}: not a store of prepared examples ({problem}); {advice}") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{folder}: a damaged store of prepared examples ({error}); {advice}") from None
+        return cls(folder, columns, texts, *told, size)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, i: int) -> dict[str, Integers]:
+        """Views of the columns of example `i`."""
+        if not 0 <= i < self.size:
+            raise IndexError(i)
+        return {name: column.row(i) for name, column in self.columns.items()}
+
+    def text(self, i: int) -> dict[str, str]:
+        """The text that example `i` was made from, where the task keeps it."""
+        return {name: column.row(i).tobytes().decode() for name, column in self.texts.items()}
+
+    def lengths(self, column: str) -> Integers:
+        """The number of tokens of each example in a column."""
+        return self.columns[column].lengths()
+
+
+def _opened(folder: Path, name: str, dtype: np.dtype[Any], values: int, size: int) -> Ragged:
+    if dtype not in _UNSIGNED:
+        raise ValueError(f"{name} has values of type {dtype}")
+    column = Ragged(_mapped(folder / name, dtype, values), _mapped(folder / f"{name}.at", _OFFSET, size + 1))
+    if column.offsets[0] != 0 or column.offsets[-1] != values:
+        raise ValueError(f"{name}.at does not belong to {name}")
+    return column
+
+
+def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> Integers:
+    found, expected = path.stat().st_size, count * dtype.itemsize
+    if found != expected:
+        raise ValueError(f"{path.name} has {found} bytes instead of {expected}")
+    if count == 0:
+        return np.zeros(0, dtype)
+    # A plain array over the map: indexing it makes no further memmap objects.
+    return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
+
+
+class Writer:
+    """Writes a store into an existing folder, block by block."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._columns: dict[str, _Column] = {}
+        self._texts: dict[str, _Column] = {}
+        self._examples = 0
+
+    def add(self, columns: Mapping[str, Ragged], texts: Mapping[str, Ragged]) -> None:
+        """Append some examples; all blocks have the same columns."""
+        sizes = {len(column.offsets) - 1 for column in (*columns.values(), *texts.values())}
+        assert len(sizes) == 1, f"columns of different lengths: {sizes}"
+        if not self._examples:
+            self._columns = {name: _Column(self.folder / name) for name in columns}
+            self._texts = {name: _Column(self.folder / f"{name}.text") for name in texts}
+        assert (self._columns.keys(), self._texts.keys()) == (columns.keys(), texts.keys())
+        for name, column in columns.items():
+            self._columns[name].add(column)
+        for name, text in texts.items():
+            self._texts[name].add(text)
+        self._examples += sizes.pop()
+
+    def finish(
+        self,
+        *,
+        keep: NDArray[np.bool_] | None = None,
+        rows: int,
+        dropped: Mapping[str, int],
+        leaks: Mapping[str, Mapping[str, Any]],
+        identity: str,
+    ) -> None:
+        """Close the store; of all examples only those marked in `keep` [examples] remain, if it is given."""
+        if keep is not None and keep.all():
+            keep = None
+        index = {
+            "format": FORMAT,
+            "identity": identity,
+            "examples": self._examples if keep is None else int(keep.sum()),
+            "rows": rows,
+            "dropped": dict(sorted(dropped.items())),
+            "leaks": leaks,
+            "columns": {name: column.finish(keep) for name, column in self._columns.items()},
+            "texts": {name: column.finish(keep) for name, column in self._texts.items()},
+        }
+        (self.folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Close the files of a store that is given up."""
+        for column in (*self._columns.values(), *self._texts.values()):
+            column.close()
+
+
+class _Column:
+    """The two files of a column while they are written; values are rewritten when a wider type is needed."""
+
+    def __init__(self, path: Path) -> None:
+        assert path.name.replace(".", "_").isidentifier(), path.name
+        self.path = path
+        self.dtype = _UNSIGNED[0]
+        self.total = 0
+        self._values: IO[bytes] = path.open("wb")
+        self._at: IO[bytes] = self._at_path.open("wb")
+        self._at.write(np.zeros(1, _OFFSET).tobytes())
+
+    @property
+    def _at_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.at")
+
+    def add(self, column: Ragged) -> None:
+        values = smallest(column.values)
+        if values.dtype.itemsize > self.dtype.itemsize:
+            self._widen(values.dtype)
+        self._values.write(values.astype(self.dtype, copy=False).tobytes())
+        self._at.write((column.offsets[1:] + self.total).astype(_OFFSET, copy=False).tobytes())
+        self.total += len(values)
+
+    def finish(self, keep: NDArray[np.bool_] | None) -> dict[str, Any]:
+        self.close()
+        if keep is not None:
+            self._compact(keep)
+        return {"dtype": self.dtype.str, "values": self.total}
+
+    def close(self) -> None:
+        self._values.close()
+        self._at.close()
+
+    def _widen(self, dtype: np.dtype[Any]) -> None:
+        self._values.close()
+        narrow = self.path.with_name(f"{self.path.name}.narrow")
+        self.path.rename(narrow)
+        values = _mapped(narrow, self.dtype, self.total)
+        self._values = self.path.open("wb")
+        for start in range(0, self.total, _CHUNK):
+            self._values.write(values[start : start + _CHUNK].astype(dtype).tobytes())
+        narrow.unlink()
+        self.dtype = dtype
+
+    def _compact(self, keep: NDArray[np.bool_]) -> None:
+        """Leave out the rows that are not to be kept."""
+        column = Ragged(
+            _mapped(self.path, self.dtype, self.total), _mapped(self._at_path, _OFFSET, len(keep) + 1)
+        )
+        values_path, at_path = (path.with_name(f"{path.name}.kept") for path in (self.path, self._at_path))
+        self.total = 0
+        with values_path.open("wb") as values, at_path.open("wb") as at:
+            at.write(np.zeros(1, _OFFSET).tobytes())
+            for start in range(0, len(keep), _CHUNK):
+                marks = keep[start : start + _CHUNK]
+                offsets = column.offsets[start : start + len(marks) + 1]
+                lengths = np.diff(offsets)
+                stretch = column.values[offsets[0] : offsets[-1]]
+                values.write(stretch[np.repeat(marks, lengths)].tobytes())
+                ends = self.total + np.cumsum(lengths[marks])
+                at.write(ends.astype(_OFFSET).tobytes())
+                self.total = int(ends[-1]) if len(ends) else self.total
+        values_path.replace(self.path)
+        at_path.replace(self._at_path)

@@ -1,0 +1,97 @@
+"""A task of plain word ids, for tests: no vocabulary to learn, and it can be told to fail."""
+
+import hashlib
+import os
+import random
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seqx.errors import UserError
+from seqx.interfaces.text import Predictor, Progress, Task
+from seqx.interfaces.values import EOS, Dropped, Evaluation, Example
+
+Row = tuple[str, ...]
+
+
+@dataclass
+class Pairs(Task):
+    splits: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    vocabulary: int = 1000
+    limit: int = 50
+    fail_at: str = ""
+    die_at: str = ""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return {"source": self.vocabulary, "target": self.vocabulary}
+
+    def fetch(self, folder: Path, progress: Progress) -> None:
+        pass
+
+    def identity(self) -> Mapping[str, object]:
+        return {"rows": hashlib.sha256(repr(self.splits).encode()).hexdigest()}
+
+    def learn(self, folder: Path, progress: Progress) -> None:
+        (folder / "vocabulary").write_text(str(self.vocabulary))
+
+    def load(self, folder: Path) -> None:
+        self.vocabulary = int((folder / "vocabulary").read_text())
+
+    def rows(self, split: str) -> Iterator[Row]:
+        return iter(self.splits.get(split, ()))
+
+    def example(self, row: Row, *, training: bool) -> Example | Dropped:
+        if self.fail_at and row[0] == self.fail_at:
+            raise UserError("corpus.en:7: no good")
+        if self.die_at and row[0] == self.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        text = dict(zip(("source", "target"), row, strict=True))
+        columns = {name: self._ids(words) for name, words in text.items()}
+        if training and not all(len(ids) > 1 for ids in columns.values()):
+            return Dropped("empty")
+        if training and max(map(len, columns.values())) > self.limit:
+            return Dropped("too long")
+        return Example(columns=columns, text=text)
+
+    def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
+        """Some words twice, by chance."""
+        return {
+            name: [*(i for i in self._ids(words)[:-1] for _ in range(rng.choice((1, 2)))), EOS]
+            for name, words in text.items()
+        }
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        return {"source": self._ids(text)}
+
+    def write(self, ids: Sequence[int], text: str) -> str:
+        raise NotImplementedError
+
+    def inputs(self, split: str) -> list[str]:
+        return [row[0] for row in self.rows(split)]
+
+    def references(self, split: str) -> list[str]:
+        return [row[1] for row in self.rows(split)]
+
+    def evaluate(self, predictor: Predictor, split: str) -> Evaluation:
+        raise NotImplementedError
+
+    def _ids(self, text: str) -> list[int]:
+        digest = hashlib.sha256
+        words = text.split()
+        return [
+            *(4 + int.from_bytes(digest(w.encode()).digest()[:4]) % (self.vocabulary - 4) for w in words),
+            EOS,
+        ]
+
+
+def rows(count: int, seed: int = 0, longest: int = 40) -> list[Row]:
+    """Pairs of random words."""
+    rng = random.Random(seed)
+    words = [f"w{i}" for i in range(2000)]
+
+    def sentence() -> str:
+        return " ".join(rng.choices(words, k=rng.randint(1, longest)))
+
+    return [(sentence(), sentence()) for _ in range(count)]
