@@ -17,8 +17,8 @@ import seqx
 class EncoderDecoder(seqx.Model):
     """An encoder reads the source, a decoder writes the target (Sutskever et al. 2014; Cho et al. 2014).
 
-    Both embeddings and the projection before the softmax can share their weights (Press and Wolf 2017; Vaswani
-    et al. 2017, section 3.4).
+    Both embeddings and the projection before the softmax can share their weights (Press and Wolf 2017;
+    Vaswani et al. 2017, section 3.4).
 
     Args:
         d_model: width of embeddings and states

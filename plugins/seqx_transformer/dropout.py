@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class Dropout(nn.Module):
     """Drops a share `p` of its input in training and scales up the rest (Srivastava et al. 2014).
 
-    On a CPU each decision takes one random byte, a quarter of the time of `torch.nn.Dropout`: there the share is
-    rounded to a multiple of 1/256, and the rest scaled up accordingly.
+    On a CPU each decision takes one random byte, a quarter of the time of `torch.nn.Dropout`: there the share
+    is rounded to a multiple of 1/256, and the rest scaled up accordingly.
     """
 
     def __init__(self, p: float) -> None:

@@ -87,7 +87,7 @@ class Gated(FeedForward):
     ) -> None:
         super().__init__(d_model)
         width = width or 8 * d_model // 3
-        self.activate: Callable[[Tensor], Tensor] = {"silu": F.silu, "gelu": F.gelu}[activation]
+        self.activate: Callable[[Tensor], Tensor] = F.silu if activation == "silu" else F.gelu
         self.gate = nn.Linear(d_model, width, bias)
         self.inner = nn.Linear(d_model, width, bias)
         self.outer = nn.Linear(width, d_model, bias)

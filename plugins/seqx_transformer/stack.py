@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 
 import seqx
@@ -49,5 +50,11 @@ class Positions(nn.Module):
         return cast("seqx.PositionalEncoding", self.encodings[str(heads)])
 
     def embed(self, x: Tensor, layout: seqx.Layout) -> Tensor:
-        """Word embeddings [B, T, D] that know their positions, where the encoding works that way."""
-        return self.of(int(self._first)).embed(x, layout.positions)
+        """Word embeddings [B, T, D] that know their positions, where the encoding works that way.
+
+        Under autocast they have its type, and with them all residual sums of the stack: otherwise each linear
+        map would convert its input again.
+        """
+        x = self.of(int(self._first)).embed(x, layout.positions)
+        device = x.device.type
+        return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
