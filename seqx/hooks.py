@@ -9,6 +9,7 @@ from typing import Any
 
 import pluggy
 
+from seqx.errors import PluginError
 from seqx.registry import Registry
 
 hookspec = pluggy.HookspecMarker("seqx")
@@ -98,6 +99,12 @@ def events(callbacks: Iterable[object]) -> pluggy.HookRelay:
     manager = pluggy.PluginManager("seqx")
     manager.add_hookspecs(Events)
     for callback in reversed(list(callbacks)):  # pluggy calls the last registered first
-        manager.register(callback, name=f"{type(callback).__qualname__} {id(callback)}")
-    manager.check_pending()
+        name = f"{type(callback).__qualname__} {id(callback)}"
+        try:
+            manager.register(callback, name=name)
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"callback {type(callback).__qualname__}: {error}") from error
+        if not manager.get_hookcallers(callback):
+            raise PluginError(f"callback {type(callback).__qualname__} has no event marked @seqx.hookimpl")
     return manager.hook

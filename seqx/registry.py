@@ -138,6 +138,14 @@ def settings_of(maker: Callable[..., Any]) -> dict[str, Setting]:
     return settings
 
 
+def section_settings(cls: Callable[..., Any]) -> dict[str, Setting]:
+    """The settings of a section, which nothing is given to."""
+    if given(cls):
+        names = ", ".join(given(cls))
+        raise RegistrationError(f"{where(cls)}: the settings of a section are keyword-only, unlike {names}")
+    return settings_of(cls)
+
+
 def where(maker: Callable[..., Any]) -> str:
     """File and line at which something was defined, the file relative to the working directory if inside."""
     target: Any = _function(maker) if isinstance(maker, functools.partial) else inspect.unwrap(maker)

@@ -64,7 +64,7 @@ def read(path: Path) -> Node:
 
 
 def parse(text: str, source: str) -> Node:
-    """The tree that `text` describes; an empty text is an empty mapping."""
+    """The tree that `text` describes; an empty text is null."""
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -79,7 +79,7 @@ def parse(text: str, source: str) -> Node:
         message = f"not valid YAML: {error.problem or error.context}"
         raise RecipeError([Problem(at, message)]) from error
     if root is None:
-        return Node({}, At(source, 1, 1))
+        return Node(None, At(source, 1, 1))
     return _Reader(source, _BREAK.split(text)).tree(root)
 
 
@@ -235,13 +235,7 @@ def _named(node: Node) -> Node:
 
 def of_profile(node: Node, name: str) -> Node:
     """The same tree, every place marked as belonging to the profile `name`."""
-    mark = {key: replace(at, profile=name) for key, at in node.keys.items()}
-    value = node.value
-    if isinstance(value, dict):
-        value = {key: of_profile(child, name) for key, child in value.items()}
-    elif isinstance(value, list):
-        value = [of_profile(child, name) for child in value]
-    return Node(value, replace(node.at, profile=name), mark)
+    return _moved(node, lambda at: replace(at, profile=name))
 
 
 def override(root: Node, text: str) -> Node:
@@ -251,22 +245,25 @@ def override(root: Node, text: str) -> Node:
     keys = path.split(".")
     if not equals or not all(keys):
         raise RecipeError([Problem(at, f"{text!r} should read key.path=value, as in model.d_model=256")])
-    return _put(root, keys, _moved(parse(value, COMMAND_LINE), len(path) + 1, text), at, "")
+
+    def moved(place: At) -> At:  # the value is parsed on its own but stands behind its key
+        first = place.line == 1
+        return replace(place, column=place.column + len(path) + 1, text=text) if first else place
+
+    try:
+        node = parse(value, COMMAND_LINE)
+    except RecipeError as error:
+        raise RecipeError([Problem(moved(p.at), f"{path}: {p.message}") for p in error.problems]) from error
+    return _put(root, keys, _moved(node, moved), at, "")
 
 
-def _moved(node: Node, columns: int, text: str) -> Node:
-    """A value parsed on its own, placed where it stands in its argument."""
-
-    def moved(at: At) -> At:
-        return replace(at, column=at.column + columns, text=text) if at.line == 1 else at
-
+def _moved(node: Node, moved: Callable[[At], At]) -> Node:
+    """The same tree with its places changed."""
     value = node.value
     if isinstance(value, dict):
-        value = {key: _moved(child, columns, text) for key, child in value.items()}
-        if not value and not node.at.text:
-            value = None  # nothing written behind the equals sign
+        value = {key: _moved(child, moved) for key, child in value.items()}
     elif isinstance(value, list):
-        value = [_moved(child, columns, text) for child in value]
+        value = [_moved(child, moved) for child in value]
     return Node(value, moved(node.at), {key: moved(at) for key, at in node.keys.items()})
 
 
@@ -295,6 +292,14 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: object) -> bool:
         return True
+
+
+def _word(dumper: yaml.SafeDumper, word: str) -> yaml.ScalarNode:
+    """A word; line breaks that only YAML 1.1 knows are escaped, because readers fold them."""
+    return dumper.represent_scalar(_TAG + "str", word, '"' if re.search("[\x85\u2028\u2029]", word) else None)
+
+
+_Dumper.add_representer(str, _word)
 
 
 def dump(plain: Any, *, flow: bool = False) -> str:

@@ -13,7 +13,7 @@ from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, 
 from seqx.recipe.defaults import Defaults
 from seqx.recipe.made import Leaf, Made, Several, Value
 from seqx.recipe.names import hint
-from seqx.registry import Registry, Setting, given, settings_of
+from seqx.registry import Registry, Setting, given, section_settings
 from seqx.tree import Node
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ def check(node: Node, registry: Registry, root: Callable[..., T]) -> Made[T]:
     walk = _Walk(registry, Defaults(registry), [])
     if not isinstance(node.value, dict):
         raise RecipeError([Problem(node.at, "a recipe is a mapping, as in recipes/wmt_en_de.yaml")])
-    settings = walk.settings(node, _Called("this section", root, settings_of(root)), "")
+    settings = walk.settings(node, _Called(root, section_settings(root)), "")
     if walk.problems:
         raise RecipeError(walk.problems)
     return Made(root, None, settings, node.at, node.at, "")
@@ -34,9 +34,13 @@ def check(node: Node, registry: Registry, root: Callable[..., T]) -> Made[T]:
 class _Called:
     """A constructor as messages name it."""
 
-    title: str
     maker: Callable[..., Any]
     settings: Mapping[str, Setting]
+    name: str | None = None
+
+    @property
+    def title(self) -> str:
+        return self.name or "this section"
 
 
 _FAILED = Leaf(None, None, None)  # stands for what could not be read; a problem says why
@@ -84,9 +88,9 @@ class _Walk:
                 path,
                 f"no {kind} is called {named.value!r}{hint(named.value, known)}{self.absent()}",
             )
-        called = _Called(component.name, component.maker, component.settings)
+        called = _Called(component.maker, component.settings, component.name)
         settings = self.settings(node, called, path)
-        return Made(component.maker, component, settings, node.at, node.at, path, later=wanted.later)
+        return Made(component.maker, component, settings, node.at, node.at, path, wanted.later, named.at)
 
     def absent(self) -> str:
         """A word about plugins that could have brought what is missing."""
@@ -98,14 +102,14 @@ class _Walk:
     def section(self, node: Node, wanted: Section, path: str) -> Value:
         if not isinstance(node.value, dict):
             return self.problem(node.at, path, f"a mapping of settings is wanted, found {_shown(node)}")
-        called = _Called("this section", wanted.cls, settings_of(wanted.cls))
+        called = _Called(wanted.cls, section_settings(wanted.cls))
         return Made(wanted.cls, None, self.settings(node, called, path), node.at, node.at, path)
 
     def settings(self, node: Node, called: _Called, path: str) -> dict[str, Value]:
         """The constructor's settings from a mapping, or from a bare name that sets nothing."""
-        said = {k: v for k, v in node.value.items() if k != "type"} if isinstance(node.value, dict) else {}
-        if called.title == "this section" and isinstance(node.value, dict) and "type" in node.value:
-            said["type"] = node.value["type"]
+        said = dict(node.value) if isinstance(node.value, dict) else {}
+        if called.name is not None:
+            said.pop("type", None)
         for key in said:
             if key not in called.settings:
                 self.problem(node.keys[key], path, _unknown(key, called))
@@ -182,7 +186,8 @@ def _complaints(error: ValidationError, node: Node, path: str) -> list[tuple[Nod
                 place, inside = value[step], f"{inside}.{step}"
             elif isinstance(value, dict) and step in value:
                 place, inside = value[str(step)], f"{inside}.{step}"
-        message = one["msg"].removeprefix("Value error, ")
+        missing = one["type"] == "missing"
+        message = f"item {one['loc'][-1]} is missing" if missing else one["msg"].removeprefix("Value error, ")
         messages = found.setdefault((place.at, inside), (place, []))[1]
         if message not in messages:
             messages.append(message)

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError
 from seqx.errors import At
 from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
 from seqx.recipe.made import UNSAID, Leaf, Made, Several, Value
-from seqx.registry import Component, Registry, settings_of
+from seqx.registry import Component, Registry, section_settings
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Defaults:
                     name: self.value(
                         getattr(default, name), shape(s.annotation, self.registry), around, f"{path}.{name}"
                     )
-                    for name, s in settings_of(wanted.cls).items()
+                    for name, s in section_settings(wanted.cls).items()
                 }
                 return Made(wanted.cls, None, settings, None, around, path)
             case Items() if isinstance(default, list | tuple):

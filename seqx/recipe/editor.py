@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
-from seqx.registry import Registry, Setting, settings_of, summary
+from seqx.registry import Registry, Setting, section_settings, summary
 
 Schema = dict[str, Any]
 
@@ -15,7 +15,7 @@ def schema(registry: Registry, root: Callable[..., Any]) -> Schema:
     Nothing is required in it, because a recipe may leave to its parent what it does not say itself.
     """
     writer = _Writer(registry, {})
-    sections = writer.settings(settings_of(root))
+    sections = writer.settings(section_settings(root))
     aside: Schema = {
         "extends": {
             "type": "string",
@@ -112,7 +112,7 @@ class _Writer:
         return {
             "type": "object",
             "description": summary(cls),
-            "properties": self.settings(settings_of(cls)),
+            "properties": self.settings(section_settings(cls)),
             "additionalProperties": False,
         }
 

@@ -54,15 +54,19 @@ def load(
     profiles = _profiles(root)
     if profile is not None:
         if profile not in profiles:
-            raise RecipeError(
-                [Problem(_head(root, path), f"no profile is called {profile!r}{hint(profile, profiles)}")]
-            )
+            raise RecipeError([Problem(_head(root, path), _unknown(profile, profiles))])
         root = tree.merge(root, tree.of_profile(profiles[profile], profile))
     for text in overrides:
         root = tree.override(root, text)
     assert isinstance(root.value, dict)
     kept = {key: node for key, node in root.value.items() if key not in ASIDE}
     return Recipe(Node(kept, root.at, root.keys), files, plugins, list(profiles))
+
+
+def _unknown(profile: str, known: Mapping[str, Node]) -> str:
+    near = hint(profile, known)
+    listed = f" There are: {', '.join(known)}" if near.endswith("?") else ""
+    return f"no profile is called {profile!r}{near}{listed}"
 
 
 def _head(root: Node, path: Path) -> At:
@@ -88,8 +92,9 @@ def _with_parents(
 ) -> tuple[Node, list[Path], dict[Path, At], dict[Path, At]]:
     """The merged tree, the files behind it, the file's own plugins and its parents'."""
     root = tree.read(path)
-    if not isinstance(root.value, dict) or not root.value:
-        raise RecipeError([Problem(root.at, "a recipe is a mapping, as in recipes/wmt_en_de.yaml")])
+    if not isinstance(root.value, dict):
+        found = "a recipe is a mapping of sections" if root.value is not None else "this recipe is empty"
+        raise RecipeError([Problem(root.at, f"{found}; see `seqx show wmt_en_de`")])
     plugins = _plugins(root, path.parent)
     parent = root.value.get("extends")
     if parent is None:

@@ -60,8 +60,11 @@ class Several:
     def plain(self) -> Any:
         """As YAML would say it."""
         if isinstance(self.items, Mapping):
-            return {key: item.plain() for key, item in self.items.items()}
-        return [item.plain() for item in self.items]
+            said: Any = {key: item.plain() for key, item in self.items.items()}
+            parts = said.values()
+        else:
+            said = parts = [item.plain() for item in self.items]
+        return UNSAID if any(part is UNSAID for part in parts) else said
 
     def value(self) -> Any:
         """The items' values in the container that the annotation names."""
@@ -79,7 +82,8 @@ class Several:
 class Made(Generic[T_co]):
     """A component, a section or a whole recipe: configured, not built. Calling it builds it.
 
-    `later` ones are handed on unbuilt. `place` is where it was written, or the nearest thing around that was.
+    `later` ones are handed on unbuilt. `place` is where it was written, or the nearest thing around that was;
+    `named` is where its type was.
     """
 
     maker: Callable[..., T_co]
@@ -89,6 +93,7 @@ class Made(Generic[T_co]):
     place: At
     path: str
     later: bool = False
+    named: At | None = None
 
     def __call__(self, *given: Any, **more: Any) -> T_co:
         """Build it; settings at odds (a ValueError of the constructor) become a problem at its place."""

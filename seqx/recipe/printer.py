@@ -21,7 +21,7 @@ def show(made: Made[Any]) -> str:
 def _said(made: Made[Any]) -> Mapping[str, Value]:
     said = {name: item for name, item in made.settings.items() if item.plain() is not UNSAID}
     if made.component is not None:
-        named = Leaf(made.component.name, made.component.name, made.at)
+        named = Leaf(made.component.name, made.component.name, made.named)
         return {"type": named, **said}
     return said
 
