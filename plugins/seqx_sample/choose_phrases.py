@@ -1,0 +1,200 @@
+"""Noun phrases and places that make sense where they stand."""
+
+from typing import TYPE_CHECKING
+
+from .draw import Draw, adjectives, nouns
+from .lexicon import lexicon
+from .phrases import (
+    Both,
+    Common,
+    Degree,
+    Name,
+    NounPhrase,
+    Owned,
+    Placed,
+    PrepositionalPhrase,
+    Pronoun,
+    Related,
+)
+from .words import Adjective, Case, Noun, Preposition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PERSON = frozenset({"person"})
+_SINGULAR = {
+    "the": 45,
+    "a": 26,
+    "this": 7,
+    "every": 3,
+    "my": 5,
+    "your": 4,
+    "his": 4,
+    "her": 4,
+    "our": 3,
+    "their": 3,
+}
+_PLURAL = {
+    "the": 40,
+    "bare": 18,
+    "this": 7,
+    "all": 5,
+    "many": 7,
+    "some": 6,
+    "two": 4,
+    "three": 4,
+    "four": 2,
+    "five": 2,
+    "six": 2,
+    "ten": 2,
+    "twelve": 2,
+    "my": 4,
+    "your": 3,
+    "his": 2,
+    "our": 3,
+    "their": 3,
+}
+_DEFINITE = {"the": 8, "this": 1, "my": 1, "your": 1, "his": 1, "her": 1, "our": 1, "their": 1}
+_KIN = {"my": 4, "your": 3, "his": 3, "her": 3, "our": 3, "their": 2, "the": 1}
+_PRONOUNS = (
+    Pronoun(1, False),
+    Pronoun(2, False),
+    Pronoun(3, False, "he", "m"),
+    Pronoun(3, False, "she", "f"),
+    Pronoun(1, True),
+    Pronoun(3, True),
+)
+
+IN = Preposition("in", "in", "dative")
+ON = Preposition("on", "auf", "dative")
+AT = Preposition("at", "an", "dative")
+_NEAR = (
+    Preposition("behind", "hinter", "dative"),
+    Preposition("in front of", "vor", "dative"),
+    Preposition("next to", "neben", "dative"),
+)
+UNDER = Preposition("under", "unter", "dative")
+
+
+def reference(phrase: NounPhrase) -> Pronoun | None:
+    """The pronoun that takes a phrase up, where both languages agree on one."""
+    if isinstance(phrase, Pronoun):
+        return phrase
+    if phrase.plural:
+        return Pronoun(3, True)
+    noun = head(phrase)
+    return Pronoun(3, False, noun.sex, phrase.gender) if noun and noun.sex else None
+
+
+def head(phrase: NounPhrase) -> Noun | None:
+    """The noun of a phrase."""
+    match phrase:
+        case Name(noun) | Common(noun=noun) | Owned(thing=Common(noun=noun)) | Placed(head=Common(noun=noun)):
+            return noun
+        case Related(head=inner):
+            return head(inner)
+        case _:
+            return None
+
+
+def person(
+    draw: Draw, *, but: NounPhrase | None = None, pronouns: float = 0.3, definite: bool = False
+) -> NounPhrase:
+    """Somebody; not who `but` is."""
+    if draw.chance(pronouns):
+        allowed = [
+            each
+            for each in _PRONOUNS
+            if but is None or (each.person, each.plural) != (but.person, but.plural)
+        ]
+        return draw.pick([each for each in allowed if not _overlap(each, but)])
+    if draw.chance(0.22):
+        name = Name(draw.pick(lexicon().names))
+        if but != name:
+            return name
+    return common(draw, _PERSON, but=but, definite=definite)
+
+
+def _overlap(one: Pronoun, other: NounPhrase | None) -> bool:
+    """ "I see us" and "we see me" say nothing."""
+    return other is not None and other.pronominal and one.person == other.person == 1
+
+
+def common(
+    draw: Draw,
+    classes: frozenset[str],
+    *,
+    but: NounPhrase | None = None,
+    definite: bool = False,
+    owned: float = 0.07,
+) -> Common | Owned:
+    """A phrase around a noun of the classes."""
+    noun = draw.pick(nouns(classes))
+    if but is not None and noun == head(but) and len(nouns(classes)) > 1:
+        return common(draw, classes, but=but, definite=definite, owned=owned)
+    return around(draw, noun, definite=definite, owned=owned)
+
+
+def around(draw: Draw, noun: Noun, *, definite: bool = False, owned: float = 0.07) -> Common | Owned:
+    """A phrase around a noun: determiner, number, perhaps an adjective or an owner."""
+    adjective = draw.pick(adjectives(noun)) if adjectives(noun) and draw.chance(0.26) else None
+    if noun.mass:
+        return Common("the" if definite or draw.chance(0.4) else "bare", adjective, 0, noun, False)
+    plural = draw.chance(0.27)
+    if noun.classes & {"thing", "vehicle", "furniture", "animal", "kin", "part", "plan"} and draw.chance(
+        owned
+    ):
+        thing = Common("bare", adjective, 0, noun, plural)
+        if draw.chance(0.5):
+            return Owned(Name(draw.pick(lexicon().names)), thing)
+        if "kin" not in noun.classes:
+            owner = Common(
+                draw.weighted({"the": 3, "my": 1, "our": 1}), None, 0, draw.pick(nouns(_PERSON)), False
+            )
+            return Owned(owner, thing)
+    weights = _KIN if "kin" in noun.classes else _DEFINITE if definite else _PLURAL if plural else _SINGULAR
+    determiner = draw.weighted(weights)
+    return Common(determiner, adjective, _degree(draw, determiner, adjective), noun, plural)
+
+
+def _degree(draw: Draw, determiner: str, adjective: Adjective | None) -> Degree:
+    if adjective is None or "absolute" in adjective.classes:
+        return 0
+    if determiner == "the" and draw.chance(0.25):
+        return 2
+    return 1 if determiner == "a" and draw.chance(0.2) else 0
+
+
+def pair(draw: Draw) -> Both:
+    """Two persons."""
+    first = Name(draw.pick(lexicon().names))
+    second = person(draw, but=first, pronouns=0, definite=True)
+    return Both(first, second)
+
+
+def place(draw: Draw, case: Case = "dative") -> PrepositionalPhrase:
+    """Where something happens: in, on or at a place, or near a building."""
+    noun = draw.pick(nouns(frozenset({"in", "on", "at"})))
+    if "building" in noun.classes and draw.chance(0.2):
+        return beside(draw, noun, draw.pick(_NEAR), case)
+    preposition = IN if "in" in noun.classes else ON if "on" in noun.classes else AT
+    return beside(draw, noun, preposition, case)
+
+
+def beside(draw: Draw, noun: Noun, preposition: Preposition, case: Case = "dative") -> PrepositionalPhrase:
+    """A preposition and a phrase around a noun, most often with "the" alone."""
+    phrase = around(draw, noun, owned=0.03)
+    if draw.chance(0.6) or not isinstance(phrase, Common) or phrase.determiner in {"bare", "every", "all"}:
+        phrase = Common("the", None, 0, noun, False)
+    return PrepositionalPhrase(Preposition(preposition.english, preposition.german, case), phrase)
+
+
+def near(draw: Draw, classes: "Sequence[str]", case: Case) -> PrepositionalPhrase:
+    """On a surface, or under, behind, before, beside a piece of furniture or what else the classes name."""
+    noun = draw.pick(nouns(frozenset(classes)))
+    options = [*_NEAR]
+    if "surface" in noun.classes:
+        options += [ON, ON, ON]
+    if noun.english in {"table", "bed", "chair", "sofa"}:
+        options.append(UNDER)
+    return beside(draw, noun, draw.pick(options), case)

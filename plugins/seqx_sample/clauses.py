@@ -1,0 +1,128 @@
+"""The clause: subject, predicate, tense, negation and adverbials, put in order on both sides.
+
+English keeps its order, and asks for "do" in questions and negations. German has three places for the finite verb
+(second, first, last) and lays what is between it and the other verbs out by fields.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .phrases import NounPhrase, PrepositionalPhrase
+from .predicates import Predicate, english_adjunct, german_adjunct
+from .trees import Tree, tree
+from .verbs import Tagged, Tense, english_verbs, german_verbs
+from .words import Adverbial
+
+Order = Literal["second", "first", "final"]
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A clause without its conjunction or punctuation."""
+
+    subject: NounPhrase
+    predicate: Predicate
+    tense: Tense
+    negated: bool = False
+    frequency: Adverbial | None = None
+    manner: Adverbial | None = None
+    place: Adverbial | PrepositionalPhrase | None = None
+    time: Adverbial | None = None
+
+    def _verbs(self, *, support: bool) -> list[Tagged]:
+        predicate, subject = self.predicate, self.subject
+        passive = predicate.voice == "passive"
+        return english_verbs(
+            predicate.verb,
+            self.tense,
+            subject.person,
+            plural=subject.plural,
+            passive=passive,
+            support=support or self.negated,
+        )
+
+    def _rest(self) -> list[Tree]:
+        adjuncts = (self.manner, self.place, self.time)
+        return [*self.predicate.english(), *(english_adjunct(each) for each in adjuncts if each)]
+
+    def _after_auxiliary(self) -> list[Tree]:
+        frequency = [self.frequency.english] if self.frequency else []
+        return ([tree("RB", "not")] if self.negated else []) + frequency
+
+    def english_predicate(self) -> list[Tree]:
+        """What follows the subject: (ADVP (RB often)) (VP ...)."""
+        verbs, rest, adverbs = self._verbs(support=False), self._rest(), self._after_auxiliary()
+        if len(verbs) == 1 and self.predicate.verb.english != "be" or len(verbs) > 1 and verbs[1][0] == "TO":
+            return [*adverbs, _verb_phrase(verbs, [], rest)]
+        return [_verb_phrase(verbs, adverbs, rest)]
+
+    def english(self, *front: Tree) -> Tree:
+        """(S ... (NP ...) (VP ...))."""
+        return tree("S", *front, self.subject.english(subject=True), *self.english_predicate())
+
+    def english_question(self) -> Tree:
+        """(SQ (VBZ does) (NP ...) (VP ...)), the auxiliary before the subject; a moved subject lies outside."""
+        if self.subject.moved:
+            return tree("SQ", *self.english_predicate())
+        (tag, word), *verbs = self._verbs(support=True)
+        first, subject, rest = tree(tag, word), self.subject.english(subject=True), self._rest()
+        if not verbs:
+            return tree("SQ", first, subject, *self._after_auxiliary(), *rest)
+        return tree("SQ", first, subject, *self._after_auxiliary(), _verb_phrase(verbs, [], rest))
+
+    def english_moved(self) -> Tree | None:
+        """The relative or interrogative phrase: (WHNP (WP who))."""
+        return self.subject.english(subject=True) if self.subject.moved else self.predicate.moved
+
+    def english_relative(self) -> Tree:
+        """(SBAR (WHNP (WP who)) (S (VP ...)))."""
+        if self.subject.moved:
+            return tree("SBAR", self.english_moved(), tree("S", *self.english_predicate()))
+        return tree("SBAR", self.english_moved(), self.english())
+
+    def german(self, order: Order, *, front: list[str] | None = None, elided: bool = False) -> list[str]:
+        """The words in one of the three orders.
+
+        Args:
+            order: place of the finite verb
+            front: what stands before a verb in second place, when it is not the subject
+            elided: leave the subject out, as after "und"
+        """
+        predicate, subject = self.predicate, self.subject
+        fields = predicate.german(negative=self.negated)
+        passive = predicate.voice == "passive"
+        finite, prefix, verbs = german_verbs(
+            predicate.verb, self.tense, subject.person, plural=subject.plural, passive=passive
+        )
+        nominative = [] if elided else [*subject.german("nominative"), *subject.tail()]
+        first = nominative if subject.moved else (front or fields.first)
+        middle = [
+            *([] if subject.moved else nominative),
+            *fields.light,
+            *_words(self.time),
+            *_words(self.frequency),
+            *_words(self.place),
+            *fields.full,
+            *(["nicht"] if self.negated and not fields.negated else []),
+            *_words(self.manner),
+            *fields.low,
+        ]
+        if order == "final":
+            return [*first, *middle, *verbs, prefix + finite, *fields.tail]
+        end = [*verbs, *([prefix] if prefix else []), *fields.tail]
+        if order == "second" and not first:
+            return [*nominative, finite, *middle[len(nominative) :], *end]
+        return [*first, finite, *middle, *end]
+
+
+def _words(adjunct: Adverbial | PrepositionalPhrase | None) -> list[str]:
+    return german_adjunct(adjunct) if adjunct else []
+
+
+def _verb_phrase(verbs: list[Tagged], adverbs: list[Tree], rest: list[Tree]) -> Tree:
+    """Verbs nested from the left: (VP (MD will) (RB not) (VP (VB sleep)))."""
+    (tag, word), *others = verbs
+    if not others:
+        return tree("VP", tree(tag, word), *adverbs, *rest)
+    inner = _verb_phrase(others, [], rest)
+    return tree("VP", tree(tag, word), *adverbs, tree("S", inner) if others[0][0] == "TO" else inner)

@@ -1,0 +1,57 @@
+"""The sample as a corpus."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from annotated_types import Ge
+
+import seqx
+
+from .generate import SPLITS, take
+
+Column = Literal["en", "de", "tree"]
+
+
+class Sample(seqx.Corpus):
+    """English and German sentences from a synchronous grammar, with the English trees; nothing is fetched.
+
+    Args:
+        train: number of sentences to train on
+        dev: number of sentences to validate on
+        test: number of sentences to test on
+        seed: which sentences; the same seed gives the same ones everywhere
+        columns: what a row has: "en" and "de" are raw text, "tree" is the English tree in brackets
+    """
+
+    def __init__(
+        self,
+        *,
+        train: Annotated[int, Ge(0)] = 20_000,
+        dev: Annotated[int, Ge(0)] = 500,
+        test: Annotated[int, Ge(0)] = 500,
+        seed: int = 1,
+        columns: tuple[Column, ...] = ("en", "de"),
+    ) -> None:
+        if not columns or len(set(columns)) < len(columns):
+            raise ValueError(f"columns: name each column once, of {', '.join(get_args(Column))}")
+        self._counts: dict[str, int] = {"train": train, "dev": dev, "test": test}
+        self._seed = seed
+        self._columns = columns
+
+    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
+        """Nothing to do: the sentences are made when they are read."""
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """The rows of a split."""
+        for name in SPLITS:
+            if name == split:
+                for pair in take(self._seed, name, self._counts[name]):
+                    row = {"en": pair.english, "de": pair.german, "tree": str(pair.tree)}
+                    yield tuple(row[column] for column in self._columns)
+                return
+        raise ValueError(f"the sample has no split {split!r}; it has {', '.join(SPLITS)}")
+
+    def identity(self) -> Mapping[str, object]:
+        """The settings, which the sentences are a function of."""
+        return {"sample": 1, **self._counts, "seed": self._seed, "columns": list(self._columns)}

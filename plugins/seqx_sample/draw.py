@@ -1,0 +1,77 @@
+"""Choices: a seeded source of them that gives the same on every platform, and words of the lexicon by class."""
+
+import random
+from collections.abc import Sequence
+from functools import cache
+from typing import TypeVar
+
+from .lexicon import lexicon
+from .words import Adjective, Adverbial, Frame, Noun, Verb
+
+T = TypeVar("T")
+
+
+class Draw:
+    """Draws by `random.Random.random` alone, the one method whose numbers Python promises never to change."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed).random
+
+    def chance(self, share: float) -> bool:
+        """True in `share` of the cases."""
+        return self._random() < share
+
+    def pick(self, items: Sequence[T]) -> T:
+        """One of the items, all alike."""
+        return items[int(self._random() * len(items))]
+
+    def weighted(self, weights: dict[T, float]) -> T:
+        """One of the keys, by its weight."""
+        rest = self._random() * sum(weights.values())
+        for item, weight in weights.items():
+            rest -= weight
+            if rest < 0:
+                return item
+        return item
+
+
+@cache
+def nouns(classes: frozenset[str]) -> tuple[Noun, ...]:
+    """Nouns of any of the classes."""
+    return tuple(noun for noun in lexicon().nouns if noun.classes & classes)
+
+
+@cache
+def adjectives(noun: Noun) -> tuple[Adjective, ...]:
+    """Adjectives that suit a noun."""
+    return tuple(adjective for adjective in lexicon().adjectives if adjective.classes & noun.classes)
+
+
+@cache
+def frames(kinds: str) -> tuple[tuple[Verb, Frame], ...]:
+    """Verbs and their frames, of any of the kinds."""
+    return tuple((verb, frame) for verb in lexicon().verbs for frame in verb.frames if frame.kind in kinds)
+
+
+@cache
+def frames_with_subject(noun: Noun, kinds: str) -> tuple[tuple[Verb, Frame], ...]:
+    """Frames that a noun can be the subject of."""
+    return tuple((verb, frame) for verb, frame in frames(kinds) if frame.subject & noun.classes)
+
+
+@cache
+def frames_with_object(noun: Noun, kinds: str) -> tuple[tuple[Verb, Frame], ...]:
+    """Frames of persons that a noun can be the last object of."""
+    return tuple(
+        (verb, frame)
+        for verb, frame in frames(kinds)
+        if "person" in frame.subject and frame.objects[-1] & noun.classes
+    )
+
+
+@cache
+def adverbials(kind: str, use: str | None = None) -> tuple[Adverbial, ...]:
+    """Adverbials of a kind, and of a use if one is named."""
+    return tuple(
+        each for each in lexicon().adverbials if each.kind == kind and (use is None or use in each.uses)
+    )

@@ -1,0 +1,66 @@
+"""The stream of sentence pairs, and how it is divided into training, development and test sentences."""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Literal, NamedTuple, get_args
+
+from .choose_sentences import sentence
+from .derivation import words
+from .draw import Draw
+from .sentences import Sentence
+from .trees import Tree, detokenize
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+_SHORTEST, _LONGEST = 5, 16  # in words, without punctuation
+
+
+class Pair(NamedTuple):
+    """A sentence in both languages, with its English tree and its derivation."""
+
+    english: str
+    german: str
+    tree: Tree
+    sentence: Sentence
+    split: Split
+
+
+def split_of(derivation: Sentence) -> Split:
+    """The split a derivation belongs to: a function of its words alone, whatever their order and forms.
+
+    So no two splits share a sentence, nor even a sentence made of the same words.
+    """
+    key = " ".join(sorted(words(derivation)))
+    share = int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) % 20
+    return "dev" if share == 0 else "test" if share == 1 else "train"
+
+
+def pairs(seed: int) -> Iterator[Pair]:
+    """Sentence pairs without end; no English and no German sentence comes twice."""
+    draw = Draw(seed)
+    seen: set[bytes] = set()
+    while True:
+        derivation = sentence(draw)
+        tree = derivation.english()
+        tokens = list(tree.leaves())
+        if not _SHORTEST <= sum(token[0].isalnum() for token in tokens) <= _LONGEST:
+            continue
+        english, german = detokenize(tokens), detokenize(derivation.german())
+        keys = {blake2b(text.encode(), digest_size=8).digest() for text in (f"en {english}", f"de {german}")}
+        if keys & seen:
+            continue
+        seen |= keys
+        yield Pair(english, german, tree, derivation, split_of(derivation))
+
+
+def take(seed: int, split: Split, count: int) -> Iterator[Pair]:
+    """The first `count` pairs of a split."""
+    if count == 0:
+        return
+    for pair in pairs(seed):
+        if pair.split == split:
+            yield pair
+            count -= 1
+            if count == 0:
+                return

@@ -1,0 +1,118 @@
+"""The lexicon of the sample: the plain-text tables beside this file, read into words."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from . import english, german
+from .trees import parse
+from .words import Adjective, Adverbial, Case, Frame, Gender, Noun, Preposition, Verb
+
+
+def _lines(name: str) -> Iterator[str]:
+    for line in resources.files(__package__).joinpath(name).read_text(encoding="utf-8").split("\n"):
+        if line and not line.startswith("#"):
+            yield line
+
+
+def _classes(text: str) -> frozenset[str]:
+    return frozenset(text.split(","))
+
+
+def _noun(line: str) -> Noun:
+    forms, nominative, gender, plural, classes, *marks = line.split()
+    singular, _, irregular = forms.partition("/")
+    return Noun(
+        english=singular,
+        english_plural="" if plural == "-" else irregular or english.plural(singular),
+        german=nominative,
+        german_plural="" if plural == "-" else plural,
+        gender=gender,  # type: ignore[arg-type]  # the tests check the table
+        classes=_classes(classes) | {singular},
+        sex="he" if "he" in marks else "she" if "she" in marks else None if "person" in classes else "it",
+        weak="weak" in marks,
+        genitive=next((mark[4:] for mark in marks if mark.startswith("gen=")), ""),
+    )
+
+
+def _name(line: str) -> Noun:
+    name, sex = line.split()
+    gender: Gender = "f" if sex == "she" else "m"
+    return Noun(name, "", name, "", gender, frozenset({"person"}), "she" if sex == "she" else "he")
+
+
+def _adjective(line: str) -> Adjective:
+    forms, formen, classes = line.split()
+    return Adjective(english.compare(forms.split("/")), german.compare(formen.split("/")), _classes(classes))
+
+
+def _frame(text: str) -> Frame:
+    kind, subject, *objects = text.split()
+    preposition = None
+    if kind == "P":
+        *objects, preposition_of_english, governing = objects
+        preposition_of_german, case = governing.split("+")
+        full_case: Case = "accusative" if case == "acc" else "dative"
+        preposition = Preposition(preposition_of_english, preposition_of_german, full_case)
+    return Frame(kind, _classes(subject), tuple(map(_classes, objects)), preposition)
+
+
+def _verb(line: str) -> Verb:
+    parts, teile, frames, manners, *_ = [part.strip() for part in [*line.split("|"), ""]]
+    verb, *irregular = parts.split()
+    verb, _, particle = verb.partition("+")
+    regular = english.participle(verb)
+    past, participle = irregular or (regular, regular)
+    *stems, last = teile.split()
+    moves = last == "sein"
+    stems = stems if moves else [*stems, last]
+    prefix, _, infinitive = stems[0].rpartition("=")
+    third, german_past, german_participle = stems[1:] or german.principal_parts(infinitive)
+    return Verb(
+        english=verb,
+        english_past=past,
+        english_participle=participle,
+        particle=particle,
+        german=infinitive,
+        german_third=third,
+        german_past=german_past,
+        german_participle=german_participle,
+        prefix=prefix,
+        auxiliary="sein" if moves else "haben",
+        frames=tuple(map(_frame, frames.split(";"))),
+        manners=_classes(manners) if manners else frozenset(),
+    )
+
+
+def _adverbial(line: str) -> Adverbial:
+    kind, phrase, wording, uses = [part.strip() for part in line.split("|")]
+    return Adverbial(kind, parse(phrase), wording, _classes(uses))
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """All words of the sample, by part of speech, in the order of the tables."""
+
+    nouns: tuple[Noun, ...]
+    names: tuple[Noun, ...]
+    adjectives: tuple[Adjective, ...]
+    verbs: tuple[Verb, ...]
+    adverbials: tuple[Adverbial, ...]
+
+    def __len__(self) -> int:
+        """Number of words."""
+        parts = (self.nouns, self.names, self.adjectives, self.verbs, self.adverbials)
+        return sum(map(len, parts))
+
+
+@cache
+def lexicon() -> Lexicon:
+    """The lexicon, read once."""
+    return Lexicon(
+        tuple(map(_noun, _lines("nouns.txt"))),
+        tuple(map(_name, _lines("names.txt"))),
+        tuple(map(_adjective, _lines("adjectives.txt"))),
+        tuple(map(_verb, _lines("verbs.txt"))),
+        tuple(map(_adverbial, _lines("adverbials.txt"))),
+    )

@@ -1,0 +1,419 @@
+"""Noun and prepositional phrases: each class is a synchronous rule, its two methods are the two sides.
+
+A rule is a frozen dataclass: its fields are what the rule takes, its words come from the lexicon.
+German words are lists of strings, English ones trees. Case is German; English marks it on pronouns only.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from . import german
+from .english import article
+from .trees import Tree, tree
+from .words import Adjective, Adverbial, Case, Gender, Noun, Preposition, Sex
+
+if TYPE_CHECKING:
+    from .clauses import Clause
+
+Degree = Literal[0, 1, 2]
+
+_SUBJECTS = {"he": "he", "she": "she", "it": "it"}
+_OBJECTS = {"he": "him", "she": "her", "it": "it"}
+_FIRST = {
+    (1, False): ("I", "me"),
+    (2, False): ("you", "you"),
+    (1, True): ("we", "us"),
+    (3, True): ("they", "them"),
+}
+
+# English word and tag; German stem; declension of a following adjective. "-" is no determiner, a number stands alone.
+DETERMINERS: dict[str, tuple[str, str, str, german.Declension]] = {
+    "the": ("the", "DT", "der", "weak"),
+    "a": ("a", "DT", "ein", "mixed"),
+    "bare": ("", "", "", "strong"),
+    "this": ("this", "DT", "dies", "weak"),
+    "every": ("every", "DT", "jed", "weak"),
+    "all": ("all", "DT", "all", "weak"),
+    "no": ("no", "DT", "kein", "mixed"),
+    "which": ("which", "WDT", "welch", "weak"),
+    "many": ("many", "JJ", "viel", "strong"),
+    "some": ("some", "DT", "einig", "strong"),
+    "my": ("my", "PRP$", "mein", "mixed"),
+    "your": ("your", "PRP$", "dein", "mixed"),
+    "his": ("his", "PRP$", "sein", "mixed"),
+    "her": ("her", "PRP$", "ihr", "mixed"),
+    "our": ("our", "PRP$", "unser", "mixed"),
+    "their": ("their", "PRP$", "ihr", "mixed"),
+    "two": ("two", "CD", "", "strong"),
+    "three": ("three", "CD", "", "strong"),
+    "four": ("four", "CD", "", "strong"),
+    "five": ("five", "CD", "", "strong"),
+    "six": ("six", "CD", "", "strong"),
+    "ten": ("ten", "CD", "", "strong"),
+    "twelve": ("twelve", "CD", "", "strong"),
+}
+_NUMBERS = {
+    "two": "zwei",
+    "three": "drei",
+    "four": "vier",
+    "five": "fünf",
+    "six": "sechs",
+    "ten": "zehn",
+    "twelve": "zwölf",
+}
+
+
+class NounPhrase(ABC):
+    """What can be a subject or an object.
+
+    `person`, `plural` and `gender` govern agreement; `pronominal` phrases stand early in the German clause; `moved`
+    ones (relative and interrogative pronouns) at its very start; `indefinite` ones are negated by "kein".
+    """
+
+    person: int = 3
+    plural: bool
+    gender: Gender
+    pronominal: bool = False
+    moved: bool = False
+    indefinite: bool = False
+
+    @abstractmethod
+    def english(self, *, subject: bool = False) -> Tree:
+        """The English side."""
+
+    @abstractmethod
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
+        """The German side, without what may leave it for the end of the clause."""
+
+    def tail(self) -> list[str]:
+        """What may leave it for the end of the clause: a relative clause with its commas."""
+        return []
+
+
+@dataclass(frozen=True)
+class Pronoun(NounPhrase):
+    """A personal pronoun. For things English has "it" and German the gender of the noun that is meant."""
+
+    person: int = 3
+    plural: bool = False
+    sex: Sex = "it"
+    gender: Gender = "n"
+    pronominal = True
+
+    def english(self, *, subject: bool = False) -> Tree:
+        """E.g. (NP (PRP him))."""
+        if self.person == 3 and not self.plural:  # noqa: PLR2004
+            return tree("NP", tree("PRP", (_SUBJECTS if subject else _OBJECTS)[self.sex]))
+        return tree("NP", tree("PRP", _FIRST[self.person, self.plural][0 if subject else 1]))
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+        """E.g. "ihn"."""
+        return [german.pronoun(self.person, case, self.gender, plural=self.plural)]
+
+
+@dataclass(frozen=True)
+class Name(NounPhrase):
+    """A person's name."""
+
+    noun: Noun
+    plural = False
+
+    @property
+    def gender(self) -> Gender:  # type: ignore[override]
+        """Gender of who bears it."""
+        return self.noun.gender
+
+    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+        """E.g. (NP (NNP Anna))."""
+        return tree("NP", tree("NNP", self.noun.english))
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+        """E.g. "Anna", "Annas"."""
+        return [self.noun.german + ("s" if case == "genitive" else "")]
+
+
+@dataclass(frozen=True)
+class Common(NounPhrase):
+    """Determiner, perhaps an adjective in one of three degrees, noun."""
+
+    determiner: str
+    adjective: Adjective | None
+    degree: Degree
+    noun: Noun
+    plural: bool
+
+    @property
+    def gender(self) -> Gender:  # type: ignore[override]
+        """Gender of the noun."""
+        return self.noun.gender
+
+    @property
+    def indefinite(self) -> bool:  # type: ignore[override]
+        """Whether "kein" negates it."""
+        return self.determiner in {"a", "bare"}
+
+    def english_words(self) -> list[Tree]:
+        """Determiner, adjective and noun."""
+        noun = self.noun.english_plural if self.plural else self.noun.english
+        words = [tree("NNS" if self.plural else "NN", noun)]
+        if self.adjective:
+            words = [*english_adjective(self.adjective, self.degree), *words]
+        word, tag, _, _ = DETERMINERS[self.determiner]
+        if word == "a":
+            word = article(next(words[0].leaves()))
+        if word == "this" and self.plural:
+            word = "these"
+        return [tree(tag, word), *words] if word else words
+
+    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+        """E.g. (NP (DT a) (JJ big) (NN dog))."""
+        return tree("NP", *self.english_words())
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
+        """E.g. "ein großer Hund"."""
+        words = []
+        _, _, stem, declension = DETERMINERS["no" if negative and self.indefinite else self.determiner]
+        if self.determiner in _NUMBERS:
+            words.append(_NUMBERS[self.determiner])
+        elif stem == "der":
+            words.append(german.definite(case, self.gender, plural=self.plural))
+        elif stem:
+            words.append(german.determiner(stem, case, self.gender, plural=self.plural))
+        if self.adjective:
+            words.append(
+                declined(self.adjective, self.degree, declension, case, self.gender, plural=self.plural)
+            )
+        return [*words, german.noun(self.noun, case, plural=self.plural)]
+
+
+def english_adjective(adjective: Adjective, degree: int) -> list[Tree]:
+    """An adjective in its degree; "more" and "most" are words of their own."""
+    more, _, word = adjective.english[degree].rpartition(" ")
+    if more:
+        return [tree(("", "RBR", "RBS")[degree], more), tree("JJ", word)]
+    return [tree(("JJ", "JJR", "JJS")[degree], word)]
+
+
+def declined(
+    adjective: Adjective,
+    degree: int,
+    declension: german.Declension,
+    case: Case,
+    gender: Gender,
+    *,
+    plural: bool,
+) -> str:
+    """An adjective before its noun."""
+    stem = german.attributive(adjective.german[0]) if degree == 0 else adjective.german[degree]
+    return stem + german.adjective_ending(declension, case, gender, plural=plural)
+
+
+@dataclass(frozen=True)
+class Both(NounPhrase):
+    """Two phrases joined by "and"."""
+
+    first: NounPhrase
+    second: NounPhrase
+    plural = True
+    gender = "m"
+
+    def english(self, *, subject: bool = False) -> Tree:
+        """E.g. (NP (NP (NNP Anna)) (CC and) (NP (NNP Peter)))."""
+        return tree(
+            "NP", self.first.english(subject=subject), tree("CC", "and"), self.second.english(subject=subject)
+        )
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+        """E.g. "Anna und Peter"."""
+        return [*self.first.german(case), "und", *self.second.german(case)]
+
+
+@dataclass(frozen=True)
+class Owned(NounPhrase):
+    """Possession: a name's genitive stands before the German noun, any other behind it."""
+
+    owner: NounPhrase
+    thing: Common
+
+    @property
+    def plural(self) -> bool:  # type: ignore[override]
+        """Number of what is owned."""
+        return self.thing.plural
+
+    @property
+    def gender(self) -> Gender:  # type: ignore[override]
+        """Gender of what is owned."""
+        return self.thing.gender
+
+    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+        """E.g. (NP (NP (DT the) (NN teacher) (POS 's)) (NN car))."""
+        owner = self.owner.english()
+        return tree("NP", tree("NP", *owner.children, tree("POS", "'s")), *self.thing.english_words())
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+        """E.g. "Annas Auto", "das Auto des Lehrers"."""
+        thing, owner = self.thing, self.owner.german("genitive")
+        if isinstance(self.owner, Name):
+            return [*owner, *thing.german(case)]
+        definite = Common("the", thing.adjective, thing.degree, thing.noun, thing.plural)
+        return [*definite.german(case), *owner]
+
+
+@dataclass(frozen=True)
+class Placed(NounPhrase):
+    """A noun phrase and the place where it is."""
+
+    head: Common
+    place: "PrepositionalPhrase"
+
+    @property
+    def plural(self) -> bool:  # type: ignore[override]
+        """Number of the head."""
+        return self.head.plural
+
+    @property
+    def gender(self) -> Gender:  # type: ignore[override]
+        """Gender of the head."""
+        return self.head.gender
+
+    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+        """E.g. (NP (NP the dog) (PP in the garden))."""
+        return tree("NP", self.head.english(), self.place.english())
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
+        """E.g. "der Hund im Garten"."""
+        return [*self.head.german(case, negative=negative), *self.place.german()]
+
+
+@dataclass(frozen=True)
+class Related(NounPhrase):
+    """A noun phrase and a relative clause in which a RelativePronoun stands for it."""
+
+    head: NounPhrase
+    clause: "Clause"
+
+    @property
+    def plural(self) -> bool:  # type: ignore[override]
+        """Number of the head."""
+        return self.head.plural
+
+    @property
+    def gender(self) -> Gender:  # type: ignore[override]
+        """Gender of the head."""
+        return self.head.gender
+
+    @property
+    def indefinite(self) -> bool:  # type: ignore[override]
+        """Whether "kein" negates it."""
+        return self.head.indefinite
+
+    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+        """E.g. (NP (NP the man) (SBAR (WHNP (WP who)) (S (VP sleeps))))."""
+        return tree("NP", self.head.english(), self.clause.english_relative())
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
+        """E.g. "der Mann"; the clause is its tail."""
+        return self.head.german(case, negative=negative)
+
+    def tail(self) -> list[str]:
+        """E.g. ", der schläft,"."""
+        return [",", *self.clause.german("final"), ","]
+
+
+@dataclass(frozen=True)
+class RelativePronoun(NounPhrase):
+    """What stands for the head in a relative clause: "who" for subjects that are persons, otherwise "that"."""
+
+    gender: Gender
+    plural: bool
+    personal: bool
+    moved = True
+
+    def english(self, *, subject: bool = False) -> Tree:
+        """E.g. (WHNP (WP who))."""
+        if self.personal and subject:
+            return tree("WHNP", tree("WP", "who"))
+        return tree("WHNP", tree("WDT", "that"))
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+        """E.g. "dem"."""
+        return [german.relative(case, self.gender, plural=self.plural)]
+
+
+@dataclass(frozen=True)
+class Interrogative(NounPhrase):
+    """ "Who" or "what"."""
+
+    personal: bool
+    plural = False
+    gender = "m"
+    moved = True
+
+    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+        """E.g. (WHNP (WP who))."""
+        return tree("WHNP", tree("WP", "who" if self.personal else "what"))
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+        """E.g. "wem"."""
+        if not self.personal:
+            return ["was"]
+        return [{"nominative": "wer", "accusative": "wen", "dative": "wem"}[cast("str", case)]]
+
+
+@dataclass(frozen=True)
+class WhichOne(NounPhrase):
+    """ "Which" and a noun."""
+
+    phrase: Common
+    moved = True
+
+    @property
+    def plural(self) -> bool:  # type: ignore[override]
+        """Number of the noun."""
+        return self.phrase.plural
+
+    @property
+    def gender(self) -> Gender:  # type: ignore[override]
+        """Gender of the noun."""
+        return self.phrase.gender
+
+    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+        """E.g. (WHNP (WDT which) (NN book))."""
+        return tree("WHNP", *self.phrase.english_words())
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+        """E.g. "welches Buch"."""
+        return self.phrase.german(case)
+
+
+@dataclass(frozen=True)
+class PrepositionalPhrase:
+    """A preposition and its noun phrase; German contracts it with the definite article."""
+
+    preposition: Preposition
+    phrase: NounPhrase
+
+    def english(self) -> Tree:
+        """E.g. (PP (IN in) (NP (DT the) (NN garden))); a pronoun that moved leaves the preposition alone."""
+        phrase = None if self.phrase.moved else self.phrase.english()
+        match self.preposition.english:
+            case "out of":
+                return tree("PP", tree("IN", "out"), tree("PP", tree("IN", "of"), phrase))
+            case "in front of":
+                front = tree("NP", tree("NN", "front"))
+                return tree("PP", tree("IN", "in"), tree("NP", front, tree("PP", tree("IN", "of"), phrase)))
+            case "next to":
+                return tree("ADVP", tree("JJ", "next"), tree("PP", tree("TO", "to"), phrase))
+            case word:
+                return tree("PP", tree("TO" if word == "to" else "IN", word), phrase)
+
+    def german(self) -> list[str]:
+        """E.g. "im Garten"."""
+        words = self.phrase.german(self.preposition.case)
+        if not isinstance(self.phrase, Common | Placed | Owned | Related):
+            return [self.preposition.german, *words]
+        return [*german.contract(self.preposition.german, words[0]).split(), *words[1:]]
+
+
+Adjunct = PrepositionalPhrase | Adverbial

@@ -1,0 +1,374 @@
+"""Verb phrases: each class is a synchronous rule, its two methods are the two sides.
+
+English leaves its complements behind the verb; German spreads them over the fields of the clause.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from . import german
+from .phrases import NounPhrase, PrepositionalPhrase, english_adjective
+from .trees import Tree, tree
+from .words import Adjective, Adverbial, Preposition, Verb
+
+if TYPE_CHECKING:
+    from .clauses import Clause
+
+Voice = Literal["active", "passive"]
+
+BE = Verb("be", "was", "been", "", "sein", "ist", "war", "gewesen", "", "sein", (), frozenset({"state"}))
+_BY = Preposition("by", "von", "dative")
+# After these the object belongs to a preposition; other particles stand behind a pronoun ("turn it off").
+_PREPOSITIONS = {"for": "IN", "to": "TO", "with": "IN"}
+
+
+@dataclass
+class Fields:
+    """What a predicate puts where in the German clause.
+
+    Args:
+        first: relative or interrogative phrase, before everything
+        light: pronouns, right behind the subject
+        full: other objects, behind the adverbs of time
+        low: what "nicht" precedes: prepositional objects, goals, predicatives
+        tail: clauses, behind the verbs
+        negated: whether "kein" has negated the clause
+    """
+
+    first: list[str] = field(default_factory=list)
+    light: list[str] = field(default_factory=list)
+    full: list[str] = field(default_factory=list)
+    low: list[str] = field(default_factory=list)
+    tail: list[str] = field(default_factory=list)
+    negated: bool = False
+
+    def add(
+        self, phrase: NounPhrase, case: Literal["accusative", "dative"], *, negative: bool = False
+    ) -> None:
+        """Put an object into its field."""
+        negated = negative and phrase.indefinite
+        words = phrase.german(case, negative=negated)
+        place = self.first if phrase.moved else self.light if phrase.pronominal else self.full
+        place += words
+        self.tail += phrase.tail()
+        self.negated |= negated
+
+
+class Predicate(ABC):
+    """A verb and its complements; `moved` is the English phrase that a question or relative clause starts with."""
+
+    verb: Verb
+    voice: Voice = "active"
+
+    @property
+    def moved(self) -> Tree | None:
+        """The relative or interrogative phrase among the complements."""
+        return None
+
+    @abstractmethod
+    def english(self) -> list[Tree]:
+        """The complements, in order."""
+
+    @abstractmethod
+    def german(self, *, negative: bool) -> Fields:
+        """The complements, by field."""
+
+
+def _moved(*phrases: NounPhrase) -> Tree | None:
+    return next((phrase.english() for phrase in phrases if phrase.moved), None)
+
+
+def _there(phrase: NounPhrase) -> Tree | None:
+    return None if phrase.moved else phrase.english()
+
+
+def _trees(*trees: Tree | None) -> list[Tree]:
+    return [each for each in trees if each is not None]
+
+
+def _particle(verb: Verb) -> Tree | None:
+    if not verb.particle:
+        return None
+    label, tag = {"asleep": ("ADJP", "JJ"), "along": ("ADVP", "RB"), "back": ("ADVP", "RB")}.get(
+        verb.particle, ("PRT", "RP")
+    )
+    return tree(label, tree(tag, verb.particle))
+
+
+def _object(verb: Verb, phrase: NounPhrase) -> list[Tree]:
+    if verb.particle in _PREPOSITIONS:
+        return [tree("PP", *_trees(tree(_PREPOSITIONS[verb.particle], verb.particle), _there(phrase)))]
+    if phrase.pronominal or verb.particle == "along":
+        return _trees(_there(phrase), _particle(verb))
+    return _trees(_particle(verb), _there(phrase))
+
+
+@dataclass(frozen=True)
+class Intransitive(Predicate):
+    """A verb alone: "gets up", "steht auf"."""
+
+    verb: Verb
+
+    def english(self) -> list[Tree]:
+        """The particle."""
+        return _trees(_particle(self.verb))
+
+    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+        """Nothing: the prefix belongs to the verb."""
+        return Fields()
+
+
+@dataclass(frozen=True)
+class Transitive(Predicate):
+    """A verb and its object, in the accusative."""
+
+    verb: Verb
+    object: NounPhrase
+
+    @property
+    def moved(self) -> Tree | None:
+        """The object, if it is relative or interrogative."""
+        return _moved(self.object)
+
+    def english(self) -> list[Tree]:
+        """The object and the particle."""
+        return _object(self.verb, self.object)
+
+    def german(self, *, negative: bool) -> Fields:
+        """The object."""
+        fields = Fields()
+        fields.add(self.object, "accusative", negative=negative)
+        return fields
+
+
+@dataclass(frozen=True)
+class Dative(Predicate):
+    """A verb whose German object is in the dative: "helps him", "hilft ihm"."""
+
+    verb: Verb
+    object: NounPhrase
+
+    @property
+    def moved(self) -> Tree | None:
+        """The object, if it is relative or interrogative."""
+        return _moved(self.object)
+
+    def english(self) -> list[Tree]:
+        """The object and the particle."""
+        return _object(self.verb, self.object)
+
+    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+        """The object."""
+        fields = Fields()
+        fields.add(self.object, "dative")
+        return fields
+
+
+@dataclass(frozen=True)
+class Ditransitive(Predicate):
+    """A verb with a recipient and an object; of German pronouns the accusative comes first."""
+
+    verb: Verb
+    recipient: NounPhrase
+    object: NounPhrase
+
+    @property
+    def moved(self) -> Tree | None:
+        """The object or the recipient, if it is relative or interrogative."""
+        return _moved(self.recipient, self.object)
+
+    def english(self) -> list[Tree]:
+        """Recipient and object; a recipient behind a pronoun takes "to"."""
+        if self.object.pronominal:
+            return [self.object.english(), tree("PP", tree("TO", "to"), self.recipient.english())]
+        return _trees(_there(self.recipient), _there(self.object))
+
+    def german(self, *, negative: bool) -> Fields:
+        """Recipient and object."""
+        fields = Fields()
+        if self.object.pronominal:
+            fields.add(self.object, "accusative")
+            fields.add(self.recipient, "dative")
+        else:
+            fields.add(self.recipient, "dative")
+            fields.add(self.object, "accusative", negative=negative)
+        return fields
+
+
+@dataclass(frozen=True)
+class Prepositional(Predicate):
+    """A verb with a phrase it asks for: its prepositional object, a goal, a place."""
+
+    verb: Verb
+    phrase: PrepositionalPhrase | Adverbial
+
+    @property
+    def moved(self) -> Tree | None:
+        """The noun phrase, if it is relative or interrogative; English leaves the preposition behind."""
+        return _moved(self.phrase.phrase) if isinstance(self.phrase, PrepositionalPhrase) else None
+
+    def english(self) -> list[Tree]:
+        """The phrase."""
+        return [english_adjunct(self.phrase)]
+
+    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+        """The phrase; a relative or interrogative one goes first as a whole."""
+        words = german_adjunct(self.phrase)
+        if isinstance(self.phrase, PrepositionalPhrase) and self.phrase.phrase.moved:
+            return Fields(first=words)
+        return Fields(low=words)
+
+
+@dataclass(frozen=True)
+class Putting(Predicate):
+    """A verb with an object and where it goes: "puts the book on the table"."""
+
+    verb: Verb
+    object: NounPhrase
+    goal: PrepositionalPhrase
+
+    @property
+    def moved(self) -> Tree | None:
+        """The object, if it is relative or interrogative."""
+        return _moved(self.object)
+
+    def english(self) -> list[Tree]:
+        """Object and goal."""
+        return [*_object(self.verb, self.object), self.goal.english()]
+
+    def german(self, *, negative: bool) -> Fields:
+        """Object and goal."""
+        fields = Fields(low=self.goal.german())
+        fields.add(self.object, "accusative", negative=negative)
+        return fields
+
+
+@dataclass(frozen=True)
+class Saying(Predicate):
+    """A verb with a clause: "knows that he sleeps"."""
+
+    verb: Verb
+    conjunction: Literal["that", "whether"]
+    clause: "Clause"
+
+    def english(self) -> list[Tree]:
+        """The clause."""
+        return [tree("SBAR", tree("IN", self.conjunction), self.clause.english())]
+
+    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+        """The clause, verb last, behind everything."""
+        conjunction = {"that": "dass", "whether": "ob"}[self.conjunction]
+        return Fields(tail=[",", conjunction, *self.clause.german("final"), ","])
+
+
+@dataclass(frozen=True)
+class Trying(Predicate):
+    """A verb with an infinitive of the same subject: "tries to sleep", "versucht, zu schlafen"."""
+
+    verb: Verb
+    inner: Predicate
+
+    def english(self) -> list[Tree]:
+        """The infinitive."""
+        verb = tree("VP", tree("VB", self.inner.verb.english), *self.inner.english())
+        return [tree("S", tree("VP", tree("TO", "to"), verb))]
+
+    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+        """The infinitive with "zu", behind everything."""
+        inner = self.inner.german(negative=False)
+        words = [
+            *inner.light,
+            *inner.full,
+            *inner.low,
+            german.infinitive(self.inner.verb, zu=True),
+            *inner.tail,
+        ]
+        return Fields(tail=[",", *words, ","])
+
+
+@dataclass(frozen=True)
+class Being(Predicate):
+    """The copula and an adjective."""
+
+    adjective: Adjective
+    verb = BE
+
+    def english(self) -> list[Tree]:
+        """E.g. (ADJP (JJ tired))."""
+        return [tree("ADJP", *english_adjective(self.adjective, 0))]
+
+    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+        """E.g. "müde"."""
+        return Fields(low=[self.adjective.german[0]])
+
+
+@dataclass(frozen=True)
+class Compared(Predicate):
+    """The copula, an adjective and what the subject is compared with."""
+
+    adjective: Adjective
+    equal: bool
+    standard: NounPhrase
+    verb = BE
+
+    def english(self) -> list[Tree]:
+        """E.g. "older than the house", "as old as the house"."""
+        standard = self.standard.english(subject=False)
+        if self.equal:
+            phrase = tree("PP", tree("IN", "as"), standard)
+            return [tree("ADJP", tree("RB", "as"), *english_adjective(self.adjective, 0), phrase)]
+        phrase = tree("PP", tree("IN", "than"), standard)
+        return [tree("ADJP", *english_adjective(self.adjective, 1), phrase)]
+
+    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+        """E.g. "älter als das Haus", "so alt wie das Haus"; behind the verbs what is compared with."""
+        standard = self.standard.german("nominative")
+        if self.equal:
+            return Fields(low=["so", self.adjective.german[0]], tail=["wie", *standard])
+        return Fields(low=[self.adjective.german[1]], tail=["als", *standard])
+
+
+@dataclass(frozen=True)
+class BeingOne(Predicate):
+    """The copula and a noun phrase in the nominative."""
+
+    phrase: NounPhrase
+    verb = BE
+
+    def english(self) -> list[Tree]:
+        """The noun phrase."""
+        return [self.phrase.english()]
+
+    def german(self, *, negative: bool) -> Fields:
+        """The noun phrase."""
+        negated = negative and self.phrase.indefinite
+        return Fields(low=self.phrase.german("nominative", negative=negated), negated=negated)
+
+
+@dataclass(frozen=True)
+class Passive(Predicate):
+    """A verb in the passive, perhaps with who does it."""
+
+    verb: Verb
+    agent: NounPhrase | None
+    voice = "passive"
+
+    def english(self) -> list[Tree]:
+        """The particle and the agent with "by"."""
+        agent = PrepositionalPhrase(_BY, self.agent).english() if self.agent else None
+        return _trees(_particle(self.verb), agent)
+
+    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+        """The agent with "von"."""
+        return Fields(low=PrepositionalPhrase(_BY, self.agent).german()) if self.agent else Fields()
+
+
+def english_adjunct(adjunct: PrepositionalPhrase | Adverbial) -> Tree:
+    """The English side of an adverbial or a prepositional phrase."""
+    return adjunct.english if isinstance(adjunct, Adverbial) else adjunct.english()
+
+
+def german_adjunct(adjunct: PrepositionalPhrase | Adverbial) -> list[str]:
+    """The German side of an adverbial or a prepositional phrase."""
+    return adjunct.german.split() if isinstance(adjunct, Adverbial) else adjunct.german()

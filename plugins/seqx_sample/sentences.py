@@ -1,0 +1,262 @@
+"""Whole sentences: each class is a synchronous rule from the start symbol, its two methods are the two sides."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+from . import german
+from .clauses import Clause
+from .phrases import NounPhrase, PrepositionalPhrase
+from .predicates import Predicate, Transitive, english_adjunct, german_adjunct
+from .trees import Tree, tree
+from .verbs import Tense
+from .words import Adverbial, Verb
+
+SUBORDINATORS = {
+    "because": "weil",
+    "although": "obwohl",
+    "if": "wenn",
+    "when": "als",
+    "while": "während",
+    "before": "bevor",
+    "after": "nachdem",
+}
+COORDINATORS = {"and": ["und"], "but": [",", "aber"]}
+QUESTIONS = {"where": "wo", "when": "wann", "why": "warum"}
+
+_GIVE = Verb("be", "was", "been", "", "geben", "gibt", "gab", "gegeben", "", "haben", (), frozenset())
+
+
+class Sentence(ABC):
+    """A sentence; its tree holds the tokens of the English side, punctuation included."""
+
+    @abstractmethod
+    def english(self) -> Tree:
+        """The English side, as a tree."""
+
+    @abstractmethod
+    def german(self) -> list[str]:
+        """The German side."""
+
+
+def _close(sentence: Tree, mark: Literal[".", "?"] = ".") -> Tree:
+    """The whole tree: a capital at its first leaf, and the mark at the end of the sentence."""
+    first, *others = sentence.children
+    assert isinstance(first, Tree)
+    return tree("TOP", tree(sentence.label, _capital(first), *others, tree(".", mark)))
+
+
+def _capital(part: Tree) -> Tree:
+    first, *others = part.children
+    return Tree(
+        part.label, (first[0].upper() + first[1:] if isinstance(first, str) else _capital(first), *others)
+    )
+
+
+def _question_phrase(moved: Tree | None, question: Tree) -> Tree:
+    return _close(tree("SBARQ", moved, question), "?")
+
+
+@dataclass(frozen=True)
+class Statement(Sentence):
+    """A main clause."""
+
+    clause: Clause
+
+    def english(self) -> Tree:
+        """(S (NP ...) (VP ...) (. .))."""
+        return _close(self.clause.english())
+
+    def german(self) -> list[str]:
+        """Subject, then the verb."""
+        return [*self.clause.german("second"), "."]
+
+
+@dataclass(frozen=True)
+class Fronted(Sentence):
+    """A main clause that starts with an adverbial; the German subject comes behind the verb."""
+
+    adverbial: Adverbial | PrepositionalPhrase
+    clause: Clause
+
+    def english(self) -> Tree:
+        """(S (NP (NN today)) (NP ...) (VP ...) (. .))."""
+        return _close(self.clause.english(english_adjunct(self.adverbial)))
+
+    def german(self) -> list[str]:
+        """Adverbial, verb, subject."""
+        return [*self.clause.german("second", front=german_adjunct(self.adverbial)), "."]
+
+
+@dataclass(frozen=True)
+class YesNo(Sentence):
+    """A question for yes or no."""
+
+    clause: Clause
+
+    def english(self) -> Tree:
+        """(SQ (VBZ does) (NP ...) (VP ...) (. ?))."""
+        return _close(self.clause.english_question(), "?")
+
+    def german(self) -> list[str]:
+        """Verb first."""
+        return [*self.clause.german("first"), "?"]
+
+
+@dataclass(frozen=True)
+class WhQuestion(Sentence):
+    """A question for the subject or an object, which is an Interrogative or WhichOne in the clause."""
+
+    clause: Clause
+
+    def english(self) -> Tree:
+        """(SBARQ (WHNP (WP who)) (SQ ...) (. ?))."""
+        return _question_phrase(self.clause.english_moved(), self.clause.english_question())
+
+    def german(self) -> list[str]:
+        """Question word, verb, the rest."""
+        return [*self.clause.german("second"), "?"]
+
+
+@dataclass(frozen=True)
+class AdverbQuestion(Sentence):
+    """A question for place, time or reason."""
+
+    word: str
+    clause: Clause
+
+    def english(self) -> Tree:
+        """(SBARQ (WHADVP (WRB where)) (SQ ...) (. ?))."""
+        return _question_phrase(tree("WHADVP", tree("WRB", self.word)), self.clause.english_question())
+
+    def german(self) -> list[str]:
+        """Question word, verb, the rest."""
+        return [*self.clause.german("second", front=[QUESTIONS[self.word]]), "?"]
+
+
+@dataclass(frozen=True)
+class Subordinated(Sentence):
+    """A main clause and a subordinate clause behind it."""
+
+    main: Clause
+    conjunction: str
+    clause: Clause
+
+    def english(self) -> Tree:
+        """(S (NP ...) (VP ... (SBAR (IN because) (S ...))) (. .))."""
+        subject, *between, verb_phrase = self.main.english().children
+        assert isinstance(verb_phrase, Tree)
+        label = "WHADVP" if self.conjunction == "when" else "IN"
+        conjunction = tree("IN", self.conjunction)
+        if label == "WHADVP":
+            conjunction = tree("WHADVP", tree("WRB", self.conjunction))
+        below = tree("SBAR", conjunction, self.clause.english())
+        return _close(tree("S", subject, *between, Tree("VP", (*verb_phrase.children, below))))
+
+    def german(self) -> list[str]:
+        """Main clause, comma, clause with the verb last."""
+        below = [SUBORDINATORS[self.conjunction], *self.clause.german("final")]
+        return [*self.main.german("second"), ",", *below, "."]
+
+
+@dataclass(frozen=True)
+class Preposed(Sentence):
+    """A subordinate clause, and the main clause behind it, whose German verb comes first."""
+
+    conjunction: str
+    clause: Clause
+    main: Clause
+
+    def english(self) -> Tree:
+        """(S (SBAR (IN if) (S ...)) (, ,) (NP ...) (VP ...) (. .))."""
+        conjunction = tree("IN", self.conjunction)
+        if self.conjunction == "when":
+            conjunction = tree("WHADVP", tree("WRB", self.conjunction))
+        return _close(self.main.english(tree("SBAR", conjunction, self.clause.english()), tree(",", ",")))
+
+    def german(self) -> list[str]:
+        """Clause with the verb last, comma, verb, the rest."""
+        below = [SUBORDINATORS[self.conjunction], *self.clause.german("final"), ","]
+        return [*below, *self.main.german("first"), "."]
+
+
+@dataclass(frozen=True)
+class Joined(Sentence):
+    """Two main clauses."""
+
+    first: Clause
+    conjunction: Literal["and", "but"]
+    second: Clause
+
+    def english(self) -> Tree:
+        """(S (S ...) (CC and) (S ...) (. .)), with a comma before "but"."""
+        comma = tree(",", ",") if self.conjunction == "but" else None
+        first, second = self.first.english(), self.second.english()
+        return _close(tree("S", first, comma, tree("CC", self.conjunction), second))
+
+    def german(self) -> list[str]:
+        """Both with the verb second."""
+        conjunction = COORDINATORS[self.conjunction]
+        return [*self.first.german("second"), *conjunction, *self.second.german("second"), "."]
+
+
+@dataclass(frozen=True)
+class Chained(Sentence):
+    """Two predicates of one subject."""
+
+    first: Clause
+    second: Clause
+
+    def english(self) -> Tree:
+        """(S (NP ...) (VP (VP ...) (CC and) (VP ...)) (. .))."""
+        both = tree(
+            "VP", *self.first.english_predicate(), tree("CC", "and"), *self.second.english_predicate()
+        )
+        return _close(tree("S", self.first.subject.english(subject=True), both))
+
+    def german(self) -> list[str]:
+        """The second without its subject."""
+        return [*self.first.german("second"), "und", *self.second.german("second", elided=True), "."]
+
+
+@dataclass(frozen=True)
+class Request(Sentence):
+    """A request to one person."""
+
+    predicate: Predicate
+
+    def english(self) -> Tree:
+        """(S (INTJ (UH please)) (VP (VB open) ...) (. .))."""
+        verb = tree("VP", tree("VB", self.predicate.verb.english), *self.predicate.english())
+        return _close(tree("S", tree("INTJ", tree("UH", "please")), verb))
+
+    def german(self) -> list[str]:
+        """ "Bitte", the imperative, the rest; the prefix last."""
+        fields, verb = self.predicate.german(negative=False), self.predicate.verb
+        end = [*([verb.prefix] if verb.prefix else []), *fields.tail]
+        return ["bitte", german.imperative(verb), *fields.light, *fields.full, *fields.low, *end, "."]
+
+
+@dataclass(frozen=True)
+class Existence(Sentence):
+    """What there is in a place; German puts the place first."""
+
+    phrase: NounPhrase
+    place: PrepositionalPhrase
+    tense: Tense
+    negated: bool
+
+    def english(self) -> Tree:
+        """(S (NP (EX there)) (VP (VBZ is) (NP ...) (PP ...)) (. .))."""
+        there = tree("NP", tree("EX", "there"))
+        clause = Clause(
+            self.phrase, Transitive(_GIVE, self.phrase), self.tense, negated=self.negated, place=self.place
+        )
+        return _close(tree("S", there, *clause.english_predicate()))
+
+    def german(self) -> list[str]:
+        """ "Im Garten gibt es einen Hund."."""
+        place = self.place.german()
+        form: german.Finite = "past" if self.tense == "past" else "present"
+        words = self.phrase.german("accusative", negative=self.negated)
+        return [*place, german.finite(_GIVE, form, 3, plural=False), "es", *words, "."]

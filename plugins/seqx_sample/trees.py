@@ -1,0 +1,55 @@
+"""Phrase-structure trees in the brackets of the Penn Treebank, and raw text from their leaves."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Union
+
+
+class Tree(NamedTuple):
+    """A label over its children; a tree with one string below it is a part of speech over a word."""
+
+    label: str
+    children: "tuple[Union[Tree, str], ...]"
+
+    def __str__(self) -> str:
+        """The tree in brackets, on one line."""
+        return f"({self.label} {' '.join(map(str, self.children))})"
+
+    def leaves(self) -> Iterator[str]:
+        """The words, from left to right."""
+        for child in self.children:
+            if isinstance(child, str):
+                yield child
+            else:
+                yield from child.leaves()
+
+
+def tree(label: str, *children: Tree | str | None) -> Tree:
+    """A tree from the children that are there."""
+    return Tree(label, tuple(child for child in children if child is not None))
+
+
+def parse(text: str) -> Tree:
+    """Read one bracketed tree."""
+    open_trees: list[tuple[str, list[Tree | str]]] = []
+    for bracket, label, word, _ in re.findall(r"(\()([^\s()]+)|([^\s()]+)|(\))", text):
+        if bracket:
+            open_trees.append((label, []))
+        elif word:
+            open_trees[-1][1].append(word)
+        else:
+            label, children = open_trees.pop()
+            if not open_trees:
+                return Tree(label, tuple(children))
+            open_trees[-1][1].append(Tree(label, tuple(children)))
+    message = f"no whole tree in {text!r}"
+    raise ValueError(message)
+
+
+def detokenize(tokens: Iterable[str]) -> str:
+    """Raw text: a capital at the start, no space before punctuation, "cannot" in one word, no comma twice."""
+    text = " ".join(tokens)
+    text = re.sub(r"( ,)+( [,.?!])", r"\2", text)
+    text = re.sub(r" ([,.?!]|'s\b)", r"\1", text)
+    text = re.sub(r"\bcan not\b", "cannot", text)
+    return text[0].upper() + text[1:]
