@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 import seqx
-from seqx_search.limited import Limited, check_every
+from seqx_search.limited import NOT_FINITE, Limited, check_every
 
 L = TypeVar("L", float, Tensor)
 
@@ -179,5 +179,5 @@ def _read(ended: Ended, sentences: Tensor) -> list[list[seqx.Hypothesis]]:
         for row in zip(*columns, strict=True)
     ]
     if not all(found):
-        raise seqx.UserError("the model's logits are not finite: it is damaged, or diverged in training")
+        raise seqx.UserError(NOT_FINITE)
     return found

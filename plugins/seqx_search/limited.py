@@ -1,4 +1,4 @@
-"""How long an output may become."""
+"""What the searches share: how long an output may become, and when to look whether all is done."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,6 +7,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 import seqx
+
+NOT_FINITE = "the model's logits are not finite: it is damaged, or diverged in training"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 Letters in shapes: B sentences of the batch, N of them not yet done, V symbols, T tokens.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 import seqx
-from seqx_search.limited import check_every
+from seqx_search.limited import NOT_FINITE, check_every
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """From logits [N, V - EOS] of EOS and the symbols after it (-inf: forbidden), the sentences [N] they belong
@@ -50,7 +51,10 @@ def write(
             if len(going) < len(done):
                 state, rules = seqx.rows(state, going), seqx.rows(rules, going)
                 sentences, token, done = sentences[going], token[going], done[going]
+    values = logprob.tolist()
+    if not all(map(math.isfinite, values)):
+        raise seqx.UserError(NOT_FINITE)
     return [
         [seqx.Hypothesis(ids=row[: row.index(seqx.EOS)], score=value, logprob=value)]
-        for row, value in zip(ids.tolist(), logprob.tolist(), strict=True)
+        for row, value in zip(ids.tolist(), values, strict=True)
     ]

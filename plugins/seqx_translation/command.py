@@ -1,6 +1,7 @@
 """`seqx translate`."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Literal
 
@@ -60,7 +61,7 @@ def translate(
         raise click.UsageError("name a model before its KEY=VALUE", ctx)
     if nbest is not None:
         overrides.append(f"search.nbest={nbest}")
-    source, sink = click.get_binary_stream("stdin"), click.get_binary_stream("stdout")
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
     try:
         predictor = seqx.load(
             models,

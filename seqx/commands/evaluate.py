@@ -1,0 +1,66 @@
+"""`seqx evaluate`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Literal
+
+import click
+
+from seqx.data.cache import default_cache
+from seqx.evaluation import load
+
+
+@click.command()
+@click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True)
+@click.option("--split", default="test", show_default=True, help="dev or test.")
+@click.option("--json", "as_json", is_flag=True, help="Scores as JSON.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
+@click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Places of a batch.")
+@click.option(
+    "--trust-local-plugins", is_flag=True, help="Run the Python files that a model names as plugins."
+)
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    /,
+    arguments: Sequence[str],
+    *,
+    split: str,
+    as_json: bool,
+    device: str,
+    precision: Literal["auto", "bf16", "fp32"],
+    batch_tokens: int | None,
+    trust_local_plugins: bool,
+) -> None:
+    """Score a model on a split of its corpus.
+
+    Several MODELs are scored as one. A KEY=VALUE changes a setting of the search or the task, as
+    search.size=8 or task.metrics=[bleu]. Each score comes with the signature that says how it was computed.
+    """
+    models = [argument for argument in arguments if "=" not in argument]
+    if not models:
+        raise click.UsageError("name a model before its KEY=VALUE", ctx)
+    predictor = load(
+        models,
+        device=device,
+        precision=precision,
+        overrides=[argument for argument in arguments if "=" in argument],
+        batch_tokens=batch_tokens,
+        trust_local_plugins=trust_local_plugins,
+    )
+    predictor.task.fetch(default_cache(), _tell)
+    scores = predictor.task.evaluate(predictor, split).scores
+    if as_json:
+        found = {name: asdict(score) for name, score in scores.items()}
+        click.echo(json.dumps({split: found}, indent=2, ensure_ascii=False))
+        return
+    for name, score in scores.items():
+        click.echo(f"{name} {score.value:.2f}  {score.signature}")
+
+
+def _tell(what: str, share: float | None) -> None:
+    """What is being fetched, once: evaluation has no progress of its own."""
+    if share is None:
+        click.echo(what, err=True)
