@@ -119,10 +119,11 @@ class Beam(Limited):
         return found
 
     def _start(self, count: int, steps: int, device: torch.device) -> tuple[Open, Ended]:
-        logprob = torch.full((count, self.size), -torch.inf, device=device)
+        # In double precision: a sum of a hundred terms would lose the fifth digit, by which beams differ.
+        logprob = torch.full((count, self.size), -torch.inf, dtype=torch.float64, device=device)
         logprob[:, 0] = 0  # one empty hypothesis: others would be the same
         ids = torch.full((count, self.size, steps), seqx.EOS, device=device)
-        none = torch.full((count, self.nbest), -torch.inf, device=device)
+        none = logprob.new_full((count, self.nbest), -torch.inf)
         return Open(logprob, ids), Ended(none, none, ids[:, : self.nbest])
 
     def _candidates(
@@ -133,16 +134,16 @@ class Beam(Limited):
         They are found in two stages. Each hypothesis gives size + 3: PAD and BOS are never written, and as
         many as `size` must be left besides EOS.
         """
-        total = logprob.view(-1, 1) - logits.logsumexp(1, keepdim=True)  # [N, 1]
+        normalizer = logits.logsumexp(1, keepdim=True)  # [N, 1]
         choices = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
         value, token = choices.topk(min(self.size + 3, logits.size(1)))
-        value = value.masked_fill(token < seqx.EOS, -torch.inf)
+        value = value.masked_fill(token < seqx.EOS, -torch.inf) - normalizer
         last = last.repeat_interleave(self.size)
         value = value.masked_fill(last[:, None], -torch.inf)
-        value[:, 0] = logits[:, seqx.EOS].where(last, value[:, 0])
+        value[:, 0] = (logits[:, seqx.EOS] - normalizer[:, 0]).where(last, value[:, 0])
         token[:, 0] = token[:, 0].where(~last, seqx.EOS)
         each = token.size(1)
-        best, place = (total + value).view(-1, self.size * each).topk(2 * self.size)
+        best, place = (logprob.view(-1, 1) + value).view(-1, self.size * each).topk(2 * self.size)
         return Candidates(best, place // each, token.view(-1, self.size * each).gather(1, place))
 
     def _end(self, ended: Ended, opened: Open, candidates: Candidates, step: int) -> Ended:

@@ -30,7 +30,7 @@ def write(
     sentences = torch.arange(count, device=device)  # [N] those in the batch
     done = torch.zeros(count, dtype=torch.bool, device=device)  # [N]
     ids = torch.full((count, steps), seqx.EOS, device=device)  # [B, T]
-    logprob = torch.zeros(count, device=device)  # [B]
+    logprob = torch.zeros(count, dtype=torch.float64, device=device)  # [B]
     token = torch.full((count,), seqx.BOS, device=device)  # [N]
     for step in range(steps):
         outputs, state = model.advance(token[:, None], state, None)
