@@ -21,7 +21,10 @@ GROUP = "seqx.commands"
 MISTAKE = 2  # exit code for what the user can mend
 
 VERBS = {  # name: where it lives, what it does
-    "run": ("seqx.commands.run:run", "Prepare, train, average and test; the same command resumes."),
+    "run": (
+        "seqx.commands.run:run",
+        "Prepare, train, average and test what RECIPE says; the same command resumes.",
+    ),
     "evaluate": ("seqx.commands.evaluate:evaluate", "Score a model on a split of its corpus."),
     "average": ("seqx.commands.average:average", "Average a run's last checkpoints into one model."),
     "check": ("seqx.commands.check:check", "Report every problem of recipes, or their parameters."),

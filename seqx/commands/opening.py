@@ -2,15 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
-from seqx.experiment import Experiment
-from seqx.plugins import Plugins
-from seqx.plugins import load as load_plugins
-from seqx.recipe import Made, Recipe, check
-from seqx.recipe import load as load_recipe
+from seqx import experiment, plugins, recipe
 
 profile = click.option("--profile", "-p", metavar="NAME", help="Lay one of the recipe's profiles over it.")
 
@@ -19,13 +14,13 @@ profile = click.option("--profile", "-p", metavar="NAME", help="Lay one of the r
 class Opened:
     """A recipe that has no problem, with the plugins that it was checked against."""
 
-    recipe: Recipe
-    plugins: Plugins
-    made: Made[Experiment]
+    recipe: recipe.Recipe
+    plugins: plugins.Plugins
+    made: recipe.Made[experiment.Experiment]
 
 
-def opened(recipe: str | Path, profile: str | None = None, overrides: Iterable[str] = ()) -> Opened:
-    """Read a recipe that is the command's own argument, load the plugins and check it."""
-    read = load_recipe(recipe, profile, overrides)
-    plugins = load_plugins(read.plugins)
-    return Opened(read, plugins, check(read.tree, plugins.registry, Experiment))
+def opened(argument: str, profile: str | None = None, overrides: Iterable[str] = ()) -> Opened:
+    """Read the recipe that is the command's own argument, load the plugins and check it."""
+    read = recipe.load(argument, profile, overrides)
+    found = plugins.load(read.plugins)
+    return Opened(read, found, recipe.check(read.tree, found.registry, experiment.Experiment))

@@ -4,8 +4,7 @@ import json
 
 import click
 
-from seqx import plugins, recipe
-from seqx.experiment import Experiment
+from seqx import experiment, plugins, recipe
 
 
 @click.command()
@@ -14,4 +13,4 @@ def schema() -> None:
 
     Keep it as .schema.json beside a recipe that begins with `# yaml-language-server: $schema=.schema.json`.
     """
-    click.echo(json.dumps(recipe.schema(plugins.load().registry, Experiment), indent=1))
+    click.echo(json.dumps(recipe.schema(plugins.load().registry, experiment.Experiment), indent=1))
