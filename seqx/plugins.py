@@ -68,6 +68,7 @@ def load(local: Mapping[Path, At] | None = None, found: Iterable[EntryPoint] | N
     for entry in sorted(entry_points(group=GROUP) if found is None else found, key=_order):
         version, source = _origin(entry)
         try:
+            _unique(entry, plugins)
             components = _register(entry.load(), entry.name, plugins.registry)
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a stranger's import may raise
             fault = Fault(entry.name, version, source, _short(error), traceback.format_exc())
@@ -84,6 +85,14 @@ def _order(entry: EntryPoint) -> tuple[bool, str, str]:
     """Our own first, so that a clash of names is the newcomer's fault."""
     source = entry.dist.name if entry.dist else ""
     return source != "seqx", source, entry.name
+
+
+def _unique(entry: EntryPoint, plugins: Plugins) -> None:
+    for other in plugins.loaded:
+        if other.name == entry.name:
+            raise PluginError(
+                f"a plugin of {other.source} is called {entry.name!r}, too; uninstall one of them"
+            )
 
 
 def _origin(entry: EntryPoint) -> tuple[str, str]:

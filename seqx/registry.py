@@ -173,6 +173,8 @@ def _check_given(kind: type, name: str, maker: Callable[..., Any]) -> None:
             f"{where(maker)}: every {kind.__name__} is given ({', '.join(expected)}) but "
             f"{name} takes {shown}; put what a recipe may set after a '*'"
         )
+    if isinstance(maker, type) and not issubclass(maker, kind):
+        raise RegistrationError(f"{where(maker)}: {name} is no {kind.__name__}; derive it from that class")
     inherited = isinstance(maker, type) and maker.__init__ is kind.__init__  # type: ignore[misc]
     for parameter in inspect.signature(maker).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) and not inherited:

@@ -1,4 +1,4 @@
-"""YAML that knows its places: reading, merging, overriding, writing.
+"""YAML that knows its places: reading, merging, writing.
 
 Scalars follow the core schema of YAML 1.2, so `1e-4` is a number and `no` is a word. Trees are
 never changed in place.
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from seqx.errors import COMMAND_LINE, At, Problem, RecipeError
+from seqx.errors import At, Problem, RecipeError
 
 _DEEPEST = 60  # levels of nesting
 _MOST = 20_000  # nodes after aliases are unfolded
@@ -235,53 +235,17 @@ def _named(node: Node) -> Node:
 
 def of_profile(node: Node, name: str) -> Node:
     """The same tree, every place marked as belonging to the profile `name`."""
-    return _moved(node, lambda at: replace(at, profile=name))
+    return moved(node, lambda at: replace(at, profile=name))
 
 
-def override(root: Node, text: str) -> Node:
-    """`root` with one `key.path=value` of the command line laid over it; the value is YAML."""
-    path, equals, value = text.partition("=")
-    at = At(COMMAND_LINE, 1, 1, text)
-    keys = path.split(".")
-    if not equals or not all(keys):
-        raise RecipeError([Problem(at, f"{text!r} should read key.path=value, as in model.d_model=256")])
-
-    def moved(place: At) -> At:  # the value is parsed on its own but stands behind its key
-        first = place.line == 1
-        return replace(place, column=place.column + len(path) + 1, text=text) if first else place
-
-    try:
-        node = parse(value, COMMAND_LINE)
-    except RecipeError as error:
-        raise RecipeError([Problem(moved(p.at), f"{path}: {p.message}") for p in error.problems]) from error
-    return _put(root, keys, _moved(node, moved), at, "")
-
-
-def _moved(node: Node, moved: Callable[[At], At]) -> Node:
+def moved(node: Node, change: Callable[[At], At]) -> Node:
     """The same tree with its places changed."""
     value = node.value
     if isinstance(value, dict):
-        value = {key: _moved(child, moved) for key, child in value.items()}
+        value = {key: moved(child, change) for key, child in value.items()}
     elif isinstance(value, list):
-        value = [_moved(child, moved) for child in value]
-    return Node(value, moved(node.at), {key: moved(at) for key, at in node.keys.items()})
-
-
-def _put(base: Node | None, keys: list[str], value: Node, at: At, path: str) -> Node:
-    if not keys:
-        return value if base is None else merge(base, value)
-    key, *rest = keys
-    here = f"{path}.{key}".removeprefix(".")
-    if base is not None and isinstance(base.value, list):
-        items = list(base.value)
-        if not (key.isdecimal() and int(key) < len(items)):
-            held = f"items 0 to {len(items) - 1}" if items else "no items"
-            raise RecipeError([Problem(at, f"{here}: this is a list with {held}")])
-        items[int(key)] = _put(items[int(key)], rest, value, at, here)
-        return Node(items, base.at)
-    inner = base.value.get(key) if base is not None and isinstance(base.value, dict) else None
-    over = Node({key: _put(inner, rest, value, at, here)}, at, {key: at})
-    return over if base is None else merge(base, over)
+        value = [moved(child, change) for child in value]
+    return Node(value, change(node.at), {key: change(at) for key, at in node.keys.items()})
 
 
 class _Dumper(yaml.SafeDumper):

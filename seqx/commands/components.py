@@ -1,7 +1,8 @@
 """`seqx components`."""
 
 import textwrap
-from typing import Annotated, Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
@@ -94,9 +95,11 @@ def _leaf(annotation: Any) -> str:
             f" {sign} {getattr(m, key)}" for m in limits for key, sign in _SIGNS.items() if hasattr(m, key)
         ]
         return _leaf(base) + " and".join(said)
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(_leaf(arg) for arg in get_args(annotation))
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(repr, get_args(annotation)))
     if annotation is type(None):
         return "null"
     plain = isinstance(annotation, type) and get_origin(annotation) is None
-    return (
-        annotation.__name__ if plain else str(annotation).replace("typing.", "").replace("NoneType", "null")
-    )
+    return annotation.__name__ if plain else str(annotation).replace("typing.", "")

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import click
 
-from seqx import experiment, plugins, recipe
+from seqx import experiment
+from seqx.plugins import Plugins
+from seqx.plugins import load as load_plugins
+from seqx.recipe import Made, Recipe, check, load
 
 profile = click.option("--profile", "-p", metavar="NAME", help="Lay one of the recipe's profiles over it.")
 
@@ -14,13 +17,13 @@ profile = click.option("--profile", "-p", metavar="NAME", help="Lay one of the r
 class Opened:
     """A recipe that has no problem, with the plugins that it was checked against."""
 
-    recipe: recipe.Recipe
-    plugins: plugins.Plugins
-    made: recipe.Made[experiment.Experiment]
+    recipe: Recipe
+    plugins: Plugins
+    made: Made[experiment.Experiment]
 
 
 def opened(argument: str, profile: str | None = None, overrides: Iterable[str] = ()) -> Opened:
     """Read the recipe that is the command's own argument, load the plugins and check it."""
-    read = recipe.load(argument, profile, overrides)
-    found = plugins.load(read.plugins)
-    return Opened(read, found, recipe.check(read.tree, found.registry, experiment.Experiment))
+    read = load(argument, profile, overrides)
+    found = load_plugins(read.plugins)
+    return Opened(read, found, check(read.tree, found.registry, experiment.Experiment))

@@ -8,6 +8,7 @@ from pathlib import Path
 from seqx import tree
 from seqx.errors import At, Problem, RecipeError, UserError
 from seqx.recipe.names import hint
+from seqx.recipe.overrides import override
 from seqx.tree import Node
 
 ASIDE = ("extends", "profiles", "plugins")  # what a file says besides the experiment
@@ -57,7 +58,7 @@ def load(
             raise RecipeError([Problem(_head(root, path), _unknown(profile, profiles))])
         root = tree.merge(root, tree.of_profile(profiles[profile], profile))
     for text in overrides:
-        root = tree.override(root, text)
+        root = override(root, text)
     assert isinstance(root.value, dict)
     kept = {key: node for key, node in root.value.items() if key not in ASIDE}
     return Recipe(Node(kept, root.at, root.keys), files, plugins, list(profiles))

@@ -153,6 +153,7 @@ def test_components(call: Call) -> None:
         "dropout: float >= 0 and < 1 = 0.1",
         "    share dropped",
     ]
+    assert "share: 'all' or 'none' = none\n" in call("components", "model", "encoder_decoder").stdout
     result = call("components", "encoder", "stock")
     assert (result.exit_code, result.stderr) == (2, "no Encoder is called 'stock'; did you mean 'stack'?\n")
     result = call("components", "encodr")

@@ -111,6 +111,16 @@ def test_one_that_fails_takes_nothing_else_down(
     assert names(plugins) == {"x", "y"}
 
 
+def test_two_plugins_of_one_name(installed: Callable[..., list[EntryPoint]]) -> None:
+    (one,) = installed(one=GOOD.format(name="x"))
+    (two,) = installed(two=GOOD.format(name="y"))
+    plugins = load(found=[one, EntryPoint("one", two.value, "seqx")])
+    assert [fault.error for fault in plugins.faults] == [
+        "a plugin of plugin_one is called 'one', too; uninstall one of them"
+    ]
+    assert names(plugins) == {"x"}
+
+
 AT = At("mine.yaml", 1, 11)
 
 

@@ -266,7 +266,7 @@ def test_recipes_that_come_along_are_found_by_name(monkeypatch: pytest.MonkeyPat
     assert load("wmt_en_de").files == [Path("base.yaml")]
     Path("mine.yaml").write_text("extends: wmt_en_de")
     assert load("mine.yaml").files == [Path("mine.yaml"), Path("base.yaml")]
-    with pytest.raises(UserError, match="^no recipe is called 'wmt_en_fr'; did you mean 'wmt_en_de'"):
+    with pytest.raises(UserError, match=r"^no recipe is called 'wmt_en_fr'; did you mean 'wmt_en_de'"):
         load("wmt_en_fr")
 
 

@@ -182,3 +182,13 @@ def test_a_section_is_given_nothing() -> None:
 
 def test_a_component_that_inherits_the_interfaces_constructor(house: SimpleNamespace) -> None:
     assert house.registry.components(house.Attention)["additive"].settings == {}
+
+
+class Stranger:
+    def __init__(self, d_model: int) -> None:
+        pass
+
+
+def test_a_stranger_is_refused_by_the_type_checker_and_at_run_time() -> None:
+    with pytest.raises(RegistrationError, match="x is no Kind; derive it from that class"):
+        Registry().add(Kind, x=Stranger)  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqx.errors import RecipeError
-from seqx.tree import Node, dump, merge, of_profile, override, parse, read
+from seqx.recipe.overrides import override
+from seqx.tree import Node, dump, merge, of_profile, parse, read
 
 
 def plain(text: str) -> Any:

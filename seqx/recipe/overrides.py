@@ -1,0 +1,42 @@
+"""`key.path=value` on the command line, laid over a recipe's tree."""
+
+from dataclasses import replace
+
+from seqx.errors import COMMAND_LINE, At, Problem, RecipeError
+from seqx.tree import Node, merge, moved, parse
+
+
+def override(root: Node, text: str) -> Node:
+    """`root` with one `key.path=value` of the command line laid over it; the value is YAML."""
+    path, equals, value = text.partition("=")
+    at = At(COMMAND_LINE, 1, 1, text)
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise RecipeError([Problem(at, f"{text!r} should read key.path=value, as in model.d_model=256")])
+
+    def behind(place: At) -> At:  # the value is parsed on its own but stands behind its key
+        first = place.line == 1
+        return replace(place, column=place.column + len(path) + 1, text=text) if first else place
+
+    try:
+        node = parse(value, COMMAND_LINE)
+    except RecipeError as error:
+        raise RecipeError([Problem(behind(p.at), f"{path}: {p.message}") for p in error.problems]) from error
+    return _put(root, keys, moved(node, behind), at, "")
+
+
+def _put(base: Node | None, keys: list[str], value: Node, at: At, path: str) -> Node:
+    if not keys:
+        return value if base is None else merge(base, value)
+    key, *rest = keys
+    here = f"{path}.{key}".removeprefix(".")
+    if base is not None and isinstance(base.value, list):
+        items = list(base.value)
+        if not (key.isdecimal() and int(key) < len(items)):
+            held = f"items 0 to {len(items) - 1}" if items else "no items"
+            raise RecipeError([Problem(at, f"{here}: this is a list with {held}")])
+        items[int(key)] = _put(items[int(key)], rest, value, at, here)
+        return Node(items, base.at)
+    inner = base.value.get(key) if base is not None and isinstance(base.value, dict) else None
+    over = Node({key: _put(inner, rest, value, at, here)}, at, {key: at})
+    return over if base is None else merge(base, over)

@@ -1,0 +1,47 @@
+"""The recipes that come along: no problem in them, shown and read back the same, known to the schema."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from seqx import plugins
+from seqx.experiment import Experiment
+from seqx.plugins import Plugins
+from seqx.recipe import check, load, named, schema, show
+from seqx.tree import parse, read
+
+RECIPES = named()
+
+
+@pytest.fixture(scope="module")
+def found() -> Plugins:
+    return plugins.load()
+
+
+@pytest.fixture(scope="module")
+def validator(found: Plugins) -> Any:
+    return jsonschema.Draft202012Validator(schema(found.registry, Experiment))
+
+
+def test_there_are_some() -> None:
+    assert RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_profile_shows_and_reads_back_as_the_same(found: Plugins, name: str) -> None:
+    for profile in [None, *load(name).profiles]:
+        made = check(load(name, profile).tree, found.registry, Experiment)
+        again = check(parse(show(made), "again.yaml"), found.registry, Experiment)
+        assert again.plain() == made.plain()
+
+
+@pytest.mark.parametrize("path", RECIPES.values(), ids=list(RECIPES))
+def test_editors_find_no_fault_with_it(validator: Any, path: Path) -> None:
+    validator.validate(read(path).plain())
+
+
+def test_editors_find_fault_with_a_misspelt_setting(validator: Any) -> None:
+    recipe = {"training": {"stepz": 3}}
+    assert [error.json_path for error in validator.iter_errors(recipe)] == ["$.training"]
