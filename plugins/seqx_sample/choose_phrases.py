@@ -1,6 +1,7 @@
 """Noun phrases and places that make sense where they stand."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import cache
 
 from .draw import Draw, adjectives, nouns
 from .lexicon import lexicon
@@ -18,15 +19,12 @@ from .phrases import (
 )
 from .words import Adjective, Case, Noun, Preposition
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 _PERSON = frozenset({"person"})
 _SINGULAR = {
     "the": 45,
     "a": 26,
     "this": 7,
-    "every": 3,
+    "every": 2,
     "my": 5,
     "your": 4,
     "his": 4,
@@ -55,6 +53,24 @@ _PLURAL = {
     "their": 3,
 }
 _DEFINITE = {"the": 8, "this": 1, "my": 1, "your": 1, "his": 1, "her": 1, "our": 1, "their": 1}
+_OWNERS = {"my", "your", "his", "her", "our", "their"}
+_OWNABLE = frozenset(
+    {
+        "thing",
+        "private",
+        "furniture",
+        "text",
+        "song",
+        "kin",
+        "mine",
+        "room",
+        "part",
+        "topic",
+        "food",
+        "drink",
+        "mistake",
+    }
+)
 _KIN = {"my": 4, "your": 3, "his": 3, "her": 3, "our": 3, "their": 2, "the": 1}
 _PRONOUNS = (
     Pronoun(1, False),
@@ -116,7 +132,7 @@ def person(
 
 
 def _overlap(one: Pronoun, other: NounPhrase | None) -> bool:
-    """ "I see us" and "we see me" say nothing."""
+    """Whether one is part of the other: nobody says "I see us"."""
     return other is not None and other.pronominal and one.person == other.person == 1
 
 
@@ -137,24 +153,27 @@ def common(
 
 def around(draw: Draw, noun: Noun, *, definite: bool = False, owned: float = 0.07) -> Common | Owned:
     """A phrase around a noun: determiner, number, perhaps an adjective or an owner."""
-    adjective = draw.pick(adjectives(noun)) if adjectives(noun) and draw.chance(0.26) else None
+    adjective = draw.pick(adjectives(noun)) if adjectives(noun) and draw.chance(0.3) else None
     if noun.mass:
-        return Common("the" if definite or draw.chance(0.4) else "bare", adjective, 0, noun, False)
-    plural = draw.chance(0.27)
-    if noun.classes & {"thing", "vehicle", "furniture", "animal", "kin", "part", "plan"} and draw.chance(
-        owned
-    ):
+        return Common("the" if definite or draw.chance(0.4) else "bare", adjective, 0, noun, plural=False)
+    plural = draw.chance(0.27) and "one" not in noun.classes
+    ownable = not noun.classes.isdisjoint(_OWNABLE)
+    if ownable and draw.chance(owned):
         thing = Common("bare", adjective, 0, noun, plural)
-        if draw.chance(0.5):
+        if draw.chance(0.5) or "kin" in noun.classes:
             return Owned(Name(draw.pick(lexicon().names)), thing)
-        if "kin" not in noun.classes:
-            owner = Common(
-                draw.weighted({"the": 3, "my": 1, "our": 1}), None, 0, draw.pick(nouns(_PERSON)), False
-            )
-            return Owned(owner, thing)
-    weights = _KIN if "kin" in noun.classes else _DEFINITE if definite else _PLURAL if plural else _SINGULAR
-    determiner = draw.weighted(weights)
+        owner = draw.pick(nouns(_PERSON))
+        return Owned(
+            Common("the" if "kin" not in owner.classes else "my", None, 0, owner, plural=False), thing
+        )
+    determiner = draw.weighted(_determiners(noun, definite=definite, plural=plural, ownable=ownable))
     return Common(determiner, adjective, _degree(draw, determiner, adjective), noun, plural)
+
+
+@cache
+def _determiners(noun: Noun, *, definite: bool, plural: bool, ownable: bool) -> dict[str, int]:
+    weights = _KIN if "kin" in noun.classes else _DEFINITE if definite else _PLURAL if plural else _SINGULAR
+    return {word: weight for word, weight in weights.items() if ownable or word not in _OWNERS}
 
 
 def _degree(draw: Draw, determiner: str, adjective: Adjective | None) -> Degree:
@@ -172,13 +191,13 @@ def pair(draw: Draw) -> Both:
     return Both(first, second)
 
 
-def place(draw: Draw, case: Case = "dative") -> PrepositionalPhrase:
+def place(draw: Draw, classes: str = "in,on,at") -> PrepositionalPhrase:
     """Where something happens: in, on or at a place, or near a building."""
-    noun = draw.pick(nouns(frozenset({"in", "on", "at"})))
+    noun = draw.pick(nouns(frozenset(classes.split(","))))
     if "building" in noun.classes and draw.chance(0.2):
-        return beside(draw, noun, draw.pick(_NEAR), case)
+        return beside(draw, noun, draw.pick(_NEAR))
     preposition = IN if "in" in noun.classes else ON if "on" in noun.classes else AT
-    return beside(draw, noun, preposition, case)
+    return beside(draw, noun, preposition)
 
 
 def beside(draw: Draw, noun: Noun, preposition: Preposition, case: Case = "dative") -> PrepositionalPhrase:
@@ -189,7 +208,7 @@ def beside(draw: Draw, noun: Noun, preposition: Preposition, case: Case = "dativ
     return PrepositionalPhrase(Preposition(preposition.english, preposition.german, case), phrase)
 
 
-def near(draw: Draw, classes: "Sequence[str]", case: Case) -> PrepositionalPhrase:
+def near(draw: Draw, classes: Sequence[str], case: Case) -> PrepositionalPhrase:
     """On a surface, or under, behind, before, beside a piece of furniture or what else the classes name."""
     noun = draw.pick(nouns(frozenset(classes)))
     options = [*_NEAR]

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-from .choose_phrases import AT, IN, ON, around, beside, common, near, pair, person, place
+from .choose_phrases import IN, ON, around, beside, common, near, pair, person, place
 from .draw import Draw, adjectives, adverbials, frames_with_object, frames_with_subject, nouns
-from .phrases import Common, NounPhrase, Placed, PrepositionalPhrase
+from .phrases import Common, NounPhrase, Owned, Placed, PrepositionalPhrase
 from .predicates import (
-    BE,
     Being,
     BeingOne,
     Compared,
@@ -19,7 +18,7 @@ from .predicates import (
     Putting,
     Transitive,
 )
-from .words import Adverbial, Frame, Noun, Preposition, Verb
+from .words import Adjective, Adverbial, Frame, Noun, Preposition, Verb
 
 _TO = Preposition("to", "zu", "dative")
 _INTO = Preposition("into", "in", "accusative")
@@ -31,7 +30,7 @@ _WITH = Preposition("with", "mit", "dative")
 _WITHOUT = Preposition("without", "ohne", "accusative")
 _FOR = Preposition("for", "für", "accusative")
 
-_ANY_PLACE = frozenset({"in", "on", "at"})
+# Where each verb of motion may lead.
 _GOALS: dict[str, tuple[tuple[Preposition, str], ...]] = {
     "go": (
         (_TO, "building,at"),
@@ -45,17 +44,13 @@ _GOALS: dict[str, tuple[tuple[Preposition, str], ...]] = {
         (_THROUGH, "city,village,forest"),
     ),
     "run": (
-        (_TO, "building,at,market"),
+        (_TO, "at,market,tree,house"),
         (_INTO, "building,room,area"),
-        (_OUT, "building,room,area"),
+        (_OUT, "building,area"),
         (_THROUGH, "area"),
     ),
-    "fly": ((_TO, "island,city,airport,forest"), (_OVER, "area,building,bridge,river,lake,island")),
-    "jump": (
-        (_ONTO, "table,bed,chair,sofa"),
-        (_INTO, "river,lake,boat"),
-        (_OVER, "table,chair,box,basket,river"),
-    ),
+    "fly": ((_TO, "island,city,forest"), (_OVER, "area,building,bridge,river,lake,island")),
+    "jump": ((_ONTO, "table,bed,chair,sofa"), (_INTO, "river,lake,boat"), (_OVER, "chair,box,basket,river")),
     "travel": ((_TO, "city,village,island,castle"), (_THROUGH, "city,forest")),
 }
 _FOR_SOMEBODY = {
@@ -68,78 +63,99 @@ _FOR_SOMEBODY = {
     "draw",
     "translate",
     "look",
-    "find",
     "open",
+    "steal",
 }
-_TOGETHER = {"go", "travel", "dance", "sing", "eat", "work", "wait", "cook", "drive", "arrive", "swim"}
+_TOGETHER = {"dance", "sing", "work", "wait", "cook", "swim", "laugh", "rest"}
+_SOLID = frozenset({"thing", "furniture"})
+_DONE_TO = frozenset(
+    {"thing", "text", "building", "vehicle", "food", "person", "matter", "opening", "room", "song"}
+)
+_COMPARABLE = frozenset(
+    {"animal", "furniture", "building", "room", "clothes", "text", "song", "food", "vehicle", "thing"}
+)
+_NEVER_PASSIVE = {"make", "meet", "learn", "put"}
 
 
 def object_of(
     draw: Draw, classes: frozenset[str], subject: NounPhrase, *, negated: bool = False
 ) -> NounPhrase:
     """An object of the classes."""
-    options = nouns(classes)
-    noun = draw.pick(options)
+    noun = draw.pick(nouns(classes))
     if "person" in noun.classes and "person" in classes:
         return pair(draw) if draw.chance(0.04) else person(draw, but=subject, definite=negated)
     phrase = common(draw, classes - {"person"}, but=subject)
-    if (
-        negated
-        and isinstance(phrase, Common)
-        and phrase.determiner not in {"a", "bare", "the", "this", "my", "his", "her"}
-    ):
+    if not isinstance(phrase, Common):
+        return phrase
+    if negated and phrase.determiner in {
+        "every",
+        "all",
+        "many",
+        "some",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "ten",
+    }:
         return replace(phrase, determiner="the")
-    if isinstance(phrase, Common) and phrase.noun.classes & {"furniture", "thing"} and draw.chance(0.02):
+    if not negated and phrase.plural and draw.chance(0.03):
+        return replace(phrase, determiner="no", degree=0)
+    if not phrase.noun.classes.isdisjoint(_SOLID) and draw.chance(0.02):
         return Placed(replace(phrase, determiner="the", degree=0), place(draw))
     return phrase
-
-
-def goal(draw: Draw, verb: Verb) -> PrepositionalPhrase:
-    """Where a movement leads."""
-    preposition, classes = draw.pick(_GOALS[verb.english])
-    return beside(draw, draw.pick(nouns(frozenset(classes.split(",")))), preposition, preposition.case)
 
 
 def filled(draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase, *, negated: bool = False) -> Predicate:
     """A verb with the places of its frame filled."""
     match frame.kind:
         case "T":
-            return Transitive(verb, object_of(draw, frame.objects[0], subject, negated=negated))
-        case "D":
-            phrase = (
-                person(draw, but=subject, definite=True)
-                if "animal" not in frame.objects[0]
-                else object_of(draw, frame.objects[0], subject)
+            predicate: Predicate = Transitive(
+                verb, object_of(draw, frame.objects[0], subject, negated=negated)
             )
-            return Dative(verb, phrase)
+        case "D" if "animal" not in frame.objects[0]:
+            predicate = Dative(verb, person(draw, but=subject, definite=True))
+        case "D":
+            predicate = Dative(verb, object_of(draw, frame.objects[0], subject, negated=True))
         case "R":
             recipient = person(draw, but=subject, definite=True)
-            return Ditransitive(verb, recipient, common(draw, frame.objects[1], but=recipient))
+            predicate = Ditransitive(verb, recipient, common(draw, frame.objects[1], but=recipient))
         case "P":
             assert frame.preposition is not None
             phrase = object_of(draw, frame.objects[0], subject, negated=True)
-            return Prepositional(verb, PrepositionalPhrase(frame.preposition, phrase))
+            predicate = Prepositional(verb, PrepositionalPhrase(frame.preposition, phrase))
         case "M" | "F":
-            return Prepositional(verb, goal(draw, verb))
+            predicate = Prepositional(verb, _goal(draw, verb))
         case "L":
-            return Prepositional(verb, _position(draw, verb, frame, subject))
+            predicate = Prepositional(verb, _position(draw, verb))
         case "U":
-            where = near(draw, ["surface"], "accusative")
-            if draw.chance(0.3):
-                where = beside(draw, draw.pick(nouns(frozenset({"holder", "cupboard"}))), _INTO, "accusative")
-            return Putting(verb, common(draw, frame.objects[0]), where)
+            predicate = Putting(verb, common(draw, frame.objects[0]), _new_place(draw))
         case _:
-            return Intransitive(verb)
+            predicate = Intransitive(verb)
+    return predicate
 
 
-def _position(draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase) -> PrepositionalPhrase | Adverbial:
+def _goal(draw: Draw, verb: Verb) -> PrepositionalPhrase:
+    preposition, classes = draw.pick(_GOALS[verb.english])
+    noun = draw.pick(nouns(frozenset(classes.split(","))))
+    return beside(draw, noun, preposition, preposition.case)
+
+
+def _new_place(draw: Draw) -> PrepositionalPhrase:
+    if draw.chance(0.3):
+        return beside(draw, draw.pick(nouns(frozenset({"holder", "cupboard"}))), _INTO, "accusative")
+    return near(draw, ["surface"], "accusative")
+
+
+def _position(draw: Draw, verb: Verb) -> PrepositionalPhrase | Adverbial:
     if verb.english in {"live", "stay"}:
         if draw.chance(0.2):
             return draw.pick(adverbials("place")[: 2 if verb.english == "live" else 4])
-        classes = "city,village,house,castle,hotel,forest,island" if verb.english == "live" else "in,island"
+        classes = "city,village,house,castle,hotel,island" if verb.english == "live" else "in,island"
         noun = draw.pick(nouns(frozenset(classes.split(","))))
         return beside(draw, noun, ON if noun.english == "island" else IN)
-    if draw.chance(0.25):
+    if draw.chance(0.2):
         return place(draw)
     return near(draw, ["surface"] if verb.english != "stand" else ["building", "cupboard", "table"], "dative")
 
@@ -147,72 +163,64 @@ def _position(draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase) -> Prep
 def action(
     draw: Draw, noun: Noun, subject: NounPhrase, *, kinds: str = "ITDRPMFLU", negated: bool = False
 ) -> tuple[Predicate, Frame]:
-    """What a subject around `noun` does, with the frame of the verb."""
+    """What a subject around `noun` does, with the frame of the verb; some kinds are favoured."""
     options = frames_with_subject(noun, kinds)
-    if draw.chance(0.35) and "person" in noun.classes:
-        kind = draw.pick([kind for kind in kinds if kind in "RPMDU"] or list(kinds))
-        options = frames_with_subject(noun, kind) or options
+    if draw.chance(0.4) and "person" in noun.classes:
+        options = (
+            frames_with_subject(noun, draw.pick([kind for kind in kinds if kind in "RPMDUL"])) or options
+        )
     verb, frame = draw.pick(options)
     return filled(draw, verb, frame, subject, negated=negated), frame
 
 
-def state(draw: Draw, noun: Noun, subject: NounPhrase) -> Predicate | None:
-    """What a subject around `noun` is."""
-    options = adjectives(noun)
+def state(draw: Draw, noun: Noun, subject: NounPhrase, *, mood: bool = False) -> Predicate | None:
+    """What a subject around `noun` is; a mood where it gives a reason."""
+    options = [each for each in adjectives(noun) if not mood or "mood" in each.classes]
     if not options:
         return None
     adjective = draw.pick(options)
-    if draw.chance(0.3) and "absolute" not in adjective.classes:
-        other = draw.pick(
-            [each for each in nouns(noun.classes - {noun.english}) if adjective in adjectives(each)]
-        )
-        standard = around(draw, other, definite=True, owned=0)
-        if "person" in noun.classes and draw.chance(0.6):
-            standard = person(draw, but=subject, pronouns=0, definite=True)
-        if other != noun and isinstance(standard, NounPhrase):
-            return Compared(adjective, draw.chance(0.35), standard)
-    if "person" in noun.classes and draw.chance(0.25) and not subject.plural and noun.sex != "she":
-        profession = draw.pick(
-            [
-                each
-                for each in nouns(frozenset({"person"}))
-                if each.sex == "he" and "kin" not in each.classes and each.english != "man"
-            ]
-        )
-        if profession != noun:
-            return BeingOne(
-                Common("a", adjective if adjective in adjectives(profession) else None, 0, profession, False)
-            )
+    if mood:
+        return Being(adjective)
+    if "person" in noun.classes and draw.chance(0.2):
+        return _profession(draw, subject) or Being(adjective)
+    if draw.chance(0.35) and "absolute" not in adjective.classes:
+        return _comparison(draw, adjective, noun, subject)
     return Being(adjective)
 
 
-def passive(draw: Draw) -> tuple[NounPhrase, Predicate]:
+def _profession(draw: Draw, subject: NounPhrase) -> Predicate | None:
+    if (
+        subject.plural
+        or subject.gender == "f"
+        or not (subject.pronominal or type(subject).__name__ == "Name")
+    ):
+        return None
+    profession = draw.pick(nouns(frozenset({"job"})))
+    traits = [each for each in adjectives(profession) if "trait" in each.classes]
+    return BeingOne(Common("a", draw.pick(traits) if draw.chance(0.7) else None, 0, profession, plural=False))
+
+
+def _comparison(draw: Draw, adjective: Adjective, noun: Noun, subject: NounPhrase) -> Predicate:
+    equal = draw.chance(0.35)
+    if "person" in noun.classes:
+        return Compared(adjective, equal, person(draw, but=subject, pronouns=0, definite=True))
+    kinds = noun.classes & _COMPARABLE
+    others = [each for each in nouns(kinds or noun.classes) if adjective in adjectives(each) and each != noun]
+    if not others:
+        return Being(adjective)
+    return Compared(adjective, equal, around(draw, draw.pick(others), definite=True, owned=0))
+
+
+def passive(draw: Draw) -> tuple[Common | Owned, Predicate]:
     """Something that is done, by somebody or not."""
     while True:
-        noun = draw.pick(
-            nouns(
-                frozenset(
-                    {
-                        "thing",
-                        "text",
-                        "building",
-                        "vehicle",
-                        "food",
-                        "person",
-                        "matter",
-                        "opening",
-                        "room",
-                        "song",
-                    }
-                )
-            )
-        )
+        noun = draw.pick(nouns(_DONE_TO))
         options = [
             verb
             for verb, _ in frames_with_object(noun, "T")
             if not verb.stative
             and verb.particle not in {"for", "along", "on"}
-            and verb.english not in {"make", "meet", "learn"}
+            and verb.english not in _NEVER_PASSIVE
         ]
         if options:
             break
@@ -222,7 +230,7 @@ def passive(draw: Draw) -> tuple[NounPhrase, Predicate]:
 
 
 def company(draw: Draw, predicate: Predicate, subject: NounPhrase) -> PrepositionalPhrase | None:
-    """Who takes part, or for whom it is done."""
+    """With whom, without whom or for whom something is done."""
     verb = predicate.verb.english
     if predicate.verb.particle:
         return None

@@ -1,7 +1,7 @@
 """The clause: subject, predicate, tense, negation and adverbials, put in order on both sides.
 
-English keeps its order, and asks for "do" in questions and negations. German has three places for the finite verb
-(second, first, last) and lays what is between it and the other verbs out by fields.
+English keeps its order, and asks for "do" in questions and negations. German has three places for the finite
+verb (second, first, last) and lays out by fields what is between it and the other verbs.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Clause:
     frequency: Adverbial | None = None
     manner: Adverbial | None = None
     place: Adverbial | PrepositionalPhrase | None = None
-    time: Adverbial | None = None
+    time: Adverbial | PrepositionalPhrase | None = None
 
     def _verbs(self, *, support: bool) -> list[Tagged]:
         predicate, subject = self.predicate, self.subject
@@ -52,7 +52,8 @@ class Clause:
     def english_predicate(self) -> list[Tree]:
         """What follows the subject: (ADVP (RB often)) (VP ...)."""
         verbs, rest, adverbs = self._verbs(support=False), self._rest(), self._after_auxiliary()
-        if len(verbs) == 1 and self.predicate.verb.english != "be" or len(verbs) > 1 and verbs[1][0] == "TO":
+        lexical = len(verbs) == 1 and self.predicate.verb.english != "be"
+        if lexical or (len(verbs) > 1 and verbs[1][0] == "TO"):
             return [*adverbs, _verb_phrase(verbs, [], rest)]
         return [_verb_phrase(verbs, adverbs, rest)]
 
@@ -61,7 +62,7 @@ class Clause:
         return tree("S", *front, self.subject.english(subject=True), *self.english_predicate())
 
     def english_question(self) -> Tree:
-        """(SQ (VBZ does) (NP ...) (VP ...)), the auxiliary before the subject; a moved subject lies outside."""
+        """(SQ (VBZ does) (NP ...) (VP ...)): the auxiliary before a subject that has not moved."""
         if self.subject.moved:
             return tree("SQ", *self.english_predicate())
         (tag, word), *verbs = self._verbs(support=True)

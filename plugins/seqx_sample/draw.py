@@ -1,7 +1,7 @@
-"""Choices: a seeded source of them that gives the same on every platform, and words of the lexicon by class."""
+"""Choices: a seeded source of them, the same on every platform, and the words of the lexicon by class."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ class Draw:
     """Draws by `random.Random.random` alone, the one method whose numbers Python promises never to change."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed).random
+        self._random = random.Random(seed).random  # noqa: S311  # no secrets here
 
     def chance(self, share: float) -> bool:
         """True in `share` of the cases."""
@@ -25,7 +25,7 @@ class Draw:
         """One of the items, all alike."""
         return items[int(self._random() * len(items))]
 
-    def weighted(self, weights: dict[T, float]) -> T:
+    def weighted(self, weights: Mapping[T, float]) -> T:
         """One of the keys, by its weight."""
         rest = self._random() * sum(weights.values())
         for item, weight in weights.items():

@@ -26,7 +26,7 @@ def _with_s(word: str) -> str:
 
 
 def _stem(verb: str) -> str:
-    """The verb as it stands before -ed and -ing: the last consonant doubled after one stressed short vowel."""
+    """The verb before -ed and -ing: the last consonant doubled behind one short stressed vowel."""
     short = re.fullmatch(r"[^aeiou]*(qu)?[aeiou][^aeiouwxy]", verb)
     return verb + verb[-1] if short or verb in _DOUBLED_THOUGH_LONG else verb
 
@@ -62,24 +62,23 @@ def be(form: VerbForm, person: int, *, plural: bool) -> str:
     if form == "VBP":
         return "am" if person == 1 and not plural else "are"
     if form == "VBD":
-        return "were" if plural or person == 2 else "was"  # noqa: PLR2004
+        return "were" if plural or person == 2 else "was"
     return _BE[form]
 
 
 def compare(forms: Sequence[str]) -> tuple[str, str, str]:
     """Positive, comparative and superlative, from the positive or from all three."""
-    if len(forms) == 3:  # noqa: PLR2004
+    if len(forms) == 3:
         return forms[0], forms[1], forms[2]
     word = forms[0]
     syllables = len(re.findall(r"[aeiouy]+", re.sub(r"e$", "", word)))
-    if syllables > 1 and not re.search(r"[^aeiou]y$|ow$|ever$", word) or syllables > 2:  # noqa: PLR2004
+    if (syllables > 1 and not re.search(r"[^aeiou]y$|ow$|ever$", word)) or syllables > 2:
         return word, f"more {word}", f"most {word}"
     stem = participle(word)[:-2]
     return word, stem + "er", stem + "est"
 
 
 def article(following: str) -> str:
-    """ "a" or "an", by the sound that follows."""
-    return (
-        "an" if following[0] in _VOWELS and not following.startswith("uni") or following == "honest" else "a"
-    )
+    """The indefinite article, by the sound that follows."""
+    vowel = following[0] in _VOWELS and not following.startswith("uni")
+    return "an" if vowel or following == "honest" else "a"

@@ -64,7 +64,7 @@ _PASTS = {
 _SIBILANT = ("s", "ß", "z", "x")
 
 
-def _cell(table: tuple[str, str, str, str], case: Case, gender: Gender, plural: bool) -> str:  # noqa: FBT001
+def _cell(table: tuple[str, str, str, str], case: Case, gender: Gender, plural: bool) -> str:
     ending = table[_CASES.index(case)].split()[3 if plural else "mfn".index(gender)]
     return "" if ending == "-" else ending
 
@@ -83,7 +83,7 @@ def relative(case: Case, gender: Gender, *, plural: bool) -> str:
 
 @cache
 def determiner(stem: str, case: Case, gender: Gender, *, plural: bool) -> str:
-    """A determiner that declines: "dies", "jed", "welch", "all" like "der"; "ein", "kein", "mein" like "ein"."""
+    """A determiner that declines: "dies" and "welch" like "der", "kein" and "mein" like "ein"."""
     table = "ein" if stem in {"ein", "kein", "mein", "dein", "sein", "ihr", "unser"} else "dies"
     return stem + _cell(_ARTICLES[table], case, gender, plural)
 
@@ -104,7 +104,7 @@ def attributive(form: str) -> str:
 
 def compare(forms: Sequence[str]) -> tuple[str, str, str]:
     """Positive, comparative and superlative (its stem), from the positive or from all three."""
-    if len(forms) == 3:  # noqa: PLR2004
+    if len(forms) == 3:
         return forms[0], forms[1], forms[2]
     word = forms[0]
     linked = re.search(r"([tdszßx]|sch)$", word) and not word.endswith("end")
@@ -135,7 +135,7 @@ def _genitive(word: str) -> str:
 @cache
 def pronoun(person: int, case: Case, gender: Gender, *, plural: bool) -> str:
     """A personal pronoun; the second person is "du"."""
-    forms = _THIRD[gender] if person == 3 and not plural else _PRONOUNS[person, plural]  # noqa: PLR2004
+    forms = _THIRD[gender] if person == 3 and not plural else _PRONOUNS[person, plural]
     return forms.split()[_CASES.index(case)]
 
 
@@ -176,7 +176,7 @@ def present(infinitive: str, third: str, person: int, *, plural: bool) -> str:
         return infinitive
     if person == 1:
         return re.sub(r"(?<=[^aeiou])el$", "l", stem) + "e"
-    if person == 3:  # noqa: PLR2004
+    if person == 3:
         return third
     if third == stem + _link(stem) + "t":
         return stem + _link(stem) + ("t" if stem.endswith(_SIBILANT) else "st")
@@ -189,7 +189,7 @@ def past(form: str, person: int, *, plural: bool) -> str:
     """A form of the simple past from its third person."""
     if plural:
         return form + ("n" if form.endswith("e") else "en")
-    if person == 2:  # noqa: PLR2004
+    if person == 2:
         linked = form.endswith(("t", "d", *_SIBILANT))
         return form + ("est" if linked else "st")
     return form

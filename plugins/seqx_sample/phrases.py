@@ -27,7 +27,7 @@ _FIRST = {
     (3, True): ("they", "them"),
 }
 
-# English word and tag; German stem; declension of a following adjective. "-" is no determiner, a number stands alone.
+# English word and tag, German stem, declension of a following adjective; numbers do not decline.
 DETERMINERS: dict[str, tuple[str, str, str, german.Declension]] = {
     "the": ("the", "DT", "der", "weak"),
     "a": ("a", "DT", "ein", "mixed"),
@@ -67,8 +67,8 @@ _NUMBERS = {
 class NounPhrase(ABC):
     """What can be a subject or an object.
 
-    `person`, `plural` and `gender` govern agreement; `pronominal` phrases stand early in the German clause; `moved`
-    ones (relative and interrogative pronouns) at its very start; `indefinite` ones are negated by "kein".
+    `person`, `plural` and `gender` govern agreement. In the German clause `pronominal` phrases stand near the
+    start and `moved` ones (relative and interrogative) at it; `indefinite` ones are negated by "kein".
     """
 
     person: int = 3
@@ -93,7 +93,7 @@ class NounPhrase(ABC):
 
 @dataclass(frozen=True)
 class Pronoun(NounPhrase):
-    """A personal pronoun. For things English has "it" and German the gender of the noun that is meant."""
+    """A personal pronoun; "it" has the gender of the German noun that is meant."""
 
     person: int = 3
     plural: bool = False
@@ -103,11 +103,11 @@ class Pronoun(NounPhrase):
 
     def english(self, *, subject: bool = False) -> Tree:
         """E.g. (NP (PRP him))."""
-        if self.person == 3 and not self.plural:  # noqa: PLR2004
+        if self.person == 3 and not self.plural:
             return tree("NP", tree("PRP", (_SUBJECTS if subject else _OBJECTS)[self.sex]))
         return tree("NP", tree("PRP", _FIRST[self.person, self.plural][0 if subject else 1]))
 
-    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
         """E.g. "ihn"."""
         return [german.pronoun(self.person, case, self.gender, plural=self.plural)]
 
@@ -124,11 +124,11 @@ class Name(NounPhrase):
         """Gender of who bears it."""
         return self.noun.gender
 
-    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+    def english(self, *, subject: bool = False) -> Tree:
         """E.g. (NP (NNP Anna))."""
         return tree("NP", tree("NNP", self.noun.english))
 
-    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
         """E.g. "Anna", "Annas"."""
         return [self.noun.german + ("s" if case == "genitive" else "")]
 
@@ -166,7 +166,7 @@ class Common(NounPhrase):
             word = "these"
         return [tree(tag, word), *words] if word else words
 
-    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+    def english(self, *, subject: bool = False) -> Tree:
         """E.g. (NP (DT a) (JJ big) (NN dog))."""
         return tree("NP", *self.english_words())
 
@@ -224,7 +224,7 @@ class Both(NounPhrase):
             "NP", self.first.english(subject=subject), tree("CC", "and"), self.second.english(subject=subject)
         )
 
-    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
         """E.g. "Anna und Peter"."""
         return [*self.first.german(case), "und", *self.second.german(case)]
 
@@ -246,12 +246,12 @@ class Owned(NounPhrase):
         """Gender of what is owned."""
         return self.thing.gender
 
-    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+    def english(self, *, subject: bool = False) -> Tree:
         """E.g. (NP (NP (DT the) (NN teacher) (POS 's)) (NN car))."""
         owner = self.owner.english()
         return tree("NP", tree("NP", *owner.children, tree("POS", "'s")), *self.thing.english_words())
 
-    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
         """E.g. "Annas Auto", "das Auto des Lehrers"."""
         thing, owner = self.thing, self.owner.german("genitive")
         if isinstance(self.owner, Name):
@@ -277,7 +277,7 @@ class Placed(NounPhrase):
         """Gender of the head."""
         return self.head.gender
 
-    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+    def english(self, *, subject: bool = False) -> Tree:
         """E.g. (NP (NP the dog) (PP in the garden))."""
         return tree("NP", self.head.english(), self.place.english())
 
@@ -308,7 +308,7 @@ class Related(NounPhrase):
         """Whether "kein" negates it."""
         return self.head.indefinite
 
-    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+    def english(self, *, subject: bool = False) -> Tree:
         """E.g. (NP (NP the man) (SBAR (WHNP (WP who)) (S (VP sleeps))))."""
         return tree("NP", self.head.english(), self.clause.english_relative())
 
@@ -323,7 +323,7 @@ class Related(NounPhrase):
 
 @dataclass(frozen=True)
 class RelativePronoun(NounPhrase):
-    """What stands for the head in a relative clause: "who" for subjects that are persons, otherwise "that"."""
+    """What stands for the head in a relative clause: "who" for persons as subjects, otherwise "that"."""
 
     gender: Gender
     plural: bool
@@ -336,25 +336,25 @@ class RelativePronoun(NounPhrase):
             return tree("WHNP", tree("WP", "who"))
         return tree("WHNP", tree("WDT", "that"))
 
-    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
         """E.g. "dem"."""
         return [german.relative(case, self.gender, plural=self.plural)]
 
 
 @dataclass(frozen=True)
 class Interrogative(NounPhrase):
-    """ "Who" or "what"."""
+    """The pronouns "who" and "what"."""
 
     personal: bool
     plural = False
     gender = "m"
     moved = True
 
-    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+    def english(self, *, subject: bool = False) -> Tree:
         """E.g. (WHNP (WP who))."""
         return tree("WHNP", tree("WP", "who" if self.personal else "what"))
 
-    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
         """E.g. "wem"."""
         if not self.personal:
             return ["was"]
@@ -363,7 +363,7 @@ class Interrogative(NounPhrase):
 
 @dataclass(frozen=True)
 class WhichOne(NounPhrase):
-    """ "Which" and a noun."""
+    """The determiner "which" and a noun."""
 
     phrase: Common
     moved = True
@@ -378,11 +378,11 @@ class WhichOne(NounPhrase):
         """Gender of the noun."""
         return self.phrase.gender
 
-    def english(self, *, subject: bool = False) -> Tree:  # noqa: ARG002
+    def english(self, *, subject: bool = False) -> Tree:
         """E.g. (WHNP (WDT which) (NN book))."""
         return tree("WHNP", *self.phrase.english_words())
 
-    def german(self, case: Case, *, negative: bool = False) -> list[str]:  # noqa: ARG002
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
         """E.g. "welches Buch"."""
         return self.phrase.german(case)
 

@@ -56,7 +56,7 @@ class Fields:
 
 
 class Predicate(ABC):
-    """A verb and its complements; `moved` is the English phrase that a question or relative clause starts with."""
+    """A verb and its complements; `moved` is the English phrase that a question starts with."""
 
     verb: Verb
     voice: Voice = "active"
@@ -114,7 +114,7 @@ class Intransitive(Predicate):
         """The particle."""
         return _trees(_particle(self.verb))
 
-    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+    def german(self, *, negative: bool) -> Fields:
         """Nothing: the prefix belongs to the verb."""
         return Fields()
 
@@ -158,7 +158,7 @@ class Dative(Predicate):
         """The object and the particle."""
         return _object(self.verb, self.object)
 
-    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+    def german(self, *, negative: bool) -> Fields:
         """The object."""
         fields = Fields()
         fields.add(self.object, "dative")
@@ -212,7 +212,7 @@ class Prepositional(Predicate):
         """The phrase."""
         return [english_adjunct(self.phrase)]
 
-    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+    def german(self, *, negative: bool) -> Fields:
         """The phrase; a relative or interrogative one goes first as a whole."""
         words = german_adjunct(self.phrase)
         if isinstance(self.phrase, PrepositionalPhrase) and self.phrase.phrase.moved:
@@ -256,7 +256,7 @@ class Saying(Predicate):
         """The clause."""
         return [tree("SBAR", tree("IN", self.conjunction), self.clause.english())]
 
-    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+    def german(self, *, negative: bool) -> Fields:
         """The clause, verb last, behind everything."""
         conjunction = {"that": "dass", "whether": "ob"}[self.conjunction]
         return Fields(tail=[",", conjunction, *self.clause.german("final"), ","])
@@ -274,7 +274,7 @@ class Trying(Predicate):
         verb = tree("VP", tree("VB", self.inner.verb.english), *self.inner.english())
         return [tree("S", tree("VP", tree("TO", "to"), verb))]
 
-    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+    def german(self, *, negative: bool) -> Fields:
         """The infinitive with "zu", behind everything."""
         inner = self.inner.german(negative=False)
         words = [
@@ -298,7 +298,7 @@ class Being(Predicate):
         """E.g. (ADJP (JJ tired))."""
         return [tree("ADJP", *english_adjective(self.adjective, 0))]
 
-    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+    def german(self, *, negative: bool) -> Fields:
         """E.g. "müde"."""
         return Fields(low=[self.adjective.german[0]])
 
@@ -321,7 +321,7 @@ class Compared(Predicate):
         phrase = tree("PP", tree("IN", "than"), standard)
         return [tree("ADJP", *english_adjective(self.adjective, 1), phrase)]
 
-    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+    def german(self, *, negative: bool) -> Fields:
         """E.g. "älter als das Haus", "so alt wie das Haus"; behind the verbs what is compared with."""
         standard = self.standard.german("nominative")
         if self.equal:
@@ -359,7 +359,7 @@ class Passive(Predicate):
         agent = PrepositionalPhrase(_BY, self.agent).english() if self.agent else None
         return _trees(_particle(self.verb), agent)
 
-    def german(self, *, negative: bool) -> Fields:  # noqa: ARG002
+    def german(self, *, negative: bool) -> Fields:
         """The agent with "von"."""
         return Fields(low=PrepositionalPhrase(_BY, self.agent).german()) if self.agent else Fields()
 

@@ -1,4 +1,4 @@
-"""Whole sentences: each class is a synchronous rule from the start symbol, its two methods are the two sides."""
+"""Whole sentences: each class is a synchronous rule of the start symbol, its methods are the sides."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -55,6 +55,13 @@ def _capital(part: Tree) -> Tree:
 
 def _question_phrase(moved: Tree | None, question: Tree) -> Tree:
     return _close(tree("SBARQ", moved, question), "?")
+
+
+def _below(conjunction: str, clause: Clause) -> Tree:
+    word = tree("IN", conjunction)
+    if conjunction == "when":
+        word = tree("WHADVP", tree("WRB", conjunction))
+    return tree("SBAR", word, clause.english())
 
 
 @dataclass(frozen=True)
@@ -146,11 +153,7 @@ class Subordinated(Sentence):
         """(S (NP ...) (VP ... (SBAR (IN because) (S ...))) (. .))."""
         subject, *between, verb_phrase = self.main.english().children
         assert isinstance(verb_phrase, Tree)
-        label = "WHADVP" if self.conjunction == "when" else "IN"
-        conjunction = tree("IN", self.conjunction)
-        if label == "WHADVP":
-            conjunction = tree("WHADVP", tree("WRB", self.conjunction))
-        below = tree("SBAR", conjunction, self.clause.english())
+        below = _below(self.conjunction, self.clause)
         return _close(tree("S", subject, *between, Tree("VP", (*verb_phrase.children, below))))
 
     def german(self) -> list[str]:
@@ -169,10 +172,7 @@ class Preposed(Sentence):
 
     def english(self) -> Tree:
         """(S (SBAR (IN if) (S ...)) (, ,) (NP ...) (VP ...) (. .))."""
-        conjunction = tree("IN", self.conjunction)
-        if self.conjunction == "when":
-            conjunction = tree("WHADVP", tree("WRB", self.conjunction))
-        return _close(self.main.english(tree("SBAR", conjunction, self.clause.english()), tree(",", ",")))
+        return _close(self.main.english(_below(self.conjunction, self.clause), tree(",", ",")))
 
     def german(self) -> list[str]:
         """Clause with the verb last, comma, verb, the rest."""
@@ -231,7 +231,7 @@ class Request(Sentence):
         return _close(tree("S", tree("INTJ", tree("UH", "please")), verb))
 
     def german(self) -> list[str]:
-        """ "Bitte", the imperative, the rest; the prefix last."""
+        """The word "bitte", the imperative, the rest; the prefix last."""
         fields, verb = self.predicate.german(negative=False), self.predicate.verb
         end = [*([verb.prefix] if verb.prefix else []), *fields.tail]
         return ["bitte", german.imperative(verb), *fields.light, *fields.full, *fields.low, *end, "."]
@@ -244,19 +244,16 @@ class Existence(Sentence):
     phrase: NounPhrase
     place: PrepositionalPhrase
     tense: Tense
-    negated: bool
 
     def english(self) -> Tree:
         """(S (NP (EX there)) (VP (VBZ is) (NP ...) (PP ...)) (. .))."""
         there = tree("NP", tree("EX", "there"))
-        clause = Clause(
-            self.phrase, Transitive(_GIVE, self.phrase), self.tense, negated=self.negated, place=self.place
-        )
+        clause = Clause(self.phrase, Transitive(_GIVE, self.phrase), self.tense, place=self.place)
         return _close(tree("S", there, *clause.english_predicate()))
 
     def german(self) -> list[str]:
-        """ "Im Garten gibt es einen Hund."."""
+        """E.g. "Im Garten gibt es einen Hund."."""
         place = self.place.german()
         form: german.Finite = "past" if self.tense == "past" else "present"
-        words = self.phrase.german("accusative", negative=self.negated)
+        words = self.phrase.german("accusative")
         return [*place, german.finite(_GIVE, form, 3, plural=False), "es", *words, "."]

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 
 class Tree(NamedTuple):
     """A label over its children; a tree with one string below it is a part of speech over a word."""
 
     label: str
-    children: "tuple[Union[Tree, str], ...]"
+    children: "tuple[Tree | str, ...]"
 
     def __str__(self) -> str:
         """The tree in brackets, on one line."""
@@ -32,9 +32,9 @@ def tree(label: str, *children: Tree | str | None) -> Tree:
 def parse(text: str) -> Tree:
     """Read one bracketed tree."""
     open_trees: list[tuple[str, list[Tree | str]]] = []
-    for bracket, label, word, _ in re.findall(r"(\()([^\s()]+)|([^\s()]+)|(\))", text):
-        if bracket:
-            open_trees.append((label, []))
+    for opened, word in re.findall(r"\(([^\s()]+)|([^\s()]+)|\)", text):
+        if opened:
+            open_trees.append((opened, []))
         elif word:
             open_trees[-1][1].append(word)
         else:

@@ -34,14 +34,18 @@ MODALS: dict[Tense, tuple[str, german.Finite]] = {
     "wanted": ("wollen", "past"),
 }
 _ENGLISH_MODALS = {"can", "could", "must", "may", "should"}
-_FULL_MODALS = {"had to": ("have", "past"), "want": ("want", "present"), "wanted": ("want", "past")}
+_FULL_MODALS = {
+    "had to": ("have", "had", "past"),
+    "want": ("want", "wanted", "present"),
+    "wanted": ("want", "wanted", "past"),
+}
 
 Tagged = tuple[str, str]
 
 
 def _form(verb: str, past: str, form: str, person: int, *, plural: bool) -> Tagged:
-    plural = plural or person == 2  # noqa: PLR2004
-    tag: english.VerbForm = "VBD" if form == "past" else "VBZ" if person == 3 and not plural else "VBP"  # noqa: PLR2004
+    plural = plural or person == 2
+    tag: english.VerbForm = "VBD" if form == "past" else "VBZ" if person == 3 and not plural else "VBP"
     if verb == "be":
         return tag, english.be(tag, person, plural=plural)
     return tag, past if tag == "VBD" else english.third(verb) if tag == "VBZ" else verb
@@ -59,31 +63,31 @@ def english_verbs(
     done: list[Tagged] = [("VBN", verb.english_participle)]
     if passive:
         base, done = [("VB", "be"), *done], [("VBN", "been"), *done]
-    if tense in {"present", "past"}:
-        if passive:
-            return [finite("be", "", tense), done[1]]
-        if support and verb.english != "be":
-            return [finite("do", "did", tense), *base]
-        return [finite(verb.english, verb.english_past, tense)]
-    if tense in {"perfect", "pluperfect"}:
-        return [finite("have", "had", "present" if tense == "perfect" else "past"), *done]
-    if tense in {"progressive", "past progressive"}:
-        form = "present" if tense == "progressive" else "past"
-        return [finite("be", "", form), ("VBG", english.gerund(verb.english))]
-    if tense == "future":
-        return [("MD", "will"), *base]
-    if tense in _ENGLISH_MODALS:
-        return [("MD", tense), *base]
-    modal, form = _FULL_MODALS[tense]
-    if support:
-        return [finite("do", "did", form), ("VB", modal), ("TO", "to"), *base]
-    return [finite(modal, "had" if modal == "have" else "wanted", form), ("TO", "to"), *base]
+    if tense == "future" or tense in _ENGLISH_MODALS:
+        return [("MD", "will" if tense == "future" else tense), *base]
+    if tense in _FULL_MODALS:
+        modal, past, form = _FULL_MODALS[tense]
+        finites = [finite("do", "did", form), ("VB", modal)] if support else [finite(modal, past, form)]
+        return [*finites, ("TO", "to"), *base]
+    form = "past" if tense in {"past", "pluperfect", "past progressive"} else "present"
+    match tense:
+        case "perfect" | "pluperfect":
+            verbs = [finite("have", "had", form), *done]
+        case "progressive" | "past progressive":
+            verbs = [finite("be", "", form), ("VBG", english.gerund(verb.english))]
+        case _ if passive:
+            verbs = [finite("be", "", form), done[1]]
+        case _ if support and verb.english != "be":
+            verbs = [finite("do", "did", form), *base]
+        case _:
+            verbs = [finite(verb.english, verb.english_past, form)]
+    return verbs
 
 
 def german_verbs(
     verb: Verb, tense: Tense, person: int, *, plural: bool, passive: bool = False
 ) -> tuple[str, str, list[str]]:
-    """The finite verb, its separable prefix, and the other verbs in the order they have at the end of the clause."""
+    """The finite verb, its separable prefix, and the other verbs as they stand at the end of the clause."""
 
     def auxiliary(name: str, form: german.Finite) -> str:
         return german.auxiliary(name, form, person, plural=plural)
