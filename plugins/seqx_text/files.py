@@ -6,7 +6,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -31,9 +31,9 @@ class Files(seqx.Corpus):
         limit: most rows of `train` to use, from the first on
     """
 
-    train: list[str] | list[list[str]]
-    dev: list[str] | list[list[str]]
-    test: list[str] | list[list[str]]
+    train: list[str] | list[list[str]] = field(default_factory=list)
+    dev: list[str] | list[list[str]] = field(default_factory=list)
+    test: list[str] | list[list[str]] = field(default_factory=list)
     limit: Annotated[int, Gt(0)] | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +71,8 @@ class Files(seqx.Corpus):
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """The rows of "train", "dev" or "test", in the order of the files."""
+        if not getattr(self, split):
+            raise seqx.UserError(f"the corpus of files has no text for {split}; set its {split!r}")
         return islice(self._all(split), self.limit if split == "train" else None)
 
     def identity(self) -> Mapping[str, object]:
@@ -88,7 +90,7 @@ class Files(seqx.Corpus):
 
 def _groups(files: list[str] | list[list[str]]) -> list[list[str]]:
     """Lists of one path a column; a flat list is one such list."""
-    if all(isinstance(file, str) for file in files):
+    if files and all(isinstance(file, str) for file in files):
         return [files]  # type: ignore[list-item]
     return files  # type: ignore[return-value]
 

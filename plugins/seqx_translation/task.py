@@ -54,9 +54,12 @@ class Translation(seqx.Task):
         return {"source": self.tokenizer.size, "target": self._target_tokenizer.size}
 
     def fetch(self, folder: Path, progress: seqx.Progress) -> None:
-        """Have the corpus at hand, and metrics that work."""
+        """Have the corpus at hand, with rows in each split, and metrics that work."""
         self._scores(_TRIAL, _TRIAL)
         self.corpus.fetch(folder, progress)
+        for split in ("train", "dev", "test"):
+            if next(self.rows(split), None) is None:
+                raise seqx.UserError(f"the corpus has no rows for {split}")
 
     def identity(self) -> Mapping[str, object]:
         """What the corpus's rows are made from."""

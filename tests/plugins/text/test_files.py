@@ -113,4 +113,4 @@ def test_splits_of_different_widths_are_refused() -> None:
     with pytest.raises(ValueError, match=r"train\[0\]': 2.*test\[0\]': 1"):
         Files(train=["a", "b"], dev=["a", "b"], test=["a"])
     with pytest.raises(ValueError, match="as many paths"):
-        Files(train=[], dev=[], test=[])
+        Files(train=[list[str]()])

@@ -1,0 +1,103 @@
+"""Archives of parallel text, and the members of them that are wanted."""
+
+import gzip
+import os
+import tarfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Annotated
+
+from annotated_types import Gt
+
+import seqx
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """A tar archive (.tar, .tgz) with parallel text, and what is known about it.
+
+    Args:
+        url: where it is
+        size: its bytes
+        sha256: its checksum, in hexadecimal digits
+        members: the member with the text of each language, as `{en: training/x.en, de: training/x.de}`;
+            a member may be gzip (.gz)
+        lines: how many lines each of these members has, if that is known
+    """
+
+    url: str
+    size: Annotated[int, Gt(0)]
+    sha256: str
+    members: dict[str, str]
+    lines: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return PurePosixPath(self.url).name
+
+
+def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: seqx.Progress) -> None:
+    """Write the text of each language from the archive at `path` to `files`, all of them or none.
+
+    Nothing else is read out of the archive, whatever its members are called.
+
+    Raises:
+        UserError: a member is missing, no plain file, damaged, or has not as many lines as the others
+    """
+    parts = {language: file.with_name(f"{file.name}.{os.getpid()}.part") for language, file in files.items()}
+    try:
+        counts = _read(archive, path, parts, progress)
+        if missing := [archive.members[language] for language in parts if language not in counts]:
+            raise seqx.UserError(f"{path}: has no member {' and no member '.join(missing)}")
+        known = {archive.lines} if archive.lines is not None else set()
+        if len(known | set(counts.values())) > 1:
+            found = ", ".join(
+                f"{archive.members[language]} has {count:,}" for language, count in counts.items()
+            )
+            told = "".join(f", {count:,} are expected" for count in known)
+            raise seqx.UserError(f"{path}: the languages must have equally many lines: {found}{told}")
+        for language, part in parts.items():
+            part.replace(files[language])
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise seqx.UserError(f"{path}: is no tar archive, or damaged ({error})") from error
+    except OSError as error:
+        raise seqx.UserError(f"{error.filename or path}: {error.strerror or error}") from error
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+
+
+def _read(archive: Archive, path: Path, parts: Mapping[str, Path], progress: seqx.Progress) -> dict[str, int]:
+    """Write each language's member to its file; the numbers of lines of those that were found."""
+    wanted = {archive.members[language]: language for language in parts}
+    counts: dict[str, int] = {}
+    with tarfile.open(path, "r|*") as tar:
+        for member in tar:
+            language = wanted.get(member.name.removeprefix("./"))
+            if language is None or language in counts:
+                continue
+            progress(f"reading {member.name} of {archive.name}", len(counts) / len(wanted))
+            stream = tar.extractfile(member) if member.isreg() else None
+            if stream is None:
+                raise seqx.UserError(f"{path}: member {member.name} is no plain file")
+            counts[language] = _write(stream, parts[language], packed=member.name.endswith(".gz"))
+            if len(counts) == len(wanted):
+                break
+    return counts
+
+
+def _write(stream: IO[bytes], file: Path, *, packed: bool) -> int:
+    r"""Copy text to `file`; the number of its lines, which "\n" alone ends."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    count, last = 0, b"\n"
+    with gzip.open(stream) if packed else stream as source, file.open("wb") as target:
+        while chunk := source.read(_CHUNK):
+            count += chunk.count(b"\n")
+            last = chunk[-1:]
+            target.write(chunk)
+    return count + (last != b"\n")

@@ -1,0 +1,186 @@
+"""The training data of WMT 2014: English with German or French (Bojar et al. 2014).
+
+Sizes and checksums are those that TensorFlow Datasets records. What the paper counts as 4.5 million pairs of
+English and German are these three archives; their files are fetched once for both directions.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Gt
+
+import seqx
+from seqx_translation.archive import Archive, extract
+from seqx_translation.download import UnreachableError, download, verify
+from seqx_translation.newstest import SETS, newstest
+
+_HOST = "https://www.statmt.org"
+_EUROPARL = "0224c7c710c8a063dfd893b0cc0830202d61f4c75c17eb8e31836103d27d96e7"
+_COMMONCRAWL = "c7a74e2ea01ac6c920123108627e35278d4ccb5701e15428ffa34de86fa3a9e5"
+_COMMENTARY = "cb8953f292298e6877ae433c98912b927cb0766b303f4540512ddd286c748485"
+_NATIONS = "29141b5c1eba149a94f7a59d3b1a834b2e47fe0f8758d68dcd77a3d3f497ee47"
+_GIGA = "3ff8319f6919393520559bfbc7ad6a747ec81b3abc7be9993b338d4b017b4d9a"
+
+
+def _archive(path: str, size: int, sha256: str, stem: str, other: str, lines: int | None) -> Archive:
+    stem, _, packed = stem.partition("*")
+    members = {language: f"{stem}.{language}{packed}" for language in ("en", other)}
+    return Archive(url=f"{_HOST}/{path}", size=size, sha256=sha256, members=members, lines=lines)
+
+
+def _shared(other: str, europarl: int, commoncrawl: int, commentary: int) -> list[Archive]:
+    pair = f"{other}-en"
+    return [
+        _archive("wmt13/training-parallel-europarl-v7.tgz", 657_632_379, _EUROPARL,
+                 f"training/europarl-v7.{pair}", other, europarl),
+        _archive("wmt13/training-parallel-commoncrawl.tgz", 918_311_367, _COMMONCRAWL,
+                 f"commoncrawl.{pair}", other, commoncrawl),
+        _archive("wmt14/training-parallel-nc-v9.tgz", 80_418_416, _COMMENTARY,
+                 f"training/news-commentary-v9.{pair}", other, commentary),
+    ]  # fmt: skip
+
+
+ARCHIVES: Mapping[str, list[Archive]] = {
+    "de": _shared("de", 1_920_209, 2_399_123, 201_288),
+    "fr": [
+        *_shared("fr", 2_007_723, 3_244_152, 183_251),
+        _archive(
+            "wmt13/training-parallel-un.tgz", 2_365_634_246, _NATIONS, "un/undoc.2000.fr-en", "fr", 12_886_831
+        ),
+        _archive(
+            "wmt10/training-giga-fren.tar", 2_595_102_720, _GIGA, "giga-fren.release2.fixed*.gz", "fr", None
+        ),
+    ],
+}
+"""What there is for each language besides English."""
+
+
+@dataclass(kw_only=True)
+class Wmt14(seqx.Corpus):
+    """WMT 2014: its training text, newstest2013 to validate with, all of newstest2014 to be judged by.
+
+    Archives are fetched into the cache, checked, and only the members that are wanted are read. Bytes that
+    are not UTF-8 become U+FFFD; lines end at a line feed alone.
+
+    Args:
+        source: the first column's language
+        target: the second column's language; one of the two is English
+        archives: where the training text is, instead of WMT's own table
+        local: a folder with archives that are already there, under their own names
+        heldout: another corpus, whose dev and test rows are taken instead of newstest2013 and newstest2014
+        limit: most rows to train on, from the first on
+    """
+
+    source: Literal["en", "de", "fr"] = "en"
+    target: Literal["en", "de", "fr"] = "de"
+    archives: list[Archive] | None = None
+    local: Path | None = None
+    heldout: seqx.Corpus | None = None
+    limit: Annotated[int, Gt(0)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.source == "en") == (self.target == "en"):
+            raise ValueError(
+                f"wmt14: one of source ({self.source}) and target ({self.target}) is en, the other de or fr"
+            )
+        other = self.source if self.target == "en" else self.target
+        self._archives = ARCHIVES[other] if self.archives is None else self.archives
+        for archive in self._archives:
+            if not archive.members.keys() >= {self.source, self.target}:
+                raise ValueError(
+                    f"wmt14: members of {archive.name} name no {self.source} or no {self.target}"
+                )
+        self._folder: Path | None = None
+
+    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
+        """Have archives, their text, and the test sets in `folder`.
+
+        Raises:
+            UserError: which archive, what is wrong with it, and what to do
+        """
+        self._folder = folder
+        for archive in self._archives:
+            files = self._files(archive)
+            if not all(file.exists() for file in files.values()):
+                extract(archive, self._have(archive, folder, progress), files, progress)
+        if self.heldout is not None:
+            self.heldout.fetch(folder / "heldout", progress)
+            return
+        for split in SETS:
+            copies = self._newstest(split)
+            if not all(copy.exists() for copy in copies):
+                progress(f"fetching {SETS[split][0]} through sacreBLEU", None)
+                for file, copy in zip(newstest(split, self.source, self.target), copies, strict=True):
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, part := copy.with_name(f"{copy.name}.part"))
+                    part.replace(copy)
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """The rows of a split: archive after archive, as they are; or a test set."""
+        if split == "train":
+            sides = ([*self._files(archive).values()] for archive in self._archives)
+            return islice(chain.from_iterable(map(_pairs, sides)), self.limit)
+        if self.heldout is not None:
+            return self.heldout.rows(split)
+        return _pairs(self._newstest(split))
+
+    def identity(self) -> Mapping[str, object]:
+        """The archives' checksums and members, and which test sets."""
+        return {
+            "archives": [{**asdict(archive), "url": archive.name} for archive in self._archives],
+            "columns": [self.source, self.target],
+            "heldout": self.heldout.identity() if self.heldout is not None else dict(SETS),
+            "limit": self.limit,
+        }
+
+    def _have(self, archive: Archive, folder: Path, progress: seqx.Progress) -> Path:
+        """Where the archive is, checked: where the user has it, or in `folder`."""
+        if self.local is not None and (mine := self.local.expanduser() / archive.name).exists():
+            verify(
+                mine,
+                archive.size,
+                archive.sha256,
+                progress,
+                f"{mine} was left as it is; replace or remove it",
+            )
+            return mine
+        file = folder / "archives" / archive.sha256[:12] / archive.name
+        try:
+            download(archive.url, file, archive.size, archive.sha256, progress)
+        except UnreachableError as error:
+            raise seqx.UserError(
+                f"{error}. Without a network: fetch {archive.name} elsewhere, put it into a folder and set "
+                "task.corpus.local to that folder; or try seqx on its embedded corpus with --profile sample"
+            ) from error
+        return file
+
+    def _files(self, archive: Archive) -> dict[str, Path]:
+        """Where an archive's text is kept, by language, under names that tell from what it was made."""
+        assert self._folder is not None, "fetch comes first"
+        members = {language: archive.members[language] for language in (self.source, self.target)}
+        made_from = hashlib.sha256(repr((archive.sha256, sorted(members.items()))).encode()).hexdigest()[:12]
+        return {
+            language: self._folder / "text" / f"{made_from}.{Path(member).name.removesuffix('.gz')}"
+            for language, member in members.items()
+        }
+
+    def _newstest(self, split: str) -> list[Path]:
+        assert self._folder is not None, "fetch comes first"
+        name = SETS[split][0].replace("/", "-")
+        pair = f"{self.source}-{self.target}"
+        return [self._folder / "text" / f"{name}.{pair}.{side}" for side in (self.source, self.target)]
+
+
+def _pairs(files: list[Path]) -> Iterator[tuple[str, ...]]:
+    yield from zip(*map(_lines, files), strict=True)
+
+
+def _lines(file: Path) -> Iterator[str]:
+    with file.open("rb") as lines:
+        for line in lines:
+            yield line.decode(errors="replace").removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,121 @@
+"""A web server on this machine that misbehaves as real ones do."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
+
+
+@dataclass
+class Site:
+    """What lies under which path, and how each next request is answered; well, when nothing else is said."""
+
+    files: dict[str, bytes]
+    answers: list[Answer] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)  # what each request asked for
+    url: str = ""
+
+
+def well(request: BaseHTTPRequestHandler, content: bytes) -> None:
+    """All that was asked for."""
+    asked = re.fullmatch(r"bytes=(\d+)-", request.headers["Range"] or "")
+    start = int(asked[1]) if asked else 0
+    if start >= len(content) and asked:
+        request.send_error(416)
+        return
+    request.send_response(206 if asked else 200)
+    if asked:
+        request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+    request.send_header("Content-Length", str(len(content) - start))
+    request.end_headers()
+    request.wfile.write(content[start:])
+
+
+def cut(after: int) -> Answer:
+    """The connection breaks after some bytes."""
+
+    def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
+        whole, request.wfile = request.wfile, Cut(after)  # type: ignore[assignment]
+        well(request, content)
+        head, _, body = request.wfile.got.partition(b"\r\n\r\n")  # type: ignore[attr-defined]
+        request.wfile = whole
+        request.wfile.write(head + b"\r\n\r\n" + body[:after])
+        request.close_connection = True
+
+    return answer
+
+
+class Cut:
+    """Collects what is written."""
+
+    def __init__(self, after: int) -> None:
+        self.got, self.after = b"", after
+
+    def write(self, data: bytes) -> int:
+        self.got += data
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+
+def without_ranges(request: BaseHTTPRequestHandler, content: bytes) -> None:
+    """All of the file, whatever was asked for, and no word about its length."""
+    request.send_response(200)
+    request.end_headers()
+    request.wfile.write(content)
+    request.close_connection = True
+
+
+def status(code: int) -> Answer:
+    """Nothing but an error."""
+
+    def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
+        request.send_error(code)
+
+    return answer
+
+
+def redirect(path: str) -> Answer:
+    """Elsewhere."""
+
+    def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
+        request.send_response(302)
+        request.send_header("Location", path)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    return answer
+
+
+@contextmanager
+def serving(**files: bytes) -> Iterator[Site]:
+    """A server that has `files`, at a free port of this machine."""
+    site = Site({f"/{name}": content for name, content in files.items()})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            site.ranges.append(self.headers["Range"])
+            if self.path not in site.files:
+                self.send_error(404)
+                return
+            answer = site.answers.pop(0) if site.answers else well
+            answer(self, site.files[self.path])
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    site.url = f"http://127.0.0.1:{server.server_port}"
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield site
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,162 @@
+"""Fetching: through cut connections, odd servers and bad bytes, from a server on this machine."""
+
+import hashlib
+import random
+import socket
+from pathlib import Path
+
+import pytest
+
+import seqx
+from seqx_translation.download import UnreachableError, download
+from tests.plugins.translation.server import (
+    Answer,
+    Site,
+    cut,
+    redirect,
+    serving,
+    status,
+    well,
+    without_ranges,
+)
+
+CONTENT = random.Random(0).randbytes(300_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def fetch(site: Site, folder: Path, **changed: str | int) -> list[float]:
+    """The file, or an error; how long was waited between attempts."""
+    waits: list[float] = []
+    sha256, size = str(changed.get("sha256", SHA256)), int(changed.get("size", len(CONTENT)))
+    url = site.url + str(changed.get("path", "/file"))
+    download(url, folder / "deep" / "file", size, sha256, lambda what, share: None, waits.append)
+    assert (folder / "deep" / "file").read_bytes() == CONTENT
+    assert [file.name for file in (folder / "deep").iterdir()] == ["file"]
+    return waits
+
+
+def test_a_file_is_fetched_once(tmp_path: Path) -> None:
+    with serving(file=CONTENT) as site:
+        assert fetch(site, tmp_path) == []
+        fetch(site, tmp_path)
+        assert site.ranges == [None]
+
+
+@pytest.mark.parametrize(
+    ("answers", "ranges"),
+    [
+        ([cut(100_000), cut(50_000)], [None, "bytes=100000-", "bytes=150000-"]),
+        ([status(503), cut(10), status(500)], [None, None, "bytes=10-", "bytes=10-"]),
+        ([cut(100_000), without_ranges], [None, "bytes=100000-"]),
+        ([cut(0), cut(0), cut(0)], [None] * 4),
+        ([redirect("/file")], [None, None]),
+    ],
+    ids=["cut twice", "errors that pass", "no ranges", "nothing came", "redirected"],
+)
+def test_it_goes_on_where_it_broke_off(
+    tmp_path: Path, answers: list[Answer], ranges: list[str | None]
+) -> None:
+    with serving(file=CONTENT) as site:
+        site.answers = answers
+        fetch(site, tmp_path)
+        assert site.ranges == ranges
+
+
+def test_an_earlier_runs_part_is_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "file.part").write_bytes(CONTENT[:123_456])
+    with serving(file=CONTENT) as site:
+        fetch(site, tmp_path)
+        assert site.ranges == ["bytes=123456-"]
+    (tmp_path / "deep" / "file").rename(tmp_path / "deep" / "file.part")
+    with serving(file=CONTENT) as site:
+        fetch(site, tmp_path)
+        assert site.ranges == []
+
+
+def test_bad_bytes_are_removed_and_both_sums_named(tmp_path: Path) -> None:
+    bad = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+    with serving(file=bad) as site:
+        with pytest.raises(seqx.UserError) as caught:
+            fetch(site, tmp_path)
+        message = str(caught.value)
+        assert message.startswith("file is damaged or another file: its SHA-256 is ")
+        assert SHA256 in message
+        assert hashlib.sha256(bad).hexdigest() in message
+        assert "was removed; run again" in message
+        assert list((tmp_path / "deep").iterdir()) == []
+        site.files["/file"] = CONTENT
+        fetch(site, tmp_path)
+
+
+def test_a_part_too_long_or_of_another_file_is_started_again(tmp_path: Path) -> None:
+    part = tmp_path / "deep" / "file.part"
+    part.parent.mkdir()
+    part.write_bytes(CONTENT + b"more")
+    with serving(file=CONTENT) as site:
+        fetch(site, tmp_path)
+        assert site.ranges == [None]
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "answers", "message"),
+    [
+        ("/none", len(CONTENT), [], r"/none: the server does not give the file \(HTTP 404 Not Found\)"),
+        ("/file", len(CONTENT), [status(403)], r"\(HTTP 403 Forbidden\)"),
+        ("/file", len(CONTENT), [status(500)] * 4, r"tried several times \(HTTP 500 Internal Server Error\)"),
+        ("/file", len(CONTENT), [cut(0)] * 4, r"tried several times \(the connection broke off\)"),
+        ("/file", 299_999, [], "the server's file has 300,000 bytes, not 299,999: it is another file"),
+        ("/file", 299_999, [without_ranges], "the server's file has more than 299,999 bytes"),
+    ],
+)
+def test_what_cannot_be_fetched_is_said(
+    tmp_path: Path, path: str, size: int, answers: list[Answer], message: str
+) -> None:
+    with serving(file=CONTENT) as site:
+        site.answers = answers
+        with pytest.raises(seqx.UserError, match=message):
+            fetch(site, tmp_path, path=path, size=size)
+        assert not (tmp_path / "deep" / "file").exists()
+
+
+def test_a_server_that_lost_bytes_is_another_file(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "file.part").write_bytes(CONTENT[:200_000])
+    with (
+        serving(file=CONTENT[:100_000]) as site,
+        pytest.raises(seqx.UserError, match="has 100,000 bytes, not 300,000"),
+    ):
+        fetch(site, tmp_path)
+
+
+def test_attempts_end_and_wait_longer_each_time(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = Site({}, url=f"http://127.0.0.1:{closed.getsockname()[1]}")
+    waits: list[float] = []
+    with pytest.raises(UnreachableError, match="refused"):
+        download(f"{nobody.url}/file", tmp_path / "file", 1, SHA256, lambda what, share: None, waits.append)
+    assert waits == [2, 4, 8]
+
+
+def test_only_the_web_is_fetched_from(tmp_path: Path) -> None:
+    with pytest.raises(seqx.UserError, match="only http and https"):
+        download("file:///etc/passwd", tmp_path / "x", 1, SHA256, lambda what, share: None)
+
+
+def test_progress_tells_the_share(tmp_path: Path) -> None:
+    told: list[tuple[str, float | None]] = []
+    with serving(file=CONTENT) as site:
+        site.answers = [cut(150_000), well]
+        download(
+            f"{site.url}/file",
+            tmp_path / "f",
+            len(CONTENT),
+            SHA256,
+            lambda *what: told.append(what),
+            lambda s: None,
+        )
+    shares = [share for what, share in told if what.startswith("fetching") and share is not None]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert [share for what, share in told if what.endswith("the connection broke off; trying again")] == [0.5]

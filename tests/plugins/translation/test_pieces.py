@@ -1,0 +1,68 @@
+"""Long texts: nothing is lost, everything fits, sentences stay whole where they can."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqx_translation.pieces import pieces
+
+
+def shorter_than(limit: int) -> Callable[[str], bool]:
+    return lambda text: len(text) <= limit
+
+
+@given(st.text(st.sampled_from("ab. !\u3002\t\u2028,A1")), st.integers(1, 30))
+def test_nothing_is_lost_and_everything_fits(text: str, limit: int) -> None:
+    parts = pieces(text, shorter_than(limit))
+    assert "".join("".join(parts).split()) == "".join(text.split())
+    assert all(len(part) <= limit for part in parts)
+    if len(text) > limit:
+        assert all(part and part == part.strip() for part in parts)
+    else:
+        assert parts == [text]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It rains. We go home! Do you? Yes.", ["It rains.", "We go home!", "Do you?", "Yes."]),
+        ('He said "No." Then he left (slowly). "Why?" Nobody knew...  Well.',
+         ['He said "No."', "Then he left (slowly).", '"Why?"', "Nobody knew...", "Well."]),
+        ("Dr. Smith met J. R. Jones on 3. Oktober. Am 4. Mai nicht.",
+         ["Dr. Smith met J. R. Jones on 3. Oktober.", "Am 4. Mai nicht."]),
+        ("We paid 3.50 at example.com. then left. Über alles.",
+         ["We paid 3.50 at example.com. then left.", "Über alles."]),
+        ("今天下雨。我们回家！好吗？", ["今天下雨。", "我们回家！", "好吗？"]),
+    ],
+)  # fmt: skip
+def test_sentences_end_where_they_do(text: str, expected: list[str]) -> None:
+    longest = max(map(len, expected))
+    assert pieces(text, shorter_than(longest)) == expected
+
+
+def test_long_sentences_break_between_words_and_long_words_between_characters() -> None:
+    assert pieces("one two three four. Five.", shorter_than(9)) == ["one two", "three", "four.", "Five."]
+    assert pieces("aaaaaaaaaa bb", shorter_than(4)) == ["aaaa", "aaaa", "aa", "bb"]
+
+
+def test_a_character_that_does_not_fit_is_kept() -> None:
+    assert pieces("ab c", lambda text: text != "c" and len(text) < 1) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, "word " * 20_000, "One two. " * 11_000])
+def test_a_hundred_thousand_characters_take_no_quadratic_time(text: str) -> None:
+    read = 0
+
+    def fits(part: str) -> bool:
+        nonlocal read
+        read += len(part)
+        return len(part) <= 100
+
+    start = time.process_time()
+    parts = pieces(text, fits)
+    assert "".join(parts).replace(" ", "") == text.replace(" ", "")
+    assert read < 15 * len(text)
+    assert time.process_time() - start < 5

@@ -1,0 +1,220 @@
+"""The task: from rows to ids and back, on real captions and on rows made for one case each."""
+
+import pickle
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+import seqx
+from seqx_text import (
+    Bleu,
+    Chrf,
+    Files,
+    Lowercase,
+    MosesPunctuation,
+    MosesTokens,
+    SentencePiece,
+    TokenizedBleu,
+)
+from seqx_translation import Translation
+
+
+def quiet(what: str, share: float | None) -> None:
+    pass
+
+
+class Rows(seqx.Corpus):
+    """Rows that are given."""
+
+    def __init__(self, **splits: list[tuple[str, ...]]) -> None:
+        self.splits = splits
+
+    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
+        pass
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        return iter(self.splits.get(split, []))
+
+    def identity(self) -> Mapping[str, object]:
+        return {"rows": str(self.splits)}
+
+
+class Letters(seqx.Tokenizer):
+    """One id for each letter; with a generator each letter twice."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.folder: Path | None = None
+
+    @property
+    def size(self) -> int:
+        return 1000
+
+    def learn(self, lines: Iterable[str], folder: Path) -> None:
+        self.lines, self.folder = list(lines), folder
+
+    def load(self, folder: Path) -> None:
+        self.folder = folder
+
+    def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
+        return [ord(letter) for letter in text for _ in range(1 if rng is None else 2)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+class Bracketed(seqx.Normalizer):
+    def __call__(self, text: str) -> str:
+        return f"<{text}>"
+
+    def restore(self, text: str) -> str:
+        return text.removeprefix("<").removesuffix(">")
+
+
+ROWS = [("ab", "cde"), ("fg", "h")]
+
+
+def letters(**settings: object) -> Translation:
+    splits = {"corpus": Rows(train=list(ROWS), dev=list(ROWS), test=list(ROWS)), "tokenizer": Letters()}
+    return Translation(**{"metrics": [Bleu()], **splits, **settings})  # type: ignore[arg-type]
+
+
+def ids(text: str) -> list[int]:
+    return [*map(ord, text), seqx.EOS]
+
+
+def test_a_row_is_two_columns_that_end() -> None:
+    example = letters(source_normalizers=[Bracketed()]).example(ROWS[0], training=True)
+    assert example == seqx.Example(
+        columns={"source": ids("<ab>"), "target": ids("cde")}, text={"source": "<ab>", "target": "cde"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("", "a"), "empty"),
+        (("a", " \u00a0"), "empty"),
+        (("a" * 10, "a" * 9), "too long"),
+        (("a" * 9, "a" * 10), "too long"),
+        (("a", "aaaaaaa"), "badly matched"),
+        (("aaaaaaa", "a"), "badly matched"),
+    ],
+)
+def test_bad_rows_are_dropped_in_training_alone(row: tuple[str, str], reason: str) -> None:
+    task = letters(longest=10, ratio=3.5)
+    assert task.example(row, training=True) == seqx.Dropped(reason)
+    kept = task.example(row, training=False)
+    assert isinstance(kept, seqx.Example)
+    assert kept.columns["target"] == ids(row[1])
+
+
+def test_rows_at_the_limits_are_kept() -> None:
+    task = letters(longest=10, ratio=3.5)
+    for row in (("a" * 9, "a" * 9), ("a", "a" * 6)):
+        assert isinstance(task.example(row, training=True), seqx.Example)
+
+
+def test_one_vocabulary_learns_from_both_sides_two_from_one_each(tmp_path: Path) -> None:
+    joint = letters(target_normalizers=[Bracketed()])
+    joint.learn(tmp_path, quiet)
+    assert isinstance(joint.tokenizer, Letters)
+    assert joint.tokenizer.lines == ["ab", "<cde>", "fg", "<h>"]
+    target = Letters()
+    apart = letters(target_tokenizer=target)
+    apart.learn(tmp_path, quiet)
+    assert isinstance(apart.tokenizer, Letters)
+    assert (apart.tokenizer.lines, target.lines) == (["ab", "fg"], ["cde", "h"])
+    assert apart.tokenizer.folder != target.folder
+    learnt = target.folder
+    target.folder = None
+    apart.load(tmp_path)
+    assert target.folder == learnt
+
+
+def test_answers_are_decoded_and_restored_last_normalizer_first() -> None:
+    task = letters(target_normalizers=[Lowercase(), Bracketed(), Bracketed()])
+    assert task.write(ids("<<hallo>>")[:-1], "whatever") == "hallo"
+    assert task.read("ab") == {"source": ids("ab")}
+
+
+def test_other_encodings_that_got_too_long_are_not_used() -> None:
+    task = letters(longest=6)
+    drawn = task.encode({"source": "ab", "target": "cde"}, random.Random(0))
+    assert drawn == {"source": ids("aabb"), "target": ids("cde")}
+
+
+def test_columns_can_be_swapped_and_must_be_there(tmp_path: Path) -> None:
+    back = letters(source=1, target=0)
+    assert list(back.rows("train")) == [("cde", "ab"), ("h", "fg")]
+    assert back.inputs("dev") == ["cde", "h"]
+    assert back.references("dev") == ["ab", "fg"]
+    with pytest.raises(seqx.UserError, match=r"task.target 2, but the corpus has 2 columns"):
+        letters(target=2).fetch(tmp_path, quiet)
+    with pytest.raises(ValueError, match="same column"):
+        letters(source=1)
+
+
+def test_what_would_fail_late_is_said_by_fetch(tmp_path: Path) -> None:
+    with pytest.raises(seqx.UserError, match="no rows for test"):
+        letters(corpus=Rows(train=[*ROWS], dev=[*ROWS])).fetch(tmp_path, quiet)
+    with pytest.raises(seqx.UserError, match=r"metrics: bleu is computed twice"):
+        letters(metrics=[Bleu(), Chrf(), Bleu(lowercase=True)]).fetch(tmp_path, quiet)
+
+
+def test_pieces_fit_and_lose_nothing() -> None:
+    task = letters(source_normalizers=[Bracketed()])
+    text = "One two. Three " + "x" * 50
+    parts = task.pieces(text, 13)
+    assert parts[:2] == ["One two.", "Three"]
+    assert all(len(task.read(part)["source"]) <= 13 for part in parts)
+    assert "".join(parts) == text.replace(" ", "", 2).replace(" ", "").replace("Onetwo", "One two")
+    assert task.join(["Eins zwei.", "Drei"]) == "Eins zwei. Drei"
+
+
+def captions(lang: str) -> list[seqx.Normalizer]:
+    return [MosesPunctuation(lang=lang), Lowercase(), MosesTokens(lang=lang)]
+
+
+def test_real_captions_there_and_back(data: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = data("multi30k")
+
+    def pair(name: str) -> list[str]:
+        return [str(folder / f"{name}.{lang}.gz") for lang in ("en", "de")]
+
+    task = Translation(
+        corpus=Files(train=pair("val"), dev=pair("test_2016_flickr"), test=pair("test_2016_flickr")),
+        tokenizer=SentencePiece(size=2000, coverage=1.0),
+        source_normalizers=captions("en"),
+        target_normalizers=captions("de"),
+        metrics=[TokenizedBleu(normalizers=captions("de")), Bleu()],
+    )
+    task.fetch(tmp_path, quiet)
+    task.learn(tmp_path, quiet)
+    task.load(tmp_path)
+    assert task.sizes == {"source": 2000, "target": 2000}
+    copy = pickle.loads(pickle.dumps(task))
+    assert copy.read("A Boston terrier.") == task.read("a boston  terrier .")
+    examples = [task.example(row, training=True) for row in task.rows("train")]
+    assert all(isinstance(example, seqx.Example) for example in examples)
+
+    answers = dict(zip(task.inputs("test"), task.references("test"), strict=True))
+
+    def predictor(texts: Iterable[str]) -> list[str]:
+        """What a perfect model answers, through its ids."""
+        found = []
+        for text in texts:
+            example = task.example((text, answers[text]), training=False)
+            assert isinstance(example, seqx.Example)
+            found.append(task.write(example.columns["target"], text))
+        return found
+
+    evaluation = task.evaluate(predictor, "test")
+    assert list(evaluation.scores) == ["tokenized_bleu", "bleu"]
+    assert evaluation.scores["tokenized_bleu"].value == pytest.approx(100)
+    assert 15 < evaluation.scores["bleu"].value < 40  # small letters are wrong where case counts
+    assert evaluation.answers[1].reference.startswith("Ein Boston Terrier läuft")
+    assert evaluation.answers[1].output.startswith("ein boston terrier läuft")
+    assert len(evaluation.answers) == 1000

@@ -1,0 +1,245 @@
+"""WMT14, in small: archives of the same layout, from a server on this machine."""
+
+import gzip
+import hashlib
+import io
+import random
+import tarfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import seqx
+from seqx_text import Files
+from seqx_translation import Archive, Wmt14
+from seqx_translation.newstest import SETS
+from seqx_translation.wmt14 import ARCHIVES
+from tests.plugins.translation.server import Site, cut, serving
+
+EUROPARL = {
+    "training/europarl-v7.de-en.en": "a\u0085b\nc\rd\r\n\n",
+    "training/europarl-v7.de-en.de": "A\u2028B\nC\nD\n",
+}
+OTHERS = {"training/europarl-v7.fr-en.en": "x\n", "training/europarl-v7.fr-en.fr": "X\n"}
+CRAWL = {"commoncrawl.de-en.de": "E\n", "commoncrawl.de-en.en": "e\n"}
+
+
+def tar(members: Mapping[str, str | bytes], mode: str = "w:gz", kind: bytes = tarfile.REGTYPE) -> bytes:
+    """An archive of files, or of links and other things."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, text in members.items():
+            content = text if isinstance(text, bytes) else text.encode()
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.size = (
+                kind,
+                "/etc/passwd",
+                len(content) * (kind == tarfile.REGTYPE),
+            )
+            archive.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
+
+
+FILES = {"europarl.tgz": tar(EUROPARL | OTHERS | {"../../outside": "no"}), "crawl.tgz": tar(CRAWL)}
+
+LONG = {"commoncrawl.de-en.en": random.Random(0).randbytes(50_000)}
+
+
+def described(site: Site, name: str, members: Mapping[str, str | bytes]) -> Archive:
+    content = site.files[f"/{name}"]
+    languages = {member.removesuffix(".gz")[-2:]: member for member in members}
+    return Archive(
+        url=f"{site.url}/{name}",
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        members=languages,
+    )
+
+
+@pytest.fixture
+def heldout(tmp_path: Path) -> Files:
+    (tmp_path / "held.en").write_text("hi\nho\n")
+    (tmp_path / "held.de").write_text("hallo\nhallo\n")
+    pair = [str(tmp_path / "held.en"), str(tmp_path / "held.de")]
+    return Files(dev=pair, test=pair)
+
+
+def corpus(site: Site, heldout: Files, **settings: Path | None) -> Wmt14:
+    archives = [described(site, "europarl.tgz", EUROPARL), described(site, "crawl.tgz", CRAWL)]
+    return Wmt14(archives=archives, heldout=heldout, **settings)  # type: ignore[arg-type]
+
+
+def quiet(what: str, share: float | None) -> None:
+    pass
+
+
+PAIRS = [("a\u0085b", "A\u2028B"), ("c\rd", "C"), ("", "D"), ("e", "E")]
+
+
+def test_archives_become_pairs_and_nothing_else_comes_out(tmp_path: Path, heldout: Files) -> None:
+    with serving(**FILES) as site:
+        site.answers = [cut(100)]
+        there = corpus(site, heldout)
+        there.fetch(tmp_path / "cache", quiet)
+        asked = len(site.ranges)
+        corpus(site, heldout).fetch(tmp_path / "cache", quiet)
+        assert len(site.ranges) == asked == 3
+    assert list(there.rows("train")) == PAIRS
+    assert list(there.rows("dev")) == [("hi", "hallo"), ("ho", "hallo")]
+    texts = sorted(file.name.partition(".")[2] for file in (tmp_path / "cache" / "text").iterdir())
+    assert texts == [*sorted(CRAWL), "europarl-v7.de-en.de", "europarl-v7.de-en.en"]
+    assert not (tmp_path / "outside").exists()
+
+
+def test_the_other_direction_uses_the_same_archives(tmp_path: Path, heldout: Files) -> None:
+    with serving(**FILES) as site:
+        there = corpus(site, heldout)
+        back = Wmt14(source="de", target="en", archives=there.archives, heldout=heldout, limit=2)
+        for each in (there, back):
+            each.fetch(tmp_path, quiet)
+        assert len(site.ranges) == 2
+    assert list(back.rows("train")) == [(de, en) for en, de in PAIRS[:2]]
+    assert there.identity() != back.identity()
+
+
+def test_archives_that_are_there_are_not_fetched(tmp_path: Path, heldout: Files) -> None:
+    (tmp_path / "mine").mkdir()
+    for name, content in FILES.items():
+        (tmp_path / "mine" / name).write_bytes(content)
+    with serving(**FILES) as site:
+        local = corpus(site, heldout, local=tmp_path / "mine")
+        local.fetch(tmp_path / "cache", quiet)
+        assert site.ranges == []
+        assert list(local.rows("train")) == PAIRS
+        (tmp_path / "mine" / "crawl.tgz").write_bytes(b"x" * len(FILES["crawl.tgz"]))
+        with pytest.raises(
+            seqx.UserError, match=r"^crawl.tgz is damaged .* was left as it is; replace or remove it"
+        ):
+            corpus(site, heldout, local=tmp_path / "mine").fetch(tmp_path / "new", quiet)
+        assert (tmp_path / "mine" / "crawl.tgz").exists()
+
+
+def test_a_corrupted_archive_is_named(tmp_path: Path, heldout: Files) -> None:
+    with serving(**FILES) as site:
+        there = corpus(site, heldout)
+        site.files["/crawl.tgz"] = FILES["crawl.tgz"][:-9] + bytes(9)
+        with pytest.raises(
+            seqx.UserError, match=r"^crawl.tgz is damaged or another file: its SHA-256 is .* run again"
+        ):
+            there.fetch(tmp_path, quiet)
+
+
+def test_a_missing_archive_tells_what_to_do_without_a_network(tmp_path: Path, heldout: Files) -> None:
+    with serving(**FILES) as site:
+        there = corpus(site, heldout)
+        del site.files["/europarl.tgz"]
+        with pytest.raises(
+            seqx.UserError, match=r"HTTP 404.*europarl.tgz elsewhere.*corpus.local.*--profile sample"
+        ):
+            there.fetch(tmp_path, quiet)
+
+
+@pytest.mark.parametrize(
+    ("members", "content", "lines", "message"),
+    [
+        (CRAWL, tar({"commoncrawl.de-en.en": "e\n"}), None, "has no member commoncrawl.de-en.de"),
+        (CRAWL, tar(CRAWL, kind=tarfile.SYMTYPE), None, "member commoncrawl.de-en.de is no plain file"),
+        (CRAWL, tar(CRAWL | {"commoncrawl.de-en.de": "E\nF"}), None, "de has 2, commoncrawl.de-en.en has 1"),
+        (CRAWL, tar(CRAWL), 7, "en has 1, 7 are expected"),
+        (CRAWL, tar({**CRAWL, **LONG})[:-30_000], None, "is no tar archive, or damaged"),
+        (CRAWL, b"<html>moved</html>", None, "is no tar archive, or damaged"),
+        (
+            {"x.en.gz": "", "x.de.gz": ""},
+            tar({"x.en.gz": gzip.compress(b"a\n")[:-4]}),
+            None,
+            "is no tar archive, or damaged",
+        ),
+    ],
+)
+def test_what_is_wrong_inside_an_archive_is_said(
+    tmp_path: Path,
+    heldout: Files,
+    members: dict[str, str | bytes],
+    content: bytes,
+    lines: int | None,
+    message: str,
+) -> None:
+    with serving(**{"crawl.tgz": content}) as site:
+        archive = replace(described(site, "crawl.tgz", members), lines=lines)
+        with pytest.raises(seqx.UserError, match=message):
+            Wmt14(archives=[archive], heldout=heldout).fetch(tmp_path / "cache", quiet)
+    assert list((tmp_path / "cache" / "text").glob("*")) == []
+
+
+def test_members_may_be_packed_in_plain_archives(tmp_path: Path, heldout: Files) -> None:
+    members = {f"giga-fren.release2.fixed.{code}.gz": gzip.compress(text) for code, text in
+               (("en", b"one\ntw\xff\n"), ("fr", b"un\ndeux"))}  # fmt: skip
+    with serving(**{"giga.tar": tar({f"./{name}": text for name, text in members.items()}, "w:")}) as site:
+        giga = Wmt14(target="fr", archives=[described(site, "giga.tar", members)], heldout=heldout)
+        giga.fetch(tmp_path, quiet)
+    assert list(giga.rows("train")) == [("one", "un"), ("tw\ufffd", "deux")]
+
+
+def test_the_tables_hold_what_the_papers_used() -> None:
+    assert [archive.name for archive in ARCHIVES["de"]] == [
+        "training-parallel-europarl-v7.tgz",
+        "training-parallel-commoncrawl.tgz",
+        "training-parallel-nc-v9.tgz",
+    ]
+    assert sum(archive.lines or 0 for archive in ARCHIVES["de"]) == 4_520_620
+    assert ARCHIVES["de"][0].members == {
+        "en": "training/europarl-v7.de-en.en",
+        "de": "training/europarl-v7.de-en.de",
+    }
+    assert ARCHIVES["fr"][-1].members["fr"] == "giga-fren.release2.fixed.fr.gz"
+    assert sum(archive.size for archive in ARCHIVES["fr"]) == 6_617_099_128
+    assert all(len(archive.sha256) == 64 for archives in ARCHIVES.values() for archive in archives)
+
+
+def test_languages_and_members_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="one of source"):
+        Wmt14(source="de", target="fr")
+    with pytest.raises(ValueError, match="name no en or no fr"):
+        Wmt14(target="fr", archives=ARCHIVES["de"])
+
+
+@pytest.fixture
+def sacrebleu_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """SacreBLEU's folder, moved; and nothing that it could fetch."""
+    from sacrebleu import DATASETS
+
+    home = tmp_path / "sacrebleu"
+    monkeypatch.setenv("SACREBLEU", str(home))
+    for name, _ in SETS.values():
+        monkeypatch.setattr(DATASETS[name], "_outdir", str(home / name))
+        monkeypatch.setattr(DATASETS[name], "_rawdir", str(home / name / "raw"))
+        monkeypatch.setattr(DATASETS[name], "data", ["http://127.0.0.1:9/nothing.tgz"])
+    return home
+
+
+def put(home: Path, name: str, lines: int) -> None:
+    (home / name).mkdir(parents=True, exist_ok=True)
+    for side, word in (("src", "one"), ("ref", "eins"), ("docid", ""), ("genre", ""), ("origlang", "")):
+        file = home / name / f"{name.replace('/', '_')}.en-de.{side}"
+        file.write_text("".join(f"{word} {number}\n" for number in range(lines)))
+
+
+def test_test_sets_are_sacrebleus(tmp_path: Path, sacrebleu_home: Path) -> None:
+    put(sacrebleu_home, "wmt13", 3000)
+    put(sacrebleu_home, "wmt14/full", 3003)
+    there = Wmt14(archives=[])
+    there.fetch(tmp_path / "cache", quiet)
+    assert list(there.rows("train")) == []
+    assert [len(list(there.rows(split))) for split in ("dev", "test")] == [3000, 3003]
+    assert next(there.rows("test")) == ("one 0", "eins 0")
+    put(sacrebleu_home, "wmt14/full", 2737)
+    Wmt14(archives=[]).fetch(tmp_path / "cache", quiet)
+    with pytest.raises(seqx.UserError, match=r"has \[2737, 2737\] lines instead of 3003 a side; remove"):
+        Wmt14(archives=[]).fetch(tmp_path / "new", quiet)
+
+
+def test_test_sets_that_cannot_be_fetched_are_explained(tmp_path: Path, sacrebleu_home: Path) -> None:
+    with pytest.raises(seqx.UserError, match=r"wmt13 for en-de .*refused.*copy the folder.*corpus.heldout"):
+        Wmt14(archives=[]).fetch(tmp_path / "cache", quiet)
