@@ -1,7 +1,7 @@
 """Recipes: parents, profiles, overrides; every problem at its place; shown and read back; built."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from seqx.errors import RecipeError, UserError
 from seqx.recipe import Made, check, load, named, schema, show
@@ -157,6 +159,42 @@ def test_each_mistake_has_its_message(wrong: Callable[..., str], change: str, me
     said = wrong(f"extends: base.yaml\n{change}\n")
     assert said.startswith(f"wrong.yaml:{message}"), said
     assert said.count("wrong.yaml:") == 1
+
+
+def places(plain: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of everything inside."""
+    inside = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
+    for key, item in inside:
+        yield (*path, key)
+        yield from places(item, (*path, key))
+
+
+WORDS = st.sampled_from(["type", "stack", "lstm", "bleu", "heads", "multihead", "never"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.floats(allow_nan=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(list(places(parse(BASE, "base.yaml").plain()))), ANYTHING)
+def test_anything_anywhere_is_checked_and_reads_back_or_is_told(
+    house: SimpleNamespace, path: tuple[str | int, ...], anything: Any
+) -> None:
+    plain = parse(BASE, "base.yaml").plain()
+    del plain["profiles"]
+    inner = plain
+    for key in path[:-1]:
+        inner = inner.setdefault(key, {}) if isinstance(inner, dict) else inner[key]
+    inner[path[-1]] = anything
+    try:
+        made = check(parse(dump(plain), "x.yaml"), house.registry, house.Experiment)
+    except RecipeError as error:
+        assert all(problem.at.source == "x.yaml" for problem in error.problems)  # noqa: PT017
+    else:
+        again = check(parse(show(made), "y.yaml"), house.registry, house.Experiment)
+        assert again.plain() == made.plain()
 
 
 def test_settings_at_odds_are_told_where_they_were_written(make: Callable[..., Made[Any]]) -> None:

@@ -175,6 +175,17 @@ def test_every_word_reads_back_as_a_word(word: str) -> None:
     assert tree({"a": word}).plain() == {"a": word}
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="ab:{}[],'\"-&*!|>%@`#?\n\t 01.e~\\\x85\u2028\ufeff\x07", max_size=30))
+def test_any_text_is_a_tree_or_one_message(text: str) -> None:
+    try:
+        node = parse(text, "x.yaml")
+    except RecipeError as error:
+        assert str(error).startswith("x.yaml:")  # noqa: PT017  both ways are right
+    else:
+        assert parse(dump(node.plain()), "y.yaml").plain() == node.plain()
+
+
 @settings(max_examples=100, deadline=None)
 @given(mappings | typed, mappings | typed)
 def test_laws_of_merging(base: Any, over: Any) -> None:
