@@ -1,7 +1,7 @@
 """From a model's folder to a model that answers."""
 
 import filecmp
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from seqx import plugins, recipe
 from seqx.checkpoint import WEIGHTS, read_json, read_weights
 from seqx.devices import Precision, device_of, precision_of
-from seqx.errors import UserError
+from seqx.errors import RecipeError, UserError
 from seqx.evaluation.predictor import Predictor
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Combination, Model
@@ -117,11 +117,19 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
     _check_overrides(overrides)
     read = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust)
     found = plugins.load(read.plugins)
-    _check_plugins(folder, about.get("plugins", {}), found)
     root = read.tree
     assert isinstance(root.value, dict)
     wanted = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
-    made = recipe.check(Node(wanted, root.at, root.keys), found.registry, Answering)()
+    try:
+        made = recipe.check(Node(wanted, root.at, root.keys), found.registry, Answering)()
+    except RecipeError as error:
+        missing = _missing(about.get("plugins", {}), found)
+        if not missing:
+            raise
+        raise UserError(
+            f"{folder}: this model was trained with plugins that are not here: {', '.join(missing)}; "
+            f"install them. Without them:\n{error}"
+        ) from error
     made.task.load(folder / "task")
     return _Parts(folder, made.task, made.model, made.search, found.registry)
 
@@ -135,17 +143,15 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
-def _check_plugins(folder: Path, needed: Any, found: plugins.Plugins) -> None:
-    """That every plugin which a model names (name: version) did load."""
+def _missing(needed: Mapping[str, Any], found: plugins.Plugins) -> list[str]:
+    """The plugins, with their versions, that a model was trained with and that did not load here."""
     here = {plugin.name for plugin in found.loaded}
-    faults = {fault.name: fault.error for fault in found.faults}
-    for name, version in needed.items():
-        if name in faults:
-            raise UserError(f"{folder}: this model needs the plugin {name}, which fails: {faults[name]}")
-        if name not in here:
-            raise UserError(
-                f"{folder}: this model needs the plugin {name} {version}, which is not installed; install it"
-            )
+    faults = {fault.name: f", which fails: {fault.error}" for fault in found.faults}
+    return [
+        f"{name} {about['version']}{faults.get(name, '')}"
+        for name, about in needed.items()
+        if name not in here
+    ]
 
 
 def _check_same_vocabulary(one: Path, other: Path) -> None:

@@ -1,0 +1,50 @@
+"""Small models with random weights, written as a run would write them."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_model
+
+from seqx import checkpoint, plugins, recipe
+from seqx.evaluation.loading import Answering
+from seqx.runs import environment
+
+RECIPE = """\
+task:
+  type: translation
+  corpus: {type: sample, train: 300, dev: 6, test: 6}
+  tokenizer: {type: sentencepiece, model: bpe, size: 400}
+  metrics: [bleu, chrf]
+  longest: 24
+model:
+  type: encoder_decoder
+  d_model: 32
+  share: all
+  embedding_std: 0.5
+  encoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
+  decoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
+search: {type: beam, size: 3, extra: 4}
+"""
+
+
+def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, learnt: Path | None = None) -> Path:
+    """A model's folder; `learnt` is the `task` folder of another one, whose vocabulary it shares."""
+    file = folder.parent / f"{folder.name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    found = plugins.load()
+    made = recipe.check(recipe.load(file).tree, found.registry, Answering)
+    experiment = made()
+    if learnt is None:
+        learnt = folder.parent / f"{folder.name}-vocabulary"
+        learnt.mkdir()
+        experiment.task.learn(learnt, lambda _what, _share: None)
+    experiment.task.load(learnt)
+    torch.manual_seed(seed)
+    model = experiment.model(experiment.task.sizes)
+    weights = folder.parent / f"{folder.name}.safetensors"
+    save_model(model, str(weights))
+    checkpoint.write_model(
+        folder, checkpoint.average([weights]), recipe=text, learnt=learnt, about=environment(found)
+    )
+    return folder
