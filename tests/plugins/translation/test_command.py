@@ -1,0 +1,159 @@
+"""`seqx translate`: line i answers line i, through pipes, locales and mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import seqx
+from seqx_translation.command import translate
+from tests.models import write_model
+
+LINES = ["The old man sees the house.", "", "Ärger über Öl…", "The dog sleeps.", "   ", "xyz"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "m")
+
+
+@pytest.fixture(scope="module")
+def answers(model: Path) -> list[str]:
+    found = [answer.replace("\n", " ") for answer in seqx.load(model)(LINES)]
+    assert len(set(found)) == 5  # two of them empty
+    return found
+
+
+def call(text: bytes | str, *arguments: str | Path) -> Result:
+    return CliRunner().invoke(translate, [str(argument) for argument in arguments], input=text)
+
+
+def test_line_i_answers_line_i(model: Path, answers: list[str]) -> None:
+    for end in ("\n", ""):  # the last line need not end
+        result = call("\n".join(LINES) + end, model)
+        assert result.exit_code == 0
+        assert result.stdout == "\n".join(answers) + "\n"
+        assert result.stderr == ""
+    assert call("", model).stdout == ""
+    assert call("\n", model).stdout == "\n"
+
+
+def test_only_a_line_feed_ends_a_line(model: Path) -> None:
+    strange = "The dog\u2028sleeps.\x0bThe\x0c man\x85 sees.\r\nxyz\x1c\n"
+    result = call(strange, model)
+    assert result.stdout_bytes.count(b"\n") == 2
+
+
+def test_an_answer_is_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqx_translation.Translation.write", lambda self, ids, text: "two\nlines")
+    assert call("a\n\nb\n", model).stdout == "two lines\n\ntwo lines\n"
+
+
+def test_json(model: Path, answers: list[str]) -> None:
+    rows = [json.loads(row) for row in call("\n".join(LINES), model, "--json").stdout.split("\n")[:-1]]
+    assert [row["input"] for row in rows] == LINES
+    assert [row["output"].replace("\n", " ") for row in rows] == answers
+    assert rows[1] == {"input": "", "output": "", "score": None, "logprob": None, "nbest": []}
+    assert rows[0]["nbest"] == [{key: rows[0][key] for key in ("output", "score", "logprob")}]
+    assert rows[0]["logprob"] < rows[0]["score"] < 0
+    several = json.loads(call(LINES[0], model, "--json", "--nbest", "3").stdout)
+    assert len(several["nbest"]) == 3
+
+
+def test_nbest(model: Path, answers: list[str]) -> None:
+    rows = [row.split("\t") for row in call("\n".join(LINES), model, "--nbest", "2").stdout.split("\n")[:-1]]
+    assert [(row[0], row[1]) for row in rows] == [
+        *[("1", "1"), ("1", "2"), ("2", "1"), ("3", "1"), ("3", "2")],
+        *[("4", "1"), ("4", "2"), ("5", "1"), ("6", "1"), ("6", "2")],
+    ]
+    assert [row[3] for row in rows if row[1] == "1"] == answers
+    assert float(rows[0][2]) >= float(rows[1][2])
+    error = call("a", model, "--nbest", "4").exception
+    assert isinstance(error, seqx.UserError)
+    assert "nbest is 4, which a beam of size 3 does not find" in str(error)
+
+
+def test_settings_and_ensembles(model: Path, answers: list[str]) -> None:
+    assert call("\n".join(LINES), model, model).stdout.split("\n")[:-1] == answers
+    assert call(LINES[0], model, "--nbest", "5", "search.size=5").stdout.count("\n") == 5
+    result = call("a", "search.size=5")
+    assert result.exit_code == 2
+    assert "name a model" in result.stderr
+
+
+def test_long_lines_are_split_and_counted(model: Path) -> None:
+    long = "The old man sees the house. The dog sleeps. The woman reads the book in the garden."
+    result = call(f"{long}\nThe dog sleeps.\n{long}\n", model)
+    assert result.stdout.count("\n") == 3
+    assert result.stderr == "2 of 3 lines have more than 24 tokens; they were translated in parts\n"
+    first, _, second = result.stdout.split("\n")[:-1]
+    assert first == second != ""
+
+
+def test_invalid_text_stops_after_all_lines_before_it(model: Path, answers: list[str]) -> None:
+    result = call("\n".join(LINES[:3]).encode() + b"\ngood \xff bad\nnext\n", model)
+    assert result.stdout.split("\n")[:-1] == answers[:3]
+    assert isinstance(result.exception, seqx.UserError)
+    assert "standard input:4: no UTF-8 at byte 6 of this line" in str(result.exception)
+
+
+def test_a_hundred_thousand_characters(model: Path) -> None:
+    """In one line, as sentences and without any space: fast, and never cut."""
+    for text in ("The old man sees the house. " * 3572, "abcdefghij" * 10_000):
+        start = time.monotonic()
+        result = call(text, model, "search={type: greedy, extra: 0}")
+        assert result.exit_code == 0
+        assert result.stdout.count("\n") == 1
+        assert len(result.stdout.split(" ")) > 3000 or "abc" in text
+        assert result.stderr.startswith("1 of 1 lines")
+        assert time.monotonic() - start < 60
+
+
+def seqx_translate(*arguments: str | Path, **more: str) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "PYTHONUNBUFFERED": "", **more}
+    command = [sys.executable, "-m", "seqx", "translate", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
+
+
+def test_utf8_whatever_the_locale_and_exit_code_2(model: Path, answers: list[str]) -> None:
+    process = seqx_translate(model, LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    out, err = process.communicate("\n".join(LINES).encode() + b"\n\xff\n", timeout=60)
+    assert out.decode("utf-8").split("\n")[:-1] == answers
+    assert err.decode().startswith("standard input:7: no UTF-8")
+    assert err.count(b"\n") == 1
+    assert process.returncode == 2
+
+
+def test_a_reader_that_has_enough(model: Path, answers: list[str]) -> None:
+    with seqx_translate(model, "--window", "1") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(f"{LINES[0]}\n".encode())
+        process.stdin.flush()
+        assert process.stdout.readline().decode() == f"{answers[0]}\n"  # answered before the input ends
+        process.stdout.close()
+        process.stdin.write("".join(f"{line}\n" for line in LINES).encode())
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) in (0, 1)
+
+
+def test_interrupted(model: Path) -> None:
+    with seqx_translate(model, "--window", "1") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(f"{LINES[0]}\n".encode())
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == b""
