@@ -27,7 +27,10 @@ def per_layer(
 
 
 class Positions(nn.Module):
-    """A stack's positional encoding: one for each number of heads among its attentions, shared by layers."""
+    """A stack's positional encoding, shared by its layers.
+
+    Attentions with other numbers of heads have encodings of their own; the first layer's embeds.
+    """
 
     def __init__(
         self,

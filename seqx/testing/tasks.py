@@ -1,0 +1,76 @@
+"""The laws of tasks."""
+
+import tempfile
+from pathlib import Path
+
+from seqx.interfaces.text import Task
+from seqx.interfaces.values import EOS, Example
+from seqx.testing.law import Subject, law
+
+
+def _learnt(subject: Subject, folder: Path) -> Task:
+    folder.mkdir()
+    task: Task = subject.build()
+    task.fetch(folder, lambda _, __: None)
+    task.learn(folder, lambda _, __: None)
+    return task
+
+
+def _examples(task: Task, split: str) -> list[Example]:
+    examples = [task.example(row, training=split == "train") for row in task.rows(split)]
+    return [example for example in examples if isinstance(example, Example)]
+
+
+@law(Task)
+def what_was_learnt_can_be_loaded(subject: Subject) -> None:
+    """The folder is all that travels with a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        first = _learnt(subject, Path(folder, "a"))
+        second: Task = subject.build()
+        second.fetch(Path(folder, "a"), lambda _, __: None)
+        second.load(Path(folder, "a"))
+        assert dict(second.sizes) == dict(first.sizes)
+        assert second.identity() == first.identity()
+        assert _examples(second, "dev") == _examples(first, "dev")
+
+
+@law(Task)
+def examples_fit_the_model(subject: Subject) -> None:
+    """Ids are of the columns' vocabularies, a target has one EOS, at its end, and no test row is dropped."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = _learnt(subject, Path(folder, "a"))
+        assert _examples(task, "train")
+        assert len(_examples(task, "test")) == len(list(task.rows("test")))
+        for example in _examples(task, "dev"):
+            for column, size in task.sizes.items():
+                assert all(0 <= i < size for i in example.columns[column])
+            target = example.columns["target"]
+            assert target.index(EOS) == len(target) - 1
+
+
+@law(Task)
+def inputs_read_like_examples(subject: Subject) -> None:
+    """What a user types is encoded as in training."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = _learnt(subject, Path(folder, "a"))
+        examples, inputs = _examples(task, "test"), task.inputs("test")
+        assert len(inputs) == len(task.references("test")) == len(examples)
+        for text, example in zip(inputs, examples, strict=True):
+            assert list(task.read(text)["source"]) == list(example.columns["source"])
+
+
+@law(Task)
+def right_answers_score_best(subject: Subject) -> None:
+    """The references, and nearly so what is written from their ids; silence scores less."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = _learnt(subject, Path(folder, "a"))
+        inputs, right = task.inputs("test"), iter(task.references("test"))
+        targets = (example.columns["target"][:-1] for example in _examples(task, "test"))
+        written = iter([task.write(ids, text) for ids, text in zip(targets, inputs, strict=True)])
+        values = []
+        for answer in (lambda _: next(right), lambda _: next(written), lambda _: "x"):
+            evaluation = task.evaluate(lambda texts, answer=answer: [answer(text) for text in texts], "test")
+            values.append(next(iter(evaluation.scores.values())).value)
+        best, again, worst = values
+        assert best >= again > worst
+        assert again > 0.9 * best

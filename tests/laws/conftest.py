@@ -1,0 +1,30 @@
+"""How the laws themselves are tested: a broken component fails its law and no other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from seqx.registry import Component, settings_of
+from seqx.testing import Subject, laws_of
+
+Broken = Callable[..., set[str]]
+
+
+@pytest.fixture
+def broken() -> Broken:
+    """The names of the laws of a kind that a component fails."""
+
+    def failed(kind: type, maker: Callable[..., Any], *, without: str = "") -> set[str]:
+        subject = Subject(Component("broken", kind, maker, settings_of(maker)))
+        names = set()
+        for law in laws_of(kind):
+            if getattr(law, "__name__", "") == without:
+                continue
+            try:
+                law(subject)
+            except Exception:  # noqa: BLE001 (a law fails by whatever it raises)
+                names.add(getattr(law, "__name__", ""))
+        return names
+
+    return failed

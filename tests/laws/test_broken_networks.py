@@ -1,0 +1,200 @@
+"""Each law of networks has a network that breaks it, and nothing else."""
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seqx
+from seqx.testing import laws_of
+from seqx_models import EncoderDecoder, Ensemble
+from seqx_transformer import Learned, MultiHead, ReLU, TransformerDecoder, TransformerEncoder
+
+
+class Whole(nn.Module):
+    """A network that obeys every law, unless its `fault` is named."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def prepare(self) -> None:
+        self.idle = nn.Parameter(torch.ones(1)) if self.fault == "every_parameter_gets_a_gradient" else None
+        self.secret = float(torch.rand(1)) + 1 if self.fault == "state_dict_round_trip" else 1.0
+
+    def spoil(self, x: Tensor) -> Tensor:
+        if self.fault == "bfloat16_agrees" and torch.is_autocast_enabled("cpu"):
+            return x * 1.5
+        if self.fault == "compiles" and x.sum().item() > 1e9:
+            return x + 1
+        return x * self.secret
+
+
+SMALL: dict[str, Any] = {"layers": 1, "attention": MultiHead, "feedforward": ReLU}
+
+
+class WholeEncoder(TransformerEncoder, Whole):
+    """An encoder."""
+
+    def __init__(self, d_model: int) -> None:
+        TransformerEncoder.__init__(self, d_model, **SMALL)
+        self.prepare()
+
+    def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
+        if self.fault == "padding_changes_nothing":
+            layout = seqx.Layout.of(torch.ones_like(layout.keep))
+        return self.spoil(super().forward(inputs, layout))
+
+
+class WholeAttention(MultiHead, Whole):
+    """An attention."""
+
+    def __init__(self, d_model: int) -> None:
+        MultiHead.__init__(self, d_model, heads=2)
+        self.prepare()
+
+    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
+        memory = super().project(keys, values, place)
+        if self.fault == "token_by_token":
+            return memory._replace(keys=memory.keys * torch.arange(1, keys.size(1) + 1)[:, None])
+        return memory
+
+    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        if self.fault == "hidden_keys_change_nothing":
+            shown = memory.layout._replace(keep=torch.ones_like(memory.layout.keep))
+            memory = memory._replace(layout=shown)
+        outputs = super().forward(queries, place, memory, mask)
+        if self.fault == "nothing_leaks_from_the_future":
+            outputs = outputs + 1e-9 * memory.values.mean()
+        return self.spoil(outputs)
+
+    def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+        if self.fault == "no_visible_key_gives_finite_numbers":
+            bias = bias.masked_fill(bias < -1e30, float("-inf"))
+        return super().mix(q, place, memory, bias)
+
+
+class Picked(NamedTuple):
+    """A state whose rows are picked and forked in its own way."""
+
+    inner: Any
+    rows: int
+    fault: str
+
+    def select(self, index: Tensor) -> "Picked":
+        if self.fault == "rows_of_a_state_can_be_reordered" and len(index) < self.rows:
+            index = index.sort().values
+        return Picked(seqx.rows(self.inner, index), len(index), self.fault)
+
+    def fork(self, n: int) -> "Picked":
+        index = torch.arange(self.rows)
+        index = index.repeat(n) if self.fault == "a_state_can_be_forked" else index.repeat_interleave(n)
+        return Picked(seqx.rows(self.inner, index), n * self.rows, self.fault)
+
+
+class WholeDecoder(TransformerDecoder, Whole):
+    """A decoder."""
+
+    def __init__(self, d_model: int) -> None:
+        TransformerDecoder.__init__(self, d_model, **SMALL)
+        self.prepare()
+
+    def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> Any:
+        if self.fault == "padding_changes_nothing":
+            assert memory is not None
+            memory = memory._replace(layout=seqx.Layout.of(torch.ones_like(memory.layout.keep)))
+        return Picked(super().start(memory, batch, capacity), batch, self.fault)
+
+    def forward(self, inputs: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
+        outputs, after = super().forward(inputs, state.inner, keep)
+        if self.fault == "token_by_token" and inputs.size(1) == 4:
+            outputs = outputs * 1.1
+        if self.fault == "nothing_leaks_from_the_future":
+            outputs = outputs + 1e-9 * inputs.mean()
+        if self.fault == "sentences_of_a_batch_may_have_written_more_or_less":
+            after = after._replace(lengths=state.inner.lengths + inputs.size(1))
+        return self.spoil(outputs), state._replace(inner=after)
+
+
+class WholeModel(EncoderDecoder, Whole):
+    """A model."""
+
+    def __init__(self, sizes: dict[str, int]) -> None:
+        stacks: Any = {"encoder": WholeEncoder, "decoder": WholeDecoder}
+        EncoderDecoder.__init__(self, sizes, d_model=16, **stacks)
+        self.prepare()
+
+    def encode(self, source: seqx.Tokens) -> seqx.Memory:
+        if self.fault == "padding_changes_nothing":
+            source = seqx.Tokens(source.ids, seqx.Layout.of(torch.ones_like(source.layout.keep)))
+        return super().encode(source)
+
+    def start(self, memory: seqx.Memory, capacity: int | None) -> Any:
+        return super().start(memory, capacity)._replace(fault=self.fault)
+
+    def advance(self, ids: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
+        outputs, state = super().advance(ids, state, keep)
+        return outputs * 1.1 if self.fault == "token_by_token" and ids.size(1) == 4 else outputs, state
+
+    def forward(self, source: seqx.Tokens, target: seqx.Tokens) -> Tensor:
+        outputs = super().forward(source, target)
+        if self.fault == "later_tokens_change_nothing":
+            outputs = outputs * (target.ids * target.layout.keep).sum(1)[:, None, None]
+        return outputs
+
+    def head(self, outputs: Tensor) -> Tensor:
+        return self.spoil(super().head(outputs))
+
+
+class WholePositions(Learned, Whole):
+    """A positional encoding."""
+
+    def __init__(self, d_model: int, heads: int) -> None:
+        Learned.__init__(self, d_model, heads)
+        self.prepare()
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        if self.fault == "any_stretch_is_encoded_like_the_whole":
+            positions = positions - positions[:, :1]
+        if self.fault == "sentences_of_a_batch_may_stand_anywhere":
+            positions = positions[:1].expand_as(positions)
+        return self.spoil(super().embed(x, positions))
+
+
+class WholeEnsemble(Ensemble):
+    """A combination."""
+
+    fault = ""
+
+    def advance(self, ids: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
+        if self.fault == "every_model_counts":
+            outputs, _ = self.models[0].advance(ids, state[0], keep)
+            return outputs, super().advance(ids, state, keep)[1]
+        outputs, state = super().advance(ids, state, keep)
+        return outputs * 2 if self.fault == "equal_models_change_nothing" else outputs, state
+
+
+HEALTHY: dict[type, Any] = {
+    seqx.Attention: WholeAttention,
+    seqx.Combination: WholeEnsemble,
+    seqx.Decoder: WholeDecoder,
+    seqx.Encoder: WholeEncoder,
+    seqx.Model: WholeModel,
+    seqx.PositionalEncoding: WholePositions,
+}
+FAULTS = [(kind, law.__name__) for kind in HEALTHY for law in laws_of(kind)]
+
+
+@pytest.mark.parametrize("kind", HEALTHY, ids=lambda kind: kind.__name__)
+def test_without_a_fault_every_law_holds(broken: Any, kind: type) -> None:
+    assert not broken(kind, HEALTHY[kind])
+
+
+@pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
+def test_a_fault_breaks_its_law_and_no_other(broken: Any, kind: type, fault: str) -> None:
+    doc = None if fault == "every_setting_is_documented" else "Broken."
+    faulty = type("Faulty", (HEALTHY[kind],), {"fault": fault, "__doc__": doc})
+    # Compiling takes longer than all other laws together.
+    assert broken(kind, faulty, without="" if fault == "compiles" else "compiles") == {fault}

@@ -1,0 +1,62 @@
+"""The first-party plugins obey the laws, like anybody's."""
+
+import importlib
+import tomllib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import seqx.testing
+import seqx_models
+import seqx_sample
+import seqx_text
+import seqx_transformer
+import seqx_translation
+
+ROOT = Path(__file__).parents[2]
+ENTRY_POINTS = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())["project"]["entry-points"]["seqx"]
+PLUGINS = [importlib.import_module(module) for module in sorted(set(ENTRY_POINTS.values()))]
+
+SMALL: dict[str, Any] = {
+    "layers": 2,
+    "attention": partial(seqx_transformer.MultiHead, heads=4),
+    "feedforward": partial(seqx_transformer.ReLU, width=24),
+}
+PRE_NORM = SMALL | {
+    "attention": [partial(seqx_transformer.MultiHead, heads=2, d_k=k, d_v=5, bias=True) for k in (3, 4)],
+    "feedforward": seqx_transformer.Gated,
+    "norm": seqx_transformer.RMSNorm,
+    "norm_place": "pre",
+    "positions": seqx_transformer.Learned,
+    "initialisation": seqx_transformer.Normal,
+}
+SAMPLE = seqx_sample.Sample(train=200, dev=20, test=20)
+TOKENIZER = seqx_text.SentencePiece(size=400)
+
+test_pre_norm = seqx.testing.laws(
+    seqx_transformer,
+    settings={seqx_transformer.TransformerDecoder: PRE_NORM, seqx_transformer.TransformerEncoder: PRE_NORM},
+)
+test_laws = seqx.testing.laws(
+    *PLUGINS,
+    settings={
+        seqx_models.EncoderDecoder: {
+            "d_model": 16,
+            "encoder": partial(seqx_transformer.TransformerEncoder, **SMALL),
+            "decoder": partial(seqx_transformer.TransformerDecoder, **SMALL),
+        },
+        seqx_sample.Sample: {"train": 50, "dev": 5, "test": 5},
+        seqx_text.Files: dict.fromkeys(("train", "dev", "test"), [str(ROOT / "pyproject.toml")] * 2),
+        seqx_text.MosesPunctuation: {"lang": "en"},
+        seqx_text.MosesTokens: {"lang": "de"},
+        seqx_text.SentencePiece: {"size": 340},
+        seqx_transformer.TransformerDecoder: SMALL,
+        seqx_transformer.TransformerEncoder: SMALL,
+        seqx_translation.Translation: {
+            "corpus": SAMPLE,
+            "tokenizer": TOKENIZER,
+            "metrics": [seqx_text.Chrf()],
+        },
+    },
+    without=[seqx_translation.Wmt14],
+)

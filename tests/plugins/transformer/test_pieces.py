@@ -1,0 +1,181 @@
+"""What the Transformer's pieces do, each by itself."""
+
+import math
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import seqx
+from seqx_transformer import (
+    GELU,
+    Gated,
+    LayerNorm,
+    Learned,
+    MultiHead,
+    Normal,
+    ReLU,
+    RMSNorm,
+    Sinusoidal,
+    TransformerDecoder,
+    TransformerEncoder,
+    Xavier,
+)
+from seqx_transformer.dropout import Dropout
+
+
+def test_the_sinusoid_is_as_printed() -> None:
+    d_model, places = 512, 60
+    table = Sinusoidal(d_model, 8).embed(torch.zeros(1, places, d_model), torch.arange(places)[None])[0]
+    for pos in (0, 1, 7, 59):
+        for i in (0, 1, 100, 255):
+            angle = pos / 10000 ** (2 * i / d_model)
+            assert table[pos, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-5)
+            assert table[pos, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-5)
+
+
+def test_an_odd_width_has_no_sinusoid() -> None:
+    with pytest.raises(ValueError, match="even d_model, not 7"):
+        Sinusoidal(7, 1)
+
+
+def test_learned_positions_limit_a_stack() -> None:
+    positions = partial(Learned, limit=9)
+    assert TransformerEncoder(16, layers=1, positions=positions).limit == 9
+    assert TransformerDecoder(16, layers=1, positions=positions).limit == 9
+    assert TransformerDecoder(16, layers=1).limit is None
+
+
+def test_heads_have_to_divide_the_width() -> None:
+    with pytest.raises(ValueError, match=r"heads \(3\) must divide d_model \(16\)"):
+        MultiHead(16, heads=3, d_k=4)
+    attention = MultiHead(16, heads=3, d_k=4, d_v=7)
+    assert attention.key.weight.shape == (12, 16)
+    assert attention.value.weight.shape == (21, 16)
+    assert attention.output.weight.shape == (16, 21)
+
+
+@pytest.mark.parametrize("d_k", [4, 64])
+def test_scores_are_divided_by_the_root_of_the_key_width(d_k: int) -> None:
+    """One head, written out as in section 3.2.1 of the paper."""
+    attention, x = MultiHead(8, heads=1, d_k=d_k, d_v=5), torch.randn(1, 6, 8)
+    place = seqx.Place.nowhere(seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
+    q, k, v = attention.query(x), attention.key(x), attention.value(x)
+    expected = attention.output((q @ k.mT / math.sqrt(d_k)).softmax(-1) @ v)
+    actual = attention(x, place, attention.project(x, x, place), seqx.Mask())
+    torch.testing.assert_close(actual, expected)
+
+
+class Counted(seqx.PositionalEncoding):
+    """Reads queries and weights, as relative positions do (Shaw et al. 2018)."""
+
+    def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
+        return q.sum(-1, keepdim=True) * (q_positions[:, None, :, None] - k_positions[:, None, None, :])
+
+    def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
+        return (weights * k_positions[:, None, None, :]).sum(-1, keepdim=True)
+
+
+def test_encodings_may_change_scores_and_values() -> None:
+    attention, x = MultiHead(8, heads=1, d_k=4, d_v=5), torch.randn(1, 6, 8)
+    place = seqx.Place(Counted(8, 1), seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
+    q, k, v = attention.query(x) / 2, attention.key(x), attention.value(x)
+    distance = torch.arange(6)[:, None] - torch.arange(6)
+    weights = (q @ k.mT + q.sum(-1, keepdim=True) * distance).softmax(-1)
+    expected = attention.output(weights @ v + (weights * torch.arange(6)).sum(-1, keepdim=True))
+    actual = attention(x, place, attention.project(x, x, place), seqx.Mask())
+    torch.testing.assert_close(actual, expected)
+
+
+def test_a_list_gives_each_layer_its_own_attention() -> None:
+    kinds = [partial(MultiHead, heads=2), partial(MultiHead, heads=4)]
+    decoder = TransformerDecoder(16, layers=2, attention=kinds, cross_attention=partial(MultiHead, heads=1))
+    assert [layer.attention.heads for layer in decoder.layers] == [2, 4]
+    assert [layer.cross_attention.heads for layer in decoder.layers if layer.cross_attention] == [1, 1]
+    for stack in (TransformerEncoder, TransformerDecoder):
+        with pytest.raises(ValueError, match="attention lists 2 kinds for 3 layers"):
+            stack(16, layers=3, attention=kinds)
+
+
+def test_a_language_model_has_no_source() -> None:
+    decoder = TransformerDecoder(16, layers=2, cross=False).eval()
+    x = torch.randn(3, 5, 16)
+    whole, _ = decoder(x, decoder.start(None, 3, None), None)
+    state = decoder.start(None, 3, None)
+    for t in range(5):
+        part, state = decoder(x[:, t : t + 1], state, None)
+        torch.testing.assert_close(part, whole[:, t : t + 1])
+    with pytest.raises(ValueError, match="set cross: false"):
+        TransformerDecoder(16, layers=1).start(None, 3, None)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
+def test_dropout_keeps_the_mean_and_drops_its_share(p: float) -> None:
+    x = torch.ones(400, 1003, requires_grad=True)
+    y = Dropout(p)(x)
+    assert y.mean().item() == pytest.approx(1, abs=0.01)
+    assert (y == 0).float().mean().item() == pytest.approx(p, abs=0.005)
+    y.sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
+    assert x.grad.equal(y)
+    assert Dropout(p).eval()(x) is x
+
+
+def test_dropout_is_drawn_anew_and_by_the_seed() -> None:
+    x, drop = torch.ones(64, 64), Dropout(0.4)
+    torch.manual_seed(5)
+    first, second = drop(x), drop(x)
+    torch.manual_seed(5)
+    assert drop(x).equal(first)
+    assert not second.equal(first)
+
+
+@pytest.mark.parametrize(
+    ("stack", "sums"), [(TransformerEncoder, 1 + 2 * 2), (TransformerDecoder, 1 + 2 * 3)]
+)
+def test_dropout_is_where_the_paper_has_it(stack: Any, sums: int) -> None:
+    """Section 5.4: on each sub-layer's output and on the embeddings; not inside sub-layers."""
+    made = stack(16, layers=2, dropout=0.25)
+    shares = [module.p for module in made.modules() if isinstance(module, Dropout)]
+    assert sorted(shares)[-sums:] == [0.25] * sums
+    assert not any(sorted(shares)[:-sums])
+
+
+def test_feedforwards_are_as_published() -> None:
+    x = torch.randn(2, 3, 8)
+    for kind, function in ((ReLU, F.relu), (GELU, F.gelu)):
+        layer = kind(8, width=12)
+        torch.testing.assert_close(layer(x), layer.outer(function(layer.inner(x))))
+    for name, gate in (("silu", F.silu), ("gelu", F.gelu)):
+        gated = Gated(8, width=12, activation=name)  # type: ignore[arg-type]
+        torch.testing.assert_close(gated(x), gated.outer(gate(gated.gate(x)) * gated.inner(x)))
+
+
+def test_norms_are_as_published() -> None:
+    x = torch.randn(2, 3, 8) * 3 + 1
+    torch.testing.assert_close(
+        LayerNorm(8)(x), (x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True, correction=0)
+    )
+    torch.testing.assert_close(RMSNorm(8)(x), x / x.square().mean(-1, keepdim=True).sqrt())
+
+
+def test_initialisations_set_every_linear_map() -> None:
+    layers = nn.Sequential(nn.Linear(300, 500), nn.Linear(500, 300))
+    Xavier(gain=0.5)(layers)
+    assert layers[0].weight.abs().max().item() == pytest.approx(0.5 * math.sqrt(6 / 800), rel=0.01)
+    Normal(std=0.05)(layers)
+    assert layers[1].weight.std().item() == pytest.approx(0.05, rel=0.02)
+    assert not any(layer.bias.count_nonzero() for layer in layers)
+
+
+def test_under_autocast_the_residual_sums_are_of_its_type() -> None:
+    seen: list[torch.dtype] = []
+    encoder = TransformerEncoder(16, layers=2)
+    for layer in encoder.layers:
+        layer.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        encoder(torch.randn(2, 3, 16), seqx.Layout.of(torch.ones(2, 3, dtype=torch.bool)))
+    assert seen == [torch.bfloat16] * 2
