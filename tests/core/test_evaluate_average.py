@@ -1,0 +1,92 @@
+"""`seqx evaluate` and `seqx average` on a run of a few steps."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.torch import load_file
+
+import seqx
+from seqx.cli import main
+from tests.models import RECIPE
+
+TRAINING = """\
+training:
+  steps: 6
+  tokens: 300
+  save_every: 2
+  average: 2
+  keep: 3
+  objective: {type: cross_entropy}
+  optimizer: {type: adam}
+  schedule: {type: constant, rate: 1e-3}
+"""
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQX_CACHE", str(folder / "cache"))
+        result = call("run", folder / "tiny.yaml", "--folder", folder / "run", "--device", "cpu")
+        assert result.exit_code == 0, result.output
+        yield folder / "run"
+
+
+def test_evaluate_gives_the_scores_of_the_run(run: Path) -> None:
+    kept = json.loads((run / "model" / "scores.json").read_text("utf-8"))
+    for split in ("test", "dev"):
+        found = json.loads(call("evaluate", run, "--split", split, "--json").stdout)
+        assert found.keys() == {split}
+        assert found[split] == kept[split]
+    lines = call("evaluate", run).stdout.splitlines()
+    first = next(iter(kept["test"]))
+    assert lines[0] == f"{first} {kept['test'][first]['value']:.2f}  {kept['test'][first]['signature']}"
+    only = call("evaluate", run, "task.metrics=[chrf]", "search={type: greedy}").stdout
+    assert re.fullmatch(r"chrf \d+\.\d\d  \S+\n", only)
+
+
+def test_evaluate_says_what_is_wrong(tmp_path: Path) -> None:
+    result = call("evaluate", tmp_path / "nowhere")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "there is no such folder" in result.stderr
+    assert "name a model" in call("evaluate", "search.size=2").stderr
+
+
+def test_average_is_the_mean_and_answers(run: Path, tmp_path: Path) -> None:
+    result = call("average", run, "--last", "3", "--out", tmp_path / "mean")
+    assert result.stdout == f"{tmp_path / 'mean'}: the mean of steps 2, 4, 6\n"
+    parts = [load_file(run / "checkpoints" / f"{step:08}" / "model.safetensors") for step in (2, 4, 6)]
+    for name, tensor in load_file(tmp_path / "mean" / "model.safetensors").items():
+        expected = sum(part[name].double() for part in parts) / 3
+        assert (tensor.double() - expected).abs().max() < 1e-7
+    assert len(seqx.load(tmp_path / "mean")(["The dog sleeps."])) == 1
+
+
+def test_average_as_the_recipe_says_is_the_runs_model(run: Path) -> None:
+    assert call("average", run).exit_code == 0
+    mean, model = (load_file(run / name / "model.safetensors") for name in ("averaged-2", "model"))
+    assert all((mean[name] == tensor).all() for name, tensor in model.items())
+    again = call("average", run)
+    assert again.exit_code == 2
+    assert "averaged-2: is there already" in again.stderr
+
+
+def test_average_without_a_finished_model(run: Path, tmp_path: Path) -> None:
+    """The vocabulary comes from the cache."""
+    (run / "model").rename(run / "away")
+    try:
+        result = call("average", run, "--last", "5", "--out", tmp_path / "mean")
+    finally:
+        (run / "away").rename(run / "model")
+    assert "has 3 checkpoints to average, not 5" in result.stderr
+    assert seqx.load(tmp_path / "mean")(["a"])
+    assert "no run is in this folder" in call("average", tmp_path).stderr
