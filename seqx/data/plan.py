@@ -17,7 +17,8 @@ Integers = NDArray[np.integer[Any]]
 TARGET = "target"
 """The column whose tokens are counted."""
 
-_POOL = 100  # updates among whose examples those of similar lengths are sought
+_POOL = 500  # updates among whose examples those of similar lengths are sought
+_SLABS = 3  # stretches of target lengths for each stretch of source lengths, in a pool
 _BITS = 20  # of a length, in the keys that are sorted by
 
 
@@ -71,7 +72,7 @@ def plan(lengths: Mapping[str, Integers], *, tokens: int, groups: int, seed: int
     # Raw bits are the same for ever; numpy's own shuffles may change with its version.
     bits = np.random.Philox(np.random.SeedSequence([seed % 2**64, epoch]))
     shuffled = np.argsort(bits.random_raw(len(target)), kind="stable")
-    order = _by_length(shuffled, lengths, tokens)
+    order = _by_length(shuffled, lengths, tokens, groups)
     ends = np.cumsum(target[order], dtype=np.int64)
     bounds = _cut(ends, max(1, tokens // groups))
     shuffled = np.argsort(bits.random_raw(len(bounds) - 1), kind="stable")
@@ -83,21 +84,29 @@ def plan(lengths: Mapping[str, Integers], *, tokens: int, groups: int, seed: int
     return Plan(order, starts, _deal(counts, tokens, groups), lengths)
 
 
-def _by_length(order: Integers, lengths: Mapping[str, Integers], tokens: int) -> Integers:
+def _by_length(order: Integers, lengths: Mapping[str, Integers], tokens: int, groups: int) -> Integers:
     """Sorted by length within each pool; ties stay as they are.
 
-    Neighbours in the order are of similar lengths even where one pool, or one target length, ends: every
-    other one is sorted downwards.
+    A pool is cut into slabs of similar target lengths, and each slab sorted by the other columns' length,
+    so that neighbours are similar in both. Every other pool and slab is sorted downwards: neighbours are
+    similar even where one ends.
     """
     top = (1 << _BITS) - 1
     target = lengths[TARGET][order].astype(np.int64)
     pool = (np.cumsum(target) - target) // (_POOL * tokens)
     key = np.minimum(target, top)
-    key = np.where(pool % 2, top - key, key)
+    key = (pool << _BITS) | np.where(pool % 2, top - key, key)
+    order = order[np.argsort(key, kind="stable")]
     others = [column for name, column in lengths.items() if name != TARGET]
-    other = np.minimum(np.maximum.reduce(others)[order], top) if others else np.zeros_like(key)
-    other = np.where(key % 2, top - other, other)
-    return order[np.argsort((pool << 2 * _BITS) | (key << _BITS) | other, kind="stable")]
+    if not others:
+        return order
+    target = lengths[TARGET][order].astype(np.int64)
+    in_a_pool = min(_POOL, -(-int(target.sum()) // tokens)) * groups
+    slabs = max(1, round((_SLABS * in_a_pool) ** 0.5))
+    slab = (np.cumsum(target) - target) // max(1, in_a_pool * tokens // groups // slabs)
+    other = np.minimum(np.maximum.reduce(others)[order], top).astype(np.int64)
+    other = np.where(slab % 2, top - other, other)
+    return order[np.argsort((slab << _BITS) | other, kind="stable")]
 
 
 def _cut(ends: Integers, budget: int) -> Integers:

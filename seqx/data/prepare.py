@@ -80,7 +80,7 @@ def prepare(
     }
 
     def make(folder: Path) -> None:
-        known = {other: Leaks(task.rows(other)) for other in against if training}
+        known = Leaks({other: task.rows(other) for other in against if training})
         encoder = Encoder(task=task, training=training, text=text, leaks=known, drop_leaks=leaks == "drop")
         blocks = _blocks(encoder, task.rows(split), processes or _cores(), alone)
         _write(folder, address(parts), split, blocks, progress, unique=training)
@@ -143,11 +143,10 @@ def _blocks(encoder: Encoder, rows: Iterable[Row], processes: int, alone: int) -
     """Blocks in the order of the rows, encoded here, or elsewhere when there are many."""
     rows = iter(rows)
     first = list(itertools.islice(rows, alone)) if processes > 1 else []
+    spread = processes > 1 and len(first) == alone
     batches = _batched(itertools.chain(first, rows))
-    if processes == 1 or len(first) < alone:
-        yield from map(encoder, batches)
-    else:
-        yield from _spread(encoder, batches, processes)
+    del first
+    yield from _spread(encoder, batches, processes) if spread else map(encoder, batches)
 
 
 def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
@@ -157,8 +156,9 @@ def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 def _spread(encoder: Encoder, batches: Iterator[list[Row]], processes: int) -> Iterator[Block]:
     """Encode in several processes, with no more rows under way than keeps them busy."""
-    # Processes start afresh: a fork of one in which torch has threads may hang.
-    context = multiprocessing.get_context("spawn")
+    # A fork of this process, where torch may have threads, could hang; a fresh one would import torch anew.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["seqx.data.encode"])
     pool = ProcessPoolExecutor(processes, context, _begin, (encoder,))
     under_way: deque[Future[Block]] = deque()
     try:

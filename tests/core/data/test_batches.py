@@ -1,0 +1,211 @@
+import gc
+import itertools
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqx.data.batches import Batches, Loader, Position, Update, split
+from seqx.data.prepare import prepare
+from seqx.data.store import Ragged, Store
+from seqx.interfaces.values import PAD, Batch
+from tests.core.data.pairs import Pairs, rows
+
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+@pytest.fixture(scope="module")
+def task() -> Pairs:
+    return Pairs({"train": rows(400)})
+
+
+@pytest.fixture(scope="module")
+def store(task: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return prepare(task, "train", {}, tmp_path_factory.mktemp("cache"))
+
+
+def pairs(batch: Batch) -> list[Pair]:
+    """The examples of a batch, without padding."""
+    found = []
+    for i in range(len(batch.columns["target"].ids)):
+        sides = []
+        for name in ("source", "target"):
+            ids, (keep, positions, _) = batch.columns[name]
+            assert ids.dtype == torch.int64
+            assert (ids[~keep] == PAD).all()
+            assert positions[i][keep[i]].tolist() == list(range(int(keep[i].sum())))
+            sides.append(tuple(ids[i][keep[i]].tolist()))
+        found.append((sides[0], sides[1]))
+    assert batch.count == sum(len(target) for _, target in found)
+    return found
+
+
+def content(updates: list[Update]) -> list[Pair]:
+    """What the shares of one update hold together."""
+    return sorted(pair for update in updates for batch in update.parts for pair in pairs(batch))
+
+
+def stored(store: Store, index: list[int]) -> list[Pair]:
+    return sorted((tuple(store[i]["source"].tolist()), tuple(store[i]["target"].tolist())) for i in index)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_an_update_is_the_same_on_any_devices(data: st.DataObject, store: Store) -> None:
+    tokens, groups = data.draw(st.integers(1, 3000)), data.draw(st.integers(1, 4))
+    microbatch = data.draw(st.none() | st.integers(1, 2000))
+    world = data.draw(st.integers(1, 9))
+    whole = Batches(store=store, tokens=tokens, groups=groups)
+    plan = whole.plan(0)
+    position = Position(0, data.draw(st.integers(0, len(plan) - 1)))
+    shares = [
+        Batches(store=store, tokens=tokens, groups=groups, microbatch=microbatch, rank=rank, world=world)
+        for rank in range(world)
+    ]
+    updates = [share.update(share.plan(0), position) for share in shares]
+    wanted = stored(store, np.concatenate(plan.rows(position.index)).tolist())
+    assert content(updates) == content([whole.update(plan, position)]) == wanted
+    assert {update.count for update in updates} == {plan.count(position.index)}
+    assert sum(batch.count for update in updates for batch in update.parts) == plan.count(position.index)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30)), min_size=1, max_size=60),
+    microbatch=st.integers(1, 300),
+    world=st.integers(1, 4),
+)
+def test_parts_fit_and_are_shared_evenly(lengths: list[tuple[int, int]], microbatch: int, world: int) -> None:
+    columns = {
+        name: Ragged.of(np.zeros(sum(side), np.int64), np.array(side, np.int64))
+        for name, side in zip(("source", "target"), zip(*lengths, strict=True), strict=True)
+    }
+    shares = [split(columns, microbatch, rank, world) for rank in range(world)]
+    for part in itertools.chain(*shares):
+        assert len(part) == 1 or len(part) * max(max(lengths[i]) for i in part) <= microbatch
+    assert sorted(np.concatenate([*itertools.chain(*shares)]).tolist()) == [*range(len(lengths))]
+    sizes = [sum(map(len, share)) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_rank_may_have_nothing_to_do(store: Store) -> None:
+    last = Batches(store=store, tokens=1, world=2, rank=1)
+    assert last.update(last.plan(0), Position()).parts == []
+
+
+def test_useful_is_the_share_of_places_with_tokens(store: Store) -> None:
+    batches = Batches(store=store, tokens=500, microbatch=300)
+    update = batches.update(batches.plan(0), Position(0, 3))
+    columns = [tokens for batch in update.parts for tokens in batch.columns.values()]
+    kept = sum(int(tokens.layout.keep.sum()) for tokens in columns)
+    assert update.useful == kept / sum(tokens.ids.numel() for tokens in columns)
+
+
+def ids(update: Update) -> list[list[int]]:
+    return [batch.columns["target"].ids.tolist() for batch in update.parts]
+
+
+def test_going_on_is_the_same_as_starting_there(store: Store) -> None:
+    batches = Batches(store=store, tokens=1500, groups=2, microbatch=500)
+    per_epoch = len(batches.plan(0))
+    with Loader(batches) as loader:
+        updates = list(itertools.islice(loader, 2 * per_epoch + 3))
+    assert {update.position.epoch for update in updates} == {0, 1, 2}
+    for start in (4, per_epoch - 1, 2 * per_epoch):
+        with Loader(batches, updates[start - 1].next) as loader:
+            resumed = list(itertools.islice(loader, 3))
+        assert list(map(ids, resumed)) == list(map(ids, updates[start : start + 3]))
+        assert [u.position for u in resumed] == [u.position for u in updates[start : start + 3]]
+
+
+def test_the_largest_update_is_one_of_the_first_epoch(store: Store) -> None:
+    batches = Batches(store=store, tokens=1500)
+    largest, plan = batches.largest(), batches.plan(0)
+
+    def places(update: Update) -> int:
+        return sum(tokens.ids.numel() for batch in update.parts for tokens in batch.columns.values())
+
+    assert places(largest) == max(places(batches.update(plan, Position(0, i))) for i in range(len(plan)))
+
+
+def test_sampled_encodings_depend_on_seed_epoch_and_example_alone(store: Store, task: Pairs) -> None:
+    batches = Batches(store=store, tokens=1000, task=task)
+    plan = batches.plan(0)
+    first = batches.update(plan, Position(0, 2))
+    assert first.count == sum(len(target) for _, target in content([first]))
+    assert first.count > plan.count(2)
+    shares = [
+        Batches(store=store, tokens=1000, task=task, microbatch=200, rank=rank, world=2).update(
+            plan, Position(0, 2)
+        )
+        for rank in (0, 1)
+    ]
+    assert content(shares) == content([first])
+    assert {share.count for share in shares} == {first.count}
+    assert content([batches.update(plan, Position(1, 2))]) != content([first])
+    other = Batches(store=store, tokens=1000, task=task, seed=2)
+    assert content([other.update(plan, Position(0, 2))]) != content([first])
+
+
+def threads() -> set[threading.Thread]:
+    return set(threading.enumerate())
+
+
+def test_the_thread_ends_when_closed_or_forgotten(store: Store) -> None:
+    before = threads()
+    batches = Batches(store=store, tokens=500)
+    loader = Loader(batches, ahead=2)
+    next(loader)
+    assert threads() - before
+    loader.close()
+    assert threads() == before
+    assert list(loader) == []
+    forgotten = Loader(batches, ahead=2)
+    next(forgotten)
+    del forgotten
+    gc.collect()
+    assert threads() == before
+
+
+class Broken(Pairs):
+    def encode(self, text: object, rng: object) -> dict[str, list[int]]:
+        raise RuntimeError("cannot encode")
+
+
+def test_an_exception_is_handed_on(store: Store) -> None:
+    before = threads()
+    loader = Loader(Batches(store=store, tokens=500, task=Broken()))
+    with pytest.raises(RuntimeError, match="cannot encode"):
+        next(loader)
+    assert threads() == before
+    with pytest.raises(StopIteration):
+        next(loader)
+
+
+def test_an_interpreter_with_a_loader_ends(store: Store) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from seqx.data.batches import Batches, Loader\n"
+        "from seqx.data.store import Store\n"
+        "loader = Loader(Batches(store=Store.open(Path(sys.argv[1])), tokens=500))\n"
+        "print(next(loader).count)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(store.folder)],
+        check=False, capture_output=True, text=True, timeout=30, env={"PYTHONPATH": ":".join(sys.path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 400
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_batches_for_a_gpu_are_pinned(store: Store) -> None:
+    with Loader(Batches(store=store, tokens=500), device=torch.device("cuda")) as loader:
+        tokens = next(loader).parts[0].columns["target"]
+    assert tokens.ids.is_pinned()
+    assert tokens.layout.keep.is_pinned()

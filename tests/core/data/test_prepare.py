@@ -1,0 +1,206 @@
+import gzip
+import hashlib
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqx.data.encode import first_of_each
+from seqx.data.prepare import learnt, prepare
+from seqx.data.store import Store
+from seqx.errors import UserError
+from tests.core.data.pairs import Pairs, rows
+
+
+def digest(store: Store) -> dict[str, str]:
+    """Of each file of a store."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in store.folder.iterdir()}
+
+
+def examples(store: Store) -> list[dict[str, str]]:
+    return [store.text(i) for i in range(len(store))]
+
+
+def test_examples_are_those_of_the_rows_in_order(tmp_path: Path) -> None:
+    task = Pairs({"train": rows(50)})
+    store = prepare(task, "train", {}, tmp_path)
+    assert len(store) == store.rows == 50
+    for i, row in enumerate(task.rows("train")):
+        example = task.example(row, training=True)
+        assert {name: ids.tolist() for name, ids in store[i].items()} == example.columns  # type: ignore[union-attr]
+        assert tuple(store.text(i).values()) == row
+
+
+def test_dropped_rows_are_counted_by_reason(tmp_path: Path) -> None:
+    long = "w " * 60
+    train = [("a b", "x"), ("", "x"), ("a", long), (" a b", "x "), ("a  b", "x"), (long, long), ("a b", "x")]
+    task = Pairs({"train": train, "dev": train})
+    store = prepare(task, "train", {}, tmp_path)
+    assert store.dropped == {"duplicate": 2, "empty": 1, "too long": 2}
+    assert [text["source"] for text in examples(store)] == ["a b", "a  b"]
+    assert (store.rows, len(store)) == (7, 2)
+    assert Store.open(store.folder).dropped == store.dropped
+    dev = prepare(task, "dev", {}, tmp_path)
+    assert (len(dev), dev.dropped, dev.leaks) == (7, {}, {})
+
+
+def test_what_training_shares_with_other_splits(tmp_path: Path) -> None:
+    train = [
+        ("A  man.", "Ein Mann."),
+        ("a man.", "Mann"),
+        ("frau", "EIN mann. "),
+        ("a cat", "Eine Katze"),
+        ("a", "man."),
+    ]
+    task = Pairs({"train": train, "dev": [("a man.", "ein Mann."), ("", "")], "test": [("Dog", "Mann")]})
+    store = prepare(task, "train", {}, tmp_path)
+    leaks = {"dev": {"rows": 1, "sides": [2, 2]}, "test": {"rows": 0, "sides": [0, 1]}}
+    assert store.leaks == leaks
+    assert len(store) == 5
+    clean = prepare(task, "train", {}, tmp_path, leaks="drop")
+    assert clean.leaks == leaks
+    assert clean.dropped == {"leak": 3}
+    assert [text["source"] for text in examples(clean)] == ["a cat", "a"]
+
+
+def test_lines_hold_whatever_unicode_takes_for_line_ends(tmp_path: Path) -> None:
+    row = ("a\u0085b\u2028c\u000bd", "x\u001cy\u00a0z")
+    store = prepare(Pairs({"train": [row]}), "train", {}, tmp_path)
+    assert tuple(store.text(0).values()) == row
+
+
+def test_text_is_kept_when_asked_for(tmp_path: Path) -> None:
+    store = prepare(Pairs({"train": rows(5)}), "train", {}, tmp_path, text=False)
+    assert store.texts == {}
+    assert len(store) == 5
+
+
+def test_the_second_time_nothing_is_made(tmp_path: Path) -> None:
+    told: list[str] = []
+    task = Pairs({"train": rows(5)})
+    first = prepare(task, "train", {"a": 1}, tmp_path, progress=lambda text, _: told.append(text))
+    assert told == ["preparing train: 5 rows"]
+    again = prepare(task, "train", {"a": 1}, tmp_path, progress=lambda text, _: told.append(text))
+    assert first.folder == again.folder
+    assert len(told) == 1
+    others = {
+        prepare(task, "train", {"a": 2}, tmp_path).folder,
+        prepare(Pairs({"train": rows(6)}), "train", {"a": 1}, tmp_path).folder,
+        prepare(task, "train", {"a": 1}, tmp_path, leaks="drop").folder,
+    }
+    assert len(others | {first.folder}) == 4
+    assert first.identity == first.folder.name
+
+
+def test_the_vocabulary_is_learnt_once(tmp_path: Path) -> None:
+    folder = learnt(Pairs(vocabulary=77), {"size": 77}, tmp_path)
+    assert learnt(Pairs(vocabulary=88), {"size": 77}, tmp_path) == folder
+    task = Pairs()
+    task.load(folder)
+    assert task.sizes["source"] == 77
+    assert learnt(Pairs(vocabulary=88), {"size": 88}, tmp_path) != folder
+
+
+@pytest.mark.parametrize(("train", "message"), [([], "it is empty"), ([("", ""), ("", "a")], "2 empty")])
+def test_nothing_to_learn_from(train: list[tuple[str, str]], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"train: none of .* rows is left .*{message}"):
+        prepare(Pairs({"train": train}), "train", {}, tmp_path)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_any_number_of_processes_makes_the_same_bytes(tmp_path: Path) -> None:
+    train = [*rows(5000), *rows(700), ("", "x"), *rows(3000, seed=1, longest=60)]
+    task = Pairs({"train": train, "dev": rows(30), "test": rows(3, seed=1)}, vocabulary=70_000)
+    one, three = (
+        prepare(task, "train", {}, tmp_path / str(processes), processes=processes, alone=100)
+        for processes in (1, 3)
+    )
+    assert digest(one) == digest(three)
+    assert {"index.json", "made_from.json", "source", "source.at", "target.text"} < digest(one).keys()
+    assert one.dropped["duplicate"] >= 700
+    assert one.leaks == three.leaks
+    assert one.columns["source"].values.dtype == np.uint32
+
+
+def test_an_error_in_another_process_is_handed_on(tmp_path: Path) -> None:
+    train = rows(5000)
+    task = Pairs({"train": train}, fail_at=train[4500][0])
+    with pytest.raises(UserError, match=r"^corpus.en:7: no good$"):
+        prepare(task, "train", {}, tmp_path, processes=2, alone=100)
+    killed = replace(task, fail_at="", die_at=train[4500][0])
+    with pytest.raises(UserError, match="was killed"):
+        prepare(killed, "train", {}, tmp_path, processes=2, alone=100)
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert not multiprocessing.active_children()
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys, itertools, os, signal, pathlib\n"
+        "from seqx.data.prepare import prepare\n"
+        "from tests.core.data.pairs import Pairs, rows\n"
+        "class Endless(Pairs):\n"
+        "    def rows(self, split):\n"
+        "        return itertools.cycle(rows(2000)) if split == 'train' else iter(())\n"
+        "def interrupt(text, _):\n"
+        "    if '20,000' in text: os.killpg(0, signal.SIGINT)\n"
+        "if __name__ == '__main__':\n"
+        "    os.setpgid(0, 0)\n"
+        "    try:\n"
+        "        prepare(Endless(), 'train', {}, pathlib.Path('cache'), processes=2, alone=9, progress=interrupt)\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('interrupted')\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60,
+        env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path])},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 12), max_size=50))
+def test_the_first_of_each_is_kept(hashes: list[int]) -> None:
+    keep = first_of_each(np.array(hashes, np.uint64))
+    assert [h for h, kept in zip(hashes, keep, strict=True) if kept] == list(dict.fromkeys(hashes))
+
+
+def test_repeats_are_found_quickly_among_many() -> None:
+    hashes = np.random.default_rng(0).integers(0, 2**63, 2_000_000).astype(np.uint64)
+    hashes[-1000:] = hashes[:1000]
+    began = time.process_time()
+    keep = first_of_each(hashes)
+    assert time.process_time() - began < 3
+    assert not keep[-1000:].any()
+    assert keep[:-1000].all()
+
+
+def lines(path: Path) -> list[str]:
+    return gzip.open(path, "rt", encoding="utf-8", newline="\n").read().removesuffix("\n").split("\n")
+
+
+def test_multi30k(data: Callable[[str], Path], tmp_path: Path) -> None:
+    """The counts that the data's own description gives."""
+    folder = data("multi30k")
+
+    def split(name: str) -> list[tuple[str, ...]]:
+        return [*zip(*(lines(folder / f"{name}.{side}.gz") for side in ("en", "de")), strict=True)]
+
+    task = Pairs({"train": split("train"), "dev": split("val"), "test": split("test_2016_flickr")})
+    store = prepare(task, "train", {}, tmp_path)
+    assert store.rows == 29_000
+    assert store.dropped == {"duplicate": 3}
+    assert len(store) == 28_997
+    assert store.leaks == {"dev": {"rows": 0, "sides": [1, 1]}, "test": {"rows": 0, "sides": [0, 0]}}

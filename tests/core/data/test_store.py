@@ -1,0 +1,129 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqx.data.store import Ragged, Store, Writer
+from seqx.errors import UserError
+
+examples = st.lists(
+    st.tuples(st.lists(st.integers(0, 2**40), max_size=6), st.text(max_size=8)), min_size=1, max_size=20
+)
+
+
+def ragged(rows: list[list[int]]) -> Ragged:
+    values = np.array([i for row in rows for i in row], np.uint64)
+    return Ragged.of(values, np.array([len(row) for row in rows], np.int64))
+
+
+def write(
+    folder: Path, rows: list[tuple[list[int], str]], keep: list[bool] | None = None, block: int = 3
+) -> Store:
+    folder.mkdir(exist_ok=True)
+    writer = Writer(folder)
+    for start in range(0, len(rows), block):
+        part = rows[start : start + block]
+        text = ragged([list(text.encode()) for _, text in part])
+        writer.add({"target": ragged([ids for ids, _ in part])}, {"target": text})
+    writer.finish(
+        keep=None if keep is None else np.array(keep), rows=len(rows), dropped={}, leaks={}, identity="i"
+    )
+    return Store.open(folder)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), rows=examples, block=st.integers(1, 7))
+def test_what_is_written_is_read(
+    data: st.DataObject,
+    rows: list[tuple[list[int], str]],
+    block: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    keep = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))
+    store = write(tmp_path_factory.mktemp("store") / "s", rows, keep, block)
+    kept = [row for row, wanted in zip(rows, keep, strict=True) if wanted]
+    assert len(store) == len(kept)
+    assert [(store[i]["target"].tolist(), store.text(i)["target"]) for i in range(len(store))] == kept
+    assert store.lengths("target").tolist() == [len(ids) for ids, _ in kept]
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), rows=st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=9))
+def test_rows_are_taken_in_any_order(data: st.DataObject, rows: list[list[int]]) -> None:
+    index = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=12))
+    taken = ragged(rows).take(np.array(index, np.int64))
+    assert [taken.row(i).tolist() for i in range(len(index))] == [rows[i] for i in index]
+
+
+@pytest.mark.parametrize(
+    ("top", "dtype"), [(255, "|u1"), (256, "<u2"), (65_535, "<u2"), (65_536, "<u4"), (2**32, "<u8")]
+)
+def test_the_smallest_type_holds_the_values(top: int, dtype: str, tmp_path: Path) -> None:
+    store = write(tmp_path / "s", [([1], ""), ([2, 3], ""), ([top], ""), ([4], "")], block=1)
+    assert store.columns["target"].values.dtype.str == dtype
+    assert [store[i]["target"].tolist() for i in range(4)] == [[1], [2, 3], [top], [4]]
+
+
+def test_views_are_of_the_file(tmp_path: Path) -> None:
+    row = write(tmp_path / "s", [([1, 2], "")])[0]["target"]
+    assert not row.flags.owndata
+    assert not row.flags.writeable
+
+
+def test_there_is_nothing_beyond_the_end(tmp_path: Path) -> None:
+    with pytest.raises(IndexError):
+        write(tmp_path / "s", [([1], "")])[1]
+
+
+def truncate(folder: Path) -> None:
+    path = folder / "target"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def exchange(folder: Path) -> None:
+    path = folder / "target.at"
+    path.write_bytes(path.read_bytes()[8:] + bytes(8))
+
+
+def edit(**changes: object) -> object:
+    def change(folder: Path) -> None:
+        index = json.loads((folder / "index.json").read_text())
+        (folder / "index.json").write_text(json.dumps({**index, **changes}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "target has 5 bytes instead of 6"),
+        (exchange, "target.at does not belong to target"),
+        (lambda folder: (folder / "target.text").unlink(), "cannot read .*target.text"),
+        (lambda folder: (folder / "index.json").unlink(), "not a store"),
+        (lambda folder: (folder / "index.json").write_text("{"), "damaged"),
+        (lambda folder: (folder / "index.json").write_text("[]"), "damaged"),
+        (edit(format=99), "version 99"),
+        (edit(examples=4), "target.at has"),
+        (edit(columns={"target": {"dtype": "<f4", "values": 3}}), "float32"),
+        (edit(columns={"target": {"dtype": "object", "values": 3}}), "object"),
+        (edit(columns=7), "damaged"),
+        (edit(texts=None), "damaged"),
+    ],
+)
+def test_a_damaged_store_is_refused_in_one_message(damage: object, message: str, tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    write(folder, [([1, 300], "a"), ([], "b"), ([2], "")])
+    assert callable(damage)
+    damage(folder)
+    with pytest.raises(UserError, match=message) as caught:
+        Store.open(folder)
+    assert str(folder) in str(caught.value)
+    assert "prepared again" in str(caught.value)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a store"):
+        Store.open(tmp_path / "nowhere")
