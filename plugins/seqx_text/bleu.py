@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import seqx
-from seqx_text.moses import MosesTokens, replace_unicode, version
+from seqx_text.moses import Language, MosesTokens, replace_unicode, version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class PaperBleu(seqx.Metric):
         lang: the code of the language that outputs are in
     """
 
-    def __init__(self, *, lang: str = "de") -> None:
+    def __init__(self, *, lang: Language = "de") -> None:
         self.lang = lang
         self._moses = MosesTokens(lang=lang)
 

@@ -7,9 +7,18 @@ import importlib.metadata
 import importlib.util
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import seqx
+
+# fmt: off
+Language = Literal[
+    "as", "bn", "ca", "cs", "de", "el", "en", "es", "et", "fi", "fr", "ga", "gu", "hi", "hu", "is",
+    "it", "kn", "lt", "lv", "ml", "mni", "mr", "nl", "or", "pa", "pl", "pt", "ro", "ru", "sk", "sl",
+    "sv", "ta", "te", "tdt", "yue", "zh",
+]
+# fmt: on
+"""The languages that Moses has rules for; it would take any other for English without a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +26,10 @@ class MosesPunctuation(seqx.Normalizer):
     """Moses' normalize-punctuation.perl: plain quotes and dashes, no space where a language has none.
 
     Args:
-        lang: the language's code, as `en`
+        lang: the language's code, as `en`; en also for languages that Moses has no rules for
     """
 
-    lang: str
+    lang: Language
 
     def __post_init__(self) -> None:
         _require()
@@ -38,10 +47,11 @@ class MosesTokens(seqx.Normalizer):
     """Moses' tokenizer.perl: tokens apart by a space, special characters as entities, hyphened words whole.
 
     Args:
-        lang: the language's code, as `en`: which abbreviations keep their period, where apostrophes split
+        lang: the language's code, as `en`: which abbreviations keep their period, where
+            apostrophes split; en also for languages that Moses has no rules for
     """
 
-    lang: str
+    lang: Language
 
     def __post_init__(self) -> None:
         _require()

@@ -5,6 +5,7 @@ English and German are these three archives; their files are fetched once for bo
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from typing import Annotated, Literal
 from annotated_types import Gt
 
 import seqx
+from seqx_translation.alone import alone
 from seqx_translation.archive import Archive, extract
 from seqx_translation.download import UnreachableError, download, verify
 from seqx_translation.newstest import SETS, newstest
@@ -71,7 +73,7 @@ class Wmt14(seqx.Corpus):
         source: the first column's language
         target: the second column's language; one of the two is English
         archives: where the training text is, instead of WMT's own table
-        local: a folder with archives that are already there, under their own names
+        local: a folder with archives that are already there, under their own names; may hold ${NAME}
         heldout: another corpus, whose dev and test rows are taken instead of newstest2013 and newstest2014
         limit: most rows to train on, from the first on
     """
@@ -103,22 +105,9 @@ class Wmt14(seqx.Corpus):
         Raises:
             UserError: which archive, what is wrong with it, and what to do
         """
-        self._folder = folder
-        for archive in self._archives:
-            files = self._files(archive)
-            if not all(file.exists() for file in files.values()):
-                extract(archive, self._have(archive, folder, progress), files, progress)
-        if self.heldout is not None:
-            self.heldout.fetch(folder / "heldout", progress)
-            return
-        for split in SETS:
-            copies = self._newstest(split)
-            if not all(copy.exists() for copy in copies):
-                progress(f"fetching {SETS[split][0]} through sacreBLEU", None)
-                for file, copy in zip(newstest(split, self.source, self.target), copies, strict=True):
-                    copy.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(file, part := copy.with_name(f"{copy.name}.part"))
-                    part.replace(copy)
+        self._folder = folder / "wmt14"
+        with alone(self._folder, progress):
+            self._fetch(self._folder, progress)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """The rows of a split: archive after archive, as they are; or a test set."""
@@ -138,17 +127,33 @@ class Wmt14(seqx.Corpus):
             "limit": self.limit,
         }
 
+    def _fetch(self, folder: Path, progress: seqx.Progress) -> None:
+        for archive in self._archives:
+            files = self._files(archive)
+            if not all(file.exists() for file in files.values()):
+                extract(archive, self._have(archive, folder, progress), files, progress)
+        if self.heldout is not None:
+            self.heldout.fetch(folder / "heldout", progress)
+            return
+        for split in SETS:
+            copies = self._newstest(split)
+            if not all(copy.exists() for copy in copies):
+                progress(f"fetching {SETS[split][0]} through sacreBLEU", None)
+                for file, copy in zip(newstest(split, self.source, self.target), copies, strict=True):
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, part := copy.with_name(f"{copy.name}.part"))
+                    part.replace(copy)
+
     def _have(self, archive: Archive, folder: Path, progress: seqx.Progress) -> Path:
         """Where the archive is, checked: where the user has it, or in `folder`."""
-        if self.local is not None and (mine := self.local.expanduser() / archive.name).exists():
-            verify(
-                mine,
-                archive.size,
-                archive.sha256,
-                progress,
-                f"{mine} was left as it is; replace or remove it",
-            )
-            return mine
+        if self.local is not None:
+            local = Path(os.path.expandvars(self.local)).expanduser().absolute()
+            if not local.is_dir():
+                raise seqx.UserError(f"task.corpus.local: there is no folder {local}")
+            if (mine := local / archive.name).exists():
+                advice = f"{mine} was left as it is; replace or remove it"
+                verify(mine, archive.size, archive.sha256, progress, advice)
+                return mine
         file = folder / "archives" / archive.sha256[:12] / archive.name
         try:
             download(archive.url, file, archive.size, archive.sha256, progress)

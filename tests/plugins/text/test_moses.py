@@ -4,14 +4,16 @@ import gzip
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import seqx
 from seqx_text import Lowercase, MosesPunctuation, MosesTokens, UnicodeForm
+from seqx_text.moses import Language
 
 
-def captions(lang: str) -> list[seqx.Normalizer]:
+def captions(lang: Language) -> list[seqx.Normalizer]:
     return [MosesPunctuation(lang=lang), Lowercase(), MosesTokens(lang=lang)]
 
 
@@ -35,7 +37,7 @@ def through(normalizers: list[seqx.Normalizer], text: str) -> str:
         ("fr", "L’homme « rit ».", "l&apos; homme &quot; rit &quot; ."),
     ],
 )
-def test_captions_are_as_published(lang: str, raw: str, expected: str) -> None:
+def test_captions_are_as_published(lang: Language, raw: str, expected: str) -> None:
     assert through(captions(lang), raw) == expected
 
 
@@ -49,6 +51,12 @@ def test_real_captions_come_back_in_small_letters(data: Callable[[str], Path]) -
         assert through(normalizers, normalizers[-1].restore(tokens)) == tokens
         same += normalizers[-1].restore(tokens) == " ".join(line.lower().split())
     assert same > 0.97 * len(lines)
+
+
+def test_languages_are_those_that_moses_has_rules_for() -> None:
+    from sacremoses.corpus import NonbreakingPrefixes
+
+    assert set(get_args(Language)) == set(NonbreakingPrefixes().available_langs.values())
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import pickle
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -174,7 +175,7 @@ def test_pieces_fit_and_lose_nothing() -> None:
     assert task.join(["Eins zwei.", "Drei"]) == "Eins zwei. Drei"
 
 
-def captions(lang: str) -> list[seqx.Normalizer]:
+def captions(lang: Literal["en", "de"]) -> list[seqx.Normalizer]:
     return [MosesPunctuation(lang=lang), Lowercase(), MosesTokens(lang=lang)]
 
 

@@ -88,7 +88,7 @@ def test_archives_become_pairs_and_nothing_else_comes_out(tmp_path: Path, heldou
         assert len(site.ranges) == asked == 3
     assert list(there.rows("train")) == PAIRS
     assert list(there.rows("dev")) == [("hi", "hallo"), ("ho", "hallo")]
-    texts = sorted(file.name.partition(".")[2] for file in (tmp_path / "cache" / "text").iterdir())
+    texts = sorted(file.name.partition(".")[2] for file in (tmp_path / "cache" / "wmt14" / "text").iterdir())
     assert texts == [*sorted(CRAWL), "europarl-v7.de-en.de", "europarl-v7.de-en.en"]
     assert not (tmp_path / "outside").exists()
 
@@ -113,6 +113,8 @@ def test_archives_that_are_there_are_not_fetched(tmp_path: Path, heldout: Files)
         local.fetch(tmp_path / "cache", quiet)
         assert site.ranges == []
         assert list(local.rows("train")) == PAIRS
+        with pytest.raises(seqx.UserError, match=r"local: there is no folder \S+/theirs$"):
+            corpus(site, heldout, local=tmp_path / "theirs").fetch(tmp_path / "new", quiet)
         (tmp_path / "mine" / "crawl.tgz").write_bytes(b"x" * len(FILES["crawl.tgz"]))
         with pytest.raises(
             seqx.UserError, match=r"^crawl.tgz is damaged .* was left as it is; replace or remove it"
@@ -170,7 +172,7 @@ def test_what_is_wrong_inside_an_archive_is_said(
         archive = replace(described(site, "crawl.tgz", members), lines=lines)
         with pytest.raises(seqx.UserError, match=message):
             Wmt14(archives=[archive], heldout=heldout).fetch(tmp_path / "cache", quiet)
-    assert list((tmp_path / "cache" / "text").glob("*")) == []
+    assert list((tmp_path / "cache" / "wmt14" / "text").glob("*")) == []
 
 
 def test_members_may_be_packed_in_plain_archives(tmp_path: Path, heldout: Files) -> None:
