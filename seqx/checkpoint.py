@@ -1,6 +1,7 @@
 """Weights on disk: checkpoints of a run, their mean, and the folder of a finished model."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from seqx.errors import UserError
-from seqx.files import whole_folder
+from seqx.files import whole_file, whole_folder
 from seqx.interfaces.values import Score
 
 FORMAT = 1
@@ -58,12 +59,12 @@ class Checkpoints:
         model: nn.Module,
         states: Mapping[str, Any],
         *,
-        ranked: bool,
-        score: float | None,
+        score: float | None = None,
+        ranked: bool = True,
     ) -> Path:
         """Write a checkpoint; `ranked`: it may be averaged or chosen, not only resumed from."""
         path = self.path(progress.step)
-        about = {"format": FORMAT, "ranked": ranked, "score": score, "progress": asdict(progress)}
+        about = {"format": FORMAT, "score": score, "ranked": ranked, "progress": asdict(progress)}
         with whole_folder(path) as new:
             save_model(model, str(new / WEIGHTS))
             torch.save({"states": dict(states), "rng": _random_states()}, new / "training.pt")
@@ -80,12 +81,15 @@ class Checkpoints:
         read_weights(model, path / WEIGHTS)
         try:
             saved = torch.load(path / "training.pt", map_location=device, weights_only=True)
-        except (RuntimeError, EOFError, OSError, ValueError) as error:
+        except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+            # Torch's own words on what it refuses to unpickle tell the user to trust the file.
+            why = "damaged" if isinstance(error, pickle.UnpicklingError) else error
             raise UserError(
-                f"{path / 'training.pt'}: cannot be read ({error}); remove {path} to go on from the one before"
+                f"{path / 'training.pt'}: cannot be read ({why}); remove {path} to go on from the one before"
             ) from None
+        progress = Progress(**self.about(step)["progress"])
         _set_random_states(saved["rng"])
-        return Progress(**self.about(step)["progress"]), saved["states"]
+        return progress, saved["states"]
 
     def prune(self, keep: int, *, choose: str) -> None:
         """Remove what nothing will need: all but the newest, and the `keep` last or best ranked ones."""
@@ -94,6 +98,8 @@ class Checkpoints:
         for step in steps:
             if step not in wanted:
                 shutil.rmtree(self.path(step), ignore_errors=True)
+        for half in self.folder.glob(".*"):  # left by a save that was killed
+            shutil.rmtree(half, ignore_errors=True)
 
     def chosen(self, count: int, *, choose: str) -> list[int]:
         """The last, or the best, `count` ranked checkpoints, in order; the newest one when none is ranked."""
@@ -112,7 +118,7 @@ def average(files: Sequence[Path]) -> dict[str, Tensor]:
     kinds: dict[str, torch.dtype] = {}
     for file in files:
         weights = _read(file)
-        if total and weights.keys() != total.keys():
+        if total and _shapes(weights) != _shapes(total):
             raise UserError(f"{file}: holds other tensors than {files[0]}; average checkpoints of one run")
         for name, tensor in weights.items():
             kinds[name] = tensor.dtype
@@ -127,9 +133,8 @@ def write_model(
     recipe: str,
     learnt: Path,
     about: Mapping[str, Any],
-    scores: Mapping[str, Mapping[str, Score]],
 ) -> None:
-    """Write a model's folder: weights, recipe, what the task learnt, what it scored. Needs nothing else."""
+    """Write a model's folder: weights, recipe, what the task learnt. Needs nothing else."""
     with whole_folder(folder) as new:
         save_file(dict(weights), str(new / WEIGHTS), metadata={"format": "pt"})
         (new / "recipe.yaml").write_text(recipe, encoding="utf-8")
@@ -137,13 +142,12 @@ def write_model(
         (new / "model.json").write_text(
             json.dumps({"format": FORMAT, **about}, indent=2) + "\n", encoding="utf-8"
         )
-        write_scores(new, scores)
 
 
 def write_scores(folder: Path, scores: Mapping[str, Mapping[str, Score]]) -> None:
     """Write `scores.json`: for each split its scores, each with its signature."""
     plain = {split: {name: asdict(score) for name, score in named.items()} for split, named in scores.items()}
-    (folder / "scores.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    whole_file(folder / "scores.json", json.dumps(plain, indent=2) + "\n")
 
 
 def read_weights(model: nn.Module, file: Path) -> None:
@@ -170,9 +174,15 @@ def read_json(file: Path) -> dict[str, Any]:
         about = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
+    if not isinstance(about, dict):
+        raise UserError(f"{file}: cannot be read (not a JSON object)")
     if about.get("format", FORMAT) > FORMAT:
         raise UserError(f"{file}: written by a newer seqx (format {about['format']}); update seqx to read it")
     return about
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def _read(file: Path) -> dict[str, Tensor]:

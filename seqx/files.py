@@ -12,7 +12,7 @@ from seqx.errors import UserError
 
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `folder` when the block ends, and vanishes when it fails.
+    """A folder to write into; takes the place of `folder` when the block ends, vanishes when it fails.
 
     Raises:
         UserError: there is no room, or no permission

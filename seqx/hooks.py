@@ -81,7 +81,7 @@ class Events:
 
         Args:
             run: the run
-            scores: the name of each metric and its Score on the test split
+            scores: for each split, the name of each metric and its Score
         """
 
     @hookspec

@@ -5,6 +5,8 @@ from seqx_training.crossentropy import CrossEntropy
 from seqx_training.optimizers import Adam, AdamW
 from seqx_training.schedules import Constant, InverseSquareRoot
 
+__all__ = ["Adam", "AdamW", "Constant", "CrossEntropy", "InverseSquareRoot"]
+
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:

@@ -3,10 +3,11 @@
 Letters in shapes: B sentences, T target tokens, D = d_model, V symbols, N target tokens without padding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import torch
+import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
@@ -42,48 +43,50 @@ class CrossEntropy(seqx.Objective):
         keep = target.layout.keep
         outputs = model(batch.columns["source"], target)[keep]  # [N, D]
         weights = [p for p in model.parameters() if p.requires_grad] if torch.is_grad_enabled() else []
-        loss, nll = _Chunks.apply(outputs, target.ids[keep], model.head, self.smoothing, self.chunk, *weights)
+        loss, nll = _Chunks.apply(  # type: ignore[no-untyped-call]
+            outputs, target.ids[keep], model.head, self.smoothing, self.chunk, *weights
+        )
         return {"loss": loss, "nll": nll}
-
-
-def _sums(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Smoothed and plain cross-entropy of logits [N, V], summed: each is a mean of -log p over symbols."""
-    logits = logits.float()
-    total = logits.logsumexp(-1)
-    nll = (total - logits.gather(-1, targets[:, None])[:, 0]).sum()
-    spread = (total - logits.mean(-1)).sum() if smoothing else nll
-    return (1 - smoothing) * nll + smoothing * spread, nll
 
 
 class _Chunks(torch.autograd.Function):
     """Computes the gradient of each chunk as soon as its logits are there, and then forgets the logits."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         outputs: Tensor,
         targets: Tensor,
-        head: Any,
+        head: Callable[[Tensor], Tensor],
         smoothing: float,
         chunk: int,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        learns = outputs.requires_grad or bool(weights)
-        loss, nll = outputs.new_zeros((), dtype=torch.float32), outputs.new_zeros((), dtype=torch.float32)
+        learns = any(ctx.needs_input_grad)
+        loss = outputs.new_zeros((), dtype=torch.float32)
+        nll = loss.clone()
         by_output = torch.zeros_like(outputs) if learns else None
         by_weight: list[Tensor | None] = [None] * len(weights)
         for first in range(0, outputs.size(0), chunk):
             part = slice(first, first + chunk)
             with torch.set_grad_enabled(learns):
                 x = outputs[part].detach().requires_grad_(learns)
-                smoothed, plain = _sums(head(x), targets[part], smoothing)
-            loss += smoothed.detach()
-            nll += plain.detach()
+                logits = head(x)  # [chunk, V]
+            logp = F.log_softmax(logits.detach(), -1, dtype=torch.float32)
+            right = targets[part, None]
+            plain = -logp.gather(-1, right).sum()
+            nll += plain
+            loss += (1 - smoothing) * plain - smoothing * logp.mean(-1).sum() if smoothing else plain
             if by_output is not None:
-                grad, *grads = torch.autograd.grad(smoothed, (x, *weights), allow_unused=True)
+                # The gradient by the logits: what the model says less what it should say.
+                error = logp.exp_().sub_(smoothing / logits.size(-1))
+                error.scatter_add_(-1, right, error.new_full(right.shape, smoothing - 1))
+                grad, *grads = torch.autograd.grad(
+                    logits, (x, *weights), error.to(logits.dtype), allow_unused=True
+                )
                 by_output[part] = grad
-                by_weight = [
-                    new if old is None else old if new is None else old.add_(new)
+                by_weight = [  # cloned first: autograd may give two weights one tensor
+                    old if new is None else new.clone() if old is None else old.add_(new)
                     for old, new in zip(by_weight, grads, strict=True)
                 ]
         ctx.gradients = (by_output, by_weight)
@@ -91,7 +94,7 @@ class _Chunks(torch.autograd.Function):
         return loss, nll
 
     @staticmethod
-    def backward(ctx: Any, loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         by_output, by_weight = ctx.gradients
         ctx.gradients = None
         weighted = (None if grad is None else grad.mul_(loss) for grad in by_weight)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -49,7 +49,7 @@ class AdamW(seqx.Optimizer):
         named = list(parameters)
         matrices = [p for _, p in named if p.dim() > 1]
         vectors = [p for _, p in named if p.dim() <= 1]
-        groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         return torch.optim.AdamW(
             [group for group in groups if group["params"]],
             betas=self.betas,

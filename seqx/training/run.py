@@ -1,10 +1,10 @@
 """A run, as its callbacks see it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from seqx.data.store import Store
 from seqx.training.settings import Training
 
 
@@ -19,13 +19,7 @@ class Run:
     parameters: int
     device: str
     precision: Literal["bf16", "fp32"]
-    examples: int  # in training
-    tokens: int  # target tokens of one epoch
+    store: Store  # the training examples, and what was dropped or found in dev and test, too
     updates: int  # of one epoch
-    dropped: Mapping[str, int] = field(default_factory=dict)  # rows of the corpus by the reason
-    leaks: Mapping[str, int] = field(default_factory=dict)  # training rows found in dev or test, by kind
-
-    @property
-    def steps(self) -> int:
-        """Updates that the run is to make."""
-        return self.training.steps
+    best: float | None = None  # the best score on the development set in earlier starts
+    best_step: int = 0

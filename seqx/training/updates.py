@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from seqx.data.batches import Position
 from seqx.data.batches import Update as Plan
 from seqx.devices import autocast
 from seqx.errors import UserError
@@ -24,10 +25,11 @@ class Update:
     sums: dict[str, Tensor]  # on the device, so that nobody waits for it who does not look
     counts: Mapping[str, int]
     tokens: int  # target tokens
-    places: int  # places of the target side computed, padding included
+    padding: float  # the share of computed places, of all columns, that hold no token
+    then: Position  # where the batches of the next update are
     learning_rate: float
     norm: Tensor  # of the gradient, before clipping
-    seconds: float  # from the start of the batch's work to the end of the optimizer's
+    seconds: float  # from asking for its batches to the end of the optimizer's work
     skipped: bool  # the gradient was not finite, and nothing was learnt from this update
 
     def value(self, name: str) -> float:
@@ -38,11 +40,6 @@ class Update:
     def loss(self) -> float:
         """The mean loss in nats a target token."""
         return self.value("loss")
-
-    @property
-    def padding(self) -> float:
-        """The share of computed target places that hold no token."""
-        return 1 - self.tokens / self.places
 
 
 def updates(
@@ -78,8 +75,8 @@ def updates(
     """
     skipped = 0
     step.train()
+    began = time.perf_counter()
     for number, plan in enumerate(plans, done + 1):
-        began = time.perf_counter()
         sums, counts = _gradients(step, plan, device, precision)
         rate = schedule(number)
         for group in optimizer.param_groups:
@@ -100,13 +97,15 @@ def updates(
             sums=sums,
             counts=counts,
             tokens=plan.count,
-            places=sum(batch.columns["target"].ids.numel() for batch in plan.parts),
+            padding=1 - plan.useful,
+            then=plan.next,
             learning_rate=rate,
             norm=norm.detach(),
             seconds=time.perf_counter() - began,
             skipped=not finite,
         )
         step.train()
+        began = time.perf_counter()
 
 
 def _gradients(

@@ -1,0 +1,274 @@
+"""Checkpoints: what is saved comes back, what is damaged is named, and means are means."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+
+from seqx import checkpoint
+from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, average
+from seqx.errors import UserError
+from seqx.interfaces.values import Score
+
+CPU = torch.device("cpu")
+
+
+class Tied(nn.Module):
+    """An embedding that is the projection, too; a buffer; integers."""
+
+    counter: Tensor
+
+    def __init__(self, seed: int = 0, width: int = 4) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embedding = nn.Embedding(7, width)
+        self.projection = nn.Linear(width, 7, bias=False)
+        self.projection.weight = self.embedding.weight
+        self.hidden = nn.Linear(width, width)
+        self.register_buffer("counter", torch.tensor(seed))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.projection(torch.tanh(self.hidden(self.embedding(ids))))
+
+
+def trained(model: Tied, updates: int) -> torch.optim.Optimizer:
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
+    learn(model, optimizer, updates)
+    return optimizer
+
+
+def learn(model: Tied, optimizer: torch.optim.Optimizer, updates: int) -> None:
+    """With inputs and dropout drawn from torch's own random numbers."""
+    for _ in range(updates):
+        ids = torch.randint(0, 7, (5,))
+        optimizer.zero_grad()
+        torch.autograd.backward(nn.functional.dropout(model(ids), 0.5).square().sum())
+        optimizer.step()
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(
+        torch.equal(p, q) for p, q in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+
+
+def listed(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def saved(folder: Path, *steps: int) -> Checkpoints:
+    """One checkpoint a step, of a model seeded by it; its score is minus its distance to 30."""
+    checkpoints = Checkpoints(folder)
+    for step in steps:
+        checkpoints.save(Progress(step=step), Tied(step), {}, score=-abs(step - 30.0))
+    return checkpoints
+
+
+def test_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    model = Tied()
+    optimizer = trained(model, 3)
+    progress = Progress(step=3, epoch=1, index=2, tokens=15, seconds=1.5, best=27.25, best_step=2, stale=1)
+    path = checkpoints.save(progress, model, {"optimizer": optimizer.state_dict()}, score=27.25)
+    learn(model, optimizer, 3)
+
+    other = Tied(seed=9)
+    optimizer = torch.optim.Adam(other.parameters(), lr=0.5, fused=True)
+    assert path == checkpoints.path(3) == tmp_path / "checkpoints" / "00000003"
+    found, states = checkpoints.restore(3, other, CPU)
+    optimizer.load_state_dict(states["optimizer"])
+    assert found == progress
+    assert other.projection.weight is other.embedding.weight
+    assert not same(model, other)
+    learn(other, optimizer, 3)
+    assert same(model, other)
+
+
+def test_steps_in_order_of_number(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "none").steps() == []
+    assert saved(tmp_path, 9, 100, 20).steps() == [9, 20, 100]
+    (tmp_path / "notes").mkdir()
+    assert Checkpoints(tmp_path).steps() == [9, 20, 100]
+
+
+def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 5)
+    checkpoints.save(Progress(step=5, tokens=7), Tied(6), {}, ranked=False)
+    model = Tied()
+    assert checkpoints.restore(5, model, CPU)[0].tokens == 7
+    assert same(model, Tied(6))
+    assert listed(tmp_path) == ["00000005"]
+
+
+@pytest.mark.parametrize(
+    ("choose", "keep", "chosen", "left"),
+    [
+        ("last", 2, [40, 50], [40, 50]),
+        ("best", 2, [30, 40], [30, 40, 50]),
+        ("best", 1, [30], [30, 50]),
+        ("last", 9, [10, 20, 30, 40, 50], [10, 20, 30, 40, 50]),
+    ],
+)
+def test_what_is_chosen_and_kept(
+    tmp_path: Path, choose: str, keep: int, chosen: list[int], left: list[int]
+) -> None:
+    checkpoints = saved(tmp_path, 10, 20, 30, 40, 50)
+    assert checkpoints.chosen(keep, choose=choose) == chosen
+    checkpoints.prune(keep, choose=choose)
+    assert checkpoints.steps() == left
+
+
+def test_checkpoints_that_only_serve_to_resume(tmp_path: Path) -> None:
+    """They are neither averaged nor kept when there is a newer one, and never push out one that is ranked."""
+    checkpoints = saved(tmp_path, 10, 20)
+    for step in (25, 27):
+        checkpoints.save(Progress(step=step), Tied(), {}, ranked=False)
+        checkpoints.prune(2, choose="last")
+        assert checkpoints.steps() == [10, 20, step]
+        assert checkpoints.chosen(5, choose="last") == checkpoints.chosen(5, choose="best") == [10, 20]
+
+
+def test_without_a_ranked_one_the_newest_is_chosen(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.chosen(3, choose="last") == []
+    for step in (1, 2):
+        checkpoints.save(Progress(step=step), Tied(), {}, ranked=False)
+    assert checkpoints.chosen(3, choose="last") == checkpoints.chosen(3, choose="best") == [2]
+
+
+def test_the_best_of_those_that_were_scored(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10, 30)
+    checkpoints.save(Progress(step=40), Tied(), {})
+    assert checkpoints.chosen(1, choose="best") == [30]
+    assert checkpoints.chosen(3, choose="best") == [10, 30]
+
+
+def test_a_checkpoint_that_failed_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = saved(tmp_path, 10)
+
+    def broken(*_: object) -> None:
+        assert len(listed(tmp_path)) == 2  # the weights of the new one were written
+        assert checkpoints.steps() == [10]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(Progress(step=20), Tied(), {})
+    assert listed(tmp_path) == ["00000010"]
+
+
+def test_a_save_that_was_killed_leaves_nothing_for_ever(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
+    assert checkpoints.steps() == [10]
+    checkpoints.prune(1, choose="last")
+    assert listed(tmp_path) == ["00000010"]
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def scribble(file: Path) -> None:
+    file.write_bytes(b"\x00\x01nonsense" * 20)
+
+
+@pytest.mark.parametrize("damage", [cut, scribble, Path.unlink])
+@pytest.mark.parametrize("name", [WEIGHTS, "training.pt", "checkpoint.json"])
+def test_damage_is_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+    checkpoints = saved(tmp_path, 10)
+    damage(checkpoints.path(10) / name)
+    with pytest.raises(UserError, match=rf"00000010/{name}: cannot be read"):
+        checkpoints.restore(10, Tied(), CPU)
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    with pytest.raises(UserError, match=rf"00000010/{WEIGHTS}: holds the weights of another model"):
+        checkpoints.restore(10, Tied(width=5), CPU)
+
+
+def test_what_a_newer_seqx_wrote_is_refused(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    file = checkpoints.path(10) / "checkpoint.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps({**about, "format": about["format"] + 1, "progress": {"hops": 3}}))
+    with pytest.raises(UserError, match=r"written by a newer seqx .*update seqx"):
+        checkpoints.restore(10, Tied(), CPU)
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'sprung'}",)
+
+    checkpoints = saved(tmp_path / "checkpoints", 10)
+    torch.save({"states": {"x": Trap()}, "rng": {}}, checkpoints.path(10) / "training.pt")
+    with pytest.raises(UserError, match=r"training\.pt: cannot be read"):
+        checkpoints.restore(10, Tied(), CPU)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_mean_is_numpys(tmp_path: Path) -> None:
+    files = [saved(tmp_path, 1, 2, 5).path(step) / WEIGHTS for step in (1, 2, 5)]
+    mean = average(files)
+    arrays = [load_file(file) for file in files]
+    assert mean.keys() == arrays[0].keys()
+    assert "counter" in mean
+    for name, tensor in mean.items():
+        expected = np.mean([array[name].astype(np.float64) for array in arrays], 0)
+        assert tensor.numpy().dtype == arrays[0][name].dtype
+        np.testing.assert_array_equal(tensor.numpy(), expected.astype(arrays[0][name].dtype), err_msg=name)
+
+
+def test_the_mean_of_equals_changes_nothing(tmp_path: Path) -> None:
+    file = saved(tmp_path, 3).path(3) / WEIGHTS
+    mean = average([file] * 5)
+    for name, tensor in average([file]).items():
+        assert torch.equal(tensor, mean[name])
+
+
+def test_other_tensors_are_not_averaged(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1)
+    checkpoints.save(Progress(step=2), nn.Linear(2, 2), {})
+    with pytest.raises(UserError, match=r"00000002/.*: holds other tensors than .*00000001"):
+        average([checkpoints.path(step) / WEIGHTS for step in (1, 2)])
+
+
+def test_other_shapes_are_not_averaged(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1)
+    checkpoints.save(Progress(step=2), Tied(width=1), {})
+    with pytest.raises(UserError, match=r"00000002/.*: holds other tensors than .*00000001"):
+        average([checkpoints.path(step) / WEIGHTS for step in (1, 2)])
+
+
+def test_json_that_says_nothing_of_the_kind(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.json"
+    file.write_text("[1]")
+    with pytest.raises(UserError, match=r"checkpoint\.json: cannot be read"):
+        checkpoint.read_json(file)
+
+
+def test_a_models_folder(tmp_path: Path) -> None:
+    learnt = tmp_path / "vocabulary"
+    learnt.mkdir()
+    (learnt / "pieces").write_text("a b c")
+    weights = average([saved(tmp_path / "checkpoints", 4).path(4) / WEIGHTS])
+    folder = tmp_path / "model"
+    checkpoint.write_model(folder, weights, recipe="task: ä\n", learnt=learnt, about={"steps": [4]})
+    model = Tied()
+    checkpoint.read_weights(model, folder / WEIGHTS)
+    assert same(model, Tied(4))
+    assert (folder / "recipe.yaml").read_text(encoding="utf-8") == "task: ä\n"
+    assert (folder / "task" / "pieces").read_text() == "a b c"
+    assert checkpoint.read_json(folder / "model.json") == {"format": checkpoint.FORMAT, "steps": [4]}
+    checkpoint.write_scores(folder, {"test": {"bleu": Score(value=27.5, signature="v:1")}})
+    found = json.loads((folder / "scores.json").read_text())
+    assert found == {"test": {"bleu": {"value": 27.5, "signature": "v:1"}}}

@@ -1,0 +1,111 @@
+"""Files and folders that are whole or not there."""
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seqx import files
+from seqx.errors import UserError
+from seqx.files import whole_file, whole_folder
+
+
+def listed(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def write(place: Path, **contents: str | BaseException) -> None:
+    """Files in a folder that is whole in the end; an error breaks it off."""
+    with whole_folder(place) as new:
+        for name, content in contents.items():
+            if isinstance(content, BaseException):
+                raise content
+            (new / name).write_text(content)
+
+
+def seen(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+    place = tmp_path / "a" / "b"
+    with whole_folder(place) as new:
+        (new / "deep").mkdir()
+        (new / "deep" / "file").write_text("one")
+        assert not place.exists()
+    assert seen(tmp_path) == {"a/b/deep/file": "one"}
+    assert stat.S_IMODE(place.stat().st_mode) == 0o755
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    for text in ("old", "new"):
+        with whole_folder(place) as new:
+            (new / text).write_text(text)
+            if text == "new":
+                assert seen(place) == {"old": "old"}
+    assert seen(tmp_path) == {"model/new": "new"}
+    assert listed(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), UserError("no room")])
+@pytest.mark.parametrize("before", [True, False])
+def test_nothing_is_left_of_a_folder_that_failed(tmp_path: Path, error: BaseException, before: bool) -> None:
+    place = tmp_path / "model"
+    if before:
+        place.mkdir()
+        (place / "file").write_text("old")
+    with pytest.raises(type(error)):
+        write(place, file="half", then=error)
+    assert seen(tmp_path) == ({"model/file": "old"} if before else {})
+    assert listed(tmp_path) == (["model"] if before else [])
+
+
+def test_no_room_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model: cannot be written: No space left on device"):
+        write(tmp_path / "model", file="half", then=OSError(28, "No space left on device"))
+    assert listed(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"model: cannot be written: .*choose another folder"):
+        write(tmp_path / "file" / "model")
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    file = tmp_path / "scores.json"
+    whole_file(file, "eins\n")
+    whole_file(file, "zwei ä\n")
+    assert file.read_bytes() == "zwei ä\n".encode()
+    assert listed(tmp_path) == ["scores.json"]
+
+
+def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "scores.json"
+    whole_file(file, "old")
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "_sync", full)
+    with pytest.raises(UserError, match=r"scores\.json: cannot be written: No space left on device"):
+        whole_file(file, "new")
+    assert seen(tmp_path) == {"scores.json": "old"}
+
+
+def test_everything_is_on_disk_before_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "model"
+    order: list[str] = []
+    sync: Callable[[Path], None] = files._sync
+
+    def watched(path: Path) -> None:
+        order.append(f"{path.name} {place.exists()}")
+        sync(path)
+
+    monkeypatch.setattr(files, "_sync", watched)
+    with whole_folder(place) as new:
+        (new / "weights").write_text("1")
+    assert order[0] == "weights False"
+    assert order[-1] == f"{tmp_path.name} True"

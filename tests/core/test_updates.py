@@ -1,0 +1,218 @@
+"""The training loop: what an update learns, however it is cut, and what it does with bad gradients."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqx.data.batches import Position
+from seqx.data.batches import Update as Plan
+from seqx.errors import UserError
+from seqx.interfaces.learning import Objective, Schedule
+from seqx.interfaces.networks import Model
+from seqx.interfaces.values import Batch, Tokens
+from seqx.training.step import Step
+from seqx.training.updates import Update, updates
+
+CPU = torch.device("cpu")
+
+
+class Words(Model):
+    """Says of each source token how probable each target token is."""
+
+    def __init__(self) -> None:
+        super().__init__({"source": 9, "target": 9})
+        self.table = nn.Embedding(9, 9)
+        self.modes: list[bool] = []
+
+    def encode(self, source: Tokens) -> Tensor:
+        self.modes.append(self.training)
+        return self.table(source.ids)
+
+    def start(self, memory: Tensor, capacity: int | None) -> Tensor:
+        return memory
+
+    def advance(self, ids: Tensor, state: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+        return state, state
+
+    def head(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+
+class Likelihood(Objective):
+    """Two sums with counts of their own: what is learnt from, and what is only reported."""
+
+    learnt = ("loss", "rows")
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return {"loss": batch.count, "rows": len(batch.columns["target"].ids), "seen": batch.count}
+
+    def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
+        source, target = batch.columns["source"], batch.columns["target"]
+        nll = -model.score(source, target).sum()
+        first = model(source, target)[:, 0].square().sum()
+        return {"loss": nll, "rows": first, "seen": 1000 * nll}
+
+
+class Rising(Schedule):
+    def __call__(self, step: int) -> float:
+        return step / 10
+
+
+ROWS = [[4, 5, 6, 2], [7, 2], [8, 8, 4, 5, 2], [2], [6, 5, 2]]
+WHOLE = [[0, 1, 2, 3, 4]]
+
+
+def batch(rows: Sequence[Sequence[int]]) -> Batch:
+    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for line, row in zip(ids, rows, strict=True):
+        line[: len(row)] = torch.tensor(row)
+    tokens = Tokens.of(ids, torch.tensor([len(row) for row in rows]))
+    return Batch({"source": tokens, "target": tokens}, sum(map(len, rows)))
+
+
+def plans(cut: Sequence[Sequence[int]]) -> Iterator[Plan]:
+    """The same update for ever, cut in one way."""
+    parts = [batch([ROWS[i] for i in part]) for part in cut]
+    index = 0
+    while True:
+        count = sum(map(len, ROWS))
+        yield Plan(position=Position(0, index), parts=parts, count=count, useful=0.75)
+        index += 1
+
+
+def step() -> Step:
+    torch.manual_seed(1)
+    return Step(Words(), Likelihood())
+
+
+def train(
+    what: Step,
+    plans: Iterable[Plan],
+    *,
+    clip: float | None = None,
+    done: int = 0,
+    bad: int = 0,
+    momentum: float = 0.0,
+    extra: Mapping[str, float] | None = None,
+) -> Iterator[Update]:
+    groups = [{"params": list(what.parameters()), **(extra or {})}]
+    optimizer = torch.optim.SGD(groups, momentum=momentum)
+    return updates(
+        what, optimizer, Rising(), plans, device=CPU, precision="fp32", clip=clip, done=done, bad=bad
+    )
+
+
+@pytest.mark.parametrize("cut", [[[0, 1], [2, 3, 4]], [[0], [1], [2], [3], [4]], [[3], [4, 1, 0, 2]]])
+def test_parts_of_an_update_change_nothing(cut: list[list[int]]) -> None:
+    whole, parts = step(), step()
+    for one, other in islice(zip(train(whole, plans(WHOLE)), train(parts, plans(cut)), strict=True), 5):
+        assert one.loss == pytest.approx(other.loss, rel=1e-6)
+        assert one.counts == other.counts == {"loss": 15, "rows": 5, "seen": 15}
+        torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
+    for p, q in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+
+
+def test_each_learnt_sum_is_divided_once_by_its_count() -> None:
+    found, expected = step(), step()
+    sums = expected(batch(ROWS))
+    (sums["loss"] / 15 + sums["rows"] / 5).backward()
+    update = next(train(found, plans([[0, 1], [2], [3, 4]])))
+    before = step().model.table.weight  # type: ignore[union-attr]
+    weights, gradient = found.model.table.weight, expected.model.table.weight.grad  # type: ignore[union-attr]
+    torch.testing.assert_close(weights, before - 0.1 * gradient, rtol=0, atol=1e-6)  # type: ignore[operator]
+    torch.testing.assert_close(update.norm, gradient.norm())  # type: ignore[operator, union-attr]
+    assert update.value("seen") == pytest.approx(1000 * update.loss)
+
+
+def test_what_an_update_tells() -> None:
+    stream = train(step(), plans(WHOLE), done=6)
+    first, second = next(stream), next(stream)
+    assert (first.step, second.step) == (7, 8)
+    assert (first.learning_rate, second.learning_rate) == (0.7, 0.8)
+    assert (first.tokens, first.padding, first.skipped) == (15, 0.25, False)
+    assert (first.then, second.then) == (Position(0, 1), Position(0, 2))
+    assert first.seconds > 0
+    assert not first.sums["loss"].requires_grad
+    assert not first.norm.requires_grad
+    assert second.loss < first.loss
+
+
+def test_groups_may_scale_the_learning_rate() -> None:
+    plain, scaled = step(), step()
+    start = [p.detach().clone() for p in plain.parameters()]
+    next(train(plain, plans(WHOLE)))
+    next(train(scaled, plans(WHOLE), extra={"scale": 0.5}))
+    for p, q, s in zip(plain.parameters(), scaled.parameters(), start, strict=True):
+        torch.testing.assert_close(q - s, (p - s) / 2)
+
+
+def test_clipping_bounds_what_is_learnt_and_tells_the_norm_before() -> None:
+    free, bound = step(), step()
+    start = [p.detach().clone() for p in bound.parameters()]
+    norm = next(train(free, plans(WHOLE))).norm
+    update = next(train(bound, plans(WHOLE), clip=0.01))
+    assert update.norm == norm > 0.01
+    moved = torch.stack([(p - s).norm() for p, s in zip(bound.parameters(), start, strict=True)]).norm()
+    assert float(moved.detach()) == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+class Broken(Likelihood):
+    """Gradients that are not finite in some updates."""
+
+    def __init__(self, bad: set[int], value: float) -> None:
+        super().__init__()
+        self.bad, self.value, self.calls = bad, value, 0
+
+    def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
+        self.calls += 1
+        sums = dict(super().forward(model, batch))
+        if self.calls in self.bad:
+            sums["loss"] = sums["loss"] * self.value
+        return sums
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_updates_that_are_not_finite_are_skipped(value: float, clip: float | None) -> None:
+    broken, well = step(), step()
+    broken.objective = Broken({2, 3}, value)
+    stream = train(broken, plans(WHOLE), bad=2, clip=clip, momentum=0.9)
+    next(stream)
+    before = [p.detach().clone() for p in broken.parameters()]
+    for number in (2, 3):
+        update = next(stream)
+        assert update.skipped
+        assert update.step == number
+        assert update.learning_rate == number / 10
+        assert all(torch.equal(p, q) for p, q in zip(broken.parameters(), before, strict=True))
+    assert not next(stream).skipped
+    again = train(well, plans(WHOLE), clip=clip, momentum=0.9)
+    next(again)
+    assert not any(torch.equal(p, q) for p, q in zip(broken.parameters(), before, strict=True))
+    assert all(bool(p.isfinite().all()) for p in broken.parameters())
+
+
+def test_too_many_in_a_row_are_the_end() -> None:
+    broken = step()
+    broken.objective = Broken({1, 2, 4, 5, 6}, float("nan"))
+    stream = train(broken, plans(WHOLE), bad=2)
+    assert [next(stream).skipped for _ in range(5)] == [True, True, False, True, True]
+    with pytest.raises(UserError, match=r"update 6: the gradient was not finite 3 times in a row; lower"):
+        next(stream)
+
+
+def test_what_looks_on_may_set_evaluation_mode() -> None:
+    """Validation between two updates leaves the model in evaluation mode; training goes on in its own."""
+    what = step()
+    for _ in islice(train(what, plans(WHOLE)), 3):
+        what.eval()
+    assert isinstance(what.model, Words)
+    assert all(what.model.modes)
+
+
+def test_ends_with_its_plans() -> None:
+    assert len(list(train(step(), islice(plans(WHOLE), 4)))) == 4

@@ -1,0 +1,147 @@
+"""Cross-entropy in chunks against torch's own, and what chunks are for."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import seqx
+from seqx_training import CrossEntropy
+from tests.plugins.training.toy import Toy, batch
+
+SENTENCES = batch([5, 1, 9, 3])
+
+
+def reference(model: seqx.Model, sentences: seqx.Batch, smoothing: float) -> tuple[Tensor, Tensor]:
+    """Sums of the loss and of the negative log-likelihood, from all logits at once."""
+    target = sentences.columns["target"]
+    logits = model.head(model(sentences.columns["source"], target)).flatten(0, 1)
+    ids = target.ids.flatten()
+    loss = F.cross_entropy(logits, ids, ignore_index=seqx.PAD, label_smoothing=smoothing, reduction="sum")
+    return loss, F.cross_entropy(logits, ids, ignore_index=seqx.PAD, reduction="sum")
+
+
+def gradients(model: nn.Module) -> dict[str, Tensor]:
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.6])
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+@pytest.mark.parametrize("frozen", [(), ("embedding.weight",), ("hidden.weight", "hidden.bias"), ("bias",)])
+def test_value_and_gradient_are_those_of_torch(smoothing: float, chunk: int, frozen: tuple[str, ...]) -> None:
+    model = Toy()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    loss, nll = reference(model, SENTENCES, smoothing)
+    torch.autograd.backward(loss / 3)
+    expected = gradients(model)
+    sums = CrossEntropy(smoothing=smoothing, chunk=chunk)(model, SENTENCES)
+    torch.autograd.backward(sums["loss"] / 3)
+    found = gradients(model)
+    torch.testing.assert_close(sums["loss"], loss, rtol=1e-6, atol=0)
+    torch.testing.assert_close(sums["nll"], nll, rtol=1e-6, atol=0)
+    assert found.keys() == expected.keys()
+    assert found.keys() == dict(model.named_parameters()).keys() - {*frozen}
+    for name, gradient in expected.items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(found[name], gradient, rtol=1e-6, atol=1e-6 * scale, msg=name)
+
+
+def test_only_the_head_is_trained() -> None:
+    model = Toy()
+    assert model.bias is not None
+    model.requires_grad_(False)
+    model.bias.requires_grad_()
+    torch.autograd.backward(reference(model, SENTENCES, 0.1)[0])
+    expected = gradients(model)
+    torch.autograd.backward(CrossEntropy(chunk=2)(model, SENTENCES)["loss"])
+    torch.testing.assert_close(gradients(model), expected, rtol=1e-5, atol=1e-6)
+
+
+class TwoBiases(Toy):
+    """Autograd gives both biases one and the same gradient tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Parameter(torch.randn(13))
+
+    def head(self, outputs: Tensor) -> Tensor:
+        assert self.bias is not None
+        return F.linear(outputs, self.embedding.weight) + (self.bias + self.other)
+
+
+def test_gradients_that_share_memory_are_added_once() -> None:
+    model = TwoBiases()
+    torch.autograd.backward(reference(model, SENTENCES, 0.1)[0])
+    expected = gradients(model)
+    torch.autograd.backward(CrossEntropy(chunk=4)(model, SENTENCES)["loss"] / 2)
+    found = gradients(model)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(2 * found[name], gradient, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_bf16_under_autocast_in_several_chunks() -> None:
+    model = Toy(symbols=200, width=32)
+    sentences = batch([40, 50, 10], symbols=200)
+    loss, _ = reference(model, sentences, 0.1)
+    torch.autograd.backward(loss)
+    expected = gradients(model)
+    for _ in range(2):  # a second update must not meet what autocast kept of the first
+        with torch.autocast("cpu", torch.bfloat16):
+            sums = CrossEntropy(chunk=16)(model, sentences)
+        assert sums["loss"].dtype == torch.float32
+        torch.autograd.backward(sums["loss"])
+        found = gradients(model)
+        torch.testing.assert_close(sums["loss"], loss, rtol=5e-3, atol=0)
+        for name, gradient in expected.items():
+            assert found[name].dtype == torch.float32
+            assert F.cosine_similarity(found[name].flatten(), gradient.flatten(), 0) > 0.999, name
+
+
+def test_smoothed_loss_has_a_floor() -> None:
+    """The least that a smoothed loss can be is the entropy of the smoothed target."""
+    smoothing, symbols = 0.1, 13
+    right = 1 - smoothing + smoothing / symbols
+    rest = smoothing / symbols
+    floor = -right * math.log(right) - (symbols - 1) * rest * math.log(rest)
+
+    class Ideal(Toy):
+        def head(self, outputs: Tensor) -> Tensor:
+            logits = torch.full((len(outputs), symbols), math.log(rest))
+            targets = SENTENCES.columns["target"]
+            ids = targets.ids[targets.layout.keep]
+            return logits.scatter(1, ids[:, None], math.log(right)) + 0 * outputs.sum()
+
+    def mean(model: seqx.Model) -> float:
+        with torch.no_grad():
+            return float(CrossEntropy(smoothing=smoothing)(model, SENTENCES)["loss"]) / SENTENCES.count
+
+    assert mean(Ideal()) == pytest.approx(floor, rel=1e-6)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        assert mean(Toy()) > floor
+
+
+def test_never_more_logits_than_a_chunk() -> None:
+    model = Toy()
+    torch.autograd.backward(CrossEntropy(chunk=4)(model, SENTENCES)["loss"])
+    assert max(model.rows) == 4
+    assert sum(model.rows) == SENTENCES.count
+
+
+def test_no_gradient_is_made_where_none_is_wanted() -> None:
+    model = Toy()
+    wanted = CrossEntropy(chunk=4)(model, SENTENCES)
+    with torch.no_grad():
+        sums = CrossEntropy(chunk=4)(model, SENTENCES)
+    assert not sums["loss"].requires_grad
+    assert sums["loss"] == wanted["loss"].detach()
+    assert not wanted["nll"].requires_grad
+
+
+def test_counts_are_target_tokens() -> None:
+    assert CrossEntropy().counts(SENTENCES) == {"loss": 18, "nll": 18}

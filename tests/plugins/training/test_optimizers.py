@@ -1,0 +1,79 @@
+"""Optimizers: which parameters they get, and how."""
+
+from collections.abc import Iterable
+
+import pytest
+import torch
+from torch import nn
+
+import seqx
+from seqx_training import Adam, AdamW
+
+
+def module() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3))
+
+
+def trained(optimizer: torch.optim.Optimizer, model: nn.Module, updates: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01
+    for _ in range(updates):
+        optimizer.zero_grad()
+        model(torch.randn(5, 4, generator=generator)).square().sum().backward()
+        optimizer.step()
+    return [parameter.detach() for parameter in model.parameters()]
+
+
+def by_hand(
+    model: nn.Module, updates: int, betas: tuple[float, float], eps: float, decay: float
+) -> list[torch.Tensor]:
+    """Algorithm 1 of Kingma and Ba 2015, in double precision, with AdamW's decay of matrices."""
+    model = model.double()
+    generator = torch.Generator().manual_seed(0)
+    parameters = list(model.parameters())
+    first = [torch.zeros_like(p) for p in parameters]
+    second = [torch.zeros_like(p) for p in parameters]
+    for t in range(1, updates + 1):
+        inputs = torch.randn(5, 4, generator=generator).double()
+        gradients = torch.autograd.grad(model(inputs).square().sum(), parameters)
+        with torch.no_grad():
+            for p, g, m, v in zip(parameters, gradients, first, second, strict=True):
+                p.mul_(1 - 0.01 * decay * (p.dim() > 1))
+                m.mul_(betas[0]).add_((1 - betas[0]) * g)
+                v.mul_(betas[1]).add_((1 - betas[1]) * g * g)
+                p.sub_(0.01 * (m / (1 - betas[0] ** t)) / ((v / (1 - betas[1] ** t)).sqrt() + eps))
+    return [parameter.detach().float() for parameter in parameters]
+
+
+@pytest.mark.parametrize("decay", [None, 0.5])
+def test_updates_are_those_of_the_paper(decay: float | None) -> None:
+    ours: seqx.Optimizer = Adam(eps=1e-6) if decay is None else AdamW(eps=1e-6, decay=decay)
+    model = module()
+    found = trained(ours.build(model.named_parameters()), model, 5)
+    expected = by_hand(module(), 5, (0.9, 0.98), 1e-6, decay or 0.0)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_vectors_do_not_decay() -> None:
+    model = module()
+    groups = AdamW(decay=0.3).build(model.named_parameters()).param_groups
+    assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.3, 1), (0.0, 3)]
+
+
+@pytest.mark.parametrize(
+    "parameters", [[("w", nn.Parameter(torch.ones(2, 2)))], [("b", nn.Parameter(torch.ones(2)))]]
+)
+def test_no_empty_groups(parameters: Iterable[tuple[str, nn.Parameter]]) -> None:
+    assert [len(group["params"]) for group in AdamW().build(parameters).param_groups] == [1]
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+def test_fused_and_with_the_papers_constants(kind: type[seqx.Optimizer]) -> None:
+    built = kind().build(module().named_parameters())
+    for group in built.param_groups:
+        assert group["fused"]
+        assert group["betas"] == (0.9, 0.98)
+        assert group["eps"] == 1e-9
