@@ -80,7 +80,7 @@ def what_was_learnt_can_be_loaded(subject: Subject) -> None:
     """The folder is all there is to it, also when it has moved."""
     with tempfile.TemporaryDirectory() as folder:
         first = _learnt(subject, Path(folder, "a"))
-        moved = Path(folder, "a").rename(Path(folder, "b"))
+        moved = Path(folder, "a").rename(Path(folder, "moved"))
         second: Tokenizer = subject.build()
         second.load(moved)
         assert second.size == first.size

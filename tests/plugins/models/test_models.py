@@ -15,14 +15,15 @@ SIZES = {"source": 11, "target": 11}
 
 
 def build(sizes: dict[str, int] = SIZES, **settings: Any) -> EncoderDecoder:
-    stacks = {
+    small: dict[str, Any] = {
+        "d_model": 16,
         "encoder": partial(TransformerEncoder, **SMALL),
         "decoder": partial(TransformerDecoder, **SMALL),
     }
-    return EncoderDecoder(sizes, **({"d_model": 16} | stacks | settings)).eval()
+    return EncoderDecoder(sizes, **(small | settings)).eval()
 
 
-def base(*, d_model: int = 512, layers: int = 6, heads: int = 8, width: int = 2048, **attention: int) -> int:
+def base(*, d_model: int = 512, layers: int = 6, heads: int = 8, width: int = 2048, **attention: Any) -> int:
     """How many parameters a row of table 3 has."""
     shared: dict[str, Any] = {
         "layers": layers,
@@ -73,7 +74,7 @@ def test_shared_weights_are_one_storage(share: str, tables: int) -> None:
     found = [p for p in model.parameters() if p.shape == (11, 16)]
     assert len(found) == len({p.data_ptr() for p in found}) == tables
     assert len([name for name, w in model.state_dict().items() if w.shape == (11, 16)]) == tables
-    model.head(torch.randn(1, 16)).sum().backward()
+    model.head(torch.randn(1, 16)).sum().backward()  # type: ignore[no-untyped-call]
     assert (model.target.weight.grad is not None) == (share != "none")
 
 

@@ -1,0 +1,230 @@
+"""Each law of learning, finding, text and tasks has a component that breaks it, and nothing else."""
+
+import dataclasses
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seqx
+from seqx.testing import laws_of
+from seqx_sample import Sample
+from seqx_search import Greedy
+from seqx_text import Chrf, Lowercase, SentencePiece
+from seqx_training.crossentropy import CrossEntropy
+from seqx_training.optimizers import Adam
+from seqx_training.schedules import InverseSquareRoot
+from seqx_translation import Translation
+
+
+class WholeObjective(CrossEntropy):
+    """An objective."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
+        sums = dict(super().forward(model, batch))
+        keep = batch.columns["target"].layout.keep
+        match self.fault:
+            case "padding_contributes_nothing":
+                sums["loss"] = sums["loss"] + (~keep).sum()
+            case "sums_not_means":
+                sums["loss"] = sums["loss"] / batch.count
+            case "right_answers_cost_less":
+                sums["loss"] = sums["loss"] - 100 * batch.count
+            case "the_loss_teaches":
+                sums["loss"] = 2 * sums["loss"].detach() - sums["loss"]
+        return sums
+
+
+class WholeOptimizer(Adam):
+    """An optimizer."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        named = list(parameters)
+        return super().build(named[1:] if self.fault == "makes_a_loss_smaller" else named)
+
+
+class WholeSchedule(InverseSquareRoot):
+    """A schedule."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        object.__setattr__(self, "asked", [])
+
+    def __call__(self, step: int) -> float:
+        asked: list[int] = getattr(self, "asked")  # noqa: B009
+        asked.append(step)
+        if self.fault == "rates_are_positive_and_finite" and step > 100_000:
+            return 0.0
+        return super().__call__(len(asked) if self.fault == "a_step_has_one_rate" else step)
+
+
+class WholeSearch(Greedy):
+    """A search."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def limits(self, lengths: Tensor) -> Tensor:
+        limits = super().limits(lengths)
+        return 0 * limits if self.fault == "limits_are_sensible" else limits
+
+    def __call__(
+        self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
+    ) -> list[list[seqx.Hypothesis]]:
+        if self.fault == "obeys_a_grammar":
+            grammar = None
+        if self.fault == "respects_limits":
+            limits = limits + 1
+        found = super().__call__(model, source, limits, grammar)
+        if self.fault == "finds_the_best":
+            return [[dataclasses.replace(h, logprob=-9.0) for h in hypotheses] for hypotheses in found]
+        if self.fault == "batch_order_does_not_matter" and len(found) == 1:
+            return [[dataclasses.replace(found[0][0], ids=[])]]
+        return found
+
+
+class WholeNormalizer(Lowercase):
+    """A normalizer."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __call__(self, text: str) -> str:
+        return super().__call__(text) + ("\n" if self.fault == "a_line_stays_a_line" else "")
+
+
+class WholeTokenizer(SentencePiece):
+    """A tokenizer."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        super().__init__(size=340)
+        self.more: list[int] = []
+
+    def learn(self, lines: Iterable[str], folder: Path) -> None:
+        super().learn(lines, folder)
+        if self.fault == "learning_twice_is_the_same" and folder.name == "b":
+            self.more = [seqx.UNK]
+
+    def load(self, folder: Path) -> None:
+        super().load(folder)
+        if self.fault == "what_was_learnt_can_be_loaded" and folder.name == "moved":
+            self.more = [seqx.UNK]
+
+    def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
+        if self.fault == "ids_are_of_the_vocabulary" and "<pad>" in text:
+            return [seqx.PAD]
+        return [*super().encode(text, rng), *self.more]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        text = super().decode(ids)
+        if self.fault == "special_ids_say_nothing" and seqx.PAD in ids:
+            return text + "<pad>"
+        return text.lower() if self.fault == "decode_inverts_encode" else text
+
+
+class WholeCorpus(Sample):
+    """A corpus."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        super().__init__(train=9, dev=5, test=5)
+        self.reads = 0
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        self.reads += 1
+        turn = self.fault == "rows_come_in_one_order" and self.reads % 2
+        yield from list(super().rows(split))[:: -1 if turn else 1]
+
+
+class WholeMetric(Chrf):
+    """A metric."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
+        if self.fault == "references_score_best":
+            outputs = references
+        return super().__call__(outputs, references)
+
+
+class WholeTask(Translation):
+    """A task."""
+
+    fault = ""
+
+    def __init__(self) -> None:
+        sample = Sample(train=60, dev=6, test=6)
+        super().__init__(corpus=sample, tokenizer=SentencePiece(size=330), metrics=[Chrf()])
+
+    def identity(self) -> Mapping[str, object]:
+        unique = {"fault": id(self)} if self.fault == "what_was_learnt_can_be_loaded" else {}
+        return {**super().identity(), **unique}
+
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+        example = super().example(row, training=training)
+        if self.fault == "examples_fit_the_model" and isinstance(example, seqx.Example):
+            columns = {**example.columns, "target": [*example.columns["target"], seqx.EOS]}
+            return dataclasses.replace(example, columns=columns)
+        return example
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        columns = super().read(text)
+        if self.fault == "inputs_read_like_examples":
+            return {**columns, "source": columns["source"][::-1]}
+        return columns
+
+    def write(self, ids: Sequence[int], text: str) -> str:
+        written = super().write(ids, text)
+        return written[::-1] if self.fault == "right_answers_score_best" else written
+
+
+HEALTHY: dict[type, Any] = {
+    seqx.Corpus: WholeCorpus,
+    seqx.Metric: WholeMetric,
+    seqx.Normalizer: WholeNormalizer,
+    seqx.Objective: WholeObjective,
+    seqx.Optimizer: WholeOptimizer,
+    seqx.Schedule: WholeSchedule,
+    seqx.Search: WholeSearch,
+    seqx.Task: WholeTask,
+    seqx.Tokenizer: WholeTokenizer,
+}
+FAULTS = [(kind, law.__name__) for kind in HEALTHY for law in laws_of(kind)]
+
+
+@pytest.mark.parametrize("kind", HEALTHY, ids=lambda kind: kind.__name__)
+def test_without_a_fault_every_law_holds(broken: Any, kind: type) -> None:
+    assert not broken(kind, HEALTHY[kind])
+
+
+@pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
+def test_a_fault_breaks_its_law_and_no_other(broken: Any, kind: type, fault: str) -> None:
+    doc = None if fault == "every_setting_is_documented" else "Broken."
+    faulty = type("Faulty", (HEALTHY[kind],), {"fault": fault, "__doc__": doc})
+    assert broken(kind, faulty) == {fault}
