@@ -47,7 +47,9 @@ def made(parts: Mapping[str, object], cache: Path, make: Callable[[Path], None],
             if not folder.is_dir():
                 _make(folder, parts, make)
     except OSError as error:
-        at = error.filename or cache
+        at = Path(error.filename or cache)
+        if not at.is_relative_to(cache) and at not in cache.parents:
+            raise
         raise UserError(
             f"{at}: {error.strerror or error}; the cache must be writable and have room "
             "(the variable SEQX_CACHE names another place)"

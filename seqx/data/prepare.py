@@ -24,7 +24,7 @@ from seqx.interfaces.text import Progress, Task
 DUPLICATE = "duplicate"
 """The reason under which repeated rows are dropped."""
 
-_BLOCK = 2000  # rows that are handed to a process at once
+_BLOCK = 1000  # rows that are handed to a process at once
 _ALONE = 20_000  # rows that are done before other processes would have started
 
 

@@ -151,11 +151,12 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
         "    def rows(self, split):\n"
         "        return itertools.cycle(rows(2000)) if split == 'train' else iter(())\n"
         "def interrupt(text, _):\n"
-        "    if '20,000' in text: os.killpg(0, signal.SIGINT)\n"
+        "    if '10,000' in text: os.killpg(0, signal.SIGINT)\n"
         "if __name__ == '__main__':\n"
         "    os.setpgid(0, 0)\n"
         "    try:\n"
-        "        prepare(Endless(), 'train', {}, pathlib.Path('cache'), processes=2, alone=9, progress=interrupt)\n"
+        "        prepare(Endless(), 'train', {}, pathlib.Path('c'),"
+        " processes=2, alone=9, progress=interrupt)\n"
         "    except KeyboardInterrupt:\n"
         "        print('interrupted')\n"
     )
@@ -167,7 +168,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
         env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path])},
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
-    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
+    assert [path.suffix for path in (tmp_path / "c").iterdir()] == [".lock"]
 
 
 @settings(max_examples=60, deadline=None)
