@@ -128,21 +128,26 @@ class Wmt14(seqx.Corpus):
         }
 
     def _fetch(self, folder: Path, progress: seqx.Progress) -> None:
+        # What is small comes first: whoever has no network learns it before gigabytes are fetched.
+        if self.heldout is not None:
+            self.heldout.fetch(folder / "heldout", progress)
+        else:
+            for split in SETS:
+                self._fetch_newstest(split, progress)
         for archive in self._archives:
             files = self._files(archive)
             if not all(file.exists() for file in files.values()):
                 extract(archive, self._have(archive, folder, progress), files, progress)
-        if self.heldout is not None:
-            self.heldout.fetch(folder / "heldout", progress)
+
+    def _fetch_newstest(self, split: str, progress: seqx.Progress) -> None:
+        copies = self._newstest(split)
+        if all(copy.exists() for copy in copies):
             return
-        for split in SETS:
-            copies = self._newstest(split)
-            if not all(copy.exists() for copy in copies):
-                progress(f"fetching {SETS[split][0]} through sacreBLEU", None)
-                for file, copy in zip(newstest(split, self.source, self.target), copies, strict=True):
-                    copy.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(file, part := copy.with_name(f"{copy.name}.part"))
-                    part.replace(copy)
+        progress(f"fetching {SETS[split][0]} through sacreBLEU", None)
+        for file, copy in zip(newstest(split, self.source, self.target), copies, strict=True):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, part := copy.with_name(f"{copy.name}.part"))
+            part.replace(copy)
 
     def _have(self, archive: Archive, folder: Path, progress: seqx.Progress) -> Path:
         """Where the archive is, checked: where the user has it, or in `folder`."""

@@ -67,11 +67,14 @@ class Letters(seqx.Tokenizer):
 
 
 class Bracketed(seqx.Normalizer):
+    def __init__(self, left: str = "<", right: str = ">") -> None:
+        self.left, self.right = left, right
+
     def __call__(self, text: str) -> str:
-        return f"<{text}>"
+        return f"{self.left}{text}{self.right}"
 
     def restore(self, text: str) -> str:
-        return text.removeprefix("<").removesuffix(">")
+        return text.removeprefix(self.left).removesuffix(self.right)
 
 
 ROWS = [("ab", "cde"), ("fg", "h")]
@@ -136,8 +139,11 @@ def test_one_vocabulary_learns_from_both_sides_two_from_one_each(tmp_path: Path)
 
 
 def test_answers_are_decoded_and_restored_last_normalizer_first() -> None:
-    task = letters(target_normalizers=[Lowercase(), Bracketed(), Bracketed()])
-    assert task.write(ids("<<hallo>>")[:-1], "whatever") == "hallo"
+    task = letters(target_normalizers=[Lowercase(), Bracketed(), Bracketed("(", ")")])
+    example = task.example(("x", "Hallo"), training=False)
+    assert isinstance(example, seqx.Example)
+    assert example.columns["target"] == ids("(<hallo>)")
+    assert task.write(ids("(<hallo>)")[:-1], "whatever") == "hallo"
     assert task.read("ab") == {"source": ids("ab")}
 
 

@@ -175,6 +175,19 @@ def test_what_is_wrong_inside_an_archive_is_said(
     assert list((tmp_path / "cache" / "wmt14" / "text").glob("*")) == []
 
 
+def test_members_of_one_name_in_different_folders_stay_apart(tmp_path: Path, heldout: Files) -> None:
+    members = {f"{folder}/x.{language}": f"{folder}\n" for folder in "ab" for language in ("en", "de")}
+    with serving(**{"x.tgz": tar(members)}) as site:
+        whole = described(site, "x.tgz", {})
+        halves = [
+            replace(whole, members={code: f"{folder}/x.{code}" for code in ("en", "de")}) for folder in "ab"
+        ]
+        both = Wmt14(archives=halves, heldout=heldout)
+        both.fetch(tmp_path, quiet)
+        assert len(site.ranges) == 1
+    assert list(both.rows("train")) == [("a", "a"), ("b", "b")]
+
+
 def test_members_may_be_packed_in_plain_archives(tmp_path: Path, heldout: Files) -> None:
     members = {f"giga-fren.release2.fixed.{code}.gz": gzip.compress(text) for code, text in
                (("en", b"one\ntw\xff\n"), ("fr", b"un\ndeux"))}  # fmt: skip
