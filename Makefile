@@ -1,0 +1,47 @@
+# make run   trains a translator on the sentences that come along, scores it, and translates with it
+# make test  lints, checks types and imports, and runs every test
+#
+# Both set themselves up in $(VENV); all they need is Python 3.11 or later, as $(PYTHON).
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+SAMPLE := runs/wmt_en_de-sample
+SENTENCES := "Please put the most important letter behind the bed." \
+  "Although Emma is sick, she can put gloves into the box." \
+  "There were many carpets in a hotel."
+
+.PHONY: run test lint clean
+
+run: $(VENV)/installed
+	$(BIN)/seqx run recipes/wmt_en_de.yaml --profile sample
+	@printf '\nThree sentences that it never saw, and what it makes of them:\n'
+	@printf '%s\n' $(SENTENCES)
+	@printf '%s\n' $(SENTENCES) | $(BIN)/seqx translate $(SAMPLE)/model
+
+test: lint
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --quiet --check
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(INSTALL) '.[moses]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(INSTALL) '.[dev]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seqx needs Python 3.11 or later; name one, as in: make run PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
