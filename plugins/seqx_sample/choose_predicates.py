@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from .choose_phrases import IN, ON, around, beside, common, near, pair, person, place
+from .choose_phrases import IN, ON, around, beside, common, head, near, pair, person, place
 from .draw import Draw, adjectives, adverbials, frames_with_object, frames_with_subject, nouns
 from .phrases import Common, NounPhrase, Owned, Placed, PrepositionalPhrase
 from .predicates import (
@@ -67,6 +67,7 @@ _FOR_SOMEBODY = {
     "steal",
 }
 _TOGETHER = {"dance", "sing", "work", "wait", "cook", "swim", "laugh", "rest"}
+_PERSON = frozenset({"person"})
 _SOLID = frozenset({"thing", "furniture"})
 _DONE_TO = frozenset(
     {"thing", "text", "building", "vehicle", "food", "person", "matter", "opening", "room", "song"}
@@ -128,7 +129,7 @@ def filled(draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase, *, negated
         case "M" | "F":
             predicate = Prepositional(verb, _goal(draw, verb))
         case "L":
-            predicate = Prepositional(verb, _position(draw, verb))
+            predicate = Prepositional(verb, _position(draw, verb, head(subject)))
         case "U":
             predicate = Putting(verb, common(draw, frame.objects[0]), _new_place(draw))
         case _:
@@ -148,16 +149,22 @@ def _new_place(draw: Draw) -> PrepositionalPhrase:
     return near(draw, ["surface"], "accusative")
 
 
-def _position(draw: Draw, verb: Verb) -> PrepositionalPhrase | Adverbial:
+def _position(draw: Draw, verb: Verb, noun: Noun | None) -> PrepositionalPhrase | Adverbial:
     if verb.english in {"live", "stay"}:
         if draw.chance(0.2):
             return draw.pick(adverbials("place")[: 2 if verb.english == "live" else 4])
         classes = "city,village,house,castle,hotel,island" if verb.english == "live" else "in,island"
         noun = draw.pick(nouns(frozenset(classes.split(","))))
         return beside(draw, noun, ON if noun.english == "island" else IN)
+    kinds = noun.classes if noun else _PERSON
+    if "vehicle" in kinds:
+        return (
+            place(draw, "street,bridge,at,market") if draw.chance(0.5) else near(draw, ["building"], "dative")
+        )
     if draw.chance(0.2):
         return place(draw)
-    return near(draw, ["surface"] if verb.english != "stand" else ["building", "cupboard", "table"], "dative")
+    lying = verb.english != "stand" or kinds.isdisjoint(_PERSON | {"furniture"})
+    return near(draw, ["surface"] if lying else ["building", "cupboard", "table", "tree"], "dative")
 
 
 def action(
@@ -232,7 +239,8 @@ def passive(draw: Draw) -> tuple[Common | Owned, Predicate]:
 def company(draw: Draw, predicate: Predicate, subject: NounPhrase) -> PrepositionalPhrase | None:
     """With whom, without whom or for whom something is done."""
     verb = predicate.verb.english
-    if predicate.verb.particle:
+    doer = head(subject)
+    if predicate.verb.particle or (doer and doer.classes.isdisjoint(_PERSON)):
         return None
     if verb in _TOGETHER and isinstance(predicate, Intransitive):
         return PrepositionalPhrase(

@@ -47,7 +47,7 @@ _CONJUNCTIONS = {"because": 5, "although": 3, "if": 4, "when": 3, "while": 2, "b
 _BEHIND_IF: Tenses = {"present": 3, "future": 4, "can": 2, "must": 2, "may": 1}
 _REASONS = {"because", "although"}
 _GETTING = {"buy", "find", "steal", "look", "bring", "take"}
-_UNWANTED = {"lose", "steal", "dream", "make", "break", "forget", "paint"}
+_UNWANTED = {"lose", "steal", "dream", "make", "break", "forget", "paint", "complain", "argue"}
 _OBJECTS = frozenset({"thing", "food", "drink", "text", "private"})
 _SIGHTS = frozenset({"animal", "thing", "furniture", "person", "building", "vehicle"})
 _SOME = {"bare": 2, "many": 2, "some": 2, "two": 1, "three": 1, "five": 1, "ten": 1}
@@ -129,7 +129,8 @@ def _subordinated(draw: Draw) -> Sentence:
     main = clause(draw, who=who, adverbs=0, tenses=main_tenses, states=0.12 if reason else 0, moods=True)
     pronoun = reference(who[0])
     same = pronoun is not None and draw.chance(0.55)
-    below = _below(draw, conjunction, (pronoun, who[1]) if pronoun and same else subject(draw), past=past)
+    other = (pronoun, who[1]) if pronoun and same else subject(draw)
+    below = _below(draw, conjunction, other, past=past, states=0 if is_state(main) else 0.4)
     if conjunction == "because" or draw.chance(0.55):
         return Subordinated(main, conjunction, below)
     if pronoun and below.subject == pronoun:
@@ -137,16 +138,16 @@ def _subordinated(draw: Draw) -> Sentence:
     return Preposed(conjunction, below, main)
 
 
-def _below(draw: Draw, conjunction: str, who: Subject, *, past: bool) -> Clause:
+def _below(draw: Draw, conjunction: str, who: Subject, *, past: bool, states: float) -> Clause:
     weather = {"if": 0.12, "because": 0.06, "although": 0.06}.get(conjunction, 0)
     tense: Tense = "past" if past else "present"
     if draw.chance(weather):
         verb, _ = draw.pick(frames("Z"))
         return Clause(_IT, Intransitive(verb), "past" if past else draw.pick(("present", "progressive")))
     if conjunction in _REASONS:
-        return clause(draw, who=who, adverbs=0, tenses=PAST if past else PRESENT, states=0.45, moods=True)
+        return clause(draw, who=who, adverbs=0, tenses=PAST if past else PRESENT, states=states, moods=True)
     if conjunction == "if":
-        return clause(draw, who=who, adverbs=0, tenses={tense: 1}, states=0.35, moods=True)
+        return clause(draw, who=who, adverbs=0, tenses={tense: 1}, states=states, moods=True)
     kinds = "ITDRPMFLU" if draw.chance(0.5) else "IMFL"
 
     tenses: Tenses = {"pluperfect": 1} if conjunction == "after" else {tense: 1}

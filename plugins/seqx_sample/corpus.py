@@ -50,7 +50,7 @@ class Sample(seqx.Corpus):
                     row = {"en": pair.english, "de": pair.german, "tree": str(pair.tree)}
                     yield tuple(row[column] for column in self._columns)
                 return
-        raise ValueError(f"the sample has no split {split!r}; it has {', '.join(SPLITS)}")
+        raise seqx.UserError(f"the sample has no split {split!r}; it has {', '.join(SPLITS)}")
 
     def identity(self) -> Mapping[str, object]:
         """The settings, which the sentences are a function of."""

@@ -1,7 +1,5 @@
 """What a derivation is made of: its skeleton (the rules and all choices but the words) and its words."""
 
-from collections.abc import Iterator
-
 from .words import Adjective, Adverbial, Noun, Preposition, Verb
 
 _WORDS = Noun | Adjective | Verb | Adverbial | Preposition
@@ -21,10 +19,8 @@ def skeleton(node: object) -> str:
     return f"{type(node).__name__}({' '.join(skeleton(getattr(node, name)) for name in _fields(node))})"
 
 
-def words(node: object) -> Iterator[str]:
+def words(node: object) -> list[str]:
     """The lemmas of a derivation, from the top."""
     if isinstance(node, _WORDS):
-        yield node.lemma
-    else:
-        for name in _fields(node):
-            yield from words(getattr(node, name))
+        return [node.lemma]
+    return [word for name in _fields(node) for word in words(getattr(node, name))]

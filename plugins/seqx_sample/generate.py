@@ -13,7 +13,7 @@ from .trees import Tree, detokenize
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-_SHORTEST, _LONGEST = 5, 16  # in words, without punctuation
+_SHORTEST, _LONGEST = 5, 16  # in words
 
 
 class Pair(NamedTuple):
@@ -43,10 +43,10 @@ def pairs(seed: int) -> Iterator[Pair]:
     while True:
         derivation = sentence(draw)
         tree = derivation.english()
-        tokens = list(tree.leaves())
-        if not _SHORTEST <= sum(token[0].isalnum() for token in tokens) <= _LONGEST:
+        english = detokenize(tree.leaves())
+        if not _SHORTEST <= len(english.split()) <= _LONGEST:
             continue
-        english, german = detokenize(tokens), detokenize(derivation.german())
+        german = detokenize(derivation.german())
         keys = {blake2b(text.encode(), digest_size=8).digest() for text in (f"en {english}", f"de {german}")}
         if keys & seen:
             continue

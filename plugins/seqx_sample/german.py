@@ -151,7 +151,7 @@ def contract(preposition: str, article: str) -> str:
 
 def _link(stem: str) -> str:
     """The vowel between a stem and an ending that could not be spoken without it."""
-    return "e" if re.search(r"([td]|[^lrmnaeiouäöüh][nm])$", stem) else ""
+    return "e" if re.search(r"([td]|[^lrmnaeiouäöüh][nm]|ch[nm])$", stem) else ""
 
 
 def _present_stem(infinitive: str) -> str:
@@ -226,13 +226,8 @@ def imperative(verb: Verb) -> str:
     """The imperative to "du", without the separable prefix."""
     stem = _present_stem(verb.german)
     changed = verb.german_third[:-1]
-    if re.sub(r"ie?", "e", changed) == stem.replace("ehm", "em") or changed in {
-        "nimm",
-        "iss",
-        "gib",
-        "sieh",
-        "lies",
-    }:
+    # "lesen, liest" gives "lies", but "fahren, fährt" gives "fahr".
+    if re.search(r"e[^aeiou]*$", stem) and re.search(r"ie?[^aeiou]*$", changed):
         return changed
     linked = _link(stem) or re.search(r"[^aeiou]e[lr]$", stem)
     return present(verb.german, "", 1, plural=False) if linked else stem

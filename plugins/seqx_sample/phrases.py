@@ -161,7 +161,7 @@ class Common(NounPhrase):
             words = [*english_adjective(self.adjective, self.degree), *words]
         word, tag, _, _ = DETERMINERS[self.determiner]
         if word == "a":
-            word = article(next(words[0].leaves()))
+            word = article(words[0].leaves()[0])
         if word == "this" and self.plural:
             word = "these"
         return [tree(tag, word), *words] if word else words

@@ -1,7 +1,7 @@
 """Phrase-structure trees in the brackets of the Penn Treebank, and raw text from their leaves."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -15,13 +15,15 @@ class Tree(NamedTuple):
         """The tree in brackets, on one line."""
         return f"({self.label} {' '.join(map(str, self.children))})"
 
-    def leaves(self) -> Iterator[str]:
+    def leaves(self) -> list[str]:
         """The words, from left to right."""
+        words: list[str] = []
         for child in self.children:
             if isinstance(child, str):
-                yield child
+                words.append(child)
             else:
-                yield from child.leaves()
+                words += child.leaves()
+        return words
 
 
 def tree(label: str, *children: Tree | str | None) -> Tree:

@@ -1,0 +1,47 @@
+"""The sample as a recipe sees it."""
+
+from pathlib import Path
+
+import nltk
+import pytest
+
+import seqx
+from seqx_sample import Sample
+
+
+def test_rows_and_sizes(tmp_path: Path) -> None:
+    corpus = Sample(train=300, dev=7, test=5)
+    corpus.fetch(tmp_path, lambda *_: None)
+    assert not list(tmp_path.iterdir())
+    rows = {split: list(corpus.rows(split)) for split in ("train", "dev", "test")}
+    assert {split: len(each) for split, each in rows.items()} == {"train": 300, "dev": 7, "test": 5}
+    assert all(len(row) == 2 for each in rows.values() for row in each)
+    assert len({row[0] for each in rows.values() for row in each}) == 312
+    assert list(corpus.rows("dev")) == rows["dev"]
+
+
+def test_columns() -> None:
+    english = [row[0] for row in Sample(dev=10).rows("dev")]
+    rows = list(Sample(dev=10, columns=("tree", "en")).rows("dev"))
+    assert [row[1] for row in rows] == english
+    assert all(nltk.Tree.fromstring(row[0]).label() == "TOP" for row in rows)
+
+
+def test_more_of_one_split_leaves_the_others() -> None:
+    assert list(Sample(train=5, test=9).rows("test")) == list(Sample(train=900, test=9).rows("test"))
+    assert list(Sample(train=0).rows("train")) == []
+
+
+def test_identity_tells_samples_apart() -> None:
+    settings: list[Sample] = [Sample(), Sample(seed=2), Sample(train=5), Sample(columns=("en", "tree"))]
+    assert len({repr(each.identity()) for each in settings}) == len(settings)
+    assert Sample().identity() == Sample().identity()
+
+
+def test_mistakes() -> None:
+    with pytest.raises(ValueError, match="name each column once, of en, de, tree"):
+        Sample(columns=())
+    with pytest.raises(ValueError, match="name each column once"):
+        Sample(columns=("en", "en"))
+    with pytest.raises(seqx.UserError, match="the sample has no split 'valid'; it has train, dev, test"):
+        list(Sample().rows("valid"))

@@ -1,0 +1,71 @@
+"""Words in source order are no translation: the best dictionary stays far below what the grammar asks for."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import sacrebleu
+from numpy.typing import NDArray
+
+from seqx_sample.generate import Pair
+
+Ids = NDArray[np.int64]
+
+
+def tokens(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text)
+
+
+def numbered(sentences: Sequence[list[str]]) -> tuple[dict[str, int], list[list[int]]]:
+    ids: dict[str, int] = {}
+    return ids, [[ids.setdefault(word, len(ids)) for word in sentence] for sentence in sentences]
+
+
+def aligned(train: Sequence[Pair], rounds: int) -> dict[str, str]:
+    """The likeliest translation of each word by IBM model 1 (Brown et al. 1993) after `rounds` of EM."""
+    sources, source_ids = numbered([["", *tokens(pair.english)] for pair in train])
+    targets, target_ids = numbered([tokens(pair.german) for pair in train])
+    links: list[tuple[int, int, int]] = []
+    places = 0
+    for source, target in zip(source_ids, target_ids, strict=True):
+        links += [(s, t, places + place) for place, t in enumerate(target) for s in source]
+        places += len(target)
+    source, target, place = np.array(links).T
+    entries, link_entry = np.unique(source * len(targets) + target, return_inverse=True)
+    entry_source = entries // len(targets)
+    probability = np.ones(len(entries))
+    for _ in range(rounds):
+        share = probability[link_entry]
+        share /= np.bincount(place, share)[place]
+        counts = np.bincount(link_entry, share)
+        probability = counts / np.bincount(entry_source, counts)[entry_source]
+    words, german = list(sources), list(targets)
+    best: dict[str, str] = {}
+    for entry in np.argsort(probability, kind="stable"):
+        best[words[entry_source[entry]]] = german[entries[entry] % len(targets)]
+    return best
+
+
+def bleu(dictionary: dict[str, str], test: Sequence[Pair]) -> float:
+    outputs = []
+    for pair in test:
+        text = " ".join(dictionary.get(word, word) for word in tokens(pair.english))
+        text = re.sub(r" ([,.?])", r"\1", text)
+        outputs.append(text[:1].upper() + text[1:])
+    return float(sacrebleu.corpus_bleu(outputs, [[pair.german for pair in test]]).score)
+
+
+def test_a_dictionary_does_not_translate(stream: list[Pair]) -> None:
+    train = [pair for pair in stream if pair.split == "train"][:8000]
+    test = [pair for pair in stream if pair.split == "test"][:500]
+    dictionary = aligned(train, rounds=6)
+    assert dictionary["dog"] == "Hund"
+    assert dictionary["because"] == "weil"
+    score = bleu(dictionary, test)
+    assert 10 < score < 25  # 40 is the limit; below 10 the dictionary itself would be at fault
+
+
+def test_the_baseline_can_reach_a_hundred(stream: list[Pair]) -> None:
+    """The judge of the test above: of English in capitals the dictionary learns everything."""
+    loud = [pair._replace(german=pair.english.upper()) for pair in stream[:5000]]
+    assert bleu(aligned(loud, rounds=6), loud[:500]) > 95
