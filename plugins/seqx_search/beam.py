@@ -76,7 +76,7 @@ class Beam(Limited):
         """What the log-probability of a hypothesis of `length` tokens, EOS counted, is divided by."""
         return ((5 + length) / 6) ** self.alpha
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
     ) -> list[list[seqx.Hypothesis]]:

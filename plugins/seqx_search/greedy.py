@@ -14,7 +14,7 @@ from seqx_search.single import write
 class Greedy(Limited):
     """Always writes the most probable next token."""
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
     ) -> list[list[seqx.Hypothesis]]:

@@ -33,7 +33,7 @@ class Sampling(Limited):
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0
     seed: int = 0
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
     ) -> list[list[seqx.Hypothesis]]:

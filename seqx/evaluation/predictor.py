@@ -169,7 +169,8 @@ class Predictor:
         source = Tokens.of(torch.tensor(ids), torch.tensor([piece.length for piece in pieces]))
         grammar = self.task.grammar([piece.columns for piece in pieces])
         try:
-            with torch.inference_mode(), autocast(self.device, self.precision):
+            # Not inference_mode: in it, autocast converts every weight again for every token.
+            with torch.no_grad(), autocast(self.device, self.precision):
                 return self.search(self.model, source.to(self.device), torch.tensor(limits), grammar)
         except torch.OutOfMemoryError:
             raise UserError(
