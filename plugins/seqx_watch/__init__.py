@@ -1,0 +1,14 @@
+"""Callbacks that show and record how a run goes: progress, a file of metrics, TensorBoard."""
+
+import seqx
+from seqx_watch.metrics import Metrics
+from seqx_watch.progress import Progress
+from seqx_watch.tensorboard import TensorBoard
+
+__all__ = ["Metrics", "Progress", "TensorBoard"]
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    """Offer the callbacks."""
+    registry.add(seqx.Callback, progress=Progress, metrics=Metrics, tensorboard=TensorBoard)

@@ -1,0 +1,30 @@
+"""A text file that grows line by line."""
+
+from pathlib import Path
+
+import seqx
+
+
+class LineFile:
+    """Appends lines, opening the file for each: whoever reads it meanwhile sees whole lines.
+
+    Raises:
+        UserError: the file cannot be written
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._append("")
+
+    def write(self, line: str) -> None:
+        """Append a line."""
+        self._append(f"{line}\n")
+
+    def _append(self, text: str) -> None:
+        try:
+            with self.path.open("a", encoding="utf-8", errors="replace", newline="\n") as file:
+                file.write(text)
+        except OSError as error:
+            raise seqx.UserError(
+                f"{self.path}: cannot be written: {error.strerror}; make room, or choose another --folder"
+            ) from None

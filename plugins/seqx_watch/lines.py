@@ -1,0 +1,97 @@
+"""What is said of a run, as plain lines without control characters."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+
+import seqx
+from seqx_watch.window import Reading
+
+
+def plain(text: str) -> str:
+    """One line of it, without what moves a cursor."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
+    return str(dt.timedelta(seconds=max(0, round(seconds))))
+
+
+def number(value: float) -> str:
+    """Five digits, with an exponent only where there is need."""
+    return f"{value:.5g}" if value < 10_000 else f"{value:.0f}" if value < 1e7 else f"{value:.3e}"
+
+
+def opening(run: seqx.Run) -> Iterator[str]:
+    """What is trained on what."""
+    how, store = run.training, run.store
+    yield f"{run.name}: {run.parameters:,} parameters, on {run.device} in {run.precision}, in {run.folder}"
+    yield (
+        f"{len(store):,} training examples, {int(store.lengths('target').sum()):,} target tokens; "
+        f"{run.updates:,} updates an epoch, {how.steps:,} in all"
+    )
+    if store.dropped:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in store.dropped.items())
+        yield f"dropped {sum(store.dropped.values()):,} of {store.rows:,} rows: {reasons}"
+    for split, shared in store.leaks.items():
+        if shared["rows"] or any(shared["sides"]):
+            sides = ", ".join(f"{count:,}" for count in shared["sides"])
+            yield (
+                f"training shares {shared['rows']:,} rows with {split}; "
+                f"one side alone, column by column: {sides}"
+            )
+    if run.done:
+        yield f"resumed from update {run.done:,}"
+
+
+def progress(reading: Reading, steps: int, left: float) -> str:
+    """The numbers of some updates, in columns."""
+    return f"step {reading.step:>{len(str(steps))}}/{steps}  {numbers(reading)}  left {duration(left):>8}" + (
+        f"  skipped {reading.skipped}: gradient not finite" if reading.skipped else ""
+    )
+
+
+def numbers(reading: Reading) -> str:
+    """Loss to padding, in columns."""
+    return "  ".join(
+        (
+            f"loss {reading.loss:7.4f}",
+            f"perplexity {number(reading.perplexity):>9}",
+            f"rate {reading.learning_rate:.2e}",
+            f"{reading.tokens_per_second:>9,.0f} target tokens/s",
+            f"padding {reading.padding:5.1%}",
+        )
+    )
+
+
+def scores(evaluation: seqx.Evaluation, best: str = "") -> str:
+    """The scores of an evaluation; `best` is said after the one that counts."""
+    parts = [f"{name} {score.value:.2f}" for name, score in evaluation.scores.items()]
+    if parts and best:
+        parts[0] += f" ({best})"
+    if evaluation.perplexity is not None:
+        parts.append(f"perplexity {number(evaluation.perplexity)}")
+    return "  ".join(parts)
+
+
+def examples(evaluation: seqx.Evaluation, count: int, turn: int) -> Iterator[str]:
+    """Some answers; another `turn` shows others, spread over the split."""
+    answers = evaluation.answers
+    for i in range(min(count, len(answers))):
+        answer = answers[(turn + i * max(1, len(answers) // count)) % len(answers)]
+        yield f"  input      {plain(answer.input)}"
+        yield f"  output     {plain(answer.output)}"
+        yield f"  reference  {plain(answer.reference)}"
+
+
+def closing(results: Mapping[str, Mapping[str, seqx.Score]]) -> Iterator[str]:
+    """The finished model's scores with their signatures."""
+    rows = [
+        (split, name, score.value, score.signature)
+        for split, named in results.items()
+        for name, score in named.items()
+    ]
+    splits = max((len(split) for split, *_ in rows), default=0)
+    names = max((len(name) for _, name, *_ in rows), default=0)
+    for split, name, value, signature in rows:
+        yield f"{split:<{splits}}  {name:<{names}}  {value:6.2f}  {signature}".rstrip()

@@ -1,0 +1,138 @@
+"""All numbers of a run as JSON, a line each."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Gt
+
+import seqx
+from seqx_watch.linefile import LineFile
+from seqx_watch.window import Window
+
+
+class Metrics(seqx.Callback):
+    """Writes the run's `metrics.jsonl`: one JSON object a line, its "kind" first.
+
+    Kinds: start, update, evaluation, saved, finished, failed. The numbers of updates are means over those
+    since the last such line, the rate and the norm those of the last one; what is not finite is null. When a
+    run goes on from a checkpoint, what was written after it is cut off: each step stands there once.
+
+    Args:
+        every: updates that a line sums up
+    """
+
+    def __init__(self, *, every: Annotated[int, Gt(0)] = 100) -> None:
+        self.every = every
+        self._file: LineFile | None = None
+        self._window = Window()
+
+    @seqx.hookimpl
+    def started(self, run: seqx.Run) -> None:
+        """Cut off what will be done again, and say what is trained."""
+        path = run.folder / "metrics.jsonl"
+        cut(path, run.done)
+        self._file = LineFile(path)
+        self._write(
+            "start",
+            step=run.done,
+            run=run.name,
+            steps=run.training.steps,
+            parameters=run.parameters,
+            device=run.device,
+            precision=run.precision,
+            examples=len(run.store),
+            dropped=run.store.dropped,
+            leaks=run.store.leaks,
+        )
+
+    @seqx.hookimpl
+    def updated(self, run: seqx.Run, update: seqx.Update) -> None:
+        """Sum up the updates since the last line, when there are enough."""
+        self._window.add(update)
+        if update.step % self.every == 0 or update.step == run.training.steps:
+            reading = self._window.read()
+            self._write(
+                "update",
+                **asdict(reading),
+                perplexity=reading.perplexity,
+                tokens_per_second=reading.tokens_per_second,
+            )
+
+    @seqx.hookimpl
+    def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:
+        """Record the scores."""
+        self._write(
+            "evaluation",
+            step=step,
+            split=split,
+            scores=_scores(evaluation.scores),
+            perplexity=evaluation.perplexity,
+        )
+
+    @seqx.hookimpl
+    def saved(self, run: seqx.Run, step: int, path: Path) -> None:
+        """Record where a checkpoint lies."""
+        self._write("saved", step=step, path=os.path.relpath(path, run.folder))
+
+    @seqx.hookimpl
+    def finished(self, scores: Mapping[str, Mapping[str, seqx.Score]]) -> None:
+        """Record the scores of the finished model."""
+        self._write("finished", scores={split: _scores(named) for split, named in scores.items()})
+        self._file = None
+
+    @seqx.hookimpl
+    def failed(self, error: BaseException) -> None:
+        """Record what broke the run off."""
+        self._write("failed", error=type(error).__name__, message=str(error))
+        self._file = None
+
+    def _write(self, kind: str, **values: Any) -> None:
+        if self._file:
+            self._file.write(json.dumps(_finite({"kind": kind, **values}), ensure_ascii=False))
+
+
+def cut(path: Path, done: int) -> None:
+    """Leave only the whole lines up to the last word about the checkpoint of step `done`."""
+    if not path.exists():
+        return
+    kept: list[str] = []
+    end = 0  # of what was written up to the checkpoint
+    new = path.with_name(f".{path.name}")
+    try:
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                about = json.loads(line)
+                step, kind = about.get("step"), about.get("kind")
+            except (ValueError, AttributeError):
+                continue
+            if step is not None and step > done:
+                break
+            kept.append(line)
+            if kind == "saved" and step == done:
+                end = len(kept)
+        new.write_text("".join(f"{line}\n" for line in kept[: end or None]), encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise seqx.UserError(f"{path}: cannot be cut: {error.strerror}; make room, or remove it") from None
+
+
+def _scores(scores: Mapping[str, seqx.Score]) -> dict[str, dict[str, Any]]:
+    return {name: asdict(score) for name, score in scores.items()}
+
+
+def _finite(value: Any) -> Any:
+    """With null for what JSON has no number for."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value

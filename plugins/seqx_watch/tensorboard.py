@@ -1,0 +1,101 @@
+"""Curves of a run for TensorBoard."""
+
+import importlib.util
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Gt
+
+import seqx
+from seqx_watch.window import Window
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class TensorBoard(seqx.Callback):
+    """Writes events to the run's `tensorboard/`: look at them with `tensorboard --logdir FOLDER`.
+
+    Needs the extra `tensorboard`. Numbers of updates are means over those since the last point. The finished
+    model's scores stand under "model/". When a run goes on from a checkpoint, points after it disappear.
+
+    Args:
+        every: updates that a point sums up
+
+    Raises:
+        UserError: TensorBoard is not installed
+    """
+
+    def __init__(self, *, every: Annotated[int, Gt(0)] = 100) -> None:
+        if importlib.util.find_spec("tensorboard") is None:
+            raise seqx.UserError(
+                "callbacks: tensorboard is not installed; "
+                "run pip install 'seqx[tensorboard]', or take it out of the recipe"
+            )
+        self.every = every
+        self._writer: SummaryWriter | None = None
+        self._window = Window()
+        self._complete = False  # whether what is scored next is the finished model
+
+    @seqx.hookimpl
+    def started(self, run: seqx.Run) -> None:
+        """Open the folder; what lies there of later steps is hidden."""
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+
+        purge = run.done + 1 if run.done else None
+        self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=purge)
+        self._complete = True
+
+    @seqx.hookimpl
+    def updated(self, run: seqx.Run, update: seqx.Update) -> None:
+        """Draw a point, when there are enough updates."""
+        self._complete = False
+        self._window.add(update)
+        if update.step % self.every == 0 or update.step == run.training.steps:
+            reading = self._window.read()
+            points = {
+                "loss": reading.loss,
+                "perplexity": reading.perplexity,
+                "learning_rate": reading.learning_rate,
+                "norm": reading.norm,
+                "tokens_per_second": reading.tokens_per_second,
+                "padding": reading.padding,
+                "skipped": reading.skipped,
+            }
+            if reading.nll is not None:
+                points["nll"] = reading.nll
+            self._draw("train", points, reading.step)
+
+    @seqx.hookimpl
+    def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:
+        """Draw the scores."""
+        points = {name: score.value for name, score in evaluation.scores.items()}
+        if evaluation.perplexity is not None:
+            points["perplexity"] = evaluation.perplexity
+        self._draw(f"model/{split}" if self._complete else split, points, step)
+
+    @seqx.hookimpl
+    def saved(self) -> None:
+        """Let it be seen, and remember that no update was made since."""
+        self._complete = True
+        if self._writer:
+            self._writer.flush()
+
+    @seqx.hookimpl
+    def finished(self) -> None:
+        """Close the file."""
+        self._close()
+
+    @seqx.hookimpl
+    def failed(self) -> None:
+        """Close the file."""
+        self._close()
+
+    def _draw(self, place: str, points: dict[str, float], step: int) -> None:
+        if self._writer:
+            for name, value in points.items():
+                self._writer.add_scalar(f"{place}/{name}", value, step)
+
+    def _close(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._writer = None

@@ -1,0 +1,92 @@
+"""Means over a stretch of updates."""
+
+import math
+import sys
+from dataclasses import dataclass
+
+from torch import Tensor
+
+import seqx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a stretch of updates came to."""
+
+    step: int  # the last update
+    updates: int
+    loss: float  # nats a target token
+    nll: float | None  # the same without smoothing and what else an objective adds, where it reports it
+    learning_rate: float  # of the last update
+    norm: float  # of the gradient of the last update, before clipping
+    tokens: int  # target tokens
+    padding: float  # mean share of computed places that hold no token
+    seconds: float
+    skipped: int  # updates whose gradient was not finite
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of the mean negative log-probability of a token; of the loss where only that is."""
+        nats = self.loss if self.nll is None else self.nll
+        return math.inf if nats > _LARGEST else math.exp(nats)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Target tokens learnt from, by the time of training alone."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+
+_LARGEST = math.log(sys.float_info.max)
+
+
+class Window:
+    """Gathers updates until someone reads; sums stay on the device, so that gathering waits for nothing."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self.updates = 0
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._tokens = 0
+        self._padding = 0.0
+        self._seconds = 0.0
+        self._skipped = 0
+        self._last: seqx.Update | None = None
+
+    def add(self, update: seqx.Update) -> None:
+        """Take in an update; the losses of skipped ones, not finite as a rule, stay out of the means."""
+        self.updates += 1
+        self._tokens += update.tokens
+        self._padding += update.padding
+        self._seconds += update.seconds
+        self._skipped += update.skipped
+        self._last = update
+        if not update.skipped:
+            for name, value in update.sums.items():
+                self._sums[name] = self._sums[name] + value if name in self._sums else value
+                self._counts[name] = self._counts.get(name, 0) + update.counts[name]
+
+    def read(self) -> Reading:
+        """The means since the last reading; waits for the device. At least one update was added."""
+        last = self._last
+        assert last is not None, "nothing was added"
+        reading = Reading(
+            step=last.step,
+            updates=self.updates,
+            loss=self._mean("loss"),
+            nll=self._mean("nll") if "nll" in last.sums else None,
+            learning_rate=last.learning_rate,
+            norm=float(last.norm),
+            tokens=self._tokens,
+            padding=self._padding / self.updates,
+            seconds=self._seconds,
+            skipped=self._skipped,
+        )
+        self._clear()
+        return reading
+
+    def _mean(self, name: str) -> float:
+        count = self._counts.get(name, 0)
+        return float(self._sums[name]) / count if count else math.nan

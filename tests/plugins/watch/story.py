@@ -1,0 +1,126 @@
+"""A made-up run, told to callbacks event by event."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pluggy
+import torch
+from torch import Tensor, nn
+
+import seqx
+from seqx.data.batches import Position
+from seqx.data.store import Ragged, Store
+from seqx.hooks import events
+from seqx.training.settings import Training
+
+
+class Nothing(seqx.Objective, seqx.Optimizer, seqx.Schedule):
+    """Stands where a recipe names an objective, an optimizer or a schedule."""
+
+    def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
+        raise NotImplementedError
+
+    def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        raise NotImplementedError
+
+    def __call__(self, step: int) -> float:
+        raise NotImplementedError
+
+
+class Clock:
+    """Time that goes by only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(folder: Path, *, steps: int = 300, done: int = 0, best: tuple[float, int] | None = None) -> seqx.Run:
+    nothing = Nothing()
+    column = Ragged.of(np.arange(60_000, dtype=np.uint16), np.full(1500, 40))
+    store = Store(
+        folder=folder,
+        columns={"source": column, "target": column},
+        texts={},
+        dropped={"duplicate": 12, "empty": 1},
+        leaks={"dev": {"rows": 2, "sides": [3, 5]}, "test": {"rows": 0, "sides": [0, 0]}},
+        rows=1513,
+        identity="0",
+        size=1500,
+    )
+    return seqx.Run(
+        name="wmt",
+        folder=folder,
+        training=Training(steps=steps, objective=nothing, optimizer=nothing, schedule=nothing),
+        done=done,
+        parameters=61_362_176,
+        device="cpu",
+        precision="fp32",
+        store=store,
+        updates=25,
+        best=best[0] if best else None,
+        best_step=best[1] if best else 0,
+    )
+
+
+def update(
+    step: int, *, loss: float = 5.0, nll: float | None = 4.0, skipped: bool = False, norm: float = 1.5
+) -> seqx.Update:
+    means = {"loss": loss} if nll is None else {"loss": loss, "nll": nll}
+    return seqx.Update(
+        step=step,
+        sums={name: torch.tensor(1000 * mean) for name, mean in means.items()},
+        counts=dict.fromkeys(means, 1000),
+        tokens=1000,
+        padding=0.05,
+        then=Position(0, step),
+        learning_rate=step * 1e-5,
+        norm=torch.tensor(norm),
+        seconds=0.5,
+        skipped=skipped,
+    )
+
+
+def evaluation(bleu: float) -> seqx.Evaluation:
+    answers = [
+        seqx.Answer(input=f"in {i}", output=f"out\n\x1b[2J{i}", reference=f"ref {i}") for i in range(9)
+    ]
+    scores = {
+        "bleu": seqx.Score(value=bleu, signature="nrefs:1|case:mixed"),
+        "chrf": seqx.Score(value=2 * bleu, signature="nrefs:1"),
+    }
+    return seqx.Evaluation(scores=scores, answers=answers, perplexity=7.25)
+
+
+class Story:
+    """Tells callbacks of a run."""
+
+    def __init__(self, run: seqx.Run, *callbacks: seqx.Callback, clock: Clock | None = None) -> None:
+        self.run = run
+        self.tell: pluggy.HookRelay = events(callbacks)
+        self.clock = clock or Clock()
+
+    def start(self) -> None:
+        self.tell.started(run=self.run)
+
+    def update(self, first: int, last: int) -> None:
+        """Updates `first` to `last`, a second each; their losses fall from 5 by a hundredth an update."""
+        for step in range(first, last + 1):
+            self.clock.now += 1
+            self.tell.updated(run=self.run, update=update(step, loss=5 - step / 100, nll=4 - step / 100))
+
+    def evaluate(self, step: int, bleu: float, split: str = "dev") -> None:
+        self.tell.evaluated(run=self.run, step=step, split=split, evaluation=evaluation(bleu))
+
+    def save(self, step: int) -> None:
+        self.tell.saved(run=self.run, step=step, path=self.run.folder / "checkpoints" / f"{step:08}")
+
+    def finish(self) -> None:
+        scores = {"dev": evaluation(21.0).scores, "test": evaluation(20.5).scores}
+        self.tell.finished(run=self.run, scores=scores)
+
+    def fail(self, error: BaseException) -> None:
+        self.tell.failed(run=self.run, error=error)

@@ -1,0 +1,152 @@
+"""The file of metrics: what stands in it, and that each step stands there once."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqx
+from seqx_watch import Metrics
+from tests.plugins.watch.story import Story, run, update
+
+
+def strict(text: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+    assert text.endswith("\n")
+    return [strict(line) for line in text.splitlines()]
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    story = Story(run(tmp_path, steps=25), Metrics(every=10))
+    story.start()
+    story.update(1, 20)
+    story.evaluate(20, 20.0)
+    story.save(20)
+    story.update(21, 25)
+    story.finish()
+    start, first, second, scored, saved, last, finished = read(tmp_path)
+    assert list(start) == [
+        *("kind", "step", "run", "steps", "parameters", "device", "precision", "examples", "dropped", "leaks")
+    ]
+    assert (start["kind"], start["step"], start["dropped"]) == ("start", 0, {"duplicate": 12, "empty": 1})
+    assert first == {
+        "kind": "update",
+        "step": 10,
+        "updates": 10,
+        "loss": pytest.approx(4.945),
+        "nll": pytest.approx(3.945),
+        "learning_rate": pytest.approx(1e-4),
+        "norm": 1.5,
+        "tokens": 10_000,
+        "padding": pytest.approx(0.05),
+        "seconds": 5.0,
+        "skipped": 0,
+        "perplexity": pytest.approx(math.exp(3.945)),
+        "tokens_per_second": 2000.0,
+    }
+    assert (second["step"], last["step"], last["updates"]) == (20, 25, 5)
+    assert scored == {
+        "kind": "evaluation",
+        "step": 20,
+        "split": "dev",
+        "scores": {
+            "bleu": {"value": 20.0, "signature": "nrefs:1|case:mixed"},
+            "chrf": {"value": 40.0, "signature": "nrefs:1"},
+        },
+        "perplexity": 7.25,
+    }
+    assert saved == {"kind": "saved", "step": 20, "path": "checkpoints/00000020"}
+    assert finished["scores"]["test"]["bleu"] == {"value": 20.5, "signature": "nrefs:1|case:mixed"}
+
+
+def test_lines_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
+    story = Story(run(tmp_path), Metrics(every=1))
+    story.start()
+    for step in (1, 2):
+        story.update(step, step)
+        assert read(tmp_path)[-1]["step"] == step
+
+
+def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
+    story = Story(run(tmp_path), Metrics(every=1))
+    story.start()
+    broken = update(1, loss=math.nan, nll=math.nan, norm=math.inf, skipped=True)
+    story.tell.updated(run=story.run, update=broken)
+    line = read(tmp_path)[-1]
+    assert (line["loss"], line["perplexity"], line["norm"], line["skipped"]) == (None, None, None, 1)
+
+
+def crashed(folder: Path, end: bytes) -> list[dict[str, Any]]:
+    """A run that saved at step 20 and was killed after step 35; the lines up to the save."""
+    story = Story(run(folder), Metrics(every=10))
+    story.start()
+    story.update(1, 20)
+    story.evaluate(20, 20.0)
+    story.save(20)
+    kept = read(folder)
+    story.update(21, 35)
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(end)
+    return kept
+
+
+@pytest.mark.parametrize("end", [b"", b'{"kind": "update", "st', b'{"kind": "upd\xe2\x82', b"\0\0\0"])
+def test_a_resumed_run_has_each_step_once(tmp_path: Path, end: bytes) -> None:
+    kept = crashed(tmp_path, end)
+    story = Story(run(tmp_path, done=20), Metrics(every=10))
+    story.start()
+    lines = read(tmp_path)
+    assert lines[:-1] == kept
+    assert (lines[-1]["kind"], lines[-1]["step"]) == ("start", 20)
+    story.update(21, 40)
+    steps = [line["step"] for line in read(tmp_path) if line["kind"] == "update"]
+    assert steps == [10, 20, 30, 40]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_what_came_after_the_last_save_is_done_again(tmp_path: Path) -> None:
+    """A run that is killed while it tests its finished model scores it again."""
+    story = Story(run(tmp_path, steps=10), Metrics(every=10))
+    story.start()
+    story.update(1, 10)
+    story.evaluate(10, 20.0)
+    story.save(10)
+    story.evaluate(10, 21.0)
+    story.fail(KeyboardInterrupt())
+    again = Story(run(tmp_path, steps=10, done=10), Metrics(every=10))
+    again.start()
+    again.evaluate(10, 21.0)
+    assert [line["kind"] for line in read(tmp_path)] == [
+        *("start", "update", "evaluation", "saved", "start", "evaluation")
+    ]
+
+
+def test_a_run_from_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+    story = Story(run(tmp_path), Metrics(every=10))
+    story.start()
+    story.update(1, 15)
+    Story(run(tmp_path), Metrics(every=10)).start()
+    assert {line["kind"] for line in read(tmp_path)} == {"start"}
+
+
+def test_failure_is_recorded(tmp_path: Path) -> None:
+    story = Story(run(tmp_path), Metrics())
+    story.fail(ValueError("before it began"))
+    story.start()
+    story.fail(seqx.UserError("no\nroom"))
+    assert read(tmp_path)[-1] == {"kind": "failed", "error": "UserError", "message": "no\nroom"}
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(seqx.UserError, match=r"metrics\.jsonl: cannot be"):
+        Story(run(tmp_path), Metrics()).start()

@@ -1,0 +1,213 @@
+"""What is said of a run: plain lines, the log, and the view on a terminal."""
+
+import gc
+import os
+import pty
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import seqx
+from seqx_watch import Progress, progress
+from seqx_watch.window import Reading, Window
+from tests.plugins.watch.story import Clock, Story, run, update
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "monotonic", clock)
+    return clock
+
+
+WHOLE = """\
+learning the vocabulary
+preparing train: 2,000 rows
+preparing train: 8,000 rows
+wmt: 61,362,176 parameters, on cpu in fp32, in FOLDER
+1,500 training examples, 60,000 target tokens; 25 updates an epoch, 120 in all
+dropped 13 of 1,513 rows: 12 duplicate, 1 empty
+training shares 2 rows with dev; one side alone, column by column: 3, 5
+step  50/120  loss  4.7450  perplexity    42.309  rate 5.00e-04      2,000 target tokens/s  padding  5.0%  \
+left  0:01:10
+step 100/120  loss  4.2450  perplexity    25.662  rate 1.00e-03      2,000 target tokens/s  padding  5.0%  \
+left  0:00:20
+step 100/120  dev: bleu 20.00 (best 20.00 at step 100)  chrf 40.00  perplexity 7.25
+  input      in 0
+  output     out  [2J0
+  reference  ref 0
+  input      in 4
+  output     out  [2J4
+  reference  ref 4
+step 120/120  loss  3.8950  perplexity    18.084  rate 1.20e-03      2,000 target tokens/s  padding  5.0%  \
+left  0:00:00
+step 120/120  dev: bleu 19.00 (best 20.00 at step 100)  chrf 38.00  perplexity 7.25
+  input      in 1
+  output     out  [2J1
+  reference  ref 1
+  input      in 5
+  output     out  [2J5
+  reference  ref 5
+model of wmt  dev: bleu 21.00  chrf 42.00  perplexity 7.25
+model of wmt  test: bleu 20.50  chrf 41.00  perplexity 7.25
+dev   bleu   21.00  nrefs:1|case:mixed
+dev   chrf   42.00  nrefs:1
+test  bleu   20.50  nrefs:1|case:mixed
+test  chrf   41.00  nrefs:1
+"""
+
+
+def tell(story: Story) -> None:
+    """A run of 120 updates that keeps preparing for a while."""
+    story.tell.preparing(what="learning the vocabulary", share=None)
+    for rows in range(2000, 10_000, 1000):
+        story.tell.preparing(what=f"preparing train: {rows:,} rows", share=None)
+        story.clock.now += 5
+    story.start()
+    story.update(1, 100)
+    story.evaluate(100, 20.0)
+    story.save(100)
+    story.update(101, 120)
+    story.evaluate(120, 19.0)
+    story.save(120)
+    story.evaluate(120, 21.0)
+    story.evaluate(120, 20.5, "test")
+    story.finish()
+
+
+def test_plain_lines(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    tell(Story(run(tmp_path, steps=120), Progress(every=50), clock=clock))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.replace(str(tmp_path), "FOLDER") == WHOLE
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8") == err
+    assert all(char.isprintable() or char == "\n" for char in err)
+
+
+def test_lines_by_time(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    story = Story(run(tmp_path), Progress(seconds=30), clock=clock)
+    story.start()
+    story.update(1, 100)
+    steps = [line.split()[1] for line in capsys.readouterr().err.splitlines() if line.startswith("step")]
+    assert steps == ["30/300", "60/300", "90/300"]
+
+
+def test_a_resumed_run_goes_on_with_its_log(
+    tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = Story(run(tmp_path), Progress(every=10), clock=clock)
+    story.start()
+    story.update(1, 10)
+    story.fail(KeyboardInterrupt())
+    capsys.readouterr()
+    story = Story(run(tmp_path, done=10, best=(30.0, 8)), Progress(every=10, examples=0), clock=clock)
+    story.start()
+    story.update(11, 20)
+    story.evaluate(20, 20.0)
+    err = capsys.readouterr().err
+    assert "resumed from update 10\n" in err
+    assert "left  0:04:40\n" in err  # 280 updates, a second each
+    assert err.endswith("dev: bleu 20.00 (best 30.00 at step 8)  chrf 40.00  perplexity 7.25\n")
+    log = (tmp_path / "log.txt").read_text()
+    assert "interrupted; the same command goes on from the last checkpoint\n" in log
+    assert log.endswith(err)
+
+
+def test_skipped_updates_are_said(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    story = Story(run(tmp_path), Progress(every=2), clock=clock)
+    story.start()
+    for step in (1, 2):
+        story.tell.updated(run=story.run, update=update(step, loss=float("nan"), skipped=True))
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "loss     nan" in line
+    assert line.endswith("skipped 2: gradient not finite")
+
+
+def test_errors_are_for_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command says them on the terminal."""
+    story = Story(run(tmp_path), Progress())
+    story.start()
+    capsys.readouterr()
+    story.fail(seqx.UserError("no room"))
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "log.txt").read_text().endswith("broken off: UserError: no room\n")
+
+
+def test_the_device_is_asked_only_for_what_is_said(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(run(tmp_path), Progress(every=40), clock=clock)
+    story.start()
+    reads: list[int] = []
+    read = Window.read
+
+    def counted(window: Window) -> Reading:
+        reads.append(window.updates)
+        return read(window)
+
+    monkeypatch.setattr(Window, "read", counted)
+    story.update(1, 100)
+    assert reads == [40, 40]
+
+
+@contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Standard error is a terminal of 120 columns; the list has in the end what was written to it."""
+    for name, value in {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}.items():
+        monkeypatch.setenv(name, value)
+    master, slave = pty.openpty()
+    pieces: list[bytes] = []
+    written: list[str] = []
+
+    def listen() -> None:
+        while not pieces or not pieces[-1].endswith(b"\0"):
+            pieces.append(os.read(master, 65536))
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    try:
+        with open(slave, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:  # noqa: PTH123
+            patch.setattr(sys, "stderr", stream)
+            try:
+                yield written
+            finally:
+                stream.write("\0")
+                stream.flush()
+                listener.join()
+    finally:
+        os.close(master)
+    written.append(b"".join(pieces).decode())
+
+
+def test_a_terminal_shows_a_bar_and_keeps_what_counts(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with terminal(monkeypatch) as pieces:
+        tell(Story(run(tmp_path, steps=120), Progress(every=50), clock=clock))
+    written = pieces[0]
+    assert capsys.readouterr() == ("", "")
+    assert "preparing train: 2,000 rows" in written
+    assert "step 37/120, 0:01:23 left" in written
+    assert "loss  4.6300  perplexity    37.713" in written
+    assert "dev: bleu 20.00 (best 20.00 at step 100)" in written
+    assert "test  bleu   20.50  nrefs:1|case:mixed" in written
+    assert "\x1b[2J" not in written  # what a model writes does not rule the terminal
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor goes, and comes back
+    assert (tmp_path / "log.txt").read_text().replace(str(tmp_path), "FOLDER") == WHOLE
+
+
+def test_the_cursor_comes_back_when_preparation_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal(monkeypatch) as pieces:
+        callback = Progress()
+        callback.preparing(what="fetching", share=0.5)
+        del callback
+        gc.collect()
+    assert "fetching" in pieces[0]
+    assert "50.0%" in pieces[0]
+    assert pieces[0].count("\x1b[?25l") == pieces[0].count("\x1b[?25h") == 1

@@ -1,0 +1,70 @@
+"""Event files, read by TensorBoard's own reader."""
+
+import importlib.util
+import warnings
+from pathlib import Path
+
+import pytest
+
+import seqx
+from seqx_watch import TensorBoard
+from tests.plugins.watch.story import Story, run
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TensorBoard's own, about its dependencies
+        module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        events = module.EventAccumulator(str(folder / "tensorboard"))
+        events.Reload()
+    return {
+        tag: [(point.step, round(point.value, 4)) for point in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def test_curves_of_a_run_that_was_resumed(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    story = Story(run(tmp_path, steps=40), TensorBoard(every=10))
+    story.start()
+    story.update(1, 20)
+    story.evaluate(20, 20.0)
+    story.save(20)
+    story.update(21, 30)
+    story.fail(KeyboardInterrupt())
+    story = Story(run(tmp_path, steps=40, done=20), TensorBoard(every=10))
+    story.start()
+    story.update(21, 40)
+    story.evaluate(40, 22.0)
+    story.save(40)
+    story.evaluate(40, 23.0)
+    story.evaluate(40, 21.0, "test")
+    story.finish()
+    found = curves(tmp_path)
+    assert found["train/loss"] == [(10, 4.945), (20, 4.845), (30, 4.745), (40, 4.645)]
+    assert found["train/nll"][0] == (10, 3.945)
+    assert found["dev/bleu"] == [(20, 20.0), (40, 22.0)]
+    assert found["dev/perplexity"] == [(20, 7.25), (40, 7.25)]
+    assert found["model/dev/bleu"] == [(40, 23.0)]
+    assert found["model/test/chrf"] == [(40, 42.0)]
+    assert {tag for tag in found if tag.startswith("train/")} == {
+        f"train/{name}"
+        for name in (
+            *(
+                "loss",
+                "nll",
+                "perplexity",
+                "learning_rate",
+                "norm",
+                "tokens_per_second",
+                "padding",
+                "skipped",
+            ),
+        )
+    }
+
+
+def test_without_tensorboard_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(seqx.UserError, match=r"pip install 'seqx\[tensorboard\]'"):
+        TensorBoard()

@@ -1,0 +1,85 @@
+"""Means over stretches of updates."""
+
+import math
+
+import pytest
+import torch
+
+import seqx
+from seqx_watch.window import Window
+from tests.plugins.watch.story import update
+
+
+def test_means_are_by_token() -> None:
+    window = Window()
+    for step, (loss, tokens) in enumerate([(2.0, 100), (4.0, 300)], 1):
+        window.add(
+            seqx.Update(
+                **{
+                    **vars(update(step)),
+                    "sums": {"loss": torch.tensor(loss * tokens)},
+                    "counts": {"loss": tokens},
+                    "tokens": tokens,
+                    "seconds": tokens / 50,
+                    "padding": loss / 100,
+                }
+            )
+        )
+    reading = window.read()
+    assert (reading.step, reading.updates, reading.tokens, reading.skipped) == (2, 2, 400, 0)
+    assert reading.loss == pytest.approx(3.5)
+    assert reading.nll is None
+    assert reading.perplexity == pytest.approx(math.exp(3.5))
+    assert reading.tokens_per_second == pytest.approx(50)
+    assert reading.padding == pytest.approx(0.03)
+    assert reading.learning_rate == 2e-5
+
+
+def test_perplexity_is_of_what_is_not_smoothed() -> None:
+    window = Window()
+    window.add(update(1, loss=5.0, nll=4.0))
+    assert window.read().perplexity == pytest.approx(math.exp(4))
+
+
+@pytest.mark.parametrize(
+    ("nll", "perplexity"), [(800.0, math.inf), (math.inf, math.inf), (709.0, math.exp(709))]
+)
+def test_perplexity_has_no_largest_number(nll: float, perplexity: float) -> None:
+    window = Window()
+    window.add(update(1, nll=nll))
+    assert window.read().perplexity == pytest.approx(perplexity, rel=1e-3)
+
+
+def test_reading_begins_anew() -> None:
+    window = Window()
+    window.add(update(1, loss=5.0))
+    assert window.read().loss == 5
+    window.add(update(2, loss=3.0))
+    assert window.read().loss == 3
+    assert window.updates == 0
+
+
+def test_skipped_updates_are_counted_and_do_not_spoil_the_means() -> None:
+    window = Window()
+    window.add(update(1, loss=math.nan, nll=math.nan, norm=math.inf, skipped=True))
+    window.add(update(2, loss=3.0))
+    reading = window.read()
+    assert (reading.skipped, reading.loss, reading.tokens) == (1, 3.0, 2000)
+    window.add(update(3, loss=math.nan, norm=math.inf, skipped=True))
+    reading = window.read()
+    assert math.isnan(reading.loss)
+    assert math.isnan(reading.perplexity)
+    assert reading.norm == math.inf
+
+
+def test_gathering_asks_the_device_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: torch.Tensor) -> None:
+        raise AssertionError("read from the device")
+
+    for name in ("__float__", "__int__", "__bool__", "__index__", "item", "tolist", "numpy"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    window = Window()
+    for step in range(1, 4):
+        window.add(update(step))
+    with pytest.raises(AssertionError, match="read from the device"):
+        window.read()
