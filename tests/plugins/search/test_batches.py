@@ -42,7 +42,7 @@ def test_alone_or_among_others(search: seqx.Search) -> None:
         for one, other in zip(alone, together, strict=True):
             assert other.score == pytest.approx(one.score, rel=1e-6, abs=1e-5)
             assert other.ids == one.ids
-    assert len({len(hypotheses[0].ids) for hypotheses in mixed}) > 3  # sentences left the batch at many places
+    assert len({len(hypotheses[0].ids) for hypotheses in mixed}) > 3  # they left the batch at many steps
 
 
 @pytest.mark.parametrize("search", [Beam(size=4, nbest=4), Greedy()], ids=str)
