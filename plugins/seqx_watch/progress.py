@@ -122,9 +122,9 @@ class Progress(seqx.Callback):
 
     @seqx.hookimpl
     def finished(self, scores: Mapping[str, Mapping[str, seqx.Score]]) -> None:
-        """Say the scores of the finished model with their signatures."""
+        """Keep the scores of the finished model with their signatures; the command itself prints them."""
         for line in lines.closing(scores):
-            self._say(line)
+            self._say(line, terminal=False, loud=False)
         self._close()
 
     @seqx.hookimpl

@@ -54,6 +54,8 @@ step 120/120  dev: bleu 19.00 (best 20.00 at step 100)  chrf 38.00  perplexity 7
   reference  ref 5
 model of wmt  dev: bleu 21.00  chrf 42.00  perplexity 7.25
 model of wmt  test: bleu 20.50  chrf 41.00  perplexity 7.25
+"""
+CLOSING = """\
 dev   bleu   21.00  nrefs:1|case:mixed
 dev   chrf   42.00  nrefs:1
 test  bleu   20.50  nrefs:1|case:mixed
@@ -84,7 +86,7 @@ def test_plain_lines(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture
     out, err = capsys.readouterr()
     assert out == ""
     assert err.replace(str(tmp_path), "FOLDER") == WHOLE
-    assert (tmp_path / "log.txt").read_text(encoding="utf-8") == err
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8") == err + CLOSING
     assert all(char.isprintable() or char == "\n" for char in err)
 
 
@@ -194,10 +196,10 @@ def test_a_terminal_shows_a_bar_and_keeps_what_counts(
     assert "step 37/120, 0:01:23 left" in written
     assert "loss  4.6300  perplexity    37.713" in written
     assert "dev: bleu 20.00 (best 20.00 at step 100)" in written
-    assert "test  bleu   20.50  nrefs:1|case:mixed" in written
+    assert "model of wmt  test: bleu 20.50  chrf 41.00" in written
     assert "\x1b[2J" not in written  # what a model writes does not rule the terminal
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor goes, and comes back
-    assert (tmp_path / "log.txt").read_text().replace(str(tmp_path), "FOLDER") == WHOLE
+    assert (tmp_path / "log.txt").read_text().replace(str(tmp_path), "FOLDER") == WHOLE + CLOSING
 
 
 def test_the_cursor_comes_back_when_preparation_fails(
