@@ -163,6 +163,7 @@ class Evaluation:
 
     scores: Mapping[str, Score]  # the one that counts first; larger is better
     answers: Sequence[Answer] = ()
+    perplexity: float | None = None  # of a target token, where the core computed it
 
 
 def _to(state: State, device: torch.device) -> State:

@@ -1,0 +1,140 @@
+"""START HERE: from a recipe to a score, top to bottom."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from seqx import checkpoint
+from seqx.checkpoint import WEIGHTS, Checkpoints
+from seqx.data.batches import Batches
+from seqx.data.cache import default_cache
+from seqx.data.prepare import learnt, prepare
+from seqx.devices import device_of, precision_of, reuse_memory
+from seqx.evaluation.loading import model_folder
+from seqx.hooks import events
+from seqx.interfaces.learning import Callback, Search
+from seqx.interfaces.networks import Model
+from seqx.interfaces.text import Task
+from seqx.interfaces.values import Score
+from seqx.plugins import Plugins
+from seqx.recipe import Made
+from seqx.registry import Make
+from seqx.runs import RunFolder, written
+from seqx.trainer import Trainer
+from seqx.training.run import Run
+from seqx.training.settings import Training
+from seqx.training.step import Step
+
+CPU_MICROBATCH = 4096
+"""Places computed at once on a CPU: more is no faster there, and needs more memory."""
+
+
+class Experiment:
+    """What a recipe describes.
+
+    Args:
+        task: what is learnt, and from which text
+        model: what learns it
+        training: how it learns
+        search: how it finds its answers
+        callbacks: who is told how the run goes
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        model: Make[Model],
+        training: Training,
+        search: Search,
+        callbacks: list[Callback] | None = None,
+    ) -> None:
+        self.task = task
+        self.model = model
+        self.training = training
+        self.search = search
+        self.callbacks = callbacks or []
+
+
+def run(
+    made: Made[Experiment], plugins: Plugins, *, name: str, folder: Path, device: str = "auto"
+) -> Mapping[str, Mapping[str, Score]]:
+    """The whole story: prepare, train, choose, test; returns the scores of each split.
+
+    Called again it goes on where it was interrupted, and a finished run only says what it scored.
+
+    Args:
+        made: the checked recipe
+        plugins: those it was checked against
+        name: what the run is called
+        folder: where the run keeps what it makes
+        device: what computes it
+
+    Raises:
+        UserError: a mistake that the user can mend
+    """
+    place = RunFolder(folder)
+    with place.opened(made.plain(), plugins):
+        finished = place.finished()
+        if finished is not None:
+            return finished
+        experiment = made()
+        trainer = _prepared(experiment, made, name, folder, device_of(device))
+        with trainer.telling_failure():
+            trainer.train()
+            trainer.write(place.model, recipe=written(made.plain()), plugins=plugins)
+            return trainer.test(place)
+
+
+def _prepared(
+    experiment: Experiment, made: Made[Experiment], name: str, folder: Path, device: torch.device
+) -> Trainer:
+    """Text at hand, vocabulary learnt, corpus encoded, model built, and everything as it was last saved."""
+    task, how, tell = experiment.task, experiment.training, events(experiment.callbacks)
+
+    def progress(what: str, share: float | None) -> None:
+        tell.preparing(what=what, share=share)
+
+    cache, settings = default_cache(), made.plain()["task"]
+    task.fetch(cache / "corpora", progress)
+    vocabulary = learnt(task, settings, cache, progress=progress)
+    task.load(vocabulary)
+    store = prepare(task, "train", settings, cache, progress=progress)
+
+    reuse_memory(device)
+    torch.manual_seed(how.seed)
+    model = experiment.model(task.sizes)
+    if how.init is not None:
+        checkpoint.read_weights(model, model_folder(how.init) / WEIGHTS)
+    step = Step(model, how.objective).to(device)
+    optimizer = how.optimizer.build(step.named_parameters())
+    microbatch = how.microbatch or (CPU_MICROBATCH if device.type == "cpu" else None)
+    batches = Batches(store=store, tokens=how.tokens, groups=how.groups, seed=how.seed, microbatch=microbatch)
+    trainer = Trainer(
+        task=task,
+        search=experiment.search,
+        step=step,
+        optimizer=optimizer,
+        batches=batches,
+        checkpoints=Checkpoints(folder / "checkpoints"),
+        callbacks=experiment.callbacks,
+        vocabulary=vocabulary,
+        device=device,
+        tell=tell,
+    )
+    done = trainer.resume()
+    trainer.run = Run(
+        name=name,
+        folder=folder,
+        training=how,
+        done=done.step,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        device=str(device),
+        precision=precision_of(how.precision, device),
+        store=store,
+        updates=len(batches.plan(0)),
+        best=done.best,
+        best_step=done.best_step,
+    )
+    return trainer

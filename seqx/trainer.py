@@ -1,0 +1,188 @@
+"""A run between its first and its last update: when to look, save and stop, and which weights to keep."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pluggy
+import torch
+
+from seqx import checkpoint
+from seqx.checkpoint import WEIGHTS, Checkpoints, Progress
+from seqx.data.batches import Batches, Loader, Position
+from seqx.evaluation import Predictor
+from seqx.interfaces.learning import Callback, Search
+from seqx.interfaces.text import Task
+from seqx.interfaces.values import Evaluation, Score
+from seqx.plugins import Plugins
+from seqx.runs import RunFolder, environment
+from seqx.training.perplexity import perplexity
+from seqx.training.run import Run
+from seqx.training.step import Step
+from seqx.training.updates import Update, updates
+
+
+class Trainer:
+    """Trains, validates, saves, and chooses what becomes the model."""
+
+    run: Run
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        search: Search,
+        step: Step,
+        optimizer: torch.optim.Optimizer,
+        batches: Batches,
+        checkpoints: Checkpoints,
+        callbacks: Sequence[Callback],
+        vocabulary: Path,
+        device: torch.device,
+        tell: pluggy.HookRelay,
+    ) -> None:
+        self.task = task
+        self.search = search
+        self.step = step
+        self.optimizer = optimizer
+        self.batches = batches
+        self.checkpoints = checkpoints
+        self.vocabulary = vocabulary
+        self.device = device
+        self.tell = tell
+        self.progress = Progress()
+        # What has a state besides the model, under its path in the recipe.
+        self.stateful: dict[str, Any] = {
+            "training.objective": step.objective,
+            "training.optimizer": optimizer,
+        }
+        for index, callback in enumerate(callbacks):
+            if hasattr(callback, "state_dict"):
+                self.stateful[f"callbacks.{index}"] = callback
+
+    def resume(self) -> Progress:
+        """Go on from the newest checkpoint, if there is one."""
+        steps = self.checkpoints.steps()
+        if steps:
+            self.progress, states = self.checkpoints.restore(steps[-1], self.step.model, self.device)
+            for path, thing in self.stateful.items():
+                thing.load_state_dict(states[path])
+        return self.progress
+
+    def train(self) -> None:
+        """Make the updates that are still to be made."""
+        how = self.run.training
+        self.tell.started(run=self.run)
+        if self.progress.step >= how.steps or self._patience_is_over():
+            return
+        position = Position(self.progress.epoch, self.progress.index)
+        with Loader(self.batches, position, device=self.device) as plans:
+            stream = updates(
+                self.step,
+                self.optimizer,
+                how.schedule,
+                plans,
+                device=self.device,
+                precision=self.run.precision,
+                clip=how.clip,
+                done=self.progress.step,
+                bad=how.nonfinite,
+            )
+            with closing(stream):
+                self._follow(islice(stream, how.steps - self.progress.step))
+
+    def write(self, folder: Path, *, recipe: str, plugins: Plugins) -> None:
+        """Make the mean of the chosen checkpoints the model, on disk and in memory."""
+        how = self.run.training
+        steps = self.checkpoints.chosen(how.average, choose=how.choose)
+        weights = checkpoint.average([self.checkpoints.path(step) / WEIGHTS for step in steps])
+        about = {
+            "run": self.run.name,
+            "steps": steps,
+            "parameters": self.run.parameters,
+            "sizes": dict(self.task.sizes),
+            **environment(plugins),
+        }
+        checkpoint.write_model(folder, weights, recipe=recipe, learnt=self.vocabulary, about=about)
+        checkpoint.read_weights(self.step.model, folder / WEIGHTS)
+
+    def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
+        """Score the model on the development and the test set; the run is finished when that is written."""
+        scores = {}
+        for split in ("dev", "test"):
+            evaluation = self._evaluate(split)
+            scores[split] = evaluation.scores
+            place.write_outputs(split, evaluation)
+        checkpoint.write_scores(place.model, scores)
+        self.tell.finished(run=self.run, scores=scores)
+        return scores
+
+    @contextmanager
+    def telling_failure(self) -> Iterator[None]:
+        """Callbacks hear of whatever breaks the run off."""
+        try:
+            yield
+        except BaseException as error:
+            self.tell.failed(run=self.run, error=error)
+            raise
+
+    def _follow(self, stream: Iterator[Update]) -> None:
+        how = self.run.training
+        saved = began = time.monotonic()
+        before = self.progress.seconds
+        for update in stream:
+            step = update.step
+            self.progress = replace(
+                self.progress,
+                step=step,
+                epoch=update.then.epoch,
+                index=update.then.index,
+                tokens=self.progress.tokens + update.tokens,
+                seconds=before + time.monotonic() - began,
+            )
+            self.tell.updated(run=self.run, update=update)
+            last = step == how.steps
+            validated = self._validate() if last or step % how.validate_every == 0 else None
+            stop = self._patience_is_over()
+            if last or stop or step % how.save_every == 0:
+                self._save(ranked=True, score=validated)
+                saved = time.monotonic()
+            elif how.save_minutes is not None and time.monotonic() - saved > 60 * how.save_minutes:
+                self._save(ranked=False, score=None)
+                saved = time.monotonic()
+            if stop:
+                return
+
+    def _validate(self) -> float:
+        evaluation = self._evaluate("dev")
+        score = next(iter(evaluation.scores.values())).value
+        if self.progress.best is None or score > self.progress.best:
+            self.progress = replace(self.progress, best=score, best_step=self.progress.step, stale=0)
+        else:
+            self.progress = replace(self.progress, stale=self.progress.stale + 1)
+        return score
+
+    def _patience_is_over(self) -> bool:
+        patience = self.run.training.patience
+        return patience is not None and self.progress.stale >= patience
+
+    def _evaluate(self, split: str) -> Evaluation:
+        model, precision = self.step.model, self.run.precision
+        predictor = Predictor(self.task, model, self.search, device=self.device, precision=precision)
+        evaluation = replace(
+            self.task.evaluate(predictor, split),
+            perplexity=perplexity(model, self.task, split, device=self.device, precision=precision),
+        )
+        self.tell.evaluated(run=self.run, step=self.progress.step, split=split, evaluation=evaluation)
+        return evaluation
+
+    def _save(self, *, ranked: bool, score: float | None) -> None:
+        how = self.run.training
+        states = {path: thing.state_dict() for path, thing in self.stateful.items()}
+        path = self.checkpoints.save(self.progress, self.step.model, states, score=score, ranked=ranked)
+        self.checkpoints.prune(how.keep, choose=how.choose)
+        self.tell.saved(run=self.run, step=self.progress.step, path=path)
