@@ -38,7 +38,6 @@ _CONTRACTIONS = {
     "von dem": "vom",
     "bei dem": "beim",
     "in das": "ins",
-    "an das": "ans",
 }
 _IRREGULAR_PRESENT = {
     "sein": "bin bist ist sind",
