@@ -35,10 +35,11 @@ def device_of(name: str) -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 has units of its own there: newer GPUs, and CPUs with AMX."""
+    """Whether bfloat16 has units of its own there: newer GPUs, and CPUs with AMX or AVX-512 BF16."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(torch.cpu._is_amx_tile_supported())  # noqa: SLF001  # the only way torch tells
+    # The only way torch tells.
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
 
 
 def precision_of(name: Precision, device: torch.device) -> Literal["bf16", "fp32"]:

@@ -29,7 +29,7 @@ from seqx.training.updates import Update, updates
 class Trainer:
     """Trains, validates, saves, and chooses what becomes the model."""
 
-    run: Run
+    run: Run  # set once it is known where to go on
 
     def __init__(
         self,
@@ -60,17 +60,18 @@ class Trainer:
             "training.objective": step.objective,
             "training.optimizer": optimizer,
         }
-        for index, callback in enumerate(callbacks):
+        # Callbacks may be added, left out and reordered between starts, so that these go by their class.
+        for callback in callbacks:
             if hasattr(callback, "state_dict"):
-                self.stateful[f"callbacks.{index}"] = callback
+                self.stateful[f"callbacks.{type(callback).__qualname__}"] = callback
 
     def resume(self) -> Progress:
         """Go on from the newest checkpoint, if there is one."""
         steps = self.checkpoints.steps()
         if steps:
             self.progress, states = self.checkpoints.restore(steps[-1], self.step.model, self.device)
-            for path, thing in self.stateful.items():
-                thing.load_state_dict(states[path])
+            for path in self.stateful.keys() & states.keys():
+                self.stateful[path].load_state_dict(states[path])
         return self.progress
 
     def train(self) -> None:
