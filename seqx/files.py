@@ -25,10 +25,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     try:
         yield new
         for file in new.rglob("*"):
-            _sync(file)
+            sync(file)
         new.chmod(0o755)
         _replace(new, folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
     finally:
@@ -40,7 +40,7 @@ def whole_file(file: Path, text: str) -> None:
     new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         new.write_text(text, encoding="utf-8")
-        _sync(new)
+        sync(new)
         new.replace(file)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
@@ -59,7 +59,8 @@ def _replace(new: Path, folder: Path) -> None:
         new.rename(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

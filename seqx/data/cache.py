@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from seqx.errors import UserError
+from seqx.files import sync
 from seqx.interfaces.text import Progress
 
 _MADE_FROM = "made_from.json"
@@ -65,14 +66,14 @@ def _make(folder: Path, parts: Mapping[str, object], make: Callable[[Path], None
         text = json.dumps(parts, indent=2, sort_keys=True, ensure_ascii=False)
         (unfinished / _MADE_FROM).write_text(text + "\n", encoding="utf-8")
         for path in (*unfinished.rglob("*"), unfinished):
-            _sync(path)
+            sync(path)
         try:
             unfinished.rename(folder)
         except OSError:
             # On a file system without locks somebody else may have been first; theirs is as good.
             if not folder.is_dir():
                 raise
-        _sync(folder.parent)
+        sync(folder.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -90,11 +91,3 @@ def _locked(cache: Path, name: str, progress: Progress) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
