@@ -1,0 +1,96 @@
+"""What a Markdown document shows: commands with their output, Python, recipes.
+
+A comment above a block says what a test must know and a reader need not:
+
+    <!-- not run: REASON -->              its commands are checked, not run
+    <!-- output not compared: REASON -->  only the exit code counts
+    <!-- exit code N -->                  of the block's last command
+
+The second word behind the fence is a file that the listing is kept as (```yaml mine.yaml).
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+_BLOCK = re.compile(r"((?:^<!--.*?-->\n)*)^```(\w*)(?: +(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CHECKOUT = re.compile(r"\S*/(?=recipes/)")
+_NUMBER = re.compile(r"[-+]?\d[\d,.:]*(?:e[-+]?\d+)?%?")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line behind `$`, with those that continue it, and what is shown below."""
+
+    text: str
+    output: list[str]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One fenced block."""
+
+    place: str
+    language: str
+    file: str | None
+    text: str
+    notes: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether a test may run it."""
+        return "<!-- not run: " not in self.notes
+
+    @property
+    def compared(self) -> bool:
+        """Whether its output is to be as shown."""
+        return "<!-- output not compared: " not in self.notes
+
+    @property
+    def exit_code(self) -> int:
+        """Of the last command."""
+        match = re.search(r"<!-- exit code (\d+) -->", self.notes)
+        return int(match[1]) if match else 0
+
+    def commands(self) -> list[Command]:
+        """The commands of a console block, in order."""
+        commands: list[Command] = []
+        lines = iter(self.text.splitlines())
+        for line in lines:
+            if not line.startswith("$ "):
+                commands[-1].output.append(line)
+                continue
+            text = line[2:]
+            while text.endswith("\\"):
+                text += "\n" + next(lines)
+            commands.append(Command(text, []))
+        return commands
+
+
+def listings(document: Path) -> list[Listing]:
+    """The fenced blocks of a document, in order."""
+    text = document.read_text(encoding="utf-8")
+    return [
+        Listing(
+            place=f"{document.relative_to(ROOT)}:{text.count(chr(10), 0, match.start(2)) + 1}",
+            language=match[2],
+            file=match[3],
+            text=match[4],
+            notes=match[1],
+        )
+        for match in _BLOCK.finditer(text)
+    ]
+
+
+def missing(shown: list[str], printed: str) -> list[str]:
+    """The shown lines that were not printed in this order, numbers and runs of spaces aside; `...` is any."""
+    found = iter([_folded(line) for line in printed.splitlines()])
+    wanted = [line for line in shown if line.strip() not in ("", "...")]
+    return [line for line in wanted if _folded(line) not in found]
+
+
+def _folded(line: str) -> str:
+    return " ".join(_NUMBER.sub("#", _CHECKOUT.sub("", line)).split())

@@ -1,0 +1,117 @@
+"""The documents say everything that there is to say of settings, verbs, hooks, interfaces and layers."""
+
+import ast
+import dataclasses
+import inspect
+import re
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from seqx import hooks, plugins
+from seqx.cli import GROUP, VERBS
+from seqx.interfaces import learning, networks, text
+from seqx.training.settings import Training
+from tests.docs.listings import DOCUMENTS, ROOT, listings
+
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
+ALL = "\n".join(TEXTS.values())
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(Training)])
+def test_each_setting_of_training_is_explained(setting: str) -> None:
+    assert f"\n- `{setting}`: " in TEXTS["training.md"]
+
+
+@pytest.mark.parametrize("verb", [*VERBS, *(entry.name for entry in entry_points(group=GROUP))])
+def test_each_verb_is_shown(verb: str) -> None:
+    commands = [
+        command.text
+        for path in DOCUMENTS
+        for listing in listings(path)
+        if listing.language == "console"
+        for command in listing.commands()
+    ]
+    assert any(re.search(rf"\bseqx {verb}\b", command) for command in commands)
+
+
+def specifications() -> list[str]:
+    """The hooks with their arguments, as the source has them."""
+    found = []
+    for node in ast.walk(ast.parse(inspect.getsource(hooks))):
+        if isinstance(node, ast.FunctionDef) and "hookspec" in map(ast.unparse, node.decorator_list):
+            arguments = ast.unparse(node.args).removeprefix("self, ")
+            assert node.returns is not None
+            found.append(f"{node.name}({arguments}) -> {ast.unparse(node.returns)}")
+    return found
+
+
+@pytest.mark.parametrize("specification", specifications())
+def test_each_hook_has_a_heading_with_its_arguments(specification: str) -> None:
+    assert re.search(rf"^#+ `{re.escape(specification)}`$", TEXTS["architecture.md"], re.MULTILINE)
+
+
+def test_each_event_is_a_hook() -> None:
+    events = {name for name in vars(hooks.Events) if not name.startswith("_")}
+    assert events | {"seqx_register"} == {spec.partition("(")[0] for spec in specifications()}
+
+
+def test_each_interface_is_in_the_table() -> None:
+    interfaces = {
+        name
+        for module in (learning, networks, text)
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_")
+    } - {"Place", "Predictor"}  # a pair of values; what the core hands to a task
+    rows = re.findall(r"^\| `(\w+)` \| (?:`([\w, ]+)`)? *\|", TEXTS["architecture.md"], re.MULTILINE)
+    assert {name for name, _ in rows} == interfaces
+
+
+def test_each_component_of_the_search_and_of_text_is_named() -> None:
+    registry = plugins.load().registry
+    for kind in ("Search", "Corpus", "Normalizer", "Tokenizer", "Metric", "Callback"):
+        (found,) = [k for k in registry.kinds() if k.__name__ == kind]
+        for name in registry.components(found):
+            assert f"`{name}`" in ALL, f"{kind} {name} is in no document"
+
+
+def test_the_layers_are_those_that_are_held() -> None:
+    (contract,) = [c for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers"]
+    held = [layer for layer in contract["layers"] if layer != "__main__"]
+    (shown,) = [item.text for item in listings(ROOT / "docs/architecture.md") if "START HERE" in item.text]
+    assert [re.split(r"\s{2,}", line)[0] for line in shown.splitlines()] == held
+
+
+def test_the_readme_maps_every_package_and_lists_every_document() -> None:
+    packages = [
+        f"{path.parent.relative_to(ROOT)}/"
+        for root in ("seqx", "plugins")
+        for path in (ROOT / root).glob("*/__init__.py")
+    ]
+    unnamed = [package for package in packages if package not in TEXTS["README.md"]]
+    assert set(unnamed) <= {"seqx/commands/"}
+    documents = [f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]
+    assert [path for path in documents if f"({path})" not in TEXTS["README.md"]] == []
+
+
+def anchors(path: Path) -> set[str]:
+    """The headings of a document, as links name them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", document.read_text()):
+        path = document.parent / target if target else document
+        assert path.exists(), f"{document.name}: {target}"
+        assert not anchor or anchor in anchors(path), f"{document.name}: {target}#{anchor}"
+
+
+def test_no_block_is_left_out_without_a_reason() -> None:
+    for path in DOCUMENTS:
+        for note in re.findall(r"<!--(.*?)-->", TEXTS[path.name]):
+            assert re.fullmatch(r" (not run|output not compared): \w.+ | exit code \d+ ", note), note

@@ -1,0 +1,141 @@
+"""Every command and every listing of README.md and docs/ is run, in the order in which it is read."""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from seqx_sample import Sample
+from tests.docs import warm
+from tests.docs.listings import DOCUMENTS, ROOT, Command, Listing, listings, missing
+
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+
+BEFORE = {"own_corpus.md": ("my.en", "my.de")}  # the files that a reader is to have
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with `seqx` and `python` that start at once."""
+    folder = tmp_path_factory.mktemp("commands")
+    address = folder / "socket"
+    server = subprocess.Popen([sys.executable, warm.__file__, str(address)], cwd=folder)
+    while not address.exists():
+        assert server.poll() is None
+        time.sleep(0.05)
+    warm.install(folder / "bin", address)
+    yield folder
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture
+def shell(commands: Path, tmp_path: Path) -> Shell:
+    """Run a line of bash in a folder of the document's own."""
+    place = tmp_path / "reader"
+    place.mkdir()
+
+    def run(line: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "PATH": f"{commands / 'bin'}:{os.environ['PATH']}",
+            "SEQX_CACHE": str(commands / "cache"),
+            "HOME": str(commands),
+            "COLUMNS": "120",
+        }
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
+            cwd=place,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_document(document: Path, shell: Shell, tmp_path: Path) -> None:
+    place = tmp_path / "reader"
+    prepare(place, BEFORE.get(document.name, ()))
+    for number, listing in enumerate(listings(document)):
+        if listing.file is not None:
+            (place / listing.file).write_text(listing.text)
+            continue
+        match listing.language:
+            case "console":
+                run = try_commands if listing.runs else check_commands
+                run(listing, shell)
+            case "python":
+                (place / f"listing{number}.py").write_text(listing.text)
+                succeed(listing, shell(f"python listing{number}.py"))
+            case "yaml":
+                (place / f"listing{number}.yaml").write_text(f"extends: wmt_en_de\n{listing.text}")
+                succeed(listing, shell(f"seqx check listing{number}.yaml"))
+            case "text":
+                pass
+            case other:
+                pytest.fail(f"{listing.place}: a block of {other or 'no language'}: nobody would try it")
+
+
+def prepare(folder: Path, names: tuple[str, ...]) -> None:
+    """Write the sample's sentences under the names that a document expects."""
+    for column, name in enumerate(names):
+        rows = Sample(train=3000).rows("train")
+        (folder / name).write_text("".join(f"{row[column]}\n" for row in rows))
+
+
+def try_commands(listing: Listing, shell: Shell) -> None:
+    """They exit as they should, and print what is shown."""
+    *before, last = listing.commands()
+    for command in [*before, last]:
+        done = shell(command.text)
+        code = listing.exit_code if command is last else 0
+        assert done.returncode == code, f"{listing.place}: {command.text}\n{done.stdout}"
+        if listing.compared:
+            lost = missing(command.output, done.stdout)
+            assert not lost, f"{listing.place}: {command.text}\nnot printed: {lost}\nbut:\n{done.stdout}"
+
+
+def check_commands(listing: Listing, shell: Shell) -> None:
+    """What takes too long: recipes have no problem, verbs and targets exist."""
+    for command in listing.commands():
+        for line in safer(command):
+            done = shell(line)
+            assert done.returncode == 0, f"{listing.place}: {line}\n{done.stdout}"
+
+
+def safer(command: Command) -> list[str]:
+    """Lines that say whether a command could be run."""
+    words = shlex.split(command.text, comments=True)
+    if words[:2] == ["seqx", "run"]:
+        return [shlex.join(["seqx", "check", *without(words[2:], "--folder", "--device")])]
+    if words[0] == "seqx":
+        return [shlex.join([*words[:2], "--help"])]
+    if words[0] == "make":
+        return [shlex.join(["make", "--dry-run", "--directory", str(ROOT), *words[1:]])]
+    return []
+
+
+def without(words: list[str], *options: str) -> list[str]:
+    """The words without some options and their values."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word not in options:
+            kept.append(word)
+        skip = word in options
+    return kept
+
+
+def succeed(listing: Listing, done: subprocess.CompletedProcess[str]) -> None:
+    """It went well."""
+    assert done.returncode == 0, f"{listing.place}:\n{done.stdout}"

@@ -1,0 +1,133 @@
+"""A process that has everything imported, and runs each command in a fork of itself.
+
+To import torch takes seconds, and the documents hold dozens of commands. `python warm.py SOCKET` serves;
+`install(folder, socket)` leaves a `seqx` and a `python` in `folder` that hand their arguments, their folder
+and their three streams over, and exit as the fork does. Training is cut short on the way: what a reader
+waits minutes for is done in a second.
+"""
+
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+CLIENT = """\
+#!{python} -IS
+import json, os, socket, sys
+link = socket.socket(socket.AF_UNIX)
+link.connect({address!r})
+asked = json.dumps([{name!r}, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(link, [len(asked).to_bytes(4, "big")], [0, 1, 2])
+link.sendall(asked)
+answer = link.recv(1)
+sys.exit(answer[0] if answer else 70)
+"""
+
+SMALL = [
+    "training.steps=4",
+    "training.validate_every=4",
+    "training.save_every=1",
+    "training.tokens=400",
+    "task.tokenizer.size=400",
+    "search.ratio=0.5",
+    "search.extra=2",
+    "model.d_model=16",
+    *(
+        f"model.{side}.{setting}"
+        for side in ("encoder", "decoder")
+        for setting in ("layers=1", "attention.heads=2", "feedforward.width=32")
+    ),
+]
+SHORT = {
+    "sample": ["task.corpus.train=400", "task.corpus.dev=3", "task.corpus.test=3"],
+    "files": ["task.corpus.limit=400"],
+}
+
+
+def install(folder: Path, address: Path) -> None:
+    """Leave the commands in `folder`."""
+    folder.mkdir(exist_ok=True)
+    for name in ("seqx", "python"):
+        file = folder / name
+        file.write_text(CLIENT.format(python=sys.executable, address=str(address), name=name))
+        file.chmod(0o755)
+
+
+def serve(address: str) -> None:
+    """Answer until the parent is gone."""
+    from seqx import experiment, plugins, testing, trainer  # noqa: F401
+
+    plugins.load()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{address}.new")
+    listener.listen()
+    Path(f"{address}.new").rename(address)
+    while True:
+        link, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _answer(link)
+        link.close()
+
+
+def _answer(link: socket.socket) -> None:
+    code = 1
+    try:
+        header, streams, _, _ = socket.recv_fds(link, 4, 3)
+        length, asked = int.from_bytes(header, "big"), b""
+        while len(asked) < length:
+            asked += link.recv(length - len(asked))
+        name, arguments, folder, environment = json.loads(asked)
+        for wanted, stream in enumerate(streams):
+            os.dup2(stream, wanted)
+            os.close(stream)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        code = _run(name, arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:  # noqa: BLE001  whatever it was, the client is to hear of it
+        traceback.print_exc()
+    finally:
+        link.sendall(bytes([code]))
+        os._exit(code)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    try:
+        if name == "python":
+            sys.argv = arguments
+            sys.path.insert(0, "")
+            runpy.run_path(arguments[0], run_name="__main__")
+        else:
+            from seqx.cli import main
+
+            main(cut(arguments), prog_name="seqx")
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    return 0
+
+
+def cut(arguments: list[str]) -> list[str]:
+    """A `seqx run` that takes a second; any other command as it is."""
+    if arguments[:1] != ["run"]:
+        return arguments
+    from seqx import recipe
+    from seqx.commands.run import run
+
+    asked: dict[str, Any] = run.make_context("run", list(arguments[1:])).params
+    read = recipe.load(asked["recipe"], asked["profile"], asked["overrides"])
+    kind = read.tree.plain()["task"]["corpus"]["type"]
+    return [*arguments, *SMALL, *SHORT[kind]]
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

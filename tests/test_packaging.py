@@ -1,0 +1,90 @@
+"""What is built can be installed, and then works without a checkout."""
+
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The distribution, built from this checkout."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds seqx and nothing else."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+    subprocess.run([*pip, "--target", str(folder), str(wheel)], check=True, capture_output=True)
+    return folder
+
+
+def seqx(installed: Path, *arguments: str) -> str:
+    """What the installed command prints, run from elsewhere."""
+    done = subprocess.run(
+        [sys.executable, "-m", "seqx", *arguments],
+        cwd=installed.parent,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_everything_travels_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    plugins = {path.parent.name for path in ROOT.glob("plugins/*/__init__.py")}
+    assert tops == {"seqx", *plugins, f"seqx-{PYPROJECT['project']['version']}.dist-info"}
+    recipes = {f"seqx/recipes/{path.name}" for path in ROOT.glob("recipes/*.yaml")}
+    assert recipes
+    assert recipes <= set(names)
+    assert {"seqx/py.typed", "seqx_sample/nouns.txt"} <= set(names)
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_plugins_are_found_and_recipes_go_by_their_names(installed: Path) -> None:
+    listed = seqx(installed, "plugins")
+    for name in PYPROJECT["project"]["entry-points"]["seqx"]:
+        assert f"\n{name} " in f"\n{listed}"
+    assert "did not load" not in listed
+    shown = seqx(installed, "show", "wmt_en_de")
+    assert f"{installed.name}/seqx/recipes/wmt_en_de.yaml" in shown
+
+
+def test_every_plugin_is_declared_everywhere() -> None:
+    plugins = sorted(path.parent.name for path in ROOT.glob("plugins/*/__init__.py"))
+    tool = PYPROJECT["tool"]
+    assert sorted(PYPROJECT["project"]["entry-points"]["seqx"].values()) == plugins
+    packages = tool["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert sorted(packages) == sorted(["seqx", *(f"plugins/{name}" for name in plugins)])
+    assert sorted(tool["importlinter"]["root_packages"]) == sorted(["seqx", *plugins])
+    for contract in tool["importlinter"]["contracts"]:
+        for key in ("modules", "source_modules", "forbidden_modules"):
+            if contract.get(key, ["seqx"])[0].startswith("seqx_"):
+                assert sorted(contract[key]) == plugins, contract["name"]
+
+
+def test_every_requirement_has_a_tested_version() -> None:
+    project = PYPROJECT["project"]
+    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    asked += PYPROJECT["build-system"]["requires"]
+    pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().split()}
+    names = {name.split("[")[0].split(">")[0].lower() for name in asked} - {"seqx"}
+    assert names - pinned == set()
