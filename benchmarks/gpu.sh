@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Measures seqx on one GPU in less than nine minutes; see benchmarks/README.md.
+#
+#   benchmarks/gpu.sh [--out FILE] [--dry-run] ...
+#
+# Needs a checkout and a Python with PyTorch. Packages that are missing there come as wheels in .whl/, data as
+# files in .carry/; nothing is installed for good, and nothing is fetched.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+python=${PYTHON:-python3}
+site=$(mktemp -d)
+trap 'rm -rf "$site"' EXIT
+if compgen -G '.whl/*.whl' >/dev/null; then
+  "$python" -m pip install -q --no-index --no-deps --no-compile --target "$site" .whl/*.whl
+fi
+export PYTHONPATH="$PWD:$PWD/plugins:$site${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+"$python" benchmarks/gpu/checkout.py "$site"
+"$python" -m benchmarks.gpu "$@"

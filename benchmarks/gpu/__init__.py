@@ -1,0 +1,1 @@
+"""What one GPU does with seqx, measured in less than nine minutes: `benchmarks/gpu.sh`."""

@@ -1,0 +1,33 @@
+"""Lets a checkout stand for an installed seqx: writes its name, version and entry points into a folder.
+
+    python benchmarks/gpu/checkout.py FOLDER       # FOLDER is on PYTHONPATH, as are the checkout and plugins/
+
+Plugins are found by the entry points of installed distributions. What a build would write is read from
+pyproject.toml, so that no build tool is needed. Where seqx is installed this does nothing.
+"""
+
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+
+def register(folder: Path, project: Path) -> None:
+    """Write `seqx-VERSION.dist-info` into `folder`."""
+    about = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+    groups = {"console_scripts": about["scripts"], **about["entry-points"]}
+    lines = []
+    for group, entries in groups.items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()), ""]
+    info = folder / f"{about['name']}-{about['version']}.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    metadata = f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n"
+    (info / "METADATA").write_text(metadata, encoding="utf-8")
+    (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        distribution("seqx")
+    except PackageNotFoundError:
+        register(Path(sys.argv[1]), Path(__file__).parents[2] / "pyproject.toml")

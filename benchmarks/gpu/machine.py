@@ -1,0 +1,84 @@
+"""The machine: its device and versions, and the rates against which all else is held."""
+
+import itertools
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.cases import Case, Figures
+from seqx.devices import device_of
+
+
+def cases(*, dry_run: bool) -> Iterator[Case]:
+    """What it is, how fast it multiplies matrices, how fast it copies."""
+    size, repeats = (256, 3) if dry_run else (8192, 20)
+    yield Case("device", 0, lambda _: about())
+    yield Case("matmul bf16", 1, lambda _: matmul(size, torch.bfloat16, repeats))
+    yield Case("matmul fp32", 1, lambda _: matmul(size, torch.float32, max(3, repeats // 4)))
+    yield Case("copy", 1, lambda _: copy(1 << (22 if dry_run else 32), repeats))
+
+
+def about() -> Figures:
+    """Device and versions."""
+    cuda = torch.cuda.is_available()
+    figures: dict[str, Any] = {
+        "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "platform": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+    }
+    if cuda:
+        properties = torch.cuda.get_device_properties(0)
+        figures |= {
+            "memory_gib": round(properties.total_memory / 2**30, 1),
+            "multiprocessors": properties.multi_processor_count,
+            "capability": list(torch.cuda.get_device_capability()),
+        }
+    return figures
+
+
+def matmul(size: int, dtype: torch.dtype, repeats: int) -> Figures:
+    """The rate of square matrix products of random numbers."""
+    device = device_of("auto")
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    seconds = median(lambda: torch.mm(a, b), repeats)
+    return {"size": size, "seconds": seconds, "tflops": 2 * size**3 / seconds / 1e12}
+
+
+def copy(size: int, repeats: int) -> Figures:
+    """The rate of a copy within the device's memory, bytes read and bytes written both counted."""
+    source = torch.empty(size, dtype=torch.uint8, device=device_of("auto")).random_(0, 256)
+    target = torch.empty_like(source)
+    seconds = median(lambda: target.copy_(source), repeats)
+    return {"bytes": size, "seconds": seconds, "terabytes_per_second": 2 * size / seconds / 1e12}
+
+
+def median(work: Callable[[], object], repeats: int) -> float:
+    """Seconds of one call: the median, after three that do not count."""
+    for _ in range(3):
+        work()
+    if not torch.cuda.is_available():
+        return statistics.median(_seconds(work) for _ in range(repeats))
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]  # type: ignore[no-untyped-call]
+    marks[0].record()
+    for mark in marks[1:]:
+        work()
+        mark.record()
+    torch.cuda.synchronize()
+    spans = (a.elapsed_time(b) for a, b in itertools.pairwise(marks))
+    return statistics.median(spans) / 1e3
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
