@@ -1,0 +1,22 @@
+"""Compiling the layers of a model, each as a unit."""
+
+from torch import nn
+
+from seqx.interfaces.values import Layers
+
+
+def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:
+    """Have each layer of each stack in `module` compiled when it is first called; returns how many.
+
+    Layers of one kind share what was compiled, for batches of any size. Parameters keep their names. Searches
+    call layers in other ways, and are best kept out (`torch.compiler.set_stance("force_eager")`).
+
+    Args:
+        module: what holds the stacks
+        backend: of torch.compile
+    """
+    stacks = [part for part in module.modules() if isinstance(part, Layers)]
+    layers = {layer: None for stack in stacks for layer in stack}
+    for layer in layers:
+        layer.compile(backend=backend, fullgraph=True, dynamic=True)
+    return len(layers)
