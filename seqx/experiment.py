@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,13 +16,14 @@ from seqx.evaluation.loading import model_folder
 from seqx.hooks import events
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import Task
+from seqx.interfaces.text import Metric, Task
 from seqx.interfaces.values import Score
 from seqx.plugins import Plugins
 from seqx.recipe import Made
 from seqx.registry import Make
 from seqx.runs import RunFolder, written
 from seqx.trainer import Trainer
+from seqx.training.compiling import compile_layers
 from seqx.training.run import Run
 from seqx.training.settings import Training
 from seqx.training.step import Step
@@ -96,7 +98,7 @@ def _prepared(
     def progress(what: str, share: float | None) -> None:
         tell.preparing(what=what, share=share)
 
-    cache, settings = default_cache(), made.plain()["task"]
+    cache, settings = default_cache(), _deciding(made)
     task.fetch(cache / "corpora", progress)
     vocabulary = learnt(task, settings, cache, progress=progress)
     task.load(vocabulary)
@@ -107,6 +109,8 @@ def _prepared(
     model = experiment.model(task.sizes)
     if how.init is not None:
         checkpoint.read_weights(model, model_folder(how.init) / WEIGHTS)
+    if how.compile:
+        compile_layers(model)
     step = Step(model, how.objective).to(device)
     optimizer = how.optimizer.build(step.named_parameters())
     microbatch = how.microbatch or (CPU_MICROBATCH if device.type == "cpu" else None)
@@ -138,3 +142,15 @@ def _prepared(
         best_step=done.best_step,
     )
     return trainer
+
+
+def _deciding(made: Made[Experiment]) -> dict[str, Any]:
+    """The settings of the task that decide its examples: all but those that only judge outputs."""
+    task = made.settings["task"]
+    assert isinstance(task, Made), "a task is a component"
+    judging = [
+        name
+        for name, value in task.settings.items()
+        if any(issubclass(component.kind, Metric) for component in value.used())
+    ]
+    return {name: value for name, value in task.plain().items() if name not in judging}
