@@ -29,6 +29,7 @@ def main() -> None:
     if args.part:
         _measure(args.part, args.out, args.limit, dry_run=args.dry_run)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that parts are stopped, too
     began = time.monotonic()
     out = args.out or _place(dry_run=args.dry_run)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,8 @@ def main() -> None:
         "parts": {},
     }
     for name, seconds in PARTS.items():
-        limit = min(seconds, args.limit - (time.monotonic() - began))
+        left = args.limit - (time.monotonic() - began)
+        limit = left if args.dry_run else min(seconds, left)
         record["parts"][name] = _part(name, limit, dry_run=args.dry_run, wanted=args.only)
         _compare(record["parts"])
         record["seconds"] = round(time.monotonic() - began, 1)
