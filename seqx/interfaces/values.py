@@ -102,7 +102,8 @@ class Mask(NamedTuple):
         return visible.expand(-1, queries.keep.size(1), -1)[:, None]
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """Sentences that are trained on at once."""
 
     columns: Mapping[str, Tokens]  # "source", "target", and what a task adds

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,7 +53,7 @@ def updates(
     clip: float | None,
     done: int,
     bad: int,
-) -> Iterator[Update]:
+) -> Generator[Update, None, None]:
     """Train for as long as someone asks for the next update.
 
     Each sum of the objective is divided once, by its count over the whole update, whatever the batches that

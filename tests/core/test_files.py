@@ -89,7 +89,7 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytes
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "_sync", full)
+    monkeypatch.setattr(files, "sync", full)
     with pytest.raises(UserError, match=r"scores\.json: cannot be written: No space left on device"):
         whole_file(file, "new")
     assert seen(tmp_path) == {"scores.json": "old"}
@@ -98,13 +98,13 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytes
 def test_everything_is_on_disk_before_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "model"
     order: list[str] = []
-    sync: Callable[[Path], None] = files._sync
+    sync: Callable[[Path], None] = files.sync
 
     def watched(path: Path) -> None:
         order.append(f"{path.name} {place.exists()}")
         sync(path)
 
-    monkeypatch.setattr(files, "_sync", watched)
+    monkeypatch.setattr(files, "sync", watched)
     with whole_folder(place) as new:
         (new / "weights").write_text("1")
     assert order[0] == "weights False"
