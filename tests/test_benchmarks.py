@@ -1,0 +1,49 @@
+"""Benchmarks run: with so little that their figures mean nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import initialisation
+from benchmarks.corpus import lengths
+from seqx.commands.opening import opened
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command: str) -> str:
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, check=True, capture_output=True, text=True, timeout=120
+    ).stdout
+
+
+def test_preparation_is_measured(tmp_path: Path) -> None:
+    out = tmp_path / "record.json"
+    run("-m", "benchmarks.preparation", "--pairs", "800", "--processes", "1", "--vocabulary", "1000",
+        "--folder", str(tmp_path), "--out", str(out))  # fmt: skip
+    record = json.loads(out.read_text())
+    assert record["pairs"] == 800
+    assert record["runs"][0]["examples"] + sum(record["runs"][0]["dropped"].values()) == 800
+    assert record["runs"][0]["lines_per_second"] > 0
+
+
+def test_generated_pairs_have_the_lengths_that_they_say() -> None:
+    import numpy as np
+
+    both = lengths(np.random.default_rng(0), 50_000)
+    assert both.mean() == pytest.approx(27, rel=0.03)
+    assert np.corrcoef(np.log(both.T))[0, 1] > 0.7
+
+
+def test_the_initialisation_is_that_of_the_base_recipe(data: Callable[[str], Path]) -> None:
+    data("tatoeba_en_de")
+    made = opened(str(ROOT / "recipes" / "wmt_en_de.yaml"), None, initialisation.overrides(300, 1500)).made
+    plain = made.plain()
+    assert plain["model"] == opened("wmt_en_de").made.plain()["model"]
+    assert plain["training"]["steps"] == 300
+    assert "SEQX_DATA" in os.environ
