@@ -28,3 +28,10 @@ def data() -> Callable[[str], Path]:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were skipped for lack of data."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum(str(report.longrepr).endswith("no data')") for report in skipped)
+    terminalreporter.write_line(f"{count} tests skipped for lack of data (SEQX_DATA names its folder)")

@@ -85,11 +85,14 @@ def listings(document: Path) -> list[Listing]:
     ]
 
 
-def missing(shown: list[str], printed: str) -> list[str]:
-    """The shown lines that were not printed in this order, numbers and runs of spaces aside; `...` is any."""
+def missing(shown: list[str], printed: str) -> str | None:
+    """The first shown line that was not printed in its turn, numbers and runs of spaces aside.
+
+    `...` stands for any lines.
+    """
     found = iter([_folded(line) for line in printed.splitlines()])
     wanted = [line for line in shown if line.strip() not in ("", "...")]
-    return [line for line in wanted if _folded(line) not in found]
+    return next((line for line in wanted if _folded(line) not in found), None)
 
 
 def _folded(line: str) -> str:

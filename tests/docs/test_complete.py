@@ -14,6 +14,7 @@ from seqx import hooks, plugins
 from seqx.cli import GROUP, VERBS
 from seqx.interfaces import learning, networks, text
 from seqx.training.settings import Training
+from seqx_sample import Sample
 from tests.docs.listings import DOCUMENTS, ROOT, listings
 
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
@@ -115,3 +116,13 @@ def test_no_block_is_left_out_without_a_reason() -> None:
     for path in DOCUMENTS:
         for note in re.findall(r"<!--(.*?)-->", TEXTS[path.name]):
             assert re.fullmatch(r" (not run|output not compared): \w.+ | exit code \d+ ", note), note
+
+
+def test_the_sentences_of_make_run_were_kept_for_testing() -> None:
+    recipe = ROOT / "recipes/wmt_en_de.yaml"
+    assert "corpus: {type: sample}" in recipe.read_text()
+    rows = {english for english, _ in Sample().rows("test")}
+    sentences = re.findall(r'"([^"]+\.)"', (ROOT / "Makefile").read_text())
+    assert len(sentences) == 3
+    assert set(sentences) <= rows
+    assert all(f"\n{sentence}\n" in TEXTS["README.md"] for sentence in sentences)

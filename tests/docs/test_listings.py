@@ -103,7 +103,7 @@ def try_commands(listing: Listing, shell: Shell) -> None:
         assert done.returncode == code, f"{listing.place}: {command.text}\n{done.stdout}"
         if listing.compared:
             lost = missing(command.output, done.stdout)
-            assert not lost, f"{listing.place}: {command.text}\nnot printed: {lost}\nbut:\n{done.stdout}"
+            assert lost is None, f"{listing.place}: {command.text}\nnot printed: {lost}\nbut:\n{done.stdout}"
 
 
 def check_commands(listing: Listing, shell: Shell) -> None:

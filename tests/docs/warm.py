@@ -6,6 +6,8 @@ and their three streams over, and exit as the fork does. Training is cut short o
 waits minutes for is done in a second.
 """
 
+import contextlib
+import io
 import json
 import os
 import runpy
@@ -34,8 +36,8 @@ SMALL = [
     "training.save_every=1",
     "training.tokens=400",
     "task.tokenizer.size=400",
-    "search.ratio=0.5",
-    "search.extra=2",
+    "search.ratio=0.1",
+    "search.extra=1",
     "model.d_model=16",
     *(
         f"model.{side}.{setting}"
@@ -60,9 +62,12 @@ def install(folder: Path, address: Path) -> None:
 
 def serve(address: str) -> None:
     """Answer until the parent is gone."""
-    from seqx import experiment, plugins, testing, trainer  # noqa: F401
+    import seqx.testing  # noqa: F401
+    from seqx.cli import main
 
-    plugins.load()
+    with contextlib.redirect_stdout(io.StringIO()):
+        for arguments in (["check", "wmt_en_de"], ["run", "--help"], ["translate", "--help"]):
+            main(arguments, standalone_mode=False)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
