@@ -45,8 +45,11 @@ class Node:
         return self.value
 
 
-def read(path: Path) -> Node:
-    """The tree in a file; RecipeError when it cannot be read or is no YAML."""
+def read(path: Path, problems: list[Problem] | None = None) -> Node:
+    """The tree in a file; RecipeError when it cannot be read or is no YAML.
+
+    Problems around which there still is a tree (a key set twice) are added to `problems`, if that is given.
+    """
     source = str(path)
     try:
         data = path.read_bytes()
@@ -60,11 +63,11 @@ def read(path: Path) -> Node:
         at = _at(source, good, len(good))
         message = f"byte 0x{data[error.start]:02x} is not UTF-8; save the file in that encoding"
         raise RecipeError([Problem(at, message)]) from error
-    return parse(text, source)
+    return parse(text, source, problems)
 
 
-def parse(text: str, source: str) -> Node:
-    """The tree that `text` describes; an empty text is null."""
+def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node:
+    """The tree that `text` describes; an empty text is null. `problems`: see `read`."""
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -80,7 +83,13 @@ def parse(text: str, source: str) -> Node:
         raise RecipeError([Problem(at, message)]) from error
     if root is None:
         return Node(None, At(source, 1, 1))
-    return _Reader(source, _BREAK.split(text)).tree(root)
+    reader = _Reader(source, _BREAK.split(text))
+    node = reader.node(root, 0)
+    if problems is not None:
+        problems += reader.problems
+    elif reader.problems:
+        raise RecipeError(reader.problems)
+    return node
 
 
 def _at(source: str, text: str, position: int) -> At:
@@ -169,12 +178,6 @@ class _Reader:
         self.source, self.lines = source, lines
         self.problems: list[Problem] = []
         self.count = 0
-
-    def tree(self, root: yaml.Node) -> Node:
-        node = self.node(root, 0)
-        if self.problems:
-            raise RecipeError(self.problems)
-        return node
 
     def node(self, raw: yaml.Node, depth: int) -> Node:
         at = _place(self.source, self.lines, raw.start_mark)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import click
 
 from seqx import experiment
+from seqx.errors import Problem
 from seqx.plugins import Plugins
 from seqx.plugins import load as load_plugins
 from seqx.recipe import Made, Recipe, check, load
@@ -24,6 +25,7 @@ class Opened:
 
 def opened(argument: str, profile: str | None = None, overrides: Iterable[str] = ()) -> Opened:
     """Read the recipe that is the command's own argument, load the plugins and check it."""
-    read = load(argument, profile, overrides)
+    problems: list[Problem] = []
+    read = load(argument, profile, overrides, problems=problems)
     found = load_plugins(read.plugins)
-    return Opened(read, found, check(read.tree, found.registry, experiment.Experiment))
+    return Opened(read, found, check(read.tree, found.registry, experiment.Experiment, problems))

@@ -2,7 +2,7 @@
 
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,11 +19,15 @@ from seqx.tree import Node
 T = TypeVar("T")
 
 
-def check(node: Node, registry: Registry, root: Callable[..., T]) -> Made[T]:
-    """`root` with the settings that `node` gives it; RecipeError names every problem in it."""
-    walk = _Walk(registry, Defaults(registry), [])
+def check(
+    node: Node, registry: Registry, root: Callable[..., T], problems: Sequence[Problem] = ()
+) -> Made[T]:
+    """`root` with the settings that `node` gives it; RecipeError names `problems` and all that it has."""
+    walk = _Walk(registry, Defaults(registry), [*problems])
     if not isinstance(node.value, dict):
-        raise RecipeError([Problem(node.at, "a recipe is a mapping, as in recipes/wmt_en_de.yaml")])
+        raise RecipeError(
+            [*problems, Problem(node.at, "a recipe is a mapping, as in recipes/wmt_en_de.yaml")]
+        )
     settings = walk.settings(node, _Called(root, section_settings(root)), "")
     if walk.problems:
         raise RecipeError(walk.problems)

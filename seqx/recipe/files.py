@@ -43,14 +43,16 @@ def load(
     overrides: Iterable[str] = (),
     *,
     local_plugins: bool = True,
+    problems: list[Problem] | None = None,
 ) -> Recipe:
     """Read a recipe by its path or, for one that comes with seqx, its bare name.
 
     Later wins: parent, file, profile, `overrides` (each `key.path=value`). With `local_plugins` off, as for a
-    model from elsewhere, a recipe that names local plugins is refused.
+    model from elsewhere, a recipe that names local plugins is refused. Problems that leave a tree to check
+    are added to `problems`, if that is given, instead of being raised.
     """
     path = _find(str(recipe), None)
-    root, files, plugins, inherited = _with_parents(path, [])
+    root, files, plugins, inherited = _with_parents(path, [], problems)
     _trust(plugins, inherited, allowed=local_plugins)
     profiles = _profiles(root)
     if profile is not None:
@@ -89,10 +91,10 @@ def _find(recipe: str, at: At | None) -> Path:
 
 
 def _with_parents(
-    path: Path, children: list[Path]
+    path: Path, children: list[Path], problems: list[Problem] | None
 ) -> tuple[Node, list[Path], dict[Path, At], dict[Path, At]]:
     """The merged tree, the files behind it, the file's own plugins and its parents'."""
-    root = tree.read(path)
+    root = tree.read(path, problems)
     if not isinstance(root.value, dict):
         found = "a recipe is a mapping of sections" if root.value is not None else "this recipe is empty"
         raise RecipeError([Problem(root.at, f"{found}; see `seqx show wmt_en_de`")])
@@ -108,7 +110,7 @@ def _with_parents(
         raise RecipeError([Problem(parent.at, f"recipes extend each other in a circle: {chain}")])
     if not above.is_file():
         raise RecipeError([Problem(parent.at, f"extends: there is no file {above}")])
-    base, files, theirs, inherited = _with_parents(above, [*children, path])
+    base, files, theirs, inherited = _with_parents(above, [*children, path], problems)
     return tree.merge(base, root), [path, *files], plugins, {**inherited, **theirs}
 
 
