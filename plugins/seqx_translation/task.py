@@ -31,6 +31,8 @@ class Translation(seqx.Task):
         ratio: most tokens of the longer side for one of the shorter; other pairs are dropped as badly matched
         source: the column of the corpus that is translated, from 0
         target: the column that it is translated into
+        sample_segmentation: whether each epoch draws other segmentations of the training text (subword
+            regularisation, Kudo 2018); how far they stray is the tokenizer's setting
     """
 
     corpus: seqx.Corpus
@@ -43,10 +45,12 @@ class Translation(seqx.Task):
     ratio: Annotated[float, Ge(1)] = 4.0
     source: Annotated[int, Ge(0)] = 0
     target: Annotated[int, Ge(0)] = 1
+    sample_segmentation: bool = False
 
     def __post_init__(self) -> None:
         if self.source == self.target:
             raise ValueError(f"source and target are the same column of the corpus, {self.source}")
+        self.stochastic = self.sample_segmentation
 
     @property
     def sizes(self) -> Mapping[str, int]:

@@ -99,6 +99,9 @@ class Task(ABC):
     longest: int | None = None
     """The most tokens of an input that it was trained on, when there is such a limit."""
 
+    stochastic: bool = False
+    """Whether examples are to be encoded anew in each epoch, by `encode`."""
+
     @property
     @abstractmethod
     def sizes(self) -> Mapping[str, int]:
