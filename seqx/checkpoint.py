@@ -133,12 +133,16 @@ def write_model(
     recipe: str,
     learnt: Path,
     about: Mapping[str, Any],
+    beside: Mapping[str, Path] | None = None,
 ) -> None:
-    """Write a model's folder: weights, recipe, what the task learnt. Needs nothing else."""
+    """Write a model's folder, which needs nothing else: weights, recipe, what was learnt, files `beside`."""
     with whole_folder(folder) as new:
         save_file(dict(weights), str(new / WEIGHTS), metadata={"format": "pt"})
         (new / "recipe.yaml").write_text(recipe, encoding="utf-8")
         shutil.copytree(learnt, new / "task")
+        for name, file in (beside or {}).items():
+            (new / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, new / name)
         (new / "model.json").write_text(
             json.dumps({"format": FORMAT, **about}, indent=2) + "\n", encoding="utf-8"
         )

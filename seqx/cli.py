@@ -19,6 +19,7 @@ from seqx.errors import PluginError, UserError
 
 GROUP = "seqx.commands"
 MISTAKE = 2  # exit code for what the user can mend
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 VERBS = {  # name: where it lives, what it does
     "run": (
@@ -91,7 +92,7 @@ class Verbs(click.Group):
                 formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the verb; a mistake that the user can mend is one message and exit code 2."""
+        """Run the verb; a mistake that the user can mend is one message and exit code 2, an interrupt 130."""
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -99,6 +100,9 @@ class Verbs(click.Group):
                 traceback.print_exception(error)
             click.echo(str(error), err=True)
             ctx.exit(MISTAKE)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 def _source(entry: EntryPoint) -> str:

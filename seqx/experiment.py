@@ -9,9 +9,10 @@ import torch
 from seqx import checkpoint
 from seqx.checkpoint import WEIGHTS, Checkpoints
 from seqx.data.batches import Batches
-from seqx.data.cache import default_cache
+from seqx.data.cache import default_cache, fingerprint
 from seqx.data.prepare import learnt, prepare
 from seqx.devices import device_of, precision_of, reuse_memory
+from seqx.errors import UserError
 from seqx.evaluation.loading import model_folder
 from seqx.hooks import events
 from seqx.interfaces.learning import Callback, Search
@@ -19,9 +20,9 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Metric, Task
 from seqx.interfaces.values import Score
 from seqx.plugins import Plugins
-from seqx.recipe import Made
+from seqx.recipe import Made, differences
 from seqx.registry import Make
-from seqx.runs import RunFolder, written
+from seqx.runs import RunFolder, read_recipe
 from seqx.trainer import Trainer
 from seqx.training.compiling import compile_layers
 from seqx.training.run import Run
@@ -77,15 +78,16 @@ def run(
         UserError: a mistake that the user can mend
     """
     place = RunFolder(folder)
-    with place.opened(made.plain(), plugins):
-        finished = place.finished()
+    with place.opened(made, plugins):
+        finished = place.finished(made)
         if finished is not None:
             return finished
         experiment = made()
         trainer = _prepared(experiment, made, name, folder, device_of(device))
+        place.begin(made, plugins)
         with trainer.telling_failure():
             trainer.train()
-            trainer.write(place.model, recipe=written(made.plain()), plugins=plugins)
+            trainer.write(place, made=made, plugins=plugins)
             return trainer.test(place)
 
 
@@ -100,21 +102,33 @@ def _prepared(
 
     cache, settings = default_cache(), _deciding(made)
     task.fetch(cache / "corpora", progress)
-    vocabulary = learnt(task, settings, cache, progress=progress)
+    first = model_folder(how.init) if how.init is not None else None
+    if first is None:
+        vocabulary = learnt(task, settings, cache, progress=progress)
+    else:  # weights mean nothing without the vocabulary that they were trained with
+        vocabulary = first / "task"
+        settings = {**settings, "vocabulary": fingerprint(vocabulary)}
     task.load(vocabulary)
     store = prepare(task, "train", settings, cache, progress=progress)
 
     reuse_memory(device)
     torch.manual_seed(how.seed)
     model = experiment.model(task.sizes)
-    if how.init is not None:
-        checkpoint.read_weights(model, model_folder(how.init) / WEIGHTS)
+    if first is not None:
+        _start_from(first, model, made.plain()["model"])
     if how.compile:
         compile_layers(model)
     step = Step(model, how.objective).to(device)
     optimizer = how.optimizer.build(step.named_parameters())
     microbatch = how.microbatch or (CPU_MICROBATCH if device.type == "cpu" else None)
-    batches = Batches(store=store, tokens=how.tokens, groups=how.groups, seed=how.seed, microbatch=microbatch)
+    batches = Batches(
+        store=store,
+        tokens=how.tokens,
+        groups=how.groups,
+        seed=how.seed,
+        microbatch=microbatch,
+        task=task if task.stochastic else None,
+    )
     trainer = Trainer(
         task=task,
         search=experiment.search,
@@ -154,3 +168,19 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
         if any(issubclass(component.kind, Metric) for component in value.used())
     ]
     return {name: value for name, value in task.plain().items() if name not in judging}
+
+
+def _start_from(folder: Path, model: Model, settings: object) -> None:
+    """Give a model the weights of another one, of the same settings."""
+    try:
+        checkpoint.read_weights(model, folder / WEIGHTS)
+    except UserError:
+        theirs = read_recipe(folder / "recipe.yaml")["model"]
+        different = differences({"model": theirs}, {"model": settings})
+        if not different:
+            raise
+        raise UserError(
+            f"training.init: the model in {folder} has other sizes or parts than this recipe's; "
+            "make these settings the same:\n"
+            + "\n".join(f"  {key}: {before} there, {now} here" for key, (before, now) in different.items())
+        ) from None

@@ -77,6 +77,8 @@ def load(local: Mapping[Path, At] | None = None, found: Iterable[EntryPoint] | N
         else:
             plugins.loaded.append(Plugin(entry.name, version, source, components))
     for path, at in (local or {}).items():
+        if any(other != path and other.stem == path.stem for other in local or {}):
+            raise PluginError(f"{at}: two local plugins are called {path.stem}; rename one")
         plugins.loaded.append(_load_file(path, at, plugins.registry))
     return plugins
 

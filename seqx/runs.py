@@ -3,6 +3,7 @@
 import fcntl
 import json
 import platform
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -12,21 +13,25 @@ from typing import Any
 import torch
 import yaml
 
-from seqx.checkpoint import read_json
+from seqx.checkpoint import Checkpoints, read_json
 from seqx.errors import UserError
 from seqx.files import whole_file
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import Plugins
+from seqx.recipe import NOT_SET, Made, differences, inside, left_out
 
 HARMLESS = ("callbacks", "training.microbatch", "training.save_minutes", "training.steps")
 """What may differ when a run goes on: it does not change the updates that were made before."""
+
+LOCAL = "plugins"
+"""The folder beside a recipe of a run or a model that holds the local plugins which it names."""
 
 
 class RunFolder:
     """Where a run keeps what it makes.
 
-    `recipe.yaml` (everything filled in), `environment.json`, `checkpoints/`, `model/`, `outputs/`, and what
-    callbacks write.
+    `recipe.yaml` (everything filled in), `plugins/` (local ones), `environment.json`, `checkpoints/`,
+    `model/`, `outputs/`, and what callbacks write.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +43,7 @@ class RunFolder:
         return self.folder / "model"
 
     @contextmanager
-    def opened(self, recipe: Mapping[str, Any], plugins: Plugins) -> Iterator[None]:
+    def opened(self, made: Made[Any], plugins: Plugins) -> Iterator[None]:
         """The folder for one run alone, new or of the same recipe.
 
         Raises:
@@ -46,7 +51,7 @@ class RunFolder:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / ".lock").open("w", encoding="utf-8")
+            lock = (self.folder / ".lock").open("a", encoding="utf-8")
         except OSError as error:
             raise UserError(
                 f"{self.folder}: cannot be written: {error.strerror}; choose another --folder"
@@ -58,15 +63,22 @@ class RunFolder:
                 raise UserError(
                     f"{self.folder}: another run works here; wait for it, or choose another --folder"
                 ) from None
-            self._check_same(recipe)
-            whole_file(self.folder / "recipe.yaml", written(recipe))
-            whole_file(self.folder / "environment.json", json.dumps(environment(plugins), indent=2) + "\n")
+            self._check_same(made, plugins)
             yield
 
-    def finished(self) -> Mapping[str, Mapping[str, Score]] | None:
-        """The scores of a finished run."""
-        file = self.model / "scores.json"
-        if not file.is_file():
+    def begin(self, made: Made[Any], plugins: Plugins) -> None:
+        """Write what is asked for, and with what; from here on the folder is this recipe's."""
+        for file in local_files(plugins):
+            _copy(file, self.folder / LOCAL / file.name)
+        whole_file(self.folder / "recipe.yaml", written(made, plugins))
+        whole_file(self.folder / "environment.json", json.dumps(environment(plugins), indent=2) + "\n")
+
+    def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
+        """The scores of a finished run; none of one that is asked for more updates than it made."""
+        file, recipe = self.model / "scores.json", self.model / "recipe.yaml"
+        if not file.is_file() or not recipe.is_file():
+            return None
+        if read_recipe(recipe)["training"]["steps"] < made.plain()["training"]["steps"]:
             return None
         return {
             split: {name: Score(**score) for name, score in scores.items()}
@@ -82,29 +94,46 @@ class RunFolder:
                 folder / f"{split}.txt", "".join(f"{answer.output}\n" for answer in evaluation.answers)
             )
 
-    def _check_same(self, recipe: Mapping[str, Any]) -> None:
+    def _check_same(self, made: Made[Any], plugins: Plugins) -> None:
         file = self.folder / "recipe.yaml"
         if not file.is_file():
             return
-        before, now = (
-            _flat(yaml.safe_load(file.read_text(encoding="utf-8"))),
-            _flat(yaml.safe_load(written(recipe))),
-        )
+        pairs = differences(read_recipe(file), yaml.safe_load(written(made, plugins)))
+        # What a newer seqx lets a recipe set is no difference as long as nobody sets it.
+        unset = tuple(left_out(made))
         different = [
-            f"  {key}: {before.get(key, 'not set')} before, {now.get(key, 'not set')} now"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(HARMLESS)
+            f"  {key}: {before} before, {now} now"
+            for key, (before, now) in pairs.items()
+            if not inside(key, HARMLESS) and not (before == NOT_SET and inside(key, unset))
+        ]
+        different += [
+            f"  {LOCAL}/{file.name}: its text is not what it was"
+            for file in local_files(plugins)
+            if (copy := self.folder / LOCAL / file.name).is_file() and copy.read_bytes() != file.read_bytes()
         ]
         if different:
             raise UserError(
                 f"{self.folder}: holds a run of another recipe; choose another --folder, or remove this one. "
                 "What differs:\n" + "\n".join(different[:12])
             )
+        steps, updates = made.plain()["training"]["steps"], Checkpoints(self.folder / "checkpoints").steps()
+        if updates and updates[-1] > steps:
+            raise UserError(
+                f"{self.folder}: this run has made {updates[-1]} updates; "
+                f"ask for more than training.steps={steps}, or choose another --folder"
+            )
 
 
-def written(recipe: Mapping[str, Any]) -> str:
-    """A plain recipe as YAML."""
-    return yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=100)
+def written(made: Made[Any], plugins: Plugins) -> str:
+    """A recipe as YAML, everything filled in; local plugins are named as they lie beside it."""
+    local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
+    recipe = {**({"plugins": local} if local else {}), **made.plain()}
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
+
+
+def local_files(plugins: Plugins) -> list[Path]:
+    """The plugins that are files which the recipe names."""
+    return [Path(plugin.source) for plugin in plugins.loaded if plugin.sha256 is not None]
 
 
 def environment(plugins: Plugins) -> dict[str, Any]:
@@ -116,7 +145,11 @@ def environment(plugins: Plugins) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in packages},
         "plugins": {
-            plugin.name: {"version": plugin.version, "from": plugin.source, "sha256": plugin.sha256}
+            (plugin.name if plugin.sha256 is None else f"{LOCAL}/{Path(plugin.source).name}"): {
+                "version": plugin.version,
+                "from": plugin.source if plugin.sha256 is None else "the recipe",
+                "sha256": plugin.sha256,
+            }
             for plugin in plugins.loaded
         },
         "platform": platform.platform(),
@@ -133,11 +166,18 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(value, dict) and value:
-        parts = [_flat(item, f"{path}.{key}" if path else str(key)) for key, item in value.items()]
-    elif isinstance(value, list) and value:
-        parts = [_flat(item, f"{path}.{index}") for index, item in enumerate(value)]
-    else:
-        return {path: value}
-    return {key: item for part in parts for key, item in part.items()}
+def _copy(file: Path, copy: Path) -> None:
+    try:
+        if copy.resolve() != file.resolve():
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, copy)
+    except OSError as error:
+        raise UserError(f"{copy}: cannot be written: {error.strerror or error}") from None
+
+
+def read_recipe(file: Path) -> Any:
+    """A recipe that was `written`, as plain values."""
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None

@@ -19,7 +19,8 @@ from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import Plugins
-from seqx.runs import RunFolder, environment
+from seqx.recipe import Made
+from seqx.runs import LOCAL, RunFolder, environment, local_files, written
 from seqx.training.perplexity import perplexity
 from seqx.training.run import Run
 from seqx.training.step import Step
@@ -96,7 +97,7 @@ class Trainer:
             with closing(stream):
                 self._follow(islice(stream, how.steps - self.progress.step))
 
-    def write(self, folder: Path, *, recipe: str, plugins: Plugins) -> None:
+    def write(self, place: RunFolder, *, made: Made[Any], plugins: Plugins) -> None:
         """Make the mean of the chosen checkpoints the model, on disk and in memory."""
         how = self.run.training
         steps = self.checkpoints.chosen(how.average, choose=how.choose)
@@ -108,8 +109,16 @@ class Trainer:
             "sizes": dict(self.task.sizes),
             **environment(plugins),
         }
-        checkpoint.write_model(folder, weights, recipe=recipe, learnt=self.vocabulary, about=about)
-        checkpoint.read_weights(self.step.model, folder / WEIGHTS)
+        local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
+        checkpoint.write_model(
+            place.model,
+            weights,
+            recipe=written(made, plugins),
+            learnt=self.vocabulary,
+            about=about,
+            beside={name: place.folder / name for name in local},
+        )
+        checkpoint.read_weights(self.step.model, place.model / WEIGHTS)
 
     def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
         """Score the model on the development and the test set; the run is finished when that is written."""

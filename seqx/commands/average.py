@@ -12,7 +12,7 @@ from seqx.data.cache import default_cache
 from seqx.data.prepare import learnt
 from seqx.errors import UserError
 from seqx.interfaces.text import Task
-from seqx.runs import environment, written
+from seqx.runs import LOCAL, environment, local_files, written
 
 
 @click.command()
@@ -41,8 +41,7 @@ def average(run: Path, *, last: int | None, best: bool, out: Path | None) -> Non
     if folder.exists():
         raise UserError(f"{folder}: is there already; remove it, or choose another --out")
     weights = checkpoint.average([checkpoints.path(step) / WEIGHTS for step in steps])
-    plain = found.made.plain()
-    vocabulary = _vocabulary(run, experiment.task, plain["task"])
+    vocabulary = _vocabulary(run, experiment.task, found.made.plain()["task"])
     experiment.task.load(vocabulary)
     about = {
         "run": run.resolve().name,
@@ -50,7 +49,14 @@ def average(run: Path, *, last: int | None, best: bool, out: Path | None) -> Non
         "sizes": dict(experiment.task.sizes),
         **environment(found.plugins),
     }
-    checkpoint.write_model(folder, weights, recipe=written(plain), learnt=vocabulary, about=about)
+    checkpoint.write_model(
+        folder,
+        weights,
+        recipe=written(found.made, found.plugins),
+        learnt=vocabulary,
+        about=about,
+        beside={f"{LOCAL}/{file.name}": file for file in local_files(found.plugins)},
+    )
     if last is not None and len(steps) < last:
         click.echo(f"{run} has {len(steps)} checkpoints to average, not {last}", err=True)
     click.echo(f"{folder}: the mean of steps {', '.join(map(str, steps))}")

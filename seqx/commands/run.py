@@ -4,17 +4,31 @@ from pathlib import Path
 
 import click
 
+from seqx.cli import INTERRUPTED
 from seqx.commands.opening import opened, profile
 from seqx.experiment import run as run_experiment
+from seqx.runs import RunFolder
 
 
 @click.command()
 @click.argument("recipe")
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @profile
-@click.option("--folder", metavar="DIR", type=click.Path(path_type=Path), help="Where the run keeps what it makes.")
+@click.option(
+    "--folder", metavar="DIR", type=click.Path(path_type=Path), help="Where the run keeps what it makes."
+)
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...")
-def run(recipe: str, overrides: tuple[str, ...], profile: str | None, folder: Path | None, device: str) -> None:
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    recipe: str,
+    overrides: tuple[str, ...],
+    *,
+    profile: str | None,
+    folder: Path | None,
+    device: str,
+) -> None:
     """Prepare, train, average and test what RECIPE says; the same command resumes.
 
     RECIPE is a file, or the name of a recipe that comes with seqx. The run is kept in runs/RECIPE[-PROFILE]
@@ -23,8 +37,12 @@ def run(recipe: str, overrides: tuple[str, ...], profile: str | None, folder: Pa
     found = opened(recipe, profile, overrides)
     name = found.recipe.files[0].stem + (f"-{profile}" if profile else "")
     place = folder or Path("runs", name)
-    done = (place / "model" / "scores.json").is_file()
-    scores = run_experiment(found.made, found.plugins, name=name, folder=place, device=device)
+    done = RunFolder(place).finished(found.made) is not None
+    try:
+        scores = run_experiment(found.made, found.plugins, name=name, folder=place, device=device)
+    except KeyboardInterrupt:
+        click.echo(f"{place}: interrupted; the same command goes on", err=True)
+        ctx.exit(INTERRUPTED)
     if done:
         click.echo(f"{place}: this run is finished; its scores:")
     for split, named in scores.items():

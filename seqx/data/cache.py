@@ -28,6 +28,16 @@ def address(parts: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def fingerprint(folder: Path) -> str:
+    """The SHA-256 of the files in a folder, with their names."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(
+            f"{file.relative_to(folder)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode()
+        )
+    return digest.hexdigest()
+
+
 def made(parts: Mapping[str, object], cache: Path, make: Callable[[Path], None], progress: Progress) -> Path:
     """The folder in `cache` that `make` fills, given an empty one, from `parts`, unless it is there.
 

@@ -35,7 +35,8 @@ class Training:
         patience: validations without a better score after which training stops; null: never
         nonfinite: updates in a row whose gradient may be infinite or not a number, and is skipped
         seed: of everything random
-        init: a model's folder whose weights are the first ones; null: the model's own initialisation
+        init: a model's folder that gives the vocabulary and the first weights; null: the vocabulary is
+            learnt, and weights are as the model initialises them
     """
 
     steps: Annotated[int, Gt(0)] = 100_000
