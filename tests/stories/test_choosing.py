@@ -1,0 +1,86 @@
+"""Which weights a run begins with, when it stops, and which ones become the model."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
+
+
+def losses(run: str) -> list[float]:
+    return [row["loss"] for row in lines(Path("runs", run), "update")]
+
+
+def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
+    still = TINY.replace("heads: 2}}", "heads: 2}, dropout: 0.0}")
+    done(
+        "run",
+        tiny(still, "first.yaml"),
+        "training.steps=30",
+        "training.validate_every=30",
+        "training.average=1",
+    )
+    trained = losses("first")
+    assert trained[-1] < trained[0] - 2
+    again = tiny(still, "again.yaml")
+    done("run", again, "training.init=runs/first", "training.steps=1")
+    assert losses("again")[0] == pytest.approx(trained[-1], abs=1)
+
+    # Other text: the vocabulary is the model's, not one that this text would have.
+    done(
+        "run",
+        again,
+        "training.init=runs/first",
+        "training.steps=1",
+        "task.corpus.seed=2",
+        "--folder",
+        "runs/other",
+    )
+    names = ("first", "other")
+    one, other = (
+        Path("runs", name, "model/task/tokenizer/sentencepiece.model").read_bytes() for name in names
+    )
+    assert one == other
+    assert losses("other")[0] == pytest.approx(trained[-1], abs=1.5)
+
+    said = refused("run", again, "training.init=runs/first", "model.d_model=16", "--folder", "runs/wrong")
+    assert said == (
+        "training.init: the model in runs/first/model has other sizes or parts than this recipe's; "
+        "make these settings the same:\n  model.d_model: 32 there, 16 here\n"
+    )
+    said = refused("run", again, "training.init=runs/nothing", "--folder", "runs/wrong")
+    assert said.startswith("runs/nothing: there is no such folder")
+    assert not Path("runs/wrong/recipe.yaml").exists()
+
+
+def test_the_model_is_the_mean_of_the_last_checkpoints() -> None:
+    done("run", tiny(), "training.average=2")
+    run = Path("runs/tiny")
+    fourth, sixth = (weights(run / "checkpoints" / f"{step:08}") for step in (4, 6))
+    assert json.loads((run / "model" / "model.json").read_text())["steps"] == [4, 6]
+    for name, tensor in weights(run / "model").items():
+        mean = (fourth[name].double() + sixth[name].double()) / 2
+        assert torch.equal(tensor, mean.to(tensor.dtype))
+        assert not tensor.is_floating_point() or not torch.equal(tensor, sixth[name])
+
+
+def test_patience_and_the_best() -> None:
+    # A rate of nothing: the first validation stays the best one, and nothing ever gets better than it.
+    done(
+        *("run", tiny(), "training.steps=30", "training.validate_every=2", "training.patience=2"),
+        *("training.choose=best", "training.average=1", "training.keep=2", "training.schedule.peak=1e-12"),
+    )
+    run = Path("runs/tiny")
+    validated = [row["step"] for row in lines(run, "evaluation")]
+    assert validated[:3] == [2, 4, 6]  # none better than the first, twice
+    assert lines(run, "update")[-1]["step"] == 6
+    steps = [int(path.name) for path in sorted((run / "checkpoints").iterdir())]
+    scores = {
+        step: json.loads((run / f"checkpoints/{step:08}/checkpoint.json").read_text())["score"]
+        for step in steps
+    }
+    best = json.loads((run / "model" / "model.json").read_text())["steps"]
+    assert len(best) == 1
+    assert scores[best[0]] == max(scores.values())

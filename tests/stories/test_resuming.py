@@ -1,0 +1,128 @@
+"""Runs that are interrupted, gone on with, asked for more, or asked for twice."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.stories.tiny import TINY, done, files, lines, refused, tiny, weights
+
+STOPPER = """\
+import os
+
+import seqx
+
+
+class Stopper(seqx.Callback):
+    \"\"\"Sends this process a signal after an update.\"\"\"
+
+    @seqx.hookimpl
+    def updated(self, update: seqx.Update) -> None:
+        if str(update.step) == os.environ.get("STOP_AT"):
+            os.kill(os.getpid(), int(os.environ["STOP_BY"]))
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    registry.add(seqx.Callback, stopper=Stopper)
+"""
+
+
+def stopped(recipe: Path, step: int, by: signal.Signals) -> "subprocess.Popen[str]":
+    """The command, in a process of its own that gets a signal after a step."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "seqx", "run", recipe],
+        env={**os.environ, "STOP_AT": str(step), "STOP_BY": str(int(by))},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_killed_and_interrupted_it_ends_as_if_it_had_not_been() -> None:
+    Path("stopper.py").write_text(STOPPER, encoding="utf-8")
+    text = TINY.replace("steps: 6", "steps: 10").replace("callbacks: [", "callbacks: [stopper, ")
+    recipe, other = (
+        tiny(f"plugins: [stopper.py]\n{text}"),
+        tiny(f"plugins: [stopper.py]\n{text}", "other.yaml"),
+    )
+    run = Path("runs/tiny")
+
+    process = stopped(recipe, 5, signal.SIGSTOP)
+    assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+    said = refused("run", recipe)
+    assert said == f"{run}: another run works here; wait for it, or choose another --folder\n"
+    process.kill()
+    process.communicate()
+    assert not (run / "model").exists()
+
+    process = stopped(recipe, 9, signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert error.splitlines()[-1] == f"{run}: interrupted; the same command goes on"
+    assert [row["step"] for row in lines(run, "start")] == [0, 4]
+
+    done("run", recipe)
+    assert [row["step"] for row in lines(run, "start")] == [0, 4, 8]
+    assert [row["step"] for row in lines(run, "update")] == [*range(1, 11)]
+
+    done("run", other)
+    whole = Path("runs/other")
+    for folder in ("checkpoints/00000010", "model"):
+        ours, theirs = weights(run / folder), weights(whole / folder)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert [row["loss"] for row in lines(run, "update")] == [row["loss"] for row in lines(whole, "update")]
+
+
+def test_what_may_change_between_starts_and_what_may_not() -> None:
+    recipe, run = tiny(), Path("runs/tiny")
+    done("run", recipe)
+    before = files(run)
+    said = refused("run", recipe, "training.tokens=400", "model.encoder.norm_place=pre")
+    assert said.splitlines() == [
+        f"{run}: holds a run of another recipe; choose another --folder, or remove this one. What differs:",
+        "  model.encoder.norm_place: post before, pre now",
+        "  training.tokens: 300 before, 400 now",
+    ]
+    said = refused("run", recipe, "training.steps=4")
+    assert said.startswith(f"{run}: this run has made 6 updates; ask for more than training.steps=4, or ")
+    assert "finished" in done("run", recipe, "training.microbatch=1000", "callbacks=[progress]")
+    assert files(run) == before
+
+    said = done("run", recipe, "training.steps=8")
+    assert "finished" not in said
+    assert [row["step"] for row in lines(run, "update")] == [*range(1, 9)]
+    assert yaml.safe_load((run / "model" / "recipe.yaml").read_text())["training"]["steps"] == 8
+    assert "finished" in done("run", recipe, "training.steps=8")
+    straight = tiny(name="straight.yaml")
+    done("run", straight, "training.steps=8")
+    ours, theirs = weights(run / "model"), weights(Path("runs/straight/model"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_setting_that_an_older_seqx_did_not_have_is_no_difference() -> None:
+    recipe, run = tiny(), Path("runs/tiny")
+    done("run", recipe, "training.steps=2")
+    file = run / "recipe.yaml"
+    older = file.read_text(encoding="utf-8").replace("  nonfinite: 10\n", "")
+    older, found = re.subn(r"(positions:)\s+type: (sinusoidal)\s+base: 10000.0\n", r"\1 \2\n", older)
+    assert found == 2
+    assert "nonfinite" not in older
+    file.write_text(older, encoding="utf-8")
+    assert "finished" in done("run", recipe, "training.steps=2")
+    assert "training.nonfinite: not set before, 3 now" in refused("run", recipe, "training.nonfinite=3")
+
+
+@pytest.mark.parametrize("mistake", ["task.metrics=[nonsense]", "model.d_model=31"])
+def test_a_mistake_leaves_the_folder_to_the_mended_recipe(mistake: str) -> None:
+    recipe = tiny()
+    assert refused("run", recipe, "training.steps=2", mistake)
+    done("run", recipe, "training.steps=2")

@@ -1,0 +1,92 @@
+"""The paper's recipe on the embedded sample, from the recipe to a score, in small."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import seqx
+from tests.stories.tiny import TINY, done, files, lines, tiny
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SMALL: list[str] = [
+    *("model.d_model=16", "task.tokenizer.size=400"),
+    *("task.corpus.train=400", "task.corpus.dev=6", "task.corpus.test=6"),
+    *(
+        f"model.{side}.{setting}"
+        for side in ("encoder", "decoder")
+        for setting in ("layers=1", "attention.heads=2", "feedforward.width=32")
+    ),
+    *("training.steps=6", "training.tokens=300", "training.save_every=2", "training.validate_every=3"),
+    *("training.precision=fp32", "search.size=2", "search.extra=4"),
+]
+INPUTS = ["The old man sees the house.", "", "A dog sleeps.", "   ", "She reads."]
+
+
+def test_from_a_recipe_to_a_score_and_on(tmp_path: Path) -> None:
+    command: list[str | Path] = ["run", RECIPES / "wmt_en_de.yaml", "--profile", "sample", *SMALL]
+    said = done(*command)
+    run = Path("runs/wmt_en_de-sample")
+    assert {path.name for path in run.iterdir() if path.name != ".lock"} == {
+        *("recipe.yaml", "environment.json", "metrics.jsonl", "log.txt"),
+        *("checkpoints", "model", "outputs"),
+    }
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
+        "00000002",
+        "00000004",
+        "00000006",
+    ]
+    assert {path.name for path in (run / "model").iterdir()} == {
+        *("model.safetensors", "recipe.yaml", "task", "scores.json", "model.json"),
+    }
+    assert (run / "outputs" / "test.txt").read_text(encoding="utf-8").count("\n") == 6
+    scores = json.loads((run / "model" / "scores.json").read_text(encoding="utf-8"))
+    for split in ("dev", "test"):
+        bleu = scores[split]["bleu"]
+        assert bleu["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+        assert f"{split} bleu {bleu['value']:.2f}  {bleu['signature']}\n" in said
+        assert f"{split} chrf {scores[split]['chrf']['value']:.2f}" in said
+    assert [row["step"] for row in lines(run, "evaluation")] == [3, 6, 6, 6]
+
+    before = files(run)
+    again = done(*command)
+    assert "this run is finished" in again
+    assert said in again
+    assert files(run) == before
+
+    moved = Path(shutil.copytree(run / "model", tmp_path / "elsewhere" / "mine"))
+    run.rename("gone")
+    answers = done("translate", moved, text="\n".join(INPUTS) + "\n").split("\n")
+    assert len(answers) == len(INPUTS) + 1
+    assert [bool(answer) for answer in answers[:-1]] == [bool(line.strip()) for line in INPUTS]
+    assert [answer.replace("\n", " ") for answer in seqx.load(moved)(INPUTS)] == answers[:-1]
+    for split in ("dev", "test"):
+        said = done("evaluate", moved, "--json", "--split", split, "--precision", "fp32")
+        assert json.loads(said)[split] == {
+            name: {"value": pytest.approx(score["value"]), "signature": score["signature"]}
+            for name, score in scores[split].items()
+        }
+
+
+LOSSES = [
+    *(6.178978094749579, 6.085792541503906, 6.084281198601974, 6.058815315978168, 6.035065346575798),
+    *(5.969988787615740, 5.883875528971354, 5.891559587445175, 5.863746120505137, 5.876948796265514),
+]
+
+
+def test_the_first_losses_are_pinned() -> None:
+    # Mild settings: what rounding differs by on another machine stays small.
+    done("run", tiny(), "training.steps=10", "model.embedding_std=0.1", "training.schedule.peak=1e-3")
+    assert [row["loss"] for row in lines(Path("runs/tiny"), "update")] == pytest.approx(LOSSES, rel=1e-6)
+
+
+def test_parts_of_an_update_change_nothing() -> None:
+    still = TINY.replace("heads: 2}}", "heads: 2}, dropout: 0.0}")
+    found = []
+    for places in (200, 2000):
+        recipe = tiny(still, f"places{places}.yaml")
+        done("run", recipe, f"training.microbatch={places}")
+        found.append([row["loss"] for row in lines(Path("runs", recipe.stem), "update")])
+    assert len(found[0]) == 6
+    assert found[0] == pytest.approx(found[1], rel=1e-4)

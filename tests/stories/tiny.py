@@ -1,0 +1,77 @@
+"""A run of seconds, through the command line."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from safetensors.torch import load_file
+from torch import Tensor
+
+from seqx.cli import main
+from tests.models import RECIPE
+
+TINY = f"""\
+{RECIPE}
+training:
+  steps: 6
+  tokens: 300
+  objective: {{type: cross_entropy, smoothing: 0.1}}
+  optimizer: {{type: adam, betas: [0.9, 0.98], eps: 1e-9}}
+  schedule: {{type: inverse_square_root, warmup: 4, peak: 3e-3}}
+  precision: fp32
+  validate_every: 3
+  save_every: 2
+  average: 2
+callbacks: [progress, {{type: metrics, every: 1}}]
+"""
+
+
+def seqx(*arguments: str | Path, text: str | None = None) -> Result:
+    """A command, as it would be typed."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=text)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def done(*arguments: str | Path, text: str | None = None) -> str:
+    """What a command that goes well writes to standard output."""
+    result = seqx(*arguments, text=text)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(*arguments: str | Path) -> str:
+    """What a command says that the user has to mend something for; it leaves no half-written file."""
+    result = seqx(*arguments)
+    assert result.exit_code == 2, result.output
+    return result.stderr
+
+
+def tiny(text: str = TINY, name: str = "tiny.yaml") -> Path:
+    """The recipe, in the current folder."""
+    file = Path(name)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def lines(run: Path, kind: str) -> list[dict[str, Any]]:
+    """What a run's `metrics.jsonl` has of one kind."""
+    rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [row for row in rows if row["kind"] == kind]
+
+
+def weights(folder: Path) -> Mapping[str, Tensor]:
+    """Those of a model or a checkpoint."""
+    return load_file(str(folder / "model.safetensors"))
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file in a folder with its size and the time when it was last written."""
+    return {
+        str(file.relative_to(folder)): (file.stat().st_size, file.stat().st_mtime_ns)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
