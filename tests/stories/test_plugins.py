@@ -52,3 +52,11 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
                 f"{model}/recipe.yaml:2:3: this recipe brings code of its own; read it, then "
             )
             assert len(said.splitlines()) == 3
+
+
+def test_two_of_one_name_are_refused() -> None:
+    for folder in ("lab", "office"):
+        Path(folder).mkdir()
+        Path(folder, "mine.py").write_text(MINE, encoding="utf-8")
+    recipe = tiny("plugins: [lab/mine.py, office/mine.py]\n" + TINY)
+    assert refused("run", recipe) == "tiny.yaml:1:11: two local plugins are called mine; rename one\n"

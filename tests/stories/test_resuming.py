@@ -126,3 +126,18 @@ def test_a_mistake_leaves_the_folder_to_the_mended_recipe(mistake: str) -> None:
     recipe = tiny()
     assert refused("run", recipe, "training.steps=2", mistake)
     done("run", recipe, "training.steps=2")
+
+
+def test_a_checkpoint_that_was_half_written_is_no_checkpoint() -> None:
+    recipe, run = tiny(), Path("runs/tiny")
+    done("run", recipe, "training.steps=4")
+    half = run / "checkpoints" / ".00000006.killed"
+    half.mkdir()
+    (half / "model.safetensors").write_bytes(b"half")
+    done("run", recipe)
+    assert [row["step"] for row in lines(run, "start")] == [0, 4]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
+        "00000002",
+        "00000004",
+        "00000006",
+    ]
