@@ -183,10 +183,12 @@ class Trainer:
     def _evaluate(self, split: str) -> Evaluation:
         model, precision = self.step.model, self.run.precision
         predictor = Predictor(self.task, model, self.search, device=self.device, precision=precision)
-        evaluation = replace(
-            self.task.evaluate(predictor, split),
-            perplexity=perplexity(model, self.task, split, device=self.device, precision=precision),
-        )
+        # What is compiled for training does not fit a search's ever longer states.
+        with torch.compiler.set_stance("force_eager"):
+            evaluation = replace(
+                self.task.evaluate(predictor, split),
+                perplexity=perplexity(model, self.task, split, device=self.device, precision=precision),
+            )
         self.tell.evaluated(run=self.run, step=self.progress.step, split=split, evaluation=evaluation)
         return evaluation
 
