@@ -1,8 +1,11 @@
 """What all tests share: one thread, seeds, and the way to real data."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A job in the background is started deaf to interrupts, and so are its children: those that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable
 from pathlib import Path
