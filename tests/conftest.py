@@ -4,14 +4,17 @@ import os
 import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# A job in the background is started deaf to interrupts, and so are its children: those that a test interrupts.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+
+
+def pytest_configure() -> None:
+    # A job in the background starts deaf to interrupts, and so do its children: those that a test interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
