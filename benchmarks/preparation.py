@@ -129,7 +129,6 @@ def main() -> None:
         for processes in settings.processes:
             runs.append(measure(task, cache, processes))
             print(json.dumps(runs[-1]), flush=True)
-    ratio = runs[-1]["lines_per_second"] / runs[0]["lines_per_second"]
     record = {
         "benchmark": "preparation",
         "pairs": settings.pairs,
@@ -141,9 +140,10 @@ def main() -> None:
         "python": platform.python_version(),
         "sentencepiece": sentencepiece.__version__,
         "runs": runs,
-        "ratio": round(ratio, 2),
     }
-    print(f"{settings.processes[-1]} processes are {ratio:.2f} times as fast as {settings.processes[0]}")
+    for run in runs[1:]:
+        ratio = run["lines_per_second"] / runs[0]["lines_per_second"]
+        print(f"{run['processes']} processes are {ratio:.2f} times as fast as {runs[0]['processes']}")
     if settings.out:
         settings.out.write_text(json.dumps(record, indent=2) + "\n")
 

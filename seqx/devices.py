@@ -1,8 +1,6 @@
 """Which device computes, and how exactly."""
 
 import contextlib
-import ctypes
-import sys
 from typing import Literal
 
 import torch
@@ -10,8 +8,6 @@ import torch
 from seqx.errors import UserError
 
 Precision = Literal["auto", "bf16", "fp32"]
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def device_of(name: str) -> torch.device:
@@ -47,18 +43,6 @@ def precision_of(name: Precision, device: torch.device) -> Literal["bf16", "fp32
     if name == "auto":
         return "bf16" if has_bf16(device) else "fp32"
     return name
-
-
-def reuse_memory(device: torch.device) -> None:
-    """On a CPU: keep freed memory for the next tensors instead of giving it back to the system each time.
-
-    Fresh pages cost more than computing what fills them; glibc is told never to map large blocks apart.
-    """
-    if device.type == "cpu" and sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(_M_MMAP_MAX, 0)
-            libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def autocast(

@@ -11,7 +11,7 @@ from seqx.checkpoint import WEIGHTS, Checkpoints
 from seqx.data.batches import Batches
 from seqx.data.cache import default_cache, fingerprint
 from seqx.data.prepare import learnt, prepare
-from seqx.devices import device_of, precision_of, reuse_memory
+from seqx.devices import device_of, precision_of
 from seqx.errors import UserError
 from seqx.evaluation.loading import model_folder
 from seqx.hooks import events
@@ -19,6 +19,7 @@ from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Metric, Task
 from seqx.interfaces.values import Score
+from seqx.memory import keep_freed
 from seqx.plugins import Plugins
 from seqx.recipe import Made, differences
 from seqx.registry import Make
@@ -111,7 +112,8 @@ def _prepared(
     task.load(vocabulary)
     store = prepare(task, "train", settings, cache, progress=progress)
 
-    reuse_memory(device)
+    if device.type == "cpu":
+        keep_freed()
     torch.manual_seed(how.seed)
     model = experiment.model(task.sizes)
     if first is not None:

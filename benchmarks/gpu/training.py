@@ -18,7 +18,8 @@ from benchmarks.gpu.cases import Case, Figures
 from benchmarks.gpu.recipes import TINY, experiment, model
 from seqx.data.batches import Batches, Loader
 from seqx.data.store import Integers, Store
-from seqx.devices import device_of, precision_of, reuse_memory
+from seqx.devices import device_of, precision_of
+from seqx.memory import keep_freed
 from seqx.training.compiling import compile_layers
 from seqx.training.step import Step
 from seqx.training.updates import Update, updates
@@ -67,7 +68,8 @@ def measure(recipe: str, store: Store, size: Size, left: float, *, compiled: boo
     described = experiment(recipe, size.overrides)
     how = described.training
     precision = precision_of(how.precision, device)
-    reuse_memory(device)
+    if device.type == "cpu":
+        keep_freed()
     torch.manual_seed(how.seed)
     built = model(described, size.vocabulary)
     arithmetic = Arithmetic(built)

@@ -20,6 +20,7 @@ from seqx.data.encode import Block, Encoder, Leaks, Row, Shared, first_of_each
 from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
 from seqx.interfaces.text import Progress, Task
+from seqx.memory import give_back_freed
 
 DUPLICATE = "duplicate"
 """The reason under which repeated rows are dropped."""
@@ -100,7 +101,12 @@ def learnt(
         progress: told what is being done
     """
     parts = {"format": FORMAT, "made": "vocabulary", "task": settings, "identity": task.identity()}
-    return made(parts, cache or default_cache(), lambda folder: task.learn(folder, progress), progress)
+
+    def make(folder: Path) -> None:
+        task.learn(folder, progress)
+        give_back_freed()
+
+    return made(parts, cache or default_cache(), make, progress)
 
 
 def _write(
