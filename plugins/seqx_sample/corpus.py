@@ -1,6 +1,9 @@
 """The sample as a corpus."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -53,5 +56,13 @@ class Sample(seqx.Corpus):
         raise seqx.UserError(f"the sample has no split {split!r}; it has {', '.join(SPLITS)}")
 
     def identity(self) -> Mapping[str, object]:
-        """The settings, which the sentences are a function of."""
-        return {"sample": 1, **self._counts, "seed": self._seed, "columns": list(self._columns)}
+        """The settings, the grammar and the words, which the sentences are a function of."""
+        return {"grammar": _grammar(), **self._counts, "seed": self._seed, "columns": list(self._columns)}
+
+
+@cache
+def _grammar() -> str:
+    """The SHA-256 of this package's files."""
+    files = sorted(resources.files(__package__).iterdir(), key=lambda file: file.name)
+    texts = [file.read_bytes() for file in files if file.name.endswith((".py", ".txt"))]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()

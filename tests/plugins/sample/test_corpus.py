@@ -1,23 +1,24 @@
 """The sample as a recipe sees it."""
 
+from importlib import resources
 from pathlib import Path
 
 import nltk
 import pytest
 
 import seqx
-from seqx_sample import Sample
+from seqx_sample import Sample, corpus
 
 
 def test_rows_and_sizes(tmp_path: Path) -> None:
-    corpus = Sample(train=300, dev=7, test=5)
-    corpus.fetch(tmp_path, lambda *_: None)
+    sample = Sample(train=300, dev=7, test=5)
+    sample.fetch(tmp_path, lambda *_: None)
     assert not list(tmp_path.iterdir())
-    rows = {split: list(corpus.rows(split)) for split in ("train", "dev", "test")}
+    rows = {split: list(sample.rows(split)) for split in ("train", "dev", "test")}
     assert {split: len(each) for split, each in rows.items()} == {"train": 300, "dev": 7, "test": 5}
     assert all(len(row) == 2 for each in rows.values() for row in each)
     assert len({row[0] for each in rows.values() for row in each}) == 312
-    assert list(corpus.rows("dev")) == rows["dev"]
+    assert list(sample.rows("dev")) == rows["dev"]
 
 
 def test_columns() -> None:
@@ -45,3 +46,16 @@ def test_mistakes() -> None:
         Sample(columns=("en", "en"))
     with pytest.raises(seqx.UserError, match="the sample has no split 'valid'; it has train, dev, test"):
         list(Sample().rows("valid"))
+
+
+def test_other_words_are_another_identity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = Sample().identity()
+    for file in resources.files("seqx_sample").iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with (tmp_path / "nouns.txt").open("a", encoding="utf-8") as nouns:
+        nouns.write("\n")
+    monkeypatch.setattr(resources, "files", lambda _: tmp_path)
+    corpus._grammar.cache_clear()
+    assert Sample().identity() != before
+    corpus._grammar.cache_clear()
