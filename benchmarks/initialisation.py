@@ -38,6 +38,7 @@ def overrides(updates: int, tokens: int) -> list[str]:
         "training.objective.smoothing=0",
         f"training.validate_every={updates}",
         f"training.save_every={updates}",
+        "search={type: greedy, ratio: 0, extra: 1}",  # nobody asks what it would write
         "callbacks=[progress, {type: metrics, every: 10}]",
     ]
 
