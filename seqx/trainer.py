@@ -158,7 +158,9 @@ class Trainer:
             last = step == how.steps
             validated = self._validate() if last or step % how.validate_every == 0 else None
             stop = self._patience_is_over()
-            if last or stop or step % how.save_every == 0:
+            # The best can only be chosen from what was both validated and saved.
+            wanted = how.choose == "best" and validated is not None
+            if last or stop or wanted or step % how.save_every == 0:
                 self._save(ranked=True, score=validated)
                 saved = time.monotonic()
             elif how.save_minutes is not None and time.monotonic() - saved > 60 * how.save_minutes:

@@ -84,3 +84,11 @@ def test_patience_and_the_best() -> None:
     best = json.loads((run / "model" / "model.json").read_text())["steps"]
     assert len(best) == 1
     assert scores[best[0]] == max(scores.values())
+
+
+def test_the_best_is_saved_wherever_it_is_seen() -> None:
+    done(
+        *("run", tiny(), "training.steps=9", "training.validate_every=3", "training.save_every=100"),
+        *("training.choose=best", "training.average=3", "training.keep=3"),
+    )
+    assert json.loads(Path("runs/tiny/model/model.json").read_text())["steps"] == [3, 6, 9]
