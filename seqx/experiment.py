@@ -101,6 +101,7 @@ def _prepared(
     def progress(what: str, share: float | None) -> None:
         tell.preparing(what=what, share=share)
 
+    parameters(experiment)  # settings at odds are told before anything is fetched or made
     cache, settings = default_cache(), _deciding(made)
     task.fetch(cache / "corpora", progress)
     first = model_folder(how.init) if how.init is not None else None
@@ -186,3 +187,10 @@ def _start_from(folder: Path, model: Model, settings: object) -> None:
             "make these settings the same:\n"
             + "\n".join(f"  {key}: {before} there, {now} here" for key, (before, now) in different.items())
         ) from None
+
+
+def parameters(experiment: Experiment) -> int:
+    """The parameters of a model that is built without memory for them."""
+    with torch.device("meta"):
+        model = experiment.model(experiment.task.sizes)
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import click
-import torch
 
 from seqx.cli import MISTAKE
 from seqx.commands.opening import opened, profile
 from seqx.errors import UserError
-from seqx.experiment import Experiment
+from seqx.experiment import parameters
 
 
 @click.command()
@@ -37,10 +36,3 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     if problems:
         click.echo("\n".join(map(str, problems)), err=True)
         ctx.exit(MISTAKE)
-
-
-def parameters(experiment: Experiment) -> int:
-    """The parameters of a model that is built without memory for them."""
-    with torch.device("meta"):
-        model = experiment.model(experiment.task.sizes)
-    return sum(parameter.numel() for parameter in model.parameters())
