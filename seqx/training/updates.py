@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from seqx.data.batches import Update as Plan
 from seqx.devices import autocast
 from seqx.errors import UserError
 from seqx.interfaces.learning import Schedule
+from seqx.interfaces.values import Batch, rows
 from seqx.training.step import Step
 
 
@@ -57,7 +58,7 @@ def updates(
     """Train for as long as someone asks for the next update.
 
     Each sum of the objective is divided once, by its count over the whole update, whatever the batches that
-    the update was cut into.
+    the update was cut into. Batches that a device has too little memory for are computed again as halves.
 
     Args:
         step: what is trained
@@ -71,13 +72,13 @@ def updates(
         bad: how many updates in a row may have a gradient that is not finite
 
     Raises:
-        UserError: more than `bad` updates in a row were not finite
+        UserError: more than `bad` updates in a row were not finite, or one example needs too much memory
     """
     skipped = 0
     step.train()
     began = time.perf_counter()
     for number, plan in enumerate(plans, done + 1):
-        sums, counts = _gradients(step, plan, device, precision)
+        sums, counts = _computed(step, number, plan.parts, device, precision)
         rate = schedule(number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
@@ -108,15 +109,45 @@ def updates(
         began = time.perf_counter()
 
 
+def _computed(
+    step: Step, number: int, parts: Sequence[Batch], device: torch.device, precision: Literal["bf16", "fp32"]
+) -> tuple[dict[str, Tensor], Counter[str]]:
+    """What `_gradients` gives, of batches small enough for the device."""
+    while True:
+        try:
+            return _gradients(step, parts, device, precision)
+        except torch.OutOfMemoryError:
+            step.zero_grad(set_to_none=True)
+            halves = [half for part in parts for half in _halves(part)]
+        if len(halves) == len(parts):
+            raise UserError(
+                f"update {number}: {device} has too little memory even for single examples; "
+                "make the model smaller, or leave out long examples"
+            )
+        parts = halves
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """The rows of a batch as two batches; one row is left as it is."""
+    every = torch.arange(batch.columns["target"].ids.size(0))
+    if len(every) == 1:
+        return [batch]
+    halves = []
+    for index in every.tensor_split(2):
+        columns = {name: rows(tokens, index) for name, tokens in batch.columns.items()}
+        halves.append(Batch(columns, int(columns["target"].layout.keep.sum())))
+    return halves
+
+
 def _gradients(
-    step: Step, plan: Plan, device: torch.device, precision: Literal["bf16", "fp32"]
+    step: Step, parts: Sequence[Batch], device: torch.device, precision: Literal["bf16", "fp32"]
 ) -> tuple[dict[str, Tensor], Counter[str]]:
     """Gradients of the quotients of sums and counts over the update; the sums and the counts."""
     counts = Counter[str]()
-    for part in plan.parts:
+    for part in parts:
         counts.update(step.objective.counts(part))
     sums: dict[str, Tensor] = {}
-    for part in plan.parts:
+    for part in parts:
         with autocast(device, precision):
             terms = step(part.to(device))
         sum(terms[name] / counts[name] for name in step.objective.learnt).backward()

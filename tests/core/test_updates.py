@@ -116,6 +116,36 @@ def test_parts_of_an_update_change_nothing(cut: list[list[int]]) -> None:
         torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
 
 
+class Small(Likelihood):
+    """Has memory for some rows only, which shows after the first part was computed."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
+        if len(batch.columns["target"].ids) > self.most:
+            raise torch.OutOfMemoryError
+        return super().forward(model, batch)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_what_needs_too_much_memory_is_computed_in_halves(most: int) -> None:
+    whole, halved = step(), Step(step().model, Small(most))
+    cut = [[3], [4, 1, 0, 2]]
+    for one, other in islice(zip(train(whole, plans(cut)), train(halved, plans(cut)), strict=True), 3):
+        assert one.loss == pytest.approx(other.loss, rel=1e-6)
+        assert one.counts == other.counts
+        torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
+    for p, q in zip(whole.parameters(), halved.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+
+
+def test_one_example_that_needs_too_much_memory_is_one_message() -> None:
+    with pytest.raises(UserError, match=r"update 1: cpu has too little memory even for single examples"):
+        next(train(Step(step().model, Small(0)), plans(WHOLE)))
+
+
 def test_each_learnt_sum_is_divided_once_by_its_count() -> None:
     found, expected = step(), step()
     sums = expected(batch(ROWS))
