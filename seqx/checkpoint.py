@@ -3,7 +3,8 @@
 import json
 import pickle
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class Checkpoints:
         """Write a checkpoint; `ranked`: it may be averaged or chosen, not only resumed from."""
         path = self.path(progress.step)
         about = {"format": FORMAT, "score": score, "ranked": ranked, "progress": asdict(progress)}
-        with whole_folder(path) as new:
+        with _written(path) as new:
             save_model(model, str(new / WEIGHTS))
             torch.save({"states": dict(states), "rng": _random_states()}, new / "training.pt")
             (new / "checkpoint.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -96,9 +97,9 @@ class Checkpoints:
         steps = self.steps()
         wanted = {*steps[-1:], *self.chosen(keep, choose=choose)}
         for step in steps:
-            if step not in wanted:
-                shutil.rmtree(self.path(step), ignore_errors=True)
-        for half in self.folder.glob(".*"):  # left by a save that was killed
+            if step not in wanted:  # out of sight first, so that nobody ever finds half of one
+                self.path(step).rename(self.folder / f".{step:08}.old")
+        for half in self.folder.glob(".*"):  # also those left by a save that was killed
             shutil.rmtree(half, ignore_errors=True)
 
     def chosen(self, count: int, *, choose: str) -> list[int]:
@@ -136,7 +137,7 @@ def write_model(
     beside: Mapping[str, Path] | None = None,
 ) -> None:
     """Write a model's folder, which needs nothing else: weights, recipe, what was learnt, files `beside`."""
-    with whole_folder(folder) as new:
+    with _written(folder) as new:
         save_file(dict(weights), str(new / WEIGHTS), metadata={"format": "pt"})
         (new / "recipe.yaml").write_text(recipe, encoding="utf-8")
         shutil.copytree(learnt, new / "task")
@@ -183,6 +184,16 @@ def read_json(file: Path) -> dict[str, Any]:
     if about.get("format", FORMAT) > FORMAT:
         raise UserError(f"{file}: written by a newer seqx (format {about['format']}); update seqx to read it")
     return about
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[Path]:
+    """A whole folder; the libraries that write tensors have errors of their own for a full disk."""
+    with whole_folder(folder) as new:
+        try:
+            yield new
+        except (SafetensorError, RuntimeError) as error:
+            raise UserError(f"{folder}: cannot be written ({error}); is the disk full?") from None
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:

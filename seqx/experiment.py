@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from seqx import checkpoint
@@ -11,6 +12,7 @@ from seqx.checkpoint import WEIGHTS, Checkpoints
 from seqx.data.batches import Batches
 from seqx.data.cache import default_cache, fingerprint
 from seqx.data.prepare import learnt, prepare
+from seqx.data.store import Store
 from seqx.devices import device_of, precision_of
 from seqx.errors import UserError
 from seqx.evaluation.loading import model_folder
@@ -84,8 +86,8 @@ def run(
         if finished is not None:
             return finished
         experiment = made()
-        trainer = _prepared(experiment, made, name, folder, device_of(device))
-        place.begin(made, plugins)
+        trainer = _prepared(experiment, made, name, place, device_of(device))
+        place.begin(made, plugins, trainer.vocabulary)
         with trainer.telling_failure():
             trainer.train()
             trainer.write(place, made=made, plugins=plugins)
@@ -93,7 +95,7 @@ def run(
 
 
 def _prepared(
-    experiment: Experiment, made: Made[Experiment], name: str, folder: Path, device: torch.device
+    experiment: Experiment, made: Made[Experiment], name: str, place: RunFolder, device: torch.device
 ) -> Trainer:
     """Text at hand, vocabulary learnt, corpus encoded, model built, and everything as it was last saved."""
     task, how, tell = experiment.task, experiment.training, events(experiment.callbacks)
@@ -105,18 +107,21 @@ def _prepared(
     cache, settings = default_cache(), _deciding(made)
     task.fetch(cache / "corpora", progress)
     first = model_folder(how.init) if how.init is not None else None
-    if first is None:
-        vocabulary = learnt(task, settings, cache, progress=progress)
-    else:  # weights mean nothing without the vocabulary that they were trained with
+    if place.learnt.is_dir():
+        vocabulary = place.learnt
+    elif first is not None:  # weights mean nothing without the vocabulary that they were trained with
         vocabulary = first / "task"
-        settings = {**settings, "vocabulary": fingerprint(vocabulary)}
+    else:
+        vocabulary = learnt(task, settings, cache, progress=progress)
     task.load(vocabulary)
+    settings = {**settings, "vocabulary": fingerprint(vocabulary)}
     store = prepare(task, "train", settings, cache, progress=progress)
 
     if device.type == "cpu":
         keep_freed()
     torch.manual_seed(how.seed)
     model = experiment.model(task.sizes)
+    _check_lengths(model, task, store)
     if first is not None:
         _start_from(first, model, made.plain()["model"])
     if how.compile:
@@ -138,7 +143,7 @@ def _prepared(
         step=step,
         optimizer=optimizer,
         batches=batches,
-        checkpoints=Checkpoints(folder / "checkpoints"),
+        checkpoints=Checkpoints(place.folder / "checkpoints"),
         callbacks=experiment.callbacks,
         vocabulary=vocabulary,
         device=device,
@@ -147,7 +152,7 @@ def _prepared(
     done = trainer.resume()
     trainer.run = Run(
         name=name,
-        folder=folder,
+        folder=place.folder,
         training=how,
         done=done.step,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -171,6 +176,22 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
         if any(issubclass(component.kind, Metric) for component in value.used())
     ]
     return {name: value for name, value in task.plain().items() if name not in judging}
+
+
+def _check_lengths(model: Model, task: Task, store: Store) -> None:
+    """Refuse examples that the model cannot read or write, before it meets one."""
+    if model.limit is None:
+        return
+    lengths = np.max([store.lengths(column) for column in store.columns], axis=0)
+    longest, longer = int(lengths.max()), int((lengths > model.limit).sum())
+    if task.stochastic:  # other encodings may be longer, up to what the task allows
+        longest = max(longest, task.longest or longest)
+    if longest > model.limit:
+        raise UserError(
+            f"the model reads and writes at most {model.limit} tokens, EOS counted, but training examples "
+            f"may have {longest}, and {longer:,} of {len(store):,} have more than it can; "
+            "raise the limit of its positions, or let the task leave out long examples"
+        )
 
 
 def _start_from(folder: Path, model: Model, settings: object) -> None:

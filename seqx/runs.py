@@ -15,7 +15,7 @@ import yaml
 
 from seqx.checkpoint import Checkpoints, read_json
 from seqx.errors import UserError
-from seqx.files import whole_file
+from seqx.files import whole_file, whole_folder
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import Plugins
 from seqx.recipe import NOT_SET, Made, differences, inside, left_out
@@ -30,8 +30,8 @@ LOCAL = "plugins"
 class RunFolder:
     """Where a run keeps what it makes.
 
-    `recipe.yaml` (everything filled in), `plugins/` (local ones), `environment.json`, `checkpoints/`,
-    `model/`, `outputs/`, and what callbacks write.
+    `recipe.yaml` (everything filled in), `plugins/` (local ones), `task/` (its vocabulary),
+    `environment.json`, `checkpoints/`, `model/`, `outputs/`, and what callbacks write.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,6 +41,11 @@ class RunFolder:
     def model(self) -> Path:
         """The folder of the finished model."""
         return self.folder / "model"
+
+    @property
+    def learnt(self) -> Path:
+        """The folder of what the task learnt before training began."""
+        return self.folder / "task"
 
     @contextmanager
     def opened(self, made: Made[Any], plugins: Plugins) -> Iterator[None]:
@@ -66,10 +71,13 @@ class RunFolder:
             self._check_same(made, plugins)
             yield
 
-    def begin(self, made: Made[Any], plugins: Plugins) -> None:
+    def begin(self, made: Made[Any], plugins: Plugins, learnt: Path) -> None:
         """Write what is asked for, and with what; from here on the folder is this recipe's."""
         for file in local_files(plugins):
             _copy(file, self.folder / LOCAL / file.name)
+        if not self.learnt.is_dir():
+            with whole_folder(self.learnt) as new:
+                shutil.copytree(learnt, new, dirs_exist_ok=True)
         whole_file(self.folder / "recipe.yaml", written(made, plugins))
         whole_file(self.folder / "environment.json", json.dumps(environment(plugins), indent=2) + "\n")
 

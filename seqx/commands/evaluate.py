@@ -13,7 +13,7 @@ from seqx.evaluation import load
 
 @click.command()
 @click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True)
-@click.option("--split", default="test", show_default=True, help="dev or test.")
+@click.option("--split", type=click.Choice(["test", "dev", "train"]), default="test", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Scores as JSON.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)

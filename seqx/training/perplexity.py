@@ -19,24 +19,32 @@ _PLACES = 4096
 
 def perplexity(
     model: Model, task: Task, name: str, *, device: torch.device, precision: Literal["bf16", "fp32"]
-) -> float:
-    """The exponential of the mean negative log-probability of a target token.
+) -> float | None:
+    """The exponential of the mean negative log-probability of a target token; None: there is nothing to read.
 
-    EOS counts as a token. Comparable between models of one vocabulary only.
+    EOS counts as a token. Examples that are too long for the model are left out. Comparable between models of
+    one vocabulary only.
     """
     total, count = 0.0, 0
     model.eval()
     with torch.inference_mode(), autocast(device, precision):
-        for batch in _batches(task, name):
+        for batch in _batches(task, name, model.limit):
             columns = batch.to(device).columns
             total -= float(model.score(columns["source"], columns["target"]).sum())
             count += batch.count
-    return math.exp(total / count)
+    return math.exp(total / count) if count else None
 
 
-def _batches(task: Task, name: str) -> Iterator[Batch]:
+def _batches(task: Task, name: str, limit: int | None) -> Iterator[Batch]:
     examples = [task.example(row, training=False) for row in task.rows(name)]
-    kept = [example.columns for example in examples if isinstance(example, Example)]
+    kept = [
+        example.columns
+        for example in examples
+        if isinstance(example, Example)
+        and (limit is None or max(map(len, example.columns.values())) <= limit)
+    ]
+    if not kept:
+        return
     kept.sort(key=lambda columns: len(columns["target"]))
     columns = {
         column: Ragged.of(

@@ -31,7 +31,8 @@ class Training:
         save_minutes: minutes between two checkpoints that only serve to resume; null: none
         keep: checkpoints kept for averaging
         average: checkpoints whose mean is the result
-        choose: last checkpoints, or those around the best score on the development set
+        choose: the last checkpoints, or those with the best score on the development set, of which each
+            validation then saves one
         patience: validations without a better score after which training stops; null: never
         nonfinite: updates in a row whose gradient may be infinite or not a number, and is skipped
         seed: of everything random

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -178,6 +180,41 @@ def cut(file: Path) -> None:
 
 def scribble(file: Path) -> None:
     file.write_bytes(b"\x00\x01nonsense" * 20)
+
+
+@pytest.mark.parametrize("most", [100, 900])
+def test_a_full_disk_is_one_message_and_loses_nothing(tmp_path: Path, most: int) -> None:
+    """A file that may not grow fails inside the libraries that write tensors."""
+    script = f"""
+import resource, torch
+from pathlib import Path
+from seqx.checkpoint import Checkpoints, Progress
+from seqx.errors import UserError
+model, checkpoints = torch.nn.Linear(8, 9), Checkpoints(Path({str(tmp_path)!r}))
+checkpoints.save(Progress(step=1), model, {{}})
+resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))
+try:
+    checkpoints.save(Progress(step=2), model, {{"optimizer": torch.zeros(1000)}})
+except UserError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith(f"{tmp_path}/00000002: cannot be written (")
+    assert said.stdout.endswith("is the disk full?\n")
+    assert (said.stdout.count("\n"), said.stderr) == (1, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
+
+
+def test_what_is_removed_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        checkpoints.save(Progress(step=step), Tied(), {})
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before anything was deleted
+    checkpoints.prune(1, choose="last")
+    assert checkpoints.steps() == [3]
+    monkeypatch.undo()
+    checkpoints.prune(1, choose="last")
+    assert [path.name for path in tmp_path.iterdir()] == ["00000003"]
 
 
 @pytest.mark.parametrize("damage", [cut, scribble, Path.unlink])

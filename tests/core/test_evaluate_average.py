@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,9 @@ def test_evaluate_says_what_is_wrong(tmp_path: Path) -> None:
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "there is no such folder" in result.stderr
     assert "name a model" in call("evaluate", "search.size=2").stderr
+    wrong = call("evaluate", tmp_path, "--split", "nonsense")
+    assert wrong.exit_code == 2
+    assert "'nonsense' is not one of 'test', 'dev', 'train'" in wrong.stderr
 
 
 def test_average_is_the_mean_and_answers(run: Path, tmp_path: Path) -> None:
@@ -80,13 +84,30 @@ def test_average_as_the_recipe_says_is_the_runs_model(run: Path) -> None:
     assert "averaged-2: is there already" in again.stderr
 
 
-def test_average_without_a_finished_model(run: Path, tmp_path: Path) -> None:
-    """The vocabulary comes from the cache."""
+def test_average_without_a_finished_model(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run keeps its vocabulary from the start; nothing else is needed."""
+    monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "nothing"))
     (run / "model").rename(run / "away")
     try:
         result = call("average", run, "--last", "5", "--out", tmp_path / "mean")
     finally:
         (run / "away").rename(run / "model")
     assert "has 3 checkpoints to average, not 5" in result.stderr
+    assert not (tmp_path / "nothing").exists()
     assert seqx.load(tmp_path / "mean")(["a"])
     assert "no run is in this folder" in call("average", tmp_path).stderr
+
+
+def test_the_best_when_the_recipe_or_the_user_says_so(run: Path, tmp_path: Path) -> None:
+    """Of these checkpoints the second has the best score."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("averaged-*"))
+    for step, score in ((2, 1.0), (4, 3.0), (6, 2.0)):
+        file = copy / "checkpoints" / f"{step:08}" / "checkpoint.json"
+        file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"score": score}), encoding="utf-8")
+    assert call("average", copy, "--best", "1").stdout == f"{copy / 'averaged-1'}: the mean of steps 4\n"
+    recipe = copy / "recipe.yaml"
+    recipe.write_text(recipe.read_text("utf-8").replace("choose: last", "choose: best"), encoding="utf-8")
+    assert call("average", copy).stdout == f"{copy / 'averaged-2'}: the mean of steps 4, 6\n"
+    both = call("average", copy, "--best", "1", "--last", "1")
+    assert (both.exit_code, "not both" in both.stderr) == (2, True)

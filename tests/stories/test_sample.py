@@ -30,7 +30,7 @@ def test_from_a_recipe_to_a_score_and_on(tmp_path: Path) -> None:
     run = Path("runs/wmt_en_de-sample")
     assert {path.name for path in run.iterdir() if path.name != ".lock"} == {
         *("recipe.yaml", "environment.json", "metrics.jsonl", "log.txt"),
-        *("checkpoints", "model", "outputs"),
+        *("checkpoints", "model", "outputs", "task"),
     }
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
         "00000002",

@@ -1,0 +1,30 @@
+"""A model that can read and write no more than so many tokens."""
+
+import math
+from pathlib import Path
+
+from seqx import load
+from tests.stories.tiny import TINY, done, lines, refused, tiny
+
+LEARNED = TINY.replace("type: transformer,", "type: transformer, positions: {type: learned, limit: 20},")
+
+
+def test_examples_that_are_too_long_are_refused_before_training() -> None:
+    said = refused("run", tiny(LEARNED)).splitlines()[-1]
+    assert said.startswith(
+        "the model reads and writes at most 20 tokens, EOS counted, but training examples may have 24,"
+    )
+    assert not Path("runs/tiny/checkpoints").exists()
+
+
+def test_segmentations_that_may_get_too_long_are_refused() -> None:
+    said = refused("run", tiny(LEARNED), "task.longest=21", "task.sample_segmentation=true").splitlines()[-1]
+    assert "training examples may have 21, and" in said
+
+
+def test_longer_ones_of_the_development_set_are_left_out_of_the_perplexity() -> None:
+    done("run", tiny(LEARNED), "task.longest=20", "training.steps=3", "task.corpus.dev=60")
+    task = load("runs/tiny").task
+    assert max(len(task.read(text)["source"]) for text in task.inputs("dev")) > 20
+    evaluations = [row for row in lines(Path("runs/tiny"), "evaluation") if row["split"] == "dev"]
+    assert all(1 < row["perplexity"] < math.inf for row in evaluations)
