@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from seqx.commands.answering import Answering as Answering
+    from seqx.commands.answering import answering as answering
     from seqx.errors import PluginError as PluginError
     from seqx.errors import RecipeError as RecipeError
     from seqx.errors import RegistrationError as RegistrationError
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from seqx.training.updates import Update as Update
 
 _HOMES = {
+    "seqx.commands.answering": "Answering answering",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError",
     "seqx.evaluation": "load",
     "seqx.hooks": "hookimpl",

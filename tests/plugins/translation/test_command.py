@@ -51,7 +51,7 @@ def test_only_a_line_feed_ends_a_line(model: Path) -> None:
 
 
 def test_an_answer_is_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqx_translation.Translation.write", lambda self, ids, text: "two\nlines")
+    monkeypatch.setattr("seqx_translation.Translation.write", lambda self, ids, text, labels: "two\nlines")
     assert call("a\n\nb\n", model).stdout == "two lines\n\ntwo lines\n"
 
 
@@ -91,7 +91,7 @@ def test_long_lines_are_split_and_counted(model: Path) -> None:
     long = "The old man sees the house. The dog sleeps. The woman reads the book in the garden."
     result = call(f"{long}\nThe dog sleeps.\n{long}\n", model)
     assert result.stdout.count("\n") == 3
-    assert result.stderr == "2 of 3 lines have more than 24 tokens; they were translated in parts\n"
+    assert result.stderr == "2 of 3 lines have more than 24 tokens; they were answered in parts\n"
     first, _, second = result.stdout.split("\n")[:-1]
     assert first == second != ""
 

@@ -1,0 +1,201 @@
+"""Line in, line out: what the commands share that let a model answer standard input."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+import click
+
+from seqx.cli import INTERRUPTED
+from seqx.errors import UserError
+from seqx.evaluation import load
+from seqx.interfaces.values import Hypothesis
+
+_OPTIONS = (
+    click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores."),
+    click.option(
+        "--nbest", type=click.IntRange(1), metavar="N", help="The N best answers: LINE, RANK, SCORE, TEXT."
+    ),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
+    click.option(
+        "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True
+    ),
+    click.option(
+        "--batch-tokens",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Places of a batch; less needs less memory.",
+    ),
+    click.option(
+        "--window", type=click.IntRange(1), metavar="N", help="Lines read before the first is answered."
+    ),
+    click.option(
+        "--trust-local-plugins", is_flag=True, help="Run the Python files that a model names as plugins."
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering:
+    """What the user asked of a model that answers standard input; called, it answers.
+
+    Text is UTF-8 whatever the locale says, and only a line feed ends a line. An empty line has an empty
+    answer; a line that is too long is answered in parts, and counted on standard error.
+    """
+
+    models: Sequence[str]
+    overrides: Sequence[str]
+    as_json: bool
+    nbest: int | None
+    device: str
+    precision: Literal["auto", "bf16", "fp32"]
+    batch_tokens: int | None
+    window: int | None
+    trust_local_plugins: bool
+
+    def __call__(
+        self, read: Callable[[str], str] = str, show: Callable[[str], str] = str, *, lines: bool = True
+    ) -> None:
+        """Answer each line of standard input.
+
+        Args:
+            read: makes of a line what the model is asked
+            show: makes of an answer what is written
+            lines: whether what is written is one line
+        """
+        source, sink = sys.stdin.buffer, sys.stdout.buffer
+        predictor = load(
+            self.models,
+            device=self.device,
+            precision=self.precision,
+            overrides=self.overrides,
+            batch_tokens=self.batch_tokens,
+            trust_local_plugins=self.trust_local_plugins,
+        )
+        window = self.window or (1 if source.isatty() else predictor.window)
+        given, asked = Lines(source), list[str]()
+        questions = map(read, _kept(given, asked))
+        for number, answers in enumerate(predictor.hypotheses(questions, window), 1):
+            shown = [(show(text) if text else text, hypothesis) for text, hypothesis in answers]
+            text = asked.pop(0)
+            row = _json(text, shown) if self.as_json else self._plain(number, shown, one_line=lines)
+            sink.write(row.encode("utf-8", errors="replace"))
+            sink.flush()
+        if predictor.split:
+            click.echo(
+                f"{predictor.split} of {given.count} lines have more than {predictor.longest} tokens; "
+                "they were answered in parts",
+                err=True,
+            )
+        if given.error is not None:
+            raise given.error
+
+    def _plain(self, number: int, answers: Sequence[tuple[str, Hypothesis]], *, one_line: bool) -> str:
+        texts = [_one_line(text) if one_line else text for text, _ in answers]
+        if self.nbest is None:
+            return f"{texts[0] if texts else ''}\n"
+        if not answers:
+            return f"{number}\t1\t0.0000\t\n"
+        return "".join(
+            f"{number}\t{rank}\t{hypothesis.score:.4f}\t{text}\n"
+            for rank, (text, (_, hypothesis)) in enumerate(zip(texts, answers, strict=True), 1)
+        )
+
+
+def answering(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the arguments and options of one that answers standard input.
+
+    The command gets an `Answering` first, then its own options by name.
+    """
+
+    @click.pass_context
+    @functools.wraps(command)
+    def wrapped(
+        ctx: click.Context,
+        /,
+        *,
+        arguments: Sequence[str],
+        as_json: bool,
+        nbest: int | None,
+        device: str,
+        precision: Literal["auto", "bf16", "fp32"],
+        batch_tokens: int | None,
+        window: int | None,
+        trust_local_plugins: bool,
+        **own: Any,
+    ) -> None:
+        models = [argument for argument in arguments if "=" not in argument]
+        overrides = [argument for argument in arguments if "=" in argument]
+        if not models:
+            raise click.UsageError("name a model before its KEY=VALUE", ctx)
+        if nbest is not None:
+            overrides.append(f"search.nbest={nbest}")
+        asked = Answering(
+            models=models,
+            overrides=overrides,
+            as_json=as_json,
+            nbest=nbest,
+            device=device,
+            precision=precision,
+            batch_tokens=batch_tokens,
+            window=window,
+            trust_local_plugins=trust_local_plugins,
+        )
+        try:
+            command(asked, **own)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+class Lines:
+    """The lines of a UTF-8 stream up to its end, or to the first that is no UTF-8, which is kept in `error`.
+
+    It is not raised at once, so that all lines before it can be answered.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.count = 0
+        self.error: UserError | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        for raw in self._stream:
+            try:
+                line = raw.removesuffix(b"\n").decode("utf-8")
+            except UnicodeDecodeError as error:
+                self.error = UserError(
+                    f"standard input:{self.count + 1}: no UTF-8 at byte {error.start + 1} of this line "
+                    f"({error.reason}); convert the text, as with iconv"
+                )
+                return
+            self.count += 1
+            yield line
+
+
+def _kept(lines: Iterable[str], asked: list[str]) -> Iterator[str]:
+    """The lines, each put into `asked` as it is read."""
+    for line in lines:
+        asked.append(line)
+        yield line
+
+
+def _one_line(text: str) -> str:
+    """A model that writes bytes can write a line feed; the next answer must not move."""
+    return text.replace("\n", " ")
+
+
+def _json(text: str, answers: Sequence[tuple[str, Hypothesis]]) -> str:
+    nbest = [
+        {"output": output, "score": hypothesis.score, "logprob": hypothesis.logprob}
+        for output, hypothesis in answers
+    ]
+    best = nbest[0] if nbest else {"output": "", "score": None, "logprob": None}
+    return json.dumps({"input": text, **best, "nbest": nbest}, ensure_ascii=False) + "\n"
