@@ -48,7 +48,7 @@ class Numbers(Task):
         """The ids that the text lists."""
         return {"source": [*map(int, text.split()), EOS]}
 
-    def write(self, ids: Sequence[int], text: str) -> str:
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """The ids as a list."""
         return " ".join(map(str, ids))
 

@@ -4,7 +4,7 @@ Letters in shapes: B sentences, T target tokens, V symbols of a vocabulary.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -42,6 +42,15 @@ class Ensemble(seqx.Combination):
             logs.append(model.head(outputs).float().log_softmax(-1))
             states.append(after)
         return torch.stack(logs).logsumexp(0) - math.log(len(logs)), tuple(states)
+
+    def labels(self, source: seqx.Tokens) -> Mapping[str, Tensor]:
+        """The logarithms of the means of the models' probabilities, of what all of them label."""
+        each = [model.labels(source) for model in self.models]
+        return {
+            name: torch.stack([labels[name] for labels in each]).logsumexp(0) - math.log(len(each))
+            for name in each[0]
+            if all(name in labels for labels in each)
+        }
 
     def head(self, outputs: Tensor) -> Tensor:
         """Logits are what `advance` gives."""

@@ -123,7 +123,7 @@ class Translation(seqx.Task):
         """The ids of a sentence to translate, with EOS."""
         return {"source": [*self.tokenizer.encode(_through(self.source_normalizers, text)), seqx.EOS]}
 
-    def write(self, ids: Sequence[int], text: str) -> str:
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """A translation as a person is to read it."""
         answer = self._target_tokenizer.decode(ids)
         for normalizer in reversed(self.target_normalizers):

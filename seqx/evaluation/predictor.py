@@ -134,9 +134,11 @@ class Predictor:
         self.model.eval()
         try:
             for batch in self._batches(pieces, limits):
-                found = self._batch([pieces[i] for i in batch], [limits[i] for i in batch])
-                for i, hypotheses in zip(batch, found, strict=True):
-                    answers[i] = [(self.task.write(h.ids, pieces[i].text), h) for h in hypotheses]
+                found, labels = self._batch([pieces[i] for i in batch], [limits[i] for i in batch])
+                for row, (i, hypotheses) in enumerate(zip(batch, found, strict=True)):
+                    piece = pieces[i]
+                    said = {column: ids[row][: piece.length] for column, ids in labels.items()}
+                    answers[i] = [(self.task.write(h.ids, piece.text, said), h) for h in hypotheses]
         finally:
             self.model.train(training)
         return answers
@@ -163,7 +165,10 @@ class Predictor:
         if batch:
             yield batch
 
-    def _batch(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> Sequence[Sequence[Hypothesis]]:
+    def _batch(
+        self, pieces: Sequence[_Piece], limits: Sequence[int]
+    ) -> tuple[Sequence[Sequence[Hypothesis]], dict[str, list[list[int]]]]:
+        """The hypotheses of each piece, and for each column the likeliest label of each of its tokens."""
         longest = max(piece.length for piece in pieces)
         ids = [piece.columns["source"] + [PAD] * (longest - piece.length) for piece in pieces]
         source = Tokens.of(torch.tensor(ids), torch.tensor([piece.length for piece in pieces]))
@@ -171,7 +176,9 @@ class Predictor:
         try:
             # Not inference_mode: in it, autocast converts every weight again for every token.
             with torch.no_grad(), autocast(self.device, self.precision):
-                return self.search(self.model, source.to(self.device), torch.tensor(limits), grammar)
+                found = self.search(self.model, source.to(self.device), torch.tensor(limits), grammar)
+                labels = self.model.labels(source.to(self.device))
+                return found, {name: column.argmax(-1).tolist() for name, column in labels.items()}
         except torch.OutOfMemoryError:
             raise UserError(
                 f"{self.device} has too little memory for {self.batch_tokens} tokens a batch; "

@@ -190,6 +190,11 @@ class Model(nn.Module, ABC):
         ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
         return self.advance(ids, state, target.layout.keep)[0]
 
+    def labels(self, source: Tokens) -> Mapping[str, Tensor]:
+        """Log-probabilities [B, S, L] of labels of each source token, by column; most models give none."""
+        del source
+        return {}
+
     def score(self, source: Tokens, target: Tokens) -> Tensor:
         """Natural log-probability of each target token [B, T], in one pass; 0 on padding."""
         logits = self.head(self(source, target)).float()

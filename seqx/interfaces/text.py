@@ -143,8 +143,11 @@ class Task(ABC):
         """The columns of an input, "source" among them."""
 
     @abstractmethod
-    def write(self, ids: Sequence[int], text: str) -> str:
-        """An answer to the input `text` as a person is to read it."""
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        """An answer to the input `text` as a person is to read it.
+
+        `labels` has the likeliest label of each token of the input, for each column that the model labels.
+        """
 
     def pieces(self, text: str, longest: int) -> list[str]:
         """An input as parts of at most `longest` tokens each, answered one by one."""

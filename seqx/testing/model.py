@@ -13,8 +13,11 @@ from seqx.testing.toy import Toy
 INPUTS = torch.cat([torch.full((B, 1), BOS), TARGET.ids[:, :-1]], 1)
 
 
-def _logits(model: Model) -> Tensor:
-    return model.head(model(SOURCE, TARGET))[TARGET.layout.keep]
+def _said(model: Model) -> Tensor:
+    """Of the target's tokens and, where it labels them, of the source's."""
+    logits = model.head(model(SOURCE, TARGET))[TARGET.layout.keep]
+    labels = [labels[SOURCE.layout.keep].flatten() for labels in model.labels(SOURCE).values()]
+    return torch.cat([logits.flatten(), *labels])
 
 
 @law(Model)
@@ -43,12 +46,14 @@ def later_tokens_change_nothing(subject: Subject) -> None:
 def padding_changes_nothing(subject: Subject) -> None:
     """A sentence gets the same scores alone."""
     model = subject.build(SIZES)
-    together = model.score(SOURCE, TARGET)
+    together, labels = model.score(SOURCE, TARGET), model.labels(SOURCE)
     assert not together[~TARGET.layout.keep].count_nonzero()
     for i, (s, t) in enumerate(zip(SOURCE_LENGTHS.tolist(), TARGET_LENGTHS.tolist(), strict=True)):
         source = Tokens.of(SOURCE.ids[i : i + 1, :s], torch.tensor([s]))
         target = Tokens.of(TARGET.ids[i : i + 1, :t], torch.tensor([t]))
         checks.same(model.score(source, target)[0], together[i, :t])
+        for name, alone in model.labels(source).items():
+            checks.same(alone[0], labels[name][i, :s])
 
 
 @law(Model)
@@ -67,33 +72,34 @@ def rows_of_a_state_can_be_reordered(subject: Subject) -> None:
 @law(Model)
 def every_parameter_gets_a_gradient(subject: Subject) -> None:
     """Nothing is kept that cannot learn."""
-    checks.parameters_learn(subject.build(SIZES), _logits)
+    checks.parameters_learn(subject.build(SIZES), _said)
 
 
 @law(Model)
 def state_dict_round_trip(subject: Subject) -> None:
     """The state dict is all there is to it."""
-    checks.state_dict_holds_all(subject, _logits, SIZES)
+    checks.state_dict_holds_all(subject, _said, SIZES)
 
 
 @law(Model)
 def bfloat16_agrees(subject: Subject) -> None:
     """Autocast changes little."""
-    checks.bfloat16_agrees(subject.build(SIZES), _logits)
+    checks.bfloat16_agrees(subject.build(SIZES), _said)
 
 
 @law(Model)
 def compiles(subject: Subject) -> None:
     """In one graph."""
-    checks.compiles(subject.build(SIZES), _logits)
+    checks.compiles(subject.build(SIZES), _said)
 
 
 @law(Combination)
 def equal_models_change_nothing(subject: Subject) -> None:
-    """Twice the same model scores like it, all at once and token by token."""
+    """Twice the same model scores and labels like it, all at once and token by token."""
     toy = Toy(SIZES)
     both = subject.build([toy, toy])
     checks.same(both.score(SOURCE, TARGET), toy.score(SOURCE, TARGET))
+    checks.same(both.labels(SOURCE)["copies"], toy.labels(SOURCE)["copies"])
     whole = toy.head(toy.advance(INPUTS, toy.start(toy.encode(SOURCE), T), None)[0]).log_softmax(-1)
     state = both.start(both.encode(SOURCE), T)
     for t in range(T):
@@ -103,9 +109,12 @@ def equal_models_change_nothing(subject: Subject) -> None:
 
 @law(Combination)
 def every_model_counts(subject: Subject) -> None:
-    """Two models score unlike either, in either order."""
+    """Two models score and label unlike either, in either order."""
     toys = [Toy(SIZES, seed=seed) for seed in (0, 1)]
     both, turned = subject.build(toys), subject.build(toys[::-1])
     scores = both.score(SOURCE, TARGET)
     checks.same(turned.score(SOURCE, TARGET), scores)
+    labels = both.labels(SOURCE)["copies"]
+    checks.same(turned.labels(SOURCE)["copies"], labels)
+    assert all((labels - toy.labels(SOURCE)["copies"]).abs().max() > 1e-3 for toy in toys)
     assert all((scores - toy.score(SOURCE, TARGET)).abs().max() > 1e-3 for toy in toys)

@@ -66,7 +66,7 @@ def right_answers_score_best(subject: Subject) -> None:
         task = _learnt(subject, Path(folder, "a"))
         inputs, right = task.inputs("test"), iter(task.references("test"))
         targets = (example.columns["target"][:-1] for example in _examples(task, "test"))
-        written = iter([task.write(ids, text) for ids, text in zip(targets, inputs, strict=True)])
+        written = iter([task.write(ids, text, {}) for ids, text in zip(targets, inputs, strict=True)])
         values = []
         for answer in (lambda _: next(right), lambda _: next(written), lambda _: "x"):
             evaluation = task.evaluate(lambda texts, answer=answer: [answer(text) for text in texts], "test")

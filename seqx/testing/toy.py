@@ -47,6 +47,10 @@ class Toy(Model):
             logits = logits.index_fill(-1, torch.tensor([EOS]), -80.0)
         return logits, (source, copied + ids.size(1))
 
+    def labels(self, source: Tokens) -> Mapping[str, Tensor]:
+        """What it would say next after each source token: "copies" [B, S, V]."""
+        return {"copies": self.noise[source.ids].log_softmax(-1)}
+
     def head(self, outputs: Tensor) -> Tensor:
         """Outputs are logits."""
         return outputs

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import seqx
 from seqx.evaluation import Predictor
@@ -28,7 +28,7 @@ class Letters(seqx.Task):
     def read(self, text: str) -> Mapping[str, list[int]]:
         return {"source": [*("abc".index(c) + 4 for c in text if c in "abc"), seqx.EOS]}
 
-    def write(self, ids: Sequence[int], text: str) -> str:
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         return f"{text}:{''.join('?abc'[i - 3] for i in ids)}"
 
     def pieces(self, text: str, longest: int) -> list[str]:
@@ -98,6 +98,25 @@ def test_line_i_answers_line_i(search: seqx.Search, window: int) -> None:
     assert found == [predictor(search)([line])[0] for line in LINES]
     assert [answer.partition(":")[0] for answer in found] == [line.strip(" -") for line in LINES]
     assert predictor(search)(LINES) == found
+
+
+class Labelled(Letters):
+    """Writes what the model says of the input's own tokens."""
+
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        return f"{text}:{' '.join(map(str, labels['next']))}"
+
+
+class Labelling(Watched):
+    """Labels each token with the id after its own."""
+
+    def labels(self, source: seqx.Tokens) -> Mapping[str, Tensor]:
+        return {"next": nn.functional.one_hot(source.ids + 1, 9).float()}
+
+
+def test_each_answer_is_written_with_the_labels_of_its_own_tokens() -> None:
+    found = Predictor(Labelled(), Labelling(), Beam(size=3), device=CPU)(["abc", "b", "", "aabb caa"])
+    assert found == ["abc:5 6 7 3", "b:6 3", "", "aabb:5 5 6 6 3 + caa:7 5 5 3"]
 
 
 def test_nothing_is_read_ahead_of_the_window() -> None:

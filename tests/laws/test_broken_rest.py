@@ -199,8 +199,8 @@ class WholeTask(Translation):
             return {**columns, "source": columns["source"][::-1]}
         return columns
 
-    def write(self, ids: Sequence[int], text: str) -> str:
-        written = super().write(ids, text)
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        written = super().write(ids, text, labels)
         return written[::-1] if self.fault == "right_answers_score_best" else written
 
 

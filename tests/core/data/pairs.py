@@ -65,7 +65,7 @@ class Pairs(Task):
     def read(self, text: str) -> Mapping[str, list[int]]:
         return {"source": self._ids(text)}
 
-    def write(self, ids: Sequence[int], text: str) -> str:
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         raise NotImplementedError
 
     def inputs(self, split: str) -> list[str]:

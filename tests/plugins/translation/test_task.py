@@ -143,7 +143,7 @@ def test_answers_are_decoded_and_restored_last_normalizer_first() -> None:
     example = task.example(("x", "Hallo"), training=False)
     assert isinstance(example, seqx.Example)
     assert example.columns["target"] == ids("(<hallo>)")
-    assert task.write(ids("(<hallo>)")[:-1], "whatever") == "hallo"
+    assert task.write(ids("(<hallo>)")[:-1], "whatever", {}) == "hallo"
     assert task.read("ab") == {"source": ids("ab")}
 
 
@@ -215,7 +215,7 @@ def test_real_captions_there_and_back(data: Callable[[str], Path], tmp_path: Pat
         for text in texts:
             example = task.example((text, answers[text]), training=False)
             assert isinstance(example, seqx.Example)
-            found.append(task.write(example.columns["target"], text))
+            found.append(task.write(example.columns["target"], text, {}))
         return found
 
     evaluation = task.evaluate(predictor, "test")
