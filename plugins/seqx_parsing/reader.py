@@ -46,7 +46,7 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
     if stack:
         begun = stack[0].line
         raise seqx.UserError(
-            f"{source}:{number}: the text ends inside of a tree, which begins in line {begun}"
+            f"{source}:{number}: the text ends inside of the tree that begins in line {begun}"
         )
 
 

@@ -60,7 +60,7 @@ def test_trees_come_as_soon_as_they_end() -> None:
     ("text", "message"),
     [
         ("(S (NN a))\n(S (NN a)))", "x.mrg:2: a closing bracket without an opening one"),
-        ("(S (NN a))\n\n(S\n(NN a)\n", "x.mrg:5: the text ends inside of a tree, which begins in line 3"),
+        ("(S (NN a))\n\n(S\n(NN a)\n", "x.mrg:5: the text ends inside of the tree that begins in line 3"),
         ("(S (NN a))\nand (S (NN a))", "x.mrg:2: 'and' stands outside of brackets"),
         ("(S\n(NP))", r"x.mrg:2: there is nothing in the bracket \(NP\)"),
         ("()", r"x.mrg:1: there is nothing in the bracket \(\)"),
