@@ -11,8 +11,11 @@ from seqx_parsing.tree import Leaf, Tree
 DEEPEST = 250
 """Most brackets open at once. Real trees have less than 40; what recurses over a tree can rely on it."""
 
-TOKEN = re.compile(r"[()]|[^() \t\n\v\f\r]+")
-"""A bracket, or what stands between brackets and ASCII white space: U+00A0 can be part of a word."""
+SPACE = r"[ \t\n\v\f\r]"
+WORD = r"[^() \t\n\v\f\r]+"
+"""What stands between brackets and ASCII white space: U+00A0 can be part of a word."""
+
+_TOKEN = re.compile(rf"[()]|{WORD}")
 
 
 def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
@@ -31,7 +34,7 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
     number = 0
     try:
         for number, line in enumerate(lines, 1):
-            for token in TOKEN.findall(line):
+            for token in _TOKEN.findall(line):
                 match token:
                     case "(":
                         _open(stack, number)
