@@ -43,9 +43,9 @@ class Ensemble(seqx.Combination):
             states.append(after)
         return torch.stack(logs).logsumexp(0) - math.log(len(logs)), tuple(states)
 
-    def labels(self, source: seqx.Tokens) -> Mapping[str, Tensor]:
+    def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
         """The logarithms of the means of the models' probabilities, of what all of them label."""
-        each = [model.labels(source) for model in self.models]
+        each = [model.labels(m) for model, m in zip(self.models, memory, strict=True)]
         return {
             name: torch.stack([labels[name] for labels in each]).logsumexp(0) - math.log(len(each))
             for name in each[0]

@@ -176,8 +176,9 @@ class Predictor:
         try:
             # Not inference_mode: in it, autocast converts every weight again for every token.
             with torch.no_grad(), autocast(self.device, self.precision):
-                found = self.search(self.model, source.to(self.device), torch.tensor(limits), grammar)
-                labels = self.model.labels(source.to(self.device))
+                source = source.to(self.device)
+                found = self.search(self.model, source, torch.tensor(limits), grammar)
+                labels = self.model.labels(self.model.encode(source))
                 return found, {name: column.argmax(-1).tolist() for name, column in labels.items()}
         except torch.OutOfMemoryError:
             raise UserError(

@@ -190,9 +190,8 @@ class Model(nn.Module, ABC):
         ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
         return self.advance(ids, state, target.layout.keep)[0]
 
-    def labels(self, source: Tokens) -> Mapping[str, Tensor]:
+    def labels(self, memory: State) -> Mapping[str, Tensor]:
         """Log-probabilities [B, S, L] of labels of each source token, by column; most models give none."""
-        del source
         return {}
 
     def score(self, source: Tokens, target: Tokens) -> Tensor:

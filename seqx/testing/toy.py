@@ -47,9 +47,9 @@ class Toy(Model):
             logits = logits.index_fill(-1, torch.tensor([EOS]), -80.0)
         return logits, (source, copied + ids.size(1))
 
-    def labels(self, source: Tokens) -> Mapping[str, Tensor]:
-        """What it would say next after each source token: "copies" [B, S, V]."""
-        return {"copies": self.noise[source.ids].log_softmax(-1)}
+    def labels(self, memory: Memory) -> Mapping[str, Tensor]:
+        """What follows each source token: "copies" [B, S, V]."""
+        return {"copies": self.noise[memory.states[..., 0].long()].log_softmax(-1)}
 
     def head(self, outputs: Tensor) -> Tensor:
         """Outputs are logits."""

@@ -110,8 +110,8 @@ class Labelled(Letters):
 class Labelling(Watched):
     """Labels each token with the id after its own."""
 
-    def labels(self, source: seqx.Tokens) -> Mapping[str, Tensor]:
-        return {"next": nn.functional.one_hot(source.ids + 1, 9).float()}
+    def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
+        return {"next": nn.functional.one_hot(memory + 1, 9).float()}
 
 
 def test_each_answer_is_written_with_the_labels_of_its_own_tokens() -> None:
