@@ -1,0 +1,268 @@
+"""Constituency parsing: words in, a tree out."""
+
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt
+
+import seqx
+from seqx_parsing import words as wording
+from seqx_parsing.cleaning import clean
+from seqx_parsing.linearisation import TOP, Linearisation
+from seqx_parsing.reader import read
+from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.vocabulary import Vocabulary
+
+VALID = "valid"
+"""The score that says which share of the outputs were trees as the model wrote them."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Parsing(seqx.Task):
+    """Writes the constituents of a sentence as a sequence (Vinyals et al. 2015; Vaswani et al. 2017, section 6.3).
+
+    An input is a sentence's words with spaces between them, as the treebank has them; the source is their
+    subwords, the target the linearised tree without the words. Trees lose traces and function tags.
+
+    Args:
+        corpus: where trees come from, one to a row
+        tokenizer: what makes ids of the words
+        linearisation: how a tree is written as a sequence
+        metrics: how trees are judged, the one that counts first
+        tags: parts of speech in the output: `predicted` by a model of type tagging, or by a linearisation
+            that writes them; `given` with the input, as in `barks_VBZ`; `none`: XX, and the right ones when
+            trees are judged
+        constrained: whether the search can only write trees over the input's words
+        repair: whether what is written besides is made a tree; else there is no answer
+        longest: most subwords, with EOS, of a sentence that is trained on; longer ones are dropped
+        column: the column of the corpus that has the trees, from 0
+        sample_segmentation: whether each epoch draws other segmentations of the words (subword
+            regularisation, Kudo 2018); how far they stray is the tokenizer's setting
+    """
+
+    corpus: seqx.Corpus
+    tokenizer: seqx.Tokenizer
+    linearisation: Linearisation
+    metrics: list[seqx.Metric]
+    tags: Literal["predicted", "given", "none"] = "none"
+    constrained: bool = True
+    repair: bool = True
+    longest: Annotated[int, Gt(1)] = 512
+    column: Annotated[int, Ge(0)] = 0
+    sample_segmentation: bool = False
+
+    def __post_init__(self) -> None:
+        if self.linearisation.tags and self.tags != "predicted":
+            raise ValueError(f"the linearisation writes tags, so that tags must be predicted, not {self.tags}")
+        self.stochastic = self.sample_segmentation
+        self.written = self.repaired = 0
+        self._symbols = Vocabulary(())
+        self._tags = Vocabulary(())
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The vocabularies of "source", "target" and "tags"."""
+        return {"source": self.tokenizer.size, "target": self._symbols.size, "tags": self._tags.size}
+
+    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
+        """Have the corpus at hand, with trees in each split."""
+        self.corpus.fetch(folder, progress)
+        for split in ("train", "dev", "test"):
+            if next(self.rows(split), None) is None:
+                raise seqx.UserError(f"the corpus has no trees for {split}")
+
+    def identity(self) -> Mapping[str, object]:
+        """What the corpus's rows are made from."""
+        return {"corpus": self.corpus.identity()}
+
+    def learn(self, folder: Path, progress: seqx.Progress) -> None:
+        """Learn the words' subwords, and note the symbols and tags, of the training trees."""
+        progress("learning the vocabulary", None)
+        trees = (_cleaned(row[0], training=True) for row in self.rows("train"))
+        lines = (" ".join(map(wording.shown, _words(tree))) for tree in trees if tree is not None)
+        self.tokenizer.learn(lines, folder / "tokenizer")
+        symbols: set[str] = set()
+        tags: set[str] = set()
+        for (line,) in self.rows("train"):
+            tree = _cleaned(line, training=True)
+            if tree is not None:
+                symbols.update(self.linearisation.encode(tree))
+                tags.update(leaf.tag for leaf in tree.leaves())
+        named = {"symbols": sorted(symbols), "tags": sorted(tags)}
+        (folder / "symbols.json").write_text(json.dumps(named, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Use the vocabularies in `folder`."""
+        self.tokenizer.load(folder / "tokenizer")
+        file = folder / "symbols.json"
+        try:
+            named = json.loads(file.read_text("utf-8"))
+            self._symbols, self._tags = (Vocabulary(tuple(named[name])) for name in ("symbols", "tags"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise seqx.UserError(f"{file}: cannot be read ({error})") from None
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """Each tree, in brackets."""
+        for row in self.corpus.rows(split):
+            if self.column >= len(row):
+                raise seqx.UserError(
+                    f"task.column is {self.column}, but the corpus has {len(row)} columns, counted from 0"
+                )
+            yield (row[self.column],)
+
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+        """Subwords, linearised tree and the words' tags, the first two with EOS."""
+        tree = _cleaned(row[0], training=training)
+        if tree is None:
+            return seqx.Dropped("empty")
+        text = {
+            "source": " ".join(_words(tree)),
+            "target": " ".join(self.linearisation.encode(tree)),
+            "tags": " ".join(leaf.tag for leaf in tree.leaves()),
+        }
+        columns = self._columns(text)
+        if training and len(columns["source"]) > self.longest:
+            return seqx.Dropped("too long")
+        return seqx.Example(columns=columns, text=text)
+
+    def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
+        """The columns with one of the several encodings of the words; the usual one where that got too long."""
+        drawn = self._columns(text, rng)
+        return drawn if len(drawn["source"]) <= self.longest else self._columns(text)
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        """The subwords of a sentence, with EOS, and which of them begin a word."""
+        ids, starts = self._subwords([leaf.word for leaf in self._leaves(text)])
+        return {"source": [*ids, seqx.EOS], "words": [*starts, 0]}
+
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        """The tree in brackets, on one line."""
+        leaves = self._leaves(text)
+        if self.tags == "predicted" and not self.linearisation.tags:
+            leaves = self._tagged(leaves, text, labels)
+        decoded = self.linearisation.decode(self._symbols.read(ids), leaves)
+        self.written += 1
+        self.repaired += decoded.repaired
+        return "" if decoded.repaired and not self.repair else str(decoded.tree)
+
+    def pieces(self, text: str, longest: int) -> list[str]:
+        """A sentence of more than `longest` subwords in parts."""
+
+        def fits(words: Sequence[str]) -> bool:
+            return len(self.read(" ".join(words))["source"]) <= longest
+
+        return [" ".join(piece) for piece in wording.pieces(wording.split(text), fits)]
+
+    def join(self, answers: Sequence[str]) -> str:
+        """The trees of a sentence's parts, next to each other in one."""
+        children: list[Tree | Leaf] = []
+        for tree in read(answers, "answers"):
+            children += tree.children if tree.label == TOP else [tree]
+        return str(Tree(TOP, tuple(children)))
+
+    def inputs(self, split: str) -> list[str]:
+        """The words of a split's trees, with their tags where these are given."""
+        if self.tags == "given":
+            return [" ".join(f"{word}_{tag}" for tag, word in tree.leaves()) for tree in self._trees(split)]
+        return [" ".join(_words(tree)) for tree in self._trees(split)]
+
+    def references(self, split: str) -> list[str]:
+        """The trees of a split, cleaned."""
+        return list(map(str, self._trees(split)))
+
+    def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar | None:
+        """What lets only trees over the inputs' words be written."""
+        if not self.constrained:
+            return None
+        words = torch.tensor([sum(columns["words"]) for columns in inputs])
+        return self.linearisation.grammar(self._symbols, words)
+
+    def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
+        """Parse a split and compare with its trees; "valid" is the share of outputs that needed no repair."""
+        inputs, references = self.inputs(split), self.references(split)
+        written, repaired = self.written, self.repaired
+        outputs = predictor(inputs)
+        written, repaired = self.written - written, self.repaired - repaired
+        judged = outputs
+        if self.tags == "none":
+            judged = [_with_tags(output, right) for output, right in zip(outputs, references, strict=True)]
+        how = f"|tags:{'gold' if self.tags == 'none' else self.tags}|grammar:{'yes' if self.constrained else 'no'}"
+        scores = {
+            name: replace(score, signature=score.signature + how)
+            for metric in self.metrics
+            for name, score in metric(judged, references).items()
+        }
+        share = 100 * (1 - repaired / written) if written else 100.0
+        scores[VALID] = seqx.Score(value=share, signature=f"repaired:{repaired}|outputs:{written}{how}")
+        answers = [
+            seqx.Answer(input=sentence, output=output, reference=reference)
+            for sentence, output, reference in zip(inputs, outputs, references, strict=True)
+        ]
+        return seqx.Evaluation(scores=scores, answers=answers)
+
+    def _trees(self, split: str) -> Iterator[Tree]:
+        for (line,) in self.rows(split):
+            tree = _cleaned(line)
+            if tree is not None:
+                yield tree
+
+    def _leaves(self, text: str) -> list[Leaf]:
+        words = wording.split(text)
+        return wording.tagged(words) if self.tags == "given" else wording.untagged(words)
+
+    def _subwords(self, words: Sequence[str], rng: random.Random | None = None) -> wording.Subwords:
+        return wording.subwords(words, lambda word: self.tokenizer.encode(word, rng), seqx.UNK)
+
+    def _columns(self, text: Mapping[str, str], rng: random.Random | None = None) -> dict[str, list[int]]:
+        ids, starts = self._subwords(text["source"].split(" "), rng)
+        tags = iter(self._tags.ids(text["tags"].split(" ")))
+        return {
+            "source": [*ids, seqx.EOS],
+            "target": [*self._symbols.ids(text["target"].split(" ")), seqx.EOS],
+            "tags": [*(next(tags) if start else seqx.PAD for start in starts), seqx.PAD],
+        }
+
+    def _tagged(self, leaves: list[Leaf], text: str, labels: Mapping[str, Sequence[int]]) -> list[Leaf]:
+        if "tags" not in labels:
+            raise seqx.UserError(
+                "task.tags is predicted, but the model predicts none: let it be of type tagging, "
+                "or set task.tags to given or none"
+            )
+        starts = self.read(text)["words"]
+        said = (tag for tag, start in zip(labels["tags"], starts, strict=True) if start)
+        return [
+            leaf._replace(tag=self._tags.read([tag])[0]) if tag > seqx.UNK else leaf
+            for leaf, tag in zip(leaves, said, strict=True)
+        ]
+
+
+def _cleaned(line: str, *, training: bool = False) -> Tree | None:
+    (tree,) = read([line], "the corpus")
+    return clean(tree, training=training)
+
+
+def _words(tree: Tree) -> list[str]:
+    return [leaf.word for leaf in tree.leaves()]
+
+
+def _with_tags(output: str, right: str) -> str:
+    """A tree with another's tags, where both have the same words."""
+    try:
+        trees = [tree for text in (output, right) for tree in read([text], "the answers")]
+    except seqx.UserError:
+        return output
+    if len(trees) != 2 or _words(trees[0]) != _words(trees[1]):
+        return output
+    tags = iter(trees[1].leaves())
+
+    def changed(tree: Tree) -> Tree:
+        return Tree(
+            tree.label, tuple(changed(c) if isinstance(c, Tree) else next(tags) for c in tree.children)
+        )
+
+    return str(changed(trees[0]))

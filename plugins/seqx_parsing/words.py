@@ -1,0 +1,71 @@
+"""From a line of words to what a model reads, and to leaves of a tree."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from seqx_parsing.cleaning import shown
+from seqx_parsing.tree import Leaf
+
+UNTAGGED = "XX"
+"""The part of speech of a word of which nobody says it."""
+
+_SPACE = re.compile(r"[ \t\n\v\f\r]+")  # U+00A0 can be part of a word
+_SENTENCE_ENDS = frozenset(".!?;:")
+
+
+class Subwords(NamedTuple):
+    """What a model reads of a sentence: tokens, and which of them begin a word."""
+
+    ids: list[int]
+    starts: list[int]  # 1 or 0
+
+
+def split(line: str) -> list[str]:
+    """The words of a line, which ASCII white space separates."""
+    return [word for word in _SPACE.split(line) if word]
+
+
+def untagged(words: Iterable[str]) -> list[Leaf]:
+    """Words as leaves."""
+    return [Leaf(UNTAGGED, _in_brackets(word)) for word in words]
+
+
+def tagged(words: Iterable[str]) -> list[Leaf]:
+    """Words with their parts of speech behind an underscore, as leaves: `barks_VBZ`."""
+    parts = [word.rpartition("_") for word in words]
+    return [Leaf(tag if word else UNTAGGED, _in_brackets(word or tag)) for word, _, tag in parts]
+
+
+def subwords(words: Iterable[str], encode: Callable[[str], Sequence[int]], unknown: int) -> Subwords:
+    """The tokens of words, each encoded by itself and as at least one token."""
+    ids: list[int] = []
+    starts: list[int] = []
+    for word in words:
+        tokens = encode(shown(word)) or [unknown]
+        ids += tokens
+        starts += [1, *[0] * (len(tokens) - 1)]
+    return Subwords(ids, starts)
+
+
+def pieces(words: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> list[Sequence[str]]:
+    """A sentence that is too long as parts that fit, each as long as can be, cut behind punctuation if possible."""
+    found: list[Sequence[str]] = []
+    start = 0
+    while start < len(words):
+        low, high = 1, len(words) - start  # by halving: the longest part that fits
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(words[start : start + middle]) else (low, middle - 1)
+        end = start + low
+        if end < len(words):
+            cuts = [i + 1 for i in range(start + low // 2, end) if words[i] in _SENTENCE_ENDS]
+            end = cuts[-1] if cuts else end
+        found.append(words[start:end])
+        start = end
+    return found
+
+
+def _in_brackets(word: str) -> str:
+    """A word as it can stand in a bracketed tree."""
+    return word.replace("(", "-LRB-").replace(")", "-RRB-")
