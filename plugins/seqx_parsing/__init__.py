@@ -1,1 +1,34 @@
 """Constituency parsing as linearised trees."""
+
+import seqx
+from seqx_parsing.assembly import Assembly
+from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
+from seqx_parsing.in_order import InOrder
+from seqx_parsing.linearisation import TOP, Decoded, Linearisation, rooted, unrooted
+from seqx_parsing.top_down import TopDown
+from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.vocabulary import Vocabulary
+
+__all__ = [
+    "TOP",
+    "Assembly",
+    "BracketGrammar",
+    "Bracketing",
+    "Decoded",
+    "InOrder",
+    "Leaf",
+    "Legal",
+    "Linearisation",
+    "TopDown",
+    "Tree",
+    "Vocabulary",
+    "Written",
+    "rooted",
+    "unrooted",
+]
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    """Offer the linearisations, a kind of this plugin."""
+    registry.add(Linearisation, top_down=TopDown, in_order=InOrder)
