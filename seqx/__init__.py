@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import Tokens as Tokens
     from seqx.interfaces.values import fork as fork
     from seqx.interfaces.values import rows as rows
+    from seqx.reading import expand as expand
+    from seqx.reading import lines as lines
     from seqx.registry import Make as Make
     from seqx.registry import Registry as Registry
     from seqx.training.run import Run as Run
@@ -72,6 +74,7 @@ _HOMES = {
         "BOS EOS PAD UNK Answer Batch Dropped Evaluation Example Hypothesis KeyValue Layers Layout Mask "
         "Memory Score State Tokens fork rows"
     ),
+    "seqx.reading": "expand lines",
     "seqx.registry": "Make Registry",
     "seqx.training.run": "Run",
     "seqx.training.updates": "Update",

@@ -3,6 +3,7 @@
 import seqx
 from seqx_parsing.assembly import Assembly
 from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
+from seqx_parsing.evalb import Evalb
 from seqx_parsing.in_order import InOrder
 from seqx_parsing.linearisation import TOP, Decoded, Linearisation, rooted, unrooted
 from seqx_parsing.top_down import TopDown
@@ -15,6 +16,7 @@ __all__ = [
     "BracketGrammar",
     "Bracketing",
     "Decoded",
+    "Evalb",
     "InOrder",
     "Leaf",
     "Legal",
@@ -30,5 +32,6 @@ __all__ = [
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer the linearisations, a kind of this plugin."""
+    """Offer this plugin's components; Linearisation is a kind of its own."""
+    registry.add(seqx.Metric, evalb=Evalb)
     registry.add(Linearisation, top_down=TopDown, in_order=InOrder)

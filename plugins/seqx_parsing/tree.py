@@ -23,7 +23,16 @@ class Tree(NamedTuple):
 
     def __str__(self) -> str:
         """The tree in brackets, on one line."""
-        return f"({self.label} {' '.join(map(str, self.children))})"
+        said: list[str] = []
+        ahead: list[Tree | Leaf | str] = [self]
+        while ahead:  # no recursion: Python's is soon at its end
+            part = ahead.pop()
+            if isinstance(part, Tree):
+                said.append(f" ({part.label}")
+                ahead += (")", *reversed(part.children))
+            else:
+                said.append(part if isinstance(part, str) else f" {part}")
+        return "".join(said)[1:]
 
     def leaves(self) -> Iterator[Leaf]:
         """The leaves, from left to right."""

@@ -1,10 +1,6 @@
 """Parallel text in files: line i of one belongs to line i of the others."""
 
-import gzip
 import hashlib
-import os
-import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -82,10 +78,10 @@ class Files(seqx.Corpus):
 
     def _all(self, split: str) -> Iterator[tuple[str, ...]]:
         for files in self._paths(split):
-            yield from zip(*map(_lines, files), strict=True)
+            yield from zip(*map(seqx.lines, files), strict=True)
 
     def _paths(self, split: str) -> list[list[Path]]:
-        return [[_path(name) for name in files] for files in _groups(getattr(self, split))]
+        return [[seqx.expand(name) for name in files] for files in _groups(getattr(self, split))]
 
 
 def _groups(files: list[str] | list[list[str]]) -> list[list[str]]:
@@ -95,46 +91,10 @@ def _groups(files: list[str] | list[list[str]]) -> list[list[str]]:
     return files  # type: ignore[return-value]
 
 
-def _path(name: str) -> Path:
-    def variable(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise seqx.UserError(
-                f"{name}: the environment variable {match[1]} is not set; set it to the folder that is meant"
-            )
-        return os.environ[match[1]]
-
-    return Path(re.sub(r"\$\{(\w+)\}", variable, name)).expanduser().absolute()
-
-
-def _lines(path: Path) -> Iterator[str]:
-    r"""The lines of a file, ended by "\n" alone; a carriage return before it is Windows' and no text.
-
-    Text of the field is full of U+0085, U+2028 and lone carriage returns, which other readers split at.
-    """
-    for number, line in enumerate(_bytes(path), 1):
-        try:
-            yield line.decode().removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise seqx.UserError(
-                f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8 ({error.reason}); "
-                "convert the file to UTF-8"
-            ) from None
-
-
-def _bytes(path: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield from file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise seqx.UserError(f"{path}: is damaged or cut off ({error}); fetch it again") from error
-    except OSError as error:
-        raise seqx.UserError(f"{path}: cannot be read ({error.strerror})") from error
-
-
 def _check(path: Path) -> tuple[int, str]:
     """The number of lines of a file, and the hash of its text."""
     count, digest = 0, hashlib.sha256()
-    for line in _lines(path):
+    for line in seqx.lines(path):
         count += 1
         digest.update(line.encode() + b"\n")
     if not count:

@@ -71,18 +71,13 @@ def test_identity_is_the_text_not_the_place(tmp_path: Path) -> None:
     assert identities[0] == identities[1] != identities[2]
 
 
-WHOLE = gzip.compress(b"one\ntwo\n" * 1000)
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a", b"one\n", r"equally many lines: \S*/a has 1, \S*/b has 2"),
-        ("a", b"one\ntw\xf6\n", r"/a:2: byte 3 of the line is not UTF-8 .*convert"),
+        ("a", b"one\ntw\xf6\n", r"/a:2: byte 3 of the line is not UTF-8"),
         ("a", b"", "/a: is empty"),
-        ("a.gz", WHOLE[:-20], r"/a.gz: is damaged or cut off \(.*\); fetch it again"),
-        ("a.gz", b"no gzip\n", r"/a.gz: is damaged or cut off \(.*\); fetch it again"),
-        ("a.gz", WHOLE[:20] + b"\x00\xff\x00" + WHOLE[23:], r"/a.gz: is damaged or cut off"),
+        ("a.gz", gzip.compress(b"one\ntwo\n")[:-9], r"/a.gz: is damaged or cut off"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_message(

@@ -1,0 +1,93 @@
+"""EVALB, the measure of constituency parsing (Sekine and Collins 1997), in the version of 2006."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import seqx
+from seqx_parsing.evalb_brackets import Line, MalformedError, read_line
+from seqx_parsing.evalb_parameters import COLLINS, Parameters, read_parameters
+from seqx_parsing.evalb_report import by_label, mistakes, table
+from seqx_parsing.evalb_sentence import Sentence, count
+from seqx_parsing.evalb_totals import Totals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evalb(seqx.Metric):
+    """Labelled brackets, as EVALB counts them: its figures to the last digit, its table to the byte.
+
+    A sentence whose words are not the reference's is an error and one without words is skipped; both leave
+    all figures, so that a parser gains by breaking its bad trees. Therefore `strict`: such a sentence matches
+    nothing, and its reference's brackets count. Its own count against precision if they can be read; a
+    malformed or missing tree has none. The scores are then called `strict_f1` and so on. Unlike EVALB ours
+    stops at no number of errors, and a tree has no greatest size.
+
+    Args:
+        parameters: a parameter file (.prm); COLLINS.prm when left out
+        strict: count what EVALB leaves out
+        labels: report the figures of each label, too
+        errors: report why sentences are errors or skipped, too
+    """
+
+    parameters: str | None = None
+    strict: bool = False
+    labels: bool = False
+    errors: bool = False
+
+    def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
+        """The figures in percent: F1 first, and last the F1 of short sentences."""
+        parameters, sentences = self._counted(outputs, references)
+        everything = Totals.of(sentences)
+        short = Totals.of(one for one in sentences if one.length <= parameters.cutoff)
+        said = self._signature(everything, "all", parameters)
+        named = {
+            "f1": everything.f1,
+            "recall": everything.recall,
+            "precision": everything.precision,
+            "complete_match": everything.complete_match,
+            "tag_accuracy": everything.tag_accuracy,
+        }
+        prefix = "strict_" if self.strict else ""
+        scores = {f"{prefix}{name}": seqx.Score(value=value, signature=said) for name, value in named.items()}
+        said = self._signature(short, f"<={parameters.cutoff}", parameters)
+        return {
+            **scores,
+            f"{prefix}f1_len{parameters.cutoff}": seqx.Score(value=short.f1, signature=said),
+        }
+
+    def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
+        """What EVALB prints, and below it what the settings ask for."""
+        parameters, sentences = self._counted(outputs, references)
+        parts = [table(sentences, parameters)]
+        if self.labels:
+            parts.append(by_label(Totals.of(sentences)))
+        if self.errors:
+            parts.append(mistakes(sentences, parameters))
+        return "\n".join(parts)
+
+    def _counted(
+        self, outputs: Sequence[str], references: Sequence[str]
+    ) -> tuple[Parameters, list[Sentence]]:
+        if len(outputs) != len(references):
+            raise seqx.UserError(
+                f"there are {len(references):,} references and {len(outputs):,} outputs; "
+                "each line must answer one, an empty line where there is no tree"
+            )
+        # read here and not when it is built, since a model outlives the file that its recipe names
+        parameters = read_parameters(seqx.expand(self.parameters)) if self.parameters else COLLINS
+        return parameters, [
+            count(_gold(reference, number, parameters), output, parameters, strict=self.strict)
+            for number, (output, reference) in enumerate(zip(outputs, references, strict=True), 1)
+        ]
+
+    def _signature(self, totals: Totals, lengths: str, parameters: Parameters) -> str:
+        return (
+            f"prm:{parameters.signature}|mode:{'strict' if self.strict else 'evalb'}|len:{lengths}|"
+            f"valid:{totals.valid}|error:{totals.errors}|skip:{totals.skipped}|version:{seqx.__version__}"
+        )
+
+
+def _gold(reference: str, number: int, parameters: Parameters) -> Line:
+    try:
+        return read_line(reference, parameters)
+    except MalformedError as error:
+        raise seqx.UserError(f"references:{number}: this is no tree: {error}") from None

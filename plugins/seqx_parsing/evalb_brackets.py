@@ -1,0 +1,121 @@
+"""A line of brackets as EVALB reads it: words, and labelled spans over them."""
+
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from seqx_parsing.evalb_parameters import Parameters
+from seqx_parsing.reader import SPACE, WORD
+from seqx_parsing.tree import Leaf
+
+_PART = re.compile(
+    rf"\({SPACE}*({WORD}){SPACE}+({WORD}){SPACE}*\)"  # a word with its tag
+    rf"|(\(){SPACE}*({WORD})?|(\))|({WORD})"
+)
+
+Span = tuple[int, int]  # of words; the second is behind the last
+
+_MARKS = frozenset(("'", '"', "/"))  # words that quote
+
+
+class Quote(NamedTuple):
+    """A word that may be a quotation mark, kept or not, and where to put it back."""
+
+    leaf: Leaf
+    word: int  # how many words are kept before it
+    bracket: int  # how many brackets open before it
+    around: tuple[int, ...]  # the brackets that are open there
+
+
+@dataclass(slots=True)
+class Line:
+    """The words that are kept and the brackets, in the order in which they open."""
+
+    words: list[Leaf] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    quotes: list[Quote] = field(default_factory=list)
+    length: int = 0  # words for the cut-off, punctuation included
+
+    def insert(self, quote: Quote) -> None:
+        """Put back a word that was deleted."""
+        self.words.insert(quote.word, quote.leaf)
+        for bracket in range(quote.bracket, len(self.labels)):
+            self.starts[bracket] += 1
+            self.ends[bracket] += 1
+        for bracket in quote.around:
+            self.ends[bracket] += 1
+
+    def scored(self, parameters: Parameters) -> list[tuple[Span, str]]:
+        """The brackets that count, with labels cut at the first - or =.
+
+        Those over no words do not count, nor those whose label is deleted.
+        """
+        found = []
+        for label, start, end in zip(self.labels, self.starts, self.ends, strict=True):
+            name = label.partition("-")[0].partition("=")[0]
+            if start != end and name not in parameters.deleted_labels:
+                found.append(((start, end), name))
+        return found
+
+
+class MalformedError(ValueError):
+    """Why a line is no bracketing."""
+
+
+def read_line(text: str, parameters: Parameters) -> Line:
+    """Read any number of trees in one line; no tree at all is a line without words.
+
+    More than one tree, a word outside of constituents, an empty bracket and one without a label are allowed,
+    as EVALB allows them.
+
+    Raises:
+        MalformedError: brackets do not match, or a word is not alone with a tag
+    """
+    line = Line()
+    stack: list[int] = []
+    for tag, word, opens, label, closes, stray in _PART.findall(text):
+        if word:
+            _take(line, Leaf(tag, word), stack, parameters)
+        elif opens:
+            stack.append(len(line.labels))
+            line.labels.append(label)
+            line.starts.append(len(line.words))
+            line.ends.append(len(line.words))
+        elif closes and stack:
+            line.ends[stack.pop()] = len(line.words)
+        elif closes:
+            raise MalformedError("a bracket closes that none has opened")
+        else:
+            raise MalformedError(f"the word {stray!r} is not alone with a tag in brackets, as (NN {stray})")
+    if stack:
+        raise MalformedError(f"{len(stack)} of its brackets are never closed")
+    return line
+
+
+def _take(line: Line, leaf: Leaf, stack: list[int], parameters: Parameters) -> None:
+    if leaf.tag not in parameters.delete_for_length:
+        line.length += 1
+    if leaf.tag in parameters.quotes and leaf.word in _MARKS:
+        line.quotes.append(Quote(leaf, len(line.words), len(line.labels), tuple(stack)))
+    if leaf.tag not in parameters.deleted_tags:
+        line.words.append(leaf)
+
+
+def mend_quotes(gold: Line, test: Line, parameters: Parameters) -> None:
+    """Put back quotation marks that one side deleted by their tag and the other did not.
+
+    They are easily mistaken: ' may be a quote or a possessive. The deletion would leave the sides with
+    different words (David Ellis's amendment of 2006).
+    """
+    deleted = parameters.deleted_tags
+    for i in range(len(test.quotes)):
+        place = test.quotes[i].word
+        for j in range(len(gold.quotes)):
+            one, other = gold.quotes[j], test.quotes[i]
+            if one.word != place or (one.leaf.tag in deleted) == (other.leaf.tag in deleted):
+                continue
+            side, first, quote = (gold, j, one) if one.leaf.tag in deleted else (test, i, other)
+            side.insert(quote)
+            side.quotes[first:] = [later._replace(word=later.word + 1) for later in side.quotes[first:]]

@@ -1,0 +1,129 @@
+"""What EVALB is told by a parameter file (.prm)."""
+
+import difflib
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import seqx
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """How brackets are compared. The defaults are those of COLLINS.prm, which the literature uses for WSJ."""
+
+    debug: int = 0  # read, since files have it; ours is another report
+    max_error: int = 10  # errors after which EVALB stops; ours goes on
+    cutoff: int = 40  # the second summary is of sentences of at most so many words
+    labeled: bool = True
+    delete: tuple[str, ...] = ("TOP", "-NONE-", ",", ":", "``", "''", ".")
+    delete_for_length: tuple[str, ...] = ("-NONE-",)
+    quotes: tuple[str, ...] = ()  # tags that quotation marks may be mistaken for
+    equal_labels: tuple[Pair, ...] = (("ADVP", "PRT"),)
+    equal_words: tuple[Pair, ...] = ()
+    name: str = field(default="COLLINS", compare=False)
+
+    @cached_property
+    def deleted_tags(self) -> frozenset[str]:
+        """Words with these tags are taken out of a sentence."""
+        return frozenset(self.delete)
+
+    @cached_property
+    def deleted_labels(self) -> frozenset[str]:
+        """Constituents with these labels do not count: the same, and what is equal to one of them."""
+        return self.deleted_tags | {a for a, b in self.label_pairs if b in self.deleted_tags}
+
+    @cached_property
+    def label_pairs(self) -> frozenset[Pair]:
+        """Labels that are equal, in both orders."""
+        return _both_ways(self.equal_labels)
+
+    @cached_property
+    def word_pairs(self) -> frozenset[Pair]:
+        """Words that are equal, in both orders."""
+        return _both_ways(self.equal_words)
+
+    def same_label(self, one: str, other: str) -> bool:
+        """Whether two labels, or two tags, count as one. This is not transitive."""
+        return one == other or (one, other) in self.label_pairs
+
+    def same_word(self, one: str, other: str) -> bool:
+        """Whether two words count as one."""
+        return one == other or (one, other) in self.word_pairs
+
+    @property
+    def signature(self) -> str:
+        """COLLINS, where nothing that matters is different; else a name and a hash of what matters."""
+        matters = replace(self, debug=0, max_error=0)
+        if matters == replace(COLLINS, debug=0, max_error=0):
+            return COLLINS.name
+        shown = repr(replace(matters, name=""))
+        return f"{self.name}:{hashlib.sha256(shown.encode()).hexdigest()[:8]}"
+
+
+def _both_ways(pairs: tuple[Pair, ...]) -> frozenset[Pair]:
+    return frozenset(pairs) | {(b, a) for a, b in pairs}
+
+
+COLLINS = Parameters()
+
+
+def read_parameters(path: Path) -> Parameters:
+    """The parameters in a file. Lists that it does not name are empty: no label is deleted, none are equal.
+
+    Raises:
+        UserError: with file and line, for a parameter that is not known or has no such value
+    """
+    said: dict[str, Any] = {key: () for key, _, read in _KNOWN.values() if read in (_label, _pair)}
+    for number, line in enumerate(seqx.lines(path), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, *values = line.split()
+        if name not in _KNOWN:
+            near = difflib.get_close_matches(name.upper(), _KNOWN, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KNOWN)}"
+            raise seqx.UserError(f"{path}:{number}: EVALB has no parameter {name}; {hint}")
+        key, wanted, read = _KNOWN[name]
+        try:
+            value = read(*values)
+        except (TypeError, ValueError):
+            found = " ".join(values) or "nothing"
+            raise seqx.UserError(f"{path}:{number}: {name} wants {wanted}, found {found}") from None
+        said[key] = (*said[key], value) if key in said and read in (_label, _pair) else value
+    return replace(COLLINS, name=path.name, **said)
+
+
+def _number(value: str) -> int:
+    if not value.isdecimal():
+        raise ValueError(value)
+    return int(value)
+
+
+def _switch(value: str) -> bool:
+    return bool(("0", "1").index(value))
+
+
+def _label(value: str) -> str:
+    return value
+
+
+def _pair(one: str, other: str) -> Pair:
+    return one, other
+
+
+_KNOWN: Mapping[str, tuple[str, str, Callable[..., Any]]] = {
+    "DEBUG": ("debug", "a whole number", _number),
+    "MAX_ERROR": ("max_error", "a whole number", _number),
+    "CUTOFF_LEN": ("cutoff", "a whole number", _number),
+    "LABELED": ("labeled", "0 or 1", _switch),
+    "DELETE_LABEL": ("delete", "one label", _label),
+    "DELETE_LABEL_FOR_LENGTH": ("delete_for_length", "one label", _label),
+    "QUOTE_LABEL": ("quotes", "one label", _label),
+    "EQ_LABEL": ("equal_labels", "two labels", _pair),
+    "EQ_WORD": ("equal_words", "two words", _pair),
+}

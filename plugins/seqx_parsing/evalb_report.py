@@ -1,0 +1,121 @@
+"""EVALB's table, to the byte, and what we add to it."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from seqx_parsing.evalb_parameters import Parameters
+from seqx_parsing.evalb_sentence import Sentence, Status
+from seqx_parsing.evalb_totals import Totals, harmonic, percentage
+
+_HEAD = """\
+  Sent.                        Matched  Bracket   Cross        Correct Tag
+ ID  Len.  Stat. Recal  Prec.  Bracket gold test Bracket Words  Tags Accracy
+============================================================================"""
+_FOOT = "=" * 76
+
+
+def table(sentences: Sequence[Sentence], parameters: Parameters) -> str:
+    """What EVALB prints: a line for each sentence, the totals, and the figures twice."""
+    totals = Totals.of(sentences)
+    short = Totals.of(one for one in sentences if one.length <= parameters.cutoff)
+    return "\n".join(
+        [
+            _HEAD,
+            *(_row(number, one) for number, one in enumerate(sentences, 1)),
+            _FOOT,
+            _sums(totals),
+            "=== Summary ===",
+            "",
+            "-- All --",
+            *_figures(totals),
+            "",
+            f"-- len<={parameters.cutoff} --",
+            *_figures(short),
+            "",
+        ]
+    )
+
+
+def _row(number: int, one: Sentence) -> str:
+    matched, gold, test = len(one.pairs), len(one.gold), len(one.test)
+    return (
+        f"{number:4}  {one.length:3}    {one.status:d}  "
+        f"{percentage(matched, gold):6.2f} {percentage(matched, test):6.2f}   "
+        f"{matched:3}    {gold:3}  {test:3}    {one.crossing:3}   "
+        f"{one.words:4}  {one.tags:4}   {percentage(one.tags, one.words):6.2f}"
+    )
+
+
+def _sums(totals: Totals) -> str:
+    gold, test = totals.brackets
+    brackets = (
+        f"                {totals.recall:6.2f} {totals.precision:6.2f} "
+        f"{totals.matched:6} {gold:5} {test:5}  {totals.crossing:5}"
+    )
+    words = f"  {totals.words:5} {totals.tags:5}   {totals.tag_accuracy:6.2f}"
+    return brackets * bool(gold and test) + words
+
+
+def _figures(totals: Totals) -> Iterable[str]:
+    valid = totals.valid
+    f1 = harmonic(totals.recall, totals.precision)
+    for name, number in {
+        "Number of sentence        ": totals.sentences,
+        "Number of Error sentence  ": totals.errors,
+        "Number of Skip  sentence  ": totals.skipped,
+        "Number of Valid sentence  ": valid,
+    }.items():
+        yield f"{name}= {number:6}"
+    for name, figure in {
+        "Bracketing Recall         ": totals.recall,
+        "Bracketing Precision      ": totals.precision,
+        "Bracketing FMeasure       ": math.nan if f1 is None else f1,
+        "Complete match            ": totals.complete_match,
+        "Average crossing          ": totals.crossing / valid if valid else 0.0,
+        "No crossing               ": percentage(totals.without_crossing, valid),
+        "2 or less crossing        ": percentage(totals.two_or_less, valid),
+        "Tagging accuracy          ": totals.tag_accuracy,
+    }.items():
+        yield f"{name}= {figure:6.2f}"
+
+
+def by_label(totals: Totals) -> str:
+    """The figures of each label, the most frequent first.
+
+    Found are brackets of the reference that were matched, correct those of the output; they differ where
+    labels are equal to others.
+    """
+    labels = sorted(totals.gold | totals.test, key=lambda label: (-totals.gold[label], label))
+    width = max([8, *map(len, labels)])
+    lines = [
+        "-- Labels --",
+        f"{'Label':{width}}  Recall   Prec.      F1      gold    found     test  correct",
+        "=" * (width + 61),
+    ]
+    for label in labels:
+        recall = percentage(totals.found[label], totals.gold[label])
+        precision = percentage(totals.correct[label], totals.test[label])
+        figures = (recall, precision, harmonic(recall, precision) or 0.0)
+        counts = (totals.gold[label], totals.found[label], totals.test[label], totals.correct[label])
+        lines.append(
+            f"{label or '(none)':{width}}"
+            + "".join(f"  {figure:6.2f}" for figure in figures)
+            + "".join(f" {count:8}" for count in counts).replace(" ", "  ", 1)
+        )
+    return "\n".join([*lines, ""])
+
+
+def mistakes(sentences: Sequence[Sentence], parameters: Parameters) -> str:
+    """Which sentences are no match for the reference's, and why."""
+    lines = ["-- Errors --"]
+    for number, one in enumerate(sentences, 1):
+        if one.reason:
+            lines.append(f"{number:4}  {one.status.name.lower():5}  {one.reason}")
+    unlabelled = sum(label == "" for one in sentences for label in (*one.gold, *one.test))
+    if unlabelled:
+        lines.append(f"{unlabelled} brackets without a label count, as in EVALB; is (TOP ...) meant?")
+    errors = sum(one.status is Status.ERROR for one in sentences)
+    if errors > parameters.max_error:
+        most = parameters.max_error
+        lines.append(f"These are more than {most}, MAX_ERROR, at which EVALB stops without a summary.")
+    return "\n".join([*lines, ""] if len(lines) > 1 else [*lines, "none", ""])

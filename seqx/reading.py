@@ -1,0 +1,55 @@
+"""Text in files, read line by line: UTF-8, plain or gzip."""
+
+import gzip
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from seqx.errors import UserError
+
+
+def expand(name: str) -> Path:
+    """The path that a user wrote: `${NAME}` is an environment variable, `~` the home, all else below here.
+
+    Raises:
+        UserError: the variable is not set
+    """
+
+    def variable(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise UserError(
+                f"{name}: the environment variable {match[1]} is not set; set it to the folder that is meant"
+            )
+        return os.environ[match[1]]
+
+    return Path(re.sub(r"\$\{(\w+)\}", variable, name)).expanduser().absolute()
+
+
+def lines(path: Path) -> Iterator[str]:
+    r"""The lines of a file (.gz or plain), ended by "\n" alone; "\r" before it is Windows' and no text.
+
+    Text of the field is full of U+0085, U+2028 and lone carriage returns, which other readers split at.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or is not UTF-8 in some line
+    """
+    for number, line in enumerate(_bytes(path), 1):
+        try:
+            yield line.decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8 ({error.reason}); "
+                "convert the file to UTF-8"
+            ) from None
+
+
+def _bytes(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from file
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: is damaged or cut off ({error}); fetch it again") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error

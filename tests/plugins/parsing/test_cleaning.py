@@ -1,0 +1,113 @@
+"""Cleaning: by hand, and on all that there is."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import seqx
+from seqx_parsing.cleaning import bare, clean, escaped, shown
+from seqx_parsing.reader import read
+from seqx_parsing.tree import Tree
+
+
+def one(text: str) -> Tree:
+    (tree,) = read([text], "here")
+    return tree
+
+
+def test_traces_go_and_what_they_leave_empty() -> None:
+    tree = one(
+        "( (SBARQ (WHNP-1 (WP What)) (SQ (VBZ is) (NP-SBJ (DT this)) (VP (NP (-NONE- *T*-1)) "
+        "(S (NP-SBJ (-NONE- *)) (VP (TO to) (VP (VB do)))) (SBAR (S (-NONE- *?*))))) (. ?)))"
+    )
+    assert str(clean(tree)) == (
+        "(TOP (SBARQ (WHNP (WP What)) (SQ (VBZ is) (NP (DT this)) (VP (S (VP (TO to) (VP (VB do)))))) (. ?)))"
+    )
+    assert clean(one("( (S (NP (-NONE- *)) (VP (-NONE- *?*))))")) is None
+
+
+@pytest.mark.parametrize(
+    ("label", "judged", "trained"),
+    [
+        ("NP", "NP", "NP"),
+        ("NP-SBJ-12", "NP", "NP"),
+        ("NP=2", "NP", "NP"),
+        ("ADVP|PRT-CLR", "ADVP|PRT", "ADVP"),
+        ("PRT|ADVP", "PRT|ADVP", "PRT"),
+        ("-LRB-", "-LRB-", "-LRB-"),
+        ("-NONE-", "-NONE-", "-NONE-"),
+        ("=", "=", "="),
+        ("|", "|", "|"),
+    ],
+)
+def test_labels_are_cut(label: str, judged: str, trained: str) -> None:
+    assert bare(label) == judged
+    assert bare(label, training=True) == trained
+
+
+def test_tags_and_words_are_not_cut() -> None:
+    tree = one("(TOP (NP-SBJ (NN-x a-b=c) (NN|JJ d|e) (-LRB- -LRB-)))")
+    assert str(clean(tree, training=True)) == "(TOP (NP (NN-x a-b=c) (NN|JJ d|e) (-LRB- -LRB-)))"
+
+
+def test_words_are_shown_as_running_text_has_them() -> None:
+    said = {"-LRB-": "(", "-RCB-": "}", '."-RRB--LRB-,': '.")(,', r"1\/2": "1/2", r"\*\*": "**", "[": "["}
+    assert {word: shown(word) for word in said} == said
+    assert escaped("(a/b*[{") == r"-LRB-a\/b\*-LSB--LCB-"
+
+
+@given(st.text("ab()[]{}/*\\"))
+def test_what_was_escaped_is_shown_again(word: str) -> None:
+    assert shown(escaped(word)) == word
+    assert not set("()") & set(escaped(word))
+
+
+FILES = {
+    "ptb_nltk_sample/train.mrg.gz": (649, 25),
+    "ptb_nltk_sample/dev.mrg.gz": None,
+    "ptb_nltk_sample/test.mrg.gz": None,
+    "craft_treebank/train.tree.gz": (354, 29),
+    "craft_treebank/dev.tree.gz": None,
+    "mctb/law.gold.txt.gz": None,
+    "mctb/review.gold.txt.gz": None,
+}
+
+
+def constituents(tree: Tree) -> Iterator[Tree]:
+    yield tree
+    for child in tree.children:
+        if isinstance(child, Tree):
+            yield from constituents(child)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
+    folder, _, file = name.partition("/")
+    before, after, words = set(), set(), set()
+    for tree in read(seqx.lines(data(folder) / file), file):
+        leaves = [leaf for leaf in tree.leaves() if leaf.tag != "-NONE-"]
+        judged, trained = clean(tree), clean(tree, training=True)
+        if not leaves:
+            assert judged is trained is None
+            continue
+        assert judged is not None
+        assert trained is not None
+        assert list(judged.leaves()) == list(trained.leaves()) == leaves  # nothing else is lost or changed
+        assert clean(judged) == judged
+        parts = list(constituents(judged))
+        assert all(part.children for part in parts)
+        assert not any(re.search("[-=]", part.label) for part in parts)
+        before |= {part.label for part in constituents(tree)}
+        after |= {part.label for part in constituents(trained)}
+        words |= {leaf.word for leaf in leaves}
+    labels = len(before - {"TOP"}), len(after - {"TOP"})  # the treebanks' outermost brackets have none
+    assert FILES[name] in (None, labels)
+    for word in words:
+        assert shown(escaped(shown(word))) == shown(word)
+        if name.startswith("ptb"):
+            assert escaped(shown(word)) == word
+    assert name.startswith(("ptb", "mctb/review")) or "[" in words

@@ -1,0 +1,129 @@
+"""The reader: every tree of the data, however it is laid out, and the place of what is no tree."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from nltk.tree import Tree as NltkTree
+
+import seqx
+from seqx_parsing.reader import DEEPEST, read
+from seqx_parsing.tree import Leaf, Tree
+
+
+def one(text: str) -> Tree:
+    (tree,) = read([text], "here")
+    return tree
+
+
+SENTENCE = Tree(
+    "TOP",
+    (Tree("S", (Tree("NP", (Leaf("DT", "The"), Leaf("NN", "cat"))), Tree("VP", (Leaf("VBZ", "sleeps"),)))),),
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(TOP (S (NP (DT The) (NN cat)) (VP (VBZ sleeps))))",
+        "( (S (NP (DT The) (NN cat)) (VP (VBZ sleeps))) )",
+        "((S(NP(DT The)(NN cat))(VP(VBZ sleeps))))",
+        " ( TOP\t( S ( NP (\vDT The ) ( NN\rcat\f) ) ( VP ( VBZ   sleeps ) ) ) ) ",
+    ],
+)
+def test_layout_is_free(text: str) -> None:
+    assert one(text) == SENTENCE
+    assert list(read(text.replace(" ", "\n").splitlines(), "here")) == [SENTENCE]
+    assert list(read([f"{text} {text}", "", text], "here")) == [SENTENCE] * 3
+
+
+def test_the_root_keeps_its_label() -> None:
+    assert one("(S (NN cat))") == Tree("S", (Leaf("NN", "cat"),))
+    assert one("((NN cat))") == Tree("TOP", (Leaf("NN", "cat"),))
+
+
+def test_only_ascii_white_space_ends_a_word() -> None:
+    words = ["a\u00a0b", "\x10\x10", "\x1c", "\u2028", "\x85", "\u3000", "[", "-LRB-"]
+    tree = one(f"(TOP {' '.join(f'(NN {word})' for word in words)})")
+    assert [leaf.word for leaf in tree.leaves()] == words
+
+
+def test_trees_come_as_soon_as_they_end() -> None:
+    def lines() -> Iterator[str]:
+        yield "(S (NN cat)) (S"
+        pytest.fail("read ahead")
+
+    assert next(read(lines(), "here")) == Tree("S", (Leaf("NN", "cat"),))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("(S (NN a))\n(S (NN a)))", "x.mrg:2: a closing bracket without an opening one"),
+        ("(S (NN a))\n\n(S\n(NN a)\n", "x.mrg:5: the text ends inside of the tree that begins in line 3"),
+        ("(S (NN a))\nand (S (NN a))", "x.mrg:2: 'and' stands outside of brackets"),
+        ("(S\n(NP))", r"x.mrg:2: there is nothing in the bracket \(NP\)"),
+        ("()", r"x.mrg:1: there is nothing in the bracket \(\)"),
+        ("(S (NN a\nb))", r"x.mrg:2: the bracket \(NN a has a second word, 'b'; a leaf has one"),
+        ("(S (NN a (NN b)))", r"x.mrg:1: a bracket opens behind the word of \(NN a; close that first"),
+        ("(S (NN a) b)", r"x.mrg:1: the word 'b' stands beside brackets; give it a tag, as \(NN b\)"),
+        ("(S ((NN a)))", "x.mrg:1: a bracket without a label; only the outermost may lack it"),
+        ("(NN a)", r"x.mrg:1: \(NN a\) is a word and no tree; write \(TOP \(NN a\)\)"),
+        ("\n" + "(X " * (DEEPEST + 1), "x.mrg:2: more than 250 brackets are open at once"),
+    ],
+)
+def test_what_is_no_tree_is_said_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(seqx.UserError, match=f"^{message}"):
+        list(read(text.split("\n"), "x.mrg"))
+
+
+def test_the_deepest_tree_can_be_used() -> None:
+    text = "(X " * (DEEPEST - 1) + "(NN a)" + ")" * (DEEPEST - 1)
+    tree = one(text)
+    assert str(tree) == text
+    assert list(tree.leaves()) == [Leaf("NN", "a")]
+    assert tree == one(text)
+    assert len({tree, one(text)}) == 1
+
+
+COUNTS = {
+    "ptb_nltk_sample/train.mrg.gz": (3_396, 81_793),
+    "ptb_nltk_sample/dev.mrg.gz": (273, 6_327),
+    "ptb_nltk_sample/test.mrg.gz": (245, 5_964),
+    "craft_treebank/train.tree.gz": (18_951, 493_380),
+    "craft_treebank/dev.tree.gz": (2_780, 67_652),
+    "mctb/law.gold.txt.gz": (1_000, 25_585),
+    "mctb/review.gold.txt.gz": (1_000, 13_297),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
+    folder, _, file = name.partition("/")
+    trees = words = 0
+    for tree in read(seqx.lines(data(folder) / file), file):
+        trees += 1
+        words += sum(leaf.tag != "-NONE-" for leaf in tree.leaves())
+    assert (trees, words) == COUNTS[name]
+
+
+def test_the_same_trees_as_nltk_reads(data: Callable[[str], Path]) -> None:
+    text = "\n".join(seqx.lines(data("ptb_nltk_sample") / "dev.mrg.gz"))
+    theirs = [NltkTree.fromstring(part) for part in _apart(text)]
+    ours = [str(tree) for tree in read(text.split("\n"), "dev")]
+    assert [_flat(tree) for tree in theirs] == ours
+
+
+def _apart(text: str) -> list[str]:
+    """Text cut where no bracket is open."""
+    parts, depth, start = [], 0, 0
+    for place, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if character == ")" and not depth:
+            parts.append(text[start : place + 1])
+            start = place + 1
+    return parts
+
+
+def _flat(tree: NltkTree) -> str:
+    return " ".join(str(tree).split()).replace("( (", "(TOP (", 1)
