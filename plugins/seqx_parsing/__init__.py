@@ -1,13 +1,37 @@
 """Constituency parsing as linearised trees."""
 
 import seqx
+from seqx_parsing.assembly import Assembly
+from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
 from seqx_parsing.evalb import Evalb
+from seqx_parsing.in_order import InOrder
+from seqx_parsing.linearisation import TOP, Decoded, Linearisation, rooted, unrooted
+from seqx_parsing.top_down import TopDown
 from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.vocabulary import Vocabulary
 
-__all__ = ["Evalb", "Leaf", "Tree"]
+__all__ = [
+    "TOP",
+    "Assembly",
+    "BracketGrammar",
+    "Bracketing",
+    "Decoded",
+    "Evalb",
+    "InOrder",
+    "Leaf",
+    "Legal",
+    "Linearisation",
+    "TopDown",
+    "Tree",
+    "Vocabulary",
+    "Written",
+    "rooted",
+    "unrooted",
+]
 
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer this plugin's components."""
+    """Offer this plugin's components; Linearisation is a kind of its own."""
     registry.add(seqx.Metric, evalb=Evalb)
+    registry.add(Linearisation, top_down=TopDown, in_order=InOrder)

@@ -1,0 +1,62 @@
+"""The interface of linearisations: trees as sequences of symbols, so that a sequence model can write them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+import seqx
+from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.vocabulary import Vocabulary
+
+TOP = "TOP"
+
+
+class Decoded(NamedTuple):
+    """The tree that symbols describe; `repaired`: they did not describe a tree over the sentence's words."""
+
+    tree: Tree
+    repaired: bool
+
+
+class Linearisation(ABC):
+    """Writes a tree as a sequence of symbols, and makes a tree of whatever sequence a model wrote.
+
+    Trees have the root TOP and no empty constituents, as a cleaned treebank has them. TOP is not written
+    where it says nothing: see `unrooted`.
+    """
+
+    @property
+    def tags(self) -> bool:
+        """Whether symbols say the words' parts of speech; where not, those of the given leaves stay."""
+        return False
+
+    @abstractmethod
+    def encode(self, tree: Tree) -> list[str]:
+        """The symbols of a tree; `decode` makes the same tree of them, however deep or odd it is."""
+
+    @abstractmethod
+    def decode(self, symbols: Sequence[str], leaves: Sequence[Leaf]) -> Decoded:
+        """A tree over exactly these leaves. What is malformed is repaired, always in the same way."""
+
+    @abstractmethod
+    def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
+        """Allows for sentences of `words` [B] words just what `decode` need not repair.
+
+        Plans ahead, so that every output ends in time: where a limit leaves room for a tree at all, none is
+        cut off. The vocabulary is that of all training trees.
+        """
+
+
+def unrooted(tree: Tree) -> Tree:
+    """What is written of a tree: not its TOP where that has one child, a constituent with another label."""
+    child = tree.children[0]
+    return child if len(tree.children) == 1 and isinstance(child, Tree) and child.label != TOP else tree
+
+
+def rooted(items: Sequence[Tree | Leaf]) -> Tree:
+    """The opposite of `unrooted`; several constituents or leaves come to stand next to each other."""
+    if len(items) == 1 and isinstance(items[0], Tree) and items[0].label == TOP:
+        return items[0]
+    return Tree(TOP, tuple(items))

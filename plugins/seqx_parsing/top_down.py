@@ -1,0 +1,59 @@
+"""The top-down linearisation and its grammar.
+
+Letters in shapes: B sentences, N hypotheses.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt
+from torch import Tensor
+
+import seqx
+from seqx_parsing.assembly import Assembly
+from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
+from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopDown(Bracketing):
+    """A constituent's label before its children: `(S (NP XX XX )NP (VP XX )VP )S` (Vinyals et al. 2015).
+
+    Args:
+        opens: most constituents that the grammar lets open between two words
+    """
+
+    opens: Annotated[int, Gt(0)] = 10
+
+    def parts(self, tree: Tree) -> list[Tree | Leaf | str]:
+        """The open bracket, the children, the closing one."""
+        return [f"({tree.label}", *tree.children, f"){tree.label}"]
+
+    def begin(self, label: str, assembly: Assembly) -> None:
+        """Open a constituent that has no children yet."""
+        assembly.open(label)
+
+    def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
+        """For sentences of `words` [B] words."""
+        return TopDownGrammar(self, vocabulary, words)
+
+
+class TopDownGrammar(BracketGrammar):
+    """All words stand in brackets, no bracket is empty, and the outermost closes after the last word."""
+
+    def __init__(self, linearisation: TopDown, vocabulary: Vocabulary, words: Tensor) -> None:
+        super().__init__(linearisation, vocabulary, words)
+        self.opens = linearisation.opens
+
+    def legal(self, written: Written) -> Legal:
+        """Which kinds of symbols may come next."""
+        more, inside = written.left > 0, written.height > 0
+        spare = written.budget - written.left - written.height  # for other symbols than words and closes due
+        room = (written.opens < self.opens) & (written.height < self.depth) & (spare >= 2)
+        return Legal(
+            word=more & inside,
+            open=more & (room | ~inside),
+            close=inside & (~more | (~written.new & (written.height > 1))),
+            end=~more & ~inside,
+        )

@@ -1,0 +1,44 @@
+"""The symbols that a parser writes, and their ids."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import seqx
+
+UNKNOWN = "<unk>"
+_FIRST = seqx.UNK + 1
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Symbols and their ids: PAD, BOS, EOS and UNK are 0 to 3, the symbols follow in their order."""
+
+    symbols: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sequences: Iterable[Iterable[str]]) -> Self:
+        """All symbols that occur in linearised trees, sorted."""
+        return cls(tuple(sorted({symbol for sequence in sequences for symbol in sequence})))
+
+    @property
+    def size(self) -> int:
+        """The number of ids."""
+        return _FIRST + len(self.symbols)
+
+    def ids(self, symbols: Iterable[str]) -> list[int]:
+        """The ids of symbols, UNK for those that are unknown."""
+        return [self._ids.get(symbol, seqx.UNK) for symbol in symbols]
+
+    def read(self, ids: Sequence[int]) -> list[str]:
+        """The symbols of ids, `<unk>` for UNK; PAD, BOS and EOS say nothing."""
+        return [
+            UNKNOWN if i == seqx.UNK else self.symbols[i - _FIRST]
+            for i in ids
+            if i not in {seqx.PAD, seqx.BOS, seqx.EOS}
+        ]
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {symbol: i for i, symbol in enumerate(self.symbols, _FIRST)}

@@ -1,0 +1,99 @@
+"""The rules of the linearisations once more, slow and obvious, for one hypothesis, without a limit.
+
+What a limit leaves legal follows from them by trying: after the symbol the shortest end must still fit.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Self
+
+LABELS = ("NP", "S")
+DEPTH, OPENS, UNARIES = 3, 3, 2
+END = "</s>"
+
+
+@dataclass(frozen=True)
+class Rules(ABC):
+    """What was written of a tree over `words` words."""
+
+    words: int
+    used: int = 0
+    stack: tuple[str, ...] = ()
+    last: str = ""
+    row: int = 0  # opened since the last word, or unary closings in a row
+
+    @abstractmethod
+    def legal(self, symbol: str) -> bool:
+        """Whether a symbol may come next."""
+
+    @abstractmethod
+    def counted(self, symbol: str) -> int:
+        """The `row` after a symbol."""
+
+    def after(self, symbol: str) -> Self:
+        stack = self.stack
+        if symbol[0] == "(":
+            stack = (*stack, symbol[1:])
+        if symbol[0] == ")":
+            stack = stack[:-1]
+        used = self.used + (symbol == "XX")
+        return replace(self, used=used, stack=stack, last=symbol, row=self.counted(symbol))
+
+    def choices(self) -> list[str]:
+        brackets = [bracket + label for bracket in "()" for label in LABELS]
+        return [symbol for symbol in ("XX", *brackets, END) if self.legal(symbol)]
+
+
+@dataclass(frozen=True)
+class TopDownRules(Rules):
+    def legal(self, symbol: str) -> bool:
+        more = self.used < self.words
+        if symbol == END:
+            return not more and not self.stack
+        if symbol == "XX":
+            return more and bool(self.stack)
+        if symbol[0] == "(":
+            return (
+                more and self.row < OPENS and len(self.stack) < DEPTH and (bool(self.stack) or not self.last)
+            )
+        filled = self.last[0] != "(" if self.last else False
+        return self.stack[-1:] == (symbol[1:],) and filled and (len(self.stack) > 1 or not more)
+
+    def counted(self, symbol: str) -> int:
+        return self.row + 1 if symbol[0] == "(" else 0 if symbol == "XX" else self.row
+
+
+@dataclass(frozen=True)
+class InOrderRules(Rules):
+    def legal(self, symbol: str) -> bool:
+        more, opened = self.used < self.words, self.last[:1] == "("
+        finished = bool(self.last) and not opened
+        if symbol == END:
+            return not more and not self.stack and (self.words == 0 or (finished and self.last != "XX"))
+        if symbol == "XX":
+            return more and (self.used == 0 or bool(self.stack))
+        if symbol[0] == "(":
+            return finished and (more or self.row < UNARIES) and len(self.stack) < DEPTH
+        return self.stack[-1:] == (symbol[1:],) and (not opened or self.row < UNARIES)
+
+    def counted(self, symbol: str) -> int:
+        if symbol[0] == ")":
+            return self.row + 1 if self.last[0] == "(" else 0
+        return 0 if symbol == "XX" else self.row
+
+
+@cache
+def shortest(state: Rules) -> float:
+    """The fewest symbols, END not counted, with which a tree can be finished."""
+    if state.legal(END):
+        return 0
+    return min((1 + shortest(state.after(symbol)) for symbol in state.choices()), default=float("inf"))
+
+
+def fitting(state: Rules, budget: int) -> Iterable[str]:
+    """What is legal when at most `budget` more symbols, END not counted, may be written."""
+    for symbol in state.choices():
+        if symbol == END or 1 + shortest(state.after(symbol)) <= budget:
+            yield symbol

@@ -1,0 +1,205 @@
+"""Grammars allow what the rules say, every gold tree, and nothing that does not become a tree in time.
+
+Letters in shapes: N hypotheses, V symbols, T symbols written.
+"""
+
+import timeit
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+import seqx
+from seqx.testing.toy import Toy
+from seqx_parsing import InOrder, Leaf, Linearisation, TopDown, Vocabulary
+from seqx_search import Beam
+from tests.plugins.parsing.rules import (
+    DEPTH,
+    END,
+    LABELS,
+    OPENS,
+    UNARIES,
+    InOrderRules,
+    Rules,
+    TopDownRules,
+    fitting,
+)
+from tests.plugins.parsing.treebank import FILES, trees
+from tests.plugins.parsing.walks import outputs, walk
+
+LINEARISATIONS = [TopDown(), TopDown(tags=True), InOrder(), InOrder(tags=True)]
+every = pytest.mark.parametrize("linearisation", LINEARISATIONS, ids=repr)
+
+TAGS = ["NN", "VB", "DT", ",", "-LRB-"]
+PENN = "ADJP ADVP CONJP FRAG INTJ LST NAC NML NP NX PP PRN PRT QP RRC S SBAR SBARQ SINV SQ TOP UCP VP WHNP X"
+
+
+def vocabulary(linearisation: Linearisation, labels: str = PENN) -> Vocabulary:
+    brackets = [bracket + label for bracket in "()" for label in labels.split()]
+    return Vocabulary.of([brackets, TAGS if linearisation.tags else ["XX"]])
+
+
+@pytest.mark.parametrize("linearisation", [TopDown(), InOrder(tags=True)], ids=repr)
+@pytest.mark.parametrize("treebank", FILES)
+def test_every_gold_tree_is_allowed_and_just_fits(
+    data: Callable[[str], Path], treebank: str, linearisation: Linearisation
+) -> None:
+    found = trees(data(treebank))
+    gold = [(linearisation.encode(tree), sum(1 for _ in tree.leaves())) for tree in found]
+    gold.sort(key=lambda pair: len(pair[0]))
+    known = Vocabulary.of(symbols for symbols, _ in gold)
+    rejected = 0
+    for first in range(0, len(gold), 1024):
+        some = gold[first : first + 1024]
+        ids = [torch.tensor([*known.ids(symbols), seqx.EOS]) for symbols, _ in some]
+        grammar = linearisation.grammar(known, torch.tensor([words for _, words in some]))
+        state: Any = grammar.start(len(some), torch.tensor([len(symbols) for symbols, _ in some]))
+        legal = torch.ones(len(some), dtype=torch.bool)
+        for token in pad_sequence(ids, batch_first=True, padding_value=seqx.EOS).T:  # [N]
+            legal &= grammar.allowed(state).gather(1, token[:, None])[:, 0]
+            state = grammar.advance(state, token)
+        rejected += int((~legal).sum())
+    assert rejected == 0
+    assert all(len(symbols) <= 4 * words + 60 for symbols, words in gold)
+
+
+@every
+def test_random_walks_end_in_trees_in_time(linearisation: Linearisation) -> None:
+    known, generator = vocabulary(linearisation), torch.Generator().manual_seed(1)
+    for longest, count in ((1, 100), (2, 200), (5, 700), (20, 1000), (60, 300), (300, 60)):
+        words = torch.randint(1, longest + 1, (count,), generator=generator)
+        limits = words + 2 + (torch.rand(count, generator=generator) ** 3 * (3 * words + 58)).long()
+        limits[::10] = words[::10] + 2  # just enough
+        for ids, n in zip(outputs(linearisation.grammar(known, words), limits, longest), words, strict=True):
+            leaves = [Leaf("NN", "cat")] * int(n)
+            symbols = known.read(ids)
+            tree, repaired = linearisation.decode(symbols, leaves)
+            assert not repaired, symbols
+            assert [leaf.word for leaf in tree.leaves()] == ["cat"] * len(leaves)
+
+
+RULES = [
+    (TopDown(depth=DEPTH, opens=OPENS), TopDownRules),
+    (InOrder(depth=DEPTH, unaries=UNARIES), InOrderRules),
+]
+
+
+@pytest.mark.parametrize(("linearisation", "rules"), RULES, ids=["top_down", "in_order"])
+def test_the_rules_once_more(linearisation: Linearisation, rules: type[Rules]) -> None:
+    known, generator = vocabulary(linearisation, " ".join(LABELS)), torch.Generator().manual_seed(2)
+    words = torch.randint(0, 6, (500,), generator=generator)
+    budgets = words + 2 + torch.randint(0, 12, (500,), generator=generator)
+    states: list[Rules | None] = [rules(int(n)) for n in words]
+    seen = set()
+    for step, (allowed, tokens) in enumerate(walk(linearisation.grammar(known, words), budgets, 3)):
+        for i, state in enumerate(states):
+            if state is None:
+                continue
+            legal = {
+                known.read([j])[0] if j != seqx.EOS else END for j in allowed[i].nonzero()[:, 0].tolist()
+            }
+            assert legal == set(fitting(state, int(budgets[i]) - step)), (state, int(budgets[i]) - step)
+            seen.add((state, int(budgets[i]) - step))
+            ended = tokens[i] == seqx.EOS
+            states[i] = None if ended else state.after(known.read([int(tokens[i])])[0])
+    assert states == [None] * len(states)
+    assert len(seen) > 1000
+
+
+@every
+def test_no_words_no_symbols(linearisation: Linearisation) -> None:
+    grammar = linearisation.grammar(vocabulary(linearisation), torch.tensor([0]))
+    assert grammar.allowed(grammar.start(1, torch.tensor([9]))).nonzero().tolist() == [[0, seqx.EOS]]
+
+
+@every
+def test_a_limit_too_small_for_any_tree_is_survived(linearisation: Linearisation) -> None:
+    known, generator = vocabulary(linearisation), torch.Generator().manual_seed(4)
+    words = torch.randint(1, 20, (500,), generator=generator)
+    limits = (torch.rand(500, generator=generator) * (words + 2)).long()
+    for ids, n, limit in zip(
+        outputs(linearisation.grammar(known, words), limits, 5), words, limits, strict=True
+    ):
+        assert len(ids) == limit
+        leaves = [Leaf("NN", "cat")] * int(n)
+        tree, repaired = linearisation.decode(known.read(ids), leaves)
+        assert repaired
+        assert [leaf.word for leaf in tree.leaves()] == ["cat"] * len(leaves)
+
+
+@every
+def test_something_is_allowed_whatever_was_written(linearisation: Linearisation) -> None:
+    known, generator = vocabulary(linearisation, "NP S VP"), torch.Generator().manual_seed(6)
+    words = torch.randint(0, 5, (2000,), generator=generator)
+    grammar = linearisation.grammar(known, words)
+    state: Any = grammar.start(2000, 2 * words)
+    for _ in range(100):
+        allowed = grammar.allowed(state)
+        assert allowed.any(1).all()
+        assert not allowed[:, [seqx.PAD, seqx.BOS, seqx.UNK]].any()
+        state = grammar.advance(state, torch.randint(0, known.size, (2000,), generator=generator))
+
+
+@every
+def test_the_state_can_be_forked_and_reordered(linearisation: Linearisation) -> None:
+    known = vocabulary(linearisation)
+    words, limits = torch.tensor([4, 7, 2]), torch.tensor([30, 12, 9])
+    grammar = linearisation.grammar(known, words)
+    twice = linearisation.grammar(known, words.repeat_interleave(2))
+    state: Any = seqx.fork(grammar.start(3, limits), 2)
+    expected: Any = twice.start(6, limits.repeat_interleave(2))
+    generator, order = torch.Generator().manual_seed(7), torch.tensor([3, 0, 5, 1, 4, 2])
+    back = order.argsort()
+    for _ in range(20):
+        allowed = twice.allowed(expected)
+        assert grammar.allowed(state).equal(allowed)
+        tokens = torch.multinomial(allowed.float(), 1, generator=generator)[:, 0]
+        turned = grammar.advance(seqx.rows(state, order), tokens[order])
+        state, expected = seqx.rows(turned, back), twice.advance(expected, tokens)
+
+
+@every
+def test_a_beam_finds_trees_only(linearisation: Linearisation) -> None:
+    known = vocabulary(linearisation, "NP S VP")
+    lengths = torch.tensor([1, 2, 9, 5])
+    source = seqx.Tokens.of(torch.arange(9).expand(4, -1) % 5 + 4, lengths)
+    model = Toy({"source": 9, "target": known.size}, sure=0)
+    search = Beam(size=4, nbest=4, ratio=2, extra=3, alpha=0)
+    found = search(model, source, search.limits(lengths), linearisation.grammar(known, lengths))
+    for hypotheses, n in zip(found, lengths.tolist(), strict=True):
+        assert hypotheses
+        for hypothesis in hypotheses:
+            assert not linearisation.decode(known.read(hypothesis.ids), [Leaf("NN", "cat")] * n).repaired
+
+
+@every
+def test_nothing_waits_for_a_device(linearisation: Linearisation) -> None:
+    """Tensors on "meta" have no values to wait for, and refuse to meet those of another device."""
+    grammar = linearisation.grammar(vocabulary(linearisation), torch.tensor([3, 8]))
+    state: Any = grammar.start(2, torch.tensor([9, 30], device="meta"))
+    for _ in range(3):
+        allowed = grammar.allowed(state)
+        state = grammar.advance(state, allowed.long().argmax(1))
+    assert allowed.is_meta
+
+
+@every
+def test_a_step_takes_some_hundred_microseconds(linearisation: Linearisation) -> None:
+    grammar = linearisation.grammar(vocabulary(linearisation), torch.full((256,), 20))
+    state = grammar.start(256, torch.full((256,), 140))
+    tokens = torch.full((256,), 5)
+
+    def fastest(call: str) -> float:
+        names = {"grammar": grammar, "state": state, "tokens": tokens}
+        return min(timeit.repeat(call, globals=names, number=20, repeat=5)) / 20
+
+    assert fastest("grammar.allowed(state)") < 1e-3
+    assert fastest("grammar.advance(state, tokens)") < 1e-3
+
+
+def test_symbols_that_make_no_tree_are_refused() -> None:
+    with pytest.raises(ValueError, match="no tree can be written"):
+        TopDown().grammar(Vocabulary(("(NP", ")VP", "XX")), torch.tensor([2]))
