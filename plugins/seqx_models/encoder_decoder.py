@@ -50,6 +50,7 @@ class EncoderDecoder(seqx.Model):
                 f"share: all needs one vocabulary for both sides; they have {source} and {target} symbols"
             )
         std = embedding_std or d_model**-0.5
+        self.d_model = d_model
         self.scale = math.sqrt(d_model) if scale_embeddings else 1.0
         self.target = _embedding(target, d_model, std)
         self.source = None if share == "all" else _embedding(source, d_model, std)

@@ -6,6 +6,8 @@ from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
 from seqx_parsing.evalb import Evalb
 from seqx_parsing.in_order import InOrder
 from seqx_parsing.linearisation import TOP, Decoded, Linearisation, rooted, unrooted
+from seqx_parsing.tagging import Tagged, Tagging
+from seqx_parsing.task import Parsing
 from seqx_parsing.top_down import TopDown
 from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import Vocabulary
@@ -21,6 +23,9 @@ __all__ = [
     "Leaf",
     "Legal",
     "Linearisation",
+    "Parsing",
+    "Tagged",
+    "Tagging",
     "TopDown",
     "Tree",
     "Vocabulary",
@@ -34,4 +39,7 @@ __all__ = [
 def seqx_register(registry: seqx.Registry) -> None:
     """Offer this plugin's components; Linearisation is a kind of its own."""
     registry.add(seqx.Metric, evalb=Evalb)
+    registry.add(seqx.Model, tagging=Tagging)
+    registry.add(seqx.Objective, tagged=Tagged)
+    registry.add(seqx.Task, parsing=Parsing)
     registry.add(Linearisation, top_down=TopDown, in_order=InOrder)

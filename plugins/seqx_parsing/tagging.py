@@ -6,7 +6,6 @@ Letters in shapes: B sentences, S source tokens, D = d_model, L labels.
 from collections.abc import Mapping
 from typing import Annotated
 
-import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
@@ -33,12 +32,16 @@ class Tagging(seqx.Model):
     ) -> None:
         super().__init__(sizes)
         if column not in sizes:
-            raise ValueError(f"the task has no column {column!r} to label tokens with; it has {', '.join(sizes)}")
+            raise ValueError(
+                f"the task has no column {column!r} to label tokens with; it has {', '.join(sizes)}"
+            )
         self.inner = inner(sizes)
         self.limit = self.inner.limit
         self.column = column
         self.dropout = dropout
-        self.tag = nn.Linear(_width(self.inner), sizes[column])
+        if self.inner.d_model is None:
+            raise ValueError("inner: this model does not say how wide its encoder's states are")
+        self.tag = nn.Linear(self.inner.d_model, sizes[column])
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
         """Read the source [B, S]."""
@@ -63,7 +66,7 @@ class Tagging(seqx.Model):
 
 
 class Tagged(seqx.Objective):
-    """Another objective and, besides, the cross-entropy of the labels of source tokens, which `Tagging` gives.
+    """Another objective and the cross-entropy of the labels of source tokens, which `Tagging` gives.
 
     Tokens whose label is PAD have none. The source is read once for both.
 
@@ -120,13 +123,3 @@ class _Read(seqx.Model):
 
     def head(self, outputs: Tensor) -> Tensor:
         return self.model.head(outputs)
-
-
-@torch.no_grad()
-def _width(model: seqx.Model) -> int:
-    """D of what a model's encoder leaves, found by letting it read an empty sentence."""
-    training = model.training
-    sentence = seqx.Tokens.of(torch.full((1, 1), seqx.EOS), torch.tensor([1]))
-    width = model.eval().encode(sentence).states.size(-1)
-    model.train(training)
-    return int(width)

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt
 
 import seqx
 from seqx_parsing import words as wording
-from seqx_parsing.cleaning import clean
+from seqx_parsing.cleaning import clean, shown
 from seqx_parsing.linearisation import TOP, Linearisation
 from seqx_parsing.reader import read
 from seqx_parsing.tree import Leaf, Tree
@@ -24,7 +24,7 @@ VALID = "valid"
 
 @dataclass(kw_only=True, eq=False)
 class Parsing(seqx.Task):
-    """Writes the constituents of a sentence as a sequence (Vinyals et al. 2015; Vaswani et al. 2017, section 6.3).
+    """Writes a sentence's constituents as a sequence (Vinyals et al. 2015; Vaswani et al. 2017, section 6.3).
 
     An input is a sentence's words with spaces between them, as the treebank has them; the source is their
     subwords, the target the linearised tree without the words. Trees lose traces and function tags.
@@ -58,7 +58,9 @@ class Parsing(seqx.Task):
 
     def __post_init__(self) -> None:
         if self.linearisation.tags and self.tags != "predicted":
-            raise ValueError(f"the linearisation writes tags, so that tags must be predicted, not {self.tags}")
+            raise ValueError(
+                f"the linearisation writes tags, so that tags must be predicted, not {self.tags}"
+            )
         self.stochastic = self.sample_segmentation
         self.written = self.repaired = 0
         self._symbols = Vocabulary(())
@@ -84,7 +86,7 @@ class Parsing(seqx.Task):
         """Learn the words' subwords, and note the symbols and tags, of the training trees."""
         progress("learning the vocabulary", None)
         trees = (_cleaned(row[0], training=True) for row in self.rows("train"))
-        lines = (" ".join(map(wording.shown, _words(tree))) for tree in trees if tree is not None)
+        lines = (" ".join(map(shown, _words(tree))) for tree in trees if tree is not None)
         self.tokenizer.learn(lines, folder / "tokenizer")
         symbols: set[str] = set()
         tags: set[str] = set()
@@ -131,7 +133,7 @@ class Parsing(seqx.Task):
         return seqx.Example(columns=columns, text=text)
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """The columns with one of the several encodings of the words; the usual one where that got too long."""
+        """The columns with one of several encodings of the words; the usual one where that got too long."""
         drawn = self._columns(text, rng)
         return drawn if len(drawn["source"]) <= self.longest else self._columns(text)
 
@@ -191,7 +193,8 @@ class Parsing(seqx.Task):
         judged = outputs
         if self.tags == "none":
             judged = [_with_tags(output, right) for output, right in zip(outputs, references, strict=True)]
-        how = f"|tags:{'gold' if self.tags == 'none' else self.tags}|grammar:{'yes' if self.constrained else 'no'}"
+        tags, grammar = "gold" if self.tags == "none" else self.tags, "yes" if self.constrained else "no"
+        how = f"|tags:{tags}|grammar:{grammar}"
         scores = {
             name: replace(score, signature=score.signature + how)
             for metric in self.metrics

@@ -49,7 +49,7 @@ def subwords(words: Iterable[str], encode: Callable[[str], Sequence[int]], unkno
 
 
 def pieces(words: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> list[Sequence[str]]:
-    """A sentence that is too long as parts that fit, each as long as can be, cut behind punctuation if possible."""
+    """A sentence that is too long as parts that fit, cut behind punctuation where possible."""
     found: list[Sequence[str]] = []
     start = 0
     while start < len(words):

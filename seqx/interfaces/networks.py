@@ -164,6 +164,9 @@ class Model(nn.Module, ABC):
     limit: int | None = None
     """The most tokens it can read or write at once, when there is such a limit."""
 
+    d_model: int | None = None
+    """The width of the states of the Memory that `encode` leaves, where it leaves one."""
+
     def __init__(self, sizes: Mapping[str, int]) -> None:
         super().__init__()
         self.sizes = dict(sizes)
