@@ -167,6 +167,13 @@ class Parsing(seqx.Task):
             children += tree.children if tree.label == TOP else [tree]
         return str(Tree(TOP, tuple(children)))
 
+    def remarks(self) -> Sequence[str]:
+        """How many outputs were no trees, if any."""
+        if not self.repaired:
+            return ()
+        then = "they were made trees" if self.repair else "they are left out"
+        return (f"{self.repaired} of {self.written} outputs were no trees over the words; {then}",)
+
     def inputs(self, split: str) -> list[str]:
         """The words of a split's trees, with their tags where these are given."""
         if self.tags == "given":

@@ -11,7 +11,7 @@ UNTAGGED = "XX"
 """The part of speech of a word of which nobody says it."""
 
 _SPACE = re.compile(r"[ \t\n\v\f\r]+")  # U+00A0 can be part of a word
-_SENTENCE_ENDS = frozenset(".!?;:")
+_MARKS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # behind which to cut, the best first
 
 
 class Subwords(NamedTuple):
@@ -59,8 +59,9 @@ def pieces(words: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> list[
             low, high = (middle, high) if fits(words[start : start + middle]) else (low, middle - 1)
         end = start + low
         if end < len(words):
-            cuts = [i + 1 for i in range(start + low // 2, end) if words[i] in _SENTENCE_ENDS]
-            end = cuts[-1] if cuts else end
+            half = start + low // 2
+            cuts = (i + 1 for marks in _MARKS for i in reversed(range(half, end)) if words[i] in marks)
+            end = next(cuts, end)
         found.append(words[start:end])
         start = end
     return found

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, BinaryIO, Literal
 
 import click
@@ -58,13 +59,19 @@ class Answering:
     trust_local_plugins: bool
 
     def __call__(
-        self, read: Callable[[str], str] = str, show: Callable[[str], str] = str, *, lines: bool = True
+        self,
+        read: Callable[[str], str] = str,
+        show: Callable[[str], str] = str,
+        figure: Callable[[Hypothesis], float] = attrgetter("score"),
+        *,
+        lines: bool = True,
     ) -> None:
         """Answer each line of standard input.
 
         Args:
             read: makes of a line what the model is asked
             show: makes of an answer what is written
+            figure: what is written before each of several answers
             lines: whether what is written is one line
         """
         source, sink = sys.stdin.buffer, sys.stdout.buffer
@@ -82,7 +89,7 @@ class Answering:
         for number, answers in enumerate(predictor.hypotheses(questions, window), 1):
             shown = [(show(text) if text else text, hypothesis) for text, hypothesis in answers]
             text = asked.pop(0)
-            row = _json(text, shown) if self.as_json else self._plain(number, shown, one_line=lines)
+            row = _json(text, shown) if self.as_json else self._plain(number, shown, figure, lines)
             sink.write(row.encode("utf-8", errors="replace"))
             sink.flush()
         if predictor.split:
@@ -91,17 +98,25 @@ class Answering:
                 "they were answered in parts",
                 err=True,
             )
+        for remark in predictor.task.remarks():
+            click.echo(remark, err=True)
         if given.error is not None:
             raise given.error
 
-    def _plain(self, number: int, answers: Sequence[tuple[str, Hypothesis]], *, one_line: bool) -> str:
+    def _plain(
+        self,
+        number: int,
+        answers: Sequence[tuple[str, Hypothesis]],
+        figure: Callable[[Hypothesis], float],
+        one_line: bool,
+    ) -> str:
         texts = [_one_line(text) if one_line else text for text, _ in answers]
         if self.nbest is None:
             return f"{texts[0] if texts else ''}\n"
         if not answers:
             return f"{number}\t1\t0.0000\t\n"
         return "".join(
-            f"{number}\t{rank}\t{hypothesis.score:.4f}\t{text}\n"
+            f"{number}\t{rank}\t{figure(hypothesis):.4f}\t{text}\n"
             for rank, (text, (_, hypothesis)) in enumerate(zip(texts, answers, strict=True), 1)
         )
 

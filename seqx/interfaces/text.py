@@ -157,6 +157,10 @@ class Task(ABC):
         """The answer to a whole input, from those to its pieces."""
         return " ".join(answers)
 
+    def remarks(self) -> Sequence[str]:
+        """What users should know of the answers written so far, a line each."""
+        return ()
+
     @abstractmethod
     def inputs(self, split: str) -> list[str]:
         """The inputs of a split, as a user would type them."""

@@ -1,0 +1,40 @@
+"""`seqx parse`."""
+
+import math
+
+import click
+from nltk.tokenize import TreebankWordTokenizer
+
+import seqx
+from seqx_parsing.drawing import drawn
+
+
+@click.command()
+@click.option("--raw", is_flag=True, help="The lines are running text, of which words must be made first.")
+@click.option("--draw", is_flag=True, help="Draw the trees.")
+@seqx.answering
+def parse(answer: seqx.Answering, *, raw: bool, draw: bool) -> None:
+    """Parse standard input: line i of the output is the tree of line i.
+
+    A line is a sentence, its words separated by spaces as a treebank separates them; with --raw it is running
+    text, which NLTK's Treebank tokenizer splits. Trees are in brackets, on one line each; brackets among the
+    words become -LRB- and -RRB-. Several MODELs answer as one, by the mean of their probabilities. A
+    KEY=VALUE changes a setting, as search.size=8, task.constrained=false, or task.tags=given for words that
+    come with their parts of speech (barks_VBZ).
+
+    An empty line has an empty answer. A sentence that is too long is parsed in parts, and counted on standard
+    error, as are outputs that had to be made trees. With --nbest each tree is a line of its own: number of
+    the input line, rank, probability and tree, with tabs between them. With --json there are always as many
+    lines as inputs: input, output, score, logprob, and in nbest every answer.
+    """
+    answer(
+        read=_words if raw else str,
+        show=drawn if draw else str,
+        figure=lambda hypothesis: math.exp(hypothesis.logprob),
+        lines=not draw,
+    )
+
+
+def _words(line: str) -> str:
+    """Running text as words, those of quotes as the Penn Treebank has them."""
+    return " ".join(TreebankWordTokenizer().tokenize(line))

@@ -1,0 +1,121 @@
+"""Parts of speech that are learnt with the trees."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import seqx
+from seqx_models import EncoderDecoder, Ensemble
+from seqx_parsing import Tagged, Tagging
+from seqx_training import CrossEntropy
+from seqx_transformer import MultiHead, ReLU, TransformerDecoder, TransformerEncoder
+
+SIZES = {"source": 20, "target": 9, "tags": 8}
+STACK: dict[str, Any] = {
+    "layers": 1,
+    "attention": partial(MultiHead, heads=2),
+    "feedforward": partial(ReLU, width=16),
+    "dropout": 0.0,
+}
+INNER = partial(
+    EncoderDecoder,
+    d_model=8,
+    encoder=partial(TransformerEncoder, **STACK),
+    decoder=partial(TransformerDecoder, **STACK),
+)
+
+
+def tokens(*rows: list[int]) -> seqx.Tokens:
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [seqx.PAD] * (width - len(row)) for row in rows])
+    return seqx.Tokens.of(ids, torch.tensor([len(row) for row in rows]))
+
+
+BATCH = seqx.Batch(
+    {
+        "source": tokens([4, 5, 6, 7, 2], [8, 2]),
+        "target": tokens([4, 5, 2], [6, 7, 8, 2]),
+        "tags": tokens([4, 0, 5, 6, 0], [7, 0]),
+    },
+    7,
+)
+
+
+def tagging(seed: int = 0, **settings: Any) -> Tagging:
+    torch.manual_seed(seed)
+    return Tagging(SIZES, inner=INNER, **settings)
+
+
+def test_the_sums_are_those_of_the_parts() -> None:
+    model, objective = tagging().eval(), Tagged(inner=CrossEntropy(smoothing=0.1), weight=0.5)
+    assert objective.learnt == ("loss", "tags")
+    assert objective.counts(BATCH) == {"loss": 7, "nll": 7, "tags": 4}
+    sums = objective(model, BATCH)
+    alone = CrossEntropy(smoothing=0.1)(model.inner, BATCH)
+    torch.testing.assert_close(sums["loss"], alone["loss"])
+    torch.testing.assert_close(sums["nll"], alone["nll"])
+    states = model.inner.encode(BATCH.columns["source"]).states
+    logits = F.linear(states, model.tag.weight, model.tag.bias)
+    places = torch.tensor([[0, 0], [0, 2], [0, 3], [1, 0]])
+    expected = F.cross_entropy(
+        logits[places[:, 0], places[:, 1]], torch.tensor([4, 5, 6, 7]), reduction="sum"
+    )
+    torch.testing.assert_close(sums["tags"], expected * 0.5)
+
+
+def test_both_are_learnt_from_one_reading_of_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, objective = tagging(dropout=0.5), Tagged(inner=CrossEntropy())
+    read: list[Tensor] = []
+    encode = model.inner.encode
+
+    def counted(source: seqx.Tokens) -> seqx.State:
+        read.append(source.ids)
+        return encode(source)
+
+    monkeypatch.setattr(model.inner, "encode", counted)
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        sums = objective(model, BATCH)
+        torch.autograd.backward(sums["loss"] / 7 + sums["tags"] / 4)
+        assert all(parameter.grad is not None for parameter in model.parameters())
+        optimizer.step()
+    assert len(read) == 60
+    said = model.eval().labels(model.encode(BATCH.columns["source"]))["tags"].argmax(-1)
+    assert said[0, [0, 2, 3]].tolist() == [4, 5, 6]
+    assert said[1, 0] == 7
+
+
+def test_it_says_the_same_as_its_inner_model() -> None:
+    model = tagging().eval()
+    source, target = BATCH.columns["source"], BATCH.columns["target"]
+    torch.testing.assert_close(model.score(source, target), model.inner.score(source, target))
+
+
+def test_several_models_tag_by_the_mean_of_their_probabilities() -> None:
+    models = [tagging(seed).eval() for seed in range(3)]
+    source = BATCH.columns["source"]
+    both = Ensemble(models)
+    each = [model.labels(model.encode(source))["tags"].exp() for model in models]
+    torch.testing.assert_close(both.labels(both.encode(source))["tags"].exp(), torch.stack(each).mean(0))
+    untagged = Ensemble([models[0], models[0].inner])
+    assert untagged.labels(untagged.encode(source)) == {}
+
+
+def test_what_does_not_fit_is_told() -> None:
+    with pytest.raises(ValueError, match="the task has no column 'tags' to label tokens with; it has source"):
+        Tagging({"source": 20, "target": 9}, inner=INNER)
+
+    class Silent(EncoderDecoder):
+        def __init__(self, sizes: Any, **settings: Any) -> None:
+            super().__init__(sizes, **settings)
+            self.d_model = None
+
+    with pytest.raises(ValueError, match="does not say how wide its encoder's states are"):
+        Tagging(SIZES, inner=partial(Silent, **INNER.keywords))
+    with pytest.raises(seqx.UserError, match="the model has no labels 'tags' for this objective to teach"):
+        Tagged(inner=CrossEntropy())(INNER(SIZES), BATCH)

@@ -1,0 +1,198 @@
+"""The parsing task: from a treebank's rows to ids, and from ids to trees, on real trees."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqx
+from seqx_parsing import Evalb, InOrder, Parsing, TopDown
+from seqx_text import SentencePiece
+from tests.plugins.parsing.treebank import trees
+
+
+class Trees(seqx.Corpus):
+    """Trees that are given, in brackets."""
+
+    def __init__(self, **splits: list[str]) -> None:
+        self.splits = splits
+
+    def fetch(self, folder: Path, progress: seqx.Progress) -> None: ...
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        return ((tree,) for tree in self.splits[split])
+
+    def identity(self) -> Mapping[str, object]:
+        return {"trees": str(self.splits)}
+
+
+def quiet(what: str, share: float | None) -> None: ...
+
+
+def learnt(folder: Path, rows: list[str], **settings: Any) -> Parsing:
+    """The task on trees, of which the last ten are those that it is tested on."""
+    chosen: dict[str, Any] = {"linearisation": TopDown(), "metrics": [Evalb()]} | settings
+    task = Parsing(
+        corpus=Trees(train=rows[:-10], dev=rows[-10:], test=rows[-10:]),
+        tokenizer=SentencePiece(size=1000, model="unigram"),
+        **chosen,
+    )
+    folder.mkdir(exist_ok=True)
+    task.learn(folder, quiet)
+    task.load(folder)
+    return task
+
+
+@pytest.fixture
+def rows(data: Callable[[str], Path]) -> list[str]:
+    return [str(tree) for tree in trees(data("ptb_nltk_sample"))[:400]]
+
+
+def answered(task: Parsing, how: Callable[[seqx.Example, str], str]) -> Mapping[str, seqx.Score]:
+    """The scores of a model that answers each test sentence from its right example."""
+
+    def predictor(texts: Any) -> list[str]:
+        examples = [task.example(row, training=False) for row in task.rows("test")]
+        assert all(isinstance(example, seqx.Example) for example in examples)
+        return [how(example, text) for example, text in zip(examples, texts, strict=True)]  # type: ignore[arg-type]
+
+    return task.evaluate(predictor, "test").scores
+
+
+@pytest.mark.parametrize("linearisation", [TopDown(), TopDown(tags=True), InOrder()], ids=repr)
+def test_what_is_learnt_is_the_tree(tmp_path: Path, rows: list[str], linearisation: Any) -> None:
+    tags: Any = "predicted" if linearisation.tags else "none"
+    task = learnt(tmp_path, rows, linearisation=linearisation, tags=tags)
+
+    def right(example: seqx.Example, text: str) -> str:
+        return task.write(example.columns["target"][:-1], text, {})
+
+    scores = answered(task, right)
+    assert (scores["f1"].value, scores["valid"].value) == (100, 100)
+    assert ("tags:gold" in scores["f1"].signature) == (tags == "none")
+    assert "grammar:yes" in scores["f1"].signature
+
+
+def test_predicted_tags_are_those_of_the_first_subwords(tmp_path: Path, rows: list[str]) -> None:
+    task = learnt(tmp_path, rows, tags="predicted")
+
+    def right(example: seqx.Example, text: str) -> str:
+        said = [tag or 4 + i % 7 for i, tag in enumerate(example.columns["tags"])]  # nonsense inside of words
+        return task.write(example.columns["target"][:-1], text, {"tags": said})
+
+    scores = answered(task, right)
+    assert (scores["f1"].value, scores["tag_accuracy"].value) == (100, 100)
+    assert "tags:predicted" in scores["f1"].signature
+    with pytest.raises(seqx.UserError, match="let it be of type tagging"):
+        task.write([], task.inputs("test")[0], {})
+    unlikely = {"tags": [seqx.UNK] * len(task.read("No idea")["source"])}
+    assert task.write([], "No idea", unlikely) == "(TOP (XX No) (XX idea))"
+
+
+def test_given_tags_come_with_the_words(tmp_path: Path, rows: list[str]) -> None:
+    task = learnt(tmp_path, rows, tags="given")
+    assert all("_" in word for word in task.inputs("test")[0].split())
+
+    def right(example: seqx.Example, text: str) -> str:
+        return task.write(example.columns["target"][:-1], text, {})
+
+    scores = answered(task, right)
+    assert (scores["f1"].value, scores["tag_accuracy"].value) == (100, 100)
+    assert "tags:given" in scores["f1"].signature
+    assert task.write([], "a_b_NN lone", {}) == "(TOP (NN a_b) (XX lone))"
+
+
+def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[str]) -> None:
+    for repair in (True, False):
+        task = learnt(tmp_path, rows, repair=repair, metrics=[Evalb(), Evalb(strict=True)])
+        every = iter(range(10))
+
+        def half(example: seqx.Example, text: str, task: Parsing = task, every: Iterator[int] = every) -> str:
+            ids = example.columns["target"][:-1]
+            return task.write(ids if next(every) % 2 else [*ids[1:], ids[0]], text, {})
+
+        scores = answered(task, half)
+        assert scores["valid"].value == 50
+        assert "repaired:5|outputs:10" in scores["valid"].signature
+        if repair:
+            assert scores["f1"].value == scores["strict_f1"].value < 100
+        else:  # what has no answer flatters EVALB's figure, not the strict one
+            assert scores["f1"].value == 100
+            assert scores["strict_f1"].value < 80
+        told = "they were made trees" if repair else "they are left out"
+        assert task.remarks() == (f"5 of 10 outputs were no trees over the words; {told}",)
+
+
+def test_what_is_read_is_what_is_trained_on(tmp_path: Path, rows: list[str]) -> None:
+    task = learnt(tmp_path, rows)
+    for row, text in zip(task.rows("test"), task.inputs("test"), strict=True):
+        example, read = task.example(row, training=False), task.read(text)
+        assert isinstance(example, seqx.Example)
+        assert example.columns["source"] == read["source"]
+        assert len(read["words"]) == len(read["source"])
+        assert (
+            sum(read["words"]) == len(text.split()) == sum(tag > seqx.UNK for tag in example.columns["tags"])
+        )
+
+
+def test_words_of_any_kind_are_words(tmp_path: Path, rows: list[str]) -> None:
+    task = learnt(tmp_path, rows)
+    odd = "a\u00a0b \u200b ( ) 日本語 \ufeff 🙂 \x10\x10 -LRB- 1\\/2 " + "x" * 3000
+    words = odd.split(" ")
+    assert sum(task.read(odd)["words"]) == len(words)
+    tree = task.write([], odd, {})
+    assert tree.count("(XX ") == len(words)
+    assert "(XX -LRB-) (XX -RRB-)" in tree
+    assert task.read("(")["source"] == task.read("-LRB-")["source"]  # one word, two spellings
+
+
+def test_other_segmentations_keep_words_and_tags(tmp_path: Path, rows: list[str]) -> None:
+    task = learnt(tmp_path, rows, sample_segmentation=True)
+    example = task.example((rows[0],), training=True)
+    assert isinstance(example, seqx.Example)
+    drawn = [task.encode(example.text, random.Random(seed)) for seed in range(20)]
+    assert len({tuple(columns["source"]) for columns in drawn}) > 10
+    for columns in drawn:
+        assert columns["target"] == example.columns["target"]
+        assert len(columns["source"]) == len(columns["tags"])
+        assert [tag for tag in columns["tags"] if tag] == [tag for tag in example.columns["tags"] if tag]
+    again = [task.encode(example.text, random.Random(seed)) for seed in range(20)]
+    assert again == drawn
+
+
+def test_long_sentences_are_parsed_in_parts_and_nothing_is_lost(tmp_path: Path, rows: list[str]) -> None:
+    task = learnt(tmp_path, rows)
+    text = " ".join(task.inputs("test"))
+    pieces = task.pieces(text, 30)
+    assert " ".join(pieces) == text
+    assert max(len(task.read(piece)["source"]) for piece in pieces) <= 30
+    assert sum(piece.endswith((".", ",", ":", "?")) for piece in pieces) > len(pieces) / 2
+    whole = task.join([task.write([], piece, {}) for piece in pieces])
+    assert whole.startswith("(TOP (XX ")
+    assert whole.count("(XX ") == len(text.split())
+    assert task.join(["(TOP (S (NN a)))", "(S (NN b))"]) == "(TOP (S (NN a)) (S (NN b)))"
+
+
+def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> None:
+    task = learnt(tmp_path, rows, longest=20)
+    empty = ("( (S (NP (-NONE- *T*))) )",)
+    assert task.example(empty, training=True) == seqx.Dropped("empty")
+    longest = max(rows, key=len)
+    assert task.example((longest,), training=True) == seqx.Dropped("too long")
+    assert isinstance(task.example((longest,), training=False), seqx.Example)
+    with pytest.raises(seqx.UserError, match=r"task.column is 1, but the corpus has 1 columns"):
+        next(wide(task).rows("dev"))
+    with pytest.raises(ValueError, match="the linearisation writes tags, so that tags must be predicted"):
+        learnt(tmp_path, rows, linearisation=TopDown(tags=True))
+    (tmp_path / "symbols.json").write_text("{}")
+    with pytest.raises(seqx.UserError, match=r"symbols.json: cannot be read"):
+        task.load(tmp_path)
+
+
+def wide(task: Parsing) -> Parsing:
+    """The same, of a column that is not there."""
+    return Parsing(
+        corpus=task.corpus, tokenizer=task.tokenizer, linearisation=TopDown(), metrics=[Evalb()], column=1
+    )
