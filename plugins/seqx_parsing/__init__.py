@@ -10,6 +10,9 @@ from seqx_parsing.tagging import Tagged, Tagging
 from seqx_parsing.task import Parsing
 from seqx_parsing.top_down import TopDown
 from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.treebank_nltk import NltkTreebank
+from seqx_parsing.treebank_ptb import PennTreebank
+from seqx_parsing.treebanks import TreebankFiles
 from seqx_parsing.vocabulary import Vocabulary
 
 __all__ = [
@@ -23,11 +26,14 @@ __all__ = [
     "Leaf",
     "Legal",
     "Linearisation",
+    "NltkTreebank",
     "Parsing",
+    "PennTreebank",
     "Tagged",
     "Tagging",
     "TopDown",
     "Tree",
+    "TreebankFiles",
     "Vocabulary",
     "Written",
     "rooted",
@@ -38,6 +44,7 @@ __all__ = [
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
     """Offer this plugin's components; Linearisation is a kind of its own."""
+    registry.add(seqx.Corpus, nltk_treebank=NltkTreebank, ptb=PennTreebank, treebank=TreebankFiles)
     registry.add(seqx.Metric, evalb=Evalb)
     registry.add(seqx.Model, tagging=Tagging)
     registry.add(seqx.Objective, tagged=Tagged)
