@@ -79,15 +79,17 @@ class Checkpoints:
     def restore(self, step: int, model: nn.Module, device: torch.device) -> tuple[Progress, dict[str, Any]]:
         """Give a model the weights of a step, and torch its random states; returns the other states."""
         path = self.path(step)
-        read_weights(model, path / WEIGHTS)
+        advice = f"remove {path} to go on from the one before"
+        try:
+            read_weights(model, path / WEIGHTS)
+        except UserError as error:
+            raise UserError(f"{error}; {advice}") from None
         try:
             saved = torch.load(path / "training.pt", map_location=device, weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
             # Torch's own words on what it refuses to unpickle tell the user to trust the file.
             why = "damaged" if isinstance(error, pickle.UnpicklingError) else error
-            raise UserError(
-                f"{path / 'training.pt'}: cannot be read ({why}); remove {path} to go on from the one before"
-            ) from None
+            raise UserError(f"{path / 'training.pt'}: cannot be read ({why}); {advice}") from None
         progress = Progress(**self.about(step)["progress"])
         _set_random_states(saved["rng"])
         return progress, saved["states"]
@@ -166,7 +168,9 @@ def read_weights(model: nn.Module, file: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
     except RuntimeError as error:
-        raise UserError(f"{file}: holds the weights of another model: {error}") from None
+        first, *rest = [line.strip() for line in str(error).splitlines()[1:] or [str(error)]]
+        more = f" (and {len(rest)} more)" if rest else ""
+        raise UserError(f"{file}: holds the weights of another model: {first}{more}") from None
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -181,6 +185,8 @@ def read_json(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: cannot be read ({error})") from None
     if not isinstance(about, dict):
         raise UserError(f"{file}: cannot be read (not a JSON object)")
+    if not isinstance(about.get("format", FORMAT), int):
+        raise UserError(f"{file}: cannot be read (its format is {about['format']!r})")
     if about.get("format", FORMAT) > FORMAT:
         raise UserError(f"{file}: written by a newer seqx (format {about['format']}); update seqx to read it")
     return about

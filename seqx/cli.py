@@ -5,12 +5,15 @@ A verb is imported when it is called, so that `seqx --help` needs neither torch 
 
 import ast
 import difflib
+import errno
 import importlib
+import sys
 import traceback
 from functools import cached_property
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -95,15 +98,27 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run the verb; a mistake that the user can mend is one message and exit code 2, an interrupt 130."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what cannot be written is told here, too
         except UserError as error:
-            if ctx.params.get("debug"):
-                traceback.print_exception(error)
-            click.echo(str(error), err=True)
-            ctx.exit(MISTAKE)
+            _tell(ctx, error, str(error))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            _tell(ctx, error, f"{error.filename or 'standard output'}: {error.strerror}; make room for it")
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
+        else:
+            return result
+
+
+def _tell(ctx: click.Context, error: Exception, message: str) -> NoReturn:
+    if ctx.params.get("debug"):
+        traceback.print_exception(error)
+    click.echo(message, err=True)
+    ctx.exit(MISTAKE)
 
 
 def _source(entry: EntryPoint) -> str:

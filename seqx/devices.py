@@ -1,7 +1,7 @@
 """Which device computes, and how exactly."""
 
 import contextlib
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -39,7 +39,13 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def precision_of(name: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
-    """What "auto" means on a device."""
+    """What "auto" means on a device.
+
+    Raises:
+        UserError: for another name
+    """
+    if name not in get_args(Precision):
+        raise UserError(f"precision {name!r}: write {', '.join(get_args(Precision))}")
     if name == "auto":
         return "bf16" if has_bf16(device) else "fp32"
     return name

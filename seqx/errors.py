@@ -42,6 +42,7 @@ class At:
         """The line with a caret below the column; a stretch of it when the line is very long."""
         start = max(0, self.column - 1 - _WIDEST // 2) if len(self.text) > _WIDEST else 0
         shown = self.text[start : start + _WIDEST]
+        shown = "".join(c if c == "\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
         before = "".join("\t" if c == "\t" else " " for c in shown[: self.column - 1 - start])
         return f"    {shown}\n    {before}^"
 

@@ -86,8 +86,8 @@ def run(
         if finished is not None:
             return finished
         experiment = made()
-        trainer = _prepared(experiment, made, name, place, device_of(device))
-        place.begin(made, plugins, trainer.vocabulary)
+        trainer, vocabulary = _prepared(experiment, made, name, place, device_of(device))
+        place.begin(made, plugins, vocabulary)
         with trainer.telling_failure():
             trainer.train()
             trainer.write(place, made=made, plugins=plugins)
@@ -96,7 +96,7 @@ def run(
 
 def _prepared(
     experiment: Experiment, made: Made[Experiment], name: str, place: RunFolder, device: torch.device
-) -> Trainer:
+) -> tuple[Trainer, Path]:
     """Text at hand, vocabulary learnt, corpus encoded, model built, and everything as it was last saved."""
     task, how, tell = experiment.task, experiment.training, events(experiment.callbacks)
 
@@ -106,7 +106,7 @@ def _prepared(
     parameters(experiment)  # settings at odds are told before anything is fetched or made
     cache, settings = default_cache(), _deciding(made)
     task.fetch(cache / "corpora", progress)
-    first = model_folder(how.init) if how.init is not None else None
+    first = _first(how.init)
     if place.learnt.is_dir():
         vocabulary = place.learnt
     elif first is not None:  # weights mean nothing without the vocabulary that they were trained with
@@ -114,16 +114,16 @@ def _prepared(
     else:
         vocabulary = learnt(task, settings, cache, progress=progress)
     task.load(vocabulary)
+    torch.manual_seed(how.seed)
+    model = experiment.model(task.sizes)
+    if first is not None:
+        _start_from(first, model, made.plain()["model"])
     settings = {**settings, "vocabulary": fingerprint(vocabulary)}
     store = prepare(task, "train", settings, cache, progress=progress)
+    _check_lengths(model, task, store)
 
     if device.type == "cpu":
         keep_freed()
-    torch.manual_seed(how.seed)
-    model = experiment.model(task.sizes)
-    _check_lengths(model, task, store)
-    if first is not None:
-        _start_from(first, model, made.plain()["model"])
     if how.compile:
         compile_layers(model)
     step = Step(model, how.objective).to(device)
@@ -145,7 +145,6 @@ def _prepared(
         batches=batches,
         checkpoints=Checkpoints(place.folder / "checkpoints"),
         callbacks=experiment.callbacks,
-        vocabulary=vocabulary,
         device=device,
         tell=tell,
     )
@@ -163,7 +162,7 @@ def _prepared(
         best=done.best,
         best_step=done.best_step,
     )
-    return trainer
+    return trainer, vocabulary
 
 
 def _deciding(made: Made[Experiment]) -> dict[str, Any]:
@@ -194,6 +193,14 @@ def _check_lengths(model: Model, task: Task, store: Store) -> None:
         )
 
 
+def _first(folder: Path | None) -> Path | None:
+    """The model that training starts from."""
+    try:
+        return None if folder is None else model_folder(folder)
+    except UserError as error:
+        raise UserError(f"training.init: {error}") from None
+
+
 def _start_from(folder: Path, model: Model, settings: object) -> None:
     """Give a model the weights of another one, of the same settings."""
     try:
@@ -212,6 +219,9 @@ def _start_from(folder: Path, model: Model, settings: object) -> None:
 
 def parameters(experiment: Experiment) -> int:
     """The parameters of a model that is built without memory for them."""
-    with torch.device("meta"):
-        model = experiment.model(experiment.task.sizes)
+    try:
+        with torch.device("meta"):
+            model = experiment.model(experiment.task.sizes)
+    except RuntimeError as error:
+        raise UserError(f"model: it cannot be built in these sizes ({error})") from None
     return sum(parameter.numel() for parameter in model.parameters())

@@ -30,6 +30,8 @@ def expand(name: str) -> Path:
 def lines(path: Path) -> Iterator[str]:
     r"""The lines of a file (.gz or plain), ended by "\n" alone; "\r" before it is Windows' and no text.
 
+    A byte order mark before the first line is none, either.
+
     Text of the field is full of U+0085, U+2028 and lone carriage returns, which other readers split at.
 
     Raises:
@@ -37,7 +39,8 @@ def lines(path: Path) -> Iterator[str]:
     """
     for number, line in enumerate(_bytes(path), 1):
         try:
-            yield line.decode().removesuffix("\n").removesuffix("\r")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield text.removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8 ({error.reason}); "

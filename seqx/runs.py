@@ -13,7 +13,8 @@ from typing import Any
 import torch
 import yaml
 
-from seqx.checkpoint import Checkpoints, read_json
+from seqx.checkpoint import WEIGHTS, Checkpoints, read_json
+from seqx.data.cache import MADE_FROM
 from seqx.errors import UserError
 from seqx.files import whole_file, whole_folder
 from seqx.interfaces.values import Evaluation, Score
@@ -54,6 +55,7 @@ class RunFolder:
         Raises:
             UserError: it is another recipe's, in use, or cannot be written
         """
+        self._check_free()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / ".lock").open("a", encoding="utf-8")
@@ -73,12 +75,12 @@ class RunFolder:
 
     def begin(self, made: Made[Any], plugins: Plugins, learnt: Path) -> None:
         """Write what is asked for, and with what; from here on the folder is this recipe's."""
+        whole_file(self.folder / "recipe.yaml", written(made, plugins))
         for file in local_files(plugins):
             _copy(file, self.folder / LOCAL / file.name)
         if not self.learnt.is_dir():
             with whole_folder(self.learnt) as new:
-                shutil.copytree(learnt, new, dirs_exist_ok=True)
-        whole_file(self.folder / "recipe.yaml", written(made, plugins))
+                shutil.copytree(learnt, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
         whole_file(self.folder / "environment.json", json.dumps(environment(plugins), indent=2) + "\n")
 
     def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
@@ -100,6 +102,20 @@ class RunFolder:
         if evaluation.answers:
             whole_file(
                 folder / f"{split}.txt", "".join(f"{answer.output}\n" for answer in evaluation.answers)
+            )
+
+    def _check_free(self) -> None:
+        """Nothing of anybody else's may be overwritten or removed."""
+        if not self.folder.is_dir():
+            if self.folder.exists():
+                raise UserError(f"{self.folder}: is a file; choose another --folder")
+            return
+        if (self.folder / WEIGHTS).exists():
+            raise UserError(f"{self.folder}: is the folder of a model; choose another --folder for the run")
+        others = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+        if others and not (self.folder / "recipe.yaml").is_file():
+            raise UserError(
+                f"{self.folder}: holds no run, but other files ({min(others)}); choose another --folder"
             )
 
     def _check_same(self, made: Made[Any], plugins: Plugins) -> None:

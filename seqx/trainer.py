@@ -42,7 +42,6 @@ class Trainer:
         batches: Batches,
         checkpoints: Checkpoints,
         callbacks: Sequence[Callback],
-        vocabulary: Path,
         device: torch.device,
         tell: pluggy.HookRelay,
     ) -> None:
@@ -52,7 +51,6 @@ class Trainer:
         self.optimizer = optimizer
         self.batches = batches
         self.checkpoints = checkpoints
-        self.vocabulary = vocabulary
         self.device = device
         self.tell = tell
         self.progress = Progress()
@@ -114,7 +112,7 @@ class Trainer:
             place.model,
             weights,
             recipe=written(made, plugins),
-            learnt=self.vocabulary,
+            learnt=place.learnt,
             about=about,
             beside={name: place.folder / name for name in local},
         )

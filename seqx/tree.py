@@ -79,7 +79,8 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
         mark = error.problem_mark or error.context_mark
         lines = _BREAK.split(text)
         at = _place(source, lines, mark) if mark else At(source, 1, 1)
-        message = f"not valid YAML: {error.problem or error.context}"
+        tab = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
+        message = f"not valid YAML: {error.problem or error.context}{tab}"
         raise RecipeError([Problem(at, message)]) from error
     if root is None:
         return Node(None, At(source, 1, 1))

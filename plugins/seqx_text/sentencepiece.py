@@ -104,7 +104,8 @@ class SentencePiece(seqx.Tokenizer):
 
         file = folder / _FILE
         try:
-            self._pieces = sentencepiece.SentencePieceProcessor(model_proto=file.read_bytes())
+            content = file.read_bytes() or b"\0"  # of nothing it would make a model without pieces
+            self._pieces = sentencepiece.SentencePieceProcessor(model_proto=content)
         except (OSError, RuntimeError) as error:
             raise seqx.UserError(f"{file}: no SentencePiece model can be read from it ({error})") from error
         names = [f"<0x{byte:02X}>" for byte in _SPACE.encode()] if self._byte_fallback else ["<unk>"]

@@ -52,6 +52,7 @@ class Progress(seqx.Callback):
         self._best: tuple[float, int] | None = None
         self._validations = 0
         self._complete = False  # whether what is scored next is the finished model
+        self._last = 0  # update
 
     @seqx.hookimpl
     def preparing(self, what: str, share: float | None) -> None:
@@ -79,7 +80,7 @@ class Progress(seqx.Callback):
             self._best = (run.best, run.best_step)
         self._began = self._said = monotonic()
         self._shown = -math.inf
-        self._complete = True
+        self._complete, self._last = True, run.done
 
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:
@@ -87,7 +88,7 @@ class Progress(seqx.Callback):
         terminal, now = self._view(), monotonic()
         steps, step = run.training.steps, update.step
         left = (now - self._began) / (step - run.done) * (steps - step)
-        self._complete = False
+        self._complete, self._last = False, step
         self._window.add(update)
         if terminal:
             self._drawn.add(update)
@@ -104,6 +105,9 @@ class Progress(seqx.Callback):
     def evaluated(self, run: seqx.Run, step: int, split: str, evaluation: seqx.Evaluation) -> None:
         """Say the scores, and how the best so far compares; after a validation, some answers."""
         if self._complete:
+            if self._last < run.training.steps and split == "dev":
+                patience = f"{run.training.patience} validations without a better score"
+                self._say(f"stopped after {self._last} of {run.training.steps} updates: {patience}")
             self._say(f"model of {run.name}  {split}: {lines.scores(evaluation)}")
             return
         value = next(iter(evaluation.scores.values())).value
@@ -131,9 +135,10 @@ class Progress(seqx.Callback):
     def failed(self, run: seqx.Run, error: BaseException) -> None:
         """Say that the run broke off; the command says why, the log keeps it."""
         if isinstance(error, KeyboardInterrupt):
-            self._say("interrupted; the same command goes on from the last checkpoint")
+            line = "interrupted; the same command goes on from the last checkpoint"
         else:
-            self._say(lines.plain(f"broken off: {type(error).__name__}: {error}"), terminal=False, loud=False)
+            line = lines.plain(f"broken off: {type(error).__name__}: {error}")
+        self._say(line, terminal=False, loud=False)
         self._close()
 
     def _view(self) -> Terminal | None:

@@ -74,6 +74,10 @@ class Answering:
             figure: what is written before each of several answers
             lines: whether what is written is one line
         """
+        if sys.stdin is None or sys.stdout is None:
+            raise UserError(
+                "standard input or output is closed; give the command a file, a pipe or a terminal"
+            )
         source, sink = sys.stdin.buffer, sys.stdout.buffer
         predictor = load(
             self.models,
@@ -173,7 +177,8 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
 class Lines:
     """The lines of a UTF-8 stream up to its end, or to the first that is no UTF-8, which is kept in `error`.
 
-    It is not raised at once, so that all lines before it can be answered.
+    A byte order mark, and the carriage returns of Windows' line ends, are no text. The error is not raised at
+    once, so that all lines before it can be answered.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -183,8 +188,9 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         for raw in self._stream:
+            first = self.count == 0
             try:
-                line = raw.removesuffix(b"\n").decode("utf-8")
+                line = raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if first else "utf-8")
             except UnicodeDecodeError as error:
                 self.error = UserError(
                     f"standard input:{self.count + 1}: no UTF-8 at byte {error.start + 1} of this line "

@@ -14,7 +14,8 @@ from seqx.errors import UserError
 from seqx.files import sync
 from seqx.interfaces.text import Progress
 
-_MADE_FROM = "made_from.json"
+MADE_FROM = "made_from.json"
+"""In each folder of the cache: what it was made from, for people. No part of what was made."""
 
 
 def default_cache() -> Path:
@@ -29,9 +30,9 @@ def address(parts: Mapping[str, object]) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """The SHA-256 of the files in a folder, with their names."""
+    """The SHA-256 of the files in a folder, with their names, wherever the folder lies."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MADE_FROM):
         digest.update(
             f"{file.relative_to(folder)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode()
         )
@@ -74,7 +75,7 @@ def _make(folder: Path, parts: Mapping[str, object], make: Callable[[Path], None
     try:
         make(unfinished)
         text = json.dumps(parts, indent=2, sort_keys=True, ensure_ascii=False)
-        (unfinished / _MADE_FROM).write_text(text + "\n", encoding="utf-8")
+        (unfinished / MADE_FROM).write_text(text + "\n", encoding="utf-8")
         for path in (*unfinished.rglob("*"), unfinished):
             sync(path)
         try:

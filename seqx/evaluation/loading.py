@@ -44,7 +44,8 @@ def load(
     if not folders:
         raise UserError("name at least one model")
     where = device_of(device)
-    parts = [_read(model_folder(Path(one)), list(overrides), trust=trust_local_plugins) for one in folders]
+    said = [overrides] if isinstance(overrides, str) else list(overrides)
+    parts = [_read(model_folder(Path(one)), said, trust=trust_local_plugins) for one in folders]
     for other in parts[1:]:
         _check_same_vocabulary(parts[0].folder, other.folder)
     models = [one.build() for one in parts]
@@ -97,6 +98,8 @@ def model_folder(folder: Path) -> Path:
     Raises:
         UserError: there is none
     """
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file; name a model's folder, as runs/NAME/model")
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; name a model's folder, as runs/NAME/model")
     if (folder / WEIGHTS).is_file() and (folder / "recipe.yaml").is_file():

@@ -68,6 +68,8 @@ class Predictor:
         self.search = search
         self.device = device
         self.precision: Literal["bf16", "fp32"] = precision
+        if batch_tokens is not None and batch_tokens < 1:
+            raise UserError(f"batch_tokens is {batch_tokens}; a batch needs a place at least")
         self.batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
         self.split = 0
 
@@ -79,8 +81,10 @@ class Predictor:
         """The answers to each text, in the order of the texts, of which `window` are read at a time.
 
         Raises:
-            UserError: for a text that the task cannot make short enough for the model
+            UserError: for a text that the task cannot make short enough for the model, or that is no text
         """
+        if isinstance(texts, str | bytes):
+            raise UserError("a model answers several texts: give a list of strings, [text] for one")
         texts = iter(texts)
         while lines := list(islice(texts, window or self.window)):
             yield from self._window(lines)
@@ -99,6 +103,7 @@ class Predictor:
         return [self._join(found.get(line, [])) for line in range(len(lines))]
 
     def _pieces(self, line: int, text: str) -> list[_Piece]:
+        _check_text(text)
         if not text.strip():
             return []
         whole = _Piece(line, text, self.task.read(text))
@@ -185,6 +190,17 @@ class Predictor:
                 f"{self.device} has too little memory for {self.batch_tokens} tokens a batch; "
                 "give a smaller --batch-tokens (batch_tokens in Python)"
             ) from None
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise UserError(f"a model answers strings, not {type(text).__name__}: {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{text[:40]!r} holds half a character (a surrogate), at {error.start}; mend it"
+        ) from None
 
 
 def _says_something(piece: _Piece) -> bool:

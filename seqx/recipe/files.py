@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqx import tree
-from seqx.errors import At, Problem, RecipeError, UserError
+from seqx.errors import COMMAND_LINE, At, Problem, RecipeError, UserError
 from seqx.recipe.names import hint
 from seqx.recipe.overrides import override
 from seqx.tree import Node
@@ -60,6 +60,10 @@ def load(
             raise RecipeError([Problem(_head(root, path), _unknown(profile, profiles))])
         root = tree.merge(root, tree.of_profile(profiles[profile], profile))
     for text in overrides:
+        key = text.partition("=")[0].partition(".")[0]
+        if key in ASIDE:
+            message = f"{key} belongs in a recipe's file and cannot be set on the command line"
+            raise RecipeError([Problem(At(COMMAND_LINE, 1, 1, text), message)])
         root = override(root, text)
     assert isinstance(root.value, dict)
     kept = {key: node for key, node in root.value.items() if key not in ASIDE}
@@ -80,7 +84,9 @@ def _find(recipe: str, at: At | None) -> Path:
     path = Path(recipe)
     if path.is_file() or path.suffix or os.path.dirname(recipe):  # noqa: PTH120  "./x" is a path, not a name
         if path.is_dir():
-            raise UserError(f"{recipe}: this is a folder; give a recipe, as in {path / 'recipe.yaml'}")
+            inside = path / "recipe.yaml"
+            advice = f"as {inside}" if inside.is_file() else "a .yaml file"
+            raise UserError(f"{recipe}: this is a folder; give a recipe, {advice}")
         return path
     known = named()
     if recipe not in known:

@@ -136,6 +136,19 @@ def test_nothing_is_read_ahead_of_the_window() -> None:
     assert len(read) == 4
 
 
+def test_what_is_no_list_of_texts_is_told() -> None:
+    for texts, told in (
+        ("abc", "a model answers several texts: give a list of strings"),
+        ([b"abc"], "a model answers strings, not bytes: b'abc'"),
+        ([None], "a model answers strings, not NoneType"),
+        (["a\ud800"], "holds half a character"),
+    ):
+        with pytest.raises(seqx.UserError, match=told):
+            predictor()(texts)  # type: ignore[arg-type]
+    with pytest.raises(seqx.UserError, match="batch_tokens is 0; a batch needs a place at least"):
+        predictor(batch_tokens=0)
+
+
 def test_empty_lines_do_not_reach_the_model() -> None:
     model = predictor()
     assert model(["", " ", "\t", "-"]) == [""] * 4

@@ -26,6 +26,18 @@ def test_answers_after_being_moved(model: Path, tmp_path: Path) -> None:
     assert seqx.load(str(moved))(LINES) == before
 
 
+def test_what_cannot_be_loaded_is_told(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(seqx.UserError, match="precision 'fp16': write auto, bf16, fp32"):
+        seqx.load(model, precision="fp16")  # type: ignore[arg-type]
+    with pytest.raises(seqx.UserError, match=r"recipe.yaml: is a file; name a model's folder"):
+        seqx.load(model / "recipe.yaml")
+    assert seqx.load(model, overrides="search.size=1").search.width == 1
+    moved = shutil.copytree(model, tmp_path / "m")
+    (moved / "model.json").write_text('{"format": "x"}')
+    with pytest.raises(seqx.UserError, match=r"model.json: cannot be read \(its format is 'x'\)"):
+        seqx.load(moved)
+
+
 def test_a_runs_folder_stands_for_its_model(model: Path, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "run" / "model")
     (tmp_path / "run" / "checkpoints").mkdir()

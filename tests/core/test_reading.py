@@ -67,3 +67,8 @@ def test_paths_as_users_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         seqx.UserError, match=r"^\$\{NOWHERE\}/x: the environment variable NOWHERE is not set; set it to"
     ):
         seqx.expand("${NOWHERE}/x")
+
+
+def test_marks_of_windows_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\ufeffone\r\n\ufefftwo\r\nthree\r".encode())
+    assert list(seqx.lines(tmp_path / "a.txt")) == ["one", "\ufefftwo", "three"]

@@ -294,8 +294,18 @@ def test_a_longer_circle(wrong: Callable[..., str]) -> None:
 
 def test_a_folder_is_no_recipe() -> None:
     Path("run.d").mkdir()
-    with pytest.raises(UserError, match=r"run.d: this is a folder; give a recipe, as in run.d/recipe.yaml"):
+    with pytest.raises(UserError, match=r"run.d: this is a folder; give a recipe, a .yaml file"):
         load("run.d")
+    Path("run.d/recipe.yaml").write_text("a: 1\n")
+    with pytest.raises(UserError, match=r"run.d: this is a folder; give a recipe, as run.d/recipe.yaml"):
+        load("run.d")
+
+
+@pytest.mark.parametrize("key", ["extends", "plugins", "profiles.more"])
+def test_what_stands_beside_an_experiment_cannot_be_overridden(key: str) -> None:
+    Path("mine.yaml").write_text("a: 1\n")
+    with pytest.raises(RecipeError, match=f"{key.partition('.')[0]} belongs in a recipe's file"):
+        load("mine.yaml", overrides=[f"{key}=[x]"])
 
 
 def test_recipes_that_come_along_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
         "make these settings the same:\n  model.d_model: 32 there, 16 here\n"
     )
     said = refused("run", again, "training.init=runs/nothing", "--folder", "runs/wrong")
-    assert said.startswith("runs/nothing: there is no such folder")
+    assert said.startswith("training.init: runs/nothing: there is no such folder")
     assert not Path("runs/wrong/recipe.yaml").exists()
 
 

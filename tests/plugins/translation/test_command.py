@@ -50,6 +50,21 @@ def test_only_a_line_feed_ends_a_line(model: Path) -> None:
     assert result.stdout_bytes.count(b"\n") == 2
 
 
+def test_marks_of_windows_are_no_text(model: Path, answers: list[str]) -> None:
+    windows = "\ufeff" + "\r\n".join(LINES) + "\r\n"
+    assert call(windows.encode(), model).stdout == "\n".join(answers) + "\n"
+
+
+def test_a_full_or_closed_output_is_one_message(model: Path) -> None:
+    for redirected, told in (
+        (">/dev/full", "standard output: No space left on device; make room for it\n"),
+        (">&-", "standard input or output is closed; give the command a file, a pipe or a terminal\n"),
+    ):
+        command = f"echo The dog sleeps. | {sys.executable} -m seqx translate {model} {redirected}"
+        result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr) == (2, told)
+
+
 def test_an_answer_is_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx_translation.Translation.write", lambda self, ids, text, labels: "two\nlines")
     assert call("a\n\nb\n", model).stdout == "two lines\n\ntwo lines\n"

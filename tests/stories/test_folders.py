@@ -1,0 +1,49 @@
+"""A run's folder: nothing of anybody else's is overwritten or removed."""
+
+import os
+from pathlib import Path
+
+from tests.stories.tiny import done, files, refused, seqx, tiny
+
+
+def test_a_folder_with_other_files_is_left_alone() -> None:
+    precious = Path("project/model/precious")
+    precious.parent.mkdir(parents=True)
+    precious.write_text("text")
+    before = files(Path("project"))
+    assert refused("run", tiny(), "--folder", "project") == (
+        "project: holds no run, but other files (model); choose another --folder\n"
+    )
+    assert refused("run", tiny(), "--folder", precious) == f"{precious}: is a file; choose another --folder\n"
+    assert files(Path("project")) == before
+
+
+def test_a_models_folder_is_left_alone_and_an_empty_one_is_taken() -> None:
+    Path("runs/tiny").mkdir(parents=True)
+    done("run", tiny(), "training.steps=2")
+    before = files(Path("runs/tiny/model"))
+    said = refused("run", tiny(), "training.steps=2", "--folder", "runs/tiny/model")
+    assert said == "runs/tiny/model: is the folder of a model; choose another --folder for the run\n"
+    assert files(Path("runs/tiny/model")) == before
+
+
+def test_models_whose_vocabularies_were_learnt_apart_but_alike_answer_as_one() -> None:
+    done("run", tiny(name="one.yaml"), "training.steps=2")
+    done("run", tiny(name="other.yaml"), "training.steps=2", "task.longest=20")
+    assert done("translate", "runs/one", "runs/other", text="The dog sleeps.\n").endswith("\n")
+
+
+def test_a_vocabulary_stays_the_runs_when_the_cache_is_gone(tmp_path: Path) -> None:
+    done("run", tiny(), "training.steps=2")
+    os.environ["SEQX_CACHE"] = str(tmp_path / "new")  # the fixture puts it back
+    said = seqx("run", tiny(), "training.steps=4").output
+    assert "learning the vocabulary" not in said
+    assert "step 4/4" in said
+
+
+def test_a_run_that_stops_early_says_so() -> None:
+    settings = ("training.validate_every=2", "training.patience=1", "training.schedule.peak=1e-12")
+    said = seqx("run", tiny(), "training.steps=30", *settings).output
+    assert "stopped after 4 of 30 updates: 1 validations without a better score\n" in said
+    said = seqx("run", tiny(), "training.steps=31", *settings).output
+    assert "stopped after 4 of 31 updates: 1 validations without a better score\n" in said
