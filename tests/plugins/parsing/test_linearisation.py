@@ -86,6 +86,13 @@ def test_a_tree_deeper_than_pythons_stack_comes_back(linearisation: Linearisatio
     decoded, repaired = linearisation.decode(symbols, [WORD] * 5001)
     assert not repaired
     assert linearisation.encode(decoded) == symbols
+    assert sum(1 for _ in decoded.leaves()) == 5001
+
+
+@every
+def test_a_tree_with_another_root_comes_below_top(linearisation: Linearisation) -> None:
+    tree = Tree("S", (Tree("VP", (WORD,)),))
+    assert linearisation.decode(linearisation.encode(tree), [WORD]) == (Tree(TOP, (tree,)), False)
 
 
 def _brackets(children: st.SearchStrategy[Tree | Leaf]) -> st.SearchStrategy[Tree]:
