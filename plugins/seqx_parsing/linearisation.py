@@ -1,7 +1,7 @@
 """The interface of linearisations: trees as sequences of symbols, so that a sequence model can write them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -56,6 +56,29 @@ def unrooted(tree: Tree) -> Tree:
         case Tree("TOP", (Tree(label) as child,)) if label != TOP:
             return child
     return tree
+
+
+def spelled(
+    tree: Tree, order: Callable[[Tree], Sequence[Tree | Leaf | str]], word: Callable[[Leaf], str]
+) -> list[str]:
+    """The symbols of a tree, however deep.
+
+    Args:
+        tree: what is written
+        order: a constituent's children, and the symbols that stand among them, in the order of writing
+        word: the symbol of a leaf
+    """
+    symbols = []
+    ahead: list[Tree | Leaf | str] = [unrooted(tree)] if tree.children else []
+    while ahead:
+        match part := ahead.pop():
+            case Tree():
+                ahead.extend(reversed(order(part)))
+            case Leaf():
+                symbols.append(word(part))
+            case str():
+                symbols.append(part)
+    return symbols
 
 
 def rooted(parts: Sequence[Tree | Leaf]) -> Tree:
