@@ -27,6 +27,7 @@ VERBS = {  # name: where it lives, what it does
         "Prepare, train, average and test what RECIPE says; the same command resumes.",
     ),
     "evaluate": ("seqx.commands.evaluate:evaluate", "Score a model on a split of its corpus."),
+    "score": ("seqx.commands.score:score", "Score a file of outputs against one of references."),
     "average": ("seqx.commands.average:average", "Average a run's last checkpoints into one model."),
     "check": ("seqx.commands.check:check", "Report every problem of recipes, or their parameters."),
     "show": ("seqx.commands.show:show", "A recipe with everything filled in, and where from."),

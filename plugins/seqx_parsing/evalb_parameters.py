@@ -59,11 +59,16 @@ class Parameters:
     @property
     def signature(self) -> str:
         """COLLINS, where nothing that matters is different; else a name and a hash of what matters."""
-        matters = replace(self, debug=0, max_error=0)
-        if matters == replace(COLLINS, debug=0, max_error=0):
+        if self._effect == COLLINS._effect:
             return COLLINS.name
-        shown = repr(replace(matters, name=""))
-        return f"{self.name}:{hashlib.sha256(shown.encode()).hexdigest()[:8]}"
+        return f"{self.name}:{hashlib.sha256(repr(self._effect).encode()).hexdigest()[:8]}"
+
+    @property
+    def _effect(self) -> tuple[object, ...]:
+        """Equal for parameters that give equal figures, in whatever order a file has them."""
+        tags = (self.delete, self.delete_for_length, self.quotes)
+        pairs = (self.label_pairs, self.word_pairs)
+        return self.cutoff, self.labeled, *(sorted(set(each)) for each in tags), *map(sorted, pairs)
 
 
 def _both_ways(pairs: tuple[Pair, ...]) -> frozenset[Pair]:

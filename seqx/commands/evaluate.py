@@ -57,7 +57,7 @@ def evaluate(
         click.echo(json.dumps({split: found}, indent=2, ensure_ascii=False))
         return
     for name, score in scores.items():
-        click.echo(f"{name} {score.value:.2f}  {score.signature}")
+        click.echo(f"{name} {score}")
 
 
 def _tell(what: str, share: float | None) -> None:

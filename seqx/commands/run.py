@@ -47,5 +47,5 @@ def run(
         click.echo(f"{place}: this run is finished; its scores:")
     for split, named in scores.items():
         for metric, score in named.items():
-            click.echo(f"{split} {metric} {score.value:.2f}  {score.signature}")
+            click.echo(f"{split} {metric} {score}")
     click.echo(f"model: {place / 'model'}")

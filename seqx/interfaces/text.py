@@ -84,6 +84,11 @@ class Metric(ABC):
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
         """Scores by name, the one that counts first; larger is better."""
 
+    def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
+        """The scores in lines of text, and whatever else explains them."""
+        scores = self(outputs, references)
+        return "".join(f"{name} {score}\n" for name, score in scores.items())
+
 
 class Predictor(Protocol):
     """A model that answers raw text."""

@@ -148,6 +148,10 @@ class Score:
     value: float
     signature: str
 
+    def __str__(self) -> str:
+        """As commands print it."""
+        return f"{self.value:.2f}  {self.signature}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:

@@ -18,6 +18,12 @@ LINES = [
     "Zwei Männer stehen vor einem großen Gebäude.",
 ]
 
+TREES = [  # which are text, too: some metrics read no other
+    "(TOP (S (NP (DT The) (NN house)) (VP (VBZ is) (ADJP (JJ old))) (. .)))",
+    "(TOP (S (NP (PRP She)) (VP (VBD sold) (NP (CD 1,250) (NNS books)) (PP (IN in) (NP (CD 1999)))) (. .)))",
+    "(TOP (SBARQ (WHNP (WP Wer)) (SQ (VP (VBZ läuft) (ADVP (RB dort)))) (. ?)))",
+]
+
 
 @law(Normalizer)
 def a_line_stays_a_line(subject: Subject) -> None:
@@ -108,8 +114,8 @@ def rows_come_in_one_order(subject: Subject) -> None:
 def references_score_best(subject: Subject) -> None:
     """Better than other answers, by every score, and each says how it was computed."""
     metric = subject.build()
-    perfect = metric(LINES, LINES)
-    other = metric([line[: len(line) // 2] for line in LINES], LINES)
+    perfect = metric(TREES, TREES)
+    other = metric([line[: len(line) // 2] for line in TREES], TREES)
     assert perfect
     assert list(perfect) == list(other)
     for name, score in perfect.items():

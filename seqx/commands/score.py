@@ -1,0 +1,66 @@
+"""`seqx score`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from seqx.errors import COMMAND_LINE, At, UserError
+from seqx.interfaces.text import Metric
+from seqx.plugins import load
+from seqx.reading import lines
+from seqx.recipe import check
+from seqx.recipe.overrides import override
+from seqx.tree import Node
+
+
+class Scoring:
+    """What the command is told.
+
+    Args:
+        metric: how outputs are judged
+    """
+
+    def __init__(self, *, metric: Metric) -> None:
+        self.metric = metric
+
+
+@click.command()
+@click.argument("arguments", metavar="[KEY=VALUE...] REFERENCES OUTPUTS", nargs=-1, required=True)
+@click.option("--metric", required=True, metavar="NAME", help="See `seqx components metric`.")
+@click.option("--json", "as_json", is_flag=True, help="Scores as JSON.")
+@click.pass_context
+def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_json: bool) -> None:
+    """Score a file of outputs against one of references.
+
+    Line i of OUTPUTS is judged by line i of REFERENCES; both are UTF-8, plain or .gz. A KEY=VALUE is a
+    setting of the metric, as lowercase=true; `seqx components metric NAME` explains them.
+    """
+    files = [Path(argument) for argument in arguments if "=" not in argument]
+    if len(files) != 2:
+        raise click.UsageError(f"two files are wanted, REFERENCES and OUTPUTS; found {len(files)}", ctx)
+    judge = _built(metric, [argument for argument in arguments if "=" in argument])
+    references, outputs = (list(lines(file)) for file in files)
+    if len(references) != len(outputs) or not references:
+        raise UserError(
+            f"{files[0]} has {len(references):,} lines, {files[1]} {len(outputs):,}; "
+            "each line of the one must answer a line of the other"
+        )
+    if not as_json:
+        click.echo(judge.report(outputs, references), nl=False)
+        return
+    found = {name: asdict(value) for name, value in judge(outputs, references).items()}
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def _built(name: str, settings: Sequence[str]) -> Metric:
+    """The metric, checked like one that a recipe names."""
+    option = f"--metric {name}"
+    at = At(COMMAND_LINE, 1, len(option) - len(name) + 1, option)
+    asked = Node({"type": Node(name, at)}, at)
+    for setting in settings:
+        asked = override(asked, setting)
+    made = check(Node({"metric": asked}, at), load().registry, Scoring)
+    return made().metric
