@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from seqx.commands.chosen import component as component
     from seqx.errors import PluginError as PluginError
     from seqx.errors import RecipeError as RecipeError
     from seqx.errors import RegistrationError as RegistrationError
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from seqx.training.updates import Update as Update
 
 _HOMES = {
+    "seqx.commands.chosen": "component",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError",
     "seqx.evaluation": "load",
     "seqx.hooks": "hookimpl",
