@@ -19,7 +19,7 @@ def register(registry: seqx.Registry) -> None:
 
 outside.seqx_register = register  # type: ignore[attr-defined]
 
-test_laws = seqx.testing.laws(seqx_parsing, without=[seqx_parsing.Evalb])
+test_laws = seqx.testing.laws(seqx_parsing)
 test_laws_with_tags = seqx.testing.laws(
     seqx_parsing,
     settings={maker: {"tags": True} for maker in (seqx_parsing.TopDown, seqx_parsing.InOrder)},
