@@ -8,6 +8,9 @@ from seqx_parsing.in_order import InOrder
 from seqx_parsing.linearisation import TOP, Decoded, Linearisation, spelled
 from seqx_parsing.top_down import TopDown
 from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.treebank_nltk import NltkTreebank
+from seqx_parsing.treebank_ptb import PennTreebank
+from seqx_parsing.treebanks import TreebankFiles
 from seqx_parsing.vocabulary import Vocabulary
 
 __all__ = [
@@ -21,8 +24,11 @@ __all__ = [
     "Leaf",
     "Legal",
     "Linearisation",
+    "NltkTreebank",
+    "PennTreebank",
     "TopDown",
     "Tree",
+    "TreebankFiles",
     "Vocabulary",
     "Written",
     "spelled",
@@ -32,5 +38,6 @@ __all__ = [
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
     """Offer this plugin's components; Linearisation is a kind of its own."""
+    registry.add(seqx.Corpus, nltk_treebank=NltkTreebank, ptb=PennTreebank, treebank=TreebankFiles)
     registry.add(seqx.Metric, evalb=Evalb)
     registry.add(Linearisation, top_down=TopDown, in_order=InOrder)

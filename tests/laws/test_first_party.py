@@ -11,10 +11,12 @@ from typing import Any
 
 import seqx.testing
 import seqx_models
+import seqx_parsing
 import seqx_sample
 import seqx_text
 import seqx_transformer
 import seqx_translation
+from tests.plugins.parsing.test_treebanks import TREE, release
 from tests.plugins.translation.test_wmt14 import CRAWL, tar
 
 ROOT = Path(__file__).parents[2]
@@ -38,12 +40,34 @@ SAMPLE = seqx_sample.Sample(train=200, dev=20, test=20)
 TOKENIZER = seqx_text.SentencePiece(size=400)
 
 
-def wmt14() -> dict[str, Any]:
-    """An archive that is at hand; pytest has no fixtures yet where laws are laid down."""
-    content = tar(CRAWL)
+def temporary_folder() -> Path:
+    """Kept until the end; pytest has no fixtures yet where laws are laid down."""
     temporary = tempfile.TemporaryDirectory()
     atexit.register(temporary.cleanup)
-    folder = Path(temporary.name)
+    return Path(temporary.name)
+
+
+def treebanks() -> dict[Any, dict[str, Any]]:
+    """Small ones, laid out like those of the LDC and of NLTK."""
+    folder = release(temporary_folder(), {2: 5, 3: 3, 4: 3})
+    combined = folder / "corpora/treebank/combined"
+    combined.mkdir(parents=True)
+    for number in (1, 2, 3):
+        (combined / f"wsj_{number:04}.mrg").write_text(TREE.format(number) * 3)
+    files = [str(file) for file in sorted(combined.iterdir())]
+    sections = {"train": [2], "dev": [3], "test": [4]}
+    numbers = {"train": (1, 1), "dev": (2, 2), "test": (3, 3)}
+    return {
+        seqx_parsing.NltkTreebank: {"folder": str(folder), **numbers},
+        seqx_parsing.PennTreebank: {"folder": str(folder), **sections},
+        seqx_parsing.TreebankFiles: {"train": files[:2], "dev": files[1:], "test": files[2:], "limit": 4},
+    }
+
+
+def wmt14() -> dict[str, Any]:
+    """An archive that is at hand."""
+    content = tar(CRAWL)
+    folder = temporary_folder()
     (folder / "crawl.tgz").write_bytes(content)
     archive = seqx_translation.Archive(
         url="https://nowhere.invalid/crawl.tgz",
@@ -61,7 +85,8 @@ test_pre_norm = seqx.testing.laws(
 )
 test_laws = seqx.testing.laws(
     *PLUGINS,
-    settings={
+    settings=treebanks()
+    | {
         seqx_models.EncoderDecoder: {
             "d_model": 16,
             "encoder": partial(seqx_transformer.TransformerEncoder, **SMALL),

@@ -1,15 +1,19 @@
 """EVALB: its own files to the byte, its rules one by one, and what is ours."""
 
 import gzip
+import json
 import random
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import seqx
+from seqx.cli import main
 from seqx_parsing import Evalb
 from seqx_parsing.evalb_brackets import MalformedError, read_line
 from seqx_parsing.evalb_parameters import COLLINS, Parameters, read_parameters
@@ -53,6 +57,20 @@ def test_real_parsers_to_the_byte(data: Callable[[str], Path], domain: str, syst
     gold, output = (lines(folder / f"{domain}.{name}.txt.gz") for name in ("gold", system))
     wanted = gzip.decompress((folder / f"{domain}.{system}.evalb-COLLINS.txt.gz").read_bytes())
     assert Evalb().report(output, gold).encode() == wanted
+
+
+def test_the_command_prints_the_same(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [EntryPoint("parsing", "seqx_parsing", "seqx")]
+    monkeypatch.setattr("seqx.plugins.entry_points", lambda group: found if group == "seqx" else [])
+    folder = data("mctb")
+    files = [str(folder / f"review.{name}.txt.gz") for name in ("gold", "inorder_bert")]
+    result = CliRunner().invoke(main, ["score", "--metric", "evalb", *files])
+    wanted = gzip.decompress((folder / "review.inorder_bert.evalb-COLLINS.txt.gz").read_bytes())
+    assert (result.exit_code, result.stdout_bytes) == (0, wanted)
+    result = CliRunner().invoke(main, ["score", "--metric", "evalb", "strict=true", "--json", *files])
+    f1 = json.loads(result.stdout)["strict_f1"]
+    assert f1["value"] == pytest.approx(83.6169, abs=1e-4)  # 83.87 without the one sentence that is an error
+    assert f"|mode:strict|len:all|valid:999|error:1|skip:0|version:{seqx.__version__}" in f1["signature"]
 
 
 def test_the_reasons_of_the_sample(data: Callable[[str], Path]) -> None:

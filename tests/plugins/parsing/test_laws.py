@@ -19,10 +19,12 @@ def register(registry: seqx.Registry) -> None:
 
 outside.seqx_register = register  # type: ignore[attr-defined]
 
-test_laws = seqx.testing.laws(seqx_parsing)
+TREEBANKS = [seqx_parsing.NltkTreebank, seqx_parsing.PennTreebank, seqx_parsing.TreebankFiles]
+
+test_laws = seqx.testing.laws(seqx_parsing, without=TREEBANKS)
 test_laws_with_tags = seqx.testing.laws(
     seqx_parsing,
     settings={maker: {"tags": True} for maker in (seqx_parsing.TopDown, seqx_parsing.InOrder)},
-    without=[seqx_parsing.Evalb],
+    without=[*TREEBANKS, seqx_parsing.Evalb],
 )
 test_laws_outside = seqx.testing.laws(outside)

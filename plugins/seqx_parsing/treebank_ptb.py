@@ -1,0 +1,95 @@
+"""The Wall Street Journal part of the Penn Treebank, as the LDC releases it."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+import seqx
+from seqx_parsing.treebanks import SPLITS, Treebank
+
+Section = Annotated[int, Ge(0), Le(24)]
+
+_PLACES = ("parsed/mrg/wsj", "mrg/wsj", "wsj", "")  # below the release's root, or below what is inside it
+_KNOWN = {tuple(range(2, 22)): 39_832, (22,): 1_700, (23,): 2_416}  # trees of the usual splits
+_LICENSED = (
+    "The Penn Treebank (LDC99T42) is licensed by the Linguistic Data Consortium and is never downloaded; "
+    "set 'folder' to your copy, in which parsed/mrg/wsj/02 and the other sections lie"
+)
+
+
+@dataclass(kw_only=True)
+class PennTreebank(Treebank):
+    """WSJ trees of the Penn Treebank (LDC99T42; Marcus et al. 1993), in the usual split by section.
+
+    The release is licensed: it does not come with seqx, and is not downloaded. The usual splits are known to
+    have 39,832, 1,700 and 2,416 trees, and that is checked.
+
+    Args:
+        folder: the release's root, or parsed, parsed/mrg or parsed/mrg/wsj in it; names in any case
+        train: sections to learn from
+        dev: sections to validate with
+        test: sections to be judged by
+    """
+
+    folder: str
+    train: list[Section] = field(default_factory=lambda: list(range(2, 22)))
+    dev: list[Section] = field(default_factory=lambda: [22])
+    test: list[Section] = field(default_factory=lambda: [23])
+
+    def __post_init__(self) -> None:
+        taken: dict[int, str] = {}
+        for split in SPLITS:
+            for section in getattr(self, split):
+                if section in taken:
+                    raise ValueError(f"section {section} is named twice, in {taken[section]} and in {split}")
+                taken[section] = split
+
+    def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
+        """The files of the split's sections, in order."""
+        for path in self._files(getattr(self, split)):
+            yield str(path), seqx.lines(path)
+
+    def expected(self, split: str) -> int | None:
+        """How many trees the usual splits have."""
+        return _KNOWN.get(tuple(sorted(getattr(self, split))))
+
+    def _files(self, sections: Sequence[int]) -> list[Path]:
+        root = seqx.expand(self.folder)
+        wsj = next((found for place in _PLACES if (found := _within(root, place)) and _sections(found)), None)
+        if wsj is None:
+            what = "has no sections of the Wall Street Journal in it" if root.is_dir() else "is no folder"
+            raise seqx.UserError(f"{root}: {what}. {_LICENSED}")
+        there = _sections(wsj)
+        files = {section: _trees(there[section], section) for section in sections if section in there}
+        missing = [f"{section:02}" for section in sections if not files.get(section)]
+        if missing:
+            raise seqx.UserError(f"{wsj}: there are no trees of sections {', '.join(missing)}. {_LICENSED}")
+        return [path for section in sections for path in files[section]]
+
+
+def _within(root: Path, place: str) -> Path | None:
+    """A folder below another one, whatever the case of its names."""
+    for part in filter(None, place.split("/")):
+        found = [path for path in _listed(root) if path.name.lower() == part and path.is_dir()]
+        if not found:
+            return None
+        root = found[0]
+    return root
+
+
+def _sections(wsj: Path) -> dict[int, Path]:
+    return {int(path.name): path for path in _listed(wsj) if re.fullmatch(r"[0-9]{2}", path.name)}
+
+
+def _trees(folder: Path, section: int) -> list[Path]:
+    name = re.compile(rf"wsj_{section:02}[0-9]{{2}}\.mrg", re.IGNORECASE)
+    return [path for path in _listed(folder) if name.fullmatch(path.name)]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, always in the same order; nothing if it is none."""
+    return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -1,0 +1,226 @@
+"""Treebanks as corpora: real files, made-up releases, and what is missing named."""
+
+import gzip
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqx
+from seqx_parsing import NltkTreebank, PennTreebank, TreebankFiles
+from seqx_parsing.treebanks import SPLITS, Treebank
+
+TREE = "( (S (NP-SBJ (NN tree) (CD {})) (VP (-NONE- *))) )\n\n"
+
+
+def quiet(what: str, share: float | None) -> None:
+    pass
+
+
+def rows(corpus: Treebank, split: str) -> list[str]:
+    return [tree for (tree,) in corpus.rows(split)]
+
+
+def fetched(corpus: Treebank) -> Treebank:
+    corpus.fetch(Path("nowhere"), quiet)
+    return corpus
+
+
+def test_real_files(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    data("craft_treebank")
+    monkeypatch.setenv("CRAFT", f"{os.environ['SEQX_DATA']}/craft_treebank")
+    corpus = TreebankFiles(
+        train=["${CRAFT}/dev.tree.gz", "${SEQX_DATA}/ptb_nltk_sample/dev.mrg.gz"],
+        dev=["${SEQX_DATA}/ptb_nltk_sample/dev.mrg.gz"],
+        test=["${SEQX_DATA}/mctb/law.gold.txt.gz"],
+    )
+    fetched(corpus)
+    assert [len(rows(corpus, split)) for split in SPLITS] == [2_780 + 273, 273, 1_000]
+    assert all(tree.startswith("(TOP (") for tree in rows(corpus, "dev"))
+    assert "".join(rows(corpus, "dev")).count("(-NONE- ") == 445  # nothing is cleaned
+    assert not any("\n" in tree for tree in rows(corpus, "train"))
+
+
+def test_a_limit_is_for_training(tmp_path: Path) -> None:
+    (tmp_path / "a.mrg").write_text("".join(TREE.format(number) for number in range(5)))
+    name = str(tmp_path / "a.mrg")
+    corpus = fetched(TreebankFiles(train=[name, name], dev=[name], limit=7))
+    assert len(rows(corpus, "train")) == 7
+    assert len(rows(corpus, "dev")) == 5
+    with pytest.raises(seqx.UserError, match="the treebank has no trees for test; set its 'test'"):
+        rows(corpus, "test")
+
+
+def test_identity_is_the_trees_not_their_layout(tmp_path: Path) -> None:
+    layouts = {
+        "a.mrg": TREE.format(1).encode(),
+        "b.mrg": b"(TOP\n(S (NP-SBJ\t(NN tree)\n (CD 1)) (VP (-NONE- *))))",
+        "c.mrg.gz": gzip.compress(TREE.format(1).encode()),
+        "d.mrg": TREE.format(2).encode(),
+    }
+    found = []
+    for name, content in layouts.items():
+        (tmp_path / name).write_bytes(content)
+        found.append(fetched(TreebankFiles(train=[str(tmp_path / name)])).identity())
+    assert found[0] == found[1] == found[2] != found[3]
+    limited = fetched(TreebankFiles(train=[str(tmp_path / "a.mrg")], limit=3))
+    assert limited.identity() != found[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("(S (NN a))\n(S (NN a", r"/a.mrg:2: the text ends inside of the tree"),
+        ("\n", r"/a.mrg: has no tree in it"),
+    ],
+)
+def test_files_are_checked_before_anything_is_made(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.mrg").write_text(content)
+    with pytest.raises(seqx.UserError, match=message):
+        fetched(TreebankFiles(dev=[str(tmp_path / "a.mrg")]))
+    with pytest.raises(seqx.UserError, match=r"nothing\.mrg: cannot be read"):
+        fetched(TreebankFiles(test=[str(tmp_path / "nothing.mrg")]))
+
+
+def release(root: Path, sections: dict[int, int], *, upper: bool = False) -> Path:
+    """A folder like the LDC's: so many trees in each section, over two files."""
+    wsj = root / ("PARSED/MRG/WSJ" if upper else "parsed/mrg/wsj")
+    number = 0
+    for section, count in sections.items():
+        folder = wsj / f"{section:02}"
+        folder.mkdir(parents=True)
+        for file, share in enumerate((count // 2, count - count // 2), 1):
+            name = f"wsj_{section:02}{file:02}.mrg"
+            text = "".join(TREE.format(number := number + 1) for _ in range(share))
+            (folder / (name.upper() if upper else name)).write_text(text)
+        (folder / "readme.txt").write_text("no tree")
+    return root
+
+
+USUAL = dict.fromkeys(range(2, 22), 1_992) | {2: 1_984, 22: 1_700, 23: 2_416, 0: 4, 24: 4}
+
+
+def test_the_usual_splits_of_the_penn_treebank(tmp_path: Path) -> None:
+    corpus = fetched(PennTreebank(folder=str(release(tmp_path, USUAL))))
+    assert [len(rows(corpus, split)) for split in SPLITS] == [39_832, 1_700, 2_416]
+    trees = rows(corpus, "dev")
+    numbers = [int(re.findall("CD (.*?)\\)", tree)[0]) for tree in trees]
+    assert numbers == list(range(39_833, 39_833 + 1_700))  # in the order of sections and files
+    assert trees[0] == "(TOP (S (NP-SBJ (NN tree) (CD 39833)) (VP (-NONE- *))))"
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_wherever_in_the_release_one_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, upper: bool
+) -> None:
+    release(tmp_path, {1: 4, 2: 2, 3: 2}, upper=upper)
+    monkeypatch.setenv("LDC", str(tmp_path))
+    for place in ("", "/parsed", "/parsed/mrg", "/parsed/mrg/wsj"):
+        folder = "${LDC}" + (place.upper() if upper else place)
+        corpus = fetched(PennTreebank(folder=folder, train=[3, 1], dev=[2], test=[]))
+        assert len(rows(corpus, "train")) == 6
+        assert "(CD 7)" in rows(corpus, "train")[0]  # sections come in the order in which they are named
+
+
+def test_what_is_missing_of_the_penn_treebank(tmp_path: Path) -> None:
+    licensed = r"\. The Penn Treebank \(LDC99T42\) is licensed by .* never downloaded; set 'folder' to"
+    with pytest.raises(seqx.UserError, match=rf"^{tmp_path}/none: is no folder{licensed}"):
+        fetched(PennTreebank(folder=str(tmp_path / "none")))
+    with pytest.raises(seqx.UserError, match=rf"^{tmp_path}: has no sections of the Wall .* in it{licensed}"):
+        fetched(PennTreebank(folder=str(tmp_path)))
+    release(tmp_path, USUAL)
+    shutil.rmtree(tmp_path / "parsed/mrg/wsj/04")
+    for file in (tmp_path / "parsed/mrg/wsj/21").glob("*.mrg"):
+        file.unlink()
+    message = rf"^{tmp_path}/parsed/mrg/wsj: there are no trees of sections 04, 21{licensed}"
+    with pytest.raises(seqx.UserError, match=message):
+        fetched(PennTreebank(folder=str(tmp_path)))
+
+
+def test_too_few_trees_of_the_penn_treebank(tmp_path: Path) -> None:
+    release(tmp_path, {22: 1_699, 23: 2})
+    message = (
+        r"^dev: its 2 files, the last of which is \S*wsj_2202.mrg, have 1,699 trees, but 1,700 are known"
+    )
+    with pytest.raises(seqx.UserError, match=message):
+        fetched(PennTreebank(folder=str(tmp_path), train=[]))
+
+
+def test_sections_are_in_one_split_only() -> None:
+    with pytest.raises(ValueError, match="section 22 is named twice, in train and in dev"):
+        PennTreebank(folder="x", train=[21, 22])
+    with pytest.raises(ValueError, match="section 1 is named twice, in train and in train"):
+        PennTreebank(folder="x", train=[1, 1])
+
+
+@pytest.fixture
+def nltk_data(data: Callable[[str], Path], tmp_path: Path) -> Path:
+    """NLTK's folder, with its sample of the Penn Treebank file by file."""
+    sample = data("ptb_nltk_sample")
+    combined = tmp_path / "nltk_data/corpora/treebank/combined"
+    combined.mkdir(parents=True)
+    texts = {split: seqx.lines(sample / f"{split}.mrg.gz") for split in SPLITS}
+    for row in list(seqx.lines(sample / "files.tsv"))[1:]:
+        name, split, _, count = row.split("\t")
+        text = "".join(f"{next(texts[split])}\n" for _ in range(int(count)))
+        (combined / name).write_text(text)
+    return tmp_path / "nltk_data"
+
+
+def test_nltks_sample(nltk_data: Path, data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nltk.data.path", ["/nowhere", str(nltk_data)])
+    corpus = fetched(NltkTreebank())
+    train, dev, test = ([str(data("ptb_nltk_sample") / f"{split}.mrg.gz")] for split in SPLITS)
+    same = fetched(TreebankFiles(train=train, dev=dev, test=test))
+    for split in SPLITS:
+        assert rows(corpus, split) == rows(same, split)
+        assert corpus.identity()[split] == same.identity()[split]
+
+
+SOME: dict[str, Any] = {"train": (1, 3), "dev": (160, 161), "test": (181, 181)}
+
+
+def test_nltks_sample_packed_as_it_is_downloaded(nltk_data: Path) -> None:
+    corpora = nltk_data / "corpora"
+    shutil.make_archive(str(corpora / "treebank"), "zip", corpora, "treebank")
+    corpus = fetched(NltkTreebank(folder=str(nltk_data), **SOME))
+    shutil.rmtree(corpora / "treebank")
+    packed = fetched(NltkTreebank(folder=str(nltk_data), **SOME))
+    assert packed.identity() == corpus.identity()
+    assert rows(packed, "train") == rows(corpus, "train")
+    archive = corpora / "treebank.zip"
+    archive.write_bytes(archive.read_bytes()[:-30])
+    with pytest.raises(seqx.UserError, match=r"/treebank\.zip: is damaged \(.*\); fetch it again"):
+        fetched(NltkTreebank(folder=str(nltk_data)))
+
+
+def test_what_is_missing_of_nltks_sample(
+    nltk_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(nltk_data)
+    file = nltk_data / "corpora/treebank/combined/wsj_0161.mrg"
+    file.unlink()
+    with pytest.raises(seqx.UserError, match=r"/wsj_0161\.mrg: is missing or damaged \(.*\); fetch it again"):
+        fetched(NltkTreebank(folder=folder, **SOME))
+    file.write_text("( (S (NN a)) )")
+    with pytest.raises(seqx.UserError, match=r"^dev: its 20 files, .*/wsj_0179.mrg, have \d+ trees, but 273"):
+        fetched(NltkTreebank(folder=folder, train=(1, 2), test=(180, 180)))
+    message = (
+        "no corpora/treebank in {}; fetch NLTK's .* `python -m nltk.downloader treebank`, or set NLTK_DATA"
+    )
+    with pytest.raises(seqx.UserError, match=message.format(f"{tmp_path}/none")):
+        fetched(NltkTreebank(folder=str(tmp_path / "none")))
+    monkeypatch.setattr("nltk.data.path", [str(tmp_path / "none")])
+    with pytest.raises(seqx.UserError, match=message.format("any folder of NLTK's data")):
+        fetched(NltkTreebank())
+
+
+def test_ranges_of_files_are_apart_and_ascend() -> None:
+    with pytest.raises(ValueError, match="train and dev have files in common"):
+        NltkTreebank(train=(1, 160))
+    with pytest.raises(ValueError, match="dev: the first file, 170, comes after the last, 160"):
+        NltkTreebank(dev=(170, 160))
