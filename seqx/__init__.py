@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from seqx.commands.answering import Answering as Answering
     from seqx.commands.answering import answering as answering
+    from seqx.commands.chosen import component as component
     from seqx.errors import PluginError as PluginError
     from seqx.errors import RecipeError as RecipeError
     from seqx.errors import RegistrationError as RegistrationError
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import rows as rows
     from seqx.reading import expand as expand
     from seqx.reading import lines as lines
+    from seqx.reading import standard_input as standard_input
     from seqx.registry import Make as Make
     from seqx.registry import Registry as Registry
     from seqx.training.run import Run as Run
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "seqx.commands.answering": "Answering answering",
+    "seqx.commands.chosen": "component",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError",
     "seqx.evaluation": "load",
     "seqx.hooks": "hookimpl",
@@ -77,7 +80,7 @@ _HOMES = {
         "BOS EOS PAD UNK Answer Batch Dropped Evaluation Example Hypothesis KeyValue Layers Layout Mask "
         "Memory Score State Tokens fork rows"
     ),
-    "seqx.reading": "expand lines",
+    "seqx.reading": "expand lines standard_input",
     "seqx.registry": "Make Registry",
     "seqx.training.run": "Run",
     "seqx.training.updates": "Update",

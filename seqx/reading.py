@@ -3,8 +3,9 @@
 import gzip
 import os
 import re
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from seqx.errors import UserError
@@ -37,14 +38,27 @@ def lines(path: Path) -> Iterator[str]:
     Raises:
         UserError: the file cannot be read, is damaged, or is not UTF-8 in some line
     """
-    for number, line in enumerate(_bytes(path), 1):
+    return _decoded(_bytes(path), str(path))
+
+
+def standard_input() -> Iterator[str]:
+    """The lines of standard input, as those of a file.
+
+    Raises:
+        UserError: some line is not UTF-8
+    """
+    return _decoded(sys.stdin.buffer, "standard input")
+
+
+def _decoded(raw: Iterable[bytes], source: str) -> Iterator[str]:
+    for number, line in enumerate(raw, 1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             yield text.removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise UserError(
-                f"{path}:{number}: byte {error.start + 1} of the line is not UTF-8 ({error.reason}); "
-                "convert the file to UTF-8"
+                f"{source}:{number}: byte {error.start + 1} of the line is not UTF-8 ({error.reason}); "
+                "convert the text to UTF-8"
             ) from None
 
 

@@ -5,7 +5,7 @@ from seqx_parsing.assembly import Assembly
 from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
 from seqx_parsing.evalb import Evalb
 from seqx_parsing.in_order import InOrder
-from seqx_parsing.linearisation import TOP, Decoded, Linearisation, rooted, unrooted
+from seqx_parsing.linearisation import TOP, Decoded, Linearisation, spelled
 from seqx_parsing.tagging import Tagged, Tagging
 from seqx_parsing.task import Parsing
 from seqx_parsing.top_down import TopDown
@@ -36,8 +36,7 @@ __all__ = [
     "TreebankFiles",
     "Vocabulary",
     "Written",
-    "rooted",
-    "unrooted",
+    "spelled",
 ]
 
 

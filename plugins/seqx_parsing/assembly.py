@@ -14,7 +14,7 @@ class Assembly:
 
     - a word where none is left: nothing
     - a close whose label is not open: nothing; where it is open further out, all inside it is closed
-    - a label that is to go around a finished part where there is none: it opens there
+    - a label that is to go around finished parts, where there are fewer: it goes around those
     - a constituent without words: it vanishes
     - at the end, what is open is closed; words that are left come last in the outermost of what was open,
       and several parts, or a word alone, get TOP
@@ -35,17 +35,13 @@ class Assembly:
         self._open[-1][1].append(leaf if tag is None else leaf._replace(tag=tag))
         self._new = False
 
-    def open(self, label: str) -> None:
-        """A constituent begins."""
-        self._open.append((label, []))
-        self._new = True
-
-    def wrap(self, label: str) -> None:
-        """A constituent begins, whose first child is the part that was finished last."""
+    def open(self, label: str, first: int = 0) -> None:
+        """A constituent begins; its first children are the `first` parts that were finished last."""
         parts = self._open[-1][1]
-        first = [] if self._new or not parts else [parts.pop()]
-        self.repaired |= not first
-        self._open.append((label, first))
+        start = len(parts) if self._new else max(0, len(parts) - first)
+        self.repaired |= start + first > len(parts)
+        self._open.append((label, parts[start:]))
+        del parts[start:]
         self._new = True
 
     def close(self, label: str) -> None:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from annotated_types import Gt
@@ -15,7 +15,7 @@ from torch import Tensor
 
 import seqx
 from seqx_parsing.assembly import Assembly
-from seqx_parsing.linearisation import Decoded, Linearisation, unrooted
+from seqx_parsing.linearisation import Decoded, Linearisation, spelled
 from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import UNKNOWN, Vocabulary
 
@@ -42,30 +42,24 @@ class Bracketing(Linearisation):
         depth: most constituents that the grammar lets be open at once; TOP counts where it is written
     """
 
+    first: ClassVar[int]
+    """How many children come before the opening bracket."""
+
     tags: bool = False
     depth: Annotated[int, Gt(0)] = 60
 
-    @abstractmethod
-    def parts(self, tree: Tree) -> list[Tree | Leaf | str]:
+    def order(self, tree: Tree) -> list[Tree | Leaf | str]:
         """A constituent's brackets and children, in the order in which they are written."""
-
-    @abstractmethod
-    def begin(self, label: str, assembly: Assembly) -> None:
-        """What an opening bracket does to a tree that is put together."""
+        return [
+            *tree.children[: self.first],
+            f"({tree.label}",
+            *tree.children[self.first :],
+            f"){tree.label}",
+        ]
 
     def encode(self, tree: Tree) -> list[str]:
         """The symbols of a tree."""
-        symbols = []
-        todo: list[Tree | Leaf | str] = [unrooted(tree)] if tree.children else []
-        while todo:
-            match part := todo.pop():
-                case str():
-                    symbols.append(part)
-                case Leaf():
-                    symbols.append(part.tag if self.tags else WORD)
-                case Tree():
-                    todo.extend(reversed(self.parts(part)))
-        return symbols
+        return spelled(tree, self.order, lambda leaf: leaf.tag if self.tags else WORD)
 
     def decode(self, symbols: Sequence[str], leaves: Sequence[Leaf]) -> Decoded:
         """A tree over exactly these leaves; `Assembly` says how what is malformed is repaired."""
@@ -75,7 +69,7 @@ class Bracketing(Linearisation):
                 case Kind.WORD:
                     assembly.word(symbol if self.tags else None)
                 case Kind.OPEN:
-                    self.begin(symbol[1:], assembly)
+                    assembly.open(symbol[1:], self.first)
                 case Kind.CLOSE:
                     assembly.close(symbol[1:])
                 case _:

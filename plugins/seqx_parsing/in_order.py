@@ -4,15 +4,13 @@ Letters in shapes: B sentences, N hypotheses.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 from torch import Tensor
 
 import seqx
-from seqx_parsing.assembly import Assembly
 from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
-from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import Vocabulary
 
 
@@ -24,16 +22,9 @@ class InOrder(Bracketing):
         unaries: most constituents with a single child that the grammar lets stand right above each other
     """
 
+    first: ClassVar[int] = 1
+
     unaries: Annotated[int, Gt(0)] = 4
-
-    def parts(self, tree: Tree) -> list[Tree | Leaf | str]:
-        """The first child, the open bracket, the other children, the closing one."""
-        first, *others = tree.children
-        return [first, f"({tree.label}", *others, f"){tree.label}"]
-
-    def begin(self, label: str, assembly: Assembly) -> None:
-        """Open a constituent around what was finished last."""
-        assembly.wrap(label)
 
     def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
         """For sentences of `words` [B] words."""

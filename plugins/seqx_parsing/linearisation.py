@@ -1,7 +1,7 @@
 """The interface of linearisations: trees as sequences of symbols, so that a sequence model can write them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -23,8 +23,9 @@ class Decoded(NamedTuple):
 class Linearisation(ABC):
     """Writes a tree as a sequence of symbols, and makes a tree of whatever sequence a model wrote.
 
-    Trees have the root TOP and no empty constituents, as a cleaned treebank has them. TOP is not written
-    where it says nothing: see `unrooted`.
+    Trees have no empty constituents, as a cleaned treebank has none, and the root TOP: one with another root
+    comes back below a TOP. TOP is not written where it says nothing (see `unrooted`), and a sentence without
+    words has no symbols.
     """
 
     @property
@@ -51,12 +52,38 @@ class Linearisation(ABC):
 
 def unrooted(tree: Tree) -> Tree:
     """What is written of a tree: not its TOP where that has one child, a constituent with another label."""
-    child = tree.children[0]
-    return child if len(tree.children) == 1 and isinstance(child, Tree) and child.label != TOP else tree
+    match tree:
+        case Tree("TOP", (Tree(label) as child,)) if label != TOP:
+            return child
+    return tree
 
 
-def rooted(items: Sequence[Tree | Leaf]) -> Tree:
-    """The opposite of `unrooted`; several constituents or leaves come to stand next to each other."""
-    if len(items) == 1 and isinstance(items[0], Tree) and items[0].label == TOP:
-        return items[0]
-    return Tree(TOP, tuple(items))
+def spelled(
+    tree: Tree, order: Callable[[Tree], Sequence[Tree | Leaf | str]], word: Callable[[Leaf], str]
+) -> list[str]:
+    """The symbols of a tree, however deep.
+
+    Args:
+        tree: what is written
+        order: a constituent's children, and the symbols that stand among them, in the order of writing
+        word: the symbol of a leaf
+    """
+    symbols = []
+    ahead: list[Tree | Leaf | str] = [unrooted(tree)] if tree.children else []
+    while ahead:
+        match part := ahead.pop():
+            case Tree():
+                ahead.extend(reversed(order(part)))
+            case Leaf():
+                symbols.append(word(part))
+            case str():
+                symbols.append(part)
+    return symbols
+
+
+def rooted(parts: Sequence[Tree | Leaf]) -> Tree:
+    """The opposite of `unrooted`; several parts come to stand next to each other."""
+    match parts:
+        case [Tree("TOP") as tree]:
+            return tree
+    return Tree(TOP, tuple(parts))

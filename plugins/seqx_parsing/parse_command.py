@@ -7,6 +7,7 @@ from nltk.tokenize import TreebankWordTokenizer
 
 import seqx
 from seqx_parsing.drawing import drawn
+from seqx_parsing.reader import read
 
 
 @click.command()
@@ -29,10 +30,14 @@ def parse(answer: seqx.Answering, *, raw: bool, draw: bool) -> None:
     """
     answer(
         read=_words if raw else str,
-        show=drawn if draw else str,
+        show=_drawn if draw else str,
         figure=lambda hypothesis: math.exp(hypothesis.logprob),
         lines=not draw,
     )
+
+
+def _drawn(text: str) -> str:
+    return "\n".join(map(drawn, read([text], "the answer")))
 
 
 def _words(line: str) -> str:

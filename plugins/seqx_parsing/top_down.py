@@ -4,15 +4,13 @@ Letters in shapes: B sentences, N hypotheses.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 from torch import Tensor
 
 import seqx
-from seqx_parsing.assembly import Assembly
 from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
-from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import Vocabulary
 
 
@@ -24,15 +22,9 @@ class TopDown(Bracketing):
         opens: most constituents that the grammar lets open between two words
     """
 
+    first: ClassVar[int] = 0
+
     opens: Annotated[int, Gt(0)] = 10
-
-    def parts(self, tree: Tree) -> list[Tree | Leaf | str]:
-        """The open bracket, the children, the closing one."""
-        return [f"({tree.label}", *tree.children, f"){tree.label}"]
-
-    def begin(self, label: str, assembly: Assembly) -> None:
-        """Open a constituent that has no children yet."""
-        assembly.open(label)
 
     def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
         """For sentences of `words` [B] words."""

@@ -36,8 +36,10 @@ class Tree(NamedTuple):
 
     def leaves(self) -> Iterator[Leaf]:
         """The leaves, from left to right."""
-        for child in self.children:
-            if isinstance(child, Leaf):
-                yield child
+        ahead: list[Tree | Leaf] = [self]
+        while ahead:
+            part = ahead.pop()
+            if isinstance(part, Leaf):
+                yield part
             else:
-                yield from child.leaves()
+                ahead.extend(reversed(part.children))

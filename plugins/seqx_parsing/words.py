@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from seqx_parsing.cleaning import shown
+from seqx_parsing.reader import SPACE
 from seqx_parsing.tree import Leaf
 
 UNTAGGED = "XX"
 """The part of speech of a word of which nobody says it."""
 
-_SPACE = re.compile(r"[ \t\n\v\f\r]+")  # U+00A0 can be part of a word
+_SPACE = re.compile(f"{SPACE}+")
 _MARKS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # behind which to cut, the best first
 
 

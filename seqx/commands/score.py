@@ -7,24 +7,10 @@ from pathlib import Path
 
 import click
 
-from seqx.errors import COMMAND_LINE, At, UserError
+from seqx.commands.chosen import component
+from seqx.errors import UserError
 from seqx.interfaces.text import Metric
-from seqx.plugins import load
 from seqx.reading import lines
-from seqx.recipe import check
-from seqx.recipe.overrides import override
-from seqx.tree import Node
-
-
-class Scoring:
-    """What the command is told.
-
-    Args:
-        metric: how outputs are judged
-    """
-
-    def __init__(self, *, metric: Metric) -> None:
-        self.metric = metric
 
 
 @click.command()
@@ -41,7 +27,7 @@ def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_js
     files = [Path(argument) for argument in arguments if "=" not in argument]
     if len(files) != 2:
         raise click.UsageError(f"two files are wanted, REFERENCES and OUTPUTS; found {len(files)}", ctx)
-    judge = _built(metric, [argument for argument in arguments if "=" in argument])
+    judge = component(Metric, "--metric", metric, [argument for argument in arguments if "=" in argument])
     references, outputs = (list(lines(file)) for file in files)
     if len(references) != len(outputs) or not references:
         raise UserError(
@@ -53,14 +39,3 @@ def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_js
         return
     found = {name: asdict(value) for name, value in judge(outputs, references).items()}
     click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-
-
-def _built(name: str, settings: Sequence[str]) -> Metric:
-    """The metric, checked like one that a recipe names."""
-    option = f"--metric {name}"
-    at = At(COMMAND_LINE, 1, len(option) - len(name) + 1, option)
-    asked = Node({"type": Node(name, at)}, at)
-    for setting in settings:
-        asked = override(asked, setting)
-    made = check(Node({"metric": asked}, at), load().registry, Scoring)
-    return made().metric

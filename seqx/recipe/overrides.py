@@ -14,15 +14,22 @@ def override(root: Node, text: str) -> Node:
     if not equals or not all(keys):
         raise RecipeError([Problem(at, f"{text!r} should read key.path=value, as in model.d_model=256")])
 
-    def behind(place: At) -> At:  # the value is parsed on its own but stands behind its key
+    return _put(root, keys, laid(value, text, path), at, "")
+
+
+def laid(value: str, text: str, path: str) -> Node:
+    """What `value` says, which is YAML and ends `text`, an argument of the command line."""
+    column = len(text) - len(value)
+
+    def behind(place: At) -> At:  # the value is parsed on its own but stands behind something
         first = place.line == 1
-        return replace(place, column=place.column + len(path) + 1, text=text) if first else place
+        return replace(place, column=place.column + column, text=text) if first else place
 
     try:
         node = parse(value, COMMAND_LINE)
     except RecipeError as error:
         raise RecipeError([Problem(behind(p.at), f"{path}: {p.message}") for p in error.problems]) from error
-    return _put(root, keys, moved(node, behind), at, "")
+    return moved(node, behind)
 
 
 def _put(base: Node | None, keys: list[str], value: Node, at: At, path: str) -> Node:

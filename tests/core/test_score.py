@@ -93,6 +93,11 @@ def test_settings_are_those_of_a_recipe(call: Call) -> None:
     assert result.stdout == "exact 7.50  case:True\nerrors -2.00  ä\n"
 
 
+def test_the_metric_may_be_written_as_in_a_recipe(call: Call) -> None:
+    result = call("--metric", "{type: exact, lowercase: true, scale: 1}", "scale=10", "gold", "test")
+    assert result.stdout == "exact 7.50  case:True\nerrors -2.00  ä\n"
+
+
 def test_packed_files(call: Call) -> None:
     Path("gold.gz").write_bytes(gzip.compress(Path("gold").read_bytes()))
     assert call("--metric", "exact", "gold.gz", "test").stdout.startswith("exact 50.00")
@@ -118,6 +123,13 @@ def test_a_metric_may_report_in_its_own_way(call: Call) -> None:
             (
                 "command line:1:10: metric: no Metric is called 'exakt'; did you mean 'exact'?\n"
                 "    --metric exakt\n             ^\n"
+            ),
+        ),
+        (
+            "--metric {type:exact gold test",
+            (
+                "command line:1:21: metric: not valid YAML: expected ',' or '}', but got '<stream end>'\n"
+                "    --metric {type:exact\n                        ^\n"
             ),
         ),
         (

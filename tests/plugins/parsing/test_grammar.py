@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 import seqx
 from seqx.testing.toy import Toy
 from seqx_parsing import InOrder, Leaf, Linearisation, TopDown, Vocabulary
+from seqx_parsing.testing import outputs, walk
 from seqx_search import Beam
 from tests.plugins.parsing.rules import (
     DEPTH,
@@ -28,7 +29,6 @@ from tests.plugins.parsing.rules import (
     fitting,
 )
 from tests.plugins.parsing.treebank import FILES, trees
-from tests.plugins.parsing.walks import outputs, walk
 
 LINEARISATIONS = [TopDown(), TopDown(tags=True), InOrder(), InOrder(tags=True)]
 every = pytest.mark.parametrize("linearisation", LINEARISATIONS, ids=repr)
@@ -128,37 +128,6 @@ def test_a_limit_too_small_for_any_tree_is_survived(linearisation: Linearisation
         tree, repaired = linearisation.decode(known.read(ids), leaves)
         assert repaired
         assert [leaf.word for leaf in tree.leaves()] == ["cat"] * len(leaves)
-
-
-@every
-def test_something_is_allowed_whatever_was_written(linearisation: Linearisation) -> None:
-    known, generator = vocabulary(linearisation, "NP S VP"), torch.Generator().manual_seed(6)
-    words = torch.randint(0, 5, (2000,), generator=generator)
-    grammar = linearisation.grammar(known, words)
-    state: Any = grammar.start(2000, 2 * words)
-    for _ in range(100):
-        allowed = grammar.allowed(state)
-        assert allowed.any(1).all()
-        assert not allowed[:, [seqx.PAD, seqx.BOS, seqx.UNK]].any()
-        state = grammar.advance(state, torch.randint(0, known.size, (2000,), generator=generator))
-
-
-@every
-def test_the_state_can_be_forked_and_reordered(linearisation: Linearisation) -> None:
-    known = vocabulary(linearisation)
-    words, limits = torch.tensor([4, 7, 2]), torch.tensor([30, 12, 9])
-    grammar = linearisation.grammar(known, words)
-    twice = linearisation.grammar(known, words.repeat_interleave(2))
-    state: Any = seqx.fork(grammar.start(3, limits), 2)
-    expected: Any = twice.start(6, limits.repeat_interleave(2))
-    generator, order = torch.Generator().manual_seed(7), torch.tensor([3, 0, 5, 1, 4, 2])
-    back = order.argsort()
-    for _ in range(20):
-        allowed = twice.allowed(expected)
-        assert grammar.allowed(state).equal(allowed)
-        tokens = torch.multinomial(allowed.float(), 1, generator=generator)[:, 0]
-        turned = grammar.advance(seqx.rows(state, order), tokens[order])
-        state, expected = seqx.rows(turned, back), twice.advance(expected, tokens)
 
 
 @every

@@ -1,0 +1,171 @@
+"""The laws of linearisations, and random outputs of their grammars. Needs pytest.
+
+    import seqx.testing
+    import seqx_parsing.testing
+    import seqx_mine
+
+    test_laws = seqx.testing.laws(seqx_mine)
+
+Letters in shapes: N hypotheses, V symbols.
+"""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import seqx
+from seqx.testing import Subject, law
+from seqx_parsing.linearisation import TOP, Linearisation
+from seqx_parsing.reader import read
+from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.vocabulary import UNKNOWN, Vocabulary
+
+TREES = [
+    *read(
+        """
+        (TOP (S (NP (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)))
+        (TOP (S (NP (PRP She)) (VP (VBD said) (SBAR (S (NP (NP (DT the) (NN end)) (PP (IN of) (NP (DT the)
+            (NN road)))) (VP (VBD was) (ADJP (RB very) (JJ near)))))) (. .)))
+        (TOP (FRAG (S (VP (VB Stop)))))
+        (TOP (NP (NP (NP (NN rain)) (CC and) (NP (NN snow)))))
+        (TOP (S (NP (NP (NP (PRP$ my) (NN friend) (POS 's)) (NN dog) (POS 's)) (NN bone)) (VP (VBD fell))))
+        (TOP (S (VP (VB Go))) (: ;) (S (VP (VB stay))))
+        (TOP (S (VP (VB Go))) (. .))
+        (TOP (SBARQ (WHNP (WP Who)) (SQ (VP (VBD left))) (. ?)))
+        (TOP (NN Results))
+        (TOP (NN Results) (CC and) (NN discussion))
+        (TOP (TOP (NN Results)))
+        """.splitlines(),
+        "trees of the laws",
+    ),
+    Tree(TOP, (Tree("NP", (Leaf("NN", "rain"), Leaf(",", ",")) * 20),)),
+]
+
+
+def walk(grammar: seqx.Grammar, limits: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """At each step what is allowed [N, V] and which of it was taken [N]; EOS is taken at the limit.
+
+    Each row has likings of its own for some symbols, so that some trees are deep and others flat.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    state: Any = grammar.start(len(limits), limits)
+    likings: Tensor | None = None
+    for step in range(int(limits.max()) + 1):
+        allowed = grammar.allowed(state)
+        if likings is None:
+            likings = 3 * torch.randn(allowed.shape, generator=generator)
+        chance = torch.empty_like(likings).exponential_(generator=generator).log().neg()  # Gumbel's
+        token = (likings + chance).masked_fill(~allowed, -torch.inf).argmax(1)
+        token = token.where(limits > step, seqx.EOS)
+        yield allowed, token
+        state = grammar.advance(state, token)
+
+
+def outputs(grammar: seqx.Grammar, limits: Tensor, seed: int) -> list[list[int]]:
+    """What each row has written when it ends."""
+    rows = torch.stack([token for _, token in walk(grammar, limits, seed)], 1).tolist()
+    return [row[: row.index(seqx.EOS)] for row in rows]
+
+
+def _vocabulary(linearisation: Linearisation) -> Vocabulary:
+    return Vocabulary.of(map(linearisation.encode, TREES))
+
+
+def _sentence(words: int) -> list[Leaf]:
+    return [Leaf("NN", str(i)) for i in range(words)]
+
+
+@law(Linearisation)
+def trees_come_back(subject: Subject) -> None:
+    """As they were, tags included, and nothing is repaired."""
+    linearisation: Linearisation = subject.build()
+    for tree in [*TREES, Tree(TOP, ())]:
+        leaves = list(tree.leaves())
+        given = [leaf._replace(tag="?") for leaf in leaves] if linearisation.tags else leaves
+        assert linearisation.decode(linearisation.encode(tree), given) == (tree, False)
+
+
+@law(Linearisation)
+def symbols_are_words(subject: Subject) -> None:
+    """Without white space, so that they can be written to a line, and none is the unknown one."""
+    vocabulary = _vocabulary(subject.build())
+    assert all(symbol.split() == [symbol] for symbol in vocabulary.symbols), vocabulary.symbols
+    assert UNKNOWN not in vocabulary.symbols
+
+
+@law(Linearisation)
+def anything_becomes_a_tree_over_the_words(subject: Subject) -> None:
+    """Whatever is decoded; what comes out can be written and read itself."""
+    linearisation: Linearisation = subject.build()
+    rng = random.Random(0)  # noqa: S311  # no secret
+    symbols = [*_vocabulary(linearisation).symbols, UNKNOWN]
+    for words in [0, 1, 2, 5, 20] * 40:
+        noise = rng.choices(symbols, k=rng.randrange(60))
+        tree = linearisation.decode(noise, _sentence(words)).tree
+        assert tree.label == TOP
+        assert [leaf.word for leaf in tree.leaves()] == [leaf.word for leaf in _sentence(words)]
+        assert linearisation.decode(linearisation.encode(tree), list(tree.leaves())) == (tree, False)
+
+
+@law(Linearisation)
+def the_grammar_allows_gold_trees(subject: Subject) -> None:
+    """Symbol by symbol, where the limit is not tight."""
+    linearisation: Linearisation = subject.build()
+    vocabulary = _vocabulary(linearisation)
+    for tree in TREES:
+        ids = [*vocabulary.ids(linearisation.encode(tree)), seqx.EOS]
+        words = len(list(tree.leaves()))
+        grammar = linearisation.grammar(vocabulary, torch.tensor([words]))
+        state: Any = grammar.start(1, torch.tensor([4 * words + 60]))
+        for i in ids:
+            assert grammar.allowed(state)[0, i], str(tree)
+            state = grammar.advance(state, torch.tensor([i]))
+
+
+@law(Linearisation)
+def what_the_grammar_allows_needs_no_repair(subject: Subject) -> None:
+    """Random outputs end before their limit and are trees."""
+    linearisation: Linearisation = subject.build()
+    vocabulary = _vocabulary(linearisation)
+    words = torch.arange(500) % 26
+    limits = 3 * words + 10 + torch.arange(500) % 37
+    found = outputs(linearisation.grammar(vocabulary, words), limits, 0)
+    for ids, n in zip(found, words.tolist(), strict=True):
+        symbols = vocabulary.read(ids)
+        assert not linearisation.decode(symbols, _sentence(n)).repaired, (n, symbols)
+
+
+@law(Linearisation)
+def something_is_allowed_whatever_was_written(subject: Subject) -> None:
+    """Beams advance hypotheses of probability 0 by whatever symbol, too; special ones are never allowed."""
+    linearisation: Linearisation = subject.build()
+    vocabulary, generator = _vocabulary(linearisation), torch.Generator().manual_seed(0)
+    words = torch.arange(500) % 26
+    grammar = linearisation.grammar(vocabulary, words)
+    state: Any = grammar.start(500, 2 * words)
+    for _ in range(100):
+        allowed = grammar.allowed(state)
+        assert allowed.any(1).all()
+        assert not allowed[:, [seqx.PAD, seqx.BOS, seqx.UNK]].any()
+        state = grammar.advance(state, torch.randint(vocabulary.size, (500,), generator=generator))
+
+
+@law(Linearisation)
+def rows_of_a_grammar_can_be_reordered(subject: Subject) -> None:
+    """And forked: hypotheses know nothing of each other, nor of their place in the batch."""
+    linearisation: Linearisation = subject.build()
+    vocabulary, generator = _vocabulary(linearisation), torch.Generator().manual_seed(0)
+    words, turn = torch.tensor([4, 7, 2]), torch.tensor([3, 0, 5, 1, 4, 2])
+    one, other = (linearisation.grammar(vocabulary, w) for w in (words, words.repeat_interleave(2)))
+    state: Any = seqx.fork(one.start(3, 3 * words + 9), 2)
+    expected: Any = other.start(6, (3 * words + 9).repeat_interleave(2))
+    order = torch.arange(6)  # whose place is where in `state`
+    for _ in range(20):
+        state, order = seqx.rows(state, turn), order[turn]
+        allowed = other.allowed(expected)
+        assert one.allowed(state).equal(allowed[order])
+        tokens = torch.multinomial(allowed.float(), 1, generator=generator)[:, 0]
+        expected, state = other.advance(expected, tokens), one.advance(state, tokens[order])

@@ -1,0 +1,78 @@
+"""Each law of linearisations has one that breaks it, and nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+from torch import Tensor
+
+import seqx
+import seqx_parsing.testing
+from seqx.testing import laws_of
+from seqx_parsing import Decoded, Leaf, Linearisation, TopDown, Tree, Vocabulary
+from tests.laws.conftest import Broken
+
+assert seqx_parsing.testing.TREES  # imported for its laws
+
+
+class Faulty(seqx.Grammar):
+    """Breaks one law of grammars."""
+
+    def __init__(self, grammar: seqx.Grammar, vocabulary: Vocabulary, fault: str) -> None:
+        self.grammar, self.fault = grammar, fault
+        (self.rare,) = vocabulary.ids(["(FRAG"])
+
+    def start(self, rows: int, limits: Tensor) -> Any:
+        return self.grammar.start(rows, limits)
+
+    def allowed(self, state: Any) -> Tensor:
+        allowed = self.grammar.allowed(state)
+        match self.fault:
+            case "the_grammar_allows_gold_trees":
+                allowed[:, self.rare] = False
+            case "what_the_grammar_allows_needs_no_repair":
+                allowed[:, seqx.EOS] |= state.left == 1
+            case "something_is_allowed_whatever_was_written":
+                allowed &= ~(state.new & (state.left == 0))[:, None]
+            case "rows_of_a_grammar_can_be_reordered" if len(allowed) == 6:
+                allowed[1::2, self.rare] = False
+        return allowed
+
+    def advance(self, state: Any, tokens: Tensor) -> Any:
+        return self.grammar.advance(state, tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole(TopDown):
+    """A linearisation."""
+
+    fault: ClassVar[str] = ""
+
+    def encode(self, tree: Tree) -> list[str]:
+        symbols = super().encode(tree)
+        return [s.replace("WH", "W H") for s in symbols] if self.fault == "symbols_are_words" else symbols
+
+    def decode(self, symbols: Sequence[str], leaves: Sequence[Leaf]) -> Decoded:
+        tree, repaired = super().decode([symbol.replace("W H", "WH") for symbol in symbols], leaves)
+        match self.fault:
+            case "trees_come_back":
+                return Decoded(Tree("TOP", (tree,)) if tree.children[1:] else tree, repaired)
+            case "anything_becomes_a_tree_over_the_words" if repaired and len(leaves) > 1:
+                return Decoded(Tree("TOP", tuple(leaves[1:])), repaired)
+        return Decoded(tree, repaired)
+
+    def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
+        return Faulty(super().grammar(vocabulary, words), vocabulary, self.fault)
+
+
+LAWS = [getattr(law, "__name__", "") for law in laws_of(Linearisation) if law not in laws_of(object)]
+
+
+def test_the_whole_one_obeys(broken: Broken) -> None:
+    assert broken(Linearisation, Whole) == set()
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_a_broken_one_fails_its_law_alone(broken: Broken, law: str) -> None:
+    assert broken(Linearisation, type("Broken", (Whole,), {"fault": law, "__doc__": "Broken."})) == {law}

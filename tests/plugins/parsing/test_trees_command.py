@@ -1,0 +1,194 @@
+"""`seqx trees`: what it says of real trees, and that nothing is lost on the way there and back."""
+
+import gzip
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from seqx.cli import GROUP, main
+from seqx_parsing import InOrder
+from tests.plugins.parsing.treebank import trees
+
+Call = Callable[..., Result]
+
+TREES = """( (S (NP-SBJ-1 (DT The) (NN cat))
+     (VP (VBZ sleeps) (NP (-NONE- *-1))) (. .)) )
+( (S (-NONE- *)) )
+( (X (NN Results)) (FRAG (NP (NN rain))) )
+"""
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """`seqx trees` as it is when installed, in a folder of its own."""
+    installed = {
+        "seqx": [EntryPoint("parsing", "seqx_parsing", "seqx")],
+        GROUP: [EntryPoint("trees", "seqx_parsing.trees_command:trees", GROUP)],
+    }
+    for module in ("plugins", "cli"):
+        monkeypatch.setattr(f"seqx.{module}.entry_points", lambda group: installed[group])
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path, text: str | bytes = "") -> Result:
+        return CliRunner().invoke(main, ["trees", *map(str, arguments)], input=text)
+
+    return run
+
+
+def test_stats(call: Call) -> None:
+    result = call("stats", text=TREES)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "trees        3, 1 without words\n"
+        "words        6; 3.0 a sentence, 4 at most\n"
+        "depth        2.0 on average, 2 at most\n"
+        "unary chains 2 of 1, 1 of 2\n"
+        "labels       5: NP 2, FRAG 1, S 1, VP 1, X 1\n"
+        "tags         4: NN 3, . 1, DT 1, VBZ 1\n"
+        "top_down: 13 symbols; 3.33 a word, never more than 4 a word + 2\n"
+        "in_order: 13 symbols; 3.33 a word, never more than 4 a word + 2\n"
+    )
+
+
+def test_stats_of_a_treebank(call: Call, data: Callable[[str], Path]) -> None:
+    folder = data("ptb_nltk_sample")
+    lines = call(
+        "stats", *sorted(folder.glob("*.mrg.gz")), "-l", "{type: top_down, tags: true}"
+    ).stdout.split("\n")
+    assert lines[:4] == [
+        "trees        3,914",
+        "words        94,084; 24.0 a sentence, 249 at most",
+        "depth        9.1 on average, 28 at most",
+        "unary chains 13,769 of 1, 261 of 2, 1 of 3",
+    ]
+    assert lines[4].startswith("labels       27: NP 31,207, VP 14,492, S 9,467, PP 9,323")
+    assert lines[5].startswith("tags         45: NN 13,166, IN 9,857")
+    assert lines[6:] == [
+        "{type: top_down, tags: true}: 99 symbols; 2.56 a word, never more than 4 a word",
+        "",
+    ]
+
+
+def test_nothing_is_lost(call: Call, data: Callable[[str], Path]) -> None:
+    result = call("roundtrip", data("ptb_nltk_sample") / "test.mrg.gz")
+    assert result.exit_code == 0
+    assert result.stdout == (
+        "top_down: 245 of 245 trees come back as they were\n"
+        "in_order: 245 of 245 trees come back as they were\n"
+    )
+
+
+def test_what_is_lost_is_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InOrder, "encode", lambda self, tree: ["XX"] * len(list(tree.leaves())))
+    result = call("roundtrip", "-l", "in_order", "--show", "1", text=TREES)
+    assert result.exit_code == 1
+    assert result.stdout == (
+        "in_order: 0 of 2 trees come back as they were\n"
+        "  tree     (TOP (S (NP (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)))\n"
+        "  symbols  XX XX XX XX\n"
+        "  decoded  (TOP (DT The) (NN cat) (VBZ sleeps) (. .))\n"
+    )
+
+
+def test_convert_there_and_back(call: Call, data: Callable[[str], Path]) -> None:
+    folder = data("ptb_nltk_sample")
+    for name in ("in_order", "{type: top_down, tags: true}"):
+        symbols = call("convert", "--to", name, folder / "dev.mrg.gz").stdout
+        assert len(symbols.splitlines()) == 273
+        Path("symbols.gz").write_bytes(gzip.compress(symbols.encode()))
+        result = call("convert", "--to", name, "--back", "symbols.gz", folder / "dev.mrg.gz")
+        gold = [str(tree) for tree in trees(folder)[3396 : 3396 + 273]]
+        assert result.stdout.splitlines() == gold
+        assert result.stderr == ""
+
+
+def test_lines_stay_in_place(call: Call) -> None:
+    result = call("convert", "--to", "top_down", text=TREES)
+    assert result.stdout == (
+        "(S (NP XX XX )NP (VP XX )VP XX )S\n\n(TOP (X XX )X (FRAG (NP XX )NP )FRAG )TOP\n"
+    )
+    Path("symbols").write_text(result.stdout)
+    assert call("convert", "--to", "top_down", "--back", "symbols", text=TREES).stdout == (
+        "(TOP (S (NP (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)))\n"
+        "\n"
+        "(TOP (X (NN Results)) (FRAG (NP (NN rain))))\n"
+    )
+
+
+def test_back_to_words_with_repairs(call: Call) -> None:
+    Path("symbols").write_text("(S (NP XX )NP (VP XX )VP )S\n(S (NP XX\n")
+    result = call(
+        "convert", "--to", "top_down", "--back", "symbols", "--words", text="rain falls\n\u00e4  b\u00a0c d"
+    )
+    assert result.stdout == (
+        "(TOP (S (NP (XX rain)) (VP (XX falls))))\n(TOP (S (NP (XX \u00e4)) (XX b\u00a0c) (XX d)))\n"
+    )
+    assert result.stderr == "1 of 2 lines were malformed; their trees are repaired\n"
+
+
+def test_draw(call: Call) -> None:
+    tree = "( (S (NP-SBJ (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)) ) "
+    assert call("draw", text=tree).stdout == (
+        "           TOP\n"
+        "            │\n"
+        "            S\n"
+        "      ┌─────┴────┬─────┐\n"
+        "    NP-SBJ       VP    │\n"
+        " ┌────┴─────┐    │     │\n"
+        " DT         NN  VBZ    .\n"
+        " │          │    │     │\n"
+        "The        cat sleeps  .\n"
+        "\n"
+    )
+    plain = call("draw", "--ascii", "--cleaned", text=tree + TREES).stdout
+    assert plain.isascii()
+    assert plain.count("TOP") == 3
+    assert "SBJ" not in plain
+    assert "-NONE-" in call("draw", text=TREES).stdout
+
+
+MISTAKES: list[tuple[str, str | bytes, str]] = [
+    (
+        "stats -l in_ordr",
+        "",
+        """command line:1:17: linearisation: no Linearisation is called 'in_ordr'; did you mean 'in_order'?
+    --linearisation in_ordr
+                    ^
+""",
+    ),
+    ("stats", "(S (NN cat)", "standard input:1: the text ends inside of the tree that begins in line 1\n"),
+    (
+        "draw",
+        b"(S (NN cat))\n(S (NN k\xe4se))",
+        """standard input:2: byte 9 of the line is not UTF-8 (invalid continuation byte); \
+convert the text to UTF-8
+""",
+    ),
+    ("stats nothing", "", "nothing: cannot be read (No such file or directory)\n"),
+    (
+        "convert --to in_order --back symbols --words",
+        "rain\n",
+        "symbols:2: has a line, but the sentences are at an end; line i belongs to sentence i\n",
+    ),
+    (
+        "convert --to in_order --back symbols",
+        "(S (NN a)) (S (NN a)) (S (NN a))",
+        "symbols:3: has no line for this sentence; line i belongs to sentence i\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "text", "message"), MISTAKES)
+def test_mistakes(call: Call, arguments: str, text: str | bytes, message: str) -> None:
+    Path("symbols").write_text("XX (S )S\nXX (S )S\n")
+    result = call(*arguments.split(), text=text)
+    assert (result.exit_code, result.stderr) == (2, message)
+
+
+def test_words_belong_to_back(call: Call) -> None:
+    result = call("convert", "--to", "in_order", "--words")
+    assert result.exit_code == 2
+    assert "--words says how the words for --back are written" in result.stderr
