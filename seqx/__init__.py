@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import EOS as EOS
     from seqx.interfaces.values import PAD as PAD
     from seqx.interfaces.values import UNK as UNK
+    from seqx.interfaces.values import WORDS as WORDS
     from seqx.interfaces.values import Answer as Answer
     from seqx.interfaces.values import Batch as Batch
     from seqx.interfaces.values import Dropped as Dropped
@@ -77,8 +78,8 @@ _HOMES = {
     "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",
     "seqx.interfaces.text": "Corpus Metric Normalizer Predictor Progress Task Tokenizer",
     "seqx.interfaces.values": (
-        "BOS EOS PAD UNK Answer Batch Dropped Evaluation Example Hypothesis KeyValue Layers Layout Mask "
-        "Memory Score State Tokens fork rows"
+        "BOS EOS PAD UNK WORDS Answer Batch Dropped Evaluation Example Hypothesis KeyValue Layers Layout "
+        "Mask Memory Score State Tokens fork rows"
     ),
     "seqx.reading": "expand lines standard_input",
     "seqx.registry": "Make Registry",

@@ -4,6 +4,7 @@ import seqx
 from seqx_parsing.assembly import Assembly
 from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
 from seqx_parsing.evalb import Evalb
+from seqx_parsing.guided import GuidedEncoderDecoder
 from seqx_parsing.in_order import InOrder
 from seqx_parsing.linearisation import TOP, Decoded, Linearisation, spelled
 from seqx_parsing.tagging import Tagged, Tagging
@@ -22,6 +23,7 @@ __all__ = [
     "Bracketing",
     "Decoded",
     "Evalb",
+    "GuidedEncoderDecoder",
     "InOrder",
     "Leaf",
     "Legal",
@@ -45,7 +47,7 @@ def seqx_register(registry: seqx.Registry) -> None:
     """Offer this plugin's components; Linearisation is a kind of its own."""
     registry.add(seqx.Corpus, nltk_treebank=NltkTreebank, ptb=PennTreebank, treebank=TreebankFiles)
     registry.add(seqx.Metric, evalb=Evalb)
-    registry.add(seqx.Model, tagging=Tagging)
+    registry.add(seqx.Model, guided=GuidedEncoderDecoder, tagging=Tagging)
     registry.add(seqx.Objective, tagged=Tagged)
     registry.add(seqx.Task, parsing=Parsing)
     registry.add(Linearisation, top_down=TopDown, in_order=InOrder)

@@ -15,11 +15,9 @@ from torch import Tensor
 
 import seqx
 from seqx_parsing.assembly import Assembly
-from seqx_parsing.linearisation import Decoded, Linearisation, spelled
+from seqx_parsing.linearisation import UNTAGGED, Decoded, Linearisation, spelled
 from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import UNKNOWN, Vocabulary
-
-WORD = "XX"
 
 
 class Kind(IntEnum):
@@ -59,7 +57,7 @@ class Bracketing(Linearisation):
 
     def encode(self, tree: Tree) -> list[str]:
         """The symbols of a tree."""
-        return spelled(tree, self.order, lambda leaf: leaf.tag if self.tags else WORD)
+        return spelled(tree, self.order, lambda leaf: leaf.tag if self.tags else UNTAGGED)
 
     def decode(self, symbols: Sequence[str], leaves: Sequence[Leaf]) -> Decoded:
         """A tree over exactly these leaves; `Assembly` says how what is malformed is repaired."""
@@ -76,11 +74,15 @@ class Bracketing(Linearisation):
                     assembly.skip()
         return assembly.finish()
 
+    def is_word(self, symbol: str) -> bool:
+        """Whether a symbol stands for a word."""
+        return self.kind(symbol) == Kind.WORD
+
     def kind(self, symbol: str) -> Kind:
         """What a symbol does."""
         if len(symbol) > 1 and symbol[0] in "()":
             return Kind.OPEN if symbol[0] == "(" else Kind.CLOSE
-        return Kind.WORD if (symbol != UNKNOWN if self.tags else symbol == WORD) else Kind.NOTHING
+        return Kind.WORD if (symbol != UNKNOWN if self.tags else symbol == UNTAGGED) else Kind.NOTHING
 
 
 class Written(NamedTuple):

@@ -12,6 +12,9 @@ from seqx_parsing.vocabulary import Vocabulary
 
 TOP = "TOP"
 
+UNTAGGED = "XX"
+"""What stands for a word, or its part of speech, where nobody says which."""
+
 
 class Decoded(NamedTuple):
     """The tree that symbols describe; `repaired`: they did not describe a tree over the sentence's words."""
@@ -32,6 +35,10 @@ class Linearisation(ABC):
     def tags(self) -> bool:
         """Whether symbols say the words' parts of speech; where not, those of the given leaves stay."""
         return False
+
+    def is_word(self, symbol: str) -> bool:
+        """Whether a symbol stands for a word: models that look at the next word count them."""
+        return symbol == UNTAGGED
 
     @abstractmethod
     def encode(self, tree: Tree) -> list[str]:

@@ -68,8 +68,14 @@ class Parsing(seqx.Task):
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        """The vocabularies of "source", "target" and "tags"."""
-        return {"source": self.tokenizer.size, "target": self._symbols.size, "tags": self._tags.size}
+        """The vocabularies of "source", "target" and "tags"; target ids below "words" stand for words."""
+        words = sum(map(self.linearisation.is_word, self._symbols.symbols))
+        return {
+            "source": self.tokenizer.size,
+            "target": self._symbols.size,
+            "tags": self._tags.size,
+            seqx.WORDS: seqx.UNK + 1 + words,
+        }
 
     def fetch(self, folder: Path, progress: seqx.Progress) -> None:
         """Have the corpus at hand, with trees in each split."""
@@ -95,8 +101,10 @@ class Parsing(seqx.Task):
             if tree is not None:
                 symbols.update(self.linearisation.encode(tree))
                 tags.update(leaf.tag for leaf in tree.leaves())
-        named = {"symbols": sorted(symbols), "tags": sorted(tags)}
+        ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
+        named = {"symbols": ordered, "tags": sorted(tags)}
         (folder / "symbols.json").write_text(json.dumps(named, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        self.load(folder)
 
     def load(self, folder: Path) -> None:
         """Use the vocabularies in `folder`."""
@@ -140,7 +148,7 @@ class Parsing(seqx.Task):
     def read(self, text: str) -> Mapping[str, list[int]]:
         """The subwords of a sentence, with EOS, and which of them begin a word."""
         ids, starts = self._subwords([leaf.word for leaf in self._leaves(text)])
-        return {"source": [*ids, seqx.EOS], "words": [*starts, 0]}
+        return {"source": [*ids, seqx.EOS], seqx.WORDS: [*starts, 0]}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """The tree in brackets, on one line."""
@@ -188,7 +196,7 @@ class Parsing(seqx.Task):
         """What lets only trees over the inputs' words be written."""
         if not self.constrained:
             return None
-        words = torch.tensor([sum(columns["words"]) for columns in inputs])
+        words = torch.tensor([sum(columns[seqx.WORDS]) for columns in inputs])
         return self.linearisation.grammar(self._symbols, words)
 
     def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
@@ -234,6 +242,7 @@ class Parsing(seqx.Task):
         return {
             "source": [*ids, seqx.EOS],
             "target": [*self._symbols.ids(text["target"].split(" ")), seqx.EOS],
+            seqx.WORDS: [*starts, 0],
             "tags": [*(next(tags) if start else seqx.PAD for start in starts), seqx.PAD],
         }
 
@@ -243,7 +252,7 @@ class Parsing(seqx.Task):
                 "task.tags is predicted, but the model predicts none: let it be of type tagging, "
                 "or set task.tags to given or none"
             )
-        starts = self.read(text)["words"]
+        starts = self.read(text)[seqx.WORDS]
         said = (tag for tag, start in zip(labels["tags"], starts, strict=True) if start)
         return [
             leaf._replace(tag=self._tags.read([tag])[0]) if tag > seqx.UNK else leaf

@@ -5,11 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from seqx_parsing.cleaning import shown
+from seqx_parsing.linearisation import UNTAGGED
 from seqx_parsing.reader import SPACE
 from seqx_parsing.tree import Leaf
-
-UNTAGGED = "XX"
-"""The part of speech of a word of which nobody says it."""
 
 _SPACE = re.compile(f"{SPACE}+")
 _MARKS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # behind which to cut, the best first

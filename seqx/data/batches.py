@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seqx.data.plan import TARGET, Plan, plan
 from seqx.data.store import Ragged, Store
 from seqx.interfaces.text import Task
-from seqx.interfaces.values import Batch, Layout, Tokens
+from seqx.interfaces.values import WORDS, Batch, Tokens
 
 Integers = NDArray[np.integer[Any]]
 
@@ -147,8 +147,11 @@ def split(columns: Mapping[str, Ragged], microbatch: int | None, rank: int, worl
 def pack(columns: Mapping[str, Ragged], *, pin: bool = False) -> Batch:
     """Columns of examples as right-padded tensors."""
     tokens = {name: _padded(column) for name, column in columns.items()}
+    if WORDS in tokens:
+        source, starts = tokens["source"], tokens.pop(WORDS).ids
+        tokens["source"] = Tokens.of(source.ids, source.layout.keep.sum(1), starts)
     if pin:
-        tokens = {name: _pinned(column) for name, column in tokens.items()}
+        tokens = {name: column.pinned() for name, column in tokens.items()}
     return Batch(tokens, len(columns[TARGET].values))
 
 
@@ -157,11 +160,6 @@ def _padded(column: Ragged) -> Tokens:
     ids = np.zeros((len(lengths), int(lengths.max(initial=0))), np.int64)
     ids[np.arange(ids.shape[1]) < lengths[:, None]] = column.values
     return Tokens.of(torch.from_numpy(ids), torch.from_numpy(lengths))
-
-
-def _pinned(tokens: Tokens) -> Tokens:
-    layout = Layout(tokens.layout.keep.pin_memory(), tokens.layout.positions.pin_memory())
-    return Tokens(tokens.ids.pin_memory(), layout)
 
 
 _FIRST = Position()

@@ -13,7 +13,7 @@ from seqx.errors import UserError
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
-from seqx.interfaces.values import EOS, PAD, Hypothesis, Tokens
+from seqx.interfaces.values import EOS, PAD, WORDS, Hypothesis, Tokens
 
 Answers = list[tuple[str, Hypothesis]]
 """The answers to one input, best first; none to an empty one."""
@@ -174,9 +174,9 @@ class Predictor:
         self, pieces: Sequence[_Piece], limits: Sequence[int]
     ) -> tuple[Sequence[Sequence[Hypothesis]], dict[str, list[list[int]]]]:
         """The hypotheses of each piece, and for each column the likeliest label of each of its tokens."""
-        longest = max(piece.length for piece in pieces)
-        ids = [piece.columns["source"] + [PAD] * (longest - piece.length) for piece in pieces]
-        source = Tokens.of(torch.tensor(ids), torch.tensor([piece.length for piece in pieces]))
+        lengths = torch.tensor([piece.length for piece in pieces])
+        starts = _padded([piece.columns[WORDS] for piece in pieces]) if WORDS in pieces[0].columns else None
+        source = Tokens.of(_padded([piece.columns["source"] for piece in pieces]), lengths, starts)
         grammar = self.task.grammar([piece.columns for piece in pieces])
         try:
             # Not inference_mode: in it, autocast converts every weight again for every token.
@@ -201,6 +201,11 @@ def _check_text(text: object) -> None:
         raise UserError(
             f"{text[:40]!r} holds half a character (a surrogate), at {error.start}; mend it"
         ) from None
+
+
+def _padded(rows: Sequence[list[int]]) -> torch.Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
 
 
 def _says_something(piece: _Piece) -> bool:

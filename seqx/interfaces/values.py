@@ -14,6 +14,9 @@ from torch import Tensor, nn
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary: padding, before a sentence, after it, unknown."""
 
+WORDS = "words"
+"""The column that says which tokens of the source begin a word (1, else 0), where a task has one."""
+
 State = Any
 """What a model remembers between tokens: tensors whose first dimension is the batch, nested in tuples,
 named tuples, lists and dicts (None where there is nothing). Numbers that differ by sentence are
@@ -26,6 +29,7 @@ class Layout(NamedTuple):
     keep: Tensor  # [B, S] bool, False on padding
     positions: Tensor  # [B, S] int64, from 0; any number on padding
     segments: Tensor | None = None  # [B, S] int64: sentences packed into one row do not see each other
+    words: Tensor | None = None  # [B, S] int64: which word a token is a part of, from 0, where a task tells
 
     @classmethod
     def of(cls, keep: Tensor, start: Tensor | None = None) -> Self:
@@ -35,11 +39,12 @@ class Layout(NamedTuple):
 
     def extend(self, new: "Layout") -> "Layout":
         """With further places appended."""
-        segments = None
-        if self.segments is not None and new.segments is not None:
-            segments = torch.cat([self.segments, new.segments], 1)
-        positions = torch.cat([self.positions, new.positions], 1)
-        return Layout(torch.cat([self.keep, new.keep], 1), positions, segments)
+        return Layout(*(_both(old, more) for old, more in zip(self, new, strict=True)))
+
+
+def _both(old: Tensor | None, new: Tensor | None) -> Any:
+    """One after the other; what one of the two lacks is unknown."""
+    return None if old is None or new is None else torch.cat([old, new], 1)
 
 
 class Tokens(NamedTuple):
@@ -49,14 +54,22 @@ class Tokens(NamedTuple):
     layout: Layout
 
     @classmethod
-    def of(cls, ids: Tensor, lengths: Tensor) -> Self:
-        """Right-padded ids [B, S] of sentences that have `lengths` [B] tokens."""
+    def of(cls, ids: Tensor, lengths: Tensor, starts: Tensor | None = None) -> Self:
+        """Right-padded ids [B, S] of sentences that have `lengths` [B] tokens.
+
+        `starts` [B, S] is 1 where a token begins a word, and 0 elsewhere.
+        """
         keep = torch.arange(ids.size(1), device=ids.device) < lengths[:, None]
-        return cls(ids, Layout.of(keep))
+        words = None if starts is None else starts.cumsum(1) - 1
+        return cls(ids, Layout.of(keep)._replace(words=words))
 
     def to(self, device: torch.device) -> "Tokens":
         """On another device, without waiting for the copy."""
         return Tokens(*_to((self.ids, self.layout), device))
+
+    def pinned(self) -> "Tokens":
+        """In memory from which a GPU can copy without anybody waiting."""
+        return Tokens(*_map((self.ids, self.layout), Tensor.pin_memory))
 
 
 class Memory(NamedTuple):

@@ -93,8 +93,8 @@ def compiles(subject: Subject) -> None:
     checks.compiles(subject.build(SIZES), _said)
 
 
-def _copies(model: Model) -> Tensor:
-    return model.labels(model.encode(SOURCE))["copies"]
+def _labels(model: Model) -> Tensor:
+    return model.labels(model.encode(SOURCE))["source"]
 
 
 @law(Combination)
@@ -103,7 +103,7 @@ def equal_models_change_nothing(subject: Subject) -> None:
     toy = Toy(SIZES)
     both = subject.build([toy, toy])
     checks.same(both.score(SOURCE, TARGET), toy.score(SOURCE, TARGET))
-    checks.same(_copies(both), _copies(toy))
+    checks.same(_labels(both), _labels(toy))
     whole = toy.head(toy.advance(INPUTS, toy.start(toy.encode(SOURCE), T), None)[0]).log_softmax(-1)
     state = both.start(both.encode(SOURCE), T)
     for t in range(T):
@@ -118,7 +118,7 @@ def every_model_counts(subject: Subject) -> None:
     both, turned = subject.build(toys), subject.build(toys[::-1])
     scores = both.score(SOURCE, TARGET)
     checks.same(turned.score(SOURCE, TARGET), scores)
-    labels = _copies(both)
-    checks.same(_copies(turned), labels)
-    assert all((labels - _copies(toy)).abs().max() > 1e-3 for toy in toys)
+    labels = _labels(both)
+    checks.same(_labels(turned), labels)
+    assert all((labels - _labels(toy)).abs().max() > 1e-3 for toy in toys)
     assert all((scores - toy.score(SOURCE, TARGET)).abs().max() > 1e-3 for toy in toys)

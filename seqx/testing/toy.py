@@ -48,8 +48,8 @@ class Toy(Model):
         return logits, (source, copied + ids.size(1))
 
     def labels(self, memory: Memory) -> Mapping[str, Tensor]:
-        """What follows each source token: "copies" [B, S, V]."""
-        return {"copies": self.noise[memory.states[..., 0].long()].log_softmax(-1)}
+        """What follows each source token: "source" [B, S, V]."""
+        return {"source": self.noise[memory.states[..., 0].long()].log_softmax(-1)}
 
     def head(self, outputs: Tensor) -> Tensor:
         """Outputs are logits."""

@@ -14,6 +14,7 @@ import seqx_models
 import seqx_parsing
 import seqx_sample
 import seqx_text
+import seqx_training
 import seqx_transformer
 import seqx_translation
 from tests.plugins.parsing.test_treebanks import TREE, release
@@ -35,6 +36,11 @@ PRE_NORM = SMALL | {
     "norm_place": "pre",
     "positions": seqx_transformer.Learned,
     "initialisation": seqx_transformer.Normal,
+}
+STACKS: dict[str, Any] = {
+    "d_model": 16,
+    "encoder": partial(seqx_transformer.TransformerEncoder, **SMALL),
+    "decoder": partial(seqx_transformer.TransformerDecoder, **SMALL),
 }
 SAMPLE = seqx_sample.Sample(train=200, dev=20, test=20)
 TOKENIZER = seqx_text.SentencePiece(size=400)
@@ -87,11 +93,16 @@ test_laws = seqx.testing.laws(
     *PLUGINS,
     settings=treebanks()
     | {
-        seqx_models.EncoderDecoder: {
-            "d_model": 16,
-            "encoder": partial(seqx_transformer.TransformerEncoder, **SMALL),
-            "decoder": partial(seqx_transformer.TransformerDecoder, **SMALL),
+        seqx_models.EncoderDecoder: STACKS,
+        seqx_parsing.GuidedEncoderDecoder: STACKS | {"column": "target"},
+        seqx_parsing.Parsing: {
+            "corpus": seqx_sample.Sample(train=200, dev=20, test=20, columns=("tree",)),
+            "tokenizer": TOKENIZER,
+            "linearisation": seqx_parsing.TopDown(),
+            "metrics": [seqx_parsing.Evalb()],
         },
+        seqx_parsing.Tagged: {"inner": seqx_training.CrossEntropy(), "column": "source"},
+        seqx_parsing.Tagging: {"inner": partial(seqx_models.EncoderDecoder, **STACKS), "column": "source"},
         seqx_sample.Sample: {"train": 50, "dev": 5, "test": 5},
         seqx_text.Files: dict.fromkeys(("train", "dev", "test"), [str(ROOT / "pyproject.toml")] * 2),
         seqx_text.MosesPunctuation: {"lang": "en"},

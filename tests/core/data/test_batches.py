@@ -35,7 +35,7 @@ def pairs(batch: Batch) -> list[Pair]:
     for i in range(len(batch.columns["target"].ids)):
         sides = []
         for name in ("source", "target"):
-            ids, (keep, positions, _) = batch.columns[name]
+            ids, (keep, positions, *_) = batch.columns[name]
             assert ids.dtype == torch.int64
             assert (ids[~keep] == PAD).all()
             assert positions[i][keep[i]].tolist() == list(range(int(keep[i].sum())))

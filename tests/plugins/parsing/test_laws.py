@@ -1,6 +1,7 @@
 """The laws hold for linearisations from here and from outside."""
 
 from types import ModuleType
+from typing import Any
 
 import seqx
 import seqx.testing
@@ -9,22 +10,23 @@ from tests.plugins.parsing.bottom_up import BottomUp
 
 assert seqx_parsing.testing.TREES  # imported for its laws
 
-outside = ModuleType("seqx_bottom_up")
+
+def plugin(**linearisations: Any) -> ModuleType:
+    """A plugin that brings these."""
+    module = ModuleType("seqx_outside")
+
+    @seqx.hookimpl
+    def register(registry: seqx.Registry) -> None:
+        registry.add(seqx_parsing.Linearisation, **linearisations)
+
+    module.seqx_register = register  # type: ignore[attr-defined]
+    return module
 
 
-@seqx.hookimpl
-def register(registry: seqx.Registry) -> None:
-    registry.add(seqx_parsing.Linearisation, bottom_up=BottomUp)
+OURS: dict[str, Any] = {"top_down": seqx_parsing.TopDown, "in_order": seqx_parsing.InOrder}
 
-
-outside.seqx_register = register  # type: ignore[attr-defined]
-
-TREEBANKS = [seqx_parsing.NltkTreebank, seqx_parsing.PennTreebank, seqx_parsing.TreebankFiles]
-
-test_laws = seqx.testing.laws(seqx_parsing, without=TREEBANKS)
+test_laws = seqx.testing.laws(plugin(**OURS))
 test_laws_with_tags = seqx.testing.laws(
-    seqx_parsing,
-    settings={maker: {"tags": True} for maker in (seqx_parsing.TopDown, seqx_parsing.InOrder)},
-    without=[*TREEBANKS, seqx_parsing.Evalb],
+    plugin(**OURS), settings={maker: {"tags": True} for maker in OURS.values()}
 )
-test_laws_outside = seqx.testing.laws(outside)
+test_laws_outside = seqx.testing.laws(plugin(bottom_up=BottomUp))
