@@ -71,10 +71,10 @@ class Parsing(seqx.Task):
         """The vocabularies of "source", "target" and "tags"."""
         return {"source": self.tokenizer.size, "target": self._symbols.size, "tags": self._tags.size}
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
-        """Have the corpus at hand, with trees in each split."""
-        self.corpus.fetch(folder, progress)
-        for split in ("train", "dev", "test"):
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+        """Have the corpus at hand, with trees in each of `splits`."""
+        self.corpus.fetch(folder, progress, splits)
+        for split in splits:
             if next(self.rows(split), None) is None:
                 raise seqx.UserError(f"the corpus has no trees for {split}")
 

@@ -50,7 +50,7 @@ def evaluate(
         batch_tokens=batch_tokens,
         trust_local_plugins=trust_local_plugins,
     )
-    predictor.task.fetch(default_cache() / "corpora", _tell)
+    predictor.task.fetch(default_cache() / "corpora", _tell, splits=(split,))
     scores = predictor.task.evaluate(predictor, split).scores
     if as_json:
         found = {name: asdict(score) for name, score in scores.items()}

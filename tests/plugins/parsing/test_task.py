@@ -1,7 +1,7 @@
 """The parsing task: from a treebank's rows to ids, and from ids to trees, on real trees."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ class Trees(seqx.Corpus):
     def __init__(self, **splits: list[str]) -> None:
         self.splits = splits
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None: ...
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None: ...
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         return ((tree,) for tree in self.splits[split])
