@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Literal
 import click
 
 from seqx.cli import INTERRUPTED
+from seqx.commands.arguments import parted
 from seqx.errors import UserError
 from seqx.evaluation import load
 from seqx.interfaces.values import Hypothesis
@@ -143,8 +144,7 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
         trust_local_plugins: bool,
         **own: Any,
     ) -> None:
-        models = [argument for argument in arguments if "=" not in argument]
-        overrides = [argument for argument in arguments if "=" in argument]
+        models, overrides = parted(arguments)
         if not models:
             raise click.UsageError("name a model before its KEY=VALUE", ctx)
         if nbest is not None:

@@ -87,6 +87,19 @@ def test_settings_and_ensembles(model: Path, answers: list[str]) -> None:
     assert "name a model" in result.stderr
 
 
+def test_a_path_may_have_an_equals_sign(
+    model: Path, answers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lr=1e-3").mkdir()
+    (tmp_path / "lr=1e-3" / "model").symlink_to(model)
+    monkeypatch.chdir(tmp_path)
+    for name in ("lr=1e-3/model", "./lr=1e-3/model", tmp_path / "lr=1e-3"):
+        assert call("\n".join(LINES), name).stdout.split("\n")[:-1] == answers
+    error = call("a", "./lr=1e-4/model").exception
+    assert isinstance(error, seqx.UserError)
+    assert str(error).startswith("lr=1e-4/model: there is no such folder")
+
+
 def test_long_lines_are_split_and_counted(model: Path) -> None:
     long = "The old man sees the house. The dog sleeps. The woman reads the book in the garden."
     result = call(f"{long}\nThe dog sleeps.\n{long}\n", model)
