@@ -12,8 +12,8 @@ import click
 
 from seqx.cli import INTERRUPTED
 from seqx.commands.arguments import parted
-from seqx.errors import UserError
-from seqx.evaluation import load
+from seqx.errors import RecipeError, UserError
+from seqx.evaluation import Predictor, load
 from seqx.interfaces.values import Hypothesis
 
 _OPTIONS = (
@@ -76,14 +76,7 @@ class Answering:
             lines: whether what is written is one line
         """
         source, sink = sys.stdin.buffer, sys.stdout.buffer
-        predictor = load(
-            self.models,
-            device=self.device,
-            precision=self.precision,
-            overrides=self.overrides,
-            batch_tokens=self.batch_tokens,
-            trust_local_plugins=self.trust_local_plugins,
-        )
+        predictor = self._predictor()
         window = self.window or (1 if source.isatty() else predictor.window)
         given, asked = Lines(source), list[str]()
         questions = map(read, _kept(given, asked))
@@ -103,6 +96,30 @@ class Answering:
             click.echo(remark, err=True)
         if given.error is not None:
             raise given.error
+
+    def _predictor(self) -> Predictor:
+        """The models as one, with a search that finds as many answers as are wanted."""
+        if self.nbest is None:
+            return self._load(self.overrides)
+        try:
+            return self._load([*self.overrides, f"search.nbest={self.nbest}"])
+        except RecipeError:
+            width = self._load(self.overrides).search.width  # which fails for any other reason
+            if width >= self.nbest:
+                raise
+        one = "needs a beam search; add search=beam"
+        several = f"is more than a beam of size {width} finds; add"
+        raise UserError(f"--nbest {self.nbest} {one if width == 1 else several} search.size={self.nbest}")
+
+    def _load(self, overrides: Sequence[str]) -> Predictor:
+        return load(
+            self.models,
+            device=self.device,
+            precision=self.precision,
+            overrides=overrides,
+            batch_tokens=self.batch_tokens,
+            trust_local_plugins=self.trust_local_plugins,
+        )
 
     def _plain(
         self,
@@ -147,8 +164,6 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
         models, overrides = parted(arguments)
         if not models:
             raise click.UsageError("name a model before its KEY=VALUE", ctx)
-        if nbest is not None:
-            overrides.append(f"search.nbest={nbest}")
         asked = Answering(
             models=models,
             overrides=overrides,
