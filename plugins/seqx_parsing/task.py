@@ -57,6 +57,8 @@ class Parsing(seqx.Task):
     sample_segmentation: bool = False
 
     def __post_init__(self) -> None:
+        if not self.metrics:
+            raise ValueError("metrics is empty; name one at least, as in metrics: [evalb]")
         if self.linearisation.tags and self.tags != "predicted":
             raise ValueError(
                 f"the linearisation writes tags, so that tags must be predicted, not {self.tags}"

@@ -50,6 +50,8 @@ class Translation(seqx.Task):
     def __post_init__(self) -> None:
         if self.source == self.target:
             raise ValueError(f"source and target are the same column of the corpus, {self.source}")
+        if not self.metrics:
+            raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
         self.stochastic = self.sample_segmentation
 
     @property

@@ -71,6 +71,12 @@ def test_evaluate_a_test_set_of_ones_own(run: Path, tmp_path: Path) -> None:
     )
 
 
+def test_evaluate_without_a_metric_is_refused(run: Path) -> None:
+    result = call("evaluate", run, "task.metrics=[]")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "task: metrics is empty; name one at least" in result.stderr
+
+
 def test_evaluate_says_what_is_wrong(tmp_path: Path) -> None:
     result = call("evaluate", tmp_path / "nowhere")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)

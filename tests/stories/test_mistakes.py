@@ -26,6 +26,7 @@ def test_nine_mistakes_nine_messages(monkeypatch: pytest.MonkeyPatch) -> None:
             "training: average=7 checkpoints, but only keep=5 are kept",
         ),
         (["model.encoder.attention.heads=3"], "command line:1:1", "heads=3"),
+        (["task.metrics=[]"], "command line:1:1", "task: metrics is empty; name one at least"),
         (["--profile", "sampel"], "tiny.yaml:1:1", "no profile is called 'sampel'; there is none"),
     ],
 )

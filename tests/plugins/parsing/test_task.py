@@ -191,6 +191,11 @@ def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> N
         task.load(tmp_path)
 
 
+def test_a_task_without_a_metric_is_refused() -> None:
+    with pytest.raises(ValueError, match="metrics is empty; name one at least"):
+        Parsing(corpus=Trees(), tokenizer=SentencePiece(size=400), linearisation=TopDown(), metrics=[])
+
+
 def wide(task: Parsing) -> Parsing:
     """The same, of a column that is not there."""
     return Parsing(

@@ -164,6 +164,11 @@ def test_columns_can_be_swapped_and_must_be_there(tmp_path: Path) -> None:
         letters(source=1)
 
 
+def test_a_task_without_a_metric_is_refused() -> None:
+    with pytest.raises(ValueError, match="metrics is empty; name one at least"):
+        letters(metrics=[])
+
+
 def test_what_would_fail_late_is_said_by_fetch(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="no rows for test"):
         letters(corpus=Rows(train=[*ROWS], dev=[*ROWS])).fetch(tmp_path, quiet)
