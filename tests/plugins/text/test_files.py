@@ -59,6 +59,21 @@ def test_several_files_columns_and_a_limit(tmp_path: Path, monkeypatch: pytest.M
     assert list(corpus.rows("train")) == [("1", "a"), ("2", "b")]
 
 
+def test_only_the_splits_that_are_wanted_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one\n")
+    missing, there = [str(tmp_path / "nothing")], [str(tmp_path / "a")]
+    corpus = Files(train=missing, dev=there, test=there)
+    said: list[str] = []
+    for _ in range(2):
+        corpus.fetch(tmp_path, lambda what, _: said.append(what), splits=("test",))
+    assert said == [f"reading test: {tmp_path}/a"]
+    assert list(corpus.rows("test")) == [("one",)]
+    with pytest.raises(AssertionError, match="fetch comes first"):
+        corpus.identity()
+    with pytest.raises(seqx.UserError, match="nothing: cannot be read"):
+        corpus.fetch(tmp_path, quiet)
+
+
 def test_identity_is_the_text_not_the_place(tmp_path: Path) -> None:
     identities = []
     for name, packed, text in (("p", False, b"x\n"), ("q", True, b"x\n"), ("r", False, b"y\n")):
