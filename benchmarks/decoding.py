@@ -26,8 +26,8 @@ from seqx.devices import device_of
 from seqx.evaluation import Predictor, load
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
+from seqx.interfaces.text import SPLITS, Progress, Task
 from seqx.interfaces.text import Predictor as Answering
-from seqx.interfaces.text import Progress, Task
 from seqx.interfaces.values import EOS, UNK, Dropped, Evaluation, Example
 from seqx_models import EncoderDecoder
 from seqx_search import Beam, Greedy
@@ -52,7 +52,7 @@ class Numbers(Task):
         """The ids as a list."""
         return " ".join(map(str, ids))
 
-    def fetch(self, folder: Path, progress: Progress) -> None:
+    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
         """Nothing to do."""
 
     def learn(self, folder: Path, progress: Progress) -> None:

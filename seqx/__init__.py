@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.networks import Model as Model
     from seqx.interfaces.networks import Place as Place
     from seqx.interfaces.networks import PositionalEncoding as PositionalEncoding
+    from seqx.interfaces.text import SPLITS as SPLITS
     from seqx.interfaces.text import Corpus as Corpus
     from seqx.interfaces.text import Metric as Metric
     from seqx.interfaces.text import Normalizer as Normalizer
@@ -76,7 +77,7 @@ _HOMES = {
     "seqx.hooks": "hookimpl",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
     "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",
-    "seqx.interfaces.text": "Corpus Metric Normalizer Predictor Progress Task Tokenizer",
+    "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Predictor Progress Task Tokenizer",
     "seqx.interfaces.values": (
         "BOS EOS PAD UNK WORDS Answer Batch Dropped Evaluation Example Hypothesis KeyValue Layers Layout "
         "Mask Memory Score State Tokens fork rows"

@@ -17,7 +17,7 @@ from types import ModuleType
 import pluggy
 
 from seqx import hooks
-from seqx.errors import At, PluginError
+from seqx.errors import At, PluginError, UserError
 from seqx.registry import Component, Registry
 
 GROUP = "seqx"
@@ -105,6 +105,16 @@ def _short(error: BaseException) -> str:
     return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
 
 
+def _within(path: Path, error: BaseException) -> str:
+    """Where in the file at `path` an error came from, if its text does not say it and the file was run."""
+    if isinstance(error, UserError):
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+    place = f" ({path}:{lines[-1]})" if lines else ""
+    return f"{place}; `seqx --debug` shows the traceback"
+
+
 def _register(module: object, name: str, registry: Registry) -> list[Component]:
     manager = pluggy.PluginManager("seqx")
     manager.add_hookspecs(hooks)
@@ -133,7 +143,9 @@ def _load_file(path: Path, at: At, registry: Registry) -> Plugin:
     try:
         components = _register(_import(name, path), str(path), registry)
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{at}: the plugin {path} does not load: {_short(error)}") from error
+        raise PluginError(
+            f"{at}: the plugin {path} does not load: {_short(error)}{_within(path, error)}"
+        ) from error
     return Plugin(str(path), "local file", str(path), components, hashlib.sha256(data).hexdigest())
 
 

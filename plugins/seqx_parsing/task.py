@@ -57,6 +57,8 @@ class Parsing(seqx.Task):
     sample_segmentation: bool = False
 
     def __post_init__(self) -> None:
+        if not self.metrics:
+            raise ValueError("metrics is empty; name one at least, as in metrics: [evalb]")
         if self.linearisation.tags and self.tags != "predicted":
             raise ValueError(
                 f"the linearisation writes tags, so that tags must be predicted, not {self.tags}"
@@ -77,10 +79,10 @@ class Parsing(seqx.Task):
             seqx.WORDS: seqx.UNK + 1 + words,
         }
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
-        """Have the corpus at hand, with trees in each split."""
-        self.corpus.fetch(folder, progress)
-        for split in ("train", "dev", "test"):
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+        """Have the corpus at hand, with trees in each of `splits`."""
+        self.corpus.fetch(folder, progress, splits)
+        for split in splits:
             if next(self.rows(split), None) is None:
                 raise seqx.UserError(f"the corpus has no trees for {split}")
 

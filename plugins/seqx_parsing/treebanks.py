@@ -2,10 +2,11 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 from annotated_types import Gt
@@ -19,7 +20,7 @@ SPLITS = ("train", "dev", "test")
 class Treebank(seqx.Corpus):
     """Trees as their files have them, with traces and function tags: to clean them is the task's business."""
 
-    _hashes: Mapping[str, str] | None = None
+    _hashes: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
@@ -29,14 +30,14 @@ class Treebank(seqx.Corpus):
         """How many trees a split must have, if that is known."""
         return None
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
-        """Read everything once, so that whatever is wrong is said before anything is made from it.
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+        """Read each of `splits` once, so that whatever is wrong is said before anything is made from it.
 
         Raises:
             UserError: what is missing, or which file is wrong in which line
         """
-        if self._hashes is None:
-            self._hashes = {split: self._check(split, progress) for split in SPLITS}
+        new = {split: self._check(split, progress) for split in splits if split not in self._hashes}
+        self._hashes = {**self._hashes, **new}
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """The trees of "train", "dev" or "test", in the order of the files."""
@@ -50,7 +51,7 @@ class Treebank(seqx.Corpus):
 
     def identity(self) -> Mapping[str, object]:
         """The SHA-256 of each split's trees, however they are laid out and packed."""
-        assert self._hashes is not None, "fetch comes first"
+        assert self._hashes.keys() == {*SPLITS}, "fetch comes first"
         return self._hashes
 
     def _check(self, split: str, progress: seqx.Progress) -> str:

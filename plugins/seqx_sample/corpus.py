@@ -1,7 +1,7 @@
 """The sample as a corpus."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -42,7 +42,7 @@ class Sample(seqx.Corpus):
         self._seed = seed
         self._columns = columns
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Nothing to do: the sentences are made when they are read."""
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:

@@ -65,7 +65,9 @@ class Beam(Limited):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nbest > self.size:
-            raise ValueError(f"nbest is {self.nbest}, which a beam of size {self.size} does not find")
+            raise ValueError(
+                f"nbest is {self.nbest}, which a beam of size {self.size} does not find; make it larger"
+            )
 
     @property
     def width(self) -> int:

@@ -1,7 +1,7 @@
 """Parallel text in files: line i of one belongs to line i of the others."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -35,24 +35,23 @@ class Files(seqx.Corpus):
     def __post_init__(self) -> None:
         widths = {
             f"{split}[{number}]": len(files)
-            for split in ("train", "dev", "test")
+            for split in seqx.SPLITS
             for number, files in enumerate(_groups(getattr(self, split)))
         }
         if len(set(widths.values())) > 1 or not all(widths.values()):
             raise ValueError(f"files: every split needs as many paths as there are columns, found {widths}")
-        self._contents: dict[str, object] | None = None
+        self._contents: dict[str, list[list[str]]] = {}
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
-        """Read everything once, so that whatever is wrong is said before anything is made from it.
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+        """Read each of `splits` once, so that whatever is wrong is said before anything is made from it.
 
         Raises:
             UserError: which file, which line, what is wrong
         """
-        if self._contents is not None:
-            return
-        contents: dict[str, object] = {}
-        for split in ("train", "dev", "test"):
-            contents[split] = []
+        for split in splits:
+            if split in self._contents:
+                continue
+            contents = []
             for files in self._paths(split):
                 progress(f"reading {split}: {', '.join(map(str, files))}", None)
                 checked = [_check(file) for file in files]
@@ -62,8 +61,8 @@ class Files(seqx.Corpus):
                         f"{file} has {count:,}" for file, count in zip(files, counts, strict=True)
                     )
                     raise seqx.UserError(f"files of one split must have equally many lines: {shown}")
-                contents[split] = [*contents[split], [digest for _, digest in checked]]  # type: ignore[misc]
-        self._contents = contents
+                contents.append([digest for _, digest in checked])
+            self._contents[split] = contents
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """The rows of "train", "dev" or "test", in the order of the files."""
@@ -73,7 +72,7 @@ class Files(seqx.Corpus):
 
     def identity(self) -> Mapping[str, object]:
         """The SHA-256 of each file's text, wherever it lies and however it is packed."""
-        assert self._contents is not None, "fetch comes first"
+        assert self._contents.keys() == {*seqx.SPLITS}, "fetch comes first"
         return {**self._contents, "limit": self.limit}
 
     def _all(self, split: str) -> Iterator[tuple[str, ...]]:

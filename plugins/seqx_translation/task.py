@@ -50,6 +50,8 @@ class Translation(seqx.Task):
     def __post_init__(self) -> None:
         if self.source == self.target:
             raise ValueError(f"source and target are the same column of the corpus, {self.source}")
+        if not self.metrics:
+            raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
         self.stochastic = self.sample_segmentation
 
     @property
@@ -57,11 +59,11 @@ class Translation(seqx.Task):
         """The vocabularies of "source" and "target"."""
         return {"source": self.tokenizer.size, "target": self._target_tokenizer.size}
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
-        """Have the corpus at hand, with rows in each split, and metrics that work."""
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+        """Have the corpus at hand, with rows in each of `splits`, and metrics that work."""
         self._scores(_TRIAL, _TRIAL)
-        self.corpus.fetch(folder, progress)
-        for split in ("train", "dev", "test"):
+        self.corpus.fetch(folder, progress, splits)
+        for split in splits:
             if next(self.rows(split), None) is None:
                 raise seqx.UserError(f"the corpus has no rows for {split}")
 

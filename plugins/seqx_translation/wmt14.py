@@ -7,7 +7,7 @@ English and German are these three archives; their files are fetched once for bo
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -99,15 +99,15 @@ class Wmt14(seqx.Corpus):
                 )
         self._folder: Path | None = None
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
-        """Have archives, their text, and the test sets in `folder`.
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+        """Have in `folder` the archives and their text, if "train" is wanted, and the test sets that are.
 
         Raises:
             UserError: which archive, what is wrong with it, and what to do
         """
         self._folder = folder / "wmt14"
         with alone(self._folder, progress):
-            self._fetch(self._folder, progress)
+            self._fetch(self._folder, progress, splits)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """The rows of a split: archive after archive, as they are; or a test set."""
@@ -127,14 +127,14 @@ class Wmt14(seqx.Corpus):
             "limit": self.limit,
         }
 
-    def _fetch(self, folder: Path, progress: seqx.Progress) -> None:
+    def _fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str]) -> None:
         # What is small comes first: whoever has no network learns it before gigabytes are fetched.
         if self.heldout is not None:
-            self.heldout.fetch(folder / "heldout", progress)
+            self.heldout.fetch(folder / "heldout", progress, splits)
         else:
-            for split in SETS:
+            for split in [split for split in SETS if split in splits]:
                 self._fetch_newstest(split, progress)
-        for archive in self._archives:
+        for archive in self._archives if "train" in splits else []:
             files = self._files(archive)
             if not all(file.exists() for file in files.values()):
                 extract(archive, self._have(archive, folder, progress), files, progress)

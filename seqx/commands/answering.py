@@ -11,8 +11,9 @@ from typing import Any, BinaryIO, Literal
 import click
 
 from seqx.cli import INTERRUPTED
-from seqx.errors import UserError
-from seqx.evaluation import load
+from seqx.commands.arguments import parted
+from seqx.errors import RecipeError, UserError
+from seqx.evaluation import Predictor, load
 from seqx.interfaces.values import Hypothesis
 
 _OPTIONS = (
@@ -79,14 +80,7 @@ class Answering:
                 "standard input or output is closed; give the command a file, a pipe or a terminal"
             )
         source, sink = sys.stdin.buffer, sys.stdout.buffer
-        predictor = load(
-            self.models,
-            device=self.device,
-            precision=self.precision,
-            overrides=self.overrides,
-            batch_tokens=self.batch_tokens,
-            trust_local_plugins=self.trust_local_plugins,
-        )
+        predictor = self._predictor()
         window = self.window or (1 if source.isatty() else predictor.window)
         given, asked = Lines(source), list[str]()
         questions = map(read, _kept(given, asked))
@@ -106,6 +100,30 @@ class Answering:
             click.echo(remark, err=True)
         if given.error is not None:
             raise given.error
+
+    def _predictor(self) -> Predictor:
+        """The models as one, with a search that finds as many answers as are wanted."""
+        if self.nbest is None:
+            return self._load(self.overrides)
+        try:
+            return self._load([*self.overrides, f"search.nbest={self.nbest}"])
+        except RecipeError:
+            width = self._load(self.overrides).search.width  # which fails for any other reason
+            if width >= self.nbest:
+                raise
+        one = "needs a beam search; add search=beam"
+        several = f"is more than a beam of size {width} finds; add"
+        raise UserError(f"--nbest {self.nbest} {one if width == 1 else several} search.size={self.nbest}")
+
+    def _load(self, overrides: Sequence[str]) -> Predictor:
+        return load(
+            self.models,
+            device=self.device,
+            precision=self.precision,
+            overrides=overrides,
+            batch_tokens=self.batch_tokens,
+            trust_local_plugins=self.trust_local_plugins,
+        )
 
     def _plain(
         self,
@@ -147,12 +165,9 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
         trust_local_plugins: bool,
         **own: Any,
     ) -> None:
-        models = [argument for argument in arguments if "=" not in argument]
-        overrides = [argument for argument in arguments if "=" in argument]
+        models, overrides = parted(arguments)
         if not models:
             raise click.UsageError("name a model before its KEY=VALUE", ctx)
-        if nbest is not None:
-            overrides.append(f"search.nbest={nbest}")
         asked = Answering(
             models=models,
             overrides=overrides,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import click
 
 from seqx.cli import MISTAKE
+from seqx.commands.arguments import parted
 from seqx.commands.opening import opened, profile
 from seqx.errors import UserError
 from seqx.experiment import parameters
@@ -19,8 +20,7 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
 
     Exit code 2 when there is one.
     """
-    recipes = [argument for argument in arguments if "=" not in argument]
-    overrides = [argument for argument in arguments if "=" in argument]
+    recipes, overrides = parted(arguments)
     if not recipes:
         raise click.UsageError("name a recipe before its KEY=VALUE", ctx)
     problems = []

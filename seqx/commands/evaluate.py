@@ -7,6 +7,7 @@ from typing import Literal
 
 import click
 
+from seqx.commands.arguments import parted
 from seqx.data.cache import default_cache
 from seqx.evaluation import load
 
@@ -39,18 +40,18 @@ def evaluate(
     Several MODELs are scored as one. A KEY=VALUE changes a setting of the search or the task, as
     search.size=8 or task.metrics=[bleu]. Each score comes with the signature that says how it was computed.
     """
-    models = [argument for argument in arguments if "=" not in argument]
+    models, overrides = parted(arguments)
     if not models:
         raise click.UsageError("name a model before its KEY=VALUE", ctx)
     predictor = load(
         models,
         device=device,
         precision=precision,
-        overrides=[argument for argument in arguments if "=" in argument],
+        overrides=overrides,
         batch_tokens=batch_tokens,
         trust_local_plugins=trust_local_plugins,
     )
-    predictor.task.fetch(default_cache() / "corpora", _tell)
+    predictor.task.fetch(default_cache() / "corpora", _tell, splits=(split,))
     scores = predictor.task.evaluate(predictor, split).scores
     if as_json:
         found = {name: asdict(score) for name, score in scores.items()}

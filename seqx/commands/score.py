@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from seqx.commands.arguments import parted
 from seqx.commands.chosen import component
 from seqx.errors import UserError
 from seqx.interfaces.text import Metric
@@ -24,10 +25,11 @@ def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_js
     Line i of OUTPUTS is judged by line i of REFERENCES; both are UTF-8, plain or .gz. A KEY=VALUE is a
     setting of the metric, as lowercase=true; `seqx components metric NAME` explains them.
     """
-    files = [Path(argument) for argument in arguments if "=" not in argument]
+    names, settings = parted(arguments)
+    files = [Path(name) for name in names]
     if len(files) != 2:
         raise click.UsageError(f"two files are wanted, REFERENCES and OUTPUTS; found {len(files)}", ctx)
-    judge = component(Metric, "--metric", metric, [argument for argument in arguments if "=" in argument])
+    judge = component(Metric, "--metric", metric, settings)
     references, outputs = (list(lines(file)) for file in files)
     if len(references) != len(outputs) or not references:
         raise UserError(

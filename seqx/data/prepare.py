@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from seqx import __version__
 from seqx.data.cache import address, default_cache, made
 from seqx.data.encode import Block, Encoder, Leaks, Row, Shared, first_of_each
 from seqx.data.store import FORMAT, Store, Writer
@@ -71,6 +72,7 @@ def prepare(
     training = split == "train"
     parts = {
         "format": FORMAT,
+        "seqx": __version__,
         "made": "examples",
         "task": settings,
         "identity": task.identity(),
@@ -100,7 +102,13 @@ def learnt(
         cache: where it is kept; None: the default cache
         progress: told what is being done
     """
-    parts = {"format": FORMAT, "made": "vocabulary", "task": settings, "identity": task.identity()}
+    parts = {
+        "format": FORMAT,
+        "seqx": __version__,  # what a component makes of text may change from one version to the next
+        "made": "vocabulary",
+        "task": settings,
+        "identity": task.identity(),
+    }
 
     def make(folder: Path) -> None:
         task.learn(folder, progress)

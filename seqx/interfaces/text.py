@@ -9,6 +9,9 @@ from typing import Protocol
 from seqx.interfaces.learning import Grammar
 from seqx.interfaces.values import Dropped, Evaluation, Example, Score
 
+SPLITS = ("train", "dev", "test")
+"""The parts of a corpus: to learn from, to validate with, to be judged by."""
+
 Progress = Callable[[str, float | None], None]
 """Told what is being done, and which share of it is done (0 to 1, None where nobody knows)."""
 
@@ -54,8 +57,10 @@ class Corpus(ABC):
     """Where text comes from: rows of as many strings as there are columns."""
 
     @abstractmethod
-    def fetch(self, folder: Path, progress: Progress) -> None:
-        """Have everything at hand, in `folder` if it must be kept; does nothing the second time.
+    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
+        """Have the rows of `splits` at hand, in `folder` if they must be kept; does nothing the second time.
+
+        What only other splits need may be missing: whoever scores a model needs no training text.
 
         Raises:
             UserError: what is missing, and what to do
@@ -72,7 +77,7 @@ class Corpus(ABC):
     def identity(self) -> Mapping[str, object]:
         """What the rows are made from, as plain values: equal identities give equal rows (cached by it).
 
-        Paths alone do not identify text: sizes, times or hashes do. Valid after `fetch`.
+        Paths alone do not identify text: sizes, times or hashes do. Valid after a `fetch` of all splits.
         """
         return {}
 
@@ -113,12 +118,12 @@ class Task(ABC):
         """The vocabulary of each column the model sees, after `learn` or `load` exactly."""
 
     @abstractmethod
-    def fetch(self, folder: Path, progress: Progress) -> None:
-        """Have the raw material at hand."""
+    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
+        """Have the raw material of `splits` at hand, and no other."""
 
     @abstractmethod
     def identity(self) -> Mapping[str, object]:
-        """What the examples are made from besides the task's settings, as plain values (see Corpus)."""
+        """What all examples are made from besides the task's settings, as plain values (see Corpus)."""
 
     @abstractmethod
     def learn(self, folder: Path, progress: Progress) -> None:

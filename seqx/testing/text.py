@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from seqx.interfaces.text import Corpus, Metric, Normalizer, Tokenizer
+from seqx.interfaces.text import SPLITS, Corpus, Metric, Normalizer, Tokenizer
 from seqx.interfaces.values import UNK
 from seqx.testing.law import Subject, law
 
@@ -102,12 +102,26 @@ def rows_come_in_one_order(subject: Subject) -> None:
             corpus.fetch(Path(folder), lambda _, __: None)
         first, second = corpora
         assert first.identity() == second.identity()
-        for split in ("train", "dev", "test"):
+        for split in SPLITS:
             rows = list(first.rows(split))
             assert rows, f"{split} is empty"
             assert {len(row) for row in rows} == {len(rows[0])}
             assert list(first.rows(split)) == rows
             assert list(second.rows(split)) == rows
+
+
+@law(Corpus)
+def a_split_can_be_fetched_alone(subject: Subject) -> None:
+    """Its rows are then at hand, and a later fetch of all splits adds what is missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole: Corpus = subject.build()
+        whole.fetch(Path(folder, "whole"), lambda _, __: None)
+        for split in SPLITS:
+            corpus: Corpus = subject.build()
+            corpus.fetch(Path(folder, split), lambda _, __: None, splits=(split,))
+            assert sorted(corpus.rows(split)) == sorted(whole.rows(split))
+            corpus.fetch(Path(folder, split), lambda _, __: None)
+            assert corpus.identity() == whole.identity()
 
 
 @law(Metric)

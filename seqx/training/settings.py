@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 
 from seqx.devices import Precision
 from seqx.interfaces.learning import Objective, Optimizer, Schedule
+
+Seed = Annotated[int, Ge(0), Lt(2**64)]
+"""What fits into the 64 bits that torch has for a seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,7 @@ class Training:
     choose: Literal["last", "best"] = "last"
     patience: Annotated[int, Gt(0)] | None = None
     nonfinite: Annotated[int, Ge(0)] = 10
-    seed: int = 1
+    seed: Seed = 1
     init: Path | None = None
 
     def __post_init__(self) -> None:

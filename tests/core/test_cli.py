@@ -74,6 +74,14 @@ def test_check_reports_every_recipe(call: Call) -> None:
     )
 
 
+def test_a_recipe_may_have_an_equals_sign_in_its_path(call: Call) -> None:
+    Path("lr=1").mkdir()
+    Path("lr=1/mine.yaml").write_text(RECIPE)
+    result = call("check", "lr=1/mine.yaml", "model.d_model=32")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("lr=1/mine.yaml: ")
+
+
 @pytest.mark.parametrize("verb", ["check", "show"])
 def test_a_mistake_is_a_message_and_exit_code_2(call: Call, verb: str) -> None:
     result = call(verb, "mine.yaml", "training.steps=many", "model.encoder=lstm")

@@ -55,6 +55,28 @@ def test_evaluate_gives_the_scores_of_the_run(run: Path) -> None:
     assert re.fullmatch(r"chrf \d+\.\d\d  \S+\n", only)
 
 
+def test_evaluate_a_test_set_of_ones_own(run: Path, tmp_path: Path) -> None:
+    """Neither the training text nor any other split is needed."""
+    sides = {"en": "The dog sleeps.\n", "de": "Der Hund schläft.\n"}
+    for side, text in sides.items():
+        (tmp_path / side).write_text(text, encoding="utf-8")
+    result = call("evaluate", run, f"task.corpus={{type: files, test: [{tmp_path}/en, {tmp_path}/de]}}")
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(r"bleu \d+\.\d\d  \S+\nchrf \d+\.\d\d  \S+\n", result.stdout)
+    assert result.stderr == f"reading test: {tmp_path}/en, {tmp_path}/de\n"
+    missing = call("evaluate", run, "task.corpus={type: files, train: [a, b]}")
+    assert (missing.exit_code, missing.stderr) == (
+        2,
+        "the corpus of files has no text for test; set its 'test'\n",
+    )
+
+
+def test_evaluate_without_a_metric_is_refused(run: Path) -> None:
+    result = call("evaluate", run, "task.metrics=[]")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "task: metrics is empty; name one at least" in result.stderr
+
+
 def test_evaluate_says_what_is_wrong(tmp_path: Path) -> None:
     result = call("evaluate", tmp_path / "nowhere")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)

@@ -140,7 +140,35 @@ def test_a_local_file(installed: Callable[..., list[EntryPoint]]) -> None:
     ("name", "source", "message"),
     [
         ("none.py", None, "mine.yaml:1:11: cannot read the plugin none.py: No such file or directory"),
-        ("bad.py", "1 / 0", "mine.yaml:1:11: the plugin bad.py does not load: ZeroDivisionError: division"),
+        (
+            "bad.py",
+            "import json\n\n1 / 0\n",
+            (
+                "mine.yaml:1:11: the plugin bad.py does not load: ZeroDivisionError: division by zero "
+                "(bad.py:3); `seqx --debug` shows the traceback"
+            ),
+        ),
+        (
+            "deep.py",
+            "import json\n\ndef read():\n    return json.loads('')\n\nread()\n",
+            (
+                "mine.yaml:1:11: the plugin deep.py does not load: JSONDecodeError: Expecting value: "
+                "line 1 column 1 (char 0) (deep.py:4); `seqx --debug`"
+            ),
+        ),
+        (
+            "hook.py",
+            "from seqx import hookimpl\n@hookimpl\ndef seqx_register(registry):\n    raise OSError('no')",
+            "mine.yaml:1:11: the plugin hook.py does not load: OSError: no (hook.py:4); `seqx --debug`",
+        ),
+        (
+            "syntax.py",
+            "x = 1\ndef broken(:\n",
+            (
+                "mine.yaml:1:11: the plugin syntax.py does not load: SyntaxError: invalid syntax "
+                "(syntax.py, line 2); `seqx --debug`"
+            ),
+        ),
         ("empty.py", "", "mine.yaml:1:11: the plugin empty.py does not load: registers no component"),
         ("text.txt", "", "mine.yaml:1:11: the plugin text.txt does not load: a local plugin is a file of Py"),
     ],
@@ -155,6 +183,7 @@ def test_a_local_file_that_fails_is_an_error(
         load({Path(name): AT}, found=[])
     assert str(caught.value).startswith(message)
     assert "seqx_local_bad" not in sys.modules
+    assert ("--debug" in str(caught.value)) == ("Error: " in message)
 
 
 def test_what_is_installed_here_loads() -> None:

@@ -98,6 +98,11 @@ def test_the_metric_may_be_written_as_in_a_recipe(call: Call) -> None:
     assert result.stdout == "exact 7.50  case:True\nerrors -2.00  ä\n"
 
 
+def test_files_may_have_an_equals_sign_in_their_names(call: Call) -> None:
+    Path("beam=4").write_bytes(Path("test").read_bytes())
+    assert call("--metric", "exact", "gold", "beam=4").stdout.startswith("exact 50.00")
+
+
 def test_packed_files(call: Call) -> None:
     Path("gold.gz").write_bytes(gzip.compress(Path("gold").read_bytes()))
     assert call("--metric", "exact", "gold.gz", "test").stdout.startswith("exact 50.00")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from seqx import hooks, plugins
+from seqx import hooks, plugins, recipe
 from seqx.cli import GROUP, VERBS
+from seqx.experiment import Experiment
 from seqx.interfaces import learning, networks, text
 from seqx.training.settings import Training
 from seqx_sample import Sample
@@ -116,6 +117,16 @@ def test_no_block_is_left_out_without_a_reason() -> None:
     for path in DOCUMENTS:
         for note in re.findall(r"<!--(.*?)-->", TEXTS[path.name]):
             assert re.fullmatch(r" (not run|output not compared): \w.+ | exit code \d+ ", note), note
+
+
+def test_lines_of_progress_are_of_the_sample() -> None:
+    read = recipe.load("wmt_en_de", "sample")
+    training = recipe.check(read.tree, plugins.load().registry, Experiment)().training
+    shown = re.findall(r"^step +(\d+)/(\d+)  loss .*  rate (\S+) ", ALL, re.MULTILINE)
+    assert len(shown) == 2
+    for step, steps, rate in shown:
+        assert int(steps) == training.steps
+        assert rate == f"{training.schedule(int(step)):.2e}"
 
 
 def test_the_sentences_of_make_run_were_kept_for_testing() -> None:

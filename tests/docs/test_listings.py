@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from seqx import SPLITS
 from seqx_sample import Sample
 from tests.docs import warm
 from tests.docs.listings import DOCUMENTS, ROOT, Command, Listing, listings, missing
@@ -85,6 +86,30 @@ def test_document(document: Path, shell: Shell, tmp_path: Path) -> None:
                 pass
             case other:
                 pytest.fail(f"{listing.place}: a block of {other or 'no language'}: nobody would try it")
+
+
+def test_own_text_is_cut_apart_without_loss_or_leak(shell: Shell, tmp_path: Path) -> None:
+    place = tmp_path / "reader"
+    rows: list[tuple[str, ...]] = list(Sample(train=3000).rows("train"))
+    rows += [(f"{english}\ttab", german) for english, german in rows[:20]] + rows[100:200]
+    for column, side in enumerate(("en", "de")):
+        (place / f"my.{side}").write_text("".join(f"{row[column]}\n" for row in rows))
+    blocks = [item for item in listings(ROOT / "docs/own_corpus.md") if item.language == "console"]
+    for command in [command for block in blocks[:2] for command in block.commands()]:
+        assert shell(command.text).returncode == 0
+
+    def read(split: str) -> list[tuple[str, ...]]:
+        sides = ((place / f"{split}.{side}").read_text().split("\n")[:-1] for side in ("en", "de"))
+        return list(zip(*sides, strict=True))
+
+    train, *others = (read(split) for split in SPLITS)
+    assert [len(other) for other in others] == [500, 500]
+    removed = len(rows) - 1000 - len(train)
+    assert 10 < removed < 120
+    held = others[0] + others[1]
+    for known, learnt in zip(zip(*held, strict=True), zip(*train, strict=True), strict=True):
+        assert not {*known} & {*learnt}
+    assert {*train, *held} <= {*rows}
 
 
 def prepare(folder: Path, names: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.tiny import TINY, refused, tiny
+from tests.stories.tiny import TINY, done, refused, tiny
 
 HERE = Path(__file__).parent
 
@@ -26,6 +26,13 @@ def test_nine_mistakes_nine_messages(monkeypatch: pytest.MonkeyPatch) -> None:
             "training: average=7 checkpoints, but only keep=5 are kept",
         ),
         (["model.encoder.attention.heads=3"], "command line:1:1", "heads=3"),
+        (
+            ["training.seed=99999999999999999999999"],
+            "command line:1:15",
+            "should be less than 18446744073709551616",
+        ),
+        (["training.seed=-1"], "command line:1:15", "should be greater than or equal to 0"),
+        (["task.metrics=[]"], "command line:1:1", "task: metrics is empty; name one at least"),
         (["--profile", "sampel"], "tiny.yaml:1:1", "no profile is called 'sampel'; there is none"),
     ],
 )
@@ -35,3 +42,10 @@ def test_settings_at_odds_and_unknown_profiles(arguments: list[str], place: str,
     assert message in said
     assert len(said.splitlines()) <= 3
     assert not [*Path().rglob("recipe.yaml")]
+
+
+def test_the_largest_seeds_train() -> None:
+    huge = 10**30  # what is drawn in Python has no bound
+    done("run", tiny(TINY), f"training.seed={2**64 - 1}", f"task.corpus.seed={huge}", "training.steps=2")
+    said = done("translate", "runs/tiny", f"search={{type: sampling, seed: {huge}}}", text="A dog sleeps.\n")
+    assert said.count("\n") == 1

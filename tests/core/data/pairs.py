@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seqx.errors import UserError
-from seqx.interfaces.text import Predictor, Progress, Task
+from seqx.interfaces.text import SPLITS, Predictor, Progress, Task
 from seqx.interfaces.values import EOS, Dropped, Evaluation, Example
 
 Row = tuple[str, ...]
@@ -27,7 +27,7 @@ class Pairs(Task):
     def sizes(self) -> Mapping[str, int]:
         return {"source": self.vocabulary, "target": self.vocabulary}
 
-    def fetch(self, folder: Path, progress: Progress) -> None:
+    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
         pass
 
     def identity(self) -> Mapping[str, object]:

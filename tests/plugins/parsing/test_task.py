@@ -1,7 +1,7 @@
 """The parsing task: from a treebank's rows to ids, and from ids to trees, on real trees."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ class Trees(seqx.Corpus):
     def __init__(self, **splits: list[str]) -> None:
         self.splits = splits
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None: ...
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None: ...
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         return ((tree,) for tree in self.splits[split])
@@ -189,6 +189,11 @@ def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> N
     (tmp_path / "symbols.json").write_text("{}")
     with pytest.raises(seqx.UserError, match=r"symbols.json: cannot be read"):
         task.load(tmp_path)
+
+
+def test_a_task_without_a_metric_is_refused() -> None:
+    with pytest.raises(ValueError, match="metrics is empty; name one at least"):
+        Parsing(corpus=Trees(), tokenizer=SentencePiece(size=400), linearisation=TopDown(), metrics=[])
 
 
 def wide(task: Parsing) -> Parsing:

@@ -55,6 +55,17 @@ def test_a_limit_is_for_training(tmp_path: Path) -> None:
         rows(corpus, "test")
 
 
+def test_only_the_splits_that_are_wanted_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.mrg").write_text(TREE.format(1))
+    corpus = TreebankFiles(train=["nothing.mrg"], test=[str(tmp_path / "a.mrg")])
+    corpus.fetch(tmp_path, quiet, splits=("test",))
+    assert len(rows(corpus, "test")) == 1
+    with pytest.raises(AssertionError, match="fetch comes first"):
+        corpus.identity()
+    with pytest.raises(seqx.UserError, match="cannot be read"):
+        fetched(corpus)
+
+
 def test_identity_is_the_trees_not_their_layout(tmp_path: Path) -> None:
     layouts = {
         "a.mrg": TREE.format(1).encode(),

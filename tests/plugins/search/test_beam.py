@@ -144,7 +144,7 @@ def test_a_damaged_model_is_named() -> None:
 
 
 def test_settings_at_odds() -> None:
-    with pytest.raises(ValueError, match="nbest is 5"):
+    with pytest.raises(ValueError, match=r"nbest is 5, .* make it larger"):
         Beam(size=4, nbest=5)
     with pytest.raises(ValueError, match="empty"):
         Beam(ratio=0.0, extra=0)

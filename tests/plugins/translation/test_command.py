@@ -89,9 +89,39 @@ def test_nbest(model: Path, answers: list[str]) -> None:
     ]
     assert [row[3] for row in rows if row[1] == "1"] == answers
     assert float(rows[0][2]) >= float(rows[1][2])
-    error = call("a", model, "--nbest", "4").exception
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ("search.size=3", "--nbest 4 is more than a beam of size 3 finds; add search.size=4"),
+        ("search=greedy", "--nbest 4 needs a beam search; add search=beam search.size=4"),
+        ("search={type: sampling, seed: 2}", "--nbest 4 needs a beam search; add search=beam search.size=4"),
+    ],
+)
+def test_what_nbest_needs_is_said_and_helps(model: Path, search: str, message: str) -> None:
+    error = call("a", model, search, "--nbest", "4").exception
     assert isinstance(error, seqx.UserError)
-    assert "nbest is 4, which a beam of size 3 does not find" in str(error)
+    assert str(error) == message
+    advice = message.partition("add ")[2].split()
+    assert call("The dog sleeps.", model, search, "--nbest", "4", *advice).stdout.count("\n") == 4
+
+
+def test_other_mistakes_are_not_taken_for_nbest(model: Path) -> None:
+    for wrong, message in (
+        ("search.sise=3", "did you mean 'size'"),
+        ("search.ratio=0 search.extra=0", "both 0"),
+    ):
+        error = call("a", model, "--nbest", "9", *wrong.split()).exception
+        assert isinstance(error, seqx.RecipeError)
+        assert message in str(error)
+        assert "nbest" not in str(error)
+
+
+def test_a_line_in_parts_has_one_answer(model: Path) -> None:
+    long = "The old man sees the house. The dog sleeps. The woman reads the book in the garden."
+    rows = call(f"{long}\nThe dog sleeps.\n", model, "--nbest", "2").stdout.split("\n")[:-1]
+    assert [row.split("\t")[:2] for row in rows] == [["1", "1"], ["2", "1"], ["2", "2"]]
 
 
 def test_settings_and_ensembles(model: Path, answers: list[str]) -> None:
@@ -100,6 +130,19 @@ def test_settings_and_ensembles(model: Path, answers: list[str]) -> None:
     result = call("a", "search.size=5")
     assert result.exit_code == 2
     assert "name a model" in result.stderr
+
+
+def test_a_path_may_have_an_equals_sign(
+    model: Path, answers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lr=1e-3").mkdir()
+    (tmp_path / "lr=1e-3" / "model").symlink_to(model)
+    monkeypatch.chdir(tmp_path)
+    for name in ("lr=1e-3/model", "./lr=1e-3/model", tmp_path / "lr=1e-3"):
+        assert call("\n".join(LINES), name).stdout.split("\n")[:-1] == answers
+    error = call("a", "./lr=1e-4/model").exception
+    assert isinstance(error, seqx.UserError)
+    assert str(error).startswith("lr=1e-4/model: there is no such folder")
 
 
 def test_long_lines_are_split_and_counted(model: Path) -> None:

@@ -32,7 +32,7 @@ class Rows(seqx.Corpus):
     def __init__(self, **splits: list[tuple[str, ...]]) -> None:
         self.splits = splits
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         pass
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
@@ -164,9 +164,15 @@ def test_columns_can_be_swapped_and_must_be_there(tmp_path: Path) -> None:
         letters(source=1)
 
 
+def test_a_task_without_a_metric_is_refused() -> None:
+    with pytest.raises(ValueError, match="metrics is empty; name one at least"):
+        letters(metrics=[])
+
+
 def test_what_would_fail_late_is_said_by_fetch(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="no rows for test"):
         letters(corpus=Rows(train=[*ROWS], dev=[*ROWS])).fetch(tmp_path, quiet)
+    letters(corpus=Rows(test=[*ROWS])).fetch(tmp_path, quiet, splits=("test",))
     with pytest.raises(seqx.UserError, match=r"metrics: bleu is computed twice"):
         letters(metrics=[Bleu(), Chrf(), Bleu(lowercase=True)]).fetch(tmp_path, quiet)
 

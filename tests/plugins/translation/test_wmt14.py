@@ -104,6 +104,21 @@ def test_the_other_direction_uses_the_same_archives(tmp_path: Path, heldout: Fil
     assert there.identity() != back.identity()
 
 
+def test_archives_are_fetched_for_training_alone(
+    tmp_path: Path, heldout: Files, sacrebleu_home: Path
+) -> None:
+    put(sacrebleu_home, "wmt14/full", 3003)
+    with serving(**FILES) as site:
+        there = corpus(site, heldout)
+        for judged in (there, Wmt14(archives=there.archives)):
+            judged.fetch(tmp_path, quiet, splits=("test",))
+        assert site.ranges == []
+        assert list(there.rows("test")) == [("hi", "hallo"), ("ho", "hallo")]
+        there.fetch(tmp_path, quiet, splits=("train",))
+        assert len(site.ranges) == 2
+    assert list(there.rows("train")) == PAIRS
+
+
 def test_archives_that_are_there_are_not_fetched(tmp_path: Path, heldout: Files) -> None:
     (tmp_path / "mine").mkdir()
     for name, content in FILES.items():
@@ -154,7 +169,7 @@ def test_a_missing_archive_tells_what_to_do_without_a_network(tmp_path: Path, he
         (CRAWL, b"<html>moved</html>", None, "is no tar archive, or damaged"),
         (
             {"x.en.gz": "", "x.de.gz": ""},
-            tar({"x.en.gz": gzip.compress(b"a\n")[:-4]}),
+            tar({"x.en.gz": gzip.compress(b"a\n", mtime=0)[:-4]}),
             None,
             "is no tar archive, or damaged",
         ),

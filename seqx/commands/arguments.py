@@ -1,0 +1,22 @@
+"""Which of a command's arguments are names, and which say KEY=VALUE."""
+
+import os.path
+import re
+from collections.abc import Iterable
+
+_OVERRIDE = re.compile(r"[\w.-]*=")
+
+
+def parted(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The names among `arguments`, and the overrides, both in their order.
+
+    An override has a dotted key before its first `=`, and no file or folder is called as it is: a model may
+    lie in `lr=1e-3/model`.
+    """
+    names: list[str] = []
+    overrides: list[str] = []
+    for argument in arguments:
+        # Path.exists raises for an override that is longer than a name may be.
+        there = os.path.exists(argument)  # noqa: PTH110
+        (overrides if _OVERRIDE.match(argument) and not there else names).append(argument)
+    return names, overrides

@@ -1,0 +1,44 @@
+"""Arguments of commands: names, and KEY=VALUE."""
+
+from pathlib import Path
+
+import pytest
+
+from seqx.commands.arguments import parted
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("lr=1e-3/model", "search.size=8", "plain"):
+        Path(name).mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["lr=1e-3/model", "./lr=1e-3/model", "runs/lr=1/model", "search.size=8", "plain", "nowhere", ""]
+)
+def test_names(name: str) -> None:
+    assert parted([name]) == ([name], [])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "search.size=4",
+        "task.metrics.0=chrf",
+        "search={type: beam, size: 4}",
+        "task.corpus={type: files, test: [a=b/c, d]}",
+        "search..size=4",  # a mistake that is told as one in an override
+        "=4",
+        f"task.corpus.test={'x' * 5000}",
+    ],
+)
+def test_overrides(override: str) -> None:
+    assert parted([override]) == ([], [override])
+
+
+def test_both_keep_their_order() -> None:
+    assert parted(["b", "x=1", "a", "x.y=2", "lr=1e-3/model"]) == (
+        ["b", "a", "lr=1e-3/model"],
+        ["x=1", "x.y=2"],
+    )
