@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import combinations, zip_longest
 
 import seqx
-from seqx_parsing.evalb_brackets import read_line
-from seqx_parsing.evalb_parameters import COLLINS
-from seqx_parsing.evalb_sentence import count
+from seqx_parsing.evalb.brackets import read_line
+from seqx_parsing.evalb.parameters import COLLINS
+from seqx_parsing.evalb.sentence import count
 from seqx_parsing.reader import read
 from seqx_parsing.top_down import TopDown
 from seqx_parsing.tree import Leaf, Tree

@@ -9,7 +9,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 import seqx
-from seqx_parsing.treebanks import SPLITS, Treebank
+from seqx_parsing.treebanks.treebank import SPLITS, Treebank
 
 Section = Annotated[int, Ge(0), Le(24)]
 

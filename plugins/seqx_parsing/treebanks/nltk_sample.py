@@ -12,7 +12,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 import seqx
-from seqx_parsing.treebanks import SPLITS, Treebank
+from seqx_parsing.treebanks.treebank import SPLITS, Treebank
 
 File = Annotated[int, Ge(1), Le(199)]
 
