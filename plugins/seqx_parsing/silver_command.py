@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import click
-from nltk.tokenize import TreebankWordTokenizer
 
 import seqx
 from seqx_parsing.agreement import Agreement
+from seqx_parsing.parse_command import _words
 from seqx_parsing.task import Parsing
 from seqx_parsing.words import split
 
@@ -56,7 +56,7 @@ def silver(
     sentences there were, how many the models agree on, and how much they do: the F1 of EVALB of one against
     the other, over all pairs of models.
     """
-    models = [argument for argument in arguments if "=" not in argument]
+    models, overrides = seqx.parted(arguments)
     if len({Path(model).resolve() for model in models}) < max(2, len(models)):
         raise click.UsageError("name two models at least, each once: a model always agrees with itself")
     parsers = [
@@ -64,7 +64,7 @@ def silver(
             model,
             device=device,
             precision=precision,
-            overrides=[argument for argument in arguments if "=" in argument],
+            overrides=overrides,
             batch_tokens=batch_tokens,
             trust_local_plugins=trust_local_plugins,
         )
@@ -119,8 +119,7 @@ def _parser(
 
 def _sentences(*, raw: bool) -> Iterator[str]:
     """The lines of standard input that are not empty, their words apart."""
-    words = TreebankWordTokenizer()
     for line in seqx.standard_input():
-        sentence = " ".join(words.tokenize(line)) if raw else line
+        sentence = _words(line) if raw else line
         if split(sentence):
             yield sentence

@@ -1,6 +1,6 @@
 """Several corpora as one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -25,15 +25,18 @@ class Mixed(seqx.Corpus):
         if not self.corpora:
             raise ValueError("mixed: there are no corpora to mix; name one at least")
 
-    def fetch(self, folder: Path, progress: seqx.Progress) -> None:
-        """Have all of them at hand.
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+        """Have all of them at hand if "train" is wanted, else the first.
 
         Raises:
             UserError: what one of them lacks, or that one has no rows, or others than the rest
         """
+        if "train" not in splits:
+            self.corpora[0].fetch(folder, progress, splits)
+            return
         widths = []
         for number, corpus in enumerate(self.corpora):
-            corpus.fetch(folder, progress)
+            corpus.fetch(folder, progress, splits)
             first = next(corpus.rows("train"), None)
             if first is None:
                 raise seqx.UserError(f"mixed: corpora.{number} has no rows to learn from; leave it out")

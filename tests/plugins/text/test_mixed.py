@@ -43,6 +43,12 @@ def test_identity_is_that_of_each_in_its_place(tmp_path: Path) -> None:
     assert found[0] != found[1]
 
 
+def test_what_is_judged_by_needs_no_other_corpus(tmp_path: Path) -> None:
+    mixed = Mixed(corpora=[Sample(train=3, dev=2, test=2), Files(train=["nothing"])])
+    mixed.fetch(tmp_path, quiet, ("test",))
+    assert len(list(mixed.rows("test"))) == 2
+
+
 def test_what_cannot_be_mixed_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there are no corpora to mix"):
         Mixed(corpora=[])
