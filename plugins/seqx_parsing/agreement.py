@@ -58,17 +58,17 @@ class Agreement:
 
         As EVALB counts them with COLLINS.prm; a sentence that a parser has no tree for counts against it.
         """
-        return 100 * self.matched / self.brackets if self.brackets else 100.0
+        return 100 * self.matched / self.brackets if self.brackets else 0.0
 
     def __str__(self) -> str:
         """In one line."""
         if not self.sentences:
             return "there were no sentences"
         share, length = 100 * self.agreed / self.sentences, self.words / self.sentences
-        short = f", of {self.agreed_words / self.agreed:.1f} words" if self.agreed else ""
+        theirs = f" of {self.agreed_words / self.agreed:.1f} words" if self.agreed else ""
         return (
-            f"{self.sentences:,} sentences of {length:.1f} words; the models agree on {self.agreed:,} "
-            f"({share:.1f}%){short}; F1 between them {self.f1:.2f}"
+            f"sentences: {self.sentences:,} of {length:.1f} words; "
+            f"the models agree on {self.agreed:,} ({share:.1f}%){theirs}; F1 between them {self.f1:.2f}"
         )
 
 

@@ -88,7 +88,8 @@ def silver(
     finally:  # whatever ended it
         click.echo(agreement, err=True)
         if left_out:
-            click.echo(f"{left_out:,} more were too short or too long, and are left out", err=True)
+            were = "were" if left_out > 1 else "was"
+            click.echo(f"{left_out:,} more {were} left out, too short or too long", err=True)
         for model, one in zip(models, parsers, strict=True):
             for remark in one.remarks():
                 click.echo(f"{model}: {remark}", err=True)
