@@ -1,9 +1,10 @@
 """`seqx trees silver`."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
 
@@ -59,17 +60,15 @@ def silver(
     models, overrides = seqx.parted(arguments)
     if len({Path(model).resolve() for model in models}) < max(2, len(models)):
         raise click.UsageError("name two models at least, each once: a model always agrees with itself")
-    parsers = [
-        _parser(
-            model,
-            device=device,
-            precision=precision,
-            overrides=overrides,
-            batch_tokens=batch_tokens,
-            trust_local_plugins=trust_local_plugins,
-        )
-        for model in models
-    ]
+    load = partial(
+        seqx.load,
+        device=device,
+        precision=precision,
+        overrides=overrides,
+        batch_tokens=batch_tokens,
+        trust_local_plugins=trust_local_plugins,
+    )
+    parsers = [_parser(model, load) for model in models]
     most = float("inf") if max_words is None else max_words
     agreement, left_out = Agreement(), 0
     sentences = _sentences(raw=raw)
@@ -95,23 +94,8 @@ def silver(
                 click.echo(f"{model}: {remark}", err=True)
 
 
-def _parser(
-    model: str,
-    *,
-    device: str,
-    precision: Literal["auto", "bf16", "fp32"],
-    overrides: Sequence[str],
-    batch_tokens: int | None,
-    trust_local_plugins: bool,
-) -> Parser:
-    predictor = seqx.load(
-        model,
-        device=device,
-        precision=precision,
-        overrides=overrides,
-        batch_tokens=batch_tokens,
-        trust_local_plugins=trust_local_plugins,
-    )
+def _parser(model: str, load: Callable[[str], Any]) -> Parser:
+    predictor = load(model)
     task = predictor.task
     if not isinstance(task, Parsing):
         raise seqx.UserError(f"{model}: this model is no parser; its task is {type(task).__name__}")

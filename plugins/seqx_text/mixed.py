@@ -19,7 +19,7 @@ class Mixed(seqx.Corpus):
         corpora: the corpora; dev and test are those of the first
     """
 
-    corpora: list[seqx.Corpus]
+    corpora: Sequence[seqx.Corpus]
 
     def __post_init__(self) -> None:
         if not self.corpora:
