@@ -69,6 +69,7 @@ SHORT = {  # by the task and the type of its corpus
     ("translation", "files"): ["{corpus}.limit=400"],
     ("parsing", "sample"): ["{corpus}.seed=2", "{corpus}.train=8", "{corpus}.dev=3", "{corpus}.test=3"],
     ("parsing", "treebank"): ["{corpus}.limit=8"],
+    ("parsing", "ptb"): [],
 }
 
 
