@@ -26,6 +26,32 @@ model:
 search: {type: beam, size: 3, extra: 4}
 """
 
+PARSING = """\
+task:
+  type: parsing
+  corpus: {type: sample, columns: [tree], train: 300, dev: 6, test: 6}
+  tokenizer: {type: sentencepiece, model: unigram, size: 400}
+  linearisation: top_down
+  tags: predicted
+  metrics: [evalb, {type: evalb, strict: true}]
+model:
+  type: tagging
+  inner:
+    type: encoder_decoder
+    d_model: 16
+    encoder:
+      type: transformer
+      layers: 1
+      attention: {type: multihead, heads: 2}
+      feedforward: {type: relu, width: 32}
+    decoder:
+      type: transformer
+      layers: 1
+      attention: {type: multihead, heads: 2}
+      feedforward: {type: relu, width: 32}
+search: {type: beam, size: 3, ratio: 2, extra: 20}
+"""
+
 
 def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, learnt: Path | None = None) -> Path:
     """A model's folder; `learnt` is the `task` folder of another one, whose vocabulary it shares."""

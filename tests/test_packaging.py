@@ -55,6 +55,10 @@ def test_everything_travels_and_nothing_else(wheel: Path) -> None:
     recipes = {f"seqx/recipes/{path.name}" for path in ROOT.glob("recipes/*.yaml")}
     assert recipes
     assert recipes <= set(names)
+    modules = {str(path.relative_to(ROOT / "plugins")) for path in ROOT.glob("plugins/**/*.py")}
+    modules |= {str(path.relative_to(ROOT)) for path in ROOT.glob("seqx/**/*.py")}
+    assert {"seqx_parsing/evalb/metric.py", "seqx_parsing/treebanks/penn.py"} <= modules
+    assert modules == {name for name in names if name.endswith(".py")}
     assert {"seqx/py.typed", "seqx_sample/nouns.txt"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

@@ -11,9 +11,7 @@ from seqx_parsing.tagging import Tagged, Tagging
 from seqx_parsing.task import Parsing
 from seqx_parsing.top_down import TopDown
 from seqx_parsing.tree import Leaf, Tree
-from seqx_parsing.treebank_nltk import NltkTreebank
-from seqx_parsing.treebank_ptb import PennTreebank
-from seqx_parsing.treebanks import TreebankFiles
+from seqx_parsing.treebanks import NltkTreebank, PennTreebank, TreebankFiles
 from seqx_parsing.vocabulary import Vocabulary
 
 __all__ = [

@@ -14,4 +14,4 @@ def drawn(tree: Tree, *, plain: bool = False) -> str:
         return Drawn(part.label, list(map(made, part.children)))
 
     text = TreePrettyPrinter(made(tree)).text(unicodelines=not plain)
-    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
+    return "\n".join(line.rstrip() for line in text.split("\n") if line.strip()) + "\n"

@@ -9,6 +9,10 @@ import seqx
 from seqx_parsing.drawing import drawn
 from seqx_parsing.reader import read
 
+# Straight double quotes are left to the tokenizer, which knows whether they open or close.
+_PRINTED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
+"""Marks of printed text as the Penn Treebank has them."""
+
 
 @click.command()
 @click.option("--raw", is_flag=True, help="The lines are running text, of which words must be made first.")
@@ -18,10 +22,10 @@ def parse(answer: seqx.Answering, *, raw: bool, draw: bool) -> None:
     """Parse standard input: line i of the output is the tree of line i.
 
     A line is a sentence, its words separated by spaces as a treebank separates them; with --raw it is running
-    text, which NLTK's Treebank tokenizer splits. Trees are in brackets, on one line each; brackets among the
-    words become -LRB- and -RRB-. Several MODELs answer as one, by the mean of their probabilities. A
-    KEY=VALUE changes a setting, as search.size=8, task.constrained=false, or task.tags=given for words that
-    come with their parts of speech (barks_VBZ).
+    text, which NLTK's Treebank tokenizer splits: of can't it makes ca n't, of quotes `` and ''. Trees are in
+    brackets, on one line each; brackets among the words become -LRB- and -RRB-. Several MODELs answer as one,
+    by the mean of their probabilities. A KEY=VALUE changes a setting, as search.size=8,
+    task.constrained=false, or task.tags=given for words that come with their parts of speech (barks_VBZ).
 
     An empty line has an empty answer. A sentence that is too long is parsed in parts, and counted on standard
     error, as are outputs that had to be made trees. With --nbest each tree is a line of its own: number of
@@ -31,7 +35,7 @@ def parse(answer: seqx.Answering, *, raw: bool, draw: bool) -> None:
     answer(
         read=_words if raw else str,
         show=_drawn if draw else str,
-        figure=lambda hypothesis: math.exp(hypothesis.logprob),
+        figure=lambda hypothesis: f"{math.exp(hypothesis.logprob):.4g}",
         lines=not draw,
     )
 
@@ -42,4 +46,4 @@ def _drawn(text: str) -> str:
 
 def _words(line: str) -> str:
     """Running text as words, those of quotes as the Penn Treebank has them."""
-    return " ".join(TreebankWordTokenizer().tokenize(line))
+    return " ".join(TreebankWordTokenizer().tokenize(line.translate(_PRINTED)))

@@ -53,6 +53,30 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
         )
 
 
+def readable(tree: Tree) -> Tree:
+    """The tree; where it is too deep to be read, constituents at the bottom give their words their place."""
+    labels: list[str] = []
+    parts: list[list[Tree | Leaf]] = [[]]
+    ahead: list[Tree | Leaf | None] = [tree]  # None: a constituent ends
+    cut = False
+    while ahead:
+        part = ahead.pop()
+        if part is None:
+            children = tuple(parts.pop())
+            parts[-1].append(Tree(labels.pop(), children))
+        elif isinstance(part, Leaf):
+            parts[-1].append(part)
+        elif len(labels) < DEEPEST - 1:
+            labels.append(part.label)
+            parts.append([])
+            ahead += (None, *reversed(part.children))
+        else:
+            ahead.extend(reversed(part.children))
+            cut = True
+    (whole,) = parts[0]
+    return whole if cut and isinstance(whole, Tree) else tree
+
+
 @dataclass(slots=True)
 class _Bracket:
     """One that is open, and what it has so far."""

@@ -14,7 +14,7 @@ import seqx
 from seqx_parsing import words as wording
 from seqx_parsing.cleaning import clean, shown
 from seqx_parsing.linearisation import TOP, Linearisation
-from seqx_parsing.reader import read
+from seqx_parsing.reader import read, readable
 from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import Vocabulary
 
@@ -158,9 +158,11 @@ class Parsing(seqx.Task):
         if self.tags == "predicted" and not self.linearisation.tags:
             leaves = self._tagged(leaves, text, labels)
         decoded = self.linearisation.decode(self._symbols.read(ids), leaves)
+        tree = readable(decoded.tree)
+        repaired = decoded.repaired or tree is not decoded.tree
         self.written += 1
-        self.repaired += decoded.repaired
-        return "" if decoded.repaired and not self.repair else str(decoded.tree)
+        self.repaired += repaired
+        return "" if repaired and not self.repair else str(tree)
 
     def pieces(self, text: str, longest: int) -> list[str]:
         """A sentence of more than `longest` subwords in parts."""
@@ -171,7 +173,9 @@ class Parsing(seqx.Task):
         return [" ".join(piece) for piece in wording.pieces(wording.split(text), fits)]
 
     def join(self, answers: Sequence[str]) -> str:
-        """The trees of a sentence's parts, next to each other in one."""
+        """The trees of a sentence's parts, next to each other in one; none where some part has none."""
+        if not all(answers):
+            return ""
         children: list[Tree | Leaf] = []
         for tree in read(answers, "answers"):
             children += tree.children if tree.label == TOP else [tree]
@@ -236,7 +240,8 @@ class Parsing(seqx.Task):
         return wording.tagged(words) if self.tags == "given" else wording.untagged(words)
 
     def _subwords(self, words: Sequence[str], rng: random.Random | None = None) -> wording.Subwords:
-        return wording.subwords(words, lambda word: self.tokenizer.encode(word, rng), seqx.UNK)
+        most = min(wording.LONGEST, self.longest - 1)
+        return wording.subwords(words, lambda word: self.tokenizer.encode(word, rng)[:most], seqx.UNK)
 
     def _columns(self, text: Mapping[str, str], rng: random.Random | None = None) -> dict[str, list[int]]:
         ids, starts = self._subwords(text["source"].split(" "), rng)

@@ -9,6 +9,9 @@ from seqx_parsing.linearisation import UNTAGGED
 from seqx_parsing.reader import SPACE
 from seqx_parsing.tree import Leaf
 
+LONGEST = 64
+"""Most tokens of a word that a model reads. What has more is no word of a language; a tree has it whole."""
+
 _SPACE = re.compile(f"{SPACE}+")
 _MARKS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # behind which to cut, the best first
 

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, BinaryIO, Literal
 
 import click
@@ -41,6 +40,10 @@ _OPTIONS = (
 )
 
 
+def _score(hypothesis: Hypothesis) -> str:
+    return f"{hypothesis.score:.4f}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answering:
     """What the user asked of a model that answers standard input; called, it answers.
@@ -63,7 +66,7 @@ class Answering:
         self,
         read: Callable[[str], str] = str,
         show: Callable[[str], str] = str,
-        figure: Callable[[Hypothesis], float] = attrgetter("score"),
+        figure: Callable[[Hypothesis], str] = _score,
         *,
         lines: bool = True,
     ) -> None:
@@ -73,7 +76,7 @@ class Answering:
             read: makes of a line what the model is asked
             show: makes of an answer what is written
             figure: what is written before each of several answers
-            lines: whether what is written is one line
+            lines: whether what is written is one line; else each of several answers begins in the next one
         """
         if sys.stdin is None or sys.stdout is None:
             raise UserError(
@@ -129,7 +132,7 @@ class Answering:
         self,
         number: int,
         answers: Sequence[tuple[str, Hypothesis]],
-        figure: Callable[[Hypothesis], float],
+        figure: Callable[[Hypothesis], str],
         one_line: bool,
     ) -> str:
         texts = [_one_line(text) if one_line else text for text, _ in answers]
@@ -137,8 +140,9 @@ class Answering:
             return f"{texts[0] if texts else ''}\n"
         if not answers:
             return f"{number}\t1\t0.0000\t\n"
+        between = "\t" if one_line else "\n"
         return "".join(
-            f"{number}\t{rank}\t{figure(hypothesis):.4f}\t{text}\n"
+            f"{number}\t{rank}\t{figure(hypothesis)}{between}{text}\n"
             for rank, (text, (_, hypothesis)) in enumerate(zip(texts, answers, strict=True), 1)
         )
 

@@ -15,9 +15,9 @@ from click.testing import CliRunner
 import seqx
 from seqx.cli import main
 from seqx_parsing import Evalb
-from seqx_parsing.evalb_brackets import MalformedError, read_line
-from seqx_parsing.evalb_parameters import COLLINS, Parameters, read_parameters
-from seqx_parsing.evalb_sentence import Sentence, Status, count
+from seqx_parsing.evalb.brackets import MalformedError, read_line
+from seqx_parsing.evalb.parameters import COLLINS, Parameters, read_parameters
+from seqx_parsing.evalb.sentence import Sentence, Status, count
 
 GOLD = "(TOP (S (NP (DT the) (NN cat)) (VP (VBZ sleeps) (ADVP (RB well))) (. .)))"
 

@@ -7,7 +7,7 @@ import pytest
 from nltk.tree import Tree as NltkTree
 
 import seqx
-from seqx_parsing.reader import DEEPEST, read
+from seqx_parsing.reader import DEEPEST, read, readable
 from seqx_parsing.tree import Leaf, Tree
 
 
@@ -75,6 +75,17 @@ def test_trees_come_as_soon_as_they_end() -> None:
 def test_what_is_no_tree_is_said_with_its_place(text: str, message: str) -> None:
     with pytest.raises(seqx.UserError, match=f"^{message}"):
         list(read(text.split("\n"), "x.mrg"))
+
+
+def test_a_tree_that_is_too_deep_becomes_the_deepest() -> None:
+    text = "(X (NN a) " * (DEEPEST - 2) + "(X (NN b) (NN c)) (NN d)" + ")" * (DEEPEST - 2)
+    deepest = one(text)
+    assert readable(deepest) is deepest
+    deeper = Tree("TOP", (deepest,))
+    for tree in (deeper, Tree("TOP", (deeper,))):
+        same = one(str(readable(tree)))
+        assert list(same.leaves()) == list(tree.leaves())
+    assert str(readable(deeper)).endswith(f"(X (NN a) (NN b) (NN c) (NN d){')' * (DEEPEST - 1)}")
 
 
 def test_the_deepest_tree_can_be_used() -> None:

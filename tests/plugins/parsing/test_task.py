@@ -9,6 +9,7 @@ import pytest
 
 import seqx
 from seqx_parsing import Evalb, InOrder, Parsing, TopDown
+from seqx_parsing.words import LONGEST
 from seqx_text import SentencePiece
 from tests.plugins.parsing.treebank import trees
 
@@ -168,11 +169,13 @@ def test_long_sentences_are_parsed_in_parts_and_nothing_is_lost(tmp_path: Path, 
     pieces = task.pieces(text, 30)
     assert " ".join(pieces) == text
     assert max(len(task.read(piece)["source"]) for piece in pieces) <= 30
+    assert len(task.read("x" * 100_000)["source"]) == LONGEST + 1  # however long a word is
     assert sum(piece.endswith((".", ",", ":", "?")) for piece in pieces) > len(pieces) / 2
     whole = task.join([task.write([], piece, {}) for piece in pieces])
     assert whole.startswith("(TOP (XX ")
     assert whole.count("(XX ") == len(text.split())
     assert task.join(["(TOP (S (NN a)))", "(S (NN b))"]) == "(TOP (S (NN a)) (S (NN b)))"
+    assert task.join(["(TOP (S (NN a)))", ""]) == ""  # no tree over some of the words
 
 
 def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> None:

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from seqx_parsing.evalb_parameters import Parameters
-from seqx_parsing.evalb_sentence import Sentence, Status
-from seqx_parsing.evalb_totals import Totals, harmonic, percentage
+from seqx_parsing.evalb.parameters import Parameters
+from seqx_parsing.evalb.sentence import Sentence, Status
+from seqx_parsing.evalb.totals import Totals, harmonic, percentage
 
 _HEAD = """\
   Sent.                        Matched  Bracket   Cross        Correct Tag

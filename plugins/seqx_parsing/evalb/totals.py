@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from seqx_parsing.evalb_sentence import Sentence, Status
+from seqx_parsing.evalb.sentence import Sentence, Status
 
 
 @dataclass(kw_only=True)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from seqx_parsing.evalb_brackets import Line, MalformedError, Span, mend_quotes, read_line
-from seqx_parsing.evalb_parameters import Parameters
+from seqx_parsing.evalb.brackets import Line, MalformedError, Span, mend_quotes, read_line
+from seqx_parsing.evalb.parameters import Parameters
 
 
 class Status(IntEnum):

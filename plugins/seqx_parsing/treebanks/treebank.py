@@ -1,20 +1,13 @@
-"""Treebanks as corpora: rows of one column, a tree in brackets on one line."""
+"""What treebanks share: every tree is read, checked and counted before anything is made from it."""
 
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
-
-from annotated_types import Gt
 
 import seqx
 from seqx_parsing.reader import read
-
-SPLITS = ("train", "dev", "test")
 
 
 class Treebank(seqx.Corpus):
@@ -51,7 +44,7 @@ class Treebank(seqx.Corpus):
 
     def identity(self) -> Mapping[str, object]:
         """The SHA-256 of each split's trees, however they are laid out and packed."""
-        assert self._hashes.keys() == {*SPLITS}, "fetch comes first"
+        assert self._hashes.keys() == {*seqx.SPLITS}, "fetch comes first"
         return self._hashes
 
     def _check(self, split: str, progress: seqx.Progress) -> str:
@@ -72,35 +65,3 @@ class Treebank(seqx.Corpus):
                 f"but {wanted:,} are known; some file is missing, cut off or of another release"
             )
         return digest.hexdigest()
-
-
-@dataclass(kw_only=True)
-class TreebankFiles(Treebank):
-    """Any files of trees in brackets: UTF-8, plain or gzip (.gz), laid out over lines as they like.
-
-    `${NAME}` in a path is an environment variable; relative paths start at the current folder.
-
-    Args:
-        train: files of the trees to learn from, read one after the other
-        dev: files of the trees to validate with
-        test: files of the trees to be judged by
-        limit: most trees of `train` to use, from the first on
-    """
-
-    train: list[str] = field(default_factory=list)
-    dev: list[str] = field(default_factory=list)
-    test: list[str] = field(default_factory=list)
-    limit: Annotated[int, Gt(0)] | None = None
-
-    def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
-        """The files that the settings name."""
-        for path in map(seqx.expand, getattr(self, split)):
-            yield str(path), seqx.lines(path)
-
-    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The trees of "train", "dev" or "test", in the order of the files."""
-        return islice(super().rows(split), self.limit if split == "train" else None)
-
-    def identity(self) -> Mapping[str, object]:
-        """The SHA-256 of each split's trees, and how many of them are used."""
-        return {**super().identity(), "limit": self.limit}

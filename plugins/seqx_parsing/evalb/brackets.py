@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from seqx_parsing.evalb_parameters import Parameters
+from seqx_parsing.evalb.parameters import Parameters
 from seqx_parsing.reader import SPACE, WORD
 from seqx_parsing.tree import Leaf
 

@@ -9,7 +9,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 import seqx
-from seqx_parsing.treebanks import SPLITS, Treebank
+from seqx_parsing.treebanks.treebank import Treebank
 
 Section = Annotated[int, Ge(0), Le(24)]
 
@@ -17,7 +17,9 @@ _PLACES = ("parsed/mrg/wsj", "mrg/wsj", "wsj", "")  # below the release's root, 
 _KNOWN = {tuple(range(2, 22)): 39_832, (22,): 1_700, (23,): 2_416}  # trees of the usual splits
 _LICENSED = (
     "The Penn Treebank (LDC99T42) is licensed by the Linguistic Data Consortium and is never downloaded; "
-    "set 'folder' to your copy, in which parsed/mrg/wsj/02 and the other sections lie"
+    "set 'folder' to your copy, in which parsed/mrg/wsj/02 and the other sections lie. Without one, "
+    "`seqx run wsj_parsing --profile sample` shows a parser at work, and --profile nltk learns from what "
+    "NLTK has of it"
 )
 
 
@@ -42,7 +44,7 @@ class PennTreebank(Treebank):
 
     def __post_init__(self) -> None:
         taken: dict[int, str] = {}
-        for split in SPLITS:
+        for split in seqx.SPLITS:
             for section in getattr(self, split):
                 if section in taken:
                     raise ValueError(f"section {section} is named twice, in {taken[section]} and in {split}")
@@ -58,7 +60,10 @@ class PennTreebank(Treebank):
         return _KNOWN.get(tuple(sorted(getattr(self, split))))
 
     def _files(self, sections: Sequence[int]) -> list[Path]:
-        root = seqx.expand(self.folder)
+        try:
+            root = seqx.expand(self.folder)
+        except seqx.UserError as error:
+            raise seqx.UserError(f"{error}. {_LICENSED}") from None
         wsj = next((found for place in _PLACES if (found := _within(root, place)) and _sections(found)), None)
         if wsj is None:
             what = "has no sections of the Wall Street Journal in it" if root.is_dir() else "is no folder"

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import seqx
-from seqx_parsing.evalb_brackets import Line, MalformedError, read_line
-from seqx_parsing.evalb_parameters import COLLINS, Parameters, read_parameters
-from seqx_parsing.evalb_report import by_label, mistakes, table
-from seqx_parsing.evalb_sentence import Sentence, count
-from seqx_parsing.evalb_totals import Totals
+from seqx_parsing.evalb.brackets import Line, MalformedError, read_line
+from seqx_parsing.evalb.parameters import COLLINS, Parameters, read_parameters
+from seqx_parsing.evalb.report import by_label, mistakes, table
+from seqx_parsing.evalb.sentence import Sentence, count
+from seqx_parsing.evalb.totals import Totals
 
 
 @dataclass(frozen=True, kw_only=True)

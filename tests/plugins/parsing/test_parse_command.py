@@ -1,0 +1,331 @@
+"""`seqx parse`: line i of the output is a tree over the words of line i, whatever these are."""
+
+import json
+import random
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+import seqx
+from seqx_parsing import InOrder, Parsing, Tree
+from seqx_parsing.linearisation import Decoded
+from seqx_parsing.parse_command import parse
+from seqx_parsing.reader import DEEPEST, read
+from tests.models import PARSING, write_model
+
+Models = Callable[[str], Path]
+
+LINES = ["The old man sees the house .", "", "Ärger über Öl …", "A dog sleeps .", "   ", "xyz"]
+ODD = [
+    "a\u00a0b c",
+    "zero\u200b \u200b \ufeff width",
+    "🙂 👩‍👩‍👧 日本語 を 読む",
+    "\x01 \x02\x03 a\x00b \x7f \x1b[0m",
+    "a\x1cb\x85c\u2028d\u2029e \u3000",
+    "( ) (a) [ ] { } -LRB- 1\\/2 <unk> <s>",
+    "snake_case _ __ a_ _b",
+    "XX (S )S TOP | = - ' \" ``",
+    f"long {'x' * 3000} word",
+]
+LINEARISATIONS = {
+    "top_down": "top_down",
+    "with tags": "{type: top_down, tags: true}",
+    "in_order": "in_order",
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """A model with random weights for each linearisation."""
+    folder, made = tmp_path_factory.mktemp("models"), dict[str, Path]()
+
+    def model(linearisation: str) -> Path:
+        if linearisation not in made:
+            text = PARSING.replace("top_down", LINEARISATIONS[linearisation])
+            made[linearisation] = write_model(folder / linearisation, text=text)
+        return made[linearisation]
+
+    return model
+
+
+@pytest.fixture(scope="module")
+def model(models: Models) -> Path:
+    return models("top_down")
+
+
+@pytest.fixture(scope="module")
+def answers(model: Path) -> list[str]:
+    return seqx.load(model)(LINES)
+
+
+def call(text: bytes | str, *arguments: str | Path) -> Result:
+    result = CliRunner().invoke(parse, [str(argument) for argument in arguments], input=text)
+    assert result.exception is None or isinstance(result.exception, seqx.UserError), result.exception
+    return result
+
+
+def answered(result: Result) -> list[str]:
+    """The lines of the output, which only a line feed ends."""
+    *lines, last = result.stdout_bytes.decode().split("\n")
+    assert last == ""
+    return lines
+
+
+def words(text: str) -> list[str]:
+    """Of the only tree in a text."""
+    (tree,) = read([text], "the answer")
+    return [leaf.word for leaf in tree.leaves()]
+
+
+def typed(line: str) -> list[str]:
+    """The words of a line as they stand in trees."""
+    return [word.replace("(", "-LRB-").replace(")", "-RRB-") for word in line.split(" ") if word]
+
+
+def test_line_i_answers_line_i(model: Path, answers: list[str]) -> None:
+    for end in ("\n", ""):
+        result = call("\n".join(LINES) + end, model)
+        assert answered(result) == answers
+        assert result.stderr == ""
+    assert [bool(answer) for answer in answers] == [bool(line.strip()) for line in LINES]
+    for line, answer in zip(LINES, answers, strict=True):
+        assert not answer or words(answer) == typed(line)
+    assert len(set(answers)) == 5
+    assert "(XX " not in "".join(answers)  # tags are predicted
+
+
+@pytest.mark.parametrize("linearisation", LINEARISATIONS)
+def test_every_word_is_in_the_tree_as_it_was_typed(models: Models, linearisation: str) -> None:
+    result = call("\n".join(ODD), models(linearisation))
+    assert result.stderr == ""
+    for line, answer in zip(ODD, answered(result), strict=True):
+        assert words(answer) == typed(line)
+
+
+def test_white_space_between_words_means_nothing(model: Path, answers: list[str]) -> None:
+    assert answered(call(f"  {LINES[0].replace(' ', chr(9) + ' ')} \r\n", model)) == answers[:1]
+
+
+RAW = {
+    'She said "it can\'t cost $5" (well-known).': "She said `` it ca n't cost $ 5 '' ( well-known ) .",
+    "": "",
+    '"Hello," he said; "dogs\' bones."': "`` Hello , '' he said ; `` dogs ' bones . ''",
+    "“It’s ‘fine’ — really…”": "`` It 's ` fine ' -- really ... ''",
+    '"': "``",
+    "He cannot pay 5% of $1,000,000.50 by 1/2.": "He can not pay 5 % of $ 1,000,000.50 by 1/2 .",
+    "a\u00a0b\u2003c": "a b c",
+}
+
+
+def test_running_text(model: Path) -> None:
+    found = answered(call("\n".join(RAW) + "\n", model, "--raw"))
+    assert found == answered(call("\n".join(RAW.values()) + "\n", model))
+    for tokens, answer in zip(RAW.values(), found, strict=True):
+        assert not answer or words(answer) == typed(tokens)
+    (row,) = map(json.loads, answered(call(f"{next(iter(RAW))}\n", model, "--raw", "--json")))
+    assert row["input"] == next(iter(RAW))  # as it was typed
+    assert row["output"] == found[0]
+
+
+def test_json(model: Path, answers: list[str]) -> None:
+    rows = [json.loads(row) for row in answered(call("\n".join(LINES), model, "--json", "--nbest", "2"))]
+    assert [row["input"] for row in rows] == LINES
+    assert [row["output"] for row in rows] == answers
+    assert rows[1] == {"input": "", "output": "", "score": None, "logprob": None, "nbest": []}
+    for row in (row for row in rows if row["output"]):
+        first, second = row["nbest"]
+        assert first == {key: row[key] for key in ("output", "score", "logprob")}
+        assert second["logprob"] < first["score"] < 0
+        assert first["score"] >= second["score"]
+        assert words(second["output"]) == typed(row["input"])
+
+
+def test_several_trees_with_their_probabilities(model: Path, answers: list[str]) -> None:
+    short = "search={type: beam, size: 5, ratio: 0, extra: 6}"  # so that no probability is 0.0000
+    rows = [row.split("\t") for row in answered(call("a\n\na b\n", model, "--nbest", "5", short))]
+    assert [(line, rank) for line, rank, *_ in rows] == [
+        *(("1", str(rank)) for rank in range(1, 6)),
+        ("2", "1"),
+        *(("3", str(rank)) for rank in range(1, 6)),
+    ]
+    for line, group in groupby(rows, key=lambda row: row[0]):
+        if line == "2":
+            continue
+        several = list(group)
+        probabilities = [float(probability) for _, _, probability, _ in several]
+        assert min(probabilities) > 0
+        assert sum(probabilities) <= 1
+        assert all(words(tree) == (["a"] if line == "1" else ["a", "b"]) for *_, tree in several)
+    (row,) = map(json.loads, answered(call("a\n", model, "--nbest", "5", "--json", short)))
+    scores = [one["score"] for one in row["nbest"]]
+    assert scores == sorted(scores, reverse=True)
+    every = [row.split("\t") for row in answered(call("\n".join(LINES), model, "--nbest", "3"))]
+    assert [row[3] for row in every if row[1] == "1"] == answers
+    assert all(float(row[2]) > 0 for row in every if row[3])  # however small
+
+
+def test_drawn(model: Path) -> None:
+    result = call("The dog sleeps .\n\nA b .\n", model, "--draw")
+    first, second, end = result.stdout.split("\n\n")
+    second = second.removeprefix("\n")  # the empty answer to the empty line
+    assert (result.stdout.count("\n\n\n"), end) == (1, "")
+    for text, drawing in (("The dog sleeps .", first), ("A b .", second)):
+        assert drawing.split("\n")[0].strip() == "TOP"
+        assert drawing.split("\n")[-1].split() == text.split()
+        assert "│" in drawing
+    several = call("The dog sleeps .\n", model, "--draw", "--nbest", "2").stdout.split("\n\n")
+    assert several[0].partition("\n")[2] == first
+    assert several[0].startswith("1\t1\t")
+    assert several[1].startswith("1\t2\t")
+    odd = call("\n".join(ODD[:-1]), model, "--draw").stdout_bytes.decode()
+    assert "a\x1cb\x85c\u2028d\u2029e" in odd
+
+
+def test_long_sentences(model: Path) -> None:
+    line = " ".join(random.Random(1).choices(LINES[0].split(), k=300))
+    quick = "search={type: beam, size: 2, ratio: 1, extra: 4}"
+    result = call(f"{line}\n", model, "task.longest=2000", quick)
+    assert (words(answered(result)[0]), result.stderr) == (typed(line), "")
+    result = call(f"{line}\nThe dog sleeps .\n{line}\n", model, "task.longest=50", quick)
+    assert result.stderr == "2 of 3 lines have more than 50 tokens; they were answered in parts\n"
+    first, short, second = answered(result)
+    assert first == second
+    assert (words(first), words(short)) == (typed(line), typed("The dog sleeps ."))
+    result = call(f"a {'日本語' * 1000} b\n", model, "task.longest=50", quick)
+    assert words(answered(result)[0]) == ["a", "日本語" * 1000, "b"]
+
+
+def test_what_is_not_constrained_is_repaired_and_counted(model: Path) -> None:
+    result = call("\n".join(LINES), model, "task.constrained=false")
+    assert result.stderr == "4 of 4 outputs were no trees over the words; they were made trees\n"
+    for line, answer in zip(LINES, answered(result), strict=True):
+        assert words(answer) == typed(line) if line.strip() else answer == ""
+
+
+def test_what_is_not_repaired_has_no_answer(model: Path) -> None:
+    told = "4 of 4 outputs were no trees over the words; they are left out\n"
+    settings = ["task.constrained=false", "task.repair=false"]
+    result = call("\n".join(LINES), model, *settings)
+    assert (answered(result), result.stderr) == ([""] * 6, told)
+    for more in ("--draw", "--json", "--raw"):
+        result = call("\n".join(LINES), model, *settings, more)
+        assert (len(answered(result)), result.stderr) == (6, told)
+    several = answered(call("a b\n", model, *settings, "--nbest", "2"))
+    assert [row.split("\t")[3] for row in several] == ["", ""]
+    result = call(f"{' '.join('abc')}\n{'the house ' * 20}\n", model, *settings, "task.longest=20")
+    assert answered(result) == ["", ""]  # a part without a tree leaves the whole without
+
+
+def test_trees_too_deep_to_be_read_are_cut(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(self: object, symbols: object, leaves: list[seqx.State]) -> Decoded:
+        tree = Tree("S", tuple(leaves))
+        for _ in range(5000):
+            tree = Tree("S", (tree,))
+        return Decoded(Tree("TOP", (tree,)), repaired=False)
+
+    monkeypatch.setattr("seqx_parsing.TopDown.decode", deep)
+    result = call(f"a b\n{'the house ' * 20}\n", model, "task.longest=20", "--draw")
+    assert result.stdout.count("TOP") == 2
+    assert "outputs were no trees over the words; they were made trees\n" in result.stderr
+    (answer,) = answered(call("a b\n", model))
+    assert answer.count("(S") == DEEPEST - 2  # TOP, and the words' own brackets
+    assert words(answer) == ["a", "b"]
+
+
+def test_tags_that_are_given(model: Path) -> None:
+    line = "He_PRP sees_VBZ snake_case_NN (_-LRB- 1\\/2_CD bare"
+    (answer,) = answered(call(f"{line}\n", model, "task.tags=given"))
+    (tree,) = read([answer], "the answer")
+    assert [str(leaf) for leaf in tree.leaves()] == [
+        *("(PRP He)", "(VBZ sees)", "(NN snake_case)", "(-LRB- -LRB-)", "(CD 1\\/2)", "(XX bare)")
+    ]
+    same = seqx.load(model, overrides=["task.tags=none"])(["He sees snake_case ( 1\\/2 bare"])[0]
+    assert "".join(part for part in same.split() if part[0] == "(" and part != "(XX") == "".join(
+        f"({child.label}" for child in constituents(tree)
+    )
+
+
+def constituents(tree: Tree) -> list[Tree]:
+    """From left to right, the outer before the inner."""
+    below = [child for child in tree.children if isinstance(child, Tree)]
+    return [tree, *(one for child in below for one in constituents(child))]
+
+
+def test_a_model_without_tags_predicts_none(tmp_path: Path, model: Path) -> None:
+    untagged = yaml.safe_load(PARSING)
+    untagged["model"] = untagged["model"]["inner"]
+    learnt = model.parent / f"{model.name}-vocabulary"
+    plain = write_model(tmp_path / "plain", text=yaml.safe_dump(untagged), learnt=learnt)
+    for command in ([plain], [model, plain], [plain, "--json"]):
+        error = call("a b\n", *command).exception
+        assert isinstance(error, seqx.UserError)
+        assert str(error).startswith("task.tags is predicted, but the model predicts none: let it be of type")
+    for tags in ("none", "given"):
+        (answer,) = answered(call("a_A b_B\n", plain, f"task.tags={tags}"))
+        assert words(answer) == (["a", "b"] if tags == "given" else ["a_A", "b_B"])
+
+
+def test_several_models_answer_as_one(tmp_path: Path, model: Path, answers: list[str]) -> None:
+    learnt = model.parent / f"{model.name}-vocabulary"
+    other = write_model(tmp_path / "other", text=PARSING, seed=1, learnt=learnt)
+    assert answered(call("\n".join(LINES), model, model)) == answers
+    both = answered(call("\n".join(LINES), model, other))
+    assert both == answered(call("\n".join(LINES), other, model))
+    assert both not in (answers, answered(call("\n".join(LINES), other)))
+    for line, answer in zip(LINES, both, strict=True):
+        assert not answer or words(answer) == typed(line)
+
+
+def test_mistakes_are_one_message(model: Path) -> None:
+    for arguments, told in (
+        (["task.tags=some"], "task.tags"),
+        (["task.linearisation={type: top_down, depth: 0}"], "depth"),
+        (["--nbest", "4"], "nbest is 4, which a beam of size 3 does not find"),
+        (["model.d_model=8"], "only settings of the search and the task can be changed"),
+    ):
+        error = call("a", model, *arguments).exception
+        assert isinstance(error, seqx.UserError)
+        assert told in str(error)
+    result = call(b"a b\n\xff\n", model)
+    assert words(answered(result)[0]) == ["a", "b"]
+    assert "standard input:2: no UTF-8" in str(result.exception)
+
+
+VOCABULARY = [*LINES[0].split(), *ODD[5].split(), "``", "$5", "日本語", "a\u00a0b", "\u200b", "🙂"]
+SEARCHES = {
+    "beam of 1": "{type: beam, size: 1, ratio: 1.2, extra: 3}",
+    "beam of 6": "{type: beam, size: 6, nbest: 6, ratio: 1.2, extra: 3}",
+    "greedy": "{type: greedy, ratio: 1.2, extra: 3}",
+    "sampling": "{type: sampling, ratio: 1.2, extra: 3}",
+}
+
+
+@pytest.fixture(scope="module")
+def sentences() -> list[str]:
+    """Of 1 to 80 words, most of them short."""
+    rng = random.Random(7)
+    found = [" ".join(rng.choices(VOCABULARY, k=1 + int(80 * rng.random() ** 4))) for _ in range(298)]
+    return [*found, "\u200b", " ".join(VOCABULARY * 4)]
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("linearisation", LINEARISATIONS)
+def test_whatever_the_weights_all_that_is_found_are_trees(
+    models: Models, sentences: list[str], linearisation: str, search: str
+) -> None:
+    overrides = [f"search={SEARCHES[search]}"]
+    predictor = seqx.load(models(linearisation), overrides=overrides, batch_tokens=100_000)
+    answers = list(predictor.hypotheses(sentences))
+    task = predictor.task
+    assert isinstance(task, Parsing)
+    assert (task.repaired, predictor.split) == (0, 0)
+    assert task.written > (1700 if "6" in search else 299)
+    assert len({trees[0][0] for trees in answers}) > 200
+    for sentence, trees in zip(sentences, answers, strict=True):
+        for tree, _ in trees:
+            assert words(tree) == typed(sentence)
+    assert isinstance(task.linearisation, InOrder) == (linearisation == "in_order")
