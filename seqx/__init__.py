@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from seqx.commands.answering import Answering as Answering
     from seqx.commands.answering import answering as answering
+    from seqx.commands.arguments import parted as parted
     from seqx.commands.chosen import component as component
     from seqx.errors import PluginError as PluginError
     from seqx.errors import RecipeError as RecipeError
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "seqx.commands.answering": "Answering answering",
+    "seqx.commands.arguments": "parted",
     "seqx.commands.chosen": "component",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError",
     "seqx.evaluation": "load",

@@ -12,6 +12,7 @@ from seqx_parsing.cleaning import clean
 from seqx_parsing.drawing import drawn
 from seqx_parsing.linearisation import Linearisation, rooted
 from seqx_parsing.reader import read
+from seqx_parsing.silver_command import silver
 from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.tree_statistics import Statistics
 from seqx_parsing.words import split, untagged
@@ -34,11 +35,14 @@ linearisations = click.option(
 
 @click.group()
 def trees() -> None:
-    """Look at trees in brackets: count them, draw them, write them as symbols and back.
+    """Look at trees in brackets: count them, draw them, write them as symbols and back; make some.
 
     A FILE has trees in brackets, one a line or laid out over several, plain or .gz; standard input is read
     where there is none.
     """
+
+
+trees.add_command(silver)
 
 
 @trees.command()

@@ -1,10 +1,11 @@
-"""Text: normalizers, the SentencePiece tokenizer, parallel text files, BLEU and chrF."""
+"""Text: normalizers, the SentencePiece tokenizer, parallel text files, mixed corpora, BLEU and chrF."""
 
 import seqx
 from seqx_text.bleu import Bleu, PaperBleu, TokenizedBleu
 from seqx_text.case import Lowercase
 from seqx_text.chrf import Chrf
 from seqx_text.files import Files
+from seqx_text.mixed import Mixed
 from seqx_text.moses import MosesPunctuation, MosesTokens
 from seqx_text.sentencepiece import SentencePiece
 from seqx_text.unicode import UnicodeForm
@@ -14,6 +15,7 @@ __all__ = [
     "Chrf",
     "Files",
     "Lowercase",
+    "Mixed",
     "MosesPunctuation",
     "MosesTokens",
     "PaperBleu",
@@ -34,5 +36,5 @@ def seqx_register(registry: seqx.Registry) -> None:
         unicode=UnicodeForm,
     )
     registry.add(seqx.Tokenizer, sentencepiece=SentencePiece)
-    registry.add(seqx.Corpus, files=Files)
+    registry.add(seqx.Corpus, files=Files, mixed=Mixed)
     registry.add(seqx.Metric, bleu=Bleu, chrf=Chrf, paper_bleu=PaperBleu, tokenized_bleu=TokenizedBleu)

@@ -105,6 +105,7 @@ test_laws = seqx.testing.laws(
         seqx_parsing.Tagging: {"inner": partial(seqx_models.EncoderDecoder, **STACKS), "column": "source"},
         seqx_sample.Sample: {"train": 50, "dev": 5, "test": 5},
         seqx_text.Files: dict.fromkeys(("train", "dev", "test"), [str(ROOT / "pyproject.toml")] * 2),
+        seqx_text.Mixed: {"corpora": [SAMPLE, seqx_sample.Sample(train=5, dev=0, test=0, seed=2)]},
         seqx_text.MosesPunctuation: {"lang": "en"},
         seqx_text.MosesTokens: {"lang": "de"},
         seqx_text.SentencePiece: {"size": 340},

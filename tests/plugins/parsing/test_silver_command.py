@@ -1,0 +1,131 @@
+"""`seqx trees silver`: what parsers agree on, from standard input to standard output."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import seqx
+from seqx_parsing import silver_command
+from seqx_parsing.agreement import Agreement
+from seqx_parsing.trees_command import trees
+from tests.models import RECIPE, write_model
+
+PARSER = """\
+task:
+  type: parsing
+  corpus: {type: sample, columns: [tree], train: 300, dev: 6, test: 6}
+  tokenizer: {type: sentencepiece, model: unigram, size: 400}
+  linearisation: top_down
+  tags: predicted
+  metrics: [evalb]
+  longest: 60
+model:
+  type: tagging
+  inner:
+    type: encoder_decoder
+    d_model: 16
+    encoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
+    decoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
+search: {type: greedy, ratio: 2, extra: 9}
+"""
+LINES = ["The dog sleeps .", "", "Stop !", "  ", "Anna ( the baker ) laughs", "Go", "x" * 300, "Stop !"]
+SENTENCES = ["The dog sleeps .", "Stop !", "Anna ( the baker ) laughs", "Go", "Stop !"]
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A parser, a copy of it, and two others, one of which writes in order."""
+    place = tmp_path_factory.mktemp("models")
+    first = write_model(place / "first", text=PARSER)
+    shutil.copytree(first, place / "copy")
+    write_model(place / "second", text=PARSER, seed=1)
+    write_model(place / "third", text=PARSER.replace("top_down", "in_order"), seed=2)
+    return [place / name for name in ("first", "copy", "second", "third")]
+
+
+@pytest.fixture
+def call() -> Call:
+    def run(*arguments: str | Path, text: str | bytes = "\n".join(LINES)) -> Result:
+        return CliRunner().invoke(trees, ["silver", *map(str, arguments)], input=text)
+
+    return run
+
+
+def test_a_copy_agrees_on_every_sentence(call: Call, models: list[Path]) -> None:
+    result = call(*models[:2])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == seqx.load(models[0])(SENTENCES)
+    assert result.stderr == (
+        "sentences: 5 of 3.0 words; the models agree on 5 (100.0%) of 3.0 words; F1 between them 100.00\n"
+        "1 more was left out, too short or too long\n"
+    )
+
+
+@pytest.mark.parametrize("window", [1, 3, 2048])
+def test_others_agree_where_their_answers_are_the_same(
+    call: Call, models: list[Path], window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silver_command, "WINDOW", window)
+    chosen = [models[0], models[2], models[3]]
+    expected = Agreement()
+    answers = [seqx.load(model)(SENTENCES) for model in chosen]
+    kept = [tree for tree in map(expected.add, zip(*answers, strict=True)) if tree]
+    result = call(*chosen)
+    assert result.stdout.splitlines() == kept
+    assert result.stderr.splitlines()[0] == str(expected)
+    assert 0 < expected.f1 < 100
+
+
+def test_settings_are_those_of_all_models(call: Call, models: list[Path]) -> None:
+    result = call(*models[:2], "task.tags=none", "--min-words", "2", "--max-words", "4")
+    tags = {tag for tree in result.stdout.splitlines() for tag in re.findall(r"\((\S+) [^( ]", tree)}
+    assert tags == {"XX"}
+    assert len(result.stdout.splitlines()) == 3
+    assert "3 more were left out, too short or too long" in result.stderr
+
+
+def test_running_text_and_given_tags(call: Call, models: list[Path]) -> None:
+    raw = call(*models[:2], "--raw", text="The dog sleeps.\n")
+    assert raw.stdout == call(*models[:2], text="The dog sleeps .\n").stdout
+    given = call(*models[:2], "task.tags=given", text="The_DT dog_NN\n").stdout
+    assert "(DT The)" in given
+    assert "(NN dog)" in given
+
+
+def test_repairs_are_told(call: Call, models: list[Path]) -> None:
+    result = call(models[0], models[2], "task.constrained=false")
+    assert re.search(r"^\S+/first: \d of 5 outputs were no trees over the words", result.stderr, re.MULTILINE)
+    assert re.search(r"^\S+/second: ", result.stderr, re.MULTILINE)
+
+
+def test_what_was_read_before_a_mistake_is_not_lost(
+    call: Call, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silver_command, "WINDOW", 1)
+    result = call(*models[:2], text=b"Go\nStop !\nk\xe4se\n")
+    assert isinstance(result.exception, seqx.UserError)
+    assert "standard input:3: byte 2 of the line is not UTF-8" in str(result.exception)
+    assert result.stdout.count("\n") == 2
+    assert result.stderr.startswith("sentences: 2 of 1.5 words; the models agree on 2 (100.0%)")
+
+
+def test_nothing_to_parse(call: Call, models: list[Path]) -> None:
+    result = call(*models[:2], text="\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "there were no sentences\n")
+
+
+def test_mistakes(call: Call, models: list[Path], tmp_path: Path) -> None:
+    for names in (models[:1], [models[0], models[1], f"{models[0]}/../first"]):
+        result = call(*names)
+        assert result.exit_code == 2
+        assert "name two models at least, each once" in result.stderr
+    translator = write_model(tmp_path / "translator", text=RECIPE)
+    result = call(models[0], translator)
+    assert str(result.exception) == f"{translator}: this model is no parser; its task is Translation"
+    assert "there is no such folder" in str(call(models[0], "nowhere").exception)
