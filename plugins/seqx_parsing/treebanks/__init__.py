@@ -3,6 +3,6 @@
 from seqx_parsing.treebanks.files import TreebankFiles
 from seqx_parsing.treebanks.nltk_sample import NltkTreebank
 from seqx_parsing.treebanks.penn import PennTreebank
-from seqx_parsing.treebanks.treebank import SPLITS, Treebank
+from seqx_parsing.treebanks.treebank import Treebank
 
-__all__ = ["SPLITS", "NltkTreebank", "PennTreebank", "Treebank", "TreebankFiles"]
+__all__ = ["NltkTreebank", "PennTreebank", "Treebank", "TreebankFiles"]

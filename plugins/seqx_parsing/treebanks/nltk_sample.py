@@ -12,7 +12,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 import seqx
-from seqx_parsing.treebanks.treebank import SPLITS, Treebank
+from seqx_parsing.treebanks.treebank import Treebank
 
 File = Annotated[int, Ge(1), Le(199)]
 
@@ -40,7 +40,7 @@ class NltkTreebank(Treebank):
     folder: str | None = None
 
     def __post_init__(self) -> None:
-        ranges = sorted((*getattr(self, split), split) for split in SPLITS)
+        ranges = sorted((*getattr(self, split), split) for split in seqx.SPLITS)
         for (_, last, one), (first, _, other) in pairwise(ranges):
             if last >= first:
                 raise ValueError(f"{one} and {other} have files in common")

@@ -9,7 +9,7 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 import seqx
-from seqx_parsing.treebanks.treebank import SPLITS, Treebank
+from seqx_parsing.treebanks.treebank import Treebank
 
 Section = Annotated[int, Ge(0), Le(24)]
 
@@ -44,7 +44,7 @@ class PennTreebank(Treebank):
 
     def __post_init__(self) -> None:
         taken: dict[int, str] = {}
-        for split in SPLITS:
+        for split in seqx.SPLITS:
             for section in getattr(self, split):
                 if section in taken:
                     raise ValueError(f"section {section} is named twice, in {taken[section]} and in {split}")

@@ -9,8 +9,6 @@ from types import MappingProxyType
 import seqx
 from seqx_parsing.reader import read
 
-SPLITS = ("train", "dev", "test")
-
 
 class Treebank(seqx.Corpus):
     """Trees as their files have them, with traces and function tags: to clean them is the task's business."""
@@ -46,7 +44,7 @@ class Treebank(seqx.Corpus):
 
     def identity(self) -> Mapping[str, object]:
         """The SHA-256 of each split's trees, however they are laid out and packed."""
-        assert self._hashes.keys() == {*SPLITS}, "fetch comes first"
+        assert self._hashes.keys() == {*seqx.SPLITS}, "fetch comes first"
         return self._hashes
 
     def _check(self, split: str, progress: seqx.Progress) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 import seqx
 from seqx_parsing import NltkTreebank, PennTreebank, TreebankFiles
-from seqx_parsing.treebanks import SPLITS, Treebank
+from seqx_parsing.treebanks import Treebank
 
 TREE = "( (S (NP-SBJ (NN tree) (CD {})) (VP (-NONE- *))) )\n\n"
 
@@ -39,7 +39,7 @@ def test_real_files(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
         test=["${SEQX_DATA}/mctb/law.gold.txt.gz"],
     )
     fetched(corpus)
-    assert [len(rows(corpus, split)) for split in SPLITS] == [2_780 + 273, 273, 1_000]
+    assert [len(rows(corpus, split)) for split in seqx.SPLITS] == [2_780 + 273, 273, 1_000]
     assert all(tree.startswith("(TOP (") for tree in rows(corpus, "dev"))
     assert "".join(rows(corpus, "dev")).count("(-NONE- ") == 445  # nothing is cleaned
     assert not any("\n" in tree for tree in rows(corpus, "train"))
@@ -117,7 +117,7 @@ USUAL = dict.fromkeys(range(2, 22), 1_992) | {2: 1_984, 22: 1_700, 23: 2_416, 0:
 
 def test_the_usual_splits_of_the_penn_treebank(tmp_path: Path) -> None:
     corpus = fetched(PennTreebank(folder=str(release(tmp_path, USUAL))))
-    assert [len(rows(corpus, split)) for split in SPLITS] == [39_832, 1_700, 2_416]
+    assert [len(rows(corpus, split)) for split in seqx.SPLITS] == [39_832, 1_700, 2_416]
     trees = rows(corpus, "dev")
     numbers = [int(re.findall("CD (.*?)\\)", tree)[0]) for tree in trees]
     assert numbers == list(range(39_833, 39_833 + 1_700))  # in the order of sections and files
@@ -174,7 +174,7 @@ def nltk_data(data: Callable[[str], Path], tmp_path: Path) -> Path:
     sample = data("ptb_nltk_sample")
     combined = tmp_path / "nltk_data/corpora/treebank/combined"
     combined.mkdir(parents=True)
-    texts = {split: seqx.lines(sample / f"{split}.mrg.gz") for split in SPLITS}
+    texts = {split: seqx.lines(sample / f"{split}.mrg.gz") for split in seqx.SPLITS}
     for row in list(seqx.lines(sample / "files.tsv"))[1:]:
         name, split, _, count = row.split("\t")
         text = "".join(f"{next(texts[split])}\n" for _ in range(int(count)))
@@ -185,9 +185,9 @@ def nltk_data(data: Callable[[str], Path], tmp_path: Path) -> Path:
 def test_nltks_sample(nltk_data: Path, data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nltk.data.path", ["/nowhere", str(nltk_data)])
     corpus = fetched(NltkTreebank())
-    train, dev, test = ([str(data("ptb_nltk_sample") / f"{split}.mrg.gz")] for split in SPLITS)
+    train, dev, test = ([str(data("ptb_nltk_sample") / f"{split}.mrg.gz")] for split in seqx.SPLITS)
     same = fetched(TreebankFiles(train=train, dev=dev, test=test))
-    for split in SPLITS:
+    for split in seqx.SPLITS:
         assert rows(corpus, split) == rows(same, split)
         assert corpus.identity()[split] == same.identity()[split]
 
