@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,10 @@ from tests.docs.listings import DOCUMENTS, ROOT, Command, Listing, listings, mis
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
-BEFORE = {"own_corpus.md": ("my.en", "my.de")}  # the files that a reader is to have
+BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # the files that a reader is to have
+    "own_corpus.md": {"my.en": ("train", "en", 3000), "my.de": ("train", "de", 3000)},
+    "parsing.md": {f"{split}.mrg": (split, "tree", 8) for split in SPLITS},
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,9 @@ def shell(commands: Path, tmp_path: Path) -> Shell:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_document(document: Path, shell: Shell, tmp_path: Path) -> None:
     place = tmp_path / "reader"
-    prepare(place, BEFORE.get(document.name, ()))
+    for name, (split, column, count) in BEFORE.get(document.name, {}).items():
+        rows = Sample(seed=2, columns=(column,), **{split: count}).rows(split)
+        (place / name).write_text("".join(f"{text}\n" for (text,) in rows))
     for number, listing in enumerate(listings(document)):
         if listing.file is not None:
             (place / listing.file).write_text(listing.text)
@@ -110,13 +116,6 @@ def test_own_text_is_cut_apart_without_loss_or_leak(shell: Shell, tmp_path: Path
     for known, learnt in zip(zip(*held, strict=True), zip(*train, strict=True), strict=True):
         assert not {*known} & {*learnt}
     assert {*train, *held} <= {*rows}
-
-
-def prepare(folder: Path, names: tuple[str, ...]) -> None:
-    """Write the sample's sentences under the names that a document expects."""
-    for column, name in enumerate(names):
-        rows = Sample(train=3000).rows("train")
-        (folder / name).write_text("".join(f"{row[column]}\n" for row in rows))
 
 
 def try_commands(listing: Listing, shell: Shell) -> None:

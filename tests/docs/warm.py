@@ -30,24 +30,46 @@ answer = link.recv(1)
 sys.exit(answer[0] if answer else 70)
 """
 
-SMALL = [
-    "training.steps=4",
-    "training.validate_every=4",
-    "training.save_every=1",
-    "training.tokens=400",
-    "task.tokenizer.size=400",
-    "search.ratio=0.1",
-    "search.extra=1",
-    "model.d_model=16",
-    *(
-        f"model.{side}.{setting}"
-        for side in ("encoder", "decoder")
-        for setting in ("layers=1", "attention.heads=2", "feedforward.width=32")
-    ),
+SMALL = {  # by the task; {model} is where encoder and decoder are said
+    "translation": [
+        "training.steps=4",
+        "training.validate_every=4",
+        "training.save_every=1",
+        "training.tokens=400",
+        "task.tokenizer.size=400",
+        "search.ratio=0.1",
+        "search.extra=1",
+        "{model}.d_model=16",
+    ],
+    "parsing": [  # learns some sentences by heart: two parsers must agree on a tree at least
+        "training.steps=100",
+        "training.validate_every=100",
+        "training.save_every=100",
+        "training.average=1",
+        "training.tokens=250",
+        "training.schedule.warmup=10",
+        "training.schedule.peak=1e-2",
+        "training.objective.inner.smoothing=0",
+        "training.precision=fp32",
+        "task.tokenizer.size=340",
+        "task.sample_segmentation=false",
+        "model.dropout=0",
+        "{model}.encoder.dropout=0",
+        "{model}.decoder.dropout=0",
+        "{model}.d_model=32",
+    ],
+}
+LAYERS = [
+    f"{{model}}.{side}.{setting}"
+    for side in ("encoder", "decoder")
+    for setting in ("layers=1", "attention.heads=2", "feedforward.width=32")
 ]
-SHORT = {
-    "sample": ["task.corpus.train=400", "task.corpus.dev=3", "task.corpus.test=3"],
-    "files": ["task.corpus.limit=400"],
+SHORT = {  # by the task and the type of its corpus
+    ("translation", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
+    ("translation", "files"): ["{corpus}.limit=400"],
+    ("parsing", "sample"): ["{corpus}.seed=2", "{corpus}.train=8", "{corpus}.dev=3", "{corpus}.test=3"],
+    ("parsing", "treebank"): ["{corpus}.limit=8"],
+    ("parsing", "ptb"): [],
 }
 
 
@@ -129,9 +151,15 @@ def cut(arguments: list[str]) -> list[str]:
     from seqx.commands.run import run
 
     asked: dict[str, Any] = run.make_context("run", list(arguments[1:])).params
-    read = recipe.load(asked["recipe"], asked["profile"], asked["overrides"])
-    kind = read.tree.plain()["task"]["corpus"]["type"]
-    return [*arguments, *SMALL, *SHORT[kind]]
+    said = recipe.load(asked["recipe"], asked["profile"], asked["overrides"]).tree.plain()
+    task, model, corpus = said["task"], "model", "task.corpus"
+    if "inner" in said["model"]:
+        model = "model.inner"
+    kind = task["corpus"]["type"]
+    if kind == "mixed":
+        corpus, kind = f"{corpus}.corpora.0", task["corpus"]["corpora"][0]["type"]
+    cuts = [*SMALL[task["type"]], *LAYERS, *SHORT[task["type"], kind]]
+    return [*arguments, *(each.format(model=model, corpus=corpus) for each in cuts)]
 
 
 if __name__ == "__main__":

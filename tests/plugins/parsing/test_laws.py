@@ -1,12 +1,16 @@
 """The laws hold for linearisations from here and from outside."""
 
+import atexit
+import tempfile
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import seqx
 import seqx.testing
 import seqx_parsing.testing
-from tests.plugins.parsing.bottom_up import BottomUp
+from tests.docs.listings import ROOT, listings
 
 assert seqx_parsing.testing.TREES  # imported for its laws
 
@@ -23,10 +27,25 @@ def plugin(**linearisations: Any) -> ModuleType:
     return module
 
 
+def outside() -> ModuleType:
+    """The plugin that docs/parsing.md shows."""
+    temporary = tempfile.TemporaryDirectory()
+    atexit.register(temporary.cleanup)  # until then the registry reads the file's lines
+    (shown,) = (item for item in listings(ROOT / "docs/parsing.md") if item.file == "mine.py")
+    file = Path(temporary.name, "mine.py")
+    file.write_text(shown.text)
+    spec = spec_from_file_location("mine", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 OURS: dict[str, Any] = {"top_down": seqx_parsing.TopDown, "in_order": seqx_parsing.InOrder}
 
 test_laws = seqx.testing.laws(plugin(**OURS))
 test_laws_with_tags = seqx.testing.laws(
     plugin(**OURS), settings={maker: {"tags": True} for maker in OURS.values()}
 )
-test_laws_outside = seqx.testing.laws(plugin(bottom_up=BottomUp))
+test_laws_outside = seqx.testing.laws(outside())

@@ -1,0 +1,105 @@
+"""Semi-supervised parsing, as docs/parsing.md shows it: two parsers, silver trees, the mixture, gold."""
+
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from seqx_sample import Sample
+from tests.docs.listings import ROOT, listings
+from tests.docs.warm import cut
+from tests.plugins.parsing.test_treebanks import release
+from tests.stories.tiny import files, lines, seqx
+
+DOCUMENT = ROOT / "docs/parsing.md"
+
+
+def shown(heading: str) -> Iterator[str]:
+    """The commands and the Python of a section, in their order."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    start = text.index(f"\n## {heading}\n")
+    first, last = (text[:place].count("\n") for place in (start, text.index("\n## ", start + 1)))
+    for listing in listings(DOCUMENT):
+        if first < int(listing.place.rpartition(":")[2]) <= last:
+            if listing.language == "console":
+                yield from (command.text for command in listing.commands())
+            else:
+                yield listing.text
+
+
+def typed(line: str, *more: str) -> str:
+    """Type a command of the document, its steps cut short; returns what it says on standard error."""
+    words = shlex.split(line.replace("\\\n", " "))
+    with pytest.MonkeyPatch.context() as environment:
+        while "=" in words[0]:
+            environment.setenv(*words.pop(0).split("="))
+        streams = {mark: Path(words[words.index(mark) + 1]) for mark in "<>" if mark in words}
+        words = [word for word in words if word not in streams and Path(word) not in streams.values()]
+        assert words.pop(0) == "seqx"
+        result = seqx(*cut(words), *more, text=streams["<"].read_text() if "<" in streams else None)
+    assert result.exit_code == 0, result.output
+    if ">" in streams:
+        streams[">"].write_text(result.stdout)
+    return result.stderr
+
+
+def examples(run: Path) -> int:
+    """How many a run learns from."""
+    (found,) = re.findall(r"([\d,]+) training examples", (run / "log.txt").read_text())
+    return int(found.replace(",", ""))
+
+
+def vocabulary(run: Path) -> dict[str, bytes]:
+    """What the run's model knows of words and symbols."""
+    folder = run / "model" / "task"
+    return {name: (folder / name).read_bytes() for name in files(folder)}
+
+
+def first_loss(run: Path) -> float:
+    return lines(run, "update")[0]["loss"]
+
+
+EVERY = "callbacks=[progress, {type: metrics, every: 1}]"
+
+
+def test_from_two_parsers_to_a_third() -> None:
+    typed("seqx run wsj_parsing --profile sample")
+    other, python, silver, stats, *_, mixture, gold = shown("Silver trees")
+    typed(other)
+    Path("listing.py").write_text(python)
+    runpy.run_path("listing.py")
+    said = typed(silver)
+    trees = Path("silver.txt").read_text().splitlines()
+    assert said.startswith("sentences: 500 of ")
+    assert f"the models agree on {len(trees)} " in said
+    known = {tree for (tree,) in Sample(seed=2, train=8, columns=("tree",)).rows("train")}
+    assert len(known & {*trees}) > 3  # what both have learnt by heart
+    typed(stats)
+
+    typed(mixture, "task.corpus.corpora.0.seed=1", EVERY)
+    semi, last = Path("runs/wsj_parsing_semi-sample"), Path("runs/gold")
+    assert examples(semi) == 8 + len({*trees})
+    typed(gold, EVERY)
+    assert examples(last) == 8
+    assert vocabulary(last) == vocabulary(semi)
+    assert first_loss(last) < first_loss(semi) / 2
+    typed("seqx evaluate runs/gold/model --split test")
+
+
+def test_the_treebank_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release of a few trees; silver ones bring the words that the vocabulary is learnt from."""
+    *_, environment, mixture, gold, _, _ = shown("Silver trees")
+    silver = tmp_path / "silver.txt"
+    silver.write_text("".join(f"{tree}\n" for (tree,) in Sample(train=9, columns=("tree",)).rows("train")))
+    names = [word.partition("=")[0] for word in environment.split()[1:]]
+    for name, value in zip(names, (release(tmp_path, {2: 5, 3: 3, 4: 3}), silver), strict=True):
+        monkeypatch.setenv(name, str(value))
+    sections = ("train=[2]", "dev=[3]", "test=[4]")
+    typed(mixture, *(f"task.corpus.corpora.0.{section}" for section in sections), "training.steps=4")
+    assert examples(Path("runs/wsj_parsing_semi")) == 5 + 9
+    typed(gold, *(f"task.corpus.{section}" for section in sections), "training.steps=4")
+    assert examples(Path("runs/wsj_parsing_semi-gold")) == 5
+    assert vocabulary(Path("runs/wsj_parsing_semi-gold")) == vocabulary(Path("runs/wsj_parsing_semi"))
