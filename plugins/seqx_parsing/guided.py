@@ -1,6 +1,6 @@
 """An encoder and a decoder that is shown the next word.
 
-Letters in shapes: B sentences, S source tokens, W words, T target tokens, D = d_model, V symbols.
+Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V symbols.
 """
 
 import math
@@ -18,7 +18,7 @@ class Guided(NamedTuple):
     """What the model remembers between symbols."""
 
     decoder: seqx.State
-    words: Tensor  # [B, W + 1, D] the encoder's state of each word's first token; of the sentence's end
+    words: Tensor  # [B, S + 1, D] the encoder's state of each word's first token; behind the last word 0
     lengths: Tensor  # [B] number of words
     written: Tensor  # [B] number of words that the output has so far
 

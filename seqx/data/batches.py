@@ -81,9 +81,9 @@ class Batches:
             count += len(columns[TARGET].values)
             for part in split(columns, self.microbatch, self.rank, self.world):
                 batches.append(pack({name: column.take(part) for name, column in columns.items()}, pin=pin))
-                for name, packed in batches[-1].columns.items():
-                    tokens += int(columns[name].lengths()[part].sum())
-                    places += packed.ids.numel()
+                packed = batches[-1].columns
+                tokens += sum(int(columns[name].lengths()[part].sum()) for name in packed)
+                places += sum(column.ids.numel() for column in packed.values())
         return Update(position=position, parts=batches, count=count, useful=tokens / max(1, places))
 
     def largest(self) -> Update:

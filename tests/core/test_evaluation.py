@@ -119,6 +119,43 @@ def test_each_answer_is_written_with_the_labels_of_its_own_tokens() -> None:
     assert found == ["abc:5 6 7 3", "b:6 3", "", "aabb:5 5 6 6 3 + caa:7 5 5 3"]
 
 
+class Spelled(Letters):
+    """ "b" and "c" are parts of the word before them."""
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        columns = super().read(text)
+        return {**columns, seqx.WORDS: [int(i == 4) for i in columns["source"]]}
+
+
+class Reader(Watched):
+    """Keeps which word each token is a part of, by sentence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: dict[tuple[int, ...], list[int] | None] = {}
+
+    def encode(self, source: seqx.Tokens) -> seqx.State:
+        words = source.layout.words
+        for i, length in enumerate(source.layout.keep.sum(1).tolist()):
+            found = None if words is None else words[i, :length].tolist()
+            self.words[tuple(source.ids[i, :length].tolist())] = found
+        return super().encode(source)
+
+
+def test_models_are_told_which_word_a_token_is_a_part_of() -> None:
+    model = Reader()
+    Predictor(Spelled(), model, Beam(size=3), device=CPU)(["abca", "a", "", "abcb aa"])
+    assert model.words == {
+        (4, 5, 6, 4, 2): [0, 0, 0, 1, 1],
+        (4, 2): [0, 0],
+        (4, 5, 6, 5, 2): [0, 0, 0, 0, 0],
+        (4, 4, 2): [0, 1, 1],
+    }
+    model = Reader()
+    Predictor(Letters(), model, Beam(size=3), device=CPU)(["abca"])
+    assert model.words == {(4, 5, 6, 4, 2): None}
+
+
 def test_nothing_is_read_ahead_of_the_window() -> None:
     read = []
 

@@ -1,8 +1,11 @@
 import gc
 import itertools
+import random
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from seqx.data.batches import Batches, Loader, Position, Update, split
 from seqx.data.prepare import prepare
 from seqx.data.store import Ragged, Store
-from seqx.interfaces.values import PAD, Batch
+from seqx.interfaces.values import PAD, WORDS, Batch, Dropped, Example
 from tests.core.data.pairs import Pairs, rows
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
@@ -104,6 +107,49 @@ def test_useful_is_the_share_of_places_with_tokens(store: Store) -> None:
     columns = [tokens for batch in update.parts for tokens in batch.columns.values()]
     kept = sum(int(tokens.layout.keep.sum()) for tokens in columns)
     assert update.useful == kept / sum(tokens.ids.numel() for tokens in columns)
+
+
+class Syllables(Pairs):
+    """Each word is one to three tokens."""
+
+    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Dropped:
+        example = super().example(row, training=training)
+        assert isinstance(example, Example)
+        return Example(columns=self._syllables(example.columns), text=example.text)
+
+    def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
+        return self._syllables(super().encode(text, rng))
+
+    def _syllables(self, columns: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        *words, end = columns["source"]
+        source = [i for i in words for _ in range(1 + i % 3)]
+        starts = [int(place == 0) for i in words for place in range(1 + i % 3)]
+        return {"source": [*source, end], "target": columns["target"], WORDS: [*starts, 0]}
+
+
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_the_source_knows_which_word_a_token_is_a_part_of(tmp_path: Path, *, stochastic: bool) -> None:
+    task = Syllables({"train": rows(60)})
+    store = prepare(task, "train", {}, tmp_path)
+    batches = Batches(store=store, tokens=400, task=task if stochastic else None)
+    update = batches.update(batches.plan(0), Position(1, 2))
+    assert update.parts
+    for batch in update.parts:
+        assert set(batch.columns) == {"source", "target"}
+        assert batch.columns["target"].layout.words is None
+        source = batch.to(torch.device("cpu")).columns["source"]
+        for i, length in enumerate(source.layout.keep.sum(1).tolist()):
+            ids, word = source.ids[i, : length - 1].tolist(), -1
+            expected = list[int]()
+            while len(expected) < len(ids):
+                word += 1
+                expected += [word] * (1 + ids[len(expected)] % 3)
+            assert source.layout.words is not None
+            assert source.layout.words[i, :length].tolist() == [*expected, word]
+    kept = sum(int(tokens.layout.keep.sum()) for batch in update.parts for tokens in batch.columns.values())
+    assert update.useful == kept / sum(
+        tokens.ids.numel() for batch in update.parts for tokens in batch.columns.values()
+    )
 
 
 def ids(update: Update) -> list[list[int]]:
@@ -209,3 +255,13 @@ def test_batches_for_a_gpu_are_pinned(store: Store) -> None:
         tokens = next(loader).parts[0].columns["target"]
     assert tokens.ids.is_pinned()
     assert tokens.layout.keep.is_pinned()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_what_is_known_of_words_is_pinned(tmp_path: Path) -> None:
+    task = Syllables({"train": rows(60)})
+    batches = Batches(store=prepare(task, "train", {}, tmp_path), tokens=400)
+    with Loader(batches, device=torch.device("cuda")) as loader:
+        words = next(loader).parts[0].columns["source"].layout.words
+    assert words is not None
+    assert words.is_pinned()

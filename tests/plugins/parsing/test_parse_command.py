@@ -284,7 +284,7 @@ def test_mistakes_are_one_message(model: Path) -> None:
     for arguments, told in (
         (["task.tags=some"], "task.tags"),
         (["task.linearisation={type: top_down, depth: 0}"], "depth"),
-        (["--nbest", "4"], "nbest is 4, which a beam of size 3 does not find"),
+        (["--nbest", "4"], "--nbest 4 is more than a beam of size 3 finds"),
         (["model.d_model=8"], "only settings of the search and the task can be changed"),
     ):
         error = call("a", model, *arguments).exception

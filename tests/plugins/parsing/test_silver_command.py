@@ -32,7 +32,7 @@ model:
     decoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
 search: {type: greedy, ratio: 2, extra: 9}
 """
-LINES = ["The dog sleeps .", "", "Stop !", "  ", "Anna ( the baker ) laughs", "Go", "x " * 70, "Stop !"]
+LINES = ["The dog sleeps .", "", "Stop !", "  ", "Anna ( the baker ) laughs", "Go", "very " * 80, "Stop !"]
 SENTENCES = ["The dog sleeps .", "Stop !", "Anna ( the baker ) laughs", "Go", "Stop !"]
 
 Call = Callable[..., Result]

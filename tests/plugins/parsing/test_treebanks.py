@@ -139,6 +139,8 @@ def test_wherever_in_the_release_one_points(
 
 def test_what_is_missing_of_the_penn_treebank(tmp_path: Path) -> None:
     licensed = r"\. The Penn Treebank \(LDC99T42\) is licensed by .* never downloaded; set 'folder' to"
+    with pytest.raises(seqx.UserError, match=rf"^\${{NO_SUCH}}: .* is not set.*{licensed}"):
+        fetched(PennTreebank(folder="${NO_SUCH}"))
     with pytest.raises(seqx.UserError, match=rf"^{tmp_path}/none: is no folder{licensed}"):
         fetched(PennTreebank(folder=str(tmp_path / "none")))
     with pytest.raises(seqx.UserError, match=rf"^{tmp_path}: has no sections of the Wall .* in it{licensed}"):

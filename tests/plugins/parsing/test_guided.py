@@ -1,0 +1,139 @@
+"""The model that is shown the next word."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import seqx
+from seqx_parsing import GuidedEncoderDecoder, InOrder, Leaf, Linearisation, TopDown, Vocabulary
+from seqx_search import Beam
+from seqx_transformer import MultiHead, ReLU, TransformerDecoder, TransformerEncoder
+
+D = 8
+STACK: dict[str, Any] = {
+    "layers": 1,
+    "attention": partial(MultiHead, heads=2),
+    "feedforward": partial(ReLU, width=16),
+    "dropout": 0.0,
+}
+SIZES = {"source": 20, "target": 12, seqx.WORDS: 6}  # 4 and 5 stand for words
+DEFAULT: Any = partial(TransformerDecoder, **STACK)
+WORDS = [[3, 1, 2], [1], [1, 1, 1, 4, 1]]
+"""Tokens of each word of three sentences."""
+
+
+class Recorder(seqx.Decoder):
+    """Writes what it is given."""
+
+    def start(self, memory: seqx.Memory | None, count: int, capacity: int | None) -> seqx.State:
+        return ()
+
+    def forward(self, inputs: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
+        return inputs, state
+
+
+def guided(decoder: Any = DEFAULT, seed: int = 0) -> GuidedEncoderDecoder:
+    torch.manual_seed(seed)
+    model = GuidedEncoderDecoder(
+        SIZES, d_model=D, encoder=partial(TransformerEncoder, **STACK), decoder=decoder
+    )
+    return model.eval()
+
+
+def source(sentences: list[list[int]], *, told: bool = True) -> seqx.Tokens:
+    """Sentences with words of so many tokens and an EOS, of random ids."""
+    lengths = torch.tensor([sum(words) + 1 for words in sentences])
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.zeros(len(sentences), int(lengths.max()), dtype=torch.int64)
+    starts = torch.zeros_like(ids)
+    for row, words in enumerate(sentences):
+        length = int(lengths[row])
+        ids[row, : length - 1] = torch.randint(4, 20, (length - 1,), generator=generator)
+        ids[row, length - 1] = seqx.EOS
+        starts[row, firsts(words)] = 1
+    return seqx.Tokens.of(ids, lengths, starts if told else None)
+
+
+def firsts(words: list[int]) -> list[int]:
+    """The place of each word's first token."""
+    return [sum(words[:i]) for i in range(len(words))]
+
+
+TARGETS = torch.tensor(
+    [
+        [seqx.BOS, 6, 4, 6, 5, 9, 4, 8, 8, 4],
+        [seqx.BOS, 7, 7, 4, seqx.EOS, 4, 0, 0, 0, 0],
+        [seqx.BOS, 4, 5, seqx.UNK, 11, 5, 4, 10, 4, 4],
+    ]
+)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_is_shown_is_the_next_word(*, told: bool) -> None:
+    model = guided(Recorder)
+    tokens = source(WORDS, told=told)
+    memory = model.encode(tokens)
+    outputs, state = model.advance(TARGETS, model.start(memory, None), None)
+    shown = outputs - model.target(TARGETS) * model.scale
+    for row, words in enumerate(WORDS):
+        places = firsts(words) if told else list(range(sum(words) + 1))
+        coming = 0
+        for step, symbol in enumerate(TARGETS[row].tolist()):
+            coming += symbol in (4, 5)
+            word = memory.states[row, places[coming]] if coming < len(places) else torch.zeros(D)
+            torch.testing.assert_close(shown[row, step], model.next(word))
+        assert state.written[row] == coming
+    kept = TARGETS != 0
+    kept[0, 2] = False  # a word that is left out is not written
+    _, state = model.advance(TARGETS, model.start(memory, None), kept)
+    assert state.written.tolist() == [3, 2, 6]
+
+
+LINEARISATIONS = [TopDown(), InOrder()]
+
+
+@pytest.mark.parametrize("linearisation", LINEARISATIONS, ids=repr)
+def test_a_beam_finds_what_it_finds_for_each_sentence_alone(linearisation: Linearisation) -> None:
+    known = Vocabulary(("XX", "?", "(NP", ")NP", "(S", ")S", "(VP", ")VP"))
+    model, search = guided(seed=3), Beam(size=4, nbest=3, ratio=2, extra=8, alpha=0.3)
+
+    def found(sentences: list[list[int]], tokens: seqx.Tokens) -> list[list[seqx.Hypothesis]]:
+        limits = search.limits(torch.tensor([sum(words) for words in sentences]))
+        grammar = linearisation.grammar(known, torch.tensor([len(words) for words in sentences]))
+        return list(search(model, tokens, limits, grammar))
+
+    every = [*WORDS, [2, 1, 1, 1, 1, 1, 3], [1, 1]]
+    whole = source(every)
+    for row, (words, together) in enumerate(zip(every, found(every, whole), strict=True)):
+        one = source([words])
+        one.ids.copy_(whole.ids[row : row + 1, : one.ids.size(1)])
+        (alone,) = found([words], one)
+        assert [hypothesis.ids for hypothesis in alone] == [hypothesis.ids for hypothesis in together]
+        logprobs = [hypothesis.logprob for hypothesis in together]
+        assert [hypothesis.logprob for hypothesis in alone] == pytest.approx(logprobs, abs=1e-5)
+        for hypothesis in alone:
+            ids = torch.tensor([[*hypothesis.ids, seqx.EOS]])
+            target = seqx.Tokens.of(ids, torch.tensor([ids.size(1)]))
+            assert model.score(one, target).sum().item() == pytest.approx(hypothesis.logprob, abs=1e-4)
+            leaves = [Leaf("XX", "cat")] * len(words)
+            assert not linearisation.decode(known.read(hypothesis.ids), leaves).repaired
+
+
+def test_without_word_starts_every_token_is_a_word() -> None:
+    """EOS, too, which is then shown behind the last word."""
+    model = guided()
+    target = seqx.Tokens.of(torch.tensor([[6, 4, 4, 4, 2], [6, 7, 2, 0, 0]]), torch.tensor([5, 3]))
+    told, untold = (model.score(source([[1, 1, 1], [1]], told=told), target) for told in (True, False))
+    torch.testing.assert_close(told[0, :4], untold[0, :4])
+    torch.testing.assert_close(told[1], untold[1])
+    assert (told[0, 4] - untold[0, 4]).abs() > 1e-3
+
+
+def test_a_task_that_does_not_say_which_symbols_are_words() -> None:
+    with pytest.raises(ValueError, match="does not say which symbols are words: it has no column 'words'"):
+        GuidedEncoderDecoder(
+            {"source": 9, "target": 9}, encoder=partial(TransformerEncoder, **STACK), decoder=DEFAULT
+        )

@@ -1,0 +1,169 @@
+"""The recipe of parsing, from treebank to score, in small."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import seqx
+from seqx_parsing.reader import read
+from seqx_sample import Sample
+from tests.stories.test_sample import RECIPES
+from tests.stories.tiny import done, files, lines, refused
+from tests.stories.tiny import seqx as command
+
+WSJ = RECIPES / "wsj_parsing.yaml"
+SMALL: list[str] = [
+    *("model.inner.d_model=16", "task.tokenizer.size=400"),
+    *(
+        f"model.inner.{side}.{setting}"
+        for side in ("encoder", "decoder")
+        for setting in ("layers=1", "attention.heads=2", "feedforward.width=32")
+    ),
+    *("training.steps=6", "training.tokens=400", "training.save_every=2", "training.validate_every=3"),
+    *("training.keep=3", "training.average=2", "training.precision=fp32"),
+    *("search.size=2", "search.ratio=2", "search.extra=20"),
+]
+CORPUS: list[str] = ["task.corpus.train=300", "task.corpus.dev=6", "task.corpus.test=6"]
+INPUTS = ["The old man sees the house .", "", "A dog ( sleeps ) .", "   ", "xyzzy"]
+
+
+def words(text: str) -> list[str]:
+    """Of all trees in a text, which may be none."""
+    return [leaf.word for tree in read([text], "answers") for leaf in tree.leaves()]
+
+
+def test_from_a_recipe_to_trees_and_their_score(tmp_path: Path) -> None:
+    start: list[str | Path] = ["run", WSJ, "--profile", "sample", *SMALL, *CORPUS]
+    done(*start, "training.steps=4")
+    said = done(*start)
+    run = Path("runs/wsj_parsing-sample")
+    assert [row["step"] for row in lines(run, "start")] == [0, 4]
+    assert [row["step"] for row in lines(run, "evaluation")] == [3, 4, 6, 6, 6]
+    scores = json.loads((run / "model" / "scores.json").read_text(encoding="utf-8"))
+    for split in ("dev", "test"):
+        assert next(iter(scores[split])) == "f1"
+        for name in ("f1", "strict_f1", "valid"):
+            score = scores[split][name]
+            assert f"{split} {name} {score['value']:.2f}  {score['signature']}\n" in said
+            assert score["signature"].endswith("|tags:predicted|grammar:yes")
+        assert scores[split]["f1"]["signature"].startswith("prm:COLLINS|mode:evalb|len:all|valid:")
+        assert scores[split]["strict_f1"]["signature"].startswith("prm:COLLINS|mode:strict|len:all|valid:")
+        assert scores[split]["valid"]["value"] == 100
+    outputs = (run / "outputs" / "test.txt").read_text(encoding="utf-8").splitlines()
+    references = [tree for (tree,) in Sample(test=6, columns=("tree",)).rows("test")]
+    assert list(map(words, outputs)) == list(map(words, references))
+
+    before = files(run)
+    again = done(*start)
+    assert "this run is finished" in again
+    assert said in again
+    assert files(run) == before
+
+    moved = Path(shutil.copytree(run / "model", tmp_path / "elsewhere" / "mine"))
+    run.rename("gone")
+    answers = done("parse", moved, text="\n".join(INPUTS) + "\n").split("\n")
+    assert answers[:-1] == seqx.load(moved)(INPUTS)
+    for line, answer in zip(INPUTS, answers[:-1], strict=True):
+        assert words(answer) == line.replace("(", "-LRB-").replace(")", "-RRB-").split()
+
+    def evaluated(*settings: str) -> dict[str, dict[str, float | str]]:
+        return json.loads(done("evaluate", moved, "--json", "--precision", "fp32", *settings))["test"]
+
+    for name, score in evaluated().items():
+        assert score["value"] == pytest.approx(scores["test"][name]["value"])
+        assert score["signature"] == scores["test"][name]["signature"]
+    free = evaluated("task.constrained=false", "task.tags=none")
+    assert free["valid"]["value"] == 0  # so little has it learnt
+    assert free["valid"]["signature"] == "repaired:6|outputs:6|tags:gold|grammar:no"
+    assert free["tag_accuracy"]["value"] == 100
+    kept = evaluated("task.tags=none")
+    assert kept["f1"] == {
+        "value": pytest.approx(kept["strict_f1"]["value"]),
+        "signature": str(kept["strict_f1"]["signature"]).replace("mode:strict", "mode:evalb"),
+    }
+
+
+def made() -> set[str]:
+    """All files in the current folder but the locks of runs."""
+    return {path.name for path in Path().rglob("*") if path.is_file()} - {".lock"}
+
+
+def test_without_the_treebank(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_is_made(said: str) -> None:
+        assert len(said.splitlines()) == 1
+        for part in (
+            "The Penn Treebank (LDC99T42) is licensed by the Linguistic Data Consortium",
+            "set 'folder' to your copy, in which parsed/mrg/wsj/02",
+            "`seqx run wsj_parsing --profile sample`",
+        ):
+            assert part in said
+        assert made() == set()
+
+    monkeypatch.delenv("PTB", raising=False)
+    said = refused("run", "wsj_parsing")
+    assert said.startswith("${PTB}: the environment variable PTB is not set; set it to the folder that is ")
+    nothing_is_made(said)
+    monkeypatch.setenv("PTB", "treebank_3")
+    said = refused("run", "wsj_parsing_inorder")
+    assert said.startswith(f"{Path().absolute()}/treebank_3: is no folder. ")
+    nothing_is_made(said)
+
+
+def release(folder: Path, sections: dict[int, int]) -> None:
+    """So many trees in each section, laid out as the LDC's, with traces and function tags."""
+    trees = Sample(train=sum(sections.values()), columns=("tree",)).rows("train")
+    for section, count in sections.items():
+        place = folder / f"parsed/mrg/wsj/{section:02}"
+        place.mkdir(parents=True)
+        text = ""
+        for number in range(count):
+            (tree,) = next(trees)
+            bare = tree.removeprefix("(TOP ").removesuffix(")").replace("(NP ", f"(NP-SBJ-{number} ", 1)
+            text += f"\n( {bare.replace(' (', chr(10) + '  (', 2)[:-1]}\n   (NP (-NONE- *T*-{number})) ))\n"
+        (place / f"wsj_{section:02}01.mrg").write_text(text, encoding="utf-8")
+
+
+def test_a_release_of_the_treebank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(tmp_path / "ldc", {2: 200, 3: 100, 24: 6, 0: 5})
+    monkeypatch.setenv("PTB", "ldc")
+    sections = ["task.corpus.train=[2, 3]", "task.corpus.dev=[24]", "task.corpus.test=[0]"]
+    result = command("run", WSJ, *SMALL, *sections)
+    assert result.exit_code == 0, result.output
+    assert "300 training examples" in result.stderr
+    assert "test f1 " in result.stdout
+    run = Path("runs/wsj_parsing")
+    symbols = json.loads((run / "model/task/symbols.json").read_text(encoding="utf-8"))
+    assert symbols["symbols"][0] == "XX"
+    assert "(NP" in symbols["symbols"]
+    assert "-NONE-" not in symbols["tags"]
+    assert not any("-" in symbol for symbol in symbols["symbols"])
+    assert (run / "outputs" / "test.txt").read_text(encoding="utf-8").count("\n") == 5
+
+
+FAULTS: dict[str, Callable[[str], str]] = {
+    r"7: a bracket opens behind the word of \(\S+ \S+; close that first": lambda t: t.replace(")", "", 1),
+    "7: a closing bracket without an opening one": lambda t: f"{t})",
+    "20: the text ends inside of the tree that begins in line 7": lambda t: t[:-1],
+    "7: 'rain' stands outside of brackets": lambda t: "rain",
+    r"7: there is nothing in the bracket \(NP\)": lambda t: t.replace("(S ", "(S (NP) "),
+}
+
+
+@pytest.mark.parametrize("told", FAULTS)
+def test_a_corrupted_tree_is_one_message(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQX_CACHE", "fresh")
+    corpus = Sample(train=20, dev=20, test=20, columns=("tree",))
+    for split in ("train", "dev", "test"):
+        trees = [tree for (tree,) in corpus.rows(split)]
+        if split == "test":
+            trees[6] = FAULTS[told](trees[6])
+        Path(f"{split}.mrg").write_text("\n".join(trees), encoding="utf-8")
+    named = "{type: treebank, train: [train.mrg], dev: [dev.mrg], test: [test.mrg]}"
+    *progress, said = refused("run", WSJ, *SMALL, f"task.corpus={named}").splitlines()
+    assert re.fullmatch(rf"{Path().absolute()}/test\.mrg:{told}", said), said
+    assert all(line.startswith("reading ") for line in progress)
+    assert made() == {"train.mrg", "dev.mrg", "test.mrg"}
