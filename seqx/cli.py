@@ -4,9 +4,11 @@ A verb is imported when it is called, so that `seqx --help` needs neither torch 
 """
 
 import ast
+import contextlib
 import difflib
 import errno
 import importlib
+import os
 import sys
 import traceback
 from functools import cached_property
@@ -106,6 +108,7 @@ class Verbs(click.Group):
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
+            _give_up_output()
             _tell(ctx, error, f"{error.filename or 'standard output'}: {error.strerror}; make room for it")
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
@@ -119,6 +122,12 @@ def _tell(ctx: click.Context, error: Exception, message: str) -> NoReturn:
         traceback.print_exception(error)
     click.echo(message, err=True)
     ctx.exit(MISTAKE)
+
+
+def _give_up_output() -> None:
+    """What could not be written is not tried again when the process ends, with a message of Python's."""
+    with contextlib.suppress(OSError):  # an output that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _source(entry: EntryPoint) -> str:

@@ -26,7 +26,7 @@ BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # the files that a reade
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with `seqx` and `python` that start at once."""
+    """A folder with `seqx` and `python` that start at once, and this environment's `pytest`."""
     folder = tmp_path_factory.mktemp("commands")
     address = folder / "socket"
     server = subprocess.Popen([sys.executable, warm.__file__, str(address)], cwd=folder)
@@ -34,6 +34,9 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert server.poll() is None
         time.sleep(0.05)
     warm.install(folder / "bin", address)
+    tester = folder / "bin" / "pytest"
+    tester.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pytest "$@"\n')
+    tester.chmod(0o755)
     yield folder
     server.kill()
     server.wait()
