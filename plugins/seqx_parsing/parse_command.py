@@ -3,15 +3,11 @@
 import math
 
 import click
-from nltk.tokenize import TreebankWordTokenizer
 
 import seqx
 from seqx_parsing.drawing import drawn
 from seqx_parsing.reader import read
-
-# Straight double quotes are left to the tokenizer, which knows whether they open or close.
-_PRINTED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
-"""Marks of printed text as the Penn Treebank has them."""
+from seqx_parsing.words import tokenized
 
 
 @click.command()
@@ -33,7 +29,7 @@ def parse(answer: seqx.Answering, *, raw: bool, draw: bool) -> None:
     lines as inputs: input, output, score, logprob, and in nbest every answer.
     """
     answer(
-        read=_words if raw else str,
+        read=tokenized if raw else str,
         show=_drawn if draw else str,
         figure=lambda hypothesis: f"{math.exp(hypothesis.logprob):.4g}",
         lines=not draw,
@@ -42,8 +38,3 @@ def parse(answer: seqx.Answering, *, raw: bool, draw: bool) -> None:
 
 def _drawn(text: str) -> str:
     return "\n".join(map(drawn, read([text], "the answer")))
-
-
-def _words(line: str) -> str:
-    """Running text as words, those of quotes as the Penn Treebank has them."""
-    return " ".join(TreebankWordTokenizer().tokenize(line.translate(_PRINTED)))

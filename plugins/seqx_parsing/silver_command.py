@@ -10,9 +10,8 @@ import click
 
 import seqx
 from seqx_parsing.agreement import Agreement
-from seqx_parsing.parse_command import _words
 from seqx_parsing.task import Parsing
-from seqx_parsing.words import split
+from seqx_parsing.words import split, tokenized
 
 WINDOW = 2048
 """Sentences that are read before the first is parsed; sorted by length, they make full batches."""
@@ -105,6 +104,6 @@ def _parser(model: str, load: Callable[[str], Any]) -> Parser:
 def _sentences(*, raw: bool) -> Iterator[str]:
     """The lines of standard input that are not empty, their words apart."""
     for line in seqx.standard_input():
-        sentence = _words(line) if raw else line
+        sentence = tokenized(line) if raw else line
         if split(sentence):
             yield sentence

@@ -104,7 +104,9 @@ class Parsing(seqx.Task):
                 symbols.update(self.linearisation.encode(tree))
                 tags.update(leaf.tag for leaf in tree.leaves())
         ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
-        named = {"symbols": ordered, "tags": sorted(tags)}
+        # Two linearisations may have the same symbols, and models of both still do not answer as one.
+        kind = type(self.linearisation).__qualname__
+        named = {"linearisation": kind, "symbols": ordered, "tags": sorted(tags)}
         (folder / "symbols.json").write_text(json.dumps(named, indent=1, ensure_ascii=False) + "\n", "utf-8")
         self.load(folder)
 

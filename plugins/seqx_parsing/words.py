@@ -15,6 +15,10 @@ LONGEST = 64
 _SPACE = re.compile(f"{SPACE}+")
 _MARKS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # behind which to cut, the best first
 
+# Straight double quotes are left to the tokenizer, which knows whether they open or close.
+_PRINTED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
+"""Marks of printed text as the Penn Treebank has them."""
+
 
 class Subwords(NamedTuple):
     """What a model reads of a sentence: tokens, and which of them begin a word."""
@@ -26,6 +30,13 @@ class Subwords(NamedTuple):
 def split(line: str) -> list[str]:
     """The words of a line, which ASCII white space separates."""
     return [word for word in _SPACE.split(line) if word]
+
+
+def tokenized(line: str) -> str:
+    """Running text as words with spaces between them, those of quotes as the Penn Treebank has them."""
+    from nltk.tokenize import TreebankWordTokenizer  # noqa: PLC0415  NLTK takes its time to load
+
+    return " ".join(TreebankWordTokenizer().tokenize(line.translate(_PRINTED)))
 
 
 def untagged(words: Iterable[str]) -> list[Leaf]:

@@ -129,3 +129,10 @@ def test_mistakes(call: Call, models: list[Path], tmp_path: Path) -> None:
     result = call(models[0], translator)
     assert str(result.exception) == f"{translator}: this model is no parser; its task is Translation"
     assert "there is no such folder" in str(call(models[0], "nowhere").exception)
+
+
+def test_parsers_that_write_differently_do_not_answer_as_one(models: list[Path]) -> None:
+    """Though their symbols are the same."""
+    for first, second in ((models[0], models[3]), (models[3], models[0])):
+        with pytest.raises(seqx.UserError, match=r"have different vocabularies \(task/symbols.json\)"):
+            seqx.load([first, second])
