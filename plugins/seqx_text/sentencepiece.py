@@ -112,7 +112,11 @@ class SentencePiece(seqx.Tokenizer):
         self._space = [self._pieces.piece_to_id(name) for name in names]
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """Ids without BOS and EOS; with `rng` one of several encodings, which depends on it alone."""
+        """Ids without BOS and EOS; with `rng` one of several encodings.
+
+        Which one depends on `rng` alone within a process; another process draws others, since SentencePiece
+        salts its generator anew in each.
+        """
         if not text:
             return []
         if rng is not None:

@@ -15,10 +15,10 @@ def test_each_epoch_draws_other_segmentations() -> None:
                 f"task.sample_segmentation={setting}",
                 "task.corpus.train=40",
             ),
-            *("task.tokenizer.alpha=0.5", "training.tokens=100000", "training.steps=3"),
+            *("task.tokenizer.alpha=0.5", "training.tokens=100000", "training.steps=6"),
         )
         tokens[name] = [row["tokens"] for row in lines(Path("runs", name), "update")]
     assert len(set(tokens["usual"])) == 1  # an update is an epoch
-    assert len(set(tokens["drawn"])) == 3
+    assert len(set(tokens["drawn"])) > 1
     assert min(tokens["drawn"]) > tokens["usual"][0]
     assert tokens["again"] == tokens["drawn"]
