@@ -5,9 +5,10 @@ in bytes, so that decoding what was encoded gives the same text again.
 """
 
 import io
+import math
 import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,8 +16,11 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 
 import seqx
+from seqx_text.segmentation import Merges, Segmentation, Unigram
 
 _SPACE = "\u2581"  # what SentencePiece writes for a space; as a character of the text it is put into bytes
+_WORD = re.compile(f"{_SPACE}[^{_SPACE}]*|[^{_SPACE}]+")  # no piece but a symbol goes over the edge of one
+_NEVER = "(?!)"
 _FILE = "sentencepiece.model"
 
 
@@ -47,8 +51,8 @@ class SentencePiece(seqx.Tokenizer):
         alpha: Annotated[float, Ge(0), Le(1)] = 0.1,
         nbest: Annotated[int, Ge(-1)] = -1,
     ) -> None:
-        if any(_SPACE in symbol or not symbol for symbol in symbols):
-            raise ValueError(f"symbols: none may be empty or hold {_SPACE!r}")
+        if any(not symbol or _SPACE in symbol or " " in symbol for symbol in symbols):
+            raise ValueError(f"symbols: none may be empty or hold a space or {_SPACE!r}")
         self._size = size
         self._model: Literal["bpe", "unigram"] = model
         self._coverage = coverage
@@ -59,6 +63,7 @@ class SentencePiece(seqx.Tokenizer):
         self._nbest = nbest
         self._pieces: Any = None
         self._space: list[int] = []
+        self._drawing: _Drawing | None = None
 
     @property
     def size(self) -> int:
@@ -108,27 +113,19 @@ class SentencePiece(seqx.Tokenizer):
             self._pieces = sentencepiece.SentencePieceProcessor(model_proto=content)
         except (OSError, RuntimeError) as error:
             raise seqx.UserError(f"{file}: no SentencePiece model can be read from it ({error})") from error
-        names = [f"<0x{byte:02X}>" for byte in _SPACE.encode()] if self._byte_fallback else ["<unk>"]
-        self._space = [self._pieces.piece_to_id(name) for name in names]
+        self._space = self._unknown(_SPACE)
+        self._drawing = None
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """Ids without BOS and EOS; with `rng` one of several encodings.
-
-        Which one depends on `rng` alone within a process; another process draws others, since SentencePiece
-        salts its generator anew in each.
-        """
+        """Ids without BOS and EOS; with `rng` one of several encodings, which one depends on `rng` alone."""
         if not text:
             return []
-        if rng is not None:
-            import sentencepiece  # noqa: PLC0415
-
-            sentencepiece.set_random_generator_seed(rng.getrandbits(32))
         # A space first, so that a word is the same at the beginning of a line and within
         first, *others = (" " + text).split(_SPACE)
-        ids = self._ids(first, rng is not None)
+        ids = self._ids(first, rng)
         for other in others:
             ids += self._space
-            ids += self._ids(other, rng is not None)
+            ids += self._ids(other, rng)
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -136,10 +133,40 @@ class SentencePiece(seqx.Tokenizer):
         text: str = self._pieces.decode([id for id in ids if id > seqx.EOS])  # noqa: A001
         return text.removeprefix(" ")
 
-    def _ids(self, text: str, sampled: bool) -> list[int]:
-        if sampled:
-            return self._pieces.encode(text, enable_sampling=True, alpha=self._alpha, nbest_size=self._nbest)
-        return self._pieces.encode(text)
+    def _ids(self, text: str, rng: random.Random | None) -> list[int]:
+        if rng is None or not text or (self._model == "unigram" and self._nbest in (0, 1)):
+            return self._pieces.encode(text)
+        if self._model == "unigram" and self._nbest > 0:
+            best = self._pieces.nbest_encode(text, nbest_size=self._nbest)
+            logs = [self._alpha * sum(map(self._pieces.get_score, ids)) for ids in best]
+            return rng.choices(best, [math.exp(log - max(logs)) for log in logs])[0]
+        if self._drawing is None:
+            self._drawing = self._prepared()
+        ids: list[int] = []
+        for piece in self._drawing.draw(text.replace(" ", _SPACE), rng):
+            known = self._drawing.ids.get(piece)
+            if known is not None:
+                ids.append(known)
+            elif self._byte_fallback or ids[-1:] != [seqx.UNK]:  # as SentencePiece: one UNK for a row of them
+                ids += self._unknown(piece)
+        return ids
+
+    def _prepared(self) -> "_Drawing":
+        own = self._pieces
+        numbers = (
+            number
+            for number in range(own.get_piece_size())
+            if not (own.is_control(number) or own.is_unknown(number) or own.is_byte(number))
+        )
+        ids = {own.id_to_piece(number): number for number in numbers}
+        scores = {piece: own.get_score(ids[piece]) for piece in ids if piece not in self._symbols}
+        kind = Unigram if self._model == "unigram" else Merges
+        return _Drawing(kind(scores, self._alpha), ids, self._symbols)
+
+    def _unknown(self, character: str) -> list[int]:
+        if not self._byte_fallback:
+            return [seqx.UNK]
+        return [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in character.encode()]
 
     def _advice(self, error: str) -> str:
         if largest := re.search(r"value <= (\d+)", error):
@@ -153,6 +180,25 @@ class SentencePiece(seqx.Tokenizer):
                 f"set size to more than {least[1]}, or coverage to less than {self._coverage}"
             )
         return f"sentencepiece: {error}"
+
+
+class _Drawing:
+    """Draws segmentations of lines, word by word; symbols stay whole."""
+
+    def __init__(self, segmentation: Segmentation, ids: Mapping[str, int], symbols: Sequence[str]) -> None:
+        self.ids = ids
+        self._segmentation = segmentation
+        longest_first = sorted(symbols, key=len, reverse=True)
+        self._symbol = re.compile(f"({'|'.join(map(re.escape, longest_first)) or _NEVER})")
+
+    def draw(self, line: str, rng: random.Random) -> Iterator[str]:
+        """The pieces of `line`, and as they are the characters that have none."""
+        for place, part in enumerate(self._symbol.split(line)):
+            if place % 2:
+                yield part
+            else:
+                for word in _WORD.findall(part):
+                    yield from self._segmentation.draw(word, rng)
 
 
 def _drawn(lines: Iterator[str], most: int) -> list[str]:

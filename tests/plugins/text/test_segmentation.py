@@ -1,0 +1,121 @@
+"""Drawn segmentations: SentencePiece's own distribution, and equal in every process."""
+
+import gzip
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import sentencepiece
+
+from seqx_text import SentencePiece
+from tests.plugins.text.test_sentencepiece import LINES
+
+DRAWS = 4000
+Kind = Literal["bpe", "unigram"]
+KINDS: tuple[Kind, ...] = ("bpe", "unigram")
+
+
+def learnt(folder: Path, kind: Kind, lines: Sequence[str] = LINES, **settings: object) -> SentencePiece:
+    usual = {"size": 315, "coverage": 1.0, "alpha": 0.3}
+    tokenizer = SentencePiece(model=kind, **{**usual, **settings})  # type: ignore[arg-type]
+    tokenizer.learn(iter(lines), folder)
+    return tokenizer
+
+
+def distance(first: Counter[tuple[int, ...]], second: Counter[tuple[int, ...]]) -> float:
+    """Total variation between two samples of `DRAWS` draws."""
+    return sum(abs(first[key] - second[key]) for key in first | second) / (2 * DRAWS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("alpha", [0.1, 0.5])
+@pytest.mark.parametrize("text", ["forgotten", "neighbour near", "x\u00e9x 猫", "the  boat"])
+def test_the_distribution_is_that_of_sentencepiece(
+    tmp_path: Path, kind: Kind, alpha: float, text: str
+) -> None:
+    tokenizer = learnt(tmp_path, kind, alpha=alpha)
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=next(tmp_path.iterdir()).read_bytes())
+    rng = random.Random(1)
+    mine = Counter(tuple(tokenizer.encode(text, rng)) for _ in range(DRAWS))
+
+    def reference() -> Counter[tuple[int, ...]]:
+        return Counter(
+            tuple(theirs.encode(" " + text, enable_sampling=True, alpha=alpha, nbest_size=-1))
+            for _ in range(DRAWS)
+        )
+
+    first = reference()
+    assert distance(mine, first) < 1.3 * distance(reference(), first) + 0.02
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_alpha_matters(tmp_path: Path, kind: Kind) -> None:
+    drawn = []
+    for alpha in (0.1, 0.5):
+        tokenizer = learnt(tmp_path / str(alpha), kind, alpha=alpha)
+        rng = random.Random(1)
+        drawn.append(Counter(tuple(tokenizer.encode("forgotten", rng)) for _ in range(DRAWS)))
+    assert distance(*drawn) > 0.3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_seeds_draw_equally_in_every_process(tmp_path: Path, kind: Kind) -> None:
+    tokenizer = learnt(tmp_path, kind)
+    script = (
+        "import random, sys; from pathlib import Path; from seqx_text import SentencePiece\n"
+        f"tokenizer = SentencePiece(model={kind!r}, alpha=0.3); tokenizer.load(Path(sys.argv[1]))\n"
+        "rng = random.Random(7); print([tokenizer.encode(line, rng) for line in sys.argv[2:]])"
+    )
+    lines = LINES[:20]
+    rng = random.Random(7)
+    here = f"{[tokenizer.encode(line, rng) for line in lines]}\n"
+    for salt in "12":
+        said = subprocess.run(
+            [sys.executable, "-c", script, tmp_path, *lines],
+            env={**os.environ, "PYTHONHASHSEED": salt},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said.stdout == here
+
+
+def test_with_nothing_left_out_byte_pairs_are_as_usual(data: Callable[[str], Path], tmp_path: Path) -> None:
+    with gzip.open(data("tatoeba_en_de") / "test.de.gz") as file:
+        lines = file.read().decode().split("\n")[:1000]
+    for byte_fallback in (True, False):
+        tokenizer = learnt(
+            tmp_path / str(byte_fallback), "bpe", lines, size=1500, alpha=0, byte_fallback=byte_fallback
+        )
+        for line in [*lines, "猫猫 猫", "  a\tb \u2581"]:
+            assert tokenizer.encode(line, random.Random(1)) == tokenizer.encode(line)
+
+
+@pytest.mark.parametrize("nbest", [0, 1, 3])
+def test_one_of_the_best_is_drawn(tmp_path: Path, nbest: int) -> None:
+    tokenizer = learnt(tmp_path, "unigram", nbest=nbest, alpha=0.1)
+    text = "A small dog has forgotten the boat"
+    drawn = Counter(tuple(tokenizer.encode(text, random.Random(seed))) for seed in range(300))
+    assert len(drawn) == max(nbest, 1)
+    assert tuple(tokenizer.encode(text)) in drawn
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_symbols_stay_whole_whatever_is_drawn(tmp_path: Path, kind: Kind) -> None:
+    tokenizer = learnt(tmp_path, kind, alpha=0.01, size=320, symbols=("<2de>", "<2de>x", "man"))
+    for seed in range(50):
+        ids = tokenizer.encode("A<2de>xman <2de> mane", random.Random(seed))
+        assert [id for id in ids if id in (4, 5, 6)] == [5, 6, 4, 6]  # noqa: A001
+
+
+def test_a_long_line_without_spaces_is_drawn(tmp_path: Path) -> None:
+    line = "forgottenneighbour" * 500
+    for kind in KINDS:
+        tokenizer = learnt(tmp_path / kind, kind)
+        assert tokenizer.decode(tokenizer.encode(line, random.Random(1))) == line
