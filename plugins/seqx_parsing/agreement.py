@@ -73,7 +73,7 @@ class Agreement:
 
 
 def _tagged(tree: Tree, leaves: Sequence[Leaf]) -> Tree:
-    """The same brackets over other leaves."""
+    """The same brackets over other leaves, with TOP where a parser writes it and nowhere else."""
     return _PLAIN.decode(_PLAIN.encode(tree), leaves).tree
 
 

@@ -286,11 +286,4 @@ def _with_tags(output: str, right: str) -> str:
         return output
     if len(trees) != 2 or _words(trees[0]) != _words(trees[1]):
         return output
-    tags = iter(trees[1].leaves())
-
-    def changed(tree: Tree) -> Tree:
-        return Tree(
-            tree.label, tuple(changed(c) if isinstance(c, Tree) else next(tags) for c in tree.children)
-        )
-
-    return str(changed(trees[0]))
+    return str(trees[0].over(trees[1].leaves()))

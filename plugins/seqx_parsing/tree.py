@@ -1,6 +1,6 @@
 """Constituency trees."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -43,3 +43,22 @@ class Tree(NamedTuple):
                 yield part
             else:
                 ahead.extend(reversed(part.children))
+
+    def over(self, leaves: Iterable[Leaf]) -> "Tree":
+        """The same brackets over other leaves, which are as many."""
+        following = iter(leaves)
+        within: list[tuple[str, Iterator[Tree | Leaf], list[Tree | Leaf]]] = []
+        within.append((self.label, iter(self.children), []))
+        while True:
+            label, ahead, done = within[-1]
+            part = next(ahead, None)
+            if isinstance(part, Tree):
+                within.append((part.label, iter(part.children), []))
+            elif part is not None:
+                done.append(next(following))
+            else:
+                within.pop()
+                tree = Tree(label, tuple(done))
+                if not within:
+                    return tree
+                within[-1][2].append(tree)

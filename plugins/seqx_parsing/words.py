@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import seqx
 from seqx_parsing.cleaning import shown
 from seqx_parsing.linearisation import UNTAGGED
 from seqx_parsing.reader import SPACE
@@ -45,9 +46,19 @@ def untagged(words: Iterable[str]) -> list[Leaf]:
 
 
 def tagged(words: Iterable[str]) -> list[Leaf]:
-    """Words with their parts of speech behind an underscore, as leaves: `barks_VBZ`."""
-    parts = [word.rpartition("_") for word in words]
-    return [Leaf(tag if word else UNTAGGED, _in_brackets(word or tag)) for word, _, tag in parts]
+    """Words with their parts of speech behind an underscore, as leaves: `barks_VBZ`.
+
+    Raises:
+        UserError: a word comes without
+    """
+    parts = [(word, word.rpartition("_")) for word in words]
+    for whole, (word, _, tag) in parts:
+        if not word or not tag:
+            raise seqx.UserError(
+                f"{whole!r} comes without its part of speech; as task.tags is given, each word needs one, "
+                "as in barks_VBZ"
+            )
+    return [Leaf(tag, _in_brackets(word)) for _, (word, _, tag) in parts]
 
 
 def subwords(words: Iterable[str], encode: Callable[[str], Sequence[int]], unknown: int) -> Subwords:

@@ -237,16 +237,23 @@ def test_trees_too_deep_to_be_read_are_cut(model: Path, monkeypatch: pytest.Monk
 
 
 def test_tags_that_are_given(model: Path) -> None:
-    line = "He_PRP sees_VBZ snake_case_NN (_-LRB- 1\\/2_CD bare"
+    line = "He_PRP sees_VBZ snake_case_NN (_-LRB- 1\\/2_CD"
     (answer,) = answered(call(f"{line}\n", model, "task.tags=given"))
     (tree,) = read([answer], "the answer")
     assert [str(leaf) for leaf in tree.leaves()] == [
-        *("(PRP He)", "(VBZ sees)", "(NN snake_case)", "(-LRB- -LRB-)", "(CD 1\\/2)", "(XX bare)")
+        *("(PRP He)", "(VBZ sees)", "(NN snake_case)", "(-LRB- -LRB-)", "(CD 1\\/2)")
     ]
-    same = seqx.load(model, overrides=["task.tags=none"])(["He sees snake_case ( 1\\/2 bare"])[0]
+    same = seqx.load(model, overrides=["task.tags=none"])(["He sees snake_case ( 1\\/2"])[0]
     assert "".join(part for part in same.split() if part[0] == "(" and part != "(XX") == "".join(
         f"({child.label}" for child in constituents(tree)
     )
+
+
+@pytest.mark.parametrize("word", ["bare", "tagless_", "_"])
+def test_a_word_without_the_tag_that_is_to_be_given(model: Path, word: str) -> None:
+    error = call(f"He_PRP sees_VBZ {word}\n", model, "task.tags=given").exception
+    assert isinstance(error, seqx.UserError)
+    assert f"{word!r} comes without its part of speech" in str(error)
 
 
 def constituents(tree: Tree) -> list[Tree]:

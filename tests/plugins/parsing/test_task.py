@@ -102,7 +102,9 @@ def test_given_tags_come_with_the_words(tmp_path: Path, rows: list[str]) -> None
     scores = answered(task, right)
     assert (scores["f1"].value, scores["tag_accuracy"].value) == (100, 100)
     assert "tags:given" in scores["f1"].signature
-    assert task.write([], "a_b_NN lone", {}) == "(TOP (NN a_b) (XX lone))"
+    assert task.write([], "a_b_NN c_DT", {}) == "(TOP (NN a_b) (DT c))"
+    with pytest.raises(seqx.UserError, match=r"lone.* comes without its part of speech"):
+        task.write([], "a_b_NN lone", {})
 
 
 def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[str]) -> None:
