@@ -7,10 +7,14 @@ from seqx_transformer.encoder import TransformerEncoder
 from seqx_transformer.feedforward import GELU, FeedForward, Gated, ReLU
 from seqx_transformer.initialisation import Initialisation, Normal, Xavier
 from seqx_transformer.norm import LayerNorm, Norm, RMSNorm
-from seqx_transformer.positions import Learned, NoPositions, Sinusoidal
+from seqx_transformer.positions import Combined, Learned, NoPositions, Sinusoidal
+from seqx_transformer.relative import T5, Alibi, Rotary, Shaw
 
 __all__ = [
     "GELU",
+    "T5",
+    "Alibi",
+    "Combined",
     "FeedForward",
     "Gated",
     "Initialisation",
@@ -22,6 +26,8 @@ __all__ = [
     "Normal",
     "RMSNorm",
     "ReLU",
+    "Rotary",
+    "Shaw",
     "Sinusoidal",
     "TransformerDecoder",
     "TransformerEncoder",
@@ -35,7 +41,17 @@ def seqx_register(registry: seqx.Registry) -> None:
     registry.add(seqx.Encoder, transformer=TransformerEncoder)
     registry.add(seqx.Decoder, transformer=TransformerDecoder)
     registry.add(seqx.Attention, multihead=MultiHead)
-    registry.add(seqx.PositionalEncoding, sinusoidal=Sinusoidal, learned=Learned, none=NoPositions)
+    registry.add(
+        seqx.PositionalEncoding,
+        sinusoidal=Sinusoidal,
+        learned=Learned,
+        none=NoPositions,
+        rotary=Rotary,
+        alibi=Alibi,
+        t5=T5,
+        shaw=Shaw,
+        combined=Combined,
+    )
     registry.add(FeedForward, relu=ReLU, gelu=GELU, gated=Gated)
     registry.add(Norm, layernorm=LayerNorm, rmsnorm=RMSNorm)
     registry.add(Initialisation, xavier=Xavier, normal=Normal)

@@ -77,7 +77,7 @@ class MultiHead(seqx.Attention):
         [B, H, T, V].
         """
         # SDPA keeps its weights to itself, and its backward pass in bfloat16 is slow on CPUs.
-        if q.device.type != "cpu" and not _reads_weights(place.encoding):
+        if q.device.type != "cpu" and not place.encoding.weighs:
             dropout = self.dropout.p if self.training else 0.0
             return F.scaled_dot_product_attention(q, memory.keys, memory.values, bias, dropout, scale=1.0)
         scores = (q @ memory.keys.mT).add_(bias)  # [B, H, T, S]
@@ -88,7 +88,3 @@ class MultiHead(seqx.Attention):
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, T, K or V]
-
-
-def _reads_weights(encoding: seqx.PositionalEncoding) -> bool:
-    return type(encoding).values is not seqx.PositionalEncoding.values

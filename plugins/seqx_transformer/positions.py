@@ -1,9 +1,11 @@
-"""Positional encodings that are added to word embeddings.
+"""Positional encodings that are added to word embeddings, and several at once.
 
 Letters in shapes: B sentences, T tokens, D = d_model.
 """
 
 import math
+from collections.abc import Iterable
+from functools import reduce
 from typing import Annotated
 
 import torch
@@ -58,3 +60,56 @@ class Learned(seqx.PositionalEncoding):
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Embeddings [B, T, D] plus the vectors of `positions` [B, T]."""
         return x + self.table[positions]
+
+
+class Combined(seqx.PositionalEncoding):
+    """Several encodings at once, in the order in which they are listed.
+
+    Args:
+        encodings: which ones
+    """
+
+    def __init__(
+        self, d_model: int, heads: int, *, encodings: list[seqx.Make[seqx.PositionalEncoding]]
+    ) -> None:
+        super().__init__(d_model, heads)
+        self.encodings: seqx.Layers[seqx.PositionalEncoding] = seqx.Layers(
+            make(d_model, heads) for make in encodings
+        )
+        self.limit = min((e.limit for e in self.encodings if e.limit is not None), default=None)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether any of them adds to the values."""
+        return any(encoding.weighs for encoding in self.encodings)
+
+    def embed(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Embeddings [B, T, D] that all have seen."""
+        for encoding in self.encodings:
+            x = encoding.embed(x, positions)
+        return x
+
+    def query(self, q: Tensor, positions: Tensor) -> Tensor:
+        """Queries [B, H, T, K] that all have seen."""
+        for encoding in self.encodings:
+            q = encoding.query(q, positions)
+        return q
+
+    def key(self, k: Tensor, positions: Tensor) -> Tensor:
+        """Keys [B, H, S, K] that all have seen."""
+        for encoding in self.encodings:
+            k = encoding.key(k, positions)
+        return k
+
+    def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        """The sum of what they add to the scores."""
+        return _sum(encoding.bias(q, k, q_positions, k_positions) for encoding in self.encodings)
+
+    def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        """The sum of what they add to the values."""
+        return _sum(encoding.values(weights, q_positions, k_positions) for encoding in self.encodings)
+
+
+def _sum(terms: Iterable[Tensor | None]) -> Tensor | None:
+    given = [term for term in terms if term is not None]
+    return reduce(Tensor.add, given) if given else None

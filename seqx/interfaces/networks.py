@@ -56,6 +56,11 @@ class PositionalEncoding(nn.Module):
         """In attention, added to the weighed values: [B, H, T, K] from weights [B, H, T, S], or None."""
         return None
 
+    @property
+    def weighs(self) -> bool:
+        """Whether `values` may add something, so that an attention has to have its weights at hand."""
+        return type(self).values is not PositionalEncoding.values
+
 
 class Place(NamedTuple):
     """A stretch of a sentence, and how its order is told."""

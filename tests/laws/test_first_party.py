@@ -42,6 +42,10 @@ STACKS: dict[str, Any] = {
     "encoder": partial(seqx_transformer.TransformerEncoder, **SMALL),
     "decoder": partial(seqx_transformer.TransformerDecoder, **SMALL),
 }
+POSITIONS = [
+    *(seqx_transformer.Alibi, seqx_transformer.Combined, seqx_transformer.Learned, seqx_transformer.Rotary),
+    *(seqx_transformer.Shaw, seqx_transformer.Sinusoidal, seqx_transformer.T5),
+]
 SAMPLE = seqx_sample.Sample(train=200, dev=20, test=20)
 TOKENIZER = seqx_text.SentencePiece(size=400)
 
@@ -87,7 +91,7 @@ def wmt14() -> dict[str, Any]:
 test_pre_norm = seqx.testing.laws(
     seqx_transformer,
     settings={seqx_transformer.TransformerDecoder: PRE_NORM, seqx_transformer.TransformerEncoder: PRE_NORM},
-    without=[seqx_transformer.MultiHead, seqx_transformer.Learned, seqx_transformer.Sinusoidal],
+    without=[seqx_transformer.MultiHead, *POSITIONS],
 )
 test_laws = seqx.testing.laws(
     *PLUGINS,
@@ -109,6 +113,9 @@ test_laws = seqx.testing.laws(
         seqx_text.MosesPunctuation: {"lang": "en"},
         seqx_text.MosesTokens: {"lang": "de"},
         seqx_text.SentencePiece: {"size": 340},
+        seqx_transformer.Combined: {
+            "encodings": [seqx_transformer.Sinusoidal, seqx_transformer.Rotary, seqx_transformer.Shaw]
+        },
         seqx_transformer.TransformerDecoder: SMALL,
         seqx_transformer.TransformerEncoder: SMALL,
         seqx_translation.Translation: {
