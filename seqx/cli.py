@@ -11,7 +11,6 @@ import importlib
 import os
 import sys
 import traceback
-from functools import cached_property
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -45,7 +44,7 @@ VERBS = {  # name: where it lives, what it does
 class Verbs(click.Group):
     """seqx's own verbs and those of plugins (entry points in group "seqx.commands")."""
 
-    @cached_property
+    @property
     def foreign(self) -> dict[str, list[EntryPoint]]:
         """The commands of plugins by name; a name that is claimed twice has several."""
         found: dict[str, list[EntryPoint]] = {}

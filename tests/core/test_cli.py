@@ -248,7 +248,6 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
         monkeypatch.setattr(
             "seqx.cli.entry_points", lambda group: [entry] if group == "seqx.commands" else []
         )
-        monkeypatch.delitem(main.__dict__, "foreign", raising=False)
 
     return install
 

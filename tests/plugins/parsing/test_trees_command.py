@@ -2,13 +2,12 @@
 
 import gzip
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from seqx.cli import GROUP, main
+from seqx.cli import main
 from seqx_parsing import InOrder
 from tests.plugins.parsing.treebank import trees
 
@@ -23,13 +22,7 @@ TREES = """( (S (NP-SBJ-1 (DT The) (NN cat))
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """`seqx trees` as it is when installed, in a folder of its own."""
-    installed = {
-        "seqx": [EntryPoint("parsing", "seqx_parsing", "seqx")],
-        GROUP: [EntryPoint("trees", "seqx_parsing.trees_command:trees", GROUP)],
-    }
-    for module in ("plugins", "cli"):
-        monkeypatch.setattr(f"seqx.{module}.entry_points", lambda group: installed[group])
+    """`seqx trees` in a folder of its own."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str | Path, text: str | bytes = "") -> Result:
