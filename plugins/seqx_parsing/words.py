@@ -51,14 +51,16 @@ def tagged(words: Iterable[str]) -> list[Leaf]:
     Raises:
         UserError: a word comes without
     """
-    parts = [(word, word.rpartition("_")) for word in words]
-    for whole, (word, _, tag) in parts:
+    leaves = []
+    for whole in words:
+        word, _, tag = whole.rpartition("_")
         if not word or not tag:
             raise seqx.UserError(
                 f"{whole!r} comes without its part of speech; as task.tags is given, each word needs one, "
                 "as in barks_VBZ"
             )
-    return [Leaf(tag, _in_brackets(word)) for _, (word, _, tag) in parts]
+        leaves.append(Leaf(tag, _in_brackets(word)))
+    return leaves
 
 
 def subwords(words: Iterable[str], encode: Callable[[str], Sequence[int]], unknown: int) -> Subwords:
