@@ -5,27 +5,36 @@ from seqx_transformer.attention import MultiHead
 from seqx_transformer.decoder import TransformerDecoder
 from seqx_transformer.encoder import TransformerEncoder
 from seqx_transformer.feedforward import GELU, FeedForward, Gated, ReLU
+from seqx_transformer.grouped import GroupedQuery
 from seqx_transformer.initialisation import Initialisation, Normal, Xavier
+from seqx_transformer.linear import Linear
 from seqx_transformer.norm import LayerNorm, Norm, RMSNorm
 from seqx_transformer.positions import Combined, Learned, NoPositions, Sinusoidal
 from seqx_transformer.relative import T5, Alibi, Rotary, Shaw
+from seqx_transformer.restricted import Restricted
+from seqx_transformer.scores import Additive, Multiplicative
 
 __all__ = [
     "GELU",
     "T5",
+    "Additive",
     "Alibi",
     "Combined",
     "FeedForward",
     "Gated",
+    "GroupedQuery",
     "Initialisation",
     "LayerNorm",
     "Learned",
+    "Linear",
     "MultiHead",
+    "Multiplicative",
     "NoPositions",
     "Norm",
     "Normal",
     "RMSNorm",
     "ReLU",
+    "Restricted",
     "Rotary",
     "Shaw",
     "Sinusoidal",
@@ -40,7 +49,15 @@ def seqx_register(registry: seqx.Registry) -> None:
     """Offer the Transformer and its pieces; FeedForward, Norm and Initialisation are kinds of this plugin."""
     registry.add(seqx.Encoder, transformer=TransformerEncoder)
     registry.add(seqx.Decoder, transformer=TransformerDecoder)
-    registry.add(seqx.Attention, multihead=MultiHead)
+    registry.add(
+        seqx.Attention,
+        multihead=MultiHead,
+        additive=Additive,
+        multiplicative=Multiplicative,
+        restricted=Restricted,
+        linear=Linear,
+        grouped_query=GroupedQuery,
+    )
     registry.add(
         seqx.PositionalEncoding,
         sinusoidal=Sinusoidal,

@@ -24,6 +24,8 @@ class MultiHead(seqx.Attention):
         d_v: width of each head's values; d_model / heads when left out
         bias: whether the projections add a bias
         dropout: share of attention weights dropped in training
+        scaled: whether scores are divided by the square root of d_k; dot-product attention without
+            that scale does worse for large d_k (section 3.2.1)
 
     Raises:
         ValueError: when heads does not divide d_model and d_k or d_v is left out
@@ -38,6 +40,7 @@ class MultiHead(seqx.Attention):
         d_v: Annotated[int, Gt(0)] | None = None,
         bias: bool = False,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        scaled: bool = True,
     ) -> None:
         super().__init__(d_model)
         if d_model % heads and (d_k is None or d_v is None):
@@ -45,9 +48,9 @@ class MultiHead(seqx.Attention):
         self.heads = heads
         self.d_k = d_k or d_model // heads
         self.d_v = d_v or d_model // heads
-        self.scale = self.d_k**-0.5
+        self.scale = self.d_k**-0.5 if scaled else 1.0
         self.query = nn.Linear(d_model, heads * self.d_k, bias)
-        self.key = nn.Linear(d_model, heads * self.d_k, bias)
+        self.key: nn.Module = nn.Linear(d_model, heads * self.d_k, bias)
         self.value = nn.Linear(d_model, heads * self.d_v, bias)
         self.output = nn.Linear(heads * self.d_v, d_model, bias)
         self.dropout = Dropout(dropout)
@@ -80,8 +83,11 @@ class MultiHead(seqx.Attention):
         if q.device.type != "cpu" and not place.encoding.weighs:
             dropout = self.dropout.p if self.training else 0.0
             return F.scaled_dot_product_attention(q, memory.keys, memory.values, bias, dropout, scale=1.0)
-        scores = (q @ memory.keys.mT).add_(bias)  # [B, H, T, S]
-        weights = self.dropout(scores.softmax(-1))
+        return self.weigh(q @ memory.keys.mT, place, memory, bias)
+
+    def weigh(self, scores: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+        """Values [B, H, T, V] weighed by the softmax of scores [B, H, T, S] and what is added to them."""
+        weights = self.dropout(scores.add_(bias).softmax(-1))  # [B, H, T, S]
         mixed = weights @ memory.values
         relative = place.values(weights, memory)
         return mixed if relative is None else mixed + relative

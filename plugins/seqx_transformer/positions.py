@@ -79,6 +79,11 @@ class Combined(seqx.PositionalEncoding):
         self.limit = min((e.limit for e in self.encodings if e.limit is not None), default=None)
 
     @property
+    def scores(self) -> bool:
+        """Whether any of them adds to the scores."""
+        return any(encoding.scores for encoding in self.encodings)
+
+    @property
     def weighs(self) -> bool:
         """Whether any of them adds to the values."""
         return any(encoding.weighs for encoding in self.encodings)

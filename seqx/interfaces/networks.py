@@ -42,7 +42,7 @@ class PositionalEncoding(nn.Module):
         return q
 
     def key(self, k: Tensor, positions: Tensor) -> Tensor:
-        """In attention, before scoring: keys [B, H, S, K] at positions [B, S]."""
+        """In attention, before scoring: keys [B, H, S, K] at positions [B, S]; fewer heads, if they share."""
         return k
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
@@ -55,6 +55,11 @@ class PositionalEncoding(nn.Module):
     def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
         """In attention, added to the weighed values: [B, H, T, K] from weights [B, H, T, S], or None."""
         return None
+
+    @property
+    def scores(self) -> bool:
+        """Whether `bias` may add something, so that an attention has to have scores."""
+        return type(self).bias is not PositionalEncoding.bias
 
     @property
     def weighs(self) -> bool:

@@ -1,0 +1,88 @@
+"""Attention in linear time.
+
+Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head's queries and
+keys, V that of its values, N chunks of C tokens.
+"""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Gt
+from torch import Tensor, nn
+
+import seqx
+
+_CHUNK = 64
+
+
+class Linear(seqx.Attention):
+    """Weights are products of features, elu(x) + 1, without a softmax (Katharopoulos et al. 2020, section 3).
+
+    Over a whole sequence it costs O(n): values are summed once for all queries, and chunk by chunk where a
+    query may not look ahead. Positions that add to scores cannot be had, as there are none.
+
+    Args:
+        heads: number of subspaces; divides d_model
+        bias: whether the projections add a bias
+
+    Raises:
+        ValueError: when heads does not divide d_model; or, from `forward`, for positions that add to scores
+    """
+
+    def __init__(self, d_model: int, *, heads: Annotated[int, Gt(0)] = 8, bias: bool = False) -> None:
+        super().__init__(d_model)
+        if d_model % heads:
+            raise ValueError(f"heads ({heads}) must divide d_model ({d_model})")
+        self.heads = heads
+        self.query = nn.Linear(d_model, d_model, bias)
+        self.key = nn.Linear(d_model, d_model, bias)
+        self.value = nn.Linear(d_model, d_model, bias)
+        self.output = nn.Linear(d_model, d_model, bias)
+
+    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
+        """Features of the keys [B, H, S, K], zero on padding, and values [B, H, S, V], from [B, S, D]."""
+        k, v = self._split(self.key(keys)), self._split(self.value(values))
+        features = (F.elu(place.key(k)) + 1) * place.layout.keep[:, None, :, None]
+        return seqx.KeyValue(features, v, place.layout)
+
+    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        """Attend from [B, T, D]; returns [B, T, D]."""
+        if place.encoding.scores or place.encoding.weighs:
+            raise ValueError(
+                f"linear attention has no scores for {type(place.encoding).__name__} positions to add to; "
+                "take others, as sinusoidal or rotary"
+            )
+        q = (F.elu(place.query(self._split(self.query(queries)))) + 1).float()  # [B, H, T, K]
+        k, v = memory.keys.float(), memory.values.float()
+        plain = mask.window is None and (place.layout.segments is None or memory.layout.segments is None)
+        if plain and not mask.causal:
+            mixed = _over(q @ (k.mT @ v), q @ k.sum(-2)[..., None])
+        elif plain and place.layout is memory.layout:
+            mixed = _causal(q, k, v)
+        else:
+            weights = q @ k.mT * mask.dense(place.layout, memory.layout)
+            mixed = _over(weights @ v, weights.sum(-1, keepdim=True))
+        return self.output(mixed.to(queries.dtype).transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def _over(sums: Tensor, weights: Tensor) -> Tensor:
+    return sums / weights.clamp_min(torch.finfo(sums.dtype).tiny)
+
+
+def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Each query with the keys up to its own: within its chunk one by one, of chunks before by their sums."""
+    length = q.size(2)
+    short = -length % _CHUNK
+    q, k, v = (_chunks(F.pad(x, (0, 0, 0, short))) for x in (q, k, v))  # [B, H, N, C, K]
+    within = (q @ k.mT).tril()
+    sums, totals = (x.cumsum(2) - x for x in (k.mT @ v, k.sum(-2)))  # [B, H, N, K, V], [B, H, N, K]
+    weights = within.sum(-1, keepdim=True) + q @ totals[..., None]
+    return _over(within @ v + q @ sums, weights).flatten(2, 3)[:, :, :length]
+
+
+def _chunks(x: Tensor) -> Tensor:
+    return x.reshape(*x.shape[:2], -1, _CHUNK, x.size(-1))

@@ -1,0 +1,79 @@
+"""Multi-head attention whose scores are no dot product of projected queries and keys.
+
+Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head's queries and
+keys.
+"""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+import seqx
+from seqx_transformer.attention import MultiHead
+
+
+class Additive(MultiHead):
+    """Scores by a feed-forward network with one hidden layer (Bahdanau et al. 2015, section 3.1 and A.1.2).
+
+    A score is v . tanh(W q + U k). All [B, H, T, S, K] hidden values are in memory at once.
+
+    Args:
+        heads: number of networks, each with its own values
+        d_k: width of each network's hidden layer; d_model / heads when left out
+        d_v: width of each head's values; d_model / heads when left out
+        bias: whether the projections add a bias
+        dropout: share of attention weights dropped in training
+
+    Raises:
+        ValueError: when heads does not divide d_model and d_k or d_v is left out
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        heads: Annotated[int, Gt(0)] = 1,
+        d_k: Annotated[int, Gt(0)] | None = None,
+        d_v: Annotated[int, Gt(0)] | None = None,
+        bias: bool = False,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    ) -> None:
+        super().__init__(d_model, heads=heads, d_k=d_k, d_v=d_v, bias=bias, dropout=dropout, scaled=False)
+        self.score = nn.Parameter(torch.randn(heads, 1, 1, self.d_k) * self.d_k**-0.5)
+
+    def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+        """Weigh values by the softmax of the networks' outputs."""
+        hidden = (q[..., None, :] + memory.keys[..., None, :, :]).tanh()  # [B, H, T, S, K]
+        return self.weigh((hidden * self.score).sum(-1), place, memory, bias)
+
+
+class Multiplicative(MultiHead):
+    """Scores by a bilinear form, q . W k, Luong et al.'s "general" (2015, section 3.1).
+
+    The keys are what is attended to as it is; each head has a part of its features.
+
+    Args:
+        heads: number of bilinear forms, each with its own values; divides d_model
+        d_v: width of each head's values; d_model / heads when left out
+        bias: whether the projections add a bias
+        dropout: share of attention weights dropped in training
+
+    Raises:
+        ValueError: when heads does not divide d_model
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        heads: Annotated[int, Gt(0)] = 1,
+        d_v: Annotated[int, Gt(0)] | None = None,
+        bias: bool = False,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+    ) -> None:
+        if d_model % heads:
+            raise ValueError(f"heads ({heads}) must divide d_model ({d_model})")
+        super().__init__(d_model, heads=heads, d_v=d_v, bias=bias, dropout=dropout, scaled=False)
+        self.key = nn.Identity()

@@ -1,0 +1,150 @@
+"""Each kind of attention against its formula, written out plainly."""
+
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import seqx
+from seqx_transformer import (
+    Additive,
+    Alibi,
+    GroupedQuery,
+    Linear,
+    MultiHead,
+    Multiplicative,
+    Restricted,
+    Rotary,
+    Shaw,
+    TransformerDecoder,
+    TransformerEncoder,
+)
+
+D, HEADS = 16, 4
+LENGTHS = torch.tensor([150, 97])
+LAYOUT = seqx.Layout.of(torch.arange(150) < LENGTHS[:, None])
+
+
+def vectors(places: int = 150) -> Tensor:
+    return torch.randn(2, places, D, generator=torch.Generator().manual_seed(1))
+
+
+def attended(
+    attention: seqx.Attention, mask: seqx.Mask, encoding: seqx.PositionalEncoding | None = None
+) -> Tensor:
+    """What a sequence gets that attends to itself, without padding."""
+    place = seqx.Place(encoding or seqx.PositionalEncoding(D, HEADS), LAYOUT)
+    x = vectors()
+    mixed: Tensor = attention(x, place, attention.project(x, x, place), mask)
+    return mixed[LAYOUT.keep]
+
+
+def split(x: Tensor, heads: int = HEADS) -> Tensor:
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+
+
+def plainly(attention: MultiHead, scores: Tensor, values: Tensor) -> Tensor:
+    """The output for scores [B, H, T, S] of all tokens with all."""
+    scores = scores.masked_fill(~LAYOUT.keep[:, None, None, :], -torch.inf)
+    mixed = (scores.softmax(-1) @ values).transpose(1, 2).flatten(2)
+    output: Tensor = attention.output(mixed)
+    return output[LAYOUT.keep]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("window", [1, 7, 32, 100])
+@pytest.mark.parametrize("positions", [seqx.PositionalEncoding, Alibi, Shaw, Rotary])
+def test_restricted_is_multihead_with_a_window(
+    causal: bool, window: int, positions: seqx.Make[seqx.PositionalEncoding]
+) -> None:
+    encoding = positions(D, HEADS)
+    restricted, whole = Restricted(D, window=window, heads=HEADS), MultiHead(D, heads=HEADS)
+    whole.load_state_dict(restricted.state_dict())
+    expected = attended(whole, seqx.Mask(causal=causal, window=window), encoding)
+    torch.testing.assert_close(attended(restricted, seqx.Mask(causal=causal), encoding), expected)
+    narrower = seqx.Mask(causal=causal, window=min(window, 3))
+    torch.testing.assert_close(attended(restricted, narrower, encoding), attended(whole, narrower, encoding))
+
+
+def test_without_scale_is_with_larger_queries() -> None:
+    scaled, plain = MultiHead(D, heads=HEADS), MultiHead(D, heads=HEADS, scaled=False)
+    plain.load_state_dict(scaled.state_dict())
+    with torch.no_grad():
+        scaled.query.weight.mul_((D / HEADS) ** 0.5)
+    torch.testing.assert_close(attended(scaled, seqx.Mask()), attended(plain, seqx.Mask()))
+
+
+def test_additive_is_a_network() -> None:
+    attention, x = Additive(D, heads=HEADS, d_k=5), vectors()
+    q, k, v = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
+    scores = torch.stack(
+        [
+            (attention.score[:, 0, 0] * (q[:, :, t, None] + k).tanh().transpose(1, 2)).sum(-1).transpose(1, 2)
+            for t in range(q.size(2))
+        ],
+        2,
+    )
+    torch.testing.assert_close(attended(attention, seqx.Mask()), plainly(attention, scores, v))
+
+
+def test_multiplicative_is_bilinear() -> None:
+    attention, x = Multiplicative(D), vectors()
+    scores = torch.einsum("btd,ed,bse->bts", x, attention.query.weight, x)[:, None]
+    values = split(attention.value(x), 1)
+    torch.testing.assert_close(attended(attention, seqx.Mask()), plainly(attention, scores, values))
+    with pytest.raises(ValueError, match=r"heads \(3\) must divide d_model \(16\)"):
+        Multiplicative(D, heads=3)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_grouped_queries_share_keys_and_values(groups: int) -> None:
+    grouped, whole = GroupedQuery(D, heads=HEADS, groups=groups), MultiHead(D, heads=HEADS)
+    state = grouped.state_dict()
+    for name in ("key.weight", "value.weight"):
+        state[name] = state[name].unflatten(0, (groups, -1)).repeat_interleave(HEADS // groups, 0).flatten(0, 1)
+    whole.load_state_dict(state)
+    for encoding in (Rotary(D, HEADS), Shaw(D, HEADS), Alibi(D, HEADS)):
+        for mask in (seqx.Mask(), seqx.Mask(causal=True)):
+            torch.testing.assert_close(attended(grouped, mask, encoding), attended(whole, mask, encoding))
+    x = vectors()
+    assert grouped.project(x, x, seqx.Place.nowhere(LAYOUT)).keys.shape == (2, groups, 150, D // HEADS)
+    with pytest.raises(ValueError, match=r"groups \(3\) must divide heads \(4\)"):
+        GroupedQuery(D, heads=HEADS, groups=3)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_linear_attention_is_a_kernel_without_softmax(causal: bool) -> None:
+    attention, x = Linear(D, heads=HEADS), vectors()
+    q, k, v = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
+    weights = (F.elu(q) + 1) @ (F.elu(k) + 1).mT * LAYOUT.keep[:, None, None, :]
+    if causal:
+        weights = weights.tril()
+    mixed = (weights / weights.sum(-1, keepdim=True)) @ v
+    expected = attention.output(mixed.transpose(1, 2).flatten(2))[LAYOUT.keep]
+    torch.testing.assert_close(attended(attention, seqx.Mask(causal=causal)), expected)
+    windowed = attended(attention, seqx.Mask(causal=causal, window=200))
+    torch.testing.assert_close(windowed, expected)
+
+
+@pytest.mark.parametrize("positions", [Alibi, Shaw])
+def test_linear_attention_refuses_what_it_would_ignore(positions: seqx.Make[seqx.PositionalEncoding]) -> None:
+    with pytest.raises(ValueError, match=f"no scores for {positions(D, HEADS).__class__.__name__} positions"):
+        attended(Linear(D, heads=HEADS), seqx.Mask(), positions(D, HEADS))
+    attended(Linear(D, heads=HEADS), seqx.Mask(), Rotary(D, HEADS))
+
+
+def test_layers_and_directions_may_differ() -> None:
+    kinds: list[seqx.Make[seqx.Attention]] = [
+        partial(Restricted, heads=HEADS, window=2),
+        partial(GroupedQuery, heads=HEADS, groups=2),
+        Additive,
+    ]
+    encoder = TransformerEncoder(D, layers=3, attention=kinds)
+    decoder = TransformerDecoder(D, layers=3, attention=kinds[::-1], cross_attention=Multiplicative)
+    x = vectors(9)
+    layout = seqx.Layout.of(torch.ones(2, 9, dtype=torch.bool))
+    memory = seqx.Memory(encoder(x, layout), x, layout)
+    outputs, _ = decoder(x, decoder.start(memory, 2, None), None)
+    assert outputs.shape == x.shape
