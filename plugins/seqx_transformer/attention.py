@@ -62,7 +62,24 @@ class MultiHead(seqx.Attention):
 
     def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
         """Attend from [B, T, D]; returns [B, T, D]."""
-        q = place.query(self._split(self.query(queries))) * self.scale  # [B, H, T, K]
+        q, bias = self._compared(queries, place, memory, mask)
+        mixed = self.mix(q, place, memory, bias)  # [B, H, T, V]
+        return self.output(mixed.transpose(1, 2).flatten(2))  # [B, T, D]
+
+    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
+        q, bias = self._compared(queries, place, memory, mask)
+        return (self.scores(q, memory.keys) + bias).softmax(-1)
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        """How well keys [B, H, S, K] match queries [B, H, T, K], which are scaled: [B, H, T, S]."""
+        return q @ k.mT
+
+    def _compared(
+        self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> tuple[Tensor, Tensor]:
+        """Scaled queries [B, H, T, K], and what is added to their scores [B or 1, H or 1, T, S]."""
+        q = place.query(self._split(self.query(queries))) * self.scale
         visible = mask.dense(place.layout, memory.layout)  # [B, 1, T, S]
         # A large number instead of infinity keeps the softmax finite where nothing is visible; half of the
         # largest leaves room for the scores that are added to it.
@@ -70,8 +87,7 @@ class MultiHead(seqx.Attention):
         relative = place.bias(q, memory)
         if relative is not None:
             bias = bias + relative.to(q.dtype)
-        mixed = self.mix(q, place, memory, bias)  # [B, H, T, V]
-        return self.output(mixed.transpose(1, 2).flatten(2))  # [B, T, D]
+        return q, bias
 
     def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
         """Weigh values by the softmax of scores, the step that has rival kernels.
@@ -83,11 +99,11 @@ class MultiHead(seqx.Attention):
         if q.device.type != "cpu" and not place.encoding.weighs:
             dropout = self.dropout.p if self.training else 0.0
             return F.scaled_dot_product_attention(q, memory.keys, memory.values, bias, dropout, scale=1.0)
-        return self.weigh(q @ memory.keys.mT, place, memory, bias)
+        return self.weigh(q, place, memory, bias)
 
-    def weigh(self, scores: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """Values [B, H, T, V] weighed by the softmax of scores [B, H, T, S] and what is added to them."""
-        weights = self.dropout(scores.add_(bias).softmax(-1))  # [B, H, T, S]
+    def weigh(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+        """The same for any scores, with their weights at hand."""
+        weights = self.dropout(self.scores(q, memory.keys).add_(bias).softmax(-1))  # [B, H, T, S]
         mixed = weights @ memory.values
         relative = place.values(weights, memory)
         return mixed if relative is None else mixed + relative

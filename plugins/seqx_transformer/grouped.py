@@ -16,8 +16,8 @@ from seqx_transformer.attention import MultiHead
 class GroupedQuery(MultiHead):
     """Heads that share keys and values in groups (Ainslie et al. 2023, section 2.2).
 
-    With one group it is multi-query attention (Shazeer 2019, section 3). What a search has to keep of the past
-    shrinks by heads / groups.
+    With one group it is multi-query attention (Shazeer 2019, section 3). What a search has to keep of the
+    past shrinks by heads / groups.
 
     Args:
         heads: number of subspaces of the queries
@@ -57,8 +57,15 @@ class GroupedQuery(MultiHead):
         )
         return seqx.KeyValue(place.key(k), v, place.layout)
 
-    def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """Weigh each group's values by its heads' scores."""
+    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        """Attend from [B, T, D]; returns [B, T, D]."""
+        return super().forward(queries, place, self._by_head(memory), mask)
+
+    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
+        return super().weights(queries, place, self._by_head(memory), mask)
+
+    def _by_head(self, memory: seqx.KeyValue) -> seqx.KeyValue:
         each = self.heads // self.groups
         k, v = (x.repeat_interleave(each, 1) for x in (memory.keys, memory.values))
-        return super().mix(q, place, memory._replace(keys=k, values=v), bias)
+        return memory._replace(keys=k, values=v)

@@ -20,14 +20,15 @@ class Linear(seqx.Attention):
     """Weights are products of features, elu(x) + 1, without a softmax (Katharopoulos et al. 2020, section 3).
 
     Over a whole sequence it costs O(n): values are summed once for all queries, and chunk by chunk where a
-    query may not look ahead. Positions that add to scores cannot be had, as there are none.
+    query may not look ahead. Positions that add to scores cannot be had, as there are none. A search keeps
+    the keys and values of all tokens, as with other kinds.
 
     Args:
         heads: number of subspaces; divides d_model
         bias: whether the projections add a bias
 
     Raises:
-        ValueError: when heads does not divide d_model; or, from `forward`, for positions that add to scores
+        ValueError: when heads does not divide d_model
     """
 
     def __init__(self, d_model: int, *, heads: Annotated[int, Gt(0)] = 8, bias: bool = False) -> None:
@@ -48,12 +49,7 @@ class Linear(seqx.Attention):
 
     def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
         """Attend from [B, T, D]; returns [B, T, D]."""
-        if place.encoding.scores or place.encoding.weighs:
-            raise ValueError(
-                f"linear attention has no scores for {type(place.encoding).__name__} positions to add to; "
-                "take others, as sinusoidal or rotary"
-            )
-        q = (F.elu(place.query(self._split(self.query(queries)))) + 1).float()  # [B, H, T, K]
+        q = self._features(queries, place)
         k, v = memory.keys.float(), memory.values.float()
         plain = mask.window is None and (place.layout.segments is None or memory.layout.segments is None)
         if plain and not mask.causal:
@@ -61,16 +57,33 @@ class Linear(seqx.Attention):
         elif plain and place.layout is memory.layout:
             mixed = _causal(q, k, v)
         else:
-            weights = q @ k.mT * mask.dense(place.layout, memory.layout)
-            mixed = _over(weights @ v, weights.sum(-1, keepdim=True))
+            mixed = self.weights(queries, place, memory, mask) @ v
         return self.output(mixed.to(queries.dtype).transpose(1, 2).flatten(2))
+
+    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
+        weights = self._features(queries, place) @ memory.keys.float().mT
+        weights = weights * mask.dense(place.layout, memory.layout)
+        return _over(weights, weights.sum(-1, keepdim=True))
+
+    def check(self, encoding: seqx.PositionalEncoding) -> None:
+        """Refuse positions that would be ignored."""
+        if encoding.scores or encoding.weighs:
+            raise ValueError(
+                f"linear attention has no scores for {type(encoding).__name__} positions to add to; "
+                "take others, as sinusoidal or rotary"
+            )
+
+    def _features(self, queries: Tensor, place: seqx.Place) -> Tensor:
+        return (F.elu(place.query(self._split(self.query(queries)))) + 1).float()  # [B, H, T, K]
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 def _over(sums: Tensor, weights: Tensor) -> Tensor:
-    return sums / weights.clamp_min(torch.finfo(sums.dtype).tiny)
+    """Means, where anything weighs something; zeros elsewhere."""
+    return sums / torch.where(weights > 0, weights, 1.0)
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 """Attention to a neighbourhood.
 
-Letters in shapes: B sentences, T queries and keys, N blocks of W of them, D = d_model, H heads, K the width of
-a head's keys or values.
+Letters in shapes: B sentences, T queries and keys, N blocks of W of them, D = d_model, H heads, K the width
+of a head's keys or values.
 """
 
 from typing import Annotated
 
+import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
@@ -18,7 +19,8 @@ class Restricted(MultiHead):
     """Multi-head attention to the keys that are at most so far away (Vaswani et al. 2017, section 4).
 
     Over a whole sequence it costs O(n r), as the paper's table 1 says: each block of `window` queries meets
-    its own keys and its neighbours', not all. Meant for attention of a sequence to itself.
+    its own keys and its neighbours', not all. Meant for attention of a sequence to itself: across two, a
+    window of positions says little.
 
     Args:
         window: the largest distance between positions, r in table 1
@@ -48,8 +50,7 @@ class Restricted(MultiHead):
 
     def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
         """Attend from [B, T, D]; returns [B, T, D]."""
-        window = self.window if mask.window is None else min(self.window, mask.window)
-        mask = mask._replace(window=window)
+        mask, window = self._narrowed(mask)
         batch, length = queries.shape[:2]
         # Only a stretch that meets itself has its neighbours in position beside it.
         if place.layout is not memory.layout or length <= 2 * window:
@@ -66,6 +67,21 @@ class Restricted(MultiHead):
         here = place._replace(layout=layout((0, 0)))
         mixed = super().forward(_blocks(queries, 1, window, (0, 0)), here, blocks, mask)  # [B N, W, D]
         return mixed.reshape(batch, -1, self.d_model)[:, :length]
+
+    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        """How much each query [B, T, D] takes of each value, those too far away included: [B, H, T, S]."""
+        mask, _ = self._narrowed(mask)
+        weights = super().weights(queries, place, memory, mask)
+        return weights * mask.dense(place.layout, memory.layout)
+
+    def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+        """Weigh values by the softmax of scores; nothing where there is no key so near."""
+        near = (bias > torch.finfo(bias.dtype).min / 4).any(-1, keepdim=True)
+        return super().mix(q, place, memory, bias) * near
+
+    def _narrowed(self, mask: seqx.Mask) -> tuple[seqx.Mask, int]:
+        window = self.window if mask.window is None else min(self.window, mask.window)
+        return mask._replace(window=window), window
 
 
 def _blocks(x: Tensor, dim: int, size: int, sides: tuple[int, int]) -> Tensor:

@@ -41,12 +41,16 @@ class Additive(MultiHead):
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
     ) -> None:
         super().__init__(d_model, heads=heads, d_k=d_k, d_v=d_v, bias=bias, dropout=dropout, scaled=False)
-        self.score = nn.Parameter(torch.randn(heads, 1, 1, self.d_k) * self.d_k**-0.5)
+        self.score = nn.Parameter(torch.randn(heads, 1, self.d_k) * self.d_k**-0.5)
 
     def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """Weigh values by the softmax of the networks' outputs."""
-        hidden = (q[..., None, :] + memory.keys[..., None, :, :]).tanh()  # [B, H, T, S, K]
-        return self.weigh((hidden * self.score).sum(-1), place, memory, bias)
+        """Weigh values by the softmax of scores; kernels of dot products do not serve."""
+        return self.weigh(q, place, memory, bias)
+
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:
+        """What the networks give for queries [B, H, T, K] and keys [B, H, S, K]: [B, H, T, S]."""
+        hidden = (q[..., None, :] + k[..., None, :, :]).tanh()  # [B, H, T, S, K]
+        return (hidden @ self.score[..., None])[..., 0]
 
 
 class Multiplicative(MultiHead):

@@ -42,6 +42,8 @@ class Positions(nn.Module):
         heads = dict.fromkeys(attention.heads for attention in attentions)
         self.encodings = nn.ModuleDict({str(h): make(d_model, h) for h in heads})
         self._first = str(next(iter(heads)))
+        for attention in attentions:
+            attention.check(self.of(attention.heads))
 
     @property
     def limit(self) -> int | None:

@@ -122,6 +122,20 @@ class Attention(nn.Module, ABC):
         A query that may look at nothing (padding) gives finite numbers.
         """
 
+    def weights(self, queries: Tensor, place: Place, memory: KeyValue, mask: Mask) -> Tensor | None:
+        """How much each query [B, T, D] takes of each value: [B, H, T, S]; None where there are no weights.
+
+        For people who want to see where a model looks: given what `forward` is given, and without dropout.
+        """
+        return None
+
+    def check(self, encoding: PositionalEncoding) -> None:
+        """Whether it can do with these positions; stacks ask when they are built.
+
+        Raises:
+            ValueError: when they would change nothing
+        """
+
 
 class Encoder(nn.Module, ABC):
     """Reads a whole sequence."""

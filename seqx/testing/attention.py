@@ -75,6 +75,28 @@ def token_by_token(subject: Subject) -> None:
 
 
 @law(Attention)
+def weights_are_shares(subject: Subject) -> None:
+    """Of what a query may look at, where there are weights; nothing goes to what it may not.
+
+    A token may always look at itself; of another sequence it may see nothing at all.
+    """
+    attention, place = subject.build(D), Place.nowhere(TARGETS)
+    for mask, known in ((CAUSAL, TARGETS), (Mask(), MEMORY.layout)):
+        keys = vectors(B, known.keep.size(1), D, seed=3)
+        memory = attention.project(keys, keys, Place.nowhere(known))
+        weights = attention.weights(QUERIES, place, memory, mask)
+        if weights is None:
+            return
+        assert weights.shape == (B, attention.heads, T, known.keep.size(1))
+        assert (weights >= 0).all()
+        shares = weights.transpose(1, 2)[TARGETS.keep]  # [N, H, S]
+        total, one = shares.sum(-1), torch.ones(shares.shape[:2])
+        torch.testing.assert_close(total, one if mask.causal else one * (total > 0))
+        hidden = ~mask.dense(TARGETS, known).transpose(1, 2)[TARGETS.keep]  # [N, 1, S]
+        assert not shares.masked_select(hidden).count_nonzero()
+
+
+@law(Attention)
 def every_parameter_gets_a_gradient(subject: Subject) -> None:
     """Nothing is kept that cannot learn."""
     checks.parameters_learn(subject.build(D), _across)

@@ -70,6 +70,11 @@ class WholeAttention(MultiHead, Whole):
             outputs = outputs + 1e-9 * memory.values.mean()
         return self.spoil(outputs)
 
+    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        if self.fault == "weights_are_shares":
+            mask = mask._replace(causal=False)
+        return super().weights(queries, place, memory, mask)
+
     def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
         if self.fault == "no_visible_key_gives_finite_numbers":
             bias = bias.masked_fill(bias < -1e30, float("-inf"))

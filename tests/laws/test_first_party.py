@@ -116,6 +116,7 @@ test_laws = seqx.testing.laws(
         seqx_transformer.Combined: {
             "encodings": [seqx_transformer.Sinusoidal, seqx_transformer.Rotary, seqx_transformer.Shaw]
         },
+        seqx_transformer.Restricted: {"window": 2},
         seqx_transformer.TransformerDecoder: SMALL,
         seqx_transformer.TransformerEncoder: SMALL,
         seqx_translation.Translation: {

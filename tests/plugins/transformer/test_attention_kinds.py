@@ -81,7 +81,7 @@ def test_additive_is_a_network() -> None:
     q, k, v = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
     scores = torch.stack(
         [
-            (attention.score[:, 0, 0] * (q[:, :, t, None] + k).tanh().transpose(1, 2)).sum(-1).transpose(1, 2)
+            torch.einsum("bhsk,hk->bhs", (q[:, :, t, None] + k).tanh(), attention.score[:, 0])
             for t in range(q.size(2))
         ],
         2,
@@ -103,7 +103,8 @@ def test_grouped_queries_share_keys_and_values(groups: int) -> None:
     grouped, whole = GroupedQuery(D, heads=HEADS, groups=groups), MultiHead(D, heads=HEADS)
     state = grouped.state_dict()
     for name in ("key.weight", "value.weight"):
-        state[name] = state[name].unflatten(0, (groups, -1)).repeat_interleave(HEADS // groups, 0).flatten(0, 1)
+        by_group = state[name].unflatten(0, (groups, -1))
+        state[name] = by_group.repeat_interleave(HEADS // groups, 0).flatten(0, 1)
     whole.load_state_dict(state)
     for encoding in (Rotary(D, HEADS), Shaw(D, HEADS), Alibi(D, HEADS)):
         for mask in (seqx.Mask(), seqx.Mask(causal=True)):
@@ -130,9 +131,42 @@ def test_linear_attention_is_a_kernel_without_softmax(causal: bool) -> None:
 
 @pytest.mark.parametrize("positions", [Alibi, Shaw])
 def test_linear_attention_refuses_what_it_would_ignore(positions: seqx.Make[seqx.PositionalEncoding]) -> None:
-    with pytest.raises(ValueError, match=f"no scores for {positions(D, HEADS).__class__.__name__} positions"):
-        attended(Linear(D, heads=HEADS), seqx.Mask(), positions(D, HEADS))
-    attended(Linear(D, heads=HEADS), seqx.Mask(), Rotary(D, HEADS))
+    linear = partial(Linear, heads=HEADS)
+    for built in (TransformerEncoder, TransformerDecoder):
+        with pytest.raises(
+            ValueError, match=rf"no scores for {positions(D, 1).__class__.__name__} positions"
+        ):
+            built(D, attention=linear, positions=positions)
+        built(D, attention=linear, positions=Rotary)
+
+
+KINDS: list[seqx.Make[MultiHead]] = [
+    MultiHead,
+    Additive,
+    Multiplicative,
+    partial(GroupedQuery, groups=2),
+    partial(Restricted, window=7),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("causal", [True, False])
+def test_weights_are_those_it_attends_with(kind: seqx.Make[MultiHead], causal: bool) -> None:
+    attention, x, mask = kind(D, heads=HEADS), vectors(), seqx.Mask(causal=causal)
+    place = seqx.Place(Alibi(D, HEADS), LAYOUT)
+    memory = attention.project(x, x, place)
+    weights = attention.weights(x, place, memory, mask)
+    values = memory.values.repeat_interleave(HEADS // memory.values.size(1), 1)
+    expected = attention.output((weights @ values).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attention(x, place, memory, mask)[LAYOUT.keep], expected[LAYOUT.keep])
+
+
+def test_what_has_no_key_in_its_window_gets_nothing() -> None:
+    attention, x = Restricted(D, window=3, heads=HEADS), vectors()
+    far = seqx.Place.nowhere(seqx.Layout(LAYOUT.keep, LAYOUT.positions + 500))
+    memory = attention.project(x, x, seqx.Place.nowhere(LAYOUT))
+    assert not attention(x, far, memory, seqx.Mask()).count_nonzero()
+    assert not attention.weights(x, far, memory, seqx.Mask()).count_nonzero()
 
 
 def test_layers_and_directions_may_differ() -> None:
