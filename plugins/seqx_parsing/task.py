@@ -166,6 +166,10 @@ class Parsing(seqx.Task):
         self.repaired += repaired
         return "" if repaired and not self.repair else str(tree)
 
+    def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
+        """Subwords, or symbols of linearised trees."""
+        return self.tokenizer.symbols(ids) if column == "source" else self._symbols.read(ids)
+
     def pieces(self, text: str, longest: int) -> list[str]:
         """A sentence of more than `longest` subwords in parts."""
 

@@ -133,6 +133,10 @@ class SentencePiece(seqx.Tokenizer):
         text: str = self._pieces.decode([id for id in ids if id > seqx.EOS])  # noqa: A001
         return text.removeprefix(" ")
 
+    def symbols(self, ids: Sequence[int]) -> list[str]:
+        """The pieces, with a sign for the space before a word."""
+        return [self._pieces.id_to_piece(token) for token in ids]
+
     def _ids(self, text: str, rng: random.Random | None) -> list[int]:
         if rng is None or not text or (self._model == "unigram" and self._nbest in (0, 1)):
             return self._pieces.encode(text)

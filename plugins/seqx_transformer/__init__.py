@@ -4,7 +4,7 @@ import seqx
 from seqx_transformer.attention import MultiHead
 from seqx_transformer.decoder import TransformerDecoder
 from seqx_transformer.encoder import TransformerEncoder
-from seqx_transformer.feedforward import GELU, FeedForward, Gated, ReLU
+from seqx_transformer.feedforward import GELU, Convolutions, FeedForward, Gated, ReLU
 from seqx_transformer.grouped import GroupedQuery
 from seqx_transformer.initialisation import Initialisation, Normal, Xavier
 from seqx_transformer.linear import Linear
@@ -20,6 +20,7 @@ __all__ = [
     "Additive",
     "Alibi",
     "Combined",
+    "Convolutions",
     "FeedForward",
     "Gated",
     "GroupedQuery",
@@ -69,6 +70,6 @@ def seqx_register(registry: seqx.Registry) -> None:
         shaw=Shaw,
         combined=Combined,
     )
-    registry.add(FeedForward, relu=ReLU, gelu=GELU, gated=Gated)
+    registry.add(FeedForward, relu=ReLU, gelu=GELU, gated=Gated, convolutions=Convolutions)
     registry.add(Norm, layernorm=LayerNorm, rmsnorm=RMSNorm)
     registry.add(Initialisation, xavier=Xavier, normal=Normal)

@@ -69,7 +69,7 @@ class MultiHead(seqx.Attention):
     def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
         """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
         q, bias = self._compared(queries, place, memory, mask)
-        return (self.scores(q, memory.keys) + bias).softmax(-1)
+        return (self.scores(q, memory.keys) + bias).softmax(-1, torch.float32)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """How well keys [B, H, S, K] match queries [B, H, T, K], which are scaled: [B, H, T, S]."""

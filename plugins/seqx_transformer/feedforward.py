@@ -66,6 +66,36 @@ class GELU(ReLU):
         return F.gelu(x)
 
 
+class Convolutions(FeedForward):
+    """Two convolutions of width 1 with a ReLU between them (Vaswani et al. 2017, section 3.3).
+
+    The paper's other description of what `ReLU` computes; it may be faster where convolutions are.
+
+    Args:
+        width: of the inner layer; four times d_model when left out
+        dropout: share of the inner layer dropped in training
+        bias: whether both convolutions add a bias
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        width: Annotated[int, Gt(0)] | None = None,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(d_model)
+        width = width or 4 * d_model
+        self.inner = nn.Conv1d(d_model, width, 1, bias=bias)
+        self.outer = nn.Conv1d(width, d_model, 1, bias=bias)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From [B, T, D] to [B, T, D]."""
+        return self.outer(self.dropout(F.relu(self.inner(x.mT)))).mT
+
+
 class Gated(FeedForward):
     """Two linear maps, the inner one multiplied by a gate (Shazeer 2020).
 

@@ -30,7 +30,7 @@ class Xavier(Initialisation):
     def __call__(self, layers: nn.Module) -> None:
         """Change every linear map among `layers` in place."""
         for module in layers.modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear | nn.Conv1d):
                 nn.init.xavier_uniform_(module.weight, self.gain)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -49,7 +49,7 @@ class Normal(Initialisation):
     def __call__(self, layers: nn.Module) -> None:
         """Change every linear map among `layers` in place."""
         for module in layers.modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear | nn.Conv1d):
                 nn.init.normal_(module.weight, std=self.std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

@@ -132,6 +132,11 @@ class Translation(seqx.Task):
             answer = normalizer.restore(answer)
         return answer
 
+    def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
+        """The pieces of either side."""
+        tokenizer = self._target_tokenizer if column == "target" else self.tokenizer
+        return tokenizer.symbols(ids)
+
     def pieces(self, text: str, longest: int) -> list[str]:
         """A text of more than `longest` tokens as its sentences, and these as parts where they must be."""
         return pieces(text, lambda part: len(self.read(part)["source"]) <= longest)

@@ -5,12 +5,14 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import click
 
 from seqx.cli import INTERRUPTED
 from seqx.commands.arguments import parted
+from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
 from seqx.evaluation import Predictor, load
 from seqx.interfaces.values import Hypothesis
@@ -33,6 +35,12 @@ _OPTIONS = (
     ),
     click.option(
         "--window", type=click.IntRange(1), metavar="N", help="Lines read before the first is answered."
+    ),
+    click.option(
+        "--attention",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="Write where the model looks, for each line: weights and pictures.",
     ),
     click.option(
         "--trust-local-plugins", is_flag=True, help="Run the Python files that a model names as plugins."
@@ -60,6 +68,7 @@ class Answering:
     precision: Literal["auto", "bf16", "fp32"]
     batch_tokens: int | None
     window: int | None
+    attention: Path | None
     trust_local_plugins: bool
 
     def __call__(
@@ -84,6 +93,7 @@ class Answering:
             )
         source, sink = sys.stdin.buffer, sys.stdout.buffer
         predictor = self._predictor()
+        looking = None if self.attention is None else AttentionFolder(self.attention, predictor)
         window = self.window or (1 if source.isatty() else predictor.window)
         given, asked = Lines(source), list[str]()
         questions = map(read, _kept(given, asked))
@@ -93,6 +103,8 @@ class Answering:
             row = _json(text, shown) if self.as_json else self._plain(number, shown, figure, lines)
             sink.write(row.encode("utf-8", errors="replace"))
             sink.flush()
+            if looking is not None and answers:
+                looking.write(number, read(text), answers[0][1].ids)
         if predictor.split:
             click.echo(
                 f"{predictor.split} of {given.count} lines have more than {predictor.longest} tokens; "
@@ -166,6 +178,7 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
         precision: Literal["auto", "bf16", "fp32"],
         batch_tokens: int | None,
         window: int | None,
+        attention: Path | None,
         trust_local_plugins: bool,
         **own: Any,
     ) -> None:
@@ -181,6 +194,7 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
             precision=precision,
             batch_tokens=batch_tokens,
             window=window,
+            attention=attention,
             trust_local_plugins=trust_local_plugins,
         )
         try:

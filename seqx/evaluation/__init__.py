@@ -1,6 +1,7 @@
 """Models that answer: raw text in, raw text out."""
 
+from seqx.evaluation.attention import Attended
 from seqx.evaluation.loading import load
 from seqx.evaluation.predictor import Answers, Predictor
 
-__all__ = ["Answers", "Predictor", "load"]
+__all__ = ["Answers", "Attended", "Predictor", "load"]

@@ -10,6 +10,7 @@ import torch
 
 from seqx.devices import autocast
 from seqx.errors import UserError
+from seqx.evaluation.attention import Attended, look
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
@@ -95,6 +96,23 @@ class Predictor:
         limits = [limit for limit in (self.task.longest, self.model.limit) if limit is not None]
         return min(limits, default=LONGEST)
 
+    def attention(self, text: str, ids: Sequence[int]) -> Attended | None:
+        """Where each attention looks while the model reads `text` and writes `ids`, without EOS.
+
+        None for a text that is answered in parts, or has nothing to read.
+        """
+        pieces = self._pieces(0, text)
+        if len(pieces) != 1 or pieces[0].text != text:
+            return None
+        source, target = pieces[0].columns["source"], [*ids, EOS]
+        with torch.no_grad(), autocast(self.device, self.precision):
+            written = Tokens.of(_padded([target]), torch.tensor([len(target)])).to(self.device)
+            found = look(self.model, _source(pieces).to(self.device), written)
+        return Attended(self._named("source", source), self._named("target", target), found)
+
+    def _named(self, column: str, ids: Sequence[int]) -> list[str]:
+        return ["</s>" if token == EOS else self.task.symbols(column, [token])[0] for token in ids]
+
     def _window(self, lines: Sequence[str]) -> list[Answers]:
         pieces = [piece for line, text in enumerate(lines) for piece in self._pieces(line, text)]
         found: dict[int, list[Answers]] = {}
@@ -174,14 +192,11 @@ class Predictor:
         self, pieces: Sequence[_Piece], limits: Sequence[int]
     ) -> tuple[Sequence[Sequence[Hypothesis]], dict[str, list[list[int]]]]:
         """The hypotheses of each piece, and for each column the likeliest label of each of its tokens."""
-        lengths = torch.tensor([piece.length for piece in pieces])
-        starts = _padded([piece.columns[WORDS] for piece in pieces]) if WORDS in pieces[0].columns else None
-        source = Tokens.of(_padded([piece.columns["source"] for piece in pieces]), lengths, starts)
         grammar = self.task.grammar([piece.columns for piece in pieces])
         try:
             # Not inference_mode: in it, autocast converts every weight again for every token.
             with torch.no_grad(), autocast(self.device, self.precision):
-                source = source.to(self.device)
+                source = _source(pieces).to(self.device)
                 found = self.search(self.model, source, torch.tensor(limits), grammar)
                 labels = self.model.labels(self.model.encode(source))
                 return found, {name: column.argmax(-1).tolist() for name, column in labels.items()}
@@ -201,6 +216,12 @@ def _check_text(text: object) -> None:
         raise UserError(
             f"{text[:40]!r} holds half a character (a surrogate), at {error.start}; mend it"
         ) from None
+
+
+def _source(pieces: Sequence[_Piece]) -> Tokens:
+    lengths = torch.tensor([piece.length for piece in pieces])
+    starts = _padded([piece.columns[WORDS] for piece in pieces]) if WORDS in pieces[0].columns else None
+    return Tokens.of(_padded([piece.columns["source"] for piece in pieces]), lengths, starts)
 
 
 def _padded(rows: Sequence[list[int]]) -> torch.Tensor:

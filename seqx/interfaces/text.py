@@ -52,6 +52,10 @@ class Tokenizer(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; PAD, BOS and EOS say nothing."""
 
+    def symbols(self, ids: Sequence[int]) -> list[str]:
+        """How people call each of some ids, spaces included where the tokenizer has a sign for them."""
+        return [self.decode([token]) for token in ids]
+
 
 class Corpus(ABC):
     """Where text comes from: rows of as many strings as there are columns."""
@@ -158,6 +162,10 @@ class Task(ABC):
 
         `labels` has the likeliest label of each token of the input, for each column that the model labels.
         """
+
+    def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
+        """How people call each token of a column, of which none is PAD, BOS or EOS."""
+        return list(map(str, ids))
 
     def pieces(self, text: str, longest: int) -> list[str]:
         """An input as parts of at most `longest` tokens each, answered one by one."""

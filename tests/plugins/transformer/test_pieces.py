@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import seqx
 from seqx_transformer import (
     GELU,
+    Convolutions,
     Gated,
     LayerNorm,
     Learned,
@@ -47,6 +48,16 @@ def test_learned_positions_limit_a_stack() -> None:
     assert TransformerEncoder(16, layers=1, positions=positions).limit == 9
     assert TransformerDecoder(16, layers=1, positions=positions).limit == 9
     assert TransformerDecoder(16, layers=1).limit is None
+
+
+def test_convolutions_of_width_1_are_linear_maps() -> None:
+    convolutions, maps = Convolutions(8, width=24), ReLU(8, width=24)
+    for module in (convolutions, maps):
+        torch.manual_seed(1)
+        Xavier()(module)
+    assert torch.equal(convolutions.inner.weight[..., 0], maps.inner.weight)
+    x = torch.randn(3, 5, 8)
+    torch.testing.assert_close(convolutions(x), maps(x))
 
 
 def test_heads_have_to_divide_the_width() -> None:

@@ -9,12 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 import seqx
+from seqx.cli import main
 from seqx_translation.command import translate
 from tests.models import write_model
 
+PAIRS = ("source-source", "target-source", "target-target")
 LINES = ["The old man sees the house.", "", "Ärger über Öl…", "The dog sleeps.", "   ", "xyz"]
 
 
@@ -42,6 +47,66 @@ def test_line_i_answers_line_i(model: Path, answers: list[str]) -> None:
         assert result.stderr == ""
     assert call("", model).stdout == ""
     assert call("\n", model).stdout == "\n"
+
+
+def test_attention_is_written_for_each_line(model: Path, answers: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "looks"
+    result = call("\n".join(LINES), model, "--attention", folder)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "\n".join(answers) + "\n", "")
+    written = {
+        f"{line:06}{rest}"
+        for line, text in enumerate(LINES, 1)
+        if text.strip()
+        for rest in [".safetensors", *(f"-{pair}-{kind}.svg" for pair in PAIRS for kind in ("map", "lines"))]
+    }
+    assert {file.name for file in folder.iterdir()} == written
+    weights = load_file(folder / "000001.safetensors")
+    assert set(weights) == {
+        "encoder.layers.0.attention",
+        "decoder.layers.0.attention",
+        "decoder.layers.0.cross_attention",
+    }
+    with safe_open(folder / "000001.safetensors", "pt") as file:
+        source, target = (json.loads(file.metadata()[side]) for side in ("source", "target"))
+    assert "".join(source).replace("▁", " ") == " The old man sees the house.</s>"
+    assert weights["decoder.layers.0.cross_attention"].shape == (2, len(target), len(source))
+    for found in weights.values():
+        torch.testing.assert_close(found.sum(-1), torch.ones(found.shape[:2]))
+    picture = (folder / "000001-target-source-map.svg").read_text("utf-8")
+    assert all(f">{token}</text>" in picture for token in ("▁The", "&lt;/s&gt;"))
+    assert "head 2" in picture
+    again = tmp_path / "again"
+    assert call("\n".join(LINES), model, "--attention", again).exit_code == 0
+    assert all((again / file.name).read_bytes() == file.read_bytes() for file in folder.glob("*.svg"))
+
+
+def test_a_line_in_parts_has_no_attention_and_is_told(model: Path, tmp_path: Path) -> None:
+    result = call(" ".join(LINES * 5), model, "--attention", tmp_path / "looks")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == (
+        f"line 1 was answered in parts: nothing is written to {tmp_path / 'looks'} for it"
+    )
+    assert not list((tmp_path / "looks").iterdir())
+
+
+def test_attention_that_cannot_be_drawn_or_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    result = CliRunner().invoke(
+        main, ["translate", str(model), "--attention", str(blocked / "looks")], input="x"
+    )
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"--attention {blocked / 'looks'}: cannot be written: Not a directory\n",
+    )
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = CliRunner().invoke(
+        main, ["translate", str(model), "--attention", str(tmp_path / "looks")], input="x"
+    )
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "pictures need matplotlib, which is not installed: pip install 'seqx[draw]'\n"
 
 
 def test_only_a_line_feed_ends_a_line(model: Path) -> None:

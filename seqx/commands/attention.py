@@ -1,0 +1,62 @@
+"""What `--attention` leaves in its folder: where a model looked, as numbers and as pictures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from safetensors.torch import save
+
+from seqx.commands.pictures import Panel, drawing, lines, maps
+from seqx.errors import UserError
+from seqx.evaluation import Attended, Predictor
+
+
+class AttentionFolder:
+    """A folder of weights, and of pictures of them, numbered by input lines.
+
+    `000001.safetensors` has a tensor [H, Q, K] for each attention, under its name in the model, and in its
+    metadata, as JSON, the tokens of `source` and `target`. For each pair of sides that look and are looked at
+    there are two pictures, of layers (rows) by heads (columns).
+
+    Raises:
+        UserError: the folder cannot be written, or what draws is not installed
+    """
+
+    def __init__(self, folder: Path, predictor: Predictor) -> None:
+        drawing()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--attention {folder}: cannot be written: {error.strerror}") from None
+        self._folder = folder
+        self._predictor = predictor
+
+    def write(self, number: int, text: str, ids: Sequence[int]) -> None:
+        """What the model looked at while it read line `number`, `text`, and wrote `ids`."""
+        attended = self._predictor.attention(text, ids)
+        if attended is None or not attended.looks:
+            why = "was answered in parts" if attended is None else "met no attention that has weights"
+            click.echo(f"line {number} {why}: nothing is written to {self._folder} for it", err=True)
+            return
+        try:
+            self._write(f"{number:06}", attended)
+        except OSError as error:
+            raise UserError(f"{self._folder}: cannot be written: {error.strerror or error}") from None
+
+    def _write(self, name: str, attended: Attended) -> None:
+        tensors = {path: looked.weights[0].cpu().contiguous() for path, looked in attended.looks.items()}
+        told = {
+            side: json.dumps(getattr(attended, side), ensure_ascii=False) for side in ("source", "target")
+        }
+        (self._folder / f"{name}.safetensors").write_bytes(save(tensors, told))
+        rows = {"source": attended.source, "target": attended.target}
+        columns = {"source": attended.source, "target": ["<s>", *attended.target[:-1]]}
+        for queries, keys in dict.fromkeys((look.queries, look.keys) for look in attended.looks.values()):
+            panels = [
+                Panel(path, weights.numpy(), rows[queries], columns[keys])
+                for path, weights in tensors.items()
+                if (attended.looks[path].queries, attended.looks[path].keys) == (queries, keys)
+            ]
+            for kind, draw in (("map", maps), ("lines", lines)):
+                draw(panels, self._folder / f"{name}-{queries}-{keys}-{kind}.svg")
