@@ -2,17 +2,15 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-import seqx
 from seqx_parsing.reader import read
 from seqx_sample import Sample
 from tests.stories.test_sample import RECIPES
-from tests.stories.tiny import done, files, lines, refused
+from tests.stories.tiny import answers, done, left_alone, lines, moved, refused
 from tests.stories.tiny import seqx as command
 
 WSJ = RECIPES / "wsj_parsing.yaml"
@@ -36,7 +34,7 @@ def words(text: str) -> list[str]:
     return [leaf.word for tree in read([text], "answers") for leaf in tree.leaves()]
 
 
-def test_from_a_recipe_to_trees_and_their_score(tmp_path: Path) -> None:
+def test_from_a_recipe_to_trees_and_their_score() -> None:
     start: list[str | Path] = ["run", WSJ, "--profile", "sample", *SMALL, *CORPUS]
     done(*start, "training.steps=4")
     said = done(*start)
@@ -57,21 +55,13 @@ def test_from_a_recipe_to_trees_and_their_score(tmp_path: Path) -> None:
     references = [tree for (tree,) in Sample(test=6, columns=("tree",)).rows("test")]
     assert list(map(words, outputs)) == list(map(words, references))
 
-    before = files(run)
-    again = done(*start)
-    assert "this run is finished" in again
-    assert said in again
-    assert files(run) == before
-
-    moved = Path(shutil.copytree(run / "model", tmp_path / "elsewhere" / "mine"))
-    run.rename("gone")
-    answers = done("parse", moved, text="\n".join(INPUTS) + "\n").split("\n")
-    assert answers[:-1] == seqx.load(moved)(INPUTS)
-    for line, answer in zip(INPUTS, answers[:-1], strict=True):
+    left_alone(run, start, said)
+    model = moved(run)
+    for line, answer in zip(INPUTS, answers("parse", model, INPUTS), strict=True):
         assert words(answer) == line.replace("(", "-LRB-").replace(")", "-RRB-").split()
 
     def evaluated(*settings: str) -> dict[str, dict[str, float | str]]:
-        return json.loads(done("evaluate", moved, "--json", "--precision", "fp32", *settings))["test"]
+        return json.loads(done("evaluate", model, "--json", "--precision", "fp32", *settings))["test"]
 
     for name, score in evaluated().items():
         assert score["value"] == pytest.approx(scores["test"][name]["value"])

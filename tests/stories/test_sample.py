@@ -1,13 +1,11 @@
 """The paper's recipe on the embedded sample, from the recipe to a score, in small."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-import seqx
-from tests.stories.tiny import TINY, done, files, lines, tiny
+from tests.stories.tiny import TINY, answers, done, left_alone, lines, moved, tiny
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL: list[str] = [
@@ -24,7 +22,7 @@ SMALL: list[str] = [
 INPUTS = ["The old man sees the house.", "", "A dog sleeps.", "   ", "She reads."]
 
 
-def test_from_a_recipe_to_a_score_and_on(tmp_path: Path) -> None:
+def test_from_a_recipe_to_a_score_and_on() -> None:
     command: list[str | Path] = ["run", RECIPES / "wmt_en_de.yaml", "--profile", "sample", *SMALL]
     said = done(*command)
     run = Path("runs/wmt_en_de-sample")
@@ -49,20 +47,13 @@ def test_from_a_recipe_to_a_score_and_on(tmp_path: Path) -> None:
         assert f"{split} chrf {scores[split]['chrf']['value']:.2f}" in said
     assert [row["step"] for row in lines(run, "evaluation")] == [3, 6, 6, 6]
 
-    before = files(run)
-    again = done(*command)
-    assert "this run is finished" in again
-    assert said in again
-    assert files(run) == before
-
-    moved = Path(shutil.copytree(run / "model", tmp_path / "elsewhere" / "mine"))
-    run.rename("gone")
-    answers = done("translate", moved, text="\n".join(INPUTS) + "\n").split("\n")
-    assert len(answers) == len(INPUTS) + 1
-    assert [bool(answer) for answer in answers[:-1]] == [bool(line.strip()) for line in INPUTS]
-    assert [answer.replace("\n", " ") for answer in seqx.load(moved)(INPUTS)] == answers[:-1]
+    left_alone(run, command, said)
+    model = moved(run)
+    assert [bool(answer) for answer in answers("translate", model, INPUTS)] == [
+        bool(line.strip()) for line in INPUTS
+    ]
     for split in ("dev", "test"):
-        said = done("evaluate", moved, "--json", "--split", split, "--precision", "fp32")
+        said = done("evaluate", model, "--json", "--split", split, "--precision", "fp32")
         assert json.loads(said)[split] == {
             name: {"value": pytest.approx(score["value"]), "signature": score["signature"]}
             for name, score in scores[split].items()

@@ -1,7 +1,8 @@
 """A run of seconds, through the command line."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from seqx.cli import main
+from seqx.evaluation import load
 from tests.models import RECIPE
 
 TINY = f"""\
@@ -48,6 +50,29 @@ def refused(*arguments: str | Path) -> str:
     result = seqx(*arguments)
     assert result.exit_code == 2, result.output
     return result.stderr
+
+
+def left_alone(run: Path, command: Sequence[str | Path], said: str) -> None:
+    """A finished run's own command, which `said` its scores, says them again and changes nothing."""
+    before = files(run)
+    again = done(*command)
+    assert "this run is finished" in again
+    assert said in again
+    assert files(run) == before
+
+
+def moved(run: Path) -> Path:
+    """A run's model in another place, with nothing of the run left in its own."""
+    model = Path(shutil.copytree(run / "model", run.parent / "elsewhere" / "mine"))
+    run.rename("gone")
+    return model
+
+
+def answers(verb: str, model: Path, inputs: Sequence[str]) -> list[str]:
+    """What a model answers to lines, by a command; the same as in Python."""
+    said = done(verb, model, text="\n".join(inputs) + "\n").split("\n")[:-1]
+    assert said == [answer.replace("\n", " ") for answer in load(model)(inputs)]
+    return said
 
 
 def tiny(text: str = TINY, name: str = "tiny.yaml") -> Path:
