@@ -116,7 +116,7 @@ def test_an_unfinished_run_is_shown_with_how_far_it_is() -> None:
     assert row["updates"] == "6 of 12"
     assert row["parameters"] != "-"
     assert not any(name.startswith("test") for name in row)
-    assert "half: not finished, its scores are of the validation at update 6\n" in done("compare", "half")
+    assert "half: not finished, its scores are those of validation at update 6\n" in done("compare", "half")
     with Path("half/metrics.jsonl").open("a") as file:
         file.write('\n{"kind": "failed", "error": "UserError", "message": "no room"}\n')
     assert "; it broke off (UserError: no room)\n" in done("compare", "half", "base")
