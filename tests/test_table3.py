@@ -1,4 +1,4 @@
-"""Table 3 of Vaswani et al. 2017: each row's recipe has the parameters and settings that are printed there."""
+"""Table 3 of Vaswani et al. 2017: each row's recipe has the parameters and settings printed there."""
 
 import re
 from collections.abc import Callable, Mapping
