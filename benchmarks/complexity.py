@@ -8,7 +8,8 @@ counts outweighs the rest, and stand beside those that the table claims. Memory 
 the forward pass keeps for the backward pass. A kind whose next length would take too long or too much memory
 stops there.
 
-It takes some minutes on one thread. Drawing needs the extra `draw` (matplotlib).
+It takes some minutes on one thread, whose time on the processor is what counts. Drawing needs the extra
+`draw` (matplotlib).
 """
 
 import argparse
@@ -69,7 +70,7 @@ class Point:
     """What one sequence of a length took."""
 
     length: int
-    seconds: float  # forward and backward; the least of several
+    seconds: float  # of the processor, forward and backward; the least of several
     kept: int  # bytes, for the backward pass
 
 
@@ -134,9 +135,9 @@ def measure(layer: Layer, lengths: Sequence[int], width: int, limits: Limits, re
         kept = _kept(layer, x)
         times = []
         for _ in range(repeats):
-            began = time.perf_counter()
+            began = time.process_time()
             torch.autograd.backward(layer(x).sum())
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
         points.append(Point(length=length, seconds=min(times), kept=kept))
     return points
 
@@ -233,6 +234,9 @@ def main() -> int:
     lengths = [arguments.shortest]
     while lengths[-1] * 2 <= arguments.longest:
         lengths.append(lengths[-1] * 2)
+    torch.set_num_threads(
+        1
+    )  # so that the processor's time is that of the work, whatever else the machine does
     found = {}
     for name, component, layer in layers(arguments.width):
         points = measure(layer, lengths, arguments.width, Limits(), arguments.repeats)
@@ -247,7 +251,7 @@ def main() -> int:
             "points": [asdict(point) for point in points],
         }
         print(f"{name}: measured up to {known[-1]}", file=sys.stderr)
-    record = {"width": arguments.width, "threads": torch.get_num_threads(), "layers": found}
+    record = {"width": arguments.width, "torch": torch.__version__, "layers": found}
     print("\n".join(table(record)))
     if arguments.out:
         arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
