@@ -65,8 +65,10 @@ if TYPE_CHECKING:
     from seqx.reading import expand as expand
     from seqx.reading import lines as lines
     from seqx.reading import standard_input as standard_input
+    from seqx.recipe.differences import differences as differences
     from seqx.registry import Make as Make
     from seqx.registry import Registry as Registry
+    from seqx.runs import Record as Record
     from seqx.training.run import Run as Run
     from seqx.training.updates import Update as Update
 
@@ -85,7 +87,9 @@ _HOMES = {
         "Mask Memory Score State Tokens fork rows"
     ),
     "seqx.reading": "expand lines standard_input",
+    "seqx.recipe.differences": "differences",
     "seqx.registry": "Make Registry",
+    "seqx.runs": "Record",
     "seqx.training.run": "Run",
     "seqx.training.updates": "Update",
 }

@@ -76,6 +76,11 @@ class Checkpoints:
         """What is known of a checkpoint without its tensors."""
         return read_json(self.path(step) / "checkpoint.json")
 
+    def progress(self) -> Progress | None:
+        """How far the newest checkpoint has come; None: there is none."""
+        steps = self.steps()
+        return Progress(**self.about(steps[-1])["progress"]) if steps else None
+
     def restore(self, step: int, model: nn.Module, device: torch.device) -> tuple[Progress, dict[str, Any]]:
         """Give a model the weights of a step, and torch its random states; returns the other states."""
         path = self.path(step)

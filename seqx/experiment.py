@@ -1,11 +1,13 @@
 """START HERE: from a recipe to a score, top to bottom."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Gt
 
 from seqx import checkpoint
 from seqx.checkpoint import WEIGHTS, Checkpoints
@@ -36,6 +38,23 @@ CPU_MICROBATCH = 4096
 """Places computed at once on a CPU: more is no faster there, and needs more memory."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Figures that others published for what a recipe describes, shown beside its own.
+
+    Args:
+        source: where they stand
+        parameters: how many the model has
+        dev: figures of the development set by name: a metric's, or perplexity
+        test: figures of the test set in the same way
+    """
+
+    source: str
+    parameters: Annotated[float, Gt(0)] | None = None
+    dev: Mapping[str, float] | None = None
+    test: Mapping[str, float] | None = None
+
+
 class Experiment:
     """What a recipe describes.
 
@@ -45,6 +64,7 @@ class Experiment:
         training: how it learns
         search: how it finds its answers
         callbacks: who is told how the run goes
+        published: figures to compare the run with; nothing is computed from them
     """
 
     def __init__(
@@ -55,12 +75,14 @@ class Experiment:
         training: Training,
         search: Search,
         callbacks: list[Callback] | None = None,
+        published: Published | None = None,
     ) -> None:
         self.task = task
         self.model = model
         self.training = training
         self.search = search
         self.callbacks = callbacks or []
+        self.published = published
 
 
 def run(

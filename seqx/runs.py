@@ -6,6 +6,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,15 @@ from typing import Any
 import torch
 import yaml
 
-from seqx.checkpoint import WEIGHTS, Checkpoints, read_json
-from seqx.data.cache import MADE_FROM
+from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, read_json
+from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import UserError
 from seqx.files import whole_file, whole_folder
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import Plugins
 from seqx.recipe import NOT_SET, Made, differences, inside, left_out
 
-HARMLESS = ("callbacks", "training.microbatch", "training.save_minutes", "training.steps")
+HARMLESS = ("callbacks", "published", "training.microbatch", "training.save_minutes", "training.steps")
 """What may differ when a run goes on: it does not change the updates that were made before."""
 
 LOCAL = "plugins"
@@ -85,10 +86,14 @@ class RunFolder:
 
     def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
         """The scores of a finished run; none of one that is asked for more updates than it made."""
+        return self.scores(made.plain()["training"]["steps"])
+
+    def scores(self, steps: int) -> Mapping[str, Mapping[str, Score]] | None:
+        """The scores of the finished model, if it was trained with as many `steps` in mind."""
         file, recipe = self.model / "scores.json", self.model / "recipe.yaml"
         if not file.is_file() or not recipe.is_file():
             return None
-        if read_recipe(recipe)["training"]["steps"] < made.plain()["training"]["steps"]:
+        if read_recipe(recipe)["training"]["steps"] < steps:
             return None
         return {
             split: {name: Score(**score) for name, score in scores.items()}
@@ -146,6 +151,55 @@ class RunFolder:
                 f"{self.folder}: this run has made {updates[-1]} updates; "
                 f"ask for more than training.steps={steps}, or choose another --folder"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What the folder of a run tells of it, finished or not."""
+
+    folder: Path
+    recipe: Mapping[str, Any]  # everything filled in, as plain values
+    environment: Mapping[str, Any]  # versions, and the machine
+    vocabulary: str  # equal for equal ones
+    progress: Progress  # at the newest checkpoint
+    parameters: int | None  # told by finished runs
+    scores: Mapping[str, Mapping[str, Score]] | None  # of each split, by metric, once the run is finished
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record":
+        """Read a run's folder, whether or not its plugins are here.
+
+        Raises:
+            UserError: there is no run in it, or another version of seqx laid it out
+        """
+        if (folder / WEIGHTS).is_file():
+            raise UserError(f"{folder}: is the folder of a model; name that of its run, as runs/NAME")
+        if not (folder / "recipe.yaml").is_file():
+            raise UserError(f"{folder}: no run is in this folder; name one, as runs/NAME")
+        place = RunFolder(folder)
+        recipe, environment = read_recipe(folder / "recipe.yaml"), read_json(folder / "environment.json")
+        try:
+            scores = place.scores(recipe["training"]["steps"])
+            about = read_json(place.model / "model.json") if scores is not None else None
+            return cls(
+                folder=folder,
+                recipe=recipe,
+                environment=environment,
+                vocabulary=fingerprint(place.learnt),
+                progress=Checkpoints(folder / "checkpoints").progress() or Progress(step=_last(about)),
+                parameters=about["parameters"] if about else None,
+                scores=scores,
+            )
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{folder}: cannot be read ({type(error).__name__}: {error}); the run was made by seqx "
+                f"{environment.get('seqx')}, this is {_version('seqx')}; compare it with that version"
+            ) from None
+
+
+def _last(about: Mapping[str, Any] | None) -> int:
+    """The updates of a model whose checkpoints were removed."""
+    return max(about["steps"]) if about else 0
 
 
 def written(made: Made[Any], plugins: Plugins) -> str:

@@ -52,8 +52,8 @@ def test_everything_travels_and_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     plugins = {path.parent.name for path in ROOT.glob("plugins/*/__init__.py")}
     assert tops == {"seqx", *plugins, f"seqx-{PYPROJECT['project']['version']}.dist-info"}
-    recipes = {f"seqx/recipes/{path.name}" for path in ROOT.glob("recipes/*.yaml")}
-    assert recipes
+    recipes = {f"seqx/{path.relative_to(ROOT)}" for path in ROOT.glob("recipes/**/*.yaml")}
+    assert {"seqx/recipes/wmt_en_de.yaml", "seqx/recipes/table3/base.yaml"} <= recipes
     assert recipes <= set(names)
     modules = {str(path.relative_to(ROOT / "plugins")) for path in ROOT.glob("plugins/**/*.py")}
     modules |= {str(path.relative_to(ROOT)) for path in ROOT.glob("seqx/**/*.py")}
@@ -70,6 +70,8 @@ def test_plugins_are_found_and_recipes_go_by_their_names(installed: Path) -> Non
     assert "did not load" not in listed
     shown = seqx(installed, "show", "wmt_en_de")
     assert f"{installed.name}/seqx/recipes/wmt_en_de.yaml" in shown
+    shown = seqx(installed, "show", "table3/C_layers_2", "--profile", "multi30k")
+    assert f"{installed.name}/seqx/recipes/table3/C_layers_2.yaml" in shown
 
 
 def test_every_plugin_is_declared_everywhere() -> None:

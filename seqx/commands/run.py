@@ -35,7 +35,7 @@ def run(
     unless --folder names another place.
     """
     found = opened(recipe, profile, overrides)
-    name = found.recipe.files[0].stem + (f"-{profile}" if profile else "")
+    name = found.recipe.name + (f"-{profile}" if profile else "")
     place = folder or Path("runs", name)
     done = RunFolder(place).finished(found.made) is not None
     try:
@@ -48,4 +48,8 @@ def run(
     for split, named in scores.items():
         for metric, score in named.items():
             click.echo(f"{split} {metric} {score}")
+    published = found.made.plain()["published"] or {}
+    for split in scores:
+        for metric, value in (published.get(split) or {}).items():
+            click.echo(f"published {split} {metric} {value:.2f}  {published['source']}")
     click.echo(f"model: {place / 'model'}")

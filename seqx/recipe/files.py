@@ -27,14 +27,25 @@ class Recipe:
     plugins: Mapping[Path, At]
     profiles: Sequence[str]
 
+    @property
+    def name(self) -> str:
+        """What it is called: by its name if it comes with seqx, else as its file."""
+        own = self.files[0]
+        return next((name for name, path in named().items() if path.samefile(own)), own.stem)
+
 
 def named() -> dict[str, Path]:
-    """The recipes that come with seqx, by name."""
+    """The recipes that come with seqx, by name; those that lie in a folder are called FOLDER/NAME."""
     package = Path(__file__).parents[1]
     places = [package / "recipes", package.parent / "recipes"]  # installed; a checkout
     if not (package.parent / "pyproject.toml").is_file():
         places.pop()
-    return {path.stem: path for place in places if place.is_dir() for path in sorted(place.glob("*.yaml"))}
+    return {
+        path.relative_to(place).with_suffix("").as_posix(): path
+        for place in places
+        if place.is_dir()
+        for path in sorted(place.rglob("*.yaml"))
+    }
 
 
 def load(
@@ -82,18 +93,26 @@ def _head(root: Node, path: Path) -> At:
 
 def _find(recipe: str, at: At | None) -> Path:
     path = Path(recipe)
-    if path.is_file() or path.suffix or os.path.dirname(recipe):  # noqa: PTH120  "./x" is a path, not a name
+    known = named()
+    if path.is_file() or _is_path(recipe, known):
         if path.is_dir():
             inside = path / "recipe.yaml"
             advice = f"as {inside}" if inside.is_file() else "a .yaml file"
             raise UserError(f"{recipe}: this is a folder; give a recipe, {advice}")
         return path
-    known = named()
     if recipe not in known:
         message = f"no recipe is called {recipe!r}{hint(recipe, known)}"
         raise RecipeError([Problem(at, message)]) if at else UserError(message)
     path = known[recipe]
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _is_path(recipe: str, known: Iterable[str]) -> bool:
+    """Whether a recipe is named by its file: "./x" is, "table3/x" lies in a folder of those with names."""
+    folder = os.path.dirname(recipe)  # noqa: PTH120  Path drops the "./"
+    if Path(recipe).suffix or not folder:
+        return bool(Path(recipe).suffix)
+    return not any(name.startswith(f"{folder}/") for name in known)
 
 
 def _with_parents(
@@ -121,7 +140,7 @@ def _with_parents(
 
 
 def _parent(written: str, child: Path, at: At) -> Path:
-    if Path(written).suffix or os.path.dirname(written):  # noqa: PTH120  "./x" is a path, not a name
+    if _is_path(written, named()):
         return Path(os.path.normpath(child.parent / written))
     return _find(written, at)
 

@@ -319,7 +319,29 @@ def test_recipes_that_come_along_are_found_by_name(monkeypatch: pytest.MonkeyPat
 
 
 def test_where_recipes_that_come_along_lie() -> None:
-    assert all(path.is_file() and path.stem == name for name, path in named().items())
+    assert all(path.is_file() and f"/recipes/{name}.yaml" in str(path) for name, path in named().items())
+    assert named()["table3/base"] != named()["wmt_en_de"]
+
+
+def test_a_recipe_in_a_folder_goes_by_its_name() -> None:
+    read = load("table3/A_heads_1")
+    assert (read.name, load(read.files[0]).name, load("base.yaml").name) == (
+        *["table3/A_heads_1"] * 2,
+        "base",
+    )
+    with pytest.raises(
+        UserError, match=r"no recipe is called 'table3/A_head_1'; did you mean 'table3/A_heads_1'\?"
+    ):
+        load("table3/A_head_1")
+    with pytest.raises(RecipeError, match=r"^other/A_heads_1:1:1: there is no such file"):
+        load("other/A_heads_1")
+    Path("child.yaml").write_text("extends: table3/A_heads_1")
+    assert load("child.yaml", "multi30k").tree.plain()["model"]["encoder"]["attention"]["heads"] == 1
+    Path("table3").mkdir()
+    Path("table3/A_heads_1.yaml").write_text("task: translation")
+    assert load("table3/A_heads_1.yaml").tree.plain() == {"task": "translation"}
+    Path("child.yaml").write_text("extends: table3/A_heads_1.yaml")
+    assert load("child.yaml").tree.plain() == {"task": "translation"}
 
 
 def test_local_plugins_are_the_commands_own(monkeypatch: pytest.MonkeyPatch) -> None:

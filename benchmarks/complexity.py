@@ -1,0 +1,264 @@
+"""Table 1 of Vaswani et al. 2017, measured: how time and memory of one layer grow with a sequence's length.
+
+    python -m benchmarks.complexity --out complexity.json --draw complexity.svg
+
+One layer of each registered attention and encoder reads one sequence of width `--width` and computes
+gradients; lengths double. The exponents of growth are fitted over the longest lengths, where what the table
+counts outweighs the rest, and stand beside those that the table claims. Memory is that of the tensors which
+the forward pass keeps for the backward pass. A kind whose next length would take too long or too much memory
+stops there.
+
+It takes some minutes on one thread, whose time on the processor is what counts. Drawing needs the extra
+`draw` (matplotlib).
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, make_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import seqx
+from benchmarks.kinds import SETTINGS
+from seqx.plugins import load
+from seqx.recipe import check
+from seqx.registry import Component, Registry
+from seqx.tree import parse
+from seqx_watch.table import markdown
+
+Layer = Callable[[Tensor], Tensor]
+SMALL: Mapping[str, Any] = {
+    "layers": 1,
+    "heads": 1,
+    "dropout": 0.0,
+    "attention": {"type": "multihead", "heads": 1},
+}
+"""What makes of each kind one layer, without what differs between kinds for other reasons."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A line of Table 1, for a sequence of n and a width of d; the exponent is that of n."""
+
+    layer: str
+    operations: str
+    exponent: int
+
+
+SELF_ATTENTION = Claim("self-attention", "n² d", 2)
+RECURRENT = Claim("recurrent", "n d²", 1)
+CONVOLUTIONAL = Claim("convolutional", "k n d²", 1)
+RESTRICTED = Claim("self-attention (restricted)", "r n d", 1)
+CLAIMS: Mapping[str, Claim] = {
+    **dict.fromkeys(("multihead", "additive", "multiplicative", "grouped", "transformer"), SELF_ATTENTION),
+    **dict.fromkeys(("lstm", "gru"), RECURRENT),
+    "convolution": CONVOLUTIONAL,
+    "restricted": RESTRICTED,
+}
+"""Which line of Table 1 speaks of a component; of the others it says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """What one sequence of a length took."""
+
+    length: int
+    seconds: float  # of the processor, forward and backward; the least of several
+    kept: int  # bytes, for the backward pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """When a kind goes no further."""
+
+    seconds: float = 4.0  # that the next length may take
+    kept: float = 1.5e9  # bytes that it may keep
+
+
+def layers(width: int) -> Iterator[tuple[str, Component, Layer]]:
+    """One layer of each registered attention and encoder, by `KIND-NAME`."""
+    registry = load().registry
+    for kind, make in ((seqx.Attention, _attending), (seqx.Encoder, _encoding)):
+        for name, component in registry.components(kind).items():
+            torch.manual_seed(1)
+            built = _built(kind, component, registry, width)
+            yield f"{kind.__name__}-{name}", component, make(built)
+
+
+def _built(kind: type, component: Component, registry: Registry, width: int) -> Any:
+    settings = {name: value for name, value in SMALL.items() if name in component.settings}
+    if "width" in component.settings:
+        settings["width"] = width
+    said = {"type": component.name, **settings, **SETTINGS.get((kind, component.name), {})}
+    make: Any = seqx.Make
+    section: Any = make_dataclass("Section", [("layer", make[kind])], kw_only=True)
+    node = parse(json.dumps({"layer": said}), component.name)
+    return check(node, registry, section)().layer(width)
+
+
+def _layout(x: Tensor) -> seqx.Layout:
+    return seqx.Layout.of(torch.ones(x.shape[:2], dtype=torch.bool), torch.zeros(len(x), dtype=torch.int64))
+
+
+def _attending(attention: seqx.Attention) -> Layer:
+    """Self-attention."""
+    attention.train()
+
+    def layer(x: Tensor) -> Tensor:
+        place = seqx.Place.nowhere(_layout(x))
+        return attention(x, place, attention.project(x, x, place), seqx.Mask())
+
+    return layer
+
+
+def _encoding(encoder: seqx.Encoder) -> Layer:
+    encoder.train()
+    return lambda x: encoder(x, _layout(x))
+
+
+def measure(layer: Layer, lengths: Sequence[int], width: int, limits: Limits, repeats: int) -> list[Point]:
+    """A point for each length, as far as the limits allow."""
+    points: list[Point] = []
+    for length in lengths:
+        if len(points) > 1:
+            slower, larger = (_next([getattr(p, what) for p in points]) for what in ("seconds", "kept"))
+            if slower > limits.seconds or larger > limits.kept:
+                break
+        x = torch.randn(1, length, width, requires_grad=True)
+        kept = _kept(layer, x)
+        times = []
+        for _ in range(repeats):
+            began = time.process_time()
+            torch.autograd.backward(layer(x).sum())
+            times.append(time.process_time() - began)
+        points.append(Point(length=length, seconds=min(times), kept=kept))
+    return points
+
+
+def _next(values: Sequence[float]) -> float:
+    """What twice the length will take, if it grows as it did last; more than with n² is a disturbance."""
+    return values[-1] * min(max(values[-1] / values[-2], 1), 4)
+
+
+def _kept(layer: Layer, x: Tensor) -> int:
+    """Bytes of the tensors that the forward pass keeps for the backward pass, parameters aside.
+
+    Measured after the first pass, in which libraries prepare themselves.
+    """
+    torch.autograd.backward(layer(x).sum())
+    storages: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = layer(x)
+    total = sum(storages.values())
+    torch.autograd.backward(out.sum())
+    return total
+
+
+def exponent(lengths: Sequence[int], values: Sequence[float], last: int = 3) -> float | None:
+    """The slope of the logarithms over the longest lengths; None: too few."""
+    if len(lengths) < last:
+        return None
+    return float(np.polyfit(np.log(lengths[-last:]), np.log(values[-last:]), 1)[0])
+
+
+def table(record: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each layer: claimed and measured growth, and what the longest sequence took."""
+    rows = []
+    for name, found in record["layers"].items():
+        claim, longest = found["claim"], found["points"][-1]
+        rows.append(
+            [
+                name,
+                f"{claim['operations']} ({claim['layer']})" if claim else "-",
+                f"n^{claim['exponent']}" if claim else "-",
+                *(_power(found["growth"][what]) for what in ("seconds", "kept")),
+                f"{longest['length']:,}",
+                f"{1000 * longest['seconds']:,.1f} ms",
+                f"{longest['kept'] / 2**20:,.1f} MiB",
+            ]
+        )
+    header = ["layer", "Table 1", "growth claimed", "time", "memory", "longest n", "took", "kept"]
+    yield from markdown(header, rows)
+
+
+def _power(value: float | None) -> str:
+    return "-" if value is None else f"n^{value:.2f}"
+
+
+def draw(record: Mapping[str, Any], file: Path) -> None:
+    """Time and memory against length, both on logarithmic scales."""
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415  an extra
+    except ModuleNotFoundError:
+        raise seqx.UserError("--draw needs matplotlib: pip install 'seqx[draw]'") from None
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    for axes, what, unit in zip(figure.subplots(1, 2), ("seconds", "kept"), ("s", "MiB"), strict=True):
+        for name, found in record["layers"].items():
+            scale = 1 if what == "seconds" else 2**-20
+            xs = [point["length"] for point in found["points"]]
+            axes.plot(xs, [point[what] * scale for point in found["points"]], marker=".", label=name)
+        axes.set(xlabel="length n", ylabel=unit, title={"seconds": "time", "kept": "memory"}[what])
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.grid(visible=True, alpha=0.3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right upper")
+    figure.suptitle(f"One layer, forward and backward, d = {record['width']}")
+    figure.savefig(file)
+
+
+def main() -> int:
+    """Measure, print the table, write and draw what is asked for."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--width", type=int, default=64, help="d")
+    parser.add_argument("--shortest", type=int, default=64, help="the first length")
+    parser.add_argument("--longest", type=int, default=8192, help="no length beyond it")
+    parser.add_argument("--repeats", type=int, default=5, help="times that each is measured")
+    parser.add_argument("--out", type=Path, help="where a JSON record goes")
+    parser.add_argument("--draw", type=Path, help="where a picture goes: .svg, .png, .pdf")
+    arguments = parser.parse_args()
+    lengths = [arguments.shortest]
+    while lengths[-1] * 2 <= arguments.longest:
+        lengths.append(lengths[-1] * 2)
+    torch.set_num_threads(
+        1
+    )  # so that the processor's time is that of the work, whatever else the machine does
+    found = {}
+    for name, component, layer in layers(arguments.width):
+        points = measure(layer, lengths, arguments.width, Limits(), arguments.repeats)
+        claim = CLAIMS.get(component.name)
+        known = [point.length for point in points]
+        found[name] = {
+            "claim": asdict(claim) if claim else None,
+            "growth": {
+                what: exponent(known, [getattr(point, what) for point in points])
+                for what in ("seconds", "kept")
+            },
+            "points": [asdict(point) for point in points],
+        }
+        print(f"{name}: measured up to {known[-1]}", file=sys.stderr)
+    record = {"width": arguments.width, "torch": torch.__version__, "layers": found}
+    print("\n".join(table(record)))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if arguments.draw:
+        draw(record, arguments.draw)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

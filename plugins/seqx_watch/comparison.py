@@ -1,0 +1,167 @@
+"""Runs side by side: each as plain values, and all as text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import seqx
+from seqx_watch.grouping import grouped
+from seqx_watch.lines import duration, number
+from seqx_watch.measured import Measured
+from seqx_watch.table import markdown
+
+SPLITS = ("dev", "test")
+Row = Mapping[str, Any]
+
+
+def compare(folders: Sequence[Path]) -> list[Row]:
+    """What is known of each run, and in what its recipe and environment differ from those of the first.
+
+    Raises:
+        UserError: a folder holds no run, or one that this version cannot read
+    """
+    records = [seqx.Record.read(folder) for folder in folders]
+    measured = [Measured.read(folder / "metrics.jsonl") for folder in folders]
+    first = records[0], measured[0]
+    return [
+        {"run": name, **_told(record, file), **_apart(first, (record, file))}
+        for name, record, file in zip(_names(folders), records, measured, strict=True)
+    ]
+
+
+def shown(rows: Sequence[Row]) -> Iterator[str]:
+    """The comparison as lines: a table in Markdown, and what has to be known to read it."""
+    yield from markdown(_header(rows), [_cells(row, rows) for row in rows])
+    notes = [*_sources(rows), *_signatures(rows), *_warnings(rows)]
+    if notes:
+        yield ""
+        yield from notes
+    for row in rows[1:]:
+        yield ""
+        apart = [*grouped(row["recipe"]), *grouped(row["environment"])]
+        yield f"{row['run']} against {rows[0]['run']}:" + (" nothing differs" if not apart else "")
+        yield from (f"  {line}" for line in apart)
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The names of the folders; their paths, where two have one name."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _told(record: seqx.Record, measured: Measured) -> Row:
+    """What a run says of itself."""
+    looked = measured.looked
+    scores = record.scores or {split: look.scores for split, look in looked.items() if split == "dev"}
+    return {
+        "folder": str(record.folder),
+        "finished": record.scores is not None,
+        "updates": max(record.progress.step, measured.step),
+        "of": record.recipe["training"]["steps"],
+        "failed": None if record.scores is not None else measured.failed,
+        "parameters": record.parameters or measured.start.get("parameters"),
+        "scored_at": None if record.scores is not None or "dev" not in looked else looked["dev"].step,
+        "scores": {
+            split: {name: asdict(score) for name, score in named.items()} for split, named in scores.items()
+        },
+        "perplexity": {split: looked[split].perplexity for split in scores if split in looked},
+        "tokens_per_second": measured.tokens_per_second,
+        "seconds": record.progress.seconds or None,
+        "published": record.recipe.get("published"),
+        "vocabulary": record.vocabulary,
+    }
+
+
+def _apart(first: tuple[seqx.Record, Measured], other: tuple[seqx.Record, Measured]) -> Row:
+    """In what a run differs from the first one."""
+    recipes = [{**record.recipe, "published": None} for record, _ in (first, other)]
+    environments = [
+        {**record.environment, **{name: file.start.get(name) for name in ("device", "precision")}}
+        for record, file in (first, other)
+    ]
+    return {"recipe": seqx.differences(*recipes), "environment": seqx.differences(*environments)}
+
+
+def _metrics(rows: Sequence[Row], split: str) -> list[str]:
+    """What is known of a split in any run: metrics in their order, perplexity last."""
+    found: dict[str, None] = {}
+    for row in rows:
+        found |= dict.fromkeys([*row["scores"].get(split, ()), *_published(row, split)])
+    known = any(row["perplexity"].get(split) is not None for row in rows) or "perplexity" in found
+    return [name for name in found if name != "perplexity"] + ["perplexity"] * known
+
+
+def _published(row: Row, split: str) -> Mapping[str, float]:
+    return (row["published"] or {}).get(split) or {}
+
+
+def _header(rows: Sequence[Row]) -> list[str]:
+    scores = [f"{split} {name}" for split in SPLITS for name in _metrics(rows, split)]
+    return ["run", "parameters", "updates", *scores, "tokens/s", "time"]
+
+
+def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
+    cells = [
+        row["run"],
+        _cell(row["parameters"], (row["published"] or {}).get("parameters"), "{:,.0f}"),
+        f"{row['updates']:,}" if row["finished"] else f"{row['updates']:,} of {row['of']:,}",
+    ]
+    for split in SPLITS:
+        for name in _metrics(rows, split):
+            published = _published(row, split).get(name)
+            if name == "perplexity":
+                value = row["perplexity"].get(split)
+                cells.append(_cell(value if value is None else float(number(value)), published, "{:g}"))
+            else:
+                score = row["scores"].get(split, {}).get(name)
+                cells.append(_cell(score and score["value"], published, "{:.2f}"))
+    speed, seconds = row["tokens_per_second"], row["seconds"]
+    return [*cells, _cell(speed, None, "{:,.0f}"), "-" if seconds is None else duration(seconds)]
+
+
+def _cell(value: float | None, published: float | None, form: str) -> str:
+    said = "-" if value is None else form.format(value)
+    return said if published is None else f"{said} ({form.format(published)})"
+
+
+def _sources(rows: Sequence[Row]) -> Iterator[str]:
+    """Where what stands in parentheses was published."""
+    sources: dict[str, list[str]] = {}
+    for row in rows:
+        if row["published"]:
+            sources.setdefault(row["published"]["source"], []).append(row["run"])
+    for source, runs in sources.items():
+        yield f"in parentheses: {source}" + (f" ({', '.join(runs)})" if len(sources) > 1 else "")
+
+
+def _signatures(rows: Sequence[Row]) -> Iterator[str]:
+    """How each score was computed, once; with the runs, where that is not the same in all."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        for split, named in row["scores"].items():
+            for name, score in named.items():
+                found.setdefault(name, {}).setdefault(score["signature"], []).append(f"{row['run']} {split}")
+    for name, signatures in found.items():
+        for signature, where in signatures.items():
+            yield f"{name}: {signature}" + (f" ({', '.join(where)})" if len(signatures) > 1 else "")
+        if len(signatures) > 1:
+            yield f"{name}: figures with different signatures cannot be compared"
+
+
+def _warnings(rows: Sequence[Row]) -> Iterator[str]:
+    """What the figures do not say by themselves."""
+    for row in rows:
+        if not row["finished"]:
+            at = row["scored_at"]
+            scored = (
+                "not scored yet" if at is None else f"its scores are those of validation at update {at:,}"
+            )
+            broken = f"; it broke off ({row['failed']})" if row["failed"] else ""
+            yield f"{row['run']}: not finished, {scored}{broken}"
+        if row["tokens_per_second"] is None and row["updates"]:
+            yield f"{row['run']}: its recipe has no callback `metrics`, so that less is known of it"
+    if len({row["vocabulary"] for row in rows}) > 1 and any(
+        value is not None for row in rows for value in row["perplexity"].values()
+    ):
+        yield "perplexity: the runs have different vocabularies, so that theirs cannot be compared"

@@ -1,0 +1,48 @@
+"""Differences of settings, said in few lines."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+Pair = Sequence[object]
+
+
+def grouped(differences: Mapping[str, Pair]) -> Iterator[str]:
+    """A line for each difference (there, here); paths that differ in one step alone share theirs.
+
+    So `model.encoder.layers` and `model.decoder.layers`, both 6 there and 2 here, are
+    `model.{decoder,encoder}.layers: 2 (6)`.
+    """
+    left = dict(differences)
+    while left:
+        path, pair = next(iter(left.items()))
+        steps = path.split(".")
+        sharing = [_sharing(steps, index, pair, left) for index in range(len(steps))]
+        index = max(range(len(steps)), key=lambda i: len(sharing[i]))
+        one = sharing[index]
+        if len(one) > 1:
+            steps[index] = f"{{{','.join(one)}}}"
+        there, here = map(_plain, pair)
+        yield f"{'.'.join(steps)}: {here} ({there})"
+        for path in one.values():
+            del left[path]
+
+
+def _sharing(steps: Sequence[str], index: int, pair: Pair, left: Mapping[str, Pair]) -> dict[str, str]:
+    """What stands at a step of the paths that are the same otherwise, and differ by the same pair."""
+    found = {}
+    for path, other in left.items():
+        theirs = path.split(".")
+        if len(theirs) == len(steps) and _same(other, pair):
+            same = [i for i in range(len(steps)) if theirs[i] != steps[i]]
+            if same in ([], [index]):
+                found[theirs[index]] = path
+    return found
+
+
+def _same(one: Pair, other: Pair) -> bool:
+    return [*map(_plain, one)] == [*map(_plain, other)]  # to Python 0 is False
+
+
+def _plain(value: object) -> str:
+    """As a recipe would say it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

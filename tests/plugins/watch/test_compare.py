@@ -1,0 +1,179 @@
+"""Runs side by side: what is shown of finished, unfinished, foreign and broken ones."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqx_watch.grouping import grouped
+from tests.stories.tiny import TINY, done, refused, tiny
+
+PUBLISHED = "published: {source: 'Smith 2020, table 1', parameters: 40e3, dev: {bleu: 30, perplexity: 4.9}}\n"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two finished runs: `deep` has one decoder layer more than `base`, and lower-cases."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        recipe = tiny(TINY + PUBLISHED)
+        done("run", recipe, "--folder", "base")
+        changes = ("model.decoder.layers=2", "model.encoder.layers=2", "task.metrics.0={lowercase: true}")
+        done("run", recipe, "--folder", "deep", *changes, "training.tokens=200", "published=null")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def runs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def table(text: str) -> list[dict[str, str]]:
+    """The rows of a table in Markdown, by the names of its columns."""
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"
+    ]
+    header, rule, *rows = cells
+    assert all(set(cell) == {"-"} for cell in rule)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def told(*arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(done("compare", "--json", *arguments))
+    return found
+
+
+def test_figures_are_those_of_the_run_beside_those_that_were_published() -> None:
+    scores = json.loads(Path("base/model/scores.json").read_text())
+    about = json.loads(Path("base/model/model.json").read_text())
+    printed = done("compare", "base", "deep")
+    base, deep = table(printed)
+    assert base["parameters"] == f"{about['parameters']:,} (40,000)"
+    assert base["updates"] == deep["updates"] == "6"
+    assert base["dev bleu"] == f"{scores['dev']['bleu']['value']:.2f} (30.00)"
+    assert base["test chrf"] == f"{scores['test']['chrf']['value']:.2f}"
+    assert base["dev perplexity"].endswith(" (4.9)")
+    assert all("(" not in cell for cell in deep.values())
+    assert "in parentheses: Smith 2020, table 1\n" in printed
+    row = told("base")[0]
+    assert row["finished"]
+    assert row["scores"] == scores
+    assert float(base["dev perplexity"].split()[0]) == pytest.approx(row["perplexity"]["dev"], rel=1e-3)
+    updates = [json.loads(line) for line in Path("base/metrics.jsonl").read_text().splitlines()]
+    updates = [line for line in updates if line["kind"] == "update"]
+    speed = sum(line["tokens"] for line in updates) / sum(line["seconds"] for line in updates)
+    assert row["tokens_per_second"] == pytest.approx(speed)
+
+
+def test_what_differs_is_said_against_the_first() -> None:
+    printed = done("compare", "base", "deep")
+    assert printed.partition("deep against base:\n")[2].splitlines() == [
+        "  model.{decoder,encoder}.layers: 2 (1)",
+        "  task.metrics.0.lowercase: true (false)",
+        "  training.tokens: 200 (300)",
+    ]
+    assert "deep against base: nothing differs" not in printed
+    shutil.copytree("base", "again")
+    assert done("compare", "base", "again").endswith("\nagain against base: nothing differs\n")
+
+
+def test_signatures_are_told_once_and_unequal_ones_with_their_runs() -> None:
+    printed = done("compare", "base", "deep").splitlines()
+    assert len([line for line in printed if line.startswith("chrf: ")]) == 1
+    cased, lower, warning = (line for line in printed if line.startswith("bleu: "))
+    assert "case:mixed" in cased
+    assert cased.endswith("(base dev, base test)")
+    assert "case:lc" in lower
+    assert warning == "bleu: figures with different signatures cannot be compared"
+
+
+def test_perplexities_of_different_vocabularies_are_warned_of() -> None:
+    assert "vocabularies" not in done("compare", "base", "deep")
+    (Path("deep/task") / "more").write_text("another")
+    assert "the runs have different vocabularies" in done("compare", "base", "deep")
+
+
+def unfinished(folder: str, *, last: str) -> None:
+    """As a run is that was interrupted: asked for more updates, without a model, its metrics up to `last`."""
+    shutil.copytree("base", folder)
+    shutil.rmtree(f"{folder}/model")
+    recipe = Path(folder, "recipe.yaml")
+    recipe.write_text(recipe.read_text().replace("steps: 6\n", "steps: 12\n"))
+    metrics = Path(folder, "metrics.jsonl")
+    head = metrics.read_text().partition('{"kind": "' + last)[0]
+    metrics.write_text(head + '{"kind": "upd')
+
+
+def test_an_unfinished_run_is_shown_with_how_far_it_is() -> None:
+    unfinished("half", last="finished")
+    row = table(done("compare", "half"))[0]
+    assert row["updates"] == "6 of 12"
+    assert row["parameters"] != "-"
+    assert not any(name.startswith("test") for name in row)
+    assert "half: not finished, its scores are those of validation at update 6\n" in done("compare", "half")
+    with Path("half/metrics.jsonl").open("a") as file:
+        file.write('\n{"kind": "failed", "error": "UserError", "message": "no room"}\n')
+    assert "; it broke off (UserError: no room)\n" in done("compare", "half", "base")
+
+
+def test_a_run_before_its_first_validation() -> None:
+    unfinished("early", last="evaluation")
+    shutil.rmtree("early/checkpoints")
+    row = table(done("compare", "early"))[0]
+    assert row["updates"] == "3 of 12"
+    assert (row["dev bleu"], row["time"]) == ("- (30.00)", "-")
+    assert "early: not finished, not scored yet\n" in done("compare", "early")
+
+
+def test_a_run_without_metrics_is_shown_with_what_is_known() -> None:
+    Path("base/metrics.jsonl").unlink()
+    printed = done("compare", "base", "deep")
+    row = table(printed)[0]
+    assert (row["updates"], row["tokens/s"], row["dev perplexity"]) == ("6", "-", "- (4.9)")
+    assert row["dev bleu"] != "- (30.00)"
+    assert printed.count("base: its recipe has no callback `metrics`") == 1
+
+
+def test_a_finished_run_whose_checkpoints_were_removed() -> None:
+    shutil.rmtree("base/checkpoints")
+    assert table(done("compare", "base"))[0]["updates"] == "6"
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths() -> None:
+    shutil.copytree("base", "other/base")
+    assert [row["run"] for row in told("base", "other/base")] == ["base", "other/base"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("rm -r base", "base: no run is in this folder; name one, as runs/NAME"),
+        ("mv base/model base.model && rm -r base && mv base.model base", "base: is the folder of a model"),
+        ("echo 'training: {}' > base/recipe.yaml", "base: cannot be read (KeyError: 'steps'); the run was "),
+        ("echo '{\"kind\": \"update\"}' >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read "),
+        ("echo '{\"format\": 99}' > base/environment.json", "base/environment.json: written by a newer seqx"),
+    ],
+)  # fmt: skip
+def test_what_is_no_run_or_of_another_version_is_one_message(spoil: str, message: str) -> None:
+    subprocess.run(["bash", "-ec", spoil], check=True)
+    said = refused("compare", "base", "deep")
+    assert said.startswith(message)
+    assert said.count("\n") == 1
+
+
+def test_differences_are_grouped_only_where_one_step_and_nothing_else_tells_them_apart() -> None:
+    differences = {"a.x.k": (1, 2), "a.y.k": (1, 2), "b.y.k": (1, 2), "a.z.k": (1, 3), "a.w.k": (1, True)}
+    assert list(grouped({**differences, "c": (0, None), "d": (False, None)})) == [
+        "a.{x,y}.k: 2 (1)",
+        "b.y.k: 2 (1)",
+        "a.z.k: 3 (1)",
+        "a.w.k: true (1)",
+        "c: null (0)",
+        "d: null (false)",
+    ]

@@ -1,0 +1,213 @@
+"""The benchmarks that lay things side by side: with so little that their figures mean nothing."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+import seqx
+from benchmarks import complexity, kinds, table3
+from benchmarks.background import Job, work
+from seqx import plugins
+from seqx.errors import At
+from tests.plugins.watch.test_compare import table
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    *("training.tokens=200", "training.save_every=1", "training.average=1", "task.tokenizer.size=400"),
+    *("search={type: greedy, ratio: 0, extra: 1}", "model.d_model=16"),
+]
+SAMPLE = ["task.corpus.train=300", "task.corpus.dev=4", "task.corpus.test=4"]
+
+RECURRENT = '''
+import seqx
+from torch import nn
+
+
+class Recurrent(seqx.Encoder):
+    """An LSTM, the same at every width.
+
+    Args:
+        layers: how many
+    """
+
+    def __init__(self, d_model: int, *, layers: int = 9) -> None:
+        super().__init__(d_model)
+        self.lstm = nn.LSTM(d_model, d_model, layers, batch_first=True)
+
+    def forward(self, inputs, layout):
+        return self.lstm(inputs)[0]
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    registry.add(seqx.Encoder, lstm=Recurrent)
+'''
+
+
+def run(module: str, *arguments: str | Path, code: int = 0) -> str:
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert found.returncode == code, found.stderr
+    return found.stdout
+
+
+@pytest.fixture
+def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A plugin with an encoder `lstm`, which the benchmarks find like those that are installed."""
+    file = tmp_path / "another.py"
+    file.write_text(RECURRENT)
+    with_it = partial(plugins.load, {file: At(str(file), 1, 1)})
+    monkeypatch.setattr(complexity, "load", with_it)
+    monkeypatch.setattr(kinds, "load", with_it)
+    return file
+
+
+def test_each_registered_kind_is_trained_in_its_place() -> None:
+    listed = kinds.kinds()
+    registry = plugins.load().registry
+    for kind in (seqx.Encoder, seqx.Decoder, seqx.Attention, seqx.PositionalEncoding):
+        for name in registry.components(kind):
+            assert f"{kind.__name__}-{name}" in listed
+    assert kinds.faults(listed) == {}
+    assert all(name in registry.components(place) for place, name in kinds.SETTINGS)
+
+
+def test_a_kind_that_is_installed_later_takes_part(another: Path) -> None:
+    assert kinds.kinds()["Encoder-lstm"] == ['model.encoder={"type": "lstm", "layers": 2}']
+
+
+def test_a_kind_that_cannot_be_built_is_told_and_the_others_run() -> None:
+    (reason,) = kinds.faults({"odd": ["model.encoder.attention.heads=7"], "well": []}).values()
+    assert reason.startswith("command line:1:1: model.encoder.attention: heads (7) must divide")
+
+
+def test_kinds_are_trained_once_and_laid_side_by_side(tmp_path: Path) -> None:
+    out, runs = tmp_path / "kinds.json", tmp_path / "runs"
+    names = ["PositionalEncoding-none", "PositionalEncoding-alibi"]
+    command: list[str | Path] = [
+        "--folder",
+        runs,
+        "--out",
+        out,
+        "--steps",
+        "2",
+        "--only",
+        *names,
+        "--",
+        *TINY,
+        *SAMPLE,
+    ]
+    printed = run("kinds", *command)
+    assert [row["run"] for row in table(printed)] == names
+    assert "model.{decoder,encoder}.positions: alibi (none)" in printed
+    record = json.loads(out.read_text())
+    assert record["failed"] == {}
+    assert all(row["finished"] and row["updates"] == 2 and row["tokens_per_second"] for row in record["runs"])
+    made = {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")}
+    assert run("kinds", *command) == printed
+    assert {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")} == made
+
+
+def test_rows_of_table_3_are_laid_side_by_side_and_one_that_fails_is_told(
+    data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    data("multi30k")
+    out = tmp_path / "table3.json"
+    tiny = [*TINY[:-1], "task.corpus.limit=300", "training.steps=2"]
+    (tmp_path / "C_layers_4").write_text("in the way")
+    rows = ["base", "C_layers_2", "C_layers_4"]
+    printed = run("table3", "--folder", tmp_path, "--out", out, "--rows", *rows, "--", *tiny, code=1)
+    runs = json.loads(out.read_text())["runs"]
+    first, second = table(printed.partition("\n\n| row")[0])
+    assert (first["run"], second["run"]) == ("base", "C_layers_2")
+    assert second["dev perplexity"].endswith(" (6.11)")
+    stand = table("| row" + printed.partition("\n| row")[2])[0]
+    assert (stand["row"], stand["BLEU - base"]) == ("C_layers_2", "+0.00")
+    factor = runs[1]["perplexity"]["dev"] / runs[0]["perplexity"]["dev"]
+    assert float(stand["perplexity / base"]) == pytest.approx(factor, abs=6e-4)
+    assert [line for line in printed.splitlines() if "failed" in line] == [
+        f"C_layers_4: failed: {tmp_path / 'C_layers_4'}: is a file; choose another --folder"
+    ]
+
+
+def test_the_whole_of_table_3() -> None:
+    rows = table3.rows()
+    assert (rows[0], rows[-1], len(rows)) == ("base", "big", 20)
+    assert rows.index("A_heads_4") < rows.index("A_heads_16")
+    (job,) = table3.jobs(["big"], Path("f"), full=True, device="cuda", overrides=[])
+    assert job.arguments == ["table3/big", "--device", "cuda"]
+
+
+def test_runs_end_with_the_command_that_began_them(tmp_path: Path) -> None:
+    """Two at a time and no more; stopped, it leaves none behind."""
+    begun: list[str] = []
+
+    class Sleep(Job):
+        def start(self, environment: object) -> "subprocess.Popen[bytes]":
+            begun.append(self.name)
+            if len(begun) == 2:
+                signal.raise_signal(signal.SIGTERM)
+            processes.append(subprocess.Popen(["sleep", "60"]))
+            return processes[-1]
+
+    processes: list[subprocess.Popen[bytes]] = []
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        work([Sleep(name, [], tmp_path / name) for name in "abc"], 2, {})
+    assert (begun, len(processes)) == (["a", "b"], 1)
+    assert processes[0].wait() == -signal.SIGTERM
+    assert time.monotonic() - began < 30
+
+
+def test_growth_is_the_exponent_of_the_longest_lengths() -> None:
+    lengths = [16, 32, 64, 128, 256]
+    values = [1.0, 1.0, *(5 * n**1.5 for n in lengths[2:])]
+    assert complexity.exponent(lengths, values) == pytest.approx(1.5)
+    assert complexity.exponent(lengths[:2], values[:2]) is None
+
+
+def test_what_is_kept_for_the_backward_pass_is_counted_once() -> None:
+    x = torch.randn(1, 10, 4, requires_grad=True)
+    assert complexity._kept(lambda x: x.exp().exp(), x) == 2 * 40 * 4  # what exp gives is what it keeps
+    assert complexity._kept(lambda x: x * x, x) == 40 * 4
+
+
+def test_a_kind_stops_where_it_would_need_too_much() -> None:
+    limits = complexity.Limits(seconds=60, kept=4 * 100**2)
+    points = complexity.measure(lambda x: (x @ x.mT).exp(), [10, 20, 40, 80, 160], 1, limits, 1)
+    assert [point.length for point in points] == [10, 20, 40, 80]
+
+
+def test_complexity_of_every_layer_beside_what_table_1_claims(
+    another: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    out, picture = tmp_path / "complexity.json", tmp_path / "complexity.svg"
+    asked = ["--width", "4", "--shortest", "64", "--longest", "512", "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", ["complexity", *asked, "--out", str(out), "--draw", str(picture)])
+    assert complexity.main() == 0
+    found = json.loads(out.read_text())["layers"]
+    registry = plugins.load({another: At(str(another), 1, 1)}).registry
+    expected = {
+        f"{kind.__name__}-{name}"
+        for kind in (seqx.Attention, seqx.Encoder)
+        for name in registry.components(kind)
+    }
+    assert found.keys() == expected
+    assert found["Attention-multihead"]["growth"]["kept"] == pytest.approx(2, abs=0.2)
+    assert found["Encoder-lstm"]["growth"]["kept"] == pytest.approx(1, abs=0.2)
+    assert found["Encoder-lstm"]["claim"] == {"layer": "recurrent", "operations": "n d²", "exponent": 1}
+    shown = {row["layer"]: row for row in table(capsys.readouterr().out)}
+    assert shown["Encoder-lstm"]["growth claimed"] == "n^1"
+    assert shown["Attention-multihead"]["longest n"] == "512"
+    text = picture.read_text()
+    assert text.lstrip().startswith("<?xml")
+    assert text.count("Encoder-lstm") >= 1
