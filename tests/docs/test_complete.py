@@ -126,7 +126,7 @@ def test_lines_of_progress_are_of_the_sample() -> None:
     assert len(shown) == 2
     for step, steps, rate in shown:
         assert int(steps) == training.steps
-        assert rate == f"{training.schedule(int(step)):.2e}"
+        assert rate == f"{training.schedule(int(step), training.steps):.2e}"
 
 
 def test_the_sentences_of_make_run_were_kept_for_testing() -> None:

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 import seqx
 from seqx_transformer import (
     GELU,
+    DepthScaled,
     Gated,
+    Kaiming,
     LayerNorm,
     Learned,
     MultiHead,
@@ -160,13 +162,43 @@ def test_norms_are_as_published() -> None:
 
 
 def test_initialisations_set_every_linear_map() -> None:
-    layers = nn.ModuleList([nn.Linear(300, 500), nn.Linear(500, 300)])
+    layers: seqx.Layers[nn.Module] = seqx.Layers([nn.Linear(300, 500), nn.Linear(500, 300)])
     first, second = (layers[i].get_parameter("weight") for i in (0, 1))
     Xavier(gain=0.5)(layers)
     assert first.abs().max().item() == pytest.approx(0.5 * math.sqrt(6 / 800), rel=0.01)
     Normal(std=0.05)(layers)
     assert second.std().item() == pytest.approx(0.05, rel=0.02)
+    Kaiming(gain=0.5)(layers)
+    assert [p.std().item() for p in (first, second)] == pytest.approx(
+        [0.5 * math.sqrt(2 / 300), 0.5 * math.sqrt(2 / 500)], rel=0.02
+    )
     assert not any(layer.get_parameter("bias").count_nonzero() for layer in layers)
+
+
+def test_kaiming_keeps_the_variance_through_rectified_units() -> None:
+    torch.manual_seed(0)
+    layers: seqx.Layers[nn.Linear] = seqx.Layers([nn.Linear(256, 256) for _ in range(20)])
+    Kaiming()(layers)
+    x = torch.randn(200, 256)
+    with torch.no_grad():
+        for layer in layers:
+            x = layer(x).relu()
+    # He et al. 2015: the mean square of what a layer gets is that of the first layer's input.
+    assert 0.3 < x.square().mean().item() < 3
+
+
+def test_depth_scaled_weights_get_smaller_layer_by_layer() -> None:
+    """Zhang et al. 2019: uniform in [-g a / sqrt(l), g a / sqrt(l)] in layer l, with g as Xavier has it."""
+    torch.manual_seed(0)
+    encoder = TransformerEncoder(64, layers=4, initialisation=partial(DepthScaled, gain=0.9))
+    for number, layer in enumerate(encoder.layers, 1):
+        maps = [part for part in layer.modules() if isinstance(part, nn.Linear)]
+        assert len(maps) == 6
+        for linear in maps:
+            bound = 0.9 * math.sqrt(6 / (linear.in_features + linear.out_features) / number)
+            assert 0.98 * bound < linear.weight.abs().max().item() <= bound
+            assert linear.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
+            assert linear.bias is None or not linear.bias.count_nonzero()
 
 
 def test_under_autocast_the_residual_sums_are_of_its_type() -> None:
