@@ -96,10 +96,10 @@ class Linear(seqx.Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class WarmupStableDecay(seqx.Schedule):
-    """Rises linearly, stays, and falls at the end (WSD; Hu et al. 2024, arXiv:2404.06395, section 4).
+    """Rises linearly, stays, and falls at the end (WSD; Hu et al. 2024, arXiv:2404.06395).
 
     The fall would be over one update after the last. A run may be made longer as long as its fall has not
-    begun. Of the shapes that Haegele et al. 2024 (arXiv:2405.18392, section 3) compare, 1 - sqrt is the best.
+    begun. Hägele et al. 2024 (arXiv:2405.18392) found one minus the square root better than a linear fall.
 
     Args:
         warmup: updates until the peak
