@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Gt
 from torch import nn
@@ -14,7 +14,7 @@ class Initialisation(ABC):
     """Sets the first values of a stack of layers; norms and embeddings have their own."""
 
     @abstractmethod
-    def __call__(self, layers: seqx.Layers[nn.Module]) -> None:
+    def __call__(self, layers: seqx.Layers[Any]) -> None:
         """Change every linear map among `layers`, which stand in their order, in place."""
 
 
@@ -30,7 +30,7 @@ class Xavier(Initialisation):
     def __init__(self, *, gain: Annotated[float, Gt(0)] = 1.0) -> None:
         self.gain = gain
 
-    def __call__(self, layers: seqx.Layers[nn.Module]) -> None:
+    def __call__(self, layers: seqx.Layers[Any]) -> None:
         """Change every linear map among `layers` in place."""
         for linear in _linear_maps(layers):
             nn.init.xavier_uniform_(linear.weight, self.gain)
@@ -49,7 +49,7 @@ class DepthScaled(Initialisation):
     def __init__(self, *, gain: Annotated[float, Gt(0)] = 1.0) -> None:
         self.gain = gain
 
-    def __call__(self, layers: seqx.Layers[nn.Module]) -> None:
+    def __call__(self, layers: seqx.Layers[Any]) -> None:
         """Change every linear map among `layers` in place."""
         for number, layer in enumerate(layers, 1):
             for linear in _linear_maps(layer):
@@ -68,7 +68,7 @@ class Kaiming(Initialisation):
     def __init__(self, *, gain: Annotated[float, Gt(0)] = 1.0) -> None:
         self.gain = gain
 
-    def __call__(self, layers: seqx.Layers[nn.Module]) -> None:
+    def __call__(self, layers: seqx.Layers[Any]) -> None:
         """Change every linear map among `layers` in place."""
         for linear in _linear_maps(layers):
             nn.init.normal_(linear.weight, std=self.gain * (2 / linear.in_features) ** 0.5)
@@ -84,7 +84,7 @@ class Normal(Initialisation):
     def __init__(self, *, std: Annotated[float, Gt(0)] = 0.02) -> None:
         self.std = std
 
-    def __call__(self, layers: seqx.Layers[nn.Module]) -> None:
+    def __call__(self, layers: seqx.Layers[Any]) -> None:
         """Change every linear map among `layers` in place."""
         for linear in _linear_maps(layers):
             nn.init.normal_(linear.weight, std=self.std)

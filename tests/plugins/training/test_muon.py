@@ -50,7 +50,7 @@ def trained(model: Net, optimizer: torch.optim.Optimizer, updates: int, rate: fl
         loss = nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
         losses.append(float(loss.detach()))
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     return losses
 
