@@ -17,10 +17,10 @@ class Muon(seqx.Optimizer):
     """Momentum whose matrices are made orthogonal, for hidden layers; AdamW for everything else.
 
     Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon), in torch's form; Liu et al. 2025
-    (arXiv:2502.16982). Hidden are the matrices inside of `seqx.Layers`, the stacks of a model, but for those
-    of an `nn.Embedding`. AdamW learns the rest: embeddings, the projection to the vocabulary and other heads,
-    tables of positions, vectors, kernels of convolutions. A matrix that holds several maps side by side (the
-    gates of an LSTM) counts as one.
+    (arXiv:2502.16982). Hidden are the matrices inside of encoders, decoders and `seqx.Layers`, but for
+    those of embeddings (`nn.Embedding`) and positional encodings. AdamW learns the rest: embeddings, the
+    projection to the vocabulary and other heads, vectors, kernels of convolutions. A matrix that holds
+    several maps side by side (the gates of an LSTM) counts as one.
 
     Args:
         momentum: decay of the average of the gradient, which is Nesterov's
@@ -50,8 +50,8 @@ class Muon(seqx.Optimizer):
         matrices = hidden(module)
         if not matrices:
             raise seqx.UserError(
-                "training.optimizer: muon is for matrices in layers (seqx.Layers), and the model has none; "
-                "train it with adamw"
+                "training.optimizer: muon is for matrices of encoders, decoders and layers, "
+                "and the model has none; train it with adamw"
             )
         muon = torch.optim.Muon(
             [{"params": list(matrices.values()), "scale": self.ratio}],
@@ -65,12 +65,20 @@ class Muon(seqx.Optimizer):
         return Both(muon, adam.of(rest)) if rest else muon
 
 
+INSIDE = (seqx.Encoder, seqx.Decoder, seqx.Layers)
+OUTSIDE = (nn.Embedding, seqx.PositionalEncoding)
+
+
 def hidden(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The matrices of a module's layers, by name."""
-    stacks = [part for part in module.modules() if isinstance(part, seqx.Layers)]
-    parts = {inner for stack in stacks for inner in stack.modules() if not isinstance(inner, nn.Embedding)}
-    inside = {p for part in parts for p in part.parameters(recurse=False)}
-    return {name: p for name, p in module.named_parameters() if p in inside and p.dim() == 2}
+    """The hidden matrices, by name; what has one row or one column is a vector."""
+
+    def held(parts: tuple[type[nn.Module], ...]) -> set[nn.Parameter]:
+        return {p for part in module.modules() if isinstance(part, parts) for p in part.parameters()}
+
+    inside = held(INSIDE) - held(OUTSIDE)
+    return {
+        name: p for name, p in module.named_parameters() if p in inside and p.dim() == 2 and min(p.shape) > 1
+    }
 
 
 class Both(torch.optim.Optimizer):

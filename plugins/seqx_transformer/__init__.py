@@ -5,7 +5,7 @@ from seqx_transformer.attention import MultiHead
 from seqx_transformer.decoder import TransformerDecoder
 from seqx_transformer.encoder import TransformerEncoder
 from seqx_transformer.feedforward import GELU, FeedForward, Gated, ReLU
-from seqx_transformer.initialisation import DepthScaled, Initialisation, Kaiming, Normal, Xavier
+from seqx_transformer.initialisation import DeepNorm, DepthScaled, Initialisation, Kaiming, Normal, Xavier
 from seqx_transformer.norm import LayerNorm, Norm, RMSNorm
 from seqx_transformer.positions import Combined, Learned, NoPositions, Sinusoidal
 from seqx_transformer.relative import T5, Alibi, Rotary, Shaw
@@ -15,6 +15,7 @@ __all__ = [
     "T5",
     "Alibi",
     "Combined",
+    "DeepNorm",
     "DepthScaled",
     "FeedForward",
     "Gated",
@@ -56,4 +57,11 @@ def seqx_register(registry: seqx.Registry) -> None:
     )
     registry.add(FeedForward, relu=ReLU, gelu=GELU, gated=Gated)
     registry.add(Norm, layernorm=LayerNorm, rmsnorm=RMSNorm)
-    registry.add(Initialisation, xavier=Xavier, depth_scaled=DepthScaled, kaiming=Kaiming, normal=Normal)
+    registry.add(
+        Initialisation,
+        xavier=Xavier,
+        depth_scaled=DepthScaled,
+        deepnorm=DeepNorm,
+        kaiming=Kaiming,
+        normal=Normal,
+    )

@@ -2,15 +2,18 @@
 
 from collections import OrderedDict
 from copy import deepcopy
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import seqx
+from seqx_models import EncoderDecoder
 from seqx_training import AdamW, Muon
 from seqx_training.muon import hidden
+from seqx_transformer import T5, Learned, MultiHead, Shaw, TransformerDecoder, TransformerEncoder
 
 
 class Net(nn.Module):
@@ -55,6 +58,41 @@ def trained(model: Net, optimizer: torch.optim.Optimizer, updates: int, rate: fl
     return losses
 
 
+def test_hidden_are_the_matrices_of_encoders_and_decoders() -> None:
+    """Of all kinds of positions, too, no table; and what the model shares or adds is none."""
+    stack: dict[str, Any] = {"layers": 1, "attention": partial(MultiHead, heads=2), "dropout": 0.0}
+    for positions in (Learned, Shaw, T5):
+        model = EncoderDecoder(
+            {"source": 9, "target": 11},
+            d_model=8,
+            encoder=partial(TransformerEncoder, **stack, positions=positions),
+            decoder=partial(TransformerDecoder, **stack, positions=positions),
+        )
+        maps = {f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+        assert len(maps) == 4 + 2 + 8 + 2
+        assert set(hidden(model)) == maps
+
+
+class Recurrent(seqx.Encoder):
+    """Without `seqx.Layers`, and with a map onto a single number."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.lstm = nn.LSTM(4, 4)
+        self.gate = nn.Linear(4, 1)
+
+    def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
+        found: Tensor = self.lstm(inputs)[0]
+        return found * self.gate(found)
+
+
+def test_hidden_are_matrices_of_an_encoder_without_layers() -> None:
+    assert list(hidden(nn.Sequential(nn.Linear(4, 4), Recurrent()))) == [
+        "1.lstm.weight_ih_l0",
+        "1.lstm.weight_hh_l0",
+    ]
+
+
 def test_hidden_are_the_matrices_of_layers_and_no_embedding() -> None:
     model = Net()
     assert list(hidden(model)) == HIDDEN
@@ -70,7 +108,9 @@ def test_hidden_are_the_matrices_of_layers_and_no_embedding() -> None:
 
 
 def test_a_model_without_layers_is_told() -> None:
-    with pytest.raises(seqx.UserError, match=r"training\.optimizer: muon is for matrices in layers \(seqx"):
+    with pytest.raises(
+        seqx.UserError, match=r"training\.optimizer: muon is for matrices of encoders, decoders and layers"
+    ):
         Muon().build(nn.Linear(3, 3))
 
 

@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import seqx
 from seqx_transformer import (
     GELU,
+    DeepNorm,
     DepthScaled,
     Gated,
     Kaiming,
@@ -27,6 +28,7 @@ from seqx_transformer import (
     Xavier,
 )
 from seqx_transformer.dropout import Dropout
+from seqx_transformer.sublayer import Residual
 
 
 def test_the_sinusoid_is_as_printed() -> None:
@@ -199,6 +201,32 @@ def test_depth_scaled_weights_get_smaller_layer_by_layer() -> None:
             assert 0.98 * bound < linear.weight.abs().max().item() <= bound
             assert linear.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
             assert linear.bias is None or not linear.bias.count_nonzero()
+
+
+def test_deepnorm_spares_queries_and_keys() -> None:
+    """Wang et al. 2022: feed-forward, values and outputs get the gain beta, queries and keys 1."""
+    torch.manual_seed(0)
+    decoder = TransformerDecoder(64, layers=2, initialisation=partial(DeepNorm, beta=0.3))
+    seen = 0
+    for name, linear in decoder.layers.named_modules():
+        if isinstance(linear, nn.Linear):
+            gain = 1.0 if name.endswith((".query", ".key")) else 0.3
+            bound = gain * math.sqrt(6 / (linear.in_features + linear.out_features))
+            assert 0.98 * bound < linear.weight.abs().max().item() <= bound, name
+            seen += 1
+    assert seen == 2 * (4 + 4 + 2)
+
+
+@pytest.mark.parametrize("place", ["post", "pre"])
+def test_a_residual_may_weigh_more(place: Literal["post", "pre"]) -> None:
+    """DeepNorm: LayerNorm(alpha x + f(x))."""
+    torch.manual_seed(0)
+    norm, x = LayerNorm(8), torch.randn(2, 3, 8)
+    found = Residual(norm, place, 0.5, scale=1.7).eval()(x, torch.tanh)
+    if place == "post":
+        torch.testing.assert_close(found, F.layer_norm(1.7 * x + torch.tanh(x), (8,)))
+    else:
+        torch.testing.assert_close(found, 1.7 * x + torch.tanh(F.layer_norm(x, (8,))))
 
 
 def test_under_autocast_the_residual_sums_are_of_its_type() -> None:
