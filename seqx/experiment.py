@@ -30,6 +30,7 @@ from seqx.registry import Make
 from seqx.runs import RunFolder, read_recipe
 from seqx.trainer import Trainer
 from seqx.training.compiling import compile_layers
+from seqx.training.ema import Average
 from seqx.training.run import Run
 from seqx.training.settings import Training
 from seqx.training.step import Step
@@ -149,7 +150,7 @@ def _prepared(
     if how.compile:
         compile_layers(model)
     step = Step(model, how.objective).to(device)
-    optimizer = how.optimizer.build(step.named_parameters())
+    optimizer = how.optimizer.build(step)
     microbatch = how.microbatch or (CPU_MICROBATCH if device.type == "cpu" else None)
     batches = Batches(
         store=store,
@@ -164,6 +165,7 @@ def _prepared(
         search=experiment.search,
         step=step,
         optimizer=optimizer,
+        average=None if how.ema is None else Average(how.ema, model),
         batches=batches,
         checkpoints=Checkpoints(place.folder / "checkpoints"),
         callbacks=experiment.callbacks,
@@ -171,6 +173,7 @@ def _prepared(
         tell=tell,
     )
     done = trainer.resume()
+    place.check_rates(how.schedule, how.steps, done.step)
     trainer.run = Run(
         name=name,
         folder=place.folder,

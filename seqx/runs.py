@@ -18,6 +18,7 @@ from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, read_json
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import UserError
 from seqx.files import whole_file, whole_folder
+from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import Plugins
 from seqx.recipe import NOT_SET, Made, differences, inside, left_out
@@ -73,6 +74,23 @@ class RunFolder:
                 ) from None
             self._check_same(made, plugins)
             yield
+
+    def check_rates(self, schedule: Schedule, steps: int, done: int) -> None:
+        """Refuse another number of updates where those made would have had other learning rates.
+
+        Raises:
+            UserError: the schedule looks ahead to the last update
+        """
+        file = self.folder / "recipe.yaml"
+        before = read_recipe(file)["training"]["steps"] if file.is_file() else steps
+        changed = (step for step in range(1, done + 1) if schedule(step, steps) != schedule(step, before))
+        first = next(changed, None) if steps != before else None
+        if first is not None:
+            raise UserError(
+                f"{self.folder}: this run has made {done} updates of training.steps={before}; with {steps} "
+                f"those from {first} on would have had other learning rates; choose another --folder, or "
+                f"remove the checkpoints from step {first} on"
+            )
 
     def begin(self, made: Made[Any], plugins: Plugins, learnt: Path) -> None:
         """Write what is asked for, and with what; from here on the folder is this recipe's."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,7 @@ from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import Plugins
 from seqx.recipe import Made
 from seqx.runs import LOCAL, RunFolder, environment, local_files, written
+from seqx.training.ema import Average
 from seqx.training.perplexity import perplexity
 from seqx.training.run import Run
 from seqx.training.step import Step
@@ -38,6 +40,7 @@ class Trainer:
         search: Search,
         step: Step,
         optimizer: torch.optim.Optimizer,
+        average: Average | None,
         batches: Batches,
         checkpoints: Checkpoints,
         callbacks: Sequence[Callback],
@@ -48,6 +51,9 @@ class Trainer:
         self.search = search
         self.step = step
         self.optimizer = optimizer
+        self.average = average
+        # What is validated, saved, and becomes the result.
+        self.model = step.model if average is None else average.model
         self.batches = batches
         self.checkpoints = checkpoints
         self.device = device
@@ -58,6 +64,8 @@ class Trainer:
             "training.objective": step.objective,
             "training.optimizer": optimizer,
         }
+        if average is not None:
+            self.stateful["training.ema"] = average
         # Callbacks may be added, left out and reordered between starts, so that these go by their class.
         for callback in callbacks:
             if hasattr(callback, "state_dict"):
@@ -67,7 +75,7 @@ class Trainer:
         """Go on from the newest checkpoint, if there is one."""
         steps = self.checkpoints.steps()
         if steps:
-            self.progress, states = self.checkpoints.restore(steps[-1], self.step.model, self.device)
+            self.progress, states = self.checkpoints.restore(steps[-1], self.model, self.device)
             for path in self.stateful.keys() & states.keys():
                 self.stateful[path].load_state_dict(states[path])
         return self.progress
@@ -83,7 +91,7 @@ class Trainer:
             stream = updates(
                 self.step,
                 self.optimizer,
-                how.schedule,
+                partial(how.schedule, steps=how.steps),
                 plans,
                 device=self.device,
                 precision=self.run.precision,
@@ -115,7 +123,7 @@ class Trainer:
             about=about,
             beside={name: place.folder / name for name in local},
         )
-        checkpoint.read_weights(self.step.model, place.model / WEIGHTS)
+        checkpoint.read_weights(self.model, place.model / WEIGHTS)
 
     def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
         """Score the model on the development and the test set; the run is finished when that is written."""
@@ -143,6 +151,8 @@ class Trainer:
         before = self.progress.seconds
         for update in stream:
             step = update.step
+            if self.average is not None and not update.skipped:
+                self.average.follow()
             self.progress = replace(
                 self.progress,
                 step=step,
@@ -180,7 +190,7 @@ class Trainer:
         return patience is not None and self.progress.stale >= patience
 
     def _evaluate(self, split: str) -> Evaluation:
-        model, precision = self.step.model, self.run.precision
+        model, precision = self.model, self.run.precision
         predictor = Predictor(self.task, model, self.search, device=self.device, precision=precision)
         # What is compiled for training does not fit a search's ever longer states.
         with torch.compiler.set_stance("force_eager"):
@@ -194,6 +204,6 @@ class Trainer:
     def _save(self, *, ranked: bool, score: float | None) -> None:
         how = self.run.training
         states = {path: thing.state_dict() for path, thing in self.stateful.items()}
-        path = self.checkpoints.save(self.progress, self.step.model, states, score=score, ranked=ranked)
+        path = self.checkpoints.save(self.progress, self.model, states, score=score, ranked=ranked)
         self.checkpoints.prune(how.keep, choose=how.choose)
         self.tell.saved(run=self.run, step=self.progress.step, path=path)

@@ -84,8 +84,8 @@ def measure(recipe: str, store: Store, size: Size, left: float, *, compiled: boo
     with Loader(batches, device=device) as plans:
         stream = updates(
             step,
-            how.optimizer.build(step.named_parameters()),
-            how.schedule,
+            how.optimizer.build(step),
+            partial(how.schedule, steps=how.steps),
             plans,
             device=device,
             precision=precision,

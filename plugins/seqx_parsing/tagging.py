@@ -68,7 +68,8 @@ class Tagging(seqx.Model):
 class Tagged(seqx.Objective):
     """Another objective and the cross-entropy of the labels of source tokens, which `Tagging` gives.
 
-    Tokens whose label is PAD have none. The source is read once for both.
+    Tokens whose label is PAD have none. The source is read once for both; an objective that runs the model
+    again, with other dropout, reads it again.
 
     Args:
         inner: what is learnt besides
@@ -105,7 +106,7 @@ class Tagged(seqx.Objective):
 
 
 class _Read(seqx.Model):
-    """A model that has read its source already."""
+    """A model that has read its source already, once."""
 
     def __init__(self, model: seqx.Model, memory: seqx.State) -> None:
         super().__init__(model.sizes)
@@ -113,7 +114,8 @@ class _Read(seqx.Model):
         self.memory = memory
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
-        return self.memory
+        memory, self.memory = self.memory, None
+        return self.model.encode(source) if memory is None else memory
 
     def start(self, memory: seqx.State, capacity: int | None) -> seqx.State:
         return self.model.start(memory, capacity)

@@ -2,15 +2,36 @@
 
 import seqx
 from seqx_training.crossentropy import CrossEntropy
-from seqx_training.optimizers import Adam, AdamW
-from seqx_training.schedules import Constant, InverseSquareRoot
+from seqx_training.muon import Muon
+from seqx_training.optimizers import Adafactor, Adam, AdamW
+from seqx_training.rdrop import RDrop
+from seqx_training.schedules import Constant, Cosine, InverseSquareRoot, Linear, WarmupStableDecay
 
-__all__ = ["Adam", "AdamW", "Constant", "CrossEntropy", "InverseSquareRoot"]
+__all__ = [
+    "Adafactor",
+    "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "CrossEntropy",
+    "InverseSquareRoot",
+    "Linear",
+    "Muon",
+    "RDrop",
+    "WarmupStableDecay",
+]
 
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
     """Offer them under the names that recipes use."""
-    registry.add(seqx.Objective, cross_entropy=CrossEntropy)
-    registry.add(seqx.Optimizer, adam=Adam, adamw=AdamW)
-    registry.add(seqx.Schedule, inverse_square_root=InverseSquareRoot, constant=Constant)
+    registry.add(seqx.Objective, cross_entropy=CrossEntropy, r_drop=RDrop)
+    registry.add(seqx.Optimizer, adam=Adam, adamw=AdamW, adafactor=Adafactor, muon=Muon)
+    registry.add(
+        seqx.Schedule,
+        inverse_square_root=InverseSquareRoot,
+        constant=Constant,
+        cosine=Cosine,
+        linear=Linear,
+        wsd=WarmupStableDecay,
+    )

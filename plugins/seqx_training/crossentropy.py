@@ -1,20 +1,39 @@
 """Cross-entropy with label smoothing, computed in chunks.
 
-Letters in shapes: B sentences, T target tokens, D = d_model, V symbols, N target tokens without padding.
+Letters in shapes: V symbols, N target tokens without padding, n of them in one chunk, P passes.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
-import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 import seqx
+from seqx_training import chunks
 
-CHUNK = {"cpu": 512, "cuda": 4096}
-"""What fits the caches of a CPU; what keeps a GPU busy."""
+
+class Smoothed(chunks.Measure):
+    """The cross-entropy of smoothed targets [N] or [N, P], and that of plain ones."""
+
+    names = ("loss", "nll")
+
+    def __init__(self, targets: Tensor, smoothing: float) -> None:
+        self.targets = targets
+        self.smoothing = smoothing
+
+    def sums(self, logp: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """Both sums over [n, V] or [n, P, V]."""
+        nll = -logp.gather(-1, self.targets[part, ..., None]).sum()
+        if not self.smoothing:
+            return nll, nll
+        return (1 - self.smoothing) * nll - self.smoothing * logp.mean(-1).sum(), nll
+
+    def error(self, logp: Tensor, part: slice) -> Tensor:
+        """What the model says less what it should say; overwrites `logp`."""
+        right = self.targets[part, ..., None]
+        error = logp.exp_().sub_(self.smoothing / logp.size(-1))
+        return error.scatter_add_(-1, right, error.new_full(right.shape, self.smoothing - 1))
 
 
 class CrossEntropy(seqx.Objective):
@@ -42,66 +61,5 @@ class CrossEntropy(seqx.Objective):
 
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
         """The sums over the target tokens of the batch."""
-        target = batch.columns["target"]
-        # Their number is known here: nobody waits for a device to count them.
-        kept = target.layout.keep.flatten().nonzero_static(size=batch.count)[:, 0]  # [N]
-        outputs = model(batch.columns["source"], target).flatten(0, 1).index_select(0, kept)  # [N, D]
-        targets = target.ids.flatten().index_select(0, kept)
-        chunk = self.chunk or CHUNK[outputs.device.type]
-        weights = [p for p in model.parameters() if p.requires_grad] if torch.is_grad_enabled() else []
-        loss, nll = _Chunks.apply(  # type: ignore[no-untyped-call]
-            outputs, targets, model.head, self.smoothing, chunk, *weights
-        )
-        return {"loss": loss, "nll": nll}
-
-
-class _Chunks(torch.autograd.Function):
-    """Computes the gradient of each chunk as soon as its logits are there, and then forgets the logits."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        outputs: Tensor,
-        targets: Tensor,
-        head: Callable[[Tensor], Tensor],
-        smoothing: float,
-        chunk: int,
-        *weights: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        learns = any(ctx.needs_input_grad)
-        loss = outputs.new_zeros((), dtype=torch.float32)
-        nll = loss.clone()
-        by_output = torch.zeros_like(outputs) if learns else None
-        by_weight: list[Tensor | None] = [None] * len(weights)
-        for first in range(0, outputs.size(0), chunk):
-            part = slice(first, first + chunk)
-            with torch.set_grad_enabled(learns):
-                x = outputs[part].detach().requires_grad_(learns)
-                logits = head(x)  # [chunk, V]
-            logp = F.log_softmax(logits.detach(), -1, dtype=torch.float32)
-            right = targets[part, None]
-            plain = -logp.gather(-1, right).sum()
-            nll += plain
-            loss += (1 - smoothing) * plain - smoothing * logp.mean(-1).sum() if smoothing else plain
-            if by_output is not None:
-                # The gradient by the logits: what the model says less what it should say.
-                error = logp.exp_().sub_(smoothing / logits.size(-1))
-                error.scatter_add_(-1, right, error.new_full(right.shape, smoothing - 1))
-                grad, *grads = torch.autograd.grad(
-                    logits, (x, *weights), error.to(logits.dtype), allow_unused=True
-                )
-                by_output[part] = grad
-                by_weight = [  # cloned first: autograd may give two weights one tensor
-                    old if new is None else new.clone() if old is None else old.add_(new)
-                    for old, new in zip(by_weight, grads, strict=True)
-                ]
-        ctx.gradients = (by_output, by_weight)
-        ctx.mark_non_differentiable(nll)
-        return loss, nll
-
-    @staticmethod
-    def backward(ctx: Any, loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        by_output, by_weight = ctx.gradients
-        ctx.gradients = None
-        weighted = (None if grad is None else grad.mul_(loss) for grad in by_weight)
-        return (by_output * loss, None, None, None, None, *weighted)
+        measure = Smoothed(chunks.targets(batch), self.smoothing)
+        return chunks.measured(model, chunks.outputs(model, batch), measure, self.chunk)

@@ -10,6 +10,9 @@ from torch import nn
 
 import seqx
 
+Betas = tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]]
+"""How slowly Adam's averages of the gradient and of its square change."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(seqx.Optimizer):
@@ -20,12 +23,12 @@ class Adam(seqx.Optimizer):
         eps: added to the root of the second average
     """
 
-    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.98)
+    betas: Betas = (0.9, 0.98)
     eps: Annotated[float, Gt(0)] = 1e-9
 
-    def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-        """Torch's fused Adam for named parameters."""
-        return torch.optim.Adam([p for _, p in parameters], betas=self.betas, eps=self.eps, fused=True)
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Torch's fused Adam for all parameters."""
+        return torch.optim.Adam(module.parameters(), betas=self.betas, eps=self.eps, fused=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +43,49 @@ class AdamW(seqx.Optimizer):
         decay: share of each weight lost in an update, times the learning rate
     """
 
-    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.98)
+    betas: Betas = (0.9, 0.98)
     eps: Annotated[float, Gt(0)] = 1e-9
     decay: Annotated[float, Ge(0)] = 0.01
 
-    def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-        """Torch's fused AdamW for named parameters."""
-        named = list(parameters)
-        matrices = [p for _, p in named if p.dim() > 1]
-        vectors = [p for _, p in named if p.dim() <= 1]
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Torch's fused AdamW for all parameters."""
+        return self.of(module.parameters())
+
+    def of(self, parameters: Iterable[nn.Parameter]) -> torch.optim.AdamW:
+        """Torch's fused AdamW for some parameters."""
         return torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            betas=self.betas,
-            eps=self.eps,
-            weight_decay=self.decay,
-            fused=True,
+            groups(parameters, self.decay), betas=self.betas, eps=self.eps, weight_decay=0.0, fused=True
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adafactor(seqx.Optimizer):
+    """Adafactor, which keeps of each matrix's squares a row and a column (Shazeer and Stern 2018).
+
+    arXiv:1804.04235, in torch's form: without the average of the gradient; the learning rate counts relative
+    to the size of what it changes (the root mean square of each parameter, at least 1e-3), and is at most the
+    inverse square root of the update.
+
+    Args:
+        power: the second average's decay is 1 - update^power
+        clip: the largest root mean square of a parameter's update, before the learning rate
+        decay: share of each weight lost in an update, times the learning rate; vectors are not decayed
+    """
+
+    power: Annotated[float, Lt(0), Ge(-1)] = -0.8
+    clip: Annotated[float, Gt(0)] = 1.0
+    decay: Annotated[float, Ge(0)] = 0.0
+
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        """Torch's Adafactor for all parameters."""
+        return torch.optim.Adafactor(
+            groups(module.parameters(), self.decay), beta2_decay=self.power, d=self.clip
+        )
+
+
+def groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    """The matrices, which decay, and the vectors, which do not; neither when there are none."""
+    every = list(parameters)
+    matrices, vectors = [p for p in every if p.dim() > 1], [p for p in every if p.dim() <= 1]
+    both = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in both if group["params"]]

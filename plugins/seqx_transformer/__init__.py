@@ -6,7 +6,7 @@ from seqx_transformer.decoder import TransformerDecoder
 from seqx_transformer.encoder import TransformerEncoder
 from seqx_transformer.feedforward import GELU, Convolutions, FeedForward, Gated, ReLU
 from seqx_transformer.grouped import GroupedQuery
-from seqx_transformer.initialisation import Initialisation, Normal, Xavier
+from seqx_transformer.initialisation import DeepNorm, DepthScaled, Initialisation, Kaiming, Normal, Xavier
 from seqx_transformer.linear import Linear
 from seqx_transformer.norm import LayerNorm, Norm, RMSNorm
 from seqx_transformer.positions import Combined, Learned, NoPositions, Sinusoidal
@@ -21,10 +21,13 @@ __all__ = [
     "Alibi",
     "Combined",
     "Convolutions",
+    "DeepNorm",
+    "DepthScaled",
     "FeedForward",
     "Gated",
     "GroupedQuery",
     "Initialisation",
+    "Kaiming",
     "LayerNorm",
     "Learned",
     "Linear",
@@ -72,4 +75,11 @@ def seqx_register(registry: seqx.Registry) -> None:
     )
     registry.add(FeedForward, relu=ReLU, gelu=GELU, gated=Gated, convolutions=Convolutions)
     registry.add(Norm, layernorm=LayerNorm, rmsnorm=RMSNorm)
-    registry.add(Initialisation, xavier=Xavier, normal=Normal)
+    registry.add(
+        Initialisation,
+        xavier=Xavier,
+        depth_scaled=DepthScaled,
+        deepnorm=DeepNorm,
+        kaiming=Kaiming,
+        normal=Normal,
+    )

@@ -4,6 +4,7 @@ Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the w
 keys, V that of its values.
 """
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import torch
@@ -70,6 +71,10 @@ class MultiHead(seqx.Attention):
         """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
         q, bias = self._compared(queries, place, memory, mask)
         return (self.scores(q, memory.keys) + bias).softmax(-1, torch.float32)
+
+    def matching(self) -> Iterable[nn.Parameter]:
+        """Those of the queries' and the keys' maps."""
+        return (*self.query.parameters(), *self.key.parameters())
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """How well keys [B, H, S, K] match queries [B, H, T, K], which are scaled: [B, H, T, S]."""

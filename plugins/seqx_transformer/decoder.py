@@ -84,6 +84,7 @@ class TransformerDecoder(seqx.Decoder):
         dropout: share dropped in training of each sub-layer's output and of the embeddings (section 5.4)
         norm: which norm stands around each sub-layer
         norm_place: after the residual sum (post) or before the sub-layer (pre)
+        residual: factor of what a sub-layer's output is added to; DeepNorm's alpha
         initialisation: first values of the linear maps
 
     Raises:
@@ -103,16 +104,17 @@ class TransformerDecoder(seqx.Decoder):
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
         norm: seqx.Make[Norm] = LayerNorm,
         norm_place: Literal["post", "pre"] = "post",
+        residual: Annotated[float, Gt(0)] = 1.0,
         initialisation: seqx.Make[Initialisation] = Xavier,
     ) -> None:
         super().__init__(d_model)
 
-        def residual() -> Residual:
-            return Residual(norm(d_model), norm_place, dropout)
+        def around() -> Residual:
+            return Residual(norm(d_model), norm_place, dropout, residual)
 
         def layer(attends: seqx.Attention, looks: seqx.Attention | None) -> DecoderLayer:
-            crossed = None if looks is None else residual()
-            return DecoderLayer(attends, looks, feedforward(d_model), residual(), crossed, residual())
+            crossed = None if looks is None else around()
+            return DecoderLayer(attends, looks, feedforward(d_model), around(), crossed, around())
 
         attentions = [make(d_model) for make in per_layer(attention, layers, "attention")]
         across = attention if cross_attention is None else cross_attention

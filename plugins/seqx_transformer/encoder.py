@@ -53,6 +53,7 @@ class TransformerEncoder(seqx.Encoder):
         dropout: share dropped in training of each sub-layer's output and of the embeddings (section 5.4)
         norm: which norm stands around each sub-layer
         norm_place: after the residual sum (post) or before the sub-layer (pre)
+        residual: factor of what a sub-layer's output is added to; DeepNorm's alpha
         initialisation: first values of the linear maps
 
     Raises:
@@ -70,16 +71,17 @@ class TransformerEncoder(seqx.Encoder):
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
         norm: seqx.Make[Norm] = LayerNorm,
         norm_place: Literal["post", "pre"] = "post",
+        residual: Annotated[float, Gt(0)] = 1.0,
         initialisation: seqx.Make[Initialisation] = Xavier,
     ) -> None:
         super().__init__(d_model)
 
-        def residual() -> Residual:
-            return Residual(norm(d_model), norm_place, dropout)
+        def around() -> Residual:
+            return Residual(norm(d_model), norm_place, dropout, residual)
 
         attentions = [make(d_model) for make in per_layer(attention, layers, "attention")]
         self.layers: seqx.Layers[EncoderLayer] = seqx.Layers(
-            EncoderLayer(attends, feedforward(d_model), residual(), residual()) for attends in attentions
+            EncoderLayer(attends, feedforward(d_model), around(), around()) for attends in attentions
         )
         initialisation()(self.layers)
         self.positions = Positions(positions, d_model, attentions)

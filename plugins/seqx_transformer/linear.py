@@ -4,6 +4,7 @@ Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the w
 keys, V that of its values, N chunks of C tokens.
 """
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import torch
@@ -40,6 +41,10 @@ class Linear(seqx.Attention):
         self.key = nn.Linear(d_model, d_model, bias)
         self.value = nn.Linear(d_model, d_model, bias)
         self.output = nn.Linear(d_model, d_model, bias)
+
+    def matching(self) -> Iterable[nn.Parameter]:
+        """Those of the queries' and the keys' maps."""
+        return (*self.query.parameters(), *self.key.parameters())
 
     def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
         """Features of the keys [B, H, S, K], zero on padding, and values [B, H, S, V], from [B, S, D]."""

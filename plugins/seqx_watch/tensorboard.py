@@ -60,6 +60,7 @@ class TensorBoard(seqx.Callback):
                 "tokens_per_second": reading.tokens_per_second,
                 "padding": reading.padding,
                 "skipped": reading.skipped,
+                **{f"others/{name}": mean for name, mean in reading.others.items()},
             }
             if reading.nll is not None:
                 points["nll"] = reading.nll

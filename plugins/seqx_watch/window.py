@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,6 +18,7 @@ class Reading:
     updates: int
     loss: float  # nats a target token
     nll: float | None  # the same without smoothing and what else an objective adds, where it reports it
+    others: Mapping[str, float]  # the means of what else an objective sums up, by its name
     learning_rate: float  # of the last update
     norm: float  # of the gradient of the last update, before clipping
     tokens: int  # target tokens
@@ -77,6 +79,7 @@ class Window:
             updates=self.updates,
             loss=self._mean("loss"),
             nll=self._mean("nll") if "nll" in last.sums else None,
+            others={name: self._mean(name) for name in last.sums if name not in ("loss", "nll")},
             learning_rate=last.learning_rate,
             norm=float(last.norm),
             tokens=self._tokens,

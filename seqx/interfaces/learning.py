@@ -1,7 +1,7 @@
 """The interfaces of learning and finding: objectives, optimizers, schedules, searches, grammars."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,16 +29,20 @@ class Optimizer(ABC):
     """Builds torch optimizers."""
 
     @abstractmethod
-    def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-        """For named parameters."""
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        """For the parameters of `module`, which tells what each of them is a part of.
+
+        The optimizer steps once an update; each group of parameters learns at the schedule's rate, times the
+        group's "scale" where it has one.
+        """
 
 
 class Schedule(ABC):
     """How the learning rate goes."""
 
     @abstractmethod
-    def __call__(self, step: int) -> float:
-        """The learning rate of update `step`, counted from 1."""
+    def __call__(self, step: int, steps: int) -> float:
+        """The learning rate of update `step`, counted from 1, of a run of `steps` updates."""
 
 
 class Grammar(ABC):

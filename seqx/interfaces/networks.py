@@ -5,7 +5,7 @@ head, V symbols of a vocabulary.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -128,6 +128,13 @@ class Attention(nn.Module, ABC):
         For people who want to see where a model looks: given what `forward` is given, and without dropout.
         """
         return None
+
+    def matching(self) -> Iterable[nn.Parameter]:
+        """Parameters that decide how well a key matches a query, and not what is gathered.
+
+        Some initialisations spare them.
+        """
+        return ()
 
     def check(self, encoding: PositionalEncoding) -> None:
         """Whether it can do with these positions; stacks ask when they are built.

@@ -8,6 +8,7 @@ from annotated_types import Ge, Gt, Lt
 
 from seqx.devices import Precision
 from seqx.interfaces.learning import Objective, Optimizer, Schedule
+from seqx.training.ema import Ema
 
 Seed = Annotated[int, Ge(0), Lt(2**64)]
 """What fits into the 64 bits that torch has for a seed."""
@@ -33,6 +34,8 @@ class Training:
         save_every: updates between two checkpoints that may be averaged or chosen
         save_minutes: minutes between two checkpoints that only serve to resume; null: none
         keep: checkpoints kept for averaging
+        ema: keep an exponential moving average of the weights, which is then what is validated, chosen and
+            averaged; null: none
         average: checkpoints whose mean is the result
         choose: the last checkpoints, or those with the best score on the development set, of which each
             validation then saves one
@@ -57,6 +60,7 @@ class Training:
     save_every: Annotated[int, Gt(0)] = 1000
     save_minutes: Annotated[float, Gt(0)] | None = 10.0
     keep: Annotated[int, Gt(0)] = 5
+    ema: Ema | None = None
     average: Annotated[int, Gt(0)] = 5
     choose: Literal["last", "best"] = "last"
     patience: Annotated[int, Gt(0)] | None = None

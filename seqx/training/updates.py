@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +13,6 @@ from seqx.data.batches import Position
 from seqx.data.batches import Update as Plan
 from seqx.devices import autocast
 from seqx.errors import UserError
-from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Batch, rows
 from seqx.training.step import Step
 
@@ -46,7 +45,7 @@ class Update:
 def updates(
     step: Step,
     optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
+    rates: Callable[[int], float],
     plans: Iterable[Plan],
     *,
     device: torch.device,
@@ -63,7 +62,7 @@ def updates(
     Args:
         step: what is trained
         optimizer: steps once an update
-        schedule: sets its learning rate
+        rates: the learning rate of each update
         plans: the batches of each update, from update `done + 1` on
         device: where it is computed
         precision: of matrix products
@@ -79,7 +78,7 @@ def updates(
     began = time.perf_counter()
     for number, plan in enumerate(plans, done + 1):
         sums, counts = _computed(step, number, plan.parts, device, precision)
-        rate = schedule(number)
+        rate = rates(number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         norm = torch.nn.utils.clip_grad_norm_(step.parameters(), clip or float("inf"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seqx.data.batches import Position
 from seqx.data.batches import Update as Plan
 from seqx.errors import UserError
-from seqx.interfaces.learning import Objective, Schedule
+from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch, Tokens
 from seqx.training.step import Step
@@ -56,9 +56,8 @@ class Likelihood(Objective):
         return {"loss": nll, "rows": first, "seen": 1000 * nll}
 
 
-class Rising(Schedule):
-    def __call__(self, step: int) -> float:
-        return step / 10
+def rising(step: int) -> float:
+    return step / 10
 
 
 ROWS = [[4, 5, 6, 2], [7, 2], [8, 8, 4, 5, 2], [2], [6, 5, 2]]
@@ -101,7 +100,7 @@ def train(
     groups = [{"params": list(what.parameters()), **(extra or {})}]
     optimizer = torch.optim.SGD(groups, momentum=momentum)
     return updates(
-        what, optimizer, Rising(), plans, device=CPU, precision="fp32", clip=clip, done=done, bad=bad
+        what, optimizer, rising, plans, device=CPU, precision="fp32", clip=clip, done=done, bad=bad
     )
 
 

@@ -40,6 +40,12 @@ def test_each_verb_is_shown(verb: str) -> None:
     assert any(re.search(rf"\bseqx {verb}\b", command) for command in commands)
 
 
+KINDS = [
+    *("Objective", "Optimizer", "Schedule", "Initialisation", "Search", "Callback"),
+    *("Corpus", "Normalizer", "Tokenizer", "Metric"),
+]
+
+
 def specifications() -> list[str]:
     """The hooks with their arguments, as the source has them."""
     found = []
@@ -72,9 +78,9 @@ def test_each_interface_is_in_the_table() -> None:
     assert {name for name, _ in rows} == interfaces
 
 
-def test_each_component_of_the_search_and_of_text_is_named() -> None:
+def test_each_component_of_learning_of_the_search_and_of_text_is_named() -> None:
     registry = plugins.load().registry
-    for kind in ("Search", "Corpus", "Normalizer", "Tokenizer", "Metric", "Callback"):
+    for kind in KINDS:
         (found,) = [k for k in registry.kinds() if k.__name__ == kind]
         for name in registry.components(found):
             assert f"`{name}`" in ALL, f"{kind} {name} is in no document"
@@ -126,7 +132,7 @@ def test_lines_of_progress_are_of_the_sample() -> None:
     assert len(shown) == 2
     for step, steps, rate in shown:
         assert int(steps) == training.steps
-        assert rate == f"{training.schedule(int(step)):.2e}"
+        assert rate == f"{training.schedule(int(step), training.steps):.2e}"
 
 
 def test_the_sentences_of_make_run_were_kept_for_testing() -> None:

@@ -143,7 +143,7 @@ def check_commands(listing: Listing, shell: Shell) -> None:
 
 def safer(command: Command) -> list[str]:
     """Lines that say whether a command could be run."""
-    words = shlex.split(command.text, comments=True)
+    words = shlex.split(command.text.replace("\\\n", " "), comments=True)
     if words[:2] == ["seqx", "run"]:
         return [shlex.join(["seqx", "check", *without(words[2:], "--folder", "--device")])]
     if words[0] == "seqx":

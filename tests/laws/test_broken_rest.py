@@ -44,6 +44,12 @@ class WholeObjective(CrossEntropy):
         return sums
 
 
+class Forgetful(torch.optim.Adam):
+    """Begins anew whatever it is given."""
+
+    def load_state_dict(self, state_dict: Any) -> None: ...
+
+
 class WholeOptimizer(Adam):
     """An optimizer."""
 
@@ -52,9 +58,14 @@ class WholeOptimizer(Adam):
     def __init__(self) -> None:
         super().__init__()
 
-    def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-        named = list(parameters)
-        return super().build(named[1:] if self.fault == "makes_a_loss_smaller" else named)
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
+        if self.fault == "makes_a_loss_smaller":
+            return super().build(nn.ModuleList(list(module.children())[1:]))
+        return (
+            Forgetful(module.parameters())
+            if self.fault == "goes_on_where_it_was_saved"
+            else super().build(module)
+        )
 
 
 class WholeSchedule(InverseSquareRoot):
@@ -66,12 +77,12 @@ class WholeSchedule(InverseSquareRoot):
         super().__init__()
         object.__setattr__(self, "asked", [])
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: int, steps: int) -> float:
         asked: list[int] = getattr(self, "asked")  # noqa: B009
         asked.append(step)
         if self.fault == "rates_are_positive_and_finite" and step > 100_000:
             return 0.0
-        return super().__call__(len(asked) if self.fault == "a_step_has_one_rate" else step)
+        return super().__call__(len(asked) if self.fault == "a_step_has_one_rate" else step, steps)
 
 
 class WholeSearch(Greedy):

@@ -34,6 +34,7 @@ PRE_NORM = SMALL | {
     "feedforward": seqx_transformer.Gated,
     "norm": seqx_transformer.RMSNorm,
     "norm_place": "pre",
+    "residual": 1.5,
     "positions": seqx_transformer.Learned,
     "initialisation": seqx_transformer.Normal,
 }
@@ -90,7 +91,11 @@ def wmt14() -> dict[str, Any]:
 
 test_pre_norm = seqx.testing.laws(
     seqx_transformer,
-    settings={seqx_transformer.TransformerDecoder: PRE_NORM, seqx_transformer.TransformerEncoder: PRE_NORM},
+    settings={
+        seqx_transformer.DeepNorm: {"beta": 0.5},
+        seqx_transformer.TransformerDecoder: PRE_NORM,
+        seqx_transformer.TransformerEncoder: PRE_NORM,
+    },
     without=[seqx_transformer.MultiHead, *POSITIONS],
 )
 test_laws = seqx.testing.laws(
@@ -117,6 +122,7 @@ test_laws = seqx.testing.laws(
             "encodings": [seqx_transformer.Sinusoidal, seqx_transformer.Rotary, seqx_transformer.Shaw]
         },
         seqx_transformer.Restricted: {"window": 2},
+        seqx_transformer.DeepNorm: {"beta": 0.5},
         seqx_transformer.TransformerDecoder: SMALL,
         seqx_transformer.TransformerEncoder: SMALL,
         seqx_translation.Translation: {

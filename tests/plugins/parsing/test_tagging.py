@@ -11,7 +11,7 @@ from torch import Tensor
 import seqx
 from seqx_models import EncoderDecoder, Ensemble
 from seqx_parsing import Tagged, Tagging
-from seqx_training import CrossEntropy
+from seqx_training import CrossEntropy, RDrop
 from seqx_transformer import MultiHead, ReLU, TransformerDecoder, TransformerEncoder
 
 SIZES = {"source": 20, "target": 9, "tags": 8}
@@ -88,6 +88,30 @@ def test_both_are_learnt_from_one_reading_of_the_source(monkeypatch: pytest.Monk
     said = model.eval().labels(model.encode(BATCH.columns["source"]))["tags"].argmax(-1)
     assert said[0, [0, 2, 3]].tolist() == [4, 5, 6]
     assert said[1, 0] == 7
+
+
+def test_an_objective_that_runs_the_model_twice_gets_other_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the encoder: the first of both passes is the one whose states the labels are read from."""
+    settings = {**INNER.keywords, "encoder": partial(TransformerEncoder, **{**STACK, "dropout": 0.3})}
+    torch.manual_seed(0)
+    model = Tagging(SIZES, inner=partial(EncoderDecoder, **settings))
+    memories: list[Tensor] = []
+    start = model.inner.start
+
+    def started(memory: seqx.Memory, capacity: int | None) -> seqx.State:
+        memories.append(memory.states.detach())
+        return start(memory, capacity)
+
+    monkeypatch.setattr(model.inner, "start", started)
+    sums = Tagged(inner=RDrop())(model, BATCH)
+    assert list(sums) == ["loss", "nll", "kl", "tags"]
+    assert len(memories) == 2
+    assert not memories[0].equal(memories[1])
+    assert float(sums["kl"]) > 0
+    model.eval()
+    sums = Tagged(inner=RDrop())(model, BATCH)
+    assert memories[2].equal(memories[3])
+    assert float(sums["kl"]) == 0
 
 
 def test_it_says_the_same_as_its_inner_model() -> None:

@@ -1,25 +1,99 @@
-"""Learning rates against the paper's formula."""
+"""Learning rates against formulas of papers, and against torch's own schedulers."""
+
+import math
 
 import pytest
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
-from seqx_training import Constant, InverseSquareRoot
+import seqx
+from seqx_training import Constant, Cosine, InverseSquareRoot, Linear, WarmupStableDecay
 
 
 @pytest.mark.parametrize("step", [1, 2, 3999, 4000, 4001, 100_000])
 def test_the_papers_learning_rate(step: int) -> None:
     paper = 512**-0.5 * min(step**-0.5, step * 4000**-1.5)
-    assert InverseSquareRoot(warmup=4000, peak=(512 * 4000) ** -0.5)(step) == pytest.approx(paper, rel=1e-12)
-    assert InverseSquareRoot()(step) == pytest.approx(paper, rel=1e-3)
+    assert InverseSquareRoot(warmup=4000, peak=(512 * 4000) ** -0.5)(step, 1) == pytest.approx(
+        paper, rel=1e-12
+    )
+    assert InverseSquareRoot()(step, 1) == pytest.approx(paper, rel=1e-3)
 
 
 def test_known_values() -> None:
     schedule = InverseSquareRoot(warmup=4000, peak=6.99e-4)
-    assert schedule(1) == pytest.approx(1.7475e-7)
-    assert schedule(4000) == 6.99e-4
-    assert schedule(100_000) == pytest.approx(1.398e-4)
+    assert schedule(1, 1) == pytest.approx(1.7475e-7)
+    assert schedule(4000, 1) == 6.99e-4
+    assert schedule(100_000, 1) == pytest.approx(1.398e-4)
 
 
 def test_constant_after_its_rise() -> None:
     schedule = Constant(rate=0.5, warmup=4)
-    assert [schedule(step) for step in (1, 2, 4, 5, 1000)] == [0.125, 0.25, 0.5, 0.5, 0.5]
-    assert Constant(rate=0.5)(1) == 0.5
+    assert [schedule(step, 1) for step in (1, 2, 4, 5, 1000)] == [0.125, 0.25, 0.5, 0.5, 0.5]
+    assert Constant(rate=0.5)(1, 1) == 0.5
+
+
+def of_torch(second: str, warmup: int, steps: int, floor: float) -> list[float]:
+    """What torch's schedulers, one after the other, give each update."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    rise = LinearLR(optimizer, 1 / warmup, 1.0, warmup - 1)
+    length = steps + 1 - warmup
+    fall: LRScheduler = (
+        CosineAnnealingLR(optimizer, length, eta_min=floor)
+        if second == "cosine"
+        else LinearLR(optimizer, 1.0, floor, length)
+    )
+    schedule, rates = SequentialLR(optimizer, [rise, fall], [warmup - 1]), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")
+@pytest.mark.parametrize("floor", [0.0, 0.1])
+@pytest.mark.parametrize(("warmup", "steps"), [(2, 9), (10, 50), (20, 21)])
+def test_rise_and_fall_are_torchs(warmup: int, steps: int, floor: float) -> None:
+    for name, schedule in (
+        ("cosine", Cosine(warmup=warmup, peak=1.0, floor=floor)),
+        ("linear", Linear(warmup=warmup, peak=1.0, floor=floor)),
+    ):
+        found = [schedule(step, steps) for step in range(1, steps + 1)]
+        assert found == pytest.approx(of_torch(name, warmup, steps, floor), rel=1e-6), name
+
+
+def test_cosine_by_hand() -> None:
+    schedule = Cosine(warmup=100, peak=0.2, floor=0.5)
+    # 100 updates up, then 900 places down of which the last is one update after the end.
+    assert schedule(50, 999) == pytest.approx(0.1)
+    assert schedule(100, 999) == pytest.approx(0.2)
+    assert schedule(550, 999) == pytest.approx(0.15)
+    assert schedule(400, 999) == pytest.approx(0.2 * (0.5 + 0.25 * (1 + math.cos(math.pi / 3))))
+    assert schedule(999, 999) == pytest.approx(0.1, rel=1e-4)
+
+
+def test_wsd_rises_stays_and_falls() -> None:
+    schedule = WarmupStableDecay(warmup=10, peak=2.0, decay=0.1, shape="linear")
+    rates = [schedule(step, 1000) for step in range(1, 1001)]
+    assert rates[:10] == pytest.approx([0.2 * step for step in range(1, 11)])
+    assert set(rates[10:900]) == {2.0}
+    assert rates[900:] == pytest.approx([2.0 * (101 - late) / 101 for late in range(1, 101)])
+    root = WarmupStableDecay(warmup=10, peak=2.0, decay=0.1, floor=0.2)
+    assert root(900, 1000) == 2.0
+    for late in (1, 25, 100):
+        left = 1 - math.sqrt(late / 101)
+        assert root(900 + late, 1000) == pytest.approx(2.0 * (0.2 + 0.8 * left))
+
+
+def test_wsd_before_its_fall_does_not_know_how_long_it_is() -> None:
+    schedule = WarmupStableDecay(warmup=10, decay=0.1)
+    assert all(schedule(step, 1000) == schedule(step, 5000) for step in range(1, 901))
+    assert schedule(901, 1000) < schedule(901, 5000)
+
+
+@pytest.mark.parametrize("schedule", [Cosine(warmup=50), Linear(warmup=50), WarmupStableDecay(warmup=50)])
+@pytest.mark.parametrize("steps", [1, 7, 40, 50, 51])
+def test_a_run_shorter_than_its_rise_still_learns(schedule: seqx.Schedule, steps: int) -> None:
+    rates = [schedule(step, steps) for step in range(1, steps + 1)]
+    assert all(0 < rate <= 6.99e-4 for rate in rates)
+    assert rates[0] <= 6.99e-4 / 50

@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,7 +13,10 @@ import seqx
 from seqx_transformer import (
     GELU,
     Convolutions,
+    DeepNorm,
+    DepthScaled,
     Gated,
+    Kaiming,
     LayerNorm,
     Learned,
     MultiHead,
@@ -26,6 +29,7 @@ from seqx_transformer import (
     Xavier,
 )
 from seqx_transformer.dropout import Dropout
+from seqx_transformer.sublayer import Residual
 
 
 def test_the_sinusoid_is_as_printed() -> None:
@@ -54,7 +58,7 @@ def test_convolutions_of_width_1_are_linear_maps() -> None:
     convolutions, maps = Convolutions(8, width=24), ReLU(8, width=24)
     for module in (convolutions, maps):
         torch.manual_seed(1)
-        Xavier()(module)
+        Xavier()(seqx.Layers([module]))
     assert torch.equal(convolutions.inner.weight[..., 0], maps.inner.weight)
     x = torch.randn(3, 5, 8)
     torch.testing.assert_close(convolutions(x), maps(x))
@@ -171,13 +175,69 @@ def test_norms_are_as_published() -> None:
 
 
 def test_initialisations_set_every_linear_map() -> None:
-    layers = nn.ModuleList([nn.Linear(300, 500), nn.Linear(500, 300)])
+    layers: seqx.Layers[nn.Module] = seqx.Layers([nn.Linear(300, 500), nn.Linear(500, 300)])
     first, second = (layers[i].get_parameter("weight") for i in (0, 1))
     Xavier(gain=0.5)(layers)
     assert first.abs().max().item() == pytest.approx(0.5 * math.sqrt(6 / 800), rel=0.01)
     Normal(std=0.05)(layers)
     assert second.std().item() == pytest.approx(0.05, rel=0.02)
+    Kaiming(gain=0.5)(layers)
+    assert [p.std().item() for p in (first, second)] == pytest.approx(
+        [0.5 * math.sqrt(2 / 300), 0.5 * math.sqrt(2 / 500)], rel=0.02
+    )
     assert not any(layer.get_parameter("bias").count_nonzero() for layer in layers)
+
+
+def test_kaiming_keeps_the_variance_through_rectified_units() -> None:
+    torch.manual_seed(0)
+    layers: seqx.Layers[nn.Linear] = seqx.Layers([nn.Linear(256, 256) for _ in range(20)])
+    Kaiming()(layers)
+    x = torch.randn(200, 256)
+    with torch.no_grad():
+        for layer in layers:
+            x = layer(x).relu()
+    # He et al. 2015: the mean square of what a layer gets is that of the first layer's input.
+    assert 0.3 < x.square().mean().item() < 3
+
+
+def test_depth_scaled_weights_get_smaller_layer_by_layer() -> None:
+    """Zhang et al. 2019: uniform in [-g a / sqrt(l), g a / sqrt(l)] in layer l, with g as Xavier has it."""
+    torch.manual_seed(0)
+    encoder = TransformerEncoder(64, layers=4, initialisation=partial(DepthScaled, gain=0.9))
+    for number, layer in enumerate(encoder.layers, 1):
+        maps = [part for part in layer.modules() if isinstance(part, nn.Linear)]
+        assert len(maps) == 6
+        for linear in maps:
+            bound = 0.9 * math.sqrt(6 / (linear.in_features + linear.out_features) / number)
+            assert 0.98 * bound < linear.weight.abs().max().item() <= bound
+            assert linear.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
+            assert linear.bias is None or not linear.bias.count_nonzero()
+
+
+def test_deepnorm_spares_queries_and_keys() -> None:
+    """Wang et al. 2022: feed-forward, values and outputs get the gain beta, queries and keys 1."""
+    torch.manual_seed(0)
+    decoder = TransformerDecoder(64, layers=2, initialisation=partial(DeepNorm, beta=0.3))
+    seen = 0
+    for name, linear in decoder.layers.named_modules():
+        if isinstance(linear, nn.Linear):
+            gain = 1.0 if name.endswith((".query", ".key")) else 0.3
+            bound = gain * math.sqrt(6 / (linear.in_features + linear.out_features))
+            assert 0.98 * bound < linear.weight.abs().max().item() <= bound, name
+            seen += 1
+    assert seen == 2 * (4 + 4 + 2)
+
+
+@pytest.mark.parametrize("place", ["post", "pre"])
+def test_a_residual_may_weigh_more(place: Literal["post", "pre"]) -> None:
+    """DeepNorm: LayerNorm(alpha x + f(x))."""
+    torch.manual_seed(0)
+    norm, x = LayerNorm(8), torch.randn(2, 3, 8)
+    found = Residual(norm, place, 0.5, scale=1.7).eval()(x, torch.tanh)
+    if place == "post":
+        torch.testing.assert_close(found, F.layer_norm(1.7 * x + torch.tanh(x), (8,)))
+    else:
+        torch.testing.assert_close(found, 1.7 * x + torch.tanh(F.layer_norm(x, (8,))))
 
 
 def test_under_autocast_the_residual_sums_are_of_its_type() -> None:

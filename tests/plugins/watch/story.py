@@ -1,6 +1,6 @@
 """A made-up run, told to callbacks event by event."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ class Nothing(seqx.Objective, seqx.Optimizer, seqx.Schedule):
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
         raise NotImplementedError
 
-    def build(self, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+    def build(self, module: nn.Module) -> torch.optim.Optimizer:
         raise NotImplementedError
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: int, steps: int) -> float:
         raise NotImplementedError
 
 

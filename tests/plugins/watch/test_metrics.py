@@ -44,6 +44,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
         "updates": 10,
         "loss": pytest.approx(4.945),
         "nll": pytest.approx(3.945),
+        "others": {},
         "learning_rate": pytest.approx(1e-4),
         "norm": 1.5,
         "tokens": 10_000,

@@ -1,5 +1,6 @@
 """Means over stretches of updates."""
 
+import dataclasses
 import math
 
 import pytest
@@ -48,6 +49,15 @@ def test_perplexity_has_no_largest_number(nll: float, perplexity: float) -> None
     window = Window()
     window.add(update(1, nll=nll))
     assert window.read().perplexity == pytest.approx(perplexity, rel=1e-3)
+
+
+def test_what_else_an_objective_sums_up_is_divided_by_its_own_count() -> None:
+    window = Window()
+    for step, (kl, count) in enumerate([(2.0, 100), (4.0, 300)], 1):
+        plain = update(step)
+        sums, counts = {**plain.sums, "kl": torch.tensor(kl * count)}, {**plain.counts, "kl": count}
+        window.add(dataclasses.replace(plain, sums=sums, counts=counts))
+    assert window.read().others == {"kl": pytest.approx(3.5)}
 
 
 def test_reading_begins_anew() -> None:

@@ -1,0 +1,60 @@
+"""The exponential moving average of a model's weights."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from annotated_types import Gt, Lt
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from seqx.interfaces.networks import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ema:
+    """How slowly an average of the weights follows them (Polyak and Juditsky 1992).
+
+    Args:
+        decay: share of the average that stays in an update
+        warmup: whether early averages follow faster: (1 + t) / (10 + t) stays after t updates, until that is
+            `decay`
+    """
+
+    decay: Annotated[float, Gt(0), Lt(1)] = 0.999
+    warmup: bool = True
+
+    def after(self, updates: int) -> float:
+        """The share that stays in the next update."""
+        return min(self.decay, (1 + updates) / (10 + updates)) if self.warmup else self.decay
+
+
+class Average:
+    """A copy of a model that holds the average of its weights; buffers are those of the model.
+
+    Its state has the weights that training goes on from, because a checkpoint's own weights are the average.
+    """
+
+    def __init__(self, how: Ema, raw: Model) -> None:
+        self.how = how
+        self.raw = raw
+        self.averaged = AveragedModel(raw)
+        self.averaged.requires_grad_(requires_grad=False)
+
+    @property
+    def model(self) -> Model:
+        """The model with the average of the weights after each update."""
+        return cast("Model", self.averaged.module)
+
+    def follow(self) -> None:
+        """Take the weights after an update in; the first are the average."""
+        stays = self.how.after(int(self.averaged.n_averaged))
+        self.averaged.multi_avg_fn = get_ema_multi_avg_fn(stays)  # type: ignore[no-untyped-call]
+        self.averaged.update_parameters(self.raw)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The raw weights, and how many updates were averaged."""
+        return {"weights": self.raw.state_dict(), "updates": int(self.averaged.n_averaged)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.raw.load_state_dict(state["weights"])
+        self.averaged.n_averaged.fill_(state["updates"])

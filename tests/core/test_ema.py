@@ -1,0 +1,83 @@
+"""The moving average of a model's weights, against the sum written out."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqx.interfaces.networks import Model
+from seqx.training.ema import Average, Ema
+
+
+class Tied(Model):
+    """Two names for one matrix, one that does not learn, and a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__({"source": 5, "target": 5})
+        self.table = torch.nn.Embedding(5, 3)
+        self.projection = torch.nn.Linear(3, 5, bias=False)
+        self.projection.weight = self.table.weight
+        self.fixed = torch.nn.Parameter(torch.ones(2), requires_grad=False)
+        self.seen: Tensor
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def encode(self, source: Any) -> Any: ...
+    def start(self, memory: Any, capacity: Any) -> Any: ...
+    def advance(self, ids: Any, state: Any, keep: Any) -> Any: ...
+    def head(self, outputs: Tensor) -> Tensor:
+        return self.projection(outputs)
+
+
+def walk(model: Tied, seed: int) -> Tensor:
+    """A made-up update; returns the new matrix."""
+    with torch.no_grad():
+        model.table.weight.copy_(torch.randn(5, 3, generator=torch.Generator().manual_seed(seed)))
+        model.seen += 1
+    return model.table.weight.detach().double()
+
+
+@pytest.mark.parametrize(
+    ("how", "shares"),
+    [(Ema(decay=0.9, warmup=False), [0.9] * 5), (Ema(decay=0.3), [2 / 11, 3 / 12, 0.3, 0.3, 0.3])],
+)
+def test_each_update_moves_it_by_what_does_not_stay(how: Ema, shares: list[float]) -> None:
+    torch.manual_seed(0)
+    model = Tied()
+    average = Average(how, model)
+    averaged = average.model
+    assert isinstance(averaged, Tied)
+    expected = walk(model, 0)
+    average.follow()
+    for seed, share in enumerate(shares, 1):
+        expected = share * expected + (1 - share) * walk(model, seed)
+        average.follow()
+        torch.testing.assert_close(averaged.table.weight.double(), expected, rtol=1e-5, atol=1e-6)
+        assert averaged.projection.weight is averaged.table.weight
+        assert averaged.fixed.equal(model.fixed)
+        assert averaged.seen == model.seen
+    assert not any(p.requires_grad for p in averaged.parameters())
+    assert not averaged.table.weight.equal(model.table.weight)
+
+
+def test_its_state_has_the_weights_that_training_goes_on_from() -> None:
+    model, other = Tied(), Tied()
+    average, again = Average(Ema(), model), Average(Ema(), other)
+    for seed in range(4):
+        walk(model, seed)
+        average.follow()
+    again.model.load_state_dict(average.model.state_dict())  # what a checkpoint's own weights are
+    again.load_state_dict(average.state_dict())
+    assert other.table.weight.equal(model.table.weight)
+    for seed in (7, 8):
+        for one, of in ((model, average), (other, again)):
+            walk(one, seed)
+            of.follow()
+    assert again.model.state_dict().keys() == average.model.state_dict().keys()
+    for name, tensor in average.model.state_dict().items():
+        assert again.model.state_dict()[name].equal(tensor)
+
+
+def test_what_stays_after_some_updates() -> None:
+    assert [Ema(decay=0.999).after(t) for t in (1, 90, 100_000)] == [2 / 11, 0.91, 0.999]
+    assert Ema(decay=0.5, warmup=False).after(1) == 0.5

@@ -1,0 +1,175 @@
+"""Muon: which parameters it takes, what it does to them, and that both parts are one optimizer."""
+
+from collections import OrderedDict
+from copy import deepcopy
+from functools import partial
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seqx
+from seqx_models import EncoderDecoder
+from seqx_training import AdamW, Muon
+from seqx_training.muon import hidden
+from seqx_transformer import T5, Learned, MultiHead, Shaw, TransformerDecoder, TransformerEncoder
+
+
+class Net(nn.Module):
+    """Layers of all sorts between an embedding and a head that is a linear map, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.embedding = nn.Embedding(9, 6)
+        layer = OrderedDict(
+            wide=nn.Linear(6, 10), narrow=nn.Linear(10, 6), norm=nn.LayerNorm(6), table=nn.Embedding(3, 6)
+        )
+        self.layers: seqx.Layers[nn.Module] = seqx.Layers([nn.Sequential(layer), nn.Conv1d(6, 6, 3)])
+        self.head = nn.Linear(6, 9)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        first, second = self.layers
+        assert isinstance(first, nn.Sequential)
+        x = self.embedding(ids)
+        x = first.get_submodule("norm")(
+            x + first.get_submodule("narrow")(first.get_submodule("wide")(x).relu())
+        )
+        x = x + first.get_submodule("table")(ids % 3)
+        x = x + second(nn.functional.pad(x.mT, (2, 0))).mT
+        return self.head(x)
+
+
+HIDDEN = ["layers.0.wide.weight", "layers.0.narrow.weight"]
+
+
+def trained(model: Net, optimizer: torch.optim.Optimizer, updates: int, rate: float = 0.01) -> list[float]:
+    losses = []
+    ids = torch.randint(9, (4, 12), generator=torch.Generator().manual_seed(1))
+    for _ in range(updates):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("scale", 1.0)
+        loss = nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    return losses
+
+
+def test_hidden_are_the_matrices_of_encoders_and_decoders() -> None:
+    """Of all kinds of positions, too, no table; and what the model shares or adds is none."""
+    stack: dict[str, Any] = {"layers": 1, "attention": partial(MultiHead, heads=2), "dropout": 0.0}
+    for positions in (Learned, Shaw, T5):
+        model = EncoderDecoder(
+            {"source": 9, "target": 11},
+            d_model=8,
+            encoder=partial(TransformerEncoder, **stack, positions=positions),
+            decoder=partial(TransformerDecoder, **stack, positions=positions),
+        )
+        maps = {f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+        assert len(maps) == 4 + 2 + 8 + 2
+        assert set(hidden(model)) == maps
+
+
+class Recurrent(seqx.Encoder):
+    """Without `seqx.Layers`, and with a map onto a single number."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.lstm = nn.LSTM(4, 4)
+        self.gate = nn.Linear(4, 1)
+
+    def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
+        found: Tensor = self.lstm(inputs)[0]
+        return found * self.gate(found)
+
+
+def test_hidden_are_matrices_of_an_encoder_without_layers() -> None:
+    assert list(hidden(nn.Sequential(nn.Linear(4, 4), Recurrent()))) == [
+        "1.lstm.weight_ih_l0",
+        "1.lstm.weight_hh_l0",
+    ]
+
+
+def test_hidden_are_the_matrices_of_layers_and_no_embedding() -> None:
+    model = Net()
+    assert list(hidden(model)) == HIDDEN
+    groups = Muon(decay=0.5).build(model).param_groups
+    held = {id(p): name for name, p in model.named_parameters()}
+    assert [[held[id(p)] for p in group["params"]] for group in groups] == [
+        HIDDEN,
+        ["embedding.weight", "layers.0.table.weight", "layers.1.weight", "head.weight"],
+        [f"layers.0.{name}" for name in ("wide.bias", "narrow.bias", "norm.weight", "norm.bias")]
+        + ["layers.1.bias", "head.bias"],
+    ]
+    assert [group["weight_decay"] for group in groups] == [0.5, 0.5, 0.0]
+
+
+def test_a_model_without_layers_is_told() -> None:
+    with pytest.raises(
+        seqx.UserError, match=r"training\.optimizer: muon is for matrices of encoders, decoders and layers"
+    ):
+        Muon().build(nn.Linear(3, 3))
+
+
+def test_layers_alone_need_no_adam() -> None:
+    layers: seqx.Layers[nn.Linear] = seqx.Layers([nn.Linear(3, 3, bias=False)])
+    assert isinstance(Muon().build(layers), torch.optim.Muon)
+
+
+@pytest.mark.parametrize("adjust", ["match_rms_adamw", "original"])
+def test_the_first_update_is_orthogonal_and_scaled(adjust: Literal["match_rms_adamw", "original"]) -> None:
+    """By the singular value decomposition: of G = U S V' the update is U V', nearly."""
+    model, before = Net(), Net()
+    optimizer = Muon(adjust=adjust, ratio=3.0, decay=0.0, momentum=0.9).build(model)
+    trained(model, optimizer, 1)
+    for name in HIDDEN:
+        moved = model.get_parameter(name).detach() - before.get_parameter(name).detach()
+        gradient = model.get_parameter(name).grad
+        assert gradient is not None
+        u, s, v = torch.linalg.svd(gradient, full_matrices=False)
+        rows, columns = gradient.shape
+        scale = 0.2 * max(rows, columns) ** 0.5 if adjust != "original" else max(1, rows / columns) ** 0.5
+        values = (u.mT @ (-moved / (0.03 * scale)) @ v.mT).diagonal()
+        solid = s > 0.05 * s.max()  # the iteration does not reach what is nearly nothing
+        assert int(solid.sum()) >= 3
+        assert bool(((values > 0.6) & (values < 1.3))[solid].all()), values
+        assert bool((torch.linalg.svdvals(moved) < 0.03 * scale * 1.3).all())
+
+
+def test_the_rest_moves_as_with_adamw() -> None:
+    """After one update: what comes later hears of the other matrices."""
+    model, other = Net(), Net()
+    trained(model, Muon(eps=1e-6, decay=0.1).build(model), 1)
+    trained(other, AdamW(eps=1e-6, decay=0.1).build(other), 1)
+    for (name, p), q in zip(model.named_parameters(), other.parameters(), strict=True):
+        assert p.equal(q) == (name not in HIDDEN), name
+
+
+def test_it_learns() -> None:
+    model = Net()
+    losses = trained(model, Muon().build(model), 60)
+    assert losses[-1] < losses[0] - 1
+
+
+def test_saved_and_loaded_it_goes_on_bit_by_bit() -> None:
+    model, other = Net(), Net()
+    optimizer = Muon(ratio=2.0).build(model)
+    trained(model, optimizer, 3)
+    other.load_state_dict(model.state_dict())
+    again = Muon(ratio=2.0).build(other)
+    again.load_state_dict(deepcopy(optimizer.state_dict()))
+    assert len(again.state) == len(optimizer.state) == len(list(model.parameters()))
+    assert trained(other, again, 3) == trained(model, optimizer, 3)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert p.equal(q)
+
+
+def test_gradients_are_forgotten_together() -> None:
+    model = Net()
+    optimizer = Muon().build(model)
+    trained(model, optimizer, 1)
+    optimizer.zero_grad(set_to_none=True)
+    assert all(p.grad is None for p in model.parameters())

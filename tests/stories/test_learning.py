@@ -1,0 +1,99 @@
+"""Runs that learn in other ways: what they leave, and that an interruption changes nothing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
+
+OTHER = TINY
+for before, after in {
+    "{type: cross_entropy, smoothing: 0.1}": "{type: r_drop, alpha: 2}",
+    "{type: adam, betas: [0.9, 0.98], eps: 1e-9}": "{type: muon, ratio: 2}",
+}.items():
+    assert before in OTHER
+    OTHER = OTHER.replace(before, after)
+MOVING = OTHER.replace("  average: 2\n", "  average: 2\n  ema: {decay: 0.6}\n")
+
+
+def same(one: Path, other: Path) -> bool:
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def raw(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The weights that training goes on from, of a run that keeps an average."""
+    saved = torch.load(checkpoint / "training.pt", weights_only=True)
+    found: dict[str, torch.Tensor] = saved["states"]["training.ema"]["weights"]
+    return found
+
+
+def test_muon_r_drop_and_an_average_go_on_as_if_nothing_had_been() -> None:
+    first, run = tiny(MOVING, "first.yaml"), Path("runs/first")
+    done("run", first, "training.steps=4")
+    done("run", first, "training.steps=6")
+    assert [row["step"] for row in lines(run, "start")] == [0, 4]
+    done("run", tiny(MOVING, "straight.yaml"))
+    straight = Path("runs/straight")
+    assert same(run / "model", straight / "model")
+    assert same(run / "checkpoints/00000006", straight / "checkpoints/00000006")
+    ours, theirs = (raw(folder / "checkpoints/00000006") for folder in (run, straight))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    updates = [lines(folder, "update") for folder in (run, straight)]
+    assert [row["loss"] for row in updates[0]] == [row["loss"] for row in updates[1]]
+    assert all(row["others"]["kl"] > 0 for row in updates[0])
+
+
+def test_an_average_is_what_is_saved_validated_and_averaged_and_does_not_change_training() -> None:
+    done("run", tiny(MOVING, "moving.yaml"), "training.save_every=1", "training.validate_every=1")
+    done("run", tiny(OTHER, "plain.yaml"), "training.save_every=1", "training.validate_every=1")
+    moving, plain = Path("runs/moving"), Path("runs/plain")
+    losses = [[row["loss"] for row in lines(folder, "update")] for folder in (moving, plain)]
+    assert losses[0] == losses[1]
+    stays = [min(0.6, (1 + t) / (10 + t)) for t in range(6)]
+    # Of six updates the last five are kept; the second's average is where the others can be told from.
+    expected = {name: tensor.double() for name, tensor in weights(moving / "checkpoints/00000002").items()}
+    for step in (3, 4, 5, 6):
+        file = f"checkpoints/{step:08}"
+        unaveraged, share = raw(moving / file), stays[step - 1]
+        for name, tensor in weights(moving / file).items():
+            assert torch.equal(unaveraged[name], weights(plain / file)[name])
+            expected[name] = share * expected[name] + (1 - share) * unaveraged[name].double()
+            torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-4, atol=1e-6)
+            expected[name] = tensor.double()
+    fifth, sixth = (weights(moving / f"checkpoints/{step:08}") for step in (5, 6))
+    for name, tensor in weights(moving / "model").items():
+        torch.testing.assert_close(tensor, (fifth[name] + sixth[name]) / 2)
+    said = [[row["perplexity"] for row in lines(folder, "evaluation")] for folder in (moving, plain)]
+    assert said[0][0] == said[1][0]  # the average of one update is that update
+    assert said[0][3] > said[1][3]  # while everything gets better, an average lags behind
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "{type: wsd, decay: 0.5}"])
+def test_a_schedule_that_looks_ahead_keeps_the_number_of_updates(schedule: str) -> None:
+    recipe, run = tiny(), Path("runs/tiny")
+    setting = f"training.schedule={schedule}"
+    done("run", recipe, setting, "training.schedule.warmup=2")
+    rates = [row["learning_rate"] for row in lines(run, "update")]
+    assert max(rates) > rates[-1] > 0
+    first = 4 if "wsd" in schedule else 3
+    said = refused("run", recipe, setting, "training.schedule.warmup=2", "training.steps=8")
+    assert said == (
+        f"{run}: this run has made 6 updates of training.steps=6; with 8 those from {first} on would have "
+        f"had other learning rates; choose another --folder, or remove the checkpoints from step {first} on\n"
+    )
+    assert "finished" in done("run", recipe, setting, "training.schedule.warmup=2")
+
+
+def test_a_stable_run_is_made_longer_before_it_decays() -> None:
+    wsd = ("training.schedule={type: wsd, warmup: 2, decay: 0.5}", "training.save_every=1", "training.keep=6")
+    recipe = tiny()
+    done("run", recipe, *wsd)
+    run = Path("runs/tiny")
+    for step in (4, 5, 6):
+        (run / f"checkpoints/{step:08}").rename(f"removed-{step}")
+    done("run", recipe, *wsd, "training.steps=8")
+    done("run", recipe, *wsd, "training.steps=8", "--folder", "runs/straight")
+    assert same(run / "model", Path("runs/straight/model"))
