@@ -38,6 +38,7 @@ VERBS = {  # name: where it lives, what it does
     "schema": ("seqx.commands.schema:schema", "JSON Schema of recipes, for editors."),
     "plugins": ("seqx.commands.plugins:plugins", "The plugins: versions, what they bring, what failed."),
     "components": ("seqx.commands.components:components", "What a recipe can name, and its settings."),
+    "new": ("seqx.commands.new:new", "Write a plugin that works, to be changed into one's own."),
 }
 
 
