@@ -41,7 +41,7 @@ class Misspelt(seqx.Corpus):
 
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have the text at hand; every split is made from its training part."""
-        self.text.fetch(folder, progress, ("train",) if "train" not in splits else splits)
+        self.text.fetch(folder, progress, ("train",))
 
     def identity(self) -> Mapping[str, object]:
         """The words, which everything else follows from, and the settings."""
