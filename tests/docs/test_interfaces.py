@@ -20,7 +20,7 @@ DOCUMENT = ROOT / "docs" / "interfaces.md"
 SETTINGS = {
     "Backwards": {
         "corpus": seqx_sample.Sample(train=50, dev=5, test=5),
-        "tokenizer": seqx_text.SentencePiece(size=300),
+        "tokenizer": seqx_text.SentencePiece(size=400),
         "metric": seqx_text.Chrf(),
     }
 }
