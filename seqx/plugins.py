@@ -220,6 +220,25 @@ def _load_file(path: Path, at: At, registry: Registry, kept: Mapping[str, Any] |
     return Plugin(str(path), "local file", str(path), name, components, sha256)
 
 
+@dataclass(frozen=True)
+class Source:
+    """A local file as it was loaded, which another process can load, too, whatever lies there by then."""
+
+    name: str
+    path: str
+    data: bytes
+
+    def load(self) -> ModuleType:
+        """The module, here."""
+        return sys.modules.get(self.name) or _import(self.name, Path(self.path), self.data)
+
+
+def sources() -> list[Source]:
+    """The local files that were loaded in this process."""
+    loaders = [getattr(module, "__loader__", None) for module in list(sys.modules.values())]
+    return [Source(item.name, item.path, item.data) for item in loaders if isinstance(item, _Source)]
+
+
 class _Source(SourceFileLoader):
     """Runs the very bytes whose hash is kept: neither a file that changed since, nor a compiled older one."""
 

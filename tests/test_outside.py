@@ -116,7 +116,8 @@ def test_their_recipes_train_and_translate(environment: Environment, recipe: str
 def test_a_task_and_its_command(environment: Environment) -> None:
     run = environment.folder / "runs" / "spelling"
     file = str(environment.sources["seqx-spelling"] / "recipes" / "spelling.yaml")
-    few = ["training.steps=4", "training.save_every=1", "task.corpus.most=30", "task.corpus.text.train=60"]
+    few = ["training.steps=4", "training.save_every=1", "task.corpus.most=9", "task.corpus.text.train=60"]
+    few += ["search.size=1", "search.ratio=0.1", "search.extra=1"]
     said = environment.run("seqx", "run", file, "--folder", str(run), *few)
     assert "test accuracy " in said
     assert environment.run("seqx", "spell", str(run), text="anser\nhuose\n").count("\n") == 2
