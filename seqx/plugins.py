@@ -32,7 +32,7 @@ LOCAL_MODULE = "seqx_local_"
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin that was loaded; `sha256` is that of a local file."""
+    """A plugin that was loaded; `data` is the text of a local file as it was then, `sha256` its hash."""
 
     name: str
     version: str
@@ -40,6 +40,7 @@ class Plugin:
     module: str
     components: Sequence[Component]
     sha256: str | None = None
+    data: bytes = field(default=b"", repr=False)
 
     @property
     def key(self) -> str:
@@ -217,7 +218,7 @@ def _load_file(path: Path, at: At, registry: Registry, kept: Mapping[str, Any] |
     except (Exception, SystemExit) as error:
         told = _told(error, path.resolve(), "seqx --debug")
         raise PluginError(f"{at}: the plugin {path} does not load: {told}") from error
-    return Plugin(str(path), "local file", str(path), name, components, sha256)
+    return Plugin(str(path), "local file", str(path), name, components, sha256, data)
 
 
 @dataclass(frozen=True)

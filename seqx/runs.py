@@ -75,8 +75,9 @@ class RunFolder:
     def begin(self, made: Made[Any], plugins: Plugins, learnt: Path) -> None:
         """Write what is asked for, and with what; from here on the folder is this recipe's."""
         whole_file(self.folder / "recipe.yaml", written(made, plugins))
-        for file in local_files(plugins):
-            _copy(file, self.folder / LOCAL / file.name)
+        for plugin in plugins.loaded:
+            if plugin.sha256 is not None:  # as it was loaded: preparing may have taken hours
+                _keep(plugin.data, self.folder / plugin.key)
         if not self.learnt.is_dir():
             with whole_folder(self.learnt) as new:
                 shutil.copytree(learnt, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
@@ -196,13 +197,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _copy(file: Path, copy: Path) -> None:
+def _keep(data: bytes, file: Path) -> None:
     try:
-        if copy.resolve() != file.resolve():
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, copy)
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(data)
     except OSError as error:
-        raise UserError(f"{copy}: cannot be written: {error.strerror or error}") from None
+        raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
 
 
 def read_recipe(file: Path) -> Any:

@@ -72,6 +72,12 @@ def test_each_interface_is_in_the_table() -> None:
     assert {name for name, _ in rows} == interfaces
 
 
+def test_each_kind_that_a_plugin_opens_is_named() -> None:
+    opened = {kind for plugin in plugins.load().loaded for kind in plugin.kinds}
+    assert opened >= {"FeedForward", "Linearisation"}
+    assert {kind for kind in opened if f"`{kind}`" not in ALL} == set()
+
+
 def test_each_component_of_the_search_and_of_text_is_named() -> None:
     registry = plugins.load().registry
     for kind in ("Search", "Corpus", "Normalizer", "Tokenizer", "Metric", "Callback"):

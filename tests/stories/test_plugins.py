@@ -133,6 +133,18 @@ def test_one_that_fails_in_the_middle_of_a_run(tmp_path: Path) -> None:
     assert "> 99" in kept
 
 
+def test_what_was_loaded_is_kept_although_the_file_changes_meanwhile() -> None:
+    edited = MINE.replace("import seqx_transformer\n", "import seqx_transformer\nfrom pathlib import Path\n")
+    edited += "    Path(__file__).write_text('1 / 0')\n"
+    Path("mine.py").write_text(edited, encoding="utf-8")
+    recipe = tiny("plugins: [./mine.py]\n" + TINY.replace("multihead", "mine"))
+    done("run", recipe, "training.steps=2")
+    assert Path("mine.py").read_text(encoding="utf-8") == "1 / 0"
+    kept = Path("runs/tiny/model/plugins/mine.py")
+    assert kept.read_text(encoding="utf-8") == edited
+    assert done("translate", "runs/tiny", "--trust-local-plugins", text="A dog sleeps.\n").count("\n") == 1
+
+
 def test_one_that_fails_before_the_first_checkpoint() -> None:
     Path("clumsy.py").write_text(CLUMSY.replace("> 12", "> 0"), encoding="utf-8")
     recipe = tiny("plugins: [./clumsy.py]\n" + TINY.replace("multihead", "clumsy"))
