@@ -12,7 +12,7 @@ import seqx
 from annotated_types import Ge, Gt
 
 _WORD = re.compile(r"[^\W\d_]+")
-_KEPT = {"dev": 1, "test": 1}  # misspellings of each word that are not trained on
+_HELD = ("dev", "test")  # of each word one misspelling is kept aside for each of them
 
 
 @dataclass(kw_only=True)
@@ -49,11 +49,22 @@ class Misspelt(seqx.Corpus):
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """A misspelling and its word, word by word."""
-        copies = {"train": self.copies, **_KEPT}[split]
         for word in self._words:
-            drawn = random.Random(f"{self.seed} {split} {word}")  # noqa: S311  no secret
-            for _ in range(copies):
-                yield misspell(word, self._letters, drawn), word
+            different = self._misspellings(word)
+            held, rest = different[: len(_HELD)], different[len(_HELD) :]
+            for wrong in rest if split == "train" else held[_HELD.index(split) :][:1]:
+                yield wrong, word
+
+    def _misspellings(self, word: str) -> list[str]:
+        """All different: one for each split that is held out, then those to train on."""
+        drawn = random.Random(f"{self.seed} {word}")  # noqa: S311  no secret
+        wanted = len(_HELD) + self.copies
+        found: dict[str, None] = {}
+        for _ in range(100 * wanted):  # short words of few letters may not have as many
+            found.setdefault(misspell(word, self._letters, drawn))
+            if len(found) == wanted:
+                break
+        return list(found)
 
     @cached_property
     def _words(self) -> list[str]:

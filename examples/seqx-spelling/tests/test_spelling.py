@@ -28,6 +28,13 @@ def test_words_are_those_of_the_text() -> None:
     assert {right for _, right in corpus.rows("test")} == {right for _, right in rows}
 
 
+def test_nothing_is_tested_that_was_trained_on() -> None:
+    corpus = Misspelt(text=seqx_sample.Sample(train=200, dev=0, test=0))
+    train, dev, test = (list(corpus.rows(split)) for split in ("train", "dev", "test"))
+    assert len(dev) == len(test) == len(train) / 8
+    assert len({*train, *dev, *test}) == len(train) + len(dev) + len(test)
+
+
 def test_accuracy() -> None:
     (score,) = WordAccuracy()(["house", "tree", "ball"], ["house", "trees", "ball"]).values()
     assert score.value == pytest.approx(200 / 3)
