@@ -38,6 +38,7 @@ VERBS = {  # name: where it lives, what it does
     "schema": ("seqx.commands.schema:schema", "JSON Schema of recipes, for editors."),
     "plugins": ("seqx.commands.plugins:plugins", "The plugins: versions, what they bring, what failed."),
     "components": ("seqx.commands.components:components", "What a recipe can name, and its settings."),
+    "new": ("seqx.commands.new:new", "Write a plugin that works, to be changed into one's own."),
 }
 
 
@@ -102,18 +103,32 @@ class Verbs(click.Group):
             result = super().invoke(ctx)
             if sys.stdout is not None:
                 sys.stdout.flush()  # what cannot be written is told here, too
-        except UserError as error:
-            _tell(ctx, error, str(error))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
+        except Exception as error:
+            message = _explained(error)
+            if message is None:
                 raise
-            _give_up_output()
-            _tell(ctx, error, f"{error.filename or 'standard output'}: {error.strerror}; make room for it")
+            _tell(ctx, error, message)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
         else:
             return result
+
+
+def _explained(error: Exception) -> str | None:
+    """The one message about an error that somebody else than seqx can mend."""
+    match error:
+        case UserError():
+            return str(error)
+        case OSError(errno=errno.ENOSPC):
+            _give_up_output()
+            return f"{error.filename or 'standard output'}: {error.strerror}; make room for it"
+        case OSError(errno=errno.EPIPE) | click.ClickException() | click.Abort() | click.exceptions.Exit():
+            return None
+        case _:
+            from seqx.attribution import attributed  # noqa: PLC0415  needs torch, which most verbs can wait for
+
+            return attributed(error)
 
 
 def _tell(ctx: click.Context, error: Exception, message: str) -> NoReturn:

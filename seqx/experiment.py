@@ -87,7 +87,13 @@ class Experiment:
 
 
 def run(
-    made: Made[Experiment], plugins: Plugins, *, name: str, folder: Path, device: str = "auto"
+    made: Made[Experiment],
+    plugins: Plugins,
+    *,
+    name: str,
+    folder: Path,
+    device: str = "auto",
+    changed_plugins: bool = False,
 ) -> Mapping[str, Mapping[str, Score]]:
     """The whole story: prepare, train, choose, test; returns the scores of each split.
 
@@ -99,12 +105,13 @@ def run(
         name: what the run is called
         folder: where the run keeps what it makes
         device: what computes it
+        changed_plugins: whether the text of local plugins may differ from what the run began with
 
     Raises:
         UserError: a mistake that the user can mend
     """
     place = RunFolder(folder)
-    with place.opened(made, plugins):
+    with place.opened(made, plugins, changed_plugins=changed_plugins):
         finished = place.finished(made)
         if finished is not None:
             return finished

@@ -3,14 +3,17 @@
 An implementation is marked `@seqx.hookimpl` and takes any subset of the arguments, by name.
 """
 
+import difflib
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from seqx.errors import PluginError
-from seqx.registry import Registry
+from seqx.registry import Registry, where
 
 hookspec = pluggy.HookspecMarker("seqx")
 hookimpl = pluggy.HookimplMarker("seqx")
@@ -94,17 +97,52 @@ class Events:
         """
 
 
+def manager_of(specifications: ModuleType | type) -> pluggy.PluginManager:
+    """One that knows `specifications`: this module, or `Events`."""
+    manager = pluggy.PluginManager("seqx")
+    manager.add_hookspecs(specifications)
+    return manager
+
+
+def marked(manager: pluggy.PluginManager, thing: object) -> list[str]:
+    """The hooks that a plugin or a callback implements.
+
+    Raises:
+        PluginError: one that is marked does not exist, or takes what it is not given
+    """
+    names = [name for name in dir(thing) if manager.parse_hookimpl_opts(thing, name) is not None]
+    for name in names:
+        function = inspect.unwrap(getattr(thing, name))
+        specification = getattr(getattr(manager.hook, name, None), "spec", None)
+        if specification is None:
+            raise PluginError(
+                f"{where(function)}: there is no hook {name!r} to implement{_near(manager, name)}"
+            )
+        given = specification.argnames
+        unknown = [taken for taken in inspect.signature(function).parameters if taken not in given]
+        if unknown:
+            raise PluginError(
+                f"{where(function)}: {name} takes {', '.join(unknown)}, but what it may take is "
+                f"{', '.join(given)}"
+            )
+    return names
+
+
+def _near(manager: pluggy.PluginManager, name: str) -> str:
+    known = [hook for hook in vars(manager.hook) if not hook.startswith("_")]
+    if near := difflib.get_close_matches(name, known, 1):
+        return f"; did you mean {near[0]!r}?"
+    if hasattr(Events, name):
+        return f"; {name} is an event, which a seqx.Callback hears by a method of this name"
+    return f"; there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
+
+
 def events(callbacks: Iterable[object]) -> pluggy.HookRelay:
     """The events of one run, told to `callbacks` in the order in which they are listed."""
-    manager = pluggy.PluginManager("seqx")
-    manager.add_hookspecs(Events)
+    manager = manager_of(Events)
     for callback in reversed(list(callbacks)):  # pluggy calls the last registered first
-        name = f"{type(callback).__qualname__} {id(callback)}"
-        try:
-            manager.register(callback, name=name)
-            manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise PluginError(f"callback {type(callback).__qualname__}: {error}") from error
-        if not manager.get_hookcallers(callback):
-            raise PluginError(f"callback {type(callback).__qualname__} has no event marked @seqx.hookimpl")
+        name = type(callback).__qualname__
+        if not marked(manager, callback):
+            raise PluginError(f"{where(type(callback))}: callback {name} has no event marked @seqx.hookimpl")
+        manager.register(callback, name=f"{name} {id(callback)}")
     return manager.hook

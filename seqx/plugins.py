@@ -3,35 +3,55 @@
 Each is loaded on its own: one that fails is kept as a fault and takes nothing else down.
 """
 
-import difflib
 import hashlib
-import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
+from typing import Any
 
-import pluggy
+from packaging.requirements import Requirement
 
-from seqx import hooks
+from seqx import __version__, hooks
 from seqx.errors import At, PluginError, UserError
 from seqx.registry import Component, Registry
 
 GROUP = "seqx"
 
+LOCAL = "plugins"
+"""The folder beside a recipe of a run or a model that holds the local plugins which it names."""
+
+LOCAL_MODULE = "seqx_local_"
+"""What the modules of local files are called, before the file's own name."""
+
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin that was loaded; `sha256` is that of a local file."""
+    """A plugin that was loaded; `data` is the text of a local file as it was then, `sha256` its hash."""
 
     name: str
     version: str
     source: str
+    module: str
     components: Sequence[Component]
     sha256: str | None = None
+    data: bytes = field(default=b"", repr=False)
+
+    @property
+    def key(self) -> str:
+        """What runs and models call it: local files as they lie beside a recipe."""
+        return self.name if self.sha256 is None else f"{LOCAL}/{Path(self.source).name}"
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of component that it opens: classes of its own that components were registered for."""
+        found = (component.kind for component in self.components)
+        return list(dict.fromkeys(k.__name__ for k in found if package(k.__module__) == package(self.module)))
 
 
 @dataclass(frozen=True)
@@ -58,29 +78,60 @@ class Plugins:
         return next((plugin for plugin in self.loaded if plugin.name == component.plugin), None)
 
 
-def load(local: Mapping[Path, At] | None = None, found: Iterable[EntryPoint] | None = None) -> Plugins:
+def changed(plugins: Plugins, kept: Mapping[str, Any]) -> str | None:
+    """The first local file whose text is not that of which a run or a model `kept` the hash, by keys."""
+    local = (plugin for plugin in plugins.loaded if plugin.sha256 is not None)
+    return next((p.key for p in local if p.sha256 != kept.get(p.key, {}).get("sha256")), None)
+
+
+def load(
+    local: Mapping[Path, At] | None = None,
+    found: Iterable[EntryPoint] | None = None,
+    kept: Mapping[str, Any] | None = None,
+) -> Plugins:
     """Load the installed plugins and then `local` files, given with the places that name them.
 
-    `found` stands in for what is installed. A local file that fails raises PluginError at once, because the
+    `found` stands in for what is installed. `kept`: what a model says of its plugins; a local file whose text
+    has not the hash that is kept there is not run. One that fails raises PluginError at once, because the
     recipe that names it needs it.
     """
     plugins = Plugins()
     for entry in sorted(entry_points(group=GROUP) if found is None else found, key=_order):
-        version, source = _origin(entry)
+        version, source = origin(entry)
         try:
             _unique(entry, plugins)
-            components = _register(entry.load(), entry.name, plugins.registry)
+            _check_version(entry)
+            components = register(entry.load(), entry.name, plugins.registry)
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a stranger's import may raise
-            fault = Fault(entry.name, version, source, _short(error), traceback.format_exc())
-            plugins.faults.append(fault)
+            text = _told(error, home(entry.module), "seqx --debug plugins")
+            plugins.faults.append(Fault(entry.name, version, source, text, traceback.format_exc()))
             plugins.registry.absent.append(entry.name)
         else:
-            plugins.loaded.append(Plugin(entry.name, version, source, components))
+            plugins.loaded.append(Plugin(entry.name, version, source, entry.module, components))
     for path, at in (local or {}).items():
         if any(other != path and other.stem == path.stem for other in local or {}):
             raise PluginError(f"{at}: two local plugins are called {path.stem}; rename one")
-        plugins.loaded.append(_load_file(path, at, plugins.registry))
+        plugins.loaded.append(_load_file(path, at, plugins.registry, kept))
     return plugins
+
+
+def package(module: str) -> str:
+    """The outermost package of a module."""
+    return module.partition(".")[0]
+
+
+def home(module: str) -> Path | None:
+    """The folder of a module's outermost package, or its file; found without running it."""
+    spec = PathFinder.find_spec(package(module))
+    if spec is None:
+        return None
+    place = next(iter(spec.submodule_search_locations or ()), spec.origin)
+    return Path(place).resolve() if place else None
+
+
+def origin(entry: EntryPoint) -> tuple[str, str]:
+    """Version and name of the distribution that an entry point comes from."""
+    return (entry.dist.version, entry.dist.name) if entry.dist else ("unknown", entry.value)
 
 
 def _order(entry: EntryPoint) -> tuple[bool, str, str]:
@@ -97,63 +148,118 @@ def _unique(entry: EntryPoint, plugins: Plugins) -> None:
             )
 
 
-def _origin(entry: EntryPoint) -> tuple[str, str]:
-    return (entry.dist.version, entry.dist.name) if entry.dist else ("unknown", entry.value)
+def _check_version(entry: EntryPoint) -> None:
+    """Its distribution says in its metadata which seqx it needs."""
+    for line in (entry.dist.requires if entry.dist else None) or ():
+        needed = Requirement(line)
+        wanted = needed.name == "seqx" and (needed.marker is None or needed.marker.evaluate({"extra": ""}))
+        if wanted and not needed.specifier.contains(__version__, prereleases=True):
+            version, source = origin(entry)
+            raise PluginError(
+                f"{source} {version} needs seqx{needed.specifier}, and this is seqx {__version__}; "
+                f"install a seqx that it can use, or another version of {source}"
+            )
 
 
-def _short(error: BaseException) -> str:
-    return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-
-
-def _within(path: Path, error: BaseException) -> str:
-    """Where in the file at `path` an error came from, if its text does not say it and the file was run."""
+def _told(error: BaseException, place: Path | None, command: str) -> str:
+    """An error in a line: its own words, where in the plugin it came from, and how to see the rest."""
     if isinstance(error, UserError):
-        return ""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
-    place = f" ({path}:{lines[-1]})" if lines else ""
-    return f"{place}; `seqx --debug` shows the traceback"
+        return str(error)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if place is not None and inside(Path(frame.filename), place)
+    ]
+    at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{at}; `{command}` shows the traceback"
 
 
-def _register(module: object, name: str, registry: Registry) -> list[Component]:
-    manager = pluggy.PluginManager("seqx")
-    manager.add_hookspecs(hooks)
+def inside(file: Path, place: Path) -> bool:
+    """Whether a file is a plugin's: in its folder, or the one file that it is."""
+    return file.resolve().is_relative_to(place)
+
+
+def register(module: object, name: str, registry: Registry) -> list[Component]:
+    """Let a plugin add its components to `registry`.
+
+    Raises:
+        PluginError: it implements a hook that does not exist, or adds nothing
+    """
+    manager = hooks.manager_of(hooks)
+    marked = hooks.marked(manager, module)
     manager.register(module, name=name)
-    marked = [hook for hook in vars(module) if manager.parse_hookimpl_opts(module, hook) is not None]
-    for hook in marked:
-        if not getattr(manager.hook, hook).has_spec():
-            near = difflib.get_close_matches(hook, ["seqx_register"], 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise PluginError(f"there is no hook {hook!r} to implement{hint}")
     with registry.on_behalf_of(name):
         manager.hook.seqx_register(registry=registry)
         components = registry.brought_by(name)
         if not components:
-            missing = "" if marked else ": it has no function seqx_register marked @seqx.hookimpl"
-            raise PluginError(f"registers no component{missing}")
+            advice = (
+                "its seqx_register calls registry.add for none"
+                if marked
+                else "it has no function seqx_register marked @seqx.hookimpl"
+            )
+            raise PluginError(f"registers no component: {advice}")
     return components
 
 
-def _load_file(path: Path, at: At, registry: Registry) -> Plugin:
-    name = f"seqx_local_{path.stem}"
+def _load_file(path: Path, at: At, registry: Registry, kept: Mapping[str, Any] | None) -> Plugin:
+    name = f"{LOCAL_MODULE}{path.stem}"
     try:
         data = path.read_bytes()
     except OSError as error:
         raise PluginError(f"{at}: cannot read the plugin {path}: {error.strerror}") from error
-    try:
-        components = _register(_import(name, path), str(path), registry)
-    except (Exception, SystemExit) as error:
+    sha256 = hashlib.sha256(data).hexdigest()
+    if kept is not None and sha256 != kept.get(f"{LOCAL}/{path.name}", {}).get("sha256"):
         raise PluginError(
-            f"{at}: the plugin {path} does not load: {_short(error)}{_within(path, error)}"
-        ) from error
-    return Plugin(str(path), "local file", str(path), components, hashlib.sha256(data).hexdigest())
+            f"{at}: {path} is not the plugin that this model was trained with, and was not run; put back its "
+            "text, or get the model's folder again"
+        )
+    try:
+        components = register(_import(name, path, data), str(path), registry)
+    except (Exception, SystemExit) as error:
+        told = _told(error, path.resolve(), "seqx --debug")
+        raise PluginError(f"{at}: the plugin {path} does not load: {told}") from error
+    return Plugin(str(path), "local file", str(path), name, components, sha256, data)
 
 
-def _import(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+@dataclass(frozen=True)
+class Source:
+    """A local file as it was loaded, which another process can load, too, whatever lies there by then."""
+
+    name: str
+    path: str
+    data: bytes
+
+    def load(self) -> ModuleType:
+        """The module, here."""
+        return sys.modules.get(self.name) or _import(self.name, Path(self.path), self.data)
+
+
+def sources() -> list[Source]:
+    """The local files that were loaded in this process."""
+    loaders = [getattr(module, "__loader__", None) for module in list(sys.modules.values())]
+    return [Source(item.name, item.path, item.data) for item in loaders if isinstance(item, _Source)]
+
+
+class _Source(SourceFileLoader):
+    """Runs the very bytes whose hash is kept: neither a file that changed since, nor a compiled older one."""
+
+    def __init__(self, name: str, path: str, data: bytes) -> None:
+        super().__init__(name, path)
+        self.data = data
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compiled from the source, always."""
+        code: CodeType = self.source_to_code(self.data, self.path)
+        return code
+
+
+def _import(name: str, path: Path, data: bytes) -> ModuleType:
+    if path.suffix != ".py":
         raise PluginError("a local plugin is a file of Python, NAME.py")
-    module = importlib.util.module_from_spec(spec)
+    spec = ModuleSpec(name, _Source(name, str(path), data), origin=str(path))
+    spec.has_location = True
+    module = module_from_spec(spec)
+    assert spec.loader is not None
     sys.modules[name] = module  # dataclasses and pickling look a class's module up
     try:
         spec.loader.exec_module(module)

@@ -79,8 +79,9 @@ class Registry:
                 )
             taken = self._kinds.get(cls, {}).get(name)
             if taken is not None:
+                owner = f"from plugin {taken.plugin!r}, " if taken.plugin else "from "
                 raise RegistrationError(
-                    f"{where(maker)}: {cls.__name__} {name!r} already exists, from {taken.where}; "
+                    f"{where(maker)}: {cls.__name__} {name!r} already exists, {owner}{taken.where}; "
                     "choose another name"
                 )
             self._kinds.setdefault(cls, {})[name] = Component(name, cls, maker, settings, self._plugin)
@@ -175,6 +176,11 @@ def _check_given(kind: type, name: str, maker: Callable[..., Any]) -> None:
         )
     if isinstance(maker, type) and not issubclass(maker, kind):
         raise RegistrationError(f"{where(maker)}: {name} is no {kind.__name__}; derive it from that class")
+    if missing := sorted(getattr(maker, "__abstractmethods__", ())):
+        raise RegistrationError(
+            f"{where(maker)}: {name} lacks {', '.join(missing)}, which every {kind.__name__} must have; "
+            "write it"
+        )
     inherited = isinstance(maker, type) and maker.__init__ is kind.__init__  # type: ignore[misc]
     for parameter in inspect.signature(maker).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) and not inherited:

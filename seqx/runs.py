@@ -20,14 +20,11 @@ from seqx.errors import UserError
 from seqx.files import whole_file, whole_folder
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
-from seqx.plugins import Plugins
+from seqx.plugins import LOCAL, Plugins, changed
 from seqx.recipe import NOT_SET, Made, differences, inside, left_out
 
 HARMLESS = ("callbacks", "published", "training.microbatch", "training.save_minutes", "training.steps")
 """What may differ when a run goes on: it does not change the updates that were made before."""
-
-LOCAL = "plugins"
-"""The folder beside a recipe of a run or a model that holds the local plugins which it names."""
 
 
 class RunFolder:
@@ -51,8 +48,8 @@ class RunFolder:
         return self.folder / "task"
 
     @contextmanager
-    def opened(self, made: Made[Any], plugins: Plugins) -> Iterator[None]:
-        """The folder for one run alone, new or of the same recipe.
+    def opened(self, made: Made[Any], plugins: Plugins, *, changed_plugins: bool = False) -> Iterator[None]:
+        """The folder for one run alone, new or of the same recipe, and of the same text of local plugins.
 
         Raises:
             UserError: it is another recipe's, in use, or cannot be written
@@ -73,6 +70,8 @@ class RunFolder:
                     f"{self.folder}: another run works here; wait for it, or choose another --folder"
                 ) from None
             self._check_same(made, plugins)
+            if not changed_plugins:
+                self.check_plugins(plugins)
             yield
 
     def check_rates(self, schedule: Schedule, steps: int, done: int) -> None:
@@ -95,8 +94,9 @@ class RunFolder:
     def begin(self, made: Made[Any], plugins: Plugins, learnt: Path) -> None:
         """Write what is asked for, and with what; from here on the folder is this recipe's."""
         whole_file(self.folder / "recipe.yaml", written(made, plugins))
-        for file in local_files(plugins):
-            _copy(file, self.folder / LOCAL / file.name)
+        for plugin in plugins.loaded:
+            if plugin.sha256 is not None:  # as it was loaded: preparing may have taken hours
+                _keep(plugin.data, self.folder / plugin.key)
         if not self.learnt.is_dir():
             with whole_folder(self.learnt) as new:
                 shutil.copytree(learnt, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
@@ -153,11 +153,6 @@ class RunFolder:
             for key, (before, now) in pairs.items()
             if not inside(key, HARMLESS) and not (before == NOT_SET and inside(key, unset))
         ]
-        different += [
-            f"  {LOCAL}/{file.name}: its text is not what it was"
-            for file in local_files(plugins)
-            if (copy := self.folder / LOCAL / file.name).is_file() and copy.read_bytes() != file.read_bytes()
-        ]
         if different:
             raise UserError(
                 f"{self.folder}: holds a run of another recipe; choose another --folder, or remove this one. "
@@ -168,6 +163,18 @@ class RunFolder:
             raise UserError(
                 f"{self.folder}: this run has made {updates[-1]} updates; "
                 f"ask for more than training.steps={steps}, or choose another --folder"
+            )
+
+    def check_plugins(self, plugins: Plugins) -> None:
+        """Local plugins are what they were when the run began, by the hashes that it kept."""
+        file = self.folder / "environment.json"
+        if not file.is_file() and not Checkpoints(self.folder / "checkpoints").steps():
+            return  # it was stopped before it began
+        kept = read_json(file).get("plugins", {})
+        if name := changed(plugins, kept):
+            raise UserError(
+                f"{self.folder}: {name} is not what it was when this run began; put back its text, or go on "
+                "with `seqx run --changed-plugins`"
             )
 
 
@@ -241,7 +248,7 @@ def environment(plugins: Plugins) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in packages},
         "plugins": {
-            (plugin.name if plugin.sha256 is None else f"{LOCAL}/{Path(plugin.source).name}"): {
+            plugin.key: {
                 "version": plugin.version,
                 "from": plugin.source if plugin.sha256 is None else "the recipe",
                 "sha256": plugin.sha256,
@@ -262,13 +269,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _copy(file: Path, copy: Path) -> None:
+def _keep(data: bytes, file: Path) -> None:
     try:
-        if copy.resolve() != file.resolve():
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, copy)
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(data)
     except OSError as error:
-        raise UserError(f"{copy}: cannot be written: {error.strerror or error}") from None
+        raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
 
 
 def read_recipe(file: Path) -> Any:

@@ -18,9 +18,9 @@ from seqx.evaluation import Predictor
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Evaluation, Score
-from seqx.plugins import Plugins
+from seqx.plugins import LOCAL, Plugins
 from seqx.recipe import Made
-from seqx.runs import LOCAL, RunFolder, environment, local_files, written
+from seqx.runs import RunFolder, environment, local_files, written
 from seqx.training.ema import Average
 from seqx.training.perplexity import perplexity
 from seqx.training.run import Run

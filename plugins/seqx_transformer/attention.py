@@ -114,4 +114,9 @@ class MultiHead(seqx.Attention):
         return mixed if relative is None else mixed + relative
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, T, K or V]
+        return split(x, self.heads)
+
+
+def split(x: Tensor, heads: int) -> Tensor:
+    """Features [B, T, H K] by head: [B, H, T, K]."""
+    return x.view(*x.shape[:2], heads, x.size(2) // heads).transpose(1, 2)

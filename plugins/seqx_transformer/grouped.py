@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.attention import MultiHead
+from seqx_transformer.attention import MultiHead, split
 
 
 class GroupedQuery(MultiHead):
@@ -51,10 +51,7 @@ class GroupedQuery(MultiHead):
 
     def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
         """Keys [B, G, S, K] and values [B, G, S, V], both from [B, S, D]."""
-        k, v = (
-            layer(x).view(*x.shape[:2], self.groups, -1).transpose(1, 2)
-            for layer, x in ((self.key, keys), (self.value, values))
-        )
+        k, v = (split(layer(x), self.groups) for layer, x in ((self.key, keys), (self.value, values)))
         return seqx.KeyValue(place.key(k), v, place.layout)
 
     def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:

@@ -13,6 +13,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 import seqx
+from seqx_transformer.attention import split
 
 _CHUNK = 64
 
@@ -83,7 +84,7 @@ class Linear(seqx.Attention):
         return (F.elu(place.query(self._split(self.query(queries)))) + 1).float()  # [B, H, T, K]
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+        return split(x, self.heads)
 
 
 def _over(sums: Tensor, weights: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from seqx import checkpoint
 from seqx.checkpoint import WEIGHTS, Checkpoints
 from seqx.commands.opening import opened
 from seqx.errors import UserError
-from seqx.runs import LOCAL, RunFolder, environment, local_files, written
+from seqx.plugins import LOCAL
+from seqx.runs import RunFolder, environment, local_files, written
 
 
 @click.command()
@@ -31,6 +32,8 @@ def average(
     if not (run / "recipe.yaml").is_file() or not (run / "checkpoints").is_dir():
         raise UserError(f"{run}: no run is in this folder; name one, as runs/NAME")
     found = opened(str(run / "recipe.yaml"))
+    place = RunFolder(run)
+    place.check_plugins(found.plugins)
     experiment = found.made()
     checkpoints = Checkpoints(run / "checkpoints")
     how = experiment.training
@@ -42,7 +45,6 @@ def average(
     if folder.exists():
         raise UserError(f"{folder}: is there already; remove it, or choose another --out")
     weights = checkpoint.average([checkpoints.path(step) / WEIGHTS for step in steps])
-    place = RunFolder(run)
     experiment.task.load(place.learnt)
     about = {
         "run": run.resolve().name,

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
 from seqx import experiment
-from seqx.errors import Problem
+from seqx.checkpoint import WEIGHTS
+from seqx.errors import Problem, RecipeError
 from seqx.plugins import Plugins
 from seqx.plugins import load as load_plugins
 from seqx.recipe import Made, Recipe, check, load
@@ -27,5 +29,13 @@ def opened(argument: str, profile: str | None = None, overrides: Iterable[str] =
     """Read the recipe that is the command's own argument, load the plugins and check it."""
     problems: list[Problem] = []
     read = load(argument, profile, overrides, problems=problems)
+    if (Path(argument).parent / WEIGHTS).is_file():
+        message = (
+            "the recipe of a model brings code of its own, which is not run from there; read it, then copy "
+            "the recipe and its plugins out of the model's folder"
+        )
+        problems += [Problem(at, message) for at in read.plugins.values()]
+        if read.plugins:
+            raise RecipeError(problems)
     found = load_plugins(read.plugins)
     return Opened(read, found, check(read.tree, found.registry, experiment.Experiment, problems))

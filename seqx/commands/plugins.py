@@ -1,33 +1,77 @@
 """`seqx plugins`."""
 
+import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import click
 
-from seqx.plugins import load
-from seqx.registry import Component
+from seqx.cli import GROUP
+from seqx.plugins import Fault, Plugin, home, load, origin, package
 
 
 @click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: plugins, faults, commands.")
 @click.pass_context
-def plugins(ctx: click.Context) -> None:
-    """The plugins: versions, what they bring, what failed."""
+def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
+    """The plugins: versions, what they bring, what failed.
+
+    A plugin is shown with its version, the distribution and the folder that it is from, its components by
+    kind, the kinds that it opens itself, and its commands; one that failed with the reason, and with
+    `seqx --debug plugins` the traceback.
+    """
     found = load()
-    if not found.loaded and not found.faults:
+    commands = {entry.name: entry for entry in entry_points(group=GROUP)}
+    debug = bool(ctx.find_root().params.get("debug"))
+    brought = [_plugin(plugin, commands.values()) for plugin in found.loaded]
+    owned = {name for plugin in brought for name in plugin["commands"]}
+    failed = [_fault(fault, trace=debug) for fault in found.faults]
+    others = {name: origin(entry)[1] for name, entry in sorted(commands.items()) if name not in owned}
+    if as_json:
+        click.echo(json.dumps({"plugins": brought, "faults": failed, "commands": others}, indent=2))
+        return
+    if not brought and not failed:
         click.echo('No plugin is installed; "pip install seqx" brings the first ones.')
-    for plugin in found.loaded:
-        click.echo(f"{plugin.name} {plugin.version}, from {plugin.source}")
-        for kind, names in _by_kind(plugin.components).items():
-            click.echo(f"  {kind}: {', '.join(names)}")
-    for fault in found.faults:
-        click.echo(f"{fault.name} {fault.version}, from {fault.source}: did not load")
-        trace = ctx.find_root().params.get("debug")
-        click.echo(textwrap.indent((fault.trace if trace else fault.error).rstrip(), "  "))
+    for plugin in brought:
+        click.echo(_shown(plugin))
+    for fault in failed:
+        click.echo(f"{fault['name']} {fault['version']}, from {fault['from']}: did not load")
+        click.echo(textwrap.indent((fault.get("traceback") or fault["error"]).rstrip(), "  "))
+    for name, source in others.items():
+        click.echo(f"command {name}, from {source}, whose plugin is not loaded")
 
 
-def _by_kind(components: Sequence[Component]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for component in components:
-        found.setdefault(component.kind.__name__, []).append(component.name)
-    return found
+def _plugin(plugin: Plugin, commands: Iterable[EntryPoint]) -> dict[str, Any]:
+    components: dict[str, list[str]] = {}
+    for component in plugin.components:
+        components.setdefault(component.kind.__name__, []).append(component.name)
+    place = home(plugin.module)
+    ours = [entry.name for entry in commands if package(entry.module) == package(plugin.module)]
+    return {
+        "name": plugin.name,
+        "version": plugin.version,
+        "from": plugin.source,
+        "path": str(place) if place else None,
+        "components": components,
+        "kinds": plugin.kinds,
+        "commands": sorted(ours),
+    }
+
+
+def _fault(fault: Fault, *, trace: bool) -> dict[str, Any]:
+    about = {"name": fault.name, "version": fault.version, "from": fault.source, "error": fault.error}
+    return {**about, "traceback": fault.trace} if trace else about
+
+
+def _shown(plugin: Mapping[str, Any]) -> str:
+    place = f", {plugin['path']}" if plugin["path"] else ""
+    lines = [f"{plugin['name']} {plugin['version']}, from {plugin['from']}{place}"]
+    lines += [
+        f"  {kind}{' (a kind of its own)' * (kind in plugin['kinds'])}: {', '.join(names)}"
+        for kind, names in plugin["components"].items()
+    ]
+    if plugin["commands"]:
+        lines.append(f"  commands: {', '.join(plugin['commands'])}")
+    return "\n".join(lines)

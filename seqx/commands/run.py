@@ -4,8 +4,11 @@ from pathlib import Path
 
 import click
 
+from seqx.attribution import attributed
+from seqx.checkpoint import Checkpoints
 from seqx.cli import INTERRUPTED
 from seqx.commands.opening import opened, profile
+from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
 from seqx.runs import RunFolder
 
@@ -18,6 +21,9 @@ from seqx.runs import RunFolder
     "--folder", metavar="DIR", type=click.Path(path_type=Path), help="Where the run keeps what it makes."
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option(
+    "--changed-plugins", is_flag=True, help="Go on although the text of local plugins is not what it was."
+)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -28,6 +34,7 @@ def run(
     profile: str | None,
     folder: Path | None,
     device: str,
+    changed_plugins: bool,
 ) -> None:
     """Prepare, train, average and test what RECIPE says; the same command resumes.
 
@@ -39,10 +46,19 @@ def run(
     place = folder or Path("runs", name)
     done = RunFolder(place).finished(found.made) is not None
     try:
-        scores = run_experiment(found.made, found.plugins, name=name, folder=place, device=device)
+        scores = run_experiment(
+            found.made, found.plugins, name=name, folder=place, device=device, changed_plugins=changed_plugins
+        )
     except KeyboardInterrupt:
         click.echo(f"{place}: interrupted; the same command goes on", err=True)
         ctx.exit(INTERRUPTED)
+    except UserError:
+        raise
+    except Exception as error:
+        message = attributed(error)
+        if message is None:
+            raise
+        raise PluginError(f"{message}\n{_way_on(place)}") from error
     if done:
         click.echo(f"{place}: this run is finished; its scores:")
     for split, named in scores.items():
@@ -53,3 +69,14 @@ def run(
         for metric, value in (published.get(split) or {}).items():
             click.echo(f"published {split} {metric} {value:.2f}  {published['source']}")
     click.echo(f"model: {place / 'model'}")
+
+
+def _way_on(place: Path) -> str:
+    """What is left of a run that a plugin broke off, and how it goes on."""
+    steps = Checkpoints(place / "checkpoints").steps()
+    kept = f"the checkpoint of update {steps[-1]} is kept" if steps else "no checkpoint was written yet"
+    start = "from there" if steps else "from the start"
+    return (
+        f"{place}: {kept}; mend the plugin, and the same command goes on {start} "
+        "(with --changed-plugins, if the plugin is a local file)"
+    )

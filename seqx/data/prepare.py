@@ -3,10 +3,11 @@
 import itertools
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
 from seqx.interfaces.text import Progress, Task
 from seqx.memory import give_back_freed
+from seqx.plugins import Source, sources
 
 DUPLICATE = "duplicate"
 """The reason under which repeated rows are dropped."""
@@ -173,7 +175,7 @@ def _spread(encoder: Encoder, batches: Iterator[list[Row]], processes: int) -> I
     # A fork of this process, where torch may have threads, could hang; a fresh one would import torch anew.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["seqx.data.encode"])
-    pool = ProcessPoolExecutor(processes, context, _begin, (encoder,))
+    pool = ProcessPoolExecutor(processes, context, _begin, (sources(), pickle.dumps(encoder)))
     under_way: deque[Future[Block]] = deque()
     try:
         for batch in batches:
@@ -194,9 +196,11 @@ def _spread(encoder: Encoder, batches: Iterator[list[Row]], processes: int) -> I
 _encoder: Encoder
 
 
-def _begin(encoder: Encoder) -> None:
+def _begin(local: Sequence[Source], encoder: bytes) -> None:
     global _encoder  # noqa: PLW0603
-    _encoder = encoder
+    for source in local:  # a fresh process cannot find the classes of local plugins by itself
+        source.load()
+    _encoder = pickle.loads(encoder)  # noqa: S301  it comes from this program
     # The first process decides what an interrupt means, and none outlives it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

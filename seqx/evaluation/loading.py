@@ -119,7 +119,7 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
     about = read_json(folder / "model.json")
     _check_overrides(overrides)
     read = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust)
-    found = plugins.load(read.plugins)
+    found = plugins.load(read.plugins, kept=about.get("plugins", {}))
     root = read.tree
     assert isinstance(root.value, dict)
     wanted = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}

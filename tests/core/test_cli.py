@@ -1,5 +1,6 @@
 """The command line: quick, lazy, and one message for what a user can mend."""
 
+import json
 import subprocess
 import sys
 import time
@@ -130,9 +131,28 @@ def test_plugins(call: Call) -> None:
         "  Metric: bleu, chrf",
         "  Task: translation",
         "bad unknown, from house_of_cards: did not load",
-        "  ModuleNotFoundError: No module named 'house_of_cards'",
+        "  ModuleNotFoundError: No module named 'house_of_cards'; `seqx --debug plugins` shows the traceback",
+        *(
+            f"command {name}, from seqx, whose plugin is not loaded"
+            for name in ("parse", "translate", "trees")
+        ),
     ]
     assert "Traceback" in call("--debug", "plugins").stdout
+
+
+def test_plugins_for_programs(call: Call) -> None:
+    found = json.loads(call("plugins", "--json").stdout)
+    (house,) = found["plugins"]
+    assert house["components"]["Encoder"] == ["stack", "lstm"]
+    assert (house["name"], house["from"], house["kinds"], house["commands"]) == (
+        *("house", "house_plugin"),
+        *([], []),
+    )
+    (fault,) = found["faults"]
+    assert fault["error"].startswith("ModuleNotFoundError: No module named 'house_of_cards'")
+    assert "traceback" not in fault
+    assert "Traceback" in json.loads(call("--debug", "plugins", "--json").stdout)["faults"][0]["traceback"]
+    assert found["commands"]["translate"] == "seqx"
 
 
 def test_only_recipes_that_need_a_plugin_that_failed_fail(call: Call) -> None:

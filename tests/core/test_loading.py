@@ -1,5 +1,6 @@
 """A model's folder answers wherever it lies; what is wrong with one is one message."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -120,6 +121,13 @@ def test_code_in_a_model_is_not_run_unasked(broken: Path) -> None:
     (broken / "mine.py").write_text("raise SystemExit('it ran')\n", "utf-8")
     with pytest.raises(seqx.UserError, match="--trust-local-plugins"):
         seqx.load(broken)
+    with pytest.raises(seqx.UserError, match=r"mine.py is not the plugin that .* and was not run"):
+        seqx.load(broken, trust_local_plugins=True)
+    about = json.loads((broken / "model.json").read_text("utf-8"))
+    about["plugins"]["plugins/mine.py"] = {
+        "sha256": hashlib.sha256((broken / "mine.py").read_bytes()).hexdigest()
+    }
+    (broken / "model.json").write_text(json.dumps(about), "utf-8")
     with pytest.raises(seqx.UserError, match="it ran"):
         seqx.load(broken, trust_local_plugins=True)
 

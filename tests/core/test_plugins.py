@@ -1,14 +1,16 @@
 """Plugins: each loaded on its own, what fails is kept and told; local files; the events of a run."""
 
 import hashlib
+import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint
+from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 
 import pytest
 
+from seqx import __version__
 from seqx.errors import At, PluginError
 from seqx.hooks import events, hookimpl
 from seqx.plugins import Plugins, load
@@ -80,7 +82,7 @@ def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint
         ),
         (
             "from seqx.hooks import hookimpl\n@hookimpl\ndef seqx_regster(registry): pass",
-            "there is no hook 'seqx_regster' to implement; did you mean 'seqx_register'?",
+            "plugin_bad.py:2: there is no hook 'seqx_regster' to implement; did you mean 'seqx_register'?",
         ),
         (
             GOOD.format(name="first") + "    raise OSError('half way')\n",
@@ -88,14 +90,48 @@ def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint
         ),
         (
             GOOD.format(name="x"),
-            (
-                "RegistrationError: plugin_bad.py:4: Kind 'x' already exists, from plugin_a.py:4; "
-                "choose another name"
-            ),
+            ("plugin_bad.py:4: Kind 'x' already exists, from plugin 'a', plugin_a.py:4; choose another name"),
         ),
         (
             "from seqx.hooks import hookimpl\n@hookimpl\ndef seqx_register(cli): pass",
-            "PluginValidationError: Plugin 'bad' for hook 'seqx_register'",
+            "plugin_bad.py:2: seqx_register takes cli, but what it may take is registry",
+        ),
+        (
+            "from seqx.hooks import hookimpl\n@hookimpl\ndef updated(update): pass",
+            (
+                "plugin_bad.py:2: there is no hook 'updated' to implement; updated is an event, which a "
+                "seqx.Callback hears by a method of this name"
+            ),
+        ),
+        (
+            "from seqx.hooks import hookimpl\n@hookimpl\ndef commands(): pass",
+            "plugin_bad.py:2: there is no hook 'commands' to implement; there is seqx_register",
+        ),
+        (
+            GOOD.format(name="bad").replace(": float", ""),
+            "plugin_bad.py:4: setting 'rate' needs a type annotation",
+        ),
+        (
+            GOOD.format(name="bad").replace("*, ", ""),
+            "plugin_bad.py:4: every Kind is given () but bad takes (rate); put what a recipe may set after ",
+        ),
+        (
+            GOOD.format(name="bad").replace("class Good(Kind)", "class Good"),
+            "plugin_bad.py:4: bad is no Kind; derive it from that class",
+        ),
+        (
+            "from abc import abstractmethod\n"
+            + GOOD.format(name="bad")
+            .replace("(Kind):", "(Kind, metaclass=__import__('abc').ABCMeta):")
+            .replace("    def __init__", "    @abstractmethod\n    def make(self): ...\n    def __init__"),
+            "plugin_bad.py:5: bad lacks make, which every Kind must have; write it",
+        ),
+        (
+            (
+                "from seqx import hookimpl, PluginError\n@hookimpl\ndef seqx_register(registry):\n"
+                "    raise PluginError('needs a GPU; use it on a machine that has one')"
+            ),
+            "needs a GPU; use it on a machine that has one",
         ),
     ],
 )
@@ -106,6 +142,7 @@ def test_one_that_fails_takes_nothing_else_down(
     (fault,) = plugins.faults
     assert fault.name == "bad"
     assert fault.error.startswith(error)
+    assert "\n" not in fault.error
     assert fault.trace.startswith("Traceback (most recent call last):")
     assert plugins.registry.absent == ["bad"]
     assert names(plugins) == {"x", "y"}
@@ -121,7 +158,72 @@ def test_two_plugins_of_one_name(installed: Callable[..., list[EntryPoint]]) -> 
     assert names(plugins) == {"x"}
 
 
+def test_where_an_import_failed_is_told(installed: Callable[..., list[EntryPoint]]) -> None:
+    (fault,) = load(found=installed(bad="import json\n\njson.loads('')\n")).faults
+    place = Path("plugin_bad.py").resolve()
+    assert fault.error.endswith(f"(char 0) ({place}:3); `seqx --debug plugins` shows the traceback")
+
+
+def test_names_that_are_taken_name_both_plugins(installed: Callable[..., list[EntryPoint]]) -> None:
+    plugins = load(found=installed(one=GOOD.format(name="x"), two=GOOD.format(name="x")))
+    assert [fault.error for fault in plugins.faults] == [
+        "plugin_two.py:4: Kind 'x' already exists, from plugin 'one', plugin_one.py:4; choose another name"
+    ]
+
+
+def dist(folder: Path, *requires: str) -> EntryPoint:
+    """The entry point of a distribution that requires something, as its metadata would say it."""
+    info = folder / "outsider-2.0.dist-info"
+    info.mkdir()
+    lines = ["Metadata-Version: 2.4", "Name: outsider", "Version: 2.0"]
+    (info / "METADATA").write_text("\n".join([*lines, *(f"Requires-Dist: {line}" for line in requires)]))
+    (info / "entry_points.txt").write_text("[seqx]\ngood = plugin_good\n")
+    (entry,) = Distribution.at(info).entry_points
+    return entry
+
+
+@pytest.mark.parametrize("needed", ["seqx>=99", "torch; python_version < '3'|seqx~=99.0"])
+def test_a_plugin_for_another_seqx_is_not_even_imported(
+    installed: Callable[..., list[EntryPoint]], tmp_path: Path, needed: str
+) -> None:
+    installed(good="raise AssertionError")
+    requires = needed.split("|")
+    (fault,) = load(found=[dist(tmp_path, *requires)]).faults
+    assert fault.error == (
+        f"outsider 2.0 needs {requires[-1]}, and this is seqx {__version__}; "
+        "install a seqx that it can use, or another version of outsider"
+    )
+    assert "plugin_good" not in sys.modules
+
+
+@pytest.mark.parametrize("needed", ["seqx", "seqx>=0.0.1", "seqx>=99; extra == 'new'", "nonesuch>=3"])
+def test_a_plugin_for_this_seqx_is_loaded(
+    installed: Callable[..., list[EntryPoint]], tmp_path: Path, needed: str
+) -> None:
+    installed(good=GOOD.format(name="x"))
+    (plugin,) = load(found=[dist(tmp_path, needed)]).loaded
+    assert (plugin.version, plugin.source) == ("2.0", "outsider")
+
+
+def test_kinds_that_a_plugin_opens_are_its_own(installed: Callable[..., list[EntryPoint]]) -> None:
+    opens = GOOD.format(name="x").replace("(Kind)", "(Own)").replace("registry.add(Kind", "registry.add(Own")
+    opens = opens.replace("class Good", "class Own:\n    pass\n\nclass Good")
+    entries = installed(own=opens, other=GOOD.format(name="y"))
+    kinds = {plugin.name: plugin.kinds for plugin in load(found=entries).loaded}
+    assert kinds == {"own": ["Own"], "other": []}
+
+
 AT = At("mine.yaml", 1, 11)
+
+
+def test_what_runs_is_what_was_hashed(installed: Callable[..., list[EntryPoint]]) -> None:
+    installed()
+    file = Path("mine.py")
+    for name in "ab":  # of one size, within one tick of the clock: a compiled file would look fresh
+        file.write_text(GOOD.format(name=name))
+        os.utime(file, (1, 1))
+        assert names(load({file: AT}, found=[])) == {name}
+    assert not Path("__pycache__/mine.cpython-311.pyc").exists()
 
 
 def test_a_local_file(installed: Callable[..., list[EntryPoint]]) -> None:
@@ -234,9 +336,9 @@ class Greedy:
 @pytest.mark.parametrize(
     ("callback", "message"),
     [
-        (Deaf, "callback Deaf has no event marked @seqx.hookimpl"),
-        (Misspelt, "callback Misspelt: unknown hook 'start'"),
-        (Greedy, "callback Greedy: Plugin 'Greedy"),
+        (Deaf, "test_plugins.py:[0-9]+: callback Deaf has no event marked @seqx.hookimpl"),
+        (Misspelt, "there is no hook 'start' to implement; did you mean 'started'?"),
+        (Greedy, "started takes model, but what it may take is run"),
     ],
 )
 def test_a_callback_that_would_never_hear_anything(callback: type, message: str) -> None:

@@ -78,6 +78,12 @@ def test_each_interface_is_in_the_table() -> None:
     assert {name for name, _ in rows} == interfaces
 
 
+def test_each_kind_that_a_plugin_opens_is_named() -> None:
+    opened = {kind for plugin in plugins.load().loaded for kind in plugin.kinds}
+    assert opened >= {"FeedForward", "Linearisation"}
+    assert {kind for kind in opened if f"`{kind}`" not in ALL} == set()
+
+
 def test_each_component_of_learning_of_the_search_and_of_text_is_named() -> None:
     registry = plugins.load().registry
     for kind in KINDS:
@@ -143,3 +149,24 @@ def test_the_sentences_of_make_run_were_kept_for_testing() -> None:
     assert len(sentences) == 3
     assert set(sentences) <= rows
     assert all(f"\n{sentence}\n" in TEXTS["README.md"] for sentence in sentences)
+
+
+def test_the_tutorial_counts_its_commands_and_lines() -> None:
+    before = TEXTS["plugins.md"].partition("Does it do what")[0]
+    shown = [item for item in listings(ROOT / "docs/plugins.md") if item.text in before]
+    commands = [command for item in shown if item.language == "console" for command in item.commands()]
+    files = [item.text for item in shown if item.file is not None]
+    lines = [line for text in files for line in text.splitlines() if line.strip()]
+    assert f"From nothing, this takes {len(commands)} commands and {len(lines)} lines," in before
+    assert [item.file for item in shown if item.file] == ["cosine.py", "cosine.yaml"]
+
+
+def test_the_parts_of_pyproject_are_those_of_a_plugin() -> None:
+    (shown,) = [item.text for item in listings(ROOT / "docs/plugins.md") if item.language == "text"]
+    template = tomllib.loads(
+        (ROOT / "seqx/templates/common/pyproject.toml").read_text().replace("newcomer", "fire")
+    )
+    part = tomllib.loads(shown)["project"]
+    assert part["dependencies"] == template["project"]["dependencies"]
+    assert part["entry-points"]["seqx"] == template["project"]["entry-points"]["seqx"]
+    assert list(part["entry-points"]) == ["seqx", GROUP]

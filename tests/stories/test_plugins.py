@@ -4,7 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.stories.tiny import TINY, done, refused, tiny
+import pytest
+from click.testing import CliRunner
+
+from seqx.cli import main
+from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
 MINE = '''\
 """An attention of one's own."""
@@ -38,7 +42,14 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     assert "finished" in done("run", recipe, "training.steps=2")
 
     (folder / "mine.py").write_text(MINE.replace("one it", "one that it"), encoding="utf-8")
-    assert "  plugins/mine.py: its text is not what it was" in refused("run", recipe, "training.steps=4")
+    arguments: list[tuple[str | Path, ...]] = [("run", recipe, "training.steps=4"), ("average", run)]
+    for command in arguments:  # the second reads the run's own copy
+        assert refused(*command) == (
+            f"{run}: plugins/mine.py is not what it was when this run began; put back its text, or go on "
+            "with `seqx run --changed-plugins`\n"
+        )
+        (run / "plugins" / "mine.py").write_text(MINE.replace("one it", "two it"), encoding="utf-8")
+    (run / "plugins" / "mine.py").write_text(MINE, encoding="utf-8")
     (folder / "mine.py").unlink()
 
     done("average", run, "--last", "1", "--out", "mean")
@@ -46,12 +57,115 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     shutil.rmtree(run)
     for model in (moved, Path("mean")):
         assert done("translate", model, "--trust-local-plugins", text="A dog sleeps.\n").count("\n") == 1
-        for command in ("translate", "evaluate"):
-            said = refused(command, model)
+        for verb in ("translate", "evaluate"):
+            said = refused(verb, model)
             assert said.startswith(
                 f"{model}/recipe.yaml:2:3: this recipe brings code of its own; read it, then "
             )
             assert len(said.splitlines()) == 3
+
+    for verb in ("check", "show", "run"):
+        said = refused(verb, moved / "recipe.yaml")
+        assert said.startswith(
+            f"{moved}/recipe.yaml:2:3: the recipe of a model brings code of its own, which"
+        )
+        assert len(said.splitlines()) == 3
+    heir = tiny(f"extends: {moved}/recipe.yaml\n", "heir.yaml")
+    assert "a parent's plugins are not loaded; to use" in refused("check", heir)
+
+    (moved / "plugins" / "mine.py").write_text(MINE + "\n1 / 0\n", encoding="utf-8")
+    assert refused("translate", moved, "--trust-local-plugins") == (
+        f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py is not the plugin that this model was trained "
+        "with, and was not run; put back its text, or get the model's folder again\n"
+    )
+
+
+CLUMSY = '''\
+import os
+
+import seqx
+import seqx_transformer
+
+
+class Clumsy(seqx_transformer.MultiHead):
+    """Falls after some steps."""
+
+    steps = 0
+
+    def forward(self, queries, place, memory, mask):
+        Clumsy.steps += self.training
+        if Clumsy.steps > 12 or "CLUMSY" in os.environ:
+            stumble(queries)
+        return super().forward(queries, place, memory, mask)
+
+
+def stumble(queries):
+    raise RuntimeError(f"fell over\\na queue of {queries.dim()} dimensions")
+
+
+@seqx.hookimpl
+def seqx_register(registry):
+    registry.add(seqx.Attention, clumsy=Clumsy)
+'''
+
+
+def test_one_that_fails_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    Path("clumsy.py").write_text(CLUMSY, encoding="utf-8")
+    recipe = tiny("plugins: [./clumsy.py]\n" + TINY.replace("multihead", "clumsy"))
+    result = seqx("run", recipe)
+    assert result.exit_code == 2
+    assert result.stderr.endswith(
+        "\nclumsy.py:20: plugin clumsy.py, Attention 'clumsy': RuntimeError: fell over a queue of 3 "
+        "dimensions; `seqx --debug` shows the traceback\n"
+        "runs/tiny: the checkpoint of update 4 is kept; mend the plugin, and the same command goes on from "
+        "there (with --changed-plugins, if the plugin is a local file)\n"
+    )
+    debugged = CliRunner().invoke(main, ["--debug", "run", str(recipe), "--folder", "again"])
+    assert "Traceback (most recent call last)" in debugged.stderr
+    assert ", in stumble\n" in debugged.stderr
+
+    Path("clumsy.py").write_text(CLUMSY.replace("> 12", "> 99"), encoding="utf-8")
+    assert "plugins/clumsy.py is not what it was when this run began" in refused("run", recipe)
+    log = done("run", recipe, "--changed-plugins")
+    assert [row["step"] for row in lines(Path("runs/tiny"), "update")][-2:] == [5, 6]
+    assert "model: runs/tiny/model" in log
+    kept = Path("runs/tiny/model/plugins/clumsy.py").read_text(encoding="utf-8")
+    assert "> 99" in kept
+
+
+def test_what_was_loaded_is_kept_although_the_file_changes_meanwhile() -> None:
+    edited = MINE.replace("import seqx_transformer\n", "import seqx_transformer\nfrom pathlib import Path\n")
+    edited += "    Path(__file__).write_text('1 / 0')\n"
+    Path("mine.py").write_text(edited, encoding="utf-8")
+    recipe = tiny("plugins: [./mine.py]\n" + TINY.replace("multihead", "mine"))
+    done("run", recipe, "training.steps=2")
+    assert Path("mine.py").read_text(encoding="utf-8") == "1 / 0"
+    kept = Path("runs/tiny/model/plugins/mine.py")
+    assert kept.read_text(encoding="utf-8") == edited
+    assert done("translate", "runs/tiny", "--trust-local-plugins", text="A dog sleeps.\n").count("\n") == 1
+
+
+def test_one_that_fails_before_the_first_checkpoint() -> None:
+    Path("clumsy.py").write_text(CLUMSY.replace("> 12", "> 0"), encoding="utf-8")
+    recipe = tiny("plugins: [./clumsy.py]\n" + TINY.replace("multihead", "clumsy"))
+    said = refused("run", recipe)
+    assert (
+        "runs/tiny: no checkpoint was written yet; mend the plugin, and the same command goes on from the "
+        in said
+    )
+
+
+def test_a_model_whose_plugin_fails_when_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("clumsy.py").write_text(CLUMSY, encoding="utf-8")
+    recipe = tiny("plugins: [./clumsy.py]\n" + TINY.replace("multihead", "clumsy"))
+    done("run", recipe, "training.steps=2")
+    monkeypatch.setenv("CLUMSY", "1")
+    result = seqx("translate", "runs/tiny", "--trust-local-plugins", text="A dog sleeps.\n")
+    assert result.exit_code == 2
+    (message,) = result.stderr.splitlines()
+    assert message.startswith(
+        "runs/tiny/model/plugins/clumsy.py:20: plugin runs/tiny/model/plugins/clumsy.py, A"
+    )
 
 
 def test_two_of_one_name_are_refused() -> None:

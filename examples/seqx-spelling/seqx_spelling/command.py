@@ -1,0 +1,14 @@
+"""`seqx spell`."""
+
+import click
+import seqx
+
+
+@click.command()
+@seqx.answering
+def spell(answer: seqx.Answering) -> None:
+    """Mend misspelt words, one a line of standard input.
+
+    Line i of the output answers line i. With --nbest 3 the three likeliest words are shown.
+    """
+    answer()

@@ -1,0 +1,69 @@
+"""An attention that compares directions.
+
+Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head.
+"""
+
+from typing import Annotated
+
+import seqx
+import torch
+import torch.nn.functional as F
+from annotated_types import Gt
+from torch import Tensor, nn
+
+
+class Newcomer(seqx.Attention):
+    """Scores are cosines times a learned number, so that none can grow large (Henry et al. 2020, section 3).
+
+    Args:
+        heads: number of subspaces; divides d_model
+        scale: what cosines are multiplied by at first
+
+    Raises:
+        ValueError: when heads does not divide d_model
+    """
+
+    def __init__(
+        self, d_model: int, *, heads: Annotated[int, Gt(0)] = 8, scale: Annotated[float, Gt(0)] = 10.0
+    ) -> None:
+        super().__init__(d_model)
+        if d_model % heads:
+            raise ValueError(f"heads ({heads}) must divide d_model ({d_model})")
+        self.heads = heads
+        self.query = nn.Linear(d_model, d_model, bias=False)
+        self.key = nn.Linear(d_model, d_model, bias=False)
+        self.value = nn.Linear(d_model, d_model, bias=False)
+        self.output = nn.Linear(d_model, d_model, bias=False)
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
+        """Keys and values [B, H, S, K], both from [B, S, D]."""
+        k = F.normalize(self._split(self.key(keys)), dim=-1)
+        return seqx.KeyValue(place.key(k), self._split(self.value(values)), place.layout)
+
+    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        """Attend from [B, T, D]; returns [B, T, D]."""
+        q = F.normalize(self._split(self.query(queries)), dim=-1)
+        q = place.query(q) * self.scale  # [B, H, T, K]
+        scores = q @ memory.keys.mT  # [B, H, T, S]
+        relative = place.bias(q, memory)
+        if relative is not None:
+            scores = scores + relative
+        visible = mask.dense(place.layout, memory.layout)  # [B, 1, T, S]
+        # A large number instead of infinity keeps the softmax finite where nothing is visible.
+        weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1)
+        mixed = weights @ memory.values
+        added = place.values(weights, memory)
+        if added is not None:
+            mixed = mixed + added
+        output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))  # [B, T, D]
+        return output
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, T, K]
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    """Offer it to recipes."""
+    registry.add(seqx.Attention, newcomer=Newcomer)

@@ -1,0 +1,56 @@
+"""Tasks of local plugins are encoded in other processes, too, and what fails there is theirs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqx.attribution import attributed
+from seqx.data.prepare import prepare
+from seqx.errors import At
+from seqx.plugins import load
+
+PLUGIN = """\
+import seqx
+from tests.core.data.pairs import Pairs
+
+
+class Local(Pairs):
+    def example(self, row, *, training):
+        if row[0] == "bad":
+            raise RuntimeError("cannot read this")
+        return super().example(row, training=training)
+
+
+class Always(seqx.Schedule):
+    def __call__(self, step):
+        return 1.0
+
+
+@seqx.hookimpl
+def seqx_register(registry):
+    registry.add(seqx.Schedule, always=Always)
+"""
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_other_processes_know_local_plugins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path("mine.py")
+    file.write_text(PLUGIN, encoding="utf-8")
+    load({file: At("mine.yaml", 1, 1)}, found=[])
+    file.unlink()  # what was loaded counts, not what lies there now
+    train = [(f"w{i}", f"w{i % 7}") for i in range(3000)]
+    if bad:
+        train[2500] = ("bad", "bad")
+    task = sys.modules["seqx_local_mine"].Local({"train": train})
+    if not bad:
+        assert len(prepare(task, "train", {}, tmp_path / "cache", processes=2, alone=100)) == len(train)
+        return
+    with pytest.raises(RuntimeError) as caught:
+        prepare(task, "train", {}, tmp_path / "cache", processes=2, alone=100)
+    assert attributed(caught.value) == (
+        "mine.py:8: plugin mine.py: RuntimeError: cannot read this; `seqx --debug` shows the traceback"
+    )

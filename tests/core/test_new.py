@@ -1,0 +1,127 @@
+"""`seqx new`: what it writes is clean and obeys the laws; what it refuses, it refuses in one message."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from seqx.commands.new import KINDS, NAME, TEMPLATES
+from tests.stories.tiny import done, refused
+
+NAMES = {"attention": "qk_norm", "positional_encoding": "fire2", "schedule": "a"}
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """A plugin of each kind."""
+    monkeypatch.chdir(tmp_path)
+    for kind, name in NAMES.items():
+        said = done("new", name, "--kind", kind).splitlines()
+        assert said[0].startswith(f"seqx-{name}: plugin {name}, with a component for ")
+        assert said[1] == f"  cd seqx-{name}"
+    return [Path(f"seqx-{name}").resolve() for name in NAMES.values()]
+
+
+def test_there_is_one_of_each_kind() -> None:
+    assert list(NAMES) == KINDS
+
+
+def test_nothing_of_the_template_is_left(written: list[Path]) -> None:
+    for folder, name in zip(written, NAMES.values(), strict=True):
+        files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        assert sorted(files) == sorted(
+            [
+                *("README.md", "pyproject.toml", f"recipes/{name}.yaml", f"seqx_{name}/__init__.py"),
+                *(f"seqx_{name}/py.typed", f"tests/test_{name}.py", "tests/test_laws.py"),
+            ]
+        )
+        assert not [file for file, path in files.items() if NAME in path.read_text().lower()]
+        project = tomllib.loads(files["pyproject.toml"].read_text())["project"]
+        (needed,) = map(Requirement, project["dependencies"])
+        assert needed.specifier.contains(version("seqx"))
+
+
+@pytest.mark.parametrize("command", [["check", "--no-cache"], ["format", "--check", "--no-cache"]])
+def test_it_is_as_clean_as_it_asks_to_be(written: list[Path], command: list[str]) -> None:
+    for folder in written:
+        result = subprocess.run(
+            [sys.executable, "-m", "ruff", *command], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_its_tests_pass(written: list[Path]) -> None:
+    """Of attention tests/test_outside.py tries them where it is installed."""
+    tests = [str(folder / "tests") for folder in written if folder.name != f"seqx-{NAMES['attention']}"]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", *tests],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, written))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    assert " passed" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Mine", "; 'mine' would do"),
+        ("my-own", "; 'my_own' would do"),
+        ("2nd", "; 'nd' would do"),
+        ("../mine", "; 'mine' would do"),
+        ("class", "no word of Python's own\n"),
+        ("ä", "no word of Python's own\n"),
+        ("a" * 41, "no word of Python's own\n"),
+    ],
+)
+def test_names_that_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refused("new", name)
+    assert said.startswith(f"{name!r} cannot be a plugin's name: at most 40 small letters, digits and under")
+    assert said.endswith(message if message.endswith("\n") else f"{message}\n")
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_there_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("seqx-mine").mkdir()
+    Path("broken").symlink_to("nowhere")
+    assert refused("new", "mine") == (
+        "seqx-mine: is there already; choose another name, or another --folder\n"
+    )
+    assert refused("new", "mine", "--folder", "broken").startswith("broken: is there already")
+    assert not list(Path("seqx-mine").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("transformer", "a plugin called 'transformer' is installed, from seqx; choose another name\n"),
+        ("alibi", "plugin 'transformer' has a PositionalEncoding called 'alibi'; choose another name\n"),
+        ("elsewhere", "a package called seqx_elsewhere is installed; choose another name\n"),
+    ],
+)
+def test_names_that_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    (tmp_path / "seqx_elsewhere.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert refused("new", name) == message
+    assert not Path(f"seqx-{name}").exists()
+
+
+def test_templates_are_plain_files() -> None:
+    assert (TEMPLATES / "common" / "pyproject.toml").is_file()
+    for kind in KINDS:
+        assert (TEMPLATES / kind / f"seqx_{NAME}" / "__init__.py").is_file()

@@ -1,0 +1,100 @@
+"""docs/interfaces.md has every interface with its exact signatures, and listings that obey the laws."""
+
+import sys
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import seqx
+import seqx_sample
+import seqx_text
+from seqx.registry import Registry
+from seqx.testing import Subject, laws_of
+from tests.docs.listings import ROOT, Listing, listings
+from tests.docs.signatures import INTERFACES, described
+
+DOCUMENT = ROOT / "docs" / "interfaces.md"
+SETTINGS = {
+    "Backwards": {
+        "corpus": seqx_sample.Sample(train=50, dev=5, test=5),
+        "tokenizer": seqx_text.SentencePiece(size=400),
+        "metric": seqx_text.Chrf(),
+    }
+}
+
+
+def sections() -> dict[str, list[Listing]]:
+    """The listings below each heading."""
+    lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
+    headings = {number: line.split("`")[1] for number, line in enumerate(lines, 1) if line.startswith("## ")}
+    found: dict[str, list[Listing]] = {name: [] for name in headings.values()}
+    for listing in listings(DOCUMENT):
+        at = max(number for number in headings if number < int(listing.place.rpartition(":")[2]))
+        found[headings[at]].append(listing)
+    return found
+
+
+@pytest.fixture
+def module(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """A section's Python listing, as a file that is imported."""
+    (listing,) = (item for item in sections()[request.param] if item.language == "python")
+    name = f"listing_{request.param}"
+    file = tmp_path / f"{name}.py"
+    file.write_text(listing.text, encoding="utf-8")
+    spec = spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    yield loaded
+    del sys.modules[name]
+
+
+def test_every_interface_has_a_section() -> None:
+    assert list(sections()) == [*(interface.__name__ for interface in INTERFACES), "Pooling"]
+
+
+def test_no_interface_is_forgotten() -> None:
+    from seqx.interfaces import learning, networks, text
+
+    public = {
+        value
+        for module in (learning, networks, text)
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__ and name in seqx.__all__
+    }
+    assert public - {seqx.Place, seqx.Predictor} == {*INTERFACES}
+
+
+@pytest.mark.parametrize("interface", INTERFACES, ids=lambda interface: interface.__name__)
+def test_signatures_are_exact(interface: type) -> None:
+    (shown,) = (item.text for item in sections()[interface.__name__] if item.language == "text")
+    assert shown == described(interface)
+
+
+@pytest.mark.parametrize(
+    "module", [i.__name__ for i in INTERFACES if i is not seqx.Grammar] + ["Pooling"], indirect=True
+)
+def test_what_a_listing_offers_obeys_the_laws(module: ModuleType) -> None:
+    registry = Registry()
+    module.seqx_register(registry)
+    name = module.__name__.removeprefix("listing_")
+    assert name in [kind.__name__ for kind in registry.kinds()]
+    for kind in registry.kinds():
+        for component in registry.components(kind).values():
+            subject = Subject(component, SETTINGS.get(component.maker.__name__, {}))
+            laws = laws_of(kind)
+            assert laws
+            for law in laws:
+                law(subject)
+
+
+def test_the_grammar_is_obeyed() -> None:
+    """By every symbol of a search, as its section's own assertion says of one."""
+    (listing,) = (item for item in sections()["Grammar"] if item.language == "python")
+    names: dict[str, object] = {}
+    exec(listing.text, names)
+    assert issubclass(names["OnceOnly"], seqx.Grammar)  # type: ignore[arg-type]
