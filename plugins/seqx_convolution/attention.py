@@ -24,11 +24,17 @@ class Look(nn.Module):
     """One step: asks with a layer's output and the last token's embedding (Gehring et al. 2017, section 3.3).
 
     What the attention gives is a mean over the source's tokens; times the root of their number its variance
-    is that of one of them, were they all looked at alike (section 3.4).
+    is that of one of them, were they all looked at alike (section 3.4). The attention's own linear maps start as
+    all that no gated linear unit follows (section 3.5).
     """
 
     def __init__(self, attention: seqx.Attention, width: int) -> None:
         super().__init__()
+        for module in attention.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=module.in_features**-0.5)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         self.attention = attention
         self.query = WeightNormed(width, attention.d_model)
         self.output = WeightNormed(attention.d_model, width)
