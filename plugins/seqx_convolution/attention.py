@@ -24,8 +24,8 @@ class Look(nn.Module):
     """One step: asks with a layer's output and the last token's embedding (Gehring et al. 2017, section 3.3).
 
     What the attention gives is a mean over the source's tokens; times the root of their number its variance
-    is that of one of them, were they all looked at alike (section 3.4). The attention's own linear maps start as
-    all that no gated linear unit follows (section 3.5).
+    is that of one of them, were they all looked at alike (section 3.4). The attention's own linear maps start
+    as all that no gated linear unit follows (section 3.5).
     """
 
     def __init__(self, attention: seqx.Attention, width: int) -> None:

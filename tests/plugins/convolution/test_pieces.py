@@ -38,6 +38,48 @@ def test_a_rows_length_is_apart_from_its_direction() -> None:
     )
 
 
+def test_kept_weights_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made once for a search, and again after whatever changes a parameter."""
+    map_, x = WeightNormed(5, 7).eval(), torch.randn(3, 5)
+    made, formula = [0], vars(WeightNormed)["weight"].fget
+
+    def counted(self: WeightNormed) -> Any:
+        made[0] += 1
+        return formula(self)
+
+    monkeypatch.setattr(WeightNormed, "weight", property(counted))
+
+    @torch.no_grad()
+    def check(times: int) -> None:
+        made[0] = 0
+        actual = (map_(x), map_(x))
+        assert made[0] == times
+        expected = x @ formula(map_).T + map_.bias
+        torch.testing.assert_close(actual, (expected, expected))
+
+    check(1)
+    check(0)
+    optimizer = torch.optim.Adam(map_.parameters(), lr=0.1, fused=True)
+    map_(x).square().sum().backward()
+    optimizer.step()
+    check(1)
+    map_.load_state_dict(WeightNormed(5, 7).state_dict())
+    check(1)
+    map_.load_state_dict(WeightNormed(5, 7).state_dict(), assign=True)
+    check(1)
+    map_.train()
+    check(2)
+    map_.length.data *= 2
+    map_.eval()
+    check(1)
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        assert map_(x).dtype == torch.bfloat16
+    check(1)
+    made[0] = 0
+    assert map_(x).requires_grad
+    assert made[0] == 1
+
+
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_first_weights_are_as_in_section_3_5(dropout: float, gated: bool) -> None:
