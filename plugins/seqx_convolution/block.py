@@ -5,15 +5,18 @@ Letters in shapes: B sentences, T places, C channels, k places that a kernel see
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Gt
 from torch import Tensor, nn
 
 from seqx_convolution.weight_norm import WeightNormed
 
 T = TypeVar("T")
+Count = Annotated[int, Gt(0)]
+"""A number of layers, of channels, of places."""
 
 
 class GatedConvolution(nn.Module):

@@ -9,12 +9,12 @@ from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 import seqx
 from seqx_convolution.attention import Look, Source, restrained
-from seqx_convolution.block import GatedConvolution, halved, per_layer, shortcut
+from seqx_convolution.block import Count, GatedConvolution, halved, per_layer, shortcut
 from seqx_convolution.embedding import Embedded
 from seqx_convolution.weight_norm import WeightNormed
 
@@ -87,9 +87,9 @@ class ConvolutionDecoder(seqx.Decoder):
         self,
         d_model: int,
         *,
-        layers: Annotated[int, Gt(0)] = 20,
-        width: Annotated[int, Gt(0)] | list[Annotated[int, Gt(0)]] = 512,
-        kernel: Annotated[int, Gt(0)] | list[Annotated[int, Gt(0)]] = 3,
+        layers: Count = 20,
+        width: Count | list[Count] = 512,
+        kernel: Count | list[Count] = 3,
         attention: seqx.Make[seqx.Attention] | list[seqx.Make[seqx.Attention]] | None,
         positions: seqx.Make[seqx.PositionalEncoding] | None = None,
         source_positions: seqx.Make[seqx.PositionalEncoding] | None = None,

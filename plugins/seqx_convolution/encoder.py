@@ -7,11 +7,11 @@ from itertools import pairwise
 from typing import Annotated
 
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_convolution.block import GatedConvolution, halved, per_layer, shortcut
+from seqx_convolution.block import Count, GatedConvolution, halved, per_layer, shortcut
 from seqx_convolution.embedding import Embedded
 from seqx_convolution.weight_norm import WeightNormed
 
@@ -54,9 +54,9 @@ class ConvolutionEncoder(seqx.Encoder):
         self,
         d_model: int,
         *,
-        layers: Annotated[int, Gt(0)] = 20,
-        width: Annotated[int, Gt(0)] | list[Annotated[int, Gt(0)]] = 512,
-        kernel: Annotated[int, Gt(0)] | list[Annotated[int, Gt(0)]] = 3,
+        layers: Count = 20,
+        width: Count | list[Count] = 512,
+        kernel: Count | list[Count] = 3,
         positions: seqx.Make[seqx.PositionalEncoding] | None = None,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
     ) -> None:
