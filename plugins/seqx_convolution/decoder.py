@@ -147,6 +147,5 @@ class ConvolutionDecoder(seqx.Decoder):
             root = None if state.source is None else state.source.root
             x, last = layer(x, embedded, layout, before, source, root)
             past.append(last)
-        return self.dropout(self.leave(x)), DecoderState(
-            state.lengths + keep.sum(1), tuple(past), state.source
-        )
+        after = DecoderState(state.lengths + keep.sum(1), tuple(past), state.source)
+        return self.dropout(self.leave(x)), after
