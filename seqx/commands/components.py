@@ -97,6 +97,8 @@ def _leaf(annotation: Any) -> str:
         return _leaf(base) + " and".join(said)
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(_leaf(arg) for arg in get_args(annotation))
+    if get_origin(annotation) is list:
+        return f"list of {_leaf(*get_args(annotation))}"
     if get_origin(annotation) is Literal:
         return " or ".join(map(repr, get_args(annotation)))
     if annotation is type(None):

@@ -59,11 +59,10 @@ SMALL = {  # by the task; {model} is where encoder and decoder are said
         "{model}.d_model=32",
     ],
 }
-LAYERS = [
-    f"{{model}}.{side}.{setting}"
-    for side in ("encoder", "decoder")
-    for setting in ("layers=1", "attention.heads=2", "feedforward.width=32")
-]
+STACKS = {  # by the type of encoder or decoder
+    "transformer": ["layers=1", "attention.heads=2", "feedforward.width=32"],
+    "convolution": ["layers=1", "width=16"],
+}
 SHORT = {  # by the task and the type of its corpus
     ("translation", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
     ("translation", "files"): ["{corpus}.limit=400"],
@@ -158,7 +157,11 @@ def cut(arguments: list[str]) -> list[str]:
     kind = task["corpus"]["type"]
     if kind == "mixed":
         corpus, kind = f"{corpus}.corpora.0", task["corpus"]["corpora"][0]["type"]
-    cuts = [*SMALL[task["type"]], *LAYERS, *SHORT[task["type"], kind]]
+    net = said["model"].get("inner", said["model"])
+    stacks = [
+        f"{{model}}.{side}.{each}" for side in ("encoder", "decoder") for each in STACKS[net[side]["type"]]
+    ]
+    cuts = [*SMALL[task["type"]], *stacks, *SHORT[task["type"], kind]]
     return [*arguments, *(each.format(model=model, corpus=corpus) for each in cuts)]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import seqx.testing
+import seqx_convolution
 import seqx_models
 import seqx_parsing
 import seqx_sample
@@ -42,6 +43,12 @@ STACKS: dict[str, Any] = {
     "d_model": 16,
     "encoder": partial(seqx_transformer.TransformerEncoder, **SMALL),
     "decoder": partial(seqx_transformer.TransformerDecoder, **SMALL),
+}
+CONVOLUTION: dict[str, Any] = {
+    "layers": 3,
+    "width": [8, 12, 12],
+    "kernel": [3, 1, 4],
+    "positions": seqx_transformer.Learned,
 }
 POSITIONS = [
     *(seqx_transformer.Alibi, seqx_transformer.Combined, seqx_transformer.Learned, seqx_transformer.Rotary),
@@ -98,10 +105,18 @@ test_pre_norm = seqx.testing.laws(
     },
     without=[seqx_transformer.MultiHead, *POSITIONS],
 )
+test_language_model = seqx.testing.laws(
+    seqx_convolution,
+    settings={seqx_convolution.ConvolutionDecoder: CONVOLUTION | {"attention": None}},
+    without=[seqx_convolution.ConvolutionEncoder],
+)
 test_laws = seqx.testing.laws(
     *PLUGINS,
     settings=treebanks()
     | {
+        seqx_convolution.ConvolutionDecoder: CONVOLUTION
+        | {"attention": seqx_transformer.MultiHead, "source_positions": seqx_transformer.Sinusoidal},
+        seqx_convolution.ConvolutionEncoder: CONVOLUTION,
         seqx_models.EncoderDecoder: STACKS,
         seqx_parsing.GuidedEncoderDecoder: STACKS | {"column": "target"},
         seqx_parsing.Parsing: {

@@ -1,0 +1,14 @@
+"""ConvS2S: gated convolutions that read and write, with attention in every layer (Gehring et al. 2017)."""
+
+import seqx
+from seqx_convolution.decoder import ConvolutionDecoder
+from seqx_convolution.encoder import ConvolutionEncoder
+
+__all__ = ["ConvolutionDecoder", "ConvolutionEncoder"]
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    """Offer the encoder and the decoder."""
+    registry.add(seqx.Encoder, convolution=ConvolutionEncoder)
+    registry.add(seqx.Decoder, convolution=ConvolutionDecoder)

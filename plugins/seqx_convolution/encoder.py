@@ -1,0 +1,80 @@
+"""The encoder of ConvS2S.
+
+Letters in shapes: B sentences, S tokens, D = d_model, C channels.
+"""
+
+from itertools import pairwise
+from typing import Annotated
+
+import torch.nn.functional as F
+from annotated_types import Ge, Lt
+from torch import Tensor, nn
+
+import seqx
+from seqx_convolution.block import Count, GatedConvolution, halved, per_layer, shortcut
+from seqx_convolution.embedding import Embedded
+from seqx_convolution.weight_norm import WeightNormed
+
+
+class EncoderLayer(nn.Module):
+    """A gated convolution around each place, and a residual sum."""
+
+    def __init__(self, inputs: int, outputs: int, *, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.around = ((kernel - 1) // 2, kernel // 2)
+        self.dropout = nn.Dropout(dropout)
+        self.convolution = GatedConvolution(inputs, outputs, kernel=kernel, dropout=dropout)
+        self.shortcut = shortcut(inputs, outputs)
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+        """From [B, S, C] to [B, S, C]; where `keep` [B, S] is False, neighbours see zeros."""
+        inside = self.dropout(x).masked_fill(~keep[..., None], 0.0)
+        seen = F.pad(inside, (0, 0, *self.around))
+        return halved(self.convolution(seen), self.shortcut(x))
+
+
+class ConvolutionEncoder(seqx.Encoder):
+    """A stack of gated convolutions (Gehring et al. 2017, arXiv:1705.03122, section 3.2).
+
+    Linear maps lead from embeddings to channels and back; all weights are normalised.
+
+    Args:
+        layers: how many; 20 as for English to Romanian (section 5.1)
+        width: channels of each layer; a list gives each layer its own
+        kernel: places that each layer sees at once; a list gives each layer its own
+        positions: what is added to the embeddings; null: nothing, order is known to the kernels alone
+        dropout: share dropped in training of the embeddings and of each layer's input (section 4.2)
+
+    Raises:
+        ValueError: when a list has another length than there are layers, or positions say nothing to
+            embeddings
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        layers: Count = 20,
+        width: Count | list[Count] = 512,
+        kernel: Count | list[Count] = 3,
+        positions: seqx.Make[seqx.PositionalEncoding] | None = None,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
+    ) -> None:
+        super().__init__(d_model)
+        widths = per_layer(width, layers, "width")
+        kernels = per_layer(kernel, layers, "kernel")
+        self.embedded = Embedded(positions, d_model, dropout=dropout)
+        self.limit = self.embedded.limit
+        self.enter = WeightNormed(d_model, widths[0], dropout=dropout)
+        self.layers: seqx.Layers[EncoderLayer] = seqx.Layers(
+            EncoderLayer(inputs, outputs, kernel=k, dropout=dropout)
+            for (inputs, outputs), k in zip(pairwise([widths[0], *widths]), kernels, strict=True)
+        )
+        self.leave = WeightNormed(widths[-1], d_model)
+
+    def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
+        """From embeddings [B, S, D] to states [B, S, D]."""
+        x = self.enter(self.embedded(inputs, layout))
+        for layer in self.layers:
+            x = layer(x, layout.keep)
+        return self.leave(x)

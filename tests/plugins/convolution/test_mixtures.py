@@ -1,0 +1,91 @@
+"""Any encoder with any decoder: convolutions and the Transformer, each way."""
+
+import gzip
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+import seqx
+import seqx.testing
+import seqx_models
+from seqx_convolution import ConvolutionDecoder, ConvolutionEncoder
+from seqx_models import EncoderDecoder
+from seqx_search import Greedy
+from seqx_transformer import Learned, MultiHead, TransformerDecoder, TransformerEncoder
+
+CONVOLUTION: dict[str, Any] = {"layers": 2, "width": [12, 16], "positions": partial(Learned, limit=32)}
+TRANSFORMER: dict[str, Any] = {"layers": 1, "attention": partial(MultiHead, heads=2)}
+READS = partial(ConvolutionEncoder, **CONVOLUTION)
+WRITES = partial(ConvolutionDecoder, attention=partial(MultiHead, heads=1), **CONVOLUTION)
+
+
+def models_of(encoder: Any, decoder: Any) -> Any:
+    """The laws of models."""
+    settings: dict[Any, dict[str, Any]] = {
+        EncoderDecoder: {"d_model": 16, "encoder": encoder, "decoder": decoder}
+    }
+    return seqx.testing.laws(seqx_models, settings=settings)
+
+
+test_a_transformer_writes = models_of(READS, partial(TransformerDecoder, **TRANSFORMER))
+test_a_transformer_reads = models_of(partial(TransformerEncoder, **TRANSFORMER), WRITES)
+
+
+def small(symbols: int) -> EncoderDecoder:
+    return EncoderDecoder(
+        {"source": symbols, "target": symbols},
+        d_model=32,
+        share="all",
+        scale_embeddings=False,
+        embedding_std=0.3,
+        encoder=partial(READS, width=32, dropout=0.0),
+        decoder=partial(WRITES, width=32, dropout=0.0),
+    ).train()
+
+
+def learn(model: EncoderDecoder, steps: int, pairs: Callable[[], tuple[seqx.Tokens, seqx.Tokens]]) -> float:
+    """The loss of a token in the end."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    loss = torch.zeros(())
+    for _ in range(steps):
+        source, target = pairs()
+        loss = -model.score(source, target)[target.layout.keep].mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert model.eval() is model
+    return loss.item()
+
+
+def test_a_model_learns_to_turn_sentences_round() -> None:
+    """Which takes order, attention and what was written before, from random weights to certainty."""
+    generator = torch.Generator().manual_seed(1)
+
+    def pairs() -> tuple[seqx.Tokens, seqx.Tokens]:
+        ids = torch.randint(4, 11, (32, 6), generator=generator)
+        return seqx.Tokens.of(ids, torch.full((32,), 6)), seqx.Tokens.of(ids.flip(1), torch.full((32,), 6))
+
+    assert learn(small(11), 120, pairs) < 0.1
+
+
+def test_captions_that_were_learnt_by_heart_are_written(data: Callable[[str], Path]) -> None:
+    """Of many lengths, learnt side by side with padding, and written token by token."""
+    words: dict[str, int] = {}
+
+    def read(language: str) -> list[torch.Tensor]:
+        with gzip.open(data("multi30k") / f"val.{language}.gz", "rt", encoding="utf-8") as file:
+            lines = [next(file).split() for _ in range(16)]
+        return [torch.tensor([words.setdefault(w, len(words) + 4) for w in ws] + [seqx.EOS]) for ws in lines]
+
+    def tokens(rows: list[torch.Tensor]) -> seqx.Tokens:
+        return seqx.Tokens.of(pad_sequence(rows, batch_first=True), torch.tensor([len(row) for row in rows]))
+
+    english, german = read("en"), read("de")
+    model, source = small(len(words) + 4), tokens(english)
+    assert learn(model, 120, lambda: (source, tokens(german))) < 0.05
+    written = Greedy()(model, source, torch.full((16,), 32))
+    assert [best.ids for best, *_ in written] == [row.tolist()[:-1] for row in german]

@@ -1,0 +1,227 @@
+"""What the pieces of ConvS2S do, each by itself."""
+
+from functools import partial
+from math import sqrt
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seqx
+from seqx_convolution import ConvolutionDecoder, ConvolutionEncoder
+from seqx_convolution.attention import restrained
+from seqx_convolution.weight_norm import WeightNormed
+from seqx_transformer import Learned, MultiHead, Rotary
+
+ATTENTION = partial(MultiHead, heads=1)
+SOURCE = seqx.Layout.of(torch.arange(6) < torch.tensor([6, 3])[:, None])
+
+
+def decoder(d_model: int = 16, **settings: Any) -> ConvolutionDecoder:
+    small: dict[str, Any] = {"layers": 2, "width": 16, "attention": ATTENTION}
+    return ConvolutionDecoder(d_model, **(small | settings)).eval()
+
+
+def test_a_rows_length_is_apart_from_its_direction() -> None:
+    """Longer directions change nothing, and the gradient never makes them shorter or longer."""
+    map_, x = WeightNormed(5, 7), torch.randn(3, 5)
+    expected = map_(x)
+    torch.testing.assert_close(expected, x @ map_.direction.T)  # at first the weights are the directions
+    with torch.no_grad():
+        map_.direction.mul_(3)
+    torch.testing.assert_close(map_(x), expected)
+    map_(x).square().sum().backward()
+    assert map_.direction.grad is not None
+    torch.testing.assert_close(
+        (map_.direction.grad * map_.direction).sum(1), torch.zeros(7), rtol=0, atol=1e-5
+    )
+
+
+def test_kept_weights_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made once for a search, and again after whatever changes a parameter."""
+    map_, x = WeightNormed(5, 7).eval(), torch.randn(3, 5)
+    made, formula = [0], vars(WeightNormed)["weight"].fget
+
+    def counted(self: WeightNormed) -> Any:
+        made[0] += 1
+        return formula(self)
+
+    monkeypatch.setattr(WeightNormed, "weight", property(counted))
+
+    @torch.no_grad()
+    def check(times: int) -> None:
+        made[0] = 0
+        actual = (map_(x), map_(x))
+        assert made[0] == times
+        expected = x @ formula(map_).T + map_.bias
+        torch.testing.assert_close(actual, (expected, expected))
+
+    check(1)
+    check(0)
+    optimizer = torch.optim.Adam(map_.parameters(), lr=0.1, fused=True)
+    map_(x).square().sum().backward()
+    optimizer.step()
+    check(1)
+    map_.load_state_dict(WeightNormed(5, 7).state_dict())
+    check(1)
+    map_.load_state_dict(WeightNormed(5, 7).state_dict(), assign=True)
+    check(1)
+    map_.train()
+    check(2)
+    map_.length.data *= 2
+    map_.eval()
+    check(1)
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        assert map_(x).dtype == torch.bfloat16
+    check(1)
+    made[0] = 0
+    assert map_(x).requires_grad
+    assert made[0] == 1
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_first_weights_are_as_in_section_3_5(dropout: float, gated: bool) -> None:
+    map_ = WeightNormed(600, 800, dropout=dropout, gated=gated)
+    factor = 4 if gated else 1
+    assert map_.weight.std().item() == pytest.approx(sqrt(factor * (1 - dropout) / 600), rel=0.01)
+    assert not map_.bias.count_nonzero()
+
+
+def test_the_variance_is_kept_through_many_layers() -> None:
+    """What sections 3.4 and 3.5 are for: their gates are near a half, as they are for embeddings so small."""
+    torch.manual_seed(1)
+    x, states, inputs = (0.14 * torch.randn(4, 50, 64) for _ in range(3))
+    memory = seqx.Memory(states, inputs, everywhere(4, 50))
+    encoder = ConvolutionEncoder(64, layers=15, width=64, dropout=0)
+    writer = decoder(64, layers=15, width=64, dropout=0)
+    assert 0.7 < encoder(x, everywhere(4, 50)).std() / x.std() < 1.4
+    assert 0.7 < writer(x, writer.start(memory, 4, 50), None)[0].std() / x.std() < 1.4
+
+
+def everywhere(sentences: int, places: int) -> seqx.Layout:
+    return seqx.Layout.of(torch.ones(sentences, places, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "first", "last"), [(3, 6, 14), (1, 10, 10), ([3, 1, 5, 1], 7, 13), (4, 6, 18)]
+)
+def test_an_encoder_sees_as_far_as_its_kernels(kernel: Any, first: int, last: int) -> None:
+    encoder = ConvolutionEncoder(8, layers=4, width=8, kernel=kernel).eval()
+    x = torch.randn(1, 25, 8, requires_grad=True)
+    (gradient,) = torch.autograd.grad(encoder(x, everywhere(1, 25))[0, 10].sum(), x)
+    (seen,) = gradient[0].abs().sum(1).nonzero(as_tuple=True)
+    assert (int(seen[0]), int(seen[-1])) == (first, last)
+    assert len(seen) == last - first + 1
+
+
+def test_a_decoder_sees_as_far_back_as_its_kernels() -> None:
+    writer = decoder(layers=3, kernel=[3, 1, 4], attention=None)
+    x = torch.randn(1, 12, 16, requires_grad=True)
+    (gradient,) = torch.autograd.grad(writer(x, writer.start(None, 1, None), None)[0][0, 9].sum(), x)
+    assert gradient[0].abs().sum(1).nonzero().flatten().tolist() == [4, 5, 6, 7, 8, 9]
+
+
+def test_the_gradient_for_the_encoder_is_restrained() -> None:
+    """By the number of attentions, for keys and for values; that of the embeddings is not (section 3.4)."""
+    x = torch.randn(5, requires_grad=True)
+    y = restrained(x, 0.25)
+    assert y.equal(x)
+    y.square().sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(x.grad, x.detach() / 2)
+    writer = decoder(layers=3)
+    states, inputs = (torch.randn(2, 6, 16, requires_grad=True) for _ in range(2))
+    source = writer.start(seqx.Memory(states, inputs, SOURCE), 2, None).source
+    assert source is not None
+    values = sum((kv.values.sum() for kv in source.projected), torch.zeros(()))
+    by_states, by_inputs = torch.autograd.grad(values, (states, inputs))
+    assert by_inputs.count_nonzero()
+    torch.testing.assert_close(by_states, by_inputs / 6)
+
+
+def test_a_language_model_has_no_source() -> None:
+    writer, x = decoder(attention=None), torch.randn(3, 5, 16)
+    whole, _ = writer(x, writer.start(None, 3, None), None)
+    state = writer.start(None, 3, None)
+    for t in range(5):
+        part, state = writer(x[:, t : t + 1], state, None)
+        torch.testing.assert_close(part, whole[:, t : t + 1])
+    with pytest.raises(ValueError, match="set attention: null"):
+        decoder().start(None, 3, None)
+    with pytest.raises(ValueError, match="source_positions, but no attention"):
+        decoder(attention=None, source_positions=Learned)
+
+
+def test_a_list_gives_each_layer_its_own() -> None:
+    heads: list[Any] = [partial(MultiHead, heads=h) for h in (2, 4)]
+    writer = decoder(width=[8, 24], kernel=[3, 1], attention=heads)
+    assert [layer.look.attention.heads for layer in writer.layers if layer.look] == [2, 4]
+    assert [layer.convolution.kernel for layer in writer.layers] == [3, 1]
+    assert [layer.convolution.map.bias.numel() for layer in writer.layers] == [16, 48]
+    assert [isinstance(layer.shortcut, nn.Identity) for layer in writer.layers] == [True, False]
+    wrong: list[dict[str, Any]] = [{"width": [8, 8]}, {"kernel": [3, 3]}, {"attention": heads}]
+    for settings in wrong:
+        with pytest.raises(ValueError, match=f"{next(iter(settings))} lists 2 for 3 layers"):
+            decoder(layers=3, **settings)
+
+
+def test_positions_limit_what_is_read_and_written() -> None:
+    assert ConvolutionEncoder(16, layers=1, positions=partial(Learned, limit=9)).limit == 9
+    assert ConvolutionEncoder(16, layers=1).limit is None
+    positions, source_positions = partial(Learned, limit=9), partial(Learned, limit=7)
+    assert decoder(positions=positions).limit == 9
+    assert decoder(positions=positions, source_positions=source_positions).limit == 7
+    assert decoder().limit is None
+
+
+def test_positions_that_say_nothing_are_refused() -> None:
+    for build in (partial(ConvolutionEncoder, 16), decoder):
+        with pytest.raises(ValueError, match="Rotary positions add nothing to embeddings"):
+            build(positions=Rotary)
+
+
+def test_dropout_is_where_the_paper_has_it() -> None:
+    """Section 4.2: on embeddings, on the input of each convolution and on the decoder's output."""
+
+    def shares(module: nn.Module) -> list[float]:
+        return [part.p for part in module.modules() if isinstance(part, nn.Dropout)]
+
+    assert shares(ConvolutionEncoder(16, layers=3, dropout=0.25)) == [0.25] * 4
+    assert shares(decoder(layers=3, dropout=0.25, attention=None)) == [0.25] * 5
+
+
+def test_under_autocast_the_residual_sums_are_of_its_type() -> None:
+    seen: list[torch.dtype] = []
+    encoder, writer = ConvolutionEncoder(16, layers=2, width=16), decoder()
+    for layer in (*encoder.layers, *writer.layers):
+        layer.register_forward_hook(lambda _, __, y: seen.append((y[0] if isinstance(y, tuple) else y).dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        x = torch.randn(2, 6, 16)
+        memory = seqx.Memory(encoder(x, SOURCE), x, SOURCE)
+        _, state = writer(x, writer.start(memory, 2, None), None)
+        writer(x, state, None)
+    assert seen == [torch.bfloat16] * 6
+    assert state.past is not None
+    assert [past.dtype for past in state.past] == [torch.bfloat16] * 2
+
+
+# The compiler itself looks at .grad of what a layer is given.
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_each_layer_compiles_in_one_graph() -> None:
+    """Layers are what a trainer compiles: one graph serves all of a stack."""
+    encoder, writer = ConvolutionEncoder(16, layers=2, width=16).eval(), decoder()
+    x = torch.randn(2, 6, 16)
+
+    def run() -> Tensor:
+        memory = seqx.Memory(encoder(x, SOURCE), x, SOURCE)
+        return writer(x, writer.start(memory, 2, 6), SOURCE.keep)[0]
+
+    expected = run()
+    torch.compiler.reset()
+    for layer in (*encoder.layers, *writer.layers):
+        layer.compile(backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(run(), expected)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        torch.testing.assert_close(run(), expected)
+    torch.compiler.reset()

@@ -1,0 +1,146 @@
+"""The same numbers as the paper's formulas (Gehring et al. 2017, sections 3.1 to 3.4), entry by entry.
+
+Letters in shapes: S source tokens, T target tokens, D = d_model, C channels.
+"""
+
+from functools import partial
+from math import sqrt
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import seqx
+from seqx_convolution import ConvolutionDecoder, ConvolutionEncoder
+from seqx_convolution.weight_norm import WeightNormed
+from seqx_transformer import Learned
+
+S, T, D = 6, 5, 4
+LAYOUT = seqx.Layout.of(torch.ones(1, S, dtype=torch.bool))
+
+
+class DotProduct(seqx.Attention):
+    """The paper's: no projections, no scale."""
+
+    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
+        return seqx.KeyValue(keys, values, place.layout)
+
+    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        scores = queries @ memory.keys.mT
+        hidden = ~mask.dense(place.layout, memory.layout)[:, 0]
+        return scores.masked_fill(hidden, -1e9).softmax(-1) @ memory.values
+
+
+def scrambled(module: nn.Module) -> Any:
+    """Also what starts as 0."""
+    for p in module.parameters():
+        nn.init.normal_(p, 0.3, 0.5)
+    return module.eval()
+
+
+def row(map_: WeightNormed, o: int) -> Tensor:
+    """Weights [I] of one output: g v / |v|."""
+    v = map_.direction[o]
+    return map_.length[o] * v / sqrt(sum(float(each) ** 2 for each in v))
+
+
+def linear(map_: Any, x: Tensor) -> Tensor:
+    """Of one place, output by output."""
+    if isinstance(map_, nn.Identity):
+        return x
+    return torch.stack([row(map_, o) @ x + map_.bias[o] for o in range(len(map_.bias))])
+
+
+def gated(layer: Any, seen: list[Tensor]) -> Tensor:
+    """v([A B]) = A sigmoid(B) of what a kernel sees (section 3.2)."""
+    y = linear(layer.convolution.map, torch.cat(seen))
+    a, b = y[: len(y) // 2], y[len(y) // 2 :]
+    return a / (1 + torch.exp(-b))
+
+
+def half(x: Tensor, y: Tensor) -> Tensor:
+    return (x + y) * sqrt(0.5)
+
+
+def encode(encoder: Any, kernels: list[int], words: Tensor) -> Tensor:
+    """States [S, D] of one sentence's embeddings [S, D]."""
+    table = encoder.embedded.positions.table
+    h = [linear(encoder.enter, word + table[j]) for j, word in enumerate(words)]
+    for layer, k in zip(encoder.layers, kernels, strict=True):
+        zero = torch.zeros_like(h[0])
+        before = (k - 1) // 2
+        inside = {j + before: each for j, each in enumerate(h)}
+        new = [gated(layer, [inside.get(j + i, zero) for i in range(k)]) for j in range(len(h))]
+        h = [half(y, linear(layer.shortcut, x)) for y, x in zip(new, h, strict=True)]
+    return torch.stack([linear(encoder.leave, each) for each in h])
+
+
+def decode(decoder: Any, kernels: list[int], words: Tensor, z: Tensor, e: Tensor) -> Tensor:
+    """Outputs [T, D] for target embeddings [T, D], source states z [S, D] and embeddings e [S, D]."""
+    m, table = len(z), decoder.embedded.positions.table
+    g = [word + table[i] for i, word in enumerate(words)]
+    values = half(z, e + decoder.source.positions.table[:m])
+    h = [linear(decoder.enter, each) for each in g]
+    for layer, k in zip(decoder.layers, kernels, strict=True):
+        padded = [torch.zeros_like(h[0])] * (k - 1) + h
+        new = []
+        for i in range(len(h)):
+            y = gated(layer, padded[i : i + k])
+            d = half(linear(layer.look.query, y), g[i])
+            scores = [torch.exp(d @ z[j]) for j in range(m)]
+            c = sum((scores[j] / sum(scores) * values[j] for j in range(m)), torch.zeros(D))
+            y = half(y, linear(layer.look.output, c * m * sqrt(1 / m)))
+            new.append(half(y, linear(layer.shortcut, h[i])))
+        h = new
+    return torch.stack([linear(decoder.leave, each) for each in h])
+
+
+@pytest.mark.parametrize("kernels", [[3, 3], [1, 5], [2, 4]])
+@torch.no_grad()
+def test_encoder(kernels: list[int]) -> None:
+    encoder = scrambled(
+        ConvolutionEncoder(D, layers=2, width=[3, 5], kernel=kernels, positions=partial(Learned, limit=S))
+    )
+    x = torch.randn(1, S, D)
+    torch.testing.assert_close(encoder(x, LAYOUT)[0], encode(encoder, kernels, x[0]))
+
+
+@pytest.mark.parametrize("kernels", [[3, 3], [1, 5], [2, 4]])
+@torch.no_grad()
+def test_decoder(kernels: list[int]) -> None:
+    positions = partial(Learned, limit=8)
+    decoder = scrambled(
+        ConvolutionDecoder(
+            D,
+            layers=2,
+            width=[3, 5],
+            kernel=kernels,
+            attention=DotProduct,
+            positions=positions,
+            source_positions=positions,
+        )
+    )
+    x, z, e = torch.randn(1, T, D), torch.randn(1, S, D), torch.randn(1, S, D)
+    actual, _ = decoder(x, decoder.start(seqx.Memory(z, e, LAYOUT), 1, T), None)
+    torch.testing.assert_close(actual[0], decode(decoder, kernels, x[0], z[0], e[0]))
+
+
+@torch.no_grad()
+def test_encoder_against_conv1d() -> None:
+    """Torch's own convolution, and its own weight normalisation."""
+    c, k = 6, 3
+    encoder = scrambled(ConvolutionEncoder(D, layers=3, width=c, kernel=k))
+    x = torch.randn(1, S, D)
+    h = encoder.enter(x).mT  # [1, C, S]
+    for layer in encoder.layers:
+        theirs = nn.utils.parametrizations.weight_norm(nn.Conv1d(c, 2 * c, k, padding="same"))
+        map_ = layer.convolution.map
+        theirs.parametrizations.weight.original0.copy_(map_.length[:, None, None])
+        direction = map_.direction.view(2 * c, k, c).mT
+        theirs.parametrizations.weight.original1.copy_(direction)
+        assert theirs.bias is not None
+        theirs.bias.copy_(map_.bias)
+        h = (F.glu(theirs(h), 1) + h) * sqrt(0.5)
+    torch.testing.assert_close(encoder(x, LAYOUT), encoder.leave(h.mT))
