@@ -12,6 +12,7 @@ from typing import Any
 import seqx.testing
 import seqx_models
 import seqx_parsing
+import seqx_recurrent
 import seqx_sample
 import seqx_text
 import seqx_training
@@ -42,6 +43,7 @@ STACKS: dict[str, Any] = {
     "encoder": partial(seqx_transformer.TransformerEncoder, **SMALL),
     "decoder": partial(seqx_transformer.TransformerDecoder, **SMALL),
 }
+RECURRENT: dict[str, Any] = {"layers": 2, "attention": partial(seqx_transformer.MultiHead, heads=2)}
 POSITIONS = [
     *(seqx_transformer.Alibi, seqx_transformer.Combined, seqx_transformer.Learned, seqx_transformer.Rotary),
     *(seqx_transformer.Shaw, seqx_transformer.Sinusoidal, seqx_transformer.T5),
@@ -93,6 +95,23 @@ test_pre_norm = seqx.testing.laws(
     settings={seqx_transformer.TransformerDecoder: PRE_NORM, seqx_transformer.TransformerEncoder: PRE_NORM},
     without=[seqx_transformer.MultiHead, *POSITIONS],
 )
+test_step_by_step = seqx.testing.laws(
+    seqx_recurrent,
+    settings={
+        seqx_recurrent.GRUDecoder: RECURRENT | {"order": "bahdanau", "initial": "first", "residual": True},
+        seqx_recurrent.GRUEncoder: {"layers": 3, "bidirectional": "first", "residual": True},
+        seqx_recurrent.LSTMDecoder: RECURRENT | {"input_feeding": True, "initial": "last"},
+        seqx_recurrent.LSTMEncoder: {"bidirectional": "none", "residual": True},
+    },
+)
+test_recurrent_language_model = seqx.testing.laws(
+    seqx_recurrent,
+    settings=dict.fromkeys(
+        (seqx_recurrent.GRUDecoder, seqx_recurrent.LSTMDecoder),
+        {"layers": 2, "attention": None, "initial": None},
+    ),
+    without=[seqx_recurrent.GRUEncoder, seqx_recurrent.LSTMEncoder],
+)
 test_laws = seqx.testing.laws(
     *PLUGINS,
     settings=treebanks()
@@ -107,6 +126,8 @@ test_laws = seqx.testing.laws(
         },
         seqx_parsing.Tagged: {"inner": seqx_training.CrossEntropy(), "column": "source"},
         seqx_parsing.Tagging: {"inner": partial(seqx_models.EncoderDecoder, **STACKS), "column": "source"},
+        seqx_recurrent.GRUDecoder: RECURRENT,
+        seqx_recurrent.LSTMDecoder: RECURRENT,
         seqx_sample.Sample: {"train": 50, "dev": 5, "test": 5},
         seqx_text.Files: dict.fromkeys(("train", "dev", "test"), [str(ROOT / "pyproject.toml")] * 2),
         seqx_text.Mixed: {"corpora": [SAMPLE, seqx_sample.Sample(train=5, dev=0, test=0, seed=2)]},
