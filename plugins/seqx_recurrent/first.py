@@ -34,7 +34,7 @@ class First(nn.Module):
     """A tanh layer from a summary of the source to what is remembered first (Bahdanau et al. 2015, A.2.2).
 
     The paper's summary is the backward state of the first token, of which `first` is the half that matters;
-    the mean is that of Sennrich et al. 2017, section 3.1. Of no source the summary is 0.
+    the mean is that of Nematus, Sennrich et al. 2017. Of no source the summary is 0.
     """
 
     def __init__(self, d_model: int, tensors: int, summary: Summary) -> None:

@@ -20,8 +20,8 @@ SHUT = 1e4
 class Recurrence(nn.Module, ABC):
     """Reads a sequence token by token; after each, what it remembers has changed.
 
-    Weights are named and laid out as those of PyTorch's cells. At first they are, gate by gate, uniform for what
-    enters (Glorot and Bengio 2010) and orthogonal for what is remembered (Saxe et al. 2014); biases are 0.
+    Weights are named and laid out as those of PyTorch's cells. At first they are, gate by gate, uniform for
+    what enters (Glorot and Bengio 2010), orthogonal for what is remembered (Saxe et al. 2014); biases are 0.
 
     Args:
         forget_bias: first bias of the gate that keeps what is remembered
@@ -82,7 +82,7 @@ class LSTM(Recurrence):
         h, c = hidden
         into, *others = self.weights()
         if keep is not None:
-            # The kernel hands over the last cell alone, so that padding must not move it: a further input, 1 on
+            # The kernel hands over the last cell alone, so padding must not move it: a further input, 1 on
             # padding, shuts the input gate and opens the forget gate.
             padding = ~keep[..., None]
             x = torch.cat([x.masked_fill(padding, 0), padding.to(x.dtype)], -1)

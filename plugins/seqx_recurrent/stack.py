@@ -46,7 +46,7 @@ class Stack(nn.Module):
         return x, tuple(after)
 
     def weights(self) -> list[list[Tensor]]:
-        """What the steps through a batch share: of the recurrent weights the same are dropped at all tokens."""
+        """What the steps through a batch share: the same recurrent weights are dropped at all tokens."""
         return [layer.weights() for layer in self._recurrences]
 
     def step(self, x: Tensor, hidden: Hiddens, weights: list[list[Tensor]]) -> tuple[Tensor, Hiddens]:

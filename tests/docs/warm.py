@@ -159,7 +159,18 @@ def cut(arguments: list[str]) -> list[str]:
     if kind == "mixed":
         corpus, kind = f"{corpus}.corpora.0", task["corpus"]["corpora"][0]["type"]
     cuts = [*SMALL[task["type"]], *LAYERS, *SHORT[task["type"], kind]]
-    return [*arguments, *(each.format(model=model, corpus=corpus) for each in cuts)]
+    filled = [each.format(model=model, corpus=corpus) for each in cuts]
+    return [*arguments, *(each for each in filled if _has(said, each.partition("=")[0]))]
+
+
+def _has(said: dict[str, Any], key: str) -> bool:
+    """Whether there is a component to set this of: no LSTM has a feed-forward part."""
+    *parents, _ = key.split(".")
+    for name in parents:
+        said = said[int(name)] if isinstance(said, list) else said.get(name)  # type: ignore[assignment]
+        if said is None:
+            return False
+    return True
 
 
 if __name__ == "__main__":

@@ -106,10 +106,10 @@ test_step_by_step = seqx.testing.laws(
 )
 test_recurrent_language_model = seqx.testing.laws(
     seqx_recurrent,
-    settings=dict.fromkeys(
-        (seqx_recurrent.GRUDecoder, seqx_recurrent.LSTMDecoder),
-        {"layers": 2, "attention": None, "initial": None},
-    ),
+    settings={
+        seqx_recurrent.GRUDecoder: {"attention": None, "initial": None},
+        seqx_recurrent.LSTMDecoder: {"attention": None, "initial": None},
+    },
     without=[seqx_recurrent.GRUEncoder, seqx_recurrent.LSTMEncoder],
 )
 test_laws = seqx.testing.laws(
