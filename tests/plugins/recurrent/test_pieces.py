@@ -64,7 +64,7 @@ def test_a_source_without_places_says_nothing() -> None:
     empty = torch.zeros(B, 0, D)
     nothing = seqx.Memory(empty, empty, seqx.Layout.of(torch.zeros(B, 0, dtype=torch.bool)))
     for initial in ("mean", "first", "last"):
-        decoder = LSTMDecoder(D, attention=None, initial=initial)  # type: ignore[arg-type]
+        decoder = LSTMDecoder(D, attention=None, initial=initial)
         state = decoder.start(nothing, B, None)
         assert not any(part.count_nonzero() for layer in state.hidden for part in layer)
 
