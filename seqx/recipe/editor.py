@@ -28,8 +28,12 @@ def schema(registry: Registry, root: Callable[..., Any]) -> Schema:
         },
         "profiles": {
             "type": "object",
-            "additionalProperties": {"type": "object", "properties": sections, "additionalProperties": False},
-            "description": "named changes, chosen with --profile",
+            "additionalProperties": {
+                "type": ["object", "null"],
+                "properties": sections,
+                "additionalProperties": False,
+            },
+            "description": "named changes, chosen with --profile; null leaves one of the parent's out",
         },
     }
     return {

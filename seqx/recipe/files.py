@@ -183,6 +183,8 @@ def _profiles(root: Node) -> dict[str, Node]:
         raise RecipeError([Problem(node.at, "profiles is a mapping of names to what each changes")])
     problems = []
     for name, overlay in node.value.items():
+        if overlay.value is None:  # a parent's, which does not fit this recipe
+            continue
         if not isinstance(overlay.value, dict):
             problems.append(Problem(overlay.at, f"profile {name} is a mapping of what it changes"))
             continue
@@ -193,4 +195,4 @@ def _profiles(root: Node) -> dict[str, Node]:
         ]
     if problems:
         raise RecipeError(problems)
-    return node.value
+    return {name: overlay for name, overlay in node.value.items() if overlay.value is not None}

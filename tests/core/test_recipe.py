@@ -250,6 +250,10 @@ def test_later_wins(make: Callable[..., Made[Any]]) -> None:
     assert (over.training.steps, over.training.rate) == (7, 2.0)
     recipe = load("sub/child.yaml")
     assert recipe.profiles == ["small", "big"]
+    Path("sub/other.yaml").write_text("extends: child.yaml\nprofiles: {small: null}\n")
+    assert load("sub/other.yaml").profiles == ["big"]
+    with pytest.raises(RecipeError, match="no profile is called 'small'"):
+        load("sub/other.yaml", "small")
     assert recipe.files == [Path("sub/child.yaml"), Path("base.yaml")]
 
 

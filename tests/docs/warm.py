@@ -62,6 +62,8 @@ SMALL = {  # by the task; {model} is where encoder and decoder are said
 STACKS = {  # by the type of encoder or decoder
     "transformer": ["layers=1", "attention.heads=2", "feedforward.width=32"],
     "convolution": ["layers=1", "width=16"],
+    "gru": ["layers=1"],
+    "lstm": ["layers=1"],
 }
 SHORT = {  # by the task and the type of its corpus
     ("translation", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
@@ -159,7 +161,10 @@ def cut(arguments: list[str]) -> list[str]:
         corpus, kind = f"{corpus}.corpora.0", task["corpus"]["corpora"][0]["type"]
     net = said["model"].get("inner", said["model"])
     stacks = [
-        f"{{model}}.{side}.{each}" for side in ("encoder", "decoder") for each in STACKS[net[side]["type"]]
+        f"{{model}}.{side}.{each}"
+        for side in ("encoder", "decoder")
+        if side in net
+        for each in STACKS[net[side]["type"]]
     ]
     cuts = [*SMALL[task["type"]], *stacks, *SHORT[task["type"], kind]]
     return [*arguments, *(each.format(model=model, corpus=corpus) for each in cuts)]

@@ -13,6 +13,7 @@ import seqx.testing
 import seqx_convolution
 import seqx_models
 import seqx_parsing
+import seqx_recurrent
 import seqx_sample
 import seqx_text
 import seqx_training
@@ -50,6 +51,7 @@ CONVOLUTION: dict[str, Any] = {
     "kernel": [3, 1, 4],
     "positions": seqx_transformer.Learned,
 }
+RECURRENT: dict[str, Any] = {"layers": 2, "attention": partial(seqx_transformer.MultiHead, heads=2)}
 POSITIONS = [
     *(seqx_transformer.Alibi, seqx_transformer.Combined, seqx_transformer.Learned, seqx_transformer.Rotary),
     *(seqx_transformer.Shaw, seqx_transformer.Sinusoidal, seqx_transformer.T5),
@@ -105,10 +107,27 @@ test_pre_norm = seqx.testing.laws(
     },
     without=[seqx_transformer.MultiHead, *POSITIONS],
 )
-test_language_model = seqx.testing.laws(
+test_convolutional_language_model = seqx.testing.laws(
     seqx_convolution,
     settings={seqx_convolution.ConvolutionDecoder: CONVOLUTION | {"attention": None}},
     without=[seqx_convolution.ConvolutionEncoder],
+)
+test_step_by_step = seqx.testing.laws(
+    seqx_recurrent,
+    settings={
+        seqx_recurrent.GRUDecoder: RECURRENT | {"order": "bahdanau", "initial": "first", "residual": True},
+        seqx_recurrent.GRUEncoder: {"layers": 3, "bidirectional": "first", "residual": True},
+        seqx_recurrent.LSTMDecoder: RECURRENT | {"input_feeding": True, "initial": "last"},
+        seqx_recurrent.LSTMEncoder: {"bidirectional": "none", "residual": True},
+    },
+)
+test_recurrent_language_model = seqx.testing.laws(
+    seqx_recurrent,
+    settings={
+        seqx_recurrent.GRUDecoder: {"attention": None, "initial": None},
+        seqx_recurrent.LSTMDecoder: {"attention": None, "initial": None},
+    },
+    without=[seqx_recurrent.GRUEncoder, seqx_recurrent.LSTMEncoder],
 )
 test_laws = seqx.testing.laws(
     *PLUGINS,
@@ -127,6 +146,8 @@ test_laws = seqx.testing.laws(
         },
         seqx_parsing.Tagged: {"inner": seqx_training.CrossEntropy(), "column": "source"},
         seqx_parsing.Tagging: {"inner": partial(seqx_models.EncoderDecoder, **STACKS), "column": "source"},
+        seqx_recurrent.GRUDecoder: RECURRENT,
+        seqx_recurrent.LSTMDecoder: RECURRENT,
         seqx_sample.Sample: {"train": 50, "dev": 5, "test": 5},
         seqx_text.Files: dict.fromkeys(("train", "dev", "test"), [str(ROOT / "pyproject.toml")] * 2),
         seqx_text.Mixed: {"corpora": [SAMPLE, seqx_sample.Sample(train=5, dev=0, test=0, seed=2)]},

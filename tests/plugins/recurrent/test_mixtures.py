@@ -1,0 +1,69 @@
+"""Any encoder works with any decoder, the Transformer's included: models of both obey the laws."""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+
+import seqx
+import seqx.testing
+import seqx_models
+from seqx_models import EncoderDecoder, Ensemble
+from seqx_recurrent import GRUDecoder, GRUEncoder, LSTMDecoder, LSTMEncoder
+from seqx_search import Beam
+from seqx_transformer import MultiHead, TransformerDecoder, TransformerEncoder
+
+ATTENTION = partial(MultiHead, heads=2)
+ENCODERS: dict[str, Any] = {
+    "lstm": LSTMEncoder,
+    "gru": partial(GRUEncoder, bidirectional="first"),
+    "transformer": partial(TransformerEncoder, layers=1, attention=ATTENTION),
+}
+DECODERS: dict[str, Any] = {
+    "lstm": partial(LSTMDecoder, attention=ATTENTION),
+    "fed": partial(LSTMDecoder, layers=1, attention=ATTENTION, input_feeding=True),
+    "gru": partial(GRUDecoder, layers=1, attention=ATTENTION, order="bahdanau", initial="first"),
+    "unattended": partial(GRUDecoder, attention=None),
+    "transformer": partial(TransformerDecoder, layers=1, attention=ATTENTION),
+}
+MIXTURES = [pair for pair in product(ENCODERS, DECODERS) if pair != ("transformer", "transformer")]
+# Each part is compiled by its own laws, which takes longer than all others together.
+LAWS = [law for law in seqx.testing.laws_of(seqx.Model) if law.__name__ != "compiles"]
+
+
+def settings(encoder: str, decoder: str) -> dict[str, Any]:
+    return {"d_model": 16, "encoder": ENCODERS[encoder], "decoder": DECODERS[decoder], "share": "all"}
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("mixture", MIXTURES, ids="-".join)
+def test_laws(mixture: tuple[str, str], law: Callable[[seqx.testing.Subject], None]) -> None:
+    (subject,) = seqx.testing.subjects(
+        seqx_models, settings={EncoderDecoder: settings(*mixture)}, without=[Ensemble]
+    )
+    law(subject)
+
+
+@pytest.mark.parametrize(
+    ("mixture", "rate"),
+    [(("lstm", "lstm"), 2e-2), (("transformer", "fed"), 1e-2), (("gru", "gru"), 2e-2)],
+    ids=["lstm-lstm", "transformer-fed", "gru-gru"],
+)
+def test_a_beam_finds_what_was_learnt(mixture: tuple[str, str], rate: float) -> None:
+    """Sentences learnt by heart come back, whatever else is in the batch."""
+    ids = torch.randint(4, 12, (8, 5), generator=torch.Generator().manual_seed(1))
+    lengths = torch.tensor([5, 4, 3, 5, 2, 4, 5, 3])
+    ids[torch.arange(8), lengths - 1] = seqx.EOS
+    source = seqx.Tokens.of(ids * (torch.arange(5) < lengths[:, None]), lengths)
+    model = EncoderDecoder({"source": 12, "target": 12}, **settings(*mixture))
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    for _ in range(80):
+        optimizer.zero_grad()
+        (-model.score(source, source).sum() / lengths.sum()).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    found = Beam(size=3)(model.eval(), source, torch.full((8,), 6))
+    expected = [row[: length - 1].tolist() for row, length in zip(ids, lengths.tolist(), strict=True)]
+    assert [best.ids for best, *_ in found] == expected

@@ -1,0 +1,114 @@
+"""Settings, first values, and what is dropped."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+import seqx
+from seqx_recurrent import GRUDecoder, GRUEncoder, LSTMDecoder, LSTMEncoder
+from seqx_transformer import MultiHead
+
+B, S, T, D = 3, 5, 4, 16
+LENGTHS = torch.tensor([5, 2, 3])
+ATTENTION = partial(MultiHead, heads=2)
+
+
+def memory() -> seqx.Memory:
+    states = torch.randn(B, S, D)
+    return seqx.Memory(states, states, seqx.Layout.of(torch.arange(S) < LENGTHS[:, None]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"attention": None, "input_feeding": True}, "input_feeding needs an attention"),
+        ({"attention": None, "order": "bahdanau"}, "order: bahdanau needs an attention"),
+        ({"attention": ATTENTION, "order": "bahdanau", "input_feeding": True}, "belongs to order: luong"),
+    ],
+)
+def test_settings_at_odds_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LSTMDecoder(D, **settings)
+
+
+def test_an_odd_width_cannot_be_halved() -> None:
+    with pytest.raises(ValueError, match="set bidirectional: none"):
+        GRUEncoder(15)
+    x, layout = torch.randn(1, 2, 15), seqx.Layout.of(torch.ones(1, 2, dtype=torch.bool))
+    assert GRUEncoder(15, bidirectional="none")(x, layout).shape == (1, 2, 15)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"attention": ATTENTION, "initial": None}, {"attention": None, "initial": "mean"}]
+)
+def test_who_looks_at_a_source_needs_one(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="set attention: null and initial: null"):
+        GRUDecoder(D, **settings).start(None, B, None)
+
+
+@pytest.mark.parametrize("initial", ["mean", "first", "last"])
+def test_the_first_state_is_made_of_the_source(initial: Any) -> None:
+    decoder, source = LSTMDecoder(D, layers=2, attention=ATTENTION, initial=initial), memory()
+    assert decoder.first is not None
+    state = decoder.start(source, B, None)
+    made = torch.cat([part for layer in state.hidden for part in layer], -1)
+    for i, length in enumerate(LENGTHS.tolist()):
+        states = source.states[i, :length]
+        summary = {"mean": states.mean(0), "first": states[0], "last": states[-1]}[initial]
+        torch.testing.assert_close(made[i], decoder.first.linear(summary).tanh())
+
+
+def test_a_source_without_places_says_nothing() -> None:
+    empty = torch.zeros(B, 0, D)
+    nothing = seqx.Memory(empty, empty, seqx.Layout.of(torch.zeros(B, 0, dtype=torch.bool)))
+    for initial in ("mean", "first", "last"):
+        decoder = LSTMDecoder(D, attention=None, initial=initial)
+        state = decoder.start(nothing, B, None)
+        assert not any(part.count_nonzero() for layer in state.hidden for part in layer)
+
+
+@pytest.mark.parametrize(("kind", "gate", "gates"), [(LSTMEncoder, 1, 4), (GRUEncoder, 1, 3)])
+def test_the_gate_that_keeps_is_open_at_first(kind: Any, gate: int, gates: int) -> None:
+    layer = kind(D, layers=1, bidirectional="none", forget_bias=3.0).layers[0].forwards
+    for i, bias in enumerate((layer.bias_ih + layer.bias_hh).detach().chunk(gates)):
+        assert bias.tolist() == [3.0 if i == gate else 0.0] * D
+    for recurrent in layer.weight_hh.detach().chunk(gates):
+        torch.testing.assert_close(recurrent @ recurrent.T, torch.eye(D))
+
+
+@pytest.mark.parametrize("settings", [{}, {"input_feeding": True}, {"order": "bahdanau"}], ids=str)
+def test_dropout_is_drawn_in_training_alone(settings: dict[str, Any]) -> None:
+    decoder = LSTMDecoder(D, attention=ATTENTION, dropout=0.5, **settings)
+    x, source = torch.randn(B, T, D), memory()
+
+    def outputs() -> torch.Tensor:
+        return decoder(x, decoder.start(source, B, None), None)[0]
+
+    first, second = outputs(), outputs()
+    assert (first != second).any()
+    assert 0.3 < (first == 0).float().mean() < 0.7
+    decoder.eval()
+    torch.testing.assert_close(outputs(), outputs(), rtol=0, atol=0)
+    assert outputs().count_nonzero() == outputs().numel()
+
+
+def test_recurrent_weights_are_dropped_once_for_all_tokens() -> None:
+    """The kernel and the steps drop alike: with one seed they give the same."""
+    decoder = GRUDecoder(
+        D, layers=2, attention=None, initial=None, dropout=0.0, recurrent_dropout=0.5
+    ).train()
+    x = torch.randn(B, T, D)
+    state = decoder.start(None, B, None)
+    torch.manual_seed(3)
+    whole, _ = decoder.stack(x, state.hidden, None)
+    torch.manual_seed(3)
+    weights, hidden, outputs = decoder.stack.weights(), state.hidden, []
+    for token in x.unbind(1):
+        y, hidden = decoder.stack.step(token, hidden, weights)
+        outputs.append(y)
+    torch.testing.assert_close(torch.stack(outputs, 1), whole)
+    assert (decoder.stack(x, state.hidden, None)[0] != whole).any()
+    decoder.eval()
+    torch.testing.assert_close(decoder.stack.weights()[0][1], decoder.stack.layers[0].weight_hh)
