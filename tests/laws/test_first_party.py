@@ -97,6 +97,11 @@ test_laws = seqx.testing.laws(
     *PLUGINS,
     settings=treebanks()
     | {
+        seqx_models.Classifier: {"d_model": 16, "encoder": STACKS["encoder"]},
+        seqx_models.DecoderOnly: {
+            "d_model": 16,
+            "decoder": partial(seqx_transformer.TransformerDecoder, **SMALL, cross=False),
+        },
         seqx_models.EncoderDecoder: STACKS,
         seqx_parsing.GuidedEncoderDecoder: STACKS | {"column": "target"},
         seqx_parsing.Parsing: {
