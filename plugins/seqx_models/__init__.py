@@ -12,7 +12,5 @@ __all__ = ["Classifier", "DecoderOnly", "EncoderDecoder", "Ensemble"]
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
     """Offer the models."""
-    registry.add(
-        seqx.Model, classifier=Classifier, decoder_only=DecoderOnly, encoder_decoder=EncoderDecoder
-    )
+    registry.add(seqx.Model, classifier=Classifier, decoder_only=DecoderOnly, encoder_decoder=EncoderDecoder)
     registry.add(seqx.Combination, ensemble=Ensemble)

@@ -75,7 +75,9 @@ class Classifier(seqx.Model):
         """After target ids [B, T], which do not matter: outputs [B, T, D] that `head` reads, and the state."""
         kept = torch.ones_like(ids) if keep is None else keep.long()
         positions = state.lengths[:, None] + kept.cumsum(1) - kept  # [B, T]
-        outputs = torch.where(positions[..., None] == 0, state.sentence[:, None], self.after.to(state.sentence))
+        outputs = torch.where(
+            positions[..., None] == 0, state.sentence[:, None], self.after.to(state.sentence)
+        )
         return outputs, Said(state.sentence, state.lengths + kept.sum(1))
 
     def head(self, outputs: Tensor) -> Tensor:

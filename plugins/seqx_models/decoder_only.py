@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 import torch
 import torch.nn.functional as F
 from annotated_types import Gt
-from torch import Tensor, nn
+from torch import Tensor
 
 import seqx
 from seqx_models.embedding import embedding

@@ -85,24 +85,29 @@ class TextPairs(JudgedTask):
 
     def read(self, text: str) -> Mapping[str, list[int]]:
         """The ids of an input, with EOS."""
-        return {"source": self._source_ids(through(self.source_normalizers, text))}
+        return {"source": self.source_ids(self.source_text(text))}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """An answer as a person is to read it."""
         return restored(self.target_normalizers, self._target_tokenizer.decode(ids))
+
+    def source_text(self, text: str) -> str:
+        """An input as the tokenizer is to see it."""
+        return through(self.source_normalizers, text)
+
+    def source_ids(self, text: str, rng: random.Random | None = None) -> list[int]:
+        """The ids of what `source_text` gives, with EOS."""
+        return [*self.tokenizer.encode(text, rng), EOS]
 
     @property
     def _target_tokenizer(self) -> Tokenizer:
         return self.target_tokenizer or self.tokenizer
 
     def _normalize(self, row: Sequence[str]) -> tuple[str, str]:
-        return through(self.source_normalizers, row[0]), through(self.target_normalizers, row[1])
+        return self.source_text(row[0]), through(self.target_normalizers, row[1])
 
     def _normalized(self, split: str) -> Iterator[tuple[str, str]]:
         return map(self._normalize, self.rows(split))
 
-    def _source_ids(self, text: str, rng: random.Random | None = None) -> list[int]:
-        return [*self.tokenizer.encode(text, rng), EOS]
-
     def _ids(self, source: str, target: str, rng: random.Random | None = None) -> tuple[list[int], list[int]]:
-        return self._source_ids(source, rng), [*self._target_tokenizer.encode(target, rng), EOS]
+        return self.source_ids(source, rng), [*self._target_tokenizer.encode(target, rng), EOS]
