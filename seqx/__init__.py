@@ -86,8 +86,8 @@ _HOMES = {
     "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",
     "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Predictor Progress Task Tokenizer",
     "seqx.interfaces.values": (
-        "BOS EOS PAD UNK WORDS Answer Batch Cost Dropped Evaluation Example Hypothesis KeyValue Layers Layout "
-        "Mask Memory Score State Tokens fork rows"
+        "BOS EOS PAD UNK WORDS Answer Batch Cost Dropped Evaluation Example Hypothesis KeyValue Layers "
+        "Layout Mask Memory Score State Tokens fork rows"
     ),
     "seqx.reading": "expand lines standard_input",
     "seqx.registry": "Make Registry",

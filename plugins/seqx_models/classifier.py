@@ -72,7 +72,7 @@ class Classifier(seqx.Model):
         return Said(self.dropout(sentence), memory.layout.keep.new_zeros(len(sentence), dtype=torch.int64))
 
     def advance(self, ids: Tensor, state: Said, keep: Tensor | None) -> tuple[Tensor, Said]:
-        """After target ids [B, T], which do not matter: outputs [B, T, D] that `head` reads, and the state."""
+        """After target ids [B, T], whatever they are: outputs [B, T, D] that `head` reads, and the state."""
         kept = torch.ones_like(ids) if keep is None else keep.long()
         positions = state.lengths[:, None] + kept.cumsum(1) - kept  # [B, T]
         outputs = torch.where(

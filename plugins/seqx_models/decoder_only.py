@@ -24,7 +24,7 @@ class Written(NamedTuple):
 
 
 class DecoderOnly(seqx.Model):
-    """A decoder that continues its source: p(target | source) of a language model (Liu et al. 2018, section 4.2).
+    """A decoder that goes on from its source, as language models do (Liu et al. 2018, section 4.2).
 
     Source and target are one sequence of one vocabulary, so that the source needs no BOS and no encoder: the
     last token of the source is what the first token of the target follows. A language model's source is BOS
@@ -58,7 +58,7 @@ class DecoderOnly(seqx.Model):
         source, target = sizes["source"], sizes["target"]
         if source != target:
             raise ValueError(
-                f"decoder_only reads and writes one vocabulary; the task has two, of {source} and {target} symbols"
+                f"decoder_only has one vocabulary; the task's two have {source} and {target} symbols"
             )
         std = embedding_std or d_model**-0.5
         self.d_model = d_model

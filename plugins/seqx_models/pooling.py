@@ -22,7 +22,7 @@ def largest(states: Tensor, keep: Tensor) -> Tensor:
     return states.masked_fill(~keep[..., None], -torch.inf).amax(1)
 
 
-def first(states: Tensor, keep: Tensor) -> Tensor:
+def first(states: Tensor, _keep: Tensor) -> Tensor:
     """The first state [B, D] of each sentence [B, S, D]."""
     return states[:, 0]
 

@@ -26,8 +26,8 @@ class Sample(seqx.Corpus):
         dev: number of sentences to validate on
         test: number of sentences to test on
         seed: which sentences; the same seed gives the same ones everywhere
-        columns: what a row has: "en" and "de" are raw text, "tree" is the English tree in brackets, "gist" the
-            English main clause without adverbials and relative clauses, "tense" the main clause's tense or modal
+        columns: what a row has: "en" and "de" are raw text, "tree" is the English tree in brackets, "gist"
+            the English main clause without adverbials and relative clauses, "tense" its tense or modal verb
     """
 
     def __init__(

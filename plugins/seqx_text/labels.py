@@ -24,8 +24,8 @@ class Accuracy(seqx.Metric):
 class F1(seqx.Metric):
     """F1 of labels, from 0 to 100: the mean over labels, and that of each (van Rijsbergen 1979, chapter 7).
 
-    The labels are those of the references. F1 of a label is 2 TP / (2 TP + FP + FN), so that one that is never
-    output has 0.
+    The labels are those of the references. F1 of a label is 2 TP / (2 TP + FP + FN), so that one that is
+    never output has 0.
 
     Args:
         each: whether the F1 of each label is told, too

@@ -19,8 +19,8 @@ class Rouge(seqx.Metric):
     Tokens are runs of a to z and digits, in small letters: it is for English.
 
     Args:
-        kinds: the scores, the one that counts first: rouge1 and rouge2 compare words and pairs of them, rougeL
-            the longest common subsequence of words
+        kinds: the scores, the one that counts first: rouge1 and rouge2 compare words and pairs of them,
+            rougeL the longest common subsequence of words
         stem: whether words are compared by their stems (Porter's)
     """
 

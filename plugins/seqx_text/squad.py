@@ -23,7 +23,7 @@ def exact(output: str, reference: str) -> float:
 
 
 def overlap(output: str, reference: str) -> float:
-    """F1 of the tokens that both have; where either has none, 1 if both have none (Rajpurkar et al. 2018)."""
+    """F1 of the tokens that both have; where either has none, 1 if both have (Rajpurkar et al. 2018)."""
     said, wanted = normalized(output), normalized(reference)
     if not said or not wanted:
         return float(said == wanted)
@@ -64,7 +64,7 @@ class _Best(seqx.Metric):
 
 @dataclass(frozen=True, kw_only=True)
 class ExactMatch(_Best):
-    """The share of answers that are right to the word, articles, punctuation and case aside, from 0 to 100."""
+    """The share of answers that are right; articles, punctuation and case do not count. From 0 to 100."""
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """The score of the whole, as `exact_match`."""

@@ -17,19 +17,22 @@ import seqx
 class LanguageModel(seqx.Task):
     """Learns which text follows text (Bengio et al. 2003).
 
-    A corpus's lines are documents, paragraphs or sentences; EOS is written for the end of each. Empty lines are
-    left out. A line of more than `longest` tokens is cut between words, and goes on in the next example.
+    A corpus's lines are documents, paragraphs or sentences; EOS is written for the end of each. Empty lines
+    are left out. A line of more than `longest` tokens is cut between words, and goes on in the next example.
 
     Args:
         corpus: where lines come from
         tokenizer: what makes ids of text
-        normalizers: what text passes through before it is tokenized, in this order; outputs pass back in reverse
-        examples: what is learnt from at once: `lines`, or `blocks` of as many whole lines as have `longest` tokens
+        normalizers: what text passes through before it is tokenized, in this order; outputs pass back through
+            it in reverse
+        examples: what is learnt from at once: `lines`, or `blocks` of as many lines as `longest` tokens hold
         longest: most tokens of an example, EOS counted
         column: the column of the corpus that has the text, from 0
         sample_segmentation: whether each epoch draws other segmentations of the training text (subword
             regularisation, Kudo 2018); how far they stray is the tokenizer's setting
     """
+
+    running = True
 
     corpus: seqx.Corpus
     tokenizer: seqx.Tokenizer
@@ -41,7 +44,6 @@ class LanguageModel(seqx.Task):
 
     def __post_init__(self) -> None:
         self.stochastic = self.sample_segmentation
-        self.running = self.examples == "blocks"
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -73,7 +75,7 @@ class LanguageModel(seqx.Task):
         block, places = "", 0
         for line in self._lines(split):
             for part in self._parts(line):
-                count = len(self._ids(part)) if self.running else self.longest
+                count = len(self._ids(part)) if self.examples == "blocks" else self.longest
                 if block and places + count > self.longest:
                     yield (block,)
                     block, places = "", 0
@@ -113,8 +115,8 @@ class LanguageModel(seqx.Task):
     def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
         """How probable the text of a split is: bits of a character, perplexities of a word and of a token.
 
-        The end of a line counts as a character, a word and a token. Only bits per character, and perplexities of
-        words, are comparable between vocabularies, and these only where no token is unknown.
+        The end of a line counts as a character, a word and a token. Bits of a character and perplexities of a
+        word are comparable between vocabularies, where no token is unknown; perplexities of a token are not.
         """
         texts, examples = [], []
         for row in self.rows(split):

@@ -20,8 +20,8 @@ class TextToText(seqx.TextPairs):
     Args:
         template: what is read: text with places for columns, as `question: {0} context: {1}`
         target: the column that is written, from 0
-        truncate: whether inputs of more than `longest` tokens are cut at their end, in training too; else they
-            are read whole, and dropped in training
+        truncate: whether inputs of more than `longest` tokens are cut at their end, in training too; else
+            they are read whole, and dropped in training
     """
 
     template: str = "{0}"
@@ -67,7 +67,5 @@ class TextToText(seqx.TextPairs):
         """How many inputs were cut, if any."""
         if not self.truncated:
             return ()
-        return (
-            f"{self.truncated} of {self.read_inputs} inputs have more than {self.longest} tokens; "
-            "their ends were not read",
-        )
+        cut = f"{self.truncated} of {self.read_inputs} inputs have more than {self.longest} tokens"
+        return (f"{cut}; their ends were not read",)

@@ -102,17 +102,17 @@ class Predictor:
                     f"{len(example.columns[name])} tokens of {name}" for name in ("source", "target")
                 )
                 raise UserError(
-                    f"an example of {lengths} is too long for the model, which has {self.model.limit} places; "
-                    "let the task make its examples shorter"
+                    f"an example of {lengths} is too long for the model, which has {self.model.limit} "
+                    "places; let the task make its examples shorter"
                 )
         columns = [example.columns for example in examples]
         return logprobs(self.model, columns, device=self.device, precision=self.precision)
 
     def perplexity(self, split: str) -> float | None:
-        """The exponential of the mean negative log-probability of a target token; None: there is nothing to read.
+        """The exponential of the mean negative log-probability of a target token; None: there is none.
 
-        EOS counts as a token. Examples that are too long for the model are left out. Comparable between models
-        of one vocabulary only.
+        EOS counts as a token. Examples that are too long for the model are left out. Comparable between
+        models of one vocabulary only.
         """
         examples = (self.task.example(row, training=False) for row in self.task.rows(split))
         kept = [each for each in examples if isinstance(each, Example) and self._fits(each)]

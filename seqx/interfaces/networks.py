@@ -170,7 +170,7 @@ class Model(nn.Module, ABC):
     """The most tokens it can read or write at once, when there is such a limit."""
 
     joint: bool = False
-    """Whether what it reads and what it writes stand in one sequence, so that `limit` is for both together."""
+    """Whether what it reads and what it writes are one sequence, so that `limit` is for both together."""
 
     d_model: int | None = None
     """The width of the states of the Memory that `encode` leaves, where it leaves one."""

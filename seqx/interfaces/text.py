@@ -121,8 +121,8 @@ class Task(ABC):
     """Whether examples are to be encoded anew in each epoch, by `encode`."""
 
     running: bool = False
-    """Whether targets are stretches of running text, in which EOS ends each line, rather than answers, which end
-    with their only EOS."""
+    """Whether targets are stretches of running text, in which EOS ends each line, rather than answers, which
+    end with their only EOS."""
 
     @property
     @abstractmethod
