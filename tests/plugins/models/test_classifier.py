@@ -53,7 +53,7 @@ def test_it_learns_labels_and_ranks_them() -> None:
         ids = torch.stack([words[:, 0], torch.full((32,), seqx.EOS)], 1)
         loss = -model.score(source, seqx.Tokens.of(ids, torch.full((32,), 2))).sum(1).mean()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     model.eval()
     source = seqx.Tokens.of(torch.tensor([[4, 5, 6], [6, 5, 4]]), torch.tensor([3, 3]))
