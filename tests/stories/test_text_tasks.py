@@ -50,6 +50,15 @@ def test_a_language_model() -> None:
     )
 
 
+def test_a_limit_is_for_what_is_read_and_written_together() -> None:
+    limit = ("model.decoder.positions={type: learned, limit: 20}", "model.decoder.layers=1")
+    recipe: list[str | Path] = ["run", RECIPES / "language_model.yaml", "--profile", "sample", *SMALL, *limit]
+    assert "reads and writes at most 20 tokens" in refused(*recipe, "task.longest=24")
+    done(
+        *recipe, "task.longest=20", "training.tokens=300"
+    )  # BOS and 20 tokens, of which the last is not read
+
+
 def test_text_to_text() -> None:
     stacks = (f"model.{side}.{each}" for side in ("encoder", "decoder") for each in STACK)
     said = run("text_to_text", *stacks, "training.tokens=300", "task.metrics=[rouge, exact_match]")

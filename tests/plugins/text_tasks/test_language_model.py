@@ -12,9 +12,13 @@ import seqx
 from seqx.testing import Known
 from seqx_text import Files, Lowercase, SentencePiece
 from seqx_text_tasks import LanguageModel
-from tests.plugins.text_tasks.letters import Letters, Rows, ids
+from tests.letters import Letters, Rows
 
 LINES = [("one two",), ("",), ("three",), ("  ",), ("a b c d",)]
+
+
+def ids(text: str) -> list[int]:
+    return [*map(ord, text)]
 
 
 def task(**settings: Any) -> LanguageModel:

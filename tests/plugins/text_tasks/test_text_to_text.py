@@ -11,9 +11,13 @@ import seqx
 from seqx.testing import Known
 from seqx_text import Accuracy, ExactMatch, SquadF1
 from seqx_text_tasks import Classification, Labels, TextToText
-from tests.plugins.text_tasks.letters import Letters, Rows, ids
+from tests.letters import Letters, Rows
 
 QUESTIONS = [("who?", "Anna\tsleeps.", "Anna"), ("where?", "In bed.", "bed")]
+
+
+def ids(text: str) -> list[int]:
+    return [*map(ord, text)]
 
 
 def task(**settings: Any) -> TextToText:

@@ -26,19 +26,22 @@ class Rows(seqx.Corpus):
 class Letters(seqx.Tokenizer):
     """One id for each letter; with a generator each letter twice."""
 
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.folder: Path | None = None
+
     @property
     def size(self) -> int:
         return 1000
 
-    def learn(self, lines: Iterable[str], folder: Path) -> None: ...
-    def load(self, folder: Path) -> None: ...
+    def learn(self, lines: Iterable[str], folder: Path) -> None:
+        self.lines, self.folder = list(lines), folder
+
+    def load(self, folder: Path) -> None:
+        self.folder = folder
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
         return [ord(letter) for letter in text for _ in range(1 if rng is None else 2)]
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(i) for i in ids if i > seqx.UNK)
-
-
-def ids(text: str) -> list[int]:
-    return [*map(ord, text)]
