@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import WORDS as WORDS
     from seqx.interfaces.values import Answer as Answer
     from seqx.interfaces.values import Batch as Batch
+    from seqx.interfaces.values import Cost as Cost
     from seqx.interfaces.values import Dropped as Dropped
     from seqx.interfaces.values import Evaluation as Evaluation
     from seqx.interfaces.values import Example as Example
@@ -69,6 +70,10 @@ if TYPE_CHECKING:
     from seqx.registry import Make as Make
     from seqx.registry import Registry as Registry
     from seqx.runs import Record as Record
+    from seqx.tasks.judged import JudgedTask as JudgedTask
+    from seqx.tasks.judged import restored as restored
+    from seqx.tasks.judged import through as through
+    from seqx.tasks.pairs import TextPairs as TextPairs
     from seqx.training.run import Run as Run
     from seqx.training.updates import Update as Update
 
@@ -83,13 +88,15 @@ _HOMES = {
     "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",
     "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Predictor Progress Task Tokenizer",
     "seqx.interfaces.values": (
-        "BOS EOS PAD UNK WORDS Answer Batch Dropped Evaluation Example Hypothesis KeyValue Layers Layout "
-        "Mask Memory Score State Tokens fork rows"
+        "BOS EOS PAD UNK WORDS Answer Batch Cost Dropped Evaluation Example Hypothesis KeyValue Layers "
+        "Layout Mask Memory Score State Tokens fork rows"
     ),
     "seqx.reading": "expand lines standard_input",
     "seqx.recipe.differences": "differences",
     "seqx.registry": "Make Registry",
     "seqx.runs": "Record",
+    "seqx.tasks.judged": "JudgedTask restored through",
+    "seqx.tasks.pairs": "TextPairs",
     "seqx.training.run": "Run",
     "seqx.training.updates": "Update",
 }

@@ -22,7 +22,6 @@ from seqx.plugins import LOCAL, Plugins
 from seqx.recipe import Made
 from seqx.runs import RunFolder, environment, local_files, written
 from seqx.training.ema import Average
-from seqx.training.perplexity import perplexity
 from seqx.training.run import Run
 from seqx.training.step import Step
 from seqx.training.updates import Update, updates
@@ -178,12 +177,12 @@ class Trainer:
 
     def _validate(self) -> float:
         evaluation = self._evaluate("dev")
-        score = next(iter(evaluation.scores.values())).value
-        if self.progress.best is None or score > self.progress.best:
-            self.progress = replace(self.progress, best=score, best_step=self.progress.step, stale=0)
+        score = next(iter(evaluation.scores.values()))
+        if self.progress.best is None or score.beats(self.progress.best):
+            self.progress = replace(self.progress, best=score.value, best_step=self.progress.step, stale=0)
         else:
             self.progress = replace(self.progress, stale=self.progress.stale + 1)
-        return score
+        return score.rank
 
     def _patience_is_over(self) -> bool:
         patience = self.run.training.patience
@@ -194,10 +193,9 @@ class Trainer:
         predictor = Predictor(self.task, model, self.search, device=self.device, precision=precision)
         # What is compiled for training does not fit a search's ever longer states.
         with torch.compiler.set_stance("force_eager"):
-            evaluation = replace(
-                self.task.evaluate(predictor, split),
-                perplexity=perplexity(model, self.task, split, device=self.device, precision=precision),
-            )
+            evaluation = self.task.evaluate(predictor, split)
+            if evaluation.perplexity is None:
+                evaluation = replace(evaluation, perplexity=predictor.perplexity(split))
         self.tell.evaluated(run=self.run, step=self.progress.step, split=split, evaluation=evaluation)
         return evaluation
 

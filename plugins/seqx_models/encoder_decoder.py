@@ -12,6 +12,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 import seqx
+from seqx_models.embedding import embedding
 
 
 class EncoderDecoder(seqx.Model):
@@ -52,9 +53,9 @@ class EncoderDecoder(seqx.Model):
         std = embedding_std or d_model**-0.5
         self.d_model = d_model
         self.scale = math.sqrt(d_model) if scale_embeddings else 1.0
-        self.target = _embedding(target, d_model, std)
-        self.source = None if share == "all" else _embedding(source, d_model, std)
-        self.projection = _embedding(target, d_model, std) if share == "none" else None
+        self.target = embedding(target, d_model, std)
+        self.source = None if share == "all" else embedding(source, d_model, std)
+        self.projection = embedding(target, d_model, std) if share == "none" else None
         self.encoder = encoder(d_model)
         self.decoder = decoder(d_model)
         limits = [limit for limit in (self.encoder.limit, self.decoder.limit) if limit is not None]
@@ -77,11 +78,5 @@ class EncoderDecoder(seqx.Model):
         """Logits [..., V] of each next token, from outputs [..., D]."""
         return F.linear(outputs, (self.projection or self.target).weight)
 
-    def _embed(self, embedding: nn.Embedding, ids: Tensor) -> Tensor:
-        return embedding(ids) * self.scale
-
-
-def _embedding(size: int, d_model: int, std: float) -> nn.Embedding:
-    embedding = nn.Embedding(size, d_model)
-    nn.init.normal_(embedding.weight, std=std)
-    return embedding
+    def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
+        return table(ids) * self.scale

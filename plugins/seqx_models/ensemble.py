@@ -25,6 +25,7 @@ class Ensemble(seqx.Combination):
         super().__init__(models)
         limits = [model.limit for model in models if model.limit is not None]
         self.limit = min(limits, default=None)
+        self.joint = any(model.joint for model in models)
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
         """Read the source: the memory of each model."""

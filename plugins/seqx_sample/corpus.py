@@ -1,7 +1,7 @@
 """The sample as a corpus."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -11,9 +11,11 @@ from annotated_types import Ge
 
 import seqx
 
-from .generate import SPLITS, take
+from .generate import SPLITS, Pair, take
+from .gist import gist, tense
+from .trees import detokenize
 
-Column = Literal["en", "de", "tree"]
+Column = Literal["en", "de", "tree", "gist", "tense"]
 
 
 class Sample(seqx.Corpus):
@@ -24,7 +26,8 @@ class Sample(seqx.Corpus):
         dev: number of sentences to validate on
         test: number of sentences to test on
         seed: which sentences; the same seed gives the same ones everywhere
-        columns: what a row has: "en" and "de" are raw text, "tree" is the English tree in brackets
+        columns: what a row has: "en" and "de" are raw text, "tree" is the English tree in brackets, "gist"
+            the English main clause without adverbials and relative clauses, "tense" its tense or modal verb
     """
 
     def __init__(
@@ -50,14 +53,22 @@ class Sample(seqx.Corpus):
         for name in SPLITS:
             if name == split:
                 for pair in take(self._seed, name, self._counts[name]):
-                    row = {"en": pair.english, "de": pair.german, "tree": str(pair.tree)}
-                    yield tuple(row[column] for column in self._columns)
+                    yield tuple(_COLUMNS[column](pair) for column in self._columns)
                 return
         raise seqx.UserError(f"the sample has no split {split!r}; it has {', '.join(SPLITS)}")
 
     def identity(self) -> Mapping[str, object]:
         """The settings, the grammar and the words, which the sentences are a function of."""
         return {"grammar": _grammar(), **self._counts, "seed": self._seed, "columns": list(self._columns)}
+
+
+_COLUMNS: dict[Column, Callable[[Pair], str]] = {
+    "en": lambda pair: pair.english,
+    "de": lambda pair: pair.german,
+    "tree": lambda pair: str(pair.tree),
+    "gist": lambda pair: detokenize(gist(pair.sentence).english().leaves()),
+    "tense": lambda pair: tense(pair.sentence),
+}
 
 
 @cache

@@ -1,25 +1,33 @@
-"""Text: normalizers, the SentencePiece tokenizer, parallel text files, mixed corpora, BLEU and chrF."""
+"""Text: normalizers, the SentencePiece tokenizer, parallel text files, mixed corpora, and metrics."""
 
 import seqx
 from seqx_text.bleu import Bleu, PaperBleu, TokenizedBleu
 from seqx_text.case import Lowercase
 from seqx_text.chrf import Chrf
 from seqx_text.files import Files
+from seqx_text.labels import F1, Accuracy
 from seqx_text.mixed import Mixed
 from seqx_text.moses import MosesPunctuation, MosesTokens
+from seqx_text.rouge import Rouge
 from seqx_text.sentencepiece import SentencePiece
+from seqx_text.squad import ExactMatch, SquadF1
 from seqx_text.unicode import UnicodeForm
 
 __all__ = [
+    "F1",
+    "Accuracy",
     "Bleu",
     "Chrf",
+    "ExactMatch",
     "Files",
     "Lowercase",
     "Mixed",
     "MosesPunctuation",
     "MosesTokens",
     "PaperBleu",
+    "Rouge",
     "SentencePiece",
+    "SquadF1",
     "TokenizedBleu",
     "UnicodeForm",
 ]
@@ -37,4 +45,15 @@ def seqx_register(registry: seqx.Registry) -> None:
     )
     registry.add(seqx.Tokenizer, sentencepiece=SentencePiece)
     registry.add(seqx.Corpus, files=Files, mixed=Mixed)
-    registry.add(seqx.Metric, bleu=Bleu, chrf=Chrf, paper_bleu=PaperBleu, tokenized_bleu=TokenizedBleu)
+    registry.add(
+        seqx.Metric,
+        accuracy=Accuracy,
+        bleu=Bleu,
+        chrf=Chrf,
+        exact_match=ExactMatch,
+        f1=F1,
+        paper_bleu=PaperBleu,
+        rouge=Rouge,
+        squad_f1=SquadF1,
+        tokenized_bleu=TokenizedBleu,
+    )

@@ -110,9 +110,9 @@ class Progress(seqx.Callback):
                 self._say(f"stopped after {self._last} of {run.training.steps} updates: {patience}")
             self._say(f"model of {run.name}  {split}: {lines.scores(evaluation)}")
             return
-        value = next(iter(evaluation.scores.values())).value
-        if self._best is None or value > self._best[0]:
-            self._best = (value, step)
+        score = next(iter(evaluation.scores.values()))
+        if self._best is None or score.beats(self._best[0]):
+            self._best = (score.value, step)
         best = f"best {self._best[0]:.2f} at step {self._best[1]}"
         self._say(f"step {step}/{run.training.steps}  {split}: {lines.scores(evaluation, best)}")
         for line in lines.examples(evaluation, self.examples, self._validations):

@@ -50,8 +50,9 @@ class AttentionFolder:
             side: json.dumps(getattr(attended, side), ensure_ascii=False) for side in ("source", "target")
         }
         (self._folder / f"{name}.safetensors").write_bytes(save(tensors, told))
-        rows = {"source": attended.source, "target": attended.target}
-        columns = {"source": attended.source, "target": ["<s>", *attended.target[:-1]]}
+        read, written = list(attended.source), list(attended.target)
+        rows = {"source": read, "target": written, "text": read[1:] + written}
+        columns = {"source": read, "target": ["<s>", *written[:-1]], "text": read + written[:-1]}
         for queries, keys in dict.fromkeys((look.queries, look.keys) for look in attended.looks.values()):
             panels = [
                 Panel(path, weights.numpy(), rows[queries], columns[keys])

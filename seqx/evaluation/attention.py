@@ -20,8 +20,8 @@ from seqx.interfaces.values import BOS, PAD, Tokens
 class Looked:
     """What one attention took of each place that it could look at, while a model read and wrote."""
 
-    queries: str  # the column that looked: source or target
-    keys: str  # the column that was looked at
+    queries: str  # what looked: source or target; text, where both are one sequence
+    keys: str  # what was looked at
     weights: Tensor  # [B, H, Q, K], float32
 
 
@@ -68,22 +68,26 @@ def look(model: Model, source: Tokens, target: Tokens) -> Mapping[str, Looked]:
     """Where each attention looks while a model reads the source [B, S] and writes the target [B, T].
 
     By the names of the modules, in the order in which they look. A row of the target is the token that was
-    written, a column of it the token that had been written before, BOS first. What looks at other things
-    than the source or the target is left out.
+    written, a column of it the token that had been written before, BOS first. For a model that goes on from
+    its source the two are one text: a row is the token that came next, a column one that was there before.
+    What looks at other things is left out.
     """
     width = target.ids.size(1)
     if width == source.ids.size(1):  # one place more, to tell the two apart by their widths
         more = F.pad(target.layout.keep, (0, 1), value=False)
         target = Tokens(F.pad(target.ids, (0, 1), value=PAD), type(target.layout).of(more))
-    columns = {source.ids.size(1): "source", target.ids.size(1): "target"}
+    read, written = source.ids.size(1), target.ids.size(1)
+    columns = {read: "source", written: "target"}
+    if model.joint:
+        columns.setdefault(read + written - 1, "text")
     with looks(model) as reading:
         memory = model.encode(source)
-    with looks(model) as writing:
+    with looks(model) as going_on:
         ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
         model.advance(ids, model.start(memory, ids.size(1)), target.layout.keep)
-    cut = {"source": source.ids.size(1), "target": width}
+    cut = {"source": read, "target": width, "text": read + width - 1}
     found = {}
-    for name, weights in [*reading.items(), *writing.items()]:
+    for name, weights in [*reading.items(), *going_on.items()]:
         queries, keys = (columns.get(size) for size in weights.shape[2:])
         if queries and keys:
             found[name] = Looked(queries, keys, weights[:, :, : cut[queries], : cut[keys]])

@@ -11,10 +11,11 @@ import torch
 from seqx.devices import autocast
 from seqx.errors import UserError
 from seqx.evaluation.attention import Attended, look
+from seqx.evaluation.scoring import logprobs
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
-from seqx.interfaces.values import EOS, PAD, WORDS, Hypothesis, Tokens
+from seqx.interfaces.values import BOS, EOS, PAD, WORDS, Example, Hypothesis, Tokens
 
 Answers = list[tuple[str, Hypothesis]]
 """The answers to one input, best first; none to an empty one."""
@@ -90,6 +91,39 @@ class Predictor:
         while lines := list(islice(texts, window or self.window)):
             yield from self._window(lines)
 
+    def logprobs(self, examples: Sequence[Example]) -> list[float]:
+        """The natural log-probability of each example's whole target, given its other columns.
+
+        Raises:
+            UserError: an example is too long for the model
+        """
+        for example in examples:
+            if not self._fits(example):
+                lengths = " and ".join(
+                    f"{len(example.columns[name])} tokens of {name}" for name in ("source", "target")
+                )
+                raise UserError(
+                    f"an example of {lengths} is too long for the model, which has {self.model.limit} "
+                    "places; let the task make its examples shorter"
+                )
+        columns = [example.columns for example in examples]
+        return logprobs(self.model, columns, device=self.device, precision=self.precision)
+
+    def perplexity(self, split: str) -> float | None:
+        """The exponential of the mean negative log-probability of a target token; None: there is none.
+
+        EOS counts as a token. Examples that are too long for the model are left out. Comparable between
+        models of one vocabulary only.
+        """
+        examples = (self.task.example(row, training=False) for row in self.task.rows(split))
+        kept = [each for each in examples if isinstance(each, Example) and self._fits(each)]
+        count = sum(len(example.columns["target"]) for example in kept)
+        return math.exp(-math.fsum(self.logprobs(kept)) / count) if count else None
+
+    def _fits(self, example: Example) -> bool:
+        source, target = (len(example.columns[name]) for name in ("source", "target"))
+        return self.model.limit is None or self.model.places(source, target) <= self.model.limit
+
     @property
     def longest(self) -> int:
         """The most tokens, EOS counted, of an input that is answered in one piece."""
@@ -111,7 +145,8 @@ class Predictor:
         return Attended(self._named("source", source), self._named("target", target), found)
 
     def _named(self, column: str, ids: Sequence[int]) -> list[str]:
-        return ["</s>" if token == EOS else self.task.symbols(column, [token])[0] for token in ids]
+        special = {BOS: "<s>", EOS: "</s>"}
+        return [special.get(token) or self.task.symbols(column, [token])[0] for token in ids]
 
     def _window(self, lines: Sequence[str]) -> list[Answers]:
         pieces = [piece for line, text in enumerate(lines) for piece in self._pieces(line, text)]
@@ -171,7 +206,8 @@ class Predictor:
         lengths = [piece.length - (piece.columns["source"][-1:] == [EOS]) for piece in pieces]
         limits = self.search.limits(torch.tensor(lengths, dtype=torch.int64))
         if self.model.limit is not None:
-            limits = limits.clamp_max(self.model.limit - 1)
+            taken = [piece.length if self.model.joint else 1 for piece in pieces]
+            limits = limits.minimum(self.model.limit - torch.tensor(taken)).clamp_min(0)
         return limits.tolist()
 
     def _batches(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> Iterator[list[int]]:

@@ -195,6 +195,9 @@ class Model(nn.Module, ABC):
     limit: int | None = None
     """The most tokens it can read or write at once, when there is such a limit."""
 
+    joint: bool = False
+    """Whether what it reads and what it writes are one sequence, so that `limit` is for both together."""
+
     d_model: int | None = None
     """The width of the states of the Memory that `encode` leaves, where it leaves one."""
 
@@ -223,6 +226,10 @@ class Model(nn.Module, ABC):
         state = self.start(self.encode(source), target.ids.size(1))
         ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
         return self.advance(ids, state, target.layout.keep)[0]
+
+    def places(self, source: int, target: int) -> int:
+        """How many of its `limit` places a source and a target of so many tokens take."""
+        return source + target - 1 if self.joint else max(source, target)
 
     def labels(self, memory: State) -> Mapping[str, Tensor]:
         """Log-probabilities [B, S, L] of labels of each source token, by column; most models give none."""

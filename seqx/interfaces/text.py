@@ -91,7 +91,7 @@ class Metric(ABC):
 
     @abstractmethod
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
-        """Scores by name, the one that counts first; larger is better."""
+        """Scores by name, the one that counts first; larger is better, but for a Cost."""
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
         """The scores in lines of text, and whatever else explains them."""
@@ -106,6 +106,14 @@ class Predictor(Protocol):
         """The best answer to each text, in the order of the texts."""
         ...
 
+    def logprobs(self, examples: Sequence[Example]) -> list[float]:
+        """The natural log-probability of each example's whole target, given its other columns.
+
+        Raises:
+            UserError: an example is too long for the model
+        """
+        ...
+
 
 class Task(ABC):
     """What is learnt, from which text, and how well: codec and judge. Knows no model and no search."""
@@ -115,6 +123,10 @@ class Task(ABC):
 
     stochastic: bool = False
     """Whether examples are to be encoded anew in each epoch, by `encode`."""
+
+    running: bool = False
+    """Whether targets are stretches of running text, in which EOS ends each line, rather than answers, which
+    end with their only EOS."""
 
     @property
     @abstractmethod

@@ -5,7 +5,7 @@ head, V symbols of a vocabulary.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
@@ -161,9 +161,27 @@ class Score:
     value: float
     signature: str
 
+    @property
+    def rank(self) -> float:
+        """What is larger the better the figure is."""
+        return self.value
+
+    def beats(self, value: float) -> bool:
+        """Whether it is better than another value of the same figure."""
+        return self.rank > replace(self, value=value).rank
+
     def __str__(self) -> str:
         """As commands print it."""
         return f"{self.value:.2f}  {self.signature}"
+
+
+class Cost(Score):
+    """A figure that is better the smaller it is, as perplexity."""
+
+    @property
+    def rank(self) -> float:
+        """What is larger the better the figure is."""
+        return -self.value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +197,9 @@ class Answer:
 class Evaluation:
     """How well a model did on a split."""
 
-    scores: Mapping[str, Score]  # the one that counts first; larger is better
+    scores: Mapping[str, Score]  # the one that counts first; larger is better, but for a Cost
     answers: Sequence[Answer] = ()
-    perplexity: float | None = None  # of a target token, where the core computed it
+    perplexity: float | None = None  # of a target token; the core computes it where the task did not
 
 
 def _to(state: State, device: torch.device) -> State:

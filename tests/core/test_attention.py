@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx.evaluation.attention import look, looks
-from seqx_models import EncoderDecoder
+from seqx_models import DecoderOnly, EncoderDecoder
 from seqx_transformer import (
     Additive,
     GroupedQuery,
@@ -80,6 +80,17 @@ def test_it_is_what_the_model_does() -> None:
     assert found["decoder.layers.0.cross_attention"].weights.shape == (1, 1, 8, 9)
     grouped = model(attention=partial(GroupedQuery, heads=4, groups=2))
     assert look(grouped, tokens(9), tokens(8))["decoder.layers.1.attention"].weights.shape == (1, 4, 8, 8)
+
+
+def test_what_a_model_goes_on_from_is_part_of_its_text() -> None:
+    torch.manual_seed(0)
+    decoder = partial(TransformerDecoder, layers=1, attention=partial(MultiHead, heads=2), cross=False)
+    written = DecoderOnly(SIZES, d_model=16, decoder=decoder).eval()
+    found = look(written, tokens(5), tokens(4))["decoder.layers.0.attention"]
+    assert (found.queries, found.keys, found.weights.shape) == ("text", "text", (1, 2, 8, 8))
+    torch.testing.assert_close(found.weights.sum(-1), torch.ones(1, 2, 8))
+    alone = look(written, tokens(1), tokens(4))["decoder.layers.0.attention"]
+    assert (alone.queries, alone.keys, alone.weights.shape) == ("target", "target", (1, 2, 4, 4))
 
 
 class Silent(MultiHead):

@@ -20,6 +20,11 @@ Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # the files that a reader is to have
     "own_corpus.md": {"my.en": ("train", "en", 3000), "my.de": ("train", "de", 3000)},
+    "tasks.md": {
+        f"{split}.{name}": (split, column, 400 if split == "train" else 3)
+        for split in SPLITS
+        for name, column in (("txt", "en"), ("text", "en"), ("summary", "gist"), ("label", "tense"))
+    },
     "parsing.md": {f"{split}.mrg": (split, "tree", 8) for split in SPLITS},
 }
 

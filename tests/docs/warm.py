@@ -41,6 +41,24 @@ SMALL = {  # by the task; {model} is where encoder and decoder are said
         "search.extra=1",
         "{model}.d_model=16",
     ],
+    "language_model": [
+        "training.steps=4",
+        "training.validate_every=4",
+        "training.save_every=4",
+        "training.tokens=400",
+        "task.tokenizer.size=400",
+        "task.longest=64",
+        "search.extra=2",
+        "{model}.d_model=16",
+    ],
+    "classification": [
+        "training.steps=4",
+        "training.validate_every=4",
+        "training.save_every=4",
+        "training.tokens=32",
+        "task.tokenizer.size=400",
+        "{model}.d_model=16",
+    ],
     "parsing": [  # learns some sentences by heart: two parsers must agree on a tree at least
         "training.steps=100",
         "training.validate_every=100",
@@ -65,9 +83,16 @@ STACKS = {  # by the type of encoder or decoder
     "gru": ["layers=1"],
     "lstm": ["layers=1"],
 }
+SMALL["text_to_text"] = SMALL["translation"]
 SHORT = {  # by the task and the type of its corpus
     ("translation", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
     ("translation", "files"): ["{corpus}.limit=400"],
+    ("language_model", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
+    ("language_model", "files"): [],
+    ("text_to_text", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
+    ("text_to_text", "files"): [],
+    ("classification", "sample"): ["{corpus}.train=400", "{corpus}.dev=3", "{corpus}.test=3"],
+    ("classification", "files"): [],
     ("parsing", "sample"): ["{corpus}.seed=2", "{corpus}.train=8", "{corpus}.dev=3", "{corpus}.test=3"],
     ("parsing", "treebank"): ["{corpus}.limit=8"],
     ("parsing", "ptb"): [],

@@ -16,6 +16,7 @@ import seqx_parsing
 import seqx_recurrent
 import seqx_sample
 import seqx_text
+import seqx_text_tasks
 import seqx_training
 import seqx_transformer
 import seqx_translation
@@ -136,6 +137,11 @@ test_laws = seqx.testing.laws(
         seqx_convolution.ConvolutionDecoder: CONVOLUTION
         | {"attention": seqx_transformer.MultiHead, "source_positions": seqx_transformer.Sinusoidal},
         seqx_convolution.ConvolutionEncoder: CONVOLUTION,
+        seqx_models.Classifier: {"d_model": 16, "encoder": STACKS["encoder"]},
+        seqx_models.DecoderOnly: {
+            "d_model": 16,
+            "decoder": partial(seqx_transformer.TransformerDecoder, **SMALL, cross=False),
+        },
         seqx_models.EncoderDecoder: STACKS,
         seqx_parsing.GuidedEncoderDecoder: STACKS | {"column": "target"},
         seqx_parsing.Parsing: {
@@ -154,6 +160,19 @@ test_laws = seqx.testing.laws(
         seqx_text.MosesPunctuation: {"lang": "en"},
         seqx_text.MosesTokens: {"lang": "de"},
         seqx_text.SentencePiece: {"size": 340},
+        seqx_text_tasks.Classification: {
+            "corpus": seqx_sample.Sample(train=200, dev=20, test=20, columns=("en", "tense")),
+            "tokenizer": TOKENIZER,
+            "metrics": [seqx_text.Accuracy(), seqx_text.F1()],
+        },
+        seqx_text_tasks.LanguageModel: {"corpus": SAMPLE, "tokenizer": TOKENIZER, "longest": 24},
+        seqx_text_tasks.TextToText: {
+            "corpus": seqx_sample.Sample(train=200, dev=20, test=20, columns=("tense", "en", "gist")),
+            "tokenizer": TOKENIZER,
+            "template": "tense: {0} sentence: {1}",
+            "target": 2,
+            "metrics": [seqx_text.Rouge()],
+        },
         seqx_transformer.Combined: {
             "encodings": [seqx_transformer.Sinusoidal, seqx_transformer.Rotary, seqx_transformer.Shaw]
         },

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import seqx
+from seqx.testing import Known
 from seqx_parsing import Evalb, InOrder, Parsing, TopDown
 from seqx_parsing.words import LONGEST
 from seqx_text import SentencePiece
@@ -54,12 +55,14 @@ def rows(data: Callable[[str], Path]) -> list[str]:
 def answered(task: Parsing, how: Callable[[seqx.Example, str], str]) -> Mapping[str, seqx.Score]:
     """The scores of a model that answers each test sentence from its right example."""
 
-    def predictor(texts: Any) -> list[str]:
-        examples = [task.example(row, training=False) for row in task.rows("test")]
-        assert all(isinstance(example, seqx.Example) for example in examples)
-        return [how(example, text) for example, text in zip(examples, texts, strict=True)]  # type: ignore[arg-type]
+    examples = (task.example(row, training=False) for row in task.rows("test"))
 
-    return task.evaluate(predictor, "test").scores
+    def known(text: str) -> str:
+        example = next(examples)
+        assert isinstance(example, seqx.Example)
+        return how(example, text)
+
+    return task.evaluate(Known(known), "test").scores
 
 
 @pytest.mark.parametrize("linearisation", [TopDown(), TopDown(tags=True), InOrder()], ids=repr)

@@ -40,7 +40,7 @@ def test_identity_tells_samples_apart() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(ValueError, match="name each column once, of en, de, tree"):
+    with pytest.raises(ValueError, match="name each column once, of en, de, tree, gist, tense"):
         Sample(columns=())
     with pytest.raises(ValueError, match="name each column once"):
         Sample(columns=("en", "en"))

@@ -1,0 +1,79 @@
+"""What a sentence says in short, and when: truths about it that the grammar knows."""
+
+from dataclasses import replace
+
+from .clauses import Clause
+from .phrases import NounPhrase, Placed, Related
+from .predicates import Predicate
+from .sentences import (
+    AdverbQuestion,
+    Chained,
+    Existence,
+    Fronted,
+    Joined,
+    Preposed,
+    Request,
+    Sentence,
+    Statement,
+    Subordinated,
+    WhQuestion,
+    YesNo,
+)
+
+
+def main_clause(sentence: Sentence) -> Clause | None:
+    """The main clause, of two the first; None where there is only a predicate, or what there is."""
+    match sentence:
+        case Subordinated() | Preposed():
+            return sentence.main
+        case Joined() | Chained():
+            return sentence.first
+        case Statement() | Fronted() | YesNo() | WhQuestion() | AdverbQuestion():
+            return sentence.clause
+        case _:
+            return None
+
+
+def tense(sentence: Sentence) -> str:
+    """The tense or modal verb of the main clause; `request` of what has neither."""
+    clause = main_clause(sentence)
+    if clause is not None:
+        return clause.tense
+    return sentence.tense if isinstance(sentence, Existence) else "request"
+
+
+def gist(sentence: Sentence) -> Sentence:
+    """The main clause without adverbials, relative clauses and where things are."""
+    match sentence:
+        case YesNo() | WhQuestion() | AdverbQuestion():
+            return replace(sentence, clause=_bare(sentence.clause))
+        case Request():
+            return Request(_predicate(sentence.predicate))
+        case Existence():
+            return replace(sentence, phrase=_phrase(sentence.phrase))
+    clause = main_clause(sentence)
+    assert clause is not None, "all others have one"
+    return Statement(_bare(clause))
+
+
+def _bare(clause: Clause) -> Clause:
+    return replace(
+        clause,
+        subject=_phrase(clause.subject),
+        predicate=_predicate(clause.predicate),
+        frequency=None,
+        manner=None,
+        place=None,
+        time=None,
+    )
+
+
+def _predicate(predicate: Predicate) -> Predicate:
+    fields = getattr(predicate, "__dataclass_fields__", ())
+    values = {name: getattr(predicate, name) for name in fields}
+    phrases = {name: _phrase(value) for name, value in values.items() if isinstance(value, NounPhrase)}
+    return replace(predicate, **phrases)  # type: ignore[type-var]
+
+
+def _phrase(phrase: NounPhrase) -> NounPhrase:
+    return _phrase(phrase.head) if isinstance(phrase, Placed | Related) else phrase

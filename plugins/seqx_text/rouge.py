@@ -1,0 +1,54 @@
+"""ROUGE, by the package rouge-score, which is an optional extra."""
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import seqx
+
+Kind = Literal["rouge1", "rouge2", "rougeL"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rouge(seqx.Metric):
+    """ROUGE of summaries: the mean F1 of n-grams, or of the longest common subsequence, 0 to 100 (Lin 2004).
+
+    Tokens are runs of a to z and digits, in small letters: it is for English.
+
+    Args:
+        kinds: the scores, the one that counts first: rouge1 and rouge2 compare words and pairs of them,
+            rougeL the longest common subsequence of words
+        stem: whether words are compared by their stems (Porter's)
+    """
+
+    kinds: tuple[Kind, ...] = ("rougeL", "rouge1", "rouge2")
+    stem: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.kinds:
+            raise ValueError("kinds is empty; name one at least, as in kinds: [rougeL]")
+        if importlib.util.find_spec("rouge_score") is None:
+            raise seqx.UserError("ROUGE needs the package rouge-score: pip install 'seqx[rouge]'")
+
+    def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
+        """The score of each kind."""
+        scorer = _scorer(self.kinds, self.stem)
+        sums = dict.fromkeys(self.kinds, 0.0)
+        for output, reference in zip(outputs, references, strict=True):
+            found = scorer.score(reference, output)
+            for kind in self.kinds:
+                sums[kind] += found[kind].fmeasure
+        version = importlib.metadata.version("rouge-score")
+        how = f"f:1|stem:{'porter' if self.stem else 'no'}|rouge-score:{version}"
+        count = max(len(references), 1)
+        return {kind: seqx.Score(value=100 * sums[kind] / count, signature=how) for kind in self.kinds}
+
+
+@cache
+def _scorer(kinds: tuple[Kind, ...], stem: bool) -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415
+
+    return RougeScorer(list(kinds), use_stemmer=stem)

@@ -1,0 +1,28 @@
+"""Classification: text in, one label out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import seqx
+from seqx_text_tasks.labels import Labels, OneLabel
+from seqx_text_tasks.text_to_text import TextToText
+
+
+@dataclass(kw_only=True, eq=False)
+class Classification(TextToText):
+    """Says which label a text has: its sentiment, its topic, its language.
+
+    Labels are those of the training rows, and travel with the model. A label is a target of one token.
+
+    Args:
+        tokenizer: what makes ids of the text that is read
+        target_tokenizer: what makes ids of labels: one for each, unless another is set, by which labels are
+            spelt as any text (Raffel et al. 2020)
+        target: the column that has the labels, from 0
+    """
+
+    target_tokenizer: seqx.Tokenizer | None = field(default_factory=Labels)
+
+    def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar | None:
+        """What lets one label be written, and nothing else."""
+        return OneLabel(self.target_tokenizer.size) if isinstance(self.target_tokenizer, Labels) else None

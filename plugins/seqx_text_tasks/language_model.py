@@ -1,0 +1,186 @@
+"""Language modelling: running text, and how probable it is."""
+
+import math
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+import seqx
+
+
+@dataclass(kw_only=True, eq=False)
+class LanguageModel(seqx.Task):
+    """Learns which text follows text (Bengio et al. 2003).
+
+    A corpus's lines are documents, paragraphs or sentences; EOS is written for the end of each. Empty lines
+    are left out. A line of more than `longest` tokens is cut between words, and goes on in the next example.
+
+    Args:
+        corpus: where lines come from
+        tokenizer: what makes ids of text
+        normalizers: what text passes through before it is tokenized, in this order; outputs pass back through
+            it in reverse
+        examples: what is learnt from at once: `lines`, or `blocks` of as many lines as `longest` tokens hold
+        longest: most tokens of an example, EOS counted
+        column: the column of the corpus that has the text, from 0
+        sample_segmentation: whether each epoch draws other segmentations of the training text (subword
+            regularisation, Kudo 2018); how far they stray is the tokenizer's setting
+    """
+
+    running = True
+
+    corpus: seqx.Corpus
+    tokenizer: seqx.Tokenizer
+    normalizers: list[seqx.Normalizer] = field(default_factory=list)
+    examples: Literal["lines", "blocks"] = "lines"
+    longest: Annotated[int, Gt(1)] = 256
+    column: Annotated[int, Ge(0)] = 0
+    sample_segmentation: bool = False
+
+    def __post_init__(self) -> None:
+        self.stochastic = self.sample_segmentation
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The one vocabulary, of "source" and "target"."""
+        return {"source": self.tokenizer.size, "target": self.tokenizer.size}
+
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+        """Have the corpus at hand, with text in each of `splits`."""
+        self.corpus.fetch(folder, progress, splits)
+        for split in splits:
+            if next(self._lines(split), None) is None:
+                raise seqx.UserError(f"the corpus has no text for {split}")
+
+    def identity(self) -> Mapping[str, object]:
+        """What the corpus's rows are made from."""
+        return {"corpus": self.corpus.identity()}
+
+    def learn(self, folder: Path, progress: seqx.Progress) -> None:
+        """Learn the vocabulary from the training text."""
+        progress("learning the vocabulary", None)
+        self.tokenizer.learn(self._lines("train"), folder / "tokenizer")
+
+    def load(self, folder: Path) -> None:
+        """Use the vocabulary in `folder`."""
+        self.tokenizer.load(folder / "tokenizer")
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """The text of each example, normalized, with a line feed where a line ends."""
+        block, places = "", 0
+        for line in self._lines(split):
+            for part in self._parts(line):
+                count = len(self._ids(part)) if self.examples == "blocks" else self.longest
+                if block and places + count > self.longest:
+                    yield (block,)
+                    block, places = "", 0
+                block, places = block + part, places + count
+        if block:
+            yield (block,)
+
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+        """The ids of the text; the source is BOS."""
+        target = self._ids(row[0])
+        if training and len(target) > self.longest:  # of a word that is longer still
+            return seqx.Dropped("too long")
+        return seqx.Example(columns={"source": [seqx.BOS], "target": target}, text={"target": row[0]})
+
+    def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
+        """The ids in one of their several encodings; the usual one where that got too long."""
+        drawn = self._ids(text["target"], rng)
+        target = drawn if len(drawn) <= self.longest else self._ids(text["target"])
+        return {"source": [seqx.BOS], "target": target}
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        """BOS and the ids of a prompt, which the target goes on with."""
+        return {"source": [seqx.BOS, *self.tokenizer.encode(seqx.through(self.normalizers, text))]}
+
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        """The prompt and what follows it."""
+        return seqx.restored(self.normalizers, self.tokenizer.decode([*self.read(text)["source"], *ids]))
+
+    def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
+        """The tokenizer's pieces."""
+        return self.tokenizer.symbols(ids)
+
+    def inputs(self, split: str) -> list[str]:
+        """Nothing, for each example: its text is written from the beginning."""
+        return ["" for _ in self.rows(split)]
+
+    def references(self, split: str) -> list[str]:
+        """The text of each example, without the line feed at its end."""
+        return [text.removesuffix("\n") for (text,) in self.rows(split)]
+
+    def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
+        """How probable the text of a split is: bits of a character, perplexities of a word and of a token.
+
+        The end of a line counts as a character, a word and a token. Bits of a character and perplexities of a
+        word are comparable between vocabularies, where no token is unknown; perplexities of a token are not.
+        """
+        texts, examples = [], []
+        for row in self.rows(split):
+            example = self.example(row, training=False)
+            assert isinstance(example, seqx.Example), "rows are dropped in training alone"
+            texts.append(row[0])
+            examples.append(example)
+        nats = -math.fsum(predictor.logprobs(examples))
+        targets = [example.columns["target"] for example in examples]
+        characters, tokens = sum(map(len, texts)), sum(map(len, targets))
+        words = sum(len(text.split()) + text.count("\n") for text in texts)
+        unknown = sum(target.count(seqx.UNK) for target in targets)
+        how = f"examples:{self.examples}|longest:{self.longest}|line ends:count|unknown:{unknown}"
+        perplexity = _exp(nats / tokens)
+        return seqx.Evaluation(
+            scores={
+                "bits_per_character": seqx.Cost(
+                    value=nats / math.log(2) / characters, signature=f"characters:{characters}|{how}"
+                ),
+                "word_perplexity": seqx.Cost(value=_exp(nats / words), signature=f"words:{words}|{how}"),
+                "token_perplexity": seqx.Cost(value=perplexity, signature=f"tokens:{tokens}|{how}"),
+            },
+            perplexity=perplexity,
+        )
+
+    def _lines(self, split: str) -> Iterator[str]:
+        """The lines of a split, normalized."""
+        for row in self.corpus.rows(split):
+            if self.column >= len(row):
+                raise seqx.UserError(
+                    f"task.column is {self.column}, but the corpus has {len(row)} columns, counted from 0"
+                )
+            text = seqx.through(self.normalizers, row[self.column].replace("\n", " "))
+            if text.strip():
+                yield text
+
+    def _parts(self, line: str) -> Iterator[str]:
+        """A line with its end, or parts of one that is too long, the last of them with its end."""
+        if len(line.encode()) + 2 <= self.longest or len(self._ids(line)) + 1 <= self.longest:
+            yield f"{line}\n"
+            return
+        part, places = "", 0
+        for word in re.findall(r"\S+\s*|\s+", line):
+            count = len(self.tokenizer.encode(word))
+            if part and places + count + 1 > self.longest:
+                yield part
+                part, places = "", 0
+            part, places = part + word, places + count
+        yield f"{part}\n"
+
+    def _ids(self, text: str, rng: random.Random | None = None) -> list[int]:
+        """The ids of text, with EOS where a line ends."""
+        *whole, rest = text.split("\n")
+        ids = [i for line in whole for i in (*self.tokenizer.encode(line, rng), seqx.EOS)]
+        return ids + self.tokenizer.encode(rest, rng)
+
+
+def _exp(nats: float) -> float:
+    """The exponential, infinite where no number is as large."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf

@@ -1,0 +1,71 @@
+"""Text to text: summaries, answers to questions, whatever reads text and writes text."""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+
+import seqx
+from seqx_text_tasks.template import Template
+
+
+@dataclass(kw_only=True, eq=False)
+class TextToText(seqx.TextPairs):
+    """Writes one column of a corpus, having read others (Raffel et al. 2020, section 2.4).
+
+    An input is a line: the columns that the template has places for, in ascending order, with tabs between.
+
+    Args:
+        template: what is read: text with places for columns, as `question: {0} context: {1}`
+        target: the column that is written, from 0
+        truncate: whether inputs of more than `longest` tokens are cut at their end, in training too; else
+            they are read whole, and dropped in training
+    """
+
+    template: str = "{0}"
+    target: Annotated[int, Ge(0)] = 1
+    truncate: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._template = Template(self.template)
+        self.read_inputs = self.truncated = 0
+        if not self._template.columns:
+            raise ValueError(f"template {self.template!r} has no place for a column, as {{0}}")
+        if self.target in self._template.columns:
+            raise ValueError(f"template {self.template!r} reads column {self.target}, which is the target")
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """The columns that are read, as a user would type them, and the target of each row."""
+        most = max(self.target, *self._template.columns)
+        for row in self.corpus.rows(split):
+            if most >= len(row):
+                raise seqx.UserError(
+                    f"task.template is {self.template!r} and task.target {self.target}, "
+                    f"but the corpus has {len(row)} columns, counted from 0"
+                )
+            yield self._template.typed(row), row[self.target]
+
+    def source_text(self, text: str) -> str:
+        """The template filled with the columns of an input, and normalized."""
+        return super().source_text(self._template.fill(text))
+
+    def source_ids(self, text: str, rng: random.Random | None = None) -> list[int]:
+        """The ids of a source text, with EOS, cut where that was asked for."""
+        ids = super().source_ids(text, rng)
+        return [*ids[: self.longest - 1], seqx.EOS] if self.truncate and len(ids) > self.longest else ids
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        """The ids of an input, with EOS; those that are cut are counted."""
+        self.read_inputs += 1
+        self.truncated += self.truncate and len(super().source_ids(self.source_text(text))) > self.longest
+        return super().read(text)
+
+    def remarks(self) -> Sequence[str]:
+        """How many inputs were cut, if any."""
+        if not self.truncated:
+            return ()
+        cut = f"{self.truncated} of {self.read_inputs} inputs have more than {self.longest} tokens"
+        return (f"{cut}; their ends were not read",)

@@ -1,0 +1,51 @@
+"""How probable a model finds given targets."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from seqx.data.batches import pack, split
+from seqx.data.store import Ragged
+from seqx.devices import autocast
+from seqx.interfaces.networks import Model
+
+_PLACES = 4096
+
+Columns = Mapping[str, Sequence[int]]
+"""The columns of an example."""
+
+
+def logprobs(
+    model: Model,
+    examples: Sequence[Columns],
+    *,
+    device: torch.device,
+    precision: Literal["bf16", "fp32"],
+) -> list[float]:
+    """The natural log-probability of each example's whole target, given its source."""
+    found = [0.0] * len(examples)
+    if not examples:
+        return found
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i]["target"]))
+    columns = {name: _ragged([examples[i][name] for i in order]) for name in examples[0]}
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), autocast(device, precision):
+            for rows in split(columns, _PLACES, 0, 1):
+                batch = pack({name: values.take(rows) for name, values in columns.items()}).to(device)
+                scores = model.score(batch.columns["source"], batch.columns["target"])
+                for row, value in zip(rows.tolist(), scores.double().sum(1).tolist(), strict=True):
+                    found[order[row]] = value
+    finally:
+        model.train(training)
+    return found
+
+
+def _ragged(rows: Sequence[Sequence[int]]) -> Ragged:
+    return Ragged.of(
+        np.concatenate([np.array(row, np.int64) for row in rows]),
+        np.array([len(row) for row in rows], np.int64),
+    )

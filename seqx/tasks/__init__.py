@@ -1,0 +1,1 @@
+"""What tasks share that turn text of a corpus into text."""

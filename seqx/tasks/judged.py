@@ -1,0 +1,84 @@
+"""A task whose rows a corpus gives, and whose answers metrics compare with references."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqx.errors import UserError
+from seqx.interfaces.text import SPLITS, Corpus, Metric, Normalizer, Predictor, Progress, Task
+from seqx.interfaces.values import Answer, Evaluation, Score
+
+# Metrics are tried on this before anything is trained: a missing package shows at once.
+_TRIAL = ["This is a trial of some words."]
+
+
+@dataclass(kw_only=True, eq=False)
+class JudgedTask(Task):
+    """A task whose rows a corpus gives, and whose answers metrics compare with references.
+
+    Of a subclass, `rows` gives pairs: an input and the right answer to it.
+
+    Args:
+        corpus: where rows come from
+        metrics: how outputs are judged, the one that counts first
+    """
+
+    corpus: Corpus
+    metrics: list[Metric]
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
+
+    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
+        """Have the corpus at hand, with rows in each of `splits`, and metrics that work."""
+        self._scores(_TRIAL, _TRIAL)
+        self.corpus.fetch(folder, progress, splits)
+        for split in splits:
+            if next(self.rows(split), None) is None:
+                raise UserError(f"the corpus has no rows for {split}")
+
+    def identity(self) -> Mapping[str, object]:
+        """What the corpus's rows are made from."""
+        return {"corpus": self.corpus.identity()}
+
+    def inputs(self, split: str) -> list[str]:
+        """The inputs of a split."""
+        return [row[0] for row in self.rows(split)]
+
+    def references(self, split: str) -> list[str]:
+        """The right answers of a split."""
+        return [row[1] for row in self.rows(split)]
+
+    def evaluate(self, predictor: Predictor, split: str) -> Evaluation:
+        """Answer the inputs of a split and compare with its references, by every metric."""
+        inputs, references = self.inputs(split), self.references(split)
+        outputs = predictor(inputs)
+        answers = [
+            Answer(input=text, output=output, reference=reference)
+            for text, output, reference in zip(inputs, outputs, references, strict=True)
+        ]
+        return Evaluation(scores=self._scores(outputs, references), answers=answers)
+
+    def _scores(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
+        scores: dict[str, Score] = {}
+        for metric in self.metrics:
+            found = metric(outputs, references)
+            if twice := found.keys() & scores.keys():
+                raise UserError(f"task.metrics: {', '.join(sorted(twice))} is computed twice; name it once")
+            scores |= found
+        return scores
+
+
+def through(normalizers: Sequence[Normalizer], text: str) -> str:
+    """The text, passed through normalizers in their order."""
+    for normalizer in normalizers:
+        text = normalizer(text)
+    return text
+
+
+def restored(normalizers: Sequence[Normalizer], text: str) -> str:
+    """An output, passed back through normalizers in reverse."""
+    for normalizer in reversed(normalizers):
+        text = normalizer.restore(text)
+    return text

@@ -1,0 +1,106 @@
+"""A decoder alone: source and target are one sequence."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seqx
+from seqx_models import DecoderOnly, EncoderDecoder, Ensemble
+from seqx_search import Greedy
+from seqx_transformer import Learned, MultiHead, Rotary, TransformerDecoder, TransformerEncoder
+
+SMALL: dict[str, Any] = {"layers": 2, "attention": partial(MultiHead, heads=2), "dropout": 0.0}
+SIZES = {"source": 11, "target": 11}
+
+
+def build(*, positions: Any = Rotary, **settings: Any) -> DecoderOnly:
+    decoder = partial(TransformerDecoder, cross=False, positions=positions, **SMALL)
+    torch.manual_seed(0)
+    return DecoderOnly(SIZES, **{"d_model": 16, "decoder": decoder, "embedding_std": 0.7, **settings}).eval()
+
+
+def tokens(*rows: list[int]) -> seqx.Tokens:
+    longest = max(map(len, rows))
+    padded = [row + [seqx.PAD] * (longest - len(row)) for row in rows]
+    return seqx.Tokens.of(torch.tensor(padded), torch.tensor([len(row) for row in rows]))
+
+
+def logs(model: DecoderOnly, sequence: list[int]) -> Tensor:
+    """Log-probabilities [T, V] after each token of one sequence, straight from the decoder."""
+    inputs = model.embedding(torch.tensor([sequence])) * 4  # the square root of d_model
+    outputs, _ = model.decoder(inputs, model.decoder.start(None, 1, None), None)
+    return model.head(outputs)[0].log_softmax(-1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("share", [True, False])
+def test_the_target_goes_on_from_the_source(share: bool) -> None:
+    model = build(share=share)
+    sources = [[5, 6, 7, seqx.EOS], [seqx.BOS], [seqx.BOS, 9]]
+    targets = [[8, 4, seqx.EOS], [4, seqx.EOS], [10, 9, 4, seqx.EOS]]
+    scores = model.score(tokens(*sources), tokens(*targets))
+    for row, source, target in zip(scores, sources, targets, strict=True):
+        found = logs(model, source + target)
+        for t, token in enumerate(target):
+            torch.testing.assert_close(row[t], found[len(source) - 1 + t, token])
+
+
+@torch.no_grad()
+def test_search_continues_a_prompt_as_the_whole_sequence_says() -> None:
+    model = build()
+    sources = [[seqx.BOS, 5, 6], [seqx.BOS]]
+    found = Greedy()(model, tokens(*sources), torch.tensor([4, 4]))
+    for source, (hypothesis,) in zip(sources, found, strict=True):
+        sequence = list(source)
+        while len(sequence) < len(source) + 4:
+            token = int(logs(model, sequence)[-1, seqx.EOS :].argmax()) + seqx.EOS
+            if token == seqx.EOS:
+                break
+            sequence.append(token)
+        assert hypothesis.ids == sequence[len(source) :]
+
+
+def test_one_vocabulary() -> None:
+    with pytest.raises(ValueError, match="one vocabulary; the task's two have 11 and 12 symbols"):
+        DecoderOnly({"source": 11, "target": 12}, decoder=partial(TransformerDecoder, cross=False))
+
+
+def test_a_shared_table_is_counted_once() -> None:
+    both, one = (sum(p.numel() for p in build(share=share).parameters()) for share in (False, True))
+    assert both - one == 11 * 16
+
+
+def test_the_limit_is_for_source_and_target_together() -> None:
+    model = build(positions=partial(Learned, limit=6))
+    assert (model.limit, model.joint, model.places(4, 3)) == (6, True, 6)
+    model.score(tokens([4, 5, 6, 7]), tokens([4, 5, 2]))
+    with pytest.raises(IndexError):
+        model.score(tokens([4, 5, 6, 7]), tokens([4, 5, 5, 2]))
+    stacks: dict[str, Any] = {
+        "encoder": partial(TransformerEncoder, **SMALL),
+        "decoder": partial(TransformerDecoder, **SMALL),
+    }
+    other = EncoderDecoder(SIZES, d_model=16, **stacks)
+    assert not other.joint
+    assert other.places(4, 3) == 4
+    assert Ensemble([model, other]).joint
+    assert not Ensemble([other]).joint
+
+
+def test_it_learns_to_repeat() -> None:
+    """What the source says is at hand, though no encoder reads it."""
+    model = build().train()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.full((32,), 3)
+    for _ in range(150):
+        words = torch.randint(4, 11, (32, 2), generator=generator)
+        sentences = seqx.Tokens.of(nn.functional.pad(words, (0, 1), value=seqx.EOS), lengths)
+        loss = -model.score(sentences, sentences).mean()
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    assert loss < 0.1

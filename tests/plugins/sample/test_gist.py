@@ -1,0 +1,39 @@
+"""Sentences in short, and their tenses."""
+
+from collections import Counter
+
+from seqx_sample import Sample
+
+ROWS = list(Sample(train=3000, columns=("en", "gist", "tense")).rows("train"))
+
+
+def test_known_sentences() -> None:
+    known = {sentence: (gist, tense) for sentence, gist, tense in ROWS}
+    assert known["The customer that Daniel's teachers were thanking was sick."] == (
+        *("The customer was sick.", "past"),
+    )
+    assert known["These geese have always run away in the park."] == ("These geese have run away.", "perfect")
+    assert known["While the doctor dreamed of the customer, he did not own the cat."] == (
+        *("He did not own the cat.", "past"),
+    )
+    assert known["Please travel through the forest."] == ("Please travel through the forest.", "request")
+    assert known["Which problem has Emma complained about?"][0] == "Which problem has Emma complained about?"
+
+
+def test_a_gist_is_no_longer_and_keeps_the_mark() -> None:
+    shorter = 0
+    for sentence, gist, _ in ROWS:
+        assert len(gist.split()) <= len(sentence.split())
+        assert gist[0].isupper()
+        assert gist[-1] == sentence[-1]
+        shorter += gist != sentence
+    assert 0.4 < shorter / len(ROWS) < 0.7
+
+
+def test_modals_are_in_their_sentences() -> None:
+    for sentence, gist, tense in ROWS:
+        if tense in {"can", "could", "must", "may", "should"}:
+            assert {tense, f"{tense}not", tense.capitalize()} & {*gist.split()}, sentence
+    tenses = Counter(tense for *_, tense in ROWS)
+    assert len(tenses) == 15
+    assert min(tenses.values()) > 20

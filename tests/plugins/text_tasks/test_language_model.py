@@ -1,0 +1,139 @@
+"""Language modelling: from lines to examples, and what their probabilities come to."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqx
+from seqx.testing import Known
+from seqx_text import Files, Lowercase, SentencePiece
+from seqx_text_tasks import LanguageModel
+from tests.letters import Letters, Rows
+
+LINES = [("one two",), ("",), ("three",), ("  ",), ("a b c d",)]
+
+
+def ids(text: str) -> list[int]:
+    return [*map(ord, text)]
+
+
+def task(**settings: Any) -> LanguageModel:
+    rows = Rows(train=LINES, dev=LINES, test=LINES)
+    return LanguageModel(**{"corpus": rows, "tokenizer": Letters(), **settings})
+
+
+def texts(language_model: LanguageModel) -> list[str]:
+    return [text for (text,) in language_model.rows("train")]
+
+
+def test_a_line_is_an_example_that_follows_bos() -> None:
+    language_model = task()
+    assert texts(language_model) == ["one two\n", "three\n", "a b c d\n"]
+    example = language_model.example(("three\n",), training=True)
+    assert example == seqx.Example(
+        columns={"source": [seqx.BOS], "target": [*ids("three"), seqx.EOS]}, text={"target": "three\n"}
+    )
+
+
+def test_blocks_hold_as_many_lines_as_fit() -> None:
+    language_model = task(examples="blocks", longest=14)
+    assert texts(language_model) == ["one two\nthree\n", "a b c d\n"]
+    example = language_model.example(("one two\nthree\n",), training=True)
+    assert isinstance(example, seqx.Example)
+    assert example.columns["target"] == [*ids("one two"), seqx.EOS, *ids("three"), seqx.EOS]
+
+
+@pytest.mark.parametrize("examples", ["lines", "blocks"])
+def test_long_lines_go_on_in_the_next_example_and_nothing_is_lost(examples: str) -> None:
+    lines = [("in the beginning was  the word",), ("short",), ("x" * 20,)]
+    language_model = task(corpus=Rows(train=lines), examples=examples, longest=10)
+    parts = texts(language_model)
+    assert "".join(parts) == "".join(f"{line}\n" for (line,) in lines)
+    assert [part for part in parts if len(part) > 10] == ["x" * 20 + "\n"]
+    dropped = language_model.example((parts[-1],), training=True)
+    assert dropped == seqx.Dropped("too long")
+    assert isinstance(language_model.example((parts[-1],), training=False), seqx.Example)
+
+
+def test_a_prompt_is_read_behind_bos_and_written_again() -> None:
+    language_model = task(normalizers=[Lowercase()])
+    assert language_model.read("One") == {"source": [seqx.BOS, *ids("one")]}
+    assert language_model.write(ids(" two"), "One", {}) == "one two"
+    assert language_model.read("") == {"source": [seqx.BOS]}
+
+
+def test_figures_by_hand() -> None:
+    """Every token has probability 1/2: 6 + 3 + 6 letters and spaces, and three line ends."""
+    rows = Rows(dev=[("one tw",), ("abc",), ("a b cd",)])
+    evaluation = task(corpus=rows).evaluate(Known(str, math.log(1 / 2)), "dev")
+    assert list(evaluation.scores) == ["bits_per_character", "word_perplexity", "token_perplexity"]
+    values = {name: score.value for name, score in evaluation.scores.items()}
+    assert values["bits_per_character"] == pytest.approx(1)
+    assert values["token_perplexity"] == pytest.approx(2)
+    assert values["word_perplexity"] == pytest.approx(2 ** (18 / 9))
+    assert evaluation.perplexity == pytest.approx(2)
+    score = evaluation.scores["bits_per_character"]
+    assert score.signature == "characters:18|examples:lines|longest:256|line ends:count|unknown:0"
+    assert score.beats(score.value + 0.1)
+    assert not score.beats(score.value)
+
+
+def test_bits_of_a_character_do_not_depend_on_tokens() -> None:
+    class Doubled(Letters):
+        def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
+            return [i for i in super().encode(text) for _ in range(2)]
+
+    text = "some text"
+    rows = Rows(dev=[(text,)])
+    one = task(corpus=rows).evaluate(Known(str, -19 / 10), "dev").scores["bits_per_character"]
+    two = (
+        task(corpus=rows, tokenizer=Doubled()).evaluate(Known(str, -1.0), "dev").scores["bits_per_character"]
+    )
+    assert one.value == pytest.approx(two.value)
+
+
+def test_what_overflows_is_infinite() -> None:
+    evaluation = task().evaluate(Known(str, -1e4), "dev")
+    assert evaluation.scores["word_perplexity"].value == math.inf
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(seqx.UserError, match=r"task.column is 2, but the corpus has 1 columns"):
+        task(column=2).fetch(tmp_path, lambda *_: None)
+    with pytest.raises(seqx.UserError, match="the corpus has no text for dev"):
+        task(corpus=Rows(train=LINES, dev=[("",)], test=LINES)).fetch(tmp_path, lambda *_: None)
+
+
+def test_other_encodings_that_got_too_long_are_not_used() -> None:
+    language_model = task(longest=9, sample_segmentation=True)
+    assert language_model.stochastic
+    rng = random.Random(0)
+    assert language_model.encode({"target": "abc\n"}, rng)["target"] == [*ids("aabbcc"), seqx.EOS]
+    assert language_model.encode({"target": "abcdef\n"}, rng)["target"] == [*ids("abcdef"), seqx.EOS]
+
+
+def test_real_text_is_whole_in_blocks(data: Callable[[str], Path], tmp_path: Path) -> None:
+    file = str(data("multi30k") / "val.en.gz")
+    language_model = LanguageModel(
+        corpus=Files(train=[file], dev=[file], test=[file]),
+        tokenizer=SentencePiece(size=1000, coverage=1.0),
+        examples="blocks",
+        longest=64,
+    )
+    language_model.fetch(tmp_path, lambda *_: None)
+    language_model.learn(tmp_path, lambda *_: None)
+    blocks = [row[0] for row in language_model.rows("dev")]
+    assert "".join(blocks).split("\n")[:-1] == list(seqx.lines(Path(file)))
+    lengths = [len(_target(language_model, block)) for block in blocks]
+    assert max(lengths) <= 64
+    assert sum(lengths) / len(lengths) > 48
+
+
+def _target(language_model: LanguageModel, text: str) -> Sequence[int]:
+    example = language_model.example((text,), training=False)
+    assert isinstance(example, seqx.Example)
+    return example.columns["target"]

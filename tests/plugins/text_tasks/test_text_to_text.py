@@ -1,0 +1,140 @@
+"""Text to text, and labels as text."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import seqx
+from seqx.testing import Known
+from seqx_text import Accuracy, ExactMatch, SquadF1
+from seqx_text_tasks import Classification, Labels, TextToText
+from tests.letters import Letters, Rows
+
+QUESTIONS = [("who?", "Anna\tsleeps.", "Anna"), ("where?", "In bed.", "bed")]
+
+
+def ids(text: str) -> list[int]:
+    return [*map(ord, text)]
+
+
+def task(**settings: Any) -> TextToText:
+    given: dict[str, Any] = {
+        "corpus": Rows(train=QUESTIONS, dev=QUESTIONS, test=QUESTIONS),
+        "tokenizer": Letters(),
+        "metrics": [ExactMatch(), SquadF1()],
+        "template": "question: {0} context: {1}",
+        "target": 2,
+    }
+    return TextToText(**(given | settings))
+
+
+def test_columns_are_typed_with_tabs_between_and_read_through_the_template() -> None:
+    answers = task()
+    assert answers.inputs("dev") == ["who?\tAnna sleeps.", "where?\tIn bed."]
+    assert answers.references("dev") == ["Anna", "bed"]
+    wanted = [*ids("question: who? context: Anna sleeps."), seqx.EOS]
+    assert answers.read("who?\tAnna sleeps.") == {"source": wanted}
+    example = answers.example(next(answers.rows("train")), training=True)
+    assert isinstance(example, seqx.Example)
+    assert example.columns == {"source": wanted, "target": [*ids("Anna"), seqx.EOS]}
+    drawn = answers.encode(example.text, random.Random(0))
+    assert drawn["target"] == [*ids("AAnnnnaa"), seqx.EOS]
+
+
+def test_columns_in_another_order_and_braces_that_are_text() -> None:
+    answers = task(template="{1} {x} {0}{}")
+    assert answers.source_text("a\tb") == "b {x} a{}"
+
+
+def test_another_number_of_columns_is_a_mistake_of_the_user() -> None:
+    with pytest.raises(seqx.UserError, match=r"an input has 1 columns.* but the template has \{0\}, \{1\}"):
+        task().read("no tab")
+
+
+def test_settings_at_odds() -> None:
+    with pytest.raises(ValueError, match=r"has no place for a column, as \{0\}"):
+        task(template="summarize:")
+    with pytest.raises(ValueError, match="reads column 1, which is the target"):
+        task(target=1)
+    with pytest.raises(ValueError, match="metrics is empty"):
+        task(metrics=[])
+
+
+def test_columns_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(seqx.UserError, match=r"task.target 3, but the corpus has 3 columns"):
+        task(target=3).fetch(tmp_path, lambda *_: None)
+
+
+def test_long_inputs_are_dropped_in_training_or_cut() -> None:
+    row = ("abcdefgh", "x")
+    whole = task(template="{0}", target=1, longest=5)
+    assert whole.example(row, training=True) == seqx.Dropped("too long")
+    assert whole.read("abcdefgh")["source"] == [*ids("abcdefgh"), seqx.EOS]
+    assert whole.remarks() == ()
+    cut = task(template="{0}", target=1, longest=5, truncate=True)
+    example = cut.example(row, training=True)
+    assert isinstance(example, seqx.Example)
+    assert example.columns["source"] == [*ids("abcd"), seqx.EOS] == cut.read("abcdefgh")["source"]
+    assert len(cut.read("abcd")["source"]) == 5
+    assert cut.remarks() == ("1 of 2 inputs have more than 5 tokens; their ends were not read",)
+
+
+def test_answers_are_judged() -> None:
+    answers = {"who?\tAnna sleeps.": "the Anna!", "where?\tIn bed.": "a big bed"}
+    evaluation = task().evaluate(Known(answers.__getitem__), "dev")
+    assert {name: score.value for name, score in evaluation.scores.items()} == pytest.approx(
+        {"exact_match": 50, "squad_f1": 100 * (1 + 2 / 3) / 2}
+    )
+    assert evaluation.answers[1] == seqx.Answer(input="where?\tIn bed.", output="a big bed", reference="bed")
+
+
+FILMS = [("fine", " good "), ("dull", "bad"), ("great", "good")]
+
+
+def films(tmp_path: Path, **settings: Any) -> Classification:
+    corpus = Rows(train=FILMS, dev=[("odd", "unheard of"), ("fine", "good")], test=FILMS)
+    classification = Classification(corpus=corpus, tokenizer=Letters(), metrics=[Accuracy()], **settings)
+    classification.learn(tmp_path, lambda *_: None)
+    return classification
+
+
+def test_labels_are_those_of_the_training_rows_and_travel(tmp_path: Path) -> None:
+    films(tmp_path)
+    loaded = Classification(corpus=Rows(), tokenizer=Letters(), metrics=[Accuracy()])
+    loaded.load(tmp_path)
+    assert loaded.sizes["target"] == 6
+    assert [loaded.write([i], "", {}) for i in (4, 5)] == ["bad", "good"]
+
+
+def test_a_label_is_one_token_and_a_strange_one_is_unknown(tmp_path: Path) -> None:
+    classification = films(tmp_path)
+    rows = [*classification.rows("train"), *classification.rows("dev")]
+    examples = [classification.example(row, training=False) for row in rows]
+    targets = [example.columns["target"] for example in examples if isinstance(example, seqx.Example)]
+    assert targets == [[5, 2], [4, 2], [5, 2], [seqx.UNK, 2], [5, 2]]
+    evaluation = classification.evaluate(Known(lambda _: "good"), "dev")
+    assert evaluation.scores["accuracy"].value == 50
+
+
+def test_only_a_label_and_eos_can_be_written(tmp_path: Path) -> None:
+    grammar = films(tmp_path).grammar([{}, {}])
+    assert grammar is not None
+    state = grammar.start(2, torch.tensor([1, 1]))
+    assert grammar.allowed(state).tolist() == [[False] * 4 + [True] * 2] * 2
+    state = seqx.rows(grammar.advance(state, torch.tensor([4, 5])), torch.tensor([1, 1, 0]))
+    assert grammar.allowed(state).tolist() == [[i == seqx.EOS for i in range(6)]] * 3
+
+
+def test_labels_can_be_spelt(tmp_path: Path) -> None:
+    classification = films(tmp_path, target_tokenizer=Letters())
+    assert classification.grammar([{}]) is None
+    assert classification.write(ids("good"), "fine", {}) == "good"
+
+
+def test_damaged_labels_are_named(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text("[")
+    with pytest.raises(seqx.UserError, match=r"labels\.json: cannot be read"):
+        Labels().load(tmp_path)

@@ -1,0 +1,91 @@
+"""The recipes of the tasks on text, from recipe to score and on to the command line, in small."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.stories.tiny import done, lines, refused, seqx
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SMALL = [
+    *("task.tokenizer.size=400", "task.corpus.train=300", "task.corpus.dev=6", "task.corpus.test=6"),
+    *("model.d_model=16", "training.precision=fp32", "training.steps=4", "training.save_every=2"),
+    *("training.validate_every=2", "training.average=1"),
+]
+STACK = ("layers=1", "attention.heads=2", "feedforward.width=32")
+INPUTS = "The old man\n\nA dog sleeps.\n"
+
+
+def run(recipe: str, *settings: str) -> str:
+    return done("run", RECIPES / f"{recipe}.yaml", "--profile", "sample", *SMALL, *settings)
+
+
+def test_a_language_model() -> None:
+    said = run(
+        "language_model", *(f"model.decoder.{each}" for each in STACK), "training.tokens=300",
+        "training.choose=best", "training.steps=8",
+    )  # fmt: skip
+    folder = Path("runs/language_model-sample")
+    assert "test bits_per_character " in said
+    rows = [row for row in lines(folder, "evaluation") if row["split"] == "dev"]
+    bits = {row["step"]: row["scores"]["bits_per_character"]["value"] for row in rows}
+    assert all(row["perplexity"] == row["scores"]["token_perplexity"]["value"] for row in rows)
+    best = min(bits, key=lambda step: bits[step])
+    about = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))
+    assert about["steps"] == [best] == [8]  # the least bits, not the most
+
+    command = ("generate", folder, "search.ratio=1", "search.extra=3")
+    answers = done(*command, text=INPUTS).split("\n")
+    assert all(answer.startswith(line) for answer, line in zip(answers, INPUTS.split("\n"), strict=True))
+    assert len(answers[0]) > len("The old man")
+    assert answers[1] == ""
+    assert done(*command, text=INPUTS).split("\n") == answers
+    assert done(*command, "search.seed=2", text=INPUTS).split("\n") != answers
+    scores = json.loads(done("evaluate", folder, "--json", "--precision", "fp32"))["test"]
+    saved = json.loads((folder / "model" / "scores.json").read_text(encoding="utf-8"))["test"]
+    assert {name: score["value"] for name, score in scores.items()} == pytest.approx(
+        {name: score["value"] for name, score in saved.items()}, rel=1e-5
+    )
+
+
+def test_a_limit_is_for_what_is_read_and_written_together() -> None:
+    limit = ("model.decoder.positions={type: learned, limit: 20}", "model.decoder.layers=1")
+    recipe: list[str | Path] = ["run", RECIPES / "language_model.yaml", "--profile", "sample", *SMALL, *limit]
+    assert "reads and writes at most 20 tokens" in refused(*recipe, "task.longest=24")
+    done(
+        *recipe, "task.longest=20", "training.tokens=300"
+    )  # BOS and 20 tokens, of which the last is not read
+
+
+def test_text_to_text() -> None:
+    stacks = (f"model.{side}.{each}" for side in ("encoder", "decoder") for each in STACK)
+    said = run("text_to_text", *stacks, "training.tokens=300", "task.metrics=[rouge, exact_match]")
+    assert "test rougeL " in said
+    assert "test exact_match " in said
+    answers = done("answer", "runs/text_to_text-sample", text=INPUTS).split("\n")
+    assert len(answers) == 4
+    assert answers[1] == ""
+    result = seqx("answer", "runs/text_to_text-sample", text="a\ttab\n")
+    assert result.exit_code == 2
+    assert "an input has 2 columns, with tabs between them, but the template has {0}" in result.stderr
+
+
+def test_classification() -> None:
+    said = run("sentiment", *(f"model.encoder.{each}" for each in STACK), "training.tokens=32")
+    assert "test accuracy " in said
+    assert "test macro_f1 " in said
+    folder = Path("runs/sentiment-sample")
+    labels = json.loads((folder / "model" / "task" / "target_tokenizer" / "labels.json").read_text())
+    assert set(labels) > {"past", "present", "perfect"}
+    answers = done("classify", folder, text=INPUTS).split("\n")
+    assert [answer in labels for answer in answers] == [True, False, True, False]
+    rows = done("classify", folder, f"search.size={len(labels)}", "--nbest", "3", text=INPUTS).split("\n")
+    first = [row.split("\t") for row in rows if row.startswith("1\t")]
+    assert [row[1] for row in first] == ["1", "2", "3"]
+    assert first[0][3] == answers[0]
+    assert 1 > float(first[0][2]) >= float(first[1][2]) > 0
+    found = [json.loads(row) for row in done("classify", folder, "--json", text=INPUTS).splitlines()]
+    assert f"{math.exp(found[0]['logprob']):.3f}" == f"{float(first[0][2]):.3f}"
+    assert "needs a beam search" in refused("classify", folder, "search=greedy", "--nbest", "2")
