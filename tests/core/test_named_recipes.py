@@ -37,6 +37,28 @@ def test_every_profile_shows_and_reads_back_as_the_same(found: Plugins, name: st
         assert again.plain() == made.plain()
 
 
+PARTS = {
+    *("Attention", "Decoder", "Encoder", "FeedForward", "Initialisation", "Linearisation", "Model", "Norm"),
+    *("Objective", "Optimizer", "PositionalEncoding", "Schedule", "Task"),
+}
+
+
+def test_every_part_of_a_model_and_of_learning_is_in_some_recipe(found: Plugins) -> None:
+    used: set[tuple[str, str]] = set()
+    for name in RECIPES:
+        for profile in [None, *load(name).profiles]:
+            made = check(load(name, profile).tree, found.registry, Experiment)
+            used |= {(component.kind.__name__, component.name) for component in made.used()}
+    there = {
+        (kind.__name__, name)
+        for kind in found.registry.kinds()
+        if kind.__name__ in PARTS
+        for name in found.registry.components(kind)
+    }
+    assert {kind for kind, _ in there} == PARTS
+    assert there - used == set()
+
+
 @pytest.mark.parametrize("path", RECIPES.values(), ids=list(RECIPES))
 def test_editors_find_no_fault_with_it(validator: Any, path: Path) -> None:
     validator.validate(read(path).plain())
