@@ -57,7 +57,9 @@ RECURRENT = Claim("recurrent", "n d²", 1)
 CONVOLUTIONAL = Claim("convolutional", "k n d²", 1)
 RESTRICTED = Claim("self-attention (restricted)", "r n d", 1)
 CLAIMS: Mapping[str, Claim] = {
-    **dict.fromkeys(("multihead", "additive", "multiplicative", "grouped", "transformer"), SELF_ATTENTION),
+    **dict.fromkeys(
+        ("multihead", "additive", "multiplicative", "grouped_query", "transformer"), SELF_ATTENTION
+    ),
     **dict.fromkeys(("lstm", "gru"), RECURRENT),
     "convolution": CONVOLUTIONAL,
     "restricted": RESTRICTED,

@@ -48,7 +48,7 @@ class Recurrent(seqx.Encoder):
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    registry.add(seqx.Encoder, lstm=Recurrent)
+    registry.add(seqx.Encoder, later=Recurrent)
 '''
 
 
@@ -61,7 +61,7 @@ def run(module: str, *arguments: str | Path, code: int = 0) -> str:
 
 @pytest.fixture
 def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A plugin with an encoder `lstm`, which the benchmarks find like those that are installed."""
+    """A plugin with an encoder `later`, which the benchmarks find like those that are installed."""
     file = tmp_path / "another.py"
     file.write_text(RECURRENT)
     with_it = partial(plugins.load, {file: At(str(file), 1, 1)})
@@ -81,7 +81,7 @@ def test_each_registered_kind_is_trained_in_its_place() -> None:
 
 
 def test_a_kind_that_is_installed_later_takes_part(another: Path) -> None:
-    assert kinds.kinds()["Encoder-lstm"] == ['model.encoder={"type": "lstm", "layers": 2}']
+    assert kinds.kinds()["Encoder-later"] == ['model.encoder={"type": "later", "layers": 2}']
 
 
 def test_a_kind_that_cannot_be_built_is_told_and_the_others_run() -> None:
@@ -204,6 +204,7 @@ def test_complexity_of_every_layer_beside_what_table_1_claims(
     assert found.keys() == expected
     assert found["Attention-multihead"]["growth"]["kept"] == pytest.approx(2, abs=0.2)
     assert found["Encoder-lstm"]["growth"]["kept"] == pytest.approx(1, abs=0.2)
+    assert found["Encoder-later"]["claim"] is None
     assert found["Encoder-lstm"]["claim"] == {"layer": "recurrent", "operations": "n d²", "exponent": 1}
     shown = {row["layer"]: row for row in table(capsys.readouterr().out)}
     assert shown["Encoder-lstm"]["growth claimed"] == "n^1"

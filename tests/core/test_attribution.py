@@ -22,7 +22,7 @@ import seqx_training
 
 
 class Broken(seqx.Schedule):
-    def __call__(self, step):
+    def __call__(self, step, steps):
         return self.inner(step)
 
     def inner(self, step):
@@ -34,8 +34,8 @@ class Heir(Broken):
 
 
 class Misused(seqx.Schedule):
-    def __call__(self, step):
-        return seqx_training.InverseSquareRoot(warmup=4, peak=1e-3)("two")
+    def __call__(self, step, steps):
+        return seqx_training.InverseSquareRoot(warmup=4, peak=1e-3)("two", steps)
 
 
 def divided(step):
@@ -85,14 +85,14 @@ def said(run: Callable[[], object]) -> str | None:
 @pytest.mark.parametrize("name", ["Broken", "Heir"])
 def test_the_component_is_named_though_a_function_failed(outsider: ModuleType, name: str) -> None:
     schedule = getattr(outsider, name)()
-    assert said(lambda: schedule(3)) == (
+    assert said(lambda: schedule(3, 9)) == (
         f"{outsider.__file__}:24: plugin 'outside' (seqx-outsider 2.0), Schedule 'broken': "
         "ZeroDivisionError: division by zero; `seqx --debug` shows the traceback"
     )
 
 
 def test_where_a_plugin_of_ours_was_called_wrongly_both_are_named(outsider: ModuleType) -> None:
-    message = said(lambda: outsider.Misused()(1))
+    message = said(lambda: outsider.Misused()(1, 9))
     assert message is not None
     assert (
         f"plugin 'training' (seqx {seqx.__version__}), Schedule 'inverse_square_root': TypeError: " in message
@@ -104,7 +104,9 @@ def test_where_a_plugin_of_ours_was_called_wrongly_both_are_named(outsider: Modu
 
 
 def test_what_no_outsider_had_a_part_in_is_ours(outsider: ModuleType) -> None:
-    assert said(lambda: import_module("seqx_training").InverseSquareRoot(warmup=4, peak=1e-3)("two")) is None
+    assert (
+        said(lambda: import_module("seqx_training").InverseSquareRoot(warmup=4, peak=1e-3)("two", 9)) is None
+    )
     assert said(lambda: 1 / 0) is None
 
 

@@ -9,7 +9,7 @@ from annotated_types import Gt
 
 @dataclass(frozen=True, kw_only=True)
 class Newcomer(seqx.Schedule):
-    """Rises linearly, then falls as a power of what is left of the run (Chen et al. 2018, section 4.1: "poly").
+    """Rises linearly, then falls as a power of what is left of the run (Chen et al. 2018, section 4.1).
 
     Args:
         warmup: updates until the peak
