@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
-from seqx.interfaces.values import Dropped, Evaluation, Example, Score
+from seqx.interfaces.values import Dropped, Evaluation, Example, Request, Score
 
 SPLITS = ("train", "dev", "test")
 """The parts of a corpus: to learn from, to validate with, to be judged by."""
@@ -51,6 +52,14 @@ class Tokenizer(ABC):
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; PAD, BOS and EOS say nothing."""
+
+    def surfaces(self) -> Sequence[bytes | None]:
+        """The UTF-8 bytes that each id writes; None of those that do not say, PAD, BOS and EOS among them.
+
+        Those of a text's ids, put together, are the text and what `decode` takes away. An id may write part of
+        a character.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its ids write")
 
 
 class Corpus(ABC):
@@ -186,3 +195,11 @@ class Task(ABC):
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> Grammar | None:
         """What restricts the answers to these inputs, if anything does."""
         return None
+
+    def constraint(self, requests: Sequence[Request]) -> Grammar:
+        """What restricts the answers to what is requested.
+
+        Raises:
+            UserError: the task's answers cannot be constrained, or not in this way
+        """
+        raise UserError(f"{type(self).__name__} takes no prefixes and no phrases; ask without")
