@@ -53,9 +53,9 @@ class Beam(Limited):
     when no unfinished hypothesis can still get among its `nbest`: log-probabilities only fall, so the best
     that one can reach is its present one divided by the penalty of the longest output allowed.
 
-    Where a grammar says what is due, places are shared out among hypotheses of which equally much is demanded,
-    so that those that meet a demand are not pushed out by those that put it off (dynamic beam allocation, Post
-    & Vilar 2018, by what is still due instead of what was met).
+    Where a grammar says what is due, places are shared out among hypotheses of which equally much is
+    demanded, so that those that meet a demand are not pushed out by those that put it off (dynamic beam
+    allocation, Post & Vilar 2018, by what is still due instead of what was met).
 
     Args:
         size: hypotheses kept for each sentence
@@ -143,8 +143,8 @@ class Beam(Limited):
         """The 2 * size best continuations, after logits [N, V]; for sentences at their limit [B] just EOS.
 
         They are found in two stages. Each hypothesis gives size + 3: PAD and BOS are never written, and as
-        many as `size` must be left besides EOS. Where something is due [N, V], it also gives those after which
-        the least is, and what is due after them shares the places out.
+        many as `size` must be left besides EOS. Where something is due [N, V], it also gives those after
+        which the least is, and what is due after them shares the places out.
         """
         normalizer = logits.logsumexp(1, keepdim=True)  # [N, 1]
         choices = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)

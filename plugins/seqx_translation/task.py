@@ -53,6 +53,7 @@ class Translation(seqx.Task):
         if not self.metrics:
             raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
         self.stochastic = self.sample_segmentation
+        self._surfaces: seqx.Surfaces | None = None
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -87,6 +88,7 @@ class Translation(seqx.Task):
         self.tokenizer.load(folder / "tokenizer")
         if self.target_tokenizer is not None:
             self.target_tokenizer.load(folder / "target_tokenizer")
+        self._surfaces = None
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Source and target of each pair."""
@@ -144,6 +146,12 @@ class Translation(seqx.Task):
         """The target sentences of a split."""
         return [target for _, target in self.rows(split)]
 
+    def constraint(self, requests: Sequence[seqx.Request]) -> seqx.Grammar:
+        """What lets only translations be written that begin as they are to, with and without phrases."""
+        if self._surfaces is None:
+            self._surfaces = seqx.Surfaces(self._target_tokenizer.surfaces())
+        return seqx.LexicalGrammar(self._surfaces, [self._wanted(request) for request in requests])
+
     def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
         """Translate a split and compare with its references, by every metric."""
         inputs, references = self.inputs(split), self.references(split)
@@ -157,6 +165,25 @@ class Translation(seqx.Task):
     @property
     def _target_tokenizer(self) -> seqx.Tokenizer:
         return self.target_tokenizer or self.tokenizer
+
+    def _wanted(self, request: seqx.Request) -> seqx.Wanted:
+        """What is asked for, as the model writes it."""
+        assert self._surfaces is not None
+        prefix = _through(self.target_normalizers, request.prefix) if request.prefix else ""
+        surfaces = [self._surfaces.texts[i] for i in self._target_tokenizer.encode(prefix)]
+        if None in surfaces:
+            raise seqx.UserError(
+                f"the prefix {request.prefix!r} has a character that the model's vocabulary cannot write"
+            )
+        return seqx.Wanted(
+            prefix=b"".join(surface for surface in surfaces if surface is not None),
+            require=self._phrases(request.require),
+            forbid=self._phrases(request.forbid),
+        )
+
+    def _phrases(self, phrases: Sequence[str]) -> tuple[str, ...]:
+        through = (_through(self.target_normalizers, phrase).strip() for phrase in phrases)
+        return tuple(dict.fromkeys(phrase for phrase in through if phrase))
 
     def _normalize(self, row: Sequence[str]) -> tuple[str, str]:
         return _through(self.source_normalizers, row[0]), _through(self.target_normalizers, row[1])

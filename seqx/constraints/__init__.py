@@ -1,4 +1,4 @@
-"""Constraints on answers as grammars: how they begin, which phrases they have, and which they must not have."""
+"""Constraints on answers as grammars: how they begin, which phrases they have, and which not."""
 
 from seqx.constraints.intersection import Intersection
 from seqx.constraints.lexical import LexicalGrammar, Wanted

@@ -41,12 +41,12 @@ def word(character: str) -> bool:
 
 def _begins_word(byte: int) -> bool:
     """The same of the character that a byte begins."""
-    return chr(byte).isalnum() if byte < 0x80 else 0xC3 <= byte <= 0xE1  # noqa: PLR2004  UTF-8
+    return chr(byte).isalnum() if byte < 0x80 else 0xC3 <= byte <= 0xE1
 
 
 def _continues(byte: int) -> bool:
     """Whether a byte stands within a character."""
-    return 0x80 <= byte < 0xC0  # noqa: PLR2004  UTF-8
+    return 0x80 <= byte < 0xC0
 
 
 def automaton(require: Sequence[str], forbid: Sequence[str]) -> Automaton:

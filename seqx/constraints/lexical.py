@@ -13,8 +13,12 @@ from torch import Tensor
 
 from seqx.constraints.automaton import START
 from seqx.constraints.surfaces import NEVER, Lifted, Surfaces
+from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
 from seqx.interfaces.values import EOS
+
+MOST = 8
+"""Phrases that may be required of one answer: the tables double with each."""
 
 
 class Written(NamedTuple):
@@ -54,8 +58,8 @@ class LexicalGrammar(Grammar):
     """Answers whose text begins with a prefix, has all required phrases and none of the forbidden.
 
     The prefix may be cut into symbols in any way, and may end within one, so that its last word can go on.
-    Where a phrase occurs says `automaton`. As Hokamp & Liu 2017 and Post & Vilar 2018, but over text instead of
-    subwords: no segmentation of a phrase is preferred.
+    Where a phrase occurs says `automaton`. As Hokamp & Liu 2017 and Post & Vilar 2018, but over text instead
+    of subwords: no segmentation of a phrase is preferred.
 
     What is required is always met: a symbol is allowed if the shortest way from there to where EOS may come,
     which is known exactly, is not longer than what the limit leaves. Where the limit is too small from the
@@ -67,16 +71,20 @@ class LexicalGrammar(Grammar):
     """
 
     def __init__(self, surfaces: Surfaces, wanted: Sequence[Wanted]) -> None:
+        if (most := max(len(one.require) for one in wanted)) > MOST:
+            raise UserError(f"{most} phrases are required of one answer; ask for {MOST} at most")
         self.lengths = surfaces.lengths
-        kinds = list(dict.fromkeys((one.require, one.forbid) for one in wanted))
+        kinds = self.kinds = list(dict.fromkeys((one.require, one.forbid) for one in wanted))
         lifted = [surfaces.lifted(*kind) for kind in kinds]
         starts = [0]
         for one in lifted:
             starts.append(starts[-1] + len(one.step))
-        self.required = any(one.require for one in wanted)
+        self.requires = torch.tensor([bool(require) for require, _ in kinds])  # [kinds]
         self.classes = torch.stack([one.classes for one in lifted])  # [kinds, V]
         self.kind = torch.cat([torch.full((len(one.step),), i) for i, one in enumerate(lifted)])  # [A]
-        self.step = _stacked([one.step + start for one, start in zip(lifted, starts, strict=False)], 0)  # [A, C]
+        self.step = _stacked(
+            [one.step + start for one, start in zip(lifted, starts, strict=False)], 0
+        )  # [A, C]
         self.found = _stacked([one.found for one in lifted], 0)  # [A, C]
         self.need = _stacked([one.need for one in lifted], NEVER)  # [A, M] int16
         places = [kinds.index((one.require, one.forbid)) for one in wanted]
@@ -123,13 +131,14 @@ class LexicalGrammar(Grammar):
 
     def due(self, state: Written) -> Tensor | None:
         """The fewest symbols that the required phrases still take after each symbol: [N, V] int16."""
-        if not self.required:
+        if not any(require for require, _ in self.kinds):
             return None
         due = self._behind(state)
         due[:, EOS] = 0
         hypothesis, way = self._ways(state)
         due[hypothesis, self.symbols[way]] = self.dues[way]
-        return due
+        # What is only forbidden may make a word go on, which is no demand.
+        return due * self.requires[self.kind[state.node]][:, None]
 
     def _behind(self, state: Written) -> Tensor:
         """The fewest symbols that must come after each symbol before EOS may, no prefix regarded: [N, V]."""
@@ -154,7 +163,8 @@ def _ways(surfaces: Surfaces, lifted: Lifted, prefix: bytes) -> _Prefix:
     total = len(prefix)
     due = int(lifted.need[nodes[total], have[total]])
     least = [NEVER] * total + [due]  # symbols to come, from each place
-    found = _Prefix(*([[] for _ in range(total)] for _ in range(3)))
+    none: list[list[int]] = [[] for _ in range(total)]
+    found = _Prefix(none, list(none), list(none))
     for place in range(total - 1, -1, -1):
         rest = prefix[place:]
         inner = [(symbol, least[place + n]) for symbol, n in surfaces.within(rest)]

@@ -6,7 +6,6 @@ Letters in shapes: V symbols, A nodes, C classes of symbols that lead alike, M s
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import takewhile
 from typing import NamedTuple
 
 import torch
@@ -25,7 +24,9 @@ class Lifted(NamedTuple):
     classes: Tensor  # [V] int64 the class of each symbol
     step: Tensor  # [A, C] int64 the next node
     found: Tensor  # [A, C] int64 a bit for each required phrase that has occurred
-    need: Tensor  # [A, M] int16 the fewest symbols before EOS may come, when the phrases of a set have occurred
+    need: (
+        Tensor  # [A, M] int16 the fewest symbols before EOS may come, when the phrases of a set have occurred
+    )
     byte_step: Tensor  # [A, 257] the same of single bytes
     byte_found: Tensor
 
@@ -50,12 +51,14 @@ class Surfaces:
         self.longest = int(self.lengths.max())
         # What is not known is no letter, and no part of a phrase.
         filled = [
-            (text if text is not None else b"\0" if symbol > EOS else b"") for symbol, text in enumerate(texts)
+            (text if text is not None else b"\0" if symbol > EOS else b"")
+            for symbol, text in enumerate(texts)
         ]
         self._order = torch.tensor(sorted(range(len(filled)), key=lambda i: -len(filled[i])))
-        self._columns = [
-            torch.tensor([filled[i][place] for i in takewhile(lambda i: len(filled[i]) > place, self._order.tolist())])
-            for place in range(max(map(len, filled)))
+        written = [filled[i] for i in self._order.tolist()]
+        self._columns = [  # of bytes: the first of each symbol, the second of those that have one, ...
+            torch.tensor([text[place] for text in written if len(text) > place])
+            for place in range(self.longest)
         ]
         self.lifted = lru_cache(maxsize=64)(self._lifted)
 
@@ -90,7 +93,9 @@ class Surfaces:
         step, found = both[:count], both[count:]
         classes = torch.empty_like(classes).scatter(0, self._order, classes)
         ended = torch.stack([byte_step[:, END], byte_found[:, END]])
-        return Lifted(classes, step, found, _needs(step, found, ended, 1 << len(require)), byte_step, byte_found)
+        return Lifted(
+            classes, step, found, _needs(step, found, ended, 1 << len(require)), byte_step, byte_found
+        )
 
 
 def _needs(step: Tensor, found: Tensor, ended: Tensor, sets: int) -> Tensor:

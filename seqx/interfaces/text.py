@@ -56,8 +56,8 @@ class Tokenizer(ABC):
     def surfaces(self) -> Sequence[bytes | None]:
         """The UTF-8 bytes that each id writes; None of those that do not say, PAD, BOS and EOS among them.
 
-        Those of a text's ids, put together, are the text and what `decode` takes away. An id may write part of
-        a character.
+        Those of a text's ids, put together, are the text and what `decode` takes away. An id may write a part
+        of a character.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its ids write")
 

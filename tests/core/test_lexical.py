@@ -1,4 +1,4 @@
-"""Answers that begin in a given way, with phrases that must and must not occur, against every answer there is.
+"""Answers with a prefix, required and forbidden phrases, against every answer that there is.
 
 Which texts are right says a regular expression; the grammar and the search are not asked.
 """
@@ -49,7 +49,9 @@ def occurs(phrase: str, text: str) -> bool:
     return re.search(f"{before}{re.escape(phrase)}{after}", text) is not None
 
 
-def right(ids: Sequence[int], prefix: str = "", require: Sequence[str] = (), forbid: Sequence[str] = ()) -> bool:
+def right(
+    ids: Sequence[int], prefix: str = "", require: Sequence[str] = (), forbid: Sequence[str] = ()
+) -> bool:
     text = b"".join(TEXTS[i] or b"" for i in ids).decode()
     return (
         text.startswith(prefix)
@@ -58,7 +60,9 @@ def right(ids: Sequence[int], prefix: str = "", require: Sequence[str] = (), for
     )
 
 
-@pytest.mark.parametrize("phrases", [["cat"], ["cat", "at"], [","], ["a b", "b a"], ["…a", "a…"], ["aa"], ["é"]])
+@pytest.mark.parametrize(
+    "phrases", [["cat"], ["cat", "at"], [","], ["a b", "b a"], ["…a", "a…"], ["aa"], ["é"]]
+)
 def test_the_automaton_against_a_regular_expression(phrases: list[str]) -> None:
     alphabet = sorted({*"".join(phrases), " ", "s", "…", "中", "ñ"})
     step, found = (table.tolist() for table in automaton(phrases, []))
@@ -76,7 +80,7 @@ def test_what_is_allowed_is_what_is_right(which: dict[str, object], limit: int) 
     grammar = seqx.LexicalGrammar(SURFACES, [wanted(**which)])  # type: ignore[arg-type]
     expected = {ids for ids in outputs(limit) if right(ids, **which)}  # type: ignore[arg-type]
     beginnings = {ids[:n] for ids in expected for n in range(len(ids) + 1)}
-    waiting = [((), grammar.start(1, torch.tensor([limit])))]
+    waiting: list[tuple[tuple[int, ...], seqx.State]] = [((), grammar.start(1, torch.tensor([limit])))]
     while waiting:
         ids, state = waiting.pop()
         allowed = grammar.allowed(state)[0].nonzero()[:, 0].tolist()
