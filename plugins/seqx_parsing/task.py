@@ -79,6 +79,11 @@ class Parsing(seqx.Task):
             seqx.WORDS: seqx.UNK + 1 + words,
         }
 
+    @property
+    def unique(self) -> bool:
+        """Whether training rows that are repeated are to be left out, as the corpus says."""
+        return self.corpus.unique
+
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have the corpus at hand, with trees in each of `splits`."""
         self.corpus.fetch(folder, progress, splits)

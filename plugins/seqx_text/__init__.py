@@ -8,6 +8,7 @@ from seqx_text.files import Files
 from seqx_text.mixed import Mixed
 from seqx_text.moses import MosesPunctuation, MosesTokens
 from seqx_text.sentencepiece import SentencePiece
+from seqx_text.tagged import TaggedCorpus
 from seqx_text.unicode import UnicodeForm
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "MosesTokens",
     "PaperBleu",
     "SentencePiece",
+    "TaggedCorpus",
     "TokenizedBleu",
     "UnicodeForm",
 ]
@@ -36,5 +38,5 @@ def seqx_register(registry: seqx.Registry) -> None:
         unicode=UnicodeForm,
     )
     registry.add(seqx.Tokenizer, sentencepiece=SentencePiece)
-    registry.add(seqx.Corpus, files=Files, mixed=Mixed)
+    registry.add(seqx.Corpus, files=Files, mixed=Mixed, tagged=TaggedCorpus)
     registry.add(seqx.Metric, bleu=Bleu, chrf=Chrf, paper_bleu=PaperBleu, tokenized_bleu=TokenizedBleu)

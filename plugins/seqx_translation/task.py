@@ -33,6 +33,8 @@ class Translation(seqx.Task):
         target: the column that it is translated into
         sample_segmentation: whether each epoch draws other segmentations of the training text (subword
             regularisation, Kudo 2018); how far they stray is the tokenizer's setting
+        tags: first words of sources that say what is wanted, as <2de>: what has each of them is scored by
+            itself, the mean counts first, and each part of a text that is too long has its tag
     """
 
     corpus: seqx.Corpus
@@ -46,14 +48,22 @@ class Translation(seqx.Task):
     source: Annotated[int, Ge(0)] = 0
     target: Annotated[int, Ge(0)] = 1
     sample_segmentation: bool = False
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.source == self.target:
             raise ValueError(f"source and target are the same column of the corpus, {self.source}")
         if not self.metrics:
             raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
+        if len({tag.strip("<>") for tag in self.tags}) < len(self.tags) or not all(self.tags):
+            raise ValueError("tags: give each tag once, and none that is empty")
         self.stochastic = self.sample_segmentation
         self._surfaces: seqx.Surfaces | None = None
+
+    @property
+    def unique(self) -> bool:
+        """Whether training rows that are repeated are to be left out, as the corpus says."""
+        return self.corpus.unique
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -136,7 +146,10 @@ class Translation(seqx.Task):
 
     def pieces(self, text: str, longest: int) -> list[str]:
         """A text of more than `longest` tokens as its sentences, and these as parts where they must be."""
-        return pieces(text, lambda part: len(self.read(part)["source"]) <= longest)
+        tag, rest = self._tag(text)
+        before = f"{tag} " if tag else ""
+        parts = pieces(rest, lambda part: len(self.read(before + part)["source"]) <= longest)
+        return [before + part for part in parts]
 
     def inputs(self, split: str) -> list[str]:
         """The source sentences of a split."""
@@ -160,7 +173,7 @@ class Translation(seqx.Task):
             seqx.Answer(input=source, output=output, reference=reference)
             for source, output, reference in zip(inputs, outputs, references, strict=True)
         ]
-        return seqx.Evaluation(scores=self._scores(outputs, references), answers=answers)
+        return seqx.Evaluation(scores=self._scores_by_tag(inputs, outputs, references), answers=answers)
 
     @property
     def _target_tokenizer(self) -> seqx.Tokenizer:
@@ -196,6 +209,39 @@ class Translation(seqx.Task):
             [*self.tokenizer.encode(source, rng), seqx.EOS],
             [*self._target_tokenizer.encode(target, rng), seqx.EOS],
         )
+
+    def _tag(self, text: str) -> tuple[str, str]:
+        """The tag of a source, "" where it has none, and the rest."""
+        first, _, rest = text.lstrip().partition(" ")
+        return (first, rest) if first in self.tags else ("", text)
+
+    def _scores_by_tag(
+        self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
+    ) -> Mapping[str, seqx.Score]:
+        """Each metric's scores of what has each tag, behind their mean; without tags, of the whole."""
+        if not self.tags:
+            return self._scores(outputs, references)
+        parts: dict[str, tuple[list[str], list[str]]] = {tag: ([], []) for tag in self.tags}
+        for text, *pair in zip(inputs, outputs, references, strict=True):
+            tag, _ = self._tag(text)
+            if not tag:
+                raise seqx.UserError(
+                    f"task.tags: the source {text[:40]!r} begins with none of {', '.join(self.tags)}; "
+                    "put tags before the text, as the corpus tagged does"
+                )
+            for side, one in zip(parts[tag], pair, strict=True):
+                side.append(one)
+        found = {tag: self._scores(*sides) for tag, sides in parts.items() if sides[0]}
+        each = {
+            f"{name}.{tag.strip('<>')}": score
+            for tag, scores in found.items()
+            for name, score in scores.items()
+        }
+        means = {}
+        for name, first in next(iter(found.values())).items():
+            value = sum(scores[name].value for scores in found.values()) / len(found)
+            means[name] = seqx.Score(value=value, signature=f"mean of:{'+'.join(found)}|{first.signature}")
+        return means | each
 
     def _scores(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         scores: dict[str, seqx.Score] = {}

@@ -65,6 +65,9 @@ class Tokenizer(ABC):
 class Corpus(ABC):
     """Where text comes from: rows of as many strings as there are columns."""
 
+    unique: bool = True
+    """Whether training rows that are repeated are to be left out; otherwise they are repeated on purpose."""
+
     @abstractmethod
     def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
         """Have the rows of `splits` at hand, in `folder` if they must be kept; does nothing the second time.
@@ -120,6 +123,11 @@ class Task(ABC):
 
     stochastic: bool = False
     """Whether examples are to be encoded anew in each epoch, by `encode`."""
+
+    @property
+    def unique(self) -> bool:
+        """Whether training rows that are repeated are to be left out (see Corpus)."""
+        return True
 
     @property
     @abstractmethod

@@ -113,6 +113,7 @@ test_laws = seqx.testing.laws(
         seqx_text.MosesPunctuation: {"lang": "en"},
         seqx_text.MosesTokens: {"lang": "de"},
         seqx_text.SentencePiece: {"size": 340},
+        seqx_text.TaggedCorpus: {"corpus": SAMPLE, "tag": "<2de>"},
         seqx_transformer.Combined: {
             "encodings": [seqx_transformer.Sinusoidal, seqx_transformer.Rotary, seqx_transformer.Shaw]
         },

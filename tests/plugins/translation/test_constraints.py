@@ -1,8 +1,9 @@
-"""`seqx translate` with prefixes and phrases: they hold in every answer, or there is none and that is said."""
+"""`seqx translate` with prefixes or phrases: they hold in each answer, or there is none, and that is said."""
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -72,7 +73,7 @@ def test_phrases_occur_or_do_not(model: Path) -> None:
 
 def test_json_lines_and_neighbours(model: Path) -> None:
     """Each line has its own; its answer is the one that it has alone."""
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"text": LINES[0], "prefix": "Der", "require": ["Hund"], "forbid": ["Katze"]},
         {"text": LINES[3]},
         {"text": LINES[3], "require": ["schläft", "Öl"]},
@@ -103,8 +104,8 @@ def test_what_cannot_be_met_has_no_answer_and_is_named(model: Path) -> None:
     result = call("\n".join(map(json.dumps, asked)), model, "--json-input")
     assert [bool(text) for text in outputs(result)] == [False, True, False]
     assert result.stderr == (
-        "2 of 3 lines have no answer (lines 1, 3): within the search's limit none was found that is as it must "
-        "be; ask for less, or raise search.extra or search.size\n"
+        "2 of 3 lines have no answer (lines 1, 3): within the search's limit none was found that is as it "
+        "must be; ask for less, or raise search.extra or search.size\n"
     )
 
 
