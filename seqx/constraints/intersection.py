@@ -16,7 +16,8 @@ class Intersection(Grammar):
     """Allows what each of its grammars allows.
 
     Each of them keeps a way to its own end open, but there may be none that is a way for all of them: then
-    nothing is allowed, and the search gives the hypothesis up.
+    nothing is allowed, and the search gives the hypothesis up. That may show late: what a beam finds is
+    allowed by all, but it may find nothing where there is something.
     """
 
     def __init__(self, *grammars: Grammar) -> None:

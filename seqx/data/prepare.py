@@ -50,8 +50,8 @@ def prepare(
     """The examples of a split, from the cache, or made and kept there.
 
     Training rows that `example` refuses are dropped, and so are exact repeats of a row (white space around
-    its columns aside) unless the task repeats them on purpose; the store says how many, and why. It also says,
-    for each split in `against`, how many training rows it shares: `{"dev": {"rows": 1, "sides": [3, 2]}}`,
+    its columns aside) unless the task repeats them on purpose; the store says how many, and why. It also says
+    how many training rows it shares with each split in `against`: `{"dev": {"rows": 1, "sides": [3, 2]}}`,
     letters' case and white space aside.
     The result does not depend on `processes`.
 
