@@ -33,22 +33,20 @@ class TaggedCorpus(seqx.Corpus):
         self.unique = self.corpus.unique
 
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
-        """Have the other corpus at hand.
+        """Have the other corpus at hand."""
+        self.corpus.fetch(folder, progress, splits)
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """The rows of the other corpus; text that is empty stays so.
 
         Raises:
-            UserError: what it lacks, or that it has no such column
+            UserError: there is no such column
         """
-        self.corpus.fetch(folder, progress, splits)
-        for split in splits:
-            row = next(self.corpus.rows(split), None)
-            if row is not None and self.column >= len(row):
+        for row in self.corpus.rows(split):
+            if self.column >= len(row):
                 raise seqx.UserError(
                     f"tagged: column is {self.column}, but the corpus has {len(row)} columns, counted from 0"
                 )
-
-    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The rows of the other corpus; text that is empty stays so, and is no more than that."""
-        for row in self.corpus.rows(split):
             text = row[self.column]
             tagged = f"{self.tag} {text}" if text.strip() else text
             yield (*row[: self.column], tagged, *row[self.column + 1 :])

@@ -99,8 +99,7 @@ def gives_up_where_nothing_is_allowed(subject: Subject) -> None:
     torch.manual_seed(0)
     first, *others = subject.build()(Toy(SIZES), SOURCE, LIMITS, _Impossible())
     assert list(first) == []
-    assert all(list(h.ids) == [4, 4] for hypotheses in others for h in hypotheses), others
-    assert all(others)
+    assert all(others), others
 
 
 @law(Search)

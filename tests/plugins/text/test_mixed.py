@@ -110,7 +110,15 @@ def test_a_tag_stands_before_the_text_of_a_column(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="give one word"):
             TaggedCorpus(corpus=sample, tag=tag)
     with pytest.raises(seqx.UserError, match="column is 2, but the corpus has 2 columns"):
-        TaggedCorpus(corpus=sample, tag="<2de>", column=2).fetch(tmp_path, quiet)
+        next(TaggedCorpus(corpus=sample, tag="<2de>", column=2).rows("train"))
+
+
+def test_what_is_only_learnt_from_needs_no_other_split(tmp_path: Path) -> None:
+    tagged = TaggedCorpus(corpus=write(tmp_path, "one\n", "eins\n"), tag="<BT>")
+    mixed = Mixed(corpora=[Sample(train=3, dev=2, test=2), tagged], weights=[2, 1])
+    mixed.fetch(tmp_path, quiet)
+    assert list(mixed.rows("train"))[-1] == ("<BT> one", "eins")
+    assert not any(source.startswith("<BT>") for source, _ in mixed.rows("dev"))
 
 
 def test_a_symbol_is_one_piece_and_the_text_behind_it_as_ever(tmp_path: Path) -> None:
