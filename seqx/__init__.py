@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from seqx.commands.answering import answering as answering
     from seqx.commands.arguments import parted as parted
     from seqx.commands.chosen import component as component
+    from seqx.constraints import Intersection as Intersection
+    from seqx.constraints import LexicalGrammar as LexicalGrammar
+    from seqx.constraints import Surfaces as Surfaces
+    from seqx.constraints import Wanted as Wanted
     from seqx.errors import PluginError as PluginError
     from seqx.errors import RecipeError as RecipeError
     from seqx.errors import RegistrationError as RegistrationError
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import Layout as Layout
     from seqx.interfaces.values import Mask as Mask
     from seqx.interfaces.values import Memory as Memory
+    from seqx.interfaces.values import Request as Request
     from seqx.interfaces.values import Score as Score
     from seqx.interfaces.values import State as State
     from seqx.interfaces.values import Tokens as Tokens
@@ -81,6 +86,7 @@ _HOMES = {
     "seqx.commands.answering": "Answering answering",
     "seqx.commands.arguments": "parted",
     "seqx.commands.chosen": "component",
+    "seqx.constraints": "Intersection LexicalGrammar Surfaces Wanted",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError",
     "seqx.evaluation": "load",
     "seqx.hooks": "hookimpl",
@@ -89,7 +95,7 @@ _HOMES = {
     "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Predictor Progress Task Tokenizer",
     "seqx.interfaces.values": (
         "BOS EOS PAD UNK WORDS Answer Batch Cost Dropped Evaluation Example Hypothesis KeyValue Layers "
-        "Layout Mask Memory Score State Tokens fork rows"
+        "Layout Mask Memory Request Score State Tokens fork rows"
     ),
     "seqx.reading": "expand lines standard_input",
     "seqx.recipe.differences": "differences",

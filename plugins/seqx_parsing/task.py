@@ -79,6 +79,11 @@ class Parsing(seqx.Task):
             seqx.WORDS: seqx.UNK + 1 + words,
         }
 
+    @property
+    def unique(self) -> bool:
+        """Whether training rows that are repeated are to be left out, as the corpus says."""
+        return self.corpus.unique
+
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have the corpus at hand, with trees in each of `splits`."""
         self.corpus.fetch(folder, progress, splits)
@@ -211,6 +216,14 @@ class Parsing(seqx.Task):
         words = torch.tensor([sum(columns[seqx.WORDS]) for columns in inputs])
         return self.linearisation.grammar(self._symbols, words)
 
+    def constraint(self, requests: Sequence[seqx.Request]) -> seqx.Grammar:
+        """What lets only trees be written whose symbols begin as they are to, with and without some of them.
+
+        A request names symbols of the linearisation, with spaces between: a prefix of `(S (NP`, say. What is
+        required may have no place left when a tree is nearly written, so that a narrow beam can miss it.
+        """
+        return seqx.LexicalGrammar(self._symbols.surfaces, list(map(_wanted, requests)))
+
     def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
         """Parse a split and compare with its trees; "valid" is the share of outputs that needed no repair."""
         inputs, references = self.inputs(split), self.references(split)
@@ -276,6 +289,15 @@ class Parsing(seqx.Task):
 def _cleaned(line: str, *, training: bool = False) -> Tree | None:
     (tree,) = read([line], "the corpus")
     return clean(tree, training=training)
+
+
+def _wanted(request: seqx.Request) -> seqx.Wanted:
+    prefix = " ".join(request.prefix.split())
+    return seqx.Wanted(
+        prefix=f" {prefix}".encode() if prefix else b"",
+        require=tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in request.require)),
+        forbid=tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in request.forbid)),
+    )
 
 
 def _words(tree: Tree) -> list[str]:

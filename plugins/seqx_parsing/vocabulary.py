@@ -40,5 +40,10 @@ class Vocabulary:
         ]
 
     @cached_property
+    def surfaces(self) -> seqx.Surfaces:
+        """The symbols as text, a space before each."""
+        return seqx.Surfaces([*[None] * _FIRST, *(f" {symbol}".encode() for symbol in self.symbols)])
+
+    @cached_property
     def _ids(self) -> dict[str, int]:
         return {symbol: i for i, symbol in enumerate(self.symbols, _FIRST)}

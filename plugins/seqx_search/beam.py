@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 import seqx
+from seqx_search.banks import nearest, shared_out
 from seqx_search.limited import NOT_FINITE, Limited, check_every
 
 L = TypeVar("L", float, Tensor)
@@ -33,7 +34,7 @@ class Ended(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The best continuations of each sentence's hypotheses, best first."""
+    """The best continuations of each sentence's hypotheses, in the order in which they get a place."""
 
     logprob: Tensor  # [B, C]
     parent: Tensor  # [B, C] which of the sentence's hypotheses goes on
@@ -51,6 +52,10 @@ class Beam(Limited):
     A beginning ends where EOS is among the `size` best continuations of its sentence. A sentence is done
     when no unfinished hypothesis can still get among its `nbest`: log-probabilities only fall, so the best
     that one can reach is its present one divided by the penalty of the longest output allowed.
+
+    Where a grammar says what is due, places are shared out among hypotheses of which equally much is
+    demanded, so that those that meet a demand are not pushed out by those that put it off (dynamic beam
+    allocation, Post & Vilar 2018, by what is still due instead of what was met).
 
     Args:
         size: hypotheses kept for each sentence
@@ -82,7 +87,7 @@ class Beam(Limited):
     def __call__(
         self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
     ) -> list[list[seqx.Hypothesis]]:
-        """The `nbest` hypotheses of each sentence, fewer where there are not so many."""
+        """The `nbest` hypotheses of each sentence, fewer where there are not so many, or not allowed."""
         count, device = source.ids.size(0), source.ids.device
         limits = limits.to(device)
         steps = int(limits.max()) + 1
@@ -92,14 +97,16 @@ class Beam(Limited):
         token = torch.full((count * self.size, 1), seqx.BOS, device=device)  # [N, 1]
         sentences = torch.arange(count, device=device)  # [B] those in the batch
         found: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
+        finite = torch.ones((), dtype=torch.bool, device=device)
         for step in range(steps):
             outputs, state = model.advance(token, state, None)
-            allowed = None if grammar is None else grammar.allowed(rules)
+            allowed, due = (None, None) if grammar is None else (grammar.allowed(rules), grammar.due(rules))
             logits = model.head(outputs[:, -1]).float()  # [N, V]
-            candidates = self._candidates(opened.logprob, logits, allowed, limits <= step)
+            finite = finite & (logits.amax(1).isfinite()).all()
+            candidates = self._candidates(opened.logprob, logits, allowed, due, limits <= step)
             ended = self._end(ended, opened, candidates, step)
             opened, parent, last = self._go_on(opened, candidates, step)
-            done = ended.score[:, -1] >= opened.logprob[:, 0] / self.penalty(limits + 1)
+            done = ended.score[:, -1] >= opened.logprob.amax(1) / self.penalty(limits + 1)
             done = done | (limits <= step)
             # What goes on after its sentence is done must not push out an equal that ended before.
             opened = opened._replace(logprob=opened.logprob.masked_fill(done[:, None], -torch.inf))
@@ -107,6 +114,8 @@ class Beam(Limited):
             if (step + 1) % check_every(token) == 0 or step + 1 == steps:
                 going, gone = (~done).nonzero()[:, 0], done.nonzero()[:, 0]
                 for sentence, hypotheses in zip(sentences[gone].tolist(), _read(ended, gone), strict=True):
+                    if not hypotheses and (grammar is None or not finite):
+                        raise seqx.UserError(NOT_FINITE)
                     found[sentence] = hypotheses
                 if not len(going):
                     break
@@ -129,12 +138,13 @@ class Beam(Limited):
         return Open(logprob, ids), Ended(none, none, ids[:, : self.nbest])
 
     def _candidates(
-        self, logprob: Tensor, logits: Tensor, allowed: Tensor | None, last: Tensor
+        self, logprob: Tensor, logits: Tensor, allowed: Tensor | None, due: Tensor | None, last: Tensor
     ) -> Candidates:
         """The 2 * size best continuations, after logits [N, V]; for sentences at their limit [B] just EOS.
 
         They are found in two stages. Each hypothesis gives size + 3: PAD and BOS are never written, and as
-        many as `size` must be left besides EOS.
+        many as `size` must be left besides EOS. Where something is due [N, V], it also gives those after
+        which the least is, and what is due after them shares the places out.
         """
         normalizer = logits.logsumexp(1, keepdim=True)  # [N, 1]
         choices = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
@@ -142,11 +152,26 @@ class Beam(Limited):
         value = value.masked_fill(token < seqx.EOS, -torch.inf) - normalizer
         last = last.repeat_interleave(self.size)
         value = value.masked_fill(last[:, None], -torch.inf)
-        value[:, 0] = (logits[:, seqx.EOS] - normalizer[:, 0]).where(last, value[:, 0])
+        end = logits[:, seqx.EOS] - normalizer[:, 0]
+        if allowed is not None:
+            end = end.masked_fill(~allowed.any(1), -torch.inf)
+        value[:, 0] = end.where(last, value[:, 0])
         token[:, 0] = token[:, 0].where(~last, seqx.EOS)
+        if due is not None:
+            nearer, where = nearest(choices, due, token, self.size)
+            value = torch.cat([value, (nearer - normalizer).masked_fill(last[:, None], -torch.inf)], 1)
+            token = torch.cat([token, where], 1)
         each = token.size(1)
-        best, place = (logprob.view(-1, 1) + value).view(-1, self.size * each).topk(2 * self.size)
-        return Candidates(best, place // each, token.view(-1, self.size * each).gather(1, place))
+        value, token = (
+            (logprob.view(-1, 1) + value).view(-1, self.size * each),
+            token.view(-1, self.size * each),
+        )
+        if due is None:
+            best, place = value.topk(2 * self.size)
+        else:
+            place = shared_out(value, due.gather(1, token.view(-1, each)).view_as(token))[:, : 2 * self.size]
+            best = value.gather(1, place)
+        return Candidates(best, place // each, token.gather(1, place))
 
     def _end(self, ended: Ended, opened: Open, candidates: Candidates, step: int) -> Ended:
         """With the candidates that end among the `size` best."""
@@ -157,9 +182,10 @@ class Beam(Limited):
         return Ended(score, torch.cat([ended.logprob, logprob], 1).gather(1, place), _take(ids, place))
 
     def _go_on(self, opened: Open, candidates: Candidates, step: int) -> tuple[Open, Tensor, Tensor]:
-        """The `size` best candidates that do not end, their parents and their tokens [B, K]."""
-        logprob = candidates.logprob.masked_fill(candidates.token == seqx.EOS, -torch.inf)
-        logprob, place = logprob.topk(self.size)
+        """The first `size` candidates that do not end, their parents and their tokens [B, K]."""
+        ends = candidates.token == seqx.EOS
+        place = ends.int().argsort(dim=1, stable=True)[:, : self.size]
+        logprob = candidates.logprob.masked_fill(ends, -torch.inf).gather(1, place)
         parent, token = candidates.parent.gather(1, place), candidates.token.gather(1, place)
         ids = _take(opened.ids, parent)
         ids[:, :, step] = token
@@ -173,7 +199,7 @@ def _take(ids: Tensor, index: Tensor) -> Tensor:
 
 def _read(ended: Ended, sentences: Tensor) -> list[list[seqx.Hypothesis]]:
     columns = (column[sentences].tolist() for column in ended)
-    found = [
+    return [
         [
             seqx.Hypothesis(ids=ids[: ids.index(seqx.EOS)], score=score, logprob=logprob)
             for score, logprob, ids in zip(*row, strict=True)
@@ -181,6 +207,3 @@ def _read(ended: Ended, sentences: Tensor) -> list[list[seqx.Hypothesis]]:
         ]
         for row in zip(*columns, strict=True)
     ]
-    if not all(found):
-        raise seqx.UserError(NOT_FINITE)
-    return found

@@ -18,5 +18,5 @@ class Greedy(Limited):
     def __call__(
         self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
     ) -> list[list[seqx.Hypothesis]]:
-        """One hypothesis for each sentence; its score is its log-probability."""
+        """One hypothesis for each sentence, if any is allowed; its score is its log-probability."""
         return write(model, source, limits, grammar, lambda logits, _sentences, _step: logits.argmax(1))

@@ -37,7 +37,7 @@ class Sampling(Limited):
     def __call__(
         self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
     ) -> list[list[seqx.Hypothesis]]:
-        """One hypothesis for each sentence; its score is its log-probability."""
+        """One hypothesis for each sentence, if any is allowed; its score is its log-probability."""
         draws = self._draws(source, int(limits.max()) + 1)  # [B, T]
 
         def choose(logits: Tensor, sentences: Tensor, step: int) -> Tensor:

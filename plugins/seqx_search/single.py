@@ -21,7 +21,7 @@ to and the step, from 0: the chosen symbol [N], counted from EOS."""
 def write(
     model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None, choose: Choose
 ) -> list[list[seqx.Hypothesis]]:
-    """One hypothesis for each sentence, whose score is its log-probability."""
+    """One hypothesis for each sentence, whose score is its log-probability; none where nothing is allowed."""
     count, device = source.ids.size(0), source.ids.device
     limits = limits.to(device)
     steps = int(limits.max()) + 1
@@ -31,11 +31,18 @@ def write(
     done = torch.zeros(count, dtype=torch.bool, device=device)  # [N]
     ids = torch.full((count, steps), seqx.EOS, device=device)  # [B, T]
     logprob = torch.zeros(count, dtype=torch.float64, device=device)  # [B]
+    lost = torch.zeros_like(done)  # [B] where nothing was allowed
     token = torch.full((count,), seqx.BOS, device=device)  # [N]
     for step in range(steps):
         outputs, state = model.advance(token[:, None], state, None)
         logits = model.head(outputs[:, -1]).float()  # [N, V]
-        choices = logits if grammar is None else logits.masked_fill(~grammar.allowed(rules), -torch.inf)
+        choices = logits
+        if grammar is not None:
+            allowed = grammar.allowed(rules)
+            stuck = ~allowed.any(1)
+            lost[sentences] |= stuck & ~done
+            allowed[:, seqx.EOS] |= stuck
+            choices = logits.masked_fill(~allowed, -torch.inf)
         token = choose(choices[:, seqx.EOS :], sentences, step) + seqx.EOS
         token = token.where((step < limits[sentences]) & ~done, seqx.EOS)
         gain = logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(1)
@@ -55,6 +62,6 @@ def write(
     if not all(map(math.isfinite, values)):
         raise seqx.UserError(NOT_FINITE)
     return [
-        [seqx.Hypothesis(ids=row[: row.index(seqx.EOS)], score=value, logprob=value)]
-        for row, value in zip(ids.tolist(), values, strict=True)
+        [] if given_up else [seqx.Hypothesis(ids=row[: row.index(seqx.EOS)], score=value, logprob=value)]
+        for row, value, given_up in zip(ids.tolist(), values, lost.tolist(), strict=True)
     ]

@@ -11,6 +11,7 @@ from seqx_text.moses import MosesPunctuation, MosesTokens
 from seqx_text.rouge import Rouge
 from seqx_text.sentencepiece import SentencePiece
 from seqx_text.squad import ExactMatch, SquadF1
+from seqx_text.tagged import TaggedCorpus
 from seqx_text.unicode import UnicodeForm
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Rouge",
     "SentencePiece",
     "SquadF1",
+    "TaggedCorpus",
     "TokenizedBleu",
     "UnicodeForm",
 ]
@@ -44,7 +46,7 @@ def seqx_register(registry: seqx.Registry) -> None:
         unicode=UnicodeForm,
     )
     registry.add(seqx.Tokenizer, sentencepiece=SentencePiece)
-    registry.add(seqx.Corpus, files=Files, mixed=Mixed)
+    registry.add(seqx.Corpus, files=Files, mixed=Mixed, tagged=TaggedCorpus)
     registry.add(
         seqx.Metric,
         accuracy=Accuracy,

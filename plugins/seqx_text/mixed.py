@@ -2,37 +2,52 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Gt
 
 import seqx
 
 
 @dataclass(kw_only=True)
 class Mixed(seqx.Corpus):
-    """Several corpora to learn from, one after the other; what to be judged by is the first one's.
+    """Several corpora to learn from, one after the other.
 
     Their rows must have equally many columns. To name a corpus twice gives it no more weight, since repeated
-    rows are left out of training.
+    rows are left out of training; `weights` do.
 
     Args:
-        corpora: the corpora; dev and test are those of the first
+        corpora: the corpora
+        judged_by: whose dev and test rows are those of the mixture
+        weights: how often an epoch has the training rows of each corpus; null: once. With any weight above 1,
+            rows that a corpus itself repeats are not left out
     """
 
     corpora: Sequence[seqx.Corpus]
+    judged_by: Literal["first", "all"] = "first"
+    weights: Sequence[Annotated[int, Gt(0)]] | None = None
 
     def __post_init__(self) -> None:
         if not self.corpora:
             raise ValueError("mixed: there are no corpora to mix; name one at least")
+        if self.weights is not None and len(self.weights) != len(self.corpora):
+            raise ValueError(
+                f"mixed: {len(self.weights)} weights for {len(self.corpora)} corpora; give one for each"
+            )
+        self._weights = self.weights or [1] * len(self.corpora)
+        self.unique = max(self._weights) == 1 and all(corpus.unique for corpus in self.corpora)
 
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
-        """Have all of them at hand if "train" is wanted, else the first.
+        """Have all of them at hand if "train" is wanted, else those that it is judged by.
 
         Raises:
             UserError: what one of them lacks, or that one has no rows, or others than the rest
         """
         if "train" not in splits:
-            self.corpora[0].fetch(folder, progress, splits)
+            for corpus in self._judges:
+                corpus.fetch(folder, progress, splits)
             return
         widths = []
         for number, corpus in enumerate(self.corpora):
@@ -45,10 +60,20 @@ class Mixed(seqx.Corpus):
             raise seqx.UserError(f"mixed: all corpora need as many columns as the first, found {widths}")
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """Those of all corpora for "train", else those of the first."""
-        read = self.corpora if split == "train" else self.corpora[:1]
-        return chain.from_iterable(corpus.rows(split) for corpus in read)
+        """Those of all corpora for "train", as often as they weigh, else those of the first or of all."""
+        if split != "train":
+            return chain.from_iterable(corpus.rows(split) for corpus in self._judges)
+        heavy = (repeat(corpus, weight) for corpus, weight in zip(self.corpora, self._weights, strict=True))
+        return chain.from_iterable(corpus.rows(split) for corpus in chain.from_iterable(heavy))
 
     def identity(self) -> Mapping[str, object]:
         """What each corpus's rows are made from, in their order."""
-        return {"corpora": [corpus.identity() for corpus in self.corpora]}
+        return {
+            "corpora": [corpus.identity() for corpus in self.corpora],
+            "judged_by": self.judged_by,
+            "weights": list(self._weights),
+        }
+
+    @property
+    def _judges(self) -> Sequence[seqx.Corpus]:
+        return self.corpora if self.judged_by == "all" else self.corpora[:1]

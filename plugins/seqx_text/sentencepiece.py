@@ -137,6 +137,18 @@ class SentencePiece(seqx.Tokenizer):
         """The pieces, with a sign for the space before a word."""
         return [self._pieces.id_to_piece(token) for token in ids]
 
+    def surfaces(self) -> Sequence[bytes | None]:
+        """The UTF-8 bytes that each id writes; those of a text begin with a space that `decode` drops."""
+        own = self._pieces
+        return [
+            None
+            if own.is_control(i) or own.is_unknown(i)
+            else bytes([int(own.id_to_piece(i)[1:-1], 16)])
+            if own.is_byte(i)
+            else own.id_to_piece(i).replace(_SPACE, " ").encode()
+            for i in range(own.get_piece_size())
+        ]
+
     def _ids(self, text: str, rng: random.Random | None) -> list[int]:
         if rng is None or not text or (self._model == "unigram" and self._nbest in (0, 1)):
             return self._pieces.encode(text)

@@ -50,6 +50,11 @@ class LanguageModel(seqx.Task):
         """The one vocabulary, of "source" and "target"."""
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
+    @property
+    def unique(self) -> bool:
+        """Whether training rows that are repeated are to be left out, as the corpus says."""
+        return self.corpus.unique
+
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have the corpus at hand, with text in each of `splits`."""
         self.corpus.fetch(folder, progress, splits)

@@ -1,7 +1,7 @@
 """Translation: text in, text out."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from annotated_types import Ge
@@ -21,15 +21,20 @@ class Translation(seqx.TextPairs):
         ratio: most tokens of the longer side for one of the shorter; other pairs are dropped as badly matched
         source: the column of the corpus that is translated, from 0
         target: the column that it is translated into
+        tags: first words of sources that say what is wanted, as <2de>: what has each of them is scored by
+            itself, the mean counts first, and each part of a text that is too long has its tag
     """
 
     ratio: Annotated[float, Ge(1)] = 4.0
     source: Annotated[int, Ge(0)] = 0
     target: Annotated[int, Ge(0)] = 1
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.source == self.target:
             raise ValueError(f"source and target are the same column of the corpus, {self.source}")
+        if len({tag.strip("<>") for tag in self.tags}) < len(self.tags) or not all(self.tags):
+            raise ValueError("tags: give each tag once, and none that is empty")
         super().__post_init__()
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
@@ -53,4 +58,41 @@ class Translation(seqx.TextPairs):
 
     def pieces(self, text: str, longest: int) -> list[str]:
         """A text of more than `longest` tokens as its sentences, and these as parts where they must be."""
-        return pieces(text, lambda part: len(self.read(part)["source"]) <= longest)
+        tag, rest = self._tag(text)
+        before = f"{tag} " if tag else ""
+        parts = pieces(rest, lambda part: len(self.read(before + part)["source"]) <= longest)
+        return [before + part for part in parts]
+
+    def judge(
+        self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
+    ) -> Mapping[str, seqx.Score]:
+        """Each metric's scores of what has each tag, behind their mean; without tags, of the whole."""
+        if not self.tags:
+            return self.scores(outputs, references)
+        parts: dict[str, tuple[list[str], list[str]]] = {tag: ([], []) for tag in self.tags}
+        for text, *pair in zip(inputs, outputs, references, strict=True):
+            tag, _ = self._tag(text)
+            if not tag:
+                raise seqx.UserError(
+                    f"task.tags: the source {text[:40]!r} begins with none of {', '.join(self.tags)}; "
+                    "put tags before the text, as the corpus tagged does"
+                )
+            for side, one in zip(parts[tag], pair, strict=True):
+                side.append(one)
+        found = {tag: self.scores(*sides) for tag, sides in parts.items() if sides[0]}
+        each = {
+            f"{name}.{tag.strip('<>')}": score
+            for tag, scores in found.items()
+            for name, score in scores.items()
+        }
+        means = {}
+        for name, first in next(iter(found.values())).items():
+            value = sum(scores[name].value for scores in found.values()) / len(found)
+            signature = f"mean of:{'+'.join(found)}|{first.signature}"
+            means[name] = replace(first, value=value, signature=signature)
+        return means | each
+
+    def _tag(self, text: str) -> tuple[str, str]:
+        """The tag of a source, "" where it has none, and the rest."""
+        first, _, rest = text.lstrip().partition(" ")
+        return (first, rest) if first in self.tags else ("", text)

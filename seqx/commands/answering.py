@@ -3,7 +3,8 @@
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -15,7 +16,7 @@ from seqx.commands.arguments import parted
 from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
 from seqx.evaluation import Predictor, load
-from seqx.interfaces.values import Hypothesis
+from seqx.interfaces.values import Hypothesis, Request
 
 _OPTIONS = (
     click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True),
@@ -73,7 +74,7 @@ class Answering:
 
     def __call__(
         self,
-        read: Callable[[str], str] = str,
+        read: Callable[[str], str | Request] = str,
         show: Callable[[str], str] = str,
         figure: Callable[[Hypothesis], str] = _score,
         *,
@@ -82,7 +83,7 @@ class Answering:
         """Answer each line of standard input.
 
         Args:
-            read: makes of a line what the model is asked
+            read: makes of a line what the model is asked; an error of its ends the input before that line
             show: makes of an answer what is written
             figure: what is written before each of several answers
             lines: whether what is written is one line; else each of several answers begins in the next one
@@ -95,22 +96,26 @@ class Answering:
         predictor = self._predictor()
         looking = None if self.attention is None else AttentionFolder(self.attention, predictor)
         window = self.window or (1 if source.isatty() else predictor.window)
-        given, asked = Lines(source), list[str]()
-        questions = map(read, _kept(given, asked))
+        given, asked, unmet = Lines(source), deque[tuple[str, Request]](), list[int]()
+        questions = _questions(given, read, asked)
         for number, answers in enumerate(predictor.hypotheses(questions, window), 1):
             shown = [(show(text) if text else text, hypothesis) for text, hypothesis in answers]
-            text = asked.pop(0)
+            text, question = asked.popleft()
+            if question.constrained and question.text.strip() and not answers:
+                unmet.append(number)
             row = _json(text, shown) if self.as_json else self._plain(number, shown, figure, lines)
             sink.write(row.encode("utf-8", errors="replace"))
             sink.flush()
             if looking is not None and answers:
-                looking.write(number, read(text), answers[0][1].ids)
+                looking.write(number, question.text, answers[0][1].ids)
         if predictor.split:
             click.echo(
                 f"{predictor.split} of {given.count} lines have more than {predictor.longest} tokens; "
                 "they were answered in parts",
                 err=True,
             )
+        if unmet:
+            click.echo(_unmet(unmet, given.count), err=True)
         for remark in predictor.task.remarks():
             click.echo(remark, err=True)
         if given.error is not None:
@@ -234,11 +239,33 @@ class Lines:
             yield line
 
 
-def _kept(lines: Iterable[str], asked: list[str]) -> Iterator[str]:
-    """The lines, each put into `asked` as it is read."""
+def _questions(
+    lines: Lines, read: Callable[[str], str | Request], asked: deque[tuple[str, Request]]
+) -> Iterator[Request]:
+    """What the model is asked, up to the first line that cannot be read.
+
+    Each question is put into `asked`, behind the text that is shown for it.
+    """
     for line in lines:
-        asked.append(line)
-        yield line
+        try:
+            question = read(line)
+        except UserError as error:
+            lines.error = error
+            return
+        request = Request(text=question) if isinstance(question, str) else question
+        asked.append((line if isinstance(question, str) else request.text, request))
+        yield request
+
+
+def _unmet(numbers: Sequence[int], count: int) -> str:
+    """Which lines have no answer that is as it was to be."""
+    most = 10
+    named = ", ".join(map(str, numbers[:most])) + (", ..." if len(numbers) > most else "")
+    lines = "line" if len(numbers) == 1 else "lines"
+    return (
+        f"{len(numbers)} of {count} lines have no answer ({lines} {named}): within the search's limit none "
+        "was found that is as it must be; ask for less, or raise search.extra or search.size"
+    )
 
 
 def _one_line(text: str) -> str:

@@ -52,8 +52,9 @@ def prepare(
     """The examples of a split, from the cache, or made and kept there.
 
     Training rows that `example` refuses are dropped, and so are exact repeats of a row (white space around
-    its columns aside); the store says how many, and why. It also says, for each split in `against`, how many
-    training rows it shares: `{"dev": {"rows": 1, "sides": [3, 2]}}`, letters' case and white space aside.
+    its columns aside) unless the task repeats them on purpose; the store says how many, and why. It also says
+    how many training rows it shares with each split in `against`: `{"dev": {"rows": 1, "sides": [3, 2]}}`,
+    letters' case and white space aside.
     The result does not depend on `processes`.
 
     Args:
@@ -88,7 +89,7 @@ def prepare(
         known = Leaks({other: task.rows(other) for other in against if training})
         encoder = Encoder(task=task, training=training, text=text, leaks=known, drop_leaks=leaks == "drop")
         blocks = _blocks(encoder, task.rows(split), processes or _cores(), alone)
-        _write(folder, address(parts), split, blocks, progress, unique=training)
+        _write(folder, address(parts), split, blocks, progress, unique=training and task.unique)
 
     return Store.open(made(parts, cache or default_cache(), make, progress))
 

@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
 import torch
 
+from seqx.constraints import Intersection
 from seqx.devices import autocast
 from seqx.errors import UserError
 from seqx.evaluation.attention import Attended, look
 from seqx.evaluation.scoring import logprobs
-from seqx.interfaces.learning import Search
+from seqx.interfaces.learning import Grammar, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
-from seqx.interfaces.values import BOS, EOS, PAD, WORDS, Example, Hypothesis, Tokens
+from seqx.interfaces.values import BOS, EOS, PAD, WORDS, Example, Hypothesis, Request, Tokens
 
 Answers = list[tuple[str, Hypothesis]]
 """The answers to one input, best first; none to an empty one."""
@@ -31,8 +32,12 @@ class _Piece:
     """An input, or a part of one that was too long; `line` is its place in the window."""
 
     line: int
-    text: str
+    request: Request
     columns: Mapping[str, list[int]]
+
+    @property
+    def text(self) -> str:
+        return self.request.text
 
     @property
     def length(self) -> int:
@@ -45,6 +50,10 @@ class Predictor:
     An empty input has an empty answer, and the model is not asked. An input over the limit (the shortest of
     the task's and the model's) is split by the task; of each piece only the best answer is kept, and they are
     joined into one, whose score and log-probability are the sums of theirs. `split` counts such inputs.
+
+    An input may be a `Request`, whose answer begins with a prefix, has some phrases and lacks others. Where
+    no answer within the search's limit does, there is none: nothing else is given for it. Of an input that is
+    split the first part has the prefix and the required phrases, and none has a forbidden one.
 
     Args:
         device: where the model is
@@ -75,11 +84,11 @@ class Predictor:
         self.batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
         self.split = 0
 
-    def __call__(self, texts: Iterable[str]) -> list[str]:
+    def __call__(self, texts: Iterable[str | Request]) -> list[str]:
         """The best answer to each text, in the order of the texts."""
         return [answers[0][0] if answers else "" for answers in self.hypotheses(texts)]
 
-    def hypotheses(self, texts: Iterable[str], window: int | None = None) -> Iterator[Answers]:
+    def hypotheses(self, texts: Iterable[str | Request], window: int | None = None) -> Iterator[Answers]:
         """The answers to each text, in the order of the texts, of which `window` are read at a time.
 
         Raises:
@@ -135,7 +144,7 @@ class Predictor:
 
         None for a text that is answered in parts, or has nothing to read.
         """
-        pieces = self._pieces(0, text)
+        pieces = self._pieces(0, Request(text=text))
         if len(pieces) != 1 or pieces[0].text != text:
             return None
         source, target = pieces[0].columns["source"], [*ids, EOS]
@@ -148,22 +157,29 @@ class Predictor:
         special = {BOS: "<s>", EOS: "</s>"}
         return [special.get(token) or self.task.symbols(column, [token])[0] for token in ids]
 
-    def _window(self, lines: Sequence[str]) -> list[Answers]:
-        pieces = [piece for line, text in enumerate(lines) for piece in self._pieces(line, text)]
+    def _window(self, lines: Sequence[str | Request]) -> list[Answers]:
+        requests = [line if isinstance(line, Request) else Request(text=line) for line in lines]
+        pieces = [piece for line, request in enumerate(requests) for piece in self._pieces(line, request)]
         found: dict[int, list[Answers]] = {}
         for piece, answers in zip(pieces, self._search(pieces), strict=True):
             found.setdefault(piece.line, []).append(answers)
         return [self._join(found.get(line, [])) for line in range(len(lines))]
 
-    def _pieces(self, line: int, text: str) -> list[_Piece]:
-        _check_text(text)
+    def _pieces(self, line: int, request: Request) -> list[_Piece]:
+        text = request.text
+        for part in (text, request.prefix, *request.require, *request.forbid):
+            _check_text(part)
         if not text.strip():
             return []
-        whole = _Piece(line, text, self.task.read(text))
+        whole = _Piece(line, request, self.task.read(text))
         if whole.length <= self.longest:
             return [whole] if _says_something(whole) else []
         parts = self.task.pieces(text, self.longest)
-        pieces = [_Piece(line, part, self.task.read(part)) for part in parts] if len(parts) > 1 else [whole]
+        asked = [replace(request, text=parts[0])]
+        asked += [Request(text=part, forbid=request.forbid) for part in parts[1:]]
+        pieces = (
+            [_Piece(line, part, self.task.read(part.text)) for part in asked] if len(parts) > 1 else [whole]
+        )
         self.split += len(parts) > 1
         most, limit = max(piece.length for piece in pieces), self.model.limit
         if limit is not None and most > limit:
@@ -176,6 +192,8 @@ class Predictor:
     def _join(self, found: Sequence[Answers]) -> Answers:
         if len(found) <= 1:
             return found[0] if found else []
+        if not all(found):
+            return []
         best = [answers[0] for answers in found]
         whole = Hypothesis(
             ids=[token for _, hypothesis in best for token in hypothesis.ids],
@@ -228,7 +246,7 @@ class Predictor:
         self, pieces: Sequence[_Piece], limits: Sequence[int]
     ) -> tuple[Sequence[Sequence[Hypothesis]], dict[str, list[list[int]]]]:
         """The hypotheses of each piece, and for each column the likeliest label of each of its tokens."""
-        grammar = self.task.grammar([piece.columns for piece in pieces])
+        grammar = self._grammar(pieces)
         try:
             # Not inference_mode: in it, autocast converts every weight again for every token.
             with torch.no_grad(), autocast(self.device, self.precision):
@@ -241,6 +259,15 @@ class Predictor:
                 f"{self.device} has too little memory for {self.batch_tokens} tokens a batch; "
                 "give a smaller --batch-tokens (batch_tokens in Python)"
             ) from None
+
+    def _grammar(self, pieces: Sequence[_Piece]) -> Grammar | None:
+        """What the task lets be written, and of it what is asked for."""
+        grammar = self.task.grammar([piece.columns for piece in pieces])
+        requests = [piece.request for piece in pieces]
+        if not any(request.constrained for request in requests):
+            return grammar
+        asked = self.task.constraint(requests)
+        return asked if grammar is None else Intersection(grammar, asked)
 
 
 def _check_text(text: object) -> None:

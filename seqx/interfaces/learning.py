@@ -46,7 +46,11 @@ class Schedule(ABC):
 
 
 class Grammar(ABC):
-    """Says which symbols may come next, for all hypotheses at once; probabilities are not renormalised."""
+    """Says which symbols may come next, for all hypotheses at once; probabilities are not renormalised.
+
+    Where nothing may come next, a search gives the hypothesis up, and a sentence all of whose hypotheses are
+    given up has no answer.
+    """
 
     @abstractmethod
     def start(self, rows: int, limits: Tensor) -> State:
@@ -54,11 +58,19 @@ class Grammar(ABC):
 
     @abstractmethod
     def allowed(self, state: State) -> Tensor:
-        """True where a symbol may come next: [N, V] bool. At least one of each row."""
+        """True where a symbol may come next: [N, V] bool."""
 
     @abstractmethod
     def advance(self, state: State, tokens: Tensor) -> State:
         """After one more token of each hypothesis, [N] int64."""
+
+    def due(self, state: State) -> Tensor | None:
+        """How much is still demanded of each hypothesis after each symbol: [N, V] integers, not negative.
+
+        A beam gives hypotheses of which less is demanded places of their own, since what is demanded makes
+        them less probable than those that put it off. None: nothing is demanded of any sentence.
+        """
+        return None
 
 
 class Search(ABC):
@@ -77,7 +89,10 @@ class Search(ABC):
     def __call__(
         self, model: Model, source: Tokens, limits: Tensor, grammar: Grammar | None = None
     ) -> Sequence[Sequence[Hypothesis]]:
-        """The hypotheses of each sentence, best first, of at most `limits` [B] tokens, EOS not counted."""
+        """The hypotheses of each sentence, best first, of at most `limits` [B] tokens, EOS not counted.
+
+        None of a sentence of which the grammar gave up all.
+        """
 
 
 class Callback:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
-from seqx.interfaces.values import Dropped, Evaluation, Example, Score
+from seqx.interfaces.values import Dropped, Evaluation, Example, Request, Score
 
 SPLITS = ("train", "dev", "test")
 """The parts of a corpus: to learn from, to validate with, to be judged by."""
@@ -56,9 +57,20 @@ class Tokenizer(ABC):
         """How people call each of some ids, spaces included where the tokenizer has a sign for them."""
         return [self.decode([token]) for token in ids]
 
+    def surfaces(self) -> Sequence[bytes | None]:
+        """The UTF-8 bytes that each id writes; None of those that do not say, PAD, BOS and EOS among them.
+
+        Those of a text's ids, put together, are the text and what `decode` takes away. An id may write a part
+        of a character.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its ids write")
+
 
 class Corpus(ABC):
     """Where text comes from: rows of as many strings as there are columns."""
+
+    unique: bool = True
+    """Whether training rows that are repeated are to be left out; otherwise they are repeated on purpose."""
 
     @abstractmethod
     def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
@@ -127,6 +139,11 @@ class Task(ABC):
     running: bool = False
     """Whether targets are stretches of running text, in which EOS ends each line, rather than answers, which
     end with their only EOS."""
+
+    @property
+    def unique(self) -> bool:
+        """Whether training rows that are repeated are to be left out (see Corpus)."""
+        return True
 
     @property
     @abstractmethod
@@ -206,3 +223,11 @@ class Task(ABC):
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> Grammar | None:
         """What restricts the answers to these inputs, if anything does."""
         return None
+
+    def constraint(self, requests: Sequence[Request]) -> Grammar:
+        """What restricts the answers to what is requested.
+
+        Raises:
+            UserError: the task's answers cannot be constrained, or not in this way
+        """
+        raise UserError(f"{type(self).__name__} takes no prefixes and no phrases; ask without")

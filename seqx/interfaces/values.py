@@ -146,6 +146,28 @@ class Dropped:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Request:
+    """An input, and what its answer is to be.
+
+    Args:
+        text: the input
+        prefix: what the answer begins with; it may end within a word
+        require: words or phrases that occur in the answer
+        forbid: words or phrases that do not
+    """
+
+    text: str
+    prefix: str = ""
+    require: tuple[str, ...] = ()
+    forbid: tuple[str, ...] = ()
+
+    @property
+    def constrained(self) -> bool:
+        """Whether it asks for anything."""
+        return bool(self.prefix or self.require or self.forbid)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hypothesis:
     """One answer of a search."""
 

@@ -30,9 +30,14 @@ class JudgedTask(Task):
         if not self.metrics:
             raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
 
+    @property
+    def unique(self) -> bool:
+        """Whether training rows that are repeated are to be left out, as the corpus says."""
+        return self.corpus.unique
+
     def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
         """Have the corpus at hand, with rows in each of `splits`, and metrics that work."""
-        self._scores(_TRIAL, _TRIAL)
+        self.scores(_TRIAL, _TRIAL)
         self.corpus.fetch(folder, progress, splits)
         for split in splits:
             if next(self.rows(split), None) is None:
@@ -58,9 +63,20 @@ class JudgedTask(Task):
             Answer(input=text, output=output, reference=reference)
             for text, output, reference in zip(inputs, outputs, references, strict=True)
         ]
-        return Evaluation(scores=self._scores(outputs, references), answers=answers)
+        return Evaluation(scores=self.judge(inputs, outputs, references), answers=answers)
 
-    def _scores(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
+    def judge(
+        self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
+    ) -> Mapping[str, Score]:
+        """How good the outputs are that were given to these inputs, the figure that counts first."""
+        return self.scores(outputs, references)
+
+    def scores(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
+        """What all metrics say.
+
+        Raises:
+            UserError: two of them have a figure of one name
+        """
         scores: dict[str, Score] = {}
         for metric in self.metrics:
             found = metric(outputs, references)

@@ -9,8 +9,11 @@ from typing import Annotated
 
 from annotated_types import Gt
 
+from seqx.constraints import LexicalGrammar, Surfaces, Wanted
+from seqx.errors import UserError
+from seqx.interfaces.learning import Grammar
 from seqx.interfaces.text import Normalizer, Progress, Tokenizer
-from seqx.interfaces.values import EOS, Dropped, Example
+from seqx.interfaces.values import EOS, Dropped, Example, Request
 from seqx.tasks.judged import JudgedTask, restored, through
 
 
@@ -40,6 +43,7 @@ class TextPairs(JudgedTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.stochastic = self.sample_segmentation
+        self._surfaces: Surfaces | None = None
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -62,6 +66,7 @@ class TextPairs(JudgedTask):
         self.tokenizer.load(folder / "tokenizer")
         if self.target_tokenizer is not None:
             self.target_tokenizer.load(folder / "target_tokenizer")
+        self._surfaces = None
 
     def example(self, row: tuple[str, ...], *, training: bool) -> Example | Dropped:
         """The ids of both sides, with EOS."""
@@ -103,6 +108,30 @@ class TextPairs(JudgedTask):
     def source_ids(self, text: str, rng: random.Random | None = None) -> list[int]:
         """The ids of what `source_text` gives, with EOS."""
         return [*self.tokenizer.encode(text, rng), EOS]
+
+    def constraint(self, requests: Sequence[Request]) -> Grammar:
+        """What lets only answers be written that begin as they are to, with and without phrases."""
+        if self._surfaces is None:
+            self._surfaces = Surfaces(self._target_tokenizer.surfaces())
+        return LexicalGrammar(self._surfaces, [self._wanted(self._surfaces, request) for request in requests])
+
+    def _wanted(self, surfaces: Surfaces, request: Request) -> Wanted:
+        """What is asked for, as the model writes it."""
+        prefix = through(self.target_normalizers, request.prefix) if request.prefix else ""
+        written = [surfaces.texts[i] for i in self._target_tokenizer.encode(prefix)]
+        if None in written:
+            raise UserError(
+                f"the prefix {request.prefix!r} has a character that the model's vocabulary cannot write"
+            )
+        return Wanted(
+            prefix=b"".join(surface for surface in written if surface is not None),
+            require=self._phrases(request.require),
+            forbid=self._phrases(request.forbid),
+        )
+
+    def _phrases(self, phrases: Sequence[str]) -> tuple[str, ...]:
+        normalized = (through(self.target_normalizers, phrase).strip() for phrase in phrases)
+        return tuple(dict.fromkeys(phrase for phrase in normalized if phrase))
 
     @property
     def _target_tokenizer(self) -> Tokenizer:

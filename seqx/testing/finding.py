@@ -78,6 +78,30 @@ class _Countdown(Grammar):
         return state + 1
 
 
+class _Impossible(_Countdown):
+    """The same, but the first sentence gets stuck behind its first 4."""
+
+    def start(self, rows: int, limits: Tensor) -> State:
+        return super().start(rows, limits), torch.arange(rows) == 0
+
+    def allowed(self, state: State) -> Tensor:
+        count, stuck = state
+        return super().allowed(count) & ~(stuck & (count > 0))[:, None]
+
+    def advance(self, state: State, tokens: Tensor) -> State:
+        count, stuck = state
+        return count + 1, stuck
+
+
+@law(Search)
+def gives_up_where_nothing_is_allowed(subject: Subject) -> None:
+    """Then a sentence has no answer, and the others have theirs."""
+    torch.manual_seed(0)
+    first, *others = subject.build()(Toy(SIZES), SOURCE, LIMITS, _Impossible())
+    assert list(first) == []
+    assert all(others), others
+
+
 @law(Search)
 def obeys_a_grammar(subject: Subject) -> None:
     """Only what is allowed is written, however improbable."""

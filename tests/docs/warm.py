@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,9 +182,6 @@ def cut(arguments: list[str]) -> list[str]:
     task, model, corpus = said["task"], "model", "task.corpus"
     if "inner" in said["model"]:
         model = "model.inner"
-    kind = task["corpus"]["type"]
-    if kind == "mixed":
-        corpus, kind = f"{corpus}.corpora.0", task["corpus"]["corpora"][0]["type"]
     net = said["model"].get("inner", said["model"])
     stacks = [
         f"{{model}}.{side}.{each}"
@@ -191,8 +189,24 @@ def cut(arguments: list[str]) -> list[str]:
         if side in net
         for each in STACKS[net[side]["type"]]
     ]
-    cuts = [*SMALL[task["type"]], *stacks, *SHORT[task["type"], kind]]
-    return [*arguments, *(each.format(model=model, corpus=corpus) for each in cuts)]
+    leaves = list(text_of(corpus, task["corpus"]))
+    if task["type"] == "parsing":
+        leaves = leaves[:1]
+    cuts = [each.format(model=model) for each in (*SMALL[task["type"]], *stacks)]
+    for place, kind in leaves:
+        cuts += [each.format(corpus=place) for each in SHORT[task["type"], kind]]
+    return [*arguments, *cuts]
+
+
+def text_of(place: str, corpus: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The corpora that text comes from, by place and type, in those that hold others."""
+    if corpus["type"] == "mixed":
+        for number, part in enumerate(corpus["corpora"]):
+            yield from text_of(f"{place}.corpora.{number}", part)
+    elif corpus["type"] == "tagged":
+        yield from text_of(f"{place}.corpus", corpus["corpus"])
+    else:
+        yield place, corpus["type"]
 
 
 if __name__ == "__main__":

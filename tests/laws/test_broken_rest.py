@@ -100,13 +100,15 @@ class WholeSearch(Greedy):
     def __call__(
         self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
     ) -> list[list[seqx.Hypothesis]]:
-        if self.fault == "obeys_a_grammar":
-            grammar = None
         if self.fault == "respects_limits":
             limits = limits + 1
         found = super().__call__(model, source, limits, grammar)
         if self.fault == "finds_the_best":
             return [[dataclasses.replace(h, logprob=-9.0) for h in hypotheses] for hypotheses in found]
+        if self.fault == "obeys_a_grammar" and grammar is not None:
+            return [[dataclasses.replace(h, ids=[5]) for h in hypotheses] for hypotheses in found]
+        if self.fault == "gives_up_where_nothing_is_allowed":
+            return [hypotheses or [seqx.Hypothesis(ids=[4], score=0, logprob=0)] for hypotheses in found]
         if self.fault == "batch_order_does_not_matter" and len(found) == 1:
             return [[dataclasses.replace(found[0][0], ids=[])]]
         return found

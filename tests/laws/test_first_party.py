@@ -173,6 +173,7 @@ test_laws = seqx.testing.laws(
             "target": 2,
             "metrics": [seqx_text.Rouge()],
         },
+        seqx_text.TaggedCorpus: {"corpus": SAMPLE, "tag": "<2de>"},
         seqx_transformer.Combined: {
             "encodings": [seqx_transformer.Sinusoidal, seqx_transformer.Rotary, seqx_transformer.Shaw]
         },

@@ -1,12 +1,16 @@
 """Several corpora as one."""
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import seqx
+from seqx.data.prepare import prepare
 from seqx_sample import Sample
-from seqx_text import Files, Mixed
+from seqx_text import Bleu, Files, Mixed, SentencePiece, TaggedCorpus
+from seqx_translation import Translation
 
 
 def quiet(what: str, share: float | None) -> None: ...
@@ -60,3 +64,82 @@ def test_what_cannot_be_mixed_is_told(tmp_path: Path) -> None:
         Mixed(corpora=[Sample(train=3), Files()]).fetch(tmp_path, quiet)
     with pytest.raises(seqx.UserError, match="nothing: cannot be read"):
         Mixed(corpora=[Files(train=["nothing"])]).fetch(tmp_path, quiet)
+
+
+def test_judged_by_all_of_them(tmp_path: Path) -> None:
+    corpora = [Sample(train=3, dev=2, test=1), Sample(train=2, dev=1, test=3, columns=("de", "en"))]
+    mixed = Mixed(corpora=corpora, judged_by="all")
+    mixed.fetch(tmp_path, quiet, ("test",))
+    for split in ("train", "dev", "test"):
+        assert list(mixed.rows(split)) == [row for corpus in corpora for row in corpus.rows(split)]
+    assert mixed.identity() != Mixed(corpora=corpora).identity()
+
+
+def test_weights_repeat_what_is_otherwise_left_out(tmp_path: Path) -> None:
+    """In what is really trained on, and in no other split."""
+    first, second = Sample(train=30, dev=2, test=2), Sample(train=5, dev=0, test=0, seed=2)
+    rows = [len(list(corpus.rows("train"))) for corpus in (first, second)]
+    counts = {}
+    for name, weights in (("none", None), ("ones", [1, 1]), ("heavy", [1, 4])):
+        mixed = Mixed(corpora=[first, second], weights=weights)
+        task = Translation(corpus=mixed, tokenizer=SentencePiece(size=340), metrics=[Bleu()])
+        task.fetch(tmp_path, quiet)
+        task.learn(tmp_path / name, quiet)
+        store = prepare(task, "train", {"weights": weights}, tmp_path / "cache")
+        counts[name] = len(store)
+        assert len(list(mixed.rows("dev"))) == 2
+    assert counts == {"none": sum(rows), "ones": sum(rows), "heavy": rows[0] + 4 * rows[1]}
+    with pytest.raises(ValueError, match="2 weights for 1 corpora"):
+        Mixed(corpora=[first], weights=[1, 2])
+
+
+def test_a_tag_stands_before_the_text_of_a_column(tmp_path: Path) -> None:
+    corpus = write(tmp_path, "one\n\ntwo\n", "eins\n\nzwei\n")
+    tagged = TaggedCorpus(corpus=corpus, tag="<2de>")
+    tagged.fetch(tmp_path, quiet, ("train",))
+    assert list(tagged.rows("train")) == [("<2de> one", "eins"), ("", ""), ("<2de> two", "zwei")]
+    second = TaggedCorpus(corpus=corpus, tag="<2de>", column=1)
+    assert next(second.rows("train")) == ("one", "<2de> eins")
+    sample = Sample(train=3)
+    identities = [
+        TaggedCorpus(corpus=sample, tag=tag, column=column).identity()
+        for tag, column in (("<2de>", 0), ("<2fr>", 0), ("<2de>", 1))
+    ]
+    assert all(one != other for one, other in itertools.combinations(identities, 2))
+    for tag in ("", "to de", " <2de>"):
+        with pytest.raises(ValueError, match="give one word"):
+            TaggedCorpus(corpus=sample, tag=tag)
+    with pytest.raises(seqx.UserError, match="column is 2, but the corpus has 2 columns"):
+        next(TaggedCorpus(corpus=sample, tag="<2de>", column=2).rows("train"))
+
+
+def test_what_is_only_learnt_from_needs_no_other_split(tmp_path: Path) -> None:
+    tagged = TaggedCorpus(corpus=write(tmp_path, "one\n", "eins\n"), tag="<BT>")
+    mixed = Mixed(corpora=[Sample(train=3, dev=2, test=2), tagged], weights=[2, 1])
+    mixed.fetch(tmp_path, quiet)
+    assert list(mixed.rows("train"))[-1] == ("<BT> one", "eins")
+    assert not any(source.startswith("<BT>") for source, _ in mixed.rows("dev"))
+
+
+def test_a_symbol_is_one_piece_and_the_text_behind_it_as_ever(tmp_path: Path) -> None:
+    plain, symbols = SentencePiece(size=340), SentencePiece(size=341, symbols=("<2de>",))
+    text = [english for english, _ in Sample(train=200).rows("train")]
+    plain.learn(text, tmp_path / "plain")
+    symbols.learn(text, tmp_path / "symbols")
+    ids = symbols.encode("<2de> The cat sleeps.")
+    assert symbols.surfaces()[ids[1]] == b"<2de>"
+    assert ids[2:] == symbols.encode("The cat sleeps.")
+    assert symbols.decode(ids) == "<2de> The cat sleeps."
+
+
+@pytest.mark.parametrize("model", ["bpe", "unigram"])
+def test_surfaces_put_together_are_the_text(tmp_path: Path, model: Any) -> None:
+    tokenizer = SentencePiece(size=340, model=model)
+    tokenizer.learn((german for _, german in Sample(train=300).rows("train")), tmp_path)
+    surfaces = tokenizer.surfaces()
+    assert len(surfaces) == tokenizer.size
+    assert [surfaces[i] for i in (seqx.PAD, seqx.BOS, seqx.EOS, seqx.UNK)] == [None] * 4
+    for text in ("Die Frau schläft.", "中文 ▁ x", " zwei  Leerzeichen "):
+        ids = tokenizer.encode(text)
+        assert b"".join(surfaces[i] or b"" for i in ids).decode() == " " + text
+        assert tokenizer.decode(ids) == text

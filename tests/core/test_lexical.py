@@ -1,0 +1,178 @@
+"""Answers with a prefix, required and forbidden phrases, against every answer that there is.
+
+Which texts are right says a regular expression; the grammar and the search are not asked.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+import seqx
+from seqx.constraints.automaton import END, automaton
+from seqx_search import Beam, Greedy, Sampling
+from tests.plugins.search.toy import VOCABULARY, Toy, logprob, outputs, sources
+
+LIMIT = 4
+TEXTS = [None, None, None, b" ", b" a", b"b", " äb".encode()]
+SURFACES = seqx.Surfaces(TEXTS)
+LETTER = "[0-9A-Za-z\u00c0-\u1fff]"
+
+WANTED = [
+    {},
+    {"prefix": " a"},
+    {"prefix": " ab "},
+    {"prefix": " ä"},
+    {"prefix": " äbb"},
+    {"require": ("b",)},
+    {"require": ("a",), "forbid": ("äb",)},
+    {"require": ("ab", "äb")},
+    {"require": ("a", "ab"), "prefix": " äb"},
+    {"require": ("b a",)},
+    {"forbid": ("a", "b")},
+    {"forbid": ("b",), "prefix": " a"},
+    {"require": ("abb",), "forbid": ("a",), "prefix": " "},
+    {"require": ("ab", "abb")},
+]
+
+
+def wanted(prefix: str = "", require: tuple[str, ...] = (), forbid: tuple[str, ...] = ()) -> seqx.Wanted:
+    return seqx.Wanted(prefix=prefix.encode(), require=require, forbid=forbid)
+
+
+def occurs(phrase: str, text: str) -> bool:
+    before = f"(?<!{LETTER})" if re.match(LETTER, phrase[0]) else ""
+    after = f"(?!{LETTER})" if re.match(LETTER, phrase[-1]) else ""
+    return re.search(f"{before}{re.escape(phrase)}{after}", text) is not None
+
+
+def right(
+    ids: Sequence[int], prefix: str = "", require: Sequence[str] = (), forbid: Sequence[str] = ()
+) -> bool:
+    text = b"".join(TEXTS[i] or b"" for i in ids).decode()
+    return (
+        text.startswith(prefix)
+        and all(occurs(phrase, text) for phrase in require)
+        and not any(occurs(phrase, text) for phrase in forbid)
+    )
+
+
+@pytest.mark.parametrize(
+    "phrases", [["cat"], ["cat", "at"], [","], ["a b", "b a"], ["…a", "a…"], ["aa"], ["é"]]
+)
+def test_the_automaton_against_a_regular_expression(phrases: list[str]) -> None:
+    alphabet = sorted({*"".join(phrases), " ", "s", "…", "中", "ñ"})
+    step, found = (table.tolist() for table in automaton(phrases, []))
+    for text in ("".join(t) for n in range(5) for t in itertools.product(alphabet, repeat=n)):
+        node, bits = 0, 0
+        for byte in [*text.encode(), END]:
+            node, bits = step[node][byte], bits | found[node][byte]
+        assert [bool(bits >> i & 1) for i in range(len(phrases))] == [occurs(p, text) for p in phrases], text
+
+
+@pytest.mark.parametrize("which", WANTED, ids=str)
+@pytest.mark.parametrize("limit", [1, 3, LIMIT])
+def test_what_is_allowed_is_what_is_right(which: dict[str, object], limit: int) -> None:
+    """Each step is one that some right answer within the limit takes, and each such step is allowed."""
+    grammar = seqx.LexicalGrammar(SURFACES, [wanted(**which)])  # type: ignore[arg-type]
+    expected = {ids for ids in outputs(limit) if right(ids, **which)}  # type: ignore[arg-type]
+    beginnings = {ids[:n] for ids in expected for n in range(len(ids) + 1)}
+    waiting: list[tuple[tuple[int, ...], seqx.State]] = [((), grammar.start(1, torch.tensor([limit])))]
+    while waiting:
+        ids, state = waiting.pop()
+        allowed = grammar.allowed(state)[0].nonzero()[:, 0].tolist()
+        steps = [symbol for symbol in range(3, VOCABULARY) if (*ids, symbol) in beginnings]
+        assert allowed == [seqx.EOS] * (ids in expected) + steps, ids
+        waiting += [((*ids, i), grammar.advance(state, torch.tensor([i]))) for i in steps]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("which", WANTED, ids=str)
+def test_a_wide_beam_finds_the_best_of_all_right_answers(which: dict[str, object], seed: int) -> None:
+    model, beam = Toy(seed=seed, spread=2.0), Beam(size=5**LIMIT, nbest=3)
+    grammar = seqx.LexicalGrammar(SURFACES, [wanted(**which)])  # type: ignore[arg-type]
+    (found,) = beam(model, sources([4]), torch.tensor([LIMIT]), grammar)
+    scores = sorted(
+        (
+            logprob(model, [4], ids) / beam.penalty(len(ids) + 1)
+            for ids in outputs(LIMIT)
+            if right(ids, **which)  # type: ignore[arg-type]
+        ),
+        reverse=True,
+    )
+    assert [h.score for h in found] == pytest.approx(scores[:3], abs=1e-5)
+    assert all(h.logprob == pytest.approx(logprob(model, [4], h.ids), abs=1e-5) for h in found)
+
+
+@pytest.mark.parametrize("search", [Greedy(), Sampling(), Beam(size=1), Beam(size=3, nbest=3)], ids=repr)
+def test_every_search_always_does_what_is_wanted_if_it_can(search: seqx.Search) -> None:
+    """And nothing where no answer within the limit does; the neighbours in the batch do not matter."""
+    model, limits = Toy(seed=1, spread=2.0), torch.tensor([2, 4, 7] * len(WANTED))
+    each = [which for which in WANTED for _ in range(3)]
+    source = sources(*[[4 + i % 3, 5] for i in range(len(each))])
+    lexical = [wanted(**which) for which in each]  # type: ignore[arg-type]
+    answers = search(model, source, limits, seqx.LexicalGrammar(SURFACES, lexical))
+    for i, (which, limit) in enumerate(zip(each, limits.tolist(), strict=True)):
+        possible = any(right(ids, **which) for ids in outputs(limit))  # type: ignore[arg-type]
+        assert bool(answers[i]) == possible, (which, limit)
+        assert all(right(h.ids, **which) for h in answers[i])  # type: ignore[arg-type]
+        one = seqx.Tokens(source.ids[i : i + 1], seqx.rows(source.layout, torch.tensor([i])))
+        (alone,) = search(model, one, limits[i : i + 1], seqx.LexicalGrammar(SURFACES, [lexical[i]]))
+        assert [h.ids for h in alone] == [h.ids for h in answers[i]]
+
+
+class Even(seqx.Grammar):
+    """Answers have an even number of symbols."""
+
+    def start(self, rows: int, limits: Tensor) -> Tensor:
+        return torch.zeros(rows, dtype=torch.int64)
+
+    def allowed(self, state: Tensor) -> Tensor:
+        allowed = torch.ones(len(state), VOCABULARY, dtype=torch.bool)
+        allowed[:, seqx.EOS] = state % 2 == 0
+        return allowed
+
+    def advance(self, state: Tensor, tokens: Tensor) -> Tensor:
+        return state + 1
+
+
+@pytest.mark.parametrize("which", WANTED, ids=str)
+def test_an_intersection_allows_what_both_allow(which: dict[str, object]) -> None:
+    model, beam = Toy(seed=2, spread=2.0), Beam(size=5**LIMIT, nbest=1)
+    grammar = seqx.Intersection(Even(), seqx.LexicalGrammar(SURFACES, [wanted(**which)]))  # type: ignore[arg-type]
+    (found,) = beam(model, sources([4]), torch.tensor([LIMIT]), grammar)
+    both = [ids for ids in outputs(LIMIT) if len(ids) % 2 == 0 and right(ids, **which)]  # type: ignore[arg-type]
+    best = max((logprob(model, [4], ids) / beam.penalty(len(ids) + 1) for ids in both), default=None)
+    assert [h.score for h in found] == ([] if best is None else [pytest.approx(best, abs=1e-5)])
+
+
+def test_two_grammars_that_allow_nothing_together_have_no_answer() -> None:
+    grammar = seqx.Intersection(
+        seqx.LexicalGrammar(SURFACES, [wanted(require=("a",)), wanted()]),
+        seqx.LexicalGrammar(SURFACES, [wanted(forbid=("a",)), wanted()]),
+    )
+    for search in (Greedy(), Sampling(), Beam(size=3)):
+        assert [len(a) for a in search(Toy(), sources([4], [5]), torch.tensor([5, 5]), grammar)] == [0, 1]
+
+
+def test_a_beam_that_keeps_places_finds_better_answers_than_one_that_forces_at_the_end() -> None:
+    """Banks: what is required is written where it suits, not when there is no room left for anything else."""
+
+    class Forced(seqx.LexicalGrammar):
+        def due(self, state: object) -> None:
+            return None
+
+    gains = []
+    for seed in range(30):
+        model, limits = Toy(seed=seed, spread=2.0), torch.tensor([12])
+        which = [wanted(require=("abb", "äb"))]
+        shared, forced = (
+            Beam(size=6)(model, sources([4]), limits, kind(SURFACES, which))[0][0].score
+            for kind in (seqx.LexicalGrammar, Forced)
+        )
+        gains.append(shared - forced)
+    assert sum(gain > 0.01 for gain in gains) > 2 * sum(gain < -0.01 for gain in gains)
+    assert sum(gains) / len(gains) > 0.2

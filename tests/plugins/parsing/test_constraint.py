@@ -1,0 +1,47 @@
+"""What is asked of a tree and what makes it one hold together: an intersection of two grammars."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqx
+from tests.models import PARSING, write_model
+
+SENTENCES = ["The dog sleeps .", "A man sees the house .", "It rains ."]
+ASKED: list[dict[str, Any]] = [
+    {"prefix": "(S (VP (NP"},
+    {"prefix": "(S (V"},
+    {"forbid": ("(NP",)},
+    {"require": ("(SBAR",)},
+    {"require": ("(VP",), "forbid": ("(S (NP",), "prefix": "(S"},
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "m", text=PARSING)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_a_tree_as_asked_for_needs_no_repair(model: Path, asked: dict[str, Any]) -> None:
+    predictor = seqx.load(model, device="cpu", precision="fp32", overrides=["search.size=6"])
+    symbols: Any = predictor.task._symbols  # type: ignore[attr-defined]
+    requests = [seqx.Request(text=sentence, **asked) for sentence in SENTENCES]
+    for answers, sentence in zip(predictor.hypotheses(requests), SENTENCES, strict=True):
+        tree, hypothesis = answers[0]
+        written = " ".join(symbols.read(hypothesis.ids))
+        assert written.startswith(asked.get("prefix", ""))
+        assert all(f"{phrase} " in f"{written} " for phrase in asked.get("require", ()))
+        assert not any(f"{phrase} " in f"{written} " for phrase in asked.get("forbid", ()))
+        assert written.split().count("XX") == len(sentence.split())
+        assert tree.count("(") == tree.count(")")
+    assert predictor.task.remarks() == ()
+
+
+def test_no_tree_can_begin_like_that(model: Path) -> None:
+    """The prefix closes what is not open, so that the two grammars together allow nothing."""
+    predictor = seqx.load(model, device="cpu", precision="fp32")
+    asked = [seqx.Request(text=SENTENCES[0], prefix="(S )NP"), seqx.Request(text=SENTENCES[0], prefix="(S")]
+    assert [bool(answers) for answers in predictor.hypotheses(asked)] == [False, True]
+    assert predictor(asked)[0] == ""

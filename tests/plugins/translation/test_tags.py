@@ -1,0 +1,87 @@
+"""One model for several directions: each is scored by itself, and no part of a text loses its tag."""
+
+from pathlib import Path
+
+import pytest
+
+import seqx
+from seqx.testing import Known
+from seqx_sample import Sample
+from seqx_text import Bleu, Chrf, Mixed, SentencePiece, TaggedCorpus
+from seqx_translation import Translation
+
+TAGS = ("<2de>", "<2en>")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Translation:
+    corpora = [
+        TaggedCorpus(corpus=Sample(train=100, dev=4, test=6), tag="<2de>"),
+        TaggedCorpus(corpus=Sample(train=100, dev=4, test=3, columns=("de", "en")), tag="<2en>"),
+    ]
+    task = Translation(
+        corpus=Mixed(corpora=corpora, judged_by="all"),
+        tokenizer=SentencePiece(size=400, symbols=TAGS),
+        metrics=[Bleu(), Chrf()],
+        tags=TAGS,
+    )
+    folder = tmp_path_factory.mktemp("task")
+    task.fetch(folder, lambda _what, _share: None)
+    task.learn(folder, lambda _what, _share: None)
+    return task
+
+
+def test_each_direction_is_scored_by_itself(task: Translation) -> None:
+    """One is translated rightly, one not at all: their mean is half of the whole, whatever their sizes."""
+    right = dict(zip(task.inputs("test"), task.references("test"), strict=True))
+
+    known = Known(lambda text: right[text] if text.startswith("<2de> ") else "x")
+    scores = task.evaluate(known, "test").scores
+    assert list(scores) == ["bleu", "chrf", "bleu.2de", "chrf.2de", "bleu.2en", "chrf.2en"]
+    assert scores["bleu.2de"].value == pytest.approx(100)
+    assert scores["bleu.2en"].value == pytest.approx(0)
+    assert scores["bleu"].value == pytest.approx(50)
+    assert scores["bleu"].signature == f"mean of:<2de>+<2en>|{scores['bleu.2de'].signature}"
+    alone = Bleu()([right[t] for t in task.inputs("test")[:6]], task.references("test")[:6])["bleu"]
+    assert scores["bleu.2de"] == alone
+
+
+def test_each_part_of_a_long_text_has_its_tag(task: Translation) -> None:
+    sentences = ["The old man sees the house.", "The dog sleeps.", "The woman reads the book in the garden."]
+    parts = task.pieces("<2de> " + " ".join(sentences), 24)
+    assert [part.removeprefix("<2de> ") for part in parts] == sentences
+    assert all(len(task.read(part)["source"]) <= 24 for part in parts)
+    assert task.pieces(" ".join(sentences), 24) == sentences
+    assert task.pieces("<2fr> " + " ".join(sentences), 24)[1:] == sentences[1:]
+
+
+def test_a_tag_is_one_piece_of_the_source(task: Translation) -> None:
+    plain, tagged = (task.read(text)["source"] for text in ("The dog sleeps.", "<2de> The dog sleeps."))
+    assert tagged[2:] == plain
+    assert task.tokenizer.decode(tagged[:2]) == "<2de>"
+
+
+def test_what_has_no_tag_is_told(task: Translation) -> None:
+    other = Translation(
+        corpus=Sample(train=5, dev=2, test=2), tokenizer=task.tokenizer, metrics=[Bleu()], tags=TAGS
+    )
+    with pytest.raises(seqx.UserError, match="begins with none of <2de>, <2en>; put tags before the text"):
+        other.evaluate(Known(lambda _: "x"), "test")
+    for tags in (("<a>", "<a>"), ("",), ("<a>", "a")):
+        with pytest.raises(ValueError, match="give each tag once"):
+            Translation(corpus=Sample(), tokenizer=task.tokenizer, metrics=[Bleu()], tags=tags)
+
+
+def test_multi30k_has_both_languages(data: object, tmp_path: Path) -> None:
+    data("multi30k")  # type: ignore[operator]
+    from seqx import plugins, recipe
+    from seqx.experiment import Experiment
+
+    made = recipe.check(recipe.load("multi30k_multilingual").tree, plugins.load().registry, Experiment)()
+    corpus = made.task.corpus  # type: ignore[attr-defined]
+    corpus.fetch(tmp_path, lambda _what, _share: None)
+    train = list(corpus.rows("train"))
+    assert len(train) == 58_000
+    assert train[0][0].removeprefix("<2de>") == train[29_000][0].removeprefix("<2fr>")
+    assert train[0][1] != train[29_000][1]
+    assert len(list(corpus.rows("test"))) == 2_000
