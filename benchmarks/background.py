@@ -1,5 +1,6 @@
 """Runs of `seqx run`, some at a time, in processes of their own; what is finished is not done again."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from seqx_watch.comparison import compare, shown
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,6 +67,27 @@ def work(jobs: Iterable[Job], workers: int, environment: Mapping[str, str]) -> d
             process.wait()
         signal.signal(signal.SIGTERM, before)
     return failed
+
+
+def told(jobs: Iterable[Job], failed: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+    """Print the runs side by side, and what failed; returns what `seqx compare --json` would say of them."""
+    there = [job.folder for job in jobs if (job.folder / "recipe.yaml").is_file()]
+    compared = compare(there) if there else []
+    if compared:
+        print("\n".join(shown(compared)))
+    for name, said in failed.items():
+        print(f"{name}: failed: {said}")
+    return compared
+
+
+def record(
+    out: Path | None, about: Mapping[str, Any], failed: Mapping[str, str], runs: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write what was asked for, what failed and what came of the others, as JSON, if it is wanted."""
+    if out:
+        out.write_text(
+            json.dumps({**about, "failed": failed, "runs": runs}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 def one_thread() -> dict[str, str]:

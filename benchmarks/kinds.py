@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import seqx
-from benchmarks.background import Job, one_thread, work
+from benchmarks.background import Job, one_thread, record, told, work
 from seqx.commands.opening import opened
 from seqx.experiment import parameters
 from seqx.plugins import load
 from seqx.registry import Component
-from seqx_watch.comparison import compare, shown
 
 RECIPE = ["wmt_en_de", "--profile", "sample"]
 ATTENTION = {"type": "multihead", "heads": 4}
@@ -98,20 +97,9 @@ def main() -> int:
         if name not in unfit
     ]
     failed = {**unfit, **work(chosen, arguments.workers, one_thread())}
-    there = [job.folder for job in chosen if (job.folder / "recipe.yaml").is_file()]
-    compared = compare(there) if there else []
-    if compared:
-        print("\n".join(shown(compared)))
-    for name, said in failed.items():
-        print(f"{name}: failed: {said}")
-    if arguments.out:
-        record = {
-            "steps": arguments.steps,
-            "overrides": arguments.overrides,
-            "failed": failed,
-            "runs": compared,
-        }
-        arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    compared = told(chosen, failed)
+    about = {"steps": arguments.steps, "overrides": arguments.overrides}
+    record(arguments.out, about, failed, compared)
     return 1 if failed else 0
 
 

@@ -9,16 +9,14 @@ KEY=VALUE; they hold for all rows.
 """
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.background import Job, one_thread, work
+from benchmarks.background import Job, one_thread, record, told, work
 from seqx.recipe import named
-from seqx_watch.comparison import compare, shown
 from seqx_watch.table import markdown
 
 PREFIX = "table3/"
@@ -101,22 +99,11 @@ def main() -> int:
         overrides=arguments.overrides,
     )
     failed = work(chosen, arguments.workers, {} if arguments.full else one_thread())
-    there = [job.folder for job in chosen if (job.folder / "recipe.yaml").is_file()]
-    compared = compare(there) if there else []
-    if compared:
-        print("\n".join(shown(compared)))
+    compared = told(chosen, failed)
     if len(compared) > 1 and compared[0]["run"] == "base":
         print("", *against_base(compared), sep="\n")
-    for name, said in failed.items():
-        print(f"{name}: failed: {said}")
-    if arguments.out:
-        record = {
-            "full": arguments.full,
-            "overrides": arguments.overrides,
-            "failed": failed,
-            "runs": compared,
-        }
-        arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    about = {"full": arguments.full, "overrides": arguments.overrides}
+    record(arguments.out, about, failed, compared)
     return 1 if failed else 0
 
 

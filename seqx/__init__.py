@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import State as State
     from seqx.interfaces.values import Tokens as Tokens
     from seqx.interfaces.values import fork as fork
+    from seqx.interfaces.values import per_layer as per_layer
     from seqx.interfaces.values import rows as rows
     from seqx.reading import expand as expand
     from seqx.reading import lines as lines
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from seqx.registry import Make as Make
     from seqx.registry import Registry as Registry
     from seqx.runs import Record as Record
+    from seqx.tasks.judged import CorpusTask as CorpusTask
     from seqx.tasks.judged import JudgedTask as JudgedTask
     from seqx.tasks.judged import restored as restored
     from seqx.tasks.judged import through as through
@@ -95,13 +97,13 @@ _HOMES = {
     "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Predictor Progress Task Tokenizer",
     "seqx.interfaces.values": (
         "BOS EOS PAD UNK WORDS Answer Batch Cost Dropped Evaluation Example Hypothesis KeyValue Layers "
-        "Layout Mask Memory Request Score State Tokens fork rows"
+        "Layout Mask Memory Request Score State Tokens fork per_layer rows"
     ),
     "seqx.reading": "expand lines standard_input",
     "seqx.recipe.differences": "differences",
     "seqx.registry": "Make Registry",
     "seqx.runs": "Record",
-    "seqx.tasks.judged": "JudgedTask restored through",
+    "seqx.tasks.judged": "CorpusTask JudgedTask restored through",
     "seqx.tasks.pairs": "TextPairs",
     "seqx.training.run": "Run",
     "seqx.training.updates": "Update",

@@ -4,7 +4,6 @@ Letters in shapes: B sentences, T places, C channels, k places that a kernel see
 """
 
 import math
-from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
 import torch
@@ -50,16 +49,3 @@ def halved(x: Tensor, y: Tensor) -> Tensor:
 def shortcut(inputs: int, outputs: int) -> nn.Module:
     """What goes round a layer: the identity, or a linear map where the layer changes the width."""
     return nn.Identity() if inputs == outputs else WeightNormed(inputs, outputs)
-
-
-def per_layer(value: T | Sequence[T], layers: int, setting: str) -> list[T]:
-    """One value for each layer, from one for all or a list of them.
-
-    Raises:
-        ValueError: when a list has another length
-    """
-    if not isinstance(value, Sequence):
-        return [value] * layers
-    if len(value) != layers:
-        raise ValueError(f"{setting} lists {len(value)} for {layers} layers; name one for each layer")
-    return list(value)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx_convolution.attention import Look, Source, restrained
-from seqx_convolution.block import Count, GatedConvolution, halved, per_layer, shortcut
+from seqx_convolution.block import Count, GatedConvolution, halved, shortcut
 from seqx_convolution.embedding import Embedded
 from seqx_convolution.weight_norm import WeightNormed
 
@@ -96,9 +96,9 @@ class ConvolutionDecoder(seqx.Decoder):
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
     ) -> None:
         super().__init__(d_model)
-        widths = per_layer(width, layers, "width")
-        kernels = per_layer(kernel, layers, "kernel")
-        makers = per_layer(attention, layers, "attention")
+        widths = seqx.per_layer(width, layers, "width")
+        kernels = seqx.per_layer(kernel, layers, "kernel")
+        makers = seqx.per_layer(attention, layers, "attention")
         attentions = [None if make is None else make(d_model) for make in makers]
         if attention is None and source_positions is not None:
             raise ValueError("source_positions, but no attention to a source; name one, or null for both")

@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_convolution.block import Count, GatedConvolution, halved, per_layer, shortcut
+from seqx_convolution.block import Count, GatedConvolution, halved, shortcut
 from seqx_convolution.embedding import Embedded
 from seqx_convolution.weight_norm import WeightNormed
 
@@ -61,8 +61,8 @@ class ConvolutionEncoder(seqx.Encoder):
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
     ) -> None:
         super().__init__(d_model)
-        widths = per_layer(width, layers, "width")
-        kernels = per_layer(kernel, layers, "kernel")
+        widths = seqx.per_layer(width, layers, "width")
+        kernels = seqx.per_layer(kernel, layers, "kernel")
         self.embedded = Embedded(positions, d_model, dropout=dropout)
         self.limit = self.embedded.limit
         self.enter = WeightNormed(d_model, widths[0], dropout=dropout)

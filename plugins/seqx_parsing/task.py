@@ -23,7 +23,7 @@ VALID = "valid"
 
 
 @dataclass(kw_only=True, eq=False)
-class Parsing(seqx.Task):
+class Parsing(seqx.CorpusTask):
     """Writes a sentence's constituents as a sequence (Vinyals et al. 2015; Vaswani et al. 2017, section 6.3).
 
     An input is a sentence's words with spaces between them, as the treebank has them; the source is their
@@ -45,7 +45,6 @@ class Parsing(seqx.Task):
             regularisation, Kudo 2018); how far they stray is the tokenizer's setting
     """
 
-    corpus: seqx.Corpus
     tokenizer: seqx.Tokenizer
     linearisation: Linearisation
     metrics: list[seqx.Metric]
@@ -78,22 +77,6 @@ class Parsing(seqx.Task):
             "tags": self._tags.size,
             seqx.WORDS: seqx.UNK + 1 + words,
         }
-
-    @property
-    def unique(self) -> bool:
-        """Whether training rows that are repeated are to be left out, as the corpus says."""
-        return self.corpus.unique
-
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
-        """Have the corpus at hand, with trees in each of `splits`."""
-        self.corpus.fetch(folder, progress, splits)
-        for split in splits:
-            if next(self.rows(split), None) is None:
-                raise seqx.UserError(f"the corpus has no trees for {split}")
-
-    def identity(self) -> Mapping[str, object]:
-        """What the corpus's rows are made from."""
-        return {"corpus": self.corpus.identity()}
 
     def learn(self, folder: Path, progress: seqx.Progress) -> None:
         """Learn the words' subwords, and note the symbols and tags, of the training trees."""

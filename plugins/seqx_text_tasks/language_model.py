@@ -14,7 +14,7 @@ import seqx
 
 
 @dataclass(kw_only=True, eq=False)
-class LanguageModel(seqx.Task):
+class LanguageModel(seqx.CorpusTask):
     """Learns which text follows text (Bengio et al. 2003).
 
     A corpus's lines are documents, paragraphs or sentences; EOS is written for the end of each. Empty lines
@@ -34,7 +34,6 @@ class LanguageModel(seqx.Task):
 
     running = True
 
-    corpus: seqx.Corpus
     tokenizer: seqx.Tokenizer
     normalizers: list[seqx.Normalizer] = field(default_factory=list)
     examples: Literal["lines", "blocks"] = "lines"
@@ -50,21 +49,12 @@ class LanguageModel(seqx.Task):
         """The one vocabulary, of "source" and "target"."""
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
-    @property
-    def unique(self) -> bool:
-        """Whether training rows that are repeated are to be left out, as the corpus says."""
-        return self.corpus.unique
-
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have the corpus at hand, with text in each of `splits`."""
         self.corpus.fetch(folder, progress, splits)
         for split in splits:
             if next(self._lines(split), None) is None:
                 raise seqx.UserError(f"the corpus has no text for {split}")
-
-    def identity(self) -> Mapping[str, object]:
-        """What the corpus's rows are made from."""
-        return {"corpus": self.corpus.identity()}
 
     def learn(self, folder: Path, progress: seqx.Progress) -> None:
         """Learn the vocabulary from the training text."""

@@ -16,7 +16,7 @@ from seqx_transformer.feedforward import FeedForward, ReLU
 from seqx_transformer.initialisation import Initialisation, Xavier
 from seqx_transformer.norm import LayerNorm, Norm
 from seqx_transformer.positions import Sinusoidal
-from seqx_transformer.stack import Positions, per_layer
+from seqx_transformer.stack import Positions
 from seqx_transformer.sublayer import Residual
 
 
@@ -116,9 +116,11 @@ class TransformerDecoder(seqx.Decoder):
             crossed = None if looks is None else around()
             return DecoderLayer(attends, looks, feedforward(d_model), around(), crossed, around())
 
-        attentions = [make(d_model) for make in per_layer(attention, layers, "attention")]
+        attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
         across = attention if cross_attention is None else cross_attention
-        looks = [make(d_model) if cross else None for make in per_layer(across, layers, "cross_attention")]
+        looks = [
+            make(d_model) if cross else None for make in seqx.per_layer(across, layers, "cross_attention")
+        ]
         self.cross = cross
         self.layers: seqx.Layers[DecoderLayer] = seqx.Layers(map(layer, attentions, looks))
         initialisation()(self.layers)

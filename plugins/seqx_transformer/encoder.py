@@ -15,7 +15,7 @@ from seqx_transformer.feedforward import FeedForward, ReLU
 from seqx_transformer.initialisation import Initialisation, Xavier
 from seqx_transformer.norm import LayerNorm, Norm
 from seqx_transformer.positions import Sinusoidal
-from seqx_transformer.stack import Positions, per_layer
+from seqx_transformer.stack import Positions
 from seqx_transformer.sublayer import Residual
 
 
@@ -79,7 +79,7 @@ class TransformerEncoder(seqx.Encoder):
         def around() -> Residual:
             return Residual(norm(d_model), norm_place, dropout, residual)
 
-        attentions = [make(d_model) for make in per_layer(attention, layers, "attention")]
+        attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
         self.layers: seqx.Layers[EncoderLayer] = seqx.Layers(
             EncoderLayer(attends, feedforward(d_model), around(), around()) for attends in attentions
         )

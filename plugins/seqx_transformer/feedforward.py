@@ -45,13 +45,17 @@ class ReLU(FeedForward):
     ) -> None:
         super().__init__(d_model)
         width = width or 4 * d_model
-        self.inner = nn.Linear(d_model, width, bias)
-        self.outer = nn.Linear(width, d_model, bias)
+        self.inner = self.linear(d_model, width, bias)
+        self.outer = self.linear(width, d_model, bias)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """From [B, T, D] to [B, T, D]."""
         return self.outer(self.dropout(self.activate(self.inner(x))))
+
+    def linear(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
+        """A linear map of each position's features."""
+        return nn.Linear(inputs, outputs, bias)
 
     def activate(self, x: Tensor) -> Tensor:
         """The function between the two maps."""
@@ -66,34 +70,19 @@ class GELU(ReLU):
         return F.gelu(x)
 
 
-class Convolutions(FeedForward):
+class Convolutions(ReLU):
     """Two convolutions of width 1 with a ReLU between them (Vaswani et al. 2017, section 3.3).
 
-    The paper's other description of what `ReLU` computes; it may be faster where convolutions are.
-
-    Args:
-        width: of the inner layer; four times d_model when left out
-        dropout: share of the inner layer dropped in training
-        bias: whether both convolutions add a bias
+    The paper's other description of what `relu` computes; it may be faster where convolutions are.
     """
-
-    def __init__(
-        self,
-        d_model: int,
-        *,
-        width: Annotated[int, Gt(0)] | None = None,
-        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(d_model)
-        width = width or 4 * d_model
-        self.inner = nn.Conv1d(d_model, width, 1, bias=bias)
-        self.outer = nn.Conv1d(width, d_model, 1, bias=bias)
-        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """From [B, T, D] to [B, T, D]."""
-        return self.outer(self.dropout(F.relu(self.inner(x.mT)))).mT
+        return super().forward(x.mT).mT
+
+    def linear(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
+        """A convolution that sees one position at a time, of [B, inputs, T]."""
+        return nn.Conv1d(inputs, outputs, 1, bias=bias)
 
 
 class Gated(FeedForward):

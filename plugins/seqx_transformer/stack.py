@@ -11,21 +11,6 @@ import seqx
 T = TypeVar("T")
 
 
-def per_layer(
-    make: Callable[..., T] | Sequence[Callable[..., T]], layers: int, setting: str
-) -> list[Callable[..., T]]:
-    """One maker for each layer, from one for all or a list of them.
-
-    Raises:
-        ValueError: when a list has another length
-    """
-    if not isinstance(make, Sequence):
-        return [make] * layers
-    if len(make) != layers:
-        raise ValueError(f"{setting} lists {len(make)} kinds for {layers} layers; name one for each layer")
-    return list(make)
-
-
 class Positions(nn.Module):
     """A stack's positional encoding, shared by its layers.
 

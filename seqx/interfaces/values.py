@@ -262,6 +262,7 @@ def _map(state: State, change: Any, descend: Any = None) -> State:
 
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 
 class Layers(nn.ModuleList, Generic[M]):
@@ -271,3 +272,21 @@ class Layers(nn.ModuleList, Generic[M]):
 
         def __iter__(self) -> Iterator[M]: ...
         def __getitem__(self, index: int) -> M: ...  # type: ignore[override]
+
+
+def per_layer(value: T | Sequence[T], layers: int, setting: str) -> list[T]:
+    """One value for each layer, from one for all or a list of them.
+
+    Args:
+        value: a number, a `Make`, ...; or several
+        layers: how many there are
+        setting: what the recipe calls it
+
+    Raises:
+        ValueError: when a list has another length
+    """
+    if not isinstance(value, Sequence):
+        return [value] * layers
+    if len(value) != layers:
+        raise ValueError(f"{setting} lists {len(value)} for {layers} layers; name one for each layer")
+    return list(value)

@@ -1,4 +1,4 @@
-"""A task whose rows a corpus gives, and whose answers metrics compare with references."""
+"""Tasks whose rows a corpus gives, and those whose answers metrics compare with references."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,22 +13,14 @@ _TRIAL = ["This is a trial of some words."]
 
 
 @dataclass(kw_only=True, eq=False)
-class JudgedTask(Task):
-    """A task whose rows a corpus gives, and whose answers metrics compare with references.
-
-    Of a subclass, `rows` gives pairs: an input and the right answer to it.
+class CorpusTask(Task):
+    """A task whose rows a corpus gives.
 
     Args:
         corpus: where rows come from
-        metrics: how outputs are judged, the one that counts first
     """
 
     corpus: Corpus
-    metrics: list[Metric]
-
-    def __post_init__(self) -> None:
-        if not self.metrics:
-            raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
 
     @property
     def unique(self) -> bool:
@@ -36,8 +28,7 @@ class JudgedTask(Task):
         return self.corpus.unique
 
     def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
-        """Have the corpus at hand, with rows in each of `splits`, and metrics that work."""
-        self.scores(_TRIAL, _TRIAL)
+        """Have the corpus at hand, with something to learn from or to answer in each of `splits`."""
         self.corpus.fetch(folder, progress, splits)
         for split in splits:
             if next(self.rows(split), None) is None:
@@ -46,6 +37,28 @@ class JudgedTask(Task):
     def identity(self) -> Mapping[str, object]:
         """What the corpus's rows are made from."""
         return {"corpus": self.corpus.identity()}
+
+
+@dataclass(kw_only=True, eq=False)
+class JudgedTask(CorpusTask):
+    """A task whose rows a corpus gives, and whose answers metrics compare with references.
+
+    Of a subclass, `rows` gives pairs: an input and the right answer to it.
+
+    Args:
+        metrics: how outputs are judged, the one that counts first
+    """
+
+    metrics: list[Metric]
+
+    def __post_init__(self) -> None:
+        if not self.metrics:
+            raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
+
+    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
+        """Have the corpus at hand, with rows in each of `splits`, and metrics that work."""
+        self.scores(_TRIAL, _TRIAL)
+        super().fetch(folder, progress, splits)
 
     def inputs(self, split: str) -> list[str]:
         """The inputs of a split."""
