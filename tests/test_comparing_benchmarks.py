@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import seqx
-from benchmarks import complexity, kinds, table3
+from benchmarks import complexity, kinds, rivals, table3
 from benchmarks.background import Job, work
 from seqx import plugins
 from seqx.errors import At
@@ -136,6 +136,22 @@ def test_rows_of_table_3_are_laid_side_by_side_and_one_that_fails_is_told(
     assert [line for line in printed.splitlines() if "failed" in line] == [
         f"C_layers_4: failed: {tmp_path / 'C_layers_4'}: is a file; choose another --folder"
     ]
+
+
+def test_rivals_are_trained_alike(data: Callable[[str], Path], tmp_path: Path) -> None:
+    data("multi30k")
+    out = tmp_path / "rivals.json"
+    tiny = [
+        "training.tokens=300",
+        "training.validate_every=2",
+        "task.corpus.limit=300",
+        "task.tokenizer.size=400",
+    ]
+    short = ["search={type: greedy, extra: 1}", "training.precision=fp32"]
+    printed = run("rivals", "--folder", tmp_path / "runs", "--steps", 2, "--out", out, "--", *tiny, *short)
+    assert [row["run"] for row in table(printed.partition("\n\n")[0])] == list(rivals.RECIPES)
+    runs = json.loads(out.read_text())["runs"]
+    assert all(row["finished"] and row["updates"] == 2 for row in runs)
 
 
 def test_the_whole_of_table_3() -> None:
