@@ -17,6 +17,7 @@ from benchmarks import complexity, kinds, rivals, table3
 from benchmarks.background import Job, work
 from seqx import plugins
 from seqx.errors import At
+from seqx.recipe import named
 from tests.plugins.watch.test_compare import table
 
 ROOT = Path(__file__).parents[1]
@@ -141,17 +142,24 @@ def test_rows_of_table_3_are_laid_side_by_side_and_one_that_fails_is_told(
 def test_rivals_are_trained_alike(data: Callable[[str], Path], tmp_path: Path) -> None:
     data("multi30k")
     out = tmp_path / "rivals.json"
-    tiny = [
-        "training.tokens=300",
-        "training.validate_every=2",
-        "task.corpus.limit=300",
-        "task.tokenizer.size=400",
+    small = ["training.tokens=200", "task.corpus.limit=100", "task.tokenizer.size=300", "model.d_model=16"]
+    short = ["search={type: greedy, ratio: 0, extra: 1}", "training.precision=fp32"]
+    recipes = ["multi30k_en_de", "multi30k_hybrid"]
+    command: list[str | Path] = [
+        "--folder",
+        tmp_path / "runs",
+        "--recipes",
+        *recipes,
+        "--steps",
+        "2",
+        "--out",
+        out,
     ]
-    short = ["search={type: greedy, extra: 1}", "training.precision=fp32"]
-    printed = run("rivals", "--folder", tmp_path / "runs", "--steps", 2, "--out", out, "--", *tiny, *short)
-    assert [row["run"] for row in table(printed.partition("\n\n")[0])] == list(rivals.RECIPES)
+    printed = run("rivals", *command, "--", *small, *short)
+    assert [row["run"] for row in table(printed.partition("\n\n")[0])] == recipes
     runs = json.loads(out.read_text())["runs"]
     assert all(row["finished"] and row["updates"] == 2 for row in runs)
+    assert set(recipes) <= set(rivals.RECIPES) <= set(named())
 
 
 def test_the_whole_of_table_3() -> None:
