@@ -38,6 +38,7 @@ PLACES: Mapping[type, tuple[list[str], Mapping[str, Any]]] = {
 }
 """Where a component of each kind goes, and what it is set to if it has such settings: the sample's sizes."""
 SETTINGS: Mapping[tuple[type, str], Mapping[str, Any]] = {
+    (seqx.Attention, "restricted"): {"window": 4},  # half of the sample's sentences have more than 13 tokens
     (seqx.PositionalEncoding, "combined"): {"encodings": ["sinusoidal", "rotary"]},
 }
 """What single components need besides."""

@@ -107,7 +107,10 @@ def _component(frames: Sequence[FrameType], author: _Author) -> Component | None
     module = sys.modules.get(author.module)
     if module is None:  # its command was called, the plugin itself was not needed
         return None
-    makers = {_class(part.maker): part for part in register(module, author.module, Registry())}
+    try:
+        makers = {_class(part.maker): part for part in register(module, author.module, Registry())}
+    except Exception:  # noqa: BLE001  it registered once; what it does the second time must not hide its error
+        return None
     for frame in reversed(frames):
         for cls in type(frame.f_locals.get("self")).__mro__:
             if cls in makers:

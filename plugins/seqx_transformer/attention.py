@@ -72,6 +72,19 @@ class MultiHead(seqx.Attention):
         q, bias = self._compared(queries, place, memory, mask)
         return (self.scores(q, memory.keys) + bias).softmax(-1, torch.float32)
 
+    def check(self, encoding: seqx.PositionalEncoding) -> None:
+        """Refuse positions that were made for heads of another width."""
+        x = torch.zeros(1, 1, self.d_model)
+        place = seqx.Place(encoding, seqx.Layout.of(torch.ones(1, 1, dtype=torch.bool)))
+        with torch.no_grad():
+            memory = self.project(x, x, place)
+            relative = place.values(self.weights(x, place, memory, seqx.Mask()), memory)
+        wide = memory.values.size(-1)
+        if relative is not None and relative.size(-1) != wide:
+            raise ValueError(
+                f"positions: set d_v of {type(encoding).__name__.lower()} to the attention's, {wide}"
+            )
+
     def matching(self) -> Iterable[nn.Parameter]:
         """Those of the queries' and the keys' maps."""
         return (*self.query.parameters(), *self.key.parameters())

@@ -66,13 +66,18 @@ class Combined(seqx.PositionalEncoding):
     """Several encodings at once, in the order in which they are listed.
 
     Args:
-        encodings: which ones
+        encodings: which ones; one at least
+
+    Raises:
+        ValueError: when there is none
     """
 
     def __init__(
         self, d_model: int, heads: int, *, encodings: list[seqx.Make[seqx.PositionalEncoding]]
     ) -> None:
         super().__init__(d_model, heads)
+        if not encodings:
+            raise ValueError("encodings is empty; name one at least, or take positions: none")
         self.encodings: seqx.Layers[seqx.PositionalEncoding] = seqx.Layers(
             make(d_model, heads) for make in encodings
         )

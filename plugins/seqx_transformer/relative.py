@@ -140,7 +140,7 @@ class Shaw(seqx.PositionalEncoding):
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         """Products [B, H, T, S] of queries and the keys' vectors."""
         if q.size(-1) != self.keys.size(1):
-            raise ValueError(f"shaw: set d_k and d_v to the attention's; its d_k is {q.size(-1)}")
+            raise ValueError(f"positions: set d_k of shaw to the attention's, {q.size(-1)}")
         products = q @ self.keys.T.to(q.dtype)  # [B, H, T, R]
         return products.gather(-1, self._told(q_positions, k_positions, q.size(1)))
 

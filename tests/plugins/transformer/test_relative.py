@@ -2,13 +2,15 @@
 
 import cmath
 import math
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 import seqx
-from seqx_transformer import T5, Alibi, Combined, MultiHead, Rotary, Shaw, Sinusoidal
+from seqx_transformer import T5, Alibi, Combined, MultiHead, Rotary, Shaw, Sinusoidal, TransformerEncoder
 
 HEADS, WIDTH = 4, 6
 PLACES = torch.tensor([[0, 1, 2, 5, 40, 300]])
@@ -105,7 +107,7 @@ def test_shaw_knows_the_width_of_the_heads_it_is_for() -> None:
         return mixed
 
     assert attended(Shaw(16, 4, d_k=3, d_v=5)).shape == x.shape
-    with pytest.raises(ValueError, match="set d_k and d_v to the attention's"):
+    with pytest.raises(ValueError, match="set d_k of shaw to the attention's"):
         attended(Shaw(16, 4))
     with pytest.raises(ValueError, match=r"heads \(3\) must divide d_model \(16\)"):
         Shaw(16, 3)
@@ -132,3 +134,23 @@ def test_several_at_once() -> None:
     assert several.weighs
     assert not Combined(24, 4, encodings=[Sinusoidal, Alibi]).weighs
     assert Combined(24, 4, encodings=[Sinusoidal]).values(weights, PLACES, PLACES) is None
+
+
+@pytest.mark.parametrize(
+    ("widths", "told"),
+    [({"d_k": 2}, "set d_k of shaw to the attention's, 2"), ({"d_v": 3}, "to the attention's, 3")],
+)
+@pytest.mark.parametrize("positions", [Shaw, partial(Combined, encodings=[Sinusoidal, Shaw])])
+def test_vectors_of_another_width_are_refused_when_a_stack_is_built(
+    positions: seqx.Make[seqx.PositionalEncoding], widths: dict[str, Any], told: str
+) -> None:
+    attention = partial(MultiHead, heads=2, **widths)
+    with pytest.raises(ValueError, match=told):
+        TransformerEncoder(16, layers=1, attention=attention, positions=positions)
+    fitting = partial(Shaw, **widths)
+    TransformerEncoder(16, layers=1, attention=attention, positions=fitting)
+
+
+def test_several_encodings_are_one_at_least() -> None:
+    with pytest.raises(ValueError, match="encodings is empty"):
+        Combined(16, 2, encodings=[])
