@@ -56,13 +56,19 @@ def _advice(error: OSError) -> str:
 
 def _replace(new: Path, folder: Path) -> None:
     """Folders cannot be replaced in one step when the old one holds something: move that aside first."""
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)) / "old"
-        folder.rename(old)
+    if not folder.exists():
         new.rename(folder)
-        shutil.rmtree(old.parent, ignore_errors=True)
-    else:
-        new.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        folder.rename(aside / "old")
+        try:
+            new.rename(folder)
+        except OSError:
+            (aside / "old").rename(folder)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
