@@ -1,9 +1,13 @@
-"""Weights on disk: checkpoints of a run, their mean, and the folder of a finished model."""
+"""Weights on disk: checkpoints of a run, their mean, and the folder of a finished model.
+
+Each is a folder that is written beside its place, with a manifest of sizes and hashes as its last file, and
+then renamed; readers look at sizes always, and at the hash of a file when they read it.
+"""
 
 import json
 import pickle
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +18,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
-from seqx.errors import UserError
+from seqx import manifest, states
+from seqx.errors import DamagedError, UserError
 from seqx.files import whole_file, whole_folder
 from seqx.interfaces.values import Score
+from seqx.manifest import Manifest
 
-FORMAT = 1
-"""The version of what is written here; a reader refuses what is newer."""
+FORMAT = 2
+"""The version of what is written here; a reader refuses what is newer.
+
+1: no manifest; states and random states pickled, in `training.pt`.
+2: `manifest.json`; states and random states in `states.json` and `states.safetensors`.
+"""
 
 WEIGHTS = "model.safetensors"
 
@@ -36,6 +46,7 @@ class Progress:
     best: float | None = None  # the best score on the development set
     best_step: int = 0
     stale: int = 0  # validations since then
+    pending: bool = False  # stopped before the validation and the saving that are due after this update
 
 
 class Checkpoints:
@@ -58,56 +69,114 @@ class Checkpoints:
         self,
         progress: Progress,
         model: nn.Module,
-        states: Mapping[str, Any],
+        saved: Mapping[str, Any],
         *,
         score: float | None = None,
         ranked: bool = True,
     ) -> Path:
-        """Write a checkpoint; `ranked`: it may be averaged or chosen, not only resumed from."""
+        """Write a checkpoint, and read it again.
+
+        Args:
+            progress: how far the run has come
+            model: whose weights are averaged and chosen
+            saved: states by their names, see `seqx.states`
+            score: of the validation after this update
+            ranked: it may be averaged or chosen, not only resumed from
+
+        Raises:
+            UserError: it cannot be written, or is not read as it was written
+        """
         path = self.path(progress.step)
         about = {"format": FORMAT, "score": score, "ranked": ranked, "progress": asdict(progress)}
+        self._clear()  # what a save that was killed left may be what fills the disk
         with _written(path) as new:
             save_model(model, str(new / WEIGHTS))
-            torch.save({"states": dict(states), "rng": _random_states()}, new / "training.pt")
+            states.write(new, {**saved, _RANDOM: random_states()})
             (new / "checkpoint.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        _verify(path)
         return path
 
     def about(self, step: int) -> dict[str, Any]:
-        """What is known of a checkpoint without its tensors."""
-        return read_json(self.path(step) / "checkpoint.json")
+        """What is known of a checkpoint without its tensors.
+
+        Raises:
+            DamagedError: a file is missing, cut, or not what was written
+        """
+        path = self.path(step)
+        found = _manifest(path, "checkpoint.json")
+        about = read_json(path / "checkpoint.json")
+        if found is None:
+            _check_first(path, about)
+        return about
 
     def progress(self) -> Progress | None:
         """How far the newest checkpoint has come; None: there is none."""
         steps = self.steps()
         return Progress(**self.about(steps[-1])["progress"]) if steps else None
 
+    def resume(
+        self, model: nn.Module, device: torch.device, tell: Callable[[str], object]
+    ) -> tuple[Progress, dict[str, Any]] | None:
+        """Restore the newest checkpoint that is whole; None: there is none at all.
+
+        Args:
+            model: gets its weights
+            device: gets the other tensors
+            tell: hears of each that is damaged, which is set aside
+
+        Raises:
+            UserError: all are damaged, or are another model's
+        """
+        damaged: dict[int, DamagedError] = {}
+        for step in reversed(self.steps()):
+            try:
+                found = self.restore(step, model, device)
+            except DamagedError as error:
+                damaged[step] = error
+                continue
+            for other, why in damaged.items():
+                aside = self.path(other).with_suffix(".damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                self.path(other).rename(aside)
+                tell(f"{why}; going on from the checkpoint of update {step}, this one is now {aside.name}")
+            return found
+        if damaged:
+            raise UserError(
+                f"{next(iter(damaged.values()))}; no checkpoint before it is whole: "
+                f"remove {self.folder} to begin anew"
+            )
+        return None
+
     def restore(self, step: int, model: nn.Module, device: torch.device) -> tuple[Progress, dict[str, Any]]:
-        """Give a model the weights of a step, and torch its random states; returns the other states."""
+        """Give a model the weights of a step, and torch its random states; returns the other states.
+
+        Raises:
+            DamagedError: a file is missing, cut, or not what was written
+            UserError: it is another model's, or of a newer seqx
+        """
         path = self.path(step)
-        advice = f"remove {path} to go on from the one before"
+        about = self.about(step)
         try:
-            read_weights(model, path / WEIGHTS)
-        except UserError as error:
-            raise UserError(f"{error}; {advice}") from None
-        try:
-            saved = torch.load(path / "training.pt", map_location=device, weights_only=True)
-        except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-            # Torch's own words on what it refuses to unpickle tell the user to trust the file.
-            why = "damaged" if isinstance(error, pickle.UnpicklingError) else error
-            raise UserError(f"{path / 'training.pt'}: cannot be read ({why}); {advice}") from None
-        progress = Progress(**self.about(step)["progress"])
-        _set_random_states(saved["rng"])
-        return progress, saved["states"]
+            progress = Progress(**about["progress"])
+            read = _STATES[about.get("format", FORMAT)]
+        except (KeyError, TypeError) as error:
+            raise DamagedError(
+                f"{path / 'checkpoint.json'}: cannot be read ({type(error).__name__}: {error})"
+            ) from None
+        found = read(path, device)
+        read_weights(model, path / WEIGHTS)
+        set_random_states(found.pop(_RANDOM))
+        return progress, found
 
     def prune(self, keep: int, *, choose: str) -> None:
         """Remove what nothing will need: all but the newest, and the `keep` last or best ranked ones."""
+        self._clear()
         steps = self.steps()
         wanted = {*steps[-1:], *self.chosen(keep, choose=choose)}
         for step in steps:
             if step not in wanted:  # out of sight first, so that nobody ever finds half of one
                 self.path(step).rename(self.folder / f".{step:08}.old")
-        for half in self.folder.glob(".*"):  # also those left by a save that was killed
-            shutil.rmtree(half, ignore_errors=True)
+        self._clear()
 
     def chosen(self, count: int, *, choose: str) -> list[int]:
         """The last, or the best, `count` ranked checkpoints, in order; the newest one when none is ranked."""
@@ -118,6 +187,11 @@ class Checkpoints:
             scored = [step for step in ranked if about[step]["score"] is not None]
             ranked = sorted(scored, key=lambda step: (about[step]["score"], step)) or ranked
         return sorted(ranked[-count:]) or steps[-1:]
+
+    def _clear(self) -> None:
+        """Remove what is out of sight: what is pruned, and what a save that was killed has left."""
+        for half in self.folder.glob(".*"):
+            shutil.rmtree(half, ignore_errors=True)
 
 
 def average(files: Sequence[Path]) -> dict[str, Tensor]:
@@ -166,12 +240,14 @@ def read_weights(model: nn.Module, file: Path) -> None:
     """Give a model the weights of a file.
 
     Raises:
-        UserError: it cannot be read, or is of another model
+        DamagedError: it cannot be read, or is not what was written
+        UserError: it is of another model
     """
+    _manifest(file.parent, file.name)
     try:
         load_model(model, str(file))
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
+        raise DamagedError(f"{file}: cannot be read ({error})") from None
     except RuntimeError as error:
         first, *rest = [line.strip() for line in str(error).splitlines()[1:] or [str(error)]]
         more = f" (and {len(rest)} more)" if rest else ""
@@ -182,16 +258,17 @@ def read_json(file: Path) -> dict[str, Any]:
     """A JSON file written here.
 
     Raises:
-        UserError: it is missing, damaged, or of a newer seqx
+        DamagedError: it is missing or damaged
+        UserError: it is of a newer seqx
     """
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
+        raise DamagedError(f"{file}: cannot be read ({error})") from None
     if not isinstance(about, dict):
-        raise UserError(f"{file}: cannot be read (not a JSON object)")
+        raise DamagedError(f"{file}: cannot be read (not a JSON object)")
     if not isinstance(about.get("format", FORMAT), int):
-        raise UserError(f"{file}: cannot be read (its format is {about['format']!r})")
+        raise DamagedError(f"{file}: cannot be read (its format is {about['format']!r})")
     if about.get("format", FORMAT) > FORMAT:
         raise UserError(f"{file}: written by a newer seqx (format {about['format']}); update seqx to read it")
     return about
@@ -199,10 +276,11 @@ def read_json(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _written(folder: Path) -> Iterator[Path]:
-    """A whole folder; the libraries that write tensors have errors of their own for a full disk."""
+    """A whole folder with its manifest; what writes tensors has errors of its own for a full disk."""
     with whole_folder(folder) as new:
         try:
             yield new
+            Manifest.seal(new, FORMAT)
         except (SafetensorError, RuntimeError) as error:
             raise UserError(f"{folder}: cannot be written ({error}); is the disk full?") from None
 
@@ -211,18 +289,96 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in weights.items()}
 
 
+def check_model(folder: Path) -> None:
+    """See that a model's folder holds what was written, to the last byte; one of format 1 cannot tell.
+
+    Raises:
+        DamagedError: it does not
+    """
+    try:
+        if found := _manifest(folder):
+            found.check(*(name for name in found.files if name != WEIGHTS))  # those when they are read
+        else:
+            _check_first(folder, read_json(folder / "model.json"))
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}; copy the model anew (settings are changed with KEY=VALUE, not in its files)"
+        ) from None
+
+
+def _check_first(folder: Path, about: Mapping[str, Any]) -> None:
+    """Only the first format has no manifest."""
+    if about.get("format", FORMAT) > 1:
+        raise DamagedError(f"{folder / manifest.NAME}: cannot be read (it is missing)")
+
+
+def _manifest(folder: Path, *names: str) -> Manifest | None:
+    """A folder's manifest, by which its files have their sizes, and these their hashes; None: it has none."""
+    found = Manifest.read(folder, FORMAT)
+    if found is not None:
+        found.check_sizes()
+        if names:
+            found.check(*names)
+    return found
+
+
+def _verify(folder: Path) -> None:
+    """What was written can be read, from the disk."""
+    try:
+        found = Manifest.read(folder, FORMAT)
+        assert found is not None, "it was written last"
+        found.forget()
+        found.check_sizes()
+        found.check()
+    except (DamagedError, OSError) as error:
+        raise UserError(
+            f"{error}, though it was just written; older checkpoints are kept: see to the disk, and the same "
+            "command goes on from them"
+        ) from None
+
+
 def _read(file: Path) -> dict[str, Tensor]:
+    _manifest(file.parent, file.name)
     try:
         return load_file(str(file))
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
+        raise DamagedError(f"{file}: cannot be read ({error})") from None
 
 
-def _random_states() -> dict[str, Tensor | list[Tensor]]:
+def random_states() -> dict[str, Tensor | list[Tensor]]:
+    """Those of torch, of the CPU and of each GPU."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
 
 
-def _set_random_states(states: Mapping[str, Any]) -> None:
-    torch.set_rng_state(states["cpu"].cpu())
-    for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+def set_random_states(found: Mapping[str, Any]) -> None:
+    """Have torch draw what it would have drawn then."""
+    torch.set_rng_state(found["cpu"].cpu())
+    for index, state in enumerate(found["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(state.cpu(), index)
+
+
+_RANDOM = "random"  # beside states under their names
+
+
+_TORN = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, pickle.UnpicklingError)
+
+
+def _states_1(folder: Path, device: torch.device) -> dict[str, Any]:
+    """Those of format 1, by an unpickler that makes nothing but tensors and plain values."""
+    file = folder / "training.pt"
+    try:
+        saved = torch.load(file, map_location=device, weights_only=True)
+        return {**saved["states"], _RANDOM: saved["rng"]}
+    except _TORN as error:
+        # Torch's own words on what it refuses to unpickle tell the user to trust the file.
+        why = "damaged" if isinstance(error, pickle.UnpicklingError) else error
+        raise DamagedError(f"{file}: cannot be read ({why})") from None
+
+
+def _states_2(folder: Path, device: torch.device) -> dict[str, Any]:
+    _manifest(folder, states.TREE, states.TENSORS)
+    return states.read(folder, device)
+
+
+_STATES: Mapping[int, Callable[[Path, torch.device], dict[str, Any]]] = {1: _states_1, 2: _states_2}
+"""How each format's states are read; a new format adds a line, and none is ever taken away."""

@@ -24,6 +24,7 @@ from seqx.errors import PluginError, UserError
 GROUP = "seqx.commands"
 MISTAKE = 2  # exit code for what the user can mend
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: give the same command again
 
 VERBS = {  # name: where it lives, what it does
     "run": (

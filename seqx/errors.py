@@ -11,6 +11,10 @@ class UserError(Exception):
     """A mistake that the user can mend; its text says where, what, and what to do."""
 
 
+class DamagedError(UserError):
+    """Something on the disk that cannot be read, or is not what was written."""
+
+
 class PluginError(UserError):
     """A plugin that cannot be used."""
 

@@ -28,6 +28,7 @@ from seqx.plugins import Plugins
 from seqx.recipe import Made, differences
 from seqx.registry import Make
 from seqx.runs import RunFolder, read_recipe
+from seqx.stopping import Stop
 from seqx.trainer import Trainer
 from seqx.training.compiling import compile_layers
 from seqx.training.ema import Average
@@ -94,6 +95,7 @@ def run(
     folder: Path,
     device: str = "auto",
     changed_plugins: bool = False,
+    stop: Stop | None = None,
 ) -> Mapping[str, Mapping[str, Score]]:
     """The whole story: prepare, train, choose, test; returns the scores of each split.
 
@@ -106,8 +108,10 @@ def run(
         folder: where the run keeps what it makes
         device: what computes it
         changed_plugins: whether the text of local plugins may differ from what the run began with
+        stop: asks the run to save and end; None: nobody does
 
     Raises:
+        Stopped: it was asked to, and has saved
         UserError: a mistake that the user can mend
     """
     place = RunFolder(folder)
@@ -115,17 +119,22 @@ def run(
         finished = place.finished(made)
         if finished is not None:
             return finished
-        experiment = made()
-        trainer, vocabulary = _prepared(experiment, made, name, place, device_of(device))
+        experiment, stop = made(), stop or Stop()
+        trainer, vocabulary = _prepared(experiment, made, name, place, device_of(device), stop)
         place.begin(made, plugins, vocabulary)
-        with trainer.telling_failure():
+        with stop.held(), trainer.telling_failure():
             trainer.train()
             trainer.write(place, made=made, plugins=plugins)
             return trainer.test(place)
 
 
 def _prepared(
-    experiment: Experiment, made: Made[Experiment], name: str, place: RunFolder, device: torch.device
+    experiment: Experiment,
+    made: Made[Experiment],
+    name: str,
+    place: RunFolder,
+    device: torch.device,
+    stop: Stop,
 ) -> tuple[Trainer, Path]:
     """Text at hand, vocabulary learnt, corpus encoded, model built, and everything as it was last saved."""
     task, how, tell = experiment.task, experiment.training, events(experiment.callbacks)
@@ -178,6 +187,7 @@ def _prepared(
         callbacks=experiment.callbacks,
         device=device,
         tell=tell,
+        stop=stop,
     )
     done = trainer.resume()
     place.check_rates(how.schedule, how.steps, done.step)
@@ -193,6 +203,8 @@ def _prepared(
         updates=len(batches.plan(0)),
         best=done.best,
         best_step=done.best_step,
+        resumed=trainer.checkpoints.path(done.step) if done.step else None,
+        pending=done.pending,
     )
     return trainer, vocabulary
 

@@ -1,6 +1,7 @@
 """Files that are either whole or not there."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -24,13 +25,13 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         raise UserError(f"{folder}: cannot be written: {error.strerror}; choose another folder") from None
     try:
         yield new
-        for file in new.rglob("*"):
-            sync(file)
         new.chmod(0o755)
+        for file in (*new.rglob("*"), new):
+            sync(file)
         _replace(new, folder)
         sync(folder.parent)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}{_advice(error)}") from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -43,20 +44,31 @@ def whole_file(file: Path, text: str) -> None:
         sync(new)
         new.replace(file)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
+        raise UserError(f"{file}: cannot be written: {error.strerror or error}{_advice(error)}") from None
     finally:
         new.unlink(missing_ok=True)
 
 
+def _advice(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "; make room, and give the same command again" if full else ""
+
+
 def _replace(new: Path, folder: Path) -> None:
     """Folders cannot be replaced in one step when the old one holds something: move that aside first."""
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)) / "old"
-        folder.rename(old)
+    if not folder.exists():
         new.rename(folder)
-        shutil.rmtree(old.parent, ignore_errors=True)
-    else:
-        new.rename(folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        folder.rename(aside / "old")
+        try:
+            new.rename(folder)
+        except OSError:
+            (aside / "old").rename(folder)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def sync(path: Path) -> None:

@@ -70,7 +70,10 @@ class Events:
 
     @hookspec
     def saved(self, run: Any, step: int, path: Path) -> None:
-        """A checkpoint was written.
+        """A checkpoint was written, with all that was due before it.
+
+        A run that is asked to stop while it is validated saves without a word, and tells of that update's
+        checkpoint when it has gone on and has validated.
 
         Args:
             run: the run

@@ -8,11 +8,12 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import click
 import pluggy
 import torch
 
 from seqx import checkpoint
-from seqx.checkpoint import WEIGHTS, Checkpoints, Progress
+from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, random_states, set_random_states
 from seqx.data.batches import Batches, Loader, Position
 from seqx.evaluation import Predictor
 from seqx.interfaces.learning import Callback, Search
@@ -21,6 +22,7 @@ from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import LOCAL, Plugins
 from seqx.recipe import Made
 from seqx.runs import RunFolder, environment, local_files, written
+from seqx.stopping import Stop, Stopped
 from seqx.training.ema import Average
 from seqx.training.run import Run
 from seqx.training.step import Step
@@ -45,6 +47,7 @@ class Trainer:
         callbacks: Sequence[Callback],
         device: torch.device,
         tell: pluggy.HookRelay,
+        stop: Stop,
     ) -> None:
         self.task = task
         self.search = search
@@ -57,7 +60,9 @@ class Trainer:
         self.checkpoints = checkpoints
         self.device = device
         self.tell = tell
+        self.stop = stop
         self.progress = Progress()
+        self._saved = 0.0  # when, by the clock that only goes forward
         # What has a state besides the model, under its path in the recipe.
         self.stateful: dict[str, Any] = {
             "training.objective": step.objective,
@@ -71,10 +76,10 @@ class Trainer:
                 self.stateful[f"callbacks.{type(callback).__qualname__}"] = callback
 
     def resume(self) -> Progress:
-        """Go on from the newest checkpoint, if there is one."""
-        steps = self.checkpoints.steps()
-        if steps:
-            self.progress, states = self.checkpoints.restore(steps[-1], self.model, self.device)
+        """Go on from the newest checkpoint that is whole, if there is one."""
+        found = self.checkpoints.resume(self.model, self.device, self._warn)
+        if found is not None:
+            self.progress, states = found
             for path in self.stateful.keys() & states.keys():
                 self.stateful[path].load_state_dict(states[path])
         return self.progress
@@ -83,6 +88,9 @@ class Trainer:
         """Make the updates that are still to be made."""
         how = self.run.training
         self.tell.started(run=self.run)
+        self._saved = time.monotonic()
+        if self.progress.pending and self._attend():
+            return
         if self.progress.step >= how.steps or self._patience_is_over():
             return
         position = Position(self.progress.epoch, self.progress.index)
@@ -144,36 +152,67 @@ class Trainer:
             self.tell.failed(run=self.run, error=error)
             raise
 
+    def _warn(self, what: str) -> None:
+        """Say what must not pass in silence, also where no callback listens."""
+        if self.tell.preparing.get_hookimpls():
+            self.tell.preparing(what=what, share=None)
+        else:
+            click.echo(what, err=True)
+
     def _follow(self, stream: Iterator[Update]) -> None:
-        how = self.run.training
-        saved = began = time.monotonic()
+        began = time.monotonic()
         before = self.progress.seconds
         for update in stream:
-            step = update.step
             if self.average is not None and not update.skipped:
                 self.average.follow()
             self.progress = replace(
                 self.progress,
-                step=step,
+                step=update.step,
                 epoch=update.then.epoch,
                 index=update.then.index,
                 tokens=self.progress.tokens + update.tokens,
                 seconds=before + time.monotonic() - began,
             )
             self.tell.updated(run=self.run, update=update)
-            last = step == how.steps
-            validated = self._validate() if last or step % how.validate_every == 0 else None
-            stop = self._patience_is_over()
-            # The best can only be chosen from what was both validated and saved.
-            wanted = how.choose == "best" and validated is not None
-            if last or stop or wanted or step % how.save_every == 0:
-                self._save(ranked=True, score=validated)
-                saved = time.monotonic()
-            elif how.save_minutes is not None and time.monotonic() - saved > 60 * how.save_minutes:
-                self._save(ranked=False, score=None)
-                saved = time.monotonic()
-            if stop:
+            if self._attend():
                 return
+
+    def _attend(self) -> bool:
+        """Do what is due after an update; whether training ends here.
+
+        Raises:
+            Stopped: a signal asked for it; what is saved goes on as if it had not
+        """
+        how, step = self.run.training, self.progress.step
+        self.progress = replace(self.progress, pending=False)
+        last = step == how.steps
+        due = last or step % how.validate_every == 0
+        validated = self._validate_or_save() if due else None
+        over = self._patience_is_over()
+        # The best can only be chosen from what was both validated and saved.
+        wanted = how.choose == "best" and validated is not None
+        if last or over or wanted or step % how.save_every == 0:
+            self._save(ranked=True, score=validated)
+        elif self.stop.by is not None or self._minutes_are_over():
+            self._save(ranked=False, score=None)
+        self.stop.look()
+        return over
+
+    def _validate_or_save(self) -> float:
+        """Validate; when that is stopped, save what was there before it, and that it is still to be done."""
+        random = random_states()
+        try:
+            self.stop.look()
+            return self._validate()
+        except Stopped:
+            set_random_states(random)  # a search may have drawn some
+            self.progress = replace(self.progress, pending=True)
+            self._save(ranked=False, score=None)
+            raise
+
+    def _minutes_are_over(self) -> bool:
+        minutes = self.run.training.save_minutes
+        return minutes is not None and time.monotonic() - self._saved > 60 * minutes
 
     def _validate(self) -> float:
         evaluation = self._evaluate("dev")
@@ -190,7 +229,14 @@ class Trainer:
 
     def _evaluate(self, split: str) -> Evaluation:
         model, precision = self.model, self.run.precision
-        predictor = Predictor(self.task, model, self.search, device=self.device, precision=precision)
+        predictor = Predictor(
+            self.task,
+            model,
+            self.search,
+            device=self.device,
+            precision=precision,
+            between=self.stop.look,
+        )
         # What is compiled for training does not fit a search's ever longer states.
         with torch.compiler.set_stance("force_eager"):
             evaluation = self.task.evaluate(predictor, split)
@@ -204,4 +250,6 @@ class Trainer:
         states = {path: thing.state_dict() for path, thing in self.stateful.items()}
         path = self.checkpoints.save(self.progress, self.model, states, score=score, ranked=ranked)
         self.checkpoints.prune(how.keep, choose=how.choose)
-        self.tell.saved(run=self.run, step=self.progress.step, path=path)
+        self._saved = time.monotonic()
+        if not self.progress.pending:  # else the update is saved once more, when all is done that is due
+            self.tell.saved(run=self.run, step=self.progress.step, path=path)

@@ -31,12 +31,22 @@ class Metrics(seqx.Callback):
         self._file: LineFile | None = None
         self._window = Window()
 
+    def state_dict(self) -> dict[str, Any]:
+        """The updates that no line sums up yet."""
+        return self._window.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._window.load_state_dict(state)
+
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
         """Cut off what will be done again, and say what is trained."""
         path = run.folder / "metrics.jsonl"
-        cut(path, run.done)
+        told = cut(path, run.done, pending=run.pending)
         self._file = LineFile(path)
+        if run.resumed is not None and not told:  # killed between saving and the word about it
+            self.saved(run, run.done, run.resumed)
         self._write(
             "start",
             step=run.done,
@@ -96,10 +106,19 @@ class Metrics(seqx.Callback):
             self._file.write(json.dumps(_finite({"kind": kind, **values}), ensure_ascii=False))
 
 
-def cut(path: Path, done: int) -> None:
-    """Leave only the whole lines up to the last word about the checkpoint of step `done`."""
+def cut(path: Path, done: int, *, pending: bool = False) -> bool:
+    """Leave only the whole lines up to the last word about the checkpoint of step `done`.
+
+    Args:
+        path: the file
+        done: updates that were made up to the checkpoint
+        pending: step `done` is still to be validated and saved for good
+
+    Returns:
+        whether nothing is missing of what stood there when the checkpoint was saved
+    """
     if not path.exists():
-        return
+        return True
     kept: list[str] = []
     end = 0  # of what was written up to the checkpoint
     new = path.with_name(f".{path.name}")
@@ -110,7 +129,7 @@ def cut(path: Path, done: int) -> None:
                 step, kind = about.get("step"), about.get("kind")
             except (ValueError, AttributeError):
                 continue
-            if step is not None and step > done:
+            if (step is not None and step > done) or (pending and _again(kind, step == done)):
                 break
             kept.append(line)
             if kind == "saved" and step == done:
@@ -118,7 +137,14 @@ def cut(path: Path, done: int) -> None:
         new.write_text("".join(f"{line}\n" for line in kept[: end or None]), encoding="utf-8")
         new.replace(path)
     except OSError as error:
+        new.unlink(missing_ok=True)
         raise seqx.UserError(f"{path}: cannot be cut: {error.strerror}; make room, or remove it") from None
+    return pending or end > 0
+
+
+def _again(kind: str, at_last: bool) -> bool:
+    """Whether a line about the last update will be written again."""
+    return kind == "failed" or (at_last and kind in ("evaluation", "saved"))
 
 
 def _scores(scores: Mapping[str, seqx.Score]) -> dict[str, dict[str, Any]]:

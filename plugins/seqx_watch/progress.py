@@ -80,7 +80,7 @@ class Progress(seqx.Callback):
             self._best = (run.best, run.best_step)
         self._began = self._said = monotonic()
         self._shown = -math.inf
-        self._complete, self._last = True, run.done
+        self._complete, self._last = not run.pending, run.done
 
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:

@@ -1,7 +1,7 @@
 """Curves of a run for TensorBoard."""
 
 import importlib.util
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Gt
 
@@ -36,6 +36,14 @@ class TensorBoard(seqx.Callback):
         self._window = Window()
         self._complete = False  # whether what is scored next is the finished model
 
+    def state_dict(self) -> dict[str, Any]:
+        """The updates that no point sums up yet."""
+        return self._window.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._window.load_state_dict(state)
+
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
         """Open the folder; what lies there of later steps is hidden."""
@@ -43,7 +51,7 @@ class TensorBoard(seqx.Callback):
 
         purge = run.done + 1 if run.done else None
         self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=purge)
-        self._complete = True
+        self._complete = not run.pending
 
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:

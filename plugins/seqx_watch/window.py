@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -69,6 +70,25 @@ class Window:
             for name, value in update.sums.items():
                 self._sums[name] = self._sums[name] + value if name in self._sums else value
                 self._counts[name] = self._counts.get(name, 0) + update.counts[name]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was gathered since the last reading."""
+        return {
+            "updates": self.updates,
+            "sums": dict(self._sums),
+            "counts": dict(self._counts),
+            "tokens": self._tokens,
+            "padding": self._padding,
+            "seconds": self._seconds,
+            "skipped": self._skipped,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on gathering from there."""
+        self.updates = state["updates"]
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+        self._tokens, self._padding = state["tokens"], state["padding"]
+        self._seconds, self._skipped = state["seconds"], state["skipped"]
 
     def read(self) -> Reading:
         """The means since the last reading; waits for the device. At least one update was added."""

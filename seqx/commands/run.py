@@ -1,16 +1,19 @@
 """`seqx run`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from seqx.attribution import attributed
 from seqx.checkpoint import Checkpoints
-from seqx.cli import INTERRUPTED
+from seqx.cli import INTERRUPTED, STOPPED
 from seqx.commands.opening import opened, profile
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
 from seqx.runs import RunFolder
+from seqx.stopping import Stop, Stopped
 
 
 @click.command()
@@ -45,20 +48,17 @@ def run(
     name = found.recipe.name + (f"-{profile}" if profile else "")
     place = folder or Path("runs", name)
     done = RunFolder(place).finished(found.made) is not None
-    try:
+    stop = Stop()
+    with _telling(ctx, place), stop.listening():
         scores = run_experiment(
-            found.made, found.plugins, name=name, folder=place, device=device, changed_plugins=changed_plugins
+            found.made,
+            found.plugins,
+            name=name,
+            folder=place,
+            device=device,
+            changed_plugins=changed_plugins,
+            stop=stop,
         )
-    except KeyboardInterrupt:
-        click.echo(f"{place}: interrupted; the same command goes on", err=True)
-        ctx.exit(INTERRUPTED)
-    except UserError:
-        raise
-    except Exception as error:
-        message = attributed(error)
-        if message is None:
-            raise
-        raise PluginError(f"{message}\n{_way_on(place)}") from error
     if done:
         click.echo(f"{place}: this run is finished; its scores:")
     for split, named in scores.items():
@@ -71,12 +71,35 @@ def run(
     click.echo(f"model: {place / 'model'}")
 
 
+@contextmanager
+def _telling(ctx: click.Context, place: Path) -> Iterator[None]:
+    """Whatever breaks a run off is told, with the way on."""
+    try:
+        yield
+    except Stopped as stopped:
+        click.echo(f"{place}: stopped by {stopped}, {_kept(place)}; the same command goes on", err=True)
+        ctx.exit(STOPPED)
+    except KeyboardInterrupt:
+        click.echo(f"{place}: interrupted; the same command goes on", err=True)
+        ctx.exit(INTERRUPTED)
+    except UserError:
+        raise
+    except Exception as error:
+        message = attributed(error)
+        if message is None:
+            raise
+        raise PluginError(f"{message}\n{_way_on(place)}") from error
+
+
+def _kept(place: Path) -> str:
+    steps = Checkpoints(place / "checkpoints").steps()
+    return f"the checkpoint of update {steps[-1]} is kept" if steps else "no checkpoint was written yet"
+
+
 def _way_on(place: Path) -> str:
     """What is left of a run that a plugin broke off, and how it goes on."""
-    steps = Checkpoints(place / "checkpoints").steps()
-    kept = f"the checkpoint of update {steps[-1]} is kept" if steps else "no checkpoint was written yet"
-    start = "from there" if steps else "from the start"
+    start = "from there" if Checkpoints(place / "checkpoints").steps() else "from the start"
     return (
-        f"{place}: {kept}; mend the plugin, and the same command goes on {start} "
+        f"{place}: {_kept(place)}; mend the plugin, and the same command goes on {start} "
         "(with --changed-plugins, if the plugin is a local file)"
     )

@@ -203,7 +203,8 @@ def _begin(local: Sequence[Source], encoder: bytes) -> None:
         source.load()
     _encoder = pickle.loads(encoder)  # noqa: S301  it comes from this program
     # The first process decides what an interrupt means, and none outlives it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

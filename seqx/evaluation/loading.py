@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seqx import plugins, recipe
-from seqx.checkpoint import WEIGHTS, read_json, read_weights
+from seqx.checkpoint import WEIGHTS, check_model, read_json, read_weights
 from seqx.devices import Precision, device_of, precision_of
 from seqx.errors import RecipeError, UserError
 from seqx.evaluation.predictor import Predictor
@@ -116,6 +116,7 @@ def model_folder(folder: Path) -> Path:
 
 
 def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
+    check_model(folder)
     about = read_json(folder / "model.json")
     _check_overrides(overrides)
     read = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust)

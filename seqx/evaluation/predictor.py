@@ -1,7 +1,7 @@
 """A model that answers raw text."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
@@ -59,6 +59,7 @@ class Predictor:
         device: where the model is
         precision: bf16: matrix products are computed in bfloat16
         batch_tokens: places of a batch: for each hypothesis those of the source and of the longest output
+        between: called before each batch; what it raises ends the work there
     """
 
     window = 2048
@@ -73,6 +74,7 @@ class Predictor:
         device: torch.device,
         precision: Literal["bf16", "fp32"] = "fp32",
         batch_tokens: int | None = None,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         self.task = task
         self.model = model
@@ -82,6 +84,7 @@ class Predictor:
         if batch_tokens is not None and batch_tokens < 1:
             raise UserError(f"batch_tokens is {batch_tokens}; a batch needs a place at least")
         self.batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
+        self.between = between
         self.split = 0
 
     def __call__(self, texts: Iterable[str | Request]) -> list[str]:
@@ -116,7 +119,9 @@ class Predictor:
                     "places; let the task make its examples shorter"
                 )
         columns = [example.columns for example in examples]
-        return logprobs(self.model, columns, device=self.device, precision=self.precision)
+        return logprobs(
+            self.model, columns, device=self.device, precision=self.precision, between=self.between
+        )
 
     def perplexity(self, split: str) -> float | None:
         """The exponential of the mean negative log-probability of a target token; None: there is none.
@@ -210,6 +215,7 @@ class Predictor:
         self.model.eval()
         try:
             for batch in self._batches(pieces, limits):
+                self.between()
                 found, labels = self._batch([pieces[i] for i in batch], [limits[i] for i in batch])
                 for row, (i, hypotheses) in enumerate(zip(batch, found, strict=True)):
                     piece = pieces[i]

@@ -1,6 +1,6 @@
 """How probable a model finds given targets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -23,8 +23,17 @@ def logprobs(
     *,
     device: torch.device,
     precision: Literal["bf16", "fp32"],
+    between: Callable[[], None] = lambda: None,
 ) -> list[float]:
-    """The natural log-probability of each example's whole target, given its source."""
+    """The natural log-probability of each example's whole target, given its source.
+
+    Args:
+        model: scores
+        examples: what is scored
+        device: where the model is
+        precision: of matrix products
+        between: called before each batch
+    """
     found = [0.0] * len(examples)
     if not examples:
         return found
@@ -35,6 +44,7 @@ def logprobs(
     try:
         with torch.inference_mode(), autocast(device, precision):
             for rows in split(columns, _PLACES, 0, 1):
+                between()
                 batch = pack({name: values.take(rows) for name, values in columns.items()}).to(device)
                 scores = model.score(batch.columns["source"], batch.columns["target"])
                 for row, value in zip(rows.tolist(), scores.double().sum(1).tolist(), strict=True):

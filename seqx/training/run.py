@@ -23,3 +23,5 @@ class Run:
     updates: int  # of one epoch
     best: float | None = None  # the best score on the development set in earlier starts
     best_step: int = 0
+    resumed: Path | None = None  # the checkpoint that this start goes on from
+    pending: bool = False  # it was stopped before what is due after its last update: it is validated now

@@ -14,10 +14,11 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from seqx import checkpoint
+from seqx import checkpoint, states
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, average
-from seqx.errors import UserError
+from seqx.errors import DamagedError, UserError
 from seqx.interfaces.values import Score
+from seqx.manifest import Manifest
 
 CPU = torch.device("cpu")
 
@@ -160,7 +161,7 @@ def test_a_checkpoint_that_failed_is_never_seen(tmp_path: Path, monkeypatch: pyt
         assert checkpoints.steps() == [10]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch, "save", broken)
+    monkeypatch.setattr(states, "write", broken)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(Progress(step=20), Tied(), {})
     assert listed(tmp_path) == ["00000010"]
@@ -218,12 +219,16 @@ def test_what_is_removed_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("damage", [cut, scribble, Path.unlink])
-@pytest.mark.parametrize("name", [WEIGHTS, "training.pt", "checkpoint.json"])
+@pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
 def test_damage_is_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
     checkpoints = saved(tmp_path, 10)
     damage(checkpoints.path(10) / name)
-    with pytest.raises(UserError, match=rf"00000010/{name}: cannot be read"):
+    with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
         checkpoints.restore(10, Tied(), CPU)
+    if damage is not Path.unlink:
+        Manifest.seal(checkpoints.path(10), checkpoint.FORMAT)  # by somebody who wrote nonsense
+        with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
+            checkpoints.restore(10, Tied(), CPU)
 
 
 def test_weights_of_another_model(tmp_path: Path) -> None:
@@ -237,6 +242,7 @@ def test_what_a_newer_seqx_wrote_is_refused(tmp_path: Path) -> None:
     file = checkpoints.path(10) / "checkpoint.json"
     about = json.loads(file.read_text())
     file.write_text(json.dumps({**about, "format": about["format"] + 1, "progress": {"hops": 3}}))
+    Manifest.seal(checkpoints.path(10), checkpoint.FORMAT)
     with pytest.raises(UserError, match=r"written by a newer seqx .*update seqx"):
         checkpoints.restore(10, Tied(), CPU)
 
@@ -247,7 +253,11 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
             return os.system, (f"touch {tmp_path / 'sprung'}",)
 
     checkpoints = saved(tmp_path / "checkpoints", 10)
-    torch.save({"states": {"x": Trap()}, "rng": {}}, checkpoints.path(10) / "training.pt")
+    path = checkpoints.path(10)
+    torch.save({"states": {"x": Trap()}, "rng": {}}, path / "training.pt")
+    about = json.loads((path / "checkpoint.json").read_text())
+    (path / "checkpoint.json").write_text(json.dumps({**about, "format": 1}))
+    (path / "manifest.json").unlink()  # as the first format, which had it pickled, has none
     with pytest.raises(UserError, match=r"training\.pt: cannot be read"):
         checkpoints.restore(10, Tied(), CPU)
     assert not (tmp_path / "sprung").exists()
@@ -309,3 +319,98 @@ def test_a_models_folder(tmp_path: Path) -> None:
     checkpoint.write_scores(folder, {"test": {"bleu": Score(value=27.5, signature="v:1")}})
     found = json.loads((folder / "scores.json").read_text())
     assert found == {"test": {"bleu": {"value": 27.5, "signature": "v:1"}}}
+
+
+def flipped(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
+def test_one_bit_is_found(tmp_path: Path, name: str) -> None:
+    checkpoints = saved(tmp_path, 10)
+    flipped(checkpoints.path(10) / name)
+    with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read \(its bytes are not those"):
+        checkpoints.restore(10, Tied(), CPU)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
+def test_no_file_is_left_out_of_sizes(tmp_path: Path, name: str) -> None:
+    """A look at how far a run has come finds a file that is cut, whichever it is."""
+    checkpoints = saved(tmp_path, 10)
+    cut(checkpoints.path(10) / name)
+    with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
+        checkpoints.progress()
+
+
+def test_a_manifest_that_is_none(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    file = checkpoints.path(10) / "manifest.json"
+    whole = json.loads(file.read_text())
+    entry = whole["files"][WEIGHTS]
+    for about in (
+        *("", "{", "[]", "{}", "3", "[" * 100_000, '{"format": 2, "files": []}'),
+        json.dumps({**whole, "files": {"../00000010/x": entry}}),
+        json.dumps({**whole, "files": {"/etc/passwd": entry}}),
+        json.dumps({**whole, "files": {WEIGHTS: {**entry, "size": "4"}}}),
+        json.dumps({**whole, "files": {WEIGHTS: {"size": entry["size"]}}}),
+        json.dumps(whole) + " " * 2**20,
+    ):
+        file.write_text(about)
+        with pytest.raises(DamagedError, match=r"manifest\.json: cannot be read"):
+            checkpoints.restore(10, Tied(), CPU)
+    file.unlink()
+    with pytest.raises(DamagedError, match=r"manifest\.json: cannot be read \(it is missing\)"):
+        checkpoints.restore(10, Tied(), CPU)
+
+
+def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10, 20, 30)
+    cut(checkpoints.path(30) / WEIGHTS)
+    flipped(checkpoints.path(20) / "states.safetensors")
+    model, said = Tied(), list[str]()
+    found = checkpoints.resume(model, CPU, said.append)
+    assert found is not None
+    assert found[0].step == 10
+    assert same(model, Tied(10))
+    assert [line.partition(": cannot be read (")[0] for line in said] == [
+        f"{tmp_path}/00000030/{WEIGHTS}",
+        f"{tmp_path}/00000020/states.safetensors",
+    ]
+    assert said[0].endswith("going on from the checkpoint of update 10, this one is now 00000030.damaged")
+    assert checkpoints.steps() == [10]
+    assert sorted(listed(tmp_path)) == ["00000010", "00000020.damaged", "00000030.damaged"]
+    checkpoints.save(Progress(step=20), Tied(20), {})
+    checkpoints.prune(1, choose="last")
+    assert checkpoints.steps() == [20]
+
+
+def test_without_a_whole_one_nothing_is_begun_anew_in_silence(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    cut(checkpoints.path(10) / WEIGHTS)
+    said = list[str]()
+    with pytest.raises(UserError, match=rf"cannot be read .*; .* remove {tmp_path} to begin anew"):
+        checkpoints.resume(Tied(), CPU, said.append)
+    assert (said, checkpoints.steps()) == ([], [10])
+
+
+def test_old_ones_stay_when_the_new_one_is_not_read_as_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = saved(tmp_path, 10)
+    monkeypatch.setattr(Manifest, "forget", lambda self: flipped(self.folder / WEIGHTS))  # a bad disk
+    with pytest.raises(UserError, match=rf"00000020/{WEIGHTS}: .*though it was just written; older checkp"):
+        checkpoints.save(Progress(step=20), Tied(20), {})
+    monkeypatch.undo()
+    found = checkpoints.resume(Tied(), CPU, lambda _: None)
+    assert found is not None
+    assert found[0].step == 10
+
+
+def test_what_a_save_that_was_killed_left_does_not_fill_the_disk(tmp_path: Path) -> None:
+    """It is removed before the next save, not after it."""
+    checkpoints = saved(tmp_path, 10)
+    shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
+    checkpoints.save(Progress(step=20), Tied(20), {})
+    assert sorted(listed(tmp_path)) == ["00000010", "00000020"]

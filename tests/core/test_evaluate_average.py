@@ -11,7 +11,9 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 import seqx
+from seqx.checkpoint import FORMAT
 from seqx.cli import main
+from seqx.manifest import Manifest
 from tests.models import RECIPE
 
 TRAINING = """\
@@ -127,6 +129,7 @@ def test_the_best_when_the_recipe_or_the_user_says_so(run: Path, tmp_path: Path)
     for step, score in ((2, 1.0), (4, 3.0), (6, 2.0)):
         file = copy / "checkpoints" / f"{step:08}" / "checkpoint.json"
         file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"score": score}), encoding="utf-8")
+        Manifest.seal(file.parent, FORMAT)
     assert call("average", copy, "--best", "1").stdout == f"{copy / 'averaged-1'}: the mean of steps 4\n"
     recipe = copy / "recipe.yaml"
     recipe.write_text(recipe.read_text("utf-8").replace("choose: last", "choose: best"), encoding="utf-8")

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import seqx
+from seqx.checkpoint import FORMAT
+from seqx.manifest import Manifest
 from tests.models import RECIPE, write_model
 
 LINES = ["The old man sees the house.", "", "The dog sleeps.", "xyz"]
@@ -35,6 +37,7 @@ def test_what_cannot_be_loaded_is_told(model: Path, tmp_path: Path) -> None:
     assert seqx.load(model, overrides="search.size=1").search.width == 1
     moved = shutil.copytree(model, tmp_path / "m")
     (moved / "model.json").write_text('{"format": "x"}')
+    Manifest.seal(moved, FORMAT)
     with pytest.raises(seqx.UserError, match=r"model.json: cannot be read \(its format is 'x'\)"):
         seqx.load(moved)
 
@@ -93,11 +96,37 @@ def test_damaged_weights(broken: Path) -> None:
     (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(seqx.UserError, match=r"model.safetensors: cannot be read"):
         seqx.load(broken)
+    Manifest.seal(broken, FORMAT)  # by somebody who wrote half of it
+    with pytest.raises(seqx.UserError, match=r"model.safetensors: cannot be read"):
+        seqx.load(broken)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "recipe.yaml", "model.json", "task/*/*", "manifest.json"]
+)
+def test_one_byte_that_changed_or_a_file_that_went_away(broken: Path, name: str) -> None:
+    (file,) = broken.glob(name)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(seqx.UserError, match=rf"{file}: cannot be read"):
+        seqx.load(broken)
+    file.write_bytes(whole)
+    assert seqx.load(broken)(["a"])
+    file.unlink()
+    with pytest.raises(seqx.UserError, match=rf"{file}: cannot be read|no model is in this folder"):
+        seqx.load(broken)
+
+
+def test_a_manifest_of_a_newer_seqx(broken: Path) -> None:
+    Manifest.seal(broken, FORMAT + 1)
+    with pytest.raises(seqx.UserError, match=r"manifest.json: written by a newer seqx \(format 3\); update"):
+        seqx.load(broken)
 
 
 def test_weights_of_another_model(broken: Path) -> None:
     recipe = broken / "recipe.yaml"
     recipe.write_text(recipe.read_text("utf-8").replace("layers: 1", "layers: 2", 1), "utf-8")
+    Manifest.seal(broken, FORMAT)
     with pytest.raises(seqx.UserError, match=r"model.safetensors: holds the weights of another model"):
         seqx.load(broken)
 
@@ -106,9 +135,11 @@ def test_a_plugin_that_is_not_here(broken: Path) -> None:
     about = json.loads((broken / "model.json").read_text("utf-8"))
     about["plugins"]["moon"] = {"version": "2.1", "from": "seqx-moon", "sha256": None}
     (broken / "model.json").write_text(json.dumps(about), "utf-8")
+    Manifest.seal(broken, FORMAT)
     assert seqx.load(broken)(["a"])  # it was there, but this model does not use it
     recipe = broken / "recipe.yaml"
     recipe.write_text(recipe.read_text("utf-8").replace("type: multihead", "type: lunar", 1), "utf-8")
+    Manifest.seal(broken, FORMAT)
     with pytest.raises(
         seqx.UserError, match=r"not here: moon 2.1; install(.|\n)*no Attention is called 'lunar'"
     ):
@@ -119,6 +150,7 @@ def test_code_in_a_model_is_not_run_unasked(broken: Path) -> None:
     recipe = broken / "recipe.yaml"
     recipe.write_text("plugins: [./mine.py]\n" + recipe.read_text("utf-8"), "utf-8")
     (broken / "mine.py").write_text("raise SystemExit('it ran')\n", "utf-8")
+    Manifest.seal(broken, FORMAT)
     with pytest.raises(seqx.UserError, match="--trust-local-plugins"):
         seqx.load(broken)
     with pytest.raises(seqx.UserError, match=r"mine.py is not the plugin that .* and was not run"):
@@ -128,6 +160,7 @@ def test_code_in_a_model_is_not_run_unasked(broken: Path) -> None:
         "sha256": hashlib.sha256((broken / "mine.py").read_bytes()).hexdigest()
     }
     (broken / "model.json").write_text(json.dumps(about), "utf-8")
+    Manifest.seal(broken, FORMAT)
     with pytest.raises(seqx.UserError, match="it ran"):
         seqx.load(broken, trust_local_plugins=True)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from seqx import states
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
 OTHER = TINY
@@ -25,8 +26,8 @@ def same(one: Path, other: Path) -> bool:
 
 def raw(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The weights that training goes on from, of a run that keeps an average."""
-    saved = torch.load(checkpoint / "training.pt", weights_only=True)
-    found: dict[str, torch.Tensor] = saved["states"]["training.ema"]["weights"]
+    saved = states.read(checkpoint, torch.device("cpu"))
+    found: dict[str, torch.Tensor] = saved["training.ema"]["weights"]
     return found
 
 

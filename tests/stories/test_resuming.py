@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from tests.stories.tiny import TINY, done, files, lines, refused, tiny, weights
+from tests.stories.tiny import TINY, done, files, lines, refused, seqx, tiny, weights
 
 STOPPER = """\
 import os
@@ -64,13 +64,15 @@ def test_killed_and_interrupted_it_ends_as_if_it_had_not_been() -> None:
 
     process = stopped(recipe, 9, signal.SIGINT)
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 75
     assert "Traceback" not in error
-    assert error.splitlines()[-1] == f"{run}: interrupted; the same command goes on"
+    assert error.splitlines()[-1] == (
+        f"{run}: stopped by SIGINT, the checkpoint of update 9 is kept; the same command goes on"
+    )
     assert [row["step"] for row in lines(run, "start")] == [0, 4]
 
     done("run", recipe)
-    assert [row["step"] for row in lines(run, "start")] == [0, 4, 8]
+    assert [row["step"] for row in lines(run, "start")] == [0, 4, 9]
     assert [row["step"] for row in lines(run, "update")] == [*range(1, 11)]
 
     done("run", other)
@@ -141,3 +143,42 @@ def test_a_checkpoint_that_was_half_written_is_no_checkpoint() -> None:
         "00000004",
         "00000006",
     ]
+
+
+@pytest.mark.parametrize(
+    "callbacks", ["[progress, {type: metrics, every: 1}]", "[{type: metrics, every: 1}]"]
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(callbacks: str) -> None:
+    """Also where nobody is asked to tell how the run goes."""
+    recipe, run = tiny(), Path("runs/tiny")
+    done("run", recipe, "training.steps=4")
+    straight = tiny(name="straight.yaml")
+    done("run", straight)
+    file = run / "checkpoints/00000004/model.safetensors"
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    result = seqx("run", recipe, f"callbacks={callbacks}")
+    assert result.exit_code == 0
+    message = (
+        f"{file}: cannot be read (its bytes are not those that were written); going on from the checkpoint "
+        "of update 2, this one is now 00000004.damaged"
+    )
+    assert result.stderr.count(message) == 1
+    if "progress" in callbacks:
+        assert (run / "log.txt").read_text(encoding="utf-8").count(message) == 1
+    assert [row["step"] for row in lines(run, "start")] == [0, 2]
+    assert [row["step"] for row in lines(run, "update")] == [*range(1, 7)]
+    ours, theirs = weights(run / "model"), weights(Path("runs/straight/model"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_when_no_checkpoint_is_whole_nothing_is_begun_anew() -> None:
+    recipe, run = tiny(), Path("runs/tiny")
+    done("run", recipe, "training.steps=2")
+    (run / "checkpoints/00000002/states.json").unlink()
+    said = refused("run", recipe)
+    assert said.splitlines()[-1] == (
+        f"{run}/checkpoints/00000002/states.json: cannot be read (No such file or directory); no checkpoint "
+        f"before it is whole: remove {run}/checkpoints to begin anew"
+    )
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000002"]

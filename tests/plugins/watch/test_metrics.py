@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,53 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(seqx.UserError, match=r"metrics\.jsonl: cannot be"):
         Story(run(tmp_path), Metrics()).start()
+
+
+def test_a_word_about_a_checkpoint_that_was_lost_is_written_when_the_run_goes_on(tmp_path: Path) -> None:
+    """Killed when the checkpoint was there, and the line about it was not."""
+    kept = crashed(tmp_path, b"")
+    assert kept.pop()["kind"] == "saved"
+    text = "".join(f"{json.dumps(line)}\n" for line in kept)
+    (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
+    resumed = replace(run(tmp_path, done=20), resumed=tmp_path / "checkpoints" / "00000020")
+    Story(resumed, Metrics(every=10)).start()
+    lines = read(tmp_path)
+    assert lines[:-2] == kept
+    assert lines[-2] == {"kind": "saved", "step": 20, "path": "checkpoints/00000020"}
+    assert lines[-1]["kind"] == "start"
+
+
+@pytest.mark.parametrize("further", [False, True])
+def test_a_run_that_was_stopped_while_it_was_validated(tmp_path: Path, further: bool) -> None:
+    """What is validated again stands there once, also when it is killed between that and the save."""
+    story = Story(run(tmp_path), Metrics(every=10))
+    story.start()
+    story.update(1, 20)
+    kept = read(tmp_path)
+    if further:
+        story.evaluate(20, 20.0)
+    story.fail(KeyboardInterrupt())
+    Story(replace(run(tmp_path, done=20), pending=True), Metrics(every=10)).start()
+    lines = read(tmp_path)
+    assert lines[:-1] == kept
+    assert lines[-1]["kind"] == "start"
+
+
+def test_means_go_on_over_an_interruption(tmp_path: Path) -> None:
+    """A line sums up the same updates, whenever the run was saved."""
+    for name in ("straight", "resumed"):
+        (tmp_path / name).mkdir()
+    callback = Metrics(every=10)
+    story = Story(run(tmp_path / "straight"), callback)
+    story.start()
+    story.update(1, 14)
+    state = callback.state_dict()
+    story.update(15, 20)
+    straight = read(tmp_path / "straight")[-1]
+    other = Metrics(every=10)
+    other.load_state_dict(state)
+    story = Story(run(tmp_path / "resumed", done=14), other)
+    story.start()
+    story.update(15, 20)
+    assert read(tmp_path / "resumed")[-1] == straight
+    assert straight["updates"] == 10

@@ -1,0 +1,141 @@
+"""Runs that are asked to stop, wherever they are: they save, say so, and go on as if nothing had been."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.endings import differences
+from seqx import checkpoint, states
+from seqx.data import prepare
+from seqx.evaluation.predictor import Predictor
+from seqx.training.ema import Average
+from tests.stories.tiny import TINY, done, lines, seqx, tiny
+
+TEXT = TINY.replace("average: 2", "average: 2\n  choose: best\n  ema: {decay: 0.6}")
+TEXT = TEXT.replace("every: 1", "every: 4")
+RUN = Path("runs/tiny")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Path]:
+    """A run that nobody disturbed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQX_CACHE", str(cache))
+        patch.chdir(tmp_path_factory.mktemp("whole"))
+        done("run", tiny(TEXT))
+        yield Path.cwd() / RUN
+
+
+def sending(
+    monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int, *signals: signal.Signals
+) -> None:
+    """Let a call of a function send signals to this process before it does its work."""
+    real: Callable[..., object] = getattr(place, name)
+    calls = 0
+
+    def wrapped(*given: object, **named: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            for number in signals:
+                os.kill(os.getpid(), number)
+        return real(*given, **named)
+
+    monkeypatch.setattr(place, name, wrapped)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "call", "kept"),
+    [
+        (Predictor, "_batch", 1, "the checkpoint of update 3 is kept"),  # while validated
+        (Predictor, "_batch", 2, "the checkpoint of update 6 is kept"),  # the last time
+        (states, "write", 2, "the checkpoint of update 3 is kept"),  # while saved
+        (checkpoint, "average", 1, "the checkpoint of update 6 is kept"),
+        (Predictor, "_batch", 4, "the checkpoint of update 6 is kept"),  # while tested
+        (prepare, "_write", 1, "no checkpoint was written yet"),
+    ],
+)
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGUSR1])
+def test_wherever_it_is(
+    *, whole: Path, monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int, kept: str,
+    by: signal.Signals, tmp_path: Path,
+) -> None:  # fmt: skip
+    if place is prepare:
+        monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "cache"))
+    recipe = tiny(TEXT)
+    with monkeypatch.context() as patch:
+        sending(patch, place, name, call, by)
+        result = seqx("run", recipe)
+    assert result.exit_code == 75
+    said = result.stderr.splitlines()
+    assert said[-1] == f"{RUN}: stopped by {by.name}, {kept}; the same command goes on"
+    assert not list(RUN.glob("checkpoints/.*"))
+    log = done("run", recipe)
+    assert f"model: {RUN / 'model'}" in log
+    assert differences(RUN, whole, saves=False) == []
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 6])
+def test_after_every_kind_of_update(whole: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """One after which nothing is due, one that is saved, one that is validated, the last one."""
+    recipe = tiny(TEXT)
+    with monkeypatch.context() as patch:
+        sending(patch, Average, "follow", step, signal.SIGINT)
+        result = seqx("run", recipe)
+    assert result.exit_code == 75
+    kept = f"the checkpoint of update {step} is kept"
+    assert result.stderr.splitlines()[-1] == f"{RUN}: stopped by SIGINT, {kept}; the same command goes on"
+    done("run", recipe)
+    assert [row["step"] for row in lines(RUN, "start")] == [0, step]
+    assert differences(RUN, whole, saves=False) == []
+
+
+def test_a_second_interrupt_does_not_wait_for_anything(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny(TEXT)
+    with monkeypatch.context() as patch:
+        sending(patch, Average, "follow", 5, signal.SIGINT, signal.SIGINT)
+        result = seqx("run", recipe)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == f"{RUN}: interrupted; the same command goes on"
+    done("run", recipe)
+    assert [row["step"] for row in lines(RUN, "start")] == [0, 4]
+    assert differences(RUN, whole) == []
+
+
+def test_asked_for_more_after_it_was_stopped_in_its_last_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was pending at the last update is not due any more, and is pending no longer."""
+    recipe = tiny(TEXT.replace("validate_every: 3", "validate_every: 4").replace("every: 4}", "every: 1}"))
+    with monkeypatch.context() as patch:
+        sending(patch, Predictor, "_batch", 2, signal.SIGTERM)
+        assert seqx("run", recipe).exit_code == 75
+    done("run", recipe, "training.steps=9")
+    assert [row["step"] for row in lines(RUN, "evaluation")] == [4, 8, 9, 9, 9]
+    straight = tiny(recipe.read_text(encoding="utf-8"), "straight.yaml")
+    done("run", straight, "training.steps=9")
+    assert differences(RUN, Path("runs/straight"), saves=False) == []
+
+
+def test_a_process_has_saved_and_gone_within_twenty_seconds() -> None:
+    """A signal from outside, to a command of its own."""
+    recipe = tiny(TEXT.replace("steps: 6", "steps: 100000"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seqx", "run", recipe], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        while not (RUN / "checkpoints" / "00000002").is_dir():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        _, said = process.communicate(timeout=60)
+        assert time.monotonic() - began < 20
+    finally:
+        process.kill()
+    assert process.returncode == 75
+    assert said.splitlines()[-1].startswith(f"{RUN}: stopped by SIGTERM, the checkpoint of update ")

@@ -1,0 +1,52 @@
+"""Runs that are killed, a few times: the short form of `benchmarks/kill_test.py`."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks import endings, kill_test
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_run_that_is_killed_ends_as_one_that_is_not(tmp_path: Path) -> None:
+    told = kill_test.soak(tmp_path, kills=3, saves=1, full=0, each=2, seed=3, names=("translation",))
+    assert told.kills >= 3
+    assert told.inside_saves >= 1
+    assert told.runs >= 1
+    assert (told.different, told.wrong) == ([], [])
+
+
+def test_the_comparison_finds_a_bit_and_forgives_a_clock(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder, seconds in ((one, 1), (other, 2)):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"\0")
+        rows = f'{{"kind": "start"}}\n{{"kind": "update", "loss": 1.5, "seconds": {seconds}}}\n'
+        (folder / "metrics.jsonl").write_text(rows * seconds if folder == one else rows)
+        (folder / "states.json").write_text(f'{{"dict": [["seconds", {seconds}], ["step", 3]]}}')
+    assert endings.differences(one, other) == []
+    (other / "model.safetensors").write_bytes(b"\1")
+    (other / "metrics.jsonl").write_text('{"kind": "update", "loss": 1.25}\n')
+    (other / "states.json").write_text('{"dict": [["step", 4]]}')
+    assert endings.differences(one, other) == ["metrics.jsonl", "model.safetensors", "states.json"]
+    (other / "model.safetensors").unlink()
+    assert "model.safetensors" in endings.differences(one, other)
+
+
+def test_the_documents_figures_are_those_of_the_record() -> None:
+    root = Path(__file__).parents[1]
+    record = json.loads((root / "benchmarks/results/kill_test.json").read_text(encoding="utf-8"))
+    told = record["told"]
+    rows = {
+        "kills": told["kills"],
+        "of them inside a save": told["inside_saves"],
+        "of them on a disk with hardly any room": told["on_full_disks"],
+        "starts that a full disk stopped, each with one message": told["full"],
+        "runs that came to their end": told["runs"],
+        "files that differed from the undisturbed run's": len(told["different"]),
+    }
+    text = (root / "docs/reliability.md").read_text(encoding="utf-8")
+    assert [f"| {name} | {count} |" in text for name, count in rows.items()] == [True] * len(rows)
+    assert told["wrong"] == []
