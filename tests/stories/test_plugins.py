@@ -74,10 +74,9 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     assert "a parent's plugins are not loaded; to use" in refused("check", heir)
 
     (moved / "plugins" / "mine.py").write_text(MINE + "\n1 / 0\n", encoding="utf-8")
-    assert refused("translate", moved, "--trust-local-plugins") == (
-        f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py is not the plugin that this model was trained "
-        "with, and was not run; put back its text, or get the model's folder again\n"
-    )
+    said = refused("translate", moved, "--trust-local-plugins")
+    assert said.startswith(f"{moved}/plugins/mine.py: cannot be read (it has ")
+    assert "copy the model anew" in said
 
 
 CLUMSY = '''\
@@ -135,7 +134,7 @@ def test_one_that_fails_in_the_middle_of_a_run(tmp_path: Path) -> None:
 
 def test_what_was_loaded_is_kept_although_the_file_changes_meanwhile() -> None:
     edited = MINE.replace("import seqx_transformer\n", "import seqx_transformer\nfrom pathlib import Path\n")
-    edited += "    Path(__file__).write_text('1 / 0')\n"
+    edited += "    Path('mine.py').write_text('1 / 0')\n"
     Path("mine.py").write_text(edited, encoding="utf-8")
     recipe = tiny("plugins: [./mine.py]\n" + TINY.replace("multihead", "mine"))
     done("run", recipe, "training.steps=2")

@@ -36,7 +36,7 @@ def test_from_a_recipe_to_a_score_and_on() -> None:
         "00000006",
     ]
     assert {path.name for path in (run / "model").iterdir()} == {
-        *("model.safetensors", "recipe.yaml", "task", "scores.json", "model.json"),
+        *("model.safetensors", "recipe.yaml", "task", "scores.json", "model.json", "manifest.json"),
     }
     assert (run / "outputs" / "test.txt").read_text(encoding="utf-8").count("\n") == 6
     scores = json.loads((run / "model" / "scores.json").read_text(encoding="utf-8"))
