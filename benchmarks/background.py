@@ -69,25 +69,23 @@ def work(jobs: Iterable[Job], workers: int, environment: Mapping[str, str]) -> d
     return failed
 
 
-def told(jobs: Iterable[Job], failed: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
-    """Print the runs side by side, and what failed; returns what `seqx compare --json` would say of them."""
+def told(
+    jobs: Iterable[Job], failed: Mapping[str, str], about: Mapping[str, Any], out: Path | None
+) -> Sequence[Mapping[str, Any]]:
+    """Print the runs side by side, and what failed; returns what `seqx compare --json` would say of them.
+
+    A JSON record of it, with what it is `about`, goes to `out`, if that is given.
+    """
     there = [job.folder for job in jobs if (job.folder / "recipe.yaml").is_file()]
     compared = compare(there) if there else []
     if compared:
         print("\n".join(shown(compared)))
     for name, said in failed.items():
         print(f"{name}: failed: {said}")
-    return compared
-
-
-def record(
-    out: Path | None, about: Mapping[str, Any], failed: Mapping[str, str], runs: Sequence[Mapping[str, Any]]
-) -> None:
-    """Write what was asked for, what failed and what came of the others, as JSON, if it is wanted."""
     if out:
-        out.write_text(
-            json.dumps({**about, "failed": failed, "runs": runs}, indent=2) + "\n", encoding="utf-8"
-        )
+        text = json.dumps({**about, "failed": failed, "runs": compared}, indent=2)
+        out.write_text(f"{text}\n", encoding="utf-8")
+    return compared
 
 
 def one_thread() -> dict[str, str]:

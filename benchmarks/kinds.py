@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import seqx
-from benchmarks.background import Job, one_thread, record, told, work
+from benchmarks.background import Job, one_thread, told, work
 from seqx.commands.opening import opened
 from seqx.experiment import parameters
 from seqx.plugins import load
@@ -38,7 +38,7 @@ PLACES: Mapping[type, tuple[list[str], Mapping[str, Any]]] = {
 }
 """Where a component of each kind goes, and what it is set to if it has such settings: the sample's sizes."""
 SETTINGS: Mapping[tuple[type, str], Mapping[str, Any]] = {
-    (seqx.Attention, "restricted"): {"window": 4},  # half of the sample's sentences have more than 13 tokens
+    (seqx.Attention, "restricted"): {"window": 4},  # the sample's sentences have 13 tokens or so
     (seqx.PositionalEncoding, "combined"): {"encodings": ["sinusoidal", "rotary"]},
 }
 """What single components need besides."""
@@ -98,9 +98,7 @@ def main() -> int:
         if name not in unfit
     ]
     failed = {**unfit, **work(chosen, arguments.workers, one_thread())}
-    compared = told(chosen, failed)
-    about = {"steps": arguments.steps, "overrides": arguments.overrides}
-    record(arguments.out, about, failed, compared)
+    told(chosen, failed, {"steps": arguments.steps, "overrides": arguments.overrides}, arguments.out)
     return 1 if failed else 0
 
 

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.background import Job, one_thread, record, told, work
+from benchmarks.background import Job, one_thread, told, work
 
 RECIPES = ("multi30k_en_de", "multi30k_lstm", "multi30k_convs2s", "multi30k_hybrid")
 
@@ -38,9 +38,7 @@ def main() -> int:
         for recipe in arguments.recipes
     ]
     failed = work(chosen, arguments.workers, one_thread() if arguments.device in {"auto", "cpu"} else {})
-    compared = told(chosen, failed)
-    about = {"steps": arguments.steps, "overrides": arguments.overrides}
-    record(arguments.out, about, failed, compared)
+    told(chosen, failed, {"steps": arguments.steps, "overrides": arguments.overrides}, arguments.out)
     return 1 if failed else 0
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.background import Job, one_thread, record, told, work
+from benchmarks.background import Job, one_thread, told, work
 from seqx.recipe import named
 from seqx_watch.table import markdown
 
@@ -99,11 +99,10 @@ def main() -> int:
         overrides=arguments.overrides,
     )
     failed = work(chosen, arguments.workers, {} if arguments.full else one_thread())
-    compared = told(chosen, failed)
+    about = {"full": arguments.full, "overrides": arguments.overrides}
+    compared = told(chosen, failed, about, arguments.out)
     if len(compared) > 1 and compared[0]["run"] == "base":
         print("", *against_base(compared), sep="\n")
-    about = {"full": arguments.full, "overrides": arguments.overrides}
-    record(arguments.out, about, failed, compared)
     return 1 if failed else 0
 
 

@@ -78,8 +78,8 @@ def look(model: Model, source: Tokens, target: Tokens) -> Mapping[str, Looked]:
         target = Tokens(F.pad(target.ids, (0, 1), value=PAD), type(target.layout).of(more))
     read, written = source.ids.size(1), target.ids.size(1)
     columns = {read: "source", written: "target"}
-    if model.joint:
-        columns.setdefault(read + written - 1, "text")
+    if model.joint and read > 1:  # behind a source of BOS alone the target is all of the text
+        columns = {read + written - 1: "text"}
     with looks(model) as reading:
         memory = model.encode(source)
     with looks(model) as going_on:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from seqx.checkpoint import FORMAT
 from seqx.cli import main
+from seqx.manifest import Manifest
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
 MINE = '''\
@@ -77,6 +79,11 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     said = refused("translate", moved, "--trust-local-plugins")
     assert said.startswith(f"{moved}/plugins/mine.py: cannot be read (it has ")
     assert "copy the model anew" in said
+    Manifest.seal(moved, FORMAT)  # by whoever changed it
+    assert refused("translate", moved, "--trust-local-plugins") == (
+        f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py is not the plugin that this model was trained "
+        "with, and was not run; put back its text, or get the model's folder again\n"
+    )
 
 
 CLUMSY = '''\
