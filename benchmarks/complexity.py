@@ -3,10 +3,10 @@
     python -m benchmarks.complexity --out complexity.json --draw complexity.svg
 
 One layer of each registered attention and encoder reads one sequence of width `--width` and computes
-gradients; lengths double. The exponents of growth are fitted over the longest lengths, where what the table
-counts outweighs the rest, and stand beside those that the table claims. Memory is that of the tensors which
-the forward pass keeps for the backward pass. A kind whose next length would take too long or too much memory
-stops there.
+gradients, and so does multi-head attention with each of the positions that it hears of; lengths double. The
+exponents of growth are fitted over the longest lengths, where what the table counts outweighs the rest, and
+stand beside those that the table claims. Memory is that of the tensors which the forward pass keeps for the
+backward pass. A kind whose next length would take too long or too much memory stops there.
 
 It takes some minutes on one thread, whose time on the processor is what counts. Drawing needs the extra
 `draw` (matplotlib).
@@ -26,7 +26,6 @@ import torch
 from torch import Tensor, nn
 
 import seqx
-from benchmarks.kinds import SETTINGS
 from seqx.plugins import load
 from seqx.recipe import check
 from seqx.registry import Component, Registry
@@ -85,36 +84,45 @@ class Limits:
 
 
 def layers(width: int) -> Iterator[tuple[str, Component, Layer]]:
-    """One layer of each registered attention and encoder, by `KIND-NAME`."""
+    """One layer of each registered attention and encoder, and of positions in attention, by `KIND-NAME`."""
     registry = load().registry
-    for kind, make in ((seqx.Attention, _attending), (seqx.Encoder, _encoding)):
-        for name, component in registry.components(kind).items():
-            torch.manual_seed(1)
-            built = _built(kind, component, registry, width)
-            yield f"{kind.__name__}-{name}", component, make(built)
+    attentions = registry.components(seqx.Attention)
+    for name, component in attentions.items():
+        yield f"Attention-{name}", component, _attending(_built(seqx.Attention, component, registry)(width))
+    for name, component in registry.components(seqx.PositionalEncoding).items():
+        if any(setting.required for setting in component.settings.values()):
+            continue
+        encoding = _built(seqx.PositionalEncoding, component, registry)(width, 1)
+        if encoding.attends:
+            multihead = _built(seqx.Attention, attentions["multihead"], registry)(width)
+            yield f"PositionalEncoding-{name}", component, _attending(multihead, encoding)
+    for name, component in registry.components(seqx.Encoder).items():
+        yield f"Encoder-{name}", component, _encoding(_built(seqx.Encoder, component, registry, width)(width))
 
 
-def _built(kind: type, component: Component, registry: Registry, width: int) -> Any:
+def _built(kind: type, component: Component, registry: Registry, width: int | None = None) -> Any:
+    torch.manual_seed(1)
     settings = {name: value for name, value in SMALL.items() if name in component.settings}
-    if "width" in component.settings:
+    if width is not None and "width" in component.settings:
         settings["width"] = width
-    said = {"type": component.name, **settings, **SETTINGS.get((kind, component.name), {})}
+    said = {"type": component.name, **settings}
     make: Any = seqx.Make
     section: Any = make_dataclass("Section", [("layer", make[kind])], kw_only=True)
     node = parse(json.dumps({"layer": said}), component.name)
-    return check(node, registry, section)().layer(width)
+    return check(node, registry, section)().layer
 
 
 def _layout(x: Tensor) -> seqx.Layout:
     return seqx.Layout.of(torch.ones(x.shape[:2], dtype=torch.bool), torch.zeros(len(x), dtype=torch.int64))
 
 
-def _attending(attention: seqx.Attention) -> Layer:
+def _attending(attention: seqx.Attention, encoding: seqx.PositionalEncoding | None = None) -> Layer:
     """Self-attention."""
     attention.train()
 
     def layer(x: Tensor) -> Tensor:
-        place = seqx.Place.nowhere(_layout(x))
+        layout = _layout(x)
+        place = seqx.Place.nowhere(layout) if encoding is None else seqx.Place(encoding, layout)
         return attention(x, place, attention.project(x, x, place), seqx.Mask())
 
     return layer

@@ -100,6 +100,10 @@ class ConvolutionDecoder(seqx.Decoder):
         kernels = seqx.per_layer(kernel, layers, "kernel")
         makers = seqx.per_layer(attention, layers, "attention")
         attentions = [None if make is None else make(d_model) for make in makers]
+        for look in attentions:
+            if look is not None:
+                look.check(None)
+        self.reads = attention is not None
         if attention is None and source_positions is not None:
             raise ValueError("source_positions, but no attention to a source; name one, or null for both")
         self.embedded = Embedded(positions, d_model, dropout=dropout)
@@ -121,8 +125,7 @@ class ConvolutionDecoder(seqx.Decoder):
         lengths = torch.zeros(batch, dtype=torch.int64, device=self.enter.bias.device)
         if self.source is None:
             return DecoderState(lengths, None, None)
-        if memory is None:
-            raise ValueError("this decoder looks at a source and got none; set attention: null")
+        assert memory is not None, "a decoder that reads is started from a source"
         looks = [layer.look for layer in self.layers if layer.look is not None]
         # Keys and values of all layers send gradients to the encoder, too much of them (section 3.4).
         states = restrained(memory.states, 0.5 / len(looks))

@@ -39,7 +39,8 @@ class DecoderOnly(seqx.Model):
         embedding_std: standard deviation of the embeddings' first values; d_model^-0.5 when left out
 
     Raises:
-        ValueError: when source and target have vocabularies of different sizes
+        ValueError: when source and target have vocabularies of different sizes, or the decoder looks at a
+            source
     """
 
     joint = True
@@ -66,6 +67,7 @@ class DecoderOnly(seqx.Model):
         self.embedding = embedding(target, d_model, std)
         self.projection = None if share else embedding(target, d_model, std)
         self.decoder = decoder(d_model)
+        self.decoder.check(source=False)
         self.limit = self.decoder.limit
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:

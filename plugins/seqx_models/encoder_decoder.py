@@ -30,7 +30,8 @@ class EncoderDecoder(seqx.Model):
         embedding_std: standard deviation of the embeddings' first values; d_model^-0.5 when left out
 
     Raises:
-        ValueError: when all embeddings are to be shared by vocabularies of different sizes
+        ValueError: when all embeddings are to be shared by vocabularies of different sizes, or the decoder
+            looks at no source
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class EncoderDecoder(seqx.Model):
         self.projection = embedding(target, d_model, std) if share == "none" else None
         self.encoder = encoder(d_model)
         self.decoder = decoder(d_model)
+        self.decoder.check(source=True)
         limits = [limit for limit in (self.encoder.limit, self.decoder.limit) if limit is not None]
         self.limit = min(limits, default=None)
 

@@ -61,6 +61,7 @@ class GuidedEncoderDecoder(seqx.Model):
         self.projection = nn.Linear(d_model, sizes["target"], bias=False)
         self.encoder = encoder(d_model)
         self.decoder = decoder(d_model)
+        self.decoder.check(source=True)
         self.next = nn.Linear(d_model, d_model)
         limits = [limit for limit in (self.encoder.limit, self.decoder.limit) if limit is not None]
         self.limit = min(limits, default=None)

@@ -78,9 +78,10 @@ class RecurrentDecoder(seqx.Decoder):
             ("luong", True): InputFeeding,
             ("bahdanau", False): Bahdanau,
         }
-        self.writing: Writing = (
-            Unattended() if attention is None else ordered[order, input_feeding](d_model, attention(d_model))
-        )
+        look = None if attention is None else attention(d_model)
+        if look is not None:
+            look.check(None)
+        self.writing: Writing = Unattended() if look is None else ordered[order, input_feeding](d_model, look)
 
         def layer(number: int) -> Recurrence:
             inputs = 2 * d_model if self.writing.told and not number else d_model
@@ -89,14 +90,11 @@ class RecurrentDecoder(seqx.Decoder):
         self.stack = Stack([layer(number) for number in range(layers)], residual=residual, dropout=dropout)
         tensors = layers * self.recurrence.remembers
         self.first = None if initial is None else First(d_model, tensors, initial)
+        self.reads = self.writing.looks or self.first is not None
         self.dropout = nn.Dropout(dropout)
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> DecoderState:
         """The state of `batch` sentences before the first token; it has one size, whatever the capacity."""
-        if memory is None and (self.writing.looks or self.first is not None):
-            raise ValueError(
-                "this decoder looks at a source and got none; set attention: null and initial: null"
-            )
         nothing = next(self.parameters()).new_zeros(batch, self.d_model)
         hidden = self.stack.start(nothing)
         if self.first is not None and memory is not None:

@@ -88,7 +88,8 @@ class TransformerDecoder(seqx.Decoder):
         initialisation: first values of the linear maps
 
     Raises:
-        ValueError: when a list of attentions has another length than there are layers
+        ValueError: when a list of attentions has another length than there are layers, or one is for a single
+            sequence and looks at the source
     """
 
     def __init__(
@@ -121,7 +122,10 @@ class TransformerDecoder(seqx.Decoder):
         looks = [
             make(d_model) if cross else None for make in seqx.per_layer(across, layers, "cross_attention")
         ]
-        self.cross = cross
+        for look in looks:
+            if look is not None:
+                look.check(None)
+        self.reads = cross
         self.layers: seqx.Layers[DecoderLayer] = seqx.Layers(map(layer, attentions, looks))
         initialisation()(self.layers)
         self.positions = Positions(positions, d_model, attentions)
@@ -133,10 +137,9 @@ class TransformerDecoder(seqx.Decoder):
         """The state of `batch` sentences before the first token; the cache grows, whatever the capacity."""
         device = next(self.parameters()).device
         lengths = torch.zeros(batch, dtype=torch.int64, device=device)
-        if not self.cross:
+        if not self.reads:
             return DecoderState(lengths, None, None)
-        if memory is None:
-            raise ValueError("this decoder looks at a source and got none; set cross: false")
+        assert memory is not None, "a decoder that reads is started from a source"
         place = seqx.Place.nowhere(memory.layout)
         looks = [layer.cross_attention for layer in self.layers]
         states = memory.states

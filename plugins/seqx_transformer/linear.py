@@ -72,9 +72,9 @@ class Linear(seqx.Attention):
         weights = weights * mask.dense(place.layout, memory.layout)
         return _over(weights, weights.sum(-1, keepdim=True))
 
-    def check(self, encoding: seqx.PositionalEncoding) -> None:
+    def check(self, encoding: seqx.PositionalEncoding | None) -> None:
         """Refuse positions that would be ignored."""
-        if encoding.scores or encoding.weighs:
+        if encoding is not None and (encoding.scores or encoding.weighs):
             raise ValueError(
                 f"linear attention has no scores for {type(encoding).__name__} positions to add to; "
                 "take others, as sinusoidal or rotary"

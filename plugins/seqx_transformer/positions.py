@@ -84,6 +84,11 @@ class Combined(seqx.PositionalEncoding):
         self.limit = min((e.limit for e in self.encodings if e.limit is not None), default=None)
 
     @property
+    def attends(self) -> bool:
+        """Whether attention hears of order from any of them."""
+        return any(encoding.attends for encoding in self.encodings)
+
+    @property
     def scores(self) -> bool:
         """Whether any of them adds to the scores."""
         return any(encoding.scores for encoding in self.encodings)

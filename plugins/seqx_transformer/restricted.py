@@ -19,8 +19,8 @@ class Restricted(MultiHead):
     """Multi-head attention to the keys that are at most so far away (Vaswani et al. 2017, section 4).
 
     Over a whole sequence it costs O(n r), as the paper's table 1 says: each block of `window` queries meets
-    its own keys and its neighbours', not all. Meant for attention of a sequence to itself: across two, a
-    window of positions says little.
+    its own keys and its neighbours', not all. For attention of a sequence to itself: between two, a window of
+    positions says nothing.
 
     Args:
         window: the largest distance between positions, r in table 1
@@ -67,6 +67,14 @@ class Restricted(MultiHead):
         here = place._replace(layout=layout((0, 0)))
         mixed = super().forward(_blocks(queries, 1, window, (0, 0)), here, blocks, mask)  # [B N, W, D]
         return mixed.reshape(batch, -1, self.d_model)[:, :length]
+
+    def check(self, encoding: seqx.PositionalEncoding | None) -> None:
+        """Refuse another sequence."""
+        if encoding is None:
+            raise ValueError(
+                "restricted attention is for one sequence; name another for attention to the source"
+            )
+        super().check(encoding)
 
     def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
         """How much each query [B, T, D] takes of each value, those too far away included: [B, H, T, S]."""

@@ -57,6 +57,13 @@ class PositionalEncoding(nn.Module):
         return None
 
     @property
+    def attends(self) -> bool:
+        """Whether attention hears of order from it, and not the embeddings alone."""
+        kind, silent = type(self), PositionalEncoding
+        told = kind.query is not silent.query or kind.key is not silent.key
+        return told or self.scores or self.weighs
+
+    @property
     def scores(self) -> bool:
         """Whether `bias` may add something, so that an attention has to have scores."""
         return type(self).bias is not PositionalEncoding.bias
@@ -136,11 +143,13 @@ class Attention(nn.Module, ABC):
         """
         return ()
 
-    def check(self, encoding: PositionalEncoding) -> None:
+    def check(self, encoding: PositionalEncoding | None) -> None:
         """Whether it can do with these positions; stacks ask when they are built.
 
+        None: it is to look at another sequence, whose positions compare with none of its own.
+
         Raises:
-            ValueError: when they would change nothing
+            ValueError: when positions would change nothing, or it is for one sequence only
         """
 
 
@@ -169,13 +178,28 @@ class Decoder(nn.Module, ABC):
     limit: int | None = None
     """The longest sequence it can write, when there is one."""
 
+    reads: bool = True
+    """Whether it looks at a source; one that does cannot be started without."""
+
     def __init__(self, d_model: int) -> None:
         super().__init__()
         self.d_model = d_model
 
+    def check(self, source: bool) -> None:
+        """Whether it fits into a model that has a source to look at, or none; models ask when they are built.
+
+        Raises:
+            ValueError: when it needs a source that is not there, or passes over one that is
+        """
+        name = type(self).__name__
+        if self.reads and not source:
+            raise ValueError(f"{name} looks at a source, and here is none; set it to look at nothing")
+        if source and not self.reads:
+            raise ValueError(f"{name} looks at no source, so that what is read would be lost; set it to look")
+
     @abstractmethod
     def start(self, memory: Memory | None, batch: int, capacity: int | None) -> State:
-        """The state of `batch` sentences before the first token; None: there is no source.
+        """The state of `batch` sentences before the first token; None: there is no source (see `reads`).
 
         `capacity`: the most tokens that will be written, when known; a cache may be made that large at once.
         """

@@ -3,32 +3,43 @@
 import torch
 from torch import Tensor
 
-from seqx.interfaces.networks import Attention, Place
+from seqx.interfaces.networks import Attention, Place, PositionalEncoding
 from seqx.interfaces.values import KeyValue, Layout, Mask
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
-from seqx.testing.samples import MEMORY, SOURCE_LENGTHS, TARGET_LENGTHS, B, D, S, T, layout, memory, vectors
+from seqx.testing.samples import MEMORY, TARGET_LENGTHS, B, D, S, T, layout, memory, vectors
 
 CAUSAL = Mask(causal=True)
-QUERIES = vectors(B, T, D)
+QUERIES, WITHIN = vectors(B, T, D), vectors(B, S, D)
 TARGETS = layout(TARGET_LENGTHS, T)
 
 
-def _across(attention: Attention) -> Tensor:
-    """From targets to sources of other lengths."""
+def _asking(attention: Attention) -> tuple[Tensor, Place]:
+    """Queries for MEMORY: of targets of other lengths, or of as many tokens where it is for one sequence."""
+    try:
+        attention.check(None)
+    except ValueError:
+        return WITHIN, Place.nowhere(MEMORY.layout)
+    return QUERIES, Place.nowhere(TARGETS)
+
+
+def _gathered(attention: Attention) -> Tensor:
+    """What it gathers of MEMORY."""
+    queries, place = _asking(attention)
     known = attention.project(MEMORY.states, MEMORY.states, Place.nowhere(MEMORY.layout))
-    return attention(QUERIES, Place.nowhere(TARGETS), known, Mask())[TARGETS.keep]
+    return attention(queries, place, known, Mask())[place.layout.keep]
 
 
 @law(Attention)
 def hidden_keys_change_nothing(subject: Subject) -> None:
     """What stands on padding cannot be seen."""
-    attention, place = subject.build(D), Place.nowhere(layout(SOURCE_LENGTHS, S))
-    queries = Place.nowhere(layout(TARGET_LENGTHS, T))
+    attention = subject.build(D)
+    queries, place = _asking(attention)
     outputs = []
     for padding in (0.0, 100.0):
-        states = memory(padding).states
-        outputs.append(attention(vectors(B, T, D), queries, attention.project(states, states, place), Mask()))
+        states, _, known = memory(padding)
+        projected = attention.project(states, states, Place.nowhere(known))
+        outputs.append(attention(queries, place, projected, Mask())[place.layout.keep])
     checks.same(outputs[1], outputs[0])
 
 
@@ -36,14 +47,10 @@ def hidden_keys_change_nothing(subject: Subject) -> None:
 def no_visible_key_gives_finite_numbers(subject: Subject) -> None:
     """A sentence that is all padding spoils no others."""
     attention = subject.build(D)
+    queries, place = _asking(attention)
     nothing = Place.nowhere(Layout.of(torch.zeros(B, S, dtype=torch.bool)))
     states = memory().states.requires_grad_()
-    outputs = attention(
-        vectors(B, T, D),
-        Place.nowhere(layout(TARGET_LENGTHS, T)),
-        attention.project(states, states, nothing),
-        Mask(),
-    )
+    outputs = attention(queries, place, attention.project(states, states, nothing), Mask())
     outputs.sum().backward()
     assert outputs.isfinite().all()
     assert states.grad is None or states.grad.isfinite().all()
@@ -76,45 +83,86 @@ def token_by_token(subject: Subject) -> None:
 
 @law(Attention)
 def weights_are_shares(subject: Subject) -> None:
-    """Of what a query may look at, where there are weights; nothing goes to what it may not.
-
-    A token may always look at itself; of another sequence it may see nothing at all.
-    """
-    attention, place = subject.build(D), Place.nowhere(TARGETS)
-    for mask, known in ((CAUSAL, TARGETS), (Mask(), MEMORY.layout)):
+    """Of what a query may look at, where there are weights; nothing goes to what it may not."""
+    attention = subject.build(D)
+    within = (QUERIES, Place.nowhere(TARGETS), CAUSAL, TARGETS)
+    for queries, place, mask, known in (within, (*_asking(attention), Mask(), MEMORY.layout)):
         keys = vectors(B, known.keep.size(1), D, seed=3)
         memory = attention.project(keys, keys, Place.nowhere(known))
-        weights = attention.weights(QUERIES, place, memory, mask)
+        weights = attention.weights(queries, place, memory, mask)
         if weights is None:
             return
-        assert weights.shape == (B, attention.heads, T, known.keep.size(1))
+        assert weights.shape == (B, attention.heads, queries.size(1), known.keep.size(1))
         assert (weights >= 0).all()
-        shares = weights.transpose(1, 2)[TARGETS.keep]  # [N, H, S]
-        total, one = shares.sum(-1), torch.ones(shares.shape[:2])
-        torch.testing.assert_close(total, one if mask.causal else one * (total > 0))
-        hidden = ~mask.dense(TARGETS, known).transpose(1, 2)[TARGETS.keep]  # [N, 1, S]
+        shares = weights.transpose(1, 2)[place.layout.keep]  # [N, H, S]
+        torch.testing.assert_close(shares.sum(-1), torch.ones(shares.shape[:2]))
+        hidden = ~mask.dense(place.layout, known).transpose(1, 2)[place.layout.keep]  # [N, 1, S]
         assert not shares.masked_select(hidden).count_nonzero()
+
+
+class _Queries(PositionalEncoding):
+    def query(self, q: Tensor, positions: Tensor) -> Tensor:
+        return q * (1 + positions[:, None, :, None])
+
+
+class _Keys(PositionalEncoding):
+    def key(self, k: Tensor, positions: Tensor) -> Tensor:
+        return k * (1 + positions[:, None, :, None])
+
+
+class _Scores(PositionalEncoding):
+    def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
+        return -(q_positions[:, None, :, None] - k_positions[:, None, None, :]).abs().float()
+
+
+class _Values(PositionalEncoding):
+    width = 1
+
+    def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
+        return (weights @ k_positions[:, None, :, None].float()).expand(-1, -1, -1, self.width)
+
+
+@law(Attention)
+def order_is_heard_or_refused(subject: Subject) -> None:
+    """Positions told in queries, keys, scores or values change what is gathered, or `check` says no."""
+    attention, order = subject.build(D), Layout.of(torch.ones(B, T, dtype=torch.bool))
+
+    def gathered(encoding: PositionalEncoding) -> Tensor:
+        place = Place(encoding, order)
+        projected = attention.project(QUERIES, QUERIES, place)
+        _Values.width = projected.values.size(-1)
+        return attention(QUERIES, place, projected, Mask())
+
+    silent = gathered(PositionalEncoding(D, attention.heads))
+    for kind in (_Queries, _Keys, _Scores, _Values):
+        encoding = kind(D, attention.heads)
+        try:
+            attention.check(encoding)
+        except ValueError:
+            continue
+        where = kind.__name__.strip("_").lower()
+        assert (gathered(encoding) - silent).abs().max() > 1e-3, f"it passes over what is told in {where}"
 
 
 @law(Attention)
 def every_parameter_gets_a_gradient(subject: Subject) -> None:
     """Nothing is kept that cannot learn."""
-    checks.parameters_learn(subject.build(D), _across)
+    checks.parameters_learn(subject.build(D), _gathered)
 
 
 @law(Attention)
 def state_dict_round_trip(subject: Subject) -> None:
     """The state dict is all there is to it."""
-    checks.state_dict_holds_all(subject, _across, D)
+    checks.state_dict_holds_all(subject, _gathered, D)
 
 
 @law(Attention)
 def bfloat16_agrees(subject: Subject) -> None:
     """Autocast changes little."""
-    checks.bfloat16_agrees(subject.build(D), _across)
+    checks.bfloat16_agrees(subject.build(D), _gathered)
 
 
 @law(Attention)
 def compiles(subject: Subject) -> None:
     """In one graph."""
-    checks.compiles(subject.build(D), _across)
+    checks.compiles(subject.build(D), _gathered)

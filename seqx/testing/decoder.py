@@ -42,6 +42,19 @@ def nothing_leaks_from_the_future(subject: Subject) -> None:
 
 
 @law(Decoder)
+def says_whether_it_reads(subject: Subject) -> None:
+    """Another source changes what one writes that `reads`; one that does not can be started without any."""
+    decoder = subject.build(D)
+    told, _ = decoder(X, decoder.start(memory(), B, None), None)
+    if decoder.reads:
+        states, inputs, places = memory()
+        other, _ = decoder(X, decoder.start(Memory(states.flip(-1), inputs.flip(-1), places), B, None), None)
+        assert (other - told).abs().max() > 1e-3, "it reads, and another source changes nothing"
+    else:
+        checks.same(decoder(X, decoder.start(None, B, None), None)[0], told)
+
+
+@law(Decoder)
 def padding_changes_nothing(subject: Subject) -> None:
     """Neither in the source nor on the right of the target."""
     decoder = subject.build(D)

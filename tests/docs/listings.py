@@ -18,7 +18,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _BLOCK = re.compile(r"((?:^<!--.*?-->\n)*)^```(\w*)(?: +(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CHECKOUT = re.compile(r"\S*/(?=recipes/)")
-_NUMBER = re.compile(r"[-+]?\d[\d,.:]*(?:e[-+]?\d+)?%?")
+_MEASURED = re.compile(r"(?!\d[\d,]* (?:parameters|passed)\b|\d+$)[-+]?\b\d[\d,.:]*(?:e[-+]?\d+)?%?")
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,9 @@ def listings(document: Path) -> list[Listing]:
 
 
 def missing(shown: list[str], printed: str) -> str | None:
-    """The first shown line that was not printed in its turn, numbers and runs of spaces aside.
+    """The first shown line that was not printed in its turn, runs of spaces and what is measured aside.
 
+    Numbers of parameters and of tests that passed, and numbers that end a line, are to be as shown.
     `...` stands for any lines.
     """
     found = iter([_folded(line) for line in printed.splitlines()])
@@ -96,4 +97,4 @@ def missing(shown: list[str], printed: str) -> str | None:
 
 
 def _folded(line: str) -> str:
-    return " ".join(_NUMBER.sub("#", _CHECKOUT.sub("", line)).split())
+    return " ".join(_MEASURED.sub("#", _CHECKOUT.sub("", line)).split())

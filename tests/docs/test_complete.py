@@ -157,7 +157,7 @@ def test_the_tutorial_counts_its_commands_and_lines() -> None:
     commands = [command for item in shown if item.language == "console" for command in item.commands()]
     files = [item.text for item in shown if item.file is not None]
     lines = [line for text in files for line in text.splitlines() if line.strip()]
-    assert f"From nothing, this takes {len(commands)} commands and {len(lines)} lines," in before
+    assert f"From a checkout and a bare Python, this takes {len(commands)} commands and {len(lines)} lines," in before
     assert [item.file for item in shown if item.file] == ["cosine.py", "cosine.yaml"]
 
 

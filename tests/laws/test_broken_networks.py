@@ -62,6 +62,8 @@ class WholeAttention(MultiHead, Whole):
         return memory
 
     def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        if self.fault == "order_is_heard_or_refused":
+            place = seqx.Place.nowhere(place.layout)
         if self.fault == "hidden_keys_change_nothing":
             shown = memory.layout._replace(keep=torch.ones_like(memory.layout.keep))
             memory = memory._replace(layout=shown)
@@ -74,6 +76,10 @@ class WholeAttention(MultiHead, Whole):
         if self.fault == "weights_are_shares":
             mask = mask._replace(causal=False)
         return super().weights(queries, place, memory, mask)
+
+    def check(self, encoding: seqx.PositionalEncoding | None) -> None:
+        if self.fault != "order_is_heard_or_refused":
+            super().check(encoding)
 
     def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
         if self.fault == "no_visible_key_gives_finite_numbers":
@@ -110,6 +116,9 @@ class WholeDecoder(TransformerDecoder, Whole):
         if self.fault == "padding_changes_nothing":
             assert memory is not None
             memory = memory._replace(layout=seqx.Layout.of(torch.ones_like(memory.layout.keep)))
+        if self.fault == "says_whether_it_reads":
+            assert memory is not None
+            memory = memory._replace(states=torch.arange(16.0).expand_as(memory.states))
         return Picked(super().start(memory, batch, capacity), batch, self.fault)
 
     def forward(self, inputs: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:

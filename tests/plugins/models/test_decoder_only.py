@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import seqx
+from seqx_convolution import ConvolutionDecoder
 from seqx_models import DecoderOnly, EncoderDecoder, Ensemble
+from seqx_parsing import GuidedEncoderDecoder
+from seqx_recurrent import LSTMDecoder
 from seqx_search import Greedy
 from seqx_transformer import Learned, MultiHead, Rotary, TransformerDecoder, TransformerEncoder
 
@@ -104,3 +107,29 @@ def test_it_learns_to_repeat() -> None:
         torch.autograd.backward(loss)
         optimizer.step()
     assert loss < 0.1
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [TransformerDecoder, LSTMDecoder, partial(ConvolutionDecoder, layers=1)],
+    ids=["transformer", "lstm", "convolution"],
+)
+def test_a_decoder_that_looks_at_a_source_is_refused(looks: Any) -> None:
+    attention = {} if looks is TransformerDecoder else {"attention": MultiHead}
+    with pytest.raises(ValueError, match="looks at a source, and here is none"):
+        DecoderOnly(SIZES, d_model=16, decoder=partial(looks, **attention))
+
+
+@pytest.mark.parametrize("model", [EncoderDecoder, partial(GuidedEncoderDecoder, column="target")])
+@pytest.mark.parametrize(
+    "blind",
+    [
+        partial(TransformerDecoder, cross=False),
+        partial(LSTMDecoder, attention=None, initial=None),
+        partial(ConvolutionDecoder, layers=1, attention=None),
+    ],
+    ids=["transformer", "lstm", "convolution"],
+)
+def test_a_decoder_that_would_lose_the_source_is_refused(model: Any, blind: Any) -> None:
+    with pytest.raises(ValueError, match="looks at no source"):
+        model(SIZES, d_model=16, encoder=TransformerEncoder, decoder=blind)

@@ -169,6 +169,12 @@ def test_what_has_no_key_in_its_window_gets_nothing() -> None:
     assert not attention.weights(x, far, memory, seqx.Mask()).count_nonzero()
 
 
+def test_a_window_is_for_one_sequence() -> None:
+    with pytest.raises(ValueError, match="name another for attention to the source"):
+        TransformerDecoder(D, layers=1, attention=Restricted)
+    assert TransformerDecoder(D, layers=1, attention=Restricted, cross=False)
+
+
 def test_layers_and_directions_may_differ() -> None:
     kinds: list[seqx.Make[seqx.Attention]] = [
         partial(Restricted, heads=HEADS, window=2),

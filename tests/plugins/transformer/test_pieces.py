@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import seqx
 from seqx_transformer import (
     GELU,
+    Combined,
     Convolutions,
     DeepNorm,
     DepthScaled,
@@ -23,6 +24,7 @@ from seqx_transformer import (
     Normal,
     ReLU,
     RMSNorm,
+    Shaw,
     Sinusoidal,
     TransformerDecoder,
     TransformerEncoder,
@@ -124,8 +126,17 @@ def test_a_language_model_has_no_source() -> None:
     for t in range(5):
         part, state = decoder(x[:, t : t + 1], state, None)
         torch.testing.assert_close(part, whole[:, t : t + 1])
-    with pytest.raises(ValueError, match="set cross: false"):
-        TransformerDecoder(16, layers=1).start(None, 3, None)
+
+
+def test_what_is_only_added_to_embeddings_is_shared_by_all_layers() -> None:
+    kinds: list[Any] = [partial(MultiHead, heads=2), partial(MultiHead, heads=4)]
+    encoder = TransformerEncoder(16, layers=2, attention=kinds, positions=Learned)
+    tables = list(encoder.positions.parameters())
+    assert [table.shape for table in tables] == [(512, 16)]
+    both = partial(Combined, encodings=[Learned, Shaw])
+    assert TransformerEncoder(16, layers=2, attention=kinds[0], positions=both)
+    with pytest.raises(ValueError, match="as many heads in all layers, not 2 and 4"):
+        TransformerEncoder(16, layers=2, attention=kinds, positions=both)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])

@@ -1,4 +1,4 @@
-"""Any encoder works with any decoder, the Transformer's included: models of both obey the laws."""
+"""Any encoder works with any decoder, and any decoder with any attention: models of both obey the laws."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,16 +11,28 @@ import torch
 import seqx
 import seqx.testing
 import seqx_models
+from seqx_convolution import ConvolutionDecoder, ConvolutionEncoder
 from seqx_models import Classifier, DecoderOnly, EncoderDecoder, Ensemble
 from seqx_recurrent import GRUDecoder, GRUEncoder, LSTMDecoder, LSTMEncoder
 from seqx_search import Beam
-from seqx_transformer import MultiHead, TransformerDecoder, TransformerEncoder
+from seqx_transformer import (
+    Additive,
+    GroupedQuery,
+    Learned,
+    Linear,
+    MultiHead,
+    Multiplicative,
+    TransformerDecoder,
+    TransformerEncoder,
+)
 
+CONVOLUTION: dict[str, Any] = {"layers": 2, "width": [12, 16], "positions": Learned}
 ATTENTION = partial(MultiHead, heads=2)
 ENCODERS: dict[str, Any] = {
     "lstm": LSTMEncoder,
     "gru": partial(GRUEncoder, bidirectional="first"),
     "transformer": partial(TransformerEncoder, layers=1, attention=ATTENTION),
+    "convolution": partial(ConvolutionEncoder, **CONVOLUTION),
 }
 DECODERS: dict[str, Any] = {
     "lstm": partial(LSTMDecoder, attention=ATTENTION),
@@ -28,6 +40,14 @@ DECODERS: dict[str, Any] = {
     "gru": partial(GRUDecoder, layers=1, attention=ATTENTION, order="bahdanau", initial="first"),
     "unattended": partial(GRUDecoder, attention=None),
     "transformer": partial(TransformerDecoder, layers=1, attention=ATTENTION),
+    "convolution": partial(ConvolutionDecoder, attention=partial(MultiHead, heads=1), **CONVOLUTION),
+}
+LOOKS: dict[str, Any] = {
+    "additive": Additive,
+    "grouped_query": partial(GroupedQuery, heads=4, groups=2),
+    "linear": partial(Linear, heads=2),
+    "multiplicative": Multiplicative,
+    "unscaled": partial(MultiHead, heads=1, scaled=False),
 }
 MIXTURES = [pair for pair in product(ENCODERS, DECODERS) if pair != ("transformer", "transformer")]
 # Each part is compiled by its own laws, which takes longer than all others together.
@@ -47,6 +67,24 @@ def test_laws(mixture: tuple[str, str], law: Callable[[seqx.testing.Subject], No
         without=[Classifier, DecoderOnly, Ensemble],
     )
     law(subject)
+
+
+@pytest.mark.parametrize(
+    "law", ["token_by_token", "padding_changes_nothing", "every_parameter_gets_a_gradient"]
+)
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("decoder", sorted(DECODERS.keys() - {"unattended"}))
+def test_any_decoder_looks_with_any_attention(decoder: str, look: str, law: str) -> None:
+    (subject,) = seqx.testing.subjects(
+        seqx_models,
+        settings={
+            EncoderDecoder: settings("lstm", decoder)
+            | {"decoder": partial(DECODERS[decoder], attention=LOOKS[look])}
+        },
+        without=[Classifier, DecoderOnly, Ensemble],
+    )
+    (checked,) = (found for found in LAWS if found.__name__ == law)
+    checked(subject)
 
 
 @pytest.mark.parametrize(
