@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.provenance import provenance
 from seqx_watch.comparison import compare, shown
 
 ROOT = Path(__file__).parents[1]
@@ -83,7 +84,7 @@ def told(
     for name, said in failed.items():
         print(f"{name}: failed: {said}")
     if out:
-        text = json.dumps({**about, "failed": failed, "runs": compared}, indent=2)
+        text = json.dumps({**provenance(), **about, "failed": failed, "runs": compared}, indent=2)
         out.write_text(f"{text}\n", encoding="utf-8")
     return compared
 

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 import seqx
+from benchmarks.provenance import provenance
 from seqx.plugins import load
 from seqx.recipe import check
 from seqx.registry import Component, Registry
@@ -261,7 +262,7 @@ def main() -> int:
             "points": [asdict(point) for point in points],
         }
         print(f"{name}: measured up to {known[-1]}", file=sys.stderr)
-    record = {"width": arguments.width, "torch": torch.__version__, "layers": found}
+    record = {**provenance(), "width": arguments.width, "layers": found}
     print("\n".join(table(record)))
     if arguments.out:
         arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import random
 import shutil
 import signal
@@ -28,12 +27,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from benchmarks.endings import differences
+from benchmarks.provenance import provenance
 from seqx.cli import main as seqx
 
 TRAINING = """\
@@ -325,9 +324,7 @@ def main() -> None:
         "asked": how,
         "told": asdict(told),
         "seconds": round(time.monotonic() - began, 1),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()},
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("seqx", "torch", "safetensors")},
+        **provenance(),
     }
     text = json.dumps(record, indent=2) + "\n"
     if asked.out:

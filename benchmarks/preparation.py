@@ -10,7 +10,6 @@ each; Pss: once).
 import argparse
 import json
 import os
-import platform
 import shutil
 import tempfile
 import threading
@@ -19,9 +18,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import sentencepiece
 
 from benchmarks.corpus import sentences
+from benchmarks.provenance import provenance
 from seqx.commands.opening import opened
 from seqx.data.prepare import learnt, prepare, quiet
 from seqx.interfaces.text import Task
@@ -132,13 +131,7 @@ def main() -> None:
     record = {
         "benchmark": "preparation",
         "pairs": settings.pairs,
-        "machine": {
-            "cores": len(os.sched_getaffinity(0)),
-            "processor": platform.processor(),
-            "load": os.getloadavg(),
-        },
-        "python": platform.python_version(),
-        "sentencepiece": sentencepiece.__version__,
+        **provenance(),
         "runs": runs,
     }
     for run in runs[1:]:

@@ -48,15 +48,15 @@ def against_base(compared: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     base = compared[0]
     lines = []
     for row in compared[1:]:
-        here, there = _stand(row), row["published"]["dev"]
-        ours, theirs = _stand(base), base["published"]["dev"]
+        here, there = _stand(row), _published(row)
+        ours, theirs = _stand(base), _published(base)
         lines.append(
             [
                 row["run"],
                 _signed(here["bleu"], ours["bleu"]),
-                f"{there['paper_bleu'] - theirs['paper_bleu']:+.1f}",
+                _signed(there["bleu"], theirs["bleu"]),
                 _factor(here["perplexity"], ours["perplexity"]),
-                f"{there['perplexity'] / theirs['perplexity']:.3f}",
+                _factor(there["perplexity"], theirs["perplexity"]),
             ]
         )
     yield from markdown(["row", "BLEU - base", "in the paper", "perplexity / base", "in the paper"], lines)
@@ -66,6 +66,12 @@ def _stand(row: Mapping[str, Any]) -> dict[str, float | None]:
     """BLEU, by the metric that counts first, and perplexity on the development set."""
     scores = list(row["scores"].get("dev", {}).values())
     return {"bleu": scores[0]["value"] if scores else None, "perplexity": row["perplexity"].get("dev")}
+
+
+def _published(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """The same of the paper, where the recipe names it."""
+    dev = (row["published"] or {}).get("dev") or {}
+    return {"bleu": dev.get("paper_bleu"), "perplexity": dev.get("perplexity")}
 
 
 def _signed(value: float | None, base: float | None) -> str:

@@ -93,6 +93,11 @@ class Trainer:
             return
         if self.progress.step >= how.steps or self._patience_is_over():
             return
+        if how.steps > 1 and how.schedule(how.steps, how.steps) > how.schedule(how.steps - 1, how.steps):
+            self._warn(
+                "training.schedule: the learning rate still rises at the last update; a shorter warm-up lets "
+                "it come down"
+            )
         position = Position(self.progress.epoch, self.progress.index)
         with Loader(self.batches, position, device=self.device) as plans:
             stream = updates(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu import cases, table
+from benchmarks.provenance import commit
 
 ROOT = Path(__file__).parents[2]
 PARTS = {"machine": 45.0, "training": 190.0, "multi30k": 270.0, "decoding": 60.0}
@@ -36,7 +37,7 @@ def main() -> None:
     record: dict[str, Any] = {
         "benchmark": "gpu",
         "dry_run": args.dry_run,
-        "commit": _commit(),
+        "commit": commit(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "limit_seconds": args.limit,
         "parts": {},
@@ -128,17 +129,6 @@ def _measure(name: str, out: Path, limit: float, *, dry_run: bool) -> None:
 def _place(*, dry_run: bool) -> Path:
     folder = os.environ.get("OUT") or ROOT / "benchmarks" / "results"
     return Path(folder, "gpu-dry-run.json" if dry_run else "gpu.json")
-
-
-def _commit() -> str | None:
-    """Of the checkout, or of the file that came along with a copy of it."""
-    file = ROOT / ".carry" / "commit"
-    if not (ROOT / ".git").exists():
-        return file.read_text(encoding="utf-8").strip() if file.is_file() else None
-    found = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return found.stdout.strip() or None
 
 
 if __name__ == "__main__":

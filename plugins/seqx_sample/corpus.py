@@ -11,11 +11,13 @@ from annotated_types import Ge
 
 import seqx
 
+from .feelings import feeling
 from .generate import SPLITS, Pair, take
 from .gist import gist, tense
+from .questions import asked
 from .trees import detokenize
 
-Column = Literal["en", "de", "tree", "gist", "tense"]
+Column = Literal["en", "de", "tree", "gist", "tense", "question", "answer", "sentiment"]
 
 
 class Sample(seqx.Corpus):
@@ -27,7 +29,9 @@ class Sample(seqx.Corpus):
         test: number of sentences to test on
         seed: which sentences; the same seed gives the same ones everywhere
         columns: what a row has: "en" and "de" are raw text, "tree" is the English tree in brackets, "gist"
-            the English main clause without adverbials and relative clauses, "tense" its tense or modal verb
+            the English main clause without adverbials and relative clauses, "tense" its tense or modal verb,
+            "question" asks for when, where or who and "answer" tells it in the English sentence's words,
+            "sentiment" is what its words feel like: positive, negative or neutral
     """
 
     def __init__(
@@ -68,6 +72,9 @@ _COLUMNS: dict[Column, Callable[[Pair], str]] = {
     "tree": lambda pair: str(pair.tree),
     "gist": lambda pair: detokenize(gist(pair.sentence).english().leaves()),
     "tense": lambda pair: tense(pair.sentence),
+    "question": lambda pair: asked(pair.sentence)[0],
+    "answer": lambda pair: asked(pair.sentence)[1],
+    "sentiment": lambda pair: feeling(pair.sentence),
 }
 
 

@@ -46,20 +46,21 @@ def gist(sentence: Sentence) -> Sentence:
     """The main clause without adverbials, relative clauses and where things are."""
     match sentence:
         case YesNo() | WhQuestion() | AdverbQuestion():
-            return replace(sentence, clause=_bare(sentence.clause))
+            return replace(sentence, clause=bare(sentence.clause))
         case Request():
             return Request(_predicate(sentence.predicate))
         case Existence():
-            return replace(sentence, phrase=_phrase(sentence.phrase))
+            return replace(sentence, phrase=head(sentence.phrase))
     clause = main_clause(sentence)
     assert clause is not None, "all others have one"
-    return Statement(_bare(clause))
+    return Statement(bare(clause))
 
 
-def _bare(clause: Clause) -> Clause:
+def bare(clause: Clause) -> Clause:
+    """Without adverbials, relative clauses and where things are."""
     return replace(
         clause,
-        subject=_phrase(clause.subject),
+        subject=head(clause.subject),
         predicate=_predicate(clause.predicate),
         frequency=None,
         manner=None,
@@ -71,9 +72,10 @@ def _bare(clause: Clause) -> Clause:
 def _predicate(predicate: Predicate) -> Predicate:
     fields = getattr(predicate, "__dataclass_fields__", ())
     values = {name: getattr(predicate, name) for name in fields}
-    phrases = {name: _phrase(value) for name, value in values.items() if isinstance(value, NounPhrase)}
+    phrases = {name: head(value) for name, value in values.items() if isinstance(value, NounPhrase)}
     return replace(predicate, **phrases)  # type: ignore[type-var]
 
 
-def _phrase(phrase: NounPhrase) -> NounPhrase:
-    return _phrase(phrase.head) if isinstance(phrase, Placed | Related) else phrase
+def head(phrase: NounPhrase) -> NounPhrase:
+    """Without relative clauses and where it is."""
+    return head(phrase.head) if isinstance(phrase, Placed | Related) else phrase

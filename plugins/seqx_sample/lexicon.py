@@ -10,7 +10,8 @@ from .trees import parse
 from .words import Adjective, Adverbial, Case, Frame, Gender, Noun, Preposition, Verb
 
 
-def _lines(name: str) -> Iterator[str]:
+def lines(name: str) -> Iterator[str]:
+    """The lines of a table, without comments."""
     for line in resources.files(__package__).joinpath(name).read_text(encoding="utf-8").split("\n"):
         if line and not line.startswith("#"):
             yield line
@@ -110,9 +111,9 @@ class Lexicon:
 def lexicon() -> Lexicon:
     """The lexicon, read once."""
     return Lexicon(
-        tuple(map(_noun, _lines("nouns.txt"))),
-        tuple(map(_name, _lines("names.txt"))),
-        tuple(map(_adjective, _lines("adjectives.txt"))),
-        tuple(map(_verb, _lines("verbs.txt"))),
-        tuple(map(_adverbial, _lines("adverbials.txt"))),
+        tuple(map(_noun, lines("nouns.txt"))),
+        tuple(map(_name, lines("names.txt"))),
+        tuple(map(_adjective, lines("adjectives.txt"))),
+        tuple(map(_verb, lines("verbs.txt"))),
+        tuple(map(_adverbial, lines("adverbials.txt"))),
     )

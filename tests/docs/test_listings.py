@@ -23,7 +23,14 @@ BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # the files that a reade
     "tasks.md": {
         f"{split}.{name}": (split, column, 400 if split == "train" else 3)
         for split in SPLITS
-        for name, column in (("txt", "en"), ("text", "en"), ("summary", "gist"), ("label", "tense"))
+        for name, column in (
+            ("txt", "en"),
+            ("text", "en"),
+            ("summary", "gist"),
+            ("label", "sentiment"),
+            ("question", "question"),
+            ("answer", "answer"),
+        )
     },
     "parsing.md": {f"{split}.mrg": (split, "tree", 8) for split in SPLITS},
 }

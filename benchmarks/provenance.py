@@ -1,0 +1,48 @@
+"""Where a record comes from: the commit, the machine, the versions."""
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+def provenance() -> Mapping[str, Any]:
+    """What a record says of its making; the load is that of the last 1, 5 and 15 minutes."""
+    return {
+        "commit": commit(),
+        "machine": {
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)),
+            "load": [round(load, 2) for load in os.getloadavg()],
+        },
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("seqx", "torch", "sentencepiece", "sacrebleu")},
+    }
+
+
+def commit() -> str | None:
+    """Of the checkout, or of the file that came along with a copy of it; "+" where something was changed."""
+    file = ROOT / ".carry" / "commit"
+    if not (ROOT / ".git").exists():
+        return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+    found = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", "seqx", "plugins", "recipes")
+    return found and found + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str | None:
+    found = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def _processor() -> str:
+    file = Path("/proc/cpuinfo")
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    match = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return match[1] if match else platform.processor() or platform.machine()

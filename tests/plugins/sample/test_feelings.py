@@ -1,0 +1,39 @@
+"""What sentences feel like."""
+
+from collections import Counter
+
+import pytest
+
+from seqx_sample import Sample
+from seqx_sample.feelings import _words
+from seqx_sample.lexicon import lexicon
+
+ROWS = list(Sample(train=3000, columns=("en", "sentiment")).rows("train"))
+KNOWN = {row[0]: row[1] for row in ROWS}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "feeling"),
+    [
+        ("The singers have dreamed of Anna.", "neutral"),
+        ("The polite woman wanted to repair Stefan's truck.", "positive"),
+        ("On Saturday she lost the red glove.", "negative"),
+        ("The artist has not complained about the secret.", "positive"),
+        ("Maria's lazy uncle does not want to lend Julia violins.", "negative"),
+        ("The customer that Daniel's teachers were thanking was sick.", "neutral"),  # one of each
+    ],
+)
+def test_known_sentences(sentence: str, feeling: str) -> None:
+    assert KNOWN[sentence] == feeling
+
+
+def test_there_are_enough_of_each() -> None:
+    counts = Counter(feeling for _, feeling in ROWS)
+    assert counts.keys() == {"positive", "negative", "neutral"}
+    assert min(counts.values()) > 400
+
+
+def test_each_word_that_is_weighed_is_in_the_lexicon() -> None:
+    there = {adjective.english[0] for adjective in lexicon().adjectives}
+    there |= {"+".join(filter(None, (verb.english, verb.particle))) for verb in lexicon().verbs}
+    assert _words().keys() <= there

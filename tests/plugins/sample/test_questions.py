@@ -1,0 +1,38 @@
+"""Questions about sentences, and their answers."""
+
+from collections import Counter
+
+from seqx_sample import Sample
+
+ROWS = list(Sample(train=3000, columns=("en", "question", "answer")).rows("train"))
+
+
+def test_known_sentences() -> None:
+    known = {sentence: (question, answer) for sentence, question, answer in ROWS}
+    for sentence, question, answer in [
+        ("There was a shoe in the office.", "What is there?", "A shoe"),
+        ("Please travel through the forest.", "What shall one do?", "travel through the forest"),
+        (
+            "The fast bus drove through the darkest city.",
+            "What drove through the darkest city?",
+            "The fast bus",
+        ),
+        ("These geese have always run away in the park.", "Where have these geese run away?", "In the park"),
+        (
+            "A man who is drawing our map is telling her aunt the poem now.",
+            *("When is a man telling her aunt the poem?", "Now"),
+        ),
+        *[(asking, asking, "unknown") for asking in ["Which customers does the poor teacher listen to?"]],
+    ]:
+        assert known[sentence] == (question, answer)
+
+
+def test_answers_stand_in_their_sentences_where_these_tell_them() -> None:
+    kinds = Counter(question.split()[0] for _, question, _ in ROWS)
+    assert kinds.keys() == {"Who", "What", "When", "Where", "Which"}
+    assert min(kinds.values()) > 50
+    for sentence, question, answer in ROWS:
+        assert question.endswith("?")
+        assert answer == "unknown" or answer.lower() in sentence.lower(), (sentence, question, answer)
+        assert (answer == "unknown") <= sentence.endswith("?")
+    assert 0.04 < sum(answer == "unknown" for *_, answer in ROWS) / len(ROWS) < 0.1
