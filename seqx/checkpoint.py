@@ -14,14 +14,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
+from seqx.bounded import json_content
 from seqx.errors import UserError
 from seqx.files import whole_file, whole_folder
 from seqx.interfaces.values import Score
+from seqx.tensors import check_fits, header
 
 FORMAT = 1
 """The version of what is written here; a reader refuses what is newer."""
 
 WEIGHTS = "model.safetensors"
+
+JSON = 1 << 20
+"""Most bytes of a JSON file that is written here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +173,7 @@ def read_weights(model: nn.Module, file: Path) -> None:
     Raises:
         UserError: it cannot be read, or is of another model
     """
+    check_fits(model, header(file), file)
     try:
         load_model(model, str(file))
     except (SafetensorError, OSError) as error:
@@ -185,7 +191,7 @@ def read_json(file: Path) -> dict[str, Any]:
         UserError: it is missing, damaged, or of a newer seqx
     """
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        about = json_content(file, JSON)
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
     if not isinstance(about, dict):
@@ -212,6 +218,7 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
+    header(file)
     try:
         return load_file(str(file))
     except (SafetensorError, OSError) as error:
