@@ -7,7 +7,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from seqx.errors import UserError
 
@@ -70,8 +70,8 @@ def _decoded(raw: Iterable[bytes], source: str) -> Iterator[str]:
             ) from None
 
 
-def raw_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file up to one that is longer than `LONGEST`, of which there is a byte more than that."""
+def raw_lines(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    """The lines of a file, up to one that is longer than `LONGEST`, which is cut a byte behind that."""
     while line := file.readline(LONGEST + 1):
         yield line
         if len(line) > LONGEST:

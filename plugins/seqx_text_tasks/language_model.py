@@ -44,6 +44,7 @@ class LanguageModel(seqx.Task):
 
     def __post_init__(self) -> None:
         self.stochastic = self.sample_segmentation
+        self.cut = 0
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -102,12 +103,20 @@ class LanguageModel(seqx.Task):
         return {"source": [seqx.BOS], "target": target}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """BOS and the ids of a prompt, which the target goes on with."""
-        return {"source": [seqx.BOS, *self.tokenizer.encode(seqx.through(self.normalizers, text))]}
+        """BOS and the ids of a prompt, which the target goes on with; of a longer one than `longest` its end."""
+        ids = self._prompt(text)
+        self.cut += len(ids) >= self.longest
+        return {"source": [seqx.BOS, *ids[max(0, len(ids) - self.longest + 1) :]]}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """The prompt and what follows it."""
-        return seqx.restored(self.normalizers, self.tokenizer.decode([*self.read(text)["source"], *ids]))
+        return seqx.restored(self.normalizers, self.tokenizer.decode([*self._prompt(text), *ids]))
+
+    def remarks(self) -> Sequence[str]:
+        """How many prompts were not read whole, if any."""
+        if not self.cut:
+            return ()
+        return (f"{self.cut} prompts have {self.longest} tokens or more; only their ends were read",)
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         """The tokenizer's pieces."""
@@ -150,6 +159,9 @@ class LanguageModel(seqx.Task):
             },
             perplexity=perplexity,
         )
+
+    def _prompt(self, text: str) -> list[int]:
+        return self.tokenizer.encode(seqx.through(self.normalizers, text))
 
     def _lines(self, split: str) -> Iterator[str]:
         """The lines of a split, normalized."""

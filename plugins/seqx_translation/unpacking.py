@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import seqx
 
@@ -19,7 +19,7 @@ LEAST = 1 << 28
 """Bytes that a small archive may unpack to."""
 
 RATIO = 100
-"""Bytes that each byte of an archive may unpack to. Text packs to a third or a tenth; zeros to a thousandth."""
+"""Bytes that each byte of an archive may unpack to. Text packs to a tenth at best, zeros to a thousandth."""
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def members(path: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, tarfile.TarF
         raw.seek(0)
         with gzip.open(raw) if packed else raw as stream:
             file = _Forward(stream, path, most)
-            with tarfile.TarFile(fileobj=file, mode="r") as tar:  # type: ignore[arg-type]
+            with tarfile.TarFile(fileobj=file, mode="r") as tar:
                 yield _entries(tar, path)
 
 
@@ -49,7 +49,7 @@ def _entries(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[tarfile.TarInfo
         member = tar.next()
         if member is None:
             return
-        tar.members = []  # it would keep them all
+        tar.members = []  # type: ignore[attr-defined]  # it would keep them all
         yield member, tar
     raise seqx.UserError(f"{path}: has more than {_MEMBERS:,} members, as no archive of text has")
 
@@ -57,7 +57,7 @@ def _entries(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[tarfile.TarInfo
 class _Forward(io.RawIOBase):
     """A stream that is read from its beginning to its end, in parts of bounded size, up to a bound."""
 
-    def __init__(self, stream: IO[bytes], path: Path, most: int) -> None:
+    def __init__(self, stream: BinaryIO | gzip.GzipFile, path: Path, most: int) -> None:
         self._stream, self._path, self._most = stream, path, most
         self._at = 0
 

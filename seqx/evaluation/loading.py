@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from seqx import plugins, recipe
 from seqx.checkpoint import WEIGHTS, read_json, read_weights
 from seqx.devices import Precision, device_of, precision_of
-from seqx.errors import RecipeError, UserError
+from seqx.errors import Problem, RecipeError, UserError
 from seqx.evaluation.predictor import Predictor
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Combination, Model
@@ -65,6 +65,8 @@ def load(
 
 Kept = Mapping[str, Mapping[str, str | None]]
 """Of each plugin its version, where it is from, and the hash of a local one."""
+
+_MOST = 1 << 24  # of a model's sizes: layers, width, positions
 
 _KEPT = TypeAdapter(dict[str, dict[str, str | None]])
 
@@ -144,6 +146,7 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
     found = plugins.load(read.plugins, kept=kept)
     root = read.tree
     assert isinstance(root.value, dict)
+    _check_sizes(root.value.get("model"), "model")
     wanted = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
     try:
         made = recipe.check(Node(wanted, root.at, root.keys), found.registry, Answering)()
@@ -167,6 +170,20 @@ def _plugins(file: Path) -> Kept:
         first = error.errors()[0]
         where = ".".join(map(str, ("plugins", *first["loc"])))
         raise UserError(f"{file}: cannot be read ({where}: {first['msg']})") from None
+
+
+def _check_sizes(node: Node | None, path: str) -> None:
+    """Refuse numbers that no model has, before lists of so many layers are made."""
+    value = None if node is None else node.value
+    if isinstance(value, dict):
+        for key, child in value.items():
+            _check_sizes(child, f"{path}.{key}")
+    elif isinstance(value, list):
+        for i, child in enumerate(value):
+            _check_sizes(child, f"{path}.{i}")
+    elif isinstance(value, int) and value > _MOST:
+        assert node is not None
+        raise RecipeError([Problem(node.at, f"{path}: {value} is more than the {_MOST:,} of any model")])
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
