@@ -12,7 +12,7 @@ from typing import BinaryIO
 from seqx.errors import UserError
 
 LONGEST = 1 << 24
-"""Most bytes of a line. What has more is no text, and would be read into memory whole."""
+"""Most bytes of a line with its end. What has more is no text, and would be read into memory whole."""
 
 TOO_LONG = f"the line has more than {LONGEST:,} bytes; end lines with a line feed, and break this one"
 

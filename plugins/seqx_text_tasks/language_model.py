@@ -103,7 +103,7 @@ class LanguageModel(seqx.Task):
         return {"source": [seqx.BOS], "target": target}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """BOS and the ids of a prompt, which the target goes on with; of a longer one than `longest` its end."""
+        """BOS and the ids of a prompt, which the target goes on with; of a long one those at its end."""
         ids = self._prompt(text)
         self.cut += len(ids) >= self.longest
         return {"source": [seqx.BOS, *ids[max(0, len(ids) - self.longest + 1) :]]}

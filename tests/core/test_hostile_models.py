@@ -108,7 +108,9 @@ def test_what_its_recipe_wants_is_compared_before_it_is_built(before: str, after
     if after == "heads: 1":  # of which the tensors are the same
         assert seqx.load(theirs)(["a"])
         return
-    with pytest.raises(seqx.UserError, match="holds the weights of another model|is more than the 16,777,216"):
+    with pytest.raises(
+        seqx.UserError, match=r"holds the weights of another model|is more than the 16,777,216"
+    ):
         seqx.load(theirs)
 
 

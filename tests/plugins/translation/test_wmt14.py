@@ -302,7 +302,10 @@ ZEROS = bytes(3 << 20)
     [
         (header(tarfile.XHDTYPE, 8 << 30) + ZEROS, "a header of 8,589,934,592 bytes"),
         (header(tarfile.GNUTYPE_LONGNAME, 8 << 30) + ZEROS, "a header of 8,589,934,592 bytes"),
-        (gzip.compress(header(tarfile.REGTYPE, 3 << 20) + ZEROS + tar(EUROPARL, "w")), "unpacks to more than"),
+        (
+            gzip.compress(header(tarfile.REGTYPE, 3 << 20) + ZEROS + tar(EUROPARL, "w")),
+            "unpacks to more than",
+        ),
         (tar({"x.en": b"a\n", "x.de.gz": gzip.compress(ZEROS)}), "member x.de.gz unpacks to more than any"),
         (tar({f"{i}": b"" for i in range(30)}), "has more than 20 members"),
         (header(tarfile.REGTYPE, -(1 << 40)) + ZEROS, "is no tar archive, or damaged"),
