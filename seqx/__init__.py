@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from seqx.bounded import content as content
+    from seqx.bounded import json_content as json_content
     from seqx.commands.answering import Answering as Answering
     from seqx.commands.answering import answering as answering
     from seqx.commands.arguments import parted as parted
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from seqx.training.updates import Update as Update
 
 _HOMES = {
+    "seqx.bounded": "content json_content",
     "seqx.commands.answering": "Answering answering",
     "seqx.commands.arguments": "parted",
     "seqx.commands.chosen": "component",

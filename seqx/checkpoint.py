@@ -19,10 +19,12 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from seqx import manifest, states
+from seqx.bounded import json_content
 from seqx.errors import DamagedError, UserError
 from seqx.files import whole_file, whole_folder
 from seqx.interfaces.values import Score
 from seqx.manifest import Manifest
+from seqx.tensors import check_fits, header
 
 FORMAT = 2
 """The version of what is written here; a reader refuses what is newer.
@@ -31,7 +33,13 @@ FORMAT = 2
 2: `manifest.json`; states and random states in `states.json` and `states.safetensors`.
 """
 
+LARGEST = 1 << 28
+"""Most bytes of a file in a model's folder that holds no weights."""
+
 WEIGHTS = "model.safetensors"
+
+JSON = 1 << 20
+"""Most bytes of a JSON file that is written here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +251,9 @@ def read_weights(model: nn.Module, file: Path) -> None:
         DamagedError: it cannot be read, or is not what was written
         UserError: it is of another model
     """
+    said = header(file)
     _manifest(file.parent, file.name)
+    check_fits(model, said, file)
     try:
         load_model(model, str(file))
     except (SafetensorError, OSError) as error:
@@ -262,7 +272,7 @@ def read_json(file: Path) -> dict[str, Any]:
         UserError: it is of a newer seqx
     """
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
+        about = json_content(file, JSON)
     except (OSError, ValueError) as error:
         raise DamagedError(f"{file}: cannot be read ({error})") from None
     if not isinstance(about, dict):
@@ -297,7 +307,8 @@ def check_model(folder: Path) -> None:
     """
     try:
         if found := _manifest(folder):
-            found.check(*(name for name in found.files if name != WEIGHTS))  # those when they are read
+            others = (name for name in found.files if name != WEIGHTS)  # those are checked when they are read
+            found.check(*others, most=LARGEST)
         else:
             _check_first(folder, read_json(folder / "model.json"))
     except DamagedError as error:
@@ -338,6 +349,7 @@ def _verify(folder: Path) -> None:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
+    header(file)
     _manifest(file.parent, file.name)
     try:
         return load_file(str(file))

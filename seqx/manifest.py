@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
+from seqx.bounded import json_content
 from seqx.errors import DamagedError, UserError
 
 NAME = "manifest.json"
@@ -57,9 +59,7 @@ class Manifest:
         """
         file = folder / NAME
         try:
-            with file.open("rb") as stream:
-                text = stream.read(_LARGEST + 1)
-            about = json.loads(text if len(text) <= _LARGEST else b"")
+            about = json_content(file, _LARGEST)
             version, files = about["format"], about["files"]
             if isinstance(version, int) and version > newest:
                 raise UserError(f"{file}: written by a newer seqx (format {version}); update seqx to read it")
@@ -79,14 +79,22 @@ class Manifest:
         for name, entry in self.files.items():
             file = self.folder / name
             try:
-                size = file.stat().st_size
+                found = file.stat()
             except OSError as error:
                 raise DamagedError(f"{file}: cannot be read ({error.strerror or error})") from None
-            if size != entry.size:
-                raise DamagedError(f"{file}: cannot be read (it has {size:,} bytes, not {entry.size:,})")
+            if not stat.S_ISREG(found.st_mode):
+                raise DamagedError(f"{file}: cannot be read (it is no plain file)")
+            if found.st_size != entry.size:
+                raise DamagedError(
+                    f"{file}: cannot be read (it has {found.st_size:,} bytes, not {entry.size:,})"
+                )
 
-    def check(self, *names: str) -> None:
+    def check(self, *names: str, most: int | None = None) -> None:
         """These files, or all, are what was written, to the last byte.
+
+        Args:
+            names: of the files; none: all
+            most: bytes that one of them may have; None: any
 
         Raises:
             DamagedError: one is not, or is none that was written
@@ -95,6 +103,8 @@ class Manifest:
             file = self.folder / name
             if name not in self.files:
                 raise DamagedError(f"{file}: cannot be read ({NAME} does not name it)")
+            if most is not None and self.files[name].size > most:
+                raise DamagedError(f"{file}: cannot be read (it has more than {most:,} bytes)")
             try:
                 same = digest(file) == self.files[name].sha256
             except OSError as error:

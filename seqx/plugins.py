@@ -18,6 +18,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from seqx import __version__, hooks
+from seqx.bounded import content
 from seqx.errors import At, PluginError, UserError
 from seqx.registry import Component, Registry
 
@@ -25,6 +26,8 @@ GROUP = "seqx"
 
 LOCAL = "plugins"
 """The folder beside a recipe of a run or a model that holds the local plugins which it names."""
+
+_LARGEST = 1 << 24  # bytes of a local file
 
 LOCAL_MODULE = "seqx_local_"
 """What the modules of local files are called, before the file's own name."""
@@ -204,7 +207,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
 def _load_file(path: Path, at: At, registry: Registry, kept: Mapping[str, Any] | None) -> Plugin:
     name = f"{LOCAL_MODULE}{path.stem}"
     try:
-        data = path.read_bytes()
+        data = content(path, _LARGEST)
     except OSError as error:
         raise PluginError(f"{at}: cannot read the plugin {path}: {error.strerror}") from error
     sha256 = hashlib.sha256(data).hexdigest()

@@ -7,8 +7,14 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from seqx.errors import UserError
+
+LONGEST = 1 << 24
+"""Most bytes of a line with its end. What has more is no text, and would be read into memory whole."""
+
+TOO_LONG = f"the line has more than {LONGEST:,} bytes; end lines with a line feed, and break this one"
 
 
 def expand(name: str) -> Path:
@@ -47,11 +53,13 @@ def standard_input() -> Iterator[str]:
     Raises:
         UserError: some line is not UTF-8
     """
-    return _decoded(sys.stdin.buffer, "standard input")
+    return _decoded(raw_lines(sys.stdin.buffer), "standard input")
 
 
 def _decoded(raw: Iterable[bytes], source: str) -> Iterator[str]:
     for number, line in enumerate(raw, 1):
+        if len(line) > LONGEST:
+            raise UserError(f"{source}:{number}: {TOO_LONG}")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             yield text.removesuffix("\n").removesuffix("\r")
@@ -62,10 +70,18 @@ def _decoded(raw: Iterable[bytes], source: str) -> Iterator[str]:
             ) from None
 
 
+def raw_lines(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    """The lines of a file, up to one that is longer than `LONGEST`, which is cut a byte behind that."""
+    while line := file.readline(LONGEST + 1):
+        yield line
+        if len(line) > LONGEST:
+            return
+
+
 def _bytes(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield from file
+            yield from raw_lines(file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: is damaged or cut off ({error}); fetch it again") from error
     except OSError as error:

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 import yaml
 
+from seqx import tree
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, read_json
 from seqx.data.cache import MADE_FROM, fingerprint
-from seqx.errors import UserError
+from seqx.errors import RecipeError, UserError
 from seqx.files import whole_file, whole_folder
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
@@ -145,7 +146,7 @@ class RunFolder:
         file = self.folder / "recipe.yaml"
         if not file.is_file():
             return
-        pairs = differences(read_recipe(file), yaml.safe_load(written(made, plugins)))
+        pairs = differences(read_recipe(file), tree.parse(written(made, plugins), str(file)).plain())
         # What a newer seqx lets a recipe set is no difference as long as nobody sets it.
         unset = tuple(left_out(made))
         different = [
@@ -215,7 +216,7 @@ class Record:
                 parameters=about["parameters"] if about else None,
                 scores=scores,
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(
                 f"{folder}: cannot be read ({type(error).__name__}: {error}); the run was made by seqx "
                 f"{environment.get('seqx')}, this is {_version('seqx')}; compare it with that version"
@@ -280,6 +281,9 @@ def _keep(data: bytes, file: Path) -> None:
 def read_recipe(file: Path) -> Any:
     """A recipe that was `written`, as plain values."""
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        found = tree.read(file).plain()
+    except RecipeError as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: cannot be read (it is no recipe)")
+    return found

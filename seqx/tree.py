@@ -12,11 +12,15 @@ from typing import Any
 
 import yaml
 
+from seqx.bounded import content
 from seqx.errors import At, Problem, RecipeError
 
 _DEEPEST = 60  # levels of nesting
-_MOST = 20_000  # nodes after aliases are unfolded
+_MOST = 20_000  # nodes, also after aliases are unfolded
+_LARGEST = 1 << 20  # bytes of a file
+_DIGITS = 400  # of a number: the largest float has 309
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what PyYAML counts as a line
+_STRANGE = re.compile("[\0\ud800-\udfff]")  # what escapes can say and no file name or output can hold
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -52,7 +56,7 @@ def read(path: Path, problems: list[Problem] | None = None) -> Node:
     """
     source = str(path)
     try:
-        data = path.read_bytes()
+        data = content(path, _LARGEST)
     except OSError as error:
         what = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
         raise RecipeError([Problem(At(source, 1, 1), what)]) from error
@@ -82,6 +86,9 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
         tab = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
         message = f"not valid YAML: {error.problem or error.context}{tab}"
         raise RecipeError([Problem(at, message)]) from error
+    except (ValueError, OverflowError) as error:  # PyYAML's scanner looks at neither of two numbers in YAML
+        at = _place(source, _BREAK.split(text), loader.get_mark())
+        raise RecipeError([Problem(at, f"not valid YAML: {error}")]) from error
     if root is None:
         return Node(None, At(source, 1, 1))
     reader = _Reader(source, _BREAK.split(text))
@@ -112,7 +119,7 @@ class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml
         yaml.scanner.Scanner.__init__(self)
         yaml.parser.Parser.__init__(self)
         yaml.composer.Composer.__init__(self)
-        self.depth = 0
+        self.depth = self.count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """The next node; nesting is bounded because composing recurses."""
@@ -120,6 +127,9 @@ class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml
             raise yaml.composer.ComposerError(
                 None, None, f"nested more than {_DEEPEST} levels deep", self.get_mark()
             )
+        self.count += 1
+        if self.count > _MOST:
+            raise yaml.composer.ComposerError(None, None, f"more than {_MOST:,} values", self.get_mark())
         self.depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
@@ -163,11 +173,19 @@ def _resolve(kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
     return _TAG + "str"
 
 
+def _text(word: str) -> str:
+    if strange := _STRANGE.search(word):
+        raise ValueError(f"character U+{ord(strange[0]):04X} may not stand in a recipe, escaped or not")
+    return word
+
+
 def _scalar(tag: str, word: str) -> Any:
     if tag == _TAG + "str":
         return word
     for name, pattern, read_it in _CORE:
         if tag == _TAG + name and pattern.fullmatch(word):
+            if len(word) > _DIGITS:
+                raise ValueError(f"a number of {len(word):,} characters; none has more than {_DIGITS}")
             return read_it(word)
     raise ValueError(f"a recipe knows no tag {tag.removeprefix(_TAG)!r} for {word!r}; leave it out")
 
@@ -190,7 +208,7 @@ class _Reader:
         if isinstance(raw, yaml.SequenceNode) and raw.tag == _TAG + "seq":
             return Node([self.node(item, depth + 1) for item in raw.value], at)
         try:
-            return Node(_scalar(raw.tag, raw.value if isinstance(raw.value, str) else "..."), at)
+            return Node(_scalar(raw.tag, _text(raw.value) if isinstance(raw.value, str) else "..."), at)
         except ValueError as error:
             self.problems.append(Problem(at, str(error)))
             return Node(None, at)
@@ -200,7 +218,7 @@ class _Reader:
         keys: dict[str, At] = {}
         for key, child in raw.value:
             where = _place(self.source, self.lines, key.start_mark)
-            if not isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode) or _STRANGE.search(key.value):
                 self.problems.append(Problem(where, "a key must be a word"))
             elif key.value in keys:
                 self.problems.append(

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 import seqx
 from seqx_parsing import words as wording
@@ -20,6 +22,16 @@ from seqx_parsing.vocabulary import Vocabulary
 
 VALID = "valid"
 """The score that says which share of the outputs were trees as the model wrote them."""
+
+_LARGEST = 1 << 24  # bytes of symbols.json
+
+
+class _Named(TypedDict):
+    symbols: list[str]
+    tags: list[str]
+
+
+_NAMED = TypeAdapter(_Named)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -103,9 +115,9 @@ class Parsing(seqx.CorpusTask):
         self.tokenizer.load(folder / "tokenizer")
         file = folder / "symbols.json"
         try:
-            named = json.loads(file.read_text("utf-8"))
+            named = _NAMED.validate_python(seqx.json_content(file, _LARGEST))
             self._symbols, self._tags = (Vocabulary(tuple(named[name])) for name in ("symbols", "tags"))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise seqx.UserError(f"{file}: cannot be read ({error})") from None
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:

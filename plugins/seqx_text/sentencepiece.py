@@ -22,6 +22,7 @@ _SPACE = "\u2581"  # what SentencePiece writes for a space; as a character of th
 _WORD = re.compile(f"{_SPACE}[^{_SPACE}]*|[^{_SPACE}]+")  # no piece but a symbol goes over the edge of one
 _NEVER = "(?!)"
 _FILE = "sentencepiece.model"
+_LARGEST = 1 << 26  # its bytes; that of 32,000 pieces has less than a million
 
 
 class SentencePiece(seqx.Tokenizer):
@@ -109,9 +110,9 @@ class SentencePiece(seqx.Tokenizer):
 
         file = folder / _FILE
         try:
-            content = file.read_bytes() or b"\0"  # of nothing it would make a model without pieces
-            self._pieces = sentencepiece.SentencePieceProcessor(model_proto=content)
-        except (OSError, RuntimeError) as error:
+            content = seqx.content(file, _LARGEST) or b"\0"  # of nothing it would make a model without pieces
+            self._pieces = _checked(sentencepiece.SentencePieceProcessor(model_proto=content))
+        except (OSError, RuntimeError, ValueError) as error:
             raise seqx.UserError(f"{file}: no SentencePiece model can be read from it ({error})") from error
         self._space = self._unknown(_SPACE)
         self._drawing = None
@@ -196,6 +197,20 @@ class SentencePiece(seqx.Tokenizer):
                 f"set size to more than {least[1]}, or coverage to less than {self._coverage}"
             )
         return f"sentencepiece: {error}"
+
+
+def _checked(pieces: Any) -> Any:
+    """The same pieces, if their special ids are ours and each can be written.
+
+    Raises:
+        ValueError: they are another program's, or not UTF-8
+    """
+    special = [pieces.pad_id(), pieces.bos_id(), pieces.eos_id(), pieces.unk_id()]
+    if special != [seqx.PAD, seqx.BOS, seqx.EOS, seqx.UNK]:
+        raise ValueError(f"its ids of padding, begin, end and unknown are {special}, not 0 to 3")
+    for token in range(pieces.get_piece_size()):
+        pieces.id_to_piece(token)
+    return pieces
 
 
 class _Drawing:

@@ -4,14 +4,18 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import MinLen
+from pydantic import TypeAdapter
 from torch import Tensor
 
 import seqx
 
 _FILE = "labels.json"
+_LARGEST = 1 << 24  # its bytes
+_LABELS = TypeAdapter(Annotated[list[str], MinLen(1)])
 
 
 class Labels(seqx.Tokenizer):
@@ -40,7 +44,7 @@ class Labels(seqx.Tokenizer):
         """Use the labels in `folder`."""
         file = folder / _FILE
         try:
-            self._use(json.loads(file.read_text("utf-8")))
+            self._use(_LABELS.validate_python(seqx.json_content(file, _LARGEST)))
         except (OSError, ValueError) as error:
             raise seqx.UserError(f"{file}: cannot be read ({error})") from None
 

@@ -43,6 +43,7 @@ class LanguageModel(seqx.CorpusTask):
 
     def __post_init__(self) -> None:
         self.stochastic = self.sample_segmentation
+        self.cut = 0
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -92,12 +93,20 @@ class LanguageModel(seqx.CorpusTask):
         return {"source": [seqx.BOS], "target": target}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """BOS and the ids of a prompt, which the target goes on with."""
-        return {"source": [seqx.BOS, *self.tokenizer.encode(seqx.through(self.normalizers, text))]}
+        """BOS and the ids of a prompt, which the target goes on with; of a long one those at its end."""
+        ids = self._prompt(text)
+        self.cut += len(ids) >= self.longest
+        return {"source": [seqx.BOS, *ids[max(0, len(ids) - self.longest + 1) :]]}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """The prompt and what follows it."""
-        return seqx.restored(self.normalizers, self.tokenizer.decode([*self.read(text)["source"], *ids]))
+        return seqx.restored(self.normalizers, self.tokenizer.decode([*self._prompt(text), *ids]))
+
+    def remarks(self) -> Sequence[str]:
+        """How many prompts were not read whole, if any."""
+        if not self.cut:
+            return ()
+        return (f"{self.cut} prompts have {self.longest} tokens or more; only their ends were read",)
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         """The tokenizer's pieces."""
@@ -140,6 +149,9 @@ class LanguageModel(seqx.CorpusTask):
             },
             perplexity=perplexity,
         )
+
+    def _prompt(self, text: str) -> list[int]:
+        return self.tokenizer.encode(seqx.through(self.normalizers, text))
 
     def _lines(self, split: str) -> Iterator[str]:
         """The lines of a split, normalized."""

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import IO, Annotated
 from annotated_types import Gt
 
 import seqx
+from seqx_translation.unpacking import limit, members
 
 _CHUNK = 1 << 20
 
@@ -34,6 +36,12 @@ class Archive:
     sha256: str
     members: dict[str, str]
     lines: int | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
+            raise ValueError(f"sha256 is {self.sha256[:80]!r}; it has 64 hexadecimal digits")
+        if self.name in ("", ".."):
+            raise ValueError(f"url is {self.url[:80]!r}, which names no file")
 
     @property
     def name(self) -> str:
@@ -63,7 +71,7 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
             raise seqx.UserError(f"{path}: the languages must have equally many lines: {found}{told}")
         for language, part in parts.items():
             part.replace(files[language])
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
         raise seqx.UserError(f"{path}: is no tar archive, or damaged ({error})") from error
     except OSError as error:
         raise seqx.UserError(f"{error.filename or path}: {error.strerror or error}") from error
@@ -76,8 +84,8 @@ def _read(archive: Archive, path: Path, parts: Mapping[str, Path], progress: seq
     """Write each language's member to its file; the numbers of lines of those that were found."""
     wanted = {archive.members[language]: language for language in parts}
     counts: dict[str, int] = {}
-    with tarfile.open(path, "r|*") as tar:
-        for member in tar:
+    with members(path) as entries:
+        for member, tar in entries:
             language = wanted.get(member.name.removeprefix("./"))
             if language is None or language in counts:
                 continue
@@ -85,18 +93,29 @@ def _read(archive: Archive, path: Path, parts: Mapping[str, Path], progress: seq
             stream = tar.extractfile(member) if member.isreg() else None
             if stream is None:
                 raise seqx.UserError(f"{path}: member {member.name} is no plain file")
-            counts[language] = _write(stream, parts[language], packed=member.name.endswith(".gz"))
+            try:
+                packed = member.name.endswith(".gz")
+                counts[language] = _write(stream, parts[language], packed=packed, most=limit(path))
+            except _TooMuchError as error:
+                raise seqx.UserError(f"{path}: member {member.name} {error}") from None
             if len(counts) == len(wanted):
                 break
     return counts
 
 
-def _write(stream: IO[bytes], file: Path, *, packed: bool) -> int:
+class _TooMuchError(Exception):
+    """What a member unpacks to."""
+
+
+def _write(stream: IO[bytes], file: Path, *, packed: bool, most: int) -> int:
     r"""Copy text to `file`; the number of its lines, which "\n" alone ends."""
     file.parent.mkdir(parents=True, exist_ok=True)
     count, last = 0, b"\n"
     with gzip.open(stream) if packed else stream as source, file.open("wb") as target:
         while chunk := source.read(_CHUNK):
+            most -= len(chunk)
+            if most < 0:
+                raise _TooMuchError("unpacks to more than any text of an archive of this size")
             count += chunk.count(b"\n")
             last = chunk[-1:]
             target.write(chunk)

@@ -8,8 +8,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import seqx
+
+T = TypeVar("T")
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60.0  # seconds without a byte
@@ -173,6 +176,11 @@ def _offered(response: http.client.HTTPResponse) -> tuple[int, int | None]:
     if response.status == http.HTTPStatus.PARTIAL_CONTENT:
         stretch, _, total = (response.headers["Content-Range"] or "").removeprefix("bytes ").partition("/")
         start = stretch.partition("-")[0]
-        return int(start) if start.isdecimal() else -1, int(total) if total.isdecimal() else None
+        return _number(start, -1), _number(total, None)
     length = response.headers["Content-Length"]
-    return 0, int(length) if length and length.isdecimal() else None
+    return 0, _number(length or "", None)
+
+
+def _number(text: str, otherwise: T) -> int | T:
+    """What a server writes for a number of bytes; Python reads no number of thousands of digits."""
+    return int(text) if text.isdecimal() and len(text) < len(str(1 << 64)) else otherwise

@@ -1,12 +1,14 @@
 """What is asked of each translation besides its source."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import seqx
 
+_HALF = re.compile("[\ud800-\udfff]")
 _KEYS = ("text", "prefix", "require", "forbid")
 
 
@@ -78,7 +80,7 @@ class Requests:
         where = f"standard input:{self.count}"
         try:
             said = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise seqx.UserError(f'{where}: no JSON ({error}); give an object as {{"text": ...}}') from error
         if not isinstance(said, dict) or not isinstance(said.get("text"), str):
             raise seqx.UserError(f'{where}: give an object with a string as its "text"')
@@ -93,4 +95,8 @@ class Requests:
             if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
                 raise seqx.UserError(f"{where}: {key!r} must be a list of strings that are not empty")
             phrases[key] = tuple(value)
-        return seqx.Request(text=said["text"], prefix=prefix, **phrases)
+        request = seqx.Request(text=said["text"], prefix=prefix, **phrases)
+        for part in (request.text, request.prefix, *request.require, *request.forbid):
+            if _HALF.search(part):
+                raise seqx.UserError(f"{where}: {part[:40]!r} holds half a character; escape both halves")
+        return request

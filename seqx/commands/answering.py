@@ -17,6 +17,7 @@ from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
 from seqx.evaluation import Predictor, load
 from seqx.interfaces.values import Hypothesis, Request
+from seqx.reading import LONGEST, TOO_LONG, raw_lines
 
 _OPTIONS = (
     click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True),
@@ -213,7 +214,7 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class Lines:
-    """The lines of a UTF-8 stream up to its end, or to the first that is no UTF-8, which is kept in `error`.
+    """The lines of a UTF-8 stream up to its end, or to the first that is none or too long: see `error`.
 
     A byte order mark, and the carriage returns of Windows' line ends, are no text. The error is not raised at
     once, so that all lines before it can be answered.
@@ -225,8 +226,11 @@ class Lines:
         self.error: UserError | None = None
 
     def __iter__(self) -> Iterator[str]:
-        for raw in self._stream:
+        for raw in raw_lines(self._stream):
             first = self.count == 0
+            if len(raw) > LONGEST:
+                self.error = UserError(f"standard input:{self.count + 1}: {TOO_LONG}")
+                return
             try:
                 line = raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if first else "utf-8")
             except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from seqx.bounded import json_content
 from seqx.errors import UserError
 
 FORMAT = 1
@@ -20,6 +21,8 @@ FORMAT = 1
 
 _INDEX = "index.json"
 _UNSIGNED = tuple(np.dtype(f"<u{size}") for size in (1, 2, 4, 8))
+_DTYPES = {dtype.str: dtype for dtype in _UNSIGNED}
+_LARGEST = 1 << 20  # bytes of an index
 _OFFSET = np.dtype("<i8")
 _CHUNK = 1 << 18  # examples, or values, that are copied at once
 
@@ -84,21 +87,21 @@ class Store:
         """
         advice = "delete this folder, and its examples are prepared again"
         try:
-            index = json.loads((folder / _INDEX).read_bytes())
+            index = json_content(folder / _INDEX, _LARGEST)
             if index["format"] != FORMAT:
                 raise UserError(f"{folder}: a store of version {index['format']}, not {FORMAT}; {advice}")
-            size = int(index["examples"])
+            size = _count(index["examples"])
             columns = {
-                name: _opened(folder, name, np.dtype(about["dtype"]), int(about["values"]), size)
+                name: _opened(folder, name, _dtype(about["dtype"]), _count(about["values"]), size)
                 for name, about in index["columns"].items()
             }
             texts = {
-                name: _opened(folder, f"{name}.text", _UNSIGNED[0], int(about["values"]), size)
+                name: _opened(folder, f"{name}.text", _UNSIGNED[0], _count(about["values"]), size)
                 for name, about in index["texts"].items()
             }
-            told = dict(index["dropped"]), dict(index["leaks"]), int(index["rows"]), str(index["identity"])
+            told = dict(index["dropped"]), dict(index["leaks"]), _count(index["rows"]), str(index["identity"])
         except OSError as error:
-            problem = f"cannot read {error.filename}: {error.strerror}"
+            problem = f"cannot read {error.filename or folder / _INDEX}: {error.strerror}"
             raise UserError(f"{folder}: not a store of prepared examples ({problem}); {advice}") from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{folder}: a damaged store of prepared examples ({error}); {advice}") from None
@@ -123,12 +126,24 @@ class Store:
 
 
 def _opened(folder: Path, name: str, dtype: np.dtype[Any], values: int, size: int) -> Ragged:
-    if dtype not in _UNSIGNED:
-        raise ValueError(f"{name} has values of type {dtype}")
+    if not name.replace(".", "_").isidentifier():
+        raise ValueError(f"{name!r} names no file of it")
     column = Ragged(_mapped(folder / name, dtype, values), _mapped(folder / f"{name}.at", _OFFSET, size + 1))
     if column.offsets[0] != 0 or column.offsets[-1] != values:
         raise ValueError(f"{name}.at does not belong to {name}")
     return column
+
+
+def _dtype(name: object) -> np.dtype[Any]:
+    if not isinstance(name, str) or name not in _DTYPES:
+        raise ValueError(f"it has values of type {name!r}")
+    return _DTYPES[name]
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{str(value)[:40]!r} is no number of anything")
+    return value
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> Integers:

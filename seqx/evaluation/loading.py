@@ -4,17 +4,20 @@ import filecmp
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
 
 from seqx import plugins, recipe
 from seqx.checkpoint import WEIGHTS, check_model, read_json, read_weights
 from seqx.devices import Precision, device_of, precision_of
-from seqx.errors import RecipeError, UserError
+from seqx.errors import Problem, RecipeError, UserError
 from seqx.evaluation.predictor import Predictor
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Combination, Model
 from seqx.interfaces.text import Task
 from seqx.registry import Make, Registry
+from seqx.tensors import bounded, check_fits, header
 from seqx.tree import Node
 
 
@@ -60,6 +63,14 @@ def load(
     )
 
 
+Kept = Mapping[str, Mapping[str, str | None]]
+"""Of each plugin its version, where it is from, and the hash of a local one."""
+
+_MOST = 1 << 24  # of a model's sizes: layers, width, positions
+
+_KEPT = TypeAdapter(dict[str, dict[str, str | None]])
+
+
 class Answering:
     """What is needed of a recipe to answer.
 
@@ -87,8 +98,21 @@ class _Parts:
 
     def build(self) -> Model:
         """The model, with its weights."""
+        file = self.folder / WEIGHTS
+        said = header(file)
+        with bounded(said, file):
+            check_fits(self._shell(), said, file)
         model: Model = self.model(self.task.sizes)
-        read_weights(model, self.folder / WEIGHTS)
+        read_weights(model, file)
+        return model
+
+    def _shell(self) -> Model:
+        """The model without memory for weights, which the recipe of a stranger may want any amount of."""
+        try:
+            with torch.device("meta"):
+                model: Model = self.model(self.task.sizes)
+        except (RuntimeError, OverflowError) as error:
+            raise UserError(f"{self.folder}: its model cannot be built in these sizes ({error})") from None
         return model
 
 
@@ -117,17 +141,18 @@ def model_folder(folder: Path) -> Path:
 
 def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
     check_model(folder)
-    about = read_json(folder / "model.json")
+    kept = _plugins(folder / "model.json")
     _check_overrides(overrides)
-    read = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust)
-    found = plugins.load(read.plugins, kept=about.get("plugins", {}))
+    read = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust, whole=True)
+    found = plugins.load(read.plugins, kept=kept)
     root = read.tree
     assert isinstance(root.value, dict)
+    _check_sizes(root.value.get("model"), "model")
     wanted = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
     try:
         made = recipe.check(Node(wanted, root.at, root.keys), found.registry, Answering)()
     except RecipeError as error:
-        missing = _missing(about.get("plugins", {}), found)
+        missing = _missing(kept, found)
         if not missing:
             raise
         raise UserError(
@@ -136,6 +161,30 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
         ) from error
     made.task.load(folder / "task")
     return _Parts(folder, made.task, made.model, made.search, found.registry)
+
+
+def _plugins(file: Path) -> Kept:
+    """What a model says of the plugins that it was trained with."""
+    try:
+        return _KEPT.validate_python(read_json(file).get("plugins", {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("plugins", *first["loc"])))
+        raise UserError(f"{file}: cannot be read ({where}: {first['msg']})") from None
+
+
+def _check_sizes(node: Node | None, path: str) -> None:
+    """Refuse numbers that no model has, before lists of so many layers are made."""
+    value = None if node is None else node.value
+    if isinstance(value, dict):
+        for key, child in value.items():
+            _check_sizes(child, f"{path}.{key}")
+    elif isinstance(value, list):
+        for i, child in enumerate(value):
+            _check_sizes(child, f"{path}.{i}")
+    elif isinstance(value, int) and value > _MOST:
+        assert node is not None
+        raise RecipeError([Problem(node.at, f"{path}: {value} is more than the {_MOST:,} of any model")])
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
@@ -147,12 +196,12 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
-def _missing(needed: Mapping[str, Any], found: plugins.Plugins) -> list[str]:
+def _missing(needed: Kept, found: plugins.Plugins) -> list[str]:
     """The plugins, with their versions, that a model was trained with and that did not load here."""
     here = {plugin.name for plugin in found.loaded}
     faults = {fault.name: f", which fails: {fault.error}" for fault in found.faults}
     return [
-        f"{name} {about['version']}{faults.get(name, '')}"
+        f"{name} {about.get('version')}{faults.get(name, '')}"
         for name, about in needed.items()
         if name not in here and about.get("sha256") is None  # local plugins lie in the folder
     ]

@@ -187,7 +187,9 @@ class Predictor:
         )
         self.split += len(parts) > 1
         most, limit = max(piece.length for piece in pieces), self.model.limit
-        if limit is not None and most > limit:
+        if limit is None:  # the task may answer an input whole that is longer than those it was trained on
+            limit = max(self.longest, 4 * LONGEST)
+        if most > limit:
             raise UserError(
                 f"an input of {most} tokens, of which the model reads at most {limit}: make it shorter; "
                 f"it begins {text[:40]!r}"

@@ -54,16 +54,18 @@ def load(
     overrides: Iterable[str] = (),
     *,
     local_plugins: bool = True,
+    whole: bool = False,
     problems: list[Problem] | None = None,
 ) -> Recipe:
     """Read a recipe by its path or, for one that comes with seqx, its bare name.
 
     Later wins: parent, file, profile, `overrides` (each `key.path=value`). With `local_plugins` off, as for a
-    model from elsewhere, a recipe that names local plugins is refused. Problems that leave a tree to check
+    model from elsewhere, a recipe that names local plugins is refused; a `whole` one, as every model has,
+    extends no other, and its plugins lie in its folder. Problems that leave a tree to check
     are added to `problems`, if that is given, instead of being raised.
     """
     path = _find(str(recipe), None)
-    root, files, plugins, inherited = _with_parents(path, [], problems)
+    root, files, plugins, inherited = _with_parents(path, [], problems, whole=whole)
     _trust(plugins, inherited, allowed=local_plugins)
     profiles = _profiles(root)
     if profile is not None:
@@ -116,7 +118,7 @@ def _is_path(recipe: str, known: Iterable[str]) -> bool:
 
 
 def _with_parents(
-    path: Path, children: list[Path], problems: list[Problem] | None
+    path: Path, children: list[Path], problems: list[Problem] | None, *, whole: bool = False
 ) -> tuple[Node, list[Path], dict[Path, At], dict[Path, At]]:
     """The merged tree, the files behind it, the file's own plugins and its parents'."""
     root = tree.read(path, problems)
@@ -124,6 +126,8 @@ def _with_parents(
         found = "a recipe is a mapping of sections" if root.value is not None else "this recipe is empty"
         raise RecipeError([Problem(root.at, f"{found}; see `seqx show wmt_en_de`")])
     plugins = _plugins(root, path.parent)
+    if whole:
+        _check_whole(root, path.parent, plugins)
     parent = root.value.get("extends")
     if parent is None:
         return root, [path], plugins, {}
@@ -137,6 +141,21 @@ def _with_parents(
         raise RecipeError([Problem(parent.at, f"extends: there is no file {above}")])
     base, files, theirs, inherited = _with_parents(above, [*children, path], problems)
     return tree.merge(base, root), [path, *files], plugins, {**inherited, **theirs}
+
+
+def _check_whole(root: Node, folder: Path, plugins: Mapping[Path, At]) -> None:
+    """Whoever uses a model has not read its recipe: it may name no file that is not the model's."""
+    assert isinstance(root.value, dict)
+    problems = [
+        Problem(at, f"{file} is outside of the model's folder; a model names plugins within it")
+        for file, at in plugins.items()
+        if not file.is_relative_to(os.path.normpath(folder))
+    ]
+    if "extends" in root.value:
+        at = root.keys["extends"]
+        problems.append(Problem(at, "the recipe of a model is whole and extends no other; leave this out"))
+    if problems:
+        raise RecipeError(problems)
 
 
 def _parent(written: str, child: Path, at: At) -> Path:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from seqx.errors import COMMAND_LINE, At, Problem, RecipeError
 from seqx.tree import Node, merge, moved, parse
 
+_DEEPEST = 60  # keys of a path
+
 
 def override(root: Node, text: str) -> Node:
     """`root` with one `key.path=value` of the command line laid over it; the value is YAML."""
@@ -14,6 +16,8 @@ def override(root: Node, text: str) -> Node:
     if not equals or not all(keys):
         raise RecipeError([Problem(at, f"{text!r} should read key.path=value, as in model.d_model=256")])
 
+    if len(keys) > _DEEPEST:
+        raise RecipeError([Problem(at, f"a setting lies at most {_DEEPEST} levels deep, not {len(keys)}")])
     return _put(root, keys, laid(value, text, path), at, "")
 
 

@@ -88,6 +88,13 @@ def test_a_key_written_twice() -> None:
         ("a: !!python/name:os.system ''", "x.yaml:1:4: a recipe knows no tag 'python/name:os.system'"),
         ("a: !!int x", "x.yaml:1:4: a recipe knows no tag 'int' for 'x'"),
         ("[" * 5000, "x.yaml:1:"),
+        ('a: "\\UFFFFFFFF"', "x.yaml:1:7: not valid YAML: "),
+        ('a: "\\ud800"', "x.yaml:1:4: character U+D800 may not stand in a recipe"),
+        ('a: "\\0"', "x.yaml:1:4: character U+0000 may not stand in a recipe"),
+        ('"\\udfff": 1', "x.yaml:1:1: a key must be a word"),
+        (f"a: {'1' * 5000}", "x.yaml:1:4: a number of 5,000 characters"),
+        (f"a: 0x{'f' * 5000}", "x.yaml:1:4: a number of 5,002 characters"),
+        (f"a: [{'x,' * 20_001}]", "x.yaml:1:4"),
     ],
 )
 def test_what_is_no_yaml_is_one_message_at_its_place(text: str, start: str) -> None:
@@ -167,7 +174,7 @@ def test_what_is_written_reads_back_the_same(value: Any) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text(max_size=20))
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20))
 @example("\x85")
 @example("1e-4")
 @example("a\n\n b: #\t")

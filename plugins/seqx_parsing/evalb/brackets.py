@@ -15,6 +15,7 @@ _PART = re.compile(
 
 Span = tuple[int, int]  # of words; the second is behind the last
 
+_MOST_QUOTES = 1_000_000  # of one side times the other
 _MARKS = frozenset(("'", '"', "/"))  # words that quote
 
 
@@ -107,9 +108,11 @@ def mend_quotes(gold: Line, test: Line, parameters: Parameters) -> None:
     """Put back quotation marks that one side deleted by their tag and the other did not.
 
     They are easily mistaken: ' may be a quote or a possessive. The deletion would leave the sides with
-    different words (David Ellis's amendment of 2006).
+    different words (David Ellis's amendment of 2006). No sentence has thousands, which would take hours.
     """
     deleted = parameters.deleted_tags
+    if len(gold.quotes) * len(test.quotes) > _MOST_QUOTES:
+        return
     for i in range(len(test.quotes)):
         place = test.quotes[i].word
         for j in range(len(gold.quotes)):

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -107,9 +108,17 @@ def edit(**changes: object) -> object:
         (lambda folder: (folder / "index.json").write_text("[]"), "damaged"),
         (edit(format=99), "version 99"),
         (edit(examples=4), "target.at has"),
-        (edit(columns={"target": {"dtype": "<f4", "values": 3}}), "float32"),
+        (edit(columns={"target": {"dtype": "<f4", "values": 3}}), "<f4"),
         (edit(columns={"target": {"dtype": "object", "values": 3}}), "object"),
         (edit(columns=7), "damaged"),
+        (edit(columns={"../target": {"dtype": "|u1", "values": 3}}), "names no file of it"),
+        (edit(columns={"/etc/passwd": {"dtype": "|u1", "values": 3}}), "names no file of it"),
+        (edit(columns={"target": {"dtype": "<u2", "values": -1}}), "'-1' is no number of anything"),
+        (edit(examples=float("inf")), "'inf' is no number of anything"),
+        (edit(examples=2**70), "target.at has"),
+        (lambda folder: (folder / "index.json").write_text("[" * 100_000), "nested too deep"),
+        (lambda folder: os.truncate(folder / "index.json", 1 << 40), "has more than 1,048,576"),
+        (lambda folder: (folder / "index.json").write_bytes(b"\xff"), "damaged"),
         (edit(texts=None), "damaged"),
     ],
 )

@@ -368,3 +368,9 @@ def test_random_trees_against_the_definition() -> None:
             continue
         assert (len(one.gold), len(one.test)) == (len(right), len(found))
         assert (len(one.pairs), one.crossing) == (len(used), crossing)
+
+
+def test_thousands_of_quotes_take_no_hours() -> None:
+    quoting = replace(COLLINS, delete=("''", "TOP"), quotes=("''", "POS"))
+    gold, answer = "(POS ') " * 6000, "('' ') " * 6000
+    assert counted(f"(S {gold})", f"(S (NN a) {answer})", quoting).status is Status.ERROR

@@ -5,6 +5,7 @@ import hashlib
 import io
 import random
 import tarfile
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 import seqx
 from seqx_text import Files
-from seqx_translation import Archive, Wmt14
+from seqx_translation import Archive, Wmt14, unpacking
+from seqx_translation.archive import extract
 from seqx_translation.newstest import SETS
 from seqx_translation.wmt14 import ARCHIVES
 from tests.plugins.translation.server import Site, cut, serving
@@ -273,3 +275,77 @@ def test_test_sets_are_sacrebleus(tmp_path: Path, sacrebleu_home: Path) -> None:
 def test_test_sets_that_cannot_be_fetched_are_explained(tmp_path: Path, sacrebleu_home: Path) -> None:
     with pytest.raises(seqx.UserError, match=r"wmt13 for en-de .*refused.*copy the folder.*corpus.heldout"):
         Wmt14(archives=[]).fetch(tmp_path / "cache", quiet)
+
+
+def extracted(content: bytes, tmp_path: Path) -> dict[str, Path]:
+    """The text of two members of an archive, which lies in a file."""
+    file = tmp_path / "x.tgz"
+    file.write_bytes(content)
+    wanted = Archive(url="https://a/x.tgz", size=1, sha256="0" * 64, members={"en": "x.en", "de": "x.de.gz"})
+    files = {"en": tmp_path / "text.en", "de": tmp_path / "text.de"}
+    extract(wanted, file, files, quiet)
+    return files
+
+
+def header(kind: bytes, size: int) -> bytes:
+    """Of a member that may be larger than what follows."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+ZEROS = bytes(3 << 20)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (header(tarfile.XHDTYPE, 8 << 30) + ZEROS, "a header of 8,589,934,592 bytes"),
+        (header(tarfile.GNUTYPE_LONGNAME, 8 << 30) + ZEROS, "a header of 8,589,934,592 bytes"),
+        (
+            gzip.compress(header(tarfile.REGTYPE, 3 << 20) + ZEROS + tar(EUROPARL, "w")),
+            "unpacks to more than",
+        ),
+        (tar({"x.en": b"a\n", "x.de.gz": gzip.compress(ZEROS)}), "member x.de.gz unpacks to more than any"),
+        (tar({f"{i}": b"" for i in range(30)}), "has more than 20 members"),
+        (header(tarfile.REGTYPE, -(1 << 40)) + ZEROS, "is no tar archive, or damaged"),
+        (b"\xfd7zXZ\x00" + ZEROS, "is no tar archive, or damaged"),
+        (b"", "is no tar archive, or damaged"),
+    ],
+)
+def test_an_archive_decides_over_no_memory_and_no_disk(
+    content: bytes, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacking, "LEAST", 2 << 20)
+    monkeypatch.setattr(unpacking, "RATIO", 1)
+    monkeypatch.setattr(unpacking, "_MEMBERS", 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(seqx.UserError, match=r"x.tgz: ") as caught:
+            extracted(content, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 24 << 20
+    finally:
+        tracemalloc.stop()
+    assert told in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tgz"]
+
+
+def test_bounds_are_far_from_what_text_packs_to(tmp_path: Path) -> None:
+    text = {"x.en": b"the same line\n" * 100_000, "x.de.gz": gzip.compress(b"die gleiche Zeile\n" * 100_000)}
+    files = extracted(tar(text), tmp_path)
+    assert files["en"].read_bytes() == text["x.en"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"sha256": "../../../../tmp"}, "it has 64 hexadecimal digits"),
+        ({"sha256": "0" * 63 + "/"}, "it has 64 hexadecimal digits"),
+        ({"url": "https://a/b/.."}, "names no file"),
+        ({"url": ""}, "names no file"),
+    ],
+)
+def test_a_recipe_decides_over_no_place(settings: dict[str, str], told: str) -> None:
+    good = {"url": "https://a/x.tgz", "sha256": "0" * 64}
+    with pytest.raises(ValueError, match=told):
+        Archive(**{**good, **settings}, size=1, members={"en": "a", "de": "b"})  # type: ignore[arg-type]

@@ -1,0 +1,235 @@
+"""The folder of a stranger's model: it names nothing outside, decides over no memory, and runs nothing."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import seqx
+from seqx.checkpoint import WEIGHTS, read_weights
+from seqx.manifest import NAME
+from seqx.tensors import HEADER, header
+from tests.models import write_model
+
+TERABYTE = 1 << 40
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "good")
+
+
+@pytest.fixture
+def theirs(model: Path, tmp_path: Path) -> Path:
+    """Of the first format, which had no hashes: a stranger need not say any."""
+    folder = shutil.copytree(model, tmp_path / "theirs")
+    (folder / NAME).unlink()
+    about = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**about, "format": 1}))
+    return folder
+
+
+def rewritten(file: Path, before: str, after: str) -> None:
+    text = file.read_text("utf-8")
+    assert before in text
+    file.write_text(text.replace(before, after), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("extends: /etc/passwd", "the recipe of a model is whole and extends no other"),
+        ("extends: wmt_en_de", "the recipe of a model is whole and extends no other"),
+        ("plugins: [../mine.py]", "is outside of the model's folder"),
+        ("plugins: [/tmp/mine.py]", "is outside of the model's folder"),
+        ("a: &a [*a]", "aliases unfold without end"),
+        ("a: !!python/object/apply:os.system [id]", "knows no tag"),
+    ],
+)
+@pytest.mark.parametrize("trust", [False, True])
+def test_its_recipe_names_nothing_outside(line: str, told: str, trust: bool, theirs: Path) -> None:
+    recipe = theirs / "recipe.yaml"
+    recipe.write_text(f"{line}\n{recipe.read_text('utf-8')}", "utf-8")
+    with pytest.raises(seqx.UserError, match=r"recipe.yaml:1:\d+: ") as caught:
+        seqx.load(theirs, trust_local_plugins=trust)
+    assert told in str(caught.value)
+
+
+OPENED = """\
+import sys
+from pathlib import Path
+
+import seqx
+from seqx_text import SentencePiece
+
+folder = sys.argv[1]
+seqx.load(folder)(["warm up"])  # modules are imported on the way
+opened = []
+sys.addaudithook(lambda event, args: opened.append(args[0]) if event in HOOKED else None)
+seqx.load(folder)(["The dog sleeps .", "", "x" * 300])
+print("\\n".join(sorted({str(name) for name in opened if isinstance(name, str | Path)})))
+""".replace("HOOKED", "('open', 'os.listdir', 'os.scandir', 'subprocess.Popen', 'socket.connect', 'exec')")
+
+
+def test_nothing_but_the_folder_is_opened(theirs: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a\n")
+    rewritten(
+        theirs / "recipe.yaml",
+        "corpus: {type: sample, train: 300, dev: 6, test: 6}",
+        f"corpus: {{type: files, train: [{secret}, {secret}], dev: [{secret}, {secret}], "
+        f"test: [{secret}, {secret}]}}",
+    )
+    with (theirs / "recipe.yaml").open("a") as recipe:
+        recipe.write(f"training: {{init: {secret}}}\npublished: {secret}\n")
+    command = [sys.executable, "-c", OPENED, str(theirs)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    names = result.stdout.split()
+    assert str(theirs / "recipe.yaml") in names
+    here = (str(theirs), sys.prefix, sys.base_prefix, str(Path(__file__).parents[2]), "/proc/", "/sys/")
+    strangers = [name for name in names if not name.startswith(here) and "site-packages" not in name]
+    assert set(strangers) <= {"."}  # where Python looks for modules, so that a folder is listed
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("d_model: 32", "d_model: 1048576"),
+        ("layers: 1", "layers: 1000000000"),
+        ("layers: 1", "layers: 100000"),
+        ("heads: 2", "heads: 1"),
+        ("d_model: 32", "d_model: 4611686018427387904"),
+    ],
+)
+def test_what_its_recipe_wants_is_compared_before_it_is_built(before: str, after: str, theirs: Path) -> None:
+    rewritten(theirs / "recipe.yaml", before, after)
+    if after == "heads: 1":  # of which the tensors are the same
+        assert seqx.load(theirs)(["a"])
+        return
+    with pytest.raises(
+        seqx.UserError, match=r"holds the weights of another model|is more than the 16,777,216"
+    ):
+        seqx.load(theirs)
+
+
+def sparse(file: Path) -> None:
+    os.truncate(file, TERABYTE)
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def device(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("/dev/zero")
+
+
+def deep(file: Path) -> None:
+    file.write_text("[" * 200_000)
+
+
+def other(file: Path) -> None:
+    file.write_text('{"format": 1, "plugins": [1], "symbols": 7}')
+
+
+@pytest.mark.parametrize("damage", [sparse, pipe, device, deep, other])
+@pytest.mark.parametrize("name", ["recipe.yaml", "model.json", "task/tokenizer/sentencepiece.model", WEIGHTS])
+def test_any_of_its_files_may_be_anything(damage: Callable[[Path], None], name: str, theirs: Path) -> None:
+    damage(theirs / name)
+    with pytest.raises(seqx.UserError) as caught:
+        seqx.load(theirs)
+    assert name.rpartition("/")[2] in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [sparse, pipe, device])
+def test_hashes_are_taken_of_plain_files_of_bounded_size(
+    damage: Callable[[Path], None], model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(model, tmp_path / "theirs")
+    file = "task/tokenizer/sentencepiece.model"
+    damage(folder / file)
+    about = json.loads((folder / NAME).read_text())
+    about["files"][file]["size"] = (folder / file).stat().st_size
+    (folder / NAME).write_text(json.dumps(about))
+    with pytest.raises(seqx.UserError, match=r"sentencepiece.model: cannot be read"):
+        seqx.load(folder)
+
+
+@pytest.mark.parametrize(
+    "plugins", [7, [], {"x": 1}, {"x": {"version": []}}, {"x": {"sha256": 1}}, {"x": None}, "text"]
+)
+def test_what_it_says_of_plugins(plugins: object, theirs: Path) -> None:
+    about = json.loads((theirs / "model.json").read_text())
+    (theirs / "model.json").write_text(json.dumps({**about, "plugins": plugins}))
+    with pytest.raises(seqx.UserError, match=r"model.json: cannot be read \(plugins"):
+        seqx.load(theirs)
+
+
+def written(file: Path, entries: object, tail: int = 24, length: int | None = None) -> Path:
+    said = json.dumps(entries).encode()
+    file.write_bytes(struct.pack("<Q", len(said) if length is None else length) + said + bytes(tail))
+    return file
+
+
+def entry(dtype: object = "F32", shape: object = (2, 3), offsets: object = (0, 24)) -> dict[str, object]:
+    return {"weight": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        (entry(dtype="F9"), "weight is of the type 'F9'"),
+        (entry(dtype=3), "weight.dtype"),
+        (entry(shape=[2, 4]), "weight is not where its shape and type put it"),
+        (entry(shape=[-2, -3]), "weight.shape.0"),
+        (entry(shape=[2**62, 2**62]), "weight is not where"),
+        (entry(shape=[1] * 9), "weight.shape"),
+        (entry(offsets=[8, 32]), "weight is not where"),
+        (entry(offsets=[0, 2**64]), "weight.data_offsets.1"),
+        (entry(shape=[2], offsets=[0, 8]), "the tensors have 8 bytes by its header, and 24 in the file"),
+        ([1], "its header is no JSON object"),
+        ({"weight": 3}, "weight"),
+        ({}, "the tensors have 0 bytes by its header"),
+    ],
+)
+def test_a_header_that_is_wrong_is_told(entries: object, told: str, tmp_path: Path) -> None:
+    file = written(tmp_path / "x.safetensors", entries)
+    with pytest.raises(seqx.UserError, match=r"x.safetensors: cannot be read") as caught:
+        header(file)
+    assert told in str(caught.value)
+
+
+def test_a_header_is_no_longer_than_any_is(tmp_path: Path) -> None:
+    file = written(tmp_path / "x", entry(), length=HEADER + 1)
+    sparse(file)
+    with pytest.raises(seqx.UserError, match="none has more than 16,777,216"):
+        header(file)
+    with pytest.raises(seqx.UserError, match="and the file has"):
+        header(written(tmp_path / "y", entry(), length=5000))
+    assert header(written(tmp_path / "z", entry()))["weight"].shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        (entry(shape=[3, 2]), r"weight is \[3, 2\] and should be \[2, 3\]"),
+        (entry(dtype="I32"), "weight is of torch.int32 and should be of torch.float32"),
+        ({"x": entry()["weight"]}, r"weight is missing \(and 1 more\)"),
+    ],
+)
+def test_weights_of_another_model_are_not_loaded(entries: object, told: str, tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 2, bias=False)
+    before = model.weight.clone()
+    with pytest.raises(seqx.UserError, match=f"holds the weights of another model: {told}"):
+        read_weights(model, written(tmp_path / "x", entries))
+    assert torch.equal(model.weight, before)

@@ -1,0 +1,46 @@
+"""Coverage-guided fuzzing of one harness with atheris: `python -m tests.fuzz NAME [--seconds N]`.
+
+It needs `pip install -e .[fuzz]`. What fails is written to `crash-*` in the current folder; put it, under a
+name that says what it is, into `tests/fuzz/found/NAME/`, where the tests keep it.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["seqx", "seqx_parsing", "seqx_translation", "yaml", "tarfile"]):
+    from tests.fuzz.harnesses import HARNESSES, SCRATCH, tried
+    from tests.fuzz.seeds import SEEDS
+
+MEGABYTES = 3000
+
+
+def main() -> None:
+    """Fuzz."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("name", choices=HARNESSES)
+    parser.add_argument("--seconds", type=int, default=60)
+    asked = parser.parse_args()
+    os.nice(19)
+    corpus = Path(tempfile.mkdtemp(prefix=f"seqx-corpus-{asked.name}-"))
+    for number, seed in enumerate(SEEDS[asked.name]):
+        (corpus / f"seed{number}").write_bytes(seed)
+    for found in sorted((Path(__file__).parent / "found" / asked.name).glob("*")):
+        shutil.copyfile(found, corpus / found.name)
+    limits = ["-timeout=10", f"-rss_limit_mb={MEGABYTES}", "-max_len=4096", "-print_final_stats=1"]
+    atheris.Setup(
+        [sys.argv[0], f"-max_total_time={asked.seconds}", *limits, str(corpus)],
+        lambda data: tried(asked.name, data),
+    )
+    try:
+        atheris.Fuzz()
+    finally:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+main()

@@ -1,0 +1,226 @@
+"""What a stranger's bytes are given to: each harness ends with a value or with a UserError, or it has failed.
+
+A harness is a function of bytes. Hypothesis calls it with bytes that it makes (test_harnesses.py), atheris
+with bytes that reach new code (`python -m tests.fuzz`), and both with all that were ever found (`found/`).
+"""
+
+import contextlib
+import io
+import json
+import struct
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+
+from seqx import plugins, recipe, tree
+from seqx.bounded import json_content
+from seqx.checkpoint import read_json, read_weights
+from seqx.commands.answering import Lines
+from seqx.data.store import Ragged, Store, Writer
+from seqx.errors import RecipeError, UserError
+from seqx.experiment import Experiment
+from seqx.reading import lines
+from seqx.recipe.overrides import override
+from seqx.runs import Record
+from seqx_parsing.evalb import Evalb
+from seqx_parsing.evalb.parameters import read_parameters
+from seqx_parsing.reader import read as read_trees
+from seqx_parsing.reader import readable
+from seqx_text import SentencePiece
+from seqx_text_tasks import Labels
+from seqx_translation import Archive
+from seqx_translation.archive import extract
+from seqx_translation.requests import Requests
+
+SCRATCH = Path(tempfile.mkdtemp(prefix="seqx-fuzz-"))
+_TEXT = "the dog sees the old man near Paris .\nträge Eule\n"
+
+
+def _file(name: str, data: bytes) -> Path:
+    file = SCRATCH / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    return file
+
+
+def yaml(data: bytes) -> None:
+    """The tree of a file, which is written and reads back the same, and each of its lines as a setting."""
+    node = tree.read(_file("tree.yaml", data))
+    again = tree.parse(tree.dump(node.plain()), "again")
+    assert repr(again.plain()) == repr(node.plain())
+    assert len(str(tree.merge(node, again))) >= 0
+    for line in data.decode("utf-8-sig").split("\n")[:3]:
+        with contextlib.suppress(RecipeError):
+            override(node, line)
+
+
+class _Registry:
+    """The plugins, loaded once."""
+
+    found: plugins.Plugins | None = None
+
+    @classmethod
+    def get(cls) -> plugins.Plugins:
+        cls.found = cls.found or plugins.load()
+        return cls.found
+
+
+def recipes(data: bytes) -> None:
+    """A recipe that is read, as that of a model, and checked, but not run."""
+    read = recipe.load(_file("recipe.yaml", data), local_plugins=False, whole=True)
+    recipe.check(read.tree, _Registry.get().registry, Experiment)
+
+
+def trees(data: bytes) -> None:
+    """Trees in brackets: what was read is written and reads back the same."""
+    for found in read_trees(lines(_file("trees.txt", data)), "trees.txt"):
+        assert [*read_trees([str(found)], "again")] == [found]
+        assert readable(found) is found
+
+
+def evalb(data: bytes) -> None:
+    """A gold tree and an answer to it, and what EVALB prints of them."""
+    gold, _, answer = data.decode(errors="replace").partition("\n")
+    for strict in (False, True):
+        metric = Evalb(strict=strict, labels=True, errors=True)
+        scores = metric([answer], [gold])
+        assert all(0 <= score.value <= 100 or score.value != score.value for score in scores.values())
+        metric.report([answer], [gold])
+
+
+def evalb_parameters(data: bytes) -> None:
+    """A parameter file of EVALB's."""
+    assert read_parameters(_file("x.prm", data)).signature
+
+
+def store(data: bytes) -> None:
+    """The index of a store whose other files are as they should be."""
+    folder = SCRATCH / "store"
+    if not folder.is_dir():
+        _written(folder)
+    (folder / "index.json").write_bytes(data)
+    found = Store.open(folder)
+    for i in range(len(found)):
+        found[i]
+        found.text(i)
+
+
+def _written(folder: Path) -> None:
+    folder.mkdir()
+    writer = Writer(folder)
+    column = Ragged.of(np.array([1, 2, 300]), np.array([1, 2]))
+    text = Ragged.of(np.frombuffer(b"ab", np.uint8), np.array([1, 1]))
+    writer.add({"target": column}, {"target": text})
+    writer.finish(rows=2, dropped={}, leaks={}, identity="i")
+
+
+def index_of_a_store() -> bytes:
+    """A good one, to begin with."""
+    folder = SCRATCH / "good"
+    if not folder.is_dir():
+        _written(folder)
+    return (folder / "index.json").read_bytes()
+
+
+def weights(data: bytes) -> None:
+    """A file of weights; and the same bytes as a header, whose length and tensors are right."""
+    model = torch.nn.Linear(2, 3)
+    for content in (data, struct.pack("<Q", len(data)) + data + bytes(36)):
+        try:
+            read_weights(model, _file("model.safetensors", content))
+        except UserError as error:
+            assert "model.safetensors: " in str(error)  # noqa: PT017  both ways are right
+
+
+def about(data: bytes) -> None:
+    """The JSON files of a model, and those of a run."""
+    run = SCRATCH / "run"
+    (run / "task").mkdir(parents=True, exist_ok=True)
+    (run / "checkpoints").mkdir(exist_ok=True)
+    file = _file("run/environment.json", data)
+    for kind, of in (("model", "model.json"), ("model", "scores.json")):
+        _file(f"run/{kind}/{of}", data)
+    _file("run/recipe.yaml", b"training: {steps: 1}\n")
+    _file("run/model/recipe.yaml", b"training: {steps: 1}\n")
+    with contextlib.suppress(OSError, ValueError):
+        json.dumps(json_content(file, 1 << 20))
+    with contextlib.suppress(UserError):
+        read_json(file)
+    with contextlib.suppress(UserError):
+        Labels().load(_file("labels/labels.json", data).parent)
+    Record.read(run)
+
+
+class _Any:
+    """Checksums of which every one is right."""
+
+    def __contains__(self, _sum: object) -> bool:
+        return True
+
+
+def archive(data: bytes) -> None:
+    """An archive, of which two members are wanted; also as if the sums of its headers were right."""
+    target = {"en": SCRATCH / "text.en", "de": SCRATCH / "text.de"}
+    wanted = Archive(
+        url="https://localhost/x.tgz", size=1, sha256="0" * 64, members={"en": "x.en", "de": "x.de.gz"}
+    )
+    with contextlib.suppress(UserError), mock.patch.object(tarfile, "calc_chksums", return_value=_Any()):
+        extract(wanted, _file("x.tar", data), target, lambda _what, _share: None)
+    extract(wanted, _file("x.tgz", data), target, lambda _what, _share: None)
+
+
+def standard_input(data: bytes) -> None:
+    """The lines that a command reads, as text and as JSON; as many as there are line feeds, or an error."""
+    stream = Lines(io.BytesIO(data))
+    found = [*stream]
+    if stream.error is None:
+        assert len(found) == data.count(b"\n") + (data[-1:] not in (b"", b"\n"))
+    for line in found:
+        with contextlib.suppress(UserError):
+            request = Requests(as_json=True).read(line)
+            str(request).encode()
+    for suffix in ("txt", "gz"):
+        with contextlib.suppress(UserError):
+            assert all("\n" not in line for line in lines(_file(f"lines.{suffix}", data)))
+
+
+def sentencepiece(data: bytes) -> None:
+    """A model of SentencePiece, and what it makes of a text."""
+    tokenizer = SentencePiece()
+    tokenizer.load(_file("pieces/sentencepiece.model", data).parent)
+    ids = tokenizer.encode(_TEXT)
+    assert isinstance(tokenizer.decode(ids), str)
+    tokenizer.symbols(ids)
+
+
+HARNESSES: Mapping[str, Callable[[bytes], None]] = {
+    each.__name__: each
+    for each in (
+        yaml,
+        recipes,
+        trees,
+        evalb,
+        evalb_parameters,
+        store,
+        weights,
+        about,
+        archive,
+        standard_input,
+        sentencepiece,
+    )
+}
+
+
+def tried(name: str, data: bytes) -> None:
+    """Give bytes to a harness; a mistake that is told as one is how it should be."""
+    with contextlib.suppress(UserError):
+        try:
+            HARNESSES[name](data)
+        except UserError as error:
+            str(error).encode("utf-8", errors="surrogateescape")
+            raise

@@ -1,0 +1,57 @@
+"""Bytes of strangers: one message or a value; no crash, no hang, no memory past a bound."""
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.harnesses import HARNESSES, tried
+from tests.fuzz.seeds import SEEDS
+
+FOUND = Path(__file__).parent / "found"
+MEGABYTES = 64
+EXAMPLES = 60
+
+
+def changed(seed: bytes) -> st.SearchStrategy[bytes]:
+    """A good input with a few changes: bytes replaced, left out, put in, repeated."""
+    places = st.integers(0, len(seed))
+    change = st.tuples(places, st.integers(0, 12), st.binary(max_size=6), st.integers(1, 3))
+    return st.lists(change, max_size=4).map(lambda changes: _applied(seed, changes))
+
+
+def _applied(seed: bytes, changes: list[tuple[int, int, bytes, int]]) -> bytes:
+    for place, length, put, times in changes:
+        seed = seed[:place] + put * times + seed[place + length :]
+    return seed
+
+
+@pytest.mark.parametrize("name", HARNESSES)
+def test_bytes_end_in_a_value_or_one_message(name: str) -> None:
+    inputs = st.binary(max_size=200) | st.one_of([changed(seed) for seed in SEEDS[name]])
+
+    @settings(max_examples=EXAMPLES, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+    @given(inputs)
+    def examine(data: bytes) -> None:
+        tried(name, data)
+
+    examine()
+
+
+@pytest.mark.parametrize(
+    "file", sorted(FOUND.glob("*/*")), ids=lambda file: f"{file.parent.name}-{file.name}"
+)
+def test_what_was_found_stays_mended(file: Path) -> None:
+    tracemalloc.start()
+    try:
+        tried(file.parent.name, file.read_bytes())
+        assert tracemalloc.get_traced_memory()[1] < MEGABYTES << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", sorted(HARNESSES.keys() - {"about"}))  # bytes that are three files at once
+def test_good_inputs_are_no_mistakes(name: str) -> None:
+    HARNESSES[name](SEEDS[name][0])

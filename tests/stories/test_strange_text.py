@@ -1,0 +1,119 @@
+"""Whatever a line holds, it has one line of answer: each command that answers standard input."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from seqx.cli import main
+from tests.models import PARSING, RECIPE, write_model
+
+STACK = "{type: transformer, layers: 1, attention: {type: multihead, heads: 2}}"
+SAMPLE = "train: 120, dev: 6, test: 6"
+PIECES = "{type: sentencepiece, model: unigram, size: 400}"
+RECIPES = {
+    "translate": RECIPE,
+    "parse": PARSING,
+    "generate": f"""\
+task:
+  type: language_model
+  corpus: {{type: sample, columns: [en], {SAMPLE}}}
+  tokenizer: {PIECES}
+  examples: lines
+  longest: 64
+model: {{type: decoder_only, d_model: 16, decoder: {STACK.replace("layers", "cross: false, layers")}}}
+search: {{type: sampling, ratio: 0, extra: 4}}
+""",
+    "classify": f"""\
+task:
+  type: classification
+  corpus: {{type: sample, columns: [en, tense], {SAMPLE}}}
+  tokenizer: {PIECES}
+  longest: 64
+  truncate: true
+  metrics: [accuracy]
+model: {{type: classifier, d_model: 16, encoder: {STACK}}}
+search: {{type: beam, size: 2, ratio: 0, extra: 1}}
+""",
+    "answer": f"""\
+task:
+  type: text_to_text
+  corpus: {{type: sample, columns: [en, gist], {SAMPLE}}}
+  tokenizer: {PIECES}
+  template: "gist: {{0}}"
+  target: 1
+  longest: 64
+  truncate: true
+  metrics: [exact_match]
+model: {{type: encoder_decoder, d_model: 16, encoder: {STACK}, decoder: {STACK}}}
+search: {{type: beam, size: 2, ratio: 0, extra: 4}}
+""",
+}
+STRANGE = [
+    "The dog\u0085sleeps\u2028near\u2029Paris\x0b.\x0c\x1c\x1d\x1e",
+    "a\x00b \x00 \x01\x7f \x1b[31mred\x1b[0m",
+    "a\rb\r\r",
+    "\u05e9\u05dc\u05d5\u05dd \u202e\u0645\u0631\u062d\u0628\u0627\u202c \u200f\u2067x",  # right to left
+    "e\u0301\u0327" + "\u0300" * 500 + " Z\u0351\u0357",  # marks that combine
+    "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0010ffff \ufffe\uffff \u200b\ufeff",
+    "<s> </s> <pad> <unk> <0x0A> \u2581",
+    "( ) (S (NP -LRB-) [ { \\ \" ' `` '' %s {0} ${HOME}",
+    "",
+    " ",
+    "\u3000\u00a0",
+]
+LONG = ["the dog sleeps . " * 2_000 + "x" * 66_000]
+_GREEDY = ["search=greedy", "search.extra=1", "search.ratio=0", "task.longest=512"]
+FEWER = {"translate": _GREEDY, "parse": [*_GREEDY, "task.constrained=false"]}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+def answered(command: str, models: Path, lines: list[str], *settings: str) -> list[str]:
+    """What a command answers to lines that end in a line feed, the last one, too."""
+    if not (models / command).is_dir():
+        write_model(models / command, text=RECIPES[command])
+    text = "".join(f"{line}\n" for line in lines).encode()
+    result = CliRunner().invoke(main, [command, str(models / command), *settings], input=text)
+    assert result.exit_code == 0, result.output
+    assert result.stdout_bytes[-1:] in (b"\n", b"")
+    return result.stdout_bytes.decode().split("\n")[:-1]
+
+
+@pytest.mark.parametrize("command", RECIPES)
+def test_each_line_has_one_line(command: str, models: Path) -> None:
+    said = answered(command, models, STRANGE)
+    assert len(said) == len(STRANGE)
+    empty = [not answer.strip() for answer, line in zip(said, STRANGE, strict=True) if not line.strip(" ")]
+    assert all(empty)
+    assert len(empty) == 2
+    alone = [answered(command, models, [line])[0] for line in STRANGE[:3]]
+    if command != "generate":  # which draws
+        assert alone == said[:3]  # no answer moved
+
+
+@pytest.mark.parametrize("command", RECIPES)
+def test_a_very_long_line_has_one_line(command: str, models: Path) -> None:
+    lines = ["a", *LONG, "b"]
+    said = answered(command, models, lines, *FEWER.get(command, []))
+    assert len(said) == len(lines)
+
+
+@pytest.mark.parametrize("command", RECIPES)
+def test_nothing_has_no_answer(command: str, models: Path) -> None:
+    assert answered(command, models, []) == []
+    assert answered(command, models, ["", ""]) == ["", ""]
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "a\\udfff"])
+def test_half_a_character_is_one_message_behind_the_lines_before_it(half: str, models: Path) -> None:
+    answered("translate", models, ["a"])
+    asked = f'{{"text": "The dog sleeps ."}}\n{{"text": "{half}"}}\n'
+    result = CliRunner().invoke(main, ["translate", str(models / "translate"), "--json-input"], input=asked)
+    assert result.exit_code == 2
+    assert result.stdout.count("\n") == 1
+    assert result.stderr.startswith("standard input:2: ")
+    assert "holds half a character" in result.stderr
