@@ -14,6 +14,7 @@ import torch
 from seqx import checkpoint
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress
 from seqx.data.batches import Batches, Loader, Position
+from seqx.errors import UserError
 from seqx.evaluation import Predictor
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.text import Task
@@ -21,16 +22,27 @@ from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import LOCAL, Plugins
 from seqx.recipe import Made
 from seqx.runs import RunFolder, environment, local_files, written
+from seqx.training.culprits import culprits, named
 from seqx.training.ema import Average
+from seqx.training.kept import Kept
+from seqx.training.passed import PassedOver, forget_after
 from seqx.training.run import Run
 from seqx.training.step import Step
-from seqx.training.updates import Update, updates
+from seqx.training.updates import Update, rehearse, updates
+from seqx.training.watch import Trouble, Watch
+
+KEPT = "data.json"
+"""In a run's folder: the digests of the text that it began with."""
+
+PASSED_OVER = "passed_over.json"
+"""In a run's folder, once it went back to a checkpoint: which batches it does without, and why."""
 
 
 class Trainer:
     """Trains, validates, saves, and chooses what becomes the model."""
 
     run: Run  # set once it is known where to go on
+    kept: Kept  # set when training begins
 
     def __init__(
         self,
@@ -40,6 +52,7 @@ class Trainer:
         step: Step,
         optimizer: torch.optim.Optimizer,
         average: Average | None,
+        watch: Watch,
         batches: Batches,
         checkpoints: Checkpoints,
         callbacks: Sequence[Callback],
@@ -51,6 +64,7 @@ class Trainer:
         self.step = step
         self.optimizer = optimizer
         self.average = average
+        self.watch = watch
         # What is validated, saved, and becomes the result.
         self.model = step.model if average is None else average.model
         self.batches = batches
@@ -62,6 +76,7 @@ class Trainer:
         self.stateful: dict[str, Any] = {
             "training.objective": step.objective,
             "training.optimizer": optimizer,
+            "training.watch": watch,
         }
         if average is not None:
             self.stateful["training.ema"] = average
@@ -74,19 +89,40 @@ class Trainer:
         """Go on from the newest checkpoint, if there is one."""
         steps = self.checkpoints.steps()
         if steps:
-            self.progress, states = self.checkpoints.restore(steps[-1], self.model, self.device)
-            for path in self.stateful.keys() & states.keys():
-                self.stateful[path].load_state_dict(states[path])
+            self._restore(steps[-1])
         return self.progress
 
     def train(self) -> None:
         """Make the updates that are still to be made."""
-        how = self.run.training
+        passed = PassedOver(self.run.folder / PASSED_OVER)
+        self.kept = Kept(self.run.folder / KEPT, self.task, self.run.store)
         self.tell.started(run=self.run)
-        if self.progress.step >= how.steps or self._patience_is_over():
+        if self._is_over():
             return
+        if self.device.type == "cuda":  # where there may be too little memory, it is to show at once
+            self.rehearse()
+        while trouble := self._make_updates(passed):
+            self._go_back(trouble, passed)
+
+    def rehearse(self) -> None:
+        """Compute the largest update and learn nothing from it; training goes on as if that had not been."""
+        rehearse(
+            self.step,
+            self.optimizer,
+            self.batches.largest(),
+            device=self.device,
+            precision=self.run.precision,
+            named=partial(named, self.batches.store),
+        )
+
+    def _is_over(self) -> bool:
+        return self.progress.step >= self.run.training.steps or self._patience_is_over()
+
+    def _make_updates(self, passed: PassedOver) -> Trouble | None:
+        """Those that are still to be made, until there is trouble."""
+        how = self.run.training
         position = Position(self.progress.epoch, self.progress.index)
-        with Loader(self.batches, position, device=self.device) as plans:
+        with Loader(self.batches, position, without=passed.positions, device=self.device) as plans:
             stream = updates(
                 self.step,
                 self.optimizer,
@@ -96,10 +132,54 @@ class Trainer:
                 precision=self.run.precision,
                 clip=how.clip,
                 done=self.progress.step,
-                bad=how.nonfinite,
+                named=partial(named, self.batches.store),
             )
             with closing(stream):
-                self._follow(islice(stream, how.steps - self.progress.step))
+                return self._follow(islice(stream, how.steps - self.progress.step))
+
+    def _restore(self, step: int) -> None:
+        self.progress, states = self.checkpoints.restore(step, self.model, self.device)
+        for path in self.stateful.keys() & states.keys():
+            self.stateful[path].load_state_dict(states[path])
+
+    def _go_back(self, trouble: Trouble, passed: PassedOver) -> None:
+        """Go on from the last checkpoint before the trouble, without the batches that brought it.
+
+        Raises:
+            UserError: there is none, or the run went back often enough
+        """
+        first = trouble.marks[0]
+        good = [step for step in self.checkpoints.steps() if step < first.step]
+        if not good or passed.times >= self.run.training.returns:
+            why = (
+                f"after {passed.times} returns to a checkpoint (training.returns)"
+                if good
+                else "there is no checkpoint from before to go back to"
+            )
+            raise UserError(f"{trouble}; {why}. {self._report(trouble)}")
+        passed.add(trouble, back_to=good[-1])
+        said = (
+            f"{trouble}; going back to the checkpoint of update {good[-1]}, and passing over "
+            f"the batches of {len(trouble.marks)} updates"
+        )
+        self.tell.noticed(run=self.run, step=self.progress.step, what=said)
+        forget_after(good[-1], self.checkpoints)
+        self.watch.forget()
+        self._restore(good[-1])
+        self.run = replace(
+            self.run, done=good[-1], best=self.progress.best, best_step=self.progress.best_step
+        )
+        self.tell.started(run=self.run)
+
+    def _report(self, trouble: Trouble) -> str:
+        """What a person needs who looks for the cause."""
+        at = trouble.marks[0].at
+        examples = culprits(self.step, self.batches, at, device=self.device, precision=self.run.precision)
+        return (
+            f"Of the examples of update {trouble.marks[0].step} these have the largest gradients: "
+            f"{named(self.batches.store, examples)}. Mend them if they are broken; else lower the learning "
+            "rate (training.schedule), set training.clip, or set training.precision=fp32"
+        )
 
     def write(self, place: RunFolder, *, made: Made[Any], plugins: Plugins) -> None:
         """Make the mean of the chosen checkpoints the model, on disk and in memory."""
@@ -144,14 +224,14 @@ class Trainer:
             self.tell.failed(run=self.run, error=error)
             raise
 
-    def _follow(self, stream: Iterator[Update]) -> None:
+    def _follow(self, stream: Iterator[Update]) -> Trouble | None:
         how = self.run.training
         saved = began = time.monotonic()
         before = self.progress.seconds
         for update in stream:
             step = update.step
-            if self.average is not None and not update.skipped:
-                self.average.follow()
+            if self.average is not None:
+                self.average.follow(update.skipped)
             self.progress = replace(
                 self.progress,
                 step=step,
@@ -162,18 +242,27 @@ class Trainer:
             )
             self.tell.updated(run=self.run, update=update)
             last = step == how.steps
-            validated = self._validate() if last or step % how.validate_every == 0 else None
+            look = last or step % how.validate_every == 0
+            ranked = last or step % how.save_every == 0
+            due = how.save_minutes is not None and time.monotonic() - saved > 60 * how.save_minutes
+            trouble = self.watch.add(update)
+            if trouble is None and (look or ranked or due):
+                trouble = self.watch.look()  # nothing is judged or saved of which it is not known how it went
+            if trouble is not None:
+                return trouble
+            validated = self._validate() if look else None
             stop = self._patience_is_over()
             # The best can only be chosen from what was both validated and saved.
             wanted = how.choose == "best" and validated is not None
-            if last or stop or wanted or step % how.save_every == 0:
+            if ranked or stop or wanted:
                 self._save(ranked=True, score=validated)
                 saved = time.monotonic()
-            elif how.save_minutes is not None and time.monotonic() - saved > 60 * how.save_minutes:
+            elif due:
                 self._save(ranked=False, score=None)
                 saved = time.monotonic()
             if stop:
-                return
+                break
+        return None
 
     def _validate(self) -> float:
         evaluation = self._evaluate("dev")
@@ -189,6 +278,7 @@ class Trainer:
         return patience is not None and self.progress.stale >= patience
 
     def _evaluate(self, split: str) -> Evaluation:
+        self.kept.check(split)
         model, precision = self.model, self.run.precision
         predictor = Predictor(self.task, model, self.search, device=self.device, precision=precision)
         # What is compiled for training does not fit a search's ever longer states.
