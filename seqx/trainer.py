@@ -72,6 +72,7 @@ class Trainer:
         self.device = device
         self.tell = tell
         self.progress = Progress()
+        self._told = False  # that memory is short
         # What has a state besides the model, under its path in the recipe.
         self.stateful: dict[str, Any] = {
             "training.objective": step.objective,
@@ -106,7 +107,7 @@ class Trainer:
 
     def rehearse(self) -> None:
         """Compute the largest update and learn nothing from it; training goes on as if that had not been."""
-        rehearse(
+        replays = rehearse(
             self.step,
             self.optimizer,
             self.batches.largest(),
@@ -114,6 +115,17 @@ class Trainer:
             precision=self.run.precision,
             named=partial(named, self.batches.store),
         )
+        self._tell_of(replays, "the largest update")
+
+    def _tell_of(self, replays: int, update: str) -> None:
+        """Say once that memory is short: it costs time, and a setting would mend it."""
+        if replays and not self._told:
+            self._told = True
+            what = (
+                f"{update} needs too much memory at once, and was computed again in smaller parts; where "
+                "that happens often, a smaller training.microbatch saves time (this is said once)"
+            )
+            self.tell.noticed(run=self.run, step=self.progress.step, what=what)
 
     def _is_over(self) -> bool:
         return self.progress.step >= self.run.training.steps or self._patience_is_over()
@@ -241,6 +253,7 @@ class Trainer:
                 seconds=before + time.monotonic() - began,
             )
             self.tell.updated(run=self.run, update=update)
+            self._tell_of(update.replays, f"update {step}")
             last = step == how.steps
             look = last or step % how.validate_every == 0
             ranked = last or step % how.save_every == 0

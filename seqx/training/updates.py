@@ -42,6 +42,7 @@ class Update:
     norm: Tensor  # of the gradient, before clipping
     seconds: float  # from asking for its batches to the end of the optimizer's work
     skipped: Tensor  # bool: loss or gradient was not finite, and nothing was learnt from this update
+    replays: int  # how often it was computed again in smaller parts, for want of memory
     vitals: Tensor  # [3] whether it was skipped, the norm, the loss: the same in all processes
 
     def value(self, name: str) -> float:
@@ -95,7 +96,7 @@ def updates(
     step.train()
     began = time.perf_counter()
     for number, plan in enumerate(plans, done + 1):
-        sums, counts = _computed(step, number, plan, device, precision, named)
+        sums, counts, replays = _computed(step, number, plan, device, precision, named)
         rate = rates(number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
@@ -122,6 +123,7 @@ def updates(
             norm=norm,
             seconds=time.perf_counter() - began,
             skipped=skipped,
+            replays=replays,
             vitals=vitals,
         )
         step.train()
@@ -136,11 +138,11 @@ def rehearse(
     device: torch.device,
     precision: Literal["bf16", "fp32"],
     named: Named = numbers,
-) -> None:
+) -> int:
     """Compute an update and learn nothing from it, so that too little memory for it shows before training.
 
     Parameters, buffers and torch's random states are afterwards what they were, bitwise; fused optimizers
-    have made their state.
+    have made their state. Returns how often it was computed again in smaller parts.
 
     Raises:
         UserError: one example alone needs too much memory
@@ -150,15 +152,16 @@ def rehearse(
     step.train()
     with torch.random.fork_rng(devices):
         makes_state(optimizer)
-        _computed(step, 1, plan, device, precision, named)
+        _, _, replays = _computed(step, 1, plan, device, precision, named)
     optimizer.zero_grad(set_to_none=True)
     for buffer, before in zip(step.buffers(), buffers, strict=True):
         buffer.copy_(before)
+    return replays
 
 
 def _vitals(norm: Tensor, loss: Tensor) -> Tensor:
     """[3]: 1 if either is not finite, else 0; both, infinite where they are not a number."""
-    both = torch.stack([norm.float(), loss.float()]).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    both = torch.stack([norm.float(), loss.float()]).nan_to_num(torch.inf, torch.inf, -torch.inf)
     return worst(torch.cat([(~both.isfinite().all()).float()[None], both]))
 
 
@@ -169,12 +172,13 @@ def _computed(
     device: torch.device,
     precision: Literal["bf16", "fp32"],
     named: Named,
-) -> tuple[dict[str, Tensor], Counter[str]]:
-    """Gradients of the quotients of sums and counts over an update; the sums and the counts."""
+) -> tuple[dict[str, Tensor], Counter[str], int]:
+    """Gradients of the quotients of sums and counts; both, and how often the update was computed again."""
     parts: list[Part] = list(zip(plan.parts, plan.rows, strict=True))
     counts = Counter[str]()
     for part, _ in parts:
         counts.update(step.objective.counts(part))
+    replays = 0
     while True:
         sums, missing = _gradients(step, parts, counts, device, precision)
         if missing is not None and len(parts[missing][1]) == 1:
@@ -184,12 +188,13 @@ def _computed(
                 "(the task's setting `longest`, where it has one)"
             )
         if not agree(missing is not None):
-            return sums, counts
+            return sums, counts, replays
         step.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.empty_cache()  # small parts do not fit into what large ones left
         limit = max(map(_places, parts), default=0) if missing is None else _places(parts[missing])
         parts = [half for part in parts for half in (_halves(part) if _places(part) >= limit else [part])]
+        replays += 1
 
 
 def _places(part: Part) -> int:

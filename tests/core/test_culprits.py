@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from seqx.data.batches import Batches, Position
 from seqx.data.prepare import prepare
+from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch
 from seqx.training.culprits import culprits, named
 from seqx.training.step import Step
 from tests.core.data.pairs import Pairs, rows
-from tests.core.test_updates import CPU, Likelihood, Words
+from tests.core.test_updates import CPU, Words
 
 
 class Large(Words):
@@ -27,10 +28,8 @@ class Large(Words):
         self.table = nn.Embedding(1000, 1000)
 
 
-class Weighty(Likelihood):
+class Weighty(Objective):
     """Multiplies the losses of some examples, which are known by their targets."""
-
-    learnt = ("loss",)
 
     def __init__(self, factors: Mapping[tuple[int, ...], float]) -> None:
         super().__init__()

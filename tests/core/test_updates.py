@@ -165,6 +165,7 @@ def test_memory_that_runs_out_at_any_part_changes_nothing(at: int, rows: list[in
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
         torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
         assert (one.tokens, one.then) == (other.tokens, other.then)
+        assert (one.replays, other.replays) == (0, int(other.step == -(-at // 3)))
     for p, q in zip(whole.parameters(), short.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
     assert isinstance(short.objective, Once)
@@ -238,7 +239,7 @@ class Broken(Likelihood):
         return sums
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_updates_that_are_not_finite_are_skipped(value: float, clip: float | None) -> None:
     broken, well = step(), step()

@@ -31,6 +31,7 @@ def update(step: int, norm: float = 1.0, loss: float = 5.0) -> Update:
         norm=torch.tensor(norm),
         seconds=0.1,
         skipped=torch.tensor(skipped),
+        replays=0,
         vitals=torch.tensor([float(skipped), norm, loss]),
     )
 

@@ -183,6 +183,9 @@ def test_too_little_memory_loses_nothing() -> None:
         [row["loss"] for row in lines(Path("runs") / name, "update")] for name in ("tiny", "small")
     )
     assert little == pytest.approx(plenty, rel=1e-5)
+    log = Path("runs/small/log.txt").read_text(encoding="utf-8")
+    assert log.count("update 1 needs too much memory at once, and was computed again in smaller parts") == 1
+    assert log.count("computed again") == 1
 
 
 def test_one_sentence_that_does_not_fit_is_named() -> None:

@@ -82,6 +82,7 @@ def update(
         norm=torch.tensor(norm),
         seconds=0.5,
         skipped=torch.tensor(skipped),
+        replays=0,
         vitals=torch.tensor([float(skipped), norm, loss]),
     )
 
