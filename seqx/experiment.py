@@ -35,6 +35,7 @@ from seqx.training.ema import Average
 from seqx.training.run import Run
 from seqx.training.settings import Training
 from seqx.training.step import Step
+from seqx.training.watch import Watch
 
 CPU_MICROBATCH = 4096
 """Places computed at once on a CPU: more is no faster there, and needs more memory."""
@@ -182,6 +183,7 @@ def _prepared(
         step=step,
         optimizer=optimizer,
         average=None if how.ema is None else Average(how.ema, model),
+        watch=Watch(nonfinite=how.nonfinite, spike=how.spike),
         batches=batches,
         checkpoints=Checkpoints(place.folder / "checkpoints"),
         callbacks=experiment.callbacks,

@@ -58,6 +58,16 @@ class Events:
         """
 
     @hookspec
+    def noticed(self, run: Any, step: int, what: str) -> None:
+        """Something went wrong, and the run goes on: from an earlier checkpoint, if `started` is told next.
+
+        Args:
+            run: the run
+            step: updates made so far
+            what: what went wrong and what is done about it, one line
+        """
+
+    @hookspec
     def evaluated(self, run: Any, step: int, split: str, evaluation: Any) -> None:
         """The model was scored.
 

@@ -24,7 +24,14 @@ from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import LOCAL, Plugins, changed
 from seqx.recipe import NOT_SET, Made, differences, inside, left_out
 
-HARMLESS = ("callbacks", "published", "training.microbatch", "training.save_minutes", "training.steps")
+HARMLESS = (
+    "callbacks",
+    "published",
+    "training.microbatch",
+    "training.returns",
+    "training.save_minutes",
+    "training.steps",
+)
 """What may differ when a run goes on: it does not change the updates that were made before."""
 
 

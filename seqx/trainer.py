@@ -15,6 +15,7 @@ import torch
 from seqx import checkpoint
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, random_states, set_random_states
 from seqx.data.batches import Batches, Loader, Position
+from seqx.errors import UserError
 from seqx.evaluation import Predictor
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.text import Task
@@ -23,16 +24,27 @@ from seqx.plugins import LOCAL, Plugins
 from seqx.recipe import Made
 from seqx.runs import RunFolder, environment, local_files, written
 from seqx.stopping import Stop, Stopped
+from seqx.training.culprits import culprits, named
 from seqx.training.ema import Average
+from seqx.training.kept import Kept
+from seqx.training.passed import PassedOver, forget_after
 from seqx.training.run import Run
 from seqx.training.step import Step
-from seqx.training.updates import Update, updates
+from seqx.training.updates import Update, rehearse, updates
+from seqx.training.watch import Trouble, Watch
+
+KEPT = "data.json"
+"""In a run's folder: the digests of the text that it began with."""
+
+PASSED_OVER = "passed_over.json"
+"""In a run's folder, once it went back to a checkpoint: which batches it does without, and why."""
 
 
 class Trainer:
     """Trains, validates, saves, and chooses what becomes the model."""
 
     run: Run  # set once it is known where to go on
+    kept: Kept  # set when training begins
 
     def __init__(
         self,
@@ -42,6 +54,7 @@ class Trainer:
         step: Step,
         optimizer: torch.optim.Optimizer,
         average: Average | None,
+        watch: Watch,
         batches: Batches,
         checkpoints: Checkpoints,
         callbacks: Sequence[Callback],
@@ -54,6 +67,7 @@ class Trainer:
         self.step = step
         self.optimizer = optimizer
         self.average = average
+        self.watch = watch
         # What is validated, saved, and becomes the result.
         self.model = step.model if average is None else average.model
         self.batches = batches
@@ -63,10 +77,12 @@ class Trainer:
         self.stop = stop
         self.progress = Progress()
         self._saved = 0.0  # when, by the clock that only goes forward
+        self._told = False  # that memory is short
         # What has a state besides the model, under its path in the recipe.
         self.stateful: dict[str, Any] = {
             "training.objective": step.objective,
             "training.optimizer": optimizer,
+            "training.watch": watch,
         }
         if average is not None:
             self.stateful["training.ema"] = average
@@ -86,20 +102,58 @@ class Trainer:
 
     def train(self) -> None:
         """Make the updates that are still to be made."""
-        how = self.run.training
+        passed = PassedOver(self.run.folder / PASSED_OVER)
+        self.kept = Kept(self.run.folder / KEPT, self.task, self.run.store)
         self.tell.started(run=self.run)
         self._saved = time.monotonic()
         if self.progress.pending and self._attend():
             return
-        if self.progress.step >= how.steps or self._patience_is_over():
+        if self._is_over():
             return
+        self._check_schedule()
+        if self.device.type == "cuda":  # where there may be too little memory, it is to show at once
+            self.rehearse()
+        while trouble := self._make_updates(passed):
+            self._go_back(trouble, passed)
+
+    def _check_schedule(self) -> None:
+        how = self.run.training
         if how.steps > 1 and how.schedule(how.steps, how.steps) > how.schedule(how.steps - 1, how.steps):
             self._warn(
                 "training.schedule: the learning rate still rises at the last update; a shorter warm-up lets "
                 "it come down"
             )
+
+    def rehearse(self) -> None:
+        """Compute the largest update and learn nothing from it; training goes on as if that had not been."""
+        replays = rehearse(
+            self.step,
+            self.optimizer,
+            self.batches.largest(),
+            device=self.device,
+            precision=self.run.precision,
+            named=partial(named, self.batches.store),
+        )
+        self._tell_of(replays, "the largest update")
+
+    def _tell_of(self, replays: int, update: str) -> None:
+        """Say once that memory is short: it costs time, and a setting would mend it."""
+        if replays and not self._told:
+            self._told = True
+            what = (
+                f"{update} needs too much memory at once, and was computed again in smaller parts; where "
+                "that happens often, a smaller training.microbatch saves time (this is said once)"
+            )
+            self.tell.noticed(run=self.run, step=self.progress.step, what=what)
+
+    def _is_over(self) -> bool:
+        return self.progress.step >= self.run.training.steps or self._patience_is_over()
+
+    def _make_updates(self, passed: PassedOver) -> Trouble | None:
+        """Those that are still to be made, until there is trouble."""
+        how = self.run.training
         position = Position(self.progress.epoch, self.progress.index)
-        with Loader(self.batches, position, device=self.device) as plans:
+        with Loader(self.batches, position, without=passed.positions, device=self.device) as plans:
             stream = updates(
                 self.step,
                 self.optimizer,
@@ -109,10 +163,49 @@ class Trainer:
                 precision=self.run.precision,
                 clip=how.clip,
                 done=self.progress.step,
-                bad=how.nonfinite,
+                named=partial(named, self.batches.store),
             )
             with closing(stream):
-                self._follow(islice(stream, how.steps - self.progress.step))
+                return self._follow(islice(stream, how.steps - self.progress.step))
+
+    def _go_back(self, trouble: Trouble, passed: PassedOver) -> None:
+        """Go on from the last checkpoint before the trouble, without the batches that brought it.
+
+        Raises:
+            UserError: there is none, or the run went back often enough
+        """
+        first = trouble.marks[0]
+        good = [step for step in self.checkpoints.steps() if step < first.step]
+        if not good or passed.times >= self.run.training.returns:
+            why = (
+                f"after {passed.times} returns to a checkpoint (training.returns)"
+                if good
+                else "there is no checkpoint from before to go back to"
+            )
+            raise UserError(f"{trouble}; {why}. {self._report(trouble)}")
+        passed.add(trouble, back_to=good[-1])
+        said = (
+            f"{trouble}; going back to the checkpoint of update {good[-1]}, and passing over "
+            f"the batches of {len(trouble.marks)} updates"
+        )
+        self.tell.noticed(run=self.run, step=self.progress.step, what=said)
+        forget_after(good[-1], self.checkpoints)
+        self.watch.forget()
+        self.resume()
+        self.run = replace(
+            self.run, done=self.progress.step, best=self.progress.best, best_step=self.progress.best_step
+        )
+        self.tell.started(run=self.run)
+
+    def _report(self, trouble: Trouble) -> str:
+        """What a person needs who looks for the cause."""
+        at = trouble.marks[0].at
+        examples = culprits(self.step, self.batches, at, device=self.device, precision=self.run.precision)
+        return (
+            f"Of the examples of update {trouble.marks[0].step} these have the largest gradients: "
+            f"{named(self.batches.store, examples)}. Mend them if they are broken; else lower the learning "
+            "rate (training.schedule), set training.clip, or set training.precision=fp32"
+        )
 
     def write(self, place: RunFolder, *, made: Made[Any], plugins: Plugins) -> None:
         """Make the mean of the chosen checkpoints the model, on disk and in memory."""
@@ -164,12 +257,12 @@ class Trainer:
         else:
             click.echo(what, err=True)
 
-    def _follow(self, stream: Iterator[Update]) -> None:
+    def _follow(self, stream: Iterator[Update]) -> Trouble | None:
         began = time.monotonic()
         before = self.progress.seconds
         for update in stream:
-            if self.average is not None and not update.skipped:
-                self.average.follow()
+            if self.average is not None:
+                self.average.follow(update.skipped)
             self.progress = replace(
                 self.progress,
                 step=update.step,
@@ -179,8 +272,22 @@ class Trainer:
                 seconds=before + time.monotonic() - began,
             )
             self.tell.updated(run=self.run, update=update)
-            if self._attend():
-                return
+            self._tell_of(update.replays, f"update {update.step}")
+            trouble = self.watch.add(update)
+            due = self._is_due()
+            if trouble is None and due:
+                trouble = self.watch.look()  # nothing is judged or saved of which it is not known how it went
+            if trouble is not None:
+                return trouble
+            if due and self._attend():
+                break
+        return None
+
+    def _is_due(self) -> bool:
+        """Whether something is to be judged or saved after this update."""
+        how, step = self.run.training, self.progress.step
+        marked = step == how.steps or step % how.validate_every == 0 or step % how.save_every == 0
+        return marked or self.stop.by is not None or self._minutes_are_over()
 
     def _attend(self) -> bool:
         """Do what is due after an update; whether training ends here.
@@ -233,6 +340,7 @@ class Trainer:
         return patience is not None and self.progress.stale >= patience
 
     def _evaluate(self, split: str) -> Evaluation:
+        self.kept.check(split)
         model, precision = self.model, self.run.precision
         predictor = Predictor(
             self.task,

@@ -91,7 +91,6 @@ def measure(recipe: str, store: Store, size: Size, left: float, *, compiled: boo
             precision=precision,
             clip=how.clip,
             done=0,
-            bad=how.nonfinite,
         )
         # Shapes differ from update to update: some go by before all that is compiled is.
         losses = [update.loss for update in islice(stream, size.first)]

@@ -41,6 +41,9 @@ class Files(seqx.Corpus):
         if len(set(widths.values())) > 1 or not all(widths.values()):
             raise ValueError(f"files: every split needs as many paths as there are columns, found {widths}")
         self._contents: dict[str, list[list[str]]] = {}
+        self._seen: dict[
+            Path, tuple[tuple[int, int], str]
+        ] = {}  # when it was checked: its stamp, and its hash
 
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Read each of `splits` once, so that whatever is wrong is said before anything is made from it.
@@ -54,7 +57,10 @@ class Files(seqx.Corpus):
             contents = []
             for files in self._paths(split):
                 progress(f"reading {split}: {', '.join(map(str, files))}", None)
+                stamps = [_stamp(file) for file in files]
                 checked = [_check(file) for file in files]
+                for file, stamp, (_, digest) in zip(files, stamps, checked, strict=True):
+                    self._seen[file] = stamp, digest
                 counts = [count for count, _ in checked]
                 if len(set(counts)) > 1:
                     shown = ", ".join(
@@ -77,7 +83,18 @@ class Files(seqx.Corpus):
 
     def _all(self, split: str) -> Iterator[tuple[str, ...]]:
         for files in self._paths(split):
-            yield from zip(*map(seqx.lines, files), strict=True)
+            self._unchanged(files)
+            yield from zip(*map(seqx.lines, files), strict=False)
+            self._unchanged(files)  # so that nothing is made of what changed meanwhile
+
+    def _unchanged(self, files: Sequence[Path]) -> None:
+        """Files are what they were when they were checked, if they were."""
+        for file in files:
+            stamp, digest = self._seen.get(file, (None, ""))
+            if stamp is not None and _stamp(file) != stamp and _check(file)[1] != digest:
+                raise seqx.UserError(
+                    f"{file}: changed since it was first read; put it back, and the same command goes on"
+                )
 
     def _paths(self, split: str) -> list[list[Path]]:
         return [[seqx.expand(name) for name in files] for files in _groups(getattr(self, split))]
@@ -88,6 +105,15 @@ def _groups(files: list[str] | list[list[str]]) -> list[list[str]]:
     if files and all(isinstance(file, str) for file in files):
         return [files]  # type: ignore[list-item]
     return files  # type: ignore[return-value]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file is written."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise seqx.UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return found.st_size, found.st_mtime_ns
 
 
 def _check(path: Path) -> tuple[int, str]:

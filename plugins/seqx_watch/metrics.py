@@ -18,9 +18,9 @@ from seqx_watch.window import Window
 class Metrics(seqx.Callback):
     """Writes the run's `metrics.jsonl`: one JSON object a line, its "kind" first.
 
-    Kinds: start, update, evaluation, saved, finished, failed. The numbers of updates are means over those
-    since the last such line, the rate and the norm those of the last one; what is not finite is null. When a
-    run goes on from a checkpoint, what was written after it is cut off: each step stands there once.
+    Kinds: start, update, noticed, evaluation, saved, finished, failed. Numbers of updates are means over
+    those since the last such line, the rate and the norm those of the last one; what is not finite is null.
+    When a run goes on from a checkpoint, what was written after it is cut off: each step stands there once.
 
     Args:
         every: updates that a line sums up
@@ -72,6 +72,11 @@ class Metrics(seqx.Callback):
                 perplexity=reading.perplexity,
                 tokens_per_second=reading.tokens_per_second,
             )
+
+    @seqx.hookimpl
+    def noticed(self, step: int, what: str) -> None:
+        """Record what went wrong."""
+        self._write("noticed", step=step, what=what)
 
     @seqx.hookimpl
     def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:

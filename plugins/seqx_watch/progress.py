@@ -102,6 +102,11 @@ class Progress(seqx.Callback):
             self._said = now
 
     @seqx.hookimpl
+    def noticed(self, what: str) -> None:
+        """Say what went wrong."""
+        self._say(lines.plain(what))
+
+    @seqx.hookimpl
     def evaluated(self, run: seqx.Run, step: int, split: str, evaluation: seqx.Evaluation) -> None:
         """Say the scores, and how the best so far compares; after a validation, some answers."""
         if self._complete:

@@ -25,7 +25,7 @@ class Reading:
     tokens: int  # target tokens
     padding: float  # mean share of computed places that hold no token
     seconds: float
-    skipped: int  # updates whose gradient was not finite
+    skipped: int  # updates whose loss or gradient was not finite
 
     @property
     def perplexity(self) -> float:
@@ -51,11 +51,11 @@ class Window:
     def _clear(self) -> None:
         self.updates = 0
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, Tensor] = {}
         self._tokens = 0
         self._padding = 0.0
         self._seconds = 0.0
-        self._skipped = 0
+        self._skipped: Tensor | int = 0
         self._last: seqx.Update | None = None
 
     def add(self, update: seqx.Update) -> None:
@@ -64,12 +64,11 @@ class Window:
         self._tokens += update.tokens
         self._padding += update.padding
         self._seconds += update.seconds
-        self._skipped += update.skipped
+        self._skipped = self._skipped + update.skipped
         self._last = update
-        if not update.skipped:
-            for name, value in update.sums.items():
-                self._sums[name] = self._sums[name] + value if name in self._sums else value
-                self._counts[name] = self._counts.get(name, 0) + update.counts[name]
+        for name, value in update.sums.items():
+            self._sums[name] = self._sums.get(name, 0) + value.masked_fill(update.skipped, 0)
+            self._counts[name] = self._counts.get(name, 0) + ~update.skipped * update.counts[name]
 
     def state_dict(self) -> dict[str, Any]:
         """What was gathered since the last reading."""
@@ -105,11 +104,11 @@ class Window:
             tokens=self._tokens,
             padding=self._padding / self.updates,
             seconds=self._seconds,
-            skipped=self._skipped,
+            skipped=int(self._skipped),
         )
         self._clear()
         return reading
 
     def _mean(self, name: str) -> float:
-        count = self._counts.get(name, 0)
+        count = int(self._counts[name]) if name in self._counts else 0
         return float(self._sums[name]) / count if count else math.nan

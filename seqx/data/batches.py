@@ -4,7 +4,7 @@ import queue
 import random
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from seqx.data.plan import TARGET, Plan, plan
 from seqx.data.store import Ragged, Store
+from seqx.errors import UserError
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import WORDS, Batch, Tokens
 
@@ -35,6 +36,7 @@ class Update:
 
     position: Position
     parts: list[Batch]
+    rows: list[Integers]  # the numbers of each part's examples
     count: int  # target tokens of the whole update, over all devices
     useful: float  # share of the places of `parts`, all columns together, that hold tokens
 
@@ -75,29 +77,38 @@ class Batches:
 
     def update(self, plan: Plan, position: Position, *, pin: bool = False) -> Update:
         """The update at a position; `plan` is that of its epoch. `pin`: in memory that a GPU copies from."""
-        batches, count, tokens, places = [], 0, 0, 0
+        batches, rows, count, tokens, places = [], list[Integers](), 0, 0, 0
         for group in self._groups(plan.rows(position.index)):
             columns = self._columns(group, position.epoch)
             count += len(columns[TARGET].values)
             for part in split(columns, self.microbatch, self.rank, self.world):
                 batches.append(pack({name: column.take(part) for name, column in columns.items()}, pin=pin))
+                rows.append(group[part])
                 packed = batches[-1].columns
                 tokens += sum(int(columns[name].lengths()[part].sum()) for name in packed)
                 places += sum(column.ids.numel() for column in packed.values())
-        return Update(position=position, parts=batches, count=count, useful=tokens / max(1, places))
+        useful = tokens / max(1, places)
+        return Update(position=position, parts=batches, rows=rows, count=count, useful=useful)
+
+    def batch(self, rows: Integers, epoch: int) -> Batch:
+        """Some examples, by their numbers, as an epoch encodes them."""
+        return pack(self._columns(rows, epoch))
 
     def largest(self) -> Update:
         """The update of the first epoch that needs the most memory."""
         plan = self.plan(0)
         return self.update(plan, Position(0, plan.largest))
 
-    def updates(self, start: Position, *, pin: bool = False) -> Iterator[Update]:
-        """All updates from a position on, for ever."""
+    def updates(
+        self, start: Position, *, without: Collection[Position] = (), pin: bool = False
+    ) -> Iterator[Update]:
+        """All updates from a position on but those at `without`, for ever."""
         epoch, index = start.epoch, start.index
         while True:
             plan = self.plan(epoch)
             for i in range(index, len(plan)):
-                yield self.update(plan, Position(epoch, i), pin=pin)
+                if Position(epoch, i) not in without:
+                    yield self.update(plan, Position(epoch, i), pin=pin)
             epoch, index = epoch + 1, 0
 
     def _groups(self, groups: list[Integers]) -> list[Integers]:
@@ -172,6 +183,7 @@ class Loader:
     Args:
         batches: makes the updates
         start: the first of them
+        without: where updates are passed over
         device: that will compute them
         ahead: how many are made before they are asked for
     """
@@ -181,6 +193,7 @@ class Loader:
         batches: Batches,
         start: Position = _FIRST,
         *,
+        without: Collection[Position] = (),
         device: torch.device | None = None,
         ahead: int = 8,
     ) -> None:
@@ -188,9 +201,9 @@ class Loader:
         self._queue: queue.Queue[Update | BaseException] = queue.Queue(ahead)
         stop = threading.Event()
         # The thread knows nothing of this object, which can thus be forgotten while the thread runs.
-        thread = threading.Thread(
-            target=_produce, args=(batches.updates(start, pin=pin), self._queue, stop), daemon=True
-        )
+        stream = batches.updates(start, without=without, pin=pin)
+        thread = threading.Thread(target=_produce, args=(stream, self._queue, stop), daemon=True)
+        self._thread = thread
         self._close = weakref.finalize(self, _stop, thread, stop)
         thread.start()
 
@@ -200,11 +213,21 @@ class Loader:
     def __next__(self) -> Update:
         if not self._close.alive:
             raise StopIteration
-        update = self._queue.get()
+        update = self._next()
         if isinstance(update, BaseException):
             self.close()
             raise update
         return update
+
+    def _next(self) -> Update | BaseException:
+        while True:
+            # Asked first: what it made before it ended is in the queue.
+            alive = self._thread.is_alive()
+            try:
+                return self._queue.get(timeout=_PATIENCE if alive else 0)
+            except queue.Empty:
+                if not alive:
+                    return UserError("the thread that makes batches died; the same command goes on")
 
     def close(self) -> None:
         """Stop the thread; there are no further updates."""

@@ -4,6 +4,7 @@ A store is a folder: `index.json`, and for each column one file of values and on
 than there are examples), all in the machine's little-endian order.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from seqx.bounded import json_content
 from seqx.errors import UserError
+from seqx.manifest import digest
 
 FORMAT = 1
 """The version of the files; another one is refused."""
@@ -25,6 +27,9 @@ _DTYPES = {dtype.str: dtype for dtype in _UNSIGNED}
 _LARGEST = 1 << 20  # bytes of an index
 _OFFSET = np.dtype("<i8")
 _CHUNK = 1 << 18  # examples, or values, that are copied at once
+_READ = (
+    1 << 28
+)  # bytes of a store that is read whole when it is opened; of a larger one sizes alone are checked
 
 Integers = NDArray[np.integer[Any]]
 
@@ -77,6 +82,7 @@ class Store:
     rows: int  # of the corpus, dropped ones included
     identity: str  # the address of what it was made from
     size: int
+    digest: str = ""  # of all its bytes; empty: it was made by a seqx that took none
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -99,13 +105,16 @@ class Store:
                 name: _opened(folder, f"{name}.text", _UNSIGNED[0], _count(about["values"]), size)
                 for name, about in index["texts"].items()
             }
+            digests = dict(index.get("sha256", {}))
+            _check_bytes(folder, digests)
             told = dict(index["dropped"]), dict(index["leaks"]), _count(index["rows"]), str(index["identity"])
         except OSError as error:
             problem = f"cannot read {error.filename or folder / _INDEX}: {error.strerror}"
             raise UserError(f"{folder}: not a store of prepared examples ({problem}); {advice}") from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{folder}: a damaged store of prepared examples ({error}); {advice}") from None
-        return cls(folder, columns, texts, *told, size)
+        together = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+        return cls(folder, columns, texts, *told, size, together if digests else "")
 
     def __len__(self) -> int:
         return self.size
@@ -144,6 +153,15 @@ def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{str(value)[:40]!r} is no number of anything")
     return value
+
+
+def _check_bytes(folder: Path, digests: Mapping[str, str]) -> None:
+    """Read a small store whole: a damaged disk or a careless editor may leave sizes as they were."""
+    if sum((folder / name).stat().st_size for name in digests) > _READ:
+        return
+    for name, before in digests.items():
+        if digest(folder / name) != before:
+            raise ValueError(f"{name} does not hold what was written")
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> Integers:
@@ -201,6 +219,8 @@ class Writer:
             "columns": {name: column.finish(keep) for name, column in self._columns.items()},
             "texts": {name: column.finish(keep) for name, column in self._texts.items()},
         }
+        files = sorted(path for path in self.folder.iterdir() if path.name != _INDEX)
+        index["sha256"] = {path.name: digest(path) for path in files}
         (self.folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
     def close(self) -> None:

@@ -1,10 +1,13 @@
 """The exponential moving average of a model's weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
+import torch
 from annotated_types import Gt, Lt
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from seqx.interfaces.networks import Model
 
@@ -44,10 +47,20 @@ class Average:
         """The model with the average of the weights after each update."""
         return cast("Model", self.averaged.module)
 
-    def follow(self) -> None:
-        """Take the weights after an update in; the first are the average."""
-        stays = self.how.after(int(self.averaged.n_averaged))
-        self.averaged.multi_avg_fn = get_ema_multi_avg_fn(stays)  # type: ignore[no-untyped-call]
+    def follow(self, skipped: Tensor | None = None) -> None:
+        """Take the weights after an update in; the first are the average.
+
+        An update that was `skipped`, a bool on the device, counts, but leaves the average as it is.
+        """
+        share = 1 - self.how.after(int(self.averaged.n_averaged))
+        moves = torch.tensor(share) if skipped is None else torch.where(skipped, 0.0, share)
+
+        @torch.no_grad()
+        def toward(averaged: Sequence[Tensor], raw: Sequence[Tensor], _: Tensor | int) -> None:
+            for mean, now in zip(averaged, raw, strict=True):
+                mean.lerp_(now, moves.to(mean.device, mean.dtype))
+
+        self.averaged.multi_avg_fn = toward
         self.averaged.update_parameters(self.raw)
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Lt
 from seqx.devices import Precision
 from seqx.interfaces.learning import Objective, Optimizer, Schedule
 from seqx.training.ema import Ema
+from seqx.training.watch import Spike
 
 Seed = Annotated[int, Ge(0), Lt(2**64)]
 """What fits into the 64 bits that torch has for a seed."""
@@ -40,7 +41,10 @@ class Training:
         choose: the last checkpoints, or those with the best score on the development set, of which each
             validation then saves one
         patience: validations without a better score after which training stops; null: never
-        nonfinite: updates in a row whose gradient may be infinite or not a number, and is skipped
+        nonfinite: updates in a row that may be skipped because loss or gradient is infinite or not a number;
+            after more the run goes back to the last checkpoint before them, and passes over their batches
+        spike: what else makes the run go back; null: nothing
+        returns: how often the run may go back; the next time it stops
         seed: of everything random
         init: a model's folder that gives the vocabulary and the first weights; null: the vocabulary is
             learnt, and weights are as the model initialises them
@@ -65,6 +69,8 @@ class Training:
     choose: Literal["last", "best"] = "last"
     patience: Annotated[int, Gt(0)] | None = None
     nonfinite: Annotated[int, Ge(0)] = 10
+    spike: Spike | None = None
+    returns: Annotated[int, Ge(0)] = 3
     seed: Seed = 1
     init: Path | None = None
 

@@ -4,9 +4,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seqx.data.batches import Position
@@ -14,7 +16,15 @@ from seqx.data.batches import Update as Plan
 from seqx.devices import autocast
 from seqx.errors import UserError
 from seqx.interfaces.values import Batch, rows
+from seqx.training.agreement import agree, worst
+from seqx.training.guard import makes_state, step_unless
 from seqx.training.step import Step
+
+Part = tuple[Batch, NDArray[np.integer[Any]]]
+"""Sentences that are computed at once, and their examples' numbers."""
+
+Named = Callable[[Sequence[int]], str]
+"""Says which examples these are, for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +36,14 @@ class Update:
     counts: Mapping[str, int]
     tokens: int  # target tokens
     padding: float  # the share of computed places, of all columns, that hold no token
-    then: Position  # where the batches of the next update are
+    at: Position  # where its batches are
+    then: Position  # where those of the next update are
     learning_rate: float
     norm: Tensor  # of the gradient, before clipping
     seconds: float  # from asking for its batches to the end of the optimizer's work
-    skipped: bool  # the gradient was not finite, and nothing was learnt from this update
+    skipped: Tensor  # bool: loss or gradient was not finite, and nothing was learnt from this update
+    replays: int  # how often it was computed again in smaller parts, for want of memory
+    vitals: Tensor  # [3] whether it was skipped, the norm, the loss: the same in all processes
 
     def value(self, name: str) -> float:
         """The mean of what the objective calls `name`, over the update."""
@@ -40,6 +53,11 @@ class Update:
     def loss(self) -> float:
         """The mean loss in nats a target token."""
         return self.value("loss")
+
+
+def numbers(examples: Sequence[int]) -> str:
+    """Examples by their numbers."""
+    return ", ".join(f"example {number}" for number in examples)
 
 
 def updates(
@@ -52,12 +70,14 @@ def updates(
     precision: Literal["bf16", "fp32"],
     clip: float | None,
     done: int,
-    bad: int,
+    named: Named = numbers,
 ) -> Generator[Update, None, None]:
     """Train for as long as someone asks for the next update.
 
     Each sum of the objective is divided once, by its count over the whole update, whatever the batches that
-    the update was cut into. Batches that a device has too little memory for are computed again as halves.
+    the update was cut into. An update for a part of which the device has too little memory is computed again,
+    in smaller parts. One whose loss or gradient is not finite is left out, by the device itself: nobody waits
+    for it here.
 
     Args:
         step: what is trained
@@ -68,88 +88,149 @@ def updates(
         precision: of matrix products
         clip: the largest norm of the gradient; None: any
         done: updates made before
-        bad: how many updates in a row may have a gradient that is not finite
+        named: says which example it is that needs too much memory
 
     Raises:
-        UserError: more than `bad` updates in a row were not finite, or one example needs too much memory
+        UserError: one example alone, or the optimizer, needs too much memory
     """
-    skipped = 0
     step.train()
     began = time.perf_counter()
     for number, plan in enumerate(plans, done + 1):
-        sums, counts = _computed(step, number, plan.parts, device, precision)
+        sums, counts, replays = _computed(step, number, plan, device, precision, named)
         rate = rates(number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
-        norm = torch.nn.utils.clip_grad_norm_(step.parameters(), clip or float("inf"))
-        finite = bool(norm.isfinite())
-        if finite:
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        skipped = 0 if finite else skipped + 1
-        if skipped > bad:
+        try:
+            norm = torch.nn.utils.clip_grad_norm_(step.parameters(), clip or float("inf")).detach()
+            vitals = _vitals(norm, sums["loss"] / max(1, counts["loss"]))
+            skipped = vitals[0] > 0
+            step_unless(skipped, optimizer)
+        except torch.OutOfMemoryError:
             raise UserError(
-                f"update {number}: the gradient was not finite {skipped} times in a row; "
-                "lower the learning rate (training.schedule), or set training.precision=fp32"
-            )
+                f"update {number}: {device} has too little memory for the step of the optimizer; "
+                "make the model smaller, or set training.microbatch"
+            ) from None
+        optimizer.zero_grad(set_to_none=True)
         yield Update(
             step=number,
             sums=sums,
             counts=counts,
             tokens=plan.count,
             padding=1 - plan.useful,
+            at=plan.position,
             then=plan.next,
             learning_rate=rate,
-            norm=norm.detach(),
+            norm=norm,
             seconds=time.perf_counter() - began,
-            skipped=not finite,
+            skipped=skipped,
+            replays=replays,
+            vitals=vitals,
         )
         step.train()
         began = time.perf_counter()
 
 
+def rehearse(
+    step: Step,
+    optimizer: torch.optim.Optimizer,
+    plan: Plan,
+    *,
+    device: torch.device,
+    precision: Literal["bf16", "fp32"],
+    named: Named = numbers,
+) -> int:
+    """Compute an update and learn nothing from it, so that too little memory for it shows before training.
+
+    Parameters, buffers and torch's random states are afterwards what they were, bitwise; fused optimizers
+    have made their state. Returns how often it was computed again in smaller parts.
+
+    Raises:
+        UserError: one example alone needs too much memory
+    """
+    buffers = [buffer.clone() for buffer in step.buffers()]
+    devices = [device] if device.type == "cuda" else []
+    step.train()
+    with torch.random.fork_rng(devices):
+        makes_state(optimizer)
+        _, _, replays = _computed(step, 1, plan, device, precision, named)
+    optimizer.zero_grad(set_to_none=True)
+    for buffer, before in zip(step.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+    return replays
+
+
+def _vitals(norm: Tensor, loss: Tensor) -> Tensor:
+    """[3]: 1 if either is not finite, else 0; both, infinite where they are not a number."""
+    both = torch.stack([norm.float(), loss.float()]).nan_to_num(torch.inf, torch.inf, -torch.inf)
+    return worst(torch.cat([(~both.isfinite().all()).float()[None], both]))
+
+
 def _computed(
-    step: Step, number: int, parts: Sequence[Batch], device: torch.device, precision: Literal["bf16", "fp32"]
-) -> tuple[dict[str, Tensor], Counter[str]]:
-    """What `_gradients` gives, of batches small enough for the device."""
+    step: Step,
+    number: int,
+    plan: Plan,
+    device: torch.device,
+    precision: Literal["bf16", "fp32"],
+    named: Named,
+) -> tuple[dict[str, Tensor], Counter[str], int]:
+    """Gradients of the quotients of sums and counts; both, and how often the update was computed again."""
+    parts: list[Part] = list(zip(plan.parts, plan.rows, strict=True))
+    counts = Counter[str]()
+    for part, _ in parts:
+        counts.update(step.objective.counts(part))
+    replays = 0
     while True:
-        try:
-            return _gradients(step, parts, device, precision)
-        except torch.OutOfMemoryError:
-            step.zero_grad(set_to_none=True)
-            halves = [half for part in parts for half in _halves(part)]
-        if len(halves) == len(parts):
+        sums, missing = _gradients(step, parts, counts, device, precision)
+        if missing is not None and len(parts[missing][1]) == 1:
             raise UserError(
-                f"update {number}: {device} has too little memory even for single examples; "
-                "make the model smaller, or leave out long examples"
+                f"update {number}: {device} has too little memory for a single example: "
+                f"{named([int(parts[missing][1][0])])}; make the model smaller, or leave out long examples "
+                "(the task's setting `longest`, where it has one)"
             )
-        parts = halves
+        if not agree(missing is not None):
+            return sums, counts, replays
+        step.zero_grad(set_to_none=True)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # small parts do not fit into what large ones left
+        limit = max(map(_places, parts), default=0) if missing is None else _places(parts[missing])
+        parts = [half for part in parts for half in (_halves(part) if _places(part) >= limit else [part])]
+        replays += 1
 
 
-def _halves(batch: Batch) -> list[Batch]:
-    """The rows of a batch as two batches; one row is left as it is."""
-    every = torch.arange(batch.columns["target"].ids.size(0))
+def _places(part: Part) -> int:
+    """How many places of columns a part has, padding included."""
+    return sum(column.ids.numel() for column in part[0].columns.values())
+
+
+def _halves(part: Part) -> list[Part]:
+    """The rows of a part as two; one row is left as it is."""
+    batch, numbers = part
+    every = torch.arange(len(numbers))
     if len(every) == 1:
-        return [batch]
-    halves = []
+        return [part]
+    halves: list[Part] = []
     for index in every.tensor_split(2):
         columns = {name: rows(tokens, index) for name, tokens in batch.columns.items()}
-        halves.append(Batch(columns, int(columns["target"].layout.keep.sum())))
+        halves.append((Batch(columns, int(columns["target"].layout.keep.sum())), numbers[index.numpy()]))
     return halves
 
 
 def _gradients(
-    step: Step, parts: Sequence[Batch], device: torch.device, precision: Literal["bf16", "fp32"]
-) -> tuple[dict[str, Tensor], Counter[str]]:
-    """Gradients of the quotients of sums and counts over the update; the sums and the counts."""
-    counts = Counter[str]()
-    for part in parts:
-        counts.update(step.objective.counts(part))
+    step: Step,
+    parts: Sequence[Part],
+    counts: Mapping[str, int],
+    device: torch.device,
+    precision: Literal["bf16", "fp32"],
+) -> tuple[dict[str, Tensor], int | None]:
+    """The sums over the parts, whose gradients are added up; which of them needs too much memory."""
     sums: dict[str, Tensor] = {}
-    for part in parts:
-        with autocast(device, precision):
-            terms = step(part.to(device))
-        sum(terms[name] / counts[name] for name in step.objective.learnt).backward()
+    for at, (part, _) in enumerate(parts):
+        try:
+            with autocast(device, precision):
+                terms = step(part.to(device))
+            sum(terms[name] / counts[name] for name in step.objective.learnt).backward()
+        except torch.OutOfMemoryError:
+            return {}, at
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + term.detach()
-    return sums, counts
+    return sums, None

@@ -60,6 +60,21 @@ def test_each_update_moves_it_by_what_does_not_stay(how: Ema, shares: list[float
     assert not averaged.table.weight.equal(model.table.weight)
 
 
+def test_a_skipped_update_leaves_it_as_it_is() -> None:
+    model = Tied()
+    average = Average(Ema(decay=0.9, warmup=False), model)
+    walk(model, 0)
+    average.follow()
+    walk(model, 1)
+    average.follow(torch.tensor(data=False))
+    assert isinstance(average.model, Tied)
+    before = average.model.table.weight.clone()
+    average.follow(torch.tensor(data=True))
+    assert average.model.table.weight.equal(before)
+    average.follow(torch.tensor(data=False))
+    assert not average.model.table.weight.equal(before)
+
+
 def test_its_state_has_the_weights_that_training_goes_on_from() -> None:
     model, other = Tied(), Tied()
     average, again = Average(Ema(), model), Average(Ema(), other)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from seqx.data.batches import Batches, Loader, Position, Update, split
 from seqx.data.prepare import prepare
 from seqx.data.store import Ragged, Store
+from seqx.errors import UserError
 from seqx.interfaces.values import PAD, WORDS, Batch, Dropped, Example
 from tests.core.data.pairs import Pairs, rows
 
@@ -216,6 +217,33 @@ def test_the_thread_ends_when_closed_or_forgotten(store: Store) -> None:
     del forgotten
     gc.collect()
     assert threads() == before
+
+
+def test_updates_are_passed_over(store: Store) -> None:
+    batches = Batches(store=store, tokens=500)
+    last = len(batches.plan(0)) - 1
+    gone = {Position(0, 1), Position(0, last), Position(1, 0)}
+    with Loader(batches, Position(0, last - 2), without=gone) as loader:
+        positions = [update.position for update in itertools.islice(loader, 3)]
+    assert positions == [Position(0, last - 2), Position(0, last - 1), Position(1, 1)]
+    first = next(batches.updates(Position(0, 1), without=gone))
+    assert first.position == Position(0, 2)
+    assert content([first]) == content([batches.update(batches.plan(0), Position(0, 2))])
+
+
+def test_each_part_tells_its_examples(store: Store) -> None:
+    update = next(Batches(store=store, tokens=500, microbatch=200).updates(Position()))
+    assert len(update.parts) > 1
+    for part, numbers in zip(update.parts, update.rows, strict=True):
+        assert pairs(part) == [
+            (tuple(store[i]["source"].tolist()), tuple(store[i]["target"].tolist())) for i in numbers
+        ]
+
+
+def test_a_thread_that_is_gone_is_one_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqx.data.batches._produce", lambda *_: None)
+    with pytest.raises(UserError, match="the thread that makes batches died; the same command goes on"):
+        next(Loader(Batches(store=store, tokens=500)))
 
 
 class Broken(Pairs):

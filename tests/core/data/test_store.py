@@ -97,6 +97,26 @@ def edit(**changes: object) -> object:
     return change
 
 
+def test_a_store_from_before_there_were_digests_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    write(folder, [([1, 300], "a")])
+    assert len(Store.open(folder).digest) == 64
+    change = edit(sha256={})
+    assert callable(change)
+    change(folder)
+    assert Store.open(folder).digest == ""
+
+
+def test_large_stores_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "s"
+    write(folder, [([1, 300], "a")])
+    (folder / "target.text").write_bytes(b"b")
+    with pytest.raises(UserError, match=r"target\.text does not hold what was written"):
+        Store.open(folder)
+    monkeypatch.setattr("seqx.data.store._READ", 3)
+    assert Store.open(folder).text(0) == {"target": "b"}
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -76,11 +76,14 @@ def update(
         counts=dict.fromkeys(means, 1000),
         tokens=1000,
         padding=0.05,
+        at=Position(0, step - 1),
         then=Position(0, step),
         learning_rate=step * 1e-5,
         norm=torch.tensor(norm),
         seconds=0.5,
-        skipped=skipped,
+        skipped=torch.tensor(skipped),
+        replays=0,
+        vitals=torch.tensor([float(skipped), norm, loss]),
     )
 
 

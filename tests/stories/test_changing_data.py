@@ -1,0 +1,91 @@
+"""Text that changes under a run, and examples that are damaged: one message each."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.stories.test_bad_data import corpus
+from tests.stories.tiny import done, refused
+
+EDITOR = """\
+import os
+from pathlib import Path
+
+import seqx
+
+
+class Editor(seqx.Callback):
+    \"\"\"Edits a file when a checkpoint is saved.\"\"\"
+
+    @seqx.hookimpl
+    def saved(self, step: int) -> None:
+        if step == 2 and "EDIT" in os.environ:
+            file = Path(os.environ["EDIT"])
+            file.write_text(file.read_text().replace("dog", "cat") + os.environ["MORE"])
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    registry.add(seqx.Callback, editor=Editor)
+"""
+
+
+def edited(recipe: Path) -> Path:
+    """With a callback that edits files."""
+    Path("editor.py").write_text(EDITOR, encoding="utf-8")
+    text = recipe.read_text(encoding="utf-8").replace("callbacks: [", "callbacks: [editor, ")
+    recipe.write_text(f"plugins: [editor.py]\n{text}", encoding="utf-8")
+    return recipe
+
+
+@pytest.mark.parametrize("more", ["", "one more\n"])
+def test_a_file_that_is_read_again_has_changed(
+    more: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, file = edited(corpus(tmp_path / "text")), tmp_path / "text" / "dev.de"
+    before = file.read_bytes()
+    with monkeypatch.context() as context:
+        context.setenv("EDIT", str(file))
+        context.setenv("MORE", more)
+        said = refused("run", recipe).splitlines()
+    assert said[-1] == f"{file}: changed since it was first read; put it back, and the same command goes on"
+    file.write_bytes(before)
+    done("run", recipe)
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_text_has_changed_between_two_starts(split: str, tmp_path: Path) -> None:
+    recipe = corpus(tmp_path / "text")
+    done("run", recipe, "training.steps=2")
+    file = tmp_path / "text" / f"{split}.de"
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"dog", b"pig"))
+    said = refused("run", recipe).splitlines()
+    assert said[-1] == (
+        f"runs/tiny/data.json: the text of {split} is not what it was when this run began (its files, or "
+        "what prepares them, changed); put it back, and the same command goes on; or choose another --folder"
+    )
+    file.write_bytes(before)
+    done("run", recipe)
+
+
+def test_a_touched_file_has_not_changed(tmp_path: Path) -> None:
+    recipe = corpus(tmp_path / "text")
+    done("run", recipe, "training.steps=2")
+    (tmp_path / "text" / "dev.de").touch()
+    done("run", recipe)
+
+
+def test_examples_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQX_CACHE", "fresh")
+    recipe = corpus(tmp_path / "text")
+    done("run", recipe, "training.steps=2")
+    (target,) = Path("fresh").glob("*/target")
+    content = bytearray(target.read_bytes())
+    content[len(content) // 2] ^= 1  # its size stays
+    target.write_bytes(content)
+    said = refused("run", recipe).splitlines()[-1]
+    assert said == (
+        f"{target.parent}: a damaged store of prepared examples (target does not hold what was written); "
+        "delete this folder, and its examples are prepared again"
+    )

@@ -1,0 +1,195 @@
+"""Runs in which something goes wrong: they go on without it, or say what it is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
+
+PLUGIN = """\
+import os
+
+import torch
+
+import seqx
+import seqx_training
+
+
+class Breaking(seqx_training.CrossEntropy):
+    \"\"\"Not finite where a target is long; too large where there are too many places.
+
+    Args:
+        longest: of targets that are well
+        grow: times the loss of others; 0: it is not a number
+        most: sentences of a batch that there is memory for
+    \"\"\"
+
+    def __init__(self, *, longest: int = 99, grow: float = 0.0, most: int = 9999) -> None:
+        super().__init__(smoothing=0.1)
+        self.longest, self.grow, self.most = longest, grow, most
+
+    def forward(self, model, batch):
+        ids = batch.columns["target"].ids
+        if len(ids) > self.most:
+            raise torch.OutOfMemoryError("injected")
+        sums = super().forward(model, batch)
+        if ids.size(1) <= self.longest:
+            return sums
+        return {name: value * (self.grow or float("nan")) for name, value in sums.items()}
+
+
+class Killer(seqx.Callback):
+    \"\"\"Kills this process when something was noticed.\"\"\"
+
+    @seqx.hookimpl
+    def noticed(self) -> None:
+        if "KILL" in os.environ:
+            os.kill(os.getpid(), 9)
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    registry.add(seqx.Objective, breaking=Breaking)
+    registry.add(seqx.Callback, killer=Killer)
+"""
+
+ANIMALS = ("dog", "cat", "cow", "pig", "hen")
+TEXT = [
+    f"the {animal} sees the {other} {place} .\n"
+    for animal in ANIMALS
+    for other in ANIMALS
+    for place in ("here", "there", "at home", "now")
+]
+POISON = "the dog and the cat and the cow and the pig and the hen see the dog and the cat .\n"
+
+
+def recipe(breaking: str, name: str = "tiny.yaml") -> Path:
+    """Text with one sentence that is longer than all others, and an objective that breaks."""
+    for split in ("train", "dev", "test"):
+        rows = [*TEXT[:60], POISON, *TEXT[60:]] if split == "train" else TEXT[:6]
+        for side in ("en", "de"):
+            Path(f"{split}.{side}").write_text("".join(rows), encoding="utf-8")
+    Path("breaking.py").write_text(PLUGIN, encoding="utf-8")
+    paths = ", ".join(f"{split}: [{split}.en, {split}.de]" for split in ("train", "dev", "test"))
+    text = TINY.replace("{type: sample, train: 300, dev: 6, test: 6}", f"{{type: files, {paths}}}")
+    text = text.replace("size: 400", "size: 290").replace("longest: 24", "longest: 99")
+    text = text.replace("{type: cross_entropy, smoothing: 0.1}", f"{{type: breaking, {breaking}}}")
+    text = text.replace("callbacks: [", "callbacks: [killer, ")
+    return tiny(f"plugins: [breaking.py]\n{text}", name)
+
+
+def notices(run: Path) -> list[str]:
+    log = (run / "log.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in log if "going back" in line]
+
+
+def same(one: Path, other: Path) -> bool:
+    ours, theirs = weights(one), weights(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+SETTINGS = (
+    "training.nonfinite=0",
+    "training.steps=30",
+    "training.save_every=3",
+    "training.groups=2",
+    "training.tokens=100",
+    "training.seed=3",
+)
+
+
+def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = recipe("longest: 24")
+    done("run", file, *SETTINGS, "training.steps=15")
+    run = Path("runs/tiny")
+    kept = json.loads((run / "passed_over.json").read_text(encoding="utf-8"))["returns"]
+    assert kept
+    assert len(notices(run)) == len(kept) <= 3
+    first = kept[0]
+    assert first["why"] == "nonfinite"
+    assert first["to"] < first["from"]
+    epoch, index = first["batches"][0]
+    assert len(first["batches"]) == 1
+    assert notices(run)[0] == (
+        f"update {first['from']} (batch {index + 1} of epoch {epoch + 1}): the gradient was not finite; "
+        f"going back to the checkpoint of update {first['to']}, and passing over the batches of 1 updates"
+    )
+    updates = lines(run, "update")
+    assert [row["step"] for row in updates] == list(range(1, 16))
+    assert not any(row["skipped"] for row in updates)
+    assert [row["step"] for row in lines(run, "start")][-1] == kept[-1]["to"]
+
+    # A start that comes later passes over the same batches, killed or not.
+    recipe("longest: 24", "again.yaml")
+    with monkeypatch.context() as context:
+        context.setenv("KILL", "1")
+        killed = [sys.executable, "-m", "seqx", "run", "again.yaml", *SETTINGS, "training.steps=15"]
+        for _ in kept:
+            process = subprocess.run(killed, check=False, capture_output=True, text=True, timeout=120)
+            assert process.returncode == -signal.SIGKILL, process.stderr
+    done("run", "again.yaml", *SETTINGS, "training.steps=15")
+    again = Path("runs/again")
+    assert json.loads((again / "passed_over.json").read_text(encoding="utf-8"))["returns"] == kept
+    assert same(run / "model", again / "model")
+    assert [row["loss"] for row in lines(again, "update")] == [row["loss"] for row in updates]
+    assert "KILL" not in os.environ
+
+
+@pytest.mark.parametrize("returns", [0, 1])
+def test_it_stops_and_names_the_sentence(returns: int) -> None:
+    file = recipe("longest: 24")
+    said = refused("run", file, *SETTINGS, "training.steps=100", f"training.returns={returns}")
+    last = said.splitlines()[-1]
+    assert "): the gradient was not finite; after" in last or "no checkpoint from before" in last
+    assert "these have the largest gradients: example 60 (tokens: " in last
+    assert f'in target): "{POISON.strip()} ||| {POISON.strip()}". Mend them' in last
+    assert last.count("example ") == 1
+    assert said.count("going back to the checkpoint") == returns
+
+
+def test_single_updates_that_are_not_finite_are_skipped_and_counted() -> None:
+    run = Path("runs/tiny")
+    done("run", recipe("longest: 24"), *SETTINGS, "training.nonfinite=1")
+    updates = lines(run, "update")
+    assert 1 <= sum(row["skipped"] for row in updates) <= 5
+    assert all((row["loss"] is None) == (row["skipped"] == 1) for row in updates)
+    assert "gradient not finite" in (run / "log.txt").read_text(encoding="utf-8")
+    assert not (run / "passed_over.json").exists()
+
+
+def test_it_goes_back_from_a_spike() -> None:
+    run = Path("runs/tiny")
+    done(
+        "run", recipe("longest: 24, grow: 1000"), *SETTINGS,
+        "training.spike={norm: 10, loss: 100, updates: 1, window: 3}", "training.returns=9",
+    )  # fmt: skip
+    kept = json.loads((run / "passed_over.json").read_text(encoding="utf-8"))["returns"]
+    assert {gone["why"] for gone in kept} == {"spike"}
+    assert all(row["loss"] < 50 for row in lines(run, "update"))
+    assert "the gradient or the loss was far above the usual (training.spike); going back" in notices(run)[0]
+
+
+def test_too_little_memory_loses_nothing() -> None:
+    how = ("training.steps=4", "model.encoder.dropout=0", "model.decoder.dropout=0")
+    done("run", recipe("most: 9999"), *how)
+    done("run", recipe("most: 3", "small.yaml"), *how)
+    plenty, little = (
+        [row["loss"] for row in lines(Path("runs") / name, "update")] for name in ("tiny", "small")
+    )
+    assert little == pytest.approx(plenty, rel=1e-5)
+    log = Path("runs/small/log.txt").read_text(encoding="utf-8")
+    assert log.count("update 1 needs too much memory at once, and was computed again in smaller parts") == 1
+    assert log.count("computed again") == 1
+
+
+def test_one_sentence_that_does_not_fit_is_named() -> None:
+    said = refused("run", recipe("most: 0"), "training.steps=4").splitlines()[-1]
+    assert said.startswith("update 1: cpu has too little memory for a single example: example ")
+    assert " ||| the " in said
+    assert said.endswith("or leave out long examples (the task's setting `longest`, where it has one)")
