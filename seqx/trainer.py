@@ -10,11 +10,14 @@ from typing import Any
 
 import pluggy
 import torch
+from torch import Tensor
 
 from seqx import checkpoint
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress
 from seqx.data.batches import Batches, Loader, Position
+from seqx.distributed import World
 from seqx.evaluation import Predictor
+from seqx.devices import random_state, set_random_state
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Evaluation, Score
@@ -23,8 +26,12 @@ from seqx.recipe import Made
 from seqx.runs import RunFolder, environment, local_files, written
 from seqx.training.ema import Average
 from seqx.training.run import Run
+from seqx.training.spread import Spread
 from seqx.training.step import Step
 from seqx.training.updates import Update, updates
+
+RANDOM = "distributed.random"
+"""Under which a checkpoint has the random states of each process, where there were several."""
 
 
 class Trainer:
@@ -45,6 +52,8 @@ class Trainer:
         callbacks: Sequence[Callback],
         device: torch.device,
         tell: pluggy.HookRelay,
+        world: World,
+        spread: Spread,
     ) -> None:
         self.task = task
         self.search = search
@@ -57,6 +66,8 @@ class Trainer:
         self.checkpoints = checkpoints
         self.device = device
         self.tell = tell
+        self.world = world
+        self.spread = spread
         self.progress = Progress()
         # What has a state besides the model, under its path in the recipe.
         self.stateful: dict[str, Any] = {
@@ -72,12 +83,27 @@ class Trainer:
 
     def resume(self) -> Progress:
         """Go on from the newest checkpoint, if there is one."""
-        steps = self.checkpoints.steps()
+        steps = self.world.share(self.checkpoints.steps())
         if steps:
+            drawn = torch.get_rng_state()
             self.progress, states = self.checkpoints.restore(steps[-1], self.model, self.device)
             for path in self.stateful.keys() & states.keys():
                 self.stateful[path].load_state_dict(states[path])
+            self._draw_on(states.get(RANDOM, []), drawn)
         return self.progress
+
+    def _draw_on(self, states: Sequence[Mapping[str, Tensor]], fresh: Tensor) -> None:
+        """Go on with the random states of this process, or, if there was none of its rank, with its own seed.
+
+        The first process's are restored with the checkpoint.
+        """
+        rank = self.world.rank
+        if rank < len(states):
+            set_random_state(states[rank], self.device)
+        elif rank:
+            torch.set_rng_state(fresh)
+            if self.device.type == "cuda":
+                torch.cuda.manual_seed(torch.initial_seed())
 
     def train(self) -> None:
         """Make the updates that are still to be made."""
@@ -97,12 +123,20 @@ class Trainer:
                 clip=how.clip,
                 done=self.progress.step,
                 bad=how.nonfinite,
+                spread=self.spread,
             )
             with closing(stream):
                 self._follow(islice(stream, how.steps - self.progress.step))
+        self.world.stage("finishing")
 
     def write(self, place: RunFolder, *, made: Made[Any], plugins: Plugins) -> None:
         """Make the mean of the chosen checkpoints the model, on disk and in memory."""
+        if self.world.first:
+            self._write(place, made, plugins)
+        self.world.barrier()
+        checkpoint.read_weights(self.model, place.model / WEIGHTS)
+
+    def _write(self, place: RunFolder, made: Made[Any], plugins: Plugins) -> None:
         how = self.run.training
         steps = self.checkpoints.chosen(how.average, choose=how.choose)
         weights = checkpoint.average([self.checkpoints.path(step) / WEIGHTS for step in steps])
@@ -122,7 +156,6 @@ class Trainer:
             about=about,
             beside={name: place.folder / name for name in local},
         )
-        checkpoint.read_weights(self.model, place.model / WEIGHTS)
 
     def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
         """Score the model on the development and the test set; the run is finished when that is written."""
@@ -130,8 +163,10 @@ class Trainer:
         for split in ("dev", "test"):
             evaluation = self._evaluate(split)
             scores[split] = evaluation.scores
-            place.write_outputs(split, evaluation)
-        checkpoint.write_scores(place.model, scores)
+            if self.world.first:
+                place.write_outputs(split, evaluation)
+        if self.world.first:
+            checkpoint.write_scores(place.model, scores)
         self.tell.finished(run=self.run, scores=scores)
         return scores
 
@@ -169,7 +204,9 @@ class Trainer:
             if last or stop or wanted or step % how.save_every == 0:
                 self._save(ranked=True, score=validated)
                 saved = time.monotonic()
-            elif how.save_minutes is not None and time.monotonic() - saved > 60 * how.save_minutes:
+            elif how.save_minutes is not None and self.world.any(
+                time.monotonic() - saved > 60 * how.save_minutes
+            ):
                 self._save(ranked=False, score=None)
                 saved = time.monotonic()
             if stop:
@@ -177,7 +214,7 @@ class Trainer:
 
     def _validate(self) -> float:
         evaluation = self._evaluate("dev")
-        score = next(iter(evaluation.scores.values()))
+        score = self.world.share(next(iter(evaluation.scores.values())))
         if self.progress.best is None or score.beats(self.progress.best):
             self.progress = replace(self.progress, best=score.value, best_step=self.progress.step, stale=0)
         else:
@@ -190,7 +227,10 @@ class Trainer:
 
     def _evaluate(self, split: str) -> Evaluation:
         model, precision = self.model, self.run.precision
-        predictor = Predictor(self.task, model, self.search, device=self.device, precision=precision)
+        predictor = Predictor(
+            self.task, model, self.search, device=self.device, precision=precision, world=self.world
+        )
+        self.world.stage(f"scoring {split}")
         # What is compiled for training does not fit a search's ever longer states.
         with torch.compiler.set_stance("force_eager"):
             evaluation = self.task.evaluate(predictor, split)
@@ -201,7 +241,13 @@ class Trainer:
 
     def _save(self, *, ranked: bool, score: float | None) -> None:
         how = self.run.training
+        self.world.stage("saving")
         states = {path: thing.state_dict() for path, thing in self.stateful.items()}
-        path = self.checkpoints.save(self.progress, self.model, states, score=score, ranked=ranked)
-        self.checkpoints.prune(how.keep, choose=how.choose)
+        if self.world.size > 1:
+            states[RANDOM] = self.world.gather(random_state(self.device))
+        path = self.checkpoints.path(self.progress.step)
+        if self.world.first:
+            path = self.checkpoints.save(self.progress, self.model, states, score=score, ranked=ranked)
+            self.checkpoints.prune(how.keep, choose=how.choose)
+        self.world.barrier()
         self.tell.saved(run=self.run, step=self.progress.step, path=path)

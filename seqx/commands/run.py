@@ -8,6 +8,8 @@ from seqx.attribution import attributed
 from seqx.checkpoint import Checkpoints
 from seqx.cli import INTERRUPTED
 from seqx.commands.opening import opened, profile
+from seqx.distributed import World, joined
+from seqx.distributed.launch import launch
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
 from seqx.runs import RunFolder
@@ -22,6 +24,12 @@ from seqx.runs import RunFolder
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option(
+    "--devices",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Processes on this machine that train together, with a GPU each where there are GPUs.",
+)
+@click.option(
     "--changed-plugins", is_flag=True, help="Go on although the text of local plugins is not what it was."
 )
 @click.pass_context
@@ -34,23 +42,56 @@ def run(
     profile: str | None,
     folder: Path | None,
     device: str,
+    devices: int | None,
     changed_plugins: bool,
 ) -> None:
     """Prepare, train, average and test what RECIPE says; the same command resumes.
 
     RECIPE is a file, or the name of a recipe that comes with seqx. The run is kept in runs/RECIPE[-PROFILE]
-    unless --folder names another place.
+    unless --folder names another place. Started by torchrun, its processes train together.
     """
+    if devices is not None and devices > 1:
+        opened(recipe, profile, overrides)  # a mistake in it is told once, and here
+        options = {"--profile": profile, "--folder": folder, "--device": device}
+        said = [f"{name}={value}" for name, value in options.items() if value is not None]
+        said += ["--changed-plugins"] * changed_plugins
+        debug = ["--debug"] * bool(ctx.find_root().params.get("debug"))
+        code, killed = launch([*debug, "run", *said, "--", recipe, *overrides], devices)
+        if killed is not None:
+            click.echo(killed, err=True)
+        ctx.exit(code)
+    with joined(device) as (world, own):
+        _run(ctx, world, recipe, overrides, profile, folder, own, changed_plugins=changed_plugins)
+
+
+def _run(
+    ctx: click.Context,
+    world: World,
+    recipe: str,
+    overrides: tuple[str, ...],
+    profile: str | None,
+    folder: Path | None,
+    device: str,
+    *,
+    changed_plugins: bool,
+) -> None:
     found = opened(recipe, profile, overrides)
     name = found.recipe.name + (f"-{profile}" if profile else "")
     place = folder or Path("runs", name)
     done = RunFolder(place).finished(found.made) is not None
     try:
         scores = run_experiment(
-            found.made, found.plugins, name=name, folder=place, device=device, changed_plugins=changed_plugins
+            found.made,
+            found.plugins,
+            name=name,
+            folder=place,
+            device=device,
+            changed_plugins=changed_plugins,
+            world=world,
         )
     except KeyboardInterrupt:
-        click.echo(f"{place}: interrupted; the same command goes on", err=True)
+        if world.first:
+            click.echo(f"{place}: interrupted; the same command goes on", err=True)
         ctx.exit(INTERRUPTED)
     except UserError:
         raise
@@ -59,6 +100,8 @@ def run(
         if message is None:
             raise
         raise PluginError(f"{message}\n{_way_on(place)}") from error
+    if not world.first:
+        return
     if done:
         click.echo(f"{place}: this run is finished; its scores:")
     for split, named in scores.items():

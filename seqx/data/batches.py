@@ -37,6 +37,7 @@ class Update:
     parts: list[Batch]
     count: int  # target tokens of the whole update, over all devices
     useful: float  # share of the places of `parts`, all columns together, that hold tokens
+    spare: Batch | None = None  # a short example of the update, where devices share it: see `Spread`
 
     @property
     def next(self) -> Position:
@@ -76,15 +77,20 @@ class Batches:
     def update(self, plan: Plan, position: Position, *, pin: bool = False) -> Update:
         """The update at a position; `plan` is that of its epoch. `pin`: in memory that a GPU copies from."""
         batches, count, tokens, places = [], 0, 0, 0
+        spare = None
         for group in self._groups(plan.rows(position.index)):
             columns = self._columns(group, position.epoch)
             count += len(columns[TARGET].values)
+            if self.world > 1 and spare is None:
+                shortest = columns[TARGET].lengths().argmin(keepdims=True)
+                spare = pack({name: column.take(shortest) for name, column in columns.items()}, pin=pin)
             for part in split(columns, self.microbatch, self.rank, self.world):
                 batches.append(pack({name: column.take(part) for name, column in columns.items()}, pin=pin))
                 packed = batches[-1].columns
                 tokens += sum(int(columns[name].lengths()[part].sum()) for name in packed)
                 places += sum(column.ids.numel() for column in packed.values())
-        return Update(position=position, parts=batches, count=count, useful=tokens / max(1, places))
+        useful = tokens / max(1, places)
+        return Update(position=position, parts=batches, count=count, useful=useful, spare=spare)
 
     def largest(self) -> Update:
         """The update of the first epoch that needs the most memory."""

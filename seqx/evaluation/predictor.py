@@ -1,5 +1,6 @@
 """A model that answers raw text."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ import torch
 
 from seqx.constraints import Intersection
 from seqx.devices import autocast
+from seqx.distributed import ALONE, World
 from seqx.errors import UserError
 from seqx.evaluation.attention import Attended, look
 from seqx.evaluation.scoring import logprobs
@@ -59,6 +61,7 @@ class Predictor:
         device: where the model is
         precision: bf16: matrix products are computed in bfloat16
         batch_tokens: places of a batch: for each hypothesis those of the source and of the longest output
+        world: the processes that answer together; each is asked for the same, and gets all answers
     """
 
     window = 2048
@@ -73,6 +76,7 @@ class Predictor:
         device: torch.device,
         precision: Literal["bf16", "fp32"] = "fp32",
         batch_tokens: int | None = None,
+        world: World = ALONE,
     ) -> None:
         self.task = task
         self.model = model
@@ -83,6 +87,7 @@ class Predictor:
             raise UserError(f"batch_tokens is {batch_tokens}; a batch needs a place at least")
         self.batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
         self.split = 0
+        self.world = world
 
     def __call__(self, texts: Iterable[str | Request]) -> list[str]:
         """The best answer to each text, in the order of the texts."""
@@ -97,7 +102,7 @@ class Predictor:
         if isinstance(texts, str | bytes):
             raise UserError("a model answers several texts: give a list of strings, [text] for one")
         texts = iter(texts)
-        while lines := list(islice(texts, window or self.window)):
+        while lines := list(islice(texts, window or self.window * self.world.size)):
             yield from self._window(lines)
 
     def logprobs(self, examples: Sequence[Example]) -> list[float]:
@@ -115,8 +120,10 @@ class Predictor:
                     f"an example of {lengths} is too long for the model, which has {self.model.limit} "
                     "places; let the task make its examples shorter"
                 )
-        columns = [example.columns for example in examples]
-        return logprobs(self.model, columns, device=self.device, precision=self.precision)
+        rank, size = self.world.rank, self.world.size
+        own = [example.columns for example in examples[rank::size]]
+        found = self.world.gather(logprobs(self.model, own, device=self.device, precision=self.precision))
+        return [found[i % size][i // size] for i in range(len(examples))]
 
     def perplexity(self, split: str) -> float | None:
         """The exponential of the mean negative log-probability of a target token; None: there is none.
@@ -217,6 +224,11 @@ class Predictor:
                     answers[i] = [(self.task.write(h.ids, piece.text, said), h) for h in hypotheses]
         finally:
             self.model.train(training)
+        if self.world.size == 1:
+            return answers
+        every = self.world.gather([(i, found) for i, found in enumerate(answers) if found])
+        for i, hypotheses in itertools.chain.from_iterable(every):
+            answers[i] = hypotheses
         return answers
 
     def _limits(self, pieces: Sequence[_Piece]) -> list[int]:
@@ -231,7 +243,8 @@ class Predictor:
     def _batches(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> Iterator[list[int]]:
         batch: list[int] = []
         longest = 0
-        for i in sorted(range(len(pieces)), key=lambda i: -pieces[i].length):
+        ordered = sorted(range(len(pieces)), key=lambda i: -pieces[i].length)
+        for i in ordered[self.world.rank :: self.world.size]:
             places = pieces[i].length + limits[i] + 1
             wider = max(longest, places)
             if batch and wider * (len(batch) + 1) * self.search.width > self.batch_tokens:

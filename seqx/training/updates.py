@@ -14,6 +14,7 @@ from seqx.data.batches import Update as Plan
 from seqx.devices import autocast
 from seqx.errors import UserError
 from seqx.interfaces.values import Batch, rows
+from seqx.training.spread import Spread
 from seqx.training.step import Step
 
 
@@ -53,6 +54,7 @@ def updates(
     clip: float | None,
     done: int,
     bad: int,
+    spread: Spread | None = None,
 ) -> Generator[Update, None, None]:
     """Train for as long as someone asks for the next update.
 
@@ -69,19 +71,22 @@ def updates(
         clip: the largest norm of the gradient; None: any
         done: updates made before
         bad: how many updates in a row may have a gradient that is not finite
+        spread: how devices share `step`; None: there is one
 
     Raises:
         UserError: more than `bad` updates in a row were not finite, or one example needs too much memory
     """
     skipped = 0
+    spread = spread or Spread(step)
     step.train()
     began = time.perf_counter()
+    spread.began()
     for number, plan in enumerate(plans, done + 1):
-        sums, counts = _computed(step, number, plan.parts, device, precision)
+        sums, counts = _computed(spread, number, plan, device, precision)
         rate = rates(number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
-        norm = torch.nn.utils.clip_grad_norm_(step.parameters(), clip or float("inf"))
+        norm = spread.clipped(clip or float("inf"))
         finite = bool(norm.isfinite())
         if finite:
             optimizer.step()
@@ -105,18 +110,25 @@ def updates(
             skipped=not finite,
         )
         step.train()
+        spread.began()
         began = time.perf_counter()
 
 
 def _computed(
-    step: Step, number: int, parts: Sequence[Batch], device: torch.device, precision: Literal["bf16", "fp32"]
+    spread: Spread, number: int, plan: Plan, device: torch.device, precision: Literal["bf16", "fp32"]
 ) -> tuple[dict[str, Tensor], Counter[str]]:
     """What `_gradients` gives, of batches small enough for the device."""
+    parts: Sequence[Batch] = plan.parts
     while True:
         try:
-            return _gradients(step, parts, device, precision)
+            return _gradients(spread, parts, plan.spare, device, precision)
         except torch.OutOfMemoryError:
-            step.zero_grad(set_to_none=True)
+            if spread.shared:  # the other devices are waiting for gradients that will not come
+                raise UserError(
+                    f"update {number}: {device} has too little memory; set training.microbatch to fewer "
+                    "places, and the same command goes on"
+                ) from None
+            spread.step.zero_grad(set_to_none=True)
             halves = [half for part in parts for half in _halves(part)]
         if len(halves) == len(parts):
             raise UserError(
@@ -139,17 +151,23 @@ def _halves(batch: Batch) -> list[Batch]:
 
 
 def _gradients(
-    step: Step, parts: Sequence[Batch], device: torch.device, precision: Literal["bf16", "fp32"]
+    spread: Spread,
+    parts: Sequence[Batch],
+    spare: Batch | None,
+    device: torch.device,
+    precision: Literal["bf16", "fp32"],
 ) -> tuple[dict[str, Tensor], Counter[str]]:
     """Gradients of the quotients of sums and counts over the update; the sums and the counts."""
-    counts = Counter[str]()
-    for part in parts:
-        counts.update(step.objective.counts(part))
+    counts, rounds = spread.agreed(parts)
+    idle = [spare] * (rounds - len(parts))  # devices take part in what others compute, too
     sums: dict[str, Tensor] = {}
-    for part in parts:
-        with autocast(device, precision):
-            terms = step(part.to(device))
-        sum(terms[name] / counts[name] for name in step.objective.learnt).backward()
+    for number, part in enumerate([*parts, *idle], 1):
+        assert part is not None, "an update that devices share has a spare part"
+        share = 1.0 if number <= len(parts) else 0.0
+        with spread.exchanging(last=number == rounds):
+            with autocast(device, precision):
+                terms = spread(part.to(device))
+            (share * sum(terms[name] / counts[name] for name in spread.step.objective.learnt)).backward()
         for name, term in terms.items():
-            sums[name] = sums.get(name, 0) + term.detach()
-    return sums, counts
+            sums[name] = sums.get(name, 0) + share * term.detach()
+    return spread.total(sums), counts
