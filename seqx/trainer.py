@@ -15,9 +15,9 @@ from torch import Tensor
 from seqx import checkpoint
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress
 from seqx.data.batches import Batches, Loader, Position
+from seqx.devices import random_state, set_random_state
 from seqx.distributed import World
 from seqx.evaluation import Predictor
-from seqx.devices import random_state, set_random_state
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Evaluation, Score
