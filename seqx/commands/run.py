@@ -1,5 +1,6 @@
 """`seqx run`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -7,11 +8,12 @@ import click
 from seqx.attribution import attributed
 from seqx.checkpoint import Checkpoints
 from seqx.cli import INTERRUPTED
-from seqx.commands.opening import opened, profile
+from seqx.commands.opening import Opened, opened, profile
 from seqx.distributed import World, joined
 from seqx.distributed.launch import launch
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
+from seqx.interfaces.values import Score
 from seqx.runs import RunFolder
 
 
@@ -100,8 +102,11 @@ def _run(
         if message is None:
             raise
         raise PluginError(f"{message}\n{_way_on(place)}") from error
-    if not world.first:
-        return
+    if world.first:
+        _tell(found, place, scores, done=done)
+
+
+def _tell(found: Opened, place: Path, scores: Mapping[str, Mapping[str, Score]], *, done: bool) -> None:
     if done:
         click.echo(f"{place}: this run is finished; its scores:")
     for split, named in scores.items():

@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store  # public in torch.distributed but for its types
 
 from seqx.errors import UserError
 
@@ -64,11 +65,11 @@ class End:
 class Post:
     """The store through which processes tell each other how they are."""
 
-    def __init__(self, store: dist.Store, rank: int, size: int) -> None:
+    def __init__(self, store: Store, rank: int, size: int) -> None:
         self.rank = rank
         self.size = size
         # A connection of its own: what another thread waits for must not keep the beats back.
-        self.store = dist.PrefixStore("watch", store.clone())
+        self.store = PrefixStore("watch", store.clone())
         self.store.set_timeout(timedelta(seconds=SILENCE))
 
     def beat(self, sign: Sign) -> None:

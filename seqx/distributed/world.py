@@ -14,6 +14,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore  # public in torch.distributed but for its types
+from torch.distributed.rendezvous import rendezvous
 
 from seqx.distributed.watch import Post, Watch, is_lost_contact
 from seqx.errors import UserError
@@ -147,7 +149,7 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
     if size == 1 or "RANK" not in os.environ:
         yield ALONE, device
         return
-    store, rank, size = next(iter(dist.rendezvous("env://", timeout=timedelta(minutes=10))))
+    store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(minutes=10))))
     post = Post(store, rank, size)
     watch = Watch(post)
     watch.start()
@@ -157,7 +159,7 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
         gloo = own.type == "cpu"
         dist.init_process_group(
             "gloo" if gloo else "cpu:gloo,cuda:nccl",
-            store=dist.PrefixStore("group", store),
+            store=PrefixStore("group", store),
             rank=rank,
             world_size=size,
             timeout=PATIENCE,

@@ -227,8 +227,8 @@ class Predictor:
         if self.world.size == 1:
             return answers
         every = self.world.gather([(i, found) for i, found in enumerate(answers) if found])
-        for i, hypotheses in itertools.chain.from_iterable(every):
-            answers[i] = hypotheses
+        for i, others in itertools.chain.from_iterable(every):
+            answers[i] = others
         return answers
 
     def _limits(self, pieces: Sequence[_Piece]) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import GradBucket  # public in torch.distributed but for its types
 from torch.nn.parallel import DistributedDataParallel
 
 from seqx.distributed import World
@@ -108,7 +109,7 @@ class Replicated(Spread):
         """The sums over all devices."""
         return added(self.world, sums)
 
-    def _added(self, _: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    def _added(self, _: None, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         """Sums of gradients, not means: what is divided by is that of the whole update already."""
         work = dist.all_reduce(bucket.buffer(), async_op=True)
         if bucket.is_last():

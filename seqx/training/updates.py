@@ -167,7 +167,7 @@ def _gradients(
         with spread.exchanging(last=number == rounds):
             with autocast(device, precision):
                 terms = spread(part.to(device))
-            (share * sum(terms[name] / counts[name] for name in spread.step.objective.learnt)).backward()
+            sum(share * terms[name] / counts[name] for name in spread.step.objective.learnt).backward()
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + share * term.detach()
     return spread.total(sums), counts

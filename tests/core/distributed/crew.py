@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch._dynamo  # optimizers need it: imported once here, and not by each process
-import torch.distributed as dist
+import torch._dynamo  # noqa: F401  optimizers need it: imported once here, and not by each process
+from torch._C._distributed_c10d import TCPStore
 
 from seqx.distributed import World, joined
 from seqx.errors import UserError
@@ -44,7 +44,7 @@ def crew(size: int, job: Job, folder: Path, *, patience: float = 90, agent: bool
     """
     context = multiprocessing.get_context("fork")  # what is imported is imported once
     port = _free()
-    held = dist.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False) if agent else None
+    held = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False) if agent else None
     pipes = [context.Pipe(duplex=False) for _ in range(size)]
     processes = [
         context.Process(target=_do, args=(rank, size, port, agent, job, folder, pipes[rank][1]))
@@ -86,9 +86,8 @@ def _do(rank: int, size: int, port: int, agent: bool, job: Job, folder: Path, an
     }
     if agent:
         os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
-    with _told():
-        with joined("cpu") as (world, _):
-            answer.send(job(world))
+    with _told(), joined("cpu") as (world, _):
+        answer.send(job(world))
     sys.stderr.flush()
     os._exit(0)
 

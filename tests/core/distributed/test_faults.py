@@ -33,7 +33,7 @@ def broken(world: World, folder: Path, rank: int, fault: Callable[[], None]) -> 
             fault()
         return forward(step, batch)
 
-    Step.forward = failing  # type: ignore[method-assign]  # in a process that ends with this
+    Step.forward = failing  # type: ignore[method-assign, assignment]  # in a process that ends with this
     (folder / f"{world.rank}").mkdir(exist_ok=True)
     return trained(world, folder, "run")
 
@@ -122,10 +122,10 @@ def test_the_straggler_is_named(tmp_path: Path) -> None:
 
         def slow(step: Step, batch: Any) -> Any:
             if world.rank == 1:
-                time.sleep(0.05)
+                time.sleep(0.3)
             return forward(step, batch)
 
-        Step.forward = slow  # type: ignore[method-assign]  # in a process that ends with this
+        Step.forward = slow  # type: ignore[method-assign, assignment]  # in a process that ends with this
         (tmp_path / f"{world.rank}").mkdir(exist_ok=True)
         return trained(world, tmp_path, "run")
 
