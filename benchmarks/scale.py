@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,13 @@ def measured(stage: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
 
 def record(folder: Path, pairs: int, vocabulary: int, tokens: int, groups: int) -> dict[str, Any]:
     """All stages, one after another."""
-    examples, writing = measured(lambda: store(folder, pairs=pairs, vocabulary=vocabulary))
+    examples, writing = measured(partial(store, folder, pairs=pairs, vocabulary=vocabulary))
     files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     hashes = np.random.default_rng(1).integers(0, 2**64, pairs, np.uint64)
     hashes[REPEATED - 1 :: REPEATED] = hashes[::REPEATED][: pairs // REPEATED]
-    keep, repeats = measured(lambda: first_of_each(hashes))
-    del hashes
+    keep, repeats = measured(partial(first_of_each, hashes))
     lengths = {name: examples.lengths(name).astype(np.int32) for name in examples.columns}
-    epoch, planning = measured(lambda: plan(lengths, tokens=tokens, groups=groups, seed=1, epoch=0))
+    epoch, planning = measured(partial(plan, lengths, tokens=tokens, groups=groups, seed=1, epoch=0))
     return {
         "pairs": pairs,
         "vocabulary": vocabulary,

@@ -82,7 +82,7 @@ class Batches:
             columns = self._columns(group, position.epoch)
             count += len(columns[TARGET].values)
             if self.world > 1 and spare is None:
-                shortest = columns[TARGET].lengths().argmin()[None]
+                shortest = columns[TARGET].lengths().argsort(kind="stable")[:1]
                 spare = pack({name: column.take(shortest) for name, column in columns.items()}, pin=pin)
             for part in split(columns, self.microbatch, self.rank, self.world):
                 batches.append(pack({name: column.take(part) for name, column in columns.items()}, pin=pin))

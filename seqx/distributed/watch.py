@@ -69,7 +69,7 @@ class Post:
         self.rank = rank
         self.size = size
         # A connection of its own: what another thread waits for must not keep the beats back.
-        self.store = PrefixStore("watch", store.clone())
+        self.store = PrefixStore("watch", store.clone())  # type: ignore[attr-defined]  # torch's own types lack it
         self.store.set_timeout(timedelta(seconds=SILENCE))
 
     def beat(self, sign: Sign) -> None:

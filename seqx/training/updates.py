@@ -167,7 +167,9 @@ def _gradients(
         with spread.exchanging(last=number == rounds):
             with autocast(device, precision):
                 terms = spread(part.to(device))
-            sum(share * terms[name] / counts[name] for name in spread.step.objective.learnt).backward()
+            loss = sum(share * terms[name] / counts[name] for name in spread.step.objective.learnt)
+            assert isinstance(loss, Tensor), "an objective learns from at least one sum"
+            loss.backward()  # type: ignore[no-untyped-call]
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + share * term.detach()
     return spread.total(sums), counts
