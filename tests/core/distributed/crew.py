@@ -1,6 +1,7 @@
 """Several processes on this machine that know of each other as those of torchrun do."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -77,6 +78,7 @@ def _do(rank: int, size: int, port: int, agent: bool, job: Job, folder: Path, an
     file = (folder / f"stderr.{rank}").open("w", encoding="utf-8")
     os.dup2(file.fileno(), 2)
     sys.stderr = file
+    logging.getLogger().handlers = []  # the log goes where it goes without pytest
     os.environ |= {
         "RANK": str(rank),
         "WORLD_SIZE": str(size),
