@@ -1,9 +1,11 @@
 """Which device computes, and how exactly."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import torch
+from torch import Tensor
 
 from seqx.errors import UserError
 
@@ -58,3 +60,16 @@ def autocast(
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Torch's random states of this process: the CPU's, and that of its GPU."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Draw on from there; a device of another kind draws as it did."""
+    torch.set_rng_state(states["cpu"].cpu())
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device)

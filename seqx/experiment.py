@@ -1,6 +1,7 @@
 """START HERE: from a recipe to a score, top to bottom."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from seqx.data.cache import default_cache, fingerprint
 from seqx.data.prepare import learnt, prepare
 from seqx.data.store import Store
 from seqx.devices import device_of, precision_of
+from seqx.distributed import ALONE, World
 from seqx.errors import UserError
 from seqx.evaluation.loading import model_folder
 from seqx.hooks import events
@@ -34,6 +36,7 @@ from seqx.training.compiling import compile_layers
 from seqx.training.ema import Average
 from seqx.training.run import Run
 from seqx.training.settings import Training
+from seqx.training.spread import Replicated, Spread
 from seqx.training.step import Step
 from seqx.training.watch import Watch
 
@@ -97,6 +100,7 @@ def run(
     device: str = "auto",
     changed_plugins: bool = False,
     stop: Stop | None = None,
+    world: World = ALONE,
 ) -> Mapping[str, Mapping[str, Score]]:
     """The whole story: prepare, train, choose, test; returns the scores of each split.
 
@@ -110,19 +114,22 @@ def run(
         device: what computes it
         changed_plugins: whether the text of local plugins may differ from what the run began with
         stop: asks the run to save and end; None: nobody does
+        world: the processes that train together, and see the same `folder`; the first of them writes there
 
     Raises:
         Stopped: it was asked to, and has saved
         UserError: a mistake that the user can mend
     """
     place = RunFolder(folder)
-    with place.opened(made, plugins, changed_plugins=changed_plugins):
-        finished = place.finished(made)
+    opened = place.opened(made, plugins, changed_plugins=changed_plugins) if world.first else nullcontext()
+    with opened:
+        finished = world.share(place.finished(made) if world.first else None)
         if finished is not None:
             return finished
         experiment, stop = made(), stop or Stop()
-        trainer, vocabulary = _prepared(experiment, made, name, place, device_of(device), stop)
-        place.begin(made, plugins, vocabulary)
+        trainer, vocabulary = _prepared(experiment, made, name, place, device_of(device), stop, world)
+        if world.first:
+            place.begin(made, plugins, vocabulary)
         with stop.held(), trainer.telling_failure():
             trainer.train()
             trainer.write(place, made=made, plugins=plugins)
@@ -136,30 +143,38 @@ def _prepared(
     place: RunFolder,
     device: torch.device,
     stop: Stop,
+    world: World,
 ) -> tuple[Trainer, Path]:
     """Text at hand, vocabulary learnt, corpus encoded, model built, and everything as it was last saved."""
-    task, how, tell = experiment.task, experiment.training, events(experiment.callbacks)
+    task, how = experiment.task, experiment.training
+    callbacks = experiment.callbacks if world.first else []
+    tell = events(callbacks)
 
     def progress(what: str, share: float | None) -> None:
         tell.preparing(what=what, share=share)
 
     parameters(experiment)  # settings at odds are told before anything is fetched or made
     cache, settings = default_cache(), _deciding(made)
-    task.fetch(cache / "corpora", progress)
+    world.stage("preparing")
+    with world.first_alone():
+        task.fetch(cache / "corpora", progress)
     first = _first(how.init)
     if place.learnt.is_dir():
         vocabulary = place.learnt
     elif first is not None:  # weights mean nothing without the vocabulary that they were trained with
         vocabulary = first / "task"
     else:
-        vocabulary = learnt(task, settings, cache, progress=progress)
+        with world.first_alone():
+            vocabulary = learnt(task, settings, cache, progress=progress)
     task.load(vocabulary)
     torch.manual_seed(how.seed)
     model = experiment.model(task.sizes)
     if first is not None:
         _start_from(first, model, made.plain()["model"])
     settings = {**settings, "vocabulary": fingerprint(vocabulary)}
-    store = prepare(task, "train", settings, cache, progress=progress)
+    with world.first_alone():
+        store = prepare(task, "train", settings, cache, progress=progress)
+    _check_same(world, store)
     _check_lengths(model, task, store)
 
     if device.type == "cpu":
@@ -167,6 +182,8 @@ def _prepared(
     if how.compile:
         compile_layers(model)
     step = Step(model, how.objective).to(device)
+    _draw(how.seed, world.rank)
+    spread = Replicated(step, world) if world.size > 1 else Spread(step)
     optimizer = how.optimizer.build(step)
     microbatch = how.microbatch or (CPU_MICROBATCH if device.type == "cpu" else None)
     batches = Batches(
@@ -175,6 +192,8 @@ def _prepared(
         groups=how.groups,
         seed=how.seed,
         microbatch=microbatch,
+        rank=world.rank,
+        world=world.size,
         task=task if task.stochastic else None,
     )
     trainer = Trainer(
@@ -186,10 +205,12 @@ def _prepared(
         watch=Watch(nonfinite=how.nonfinite, spike=how.spike),
         batches=batches,
         checkpoints=Checkpoints(place.folder / "checkpoints"),
-        callbacks=experiment.callbacks,
+        callbacks=callbacks,
         device=device,
         tell=tell,
         stop=stop,
+        world=world,
+        spread=spread,
     )
     done = trainer.resume()
     place.check_rates(how.schedule, how.steps, done.step)
@@ -203,6 +224,7 @@ def _prepared(
         precision=precision_of(how.precision, device),
         store=store,
         updates=len(batches.plan(0)),
+        processes=world.size,
         best=done.best,
         best_step=done.best_step,
         resumed=trainer.checkpoints.path(done.step) if done.step else None,
@@ -221,6 +243,23 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
         if any(issubclass(component.kind, Metric) for component in value.used())
     ]
     return {name: value for name, value in task.plain().items() if name not in judging}
+
+
+def _draw(seed: int, rank: int) -> None:
+    """Give each process numbers of its own for dropout; the first goes on with those of the weights."""
+    if rank:
+        torch.manual_seed((seed + rank * 0x9E3779B97F4A7C15) % 2**64)
+
+
+def _check_same(world: World, store: Store) -> None:
+    """Refuse processes that would learn from different texts."""
+    identities = world.gather(store.identity)
+    different = [rank for rank, identity in enumerate(identities) if identity != identities[0]]
+    if different:
+        raise UserError(
+            f"process {different[0]} has another corpus or vocabulary than process 0; give all machines the "
+            "same files and the same version of seqx"
+        )
 
 
 def _check_lengths(model: Model, task: Task, store: Store) -> None:

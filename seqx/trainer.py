@@ -1,5 +1,6 @@
 """A run between its first and its last update: when to look, save and stop, and which weights to keep."""
 
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -11,10 +12,13 @@ from typing import Any
 import click
 import pluggy
 import torch
+from torch import Tensor
 
 from seqx import checkpoint
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, random_states, set_random_states
 from seqx.data.batches import Batches, Loader, Position
+from seqx.devices import random_state, set_random_state
+from seqx.distributed import World
 from seqx.errors import UserError
 from seqx.evaluation import Predictor
 from seqx.interfaces.learning import Callback, Search
@@ -29,6 +33,7 @@ from seqx.training.ema import Average
 from seqx.training.kept import Kept
 from seqx.training.passed import PassedOver, forget_after
 from seqx.training.run import Run
+from seqx.training.spread import Spread
 from seqx.training.step import Step
 from seqx.training.updates import Update, rehearse, updates
 from seqx.training.watch import Trouble, Watch
@@ -38,6 +43,9 @@ KEPT = "data.json"
 
 PASSED_OVER = "passed_over.json"
 """In a run's folder, once it went back to a checkpoint: which batches it does without, and why."""
+
+RANDOM = "distributed.random"
+"""Under which a checkpoint has the random states of each process, where there were several."""
 
 
 class Trainer:
@@ -61,6 +69,8 @@ class Trainer:
         device: torch.device,
         tell: pluggy.HookRelay,
         stop: Stop,
+        world: World,
+        spread: Spread,
     ) -> None:
         self.task = task
         self.search = search
@@ -75,9 +85,13 @@ class Trainer:
         self.device = device
         self.tell = tell
         self.stop = stop
+        self.world = world
+        self.spread = spread
         self.progress = Progress()
         self._saved = 0.0  # when, by the clock that only goes forward
         self._told = False  # that memory is short
+        self._asked: signal.Signals | None = None  # what asked any of the processes to stop
+        self._late = False  # whether it is time to save
         # What has a state besides the model, under its path in the recipe.
         self.stateful: dict[str, Any] = {
             "training.objective": step.objective,
@@ -93,19 +107,45 @@ class Trainer:
 
     def resume(self) -> Progress:
         """Go on from the newest checkpoint that is whole, if there is one."""
-        found = self.checkpoints.resume(self.model, self.device, self._warn)
+        drawn = torch.get_rng_state()
+        found = self._newest()
         if found is not None:
             self.progress, states = found
             for path in self.stateful.keys() & states.keys():
                 self.stateful[path].load_state_dict(states[path])
+            self._draw_on(states.get(RANDOM, []), drawn)
         return self.progress
+
+    def _newest(self) -> tuple[Progress, dict[str, Any]] | None:
+        """What the newest whole checkpoint has; the first process finds it, and sets damaged ones aside."""
+        if self.world.first:
+            found = self.checkpoints.resume(self.model, self.device, self._warn)
+            self.world.share(found[0].step if found else None)
+            return found
+        step = self.world.share(None)
+        return None if step is None else self.checkpoints.restore(step, self.model, self.device)
+
+    def _draw_on(self, states: Sequence[Mapping[str, Tensor]], fresh: Tensor) -> None:
+        """Go on with the random states of this process, or, if there was none of its rank, with its own seed.
+
+        The first process's are restored with the checkpoint.
+        """
+        rank = self.world.rank
+        if rank < len(states):
+            set_random_state(states[rank], self.device)
+        elif rank:
+            torch.set_rng_state(fresh)
+            if self.device.type == "cuda":
+                torch.cuda.manual_seed(torch.initial_seed())
 
     def train(self) -> None:
         """Make the updates that are still to be made."""
         passed = PassedOver(self.run.folder / PASSED_OVER)
-        self.kept = Kept(self.run.folder / KEPT, self.task, self.run.store)
+        with self.world.first_alone():
+            self.kept = Kept(self.run.folder / KEPT, self.task, self.run.store)
         self.tell.started(run=self.run)
         self._saved = time.monotonic()
+        self._agree()
         if self.progress.pending and self._attend():
             return
         if self._is_over():
@@ -127,7 +167,7 @@ class Trainer:
     def rehearse(self) -> None:
         """Compute the largest update and learn nothing from it; training goes on as if that had not been."""
         replays = rehearse(
-            self.step,
+            self.spread,
             self.optimizer,
             self.batches.largest(),
             device=self.device,
@@ -164,9 +204,12 @@ class Trainer:
                 clip=how.clip,
                 done=self.progress.step,
                 named=partial(named, self.batches.store),
+                spread=self.spread,
             )
             with closing(stream):
-                return self._follow(islice(stream, how.steps - self.progress.step))
+                trouble = self._follow(islice(stream, how.steps - self.progress.step))
+        self.world.stage("finishing")
+        return trouble
 
     def _go_back(self, trouble: Trouble, passed: PassedOver) -> None:
         """Go on from the last checkpoint before the trouble, without the batches that brought it.
@@ -175,7 +218,7 @@ class Trainer:
             UserError: there is none, or the run went back often enough
         """
         first = trouble.marks[0]
-        good = [step for step in self.checkpoints.steps() if step < first.step]
+        good = self.world.share([step for step in self.checkpoints.steps() if step < first.step])
         if not good or passed.times >= self.run.training.returns:
             why = (
                 f"after {passed.times} returns to a checkpoint (training.returns)"
@@ -183,13 +226,14 @@ class Trainer:
                 else "there is no checkpoint from before to go back to"
             )
             raise UserError(f"{trouble}; {why}. {self._report(trouble)}")
-        passed.add(trouble, back_to=good[-1])
+        passed.add(trouble, back_to=good[-1], keep=self.world.first)
         said = (
             f"{trouble}; going back to the checkpoint of update {good[-1]}, and passing over "
             f"the batches of {len(trouble.marks)} updates"
         )
         self.tell.noticed(run=self.run, step=self.progress.step, what=said)
-        forget_after(good[-1], self.checkpoints)
+        if self.world.first:
+            forget_after(good[-1], self.checkpoints)
         self.watch.forget()
         self.resume()
         self.run = replace(
@@ -199,8 +243,9 @@ class Trainer:
 
     def _report(self, trouble: Trouble) -> str:
         """What a person needs who looks for the cause."""
-        at = trouble.marks[0].at
-        examples = culprits(self.step, self.batches, at, device=self.device, precision=self.run.precision)
+        at, batches = trouble.marks[0].at, self.batches.whole()
+        with self.spread.exchanging(last=False):
+            examples = culprits(self.step, batches, at, device=self.device, precision=self.run.precision)
         return (
             f"Of the examples of update {trouble.marks[0].step} these have the largest gradients: "
             f"{named(self.batches.store, examples)}. Mend them if they are broken; else lower the learning "
@@ -209,6 +254,12 @@ class Trainer:
 
     def write(self, place: RunFolder, *, made: Made[Any], plugins: Plugins) -> None:
         """Make the mean of the chosen checkpoints the model, on disk and in memory."""
+        if self.world.first:
+            self._write(place, made, plugins)
+        self.world.barrier()
+        checkpoint.read_weights(self.model, place.model / WEIGHTS)
+
+    def _write(self, place: RunFolder, made: Made[Any], plugins: Plugins) -> None:
         how = self.run.training
         steps = self.checkpoints.chosen(how.average, choose=how.choose)
         weights = checkpoint.average([self.checkpoints.path(step) / WEIGHTS for step in steps])
@@ -228,7 +279,6 @@ class Trainer:
             about=about,
             beside={name: place.folder / name for name in local},
         )
-        checkpoint.read_weights(self.model, place.model / WEIGHTS)
 
     def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
         """Score the model on the development and the test set; the run is finished when that is written."""
@@ -236,8 +286,10 @@ class Trainer:
         for split in ("dev", "test"):
             evaluation = self._evaluate(split)
             scores[split] = evaluation.scores
-            place.write_outputs(split, evaluation)
-        checkpoint.write_scores(place.model, scores)
+            if self.world.first:
+                place.write_outputs(split, evaluation)
+        if self.world.first:
+            checkpoint.write_scores(place.model, scores)
         self.tell.finished(run=self.run, scores=scores)
         return scores
 
@@ -252,6 +304,8 @@ class Trainer:
 
     def _warn(self, what: str) -> None:
         """Say what must not pass in silence, also where no callback listens."""
+        if not self.world.first:
+            return
         if self.tell.preparing.get_hookimpls():
             self.tell.preparing(what=what, share=None)
         else:
@@ -286,8 +340,23 @@ class Trainer:
     def _is_due(self) -> bool:
         """Whether something is to be judged or saved after this update."""
         how, step = self.run.training, self.progress.step
+        self._agree()
         marked = step == how.steps or step % how.validate_every == 0 or step % how.save_every == 0
-        return marked or self.stop.by is not None or self._minutes_are_over()
+        return marked or self._asked is not None or self._late
+
+    def _agree(self) -> None:
+        """Whether a signal asked any of the processes to stop, and whether any finds it time to save.
+
+        What is done next goes by this, and not by what has come to one of them since.
+        """
+        own = [self.stop.by or 0, int(self._minutes_are_over())]
+        by, late = (max(said) for said in zip(*self.world.gather_numbers(own), strict=True))
+        self._asked = signal.Signals(by) if by else None
+        self._late = bool(late)
+
+    def _look(self) -> None:
+        if self._asked is not None:
+            raise Stopped(self._asked)
 
     def _attend(self) -> bool:
         """Do what is due after an update; whether training ends here.
@@ -305,16 +374,16 @@ class Trainer:
         wanted = how.choose == "best" and validated is not None
         if last or over or wanted or step % how.save_every == 0:
             self._save(ranked=True, score=validated)
-        elif self.stop.by is not None or self._minutes_are_over():
+        elif self._asked is not None or self._late:
             self._save(ranked=False, score=None)
-        self.stop.look()
+        self._look()
         return over
 
     def _validate_or_save(self) -> float:
         """Validate; when that is stopped, save what was there before it, and that it is still to be done."""
         random = random_states()
         try:
-            self.stop.look()
+            self._look()
             return self._validate()
         except Stopped:
             set_random_states(random)  # a search may have drawn some
@@ -328,7 +397,7 @@ class Trainer:
 
     def _validate(self) -> float:
         evaluation = self._evaluate("dev")
-        score = next(iter(evaluation.scores.values()))
+        score = self.world.share(next(iter(evaluation.scores.values())))
         if self.progress.best is None or score.beats(self.progress.best):
             self.progress = replace(self.progress, best=score.value, best_step=self.progress.step, stale=0)
         else:
@@ -349,7 +418,9 @@ class Trainer:
             device=self.device,
             precision=precision,
             between=self.stop.look,
+            world=self.world,
         )
+        self.world.stage(f"scoring {split}")
         # What is compiled for training does not fit a search's ever longer states.
         with torch.compiler.set_stance("force_eager"):
             evaluation = self.task.evaluate(predictor, split)
@@ -360,9 +431,15 @@ class Trainer:
 
     def _save(self, *, ranked: bool, score: float | None) -> None:
         how = self.run.training
+        self.world.stage("saving")
         states = {path: thing.state_dict() for path, thing in self.stateful.items()}
-        path = self.checkpoints.save(self.progress, self.model, states, score=score, ranked=ranked)
-        self.checkpoints.prune(how.keep, choose=how.choose)
+        if self.world.size > 1:
+            states[RANDOM] = self.world.gather(random_state(self.device))
+        path = self.checkpoints.path(self.progress.step)
+        if self.world.first:
+            path = self.checkpoints.save(self.progress, self.model, states, score=score, ranked=ranked)
+            self.checkpoints.prune(how.keep, choose=how.choose)
+        self.world.barrier()
         self._saved = time.monotonic()
         if not self.progress.pending:  # else the update is saved once more, when all is done that is due
             self.tell.saved(run=self.run, step=self.progress.step, path=path)

@@ -32,6 +32,17 @@ def test_preparation_is_measured(tmp_path: Path) -> None:
     assert record["runs"][0]["lines_per_second"] > 0
 
 
+def test_a_large_corpus_is_measured(tmp_path: Path) -> None:
+    out = tmp_path / "record.json"
+    run("-m", "benchmarks.scale", "--pairs", "5000", "--vocabulary", "1000", "--tokens", "2000",
+        "--folder", str(tmp_path), "--out", str(out))  # fmt: skip
+    record = json.loads(out.read_text())
+    assert record["repeats"] == 100
+    assert record["tokens"]["target"] / 2000 <= record["updates"] <= record["tokens"]["target"] / 1000
+    assert sum(record["files"].values()) >= 2 * sum(record["tokens"].values())
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_generated_pairs_have_the_lengths_that_they_say() -> None:
     import numpy as np
 

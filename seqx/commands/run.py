@@ -1,6 +1,6 @@
 """`seqx run`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,9 +9,12 @@ import click
 from seqx.attribution import attributed
 from seqx.checkpoint import Checkpoints
 from seqx.cli import INTERRUPTED, STOPPED
-from seqx.commands.opening import opened, profile
+from seqx.commands.opening import Opened, opened, profile
+from seqx.distributed import World, joined
+from seqx.distributed.launch import launch
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
+from seqx.interfaces.values import Score
 from seqx.runs import RunFolder
 from seqx.stopping import Stop, Stopped
 
@@ -25,6 +28,12 @@ from seqx.stopping import Stop, Stopped
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...")
 @click.option(
+    "--devices",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Processes on this machine that train together, with a GPU each where there are GPUs.",
+)
+@click.option(
     "--changed-plugins", is_flag=True, help="Go on although the text of local plugins is not what it was."
 )
 @click.pass_context
@@ -37,19 +46,45 @@ def run(
     profile: str | None,
     folder: Path | None,
     device: str,
+    devices: int | None,
     changed_plugins: bool,
 ) -> None:
     """Prepare, train, average and test what RECIPE says; the same command resumes.
 
     RECIPE is a file, or the name of a recipe that comes with seqx. The run is kept in runs/RECIPE[-PROFILE]
-    unless --folder names another place.
+    unless --folder names another place. Started by torchrun, its processes train together.
     """
+    if devices is not None and devices > 1:
+        opened(recipe, profile, overrides)  # a mistake in it is told once, and here
+        options = {"--profile": profile, "--folder": folder, "--device": device}
+        said = [f"{name}={value}" for name, value in options.items() if value is not None]
+        said += ["--changed-plugins"] * changed_plugins
+        debug = ["--debug"] * bool(ctx.find_root().params.get("debug"))
+        code, killed = launch([*debug, "run", *said, "--", recipe, *overrides], devices)
+        if killed is not None:
+            click.echo(killed, err=True)
+        ctx.exit(code)
+    with joined(device) as (world, own):
+        _run(ctx, world, recipe, overrides, profile, folder, own, changed_plugins=changed_plugins)
+
+
+def _run(
+    ctx: click.Context,
+    world: World,
+    recipe: str,
+    overrides: tuple[str, ...],
+    profile: str | None,
+    folder: Path | None,
+    device: str,
+    *,
+    changed_plugins: bool,
+) -> None:
     found = opened(recipe, profile, overrides)
     name = found.recipe.name + (f"-{profile}" if profile else "")
     place = folder or Path("runs", name)
     done = RunFolder(place).finished(found.made) is not None
     stop = Stop()
-    with _telling(ctx, place), stop.listening():
+    with _telling(ctx, place, first=world.first), stop.listening():
         scores = run_experiment(
             found.made,
             found.plugins,
@@ -58,7 +93,13 @@ def run(
             device=device,
             changed_plugins=changed_plugins,
             stop=stop,
+            world=world,
         )
+    if world.first:
+        _tell(found, place, scores, done=done)
+
+
+def _tell(found: Opened, place: Path, scores: Mapping[str, Mapping[str, Score]], *, done: bool) -> None:
     if done:
         click.echo(f"{place}: this run is finished; its scores:")
     for split, named in scores.items():
@@ -72,15 +113,17 @@ def run(
 
 
 @contextmanager
-def _telling(ctx: click.Context, place: Path) -> Iterator[None]:
-    """Whatever breaks a run off is told, with the way on."""
+def _telling(ctx: click.Context, place: Path, *, first: bool) -> Iterator[None]:
+    """Whatever breaks a run off is told, with the way on; of several processes the first tells of a stop."""
     try:
         yield
     except Stopped as stopped:
-        click.echo(f"{place}: stopped by {stopped}, {_kept(place)}; the same command goes on", err=True)
+        if first:
+            click.echo(f"{place}: stopped by {stopped}, {_kept(place)}; the same command goes on", err=True)
         ctx.exit(STOPPED)
     except KeyboardInterrupt:
-        click.echo(f"{place}: interrupted; the same command goes on", err=True)
+        if first:
+            click.echo(f"{place}: interrupted; the same command goes on", err=True)
         ctx.exit(INTERRUPTED)
     except UserError:
         raise

@@ -5,7 +5,7 @@ import random
 import threading
 import weakref
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,6 +39,7 @@ class Update:
     rows: list[Integers]  # the numbers of each part's examples
     count: int  # target tokens of the whole update, over all devices
     useful: float  # share of the places of `parts`, all columns together, that hold tokens
+    spare: Batch | None = None  # a short example of the update, where devices share it: see `Spread`
 
     @property
     def next(self) -> Position:
@@ -78,9 +79,13 @@ class Batches:
     def update(self, plan: Plan, position: Position, *, pin: bool = False) -> Update:
         """The update at a position; `plan` is that of its epoch. `pin`: in memory that a GPU copies from."""
         batches, rows, count, tokens, places = [], list[Integers](), 0, 0, 0
+        spare = None
         for group in self._groups(plan.rows(position.index)):
             columns = self._columns(group, position.epoch)
             count += len(columns[TARGET].values)
+            if self.world > 1 and spare is None:
+                shortest = columns[TARGET].lengths().argsort(kind="stable")[:1]
+                spare = pack({name: column.take(shortest) for name, column in columns.items()}, pin=pin)
             for part in split(columns, self.microbatch, self.rank, self.world):
                 batches.append(pack({name: column.take(part) for name, column in columns.items()}, pin=pin))
                 rows.append(group[part])
@@ -88,7 +93,11 @@ class Batches:
                 tokens += sum(int(columns[name].lengths()[part].sum()) for name in packed)
                 places += sum(column.ids.numel() for column in packed.values())
         useful = tokens / max(1, places)
-        return Update(position=position, parts=batches, rows=rows, count=count, useful=useful)
+        return Update(position=position, parts=batches, rows=rows, count=count, useful=useful, spare=spare)
+
+    def whole(self) -> "Batches":
+        """The same for one device, that has all of each update."""
+        return replace(self, rank=0, world=1)
 
     def batch(self, rows: Integers, epoch: int) -> Batch:
         """Some examples, by their numbers, as an epoch encodes them."""

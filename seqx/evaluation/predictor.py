@@ -1,15 +1,17 @@
 """A model that answers raw text."""
 
 import math
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import torch
 
 from seqx.constraints import Intersection
 from seqx.devices import autocast
+from seqx.distributed import ALONE, World
 from seqx.errors import UserError
 from seqx.evaluation.attention import Attended, look
 from seqx.evaluation.scoring import logprobs
@@ -17,12 +19,15 @@ from seqx.interfaces.learning import Grammar, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import BOS, EOS, PAD, WORDS, Example, Hypothesis, Request, Tokens
+from seqx.stopping import Stopped
 
 Answers = list[tuple[str, Hypothesis]]
 """The answers to one input, best first; none to an empty one."""
 
 LONGEST = 1024
 """Tokens of a piece where neither the task nor the model says what is too long: attention is quadratic."""
+
+T = TypeVar("T")
 
 BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
 
@@ -60,6 +65,7 @@ class Predictor:
         precision: bf16: matrix products are computed in bfloat16
         batch_tokens: places of a batch: for each hypothesis those of the source and of the longest output
         between: called before each batch; what it raises ends the work there
+        world: the processes that answer together; each is asked for the same, and gets all answers
     """
 
     window = 2048
@@ -75,6 +81,7 @@ class Predictor:
         precision: Literal["bf16", "fp32"] = "fp32",
         batch_tokens: int | None = None,
         between: Callable[[], None] = lambda: None,
+        world: World = ALONE,
     ) -> None:
         self.task = task
         self.model = model
@@ -86,6 +93,7 @@ class Predictor:
         self.batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
         self.between = between
         self.split = 0
+        self.world = world
 
     def __call__(self, texts: Iterable[str | Request]) -> list[str]:
         """The best answer to each text, in the order of the texts."""
@@ -100,7 +108,7 @@ class Predictor:
         if isinstance(texts, str | bytes):
             raise UserError("a model answers several texts: give a list of strings, [text] for one")
         texts = iter(texts)
-        while lines := list(islice(texts, window or self.window)):
+        while lines := list(islice(texts, window or self.window * self.world.size)):
             yield from self._window(lines)
 
     def logprobs(self, examples: Sequence[Example]) -> list[float]:
@@ -118,10 +126,14 @@ class Predictor:
                     f"an example of {lengths} is too long for the model, which has {self.model.limit} "
                     "places; let the task make its examples shorter"
                 )
-        columns = [example.columns for example in examples]
-        return logprobs(
-            self.model, columns, device=self.device, precision=self.precision, between=self.between
+        rank, size = self.world.rank, self.world.size
+        own = [example.columns for example in examples[rank::size]]
+        found = self._shared(
+            lambda: logprobs(
+                self.model, own, device=self.device, precision=self.precision, between=self.between
+            )
         )
+        return [found[i % size][i // size] for i in range(len(examples))]
 
     def perplexity(self, split: str) -> float | None:
         """The exponential of the mean negative log-probability of a target token; None: there is none.
@@ -210,9 +222,33 @@ class Predictor:
         return [(self.task.join([text for text, _ in best]), whole)]
 
     def _search(self, pieces: Sequence[_Piece]) -> list[Answers]:
-        """The answers to pieces, in their order; the model reads them longest first."""
-        limits = self._limits(pieces)
+        """The answers to pieces, in their order."""
         answers: list[Answers] = [[] for _ in pieces]
+        for found in self._shared(lambda: self._share(pieces)):
+            for i, those in found.items():
+                answers[i] = those
+        return answers
+
+    def _shared(self, work: Callable[[], T]) -> list[T]:
+        """What each process makes of its share; where one is stopped, all are."""
+        mine: T | None = None
+        by: signal.Signals | None = None
+        try:
+            mine = work()
+        except Stopped as stopped:
+            if self.world.size == 1:
+                raise
+            by = stopped.by
+        every = self.world.gather((mine, by))
+        for _, stopped_by in every:
+            if stopped_by is not None:
+                raise Stopped(stopped_by)
+        return [cast("T", found) for found, _ in every]
+
+    def _share(self, pieces: Sequence[_Piece]) -> dict[int, Answers]:
+        """The answers to this process's pieces, by their numbers; the longest are read first."""
+        limits = self._limits(pieces)
+        answers = dict[int, Answers]()
         training = self.model.training
         self.model.eval()
         try:
@@ -239,7 +275,8 @@ class Predictor:
     def _batches(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> Iterator[list[int]]:
         batch: list[int] = []
         longest = 0
-        for i in sorted(range(len(pieces)), key=lambda i: -pieces[i].length):
+        ordered = sorted(range(len(pieces)), key=lambda i: -pieces[i].length)
+        for i in ordered[self.world.rank :: self.world.size]:
             places = pieces[i].length + limits[i] + 1
             wider = max(longest, places)
             if batch and wider * (len(batch) + 1) * self.search.width > self.batch_tokens:

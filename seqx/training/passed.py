@@ -42,8 +42,8 @@ class PassedOver:
         """Where the batches are."""
         return self._positions
 
-    def add(self, trouble: Trouble, *, back_to: int) -> None:
-        """Pass over the batches of all updates that were trouble, and keep that."""
+    def add(self, trouble: Trouble, *, back_to: int, keep: bool = True) -> None:
+        """Pass over the batches of all updates that were trouble, and write that, if it is to be kept."""
         batches = [mark.at for mark in trouble.marks]
         self._positions.update(batches)
         self._returns.append(
@@ -54,7 +54,8 @@ class PassedOver:
                 "batches": [list(astuple(position)) for position in batches],
             }
         )
-        whole_file(self.file, json.dumps({"format": 1, "returns": self._returns}, indent=2) + "\n")
+        if keep:
+            whole_file(self.file, json.dumps({"format": 1, "returns": self._returns}, indent=2) + "\n")
 
 
 def forget_after(step: int, checkpoints: Checkpoints) -> None:

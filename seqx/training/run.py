@@ -21,6 +21,7 @@ class Run:
     precision: Literal["bf16", "fp32"]
     store: Store  # the training examples, and what was dropped or found in dev and test, too
     updates: int  # of one epoch
+    processes: int = 1  # that share each update, with a device each
     best: float | None = None  # the best score on the development set in earlier starts
     best_step: int = 0
     resumed: Path | None = None  # the checkpoint that this start goes on from

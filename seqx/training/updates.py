@@ -1,5 +1,6 @@
 """The training loop: a generator of updates. Whoever iterates decides about logging, saving and stopping."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -16,8 +17,8 @@ from seqx.data.batches import Update as Plan
 from seqx.devices import autocast
 from seqx.errors import UserError
 from seqx.interfaces.values import Batch, rows
-from seqx.training.agreement import agree, worst
 from seqx.training.guard import makes_state, step_unless
+from seqx.training.spread import Spread
 from seqx.training.step import Step
 
 Part = tuple[Batch, NDArray[np.integer[Any]]]
@@ -71,6 +72,7 @@ def updates(
     clip: float | None,
     done: int,
     named: Named = numbers,
+    spread: Spread | None = None,
 ) -> Generator[Update, None, None]:
     """Train for as long as someone asks for the next update.
 
@@ -89,19 +91,22 @@ def updates(
         clip: the largest norm of the gradient; None: any
         done: updates made before
         named: says which example it is that needs too much memory
+        spread: how devices share `step`; None: there is one
 
     Raises:
         UserError: one example alone, or the optimizer, needs too much memory
     """
+    spread = spread or Spread(step)
     step.train()
     began = time.perf_counter()
+    spread.began()
     for number, plan in enumerate(plans, done + 1):
-        sums, counts, replays = _computed(step, number, plan, device, precision, named)
+        sums, counts, replays = _computed(spread, number, plan, device, precision, named)
         rate = rates(number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         try:
-            norm = torch.nn.utils.clip_grad_norm_(step.parameters(), clip or float("inf")).detach()
+            norm = spread.clipped(clip or float("inf")).detach()
             vitals = _vitals(norm, sums["loss"] / max(1, counts["loss"]))
             skipped = vitals[0] > 0
             step_unless(skipped, optimizer)
@@ -127,11 +132,12 @@ def updates(
             vitals=vitals,
         )
         step.train()
+        spread.began()
         began = time.perf_counter()
 
 
 def rehearse(
-    step: Step,
+    spread: Spread,
     optimizer: torch.optim.Optimizer,
     plan: Plan,
     *,
@@ -147,12 +153,13 @@ def rehearse(
     Raises:
         UserError: one example alone needs too much memory
     """
+    step = spread.step
     buffers = [buffer.clone() for buffer in step.buffers()]
     devices = [device] if device.type == "cuda" else []
     step.train()
     with torch.random.fork_rng(devices):
         makes_state(optimizer)
-        _, _, replays = _computed(step, 1, plan, device, precision, named)
+        _, _, replays = _computed(spread, 1, plan, device, precision, named, exchange=False)
     optimizer.zero_grad(set_to_none=True)
     for buffer, before in zip(step.buffers(), buffers, strict=True):
         buffer.copy_(before)
@@ -162,39 +169,62 @@ def rehearse(
 def _vitals(norm: Tensor, loss: Tensor) -> Tensor:
     """[3]: 1 if either is not finite, else 0; both, infinite where they are not a number."""
     both = torch.stack([norm.float(), loss.float()]).nan_to_num(torch.inf, torch.inf, -torch.inf)
-    return worst(torch.cat([(~both.isfinite().all()).float()[None], both]))
+    return torch.cat([(~both.isfinite().all()).float()[None], both])
 
 
 def _computed(
-    step: Step,
+    spread: Spread,
     number: int,
     plan: Plan,
     device: torch.device,
     precision: Literal["bf16", "fp32"],
     named: Named,
+    *,
+    exchange: bool = True,
 ) -> tuple[dict[str, Tensor], Counter[str], int]:
     """Gradients of the quotients of sums and counts; both, and how often the update was computed again."""
     parts: list[Part] = list(zip(plan.parts, plan.rows, strict=True))
-    counts = Counter[str]()
-    for part, _ in parts:
-        counts.update(step.objective.counts(part))
+    if spread.shared:
+        parts = _smallest_last(_smaller(parts, spread.limit or math.inf))
+    counts = spread.agreed([part for part, _ in parts])
     replays = 0
     while True:
-        sums, missing = _gradients(step, parts, counts, device, precision)
+        try:
+            sums, missing, again = _gradients(
+                spread, parts, plan.spare, counts, device, precision, exchange=exchange
+            )
+        except torch.OutOfMemoryError:  # the others are waiting for gradients that will not come
+            raise UserError(
+                f"update {number}: {device} has too little memory; set training.microbatch to fewer places, "
+                "and the same command goes on"
+            ) from None
+        if not again:
+            return sums, counts, replays
         if missing is not None and len(parts[missing][1]) == 1:
             raise UserError(
                 f"update {number}: {device} has too little memory for a single example: "
                 f"{named([int(parts[missing][1][0])])}; make the model smaller, or leave out long examples "
                 "(the task's setting `longest`, where it has one)"
             )
-        if not agree(missing is not None):
-            return sums, counts, replays
-        step.zero_grad(set_to_none=True)
+        spread.step.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.empty_cache()  # small parts do not fit into what large ones left
         limit = max(map(_places, parts), default=0) if missing is None else _places(parts[missing])
-        parts = [half for part in parts for half in (_halves(part) if _places(part) >= limit else [part])]
+        parts = _smaller(parts, limit)
         replays += 1
+        if spread.shared:
+            parts = _smallest_last(parts)
+            spread.limit = min(limit, spread.limit or limit)
+
+
+def _smaller(parts: list[Part], limit: float) -> list[Part]:
+    """Parts of so many places or more as halves."""
+    return [half for part in parts for half in (_halves(part) if _places(part) >= limit else [part])]
+
+
+def _smallest_last(parts: list[Part]) -> list[Part]:
+    """The last one fits into the memory of a device if the others did."""
+    return sorted(parts, key=lambda part: -_places(part))
 
 
 def _places(part: Part) -> int:
@@ -216,21 +246,50 @@ def _halves(part: Part) -> list[Part]:
 
 
 def _gradients(
-    step: Step,
-    parts: Sequence[Part],
+    spread: Spread,
+    parts: list[Part],
+    spare: Batch | None,
     counts: Mapping[str, int],
     device: torch.device,
     precision: Literal["bf16", "fp32"],
-) -> tuple[dict[str, Tensor], int | None]:
-    """The sums over the parts, whose gradients are added up; which of them needs too much memory."""
+    *,
+    exchange: bool,
+) -> tuple[dict[str, Tensor], int | None, bool]:
+    """The sums over the parts, whose gradients are added up; which of them needs too much memory; whether any
+    device lacks memory, so that all have to compute the update again.
+
+    Gradients are exchanged while the last part is computed.
+
+    Raises:
+        OutOfMemoryError: in the last part, for which others are waiting
+    """
     sums: dict[str, Tensor] = {}
-    for at, (part, _) in enumerate(parts):
-        try:
-            with autocast(device, precision):
-                terms = step(part.to(device))
-            sum(terms[name] / counts[name] for name in step.objective.learnt).backward()
-        except torch.OutOfMemoryError:
-            return {}, at
+
+    def add(part: Batch, share: float) -> None:
+        with autocast(device, precision):
+            terms = spread(part.to(device))
+        loss = sum(share * terms[name] / counts[name] for name in spread.step.objective.learnt)
+        assert isinstance(loss, Tensor), "an objective learns from at least one sum"
+        loss.backward()  # type: ignore[no-untyped-call]
         for name, term in terms.items():
-            sums[name] = sums.get(name, 0) + term.detach()
-    return sums, None
+            sums[name] = sums.get(name, 0) + share * term.detach()
+
+    shares = [(part, 1.0) for part, _ in parts]
+    if spread.shared and not shares:  # devices take part in what others compute, too
+        assert spare is not None, "an update that devices share has a spare part"
+        shares = [(spare, 0.0)]
+    alone = len(shares) if not (exchange and spread.shared) else len(shares) - 1
+    missing = None
+    for at, (part, share) in enumerate(shares[:alone]):
+        try:
+            with spread.exchanging(last=False):
+                add(part, share)
+        except torch.OutOfMemoryError:
+            missing = at
+            break
+    if spread.any(missing is not None):
+        return {}, missing, True
+    for part, share in shares[alone:]:
+        with spread.exchanging(last=True):
+            add(part, share)
+    return spread.total(sums) if exchange else sums, None, False

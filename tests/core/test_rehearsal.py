@@ -12,6 +12,7 @@ from seqx.data.batches import Update as Plan
 from seqx.errors import UserError
 from seqx.interfaces.learning import Optimizer
 from seqx.interfaces.values import Tokens
+from seqx.training.spread import Spread
 from seqx.training.step import Step
 from seqx.training.updates import rehearse, updates
 from tests.core.test_updates import CPU, WHOLE, Likelihood, Small, Words, plans, rising
@@ -36,7 +37,7 @@ def trained(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim
     steps = optimizer.build(step)
     if rehearsed:
         step.eval()
-        rehearse(step, steps, next(plans(WHOLE)), device=CPU, precision="fp32")
+        rehearse(Spread(step), steps, next(plans(WHOLE)), device=CPU, precision="fp32")
     stream = updates(step, steps, rising, plans(WHOLE), device=CPU, precision="fp32", clip=None, done=0)
     list(islice(stream, 3))
     return step, steps, torch.get_rng_state()
@@ -66,5 +67,5 @@ def test_too_little_memory_shows_before_anything_is_learnt() -> None:
     with pytest.raises(
         UserError, match=r"update 1: cpu has too little memory for a single example: example 2;"
     ):
-        rehearse(step, optimizer, plan, device=CPU, precision="fp32")
+        rehearse(Spread(step), optimizer, plan, device=CPU, precision="fp32")
     assert all(torch.equal(p, q) for p, q in zip(step.parameters(), before, strict=True))

@@ -1,0 +1,153 @@
+"""An update that several devices share: who computes what, and how gradients come together.
+
+Each device computes its rows of every update, in as many parts as it has. Gradients are sums over the whole
+update, divided by counts that all devices know before they begin, so that they only have to be added up.
+"""
+
+import contextlib
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import GradBucket  # public in torch.distributed but for its types
+from torch.nn.parallel import DistributedDataParallel
+
+from seqx.distributed import World
+from seqx.interfaces.values import Batch
+from seqx.training.step import Step
+from seqx.training.straggling import Stragglers
+
+Sharding = Literal["none", "full"]
+
+
+class Spread:
+    """A step on one device, which is all there is.
+
+    Args:
+        step: what is trained
+    """
+
+    shared = False
+    """Whether other devices wait for what this one computes."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.limit: int | None = None  # places of a part that were too many for the memory of a device
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any device; known on the host."""
+        return flag
+
+    def began(self) -> None:
+        """An update begins: its batches are asked for."""
+
+    def clipped(self, longest: float) -> Tensor:
+        """Shorten the gradient to a norm of `longest`; returns the norm that it had."""
+        return torch.nn.utils.clip_grad_norm_(self.step.parameters(), longest)
+
+    def agreed(self, parts: Sequence[Batch]) -> Counter[str]:
+        """What the sums over the whole update are divided by."""
+        return _counts(self.step, parts)
+
+    def exchanging(self, *, last: bool) -> AbstractContextManager[None]:
+        """Where a part is computed; gradients of all devices are added up in the `last` one."""
+        del last
+        return contextlib.nullcontext()
+
+    def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Named sums over a batch."""
+        return self.step(batch)
+
+    def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sums over all devices."""
+        return sums
+
+
+class Replicated(Spread):
+    """A step that every device has as a whole; gradients are exchanged while they are computed (DDP).
+
+    Li et al. 2020 (arXiv:2006.15704). A device computes at least one part: one that has no rows of an update
+    computes a spare row, which counts nothing.
+
+    Args:
+        step: what is trained, on this process's device
+        world: the processes that share it
+    """
+
+    shared = True
+
+    def __init__(self, step: Step, world: World) -> None:
+        super().__init__(step)
+        self.world = world
+        self.stragglers = Stragglers(world)
+        # Buffers are the same everywhere, and ranks that have other numbers of parts must not meet over them.
+        with warnings.catch_warnings(
+            action="ignore", category=FutureWarning
+        ):  # of a name that old torch lacks
+            self.module = DistributedDataParallel(step, broadcast_buffers=False, gradient_as_bucket_view=True)
+        self.module.register_comm_hook(None, self._added)
+
+    def began(self) -> None:
+        """An update begins: its batches are asked for."""
+        self.stragglers.began()
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any device; known on the host."""
+        with self.stragglers.waiting():
+            return self.world.any(flag)
+
+    def agreed(self, parts: Sequence[Batch]) -> Counter[str]:
+        """The counts of all devices together."""
+        return shared_counts(self.step, self.world, parts, self.stragglers)
+
+    def exchanging(self, *, last: bool) -> AbstractContextManager[None]:
+        """Where a part is computed; gradients are only exchanged during the backward pass of the `last`."""
+        return contextlib.nullcontext() if last else self.module.no_sync()
+
+    def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Named sums over a batch."""
+        return self.module(batch)
+
+    def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sums over all devices."""
+        return added(self.world, sums)
+
+    def _added(self, _: None, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+        """Sums of gradients, not means: what is divided by is that of the whole update already."""
+        work = dist.all_reduce(bucket.buffer(), async_op=True)
+        if bucket.is_last():
+            self.stragglers.handed_over()
+        return work.get_future().then(lambda future: future.value()[0])
+
+
+def shared_counts(step: Step, world: World, parts: Sequence[Batch], stragglers: Stragglers) -> Counter[str]:
+    """The counts of all devices together."""
+    own = _counts(step, parts)
+    names = sorted(own) if parts else []
+    spent = stragglers.arrived()
+    # Ranks without a part know no names; the first rank always has a part, if anybody has.
+    every = world.gather((names, [own[name] for name in names], spent))
+    counts = Counter[str]()
+    for said, numbers, _ in every:
+        counts.update(dict(zip(said, numbers, strict=True)))
+    stragglers.heard([seconds for *_, seconds in every])
+    return counts
+
+
+def added(world: World, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Scalars summed over all devices."""
+    names = sorted(sums)
+    total = world.total(torch.stack([sums[name].float() for name in names]))
+    return dict(zip(names, total.unbind(), strict=True))
+
+
+def _counts(step: Step, parts: Sequence[Batch]) -> Counter[str]:
+    counts = Counter[str]()
+    for part in parts:
+        counts.update(step.objective.counts(part))
+    return counts

@@ -1,0 +1,136 @@
+"""A process that raises, hangs or is killed ends the run on all, and one message says which and how."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqx.distributed import World
+from seqx.errors import UserError
+from seqx.training.step import Step
+from tests.core.distributed.crew import Left, crew
+from tests.core.distributed.test_training import trained
+
+PROMISED = 30
+"""Seconds within which all processes are gone."""
+
+
+def broken(world: World, folder: Path, rank: int, fault: Callable[[], None]) -> Any:
+    """A run in which one process has a fault in its seventh update."""
+    forward, calls = Step.forward, 0
+
+    def failing(step: Step, batch: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if world.rank == rank and calls == 7:
+            (folder / "when").write_text(str(time.time()), encoding="utf-8")
+            fault()
+        return forward(step, batch)
+
+    Step.forward = failing  # type: ignore[method-assign, assignment]  # in a process that ends with this
+    (folder / f"{world.rank}").mkdir(exist_ok=True)
+    return trained(world, folder, "run")
+
+
+def ended(size: int, folder: Path, rank: int, fault: Callable[[], None]) -> list[Left]:
+    """How the processes of that run left, soon enough."""
+    left = crew(size, partial(broken, folder=folder, rank=rank, fault=fault), folder, agent=True)
+    seconds = time.time() - float((folder / "when").read_text(encoding="utf-8"))
+    assert seconds < PROMISED
+    return left
+
+
+def refuse() -> None:
+    raise UserError("sentence 17: cannot be read; mend it")
+
+
+def trip() -> None:
+    raise RuntimeError("tripped")
+
+
+def run_out() -> None:
+    raise torch.OutOfMemoryError("no more")
+
+
+@pytest.mark.parametrize(
+    ("rank", "fault", "code", "message"),
+    [
+        (0, refuse, 2, "sentence 17: cannot be read; mend it\n"),
+        (2, trip, 1, "RuntimeError: tripped\n"),
+        (1, run_out, 2, "update 7: cpu has too little memory; set training.microbatch to fewer places"),
+    ],
+)
+def test_one_raises(rank: int, fault: Callable[[], None], code: int, message: str, tmp_path: Path) -> None:
+    left = ended(3, tmp_path, rank, fault)
+
+    assert message in left[rank].said
+    assert [each.said for other, each in enumerate(left) if other != rank] == ["", ""]
+    assert [each.code for each in left] == [code] * 3
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_one_is_killed_or_stopped(sign: signal.Signals, tmp_path: Path) -> None:
+    left = ended(3, tmp_path, 1, lambda: os.kill(os.getpid(), sign))
+
+    said = "".join(each.said for each in left)
+    assert said.startswith("process 1 (")
+    assert said.count("\n") == 1
+    assert "no sign of life" in said
+    assert said.endswith("; it was killed or stopped\n")
+    assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
+
+
+def test_one_hangs(tmp_path: Path) -> None:
+    left = ended(2, tmp_path, 1, lambda: time.sleep(1000))
+
+    assert left[0].said.startswith("process 1 (")
+    assert "hangs: it has been at its share of an update for " in left[0].said
+    assert "test_faults.py" in left[1].said  # where it hangs
+    assert [each.code for each in left] == [1, 1]
+
+
+def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validating, saving and preparing may take any time, and so may waiting for them."""
+    monkeypatch.setattr("seqx.distributed.watch.SILENCE", 1.0)
+    monkeypatch.setattr("seqx.distributed.watch.HANGS", 0.5)
+    monkeypatch.setattr("seqx.distributed.watch.BEAT", 0.1)
+
+    def job(world: World) -> list[int]:
+        for _ in range(3):
+            world.stage("update")
+            time.sleep(0.01)
+            world.barrier()
+        world.stage("saving")
+        if world.first:
+            time.sleep(3)
+        return world.gather(world.rank)
+
+    left = crew(2, job, tmp_path)
+    assert [each.answer for each in left] == [[0, 1]] * 2
+    assert [each.said for each in left] == ["", ""]
+
+
+def test_the_straggler_is_named(tmp_path: Path) -> None:
+    def job(world: World) -> Any:
+        forward = Step.forward
+
+        def slow(step: Step, batch: Any) -> Any:
+            if world.rank == 1:
+                time.sleep(0.3)
+            return forward(step, batch)
+
+        Step.forward = slow  # type: ignore[method-assign, assignment]  # in a process that ends with this
+        (tmp_path / f"{world.rank}").mkdir(exist_ok=True)
+        return trained(world, tmp_path, "run")
+
+    left = crew(3, job, tmp_path)
+    assert [each.code for each in left] == [0] * 3
+    assert left[0].said.startswith("process 1 is a straggler: 0.")
+    assert left[0].said.endswith("; all wait for it\n")
+    assert (left[1].said, left[2].said) == ("", "")

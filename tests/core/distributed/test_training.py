@@ -1,0 +1,134 @@
+"""One run on several processes: the same updates, however they are shared, and checkpoints for any number."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqx import plugins, recipe
+from seqx.distributed import ALONE, World
+from seqx.experiment import Experiment, run
+from seqx.recipe import Made
+from seqx.stopping import Stop
+from tests.core.distributed.crew import crew
+from tests.models import RECIPE
+
+QUIET = """\
+training:
+  steps: 20
+  tokens: 300
+  objective: {type: cross_entropy, smoothing: 0.1}
+  optimizer: {type: adam, betas: [0.9, 0.98], eps: 1e-9}
+  schedule: {type: inverse_square_root, warmup: 3, peak: 1e-3}
+  precision: fp32
+  validate_every: 10
+  save_every: 5
+  average: 1
+callbacks: [{type: metrics, every: 1}]
+"""
+CLOSE = 1e-6
+
+
+def made(folder: Path, *settings: str) -> tuple[Made[Experiment], plugins.Plugins]:
+    """The recipe, checked."""
+    file = folder / "tiny.yaml"
+    file.write_text(RECIPE.replace("layers: 1", "layers: 1, dropout: 0") + QUIET, encoding="utf-8")
+    found = plugins.load()
+    return recipe.check(recipe.load(file, None, settings).tree, found.registry, Experiment), found
+
+
+def trained(world: World, folder: Path, name: str, *settings: str, stop: Stop | None = None) -> Any:
+    """A run in `folder / name`; its scores."""
+    checked, found = made(folder, *settings) if world.first else (None, None)
+    if world.size > 1:
+        world.barrier()
+        checked, found = made(folder / f"{world.rank}", *settings) if not world.first else (checked, found)
+    assert checked is not None
+    assert found is not None
+    return run(checked, found, name=name, folder=folder / name, device="cpu", world=world, stop=stop)
+
+
+def spread(size: int, folder: Path, name: str, *settings: str) -> list[Any]:
+    """The run on `size` processes; the scores that each of them knows."""
+    if size == 1:
+        return [trained(ALONE, folder, name, *settings)]
+    for rank in range(size):
+        (folder / f"{rank}").mkdir(exist_ok=True)
+    left = crew(size, lambda world: trained(world, folder, name, *settings), folder)
+    assert [each.code for each in left] == [0] * size, left
+    return [each.answer for each in left]
+
+
+def updates(folder: Path) -> list[dict[str, Any]]:
+    """What a run told of its updates."""
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [row for row in rows if row["kind"] == "update"]
+
+
+def losses(folder: Path) -> list[float]:
+    """The loss of each update."""
+    return [row["loss"] for row in updates(folder)]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The run of one process, and its scores."""
+    folder = tmp_path_factory.mktemp("alone")
+    return folder / "1", spread(1, folder, "1")[0]
+
+
+@pytest.mark.parametrize(("size", "settings"), [(2, ()), (3, ("training.microbatch=100",)), (4, ())])
+def test_the_same_losses_however_an_update_is_shared(
+    size: int, settings: tuple[str, ...], alone: tuple[Path, Any], tmp_path: Path
+) -> None:
+    scores = spread(size, tmp_path, "run", *settings)
+
+    one, several = updates(alone[0]), updates(tmp_path / "run")
+    assert len(one) == len(several) == 20
+    assert [row["tokens"] for row in several] == [row["tokens"] for row in one]
+    assert losses(tmp_path / "run") == pytest.approx(losses(alone[0]), rel=CLOSE)
+    assert [row["norm"] for row in several] == pytest.approx([row["norm"] for row in one], rel=1e-4)
+    for known in scores:
+        assert known == alone[1]
+
+
+def test_processes_without_a_row_take_part(tmp_path: Path) -> None:
+    """Updates of one or two sentences, for three processes."""
+    few = ("training.tokens=30", "training.validate_every=20")
+    spread(1, tmp_path, "one", *few)
+    spread(3, tmp_path, "three", *few)
+
+    assert max(row["tokens"] for row in updates(tmp_path / "one")) <= 30
+    assert losses(tmp_path / "three") == pytest.approx(losses(tmp_path / "one"), rel=CLOSE)
+
+
+@pytest.fixture(scope="module")
+def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten updates of two processes."""
+    folder = tmp_path_factory.mktemp("half")
+    spread(2, folder, "run", "training.steps=10")
+    return folder / "run"
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_a_run_goes_on_with_another_number_of_processes(
+    size: int, half: Path, alone: tuple[Path, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(half, tmp_path / "run")
+    spread(size, tmp_path, "run")
+
+    found, expected = updates(tmp_path / "run"), updates(alone[0])
+    assert [row["step"] for row in found] == list(range(1, 21))
+    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=CLOSE)
+
+
+def test_a_run_goes_on_as_if_it_had_not_stopped_with_the_same_number(tmp_path: Path) -> None:
+    """Dropout of each process included."""
+    dropout = "model.encoder.dropout=0.1"
+    spread(2, tmp_path, "whole", dropout, "training.steps=10")
+    spread(2, tmp_path, "parted", dropout, "training.steps=5")
+    spread(2, tmp_path, "parted", dropout, "training.steps=10")
+
+    assert losses(tmp_path / "parted") == losses(tmp_path / "whole")
