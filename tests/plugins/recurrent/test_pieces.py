@@ -44,8 +44,8 @@ def test_an_odd_width_cannot_be_halved() -> None:
     "settings", [{"attention": ATTENTION, "initial": None}, {"attention": None, "initial": "mean"}]
 )
 def test_who_looks_at_a_source_needs_one(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="set attention: null and initial: null"):
-        GRUDecoder(D, **settings).start(None, B, None)
+    with pytest.raises(ValueError, match="GRUDecoder looks at a source, and here is none"):
+        GRUDecoder(D, **settings).check(source=False)
 
 
 @pytest.mark.parametrize("initial", ["mean", "first", "last"])
