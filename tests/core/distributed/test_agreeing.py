@@ -1,4 +1,4 @@
-"""What befalls one of several processes is settled by all: too little memory, signals, bad numbers, damage."""
+"""What befalls one of several processes is settled by all: lack of memory, signals, bad numbers, damage."""
 
 import json
 import shutil
