@@ -35,7 +35,8 @@ from seqx.trainer import Trainer
 from seqx.training.compiling import compile_layers
 from seqx.training.ema import Average
 from seqx.training.run import Run
-from seqx.training.settings import Training
+from seqx.training.settings import Sharding, Training
+from seqx.training.sharded import Sharded
 from seqx.training.spread import Replicated, Spread
 from seqx.training.step import Step
 from seqx.training.watch import Watch
@@ -181,9 +182,9 @@ def _prepared(
         keep_freed()
     if how.compile:
         compile_layers(model)
-    step = Step(model, how.objective).to(device)
+    step = Step(model, how.objective)
     _draw(how.seed, world.rank)
-    spread = Replicated(step, world) if world.size > 1 else Spread(step)
+    spread = _spread(step, world, how.sharding, device)
     optimizer = how.optimizer.build(step)
     microbatch = how.microbatch or (CPU_MICROBATCH if device.type == "cpu" else None)
     batches = Batches(
@@ -243,6 +244,15 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
         if any(issubclass(component.kind, Metric) for component in value.used())
     ]
     return {name: value for name, value in task.plain().items() if name not in judging}
+
+
+def _spread(step: Step, world: World, sharding: Sharding, device: torch.device) -> Spread:
+    """The step on this device, or a share of it."""
+    if world.size == 1:
+        return Spread(step.to(device))
+    if sharding == "none":
+        return Replicated(step.to(device), world)
+    return Sharded(step, world, device, full=sharding == "full")
 
 
 def _draw(seed: int, rank: int) -> None:

@@ -30,6 +30,7 @@ HARMLESS = (
     "training.microbatch",
     "training.returns",
     "training.save_minutes",
+    "training.sharding",
     "training.steps",
 )
 """What may differ when a run goes on: it does not change the updates that were made before."""

@@ -79,7 +79,7 @@ class Trainer:
         self.average = average
         self.watch = watch
         # What is validated, saved, and becomes the result.
-        self.model = step.model if average is None else average.model
+        self.model = spread.model if average is None else average.model
         self.batches = batches
         self.checkpoints = checkpoints
         self.device = device
@@ -112,18 +112,23 @@ class Trainer:
         if found is not None:
             self.progress, states = found
             for path in self.stateful.keys() & states.keys():
-                self.stateful[path].load_state_dict(states[path])
+                if self.stateful[path] is self.optimizer:
+                    self.spread.restore(self.optimizer, states[path])
+                else:
+                    self.stateful[path].load_state_dict(states[path])
+            self.spread.give()
             self._draw_on(states.get(RANDOM, []), drawn)
         return self.progress
 
     def _newest(self) -> tuple[Progress, dict[str, Any]] | None:
         """What the newest whole checkpoint has; the first process finds it, and sets damaged ones aside."""
+        place = self.spread.at_rest(self.device)
         if self.world.first:
-            found = self.checkpoints.resume(self.model, self.device, self._warn)
+            found = self.checkpoints.resume(self.model, place, self._warn)
             self.world.share(found[0].step if found else None)
             return found
         step = self.world.share(None)
-        return None if step is None else self.checkpoints.restore(step, self.model, self.device)
+        return None if step is None else self.checkpoints.restore(step, self.model, place)
 
     def _draw_on(self, states: Sequence[Mapping[str, Tensor]], fresh: Tensor) -> None:
         """Go on with the random states of this process, or, if there was none of its rank, with its own seed.
@@ -396,6 +401,7 @@ class Trainer:
         return minutes is not None and time.monotonic() - self._saved > 60 * minutes
 
     def _validate(self) -> float:
+        self.spread.collect()
         evaluation = self._evaluate("dev")
         score = self.world.share(next(iter(evaluation.scores.values())))
         if self.progress.best is None or score.beats(self.progress.best):
@@ -422,7 +428,7 @@ class Trainer:
         )
         self.world.stage(f"scoring {split}")
         # What is compiled for training does not fit a search's ever longer states.
-        with torch.compiler.set_stance("force_eager"):
+        with torch.compiler.set_stance("force_eager"), self.spread.at_hand():
             evaluation = self.task.evaluate(predictor, split)
             if evaluation.perplexity is None:
                 evaluation = replace(evaluation, perplexity=predictor.perplexity(split))
@@ -432,7 +438,8 @@ class Trainer:
     def _save(self, *, ranked: bool, score: float | None) -> None:
         how = self.run.training
         self.world.stage("saving")
-        states = {path: thing.state_dict() for path, thing in self.stateful.items()}
+        self.spread.collect()
+        states = self.spread.plain({path: thing.state_dict() for path, thing in self.stateful.items()})
         if self.world.size > 1:
             states[RANDOM] = self.world.gather(random_state(self.device))
         path = self.checkpoints.path(self.progress.step)

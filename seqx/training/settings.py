@@ -11,6 +11,8 @@ from seqx.interfaces.learning import Objective, Optimizer, Schedule
 from seqx.training.ema import Ema
 from seqx.training.watch import Spike
 
+Sharding = Literal["none", "state", "full"]
+
 Seed = Annotated[int, Ge(0), Lt(2**64)]
 """What fits into the 64 bits that torch has for a seed."""
 
@@ -30,6 +32,9 @@ class Training:
         schedule: how the learning rate goes
         clip: the largest norm of the gradient; null: any
         precision: of matrix products; auto is bf16 where the hardware has units for it
+        sharding: where several devices train: none: each has all of the model; state: each keeps a share of
+            weights, gradients and optimizer state, and has all weights while it computes an update; full: and
+            of the weights only those of the layer that it computes
         compile: compile each layer; worth it on a GPU for runs of more than a few minutes
         validate_every: updates between two looks at the development set
         save_every: updates between two checkpoints that may be averaged or chosen
@@ -59,6 +64,7 @@ class Training:
     schedule: Schedule
     clip: Annotated[float, Gt(0)] | None = None
     precision: Precision = "auto"
+    sharding: Sharding = "none"
     compile: bool = False
     validate_every: Annotated[int, Gt(0)] = 1000
     save_every: Annotated[int, Gt(0)] = 1000
@@ -78,3 +84,5 @@ class Training:
         """Refuse settings at odds."""
         if self.average > self.keep:
             raise ValueError(f"average={self.average} checkpoints, but only keep={self.keep} are kept")
+        if self.sharding != "none" and self.ema is not None:
+            raise ValueError(f"sharding: {self.sharding} keeps no moving average; set ema: null")

@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,11 +18,10 @@ from torch._C._distributed_c10d import GradBucket  # public in torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from seqx.distributed import World
+from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch
 from seqx.training.step import Step
 from seqx.training.straggling import Stragglers
-
-Sharding = Literal["none", "full"]
 
 
 class Spread:
@@ -43,6 +42,11 @@ class Spread:
         """Whether it is so on any device; known on the host."""
         return flag
 
+    @property
+    def model(self) -> Model:
+        """What is validated and saved."""
+        return self.step.model
+
     def began(self) -> None:
         """An update begins: its batches are asked for."""
 
@@ -53,6 +57,18 @@ class Spread:
     def agreed(self, parts: Sequence[Batch]) -> Counter[str]:
         """What the sums over the whole update are divided by."""
         return _counts(self.step, parts)
+
+    def rounds(self, parts: int) -> int:
+        """How many parts are computed here, of which so many have rows."""
+        return parts
+
+    def apart(self, rounds: int, *, exchange: bool) -> int:
+        """How many of these need nothing of other devices, so that they can be given up.
+
+        `exchange`: whether gradients are added up, in the last of them.
+        """
+        del exchange
+        return rounds
 
     def exchanging(self, *, last: bool) -> AbstractContextManager[None]:
         """Where a part is computed; gradients of all devices are added up in the `last` one."""
@@ -66,6 +82,28 @@ class Spread:
     def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """The sums over all devices."""
         return sums
+
+    def collect(self) -> None:
+        """Make `model` that which was trained; it is, where it is whole on the device."""
+
+    def give(self) -> None:
+        """Train on from `model`."""
+
+    def plain(self, state: Any) -> Any:
+        """A nest of states as it is saved."""
+        return state
+
+    def restore(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+        """Give an optimizer a state that was saved."""
+        optimizer.load_state_dict(dict(state))
+
+    def at_rest(self, device: torch.device) -> torch.device:
+        """Where tensors are put when they are read that are for a device."""
+        return device
+
+    def at_hand(self) -> AbstractContextManager[None]:
+        """Where `model` lies on the device."""
+        return contextlib.nullcontext()
 
 
 class Replicated(Spread):
@@ -103,7 +141,15 @@ class Replicated(Spread):
 
     def agreed(self, parts: Sequence[Batch]) -> Counter[str]:
         """The counts of all devices together."""
-        return shared_counts(self.step, self.world, parts, self.stragglers)
+        return shared_counts(self.step, self.world, parts, self.stragglers)[0]
+
+    def rounds(self, parts: int) -> int:
+        """One at least: gradients are exchanged in the last."""
+        return max(1, parts)
+
+    def apart(self, rounds: int, *, exchange: bool) -> int:
+        """All, or all but the last, in which gradients are exchanged."""
+        return rounds - exchange
 
     def exchanging(self, *, last: bool) -> AbstractContextManager[None]:
         """Where a part is computed; gradients are only exchanged during the backward pass of the `last`."""
@@ -125,18 +171,20 @@ class Replicated(Spread):
         return work.get_future().then(lambda future: future.value()[0])
 
 
-def shared_counts(step: Step, world: World, parts: Sequence[Batch], stragglers: Stragglers) -> Counter[str]:
-    """The counts of all devices together."""
+def shared_counts(
+    step: Step, world: World, parts: Sequence[Batch], stragglers: Stragglers
+) -> tuple[Counter[str], int]:
+    """The counts of all devices together, and the most parts that one of them has."""
     own = _counts(step, parts)
     names = sorted(own) if parts else []
     spent = stragglers.arrived()
     # Ranks without a part know no names; the first rank always has a part, if anybody has.
-    every = world.gather((names, [own[name] for name in names], spent))
+    every = world.gather((names, [own[name] for name in names], len(parts), spent))
     counts = Counter[str]()
-    for said, numbers, _ in every:
+    for said, numbers, _, _ in every:
         counts.update(dict(zip(said, numbers, strict=True)))
     stragglers.heard([seconds for *_, seconds in every])
-    return counts
+    return counts, max(size for _, _, size, _ in every)
 
 
 def added(world: World, sums: dict[str, Tensor]) -> dict[str, Tensor]:

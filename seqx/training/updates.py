@@ -275,10 +275,11 @@ def _gradients(
             sums[name] = sums.get(name, 0) + share * term.detach()
 
     shares = [(part, 1.0) for part, _ in parts]
-    if spread.shared and not shares:  # devices take part in what others compute, too
+    idle = spread.rounds(len(shares)) - len(shares)
+    if idle:  # devices take part in what others compute, too
         assert spare is not None, "an update that devices share has a spare part"
-        shares = [(spare, 0.0)]
-    alone = len(shares) if not (exchange and spread.shared) else len(shares) - 1
+        shares += [(spare, 0.0)] * idle
+    alone = spread.apart(len(shares), exchange=exchange)
     missing = None
     for at, (part, share) in enumerate(shares[:alone]):
         try:

@@ -3,15 +3,19 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
+from torch.distributed.tensor import DTensor
 
 from seqx import plugins, recipe
 from seqx.distributed import ALONE, World
 from seqx.experiment import Experiment, run
 from seqx.recipe import Made
 from seqx.stopping import Stop
+from seqx.training.sharded import Sharded
+from seqx.training.step import Step
 from tests.core.distributed.crew import crew
 from tests.models import RECIPE
 
@@ -132,3 +136,69 @@ def test_a_run_goes_on_as_if_it_had_not_stopped_with_the_same_number(tmp_path: P
     spread(2, tmp_path, "parted", dropout, "training.steps=10")
 
     assert losses(tmp_path / "parted") == losses(tmp_path / "whole")
+
+
+def test_shards_train_as_one(alone: tuple[Path, Any], tmp_path: Path) -> None:
+    """With as many parts on each, and more on one; then whole again, on other numbers of processes."""
+    sharded = ("training.sharding=full", "training.microbatch=100")
+    scores = spread(2, tmp_path, "run", *sharded)
+    assert losses(tmp_path / "run") == pytest.approx(losses(alone[0]), rel=CLOSE)
+    assert scores == [alone[1]] * 2
+
+    spread(2, tmp_path, "parted", *sharded, "training.steps=10")
+    for size, how in ((3, "full"), (1, "none"), (2, "none")):
+        shutil.copytree(tmp_path / "parted", tmp_path / f"on {size} {how}")
+        spread(size, tmp_path, f"on {size} {how}", f"training.sharding={how}")
+        assert losses(tmp_path / f"on {size} {how}") == pytest.approx(losses(alone[0]), rel=CLOSE)
+
+
+def test_shards_go_on_as_if_they_had_not_stopped(tmp_path: Path) -> None:
+    dropout = ("model.encoder.dropout=0.1", "training.sharding=full")
+    spread(2, tmp_path, "whole", *dropout, "training.steps=10")
+    spread(2, tmp_path, "parted", *dropout, "training.steps=5")
+    spread(2, tmp_path, "parted", *dropout, "training.steps=10")
+    assert losses(tmp_path / "parted") == losses(tmp_path / "whole")
+
+
+KINDS = {
+    "recurrent": [
+        "training.sharding=state",
+        "model.encoder={type: lstm, layers: 2, dropout: 0}",
+        "model.decoder={type: gru, layers: 1, attention: additive, order: bahdanau, dropout: 0}",
+    ],
+    "convolution": [
+        "training.sharding=full",
+        "model.encoder={type: convolution, layers: 2, width: 16, positions: learned, dropout: 0}",
+        "model.decoder={type: convolution, layers: 2, width: 16, attention: multihead, dropout: 0}",
+    ],
+    "muon": ["training.sharding=full", "training.optimizer={type: muon}"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shards_of_any_model_and_optimizer(kind: str, tmp_path: Path) -> None:
+    few = (*KINDS[kind], "training.steps=6")
+    spread(1, tmp_path, "one", *few)
+    spread(2, tmp_path, "two", *few)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=2e-5)
+
+
+def test_layers_that_are_called_for_each_token_are_told_apart(tmp_path: Path) -> None:
+    for rank in (0, 1):
+        (tmp_path / f"{rank}").mkdir()
+    how = (*KINDS["recurrent"], "training.sharding=full")
+    left = crew(2, lambda world: trained(world, tmp_path, "run", *how), tmp_path)
+    assert [each.code for each in left] == [2, 2]
+    assert "set sharding: state" in "".join(each.said for each in left)
+
+
+def test_each_keeps_its_share(tmp_path: Path) -> None:
+    def kept(world: World) -> tuple[int, int]:
+        model = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(3)))
+        step = Step(cast("Any", model), cast("Any", None))
+        Sharded(step, world, torch.device("cpu"))
+        parts = [p for p in step.parameters() if isinstance(p, DTensor)]
+        return sum(p.numel() for p in parts), sum(p.to_local().numel() for p in parts)
+
+    left = crew(2, kept, tmp_path)
+    assert [each.answer for each in left] == [(216, 108)] * 2, left
