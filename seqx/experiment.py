@@ -35,7 +35,7 @@ from seqx.trainer import Trainer
 from seqx.training.compiling import compile_layers
 from seqx.training.ema import Average
 from seqx.training.run import Run
-from seqx.training.settings import Sharding, Training
+from seqx.training.settings import Training
 from seqx.training.sharded import Sharded
 from seqx.training.spread import Replicated, Spread
 from seqx.training.step import Step
@@ -184,7 +184,7 @@ def _prepared(
         compile_layers(model)
     step = Step(model, how.objective)
     _draw(how.seed, world.rank)
-    spread = _spread(step, world, how.sharding, device)
+    spread = _spread(step, world, how, device)
     optimizer = how.optimizer.build(step)
     microbatch = how.microbatch or (CPU_MICROBATCH if device.type == "cpu" else None)
     batches = Batches(
@@ -246,13 +246,16 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
     return {name: value for name, value in task.plain().items() if name not in judging}
 
 
-def _spread(step: Step, world: World, sharding: Sharding, device: torch.device) -> Spread:
+def _spread(step: Step, world: World, how: Training, device: torch.device) -> Spread:
     """The step on this device, or a share of it."""
+    if how.sharding != "none" and not how.optimizer.shards:
+        name = type(how.optimizer).__name__
+        raise UserError(f"training.sharding: {name} cannot step on shards; take another optimizer, or none")
     if world.size == 1:
         return Spread(step.to(device))
-    if sharding == "none":
+    if how.sharding == "none":
         return Replicated(step.to(device), world)
-    return Sharded(step, world, device, full=sharding == "full")
+    return Sharded(step, world, device, full=how.sharding == "full")
 
 
 def _draw(seed: int, rank: int) -> None:

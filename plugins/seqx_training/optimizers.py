@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -71,6 +71,8 @@ class Adafactor(seqx.Optimizer):
         clip: the largest root mean square of a parameter's update, before the learning rate
         decay: share of each weight lost in an update, times the learning rate; vectors are not decayed
     """
+
+    shards: ClassVar[bool] = False  # rows and columns are of whole matrices
 
     power: Annotated[float, Lt(0), Ge(-1)] = -0.8
     clip: Annotated[float, Gt(0)] = 1.0

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,9 @@ class Objective(nn.Module, ABC):
 
 class Optimizer(ABC):
     """Builds torch optimizers."""
+
+    shards: ClassVar[bool] = True
+    """Whether it can step where each device has a share of every parameter (DTensor)."""
 
     @abstractmethod
     def build(self, module: nn.Module) -> torch.optim.Optimizer:

@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from seqx import plugins, recipe
 from seqx.distributed import ALONE, World
+from seqx.errors import UserError
 from seqx.experiment import Experiment, run
 from seqx.recipe import Made
 from seqx.stopping import Stop
@@ -190,6 +191,11 @@ def test_layers_that_are_called_for_each_token_are_told_apart(tmp_path: Path) ->
     left = crew(2, lambda world: trained(world, tmp_path, "run", *how), tmp_path)
     assert [each.code for each in left] == [2, 2]
     assert "set sharding: state" in "".join(each.said for each in left)
+
+
+def test_an_optimizer_that_needs_whole_matrices_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Adafactor cannot step on shards"):
+        spread(1, tmp_path, "run", "training.optimizer={type: adafactor}", "training.sharding=state")
 
 
 def test_each_keeps_its_share(tmp_path: Path) -> None:
