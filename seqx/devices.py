@@ -1,7 +1,8 @@
 """Which device computes, and how exactly."""
 
 import contextlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -60,6 +61,34 @@ def autocast(
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+@contextlib.contextmanager
+def deterministic(*, wanted: bool) -> Iterator[None]:
+    """In the block, if it is `wanted`, torch takes only kernels that give the same bits every time.
+
+    A CPU's do anyway. On a GPU it must be entered before anything is computed there.
+
+    Raises:
+        UserError: there is no such kernel for something that is computed
+    """
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # torch's own types lack it
+    torch.use_deterministic_algorithms(mode=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
+    except RuntimeError as error:
+        if "does not have a deterministic implementation" not in str(error):
+            raise
+        raise UserError(f"training.deterministic: {str(error).partition(',')[0]}; set it to false") from None
+    finally:
+        torch.use_deterministic_algorithms(mode=before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

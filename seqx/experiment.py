@@ -16,7 +16,7 @@ from seqx.data.batches import Batches
 from seqx.data.cache import default_cache, fingerprint
 from seqx.data.prepare import learnt, prepare
 from seqx.data.store import Store
-from seqx.devices import device_of, precision_of
+from seqx.devices import deterministic, device_of, precision_of
 from seqx.distributed import ALONE, World
 from seqx.errors import UserError
 from seqx.evaluation.loading import model_folder
@@ -131,7 +131,8 @@ def run(
         trainer, vocabulary = _prepared(experiment, made, name, place, device_of(device), stop, world)
         if world.first:
             place.begin(made, plugins, vocabulary)
-        with stop.held(), trainer.telling_failure():
+        same = deterministic(wanted=experiment.training.deterministic)
+        with stop.held(), trainer.telling_failure(), same:
             trainer.train()
             trainer.write(place, made=made, plugins=plugins)
             return trainer.test(place)

@@ -27,6 +27,7 @@ from seqx.recipe import NOT_SET, Made, differences, inside, left_out
 HARMLESS = (
     "callbacks",
     "published",
+    "training.deterministic",
     "training.microbatch",
     "training.returns",
     "training.save_minutes",

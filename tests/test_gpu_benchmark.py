@@ -46,7 +46,7 @@ def test_dry_run(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     record = json.loads(out.read_text())
     assert record["dry_run"] is True
-    assert list(record["parts"]) == ["machine", "training", "multi30k", "decoding"]
+    assert list(record["parts"]) == ["machine", "training", "repeats", "multi30k", "decoding"]
     named = {part: {case["name"]: case for case in about["cases"]} for part, about in record["parts"].items()}
     for part, about in record["parts"].items():
         assert about["status"] == "done", json.dumps(about, indent=1)
@@ -58,8 +58,10 @@ def test_dry_run(tmp_path: Path) -> None:
     trained = named["training"]
     assert {name: case["figures"]["compiled"] for name, case in trained.items()} == {
         "base": False,
+        "base deterministic": False,
         "big compiled": True,
     }
+    assert named["repeats"]["deterministic"]["figures"]["same_bits"]
     rates = {name: named["machine"][f"matmul {name}"]["figures"]["tflops"] for name in ("bf16", "fp32")}
     for case in trained.values():
         figures = case["figures"]

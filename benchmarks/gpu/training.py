@@ -18,19 +18,29 @@ from benchmarks.gpu.cases import Case, Figures
 from benchmarks.gpu.recipes import TINY, experiment, model
 from seqx.data.batches import Batches, Loader
 from seqx.data.store import Integers, Store
-from seqx.devices import device_of, precision_of
+from seqx.devices import deterministic, device_of, precision_of
 from seqx.memory import keep_freed
 from seqx.training.compiling import compile_layers
 from seqx.training.step import Step
 from seqx.training.updates import Update, updates
 
-ALL = (
-    ("base", "wmt_en_de", False),
-    ("base compiled", "wmt_en_de", True),
-    ("big", "wmt_en_de_big", False),
-    ("big compiled", "wmt_en_de_big", True),
-)
-"""Names, recipes, and whether layers are compiled."""
+
+@dataclass(frozen=True)
+class How:
+    """A recipe, and how it is trained."""
+
+    recipe: str
+    compiled: bool = False
+    deterministic: bool = False
+
+
+ALL = {
+    "base": How("wmt_en_de"),
+    "base compiled": How("wmt_en_de", compiled=True),
+    "base deterministic": How("wmt_en_de", deterministic=True),
+    "big": How("wmt_en_de_big"),
+    "big compiled": How("wmt_en_de_big", compiled=True),
+}
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,10 @@ class Size:
     measured: float = 8.0  # seconds that do
     overrides: tuple[str, ...] = ()
     backend: str = "inductor"
-    cases: tuple[tuple[str, str, bool], ...] = ALL
+    cases: tuple[str, ...] = tuple(ALL)
 
 
-DRY = Size(200, 500, 500, 3, 0.1, 0.3, TINY, "aot_eager", (ALL[0], ALL[3]))
+DRY = Size(200, 500, 500, 3, 0.1, 0.3, TINY, "aot_eager", ("base", "base deterministic", "big compiled"))
 
 
 def cases(*, dry_run: bool) -> Iterator[Case]:
@@ -56,16 +66,23 @@ def cases(*, dry_run: bool) -> Iterator[Case]:
     size = DRY if dry_run else Size()
     with tempfile.TemporaryDirectory() as folder:
         store = corpus.store(Path(folder), pairs=size.pairs, vocabulary=size.vocabulary)
-        for name, recipe, compiled in size.cases:
-            needs = size.warm + size.measured + (60 if compiled and not dry_run else 5)
-            yield Case(name, needs, partial(measure, recipe, store, size, compiled=compiled))
+        for name in size.cases:
+            how = ALL[name]
+            needs = size.warm + size.measured + (60 if how.compiled and not dry_run else 5)
+            yield Case(name, needs, partial(measure, how, store, size))
 
 
-def measure(recipe: str, store: Store, size: Size, left: float, *, compiled: bool) -> Figures:
+def measure(asked: How, store: Store, size: Size, left: float) -> Figures:
     """Figures of one model, trained by seqx's own loop for at most `left` seconds."""
+    with deterministic(wanted=asked.deterministic):
+        return _measured(asked, store, size, left)
+
+
+def _measured(asked: How, store: Store, size: Size, left: float) -> Figures:
+    compiled = asked.compiled
     end = time.perf_counter() + left
     device = device_of("auto")
-    described = experiment(recipe, size.overrides)
+    described = experiment(asked.recipe, size.overrides)
     how = described.training
     precision = precision_of(how.precision, device)
     if device.type == "cpu":
@@ -110,6 +127,7 @@ def measure(recipe: str, store: Store, size: Size, left: float, *, compiled: boo
     figures: dict[str, Any] = {
         "precision": precision,
         "compiled": compiled,
+        "deterministic": asked.deterministic,
         "parameters": sum(parameter.numel() for parameter in built.parameters()),
         "updates": len(seen),
         "seconds": seconds,

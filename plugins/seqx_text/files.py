@@ -112,7 +112,9 @@ def _stamp(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
     except OSError as error:
-        raise seqx.UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise seqx.UserError(
+            f"{path}: cannot be read ({error.strerror}); the corpus of the recipe (task.corpus) names it"
+        ) from None
     return found.st_size, found.st_mtime_ns
 
 

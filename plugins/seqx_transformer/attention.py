@@ -115,8 +115,10 @@ class MultiHead(seqx.Attention):
         From scaled queries [B, H, T, K] and what is added to their scores, [B or 1, H or 1, T, S], to
         [B, H, T, V].
         """
-        # SDPA keeps its weights to itself, and its backward pass in bfloat16 is slow on CPUs.
-        if q.device.type != "cpu" and not place.encoding.weighs:
+        # SDPA keeps its weights to itself, its backward pass in bfloat16 is slow on CPUs, and with a bias it
+        # adds up gradients in another order each time.
+        repeats = torch.are_deterministic_algorithms_enabled()
+        if q.device.type != "cpu" and not place.encoding.weighs and not repeats:
             dropout = self.dropout.p if self.training else 0.0
             return F.scaled_dot_product_attention(q, memory.keys, memory.values, bias, dropout, scale=1.0)
         return self.weigh(q, place, memory, bias)

@@ -92,6 +92,8 @@ class TransformerDecoder(seqx.Decoder):
             sequence and looks at the source
     """
 
+    reading = "cross"
+
     def __init__(
         self,
         d_model: int,

@@ -72,7 +72,7 @@ class Restricted(MultiHead):
         """Refuse another sequence."""
         if encoding is None:
             raise ValueError(
-                "restricted attention is for one sequence; name another for attention to the source"
+                "restricted attention is for one sequence; name another to see the source (cross_attention)"
             )
         super().check(encoding)
 

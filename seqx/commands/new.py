@@ -67,7 +67,7 @@ def _check_name(name: str, found: Plugins) -> None:
     for kind in found.registry.kinds():
         if component := found.registry.components(kind).get(name):
             raise UserError(
-                f"plugin {component.plugin!r} has a {kind.__name__} called {name!r}; choose another name"
+                f"plugin {component.plugin!r} has {name!r} as {kind.__name__} already; choose another name"
             )
 
 

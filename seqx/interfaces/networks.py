@@ -6,7 +6,7 @@ head, V symbols of a vocabulary.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -181,6 +181,9 @@ class Decoder(nn.Module, ABC):
     reads: bool = True
     """Whether it looks at a source; one that does cannot be started without."""
 
+    reading: ClassVar[str] = "attention"
+    """Which setting decides whether it looks at a source, for messages."""
+
     def __init__(self, d_model: int) -> None:
         super().__init__()
         self.d_model = d_model
@@ -193,9 +196,13 @@ class Decoder(nn.Module, ABC):
         """
         name = type(self).__name__
         if self.reads and not source:
-            raise ValueError(f"{name} looks at a source, and here is none; set it to look at nothing")
+            raise ValueError(
+                f"decoder: {name} looks at a source, and here is none; have it look at nothing ({self.reading})"
+            )
         if source and not self.reads:
-            raise ValueError(f"{name} looks at no source, so that what is read would be lost; set it to look")
+            raise ValueError(
+                f"decoder: {name} looks at no source, and what is read would be lost; have it look ({self.reading})"
+            )
 
     @abstractmethod
     def start(self, memory: Memory | None, batch: int, capacity: int | None) -> State:

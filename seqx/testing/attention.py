@@ -63,7 +63,9 @@ def nothing_leaks_from_the_future(subject: Subject) -> None:
     x = vectors(B, T, D).requires_grad_()
     outputs = attention(x, place, attention.project(x, x, place), CAUSAL)
     (gradient,) = torch.autograd.grad(outputs[:, 2].square().sum(), x)
-    assert not gradient[:, 3:].count_nonzero()
+    assert not gradient[:, 3:].count_nonzero(), (
+        "a token sees those behind it: ask `mask.dense` what it may see"
+    )
 
 
 @law(Attention)
@@ -141,7 +143,8 @@ def order_is_heard_or_refused(subject: Subject) -> None:
         except ValueError:
             continue
         where = kind.__name__.strip("_").lower()
-        assert (gathered(encoding) - silent).abs().max() > 1e-3, f"it passes over what is told in {where}"
+        heard = (gathered(encoding) - silent).abs().max() > 1e-3
+        assert heard, f"it passes over what positions tell in {where}: ask `place`, or refuse them in `check`"
 
 
 @law(Attention)

@@ -32,6 +32,8 @@ class Training:
         schedule: how the learning rate goes
         clip: the largest norm of the gradient; null: any
         precision: of matrix products; auto is bf16 where the hardware has units for it
+        deterministic: only kernels that give the same bits every time: on a GPU, too, a run that was killed
+            then goes on as if it had not been; slower there, and no difference on a CPU
         sharding: where several devices train: none: each has all of the model; state: each keeps a share of
             weights, gradients and optimizer state, and has all weights while it computes an update; full: and
             of the weights only those of the layer that it computes
@@ -64,6 +66,7 @@ class Training:
     schedule: Schedule
     clip: Annotated[float, Gt(0)] | None = None
     precision: Precision = "auto"
+    deterministic: bool = False
     sharding: Sharding = "none"
     compile: bool = False
     validate_every: Annotated[int, Gt(0)] = 1000

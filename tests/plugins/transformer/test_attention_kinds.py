@@ -170,7 +170,7 @@ def test_what_has_no_key_in_its_window_gets_nothing() -> None:
 
 
 def test_a_window_is_for_one_sequence() -> None:
-    with pytest.raises(ValueError, match="name another for attention to the source"):
+    with pytest.raises(ValueError, match="name another to see the source"):
         TransformerDecoder(D, layers=1, attention=Restricted)
     assert TransformerDecoder(D, layers=1, attention=Restricted, cross=False)
 
