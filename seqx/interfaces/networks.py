@@ -197,11 +197,11 @@ class Decoder(nn.Module, ABC):
         name = type(self).__name__
         if self.reads and not source:
             raise ValueError(
-                f"decoder: {name} looks at a source, and here is none; have it look at nothing ({self.reading})"
+                f"decoder: {name} looks at a source, and here is none; set {self.reading} so that it does not"
             )
         if source and not self.reads:
             raise ValueError(
-                f"decoder: {name} looks at no source, and what is read would be lost; have it look ({self.reading})"
+                f"decoder: {name} looks at no source, and what is read would be lost; set {self.reading}"
             )
 
     @abstractmethod
