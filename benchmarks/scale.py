@@ -9,7 +9,6 @@ repeats another, as far as their hashes go: hashes are 64 random bits, as those 
 
 import argparse
 import json
-import platform
 import shutil
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.corpus import store
+from benchmarks.provenance import provenance
 from seqx.data.encode import first_of_each
 from seqx.data.plan import plan
 
@@ -59,7 +59,8 @@ def record(folder: Path, pairs: int, vocabulary: int, tokens: int, groups: int) 
         "writing": writing,
         "finding repeats": repeats,
         "planning an epoch": planning,
-        "machine": {"processor": platform.processor() or platform.machine(), "numpy": np.__version__},
+        **provenance(),
+        "numpy": np.__version__,
     }
 
 

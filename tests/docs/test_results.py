@@ -1,0 +1,35 @@
+"""docs/results.md says what the records say, docs/reliability.md how often its tests inject their faults."""
+
+import json
+import re
+from pathlib import Path
+
+from benchmarks.measured import DOCUMENT, RECORDS, renewed
+from tests.docs import reliability
+
+
+def test_the_tables_are_those_of_the_records() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert renewed(text) == text
+    assert len(re.findall(r"^<!-- table: \S+ -->$", text, re.MULTILINE)) >= 2
+
+
+def test_a_record_that_changes_changes_its_table(tmp_path: Path) -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for file in RECORDS.glob("*.json"):
+        (tmp_path / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    kinds = json.loads((tmp_path / "kinds.json").read_text(encoding="utf-8"))
+    kinds["runs"][0]["run"] = "another name"
+    (tmp_path / "kinds.json").write_text(json.dumps(kinds), encoding="utf-8")
+    assert "| another name |" in renewed(text, tmp_path)
+
+
+def test_each_record_says_where_it_comes_from() -> None:
+    for file in RECORDS.glob("*.json"):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        assert record.keys() & {"machine", "parts"}, file.name
+
+
+def test_the_cases_of_each_promise_are_counted() -> None:
+    text = reliability.DOCUMENT.read_text(encoding="utf-8")
+    assert reliability.counted(text) == text
