@@ -379,6 +379,7 @@ class Trainer:
         wanted = how.choose == "best" and validated is not None
         if last or over or wanted or step % how.save_every == 0:
             self._save(ranked=True, score=validated)
+            self._agree()  # a signal may have come since
         elif self._asked is not None or self._late:
             self._save(ranked=False, score=None)
         self._look()

@@ -28,7 +28,7 @@ def test_from_a_recipe_to_a_score_and_on() -> None:
     run = Path("runs/wmt_en_de-sample")
     assert {path.name for path in run.iterdir() if path.name != ".lock"} == {
         *("recipe.yaml", "environment.json", "metrics.jsonl", "log.txt"),
-        *("checkpoints", "model", "outputs", "task"),
+        *("checkpoints", "data.json", "model", "outputs", "task"),
     }
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [
         "00000002",
