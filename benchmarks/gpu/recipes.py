@@ -1,11 +1,21 @@
 """Recipes of the checkout, opened for measuring."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import torch
+
+from seqx.data.batches import Batches, Loader
+from seqx.data.store import Store
+from seqx.devices import precision_of
 from seqx.experiment import Experiment
 from seqx.plugins import load as load_plugins
 from seqx.recipe import check, load
+from seqx.training.settings import Training
+from seqx.training.step import Step
+from seqx.training.updates import Update, updates
 from seqx_models import EncoderDecoder
 
 TINY = (
@@ -32,3 +42,26 @@ def model(described: Experiment, vocabulary: int) -> EncoderDecoder:
     built = described.model({"source": vocabulary, "target": vocabulary})
     assert isinstance(built, EncoderDecoder)
     return built
+
+
+def batches(how: Training, store: Store, tokens: int) -> Batches:
+    """Updates of so many target tokens."""
+    return Batches(store=store, tokens=tokens, groups=how.groups, seed=how.seed, microbatch=how.microbatch)
+
+
+@contextmanager
+def training(
+    how: Training, step: Step, made: Batches, device: torch.device
+) -> Iterator[Generator[Update, None, None]]:
+    """Updates as seqx makes them, for as long as somebody asks."""
+    with Loader(made, device=device) as plans:
+        yield updates(
+            step,
+            how.optimizer.build(step),
+            partial(how.schedule, steps=how.steps),
+            plans,
+            device=device,
+            precision=precision_of(how.precision, device),
+            clip=how.clip,
+            done=0,
+        )

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from benchmarks import corpus
 from benchmarks.gpu.cases import Case, Figures
-from benchmarks.gpu.recipes import TINY, experiment, model
-from seqx.data.batches import Batches, Loader
+from benchmarks.gpu.recipes import TINY, batches, experiment, model, training
 from seqx.data.store import Store
-from seqx.devices import deterministic, device_of, precision_of
+from seqx.devices import deterministic, device_of
 from seqx.training.step import Step
-from seqx.training.updates import updates
 
 VOCABULARY = 500
 UPDATES = 30
@@ -49,18 +47,7 @@ def _weights(store: Store, tokens: int, overrides: tuple[str, ...]) -> list[Tens
     how = described.training
     torch.manual_seed(how.seed)
     step = Step(model(described, VOCABULARY), how.objective).to(device)
-    batches = Batches(store=store, tokens=tokens, groups=how.groups, seed=how.seed, microbatch=how.microbatch)
-    with Loader(batches, device=device) as plans:
-        stream = updates(
-            step,
-            how.optimizer.build(step),
-            partial(how.schedule, steps=how.steps),
-            plans,
-            device=device,
-            precision=precision_of(how.precision, device),
-            clip=how.clip,
-            done=0,
-        )
+    with training(how, step, batches(how, store, tokens), device) as stream:
         for _ in islice(stream, UPDATES):
             pass
     return [p.detach().clone() for p in step.parameters()]

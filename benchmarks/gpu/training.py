@@ -15,14 +15,14 @@ import torch
 from benchmarks import corpus
 from benchmarks.gpu.arithmetic import Arithmetic
 from benchmarks.gpu.cases import Case, Figures
-from benchmarks.gpu.recipes import TINY, experiment, model
-from seqx.data.batches import Batches, Loader
+from benchmarks.gpu.recipes import TINY, batches, experiment, model, training
+from seqx.data.batches import Batches
 from seqx.data.store import Integers, Store
 from seqx.devices import deterministic, device_of, precision_of
 from seqx.memory import keep_freed
 from seqx.training.compiling import compile_layers
 from seqx.training.step import Step
-from seqx.training.updates import Update, updates
+from seqx.training.updates import Update
 
 
 @dataclass(frozen=True)
@@ -94,21 +94,9 @@ def _measured(asked: How, store: Store, size: Size, left: float) -> Figures:
         torch.compiler.reset()
         compile_layers(built, backend=size.backend)
     step = Step(built, how.objective).to(device)
-    batches = Batches(
-        store=store, tokens=size.tokens, groups=how.groups, seed=how.seed, microbatch=how.microbatch
-    )
+    made = batches(how, store, size.tokens)
     began = time.perf_counter()
-    with Loader(batches, device=device) as plans:
-        stream = updates(
-            step,
-            how.optimizer.build(step),
-            partial(how.schedule, steps=how.steps),
-            plans,
-            device=device,
-            precision=precision,
-            clip=how.clip,
-            done=0,
-        )
+    with training(how, step, made, device) as stream:
         # Shapes differ from update to update: some go by before all that is compiled is.
         losses = [update.loss for update in islice(stream, size.first)]
         compiling = time.perf_counter() - began
@@ -120,7 +108,7 @@ def _measured(asked: How, store: Store, size: Size, left: float) -> Figures:
         seen = list(_for(stream, min(size.measured, end - started - 1)))
         _wait(device)
         seconds = time.perf_counter() - started
-    rows = _rows(batches, seen)
+    rows = _rows(made, seen)
     sides = [store.lengths(column)[rows] for column in ("source", "target")]
     target = sum(update.tokens for update in seen)
     assert int(sides[1].sum()) == target, "what was counted is what was trained on"
