@@ -218,8 +218,9 @@ def _computed(
 
 
 def _smaller(parts: list[Part], limit: float) -> list[Part]:
-    """Parts of so many places or more as halves."""
-    return [half for part in parts for half in (_halves(part) if _places(part) >= limit else [part])]
+    """Parts of so many places or more as halves of halves, down to single rows."""
+    halved = [half for part in parts for half in (_halves(part) if _places(part) >= limit else [part])]
+    return parts if len(halved) == len(parts) else _smaller(halved, limit)
 
 
 def _smallest_last(parts: list[Part]) -> list[Part]:
