@@ -23,6 +23,7 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
     # The processes tell their errors themselves, once; the launcher's words would come after each of them.
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.getLogger("torch.distributed.elastic.agent.server.api").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

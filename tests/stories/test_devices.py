@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,32 @@ def started(*arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=240,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
     )
+
+
+def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on() -> None:
+    recipe = str(tiny())
+    command = ["run", recipe, "--folder", "two", "--devices", "2", "--device", "cpu", *SETTINGS[:-1]]
+    never = [f"training.{name}=100000" for name in ("steps", "validate_every", "save_every")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "seqx", *command, *never],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
+    ) as process:
+        end = time.monotonic() + 120
+        while not Path("two", "data.json").is_file() and time.monotonic() < end:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 75, said
+    assert re.search(r"^two: stopped by SIGTERM, .*; the same command goes on$", said, re.MULTILINE), said
+    assert "Traceback" not in said
+    assert not re.search(r"^W\d{4} ", said, re.MULTILINE)
+    (kept,) = Path("two", "checkpoints").glob("0*")
+    on = f"training.steps={int(kept.name) + 2}"
+    again = started("seqx", *command, *never[1:], on)
+    assert again.returncode == 0, again.stderr
+    assert scores("two").keys() == {"dev", "test"}
 
 
 def scores(folder: str) -> dict[str, dict[str, dict[str, float]]]:
