@@ -56,10 +56,13 @@ class Additive(MultiHead):
 class Multiplicative(MultiHead):
     """Scores by a bilinear form, q . W k, Luong et al.'s "general" (2015, section 3.1).
 
-    The keys are what is attended to as it is; each head has a part of its features.
+    The keys are what is attended to as it is; each head has a part of its features. The paper divides by
+    nothing, and its states are between -1 and 1; a Transformer's are larger, and without the division its
+    softmax begins so sharp that nothing is learnt. W can undo it.
 
     Args:
         heads: number of bilinear forms, each with its own values; divides d_model
+        scaled: whether scores are divided by the square root of the width of a head's keys
         d_v: width of each head's values; d_model / heads when left out
         bias: whether the projections add a bias
         dropout: share of attention weights dropped in training
@@ -73,11 +76,12 @@ class Multiplicative(MultiHead):
         d_model: int,
         *,
         heads: Annotated[int, Gt(0)] = 1,
+        scaled: bool = True,
         d_v: Annotated[int, Gt(0)] | None = None,
         bias: bool = False,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
     ) -> None:
         if d_model % heads:
             raise ValueError(f"heads ({heads}) must divide d_model ({d_model})")
-        super().__init__(d_model, heads=heads, d_v=d_v, bias=bias, dropout=dropout, scaled=False)
+        super().__init__(d_model, heads=heads, d_v=d_v, bias=bias, dropout=dropout, scaled=scaled)
         self.key = nn.Identity()

@@ -89,9 +89,11 @@ def test_additive_is_a_network() -> None:
     torch.testing.assert_close(attended(attention, seqx.Mask()), plainly(attention, scores, v))
 
 
-def test_multiplicative_is_bilinear() -> None:
-    attention, x = Multiplicative(D), vectors()
+@pytest.mark.parametrize("scaled", [True, False])
+def test_multiplicative_is_bilinear(scaled: bool) -> None:
+    attention, x = Multiplicative(D, scaled=scaled), vectors()
     scores = torch.einsum("btd,ed,bse->bts", x, attention.query.weight, x)[:, None]
+    scores = scores / D**0.5 if scaled else scores
     values = split(attention.value(x), 1)
     torch.testing.assert_close(attended(attention, seqx.Mask()), plainly(attention, scores, values))
     with pytest.raises(ValueError, match=r"heads \(3\) must divide d_model \(16\)"):
