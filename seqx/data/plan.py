@@ -71,17 +71,19 @@ def plan(lengths: Mapping[str, Integers], *, tokens: int, groups: int, seed: int
     assert len(target), "no examples"
     # Raw bits are the same for ever; numpy's own shuffles may change with its version.
     bits = np.random.Philox(np.random.SeedSequence([seed % 2**64, epoch]))
-    shuffled = np.argsort(bits.random_raw(len(target)), kind="stable")
-    order = _by_length(shuffled, lengths, tokens, groups)
+    small = np.uint32 if len(target) < 2**32 else np.uint64
+    order: Integers = np.argsort(bits.random_raw(len(target)), kind="stable").astype(small)
+    order = _by_length(order, lengths, tokens, groups)
     ends = np.cumsum(target[order], dtype=np.int64)
     bounds = _cut(ends, max(1, tokens // groups))
     shuffled = np.argsort(bits.random_raw(len(bounds) - 1), kind="stable")
     counts = np.diff(ends[bounds[1:] - 1], prepend=0)[shuffled]
     sizes = np.diff(bounds)[shuffled]
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    places = np.arange(len(order)) + np.repeat(bounds[:-1][shuffled] - starts[:-1], sizes)
-    order = order[places].astype(np.uint32 if len(order) < 2**32 else np.uint64)
-    return Plan(order, starts, _deal(counts, tokens, groups), lengths)
+    del ends
+    places = np.repeat(bounds[:-1][shuffled] - starts[:-1], sizes)
+    places += np.arange(len(order))
+    return Plan(order[places], starts, _deal(counts, tokens, groups), lengths)
 
 
 def _by_length(order: Integers, lengths: Mapping[str, Integers], tokens: int, groups: int) -> Integers:
@@ -91,22 +93,36 @@ def _by_length(order: Integers, lengths: Mapping[str, Integers], tokens: int, gr
     so that neighbours are similar in both. Every other pool and slab is sorted downwards: neighbours are
     similar even where one ends.
     """
-    top = (1 << _BITS) - 1
     target = lengths[TARGET][order].astype(np.int64)
-    pool = (np.cumsum(target) - target) // (_POOL * tokens)
-    key = np.minimum(target, top)
-    key = (pool << _BITS) | np.where(pool % 2, top - key, key)
-    order = order[np.argsort(key, kind="stable")]
+    order = _sorted(order, _stretches(target, _POOL * tokens), target)
     others = [column for name, column in lengths.items() if name != TARGET]
     if not others:
         return order
     target = lengths[TARGET][order].astype(np.int64)
     in_a_pool = min(_POOL, -(-int(target.sum()) // tokens)) * groups
     slabs = max(1, round((_SLABS * in_a_pool) ** 0.5))
-    slab = (np.cumsum(target) - target) // max(1, in_a_pool * tokens // groups // slabs)
-    other = np.minimum(np.maximum.reduce(others)[order], top).astype(np.int64)
-    other = np.where(slab % 2, top - other, other)
-    return order[np.argsort((slab << _BITS) | other, kind="stable")]
+    slab = _stretches(target, max(1, in_a_pool * tokens // groups // slabs))
+    del target
+    return _sorted(order, slab, np.maximum.reduce(others)[order].astype(np.int64))
+
+
+def _stretches(sizes: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """The number of the stretch that each begins in, where stretches are so long."""
+    found = np.cumsum(sizes)
+    found -= sizes
+    found //= most
+    return found
+
+
+def _sorted(order: Integers, stretches: NDArray[np.int64], sizes: NDArray[np.int64]) -> Integers:
+    """Each stretch sorted by size, every other one downwards; both arrays are used up."""
+    top = (1 << _BITS) - 1
+    np.minimum(sizes, top, out=sizes)
+    odd = stretches % 2 == 1
+    np.subtract(top, sizes, out=sizes, where=odd)
+    stretches <<= _BITS
+    stretches |= sizes
+    return order[np.argsort(stretches, kind="stable")]
 
 
 def _cut(ends: Integers, budget: int) -> Integers:
