@@ -36,7 +36,6 @@ from seqx.training.compiling import compile_layers
 from seqx.training.ema import Average
 from seqx.training.run import Run
 from seqx.training.settings import Training
-from seqx.training.sharded import Sharded
 from seqx.training.spread import Replicated, Spread
 from seqx.training.step import Step
 from seqx.training.watch import Watch
@@ -256,6 +255,8 @@ def _spread(step: Step, world: World, how: Training, device: torch.device) -> Sp
         return Spread(step.to(device))
     if how.sharding == "none":
         return Replicated(step.to(device), world)
+    from seqx.training.sharded import Sharded  # noqa: PLC0415  half a second, for those who need it
+
     return Sharded(step, world, device, full=how.sharding == "full")
 
 

@@ -10,7 +10,7 @@ from seqx.attribution import attributed
 from seqx.checkpoint import Checkpoints
 from seqx.cli import INTERRUPTED, STOPPED
 from seqx.commands.opening import Opened, opened, profile
-from seqx.distributed import World, joined
+from seqx.distributed import World, joined, leave
 from seqx.distributed.launch import launch
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
@@ -66,6 +66,8 @@ def run(
         ctx.exit(code)
     with joined(device) as (world, own):
         _run(ctx, world, recipe, overrides, profile, folder, own, changed_plugins=changed_plugins)
+    if world.size > 1:
+        leave(0)
 
 
 def _run(

@@ -153,9 +153,9 @@ class Watch:
             end = self.post.claim(End(self.post.rank, code, None))
             if end.rank != self.post.rank:
                 time.sleep(FAREWELL)
-                _leave(end.code)
+                leave(end.code)
         # The error is told by this process, which must not wait for ever in the library's farewell.
-        threading.Timer(FAREWELL, _leave, (code,)).start()
+        threading.Timer(FAREWELL, leave, (code,)).start()
 
     def _run(self) -> None:
         other = (self.post.rank + 1) % self.post.size
@@ -210,7 +210,7 @@ class Watch:
             return  # it is leaving, and tells why
         if end.message is None:
             time.sleep(FAREWELL)  # so that the other one can tell it before its starter ends everything
-        _leave(end.code)
+        leave(end.code)
 
 
 def _code(error: BaseException) -> int:
@@ -225,7 +225,8 @@ def _code(error: BaseException) -> int:
     return 1
 
 
-def _leave(code: int) -> None:
+def leave(code: int) -> None:
+    """End this process at once: torch's threads may abort an interpreter that takes its time."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -107,7 +107,7 @@ def test_what_is_there_is_not_touched(tmp_path: Path, monkeypatch: pytest.Monkey
     ("name", "message"),
     [
         ("transformer", "a plugin called 'transformer' is installed, from seqx; choose another name\n"),
-        ("alibi", "plugin 'transformer' has a PositionalEncoding called 'alibi'; choose another name\n"),
+        ("alibi", "plugin 'transformer' has 'alibi' as PositionalEncoding already; choose another name\n"),
         ("elsewhere", "a package called seqx_elsewhere is installed; choose another name\n"),
     ],
 )
