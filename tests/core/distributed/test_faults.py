@@ -78,11 +78,12 @@ def test_one_raises(rank: int, fault: Callable[[], None], code: int, message: st
 def test_one_is_killed_or_stopped(sign: signal.Signals, tmp_path: Path) -> None:
     left = ended(3, tmp_path, 1, lambda: os.kill(os.getpid(), sign))
 
-    said = "".join(each.said for each in left)
+    # Torch's own threads may complain of a connection that broke.
+    lines = [line for each in left for line in each.said.splitlines()]
+    (said,) = [line for line in lines if line.startswith("process ")]
     assert said.startswith("process 1 (")
-    assert said.count("\n") == 1
     assert "no sign of life" in said
-    assert said.endswith("; it was killed or stopped\n")
+    assert said.endswith("; it was killed or stopped")
     assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
 
 
