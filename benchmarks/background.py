@@ -75,7 +75,7 @@ def told(
 ) -> Sequence[Mapping[str, Any]]:
     """Print the runs side by side, and what failed; returns what `seqx compare --json` would say of them.
 
-    A JSON record of it, with what it is `about`, goes to `out`, if that is given.
+    A JSON record of it, with what it is `about` but not where, goes to `out`, if that is given.
     """
     there = [job.folder for job in jobs if (job.folder / "recipe.yaml").is_file()]
     compared = compare(there) if there else []
@@ -84,7 +84,8 @@ def told(
     for name, said in failed.items():
         print(f"{name}: failed: {said}")
     if out:
-        text = json.dumps({**provenance(), **about, "failed": failed, "runs": compared}, indent=2)
+        runs = [{name: value for name, value in run.items() if name != "folder"} for run in compared]
+        text = json.dumps({**provenance(), **about, "failed": failed, "runs": runs}, indent=2)
         out.write_text(f"{text}\n", encoding="utf-8")
     return compared
 

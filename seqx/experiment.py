@@ -200,7 +200,6 @@ def _prepared(
     trainer = Trainer(
         task=task,
         search=experiment.search,
-        step=step,
         optimizer=optimizer,
         average=None if how.ema is None else Average(how.ema, model),
         watch=Watch(nonfinite=how.nonfinite, spike=how.spike),

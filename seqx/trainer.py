@@ -34,7 +34,6 @@ from seqx.training.kept import Kept
 from seqx.training.passed import PassedOver, forget_after
 from seqx.training.run import Run
 from seqx.training.spread import Spread
-from seqx.training.step import Step
 from seqx.training.updates import Update, rehearse, updates
 from seqx.training.watch import Trouble, Watch
 
@@ -59,7 +58,6 @@ class Trainer:
         *,
         task: Task,
         search: Search,
-        step: Step,
         optimizer: torch.optim.Optimizer,
         average: Average | None,
         watch: Watch,
@@ -74,7 +72,7 @@ class Trainer:
     ) -> None:
         self.task = task
         self.search = search
-        self.step = step
+        self.step = spread.step
         self.optimizer = optimizer
         self.average = average
         self.watch = watch
@@ -94,7 +92,7 @@ class Trainer:
         self._late = False  # whether it is time to save
         # What has a state besides the model, under its path in the recipe.
         self.stateful: dict[str, Any] = {
-            "training.objective": step.objective,
+            "training.objective": spread.step.objective,
             "training.optimizer": optimizer,
             "training.watch": watch,
         }
@@ -200,7 +198,7 @@ class Trainer:
         position = Position(self.progress.epoch, self.progress.index)
         with Loader(self.batches, position, without=passed.positions, device=self.device) as plans:
             stream = updates(
-                self.step,
+                self.spread,
                 self.optimizer,
                 partial(how.schedule, steps=how.steps),
                 plans,
@@ -209,7 +207,6 @@ class Trainer:
                 clip=how.clip,
                 done=self.progress.step,
                 named=partial(named, self.batches.store),
-                spread=self.spread,
             )
             with closing(stream):
                 trouble = self._follow(islice(stream, how.steps - self.progress.step))

@@ -14,6 +14,7 @@ from seqx.experiment import Experiment
 from seqx.plugins import load as load_plugins
 from seqx.recipe import check, load
 from seqx.training.settings import Training
+from seqx.training.spread import Spread
 from seqx.training.step import Step
 from seqx.training.updates import Update, updates
 from seqx_models import EncoderDecoder
@@ -56,7 +57,7 @@ def training(
     """Updates as seqx makes them, for as long as somebody asks."""
     with Loader(made, device=device) as plans:
         yield updates(
-            step,
+            Spread(step),
             how.optimizer.build(step),
             partial(how.schedule, steps=how.steps),
             plans,

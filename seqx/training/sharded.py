@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from seqx.distributed import World
 from seqx.errors import UserError
-from seqx.interfaces.networks import Attention
+from seqx.interfaces.networks import Attention, Model
 from seqx.interfaces.values import Batch, Layers
 from seqx.training.spread import Spread, added, shared_counts
 from seqx.training.step import Step
@@ -66,7 +66,7 @@ class Sharded(Spread):
             sharded.set_gradient_divide_factor(1.0)
 
     @property
-    def model(self) -> Any:
+    def model(self) -> Model:
         """The whole model, as it was last collected."""
         return self._whole
 

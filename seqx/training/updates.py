@@ -19,7 +19,6 @@ from seqx.errors import UserError
 from seqx.interfaces.values import Batch, rows
 from seqx.training.guard import makes_state, step_unless
 from seqx.training.spread import Spread
-from seqx.training.step import Step
 
 Part = tuple[Batch, NDArray[np.integer[Any]]]
 """Sentences that are computed at once, and their examples' numbers."""
@@ -62,7 +61,7 @@ def numbers(examples: Sequence[int]) -> str:
 
 
 def updates(
-    step: Step,
+    spread: Spread,
     optimizer: torch.optim.Optimizer,
     rates: Callable[[int], float],
     plans: Iterable[Plan],
@@ -72,7 +71,6 @@ def updates(
     clip: float | None,
     done: int,
     named: Named = numbers,
-    spread: Spread | None = None,
 ) -> Generator[Update, None, None]:
     """Train for as long as someone asks for the next update.
 
@@ -82,7 +80,7 @@ def updates(
     for it here.
 
     Args:
-        step: what is trained
+        spread: what is trained, and how devices share it
         optimizer: steps once an update
         rates: the learning rate of each update
         plans: the batches of each update, from update `done + 1` on
@@ -91,12 +89,11 @@ def updates(
         clip: the largest norm of the gradient; None: any
         done: updates made before
         named: says which example it is that needs too much memory
-        spread: how devices share `step`; None: there is one
 
     Raises:
         UserError: one example alone, or the optimizer, needs too much memory
     """
-    spread = spread or Spread(step)
+    step = spread.step
     step.train()
     began = time.perf_counter()
     spread.began()

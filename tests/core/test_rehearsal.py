@@ -38,7 +38,9 @@ def trained(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim
     if rehearsed:
         step.eval()
         rehearse(Spread(step), steps, next(plans(WHOLE)), device=CPU, precision="fp32")
-    stream = updates(step, steps, rising, plans(WHOLE), device=CPU, precision="fp32", clip=None, done=0)
+    stream = updates(
+        Spread(step), steps, rising, plans(WHOLE), device=CPU, precision="fp32", clip=None, done=0
+    )
     list(islice(stream, 3))
     return step, steps, torch.get_rng_state()
 

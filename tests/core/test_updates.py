@@ -14,6 +14,7 @@ from seqx.errors import UserError
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch, Tokens
+from seqx.training.spread import Spread
 from seqx.training.step import Step
 from seqx.training.updates import Update, updates
 
@@ -100,7 +101,7 @@ def train(
 ) -> Iterator[Update]:
     groups = [{"params": list(what.parameters()), **(extra or {})}]
     optimizer = torch.optim.SGD(groups, momentum=momentum)
-    return updates(what, optimizer, rising, plans, device=CPU, precision="fp32", clip=clip, done=done)
+    return updates(Spread(what), optimizer, rising, plans, device=CPU, precision="fp32", clip=clip, done=done)
 
 
 @pytest.mark.parametrize("cut", [[[0, 1], [2, 3, 4]], [[0], [1], [2], [3], [4]], [[3], [4, 1, 0, 2]]])
