@@ -43,6 +43,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where a JSON record goes")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_intermixed_args()
+    settings = [name for name in arguments.recipes if "=" in name]
+    if settings:
+        parser.error(f"{' '.join(settings)}: settings stand before --recipes or behind --")
     warmup = max(1, arguments.steps // 4)
     shorter = [
         f"training.steps={arguments.steps}",

@@ -161,6 +161,11 @@ def test_rivals_are_trained_alike(data: Callable[[str], Path], tmp_path: Path) -
     assert set(recipes) <= set(rivals.RECIPES) <= set(named())
 
 
+def test_a_setting_is_not_taken_for_a_rival(tmp_path: Path) -> None:
+    run("rivals", "--folder", tmp_path, "--recipes", "multi30k_en_de", "training.tokens=200", code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_whole_of_table_3() -> None:
     rows = table3.rows()
     assert (rows[0], rows[-1], len(rows)) == ("base", "big", 20)
