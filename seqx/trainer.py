@@ -327,6 +327,7 @@ class Trainer:
                 tokens=self.progress.tokens + update.tokens,
                 seconds=before + time.monotonic() - began,
             )
+            self.world.stage("between updates")
             self.tell.updated(run=self.run, update=update)
             self._tell_of(update.replays, f"update {update.step}")
             trouble = self.watch.add(update)

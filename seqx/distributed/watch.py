@@ -99,6 +99,7 @@ class Watch:
         self._stage = "starting"
         self._began = time.monotonic()
         self._slowest = 0.0
+        self._compared = False  # whether an update came to its end, with which the next can be compared
         self._waits = False
         self._numbers = 0
         self._stopped = threading.Event()
@@ -116,6 +117,7 @@ class Watch:
     def stage(self, name: str) -> None:
         """This process begins with something."""
         self._segment()
+        self._compared = self._compared or self._stage == UPDATE
         self._stage, self._waits = name, False
 
     @contextlib.contextmanager
@@ -176,7 +178,7 @@ class Watch:
     def _beat(self) -> None:
         self._numbers += 1
         spent = 0.0 if self._waits else time.monotonic() - self._began
-        limit = max(HANGS, 10 * self._slowest) if self._stage == UPDATE and self._slowest else None
+        limit = max(HANGS, 10 * self._slowest) if self._stage == UPDATE and self._compared else None
         node = os.environ.get("GROUP_RANK", "0")
         self.post.beat(
             Sign(self._numbers, self._stage, spent, limit, socket.gethostname(), os.getpid(), node)

@@ -97,15 +97,16 @@ def test_one_hangs(tmp_path: Path) -> None:
 
 
 def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validating, saving and preparing may take any time, and so may waiting for them."""
+    """The first update, validating, saving and preparing may take any time, and so may waiting for them."""
     monkeypatch.setattr("seqx.distributed.watch.SILENCE", 1.0)
     monkeypatch.setattr("seqx.distributed.watch.HANGS", 0.5)
     monkeypatch.setattr("seqx.distributed.watch.BEAT", 0.1)
 
     def job(world: World) -> list[int]:
-        for _ in range(3):
+        for number in range(3):
             world.stage("update")
-            time.sleep(0.01)
+            world.barrier()
+            time.sleep(2 if world.first and not number else 0.01)
             world.barrier()
         world.stage("saving")
         if world.first:
