@@ -143,10 +143,7 @@ class Checkpoints:
                 damaged[step] = error
                 continue
             for other, why in damaged.items():
-                aside = self.path(other).with_suffix(".damaged")
-                shutil.rmtree(aside, ignore_errors=True)
-                self.path(other).rename(aside)
-                tell(f"{why}; going on from the checkpoint of update {step}, this one is now {aside.name}")
+                self._set_aside(other, f"{why}; going on from the checkpoint of update {step}", tell)
             return found
         if damaged:
             raise UserError(
@@ -176,25 +173,65 @@ class Checkpoints:
         set_random_states(found.pop(_RANDOM))
         return progress, found
 
-    def prune(self, keep: int, *, choose: str) -> None:
-        """Remove what nothing will need: all but the newest, and the `keep` last or best ranked ones."""
+    def prune(self, keep: int, *, choose: str, tell: Callable[[str], object]) -> None:
+        """Remove what nothing will need: all but the newest, and the `keep` last or best ranked ones.
+
+        `tell` hears of each that is damaged, which is set aside.
+        """
         self._clear()
+        chosen = self.chosen(keep, choose=choose, tell=tell)
         steps = self.steps()
-        wanted = {*steps[-1:], *self.chosen(keep, choose=choose)}
+        wanted = {*steps[-1:], *chosen}
         for step in steps:
             if step not in wanted:  # out of sight first, so that nobody ever finds half of one
                 self.path(step).rename(self.folder / f".{step:08}.old")
         self._clear()
 
-    def chosen(self, count: int, *, choose: str) -> list[int]:
-        """The last, or the best, `count` ranked checkpoints, in order; the newest one when none is ranked."""
-        steps = self.steps()
-        about = {step: self.about(step) for step in steps}
-        ranked = [step for step in steps if about[step]["ranked"]]
+    def mean(
+        self, count: int, *, choose: str, tell: Callable[[str], object]
+    ) -> tuple[list[int], dict[str, Tensor]]:
+        """The mean weights of the last, or the best, `count` checkpoints that are whole, and which these are.
+
+        `tell` hears of each that is damaged, which is set aside.
+
+        Raises:
+            UserError: there is no checkpoint, or none is whole
+        """
+        while steps := self.chosen(count, choose=choose, tell=tell):
+            try:
+                return steps, average([self.path(step) / WEIGHTS for step in steps])
+            except DamagedError:
+                for step in steps:
+                    try:
+                        _read(self.path(step) / WEIGHTS)
+                    except DamagedError as error:
+                        self._set_aside(step, f"{error}; it is not averaged", tell)
+        raise UserError(f"{self.folder}: there is no whole checkpoint to make a model of")
+
+    def chosen(self, count: int, *, choose: str, tell: Callable[[str], object]) -> list[int]:
+        """The last, or the best, `count` ranked checkpoints, in order; the newest one when none is ranked.
+
+        `tell` hears of each whose files are not as long as they were, or that says nothing of itself; it is
+        set aside.
+        """
+        about = {}
+        for step in self.steps():
+            try:
+                about[step] = self.about(step)
+            except DamagedError as error:
+                self._set_aside(step, f"{error}; going on without it", tell)
+        ranked = [step for step, said in about.items() if said["ranked"]]
         if choose == "best":
             scored = [step for step in ranked if about[step]["score"] is not None]
             ranked = sorted(scored, key=lambda step: (about[step]["score"], step)) or ranked
-        return sorted(ranked[-count:]) or steps[-1:]
+        return sorted(ranked[-count:]) or list(about)[-1:]
+
+    def _set_aside(self, step: int, why: str, tell: Callable[[str], object]) -> None:
+        """Let a damaged checkpoint be none, but leave it there to be looked at."""
+        aside = self.path(step).with_suffix(".damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.path(step).rename(aside)
+        tell(f"{why}; it is now {aside.name}")
 
     def _clear(self) -> None:
         """Remove what is out of sight: what is pruned, and what a save that was killed has left."""

@@ -4,7 +4,7 @@ import fcntl
 import json
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
-from seqx import tree
+from seqx import checkpoint, tree
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, read_json
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import RecipeError, UserError
@@ -127,6 +128,34 @@ class RunFolder:
             split: {name: Score(**score) for name, score in scores.items()}
             for split, scores in read_json(file).items()
         }
+
+    def write_model(
+        self,
+        folder: Path,
+        weights: Mapping[str, Tensor],
+        *,
+        steps: Sequence[int],
+        sizes: Mapping[str, int],
+        parameters: int,
+        made: Made[Any],
+        plugins: Plugins,
+    ) -> None:
+        """Write a model's folder: the mean of the checkpoints of `steps`, and all that it needs of the run."""
+        local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
+        checkpoint.write_model(
+            folder,
+            weights,
+            recipe=written(made, plugins),
+            learnt=self.learnt,
+            about={
+                "run": self.folder.resolve().name,
+                "steps": steps,
+                "parameters": parameters,
+                "sizes": dict(sizes),
+                **environment(plugins),
+            },
+            beside={name: self.folder / name for name in local},
+        )
 
     def write_outputs(self, split: str, evaluation: Evaluation) -> None:
         """Keep what the model answered: `outputs/SPLIT.txt`, a line for each input."""

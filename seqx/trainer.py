@@ -24,9 +24,9 @@ from seqx.evaluation import Predictor
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Evaluation, Score
-from seqx.plugins import LOCAL, Plugins
+from seqx.plugins import Plugins
 from seqx.recipe import Made
-from seqx.runs import RunFolder, environment, local_files, written
+from seqx.runs import RunFolder
 from seqx.stopping import Stop, Stopped
 from seqx.training.culprits import culprits, named
 from seqx.training.ema import Average
@@ -263,23 +263,15 @@ class Trainer:
 
     def _write(self, place: RunFolder, made: Made[Any], plugins: Plugins) -> None:
         how = self.run.training
-        steps = self.checkpoints.chosen(how.average, choose=how.choose)
-        weights = checkpoint.average([self.checkpoints.path(step) / WEIGHTS for step in steps])
-        about = {
-            "run": self.run.name,
-            "steps": steps,
-            "parameters": self.run.parameters,
-            "sizes": dict(self.task.sizes),
-            **environment(plugins),
-        }
-        local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
-        checkpoint.write_model(
+        steps, weights = self.checkpoints.mean(how.average, choose=how.choose, tell=self._warn)
+        place.write_model(
             place.model,
             weights,
-            recipe=written(made, plugins),
-            learnt=place.learnt,
-            about=about,
-            beside={name: place.folder / name for name in local},
+            steps=steps,
+            sizes=self.task.sizes,
+            parameters=self.run.parameters,
+            made=made,
+            plugins=plugins,
         )
 
     def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
@@ -444,7 +436,7 @@ class Trainer:
         path = self.checkpoints.path(self.progress.step)
         if self.world.first:
             path = self.checkpoints.save(self.progress, self.model, states, score=score, ranked=ranked)
-            self.checkpoints.prune(how.keep, choose=how.choose)
+            self.checkpoints.prune(how.keep, choose=how.choose, tell=self._warn)
         self.world.barrier()
         self._saved = time.monotonic()
         if not self.progress.pending:  # else the update is saved once more, when all is done that is due

@@ -1,15 +1,15 @@
 """`seqx average`."""
 
+from functools import partial
 from pathlib import Path
 
 import click
 
-from seqx import checkpoint
-from seqx.checkpoint import WEIGHTS, Checkpoints
+from seqx.checkpoint import Checkpoints
 from seqx.commands.opening import opened
 from seqx.errors import UserError
-from seqx.plugins import LOCAL
-from seqx.runs import RunFolder, environment, local_files, written
+from seqx.experiment import parameters
+from seqx.runs import RunFolder
 
 
 @click.command()
@@ -38,29 +38,34 @@ def average(
     checkpoints = Checkpoints(run / "checkpoints")
     how = experiment.training
     choose = "last" if last else "best" if best else how.choose
-    steps = checkpoints.chosen(last or best or how.average, choose=choose)
-    if not steps:
+    if not checkpoints.steps():
         raise UserError(f"{run}: this run has saved no checkpoint yet; wait for the first")
+    _check_free(out)
+    tell = partial(click.echo, err=True)
+    steps, weights = checkpoints.mean(last or best or how.average, choose=choose, tell=tell)
+    if best and any(checkpoints.about(step)["score"] is None for step in steps):
+        raise UserError(
+            f"{run}: no checkpoint that it keeps was validated; give --last K, or train with "
+            "training.choose=best, by which those with the best scores are kept"
+        )
     folder = out or run / f"averaged-{len(steps)}"
-    if folder.exists():
-        raise UserError(f"{folder}: is there already; remove it, or choose another --out")
-    weights = checkpoint.average([checkpoints.path(step) / WEIGHTS for step in steps])
+    _check_free(folder)
     experiment.task.load(place.learnt)
-    about = {
-        "run": run.resolve().name,
-        "steps": steps,
-        "sizes": dict(experiment.task.sizes),
-        **environment(found.plugins),
-    }
-    checkpoint.write_model(
+    place.write_model(
         folder,
         weights,
-        recipe=written(found.made, found.plugins),
-        learnt=place.learnt,
-        about=about,
-        beside={f"{LOCAL}/{file.name}": file for file in local_files(found.plugins)},
+        steps=steps,
+        sizes=experiment.task.sizes,
+        parameters=parameters(experiment),
+        made=found.made,
+        plugins=found.plugins,
     )
     wanted = last or best or len(steps)
     if len(steps) < wanted:
         click.echo(f"{run} has {len(steps)} checkpoints to average, not {wanted}", err=True)
     click.echo(f"{folder}: the mean of steps {', '.join(map(str, steps))}")
+
+
+def _check_free(folder: Path | None) -> None:
+    if folder is not None and folder.exists():
+        raise UserError(f"{folder}: is there already; remove it, or choose another --out")

@@ -123,8 +123,8 @@ def test_what_is_chosen_and_kept(
     tmp_path: Path, choose: str, keep: int, chosen: list[int], left: list[int]
 ) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30, 40, 50)
-    assert checkpoints.chosen(keep, choose=choose) == chosen
-    checkpoints.prune(keep, choose=choose)
+    assert checkpoints.chosen(keep, choose=choose, tell=print) == chosen
+    checkpoints.prune(keep, choose=choose, tell=print)
     assert checkpoints.steps() == left
 
 
@@ -133,24 +133,32 @@ def test_checkpoints_that_only_serve_to_resume(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 20)
     for step in (25, 27):
         checkpoints.save(Progress(step=step), Tied(), {}, ranked=False)
-        checkpoints.prune(2, choose="last")
+        checkpoints.prune(2, choose="last", tell=print)
         assert checkpoints.steps() == [10, 20, step]
-        assert checkpoints.chosen(5, choose="last") == checkpoints.chosen(5, choose="best") == [10, 20]
+        assert (
+            checkpoints.chosen(5, choose="last", tell=print)
+            == checkpoints.chosen(5, choose="best", tell=print)
+            == [10, 20]
+        )
 
 
 def test_without_a_ranked_one_the_newest_is_chosen(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.chosen(3, choose="last") == []
+    assert checkpoints.chosen(3, choose="last", tell=print) == []
     for step in (1, 2):
         checkpoints.save(Progress(step=step), Tied(), {}, ranked=False)
-    assert checkpoints.chosen(3, choose="last") == checkpoints.chosen(3, choose="best") == [2]
+    assert (
+        checkpoints.chosen(3, choose="last", tell=print)
+        == checkpoints.chosen(3, choose="best", tell=print)
+        == [2]
+    )
 
 
 def test_the_best_of_those_that_were_scored(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 30)
     checkpoints.save(Progress(step=40), Tied(), {})
-    assert checkpoints.chosen(1, choose="best") == [30]
-    assert checkpoints.chosen(3, choose="best") == [10, 30]
+    assert checkpoints.chosen(1, choose="best", tell=print) == [30]
+    assert checkpoints.chosen(3, choose="best", tell=print) == [10, 30]
 
 
 def test_a_checkpoint_that_failed_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +179,7 @@ def test_a_save_that_was_killed_leaves_nothing_for_ever(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
     assert checkpoints.steps() == [10]
-    checkpoints.prune(1, choose="last")
+    checkpoints.prune(1, choose="last", tell=print)
     assert listed(tmp_path) == ["00000010"]
 
 
@@ -211,10 +219,10 @@ def test_what_is_removed_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.
     for step in (1, 2, 3):
         checkpoints.save(Progress(step=step), Tied(), {})
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before anything was deleted
-    checkpoints.prune(1, choose="last")
+    checkpoints.prune(1, choose="last", tell=print)
     assert checkpoints.steps() == [3]
     monkeypatch.undo()
-    checkpoints.prune(1, choose="last")
+    checkpoints.prune(1, choose="last", tell=print)
     assert [path.name for path in tmp_path.iterdir()] == ["00000003"]
 
 
@@ -378,11 +386,11 @@ def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path: Path) -> None:
         f"{tmp_path}/00000030/{WEIGHTS}",
         f"{tmp_path}/00000020/states.safetensors",
     ]
-    assert said[0].endswith("going on from the checkpoint of update 10, this one is now 00000030.damaged")
+    assert said[0].endswith("going on from the checkpoint of update 10; it is now 00000030.damaged")
     assert checkpoints.steps() == [10]
     assert sorted(listed(tmp_path)) == ["00000010", "00000020.damaged", "00000030.damaged"]
     checkpoints.save(Progress(step=20), Tied(20), {})
-    checkpoints.prune(1, choose="last")
+    checkpoints.prune(1, choose="last", tell=print)
     assert checkpoints.steps() == [20]
 
 
@@ -393,6 +401,29 @@ def test_without_a_whole_one_nothing_is_begun_anew_in_silence(tmp_path: Path) ->
     with pytest.raises(UserError, match=rf"cannot be read .*; .* remove {tmp_path} to begin anew"):
         checkpoints.resume(Tied(), CPU, said.append)
     assert (said, checkpoints.steps()) == ([], [10])
+
+
+def test_a_damaged_checkpoint_does_not_stop_those_that_come_after_it(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10, 20, 30, 40)
+    cut(checkpoints.path(10) / "states.safetensors")
+    flipped(checkpoints.path(20) / WEIGHTS)  # in its right length
+    said = list[str]()
+    checkpoints.prune(9, choose="last", tell=said.append)
+    assert [line.partition(": cannot be read (")[0] for line in said] == [
+        f"{tmp_path}/00000010/states.safetensors"
+    ]
+    assert said[0].endswith("; going on without it; it is now 00000010.damaged")
+    assert checkpoints.steps() == [20, 30, 40]
+    steps, weights = checkpoints.mean(3, choose="last", tell=said.append)
+    assert steps == checkpoints.steps() == [30, 40]
+    assert said[1].startswith(f"{tmp_path}/00000020/{WEIGHTS}: cannot be read (its bytes are not those")
+    assert said[1].endswith("; it is not averaged; it is now 00000020.damaged")
+    for name, tensor in average([checkpoints.path(step) / WEIGHTS for step in steps]).items():
+        assert torch.equal(weights[name], tensor)
+    for step in steps:
+        flipped(checkpoints.path(step) / WEIGHTS)
+    with pytest.raises(UserError, match=f"{tmp_path}: there is no whole checkpoint to make a model of"):
+        checkpoints.mean(3, choose="last", tell=said.append)
 
 
 def test_old_ones_stay_when_the_new_one_is_not_read_as_it_was_written(

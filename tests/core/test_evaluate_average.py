@@ -136,3 +136,10 @@ def test_the_best_when_the_recipe_or_the_user_says_so(run: Path, tmp_path: Path)
     assert call("average", copy).stdout == f"{copy / 'averaged-2'}: the mean of steps 4, 6\n"
     both = call("average", copy, "--best", "1", "--last", "1")
     assert (both.exit_code, "not both" in both.stderr) == (2, True)
+    for step in (2, 4, 6):
+        file = copy / "checkpoints" / f"{step:08}" / "checkpoint.json"
+        file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"score": None}), encoding="utf-8")
+        Manifest.seal(file.parent, FORMAT)
+    none = call("average", copy, "--best", "2", "--out", tmp_path / "best")
+    assert (none.exit_code, "no checkpoint that it keeps was validated" in none.stderr) == (2, True)
+    assert not (tmp_path / "best").exists()

@@ -161,7 +161,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(callbacks: str
     assert result.exit_code == 0
     message = (
         f"{file}: cannot be read (its bytes are not those that were written); going on from the checkpoint "
-        "of update 2, this one is now 00000004.damaged"
+        "of update 2; it is now 00000004.damaged"
     )
     assert result.stderr.count(message) == 1
     if "progress" in callbacks:
