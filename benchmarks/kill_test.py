@@ -159,15 +159,18 @@ class Soak:
         shutil.rmtree(cache, ignore_errors=True)  # so that preparation is killed, too
         shutil.rmtree(folder, ignore_errors=True)
         for start in range(MOST_STARTS):
+            before = set(
+                _saving(folder)
+            )  # what an earlier kill left: it is removed some time after the start
             command = Command(self.recipe, folder, cache)
             aim = saves > 0 and kills > 0
             # Each further start has less to do; half of a whole run's time hits most of what there is.
             until = time.monotonic() + self.draw.uniform(0, self.seconds * (0.5 if start else 1.0))
             while not command.ended() and kills > 0:
-                if any(_saving(folder)) if aim else time.monotonic() > until:
+                if set(_saving(folder)) - before if aim else time.monotonic() > until:
                     time.sleep(self.draw.uniform(0, 0.008) if aim else 0)
                     command.kill()
-                    inside = any(_saving(folder))
+                    inside = bool(set(_saving(folder)) - before)
                     self.told.kills += 1
                     self.told.inside_saves += inside
                     self.told.on_full_disks += grow is not None
@@ -299,7 +302,7 @@ def soak(
         room = _size(one.whole)
         disk = Disk(place / f"disk{turn}", room * 3 // 4, room // 8)
         try:
-            one.disturbed(min(each, left), 0, disk.place / f"{one.name}-whole", grow=disk)
+            one.disturbed(min(each, left), min(each, left) // 2, disk.place / f"{one.name}-whole", grow=disk)
         finally:
             disk.close()
     return told

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from seqx import manifest, states
 from seqx.bounded import json_content
 from seqx.errors import DamagedError, UserError
-from seqx.files import whole_file, whole_folder
+from seqx.files import clear, whole_file, whole_folder
 from seqx.interfaces.values import Score
 from seqx.manifest import Manifest
 from seqx.tensors import check_fits, header
@@ -101,7 +102,6 @@ class Checkpoints:
             save_model(model, str(new / WEIGHTS))
             states.write(new, {**saved, _RANDOM: random_states()})
             (new / "checkpoint.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        _verify(path)
         return path
 
     def about(self, step: int) -> dict[str, Any]:
@@ -235,6 +235,7 @@ class Checkpoints:
 
     def _clear(self) -> None:
         """Remove what is out of sight: what is pruned, and what a save that was killed has left."""
+        clear(self.folder)
         for half in self.folder.glob(".*"):
             shutil.rmtree(half, ignore_errors=True)
 
@@ -323,8 +324,8 @@ def read_json(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _written(folder: Path) -> Iterator[Path]:
-    """A whole folder with its manifest; what writes tensors has errors of its own for a full disk."""
-    with whole_folder(folder) as new:
+    """A whole folder with its manifest, read again; what writes tensors has its own words for a full disk."""
+    with whole_folder(folder, check=partial(_verify, place=folder)) as new:
         try:
             yield new
             Manifest.seal(new, FORMAT)
@@ -370,17 +371,18 @@ def _manifest(folder: Path, *names: str) -> Manifest | None:
     return found
 
 
-def _verify(folder: Path) -> None:
-    """What was written can be read, from the disk."""
+def _verify(new: Path, *, place: Path) -> None:
+    """What was written, and is to take its place, can be read, from the disk."""
     try:
-        found = Manifest.read(folder, FORMAT)
+        found = Manifest.read(new, FORMAT)
         assert found is not None, "it was written last"
         found.forget()
         found.check_sizes()
         found.check()
     except (DamagedError, OSError) as error:
+        said = str(error).replace(str(new), str(place))
         raise UserError(
-            f"{error}, though it was just written; older checkpoints are kept: see to the disk, and the same "
+            f"{said}, though it was just written; older checkpoints are kept: see to the disk, and the same "
             "command goes on from them"
         ) from None
 

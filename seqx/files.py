@@ -1,26 +1,37 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there.
+
+What is being written has a name that begins with a dot and ends with `.part`. A process that is killed
+leaves it behind; `clear` removes that, and puts back what was about to be replaced.
+"""
 
 import contextlib
 import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from seqx.errors import UserError
 
+_PART = ".part"
+_REPLACED = ".replaced.part"  # a folder that holds the one whose place is taken
+
 
 @contextlib.contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path, *, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """A folder to write into; takes the place of `folder` when the block ends, vanishes when it fails.
+
+    Args:
+        folder: its place
+        check: looks at what was written, when it is on the disk and before anybody sees it
 
     Raises:
         UserError: there is no room, or no permission
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        _made(folder.parent)
+        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}; choose another folder") from None
     try:
@@ -28,6 +39,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         new.chmod(0o755)
         for file in (*new.rglob("*"), new):
             sync(file)
+        if check is not None:
+            check(new)
         _replace(new, folder)
         sync(folder.parent)
     except OSError as error:
@@ -38,15 +51,41 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 def whole_file(file: Path, text: str) -> None:
     """Write a text file that is never seen half."""
-    new = file.with_name(f".{file.name}.{os.getpid()}")
+    new = file.with_name(f".{file.name}.{os.getpid()}{_PART}")
     try:
         new.write_text(text, encoding="utf-8")
         sync(new)
         new.replace(file)
+        sync(file.parent)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror or error}{_advice(error)}") from None
     finally:
         new.unlink(missing_ok=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove what processes that were killed left half in a folder, and in those within it.
+
+    Only for a folder in which nobody writes now. A folder that was moved aside for another one, which never
+    came, is put back.
+    """
+    for replaced in [*folder.rglob(f".*{_REPLACED}")]:
+        for before in replaced.iterdir():
+            if not (place := replaced.parent / before.name).exists():
+                before.rename(place)
+    for half in [*folder.rglob(f".*{_PART}")]:
+        if half.is_dir():
+            shutil.rmtree(half, ignore_errors=True)
+        else:
+            half.unlink(missing_ok=True)
+
+
+def _made(folder: Path) -> None:
+    """Make a folder and those above it, with their names on the disk."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync(path.parent)
 
 
 def _advice(error: OSError) -> str:
@@ -59,13 +98,13 @@ def _replace(new: Path, folder: Path) -> None:
     if not folder.exists():
         new.rename(folder)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_REPLACED, dir=folder.parent))
     try:
-        folder.rename(aside / "old")
+        folder.rename(aside / folder.name)
         try:
             new.rename(folder)
         except OSError:
-            (aside / "old").rename(folder)
+            (aside / folder.name).rename(folder)
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

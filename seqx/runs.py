@@ -19,7 +19,7 @@ from seqx import checkpoint, tree
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, read_json
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import RecipeError, UserError
-from seqx.files import whole_file, whole_folder
+from seqx.files import clear, whole_file, whole_folder
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import LOCAL, Plugins, changed
@@ -80,6 +80,7 @@ class RunFolder:
                 raise UserError(
                     f"{self.folder}: another run works here; wait for it, or choose another --folder"
                 ) from None
+            clear(self.folder)
             self._check_same(made, plugins)
             if not changed_plugins:
                 self.check_plugins(plugins)
@@ -140,7 +141,7 @@ class RunFolder:
         made: Made[Any],
         plugins: Plugins,
     ) -> None:
-        """Write a model's folder: the mean of the checkpoints of `steps`, and all that it needs of the run."""
+        """Write a model folder: the mean of the checkpoints of `steps`, and all that it needs of the run."""
         local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
         checkpoint.write_model(
             folder,

@@ -1,14 +1,19 @@
 """Files and folders that are whole or not there."""
 
+import itertools
+import os
+import signal
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seqx import files
 from seqx.errors import UserError
-from seqx.files import whole_file, whole_folder
+from seqx.files import clear, whole_file, whole_folder
 
 
 def listed(folder: Path) -> list[str]:
@@ -109,3 +114,47 @@ def test_everything_is_on_disk_before_it_is_seen(tmp_path: Path, monkeypatch: py
         (new / "weights").write_text("1")
     assert order[0] == "weights False"
     assert order[-1] == f"{tmp_path.name} True"
+
+
+def killed(job: Callable[[], None], step: int) -> bool:
+    """Do it in a process that is killed at the numbered step that the disk sees; whether it got so far."""
+    child = os.fork()
+    if not child:
+        steps = itertools.count()
+
+        def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*given: Any, **named: Any) -> Any:
+                if next(steps) == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*given, **named)
+
+            return call
+
+        for name in ("rename", "replace", "write_text"):
+            setattr(Path, name, counted(getattr(Path, name)))
+        files.sync = counted(files.sync)
+        try:
+            job()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_one_that_is_killed_leaves_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def written(text: str) -> None:
+        write(run / "model", file=text)
+        whole_file(run / "model" / "scores.json", text)
+
+    found = list[tuple[str, str | None]]()
+    for step in itertools.count():
+        written("old")
+        if not killed(partial(written, "new"), step):
+            break
+        clear(run)
+        there = seen(tmp_path)
+        found.append((there.pop("run/model/file"), there.pop("run/model/scores.json", None)))
+        assert there == {}
+    assert set(found) == {("old", "old"), ("new", None), ("new", "new")}
+    assert len(found) > 9
