@@ -159,9 +159,7 @@ class Soak:
         shutil.rmtree(cache, ignore_errors=True)  # so that preparation is killed, too
         shutil.rmtree(folder, ignore_errors=True)
         for start in range(MOST_STARTS):
-            before = set(
-                _saving(folder)
-            )  # what an earlier kill left: it is removed some time after the start
+            before = set(_saving(folder))  # left by an earlier kill, removed some time after the start
             command = Command(self.recipe, folder, cache)
             aim = saves > 0 and kills > 0
             # Each further start has less to do; half of a whole run's time hits most of what there is.

@@ -59,7 +59,9 @@ class Events:
 
     @hookspec
     def noticed(self, run: Any, step: int, what: str) -> None:
-        """Something went wrong, and the run goes on: from an earlier checkpoint, if `started` is told next.
+        """Something went wrong, and the run goes on; `started` came before, if it went back to a checkpoint.
+
+        Standard error has it already; what is told here is for what is kept.
 
         Args:
             run: the run

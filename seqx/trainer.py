@@ -88,6 +88,8 @@ class Trainer:
         self.progress = Progress()
         self._saved = 0.0  # when, by the clock that only goes forward
         self._told = False  # that memory is short
+        self._started = False  # whether callbacks know of the run
+        self._early: list[str] = []  # warnings from before that
         self._asked: signal.Signals | None = None  # what asked any of the processes to stop
         self._late = False  # whether it is time to save
         # What has a state besides the model, under its path in the recipe.
@@ -101,7 +103,9 @@ class Trainer:
         # Callbacks may be added, left out and reordered between starts, so that these go by their class.
         for callback in callbacks:
             if hasattr(callback, "state_dict"):
-                self.stateful[f"callbacks.{type(callback).__qualname__}"] = callback
+                name = f"callbacks.{type(callback).__qualname__}"
+                alike = sum(path.partition("#")[0] == name for path in self.stateful)
+                self.stateful[f"{name}#{alike + 1}" if alike else name] = callback
 
     def resume(self) -> Progress:
         """Go on from the newest checkpoint that is whole, if there is one."""
@@ -146,7 +150,7 @@ class Trainer:
         passed = PassedOver(self.run.folder / PASSED_OVER)
         with self.world.first_alone():
             self.kept = Kept(self.run.folder / KEPT, self.task, self.run.store)
-        self.tell.started(run=self.run)
+        self._start(passed)
         self._saved = time.monotonic()
         self._agree()
         if self.progress.pending and self._attend():
@@ -158,6 +162,19 @@ class Trainer:
             self.rehearse()
         while trouble := self._make_updates(passed):
             self._go_back(trouble, passed)
+            if self.progress.pending and self._attend():
+                return
+
+    def _start(self, passed: PassedOver) -> None:
+        """Tell callbacks where training goes on, and what was to say before they could hear it.
+
+        What was said of a return belongs to the checkpoint that the run went back to, and is told with it.
+        """
+        self.tell.started(run=self.run)
+        self._started = True
+        for what in (*self._early, *passed.said(self.progress.step)):
+            self.tell.noticed(run=self.run, step=self.progress.step, what=what)
+        self._early.clear()
 
     def _check_schedule(self) -> None:
         how = self.run.training
@@ -187,7 +204,7 @@ class Trainer:
                 f"{update} needs too much memory at once, and was computed again in smaller parts; where "
                 "that happens often, a smaller training.microbatch saves time (this is said once)"
             )
-            self.tell.noticed(run=self.run, step=self.progress.step, what=what)
+            self._warn(what)
 
     def _is_over(self) -> bool:
         return self.progress.step >= self.run.training.steps or self._patience_is_over()
@@ -228,20 +245,26 @@ class Trainer:
                 else "there is no checkpoint from before to go back to"
             )
             raise UserError(f"{trouble}; {why}. {self._report(trouble)}")
-        passed.add(trouble, back_to=good[-1], keep=self.world.first)
         said = (
             f"{trouble}; going back to the checkpoint of update {good[-1]}, and passing over "
             f"the batches of {len(trouble.marks)} updates"
         )
-        self.tell.noticed(run=self.run, step=self.progress.step, what=said)
         if self.world.first:
+            click.echo(said, err=True)
             forget_after(good[-1], self.checkpoints)
+        passed.add(trouble, back_to=good[-1], said=said, keep=self.world.first)
+        self._started = False
         self.watch.forget()
         self.resume()
         self.run = replace(
-            self.run, done=self.progress.step, best=self.progress.best, best_step=self.progress.best_step
+            self.run,
+            done=self.progress.step,
+            best=self.progress.best,
+            best_step=self.progress.best_step,
+            resumed=self.checkpoints.path(self.progress.step),
+            pending=self.progress.pending,
         )
-        self.tell.started(run=self.run)
+        self._start(passed)
 
     def _report(self, trouble: Trouble) -> str:
         """What a person needs who looks for the cause."""
@@ -282,9 +305,9 @@ class Trainer:
             scores[split] = evaluation.scores
             if self.world.first:
                 place.write_outputs(split, evaluation)
+        self.tell.finished(run=self.run, scores=scores)
         if self.world.first:
             checkpoint.write_scores(place.model, scores)
-        self.tell.finished(run=self.run, scores=scores)
         return scores
 
     @contextmanager
@@ -297,13 +320,14 @@ class Trainer:
             raise
 
     def _warn(self, what: str) -> None:
-        """Say what must not pass in silence, also where no callback listens."""
+        """Say what must not pass in silence, whether or not a callback listens."""
         if not self.world.first:
             return
-        if self.tell.preparing.get_hookimpls():
-            self.tell.preparing(what=what, share=None)
+        click.echo(what, err=True)
+        if self._started:
+            self.tell.noticed(run=self.run, step=self.progress.step, what=what)
         else:
-            click.echo(what, err=True)
+            self._early.append(what)
 
     def _follow(self, stream: Iterator[Update]) -> Trouble | None:
         began = time.monotonic()

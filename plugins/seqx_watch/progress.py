@@ -103,8 +103,8 @@ class Progress(seqx.Callback):
 
     @seqx.hookimpl
     def noticed(self, what: str) -> None:
-        """Say what went wrong."""
-        self._say(lines.plain(what))
+        """Keep what went wrong; the run itself says it on standard error."""
+        self._say(lines.plain(what), terminal=False, loud=False)
 
     @seqx.hookimpl
     def evaluated(self, run: seqx.Run, step: int, split: str, evaluation: seqx.Evaluation) -> None:

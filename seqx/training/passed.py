@@ -16,7 +16,8 @@ from seqx.training.watch import Trouble
 class PassedOver:
     """How often a run went back to a checkpoint, and which batches it passes over since; a JSON file.
 
-    It is written before the run goes back, so that a run that is killed then goes the same way.
+    It is written when the checkpoints from after the trouble are gone: a run that is killed before that meets
+    the same trouble again, and one that is killed afterwards finds it here.
 
     Raises:
         UserError: the file cannot be read
@@ -24,10 +25,11 @@ class PassedOver:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._returns = read_json(file)["returns"] if file.exists() else []
+        found = read_json(file) if file.exists() else {"returns": []}
         try:
+            self._returns = [dict(gone) for gone in found["returns"]]
             self._positions = {Position(*at) for gone in self._returns for at in gone["batches"]}
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{file}: cannot be read ({type(error).__name__}: {error}); put back what the run wrote"
             ) from None
@@ -42,7 +44,11 @@ class PassedOver:
         """Where the batches are."""
         return self._positions
 
-    def add(self, trouble: Trouble, *, back_to: int, keep: bool = True) -> None:
+    def said(self, step: int) -> list[str]:
+        """What was said of each return to the checkpoint of a step."""
+        return [gone["said"] for gone in self._returns if gone["to"] == step and "said" in gone]
+
+    def add(self, trouble: Trouble, *, back_to: int, said: str, keep: bool = True) -> None:
         """Pass over the batches of all updates that were trouble, and write that, if it is to be kept."""
         batches = [mark.at for mark in trouble.marks]
         self._positions.update(batches)
@@ -51,6 +57,7 @@ class PassedOver:
                 "why": trouble.kind,
                 "from": trouble.marks[-1].step,
                 "to": back_to,
+                "said": said,
                 "batches": [list(astuple(position)) for position in batches],
             }
         )

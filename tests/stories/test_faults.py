@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from seqx.checkpoint import Checkpoints
+from seqx.training.passed import PassedOver, forget_after
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
 PLUGIN = """\
@@ -45,11 +48,14 @@ class Breaking(seqx_training.CrossEntropy):
 
 
 class Killer(seqx.Callback):
-    \"\"\"Kills this process when something was noticed.\"\"\"
+    \"\"\"Kills this process when something was noticed for the first time.\"\"\"
 
     @seqx.hookimpl
-    def noticed(self) -> None:
-        if "KILL" in os.environ:
+    def noticed(self, run, what: str) -> None:
+        told = run.folder / "told.txt"
+        before = told.read_text() if told.exists() else ""
+        if "KILL" in os.environ and what not in before:
+            told.write_text(before + what)
             os.kill(os.getpid(), 9)
 
 
@@ -69,10 +75,11 @@ TEXT = [
 POISON = "the dog and the cat and the cow and the pig and the hen see the dog and the cat .\n"
 
 
-def recipe(breaking: str, name: str = "tiny.yaml") -> Path:
-    """Text with one sentence that is longer than all others, and an objective that breaks."""
+def recipe(breaking: str, name: str = "tiny.yaml", *, more: int = 0) -> Path:
+    """Text with one sentence that is longer than all others, or some more, and an objective that breaks."""
+    longer = [text.replace(".\n", f"and {POISON}") for text in TEXT[:more]]
     for split in ("train", "dev", "test"):
-        rows = [*TEXT[:60], POISON, *TEXT[60:]] if split == "train" else TEXT[:6]
+        rows = [*TEXT[:60], POISON, *longer, *TEXT[60:]] if split == "train" else TEXT[:6]
         for side in ("en", "de"):
             Path(f"{split}.{side}").write_text("".join(rows), encoding="utf-8")
     Path("breaking.py").write_text(PLUGIN, encoding="utf-8")
@@ -120,6 +127,9 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
         f"update {first['from']} (batch {index + 1} of epoch {epoch + 1}): the gradient was not finite; "
         f"going back to the checkpoint of update {first['to']}, and passing over the batches of 1 updates"
     )
+    noticed = [(row["step"], row["what"]) for row in lines(run, "noticed")]
+    assert noticed == [(gone["to"], gone["said"]) for gone in kept]
+    assert [what for _, what in noticed] == notices(run)
     updates = lines(run, "update")
     assert [row["step"] for row in updates] == list(range(1, 16))
     assert not any(row["skipped"] for row in updates)
@@ -138,7 +148,31 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
     assert json.loads((again / "passed_over.json").read_text(encoding="utf-8"))["returns"] == kept
     assert same(run / "model", again / "model")
     assert [row["loss"] for row in lines(again, "update")] == [row["loss"] for row in updates]
+    assert [(row["step"], row["what"]) for row in lines(again, "noticed")] == noticed
     assert "KILL" not in os.environ
+
+
+def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a run that is killed then would go on from it."""
+    run, seen = Path("runs/tiny"), list[tuple[int, int]]()
+    add = PassedOver.add
+
+    def written(self: PassedOver, *given: Any, back_to: int, **named: Any) -> None:
+        seen.append((Checkpoints(run / "checkpoints").steps()[-1], back_to))
+        add(self, *given, back_to=back_to, **named)
+
+    def forgotten(step: int, checkpoints: Checkpoints) -> None:
+        assert checkpoints.steps()[-1] > step
+        forget_after(step, checkpoints)
+
+    monkeypatch.setattr(PassedOver, "add", written)
+    monkeypatch.setattr("seqx.trainer.forget_after", forgotten)
+    how = ("training.nonfinite=1", "training.save_every=1", "training.groups=1", "training.returns=99")
+    done("run", recipe("longest: 24", more=60), *SETTINGS, *how)
+    assert seen
+    assert all(last == back_to for last, back_to in seen)
 
 
 @pytest.mark.parametrize("returns", [0, 1])
