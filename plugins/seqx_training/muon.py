@@ -98,17 +98,33 @@ class Both(torch.optim.Optimizer):
         self._show()
         return loss
 
-    def state_dict(self) -> dict[str, Any]:
-        """Those of both."""
-        return {"parts": [part.state_dict() for part in self.parts]}
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Give each its own."""
-        for part, state in zip(self.parts, state_dict["parts"], strict=True):
-            part.load_state_dict(state)
+        """Give each its own; the state is that of one optimizer with the groups of both."""
+        super().load_state_dict(_joined(state_dict))
+        groups = iter(self.param_groups)
+        for part in self.parts:
+            part.param_groups = [next(groups) for _ in part.param_groups]
+            own = [p for group in part.param_groups for p in group["params"] if p in self.state]
+            part.state.clear()
+            part.state.update({p: self.state[p] for p in own})
         self._show()
 
     def _show(self) -> None:
         """The groups are the very ones that the optimizers step by: whoever sets a rate sets theirs."""
         self.param_groups = [group for part in self.parts for group in part.param_groups]
         self.state = cast(Any, {p: s for part in self.parts for p, s in part.state.items()})
+
+
+def _joined(state: dict[str, Any]) -> dict[str, Any]:
+    """A state that was saved as a list of both, as the first checkpoints have it, as that of one."""
+    if "parts" not in state:
+        return state
+    held, groups, count = {}, [], 0
+    for part in state["parts"]:
+        held.update({count + number: values for number, values in part["state"].items()})
+        groups += [
+            {**group, "params": [count + number for number in group["params"]]}
+            for group in part["param_groups"]
+        ]
+        count += sum(len(group["params"]) for group in part["param_groups"])
+    return {"state": held, "param_groups": groups}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import seqx
 from seqx_models import EncoderDecoder
 from seqx_training import AdamW, Muon
-from seqx_training.muon import hidden
+from seqx_training.muon import Both, hidden
 from seqx_transformer import T5, Learned, MultiHead, Shaw, TransformerDecoder, TransformerEncoder
 
 
@@ -154,13 +154,16 @@ def test_it_learns() -> None:
     assert losses[-1] < losses[0] - 1
 
 
-def test_saved_and_loaded_it_goes_on_bit_by_bit() -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["as one", "as the first checkpoints have it"])
+def test_saved_and_loaded_it_goes_on_bit_by_bit(apart: bool) -> None:
     model, other = Net(), Net()
     optimizer = Muon(ratio=2.0).build(model)
     trained(model, optimizer, 3)
     other.load_state_dict(model.state_dict())
     again = Muon(ratio=2.0).build(other)
-    again.load_state_dict(deepcopy(optimizer.state_dict()))
+    assert isinstance(optimizer, Both)
+    saved = {"parts": [part.state_dict() for part in optimizer.parts]} if apart else optimizer.state_dict()
+    again.load_state_dict(deepcopy(saved))
     assert len(again.state) == len(optimizer.state) == len(list(model.parameters()))
     assert trained(other, again, 3) == trained(model, optimizer, 3)
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
