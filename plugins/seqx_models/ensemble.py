@@ -44,6 +44,11 @@ class Ensemble(seqx.Combination):
             states.append(after)
         return torch.stack(logs).logsumexp(0) - math.log(len(logs)), tuple(states)
 
+    @property
+    def labelled(self) -> bool:
+        """Whether any of the models labels tokens."""
+        return any(model.labelled for model in self.models)
+
     def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
         """The logarithms of the means of the models' probabilities, of what all of them label."""
         each = [model.labels(m) for model, m in zip(self.models, memory, strict=True)]

@@ -89,7 +89,7 @@ class TransformerDecoder(seqx.Decoder):
 
     Raises:
         ValueError: when a list of attentions has another length than there are layers, or one is for a single
-            sequence and looks at the source
+            sequence and looks at the source; when `cross_attention` is set and `cross` is not
     """
 
     reading = "cross"
@@ -120,6 +120,8 @@ class TransformerDecoder(seqx.Decoder):
             return DecoderLayer(attends, looks, feedforward(d_model), around(), crossed, around())
 
         attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
+        if cross_attention is not None and not cross:
+            raise ValueError("cross_attention needs a source to look at; leave it out, or set cross: true")
         across = attention if cross_attention is None else cross_attention
         looks = [
             make(d_model) if cross else None for make in seqx.per_layer(across, layers, "cross_attention")

@@ -56,21 +56,13 @@ class Linear(seqx.Attention):
     def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
         """Attend from [B, T, D]; returns [B, T, D]."""
         q = self._features(queries, place)
-        k, v = memory.keys.float(), memory.values.float()
-        plain = mask.window is None and (place.layout.segments is None or memory.layout.segments is None)
-        if plain and not mask.causal:
-            mixed = _over(q @ (k.mT @ v), q @ k.sum(-2)[..., None])
-        elif plain and place.layout is memory.layout:
-            mixed = _causal(q, k, v)
-        else:
-            mixed = self.weights(queries, place, memory, mask) @ v
+        with torch.autocast(q.device.type, enabled=False):  # sums over a sequence want more than 8 bits
+            mixed = self._mixed(q, place, memory, mask)
         return self.output(mixed.to(queries.dtype).transpose(1, 2).flatten(2))
 
     def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
         """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
-        weights = self._features(queries, place) @ memory.keys.float().mT
-        weights = weights * mask.dense(place.layout, memory.layout)
-        return _over(weights, weights.sum(-1, keepdim=True))
+        return _weights(self._features(queries, place), place, memory, mask)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
         """Refuse positions that would be ignored."""
@@ -80,11 +72,27 @@ class Linear(seqx.Attention):
                 "take others, as sinusoidal or rotary"
             )
 
+    def _mixed(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+        """Means of the values [B, H, T, V] by features of the queries [B, H, T, K]."""
+        k, v = memory.keys.float(), memory.values.float()
+        plain = mask.window is None and (place.layout.segments is None or memory.layout.segments is None)
+        if plain and not mask.causal:
+            return _over(q @ (k.mT @ v), q @ k.sum(-2)[..., None])
+        if plain and place.layout is memory.layout:
+            return _causal(q, k, v)
+        return _weights(q, place, memory, mask) @ v
+
     def _features(self, queries: Tensor, place: seqx.Place) -> Tensor:
         return (F.elu(place.query(self._split(self.query(queries)))) + 1).float()  # [B, H, T, K]
 
     def _split(self, x: Tensor) -> Tensor:
         return split(x, self.heads)
+
+
+def _weights(q: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    weights = q @ memory.keys.float().mT
+    weights = weights * mask.dense(place.layout, memory.layout)
+    return _over(weights, weights.sum(-1, keepdim=True))
 
 
 def _over(sums: Tensor, weights: Tensor) -> Tensor:

@@ -53,11 +53,16 @@ class Alibi(seqx.PositionalEncoding):
     as far away as those behind.
     """
 
+    slopes: Tensor
+
+    def __init__(self, d_model: int, heads: int) -> None:
+        super().__init__(d_model, heads)
+        self.register_buffer("slopes", torch.tensor(_slopes(heads)), persistent=False)
+
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         """Penalties [B, H, T, S]."""
-        slopes = torch.tensor(_slopes(self.heads), device=q.device)
         distances = (k_positions[:, None, :] - q_positions[:, :, None]).abs()
-        return -slopes[:, None, None] * distances[:, None]
+        return -self.slopes[:, None, None] * distances[:, None]
 
 
 class T5(seqx.PositionalEncoding):

@@ -5,7 +5,7 @@ import random
 import threading
 import weakref
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -70,11 +70,17 @@ class Batches:
     rank: int = 0
     world: int = 1
     task: Task | None = None
+    _plans: dict[int, Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def plan(self, epoch: int) -> Plan:
-        """The updates of an epoch."""
-        lengths = {name: column.lengths().astype(np.int32) for name, column in self.store.columns.items()}
-        return plan(lengths, tokens=self.tokens, groups=self.groups, seed=self.seed, epoch=epoch)
+        """The updates of an epoch; that of the epoch that was last asked for is kept."""
+        if epoch not in self._plans:
+            lengths = {name: column.lengths().astype(np.int32) for name, column in self.store.columns.items()}
+            self._plans.clear()
+            self._plans[epoch] = plan(
+                lengths, tokens=self.tokens, groups=self.groups, seed=self.seed, epoch=epoch
+            )
+        return self._plans[epoch]
 
     def update(self, plan: Plan, position: Position, *, pin: bool = False) -> Update:
         """The update at a position; `plan` is that of its epoch. `pin`: in memory that a GPU copies from."""

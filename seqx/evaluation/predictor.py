@@ -297,7 +297,7 @@ class Predictor:
             with torch.no_grad(), autocast(self.device, self.precision):
                 source = _source(pieces).to(self.device)
                 found = self.search(self.model, source, torch.tensor(limits), grammar)
-                labels = self.model.labels(self.model.encode(source))
+                labels = self.model.labels(self.model.encode(source)) if self.model.labelled else {}
                 return found, {name: column.argmax(-1).tolist() for name, column in labels.items()}
         except torch.OutOfMemoryError:
             raise UserError(

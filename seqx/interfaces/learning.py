@@ -23,7 +23,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
-        """The sums over the batch, each a scalar, under the names that `counts` gives."""
+        """The sums over the batch, each a scalar, under the names that `counts` gives; one is "loss"."""
 
 
 class Optimizer(ABC):

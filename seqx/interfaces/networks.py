@@ -262,6 +262,11 @@ class Model(nn.Module, ABC):
         """How many of its `limit` places a source and a target of so many tokens take."""
         return source + target - 1 if self.joint else max(source, target)
 
+    @property
+    def labelled(self) -> bool:
+        """Whether `labels` gives any; else the source is not read for them."""
+        return type(self).labels is not Model.labels
+
     def labels(self, memory: State) -> Mapping[str, Tensor]:
         """Log-probabilities [B, S, L] of labels of each source token, by column; most models give none."""
         return {}

@@ -28,14 +28,21 @@ def culprits(
 ) -> list[int]:
     """The examples of an update whose gradients are not finite, by their numbers; if none are, the largest.
 
-    Parts are halved in the order of their gradients' sizes, so that few are computed. Leaves no gradients.
+    Parts are halved in the order of their gradients' sizes, so that few are computed, and where there is too
+    little memory for them; an example that does not fit alone is left out. Leaves no gradients.
     """
     ties = itertools.count()
     parts: list[tuple[float, int, Integers]] = []
 
     def weigh(rows: Integers) -> None:
-        size = _size(step, batches, rows, at.epoch, device, precision)
-        heapq.heappush(parts, (-size, next(ties), rows))
+        try:
+            size = _size(step, batches, rows, at.epoch, device, precision)
+        except torch.OutOfMemoryError:
+            step.zero_grad(set_to_none=True)
+            for half in np.array_split(rows, 2) if len(rows) > 1 else ():
+                weigh(half)
+        else:
+            heapq.heappush(parts, (-size, next(ties), rows))
 
     for rows in batches.update(batches.plan(at.epoch), at).rows:
         weigh(rows)

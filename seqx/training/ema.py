@@ -1,13 +1,12 @@
 """The exponential moving average of a model's weights."""
 
-from collections.abc import Sequence
+import copy
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Gt, Lt
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from seqx.interfaces.networks import Model
 
@@ -33,41 +32,37 @@ class Ema:
 class Average:
     """A copy of a model that holds the average of its weights; buffers are those of the model.
 
+    Torch's AveragedModel does the same, but copies its counter to the device for each update, for which the
+    host waits.
+
     Its state has the weights that training goes on from, because a checkpoint's own weights are the average.
     """
 
     def __init__(self, how: Ema, raw: Model) -> None:
         self.how = how
         self.raw = raw
-        self.averaged = AveragedModel(raw)
-        self.averaged.requires_grad_(requires_grad=False)
+        self.model = copy.deepcopy(raw).requires_grad_(requires_grad=False)
+        self.updates = 0
 
-    @property
-    def model(self) -> Model:
-        """The model with the average of the weights after each update."""
-        return cast("Model", self.averaged.module)
-
+    @torch.no_grad()
     def follow(self, skipped: Tensor | None = None) -> None:
         """Take the weights after an update in; the first are the average.
 
         An update that was `skipped`, a bool on the device, counts, but leaves the average as it is.
         """
-        share = 1 - self.how.after(int(self.averaged.n_averaged))
-        moves = torch.tensor(share) if skipped is None else torch.where(skipped, 0.0, share)
-
-        @torch.no_grad()
-        def toward(averaged: Sequence[Tensor], raw: Sequence[Tensor], _: Tensor | int) -> None:
-            for mean, now in zip(averaged, raw, strict=True):
-                mean.lerp_(now, moves.to(mean.device, mean.dtype))
-
-        self.averaged.multi_avg_fn = toward
-        self.averaged.update_parameters(self.raw)
+        share = 1 - self.how.after(self.updates) if self.updates else 1.0
+        self.updates += 1
+        moves = share if skipped is None else torch.where(skipped, 0.0, share)
+        for mean, now in zip(self.model.parameters(), self.raw.parameters(), strict=True):
+            mean.lerp_(now, moves if isinstance(moves, float) else moves.to(mean.device, mean.dtype))
+        for kept, there in zip(self.model.buffers(), self.raw.buffers(), strict=True):
+            kept.copy_(there)
 
     def state_dict(self) -> dict[str, Any]:
         """The raw weights, and how many updates were averaged."""
-        return {"weights": self.raw.state_dict(), "updates": int(self.averaged.n_averaged)}
+        return {"weights": self.raw.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         self.raw.load_state_dict(state["weights"])
-        self.averaged.n_averaged.fill_(state["updates"])
+        self.updates = state["updates"]

@@ -5,6 +5,7 @@ update, divided by counts that all devices know before they begin, so that they 
 """
 
 import contextlib
+import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._C._distributed_c10d import GradBucket  # public in torch.distributed but for its types
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from seqx.distributed import World
+from seqx.errors import UserError
 from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch
 from seqx.training.step import Step
@@ -52,7 +55,9 @@ class Spread:
 
     def clipped(self, longest: float) -> Tensor:
         """Shorten the gradient to a norm of `longest`; returns the norm that it had."""
-        return torch.nn.utils.clip_grad_norm_(self.step.parameters(), longest)
+        if math.isinf(longest):
+            return get_total_norm([p.grad for p in self.step.parameters() if p.grad is not None])
+        return clip_grad_norm_(self.step.parameters(), longest)
 
     def agreed(self, parts: Sequence[Batch]) -> Counter[str]:
         """What the sums over the whole update are divided by."""
@@ -129,6 +134,7 @@ class Replicated(Spread):
         ):  # of a name that old torch lacks
             self.module = DistributedDataParallel(step, broadcast_buffers=False, gradient_as_bucket_view=True)
         self.module.register_comm_hook(None, self._added)
+        self._complete = False  # whether every parameter was seen to have a gradient
 
     def began(self) -> None:
         """An update begins: its batches are asked for."""
@@ -160,7 +166,21 @@ class Replicated(Spread):
         return self.module(batch)
 
     def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The sums over all devices."""
+        """The sums over all devices.
+
+        Raises:
+            UserError: a parameter got no gradient, for which the exchange would wait in the next update
+        """
+        if not self._complete:
+            learning = ((name, p) for name, p in self.step.named_parameters() if p.requires_grad)
+            idle = [name for name, p in learning if p.grad is None]
+            if idle:
+                raise UserError(
+                    f"training.objective: nothing is learnt by {', '.join(idle[:3])} ({len(idle)} such "
+                    "parameters), for which several processes would wait; take an objective that uses the whole "
+                    "model"
+                )
+            self._complete = True
         return added(self.world, sums)
 
     def _added(self, _: None, bucket: GradBucket) -> torch.futures.Future[Tensor]:

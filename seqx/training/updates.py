@@ -98,7 +98,8 @@ def updates(
     began = time.perf_counter()
     spread.began()
     for number, plan in enumerate(plans, done + 1):
-        sums, counts, replays = _computed(spread, number, plan, device, precision, named)
+        update = f"update {number}"
+        sums, counts, replays = _computed(spread, update, plan, device, precision, named)
         rate = rates(number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
@@ -108,10 +109,7 @@ def updates(
             skipped = vitals[0] > 0
             step_unless(skipped, optimizer)
         except torch.OutOfMemoryError:
-            raise UserError(
-                f"update {number}: {device} has too little memory for the step of the optimizer; "
-                "make the model smaller, or set training.microbatch"
-            ) from None
+            raise _too_much_for_the_optimizer(update, device) from None
         optimizer.zero_grad(set_to_none=True)
         yield Update(
             step=number,
@@ -148,19 +146,30 @@ def rehearse(
     have made their state. Returns how often it was computed again in smaller parts.
 
     Raises:
-        UserError: one example alone needs too much memory
+        UserError: one example alone, or the optimizer, needs too much memory
     """
     step = spread.step
     buffers = [buffer.clone() for buffer in step.buffers()]
     devices = [device] if device.type == "cuda" else []
     step.train()
     with torch.random.fork_rng(devices):
-        makes_state(optimizer)
-        _, _, replays = _computed(spread, 1, plan, device, precision, named, exchange=False)
+        try:
+            makes_state(optimizer)
+        except torch.OutOfMemoryError:
+            raise _too_much_for_the_optimizer("the first update", device) from None
+        update = "the largest update"
+        _, _, replays = _computed(spread, update, plan, device, precision, named, exchange=False)
     optimizer.zero_grad(set_to_none=True)
     for buffer, before in zip(step.buffers(), buffers, strict=True):
         buffer.copy_(before)
     return replays
+
+
+def _too_much_for_the_optimizer(update: str, device: torch.device) -> UserError:
+    return UserError(
+        f"{update}: {device} has too little memory for the step of the optimizer; make the model smaller, "
+        "set training.microbatch, or share it among several devices with training.sharding=state"
+    )
 
 
 def _vitals(norm: Tensor, loss: Tensor) -> Tensor:
@@ -171,7 +180,7 @@ def _vitals(norm: Tensor, loss: Tensor) -> Tensor:
 
 def _computed(
     spread: Spread,
-    number: int,
+    update: str,
     plan: Plan,
     device: torch.device,
     precision: Literal["bf16", "fp32"],
@@ -192,14 +201,14 @@ def _computed(
             )
         except torch.OutOfMemoryError:  # the others are waiting for gradients that will not come
             raise UserError(
-                f"update {number}: {device} has too little memory; set training.microbatch to fewer places, "
+                f"{update}: {device} has too little memory; set training.microbatch to fewer places, "
                 "and the same command goes on"
             ) from None
         if not again:
             return sums, counts, replays
         if missing is not None and len(parts[missing][1]) == 1:
             raise UserError(
-                f"update {number}: {device} has too little memory for a single example: "
+                f"{update}: {device} has too little memory for a single example: "
                 f"{named([int(parts[missing][1][0])])}; make the model smaller, or leave out long examples "
                 "(the task's setting `longest`, where it has one)"
             )
@@ -266,7 +275,7 @@ def _gradients(
     def add(part: Batch, share: float) -> None:
         with autocast(device, precision):
             terms = spread(part.to(device))
-        loss = sum(share * terms[name] / counts[name] for name in spread.step.objective.learnt)
+        loss = sum(share * terms[name] / max(1, counts[name]) for name in spread.step.objective.learnt)
         assert isinstance(loss, Tensor), "an objective learns from at least one sum"
         loss.backward()  # type: ignore[no-untyped-call]
         for name, term in terms.items():

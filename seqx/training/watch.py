@@ -128,9 +128,10 @@ class Watch:
         together, event = torch.stack(vitals), None
         if together.is_cuda:
             host = torch.empty(together.shape, dtype=together.dtype, pin_memory=True)
-            together = host.copy_(together, non_blocking=True)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
+            stream = torch.cuda.current_stream(together.device)  # which need not be the current device
+            together = host.copy_(together, non_blocking=True)
+            event.record(stream)
         self._copied, self._new = (list(marks), together, event), []
 
     def _read(self) -> Trouble | None:

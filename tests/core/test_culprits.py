@@ -70,6 +70,22 @@ def test_the_worst_are_found(
     assert all(p.grad is None for p in step.parameters())
 
 
+def test_they_are_found_in_halves_where_there_is_little_memory(tmp_path: Path) -> None:
+    store = prepare(Pairs({"train": rows(200)}), "train", {}, tmp_path)
+    batches = Batches(store=store, tokens=600)
+    numbers = np.concatenate(batches.plan(0).rows(2)).tolist()
+    objective = Weighty({tuple(store[numbers[4]]["target"].tolist()): 1e9})
+
+    class Small(Step):
+        def forward(self, batch: Batch) -> Mapping[str, Tensor]:
+            if len(batch.columns["target"].ids) > 2:
+                raise torch.OutOfMemoryError
+            return super().forward(batch)
+
+    found = culprits(Small(Large(), objective), batches, Position(0, 2), device=CPU, precision="fp32")
+    assert (found[0], len(found)) == (numbers[4], 3)
+
+
 def test_they_are_told_in_one_line(tmp_path: Path) -> None:
     train = [("3 4 5", "6 7"), ("8\x1b[2J", " ".join(["9"] * 60))]
     store = prepare(Pairs({"train": train}, limit=99), "train", {}, tmp_path)

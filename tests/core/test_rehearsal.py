@@ -67,7 +67,21 @@ def test_too_little_memory_shows_before_anything_is_learnt() -> None:
     part = next(plans([[2]]))
     plan = Plan(position=Position(), parts=part.parts, rows=part.rows, count=5, useful=1.0)
     with pytest.raises(
-        UserError, match=r"update 1: cpu has too little memory for a single example: example 2;"
+        UserError, match=r"the largest update: cpu has too little memory for a single example: example 2;"
     ):
         rehearse(Spread(step), optimizer, plan, device=CPU, precision="fp32")
     assert all(torch.equal(p, q) for p, q in zip(step.parameters(), before, strict=True))
+
+
+def test_too_little_memory_for_the_optimizer_shows_then_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Step(Words(), Likelihood())
+    optimizer = seqx_training.Adam().build(step)
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("seqx.training.updates.makes_state", full)
+    with pytest.raises(
+        UserError, match="the first update: cpu has too little memory for the step of the opti"
+    ):
+        rehearse(Spread(step), optimizer, next(plans(WHOLE)), device=CPU, precision="fp32")

@@ -16,6 +16,7 @@ from seqx.experiment import Experiment, run
 from seqx.recipe import Made
 from seqx.stopping import Stop
 from seqx.training.sharded import Sharded
+from seqx.training.spread import Replicated
 from seqx.training.step import Step
 from tests.core.distributed.crew import crew
 from tests.models import RECIPE
@@ -196,6 +197,31 @@ def test_layers_that_are_called_for_each_token_are_told_apart(tmp_path: Path) ->
 def test_an_optimizer_that_needs_whole_matrices_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Adafactor cannot step on shards"):
         spread(1, tmp_path, "run", "training.optimizer={type: adafactor}", "training.sharding=state")
+
+
+class Half(torch.nn.Module):
+    """Of two maps it learns one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+
+    def forward(self, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss": self.used(inputs).sum()}
+
+
+def test_what_learns_nothing_is_told_before_anybody_waits_for_it(tmp_path: Path) -> None:
+    def job(world: World) -> None:
+        spread = Replicated(cast("Any", Half()), world)
+        with spread.exchanging(last=True):
+            sums = dict(spread(cast("Any", torch.ones(2, 3))))
+            torch.autograd.backward(sums["loss"])
+        spread.total(sums)
+
+    left = crew(2, job, tmp_path)
+    assert [each.code for each in left] == [2, 2]
+    said = "".join(each.said for each in left)
+    assert "training.objective: nothing is learnt by idle.weight, idle.bias (2 such parameters)" in said
 
 
 def test_each_keeps_its_share(tmp_path: Path) -> None:

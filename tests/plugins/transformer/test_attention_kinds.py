@@ -131,6 +131,20 @@ def test_linear_attention_is_a_kernel_without_softmax(causal: bool) -> None:
     torch.testing.assert_close(windowed, expected)
 
 
+def test_linear_attention_sums_in_full_precision() -> None:
+    """Maps are computed in bf16, what is added up over the sequence is not."""
+    attention, x = Linear(D, heads=HEADS), vectors()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attended(attention, seqx.Mask())
+        q, k, v = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
+        features, q = (F.elu(k) + 1).float() * LAYOUT.keep[:, None, :, None], (F.elu(q) + 1).float()
+        with torch.autocast("cpu", enabled=False):
+            mixed = (q @ (features.mT @ v.float())) / (q @ features.sum(-2)[..., None])
+        expected = attention.output(mixed.transpose(1, 2).flatten(2))[LAYOUT.keep]
+    assert expected.dtype == torch.bfloat16
+    assert (found - expected).float().abs().mean() < 1e-5 * expected.float().abs().mean()
+
+
 @pytest.mark.parametrize("positions", [Alibi, Shaw])
 def test_linear_attention_refuses_what_it_would_ignore(positions: seqx.Make[seqx.PositionalEncoding]) -> None:
     linear = partial(Linear, heads=HEADS)
@@ -175,6 +189,8 @@ def test_a_window_is_for_one_sequence() -> None:
     with pytest.raises(ValueError, match="name another to see the source"):
         TransformerDecoder(D, layers=1, attention=Restricted)
     assert TransformerDecoder(D, layers=1, attention=Restricted, cross=False)
+    with pytest.raises(ValueError, match="cross_attention needs a source"):
+        TransformerDecoder(D, layers=1, cross_attention=MultiHead, cross=False)
 
 
 def test_layers_and_directions_may_differ() -> None:
