@@ -1,51 +1,114 @@
-"""Starting several processes of seqx on this machine, as torchrun does."""
+"""Starting several processes of seqx on this machine, in the way of torchrun."""
 
-import logging
+import contextlib
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch._C._distributed_c10d import TCPStore  # public in torch.distributed but for its types
 
-GRACE = 25
-"""Seconds in which processes that were told to stop can save what they have."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""Handed on to the processes, which know what each of them means."""
+
+ALONE = 6.0
+"""Seconds in which processes leave by themselves when one has failed."""
+
+GRACE = 25.0
+"""Seconds that they have then, once they were told to."""
+
+_POLL = 0.1
 
 
 def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
     """Run `seqx ARGUMENTS` in several processes that know of each other; waits for them.
 
+    Their environment is torchrun's. Each signal goes to all of them, also a second one. torchrun itself would
+    hide how they ended after a signal, and hand on the first only.
+
     Returns:
         the exit code, that of the first process that failed, and how it was killed, if nobody could tell
     """
-    # The processes tell their errors themselves, once; the launcher's words would come after each of them.
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    logging.getLogger("torch.distributed.elastic.agent.server.api").setLevel(logging.CRITICAL)
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=f"seqx-{os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=0,
-        monitor_interval=0.2,
-        shutdown_timeout=GRACE,
-        signals_to_handle="SIGTERM,SIGINT,SIGUSR1,SIGUSR2",
-    )
+    # Whoever fails first would take the store along, if it were in one of the processes.
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    common = {
+        **os.environ,
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "GROUP_RANK": "0",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
+    started: list[subprocess.Popen[bytes]] = []
+    with _handing_on(started) as asked:
+        for rank in range(processes):
+            said = len(asked)
+            process = subprocess.Popen(  # noqa: S603  seqx itself
+                [sys.executable, "-m", "seqx", *arguments],
+                env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                start_new_session=True,  # Ctrl-C in a terminal would come twice
+            )
+            started.append(process)
+            for number in asked[:said]:
+                process.send_signal(number)
+        first = _first_that_failed(started, asked)
+        _end(started, at_once=first is not None and not asked)
+    if first is None:
+        return (os.EX_TEMPFAIL if any(process.returncode for process in started) else 0), None
+    code = started[first].returncode
+    if code >= 0:
+        return code, None
+    name = signal.Signals(-code).name
+    why = " (perhaps for want of memory)" if name == "SIGKILL" else ""
+    return 128 - code, f"process {first} (pid {started[first].pid}) was killed by {name}{why}"
+
+
+@contextlib.contextmanager
+def _handing_on(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[signal.Signals]]:
+    """In the block signals go to all processes; which came, in order."""
+    asked: list[signal.Signals] = []
+
+    def hand_on(number: int, _: object) -> None:
+        asked.append(signal.Signals(number))
+        for process in started:
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
     try:
-        elastic_launch(config, sys.executable)("-m", "seqx", *arguments)
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode >= 0:
-            return failure.exitcode, None
-        name = signal.Signals(-failure.exitcode).name
-        why = " (perhaps for want of memory)" if name == "SIGKILL" else ""
-        return 128 - failure.exitcode, f"process {rank} (pid {failure.pid}) was killed by {name}{why}"
-    except SignalException:  # handed on to the processes, which saved
-        return os.EX_TEMPFAIL, None
-    return 0, None
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _first_that_failed(
+    started: Sequence[subprocess.Popen[bytes]], asked: Sequence[signal.Signals]
+) -> int | None:
+    """Wait until one failed, or all ended; one that stopped because it was asked to did not fail."""
+    while True:
+        codes = [process.poll() for process in started]
+        for rank, code in enumerate(codes):
+            well = code in (None, 0, os.EX_TEMPFAIL) or -(code or 0) in asked
+            if not well:
+                return rank
+        if None not in codes:
+            return None
+        time.sleep(_POLL)
+
+
+def _end(started: Sequence[subprocess.Popen[bytes]], *, at_once: bool) -> None:
+    """Wait for all; where one has failed, they are told to leave, and then ended, when they do not."""
+    steps = [(ALONE, signal.SIGTERM), (GRACE, signal.SIGKILL)] if at_once else [(GRACE, signal.SIGKILL)]
+    for seconds, number in steps:
+        until = time.monotonic() + seconds
+        while any(process.poll() is None for process in started) and time.monotonic() < until:
+            time.sleep(_POLL)
+        for process in started:
+            if process.poll() is None:
+                process.send_signal(number)
+    for process in started:
+        process.wait()

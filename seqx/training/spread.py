@@ -177,8 +177,8 @@ class Replicated(Spread):
             if idle:
                 raise UserError(
                     f"training.objective: nothing is learnt by {', '.join(idle[:3])} ({len(idle)} such "
-                    "parameters), for which several processes would wait; take an objective that uses the whole "
-                    "model"
+                    "parameters), and several processes would wait for that; take an objective that uses all "
+                    "of the model"
                 )
             self._complete = True
         return added(self.world, sums)

@@ -1,5 +1,6 @@
 """`seqx run --devices` and torchrun: the run of one process, by several."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ SETTINGS = (
     "model.decoder.dropout=0",
     "training.steps=4",
 )
+NEVER = [f"training.{name}=100000" for name in ("steps", "validate_every", "save_every")]
 
 
 @pytest.fixture(autouse=True)
@@ -39,19 +42,24 @@ def started(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on() -> None:
-    recipe = str(tiny())
-    command = ["run", recipe, "--folder", "two", "--devices", "2", "--device", "cpu", *SETTINGS[:-1]]
-    never = [f"training.{name}=100000" for name in ("steps", "validate_every", "save_every")]
+@contextlib.contextmanager
+def endless(text: str, mark: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A run of two processes, without an end, once a file is there."""
+    command = ["run", str(tiny(text)), "--folder", "two", "--devices", "2", "--device", "cpu"]
     with subprocess.Popen(
-        [sys.executable, "-m", "seqx", *command, *never],
+        [sys.executable, "-m", "seqx", *command, *SETTINGS[:-1], *NEVER],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
     ) as process:
         end = time.monotonic() + 120
-        while not Path("two", "data.json").is_file() and time.monotonic() < end:
+        while not mark.is_file() and time.monotonic() < end:
             time.sleep(0.1)
+        yield process
+
+
+def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on() -> None:
+    with endless(TINY, Path("two", "data.json")) as process:
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 75, said
@@ -60,9 +68,58 @@ def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on() -> None:
     assert not re.search(r"^W\d{4} ", said, re.MULTILINE)
     (kept,) = Path("two", "checkpoints").glob("0*")
     on = f"training.steps={int(kept.name) + 2}"
-    again = started("seqx", *command, *never[1:], on)
+    command = ["run", "tiny.yaml", "--folder", "two", "--devices", "2", "--device", "cpu", *SETTINGS[:-1]]
+    again = started("seqx", *command, *NEVER[1:], on)
     assert again.returncode == 0, again.stderr
     assert scores("two").keys() == {"dev", "test"}
+
+
+SLOW = """\
+import os
+import time
+from pathlib import Path
+
+import seqx
+
+
+class Slow(seqx.Callback):
+    \"\"\"Takes long with the third update, in the first process.\"\"\"
+
+    @seqx.hookimpl
+    def updated(self, update) -> None:
+        if update.step == 3:
+            Path("pid").write_text(str(os.getpid()))
+            time.sleep(300)
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    registry.add(seqx.Callback, slow=Slow)
+"""
+
+
+def test_a_second_interrupt_of_the_launcher_waits_for_nothing() -> None:
+    Path("slow.py").write_text(SLOW, encoding="utf-8")
+    text = "plugins: [slow.py]\n" + TINY.replace("callbacks: [", "callbacks: [slow, ")
+    with endless(text, Path("pid")) as process:
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, said
+
+
+def test_one_that_is_killed_while_all_are_to_stop_was_not_saved() -> None:
+    Path("slow.py").write_text(SLOW, encoding="utf-8")
+    text = "plugins: [slow.py]\n" + TINY.replace("callbacks: [", "callbacks: [slow, ")
+    with endless(text, Path("pid")) as process:
+        process.send_signal(signal.SIGTERM)
+        killed = int(Path("pid").read_text(encoding="utf-8"))
+        os.kill(killed, signal.SIGKILL)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 137, said
+    assert f"process 0 (pid {killed}) was killed by SIGKILL (perhaps for want of memory)\n" in said
 
 
 def scores(folder: str) -> dict[str, dict[str, dict[str, float]]]:
