@@ -18,13 +18,13 @@ from benchmarks.background import Job, one_thread, told, work
 
 RECIPES = ("multi30k_en_de", "multi30k_lstm", "multi30k_convs2s", "multi30k_hybrid")
 MIXTURES = (
+    "lstm_convolution",
     "transformer_lstm",
     "transformer_input_feeding",
     "transformer_convolution",
     "lstm_transformer",
     "convolution_transformer",
     "convolution_lstm",
-    "lstm_convolution",
 )
 """Profiles of multi30k_hybrid: what reads, and what writes."""
 

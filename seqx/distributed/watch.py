@@ -103,6 +103,7 @@ class Watch:
         self._waits = False
         self._numbers = 0
         self._stopped = threading.Event()
+        self._failed = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
@@ -149,6 +150,7 @@ class Watch:
             contact: it is only that another process no longer answers
         """
         code = _code(error)
+        self._failed = True
         with contextlib.suppress(dist.DistError, RuntimeError):
             if contact:  # whoever it is has SILENCE seconds to be found out
                 self._stopped.wait(SILENCE + 4 * BEAT)
@@ -171,7 +173,9 @@ class Watch:
                         seen, heard = sign.number, time.monotonic()
                     end = self._judged(other, sign, time.monotonic() - heard)
             except (dist.DistError, RuntimeError):
-                end = End(0, 1, None)  # the process that holds the store is gone; so is what starts us
+                if not self._stopped.is_set() and not self._failed:
+                    self._leave_lost()
+                return
             if end is not None:
                 self._leave_with(end)
 
@@ -204,6 +208,13 @@ class Watch:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(sign.pid, signal.SIGKILL)  # one that is stopped cannot leave by itself
         return end
+
+    def _leave_lost(self) -> None:
+        """What started the processes is gone, and the store with it: nobody would hear of their end."""
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            said = "what started this run (torchrun, or seqx run --devices) is gone; its processes end"
+            print(said, file=sys.stderr, flush=True)  # noqa: T201  nobody above this thread could
+        leave(1)
 
     def _leave_with(self, end: End) -> None:
         if end.rank == self.post.rank and end.message is not None:

@@ -122,6 +122,15 @@ def test_one_that_is_killed_while_all_are_to_stop_was_not_saved() -> None:
     assert f"process 0 (pid {killed}) was killed by SIGKILL (perhaps for want of memory)\n" in said
 
 
+def test_processes_end_when_the_launcher_is_gone() -> None:
+    Path("slow.py").write_text(SLOW, encoding="utf-8")
+    text = "plugins: [slow.py]\n" + TINY.replace("callbacks: [", "callbacks: [slow, ")
+    with endless(text, Path("pid")) as process:
+        process.kill()
+        said = process.communicate(timeout=30)[1]  # once nobody holds standard error any more
+    assert said.count("started this run (torchrun, or seqx run --devices) is gone; its processes end\n") == 1
+
+
 def scores(folder: str) -> dict[str, dict[str, dict[str, float]]]:
     return json.loads(Path(folder, "model", "scores.json").read_text(encoding="utf-8"))
 
