@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
@@ -56,6 +57,9 @@ class Progress:
     best_step: int = 0
     stale: int = 0  # validations since then
     pending: bool = False  # stopped before the validation and the saving that are due after this update
+
+
+_PROGRESS = TypeAdapter(Progress)
 
 
 class Checkpoints:
@@ -162,15 +166,18 @@ class Checkpoints:
         path = self.path(step)
         about = self.about(step)
         try:
-            progress = Progress(**about["progress"])
+            progress = _PROGRESS.validate_python(about["progress"])
             read = _STATES[about.get("format", FORMAT)]
-        except (KeyError, TypeError) as error:
-            raise DamagedError(
-                f"{path / 'checkpoint.json'}: cannot be read ({type(error).__name__}: {error})"
-            ) from None
+        except (KeyError, ValueError) as error:
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise DamagedError(f"{path / 'checkpoint.json'}: cannot be read ({said})") from None
         found = read(path, device)
         read_weights(model, path / WEIGHTS)
-        set_random_states(found.pop(_RANDOM))
+        try:
+            set_random_states(found.pop(_RANDOM))
+        except (LookupError, TypeError, AttributeError, RuntimeError) as error:
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise DamagedError(f"{path}: its random states cannot be read ({said})") from None
         return progress, found
 
     def prune(self, keep: int, *, choose: str, tell: Callable[[str], object]) -> None:

@@ -17,13 +17,14 @@ from unittest import mock
 import numpy as np
 import torch
 
-from seqx import plugins, recipe, tree
+from seqx import manifest, plugins, recipe, tree
 from seqx.bounded import json_content
-from seqx.checkpoint import read_json, read_weights
+from seqx.checkpoint import FORMAT, Checkpoints, Progress, read_json, read_weights
 from seqx.commands.answering import Lines
 from seqx.data.store import Ragged, Store, Writer
 from seqx.errors import RecipeError, UserError
 from seqx.experiment import Experiment
+from seqx.manifest import Manifest
 from seqx.reading import lines
 from seqx.recipe.overrides import override
 from seqx.runs import Record
@@ -137,6 +138,32 @@ def weights(data: bytes) -> None:
             assert "model.safetensors: " in str(error)  # noqa: PT017  both ways are right
 
 
+def checkpoint(data: bytes) -> None:
+    """A checkpoint in which one JSON file after another is these bytes, and sealed with them."""
+    checkpoints, model = Checkpoints(SCRATCH / "checkpoints"), torch.nn.Linear(2, 3)
+    folder = checkpoints.path(1)
+    if not folder.is_dir():
+        checkpoints.save(Progress(step=1), model, {"optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}})
+    for name in ("states.json", "checkpoint.json", manifest.NAME):
+        kept = {file: file.read_bytes() for file in (folder / name, folder / manifest.NAME)}
+        (folder / name).write_bytes(data)
+        if name != manifest.NAME:
+            Manifest.seal(folder, FORMAT)
+        with contextlib.suppress(UserError):
+            checkpoints.restore(1, model, torch.device("cpu"))
+        for file, content in kept.items():
+            file.write_bytes(content)
+
+
+def checkpoint_files() -> list[bytes]:
+    """Good ones, to begin with."""
+    checkpoint(b"{}")
+    return [
+        (SCRATCH / "checkpoints" / "00000001" / name).read_bytes()
+        for name in ("states.json", "checkpoint.json", manifest.NAME)
+    ]
+
+
 def about(data: bytes) -> None:
     """The JSON files of a model, and those of a run."""
     run = SCRATCH / "run"
@@ -208,6 +235,7 @@ HARNESSES: Mapping[str, Callable[[bytes], None]] = {
         evalb_parameters,
         store,
         weights,
+        checkpoint,
         about,
         archive,
         standard_input,
