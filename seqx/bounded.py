@@ -31,7 +31,7 @@ def content(file: Path, most: int) -> bytes:
             raise BoundError(
                 errno.EFBIG, f"it has {about.st_size:,} bytes, and no file of its kind has more than {most:,}"
             )
-        return stream.read(most)
+        return stream.read(about.st_size)  # as many bytes of memory are taken at once
 
 
 def _without_waiting(name: str, flags: int) -> int:

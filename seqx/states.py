@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from seqx.bounded import json_content
 from seqx.errors import DamagedError, UserError
 
 TREE, TENSORS = "states.json", "states.safetensors"
@@ -93,11 +94,7 @@ def _key(key: object, path: tuple[str, ...]) -> str | int:
 
 
 def _tree(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    with file.open("rb") as stream:
-        text = stream.read(_LARGEST + 1)
-    if len(text) > _LARGEST:
-        raise ValueError(f"more than {_LARGEST:,} bytes")
-    states = _nested(json.loads(text), tensors, 0)
+    states = _nested(json_content(file, _LARGEST), tensors, 0)
     if not isinstance(states, dict):
         raise TypeError("not a dict")
     return states
