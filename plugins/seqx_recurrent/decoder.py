@@ -90,7 +90,9 @@ class RecurrentDecoder(seqx.Decoder):
         self.stack = Stack([layer(number) for number in range(layers)], residual=residual, dropout=dropout)
         tensors = layers * self.recurrence.remembers
         self.first = None if initial is None else First(d_model, tensors, initial)
-        self.reads = self.writing.looks or self.first is not None
+        looking = [("attention", self.writing.looks), ("initial", self.first is not None)]
+        self.reads = any(looks for _, looks in looking)
+        self.reading = " and ".join(name for name, looks in looking if looks) or "attention"
         self.dropout = nn.Dropout(dropout)
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> DecoderState:

@@ -6,7 +6,7 @@ head, V symbols of a vocabulary.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -181,7 +181,7 @@ class Decoder(nn.Module, ABC):
     reads: bool = True
     """Whether it looks at a source; one that does cannot be started without."""
 
-    reading: ClassVar[str] = "attention"
+    reading: str = "attention"
     """Which setting decides whether it looks at a source, for messages."""
 
     def __init__(self, d_model: int) -> None:

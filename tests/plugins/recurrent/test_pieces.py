@@ -41,10 +41,16 @@ def test_an_odd_width_cannot_be_halved() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"attention": ATTENTION, "initial": None}, {"attention": None, "initial": "mean"}]
+    ("settings", "blamed"),
+    [
+        ({"attention": ATTENTION, "initial": None}, "attention"),
+        ({"attention": None, "initial": "mean"}, "initial"),
+        ({"attention": ATTENTION, "initial": "mean"}, "attention and initial"),
+    ],
 )
-def test_who_looks_at_a_source_needs_one(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="GRUDecoder looks at a source, and here is none"):
+def test_who_looks_at_a_source_needs_one(settings: dict[str, Any], blamed: str) -> None:
+    said = f"GRUDecoder looks at a source, and here is none; set {blamed} so that it does not"
+    with pytest.raises(ValueError, match=said):
         GRUDecoder(D, **settings).check(source=False)
 
 
