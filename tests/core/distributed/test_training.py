@@ -1,7 +1,9 @@
 """One run on several processes: the same updates, however they are shared, and checkpoints for any number."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +11,9 @@ import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
+from benchmarks.endings import differences
 from seqx import plugins, recipe
+from seqx.checkpoint import Checkpoints
 from seqx.distributed import ALONE, World
 from seqx.errors import UserError
 from seqx.experiment import Experiment, run
@@ -130,14 +134,32 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=CLOSE)
 
 
-def test_a_run_goes_on_as_if_it_had_not_stopped_with_the_same_number(tmp_path: Path) -> None:
-    """Dropout of each process included."""
-    dropout = "model.encoder.dropout=0.1"
-    spread(2, tmp_path, "whole", dropout, "training.steps=10")
-    spread(2, tmp_path, "parted", dropout, "training.steps=5")
-    spread(2, tmp_path, "parted", dropout, "training.steps=10")
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_killed_with_the_same_number_it_ends_as_if_it_had_not_been(sharding: str, tmp_path: Path) -> None:
+    """All that it leaves, bit by bit; dropout of each process included."""
+    how = ("model.encoder.dropout=0.1", f"training.sharding={sharding}", "training.steps=10")
+    spread(2, tmp_path, "whole", *how)
 
-    assert losses(tmp_path / "parted") == losses(tmp_path / "whole")
+    def job(world: World) -> None:
+        forward, calls = Step.forward, 0
+
+        def dying(step: Step, batch: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 7:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return forward(step, batch)
+
+        Step.forward = dying  # type: ignore[method-assign, assignment]  # in a process that ends with this
+        trained(world, tmp_path, "killed", *how)
+
+    left = crew(2, job, tmp_path)
+    assert [each.code for each in left] == [-signal.SIGKILL] * 2
+    assert Checkpoints(tmp_path / "killed" / "checkpoints").steps() == [5]
+    spread(2, tmp_path, "killed", *how)
+
+    assert [row["step"] for row in updates(tmp_path / "killed")] == list(range(1, 11))
+    assert differences(tmp_path / "killed", tmp_path / "whole") == []
 
 
 def test_shards_train_as_one(alone: tuple[Path, Any], tmp_path: Path) -> None:
@@ -152,14 +174,6 @@ def test_shards_train_as_one(alone: tuple[Path, Any], tmp_path: Path) -> None:
         shutil.copytree(tmp_path / "parted", tmp_path / f"on {size} {how}")
         spread(size, tmp_path, f"on {size} {how}", f"training.sharding={how}")
         assert losses(tmp_path / f"on {size} {how}") == pytest.approx(losses(alone[0]), rel=CLOSE)
-
-
-def test_shards_go_on_as_if_they_had_not_stopped(tmp_path: Path) -> None:
-    dropout = ("model.encoder.dropout=0.1", "training.sharding=full")
-    spread(2, tmp_path, "whole", *dropout, "training.steps=10")
-    spread(2, tmp_path, "parted", *dropout, "training.steps=5")
-    spread(2, tmp_path, "parted", *dropout, "training.steps=10")
-    assert losses(tmp_path / "parted") == losses(tmp_path / "whole")
 
 
 KINDS = {
