@@ -2,10 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from seqx import checkpoint
+from seqx.checkpoint import Checkpoints
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
 
@@ -64,6 +67,29 @@ def test_the_model_is_the_mean_of_the_last_checkpoints() -> None:
         mean = (fourth[name].double() + sixth[name].double()) / 2
         assert torch.equal(tensor, mean.to(tensor.dtype))
         assert not tensor.is_floating_point() or not torch.equal(tensor, sixth[name])
+
+
+def test_old_checkpoints_go_when_the_new_one_was_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = list[str]()
+    read, removed = checkpoint._verify, Checkpoints.prune
+
+    def verify(new: Path, *, place: Path) -> None:
+        read(new, place=place)
+        order.append(f"read {place.name}")
+
+    def prune(self: Checkpoints, keep: int, **how: Any) -> None:
+        order.append(f"with {self.steps()}")
+        removed(self, keep, **how)
+        order.append(f"left {self.steps()}")
+
+    monkeypatch.setattr(checkpoint, "_verify", verify)
+    monkeypatch.setattr(Checkpoints, "prune", prune)
+    done("run", tiny(), "training.keep=1", "training.average=1", "training.save_every=3")
+    assert order == [
+        *("read 00000003", "with [3]", "left [3]"),
+        *("read 00000006", "with [3, 6]", "left [6]"),
+        "read model",
+    ]
 
 
 def test_patience_and_the_best() -> None:
