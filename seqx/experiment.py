@@ -180,8 +180,10 @@ def _prepared(
 
     if device.type == "cpu":
         keep_freed()
-    if how.compile:
-        compile_layers(model)
+    if how.compile and not compile_layers(model):
+        raise UserError(
+            "training.compile: it compiles layers (`seqx.Layers`), and this model has none; set it to false"
+        )
     step = Step(model, how.objective)
     _draw(how.seed, world.rank)
     spread = _spread(step, world, how, device)

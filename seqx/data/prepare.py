@@ -188,7 +188,7 @@ def _spread(encoder: Encoder, batches: Iterator[list[Row]], processes: int) -> I
     except BrokenProcessPool:
         raise UserError(
             "a process that prepared examples was killed (perhaps for want of memory) or could not start; "
-            "free memory, or prepare with fewer processes"
+            "free memory, and give the same command again"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

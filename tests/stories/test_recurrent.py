@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from tests.stories.tiny import done
+from tests.stories.tiny import done, refused
 
 RECIPE = Path(__file__).parents[2] / "recipes/multi30k_lstm.yaml"
 SMALL = [
@@ -28,5 +28,7 @@ def test_captions(data: Callable[[str], Path]) -> None:
     few = [f"task.corpus.{split}=[few.en, few.de]" for split in ("dev", "test")]
     said = done("run", RECIPE, *SMALL, *few, "--folder", "lstm")
     assert "test tokenized_bleu " in said
+    compiled = refused("run", RECIPE, *SMALL, *few, "training.compile=true", "--folder", "compiled")
+    assert compiled.endswith("and this model has none; set it to false\n")
     answers = done("translate", "lstm/model", text="A man sleeps.\n\nTwo dogs run in the snow.\n")
     assert answers.count("\n") == 3
