@@ -1,6 +1,7 @@
 """Several processes on this machine that know of each other as those of torchrun do."""
 
 import contextlib
+import gc
 import logging
 import multiprocessing
 import os
@@ -59,11 +60,11 @@ def crew(size: int, job: Job, folder: Path, *, patience: float = 90, agent: bool
             process.join(max(0.0, end - time.monotonic()))
             assert process.exitcode is not None, "a process does not leave"
     finally:
+        del held
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
-    del held
     return [
         Left(
             process.exitcode or 0,
@@ -75,6 +76,7 @@ def crew(size: int, job: Job, folder: Path, *, patience: float = 90, agent: bool
 
 
 def _do(rank: int, size: int, port: int, agent: bool, job: Job, folder: Path, answer: Any) -> None:
+    gc.freeze()  # what is garbage of the process that forked may wait for threads that are not here
     file = (folder / f"stderr.{rank}").open("w", encoding="utf-8")
     os.dup2(file.fileno(), 2)
     sys.stderr = file
