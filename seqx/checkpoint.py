@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
@@ -168,9 +168,14 @@ class Checkpoints:
         try:
             progress = _PROGRESS.validate_python(about["progress"])
             read = _STATES[about.get("format", FORMAT)]
-        except (KeyError, ValueError) as error:
-            said = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise DamagedError(f"{path / 'checkpoint.json'}: cannot be read ({said})") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, ("progress", *first["loc"])))
+            raise DamagedError(
+                f"{path / 'checkpoint.json'}: cannot be read ({where}: {first['msg']})"
+            ) from None
+        except KeyError as error:
+            raise DamagedError(f"{path / 'checkpoint.json'}: cannot be read (KeyError: {error})") from None
         found = read(path, device)
         read_weights(model, path / WEIGHTS)
         try:

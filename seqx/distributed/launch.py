@@ -13,7 +13,7 @@ from torch._C._distributed_c10d import TCPStore  # public in torch.distributed b
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """Handed on to the processes, which know what each of them means."""
 
-ALONE = 6.0
+FAREWELL = 6.0
 """Seconds in which processes leave by themselves when one has failed."""
 
 GRACE = 25.0
@@ -56,7 +56,7 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
             for number in asked[:said]:
                 process.send_signal(number)
         first = _first_that_failed(started, asked)
-        _end(started, at_once=first is not None and not asked)
+        _end(started, told_soon=first is not None and not asked)
     if first is None:
         return (os.EX_TEMPFAIL if any(process.returncode for process in started) else 0), None
     code = started[first].returncode
@@ -100,9 +100,9 @@ def _first_that_failed(
         time.sleep(_POLL)
 
 
-def _end(started: Sequence[subprocess.Popen[bytes]], *, at_once: bool) -> None:
+def _end(started: Sequence[subprocess.Popen[bytes]], *, told_soon: bool) -> None:
     """Wait for all; where one has failed, they are told to leave, and then ended, when they do not."""
-    steps = [(ALONE, signal.SIGTERM), (GRACE, signal.SIGKILL)] if at_once else [(GRACE, signal.SIGKILL)]
+    steps = [(FAREWELL, signal.SIGTERM), (GRACE, signal.SIGKILL)] if told_soon else [(GRACE, signal.SIGKILL)]
     for seconds, number in steps:
         until = time.monotonic() + seconds
         while any(process.poll() is None for process in started) and time.monotonic() < until:

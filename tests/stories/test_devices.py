@@ -98,10 +98,14 @@ def seqx_register(registry: seqx.Registry) -> None:
 """
 
 
-def test_a_second_interrupt_of_the_launcher_waits_for_nothing() -> None:
+def slow() -> str:
+    """A recipe with that callback."""
     Path("slow.py").write_text(SLOW, encoding="utf-8")
-    text = "plugins: [slow.py]\n" + TINY.replace("callbacks: [", "callbacks: [slow, ")
-    with endless(text, Path("pid")) as process:
+    return "plugins: [slow.py]\n" + TINY.replace("callbacks: [", "callbacks: [slow, ")
+
+
+def test_a_second_interrupt_of_the_launcher_waits_for_nothing() -> None:
+    with endless(slow(), Path("pid")) as process:
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(timeout=2)
@@ -111,9 +115,7 @@ def test_a_second_interrupt_of_the_launcher_waits_for_nothing() -> None:
 
 
 def test_one_that_is_killed_while_all_are_to_stop_was_not_saved() -> None:
-    Path("slow.py").write_text(SLOW, encoding="utf-8")
-    text = "plugins: [slow.py]\n" + TINY.replace("callbacks: [", "callbacks: [slow, ")
-    with endless(text, Path("pid")) as process:
+    with endless(slow(), Path("pid")) as process:
         process.send_signal(signal.SIGTERM)
         killed = int(Path("pid").read_text(encoding="utf-8"))
         os.kill(killed, signal.SIGKILL)
@@ -123,9 +125,7 @@ def test_one_that_is_killed_while_all_are_to_stop_was_not_saved() -> None:
 
 
 def test_processes_end_when_the_launcher_is_gone() -> None:
-    Path("slow.py").write_text(SLOW, encoding="utf-8")
-    text = "plugins: [slow.py]\n" + TINY.replace("callbacks: [", "callbacks: [slow, ")
-    with endless(text, Path("pid")) as process:
+    with endless(slow(), Path("pid")) as process:
         process.kill()
         said = process.communicate(timeout=30)[1]  # once nobody holds standard error any more
     assert said.count("started this run (torchrun, or seqx run --devices) is gone; its processes end\n") == 1
