@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
@@ -59,7 +60,17 @@ class Progress:
     pending: bool = False  # stopped before the validation and the saving that are due after this update
 
 
-_PROGRESS = TypeAdapter(Progress)
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a checkpoint says of itself, in `checkpoint.json`."""
+
+    format: Annotated[int, Ge(1)]
+    score: float | None  # of the validation after this update
+    ranked: bool  # it may be averaged or chosen, not only resumed from
+    progress: Progress
+
+
+_ABOUT = TypeAdapter(About)
 
 
 class Checkpoints:
@@ -100,15 +111,15 @@ class Checkpoints:
             UserError: it cannot be written, or is not read as it was written
         """
         path = self.path(progress.step)
-        about = {"format": FORMAT, "score": score, "ranked": ranked, "progress": asdict(progress)}
+        about = About(format=FORMAT, score=score, ranked=ranked, progress=progress)
         self._clear()  # what a save that was killed left may be what fills the disk
         with _written(path) as new:
             save_model(model, str(new / WEIGHTS))
             states.write(new, {**saved, _RANDOM: random_states()})
-            (new / "checkpoint.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            (new / "checkpoint.json").write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
         return path
 
-    def about(self, step: int) -> dict[str, Any]:
+    def about(self, step: int) -> About:
         """What is known of a checkpoint without its tensors.
 
         Raises:
@@ -116,15 +127,22 @@ class Checkpoints:
         """
         path = self.path(step)
         found = _manifest(path, "checkpoint.json")
-        about = read_json(path / "checkpoint.json")
+        said = read_json(path / "checkpoint.json")
         if found is None:
-            _check_first(path, about)
-        return about
+            _check_first(path, said)
+        try:
+            return _ABOUT.validate_python(said)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise DamagedError(
+                f"{path / 'checkpoint.json'}: cannot be read ({where}: {first['msg']})"
+            ) from None
 
     def progress(self) -> Progress | None:
         """How far the newest checkpoint has come; None: there is none."""
         steps = self.steps()
-        return Progress(**self.about(steps[-1])["progress"]) if steps else None
+        return self.about(steps[-1]).progress if steps else None
 
     def resume(
         self, model: nn.Module, device: torch.device, tell: Callable[[str], object]
@@ -165,25 +183,14 @@ class Checkpoints:
         """
         path = self.path(step)
         about = self.about(step)
-        try:
-            progress = _PROGRESS.validate_python(about["progress"])
-            read = _STATES[about.get("format", FORMAT)]
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, ("progress", *first["loc"])))
-            raise DamagedError(
-                f"{path / 'checkpoint.json'}: cannot be read ({where}: {first['msg']})"
-            ) from None
-        except KeyError as error:
-            raise DamagedError(f"{path / 'checkpoint.json'}: cannot be read (KeyError: {error})") from None
-        found = read(path, device)
+        found = _STATES[about.format](path, device)
         read_weights(model, path / WEIGHTS)
         try:
             set_random_states(found.pop(_RANDOM))
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
             said = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise DamagedError(f"{path}: its random states cannot be read ({said})") from None
-        return progress, found
+        return about.progress, found
 
     def prune(self, keep: int, *, choose: str, tell: Callable[[str], object]) -> None:
         """Remove what nothing will need: all but the newest, and the `keep` last or best ranked ones.
@@ -232,10 +239,10 @@ class Checkpoints:
                 about[step] = self.about(step)
             except DamagedError as error:
                 self._set_aside(step, f"{error}; going on without it", tell)
-        ranked = [step for step, said in about.items() if said["ranked"]]
+        ranked = [step for step, said in about.items() if said.ranked]
         if choose == "best":
-            scored = [step for step in ranked if about[step]["score"] is not None]
-            ranked = sorted(scored, key=lambda step: (about[step]["score"], step)) or ranked
+            scored = [step for step in ranked if about[step].score is not None]
+            ranked = sorted(scored, key=lambda step: (about[step].score, step)) or ranked
         return sorted(ranked[-count:]) or list(about)[-1:]
 
     def _set_aside(self, step: int, why: str, tell: Callable[[str], object]) -> None:

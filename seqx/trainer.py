@@ -29,15 +29,15 @@ from seqx.recipe import Made
 from seqx.runs import RunFolder
 from seqx.stopping import Stop, Stopped
 from seqx.training.culprits import culprits, named
+from seqx.training.digests import Digests
 from seqx.training.ema import Average
-from seqx.training.kept import Kept
 from seqx.training.passed import PassedOver, forget_after
 from seqx.training.run import Run
 from seqx.training.spread import Spread
 from seqx.training.updates import Update, rehearse, updates
 from seqx.training.watch import Trouble, Watch
 
-KEPT = "data.json"
+DIGESTS = "data.json"
 """In a run's folder: the digests of the text that it began with."""
 
 PASSED_OVER = "passed_over.json"
@@ -51,7 +51,7 @@ class Trainer:
     """Trains, validates, saves, and chooses what becomes the model."""
 
     run: Run  # set once it is known where to go on
-    kept: Kept  # set when training begins
+    digests: Digests  # set when training begins
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Trainer:
         """Make the updates that are still to be made."""
         passed = PassedOver(self.run.folder / PASSED_OVER)
         with self.world.first_alone():
-            self.kept = Kept(self.run.folder / KEPT, self.task, self.run.store)
+            self.digests = Digests(self.run.folder / DIGESTS, self.task, self.run.store)
         self._start(passed)
         self._saved = time.monotonic()
         self._agree()
@@ -213,12 +213,12 @@ class Trainer:
         """Those that are still to be made, until there is trouble."""
         how = self.run.training
         position = Position(self.progress.epoch, self.progress.index)
-        with Loader(self.batches, position, without=passed.positions, device=self.device) as plans:
+        with Loader(self.batches, position, without=passed.positions, device=self.device) as portions:
             stream = updates(
                 self.spread,
                 self.optimizer,
                 partial(how.schedule, steps=how.steps),
-                plans,
+                portions,
                 device=self.device,
                 precision=self.run.precision,
                 clip=how.clip,
@@ -430,7 +430,7 @@ class Trainer:
         return patience is not None and self.progress.stale >= patience
 
     def _evaluate(self, split: str) -> Evaluation:
-        self.kept.check(split)
+        self.digests.check(split)
         model, precision = self.model, self.run.precision
         predictor = Predictor(
             self.task,

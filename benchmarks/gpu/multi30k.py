@@ -125,13 +125,13 @@ class Seed:
 
     def figures(self) -> dict[str, Any]:
         """Speed and scores of the finished run."""
-        done = Checkpoints(self.folder / "checkpoints").about(self.reached())["progress"]
+        done = Checkpoints(self.folder / "checkpoints").about(self.reached()).progress
         scores = read_json(self.folder / "model" / "scores.json")
         return {
             "seed": self.seed,
-            "updates": done["step"],
-            "training_seconds": done["seconds"],  # with validation and checkpoints
-            "target_tokens_per_second": done["tokens"] / done["seconds"],
+            "updates": done.step,
+            "training_seconds": done.seconds,  # with validation and checkpoints
+            "target_tokens_per_second": done.tokens / done.seconds,
             "wall_seconds": self.seconds,
             "test": {name: score["value"] for name, score in scores["test"].items()},
             "signatures": {name: score["signature"] for name, score in scores["test"].items()},

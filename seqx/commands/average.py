@@ -43,7 +43,7 @@ def average(
     _check_free(out)
     tell = partial(click.echo, err=True)
     steps, weights = checkpoints.mean(last or best or how.average, choose=choose, tell=tell)
-    if best and any(checkpoints.about(step)["score"] is None for step in steps):
+    if best and any(checkpoints.about(step).score is None for step in steps):
         raise UserError(
             f"{run}: no checkpoint that it keeps was validated; give --last K, or train with "
             "training.choose=best, by which those with the best scores are kept"

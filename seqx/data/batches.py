@@ -31,7 +31,7 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Update:
+class Portion:
     """What one step of the optimizer learns from: this device's share of it, in parts that fit its memory."""
 
     position: Position
@@ -82,7 +82,7 @@ class Batches:
             )
         return self._plans[epoch]
 
-    def update(self, plan: Plan, position: Position, *, pin: bool = False) -> Update:
+    def portion(self, plan: Plan, position: Position, *, pin: bool = False) -> Portion:
         """The update at a position; `plan` is that of its epoch. `pin`: in memory that a GPU copies from."""
         batches, rows, count, tokens, places = [], list[Integers](), 0, 0, 0
         spare = None
@@ -99,7 +99,7 @@ class Batches:
                 tokens += sum(int(columns[name].lengths()[part].sum()) for name in packed)
                 places += sum(column.ids.numel() for column in packed.values())
         useful = tokens / max(1, places)
-        return Update(position=position, parts=batches, rows=rows, count=count, useful=useful, spare=spare)
+        return Portion(position=position, parts=batches, rows=rows, count=count, useful=useful, spare=spare)
 
     def whole(self) -> "Batches":
         """The same for one device, that has all of each update."""
@@ -109,21 +109,21 @@ class Batches:
         """Some examples, by their numbers, as an epoch encodes them."""
         return pack(self._columns(rows, epoch))
 
-    def largest(self) -> Update:
+    def largest(self) -> Portion:
         """The update of the first epoch that needs the most memory."""
         plan = self.plan(0)
-        return self.update(plan, Position(0, plan.largest))
+        return self.portion(plan, Position(0, plan.largest))
 
-    def updates(
+    def portions(
         self, start: Position, *, without: Collection[Position] = (), pin: bool = False
-    ) -> Iterator[Update]:
+    ) -> Iterator[Portion]:
         """All updates from a position on but those at `without`, for ever."""
         epoch, index = start.epoch, start.index
         while True:
             plan = self.plan(epoch)
             for i in range(index, len(plan)):
                 if Position(epoch, i) not in without:
-                    yield self.update(plan, Position(epoch, i), pin=pin)
+                    yield self.portion(plan, Position(epoch, i), pin=pin)
             epoch, index = epoch + 1, 0
 
     def _groups(self, groups: list[Integers]) -> list[Integers]:
@@ -213,10 +213,10 @@ class Loader:
         ahead: int = 8,
     ) -> None:
         pin = device is not None and device.type == "cuda"
-        self._queue: queue.Queue[Update | BaseException] = queue.Queue(ahead)
+        self._queue: queue.Queue[Portion | BaseException] = queue.Queue(ahead)
         stop = threading.Event()
         # The thread knows nothing of this object, which can thus be forgotten while the thread runs.
-        stream = batches.updates(start, without=without, pin=pin)
+        stream = batches.portions(start, without=without, pin=pin)
         thread = threading.Thread(target=_produce, args=(stream, self._queue, stop), daemon=True)
         self._thread = thread
         self._close = weakref.finalize(self, _stop, thread, stop)
@@ -225,16 +225,16 @@ class Loader:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Update:
+    def __next__(self) -> Portion:
         if not self._close.alive:
             raise StopIteration
-        update = self._next()
-        if isinstance(update, BaseException):
+        portion = self._next()
+        if isinstance(portion, BaseException):
             self.close()
-            raise update
-        return update
+            raise portion
+        return portion
 
-    def _next(self) -> Update | BaseException:
+    def _next(self) -> Portion | BaseException:
         while True:
             # Asked first: what it made before it ended is in the queue.
             alive = self._thread.is_alive()
@@ -261,18 +261,18 @@ _PATIENCE = 0.05  # seconds after which a thread that waits for room looks wheth
 
 
 def _produce(
-    updates: Iterator[Update], out: "queue.Queue[Update | BaseException]", stop: threading.Event
+    portions: Iterator[Portion], out: "queue.Queue[Portion | BaseException]", stop: threading.Event
 ) -> None:
     try:
-        for update in updates:
-            if not _put(update, out, stop):
+        for portion in portions:
+            if not _put(portion, out, stop):
                 return
     except BaseException as error:  # noqa: BLE001
         _put(error, out, stop)
 
 
 def _put(
-    item: Update | BaseException, out: "queue.Queue[Update | BaseException]", stop: threading.Event
+    item: Portion | BaseException, out: "queue.Queue[Portion | BaseException]", stop: threading.Event
 ) -> bool:
     while not stop.is_set():
         try:

@@ -56,7 +56,7 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
             for number in asked[:said]:
                 process.send_signal(number)
         first = _first_that_failed(started, asked)
-        _end(started, told_soon=first is not None and not asked)
+        _end(started)
     if first is None:
         return (os.EX_TEMPFAIL if any(process.returncode for process in started) else 0), None
     code = started[first].returncode
@@ -100,10 +100,9 @@ def _first_that_failed(
         time.sleep(_POLL)
 
 
-def _end(started: Sequence[subprocess.Popen[bytes]], *, told_soon: bool) -> None:
-    """Wait for all; where one has failed, they are told to leave, and then ended, when they do not."""
-    steps = [(FAREWELL, signal.SIGTERM), (GRACE, signal.SIGKILL)] if told_soon else [(GRACE, signal.SIGKILL)]
-    for seconds, number in steps:
+def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait for all; those that do not leave are told to, which they may know already, and then ended."""
+    for seconds, number in ((FAREWELL, signal.SIGTERM), (GRACE, signal.SIGKILL)):
         until = time.monotonic() + seconds
         while any(process.poll() is None for process in started) and time.monotonic() < until:
             time.sleep(_POLL)

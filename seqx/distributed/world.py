@@ -17,13 +17,13 @@ from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore  # public in torch.distributed but for its types
 from torch.distributed.rendezvous import rendezvous
 
-from seqx.distributed.watch import Post, Watch, is_lost_contact
+from seqx.distributed.heartbeat import Heartbeat, Post, is_lost_contact
 from seqx.errors import UserError
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=30)
-"""Of collective calls. Preparing, validating and saving take hours; who is gone is found by `Watch`."""
+"""Of collective calls. Preparing, validating and saving take hours; who is gone is found by `Heartbeat`."""
 
 
 class World:
@@ -34,7 +34,7 @@ class World:
     Args:
         rank: this process among all, from 0
         size: how many there are
-        watch: sees to it that none is gone; None: alone
+        heartbeat: sees to it that none is gone; None: alone
         group: what they talk by
     """
 
@@ -43,12 +43,12 @@ class World:
         rank: int = 0,
         size: int = 1,
         *,
-        watch: Watch | None = None,
+        heartbeat: Heartbeat | None = None,
         group: dist.ProcessGroup | None = None,
     ) -> None:
         self.rank = rank
         self.size = size
-        self._watch = watch
+        self._heartbeat = heartbeat
         self._group = group
 
     @property
@@ -110,21 +110,21 @@ class World:
 
     def stage(self, name: str) -> None:
         """Say what this process is at, for whoever asks why it does not answer."""
-        if self._watch is not None:
-            self._watch.stage(name)
+        if self._heartbeat is not None:
+            self._heartbeat.stage(name)
 
     def handed_over(self) -> None:
         """The rest of what this process is at is waiting for others."""
-        if self._watch is not None:
-            self._watch.handed_over()
+        if self._heartbeat is not None:
+            self._heartbeat.handed_over()
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
         """Whoever waits for others is not the one that hangs."""
-        if self._watch is None:
+        if self._heartbeat is None:
             yield
         else:
-            with self._watch.waiting():
+            with self._heartbeat.waiting():
                 yield
 
 
@@ -151,9 +151,9 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
         return
     store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(minutes=10))))
     post = Post(store, rank, size)
-    watch = Watch(post)
-    watch.start()
-    world = World(rank, size, watch=watch)
+    heartbeat = Heartbeat(post)
+    heartbeat.start()
+    world = World(rank, size, heartbeat=heartbeat)
     try:
         own = _device(device)
         gloo = own.type == "cpu"
@@ -166,13 +166,15 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
         )
         if not gloo:
             torch.cuda.set_device(own)
-            world = World(rank, size, watch=watch, group=dist.new_group(backend="gloo", timeout=PATIENCE))
+            world = World(
+                rank, size, heartbeat=heartbeat, group=dist.new_group(backend="gloo", timeout=PATIENCE)
+            )
         yield world, str(own)
         world.barrier()
     except BaseException as error:
-        watch.failed(error, contact=is_lost_contact(error))
+        heartbeat.failed(error, contact=is_lost_contact(error))
         raise
-    watch.stop()
+    heartbeat.stop()
     dist.destroy_process_group()
     if world.first:  # the others may still read from the store that it holds
         time.sleep(0.1)

@@ -44,7 +44,7 @@ def culprits(
         else:
             heapq.heappush(parts, (-size, next(ties), rows))
 
-    for rows in batches.update(batches.plan(at.epoch), at).rows:
+    for rows in batches.portion(batches.plan(at.epoch), at).rows:
         weigh(rows)
     found: list[int] = []
     largest = 0.0

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from seqx.distributed import World
-from seqx.distributed.watch import UPDATE
+from seqx.distributed.heartbeat import UPDATE
 
 WINDOW = 20
 """Updates over which the time of each device is added up."""

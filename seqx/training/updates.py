@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqx.data.batches import Position
-from seqx.data.batches import Update as Plan
+from seqx.data.batches import Portion, Position
 from seqx.devices import autocast
 from seqx.errors import UserError
 from seqx.interfaces.values import Batch, rows
@@ -64,7 +63,7 @@ def updates(
     spread: Spread,
     optimizer: torch.optim.Optimizer,
     rates: Callable[[int], float],
-    plans: Iterable[Plan],
+    portions: Iterable[Portion],
     *,
     device: torch.device,
     precision: Literal["bf16", "fp32"],
@@ -83,7 +82,7 @@ def updates(
         spread: what is trained, and how devices share it
         optimizer: steps once an update
         rates: the learning rate of each update
-        plans: the batches of each update, from update `done + 1` on
+        portions: the batches of each update, from update `done + 1` on
         device: where it is computed
         precision: of matrix products
         clip: the largest norm of the gradient; None: any
@@ -97,9 +96,9 @@ def updates(
     step.train()
     began = time.perf_counter()
     spread.began()
-    for number, plan in enumerate(plans, done + 1):
+    for number, portion in enumerate(portions, done + 1):
         update = f"update {number}"
-        sums, counts, replays = _computed(spread, update, plan, device, precision, named)
+        sums, counts, replays = _computed(spread, update, portion, device, precision, named)
         rate = rates(number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
@@ -115,10 +114,10 @@ def updates(
             step=number,
             sums=sums,
             counts=counts,
-            tokens=plan.count,
-            padding=1 - plan.useful,
-            at=plan.position,
-            then=plan.next,
+            tokens=portion.count,
+            padding=1 - portion.useful,
+            at=portion.position,
+            then=portion.next,
             learning_rate=rate,
             norm=norm,
             seconds=time.perf_counter() - began,
@@ -134,7 +133,7 @@ def updates(
 def rehearse(
     spread: Spread,
     optimizer: torch.optim.Optimizer,
-    plan: Plan,
+    portion: Portion,
     *,
     device: torch.device,
     precision: Literal["bf16", "fp32"],
@@ -158,7 +157,7 @@ def rehearse(
         except torch.OutOfMemoryError:
             raise _too_much_for_the_optimizer("the first update", device) from None
         update = "the largest update"
-        _, _, replays = _computed(spread, update, plan, device, precision, named, exchange=False)
+        _, _, replays = _computed(spread, update, portion, device, precision, named, exchange=False)
     optimizer.zero_grad(set_to_none=True)
     for buffer, before in zip(step.buffers(), buffers, strict=True):
         buffer.copy_(before)
@@ -181,7 +180,7 @@ def _vitals(norm: Tensor, loss: Tensor) -> Tensor:
 def _computed(
     spread: Spread,
     update: str,
-    plan: Plan,
+    portion: Portion,
     device: torch.device,
     precision: Literal["bf16", "fp32"],
     named: Named,
@@ -189,7 +188,7 @@ def _computed(
     exchange: bool = True,
 ) -> tuple[dict[str, Tensor], Counter[str], int]:
     """Gradients of the quotients of sums and counts; both, and how often the update was computed again."""
-    parts: list[Part] = list(zip(plan.parts, plan.rows, strict=True))
+    parts: list[Part] = list(zip(portion.parts, portion.rows, strict=True))
     if spread.shared:
         parts = _smallest_last(_smaller(parts, spread.limit or math.inf))
     counts = spread.agreed([part for part, _ in parts])
@@ -197,7 +196,7 @@ def _computed(
     while True:
         try:
             sums, missing, again = _gradients(
-                spread, parts, plan.spare, counts, device, precision, exchange=exchange
+                spread, parts, portion.spare, counts, device, precision, exchange=exchange
             )
         except torch.OutOfMemoryError:  # the others are waiting for gradients that will not come
             raise UserError(

@@ -255,6 +255,29 @@ def test_what_a_newer_seqx_wrote_is_refused(tmp_path: Path) -> None:
         checkpoints.restore(10, Tied(), CPU)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "where"),
+    [
+        ("format", 0, "format"),
+        ("score", "high", "score"),
+        ("ranked", None, "ranked"),
+        ("progress", None, "progress"),
+        ("progress", {"step": "two"}, "progress.step"),
+    ],
+)
+def test_what_it_says_of_itself_is_checked(tmp_path: Path, name: str, value: object, where: str) -> None:
+    checkpoints = saved(tmp_path, 5, 10)
+    file = checkpoints.path(10) / "checkpoint.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
+    Manifest.seal(checkpoints.path(10), checkpoint.FORMAT)  # by somebody who wrote nonsense
+    for read in (checkpoints.progress, lambda: checkpoints.restore(10, Tied(), CPU)):
+        with pytest.raises(DamagedError, match=rf"checkpoint\.json: cannot be read \({where}: "):
+            read()
+    told: list[str] = []
+    assert checkpoints.chosen(2, choose="last", tell=told.append) == [5]
+    assert [f"cannot be read ({where}: " in said for said in told] == [True]
+
+
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:

@@ -7,15 +7,14 @@ import torch
 from torch import Tensor, nn
 
 import seqx_training
-from seqx.data.batches import Position
-from seqx.data.batches import Update as Plan
+from seqx.data.batches import Portion, Position
 from seqx.errors import UserError
 from seqx.interfaces.learning import Optimizer
 from seqx.interfaces.values import Tokens
 from seqx.training.spread import Spread
 from seqx.training.step import Step
 from seqx.training.updates import rehearse, updates
-from tests.core.test_updates import CPU, WHOLE, Likelihood, Small, Words, plans, rising
+from tests.core.test_updates import CPU, WHOLE, Likelihood, Small, Words, portions, rising
 
 
 class Forgetful(Words):
@@ -37,9 +36,9 @@ def trained(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim
     steps = optimizer.build(step)
     if rehearsed:
         step.eval()
-        rehearse(Spread(step), steps, next(plans(WHOLE)), device=CPU, precision="fp32")
+        rehearse(Spread(step), steps, next(portions(WHOLE)), device=CPU, precision="fp32")
     stream = updates(
-        Spread(step), steps, rising, plans(WHOLE), device=CPU, precision="fp32", clip=None, done=0
+        Spread(step), steps, rising, portions(WHOLE), device=CPU, precision="fp32", clip=None, done=0
     )
     list(islice(stream, 3))
     return step, steps, torch.get_rng_state()
@@ -64,12 +63,12 @@ def test_too_little_memory_shows_before_anything_is_learnt() -> None:
     step = Step(Words(), Small(0))
     before = [p.clone() for p in step.parameters()]
     optimizer = seqx_training.Adam().build(step)
-    part = next(plans([[2]]))
-    plan = Plan(position=Position(), parts=part.parts, rows=part.rows, count=5, useful=1.0)
+    part = next(portions([[2]]))
+    portion = Portion(position=Position(), parts=part.parts, rows=part.rows, count=5, useful=1.0)
     with pytest.raises(
         UserError, match=r"the largest update: cpu has too little memory for a single example: example 2;"
     ):
-        rehearse(Spread(step), optimizer, plan, device=CPU, precision="fp32")
+        rehearse(Spread(step), optimizer, portion, device=CPU, precision="fp32")
     assert all(torch.equal(p, q) for p, q in zip(step.parameters(), before, strict=True))
 
 
@@ -84,4 +83,4 @@ def test_too_little_memory_for_the_optimizer_shows_then_too(monkeypatch: pytest.
     with pytest.raises(
         UserError, match="the first update: cpu has too little memory for the step of the opti"
     ):
-        rehearse(Spread(step), optimizer, next(plans(WHOLE)), device=CPU, precision="fp32")
+        rehearse(Spread(step), optimizer, next(portions(WHOLE)), device=CPU, precision="fp32")

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqx.data.batches import Batches, Loader, Position, Update, split
+from seqx.data.batches import Batches, Loader, Portion, Position, split
 from seqx.data.prepare import prepare
 from seqx.data.store import Ragged, Store
 from seqx.errors import UserError
@@ -49,7 +49,7 @@ def pairs(batch: Batch) -> list[Pair]:
     return found
 
 
-def content(updates: list[Update]) -> list[Pair]:
+def content(updates: list[Portion]) -> list[Pair]:
     """What the shares of one update hold together."""
     return sorted(pair for update in updates for batch in update.parts for pair in pairs(batch))
 
@@ -71,9 +71,9 @@ def test_an_update_is_the_same_on_any_devices(data: st.DataObject, store: Store)
         Batches(store=store, tokens=tokens, groups=groups, microbatch=microbatch, rank=rank, world=world)
         for rank in range(world)
     ]
-    updates = [share.update(share.plan(0), position) for share in shares]
+    updates = [share.portion(share.plan(0), position) for share in shares]
     wanted = stored(store, np.concatenate(plan.rows(position.index)).tolist())
-    assert content(updates) == content([whole.update(plan, position)]) == wanted
+    assert content(updates) == content([whole.portion(plan, position)]) == wanted
     assert {update.count for update in updates} == {plan.count(position.index)}
     assert sum(batch.count for update in updates for batch in update.parts) == plan.count(position.index)
 
@@ -99,12 +99,12 @@ def test_parts_fit_and_are_shared_evenly(lengths: list[tuple[int, int]], microba
 
 def test_a_rank_may_have_nothing_to_do(store: Store) -> None:
     last = Batches(store=store, tokens=1, world=2, rank=1)
-    assert last.update(last.plan(0), Position()).parts == []
+    assert last.portion(last.plan(0), Position()).parts == []
 
 
 def test_useful_is_the_share_of_places_with_tokens(store: Store) -> None:
     batches = Batches(store=store, tokens=500, microbatch=300)
-    update = batches.update(batches.plan(0), Position(0, 3))
+    update = batches.portion(batches.plan(0), Position(0, 3))
     columns = [tokens for batch in update.parts for tokens in batch.columns.values()]
     kept = sum(int(tokens.layout.keep.sum()) for tokens in columns)
     assert update.useful == kept / sum(tokens.ids.numel() for tokens in columns)
@@ -133,7 +133,7 @@ def test_the_source_knows_which_word_a_token_is_a_part_of(tmp_path: Path, *, sto
     task = Syllables({"train": rows(60)})
     store = prepare(task, "train", {}, tmp_path)
     batches = Batches(store=store, tokens=400, task=task if stochastic else None)
-    update = batches.update(batches.plan(0), Position(1, 2))
+    update = batches.portion(batches.plan(0), Position(1, 2))
     assert update.parts
     for batch in update.parts:
         assert set(batch.columns) == {"source", "target"}
@@ -153,7 +153,7 @@ def test_the_source_knows_which_word_a_token_is_a_part_of(tmp_path: Path, *, sto
     )
 
 
-def ids(update: Update) -> list[list[int]]:
+def ids(update: Portion) -> list[list[int]]:
     return [batch.columns["target"].ids.tolist() for batch in update.parts]
 
 
@@ -174,29 +174,29 @@ def test_the_largest_update_is_one_of_the_first_epoch(store: Store) -> None:
     batches = Batches(store=store, tokens=1500)
     largest, plan = batches.largest(), batches.plan(0)
 
-    def places(update: Update) -> int:
+    def places(update: Portion) -> int:
         return sum(tokens.ids.numel() for batch in update.parts for tokens in batch.columns.values())
 
-    assert places(largest) == max(places(batches.update(plan, Position(0, i))) for i in range(len(plan)))
+    assert places(largest) == max(places(batches.portion(plan, Position(0, i))) for i in range(len(plan)))
 
 
 def test_sampled_encodings_depend_on_seed_epoch_and_example_alone(store: Store, task: Pairs) -> None:
     batches = Batches(store=store, tokens=1000, task=task)
     plan = batches.plan(0)
-    first = batches.update(plan, Position(0, 2))
+    first = batches.portion(plan, Position(0, 2))
     assert first.count == sum(len(target) for _, target in content([first]))
     assert first.count > plan.count(2)
     shares = [
-        Batches(store=store, tokens=1000, task=task, microbatch=200, rank=rank, world=2).update(
+        Batches(store=store, tokens=1000, task=task, microbatch=200, rank=rank, world=2).portion(
             plan, Position(0, 2)
         )
         for rank in (0, 1)
     ]
     assert content(shares) == content([first])
     assert {share.count for share in shares} == {first.count}
-    assert content([batches.update(plan, Position(1, 2))]) != content([first])
+    assert content([batches.portion(plan, Position(1, 2))]) != content([first])
     other = Batches(store=store, tokens=1000, task=task, seed=2)
-    assert content([other.update(plan, Position(0, 2))]) != content([first])
+    assert content([other.portion(plan, Position(0, 2))]) != content([first])
 
 
 def threads() -> set[threading.Thread]:
@@ -226,13 +226,13 @@ def test_updates_are_passed_over(store: Store) -> None:
     with Loader(batches, Position(0, last - 2), without=gone) as loader:
         positions = [update.position for update in itertools.islice(loader, 3)]
     assert positions == [Position(0, last - 2), Position(0, last - 1), Position(1, 1)]
-    first = next(batches.updates(Position(0, 1), without=gone))
+    first = next(batches.portions(Position(0, 1), without=gone))
     assert first.position == Position(0, 2)
-    assert content([first]) == content([batches.update(batches.plan(0), Position(0, 2))])
+    assert content([first]) == content([batches.portion(batches.plan(0), Position(0, 2))])
 
 
 def test_each_part_tells_its_examples(store: Store) -> None:
-    update = next(Batches(store=store, tokens=500, microbatch=200).updates(Position()))
+    update = next(Batches(store=store, tokens=500, microbatch=200).portions(Position()))
     assert len(update.parts) > 1
     for part, numbers in zip(update.parts, update.rows, strict=True):
         assert pairs(part) == [

@@ -98,9 +98,9 @@ def test_one_hangs(tmp_path: Path) -> None:
 
 def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first update, validating, saving and preparing may take any time, and so may waiting for them."""
-    monkeypatch.setattr("seqx.distributed.watch.SILENCE", 1.0)
-    monkeypatch.setattr("seqx.distributed.watch.HANGS", 0.5)
-    monkeypatch.setattr("seqx.distributed.watch.BEAT", 0.1)
+    monkeypatch.setattr("seqx.distributed.heartbeat.SILENCE", 1.0)
+    monkeypatch.setattr("seqx.distributed.heartbeat.HANGS", 0.5)
+    monkeypatch.setattr("seqx.distributed.heartbeat.BEAT", 0.1)
 
     def job(world: World) -> list[int]:
         for number in range(3):

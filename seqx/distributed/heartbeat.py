@@ -91,7 +91,7 @@ class Post:
         return End(**json.loads(self.store.get("end"))) if self.store.check(["end"]) else None
 
 
-class Watch:
+class Heartbeat:
     """A thread that beats, watches the next process, and ends this one when the run has ended."""
 
     def __init__(self, post: Post) -> None:

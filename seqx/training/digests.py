@@ -23,7 +23,7 @@ def digest(task: Task, split: str) -> str:
     return found.hexdigest()
 
 
-class Kept:
+class Digests:
     """The digests of what a run reads, in a JSON file of its folder.
 
     Args:
