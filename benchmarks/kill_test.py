@@ -25,15 +25,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.endings import differences
 from benchmarks.provenance import provenance
 from seqx.cli import main as seqx
+from seqx_watch.table import markdown
 
 TRAINING = """\
 training:
@@ -304,6 +306,21 @@ def soak(
         finally:
             disk.close()
     return told
+
+
+def table(record: Mapping[str, Any]) -> Iterator[str]:
+    """What happened, a line for each kind."""
+    told = record["told"]
+    rows = {
+        "kills": told["kills"],
+        "of them inside a save": told["inside_saves"],
+        "of them on a disk with hardly any room": told["on_full_disks"],
+        "starts that a full disk stopped, each with one message": told["full"],
+        "starts that ended as none should": len(told["wrong"]),
+        "runs that came to their end": told["runs"],
+        "files that differed from the undisturbed run's": len(told["different"]),
+    }
+    yield from markdown(["what", "how often"], [[name, str(count)] for name, count in rows.items()])
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md, from the records in benchmarks/results/.
+"""The tables of docs/results.md and docs/reliability.md that come from records in benchmarks/results/.
 
     python -m benchmarks.measured
 
@@ -6,21 +6,39 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`; the command wr
 whether it is what the record says.
 """
 
+import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import complexity
+from benchmarks import complexity, fuzz, kill_test
 from benchmarks.provenance import ROOT
 from benchmarks.table3 import against_base
 from seqx_watch.comparison import shown
 
-DOCUMENT = ROOT / "docs" / "results.md"
+DOCUMENTS = [ROOT / "docs" / "results.md", ROOT / "docs" / "reliability.md"]
 RECORDS = ROOT / "benchmarks" / "results"
 
 _TABLE = re.compile(r"(?<=<!-- table: )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def _side_by_side(record: Mapping[str, Any]) -> Iterator[str]:
+    return itertools.takewhile(bool, shown(record["runs"]))
+
+
+def _order(record: Mapping[str, Any]) -> Iterator[str]:
+    return against_base(record["runs"])
+
+
+TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "complexity": complexity.table,
+    "fuzz": fuzz.table,
+    "kill_test": kill_test.table,
+    "table3-order": _order,
+}
+"""Of records that are not runs side by side."""
 
 
 def renewed(text: str, records: Path = RECORDS) -> str:
@@ -29,22 +47,10 @@ def renewed(text: str, records: Path = RECORDS) -> str:
 
 
 def _table(name: str, records: Path) -> str:
-    """`RECORD` for its runs side by side, `RECORD-order` for how they stand to the first."""
-    file, _, part = name.partition("-")
+    file = name.partition("-")[0]
     record = json.loads((records / f"{file}.json").read_text(encoding="utf-8"))
-    return "".join(f"{line}\n" for line in (*_lines(record, part), "", *_source(record)))
-
-
-def _lines(record: Mapping[str, Any], part: str) -> Iterator[str]:
-    if "layers" in record:
-        yield from complexity.table(record)
-    elif part == "order":
-        yield from against_base(record["runs"])
-    else:
-        for line in shown(record["runs"]):
-            if not line:
-                return
-            yield line
+    lines = TABLES.get(name, _side_by_side)(record)
+    return "".join(f"{line}\n" for line in (*lines, "", *_source(record)))
 
 
 def _source(record: Mapping[str, Any]) -> Iterator[str]:
@@ -57,7 +63,8 @@ def _source(record: Mapping[str, Any]) -> Iterator[str]:
 
 def main() -> None:
     """Write the tables anew."""
-    DOCUMENT.write_text(renewed(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    for document in DOCUMENTS:
+        document.write_text(renewed(document.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import initialisation
+from benchmarks import fuzz, initialisation
 from benchmarks.corpus import lengths
 from seqx.commands.opening import opened
 
@@ -58,3 +58,33 @@ def test_the_initialisation_is_that_of_the_base_recipe(data: Callable[[str], Pat
     assert plain["model"] == opened("wmt_en_de").made.plain()["model"]
     assert plain["training"]["steps"] == 300
     assert "SEQX_DATA" in os.environ
+
+
+SAID = """\
+#2	INITED cov: 90 ft: 91 corp: 1/20b exec/s: 0 rss: 270Mb
+#5778	DONE   cov: 96 ft: 346 corp: 38/3031b lim: 1200 exec/s: 275 rss: 274Mb
+Done 5778 runs in 21 second(s)
+stat::number_of_executed_units: 5778
+stat::average_exec_per_sec:     275
+stat::peak_rss_mb:              274
+"""
+
+
+def test_what_a_fuzzer_said_is_summed_up() -> None:
+    assert fuzz.told(SAID) == fuzz.Told(inputs=5778, edges=96, memory=274)
+    with pytest.raises(ValueError, match="no figures"):
+        fuzz.told(SAID.partition("stat::peak")[0])
+    found = {"processor_seconds": 1800.0, "inputs": 2000, "edges": 96, "memory": 274}
+    record = {"harnesses": {"trees": {**found, "found": ["trees-crash-1"]}, "yaml": {**found, "found": []}}}
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in fuzz.table(record)]
+    assert cells[2] == ["trees", "30.0 min", "2,000", "96", "274 MiB", "1"]
+    assert cells[-1] == ["all", "1.00 h", "4,000", "", "274 MiB", "1"]
+
+
+def test_a_fuzzer_fuzzes(tmp_path: Path) -> None:
+    pytest.importorskip("atheris", reason="the extra fuzz is not installed")
+    out = tmp_path / "fuzz.json"
+    run("-m", "benchmarks.fuzz", "about", "--seconds", "2", "--found", str(tmp_path), "--out", str(out))
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert record["harnesses"]["about"]["inputs"] > 1
+    assert record["harnesses"]["about"]["found"] == []

@@ -1,7 +1,8 @@
 """Coverage-guided fuzzing of one harness with atheris: `python -m tests.fuzz NAME [--seconds N]`.
 
-It needs `pip install -e .[fuzz]`. What fails is written to `crash-*` in the current folder; put it, under a
-name that says what it is, into `tests/fuzz/found/NAME/`, where the tests keep it.
+It needs `pip install -e .[fuzz]`. What fails is written to `--found`, the current folder; put it, under a
+name that says what it is, into `tests/fuzz/found/NAME/`, where the tests keep it. `python -m benchmarks.fuzz`
+takes all harnesses in turn, and keeps a record.
 """
 
 import argparse
@@ -25,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("name", choices=HARNESSES)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--found", type=Path, default=Path())
     asked = parser.parse_args()
     os.nice(19)
     corpus = Path(tempfile.mkdtemp(prefix=f"seqx-corpus-{asked.name}-"))
@@ -33,6 +35,7 @@ def main() -> None:
     for found in sorted((Path(__file__).parent / "found" / asked.name).glob("*")):
         shutil.copyfile(found, corpus / found.name)
     limits = ["-timeout=10", f"-rss_limit_mb={MEGABYTES}", "-max_len=4096", "-print_final_stats=1"]
+    limits.append(f"-artifact_prefix={asked.found}/{asked.name}-")
     atheris.Setup(
         [sys.argv[0], f"-max_total_time={asked.seconds}", *limits, str(corpus)],
         lambda data: tried(asked.name, data),

@@ -1,0 +1,115 @@
+"""Each harness of `tests/fuzz` in turn, fed with bytes that reach new code, and what came of it.
+
+    nohup python -m benchmarks.fuzz --seconds 600 --out fuzz.json &
+
+It needs `pip install -e '.[fuzz]'`, and runs at the lowest priority: `--seconds` are those of the clock for
+each harness, and the record says how many of them the processor gave. What fails lies in `--found` then; put
+it, under a name that says what it is, into `tests/fuzz/found/HARNESS/`, where the tests keep it. Exit code 1:
+something failed.
+"""
+
+import argparse
+import json
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.provenance import ROOT, provenance
+from seqx_watch.table import markdown
+from tests.fuzz.harnesses import HARNESSES
+
+
+@dataclass(frozen=True)
+class Told:
+    """What libFuzzer said of a harness."""
+
+    inputs: int  # that were tried
+    edges: int  # of the code's graph that were reached
+    memory: int  # MiB at most
+
+
+def told(said: str) -> Told:
+    """From its last words; a harness that failed has fewer of them.
+
+    Raises:
+        ValueError: they are not there
+    """
+    tried = re.search(r"^stat::number_of_executed_units: (\d+)$", said, re.MULTILINE)
+    memory = re.search(r"^stat::peak_rss_mb: +(\d+)$", said, re.MULTILINE)
+    reached = re.findall(r"^#\d+\s.* cov: (\d+) ", said, re.MULTILINE)
+    if not (tried and memory and reached):
+        raise ValueError(f"no figures in {said[-400:]!r}")
+    return Told(int(tried[1]), int(reached[-1]), int(memory[1]))
+
+
+def fuzzed(name: str, seconds: int, found: Path) -> dict[str, Any]:
+    """What came of one harness, and which files it left."""
+    before, spent = set(found.iterdir()), _spent()
+    command = [sys.executable, "-m", "tests.fuzz", name, "--seconds", str(seconds), "--found", str(found)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    said = done.stderr.decode(errors="replace")
+    files = sorted(path.name for path in set(found.iterdir()) - before)
+    if done.returncode and not files:
+        raise RuntimeError(f"{name}: {said[-2000:]}")
+    return {"processor_seconds": round(_spent() - spent, 1), **asdict(told(said)), "found": files}
+
+
+def _spent() -> float:
+    """Seconds that the processor gave to processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def table(record: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each harness, and one for all."""
+    rows = [
+        [
+            name,
+            f"{found['processor_seconds'] / 60:.1f} min",
+            f"{found['inputs']:,}",
+            f"{found['edges']:,}",
+            f"{found['memory']:,} MiB",
+            str(len(found["found"])),
+        ]
+        for name, found in record["harnesses"].items()
+    ]
+    every = record["harnesses"].values()
+    rows.append(
+        [
+            "all",
+            f"{sum(found['processor_seconds'] for found in every) / 3600:.2f} h",
+            f"{sum(found['inputs'] for found in every):,}",
+            "",
+            f"{max(found['memory'] for found in every):,} MiB",
+            str(sum(len(found["found"]) for found in every)),
+        ]
+    )
+    yield from markdown(["harness", "processor", "inputs", "edges reached", "memory at most", "failed"], rows)
+
+
+def main() -> None:
+    """Write the record, anew after each harness."""
+    as_it_is = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_it_is)
+    parser.add_argument("names", nargs="*", metavar="HARNESS", help=f"some of: {', '.join(HARNESSES)}")
+    parser.add_argument("--seconds", type=int, default=600, help="for each harness")
+    parser.add_argument("--found", type=Path, default=Path("build/fuzz"), help="where what failed goes")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    asked.found.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = {**provenance(), "seconds": asked.seconds, "harnesses": {}}
+    for name in asked.names or HARNESSES:
+        record["harnesses"][name] = fuzzed(name, asked.seconds, asked.found.resolve())
+        if asked.out:
+            asked.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print("\n".join(table(record)))
+    sys.exit(1 if any(each["found"] for each in record["harnesses"].values()) else 0)
+
+
+if __name__ == "__main__":
+    main()
