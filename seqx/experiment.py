@@ -225,7 +225,7 @@ def _prepared(
         device=str(device),
         precision=precision_of(how.precision, device),
         store=store,
-        updates=len(batches.plan(0)),
+        updates=len(batches.plan(done.epoch)),
         processes=world.size,
         best=done.best,
         best_step=done.best_step,

@@ -2,9 +2,13 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """What people (Ctrl-C), machines that are switched off, and schedulers that take a node back send."""
@@ -72,3 +76,42 @@ class Stop:
         self.by = self.by or signal.Signals(number)
         if first and not self._held:
             raise Stopped(self.by)
+
+
+_APART = "seqx-apart"
+
+
+def begun(work: Callable[[], T]) -> "Future[T]":
+    """What comes of something that a thread does, which nobody has to wait for, not even the end of all."""
+    future = Future[T]()
+
+    def do() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  whoever waits for it gets it
+            future.set_exception(error)
+
+    threading.Thread(target=do, name=_APART, daemon=True).start()
+    return future
+
+
+def apart(work: Callable[[], T]) -> T:
+    """What comes of something that takes long outside of Python, where no signal would be heard.
+
+    A signal, or whatever else is raised here, leaves it behind: see `is_left_behind`.
+    """
+    future = begun(work)
+    while True:
+        try:
+            return future.result(timeout=0.1)
+        except TimeoutError:
+            if future.done():  # it was the work's own
+                raise
+
+
+def is_left_behind() -> bool:
+    """Whether something goes on apart, over which an interpreter that takes its leave could stumble."""
+    left = [thread for thread in threading.enumerate() if thread.name == _APART]
+    for thread in left:
+        thread.join(0.2)
+    return any(thread.is_alive() for thread in left)

@@ -189,7 +189,7 @@ class Trainer:
         replays = rehearse(
             self.spread,
             self.optimizer,
-            self.batches.largest(),
+            self.batches.largest(self.progress.epoch),
             device=self.device,
             precision=self.run.precision,
             named=partial(named, self.batches.store),
@@ -213,7 +213,13 @@ class Trainer:
         """Those that are still to be made, until there is trouble."""
         how = self.run.training
         position = Position(self.progress.epoch, self.progress.index)
-        with Loader(self.batches, position, without=passed.positions, device=self.device) as portions:
+        with Loader(
+            self.batches,
+            position,
+            without=passed.positions,
+            device=self.device,
+            waiting=self.spread.waiting,
+        ) as portions:
             stream = updates(
                 self.spread,
                 self.optimizer,

@@ -16,7 +16,7 @@ from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
 from seqx.interfaces.values import Score
 from seqx.runs import RunFolder
-from seqx.stopping import Stop, Stopped
+from seqx.stopping import Stop, Stopped, is_left_behind
 
 
 @click.command()
@@ -122,11 +122,11 @@ def _telling(ctx: click.Context, place: Path, *, first: bool) -> Iterator[None]:
     except Stopped as stopped:
         if first:
             click.echo(f"{place}: stopped by {stopped}, {_kept(place)}; the same command goes on", err=True)
-        ctx.exit(STOPPED)
+        _exit(ctx, STOPPED)
     except KeyboardInterrupt:
         if first:
             click.echo(f"{place}: interrupted; the same command goes on", err=True)
-        ctx.exit(INTERRUPTED)
+        _exit(ctx, INTERRUPTED)
     except UserError:
         raise
     except Exception as error:
@@ -134,6 +134,12 @@ def _telling(ctx: click.Context, place: Path, *, first: bool) -> Iterator[None]:
         if message is None:
             raise
         raise PluginError(f"{message}\n{_way_on(place)}") from error
+
+
+def _exit(ctx: click.Context, code: int) -> None:
+    if is_left_behind():
+        leave(code)
+    ctx.exit(code)
 
 
 def _kept(place: Path) -> str:

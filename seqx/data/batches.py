@@ -4,8 +4,10 @@ import queue
 import random
 import threading
 import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +20,7 @@ from seqx.data.store import Ragged, Store
 from seqx.errors import UserError
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import WORDS, Batch, Tokens
+from seqx.stopping import begun
 
 Integers = NDArray[np.integer[Any]]
 
@@ -71,16 +74,24 @@ class Batches:
     world: int = 1
     task: Task | None = None
     _plans: dict[int, Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _planning: threading.Event = field(init=False, repr=False, compare=False, default_factory=threading.Event)
 
     def plan(self, epoch: int) -> Plan:
         """The updates of an epoch; that of the epoch that was last asked for is kept."""
-        if epoch not in self._plans:
+        found = self._plans.get(epoch)
+        if found is None:
+            self._planning.set()
             lengths = {name: column.lengths().astype(np.int32) for name, column in self.store.columns.items()}
             self._plans.clear()
-            self._plans[epoch] = plan(
-                lengths, tokens=self.tokens, groups=self.groups, seed=self.seed, epoch=epoch
-            )
-        return self._plans[epoch]
+            found = plan(lengths, tokens=self.tokens, groups=self.groups, seed=self.seed, epoch=epoch)
+            self._plans[epoch] = found
+            self._planning.clear()
+        return found
+
+    @property
+    def planning(self) -> bool:
+        """Whether an epoch is being planned now, which takes half a minute for tens of millions of rows."""
+        return self._planning.is_set()
 
     def portion(self, plan: Plan, position: Position, *, pin: bool = False) -> Portion:
         """The update at a position; `plan` is that of its epoch. `pin`: in memory that a GPU copies from."""
@@ -109,22 +120,29 @@ class Batches:
         """Some examples, by their numbers, as an epoch encodes them."""
         return pack(self._columns(rows, epoch))
 
-    def largest(self) -> Portion:
-        """The update of the first epoch that needs the most memory."""
-        plan = self.plan(0)
-        return self.portion(plan, Position(0, plan.largest))
+    def largest(self, epoch: int) -> Portion:
+        """The update of an epoch that needs the most memory."""
+        plan = self.plan(epoch)
+        return self.portion(plan, Position(epoch, plan.largest))
 
     def portions(
         self, start: Position, *, without: Collection[Position] = (), pin: bool = False
     ) -> Iterator[Portion]:
-        """All updates from a position on but those at `without`, for ever."""
+        """All updates from a position on but those at `without`, for ever.
+
+        Each epoch is planned while the last tenth of the one before it is learnt from.
+        """
         epoch, index = start.epoch, start.index
+        planned = begun(partial(self.plan, epoch))
         while True:
-            plan = self.plan(epoch)
+            plan, following = planned.result(), None
             for i in range(index, len(plan)):
+                if following is None and i >= len(plan) * 9 // 10:
+                    following = begun(partial(self.plan, epoch + 1))
                 if Position(epoch, i) not in without:
                     yield self.portion(plan, Position(epoch, i), pin=pin)
             epoch, index = epoch + 1, 0
+            planned = following or begun(partial(self.plan, epoch))
 
     def _groups(self, groups: list[Integers]) -> list[Integers]:
         """What is cut into parts as a whole: groups where parts are groups, else the update."""
@@ -201,6 +219,7 @@ class Loader:
         without: where updates are passed over
         device: that will compute them
         ahead: how many are made before they are asked for
+        waiting: in its block nobody is to blame for not getting on, as an epoch is being planned
     """
 
     def __init__(
@@ -211,7 +230,10 @@ class Loader:
         without: Collection[Position] = (),
         device: torch.device | None = None,
         ahead: int = 8,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        self._batches = batches
+        self._waiting = waiting
         pin = device is not None and device.type == "cuda"
         self._queue: queue.Queue[Portion | BaseException] = queue.Queue(ahead)
         stop = threading.Event()
@@ -238,11 +260,12 @@ class Loader:
         while True:
             # Asked first: what it made before it ended is in the queue.
             alive = self._thread.is_alive()
-            try:
-                return self._queue.get(timeout=_PATIENCE if alive else 0)
-            except queue.Empty:
-                if not alive:
-                    return UserError("the thread that makes batches died; the same command goes on")
+            with self._waiting() if self._batches.planning else nullcontext():
+                try:
+                    return self._queue.get(timeout=_PATIENCE if alive else 0)
+                except queue.Empty:
+                    if not alive:
+                        return UserError("the thread that makes batches died; the same command goes on")
 
     def close(self) -> None:
         """Stop the thread; there are no further updates."""
@@ -258,6 +281,7 @@ class Loader:
 
 
 _PATIENCE = 0.05  # seconds after which a thread that waits for room looks whether it is still wanted
+_FAREWELL = 1.0  # seconds that a thread has to end in; one that waits for a plan ends by itself later
 
 
 def _produce(
@@ -287,4 +311,4 @@ def _stop(thread: threading.Thread, stop: threading.Event) -> None:
     stop.set()
     # Garbage may be collected, and this be called, in the thread itself.
     if thread is not threading.current_thread():
-        thread.join()
+        thread.join(_FAREWELL)

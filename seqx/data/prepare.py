@@ -24,6 +24,7 @@ from seqx.errors import UserError
 from seqx.interfaces.text import Progress, Task
 from seqx.memory import give_back_freed
 from seqx.plugins import Source, sources
+from seqx.stopping import apart
 
 DUPLICATE = "duplicate"
 """The reason under which repeated rows are dropped."""
@@ -114,7 +115,7 @@ def learnt(
     }
 
     def make(folder: Path) -> None:
-        task.learn(folder, progress)
+        apart(lambda: task.learn(folder, progress))
         give_back_freed()
 
     return made(parts, cache or default_cache(), make, progress)

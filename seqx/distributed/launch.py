@@ -69,7 +69,10 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
 
 @contextlib.contextmanager
 def _handing_on(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[signal.Signals]]:
-    """In the block signals go to all processes; which came, in order."""
+    """In the block signals go to all processes, but those that this one was started to be deaf to.
+
+    Which came, in order.
+    """
     asked: list[signal.Signals] = []
 
     def hand_on(number: int, _: object) -> None:
@@ -77,7 +80,8 @@ def _handing_on(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[sig
         for process in started:
             process.send_signal(number)
 
-    before = {number: signal.signal(number, hand_on) for number in SIGNALS}
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, hand_on) for number in heard}
     try:
         yield asked
     finally:

@@ -74,7 +74,7 @@ class World:
         if self.size == 1:
             return value
         held = [value]
-        with self._waiting():
+        with self.waiting():
             dist.broadcast_object_list(held, src=0, group=self._group)
         return held[0]
 
@@ -83,7 +83,7 @@ class World:
         if self.size == 1:
             return [value]
         held: list[T] = [value] * self.size
-        with self._waiting():
+        with self.waiting():
             dist.all_gather_object(held, value, group=self._group)
         return held
 
@@ -93,7 +93,7 @@ class World:
             return [list(numbers)]
         own = torch.tensor([0, *numbers], dtype=torch.int64)
         every = [torch.empty_like(own) for _ in range(self.size)]
-        with self._waiting():
+        with self.waiting():
             dist.all_gather(every, own, group=self._group)
         return [row.tolist()[1:] for row in every]
 
@@ -104,7 +104,7 @@ class World:
     def total(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in place, where the tensor is; the host does not wait for a GPU."""
         if self.size > 1:
-            with self._waiting():
+            with self.waiting():
                 dist.all_reduce(tensor)
         return tensor
 
@@ -119,7 +119,7 @@ class World:
             self._heartbeat.handed_over()
 
     @contextlib.contextmanager
-    def _waiting(self) -> Iterator[None]:
+    def waiting(self) -> Iterator[None]:
         """Whoever waits for others is not the one that hangs."""
         if self._heartbeat is None:
             yield

@@ -21,12 +21,11 @@ from seqx.distributed import World
 from seqx.errors import UserError
 from seqx.interfaces.networks import Attention, Model
 from seqx.interfaces.values import Batch, Layers
-from seqx.training.spread import Spread, added, shared_counts
+from seqx.training.spread import Shared, added, shared_counts
 from seqx.training.step import Step
-from seqx.training.straggling import Stragglers
 
 
-class Sharded(Spread):
+class Sharded(Shared):
     """A step of which every device keeps a share; a part of it is put together when it is computed.
 
     All devices compute as many parts, since each part needs what the others keep. What is validated and saved
@@ -42,12 +41,8 @@ class Sharded(Spread):
         UserError: when called, if `full` and a layer is called several times a batch
     """
 
-    shared = True
-
     def __init__(self, step: Step, world: World, device: torch.device, *, full: bool = True) -> None:
-        super().__init__(step)
-        self.world = world
-        self.stragglers = Stragglers(world)
+        super().__init__(step, world)
         self.device = device
         self._whole = copy.deepcopy(step.model).requires_grad_(requires_grad=False)
         self._most = 0
@@ -69,10 +64,6 @@ class Sharded(Spread):
     def model(self) -> Model:
         """The whole model, as it was last collected."""
         return self._whole
-
-    def began(self) -> None:
-        """An update begins: its batches are asked for."""
-        self.stragglers.began()
 
     def clipped(self, longest: float) -> Tensor:
         """Shorten the gradient to a norm of `longest`; returns the norm that it had."""

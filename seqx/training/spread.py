@@ -53,6 +53,10 @@ class Spread:
     def began(self) -> None:
         """An update begins: its batches are asked for."""
 
+    def waiting(self) -> AbstractContextManager[None]:
+        """In the block this device waits for what no device is to blame for."""
+        return contextlib.nullcontext()
+
     def clipped(self, longest: float) -> Tensor:
         """Shorten the gradient to a norm of `longest`; returns the norm that it had."""
         if math.isinf(longest):
@@ -111,7 +115,31 @@ class Spread:
         return contextlib.nullcontext()
 
 
-class Replicated(Spread):
+class Shared(Spread):
+    """A step that several devices share.
+
+    Args:
+        step: what is trained
+        world: the processes that share it
+    """
+
+    shared = True
+
+    def __init__(self, step: Step, world: World) -> None:
+        super().__init__(step)
+        self.world = world
+        self.stragglers = Stragglers(world)
+
+    def began(self) -> None:
+        """An update begins: its batches are asked for."""
+        self.stragglers.began()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """In the block this device waits for what no device is to blame for."""
+        return self.stragglers.waiting()
+
+
+class Replicated(Shared):
     """A step that every device has as a whole; gradients are exchanged while they are computed (DDP).
 
     Li et al. 2020 (arXiv:2006.15704). A device computes at least one part: one that has no rows of an update
@@ -122,12 +150,8 @@ class Replicated(Spread):
         world: the processes that share it
     """
 
-    shared = True
-
     def __init__(self, step: Step, world: World) -> None:
-        super().__init__(step)
-        self.world = world
-        self.stragglers = Stragglers(world)
+        super().__init__(step, world)
         # Buffers are the same everywhere, and ranks that have other numbers of parts must not meet over them.
         with warnings.catch_warnings(
             action="ignore", category=FutureWarning
@@ -135,10 +159,6 @@ class Replicated(Spread):
             self.module = DistributedDataParallel(step, broadcast_buffers=False, gradient_as_bucket_view=True)
         self.module.register_comm_hook(None, self._added)
         self._complete = False  # whether every parameter was seen to have a gradient
-
-    def began(self) -> None:
-        """An update begins: its batches are asked for."""
-        self.stragglers.began()
 
     def any(self, flag: bool) -> bool:
         """Whether it is so on any device; known on the host."""

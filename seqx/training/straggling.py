@@ -60,9 +60,10 @@ class Stragglers:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """In the block this process waits for others."""
+        """In the block this process waits, for others or for what all of them have to do."""
         self._own += time.monotonic() - self._began
-        yield
+        with self.world.waiting():
+            yield
         self._began = time.monotonic()
 
     def handed_over(self) -> None:

@@ -121,6 +121,52 @@ def test_asked_for_more_after_it_was_stopped_in_its_last_validation(monkeypatch:
     assert differences(RUN, Path("runs/straight"), saves=False) == []
 
 
+LEARNING = """\
+import signal, sys, time
+from seqx.cli import main
+from seqx_text import SentencePiece
+
+def learn(self, lines, folder):
+    print("learning", flush=True)
+    time.sleep(300)
+
+SentencePiece.learn = learn
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "code", "said"),
+    [
+        ([signal.SIGTERM], 75, "stopped by SIGTERM, no checkpoint was written yet"),
+        ([signal.SIGINT, signal.SIGINT], 130, "interrupted"),
+    ],
+)
+def test_while_a_library_learns_the_vocabulary(
+    signals: list[signal.Signals], code: int, said: str, tmp_path: Path
+) -> None:
+    """It is at work outside of Python, where nobody hears a signal."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEARNING, "run", tiny(TEXT)],
+        env={**os.environ, "SEQX_CACHE": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        while "learning" not in process.stdout.readline():
+            assert process.poll() is None
+        for number in signals:
+            process.send_signal(number)
+        began = time.monotonic()
+        _, told = process.communicate(timeout=60)
+        assert time.monotonic() - began < 10
+    finally:
+        process.kill()
+    assert process.returncode == code
+    assert told.splitlines()[-1] == f"{RUN}: {said}; the same command goes on"
+    assert not list((tmp_path / "cache").glob(".*.tmp-*"))
+
+
 def test_a_process_has_saved_and_gone_within_twenty_seconds() -> None:
     """A signal from outside, to a command of its own."""
     recipe = tiny(TEXT.replace("steps: 6", "steps: 100000"))

@@ -4,8 +4,11 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqx.data.batches import Batches, Loader, Portion, Position, split
+from seqx.data.plan import Plan, plan
 from seqx.data.prepare import prepare
 from seqx.data.store import Ragged, Store
 from seqx.errors import UserError
@@ -172,7 +176,7 @@ def test_going_on_is_the_same_as_starting_there(store: Store) -> None:
 
 def test_the_largest_update_is_one_of_the_first_epoch(store: Store) -> None:
     batches = Batches(store=store, tokens=1500)
-    largest, plan = batches.largest(), batches.plan(0)
+    largest, plan = batches.largest(0), batches.plan(0)
 
     def places(update: Portion) -> int:
         return sum(tokens.ids.numel() for batch in update.parts for tokens in batch.columns.values())
@@ -217,6 +221,69 @@ def test_the_thread_ends_when_closed_or_forgotten(store: Store) -> None:
     del forgotten
     gc.collect()
     assert threads() == before
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[int], threading.Event]]:
+    """Which epochs are planned; the second one waits for the event."""
+    planned, go = list[int](), threading.Event()
+
+    def planning(*given: Any, epoch: int, **named: Any) -> Plan:
+        planned.append(epoch)
+        if epoch == 1:
+            assert go.wait(60)
+        return plan(*given, epoch=epoch, **named)
+
+    monkeypatch.setattr("seqx.data.batches.plan", planning)
+    yield planned, go
+    go.set()
+
+
+def test_an_epoch_is_planned_before_it_is_needed(
+    store: Store, slow: tuple[list[int], threading.Event]
+) -> None:
+    planned, _ = slow
+    batches = Batches(store=store, tokens=100)
+    updates = len(batches.plan(0))
+    portions = batches.portions(Position())
+    for _ in range(updates * 9 // 10):
+        next(portions)
+    assert planned == [0]
+    next(portions)
+    for _ in range(100):
+        if planned == [0]:
+            time.sleep(0.05)
+    assert planned == [0, 1]
+    assert next(portions).position.epoch == 0
+
+
+def test_nobody_is_to_blame_while_an_epoch_is_planned(
+    store: Store, slow: tuple[list[int], threading.Event]
+) -> None:
+    _, go = slow
+    batches, waits = Batches(store=store, tokens=500), 0
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        nonlocal waits
+        waits += 1
+        yield
+        go.set()
+
+    with Loader(batches, Position(0, len(batches.plan(0)) - 1), waiting=waiting) as loader:
+        assert next(loader).position.epoch == 0
+        assert next(loader).position == Position(1, 0)
+    assert waits > 0
+
+
+def test_closing_does_not_wait_for_a_plan(store: Store, slow: tuple[list[int], threading.Event]) -> None:
+    planned, _ = slow
+    loader = Loader(Batches(store=store, tokens=500), Position(1, 0))
+    while not planned:
+        time.sleep(0.01)
+    began = time.monotonic()
+    loader.close()
+    assert time.monotonic() - began < 10
 
 
 def test_updates_are_passed_over(store: Store) -> None:

@@ -1,5 +1,6 @@
 """A process that raises, hangs or is killed ends the run on all, and one message says which and how."""
 
+import json
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from seqx.data.plan import Plan, plan
 from seqx.distributed import World
 from seqx.errors import UserError
 from seqx.training.step import Step
@@ -80,10 +82,11 @@ def test_one_is_killed_or_stopped(sign: signal.Signals, tmp_path: Path) -> None:
 
     # Torch's own threads may complain of a connection that broke.
     lines = [line for each in left for line in each.said.splitlines()]
-    (said,) = [line for line in lines if line.startswith("process ")]
-    assert said.startswith("process 1 (")
-    assert "no sign of life" in said
-    assert said.endswith("; it was killed or stopped")
+    told = [line for line in lines if line.startswith("process ")]
+    assert len(told) == 1, left
+    assert told[0].startswith("process 1 (")
+    assert "no sign of life" in told[0]
+    assert told[0].endswith("; it was killed or stopped")
     assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
 
 
@@ -116,6 +119,25 @@ def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.M
     left = crew(2, job, tmp_path)
     assert [each.answer for each in left] == [[0, 1]] * 2
     assert [each.said for each in left] == ["", ""]
+
+
+def test_an_epoch_that_takes_long_to_plan_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqx.distributed.heartbeat.HANGS", 0.5)
+    monkeypatch.setattr("seqx.distributed.heartbeat.BEAT", 0.1)
+
+    def planning(*given: Any, epoch: int, **named: Any) -> Plan:
+        time.sleep(6 * (epoch == 1))
+        return plan(*given, epoch=epoch, **named)
+
+    monkeypatch.setattr("seqx.data.batches.plan", planning)
+    for rank in range(2):
+        (tmp_path / f"{rank}").mkdir()
+    left = crew(2, lambda world: trained(world, tmp_path, "run"), tmp_path)
+    assert [each.code for each in left] == [0, 0], left
+    rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    assert max(row["seconds"] for row in rows if row["kind"] == "update") > 3
 
 
 def test_the_straggler_is_named(tmp_path: Path) -> None:
