@@ -145,7 +145,12 @@ class Checkpoints:
         return self.about(steps[-1]).progress if steps else None
 
     def resume(
-        self, model: nn.Module, device: torch.device, tell: Callable[[str], object]
+        self,
+        model: nn.Module,
+        device: torch.device,
+        tell: Callable[[str], object],
+        *,
+        before: int | None = None,
     ) -> tuple[Progress, dict[str, Any]] | None:
         """Restore the newest checkpoint that is whole; None: there is none at all.
 
@@ -153,12 +158,13 @@ class Checkpoints:
             model: gets its weights
             device: gets the other tensors
             tell: hears of each that is damaged, which is set aside
+            before: only checkpoints of earlier updates; None: all
 
         Raises:
             UserError: all are damaged, or are another model's
         """
         damaged: dict[int, DamagedError] = {}
-        for step in reversed(self.steps()):
+        for step in reversed([step for step in self.steps() if before is None or step < before]):
             try:
                 found = self.restore(step, model, device)
             except DamagedError as error:

@@ -107,10 +107,10 @@ class Trainer:
                 alike = sum(path.partition("#")[0] == name for path in self.stateful)
                 self.stateful[f"{name}#{alike + 1}" if alike else name] = callback
 
-    def resume(self) -> Progress:
-        """Go on from the newest checkpoint that is whole, if there is one."""
+    def resume(self, before: int | None = None) -> Progress:
+        """Go on from the newest checkpoint, of updates `before` one, that is whole, if there is one."""
         drawn = torch.get_rng_state()
-        found = self._newest()
+        found = self._newest(before)
         if found is not None:
             self.progress, states = found
             for path in self.stateful.keys() & states.keys():
@@ -122,11 +122,11 @@ class Trainer:
             self._draw_on(states.get(RANDOM, []), drawn)
         return self.progress
 
-    def _newest(self) -> tuple[Progress, dict[str, Any]] | None:
+    def _newest(self, before: int | None) -> tuple[Progress, dict[str, Any]] | None:
         """What the newest whole checkpoint has; the first process finds it, and sets damaged ones aside."""
         place = self.spread.at_rest(self.device)
         if self.world.first:
-            found = self.checkpoints.resume(self.model, place, self._warn)
+            found = self.checkpoints.resume(self.model, place, self._warn, before=before)
             self.world.share(found[0].step if found else None)
             return found
         step = self.world.share(None)
@@ -251,17 +251,17 @@ class Trainer:
                 else "there is no checkpoint from before to go back to"
             )
             raise UserError(f"{trouble}; {why}. {self._report(trouble)}")
+        self._started = False
+        self.watch.forget()
+        step = self.resume(before=first.step).step
         said = (
-            f"{trouble}; going back to the checkpoint of update {good[-1]}, and passing over "
+            f"{trouble}; going back to the checkpoint of update {step}, and passing over "
             f"the batches of {len(trouble.marks)} updates"
         )
         if self.world.first:
             click.echo(said, err=True)
-            forget_after(good[-1], self.checkpoints)
-        passed.add(trouble, back_to=good[-1], said=said, keep=self.world.first)
-        self._started = False
-        self.watch.forget()
-        self.resume()
+            forget_after(step, self.checkpoints)
+        passed.add(trouble, back_to=step, said=said, keep=self.world.first)
         self.run = replace(
             self.run,
             done=self.progress.step,

@@ -14,6 +14,7 @@ from seqx.devices import autocast
 from seqx.distributed import ALONE, World
 from seqx.errors import UserError
 from seqx.evaluation.attention import Attended, look
+from seqx.evaluation.fitting import fitting
 from seqx.evaluation.scoring import logprobs
 from seqx.interfaces.learning import Grammar, Search
 from seqx.interfaces.networks import Model
@@ -23,6 +24,9 @@ from seqx.stopping import Stopped
 
 Answers = list[tuple[str, Hypothesis]]
 """The answers to one input, best first; none to an empty one."""
+
+_Found = tuple[Sequence[Sequence[Hypothesis]], Mapping[str, list[list[int]]]]
+"""The hypotheses of each piece of a batch, and for each column the likeliest label of each token."""
 
 LONGEST = 1024
 """Tokens of a piece where neither the task nor the model says what is too long: attention is quadratic."""
@@ -254,11 +258,11 @@ class Predictor:
         try:
             for batch in self._batches(pieces, limits):
                 self.between()
-                found, labels = self._batch([pieces[i] for i in batch], [limits[i] for i in batch])
-                for row, (i, hypotheses) in enumerate(zip(batch, found, strict=True)):
-                    piece = pieces[i]
-                    said = {column: ids[row][: piece.length] for column, ids in labels.items()}
-                    answers[i] = [(self.task.write(h.ids, piece.text, said), h) for h in hypotheses]
+                for part, (found, labels) in self._fitting(batch, pieces, limits):
+                    for row, (i, hypotheses) in enumerate(zip(part, found, strict=True)):
+                        piece = pieces[i]
+                        said = {column: ids[row][: piece.length] for column, ids in labels.items()}
+                        answers[i] = [(self.task.write(h.ids, piece.text, said), h) for h in hypotheses]
         finally:
             self.model.train(training)
         return answers
@@ -287,23 +291,36 @@ class Predictor:
         if batch:
             yield batch
 
-    def _batch(
-        self, pieces: Sequence[_Piece], limits: Sequence[int]
-    ) -> tuple[Sequence[Sequence[Hypothesis]], dict[str, list[list[int]]]]:
+    def _fitting(
+        self, batch: Sequence[int], pieces: Sequence[_Piece], limits: Sequence[int]
+    ) -> Iterator[tuple[Sequence[int], _Found]]:
+        """What is found for a batch of pieces; where memory is short, later batches are smaller, too."""
+
+        def work(part: Sequence[int]) -> _Found:
+            return self._batch([pieces[i] for i in part], [limits[i] for i in part])
+
+        places = self.batch_tokens
+        try:
+            for part, found in fitting(batch, work, self.device):
+                self.batch_tokens = min(self.batch_tokens, max(1, places * len(part) // len(batch)))
+                yield part, found
+        except torch.OutOfMemoryError:
+            longest = max((pieces[i] for i in batch), key=lambda piece: piece.length)
+            raise UserError(
+                f"{self.device} has too little memory for a single input, of up to {longest.length} tokens; "
+                "take a smaller search.size, or make it shorter (the task's setting `longest`, where it has "
+                f"one); it begins {longest.text[:40]!r}"
+            ) from None
+
+    def _batch(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> _Found:
         """The hypotheses of each piece, and for each column the likeliest label of each of its tokens."""
         grammar = self._grammar(pieces)
-        try:
-            # Not inference_mode: in it, autocast converts every weight again for every token.
-            with torch.no_grad(), autocast(self.device, self.precision):
-                source = _source(pieces).to(self.device)
-                found = self.search(self.model, source, torch.tensor(limits), grammar)
-                labels = self.model.labels(self.model.encode(source)) if self.model.labelled else {}
-                return found, {name: column.argmax(-1).tolist() for name, column in labels.items()}
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"{self.device} has too little memory for {self.batch_tokens} tokens a batch; "
-                "give a smaller --batch-tokens (batch_tokens in Python)"
-            ) from None
+        # Not inference_mode: in it, autocast converts every weight again for every token.
+        with torch.no_grad(), autocast(self.device, self.precision):
+            source = _source(pieces).to(self.device)
+            found = self.search(self.model, source, torch.tensor(limits), grammar)
+            labels = self.model.labels(self.model.encode(source)) if self.model.labelled else {}
+            return found, {name: column.argmax(-1).tolist() for name, column in labels.items()}
 
     def _grammar(self, pieces: Sequence[_Piece]) -> Grammar | None:
         """What the task lets be written, and of it what is asked for."""

@@ -9,6 +9,8 @@ import torch
 from seqx.data.batches import pack, split
 from seqx.data.store import Ragged
 from seqx.devices import autocast
+from seqx.errors import UserError
+from seqx.evaluation.fitting import fitting
 from seqx.interfaces.networks import Model
 
 _PLACES = 4096
@@ -33,22 +35,34 @@ def logprobs(
         device: where the model is
         precision: of matrix products
         between: called before each batch
+
+    Raises:
+        UserError: the device has too little memory for one example
     """
     found = [0.0] * len(examples)
     if not examples:
         return found
     order = sorted(range(len(examples)), key=lambda i: len(examples[i]["target"]))
     columns = {name: _ragged([examples[i][name] for i in order]) for name in examples[0]}
+
+    def score(rows: Sequence[int]) -> list[float]:
+        batch = pack({name: values.take(np.array(rows)) for name, values in columns.items()}).to(device)
+        return model.score(batch.columns["source"], batch.columns["target"]).double().sum(1).tolist()
+
     training = model.training
     model.eval()
     try:
         with torch.inference_mode(), autocast(device, precision):
             for rows in split(columns, _PLACES, 0, 1):
                 between()
-                batch = pack({name: values.take(rows) for name, values in columns.items()}).to(device)
-                scores = model.score(batch.columns["source"], batch.columns["target"])
-                for row, value in zip(rows.tolist(), scores.double().sum(1).tolist(), strict=True):
-                    found[order[row]] = value
+                for part, values in fitting(rows.tolist(), score, device):
+                    for row, value in zip(part, values, strict=True):
+                        found[order[row]] = value
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{device} has too little memory for a single example; make the model smaller, or leave out long "
+            "examples (the task's setting `longest`, where it has one)"
+        ) from None
     finally:
         model.train(training)
     return found

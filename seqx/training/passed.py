@@ -3,14 +3,23 @@
 import json
 import shutil
 from collections.abc import Set as AbstractSet
-from dataclasses import astuple
 from pathlib import Path
+from typing import NotRequired
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from seqx.checkpoint import Checkpoints, read_json
 from seqx.data.batches import Position
 from seqx.errors import UserError
 from seqx.files import whole_file
 from seqx.training.watch import Trouble
+
+_Return = TypedDict(
+    "_Return",
+    {"why": str, "from": int, "to": int, "said": NotRequired[str], "batches": list[tuple[int, int]]},
+)
+_RETURNS = TypeAdapter(list[_Return])
 
 
 class PassedOver:
@@ -25,14 +34,17 @@ class PassedOver:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        found = read_json(file) if file.exists() else {"returns": []}
-        try:
-            self._returns = [dict(gone) for gone in found["returns"]]
-            self._positions = {Position(*at) for gone in self._returns for at in gone["batches"]}
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{file}: cannot be read ({type(error).__name__}: {error}); put back what the run wrote"
-            ) from None
+        self._returns: list[_Return] = []
+        if file.exists():
+            try:
+                self._returns = _RETURNS.validate_python(read_json(file).get("returns"))
+            except ValidationError as error:
+                said = error.errors()[0]
+                where = ".".join(map(str, ("returns", *said["loc"])))
+                raise UserError(
+                    f"{file}: cannot be read ({where}: {said['msg']}); put back what the run wrote"
+                ) from None
+        self._positions = {Position(*at) for gone in self._returns for at in gone["batches"]}
 
     @property
     def times(self) -> int:
@@ -58,7 +70,7 @@ class PassedOver:
                 "from": trouble.marks[-1].step,
                 "to": back_to,
                 "said": said,
-                "batches": [list(astuple(position)) for position in batches],
+                "batches": [(at.epoch, at.index) for at in batches],
             }
         )
         if keep:

@@ -242,6 +242,37 @@ def test_batches_keep_to_their_size() -> None:
     assert {count for count, _, _ in tiny.model.shapes} == {1}
 
 
+class Cramped(Watched):
+    """Has no memory for more than so many inputs at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def encode(self, source: seqx.Tokens) -> seqx.State:
+        if len(source.ids) > self.most:
+            raise torch.OutOfMemoryError("injected")
+        return super().encode(source)
+
+
+def test_too_little_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    texts = ["abc", "a", "", "ccc b", "ab", "bca", "cab", "b"]
+    plenty = predictor(Greedy()).hypotheses(texts)
+    cramped = Cramped(2)
+    little = Predictor(Letters(), cramped, Greedy(), device=CPU, batch_tokens=10_000)
+    assert list(little.hypotheses(texts)) == list(plenty)
+    assert sorted(rows for rows, *_ in cramped.shapes) == [1, 2, 2, 2]
+    assert "cpu has too little memory for 7 inputs at once; they are done in halves" in caplog.text
+    cramped.shapes.clear()
+    caplog.clear()
+    little(texts)  # batches are smaller now
+    assert max(rows for rows, *_ in cramped.shapes) <= 2
+    with pytest.raises(
+        seqx.UserError, match=r"too little memory for a single input, of up to 4 tokens; .*'abc'"
+    ):
+        Predictor(Letters(), Cramped(0), Greedy(), device=CPU)(["abc"])
+
+
 def test_the_model_trains_on_where_it_trained_before() -> None:
     model = predictor()
     model.model.train()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 import seqx
 from seqx.evaluation import Predictor
@@ -49,6 +50,22 @@ def test_each_target_s_log_probability_in_the_order_given() -> None:
     assert model.training  # as it was
     assert found == pytest.approx([alone(model, example) for example in EXAMPLES], abs=1e-5)
     assert predictor(model).logprobs([]) == []
+
+
+def test_too_little_memory_changes_no_log_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Toy(SIZES)
+    found, score, most = predictor(model).logprobs(EXAMPLES), model.score, 1
+
+    def cramped(source: seqx.Tokens, target: seqx.Tokens) -> Tensor:
+        if len(target.ids) > most:
+            raise torch.OutOfMemoryError("injected")
+        return score(source, target)
+
+    monkeypatch.setattr(model, "score", cramped)
+    assert predictor(model).logprobs(EXAMPLES) == pytest.approx(found, abs=1e-5)
+    most = 0
+    with pytest.raises(seqx.UserError, match="cpu has too little memory for a single example"):
+        predictor(model).logprobs(EXAMPLES)
 
 
 def test_perplexity_is_of_a_token_and_leaves_out_what_is_too_long() -> None:

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from seqx.checkpoint import Checkpoints
+from seqx.trainer import Trainer
 from seqx.training.passed import PassedOver, forget_after
+from seqx.training.watch import Trouble
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
 PLUGIN = """\
@@ -173,6 +175,47 @@ def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
     done("run", recipe("longest: 24", more=60), *SETTINGS, *how)
     assert seen
     assert all(last == back_to for last, back_to in seen)
+
+
+def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told and kept is where the run went on from; what is whole stays until that is known."""
+    run, damaged, go_back = Path("runs/tiny"), list[int](), Trainer._go_back
+
+    def going(self: Trainer, trouble: Trouble, passed: PassedOver) -> None:
+        step = max(step for step in self.checkpoints.steps() if step < trouble.marks[0].step)
+        if not damaged:
+            file = self.checkpoints.path(step) / "model.safetensors"
+            file.write_bytes(file.read_bytes()[:-1] + b"!")
+            damaged.append(step)
+        go_back(self, trouble, passed)
+
+    monkeypatch.setattr(Trainer, "_go_back", going)
+    how = ("training.steps=15", "training.save_every=1", "training.keep=99")
+    done("run", recipe("longest: 24"), *SETTINGS, *how)
+    first = json.loads((run / "passed_over.json").read_text(encoding="utf-8"))["returns"][0]
+    assert first["to"] == damaged[0] - 1
+    assert f"going back to the checkpoint of update {first['to']}, " in notices(run)[0]
+    assert first["said"] in [row["what"] for row in lines(run, "noticed")]
+
+
+def test_when_no_checkpoint_from_before_is_whole_later_ones_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, kept, go_back = Path("runs/tiny"), list[int](), Trainer._go_back
+
+    def going(self: Trainer, trouble: Trouble, passed: PassedOver) -> None:
+        kept.extend(step for step in self.checkpoints.steps() if step >= trouble.marks[0].step)
+        for step in self.checkpoints.steps():
+            if step < trouble.marks[0].step:
+                file = self.checkpoints.path(step) / "model.safetensors"
+                file.write_bytes(file.read_bytes()[:-1] + b"!")
+        go_back(self, trouble, passed)
+
+    monkeypatch.setattr(Trainer, "_go_back", going)
+    how = ("training.nonfinite=1", "training.save_every=1", "training.groups=1", "training.keep=99")
+    said = refused("run", recipe("longest: 24", more=60), *SETTINGS, *how)
+    assert "no checkpoint before it is whole" in said.splitlines()[-1]
+    assert kept
+    assert set(kept) <= set(Checkpoints(run / "checkpoints").steps())
+    assert not (run / "passed_over.json").exists()
 
 
 @pytest.mark.parametrize("returns", [0, 1])
