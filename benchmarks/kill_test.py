@@ -2,13 +2,14 @@
 
     python -m benchmarks.kill_test --kills 50 --saves 10 --full 10 --out kill_test.json
 
-Short runs of translation and of parsing on the embedded sample (with an average of the weights, validation
-that chooses among checkpoints, and metrics summed over three updates) are killed by SIGKILL: `--kills` times
-after a time drawn evenly from that of a whole run, preparation to test, of which as many as `--saves` hit a
-save: they wait for its temporary folder, and count if that is still there after the kill. Then `--full` times
-more on a disk (a tmpfs, which needs root) with hardly room for one run; where it is full, the run must stop
-with exit code 2 and one message, and goes on when there is a little more room. The command is always the
-same. Each run that comes to its end is compared with the undisturbed one, bit by bit (`endings.py`).
+Short runs of translation and of parsing on the embedded sample (more than an epoch, with an average of the
+weights, validation that chooses among checkpoints, and metrics summed over three updates) are killed by
+SIGKILL: `--kills` times after a time drawn evenly from that of a whole run, preparation to test, of which as
+many as `--saves` hit a save: they wait for its temporary folder, and count if that is still there after the
+kill. Then `--full` times more on a disk (a tmpfs, which needs root) with hardly room for one run; where it is
+full, the run must stop with exit code 2 and one message, and goes on when there is a little more room. The
+command is always the same. Each run that comes to its end is compared with the undisturbed one, bit by bit
+(`endings.py`).
 
 Processes are forked from one that has imported everything, so that what is killed is seqx at work, not
 Python starting. Exit code 1: a run ended differently.
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,17 @@ import torch
 
 from benchmarks.endings import differences
 from benchmarks.provenance import provenance
+from seqx.checkpoint import Checkpoints
 from seqx.cli import main as seqx
 from seqx_watch.table import markdown
 
 TRAINING = """\
 training:
-  steps: 14
+  steps: 26
   tokens: 300
   objective: {type: cross_entropy, smoothing: 0.1}
   optimizer: {type: adam, betas: [0.9, 0.98], eps: 1e-9}
-  schedule: {type: inverse_square_root, warmup: 4, peak: 3e-3}
+  schedule: {type: inverse_square_root, warmup: 4, peak: 3e-2}
   precision: fp32
   validate_every: 4
   save_every: 2
@@ -57,10 +59,10 @@ RECIPES = {
     "translation": """\
 task:
   type: translation
-  corpus: {type: sample, train: 200, dev: 4, test: 4}
+  corpus: {type: sample, train: 120, dev: 4, test: 4}
   tokenizer: {type: sentencepiece, model: bpe, size: 340}
-  metrics: [bleu]
-  longest: 24
+  metrics: [chrf]
+  longest: 99
 model:
   type: encoder_decoder
   d_model: 16
@@ -72,7 +74,7 @@ search: {type: beam, size: 2, extra: 4}
     "parsing": """\
 task:
   type: parsing
-  corpus: {type: sample, columns: [tree], train: 200, dev: 3, test: 3}
+  corpus: {type: sample, columns: [tree], train: 120, dev: 3, test: 3}
   tokenizer: {type: sentencepiece, model: unigram, size: 340}
   linearisation: top_down
   tags: predicted
@@ -103,6 +105,7 @@ class Told:
     different: list[str] = field(default_factory=list)  # what was not as in the undisturbed run
     wrong: list[str] = field(default_factory=list)  # starts that ended as none should
     phases: dict[str, int] = field(default_factory=dict)  # how many kills hit what
+    undisturbed: dict[str, dict[str, Any]] = field(default_factory=dict)  # how far those runs came
 
 
 class Command:
@@ -154,6 +157,9 @@ class Soak:
         began = time.monotonic()
         self._to_the_end(Command(self.recipe, self.whole, place / "cache-whole"))
         self.seconds = time.monotonic() - began
+        progress = Checkpoints(self.whole / "checkpoints").progress()
+        assert progress is not None, "it came to its end"
+        told.undisturbed[name] = {"took": round(self.seconds, 1), **asdict(progress)}
 
     def disturbed(self, kills: int, saves: int, folder: Path, *, grow: "Disk | None" = None) -> None:
         """One run to its end, killed up to so often, up to `saves` of them inside a save."""
@@ -265,7 +271,6 @@ def soak(
     full: int,
     each: int,
     seed: int,
-    names: Sequence[str] = tuple(RECIPES),
 ) -> Told:
     """Kill runs of some recipes in turn.
 
@@ -276,12 +281,11 @@ def soak(
         full: how many more with hardly any room on the disk
         each: kills of one run
         seed: of their moments
-        names: of the recipes
     """
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):
         seqx(["check", "wmt_en_de"])  # imports what a run does, before there are processes
     told, draw = Told(), random.Random(seed)  # noqa: S311
-    soaks = [Soak(name, place, draw, told) for name in names]
+    soaks = [Soak(name, place, draw, told) for name in RECIPES]
     # A name each: the folder's stands in the metrics.
     folders = [place / soak.name / f"{soak.name}-whole" for soak in soaks]
     for folder in folders:

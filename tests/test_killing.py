@@ -10,11 +10,16 @@ from benchmarks import endings, kill_test
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_run_that_is_killed_ends_as_one_that_is_not(tmp_path: Path) -> None:
-    told = kill_test.soak(tmp_path, kills=3, saves=1, full=0, each=2, seed=3, names=("translation",))
-    assert told.kills >= 3
+    told = kill_test.soak(tmp_path, kills=4, saves=1, full=0, each=2, seed=3)
+    assert told.kills >= 4
     assert told.inside_saves >= 1
-    assert told.runs >= 1
+    assert told.runs >= 2
     assert (told.different, told.wrong) == ([], [])
+    for run in told.undisturbed.values():  # they are worth killing: an epoch ends, and one is broken off
+        assert run["epoch"] >= 1
+        assert run["index"] > 0
+    assert 0 < told.undisturbed["translation"]["best_step"] < told.undisturbed["translation"]["step"]
+    assert told.undisturbed["translation"]["best"] > 0
 
 
 def test_the_comparison_finds_a_bit_and_forgives_a_clock(tmp_path: Path) -> None:
