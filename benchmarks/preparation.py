@@ -101,6 +101,7 @@ def measure(task: Task, cache: Path, processes: int) -> dict[str, Any]:
         "dropped": dict(store.dropped),
         "tokens": {name: len(column.values) for name, column in store.columns.items()},
     }
+    record["files"] = {path.name: path.stat().st_size for path in sorted(store.folder.iterdir())}
     shutil.rmtree(store.folder)
     return record
 

@@ -30,6 +30,7 @@ def test_preparation_is_measured(tmp_path: Path) -> None:
     assert record["pairs"] == 800
     assert record["runs"][0]["examples"] + sum(record["runs"][0]["dropped"].values()) == 800
     assert record["runs"][0]["lines_per_second"] > 0
+    assert sum(record["runs"][0]["files"].values()) > 2 * sum(record["runs"][0]["tokens"].values())
 
 
 def test_a_large_corpus_is_measured(tmp_path: Path) -> None:
