@@ -6,13 +6,14 @@ then renamed; readers look at sizes always, and at the hash of a file when they 
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 from annotated_types import Ge
@@ -28,6 +29,8 @@ from seqx.files import clear, whole_file, whole_folder
 from seqx.interfaces.values import Score
 from seqx.manifest import Manifest
 from seqx.tensors import check_fits, header
+
+T = TypeVar("T")
 
 FORMAT = 2
 """The version of what is written here; a reader refuses what is newer.
@@ -71,6 +74,7 @@ class About:
 
 
 _ABOUT = TypeAdapter(About)
+_STEP = re.compile(r"\d{8,}", re.ASCII)
 
 
 class Checkpoints:
@@ -83,7 +87,7 @@ class Checkpoints:
         """The steps at which there is a checkpoint, in order."""
         if not self.folder.is_dir():
             return []
-        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdigit())
+        return sorted(int(path.name) for path in self.folder.iterdir() if _STEP.fullmatch(path.name))
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step lies."""
@@ -127,17 +131,10 @@ class Checkpoints:
         """
         path = self.path(step)
         found = _manifest(path, "checkpoint.json")
-        said = read_json(path / "checkpoint.json")
+        about = read_as(_ABOUT, path / "checkpoint.json")
         if found is None:
-            _check_first(path, said)
-        try:
-            return _ABOUT.validate_python(said)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise DamagedError(
-                f"{path / 'checkpoint.json'}: cannot be read ({where}: {first['msg']})"
-            ) from None
+            _check_first(path, about.format)
+        return about
 
     def progress(self) -> Progress | None:
         """How far the newest checkpoint has come; None: there is none."""
@@ -347,6 +344,22 @@ def read_json(file: Path) -> dict[str, Any]:
     return about
 
 
+def read_as(kind: TypeAdapter[T], file: Path) -> T:
+    """A JSON file written here, as what it must be.
+
+    Raises:
+        DamagedError: it is missing, damaged, or something else
+        UserError: it is of a newer seqx
+    """
+    said = read_json(file)
+    try:
+        return kind.validate_python(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "all of it"
+        raise DamagedError(f"{file}: cannot be read ({where}: {first['msg']})") from None
+
+
 @contextmanager
 def _written(folder: Path) -> Iterator[Path]:
     """A whole folder with its manifest, read again; what writes tensors has its own words for a full disk."""
@@ -373,16 +386,16 @@ def check_model(folder: Path) -> None:
             others = (name for name in found.files if name != WEIGHTS)  # those are checked when they are read
             found.check(*others, most=LARGEST)
         else:
-            _check_first(folder, read_json(folder / "model.json"))
+            _check_first(folder, read_json(folder / "model.json").get("format", FORMAT))
     except DamagedError as error:
         raise DamagedError(
             f"{error}; copy the model anew (settings are changed with KEY=VALUE, not in its files)"
         ) from None
 
 
-def _check_first(folder: Path, about: Mapping[str, Any]) -> None:
+def _check_first(folder: Path, number: int) -> None:
     """Only the first format has no manifest."""
-    if about.get("format", FORMAT) > 1:
+    if number > 1:
         raise DamagedError(f"{folder / manifest.NAME}: cannot be read (it is missing)")
 
 

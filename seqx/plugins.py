@@ -13,9 +13,11 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import NotRequired
 
 from packaging.requirements import Requirement
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from seqx import __version__, hooks
 from seqx.bounded import content
@@ -28,6 +30,17 @@ LOCAL = "plugins"
 """The folder beside a recipe of a run or a model that holds the local plugins which it names."""
 
 _LARGEST = 1 << 24  # bytes of a local file
+
+Kept = Mapping[str, Mapping[str, str | None]]
+"""Of each plugin its version, where it is from, and the hash of a local one."""
+
+
+class _MadeWith(TypedDict):
+    plugins: NotRequired[Kept]
+
+
+MADE_WITH = TypeAdapter(_MadeWith)
+"""What a run or a model says of the plugins that it was made with."""
 
 LOCAL_MODULE = "seqx_local_"
 """What the modules of local files are called, before the file's own name."""
@@ -81,7 +94,7 @@ class Plugins:
         return next((plugin for plugin in self.loaded if plugin.name == component.plugin), None)
 
 
-def changed(plugins: Plugins, kept: Mapping[str, Any]) -> str | None:
+def changed(plugins: Plugins, kept: Kept) -> str | None:
     """The first local file whose text is not that of which a run or a model `kept` the hash, by keys."""
     local = (plugin for plugin in plugins.loaded if plugin.sha256 is not None)
     return next((p.key for p in local if p.sha256 != kept.get(p.key, {}).get("sha256")), None)
@@ -90,7 +103,7 @@ def changed(plugins: Plugins, kept: Mapping[str, Any]) -> str | None:
 def load(
     local: Mapping[Path, At] | None = None,
     found: Iterable[EntryPoint] | None = None,
-    kept: Mapping[str, Any] | None = None,
+    kept: Kept | None = None,
 ) -> Plugins:
     """Load the installed plugins and then `local` files, given with the places that name them.
 
@@ -204,7 +217,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
     return components
 
 
-def _load_file(path: Path, at: At, registry: Registry, kept: Mapping[str, Any] | None) -> Plugin:
+def _load_file(path: Path, at: At, registry: Registry, kept: Kept | None) -> Plugin:
     name = f"{LOCAL_MODULE}{path.stem}"
     try:
         data = content(path, _LARGEST)

@@ -9,20 +9,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import yaml
+from annotated_types import MinLen
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from seqx import checkpoint, tree
-from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, read_json
+from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, read_as, read_json
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import RecipeError, UserError
 from seqx.files import clear, whole_file, whole_folder
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
-from seqx.plugins import LOCAL, Plugins, changed
+from seqx.plugins import LOCAL, MADE_WITH, Plugins, changed
 from seqx.recipe import NOT_SET, Made, differences, inside, left_out
 
 HARMLESS = (
@@ -36,6 +38,10 @@ HARMLESS = (
     "training.steps",
 )
 """What may differ when a run goes on: it does not change the updates that were made before."""
+
+_SCORES: TypeAdapter[dict[str, dict[str, Score]]] = TypeAdapter(
+    Annotated[dict[str, dict[str, Score]], MinLen(1)]
+)
 
 
 class RunFolder:
@@ -93,7 +99,7 @@ class RunFolder:
             UserError: the schedule looks ahead to the last update
         """
         file = self.folder / "recipe.yaml"
-        before = read_recipe(file)["training"]["steps"] if file.is_file() else steps
+        before = _steps(file) if file.is_file() else steps
         changed = (step for step in range(1, done + 1) if schedule(step, steps) != schedule(step, before))
         first = next(changed, None) if steps != before else None
         if first is not None:
@@ -123,12 +129,9 @@ class RunFolder:
         file, recipe = self.model / "scores.json", self.model / "recipe.yaml"
         if not file.is_file() or not recipe.is_file():
             return None
-        if read_recipe(recipe)["training"]["steps"] < steps:
+        if _steps(recipe) < steps:
             return None
-        return {
-            split: {name: Score(**score) for name, score in scores.items()}
-            for split, scores in read_json(file).items()
-        }
+        return read_as(_SCORES, file)
 
     def write_model(
         self,
@@ -210,7 +213,7 @@ class RunFolder:
         file = self.folder / "environment.json"
         if not file.is_file() and not Checkpoints(self.folder / "checkpoints").steps():
             return  # it was stopped before it began
-        kept = read_json(file).get("plugins", {})
+        kept = read_as(MADE_WITH, file).get("plugins", {})
         if name := changed(plugins, kept):
             raise UserError(
                 f"{self.folder}: {name} is not what it was when this run began; put back its text, or go on "
@@ -315,6 +318,15 @@ def _keep(data: bytes, file: Path) -> None:
         file.write_bytes(data)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
+
+
+def _steps(file: Path) -> int:
+    """The updates that a recipe which was `written` asks for."""
+    training = read_recipe(file).get("training")
+    steps = training.get("steps") if isinstance(training, dict) else None
+    if not isinstance(steps, int):
+        raise UserError(f"{file}: cannot be read (it has no training.steps)")
+    return steps
 
 
 def read_recipe(file: Path) -> Any:

@@ -114,13 +114,24 @@ class Trainer:
         if found is not None:
             self.progress, states = found
             for path in self.stateful.keys() & states.keys():
-                if self.stateful[path] is self.optimizer:
-                    self.spread.restore(self.optimizer, states[path])
-                else:
-                    self.stateful[path].load_state_dict(states[path])
+                self._restore(path, states[path])
             self.spread.give()
             self._draw_on(states.get(RANDOM, []), drawn)
         return self.progress
+
+    def _restore(self, path: str, state: Any) -> None:
+        thing = self.stateful[path]
+        try:
+            if thing is self.optimizer:
+                self.spread.restore(self.optimizer, state)
+            else:
+                thing.load_state_dict(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UserError(
+                f"{self.checkpoints.path(self.progress.step)}: its state of {path} is none of "
+                f"{type(thing).__name__} ({said}); it was written by something else than seqx"
+            ) from None
 
     def _newest(self, before: int | None) -> tuple[Progress, dict[str, Any]] | None:
         """What the newest whole checkpoint has; the first process finds it, and sets damaged ones aside."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 import seqx
@@ -63,7 +63,7 @@ class Beam(Limited):
         nbest: hypotheses returned for each sentence, at most `size`
     """
 
-    size: Annotated[int, Gt(0)] = 4
+    size: Annotated[int, Gt(0), Le(10_000)] = 4
     alpha: Annotated[float, Ge(0)] = 0.6
     nbest: Annotated[int, Gt(0)] = 1
 

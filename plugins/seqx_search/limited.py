@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Tensor
 
 import seqx
@@ -23,8 +23,8 @@ class Limited(seqx.Search):
         extra: tokens of output allowed besides
     """
 
-    ratio: Annotated[float, Ge(0)] = 1.0
-    extra: Annotated[int, Ge(0)] = 50
+    ratio: Annotated[float, Ge(0), Le(1_000)] = 1.0
+    extra: Annotated[int, Ge(0), Le(1_000_000)] = 50
 
     def __post_init__(self) -> None:
         if self.ratio == 0 and self.extra == 0:

@@ -6,7 +6,7 @@ than there are examples), all in the machine's little-endian order.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Self
@@ -106,7 +106,7 @@ class Store:
                 for name, about in index["texts"].items()
             }
             digests = dict(index.get("sha256", {}))
-            _check_bytes(folder, digests)
+            _check_bytes(folder, digests, {*columns, *(f"{name}.text" for name in texts)})
             told = dict(index["dropped"]), dict(index["leaks"]), _count(index["rows"]), str(index["identity"])
         except OSError as error:
             problem = f"cannot read {error.filename or folder / _INDEX}: {error.strerror}"
@@ -155,8 +155,11 @@ def _count(value: object) -> int:
     return value
 
 
-def _check_bytes(folder: Path, digests: Mapping[str, str]) -> None:
+def _check_bytes(folder: Path, digests: Mapping[str, str], columns: Collection[str]) -> None:
     """Read a small store whole: a damaged disk or a careless editor may leave sizes as they were."""
+    for name in digests:
+        if name.removesuffix(".at") not in columns:
+            raise ValueError(f"{name[:40]!r} is no file of it")
     if sum((folder / name).stat().st_size for name in digests) > _READ:
         return
     for name, before in digests.items():

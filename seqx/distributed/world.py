@@ -145,11 +145,16 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
     Raises:
         UserError: the number of a GPU is given, or there are fewer GPUs than processes
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or "RANK" not in os.environ:
+    if os.environ.get("WORLD_SIZE", "1") == "1" or "RANK" not in os.environ:
         yield ALONE, device
         return
-    store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(minutes=10))))
+    try:
+        store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(minutes=10))))
+    except (ValueError, dist.DistError, RuntimeError) as error:
+        raise UserError(
+            "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT do not lead to the other processes "
+            f"({str(error).partition(chr(10))[0]}); let torchrun set them, or seqx run --devices"
+        ) from None
     post = Post(store, rank, size)
     heartbeat = Heartbeat(post)
     heartbeat.start()

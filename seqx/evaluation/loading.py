@@ -1,15 +1,14 @@
 """From a model's folder to a model that answers."""
 
 import filecmp
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
 from seqx import plugins, recipe
-from seqx.checkpoint import WEIGHTS, check_model, read_json, read_weights
+from seqx.checkpoint import WEIGHTS, check_model, read_as, read_weights
 from seqx.devices import Precision, device_of, precision_of
 from seqx.errors import Problem, RecipeError, UserError
 from seqx.evaluation.predictor import Predictor
@@ -63,12 +62,7 @@ def load(
     )
 
 
-Kept = Mapping[str, Mapping[str, str | None]]
-"""Of each plugin its version, where it is from, and the hash of a local one."""
-
 _MOST = 1 << 24  # of a model's sizes: layers, width, positions
-
-_KEPT = TypeAdapter(dict[str, dict[str, str | None]])
 
 
 class Answering:
@@ -141,7 +135,7 @@ def model_folder(folder: Path) -> Path:
 
 def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
     check_model(folder)
-    kept = _plugins(folder / "model.json")
+    kept = read_as(plugins.MADE_WITH, folder / "model.json").get("plugins", {})
     _check_overrides(overrides)
     read = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust, whole=True)
     found = plugins.load(read.plugins, kept=kept)
@@ -161,16 +155,6 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
         ) from error
     made.task.load(folder / "task")
     return _Parts(folder, made.task, made.model, made.search, found.registry)
-
-
-def _plugins(file: Path) -> Kept:
-    """What a model says of the plugins that it was trained with."""
-    try:
-        return _KEPT.validate_python(read_json(file).get("plugins", {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("plugins", *first["loc"])))
-        raise UserError(f"{file}: cannot be read ({where}: {first['msg']})") from None
 
 
 def _check_sizes(node: Node | None, path: str) -> None:
@@ -196,7 +180,7 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
-def _missing(needed: Kept, found: plugins.Plugins) -> list[str]:
+def _missing(needed: plugins.Kept, found: plugins.Plugins) -> list[str]:
     """The plugins, with their versions, that a model was trained with and that did not load here."""
     here = {plugin.name for plugin in found.loaded}
     faults = {fault.name: f", which fails: {fault.error}" for fault in found.faults}

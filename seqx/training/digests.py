@@ -5,7 +5,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from seqx.checkpoint import read_json
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from seqx.checkpoint import read_as
 from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.files import whole_file
@@ -21,6 +24,13 @@ def digest(task: Task, split: str) -> str:
     for row in task.rows(split):
         found.update(json.dumps(row).encode() + b"\n")
     return found.hexdigest()
+
+
+class _Kept(TypedDict):
+    sha256: Mapping[str, str]
+
+
+_KEPT = TypeAdapter(_Kept)
 
 
 class Digests:
@@ -39,8 +49,7 @@ class Digests:
         self.file = file
         self.task = task
         now = {"train": store.digest, **{split: digest(task, split) for split in HELD_OUT}}
-        before: Mapping[str, str] = read_json(file).get("sha256", {}) if file.exists() else now
-        self._digests = {**now, **before}
+        self._digests = {**now, **(read_as(_KEPT, file)["sha256"] if file.exists() else {})}
         for split, found in now.items():
             self._compare(split, found)
         if not file.exists():

@@ -6,12 +6,12 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NotRequired
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from seqx.checkpoint import Checkpoints, read_json
+from seqx.checkpoint import Checkpoints, read_as
 from seqx.data.batches import Position
-from seqx.errors import UserError
+from seqx.errors import DamagedError, UserError
 from seqx.files import whole_file
 from seqx.training.watch import Trouble
 
@@ -19,7 +19,13 @@ _Return = TypedDict(
     "_Return",
     {"why": str, "from": int, "to": int, "said": NotRequired[str], "batches": list[tuple[int, int]]},
 )
-_RETURNS = TypeAdapter(list[_Return])
+
+
+class _Kept(TypedDict):
+    returns: list[_Return]
+
+
+_KEPT = TypeAdapter(_Kept)
 
 
 class PassedOver:
@@ -37,13 +43,9 @@ class PassedOver:
         self._returns: list[_Return] = []
         if file.exists():
             try:
-                self._returns = _RETURNS.validate_python(read_json(file).get("returns"))
-            except ValidationError as error:
-                said = error.errors()[0]
-                where = ".".join(map(str, ("returns", *said["loc"])))
-                raise UserError(
-                    f"{file}: cannot be read ({where}: {said['msg']}); put back what the run wrote"
-                ) from None
+                self._returns = read_as(_KEPT, file)["returns"]
+            except DamagedError as error:
+                raise UserError(f"{error}; put back what the run wrote") from None
         self._positions = {Position(*at) for gone in self._returns for at in gone["batches"]}
 
     @property

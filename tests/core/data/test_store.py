@@ -140,6 +140,7 @@ def test_large_stores_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.Mon
         (lambda folder: os.truncate(folder / "index.json", 1 << 40), "has more than 1,048,576"),
         (lambda folder: (folder / "index.json").write_bytes(b"\xff"), "damaged"),
         (edit(texts=None), "damaged"),
+        (edit(sha256={"/dev/zero": "0"}), "'/dev/zero' is no file of it"),
     ],
 )
 def test_a_damaged_store_is_refused_in_one_message(damage: object, message: str, tmp_path: Path) -> None:

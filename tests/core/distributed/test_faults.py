@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from seqx.data.plan import Plan, plan
-from seqx.distributed import World
+from seqx.distributed import World, joined
 from seqx.errors import UserError
 from seqx.training.step import Step
 from tests.core.distributed.crew import Left, crew
@@ -138,6 +138,25 @@ def test_an_epoch_that_takes_long_to_plan_ends_nothing(
     assert [each.code for each in left] == [0, 0], left
     rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     assert max(row["seconds"] for row in rows if row["kind"] == "update") > 3
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "0", "WORLD_SIZE": "two", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"},
+        {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "door"},
+        {"RANK": "1", "WORLD_SIZE": "2"},
+    ],
+)
+def test_an_environment_that_leads_nowhere(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="do not lead to the other processes"), joined("cpu"):
+        pass
 
 
 def test_the_straggler_is_named(tmp_path: Path) -> None:

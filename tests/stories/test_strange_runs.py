@@ -1,0 +1,54 @@
+"""The folder of a run whose files are not what a run writes: one message each."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seqx.training.watch import Watch
+from tests.stories.tiny import TINY, done, lines, refused, tiny
+
+RUN = Path("runs/tiny")
+RETURN = {"why": "spike", "from": 3, "said": "gone back", "batches": [[0, 2]]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where"),
+    [
+        ("model/scores.json", {"dev": 3}, "dev: "),
+        ("model/scores.json", {"dev": {"bleu": 3}}, "dev.bleu: "),
+        ("model/scores.json", {}, "all of it: "),
+        ("model/recipe.yaml", {"a": 3}, "it has no training.steps"),
+        ("model/recipe.yaml", {"training": {"steps": "many"}}, "it has no training.steps"),
+        ("data.json", {"sha256": 3}, "sha256: "),
+        ("environment.json", {"plugins": {"text": 3}}, "plugins.text: "),
+        ("passed_over.json", {"returns": [RETURN]}, "returns.0.to: "),
+    ],
+)
+def test_files_that_say_something_else(name: str, text: object, where: str) -> None:
+    recipe = tiny()
+    done("run", recipe)
+    (RUN / name).write_text(json.dumps(text), encoding="utf-8")
+    more = () if name.startswith("model") else ("training.steps=8",)  # what else it reads when it goes on
+    said = refused("run", recipe, *more).splitlines()[-1]
+    assert f"{RUN / name}: cannot be read ({where}" in said
+
+
+def test_what_lies_among_checkpoints_is_none_of_them() -> None:
+    recipe = tiny()
+    done("run", recipe, "training.steps=4")
+    for name in ("5", "\u00b2", "0000000x"):
+        (RUN / "checkpoints" / name).mkdir()
+    done("run", recipe)
+    assert [row["step"] for row in lines(RUN, "start")] == [0, 4]
+
+
+def test_a_state_that_something_else_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny(TINY.replace("average: 2", "average: 1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "state_dict", lambda _: {"norms": 3})
+        done("run", recipe)
+    said = refused("run", recipe, "training.steps=8").splitlines()[-1]
+    assert said.startswith(
+        f"{RUN / 'checkpoints' / '00000006'}: its state of training.watch is none of Watch ("
+    )
