@@ -1,0 +1,101 @@
+"""A sample of what seqx writes today, for `tests/formats`, which keeps one of everything that it ever wrote.
+
+    python -m tests.core.format_sample tests/formats/2.2
+
+A run of two processes that went back once, its prepared examples, and digests of what was read of it then.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import nn
+
+from seqx.checkpoint import Checkpoints, average, random_states
+from seqx.data.batches import Position
+from seqx.data.store import Store
+from seqx.training.passed import PassedOver
+from seqx.training.watch import Mark, Trouble
+
+FORMATS = Path(__file__).parents[1] / "formats"
+WRITTEN_BY_CALLBACKS = ("log.txt", "metrics.jsonl", "outputs")
+
+
+def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of a nest, tensors as their types, shapes and hashes."""
+    match value:
+        case torch.Tensor():
+            raw = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            yield path, [str(value.dtype), list(value.shape), hashlib.sha256(raw).hexdigest()[:16]]
+        case dict() | list() | tuple():
+            for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                yield from flat(item, f"{path}/{key}")
+        case _:
+            yield path, value
+
+
+def digest(value: Any) -> str:
+    """Of every leaf."""
+    return hashlib.sha256(json.dumps(dict(flat(value)), sort_keys=True).encode()).hexdigest()
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What is read of a sample's run, and of its examples where it has some."""
+    checkpoints = Checkpoints(folder / "run" / "checkpoints")
+    with mock.patch("seqx.checkpoint.read_weights"):  # they are looked at below
+        progress, states = checkpoints.restore(2, nn.Module(), torch.device("cpu"))
+    found = {
+        "progress": asdict(progress),
+        "weights": digest(average([checkpoints.path(2) / "model.safetensors"])),
+        "states": digest(states),
+        "random": digest({**random_states(), "cuda": []}),
+        "model": digest(average([folder / "run" / "model" / "model.safetensors"])),
+    }
+    if (folder / "store").is_dir():
+        store = Store.open(folder / "store")
+        rows = [
+            [{name: ids.tolist() for name, ids in store[i].items()}, store.text(i)] for i in range(len(store))
+        ]
+        found["store"] = digest([store.digest, store.identity, rows])
+    return found
+
+
+def main() -> None:
+    """Write it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder.resolve()
+    newest = max(FORMATS.iterdir(), key=lambda path: path.name)
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        recipe = shutil.copyfile(newest / "small.yaml", work / "small.yaml")
+        command = ["run", str(recipe), "--devices", "2", "--device", "cpu", "training.steps=2"]
+        subprocess.run(
+            [sys.executable, "-m", "seqx", *command], cwd=work, check=True,
+            env={"PATH": "", "OMP_NUM_THREADS": "1", "SEQX_CACHE": str(work / "cache")},
+        )  # fmt: skip
+        run = work / "runs" / "small"
+        trouble = Trouble(kind="spike", marks=[Mark(3, Position(1, 1))])
+        PassedOver(run / "passed_over.json").add(trouble, back_to=2, said="going back, for the sample")
+        folder.mkdir()
+        shutil.copyfile(recipe, folder / "small.yaml")
+        shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns(*WRITTEN_BY_CALLBACKS, ".*"))
+        (index,) = (work / "cache").glob("*/index.json")
+        shutil.copytree(index.parent, folder / "store")
+    (folder / "expected.json").write_text(json.dumps(read(folder), indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
