@@ -22,6 +22,7 @@ from seqx import __version__
 from seqx.errors import PluginError, UserError
 
 GROUP = "seqx.commands"
+_OWN = "seqx"  # the distribution
 MISTAKE = 2  # exit code for what the user can mend
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: give the same command again
@@ -48,34 +49,29 @@ class Verbs(click.Group):
 
     @property
     def foreign(self) -> dict[str, list[EntryPoint]]:
-        """The commands of plugins by name; a name that is claimed twice has several."""
-        found: dict[str, list[EntryPoint]] = {}
-        for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-            found.setdefault(entry.name, []).append(entry)
-        return found
+        """The commands of plugins by name; one that several plugins have cannot be called."""
+        return claimed()[0]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every verb, ours first."""
         del ctx
-        return [*VERBS, *(name for name in self.foreign if name not in VERBS)]
+        return [*VERBS, *self.foreign]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""
         del ctx
+        if cmd_name in VERBS:
+            module, _, attribute = VERBS[cmd_name][0].partition(":")
+            command = getattr(importlib.import_module(module), attribute)
+            assert isinstance(command, click.Command)
+            return command
         claims = self.foreign.get(cmd_name, [])
-        if len(claims) + (cmd_name in VERBS) > 1:
-            sources = ["seqx"] * (cmd_name in VERBS) + [_source(entry) for entry in claims]
+        if len(claims) > 1:
+            sources = ", ".join(_source(entry) for entry in claims)
             raise PluginError(
-                f"{cmd_name}: several plugins have a command of this name: {', '.join(sources)}"
+                f"{cmd_name}: several plugins have a command of this name: {sources}; uninstall all but one"
             )
-        if claims:
-            return _load(claims[0])
-        if cmd_name not in VERBS:
-            return None
-        module, _, attribute = VERBS[cmd_name][0].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
+        return _load(claims[0]) if claims else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -93,7 +89,7 @@ class Verbs(click.Group):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
-        rows = [(name, summary(entries[0])) for name, entries in self.foreign.items() if name not in VERBS]
+        rows = [(name, summary(entries[0])) for name, entries in self.foreign.items()]
         if rows:
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(rows)
@@ -114,6 +110,19 @@ class Verbs(click.Group):
             ctx.exit(INTERRUPTED)
         else:
             return result
+
+
+def claimed() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:
+    """The commands of plugins by name, and those that are ignored because seqx has one of their name."""
+    found: dict[str, list[EntryPoint]] = {}
+    ignored = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (_source(entry) != _OWN, entry.name)):
+        others = found.setdefault(entry.name, [])
+        if entry.name in VERBS or any(_source(other) == _OWN for other in others):
+            ignored.append(entry)
+        else:
+            others.append(entry)
+    return {name: found[name] for name in sorted(found) if found[name]}, ignored
 
 
 def _explained(error: Exception) -> str | None:

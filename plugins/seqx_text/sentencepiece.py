@@ -54,6 +54,8 @@ class SentencePiece(seqx.Tokenizer):
     ) -> None:
         if any(not symbol or _SPACE in symbol or " " in symbol for symbol in symbols):
             raise ValueError(f"symbols: none may be empty or hold a space or {_SPACE!r}")
+        if len(set(symbols)) < len(symbols):
+            raise ValueError("symbols: give each once")
         self._size = size
         self._model: Literal["bpe", "unigram"] = model
         self._coverage = coverage

@@ -1,13 +1,17 @@
 """Translation: text in, text out."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge
 
 import seqx
 from seqx_translation.pieces import pieces
+
+log = logging.getLogger("seqx.translation")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -36,6 +40,26 @@ class Translation(seqx.TextPairs):
         if len({tag.strip("<>") for tag in self.tags}) < len(self.tags) or not all(self.tags):
             raise ValueError("tags: give each tag once, and none that is empty")
         super().__post_init__()
+
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+        """Get the corpus; sources that are to be scored by their tags have some."""
+        super().fetch(folder, progress, splits)
+        if self.tags:
+            for split in splits:
+                for text in self.inputs(split) if split != "train" else ():
+                    self._own_tag(text)
+
+    def learn(self, folder: Path, progress: seqx.Progress) -> None:
+        """Learn the vocabulary, or both; tags that are cut into pieces are told."""
+        super().learn(folder, progress)
+        self.load(folder)
+        cut = [tag for tag in self.tags if tag not in self.symbols("source", self.read(tag)["source"])]
+        if cut:
+            log.warning(
+                "task.tags: %s is no piece of the vocabulary, but several; name it in task.tokenizer.symbols "
+                "(and see that task.source_normalizers leave it whole)",
+                ", ".join(cut),
+            )
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Source and target of each pair."""
@@ -71,12 +95,7 @@ class Translation(seqx.TextPairs):
             return self.scores(outputs, references)
         parts: dict[str, tuple[list[str], list[str]]] = {tag: ([], []) for tag in self.tags}
         for text, *pair in zip(inputs, outputs, references, strict=True):
-            tag, _ = self._tag(text)
-            if not tag:
-                raise seqx.UserError(
-                    f"task.tags: the source {text[:40]!r} begins with none of {', '.join(self.tags)}; "
-                    "put tags before the text, as the corpus tagged does"
-                )
+            tag = self._own_tag(text)
             for side, one in zip(parts[tag], pair, strict=True):
                 side.append(one)
         found = {tag: self.scores(*sides) for tag, sides in parts.items() if sides[0]}
@@ -91,6 +110,16 @@ class Translation(seqx.TextPairs):
             signature = f"mean of:{'+'.join(found)}|{first.signature}"
             means[name] = replace(first, value=value, signature=signature)
         return means | each
+
+    def _own_tag(self, text: str) -> str:
+        """The tag of a source that must have one."""
+        tag, _ = self._tag(text)
+        if not tag:
+            raise seqx.UserError(
+                f"task.tags: the source {text[:40]!r} begins with none of {', '.join(self.tags)}; "
+                "put tags before the text, as the corpus tagged does"
+            )
+        return tag
 
     def _tag(self, text: str) -> tuple[str, str]:
         """The tag of a source, "" where it has none, and the rest."""

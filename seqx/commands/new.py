@@ -17,7 +17,8 @@ COMMON = "common"
 
 KINDS = sorted(path.name for path in TEMPLATES.iterdir() if path.name != COMMON and path.is_dir())
 NAME = "newcomer"  # what the plugin of the templates is called
-_RIGHT = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_RIGHT = re.compile(r"[a-z][a-z0-9_]{0,38}[a-z0-9]")
+_RESERVED = {"null", "seqx"}  # no name in a recipe, no plugin of seqx's
 
 
 @click.command()
@@ -50,12 +51,12 @@ def new(name: str, *, kind: str, folder: Path | None) -> None:
 
 
 def _check_name(name: str, found: Plugins) -> None:
-    if not _RIGHT.fullmatch(name) or keyword.iskeyword(name):
+    if not _is_right(name):
         near = re.sub(r"\W+", "_", name.lower()).strip("_0123456789")
-        hint = f"; {near!r} would do" if _RIGHT.fullmatch(near) and not keyword.iskeyword(near) else ""
+        hint = f"; {near!r} would do" if _is_right(near) else ""
         raise UserError(
-            f"{name!r} cannot be a plugin's name: at most 40 small letters, digits and underscores, a letter "
-            f"first, and no word of Python's own{hint}"
+            f"{name!r} cannot be a plugin's name: 2 to 40 small letters, digits and underscores, a letter "
+            f"first, no underscore last, and no word of Python's or YAML's own{hint}"
         )
     for entry in entry_points(group=GROUP):
         if entry.name == name:
@@ -69,6 +70,11 @@ def _check_name(name: str, found: Plugins) -> None:
             raise UserError(
                 f"plugin {component.plugin!r} has {name!r} as {kind.__name__} already; choose another name"
             )
+
+
+def _is_right(name: str) -> bool:
+    words = (name, _title(name))  # of the package, and of the class
+    return bool(_RIGHT.fullmatch(name)) and name not in _RESERVED and not any(map(keyword.iskeyword, words))
 
 
 def _title(kind: str) -> str:

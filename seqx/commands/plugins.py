@@ -3,12 +3,12 @@
 import json
 import textwrap
 from collections.abc import Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import click
 
-from seqx.cli import GROUP
+from seqx.cli import claimed
 from seqx.plugins import Fault, Plugin, home, load, origin, package
 
 
@@ -23,14 +23,17 @@ def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
     `seqx --debug plugins` the traceback.
     """
     found = load()
-    commands = {entry.name: entry for entry in entry_points(group=GROUP)}
+    named, ignored = claimed()
+    commands = {name: entries[0] for name, entries in named.items()}
     debug = bool(ctx.find_root().params.get("debug"))
     brought = [_plugin(plugin, commands.values()) for plugin in found.loaded]
     owned = {name for plugin in brought for name in plugin["commands"]}
     failed = [_fault(fault, trace=debug) for fault in found.faults]
     others = {name: origin(entry)[1] for name, entry in sorted(commands.items()) if name not in owned}
+    unused = {entry.name: origin(entry)[1] for entry in ignored}
     if as_json:
-        click.echo(json.dumps({"plugins": brought, "faults": failed, "commands": others}, indent=2))
+        told = {"plugins": brought, "faults": failed, "commands": others, "ignored": unused}
+        click.echo(json.dumps(told, indent=2))
         return
     if not brought and not failed:
         click.echo('No plugin is installed; "pip install seqx" brings the first ones.')
@@ -41,6 +44,8 @@ def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
         click.echo(textwrap.indent((fault.get("traceback") or fault["error"]).rstrip(), "  "))
     for name, source in others.items():
         click.echo(f"command {name}, from {source}, whose plugin is not loaded")
+    for name, source in unused.items():
+        click.echo(f"command {name}, from {source}, is ignored: seqx has one of this name; uninstall that")
 
 
 def _plugin(plugin: Plugin, commands: Iterable[EntryPoint]) -> dict[str, Any]:

@@ -287,8 +287,29 @@ def test_a_plugins_command_runs(foreign: Callable[[int], None]) -> None:
     assert CliRunner().invoke(main, ["greet"]).output == "good day\n"
 
 
-def test_a_command_that_is_claimed_twice(foreign: Callable[..., None]) -> None:
-    foreign(2, "check")
-    result = CliRunner().invoke(main, ["check"])
+@pytest.mark.parametrize("name", ["check", "translate"])
+def test_no_plugin_takes_a_command_from_seqx(
+    foreign: Callable[..., None], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = CliRunner().invoke(main, [name, "--help"]).output
+    own = entry_points(group="seqx.commands")
+    foreign(2, name)
+    (theirs,) = vars(seqx.cli)["entry_points"](group="seqx.commands")
+    monkeypatch.setattr("seqx.cli.entry_points", lambda group: [theirs, *own])
+    assert CliRunner().invoke(main, [name, "--help"]).output == before
+    assert "Greets" not in CliRunner().invoke(main, ["--help"]).output
+    said = CliRunner().invoke(main, ["plugins"]).output
+    source = "house_commands_2.greeting:greet"
+    assert f"command {name}, from {source}, is ignored: seqx has one of this name; uninstall that" in said
+
+
+def test_a_command_that_two_plugins_have(
+    foreign: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign(2)
+    (theirs,) = vars(seqx.cli)["entry_points"](group="seqx.commands")
+    monkeypatch.setattr("seqx.cli.entry_points", lambda group: [theirs, theirs])
+    result = CliRunner().invoke(main, ["greet"])
     assert result.exit_code == 2
-    assert result.stderr.startswith("check: several plugins have a command of this name: seqx, house_comm")
+    assert result.stderr.startswith("greet: several plugins have a command of this name: house_commands_2.gr")
+    assert result.stderr.endswith("; uninstall all but one\n")

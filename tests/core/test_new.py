@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from seqx.commands.new import KINDS, NAME, TEMPLATES
 from tests.stories.tiny import done, refused
 
-NAMES = {"attention": "qk_norm", "positional_encoding": "fire2", "schedule": "a"}
+NAMES = {"attention": "qk_norm", "positional_encoding": "fire2", "schedule": "a2"}
 
 
 @pytest.fixture
@@ -76,9 +76,14 @@ def test_its_tests_pass(written: list[Path]) -> None:
         ("my-own", "; 'my_own' would do"),
         ("2nd", "; 'nd' would do"),
         ("../mine", "; 'mine' would do"),
-        ("class", "no word of Python's own\n"),
-        ("ä", "no word of Python's own\n"),
-        ("a" * 41, "no word of Python's own\n"),
+        ("mine_", "; 'mine' would do"),
+        ("class", " YAML's own\n"),
+        ("true", " YAML's own\n"),
+        ("null", " YAML's own\n"),
+        ("seqx", " YAML's own\n"),
+        ("f", " YAML's own\n"),
+        ("ä", " YAML's own\n"),
+        ("a" * 41, " YAML's own\n"),
     ],
 )
 def test_names_that_cannot_be(
@@ -86,7 +91,7 @@ def test_names_that_cannot_be(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said = refused("new", name)
-    assert said.startswith(f"{name!r} cannot be a plugin's name: at most 40 small letters, digits and under")
+    assert said.startswith(f"{name!r} cannot be a plugin's name: 2 to 40 small letters, digits and under")
     assert said.endswith(message if message.endswith("\n") else f"{message}\n")
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())

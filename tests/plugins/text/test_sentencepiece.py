@@ -120,6 +120,11 @@ def test_without_bytes_what_is_unknown_is_unk(tmp_path: Path) -> None:
     assert tokenizer.decode(tokenizer.encode("A man")) == "A man"
 
 
+def test_symbols_are_given_once() -> None:
+    with pytest.raises(ValueError, match="symbols: give each once"):
+        SentencePiece(symbols=("<2de>", "<2de>"))
+
+
 def test_symbols_stay_whole(tmp_path: Path) -> None:
     tokenizer = SentencePiece(size=330, symbols=("<2de>",))
     tokenizer.learn(LINES, tmp_path)

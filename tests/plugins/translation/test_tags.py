@@ -61,15 +61,28 @@ def test_a_tag_is_one_piece_of_the_source(task: Translation) -> None:
     assert task.tokenizer.decode(tagged[:2]) == "<2de>"
 
 
-def test_what_has_no_tag_is_told(task: Translation) -> None:
+def test_what_has_no_tag_is_told(task: Translation, tmp_path: Path) -> None:
     other = Translation(
         corpus=Sample(train=5, dev=2, test=2), tokenizer=task.tokenizer, metrics=[Bleu()], tags=TAGS
     )
     with pytest.raises(seqx.UserError, match="begins with none of <2de>, <2en>; put tags before the text"):
         other.evaluate(Known(lambda _: "x"), "test")
+    with pytest.raises(seqx.UserError, match="begins with none of"):  # before anything is learnt
+        other.fetch(tmp_path, lambda _what, _share: None)
     for tags in (("<a>", "<a>"), ("",), ("<a>", "a")):
         with pytest.raises(ValueError, match="give each tag once"):
             Translation(corpus=Sample(), tokenizer=task.tokenizer, metrics=[Bleu()], tags=tags)
+
+
+def test_a_tag_that_is_cut_into_pieces_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    corpus = TaggedCorpus(corpus=Sample(train=100, dev=4, test=4), tag="<2de>")
+    for symbols, told in (((), True), (("<2de>",), False)):
+        tokenizer = SentencePiece(size=400, symbols=symbols)
+        task = Translation(corpus=corpus, tokenizer=tokenizer, metrics=[Bleu()], tags=("<2de>",))
+        task.fetch(tmp_path, lambda _what, _share: None)
+        task.learn(tmp_path / str(told), lambda _what, _share: None)
+        assert ("<2de> is no piece of the vocabulary, but several" in caplog.text) == told
+        caplog.clear()
 
 
 def test_multi30k_has_both_languages(data: object, tmp_path: Path) -> None:
