@@ -7,6 +7,7 @@ import click
 import seqx
 from seqx_parsing.drawing import drawn
 from seqx_parsing.reader import read
+from seqx_parsing.task import Parsing
 from seqx_parsing.words import tokenized
 
 
@@ -32,6 +33,7 @@ def parse(answer: seqx.Answering, *, raw: bool, draw: bool) -> None:
         read=tokenized if raw else str,
         show=_drawn if draw else str,
         figure=lambda hypothesis: f"{math.exp(hypothesis.logprob):.4g}",
+        of=Parsing,
         lines=not draw,
     )
 

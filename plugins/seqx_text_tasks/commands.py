@@ -5,6 +5,9 @@ import math
 import click
 
 import seqx
+from seqx_text_tasks.classification import Classification
+from seqx_text_tasks.language_model import LanguageModel
+from seqx_text_tasks.text_to_text import TextToText
 
 
 @click.command()
@@ -21,7 +24,7 @@ def generate(answer: seqx.Answering) -> None:
     many lines as inputs: input, output, score, logprob (both of what follows the input), and in nbest every
     answer.
     """
-    answer()
+    answer(of=LanguageModel)
 
 
 @click.command()
@@ -36,7 +39,7 @@ def answer(answer: seqx.Answering) -> None:
     An empty line has an empty answer. Lines whose ends were not read, where the task cuts long ones, are
     counted on standard error. --nbest and --json are as of `seqx generate`.
     """
-    answer()
+    answer(of=TextToText)
 
 
 @click.command()
@@ -52,4 +55,4 @@ def classify(answer: seqx.Answering) -> None:
     An empty line has an empty answer. Lines whose ends were not read, where the task cuts long ones, are
     counted on standard error.
     """
-    answer(figure=lambda hypothesis: f"{math.exp(hypothesis.logprob):.4f}")
+    answer(of=Classification, figure=lambda hypothesis: f"{math.exp(hypothesis.logprob):.4f}")

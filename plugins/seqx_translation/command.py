@@ -6,6 +6,7 @@ import click
 
 import seqx
 from seqx_translation.requests import Requests
+from seqx_translation.task import Translation
 
 
 @click.command()
@@ -55,5 +56,5 @@ def translate(
     requests = Requests(
         prefix=prefix_all, prefixes=prefixes, require=require, forbid=forbid, as_json=json_input
     )
-    answer(read=requests.read)
+    answer(read=requests.read, of=Translation)
     requests.finish()

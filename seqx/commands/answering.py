@@ -16,6 +16,7 @@ from seqx.commands.arguments import parted
 from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
 from seqx.evaluation import Predictor, load
+from seqx.interfaces.text import Task
 from seqx.interfaces.values import Hypothesis, Request
 from seqx.reading import LONGEST, TOO_LONG, raw_lines
 
@@ -79,11 +80,13 @@ class Answering:
         show: Callable[[str], str] = str,
         figure: Callable[[Hypothesis], str] = _score,
         *,
+        of: type[Task] = Task,
         lines: bool = True,
     ) -> None:
         """Answer each line of standard input.
 
         Args:
+            of: the task of the models that the command is for
             read: makes of a line what the model is asked; an error of its ends the input before that line
             show: makes of an answer what is written
             figure: what is written before each of several answers
@@ -95,6 +98,11 @@ class Answering:
             )
         source, sink = sys.stdin.buffer, sys.stdout.buffer
         predictor = self._predictor()
+        if not isinstance(predictor.task, of):
+            raise UserError(
+                f"{', '.join(self.models)}: a model of the task {type(predictor.task).__name__}, and this "
+                f"command is for {of.__name__}; `seqx --help` names the others"
+            )
         looking = None if self.attention is None else AttentionFolder(self.attention, predictor)
         window = self.window or (1 if source.isatty() else predictor.window)
         given, asked, unmet = Lines(source), deque[tuple[str, Request]](), list[int]()

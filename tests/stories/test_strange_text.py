@@ -117,3 +117,15 @@ def test_half_a_character_is_one_message_behind_the_lines_before_it(half: str, m
     assert result.stdout.count("\n") == 1
     assert result.stderr.startswith("standard input:2: ")
     assert "holds half a character" in result.stderr
+
+
+@pytest.mark.parametrize("command", RECIPES)
+def test_models_of_other_tasks_are_refused(command: str, models: Path) -> None:
+    for other in RECIPES:
+        if other in (command, {"answer": "classify"}.get(command)):  # a label is an answer, too
+            continue
+        answered(other, models, [""])
+        result = CliRunner().invoke(main, [command, str(models / other)], input="The dog sleeps.\n")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(f"{models / other}: a model of the task ")
+        assert result.stderr.endswith("; `seqx --help` names the others\n")

@@ -3,6 +3,8 @@
 import click
 import seqx
 
+from seqx_spelling.task import Spelling
+
 
 @click.command()
 @seqx.answering
@@ -11,4 +13,4 @@ def spell(answer: seqx.Answering) -> None:
 
     Line i of the output answers line i. With --nbest 3 the three likeliest words are shown.
     """
-    answer()
+    answer(of=Spelling)
