@@ -231,23 +231,30 @@ def draw(record: Mapping[str, Any], file: Path) -> None:
     figure.savefig(file)
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not positive")
+    return number
+
+
 def main() -> int:
     """Measure, print the table, write and draw what is asked for."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--width", type=int, default=64, help="d")
-    parser.add_argument("--shortest", type=int, default=64, help="the first length")
+    parser.add_argument("--width", type=_positive, default=64, help="d")
+    parser.add_argument("--shortest", type=_positive, default=64, help="the first length")
     parser.add_argument("--longest", type=int, default=8192, help="no length beyond it")
-    parser.add_argument("--repeats", type=int, default=5, help="times that each is measured")
+    parser.add_argument("--repeats", type=_positive, default=5, help="times that each is measured")
     parser.add_argument("--out", type=Path, help="where a JSON record goes")
     parser.add_argument("--draw", type=Path, help="where a picture goes: .svg, .png, .pdf")
     arguments = parser.parse_args()
+    if arguments.longest < arguments.shortest:
+        parser.error(f"--longest {arguments.longest} is below --shortest {arguments.shortest}")
     lengths = [arguments.shortest]
     while lengths[-1] * 2 <= arguments.longest:
         lengths.append(lengths[-1] * 2)
-    torch.set_num_threads(
-        1
-    )  # so that the processor's time is that of the work, whatever else the machine does
+    torch.set_num_threads(1)  # so that the processor's time is that of the work, whatever else runs beside
     found = {}
     for name, component, layer in layers(arguments.width):
         points = measure(layer, lengths, arguments.width, Limits(), arguments.repeats)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import NotRequired
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
@@ -167,7 +167,14 @@ def _unique(entry: EntryPoint, plugins: Plugins) -> None:
 def _check_version(entry: EntryPoint) -> None:
     """Its distribution says in its metadata which seqx it needs."""
     for line in (entry.dist.requires if entry.dist else None) or ():
-        needed = Requirement(line)
+        try:
+            needed = Requirement(line)
+        except InvalidRequirement as error:
+            said = str(error).partition("\n")[0]
+            raise PluginError(
+                f"{origin(entry)[1]}: its metadata has a dependency that is none, {line!r} ({said}); mend "
+                "`dependencies` in its pyproject.toml, and install it anew"
+            ) from None
         wanted = needed.name == "seqx" and (needed.marker is None or needed.marker.evaluate({"extra": ""}))
         if wanted and not needed.specifier.contains(__version__, prereleases=True):
             version, source = origin(entry)
@@ -187,7 +194,8 @@ def _told(error: BaseException, place: Path | None, command: str) -> str:
         if place is not None and inside(Path(frame.filename), place)
     ]
     at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{at}; `{command}` shows the traceback"
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}{at}; `{command}` shows the traceback"
 
 
 def inside(file: Path, place: Path) -> bool:

@@ -214,6 +214,24 @@ def test_a_kind_stops_where_it_would_need_too_much() -> None:
     assert [point.length for point in points] == [10, 20, 40, 80]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--shortest", "0"], "0 is not positive"),
+        (["--width", "-1"], "-1 is not positive"),
+        (["--repeats", "0"], "0 is not positive"),
+        (["--shortest", "64", "--longest", "32"], "--longest 32 is below --shortest 64"),
+    ],
+)
+def test_complexity_refuses_numbers_that_measure_nothing(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["complexity", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        complexity.main()
+    assert said in capsys.readouterr().err
+
+
 def test_complexity_of_every_layer_beside_what_table_1_claims(
     another: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

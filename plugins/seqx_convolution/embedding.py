@@ -20,7 +20,7 @@ class Embedded(nn.Module):
         dropout: share dropped in training
 
     Raises:
-        ValueError: for an encoding that acts inside attention only, and would change nothing
+        ValueError: for an encoding that acts inside attention, where this would change nothing
     """
 
     def __init__(
@@ -28,10 +28,10 @@ class Embedded(nn.Module):
     ) -> None:
         super().__init__()
         self.positions = None if make is None else make(d_model, 1)
-        if self.positions is not None and type(self.positions).embed is seqx.PositionalEncoding.embed:
+        if self.positions is not None and self.positions.attends:
             raise ValueError(
-                f"{type(self.positions).__name__} positions add nothing to embeddings, and convolutions have "
-                "no other place for them; name others, or null for none"
+                f"{type(self.positions).__name__} positions act inside attention, at least in part, and "
+                "convolutions have none; name others, or null for none"
             )
         self.dropout = nn.Dropout(dropout)
 

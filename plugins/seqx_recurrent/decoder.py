@@ -92,7 +92,7 @@ class RecurrentDecoder(seqx.Decoder):
         self.first = None if initial is None else First(d_model, tensors, initial)
         looking = [("attention", self.writing.looks), ("initial", self.first is not None)]
         self.reads = any(looks for _, looks in looking)
-        self.reading = " and ".join(name for name, looks in looking if looks) or "attention"
+        self.reading = " and ".join(name for name, looks in looking if looks) or "attention or initial"
         self.dropout = nn.Dropout(dropout)
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> DecoderState:

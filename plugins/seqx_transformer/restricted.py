@@ -71,9 +71,7 @@ class Restricted(MultiHead):
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
         """Refuse another sequence."""
         if encoding is None:
-            raise ValueError(
-                "restricted attention is for one sequence; name another to see the source (cross_attention)"
-            )
+            raise ValueError("restricted attention is for one sequence; name another to look at the source")
         super().check(encoding)
 
     def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:

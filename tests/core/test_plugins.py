@@ -74,6 +74,7 @@ def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint
     [
         ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise RuntimeError('one\\n\\n  two')", "RuntimeError: one two ("),
         ("def broken(:", "SyntaxError: invalid syntax (plugin_bad.py, line 1)"),
         ("x = 1", "registers no component: it has no function seqx_register marked @seqx.hookimpl"),
         (
@@ -194,6 +195,15 @@ def test_a_plugin_for_another_seqx_is_not_even_imported(
         "install a seqx that it can use, or another version of outsider"
     )
     assert "plugin_good" not in sys.modules
+
+
+def test_a_dependency_that_is_none_is_told(
+    installed: Callable[..., list[EntryPoint]], tmp_path: Path
+) -> None:
+    installed(good=GOOD.format(name="x"))
+    (fault,) = load(found=[dist(tmp_path, "seqx (>=0")]).faults
+    assert fault.error.startswith("outsider: its metadata has a dependency that is none, 'seqx (>=0' (")
+    assert fault.error.count("\n") == 0
 
 
 @pytest.mark.parametrize("needed", ["seqx", "seqx>=0.0.1", "seqx>=99; extra == 'new'", "nonesuch>=3"])

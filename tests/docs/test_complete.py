@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import re
+import subprocess
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -165,3 +166,20 @@ def test_the_parts_of_pyproject_are_those_of_a_plugin() -> None:
     assert part["dependencies"] == template["project"]["dependencies"]
     assert part["entry-points"]["seqx"] == template["project"]["entry-points"]["seqx"]
     assert list(part["entry-points"]) == ["seqx", GROUP]
+
+
+def test_kinds_that_came_later_changed_no_more_of_the_core_than_is_said() -> None:
+    rows = re.findall(r"^\| .+ \| (`[0-9a-f]{7}`.*) \| (none|`.+`, \d+ lines: .+) \|$", ALL, re.MULTILINE)
+    assert len(rows) >= 6
+    said: dict[str, set[str]] = {}
+    for commits, files in rows:
+        for commit in re.findall("`(.+?)`", commits):
+            said.setdefault(commit, set()).update(re.findall("`(interfaces/.+?)`, ", files))
+    for commit, files in said.items():
+        shown = subprocess.run(
+            ["git", "show", "--name-only", "--format=", commit, "--", "seqx"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if shown.returncode:
+            pytest.skip("the history is not here")
+        assert {f"seqx/{name}" for name in files} == set(shown.stdout.split()), commit

@@ -12,7 +12,7 @@ import seqx
 from seqx_convolution import ConvolutionDecoder, ConvolutionEncoder
 from seqx_convolution.attention import restrained
 from seqx_convolution.weight_norm import WeightNormed
-from seqx_transformer import Learned, MultiHead, Rotary
+from seqx_transformer import Combined, Learned, MultiHead, Rotary, Sinusoidal
 
 ATTENTION = partial(MultiHead, heads=1)
 SOURCE = seqx.Layout.of(torch.arange(6) < torch.tensor([6, 3])[:, None])
@@ -175,8 +175,10 @@ def test_positions_limit_what_is_read_and_written() -> None:
 
 def test_positions_that_say_nothing_are_refused() -> None:
     for build in (partial(ConvolutionEncoder, 16), decoder):
-        with pytest.raises(ValueError, match="Rotary positions add nothing to embeddings"):
+        with pytest.raises(ValueError, match="Rotary positions act inside attention"):
             build(positions=Rotary)
+        with pytest.raises(ValueError, match="Combined positions act inside attention, at least in part"):
+            build(positions=partial(Combined, encodings=[Sinusoidal, Rotary]))
 
 
 def test_dropout_is_where_the_paper_has_it() -> None:
