@@ -13,39 +13,27 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from seqx import manifest, states
-from seqx.bounded import json_content
 from seqx.errors import DamagedError, UserError
 from seqx.files import clear, whole_file, whole_folder
+from seqx.formats import FORMAT, read_as, read_json
 from seqx.interfaces.values import Score
 from seqx.manifest import Manifest
 from seqx.tensors import check_fits, header
-
-T = TypeVar("T")
-
-FORMAT = 2
-"""The version of what is written here; a reader refuses what is newer.
-
-1: no manifest; states and random states pickled, in `training.pt`.
-2: `manifest.json`; states and random states in `states.json` and `states.safetensors`.
-"""
 
 LARGEST = 1 << 28
 """Most bytes of a file in a model's folder that holds no weights."""
 
 WEIGHTS = "model.safetensors"
-
-JSON = 1 << 20
-"""Most bytes of a JSON file that is written here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,42 +310,6 @@ def read_weights(model: nn.Module, file: Path) -> None:
         first, *rest = [line.strip() for line in str(error).splitlines()[1:] or [str(error)]]
         more = f" (and {len(rest)} more)" if rest else ""
         raise UserError(f"{file}: holds the weights of another model: {first}{more}") from None
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file written here.
-
-    Raises:
-        DamagedError: it is missing or damaged
-        UserError: it is of a newer seqx
-    """
-    try:
-        about = json_content(file, JSON)
-    except (OSError, ValueError) as error:
-        raise DamagedError(f"{file}: cannot be read ({error})") from None
-    if not isinstance(about, dict):
-        raise DamagedError(f"{file}: cannot be read (not a JSON object)")
-    if not isinstance(about.get("format", FORMAT), int):
-        raise DamagedError(f"{file}: cannot be read (its format is {about['format']!r})")
-    if about.get("format", FORMAT) > FORMAT:
-        raise UserError(f"{file}: written by a newer seqx (format {about['format']}); update seqx to read it")
-    return about
-
-
-def read_as(kind: TypeAdapter[T], file: Path) -> T:
-    """A JSON file written here, as what it must be.
-
-    Raises:
-        DamagedError: it is missing, damaged, or something else
-        UserError: it is of a newer seqx
-    """
-    said = read_json(file)
-    try:
-        return kind.validate_python(said)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "all of it"
-        raise DamagedError(f"{file}: cannot be read ({where}: {first['msg']})") from None
 
 
 @contextmanager

@@ -18,10 +18,11 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from seqx import checkpoint, tree
-from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, read_as, read_json
+from seqx.checkpoint import WEIGHTS, Checkpoints, Progress
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import RecipeError, UserError
 from seqx.files import clear, whole_file, whole_folder
+from seqx.formats import read_as, read_json
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import LOCAL, MADE_WITH, Plugins, changed

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from seqx import plugins, recipe
-from seqx.checkpoint import WEIGHTS, check_model, read_as, read_weights
+from seqx.checkpoint import WEIGHTS, check_model, read_weights
 from seqx.devices import Precision, device_of, precision_of
 from seqx.errors import Problem, RecipeError, UserError
 from seqx.evaluation.predictor import Predictor
+from seqx.formats import read_as
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Combination, Model
 from seqx.interfaces.text import Task

@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from seqx.checkpoint import read_as
 from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.files import whole_file
+from seqx.formats import read_as
 from seqx.interfaces.text import Task
 
 HELD_OUT = ("dev", "test")

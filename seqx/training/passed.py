@@ -9,10 +9,11 @@ from typing import NotRequired
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from seqx.checkpoint import Checkpoints, read_as
+from seqx.checkpoint import Checkpoints
 from seqx.data.batches import Position
 from seqx.errors import DamagedError, UserError
 from seqx.files import whole_file
+from seqx.formats import read_as
 from seqx.training.watch import Trouble
 
 _Return = TypedDict(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seqx import checkpoint, states
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, average
 from seqx.errors import DamagedError, UserError
+from seqx.formats import FORMAT, read_json
 from seqx.interfaces.values import Score
 from seqx.manifest import Manifest
 
@@ -234,7 +235,7 @@ def test_damage_is_named(tmp_path: Path, name: str, damage: Callable[[Path], Non
     with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
         checkpoints.restore(10, Tied(), CPU)
     if damage is not Path.unlink:
-        Manifest.seal(checkpoints.path(10), checkpoint.FORMAT)  # by somebody who wrote nonsense
+        Manifest.seal(checkpoints.path(10), FORMAT)  # by somebody who wrote nonsense
         with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
             checkpoints.restore(10, Tied(), CPU)
 
@@ -250,7 +251,7 @@ def test_what_a_newer_seqx_wrote_is_refused(tmp_path: Path) -> None:
     file = checkpoints.path(10) / "checkpoint.json"
     about = json.loads(file.read_text())
     file.write_text(json.dumps({**about, "format": about["format"] + 1, "progress": {"hops": 3}}))
-    Manifest.seal(checkpoints.path(10), checkpoint.FORMAT)
+    Manifest.seal(checkpoints.path(10), FORMAT)
     with pytest.raises(UserError, match=r"written by a newer seqx .*update seqx"):
         checkpoints.restore(10, Tied(), CPU)
 
@@ -269,7 +270,7 @@ def test_what_it_says_of_itself_is_checked(tmp_path: Path, name: str, value: obj
     checkpoints = saved(tmp_path, 5, 10)
     file = checkpoints.path(10) / "checkpoint.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
-    Manifest.seal(checkpoints.path(10), checkpoint.FORMAT)  # by somebody who wrote nonsense
+    Manifest.seal(checkpoints.path(10), FORMAT)  # by somebody who wrote nonsense
     for read in (checkpoints.progress, lambda: checkpoints.restore(10, Tied(), CPU)):
         with pytest.raises(DamagedError, match=rf"checkpoint\.json: cannot be read \({where}: "):
             read()
@@ -331,7 +332,7 @@ def test_json_that_says_nothing_of_the_kind(tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.json"
     file.write_text("[1]")
     with pytest.raises(UserError, match=r"checkpoint\.json: cannot be read"):
-        checkpoint.read_json(file)
+        read_json(file)
 
 
 def test_a_models_folder(tmp_path: Path) -> None:
@@ -346,7 +347,7 @@ def test_a_models_folder(tmp_path: Path) -> None:
     assert same(model, Tied(4))
     assert (folder / "recipe.yaml").read_text(encoding="utf-8") == "task: ä\n"
     assert (folder / "task" / "pieces").read_text() == "a b c"
-    assert checkpoint.read_json(folder / "model.json") == {"format": checkpoint.FORMAT, "steps": [4]}
+    assert read_json(folder / "model.json") == {"format": FORMAT, "steps": [4]}
     checkpoint.write_scores(folder, {"test": {"bleu": Score(value=27.5, signature="v:1")}})
     found = json.loads((folder / "scores.json").read_text())
     assert found == {"test": {"bleu": {"value": 27.5, "signature": "v:1"}}}

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 import seqx
-from seqx.checkpoint import FORMAT
 from seqx.cli import main
+from seqx.formats import FORMAT
 from seqx.manifest import Manifest
 from tests.models import RECIPE
 

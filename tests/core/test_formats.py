@@ -9,7 +9,7 @@ import torch
 
 import seqx
 from seqx import states
-from seqx.checkpoint import FORMAT
+from seqx.formats import FORMAT
 from tests.core.format_sample import FORMATS, WRITTEN_BY_CALLBACKS, flat, read
 from tests.stories.tiny import done, lines
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import seqx
-from seqx.checkpoint import FORMAT
+from seqx.formats import FORMAT
 from seqx.manifest import Manifest
 from tests.models import RECIPE, write_model
 

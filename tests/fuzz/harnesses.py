@@ -19,11 +19,12 @@ import torch
 
 from seqx import manifest, plugins, recipe, tree
 from seqx.bounded import json_content
-from seqx.checkpoint import FORMAT, Checkpoints, Progress, read_json, read_weights
+from seqx.checkpoint import Checkpoints, Progress, read_weights
 from seqx.commands.answering import Lines
 from seqx.data.store import Ragged, Store, Writer
 from seqx.errors import RecipeError, UserError
 from seqx.experiment import Experiment
+from seqx.formats import FORMAT, read_json
 from seqx.manifest import Manifest
 from seqx.reading import lines
 from seqx.recipe.overrides import override

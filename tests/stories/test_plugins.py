@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from seqx.checkpoint import FORMAT
 from seqx.cli import main
+from seqx.formats import FORMAT
 from seqx.manifest import Manifest
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 

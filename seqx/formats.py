@@ -1,0 +1,56 @@
+"""The version of what seqx writes, and its JSON files, which are checked before they are believed."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from seqx.bounded import json_content
+from seqx.errors import DamagedError, UserError
+
+T = TypeVar("T")
+
+FORMAT = 2
+"""The version of checkpoints and models; a reader refuses what is newer.
+
+1: no manifest; states and random states pickled, in `training.pt`.
+2: `manifest.json`; states and random states in `states.json` and `states.safetensors`.
+"""
+
+_MOST = 1 << 20  # bytes of a file
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON file of a run or a model.
+
+    Raises:
+        DamagedError: it is missing or damaged
+        UserError: it is of a newer seqx
+    """
+    try:
+        about = json_content(file, _MOST)
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{file}: cannot be read ({error})") from None
+    if not isinstance(about, dict):
+        raise DamagedError(f"{file}: cannot be read (not a JSON object)")
+    if not isinstance(about.get("format", FORMAT), int):
+        raise DamagedError(f"{file}: cannot be read (its format is {about['format']!r})")
+    if about.get("format", FORMAT) > FORMAT:
+        raise UserError(f"{file}: written by a newer seqx (format {about['format']}); update seqx to read it")
+    return about
+
+
+def read_as(kind: TypeAdapter[T], file: Path) -> T:
+    """A JSON file of a run or a model, as what it must be.
+
+    Raises:
+        DamagedError: it is missing, damaged, or something else
+        UserError: it is of a newer seqx
+    """
+    said = read_json(file)
+    try:
+        return kind.validate_python(said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "all of it"
+        raise DamagedError(f"{file}: cannot be read ({where}: {first['msg']})") from None
