@@ -12,6 +12,7 @@ import argparse
 import json
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -33,30 +34,36 @@ class Told:
     memory: int  # MiB at most
 
 
-def told(said: str) -> Told:
-    """From its last words; a harness that failed has fewer of them.
-
-    Raises:
-        ValueError: they are not there
-    """
+def told(said: str) -> Told | None:
+    """From its last words; None: it did not come to them."""
     tried = re.search(r"^stat::number_of_executed_units: (\d+)$", said, re.MULTILINE)
     memory = re.search(r"^stat::peak_rss_mb: +(\d+)$", said, re.MULTILINE)
     reached = re.findall(r"^#\d+\s.* cov: (\d+) ", said, re.MULTILINE)
     if not (tried and memory and reached):
-        raise ValueError(f"no figures in {said[-400:]!r}")
+        return None
     return Told(int(tried[1]), int(reached[-1]), int(memory[1]))
 
 
 def fuzzed(name: str, seconds: int, found: Path) -> dict[str, Any]:
-    """What came of one harness, and which files it left."""
-    before, spent = set(found.iterdir()), _spent()
-    command = [sys.executable, "-m", "tests.fuzz", name, "--seconds", str(seconds), "--found", str(found)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    """What came of one harness, and which files it left.
+
+    Raises:
+        RuntimeError: it did not run at all
+    """
+    shutil.rmtree(found / name, ignore_errors=True)
+    (found / name).mkdir(parents=True)
+    spent = _spent()
+    command = [sys.executable, "-m", "tests.fuzz", name, "--seconds", str(seconds), "--found"]
+    done = subprocess.run([*command, str(found / name)], cwd=ROOT, capture_output=True, check=False)
     said = done.stderr.decode(errors="replace")
-    files = sorted(path.name for path in set(found.iterdir()) - before)
-    if done.returncode and not files:
+    figures, files = told(said), sorted(path.name for path in (found / name).iterdir())
+    if not (figures or files):
         raise RuntimeError(f"{name}: {said[-2000:]}")
-    return {"processor_seconds": round(_spent() - spent, 1), **asdict(told(said)), "found": files}
+    return {
+        "processor_seconds": round(_spent() - spent, 1),
+        **(asdict(figures) if figures else {"inputs": None, "edges": None, "memory": None}),
+        "found": files,
+    }
 
 
 def _spent() -> float:
@@ -67,29 +74,23 @@ def _spent() -> float:
 
 def table(record: Mapping[str, Any]) -> Iterator[str]:
     """A line for each harness, and one for all."""
-    rows = [
-        [
-            name,
-            f"{found['processor_seconds'] / 60:.1f} min",
-            f"{found['inputs']:,}",
-            f"{found['edges']:,}",
-            f"{found['memory']:,} MiB",
-            str(len(found["found"])),
-        ]
-        for name, found in record["harnesses"].items()
-    ]
-    every = record["harnesses"].values()
-    rows.append(
-        [
-            "all",
-            f"{sum(found['processor_seconds'] for found in every) / 3600:.2f} h",
-            f"{sum(found['inputs'] for found in every):,}",
-            "",
-            f"{max(found['memory'] for found in every):,} MiB",
-            str(sum(len(found["found"]) for found in every)),
-        ]
-    )
+    every = record["harnesses"]
+    rows = [_row(name, found, f"{found['processor_seconds'] / 60:.1f} min") for name, found in every.items()]
+    known = [found for found in every.values() if found["inputs"] is not None]
+    together = {
+        "inputs": sum(found["inputs"] for found in known),
+        "edges": None,
+        "memory": max((found["memory"] for found in known), default=None),
+        "found": [file for found in every.values() for file in found["found"]],
+    }
+    hours = sum(found["processor_seconds"] for found in every.values()) / 3600
+    rows.append(_row("all", together, f"{hours:.2f} h"))
     yield from markdown(["harness", "processor", "inputs", "edges reached", "memory at most", "failed"], rows)
+
+
+def _row(name: str, found: Mapping[str, Any], time: str) -> list[str]:
+    figures = ["" if found[what] is None else f"{found[what]:,}" for what in ("inputs", "edges", "memory")]
+    return [name, time, *figures[:2], f"{figures[2]} MiB" if figures[2] else "", str(len(found["found"]))]
 
 
 def main() -> None:
@@ -101,7 +102,6 @@ def main() -> None:
     parser.add_argument("--found", type=Path, default=Path("build/fuzz"), help="where what failed goes")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    asked.found.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {**provenance(), "seconds": asked.seconds, "harnesses": {}}
     for name in asked.names or HARNESSES:
         record["harnesses"][name] = fuzzed(name, asked.seconds, asked.found.resolve())

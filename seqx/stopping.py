@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
@@ -81,7 +81,7 @@ class Stop:
 _APART = "seqx-apart"
 
 
-def begun(work: Callable[[], T]) -> "Future[T]":
+def begun(work: Callable[[], T], name: str | None = None) -> "Future[T]":
     """What comes of something that a thread does, which nobody has to wait for, not even the end of all."""
     future = Future[T]()
 
@@ -91,7 +91,7 @@ def begun(work: Callable[[], T]) -> "Future[T]":
         except BaseException as error:  # noqa: BLE001  whoever waits for it gets it
             future.set_exception(error)
 
-    threading.Thread(target=do, name=_APART, daemon=True).start()
+    threading.Thread(target=do, name=name, daemon=True).start()
     return future
 
 
@@ -100,13 +100,10 @@ def apart(work: Callable[[], T]) -> T:
 
     A signal, or whatever else is raised here, leaves it behind: see `is_left_behind`.
     """
-    future = begun(work)
-    while True:
-        try:
-            return future.result(timeout=0.1)
-        except TimeoutError:
-            if future.done():  # it was the work's own
-                raise
+    future = begun(work, _APART)
+    while not future.done():
+        wait([future], 0.1)
+    return future.result()
 
 
 def is_left_behind() -> bool:

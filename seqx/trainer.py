@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seqx import checkpoint
+from seqx.attribution import attributed
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, random_states, set_random_states
 from seqx.data.batches import Batches, Loader, Position
 from seqx.devices import random_state, set_random_state
@@ -126,12 +127,19 @@ class Trainer:
                 self.spread.restore(self.optimizer, state)
             else:
                 thing.load_state_dict(state)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"{self.device} has too little memory for the state of {path}; make the model smaller, or "
+                "share it among several devices with training.sharding=state"
+            ) from None
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if attributed(error) is not None:
+                raise
             said = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise UserError(
                 f"{self.checkpoints.path(self.progress.step)}: its state of {path} is none of "
-                f"{type(thing).__name__} ({said}); it was written by something else than seqx"
-            ) from None
+                f"{type(thing).__name__} ({said}); it was written by something else than this version of seqx"
+            ) from error
 
     def _newest(self, before: int | None) -> tuple[Progress, dict[str, Any]] | None:
         """What the newest whole checkpoint has; the first process finds it, and sets damaged ones aside."""

@@ -73,13 +73,21 @@ stat::peak_rss_mb:              274
 
 def test_what_a_fuzzer_said_is_summed_up() -> None:
     assert fuzz.told(SAID) == fuzz.Told(inputs=5778, edges=96, memory=274)
-    with pytest.raises(ValueError, match="no figures"):
-        fuzz.told(SAID.partition("stat::peak")[0])
+    assert fuzz.told(SAID.partition("stat::peak")[0]) is None
     found = {"processor_seconds": 1800.0, "inputs": 2000, "edges": 96, "memory": 274}
-    record = {"harnesses": {"trees": {**found, "found": ["trees-crash-1"]}, "yaml": {**found, "found": []}}}
+    lost = {
+        "processor_seconds": 0.0,
+        "inputs": None,
+        "edges": None,
+        "memory": None,
+        "found": ["about-crash-2"],
+    }
+    every = {"trees": {**found, "found": ["trees-crash-1"]}, "yaml": {**found, "found": []}, "about": lost}
+    record = {"harnesses": every}
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in fuzz.table(record)]
     assert cells[2] == ["trees", "30.0 min", "2,000", "96", "274 MiB", "1"]
-    assert cells[-1] == ["all", "1.00 h", "4,000", "", "274 MiB", "1"]
+    assert cells[4] == ["about", "0.0 min", "", "", "", "1"]
+    assert cells[-1] == ["all", "1.00 h", "4,000", "", "274 MiB", "2"]
 
 
 def test_a_fuzzer_fuzzes(tmp_path: Path) -> None:

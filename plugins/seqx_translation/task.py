@@ -50,9 +50,10 @@ class Translation(seqx.TextPairs):
                     self._own_tag(text)
 
     def learn(self, folder: Path, progress: seqx.Progress) -> None:
-        """Learn the vocabulary, or both; tags that are cut into pieces are told."""
+        """Learn the vocabulary, or both; tags that it cuts into pieces are told then."""
         super().learn(folder, progress)
-        self.load(folder)
+        if self.tags:
+            self.load(folder)
         cut = [tag for tag in self.tags if tag not in self.symbols("source", self.read(tag)["source"])]
         if cut:
             log.warning(

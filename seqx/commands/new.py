@@ -56,7 +56,7 @@ def _check_name(name: str, found: Plugins) -> None:
         hint = f"; {near!r} would do" if _is_right(near) else ""
         raise UserError(
             f"{name!r} cannot be a plugin's name: 2 to 40 small letters, digits and underscores, a letter "
-            f"first, no underscore last, and no word of Python's or YAML's own{hint}"
+            f"first, no underscore last, no word of Python's or YAML's own, nor seqx{hint}"
         )
     for entry in entry_points(group=GROUP):
         if entry.name == name:

@@ -86,7 +86,7 @@ def _run(
     place = folder or Path("runs", name)
     done = RunFolder(place).finished(found.made) is not None
     stop = Stop()
-    with _telling(ctx, place, first=world.first), stop.listening():
+    with _telling(ctx, place, world), stop.listening():
         scores = run_experiment(
             found.made,
             found.plugins,
@@ -115,18 +115,18 @@ def _tell(found: Opened, place: Path, scores: Mapping[str, Mapping[str, Score]],
 
 
 @contextmanager
-def _telling(ctx: click.Context, place: Path, *, first: bool) -> Iterator[None]:
+def _telling(ctx: click.Context, place: Path, world: World) -> Iterator[None]:
     """Whatever breaks a run off is told, with the way on; of several processes the first tells of a stop."""
     try:
         yield
     except Stopped as stopped:
-        if first:
+        if world.first:
             click.echo(f"{place}: stopped by {stopped}, {_kept(place)}; the same command goes on", err=True)
-        _exit(ctx, STOPPED)
+        _exit(ctx, STOPPED, world)
     except KeyboardInterrupt:
-        if first:
+        if world.first:
             click.echo(f"{place}: interrupted; the same command goes on", err=True)
-        _exit(ctx, INTERRUPTED)
+        _exit(ctx, INTERRUPTED, world)
     except UserError:
         raise
     except Exception as error:
@@ -136,8 +136,10 @@ def _telling(ctx: click.Context, place: Path, *, first: bool) -> Iterator[None]:
         raise PluginError(f"{message}\n{_way_on(place)}") from error
 
 
-def _exit(ctx: click.Context, code: int) -> None:
-    if is_left_behind():
+def _exit(ctx: click.Context, code: int, world: World) -> None:
+    if (
+        world.size == 1 and is_left_behind()
+    ):  # of several, each leaves in its way, once it has told the others
         leave(code)
     ctx.exit(code)
 

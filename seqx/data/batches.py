@@ -74,24 +74,24 @@ class Batches:
     world: int = 1
     task: Task | None = None
     _plans: dict[int, Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
-    _planning: threading.Event = field(init=False, repr=False, compare=False, default_factory=threading.Event)
+    _lock: threading.Lock = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
 
     def plan(self, epoch: int) -> Plan:
         """The updates of an epoch; that of the epoch that was last asked for is kept."""
-        found = self._plans.get(epoch)
-        if found is None:
-            self._planning.set()
-            lengths = {name: column.lengths().astype(np.int32) for name, column in self.store.columns.items()}
-            self._plans.clear()
-            found = plan(lengths, tokens=self.tokens, groups=self.groups, seed=self.seed, epoch=epoch)
-            self._plans[epoch] = found
-            self._planning.clear()
-        return found
+        with self._lock:
+            if epoch not in self._plans:
+                columns = self.store.columns.items()
+                lengths = {name: column.lengths().astype(np.int32) for name, column in columns}
+                self._plans.clear()
+                self._plans[epoch] = plan(
+                    lengths, tokens=self.tokens, groups=self.groups, seed=self.seed, epoch=epoch
+                )
+            return self._plans[epoch]
 
     @property
     def planning(self) -> bool:
         """Whether an epoch is being planned now, which takes half a minute for tens of millions of rows."""
-        return self._planning.is_set()
+        return self._lock.locked()
 
     def portion(self, plan: Plan, position: Position, *, pin: bool = False) -> Portion:
         """The update at a position; `plan` is that of its epoch. `pin`: in memory that a GPU copies from."""

@@ -101,6 +101,7 @@ class Heartbeat:
         self._slowest = 0.0
         self._compared = False  # whether an update came to its end, with which the next can be compared
         self._waits = False
+        self._depth = 0  # of blocks in which it waits
         self._numbers = 0
         self._stopped = threading.Event()
         self._failed = False
@@ -124,11 +125,13 @@ class Heartbeat:
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """In the block this process waits for others."""
+        self._depth += 1
         self.handed_over()
         try:
             yield
         finally:
-            self._began, self._waits = time.monotonic(), False
+            self._depth -= 1
+            self._began, self._waits = time.monotonic(), self._depth > 0
 
     def handed_over(self) -> None:
         """The rest of what this process is at is waiting for others."""

@@ -150,7 +150,7 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
         return
     try:
         store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(minutes=10))))
-    except (ValueError, dist.DistError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
         raise UserError(
             "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT do not lead to the other processes "
             f"({str(error).partition(chr(10))[0]}); let torchrun set them, or seqx run --devices"

@@ -14,7 +14,7 @@ from seqx.devices import autocast
 from seqx.distributed import ALONE, World
 from seqx.errors import UserError
 from seqx.evaluation.attention import Attended, look
-from seqx.evaluation.fitting import fitting
+from seqx.evaluation.fitting import Fitting
 from seqx.evaluation.scoring import logprobs
 from seqx.interfaces.learning import Grammar, Search
 from seqx.interfaces.networks import Model
@@ -97,6 +97,7 @@ class Predictor:
         self.batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
         self.between = between
         self.split = 0
+        self._fit = Fitting(device)
         self.world = world
 
     def __call__(self, texts: Iterable[str | Request]) -> list[str]:
@@ -294,16 +295,13 @@ class Predictor:
     def _fitting(
         self, batch: Sequence[int], pieces: Sequence[_Piece], limits: Sequence[int]
     ) -> Iterator[tuple[Sequence[int], _Found]]:
-        """What is found for a batch of pieces; where memory is short, later batches are smaller, too."""
+        """Parts of a batch of pieces, all of it where memory is not short, and what is found for them."""
 
         def work(part: Sequence[int]) -> _Found:
             return self._batch([pieces[i] for i in part], [limits[i] for i in part])
 
-        places = self.batch_tokens
         try:
-            for part, found in fitting(batch, work, self.device):
-                self.batch_tokens = min(self.batch_tokens, max(1, places * len(part) // len(batch)))
-                yield part, found
+            yield from self._fit(batch, work)
         except torch.OutOfMemoryError:
             longest = max((pieces[i] for i in batch), key=lambda piece: piece.length)
             raise UserError(

@@ -10,7 +10,7 @@ from seqx.data.batches import pack, split
 from seqx.data.store import Ragged
 from seqx.devices import autocast
 from seqx.errors import UserError
-from seqx.evaluation.fitting import fitting
+from seqx.evaluation.fitting import Fitting
 from seqx.interfaces.networks import Model
 
 _PLACES = 4096
@@ -49,13 +49,13 @@ def logprobs(
         batch = pack({name: values.take(np.array(rows)) for name, values in columns.items()}).to(device)
         return model.score(batch.columns["source"], batch.columns["target"]).double().sum(1).tolist()
 
-    training = model.training
+    training, fit = model.training, Fitting(device)
     model.eval()
     try:
         with torch.inference_mode(), autocast(device, precision):
             for rows in split(columns, _PLACES, 0, 1):
                 between()
-                for part, values in fitting(rows.tolist(), score, device):
+                for part, values in fit(rows.tolist(), score):
                     for row, value in zip(part, values, strict=True):
                         found[order[row]] = value
     except torch.OutOfMemoryError:

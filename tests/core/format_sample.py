@@ -31,6 +31,11 @@ FORMATS = Path(__file__).parents[1] / "formats"
 WRITTEN_BY_CALLBACKS = ("log.txt", "metrics.jsonl", "outputs")
 
 
+def samples() -> list[Path]:
+    """The folders, by their numbers: of a format, and of what was added since without a new one."""
+    return sorted(FORMATS.iterdir(), key=lambda path: [int(number) for number in path.name.split(".")])
+
+
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every leaf of a nest, tensors as their types, shapes and hashes."""
     match value:
@@ -77,10 +82,9 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder.resolve()
-    newest = max(FORMATS.iterdir(), key=lambda path: path.name)
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
-        recipe = shutil.copyfile(newest / "small.yaml", work / "small.yaml")
+        recipe = shutil.copyfile(samples()[-1] / "small.yaml", work / "small.yaml")
         command = ["run", str(recipe), "--devices", "2", "--device", "cpu", "training.steps=2"]
         subprocess.run(
             [sys.executable, "-m", "seqx", *command], cwd=work, check=True,

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.measured import DOCUMENTS, RECORDS, renewed
 from tests.docs import reliability
+from tests.fuzz.harnesses import HARNESSES
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
@@ -20,6 +21,19 @@ def test_the_tables_are_those_of_the_records(document: Path) -> None:
 def test_a_soak_that_went_wrong_has_no_place_in_the_documents() -> None:
     told = json.loads((RECORDS / "kill_test.json").read_text(encoding="utf-8"))["told"]
     assert (told["wrong"], told["different"]) == ([], [])
+
+
+def test_runs_that_were_killed_were_worth_it() -> None:
+    told = json.loads((RECORDS / "kill_test.json").read_text(encoding="utf-8"))["told"]
+    assert all(run["epoch"] >= 1 for run in told["undisturbed"].values())
+
+
+def test_every_harness_was_fuzzed_for_a_while() -> None:
+    record = json.loads((RECORDS / "fuzz.json").read_text(encoding="utf-8"))
+    assert record["harnesses"].keys() == HARNESSES.keys()
+    assert all(
+        found["processor_seconds"] >= 30 for found in record["harnesses"].values() if not found["found"]
+    )
 
 
 def test_a_record_that_changes_changes_its_table(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -135,16 +136,8 @@ main()
 """
 
 
-@pytest.mark.parametrize(
-    ("signals", "code", "said"),
-    [
-        ([signal.SIGTERM], 75, "stopped by SIGTERM, no checkpoint was written yet"),
-        ([signal.SIGINT, signal.SIGINT], 130, "interrupted"),
-    ],
-)
-def test_while_a_library_learns_the_vocabulary(
-    signals: list[signal.Signals], code: int, said: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_while_a_library_learns_the_vocabulary(by: signal.Signals, tmp_path: Path) -> None:
     """It is at work outside of Python, where nobody hears a signal."""
     process = subprocess.Popen(
         [sys.executable, "-c", LEARNING, "run", tiny(TEXT)],
@@ -155,16 +148,46 @@ def test_while_a_library_learns_the_vocabulary(
         assert process.stdout is not None
         while "learning" not in process.stdout.readline():
             assert process.poll() is None
-        for number in signals:
-            process.send_signal(number)
+        process.send_signal(by)
         began = time.monotonic()
         _, told = process.communicate(timeout=60)
         assert time.monotonic() - began < 10
     finally:
         process.kill()
-    assert process.returncode == code
-    assert told.splitlines()[-1] == f"{RUN}: {said}; the same command goes on"
+    assert process.returncode == 75
+    said = f"{RUN}: stopped by {by.name}, no checkpoint was written yet; the same command goes on"
+    assert told.splitlines()[-1] == said
     assert not list((tmp_path / "cache").glob(".*.tmp-*"))
+
+
+def test_one_of_several_hears_a_signal_while_the_vocabulary_is_learnt(tmp_path: Path) -> None:
+    """Nobody takes it for killed."""
+    recipe = tiny(TEXT)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    crew = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    common = {**os.environ, "SEQX_CACHE": str(tmp_path / "cache"), **crew}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEARNING, "run", recipe, "--device", "cpu"],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        assert processes[0].stdout is not None
+        while "learning" not in processes[0].stdout.readline():
+            assert processes[0].poll() is None
+        processes[0].send_signal(signal.SIGTERM)
+        told = [process.communicate(timeout=60)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [75, 75], told
+    assert "stopped by SIGTERM, no checkpoint was written yet" in told[0]
+    assert "sign of life" not in "".join(told)
 
 
 def test_a_process_has_saved_and_gone_within_twenty_seconds() -> None:

@@ -276,6 +276,17 @@ def test_nobody_is_to_blame_while_an_epoch_is_planned(
     assert waits > 0
 
 
+def test_a_plan_that_fails_is_told_and_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> Plan:
+        raise MemoryError
+
+    batches = Batches(store=store, tokens=500)
+    monkeypatch.setattr("seqx.data.batches.plan", failing)
+    with Loader(batches) as loader, pytest.raises(MemoryError):
+        next(loader)
+    assert not batches.planning
+
+
 def test_closing_does_not_wait_for_a_plan(store: Store, slow: tuple[list[int], threading.Event]) -> None:
     planned, _ = slow
     loader = Loader(Batches(store=store, tokens=500), Position(1, 0))

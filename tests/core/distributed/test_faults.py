@@ -124,7 +124,7 @@ def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.M
 def test_an_epoch_that_takes_long_to_plan_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqx.distributed.heartbeat.HANGS", 0.5)
+    monkeypatch.setattr("seqx.distributed.heartbeat.HANGS", 2.0)
     monkeypatch.setattr("seqx.distributed.heartbeat.BEAT", 0.1)
 
     def planning(*given: Any, epoch: int, **named: Any) -> Plan:
