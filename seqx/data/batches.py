@@ -94,7 +94,10 @@ class Batches:
         return self._lock.locked()
 
     def portion(self, plan: Plan, position: Position, *, pin: bool = False) -> Portion:
-        """The update at a position; `plan` is that of its epoch. `pin`: in memory that a GPU copies from."""
+        """This device's portion of the update at a position, in the `plan` of its epoch.
+
+        `pin`: in memory that a GPU copies from.
+        """
         batches, rows, count, tokens, places = [], list[Integers](), 0, 0, 0
         spare = None
         for group in self._groups(plan.rows(position.index)):
@@ -121,14 +124,14 @@ class Batches:
         return pack(self._columns(rows, epoch))
 
     def largest(self, epoch: int) -> Portion:
-        """The update of an epoch that needs the most memory."""
+        """The portion of the update of an epoch that needs the most memory."""
         plan = self.plan(epoch)
         return self.portion(plan, Position(epoch, plan.largest))
 
     def portions(
         self, start: Position, *, without: Collection[Position] = (), pin: bool = False
     ) -> Iterator[Portion]:
-        """All updates from a position on but those at `without`, for ever.
+        """The portions of all updates from a position on but those at `without`, for ever.
 
         Each epoch is planned while the last tenth of the one before it is learnt from.
         """
