@@ -108,7 +108,8 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Begin to beat; the first sign is there at once, so that nobody dies unnoticed before it."""
+        self._beat()
         self._thread.start()
 
     def stop(self) -> None:

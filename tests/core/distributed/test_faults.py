@@ -90,6 +90,21 @@ def test_one_is_killed_or_stopped(sign: signal.Signals, tmp_path: Path) -> None:
     assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
 
 
+def test_one_is_killed_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqx.distributed.heartbeat.SILENCE", 2.0)
+
+    def job(world: World) -> None:
+        world.barrier()
+        if world.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        world.barrier()
+
+    left = crew(3, job, tmp_path, agent=True)
+    told = [line for each in left for line in each.said.splitlines() if line.startswith("process 1 (")]
+    assert len(told) == 1, left
+    assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
+
+
 def test_one_hangs(tmp_path: Path) -> None:
     left = ended(2, tmp_path, 1, lambda: time.sleep(1000))
 
