@@ -137,9 +137,8 @@ def _telling(ctx: click.Context, place: Path, world: World) -> Iterator[None]:
 
 
 def _exit(ctx: click.Context, code: int, world: World) -> None:
-    if (
-        world.size == 1 and is_left_behind()
-    ):  # of several, each leaves in its way, once it has told the others
+    # Of several processes each leaves in its own way, once it has told the others.
+    if world.size == 1 and is_left_behind():
         leave(code)
     ctx.exit(code)
 
