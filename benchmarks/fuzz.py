@@ -1,6 +1,6 @@
 """Each harness of `tests/fuzz` in turn, fed with bytes that reach new code, and what came of it.
 
-    nohup python -m benchmarks.fuzz --seconds 600 --out fuzz.json &
+    nohup python -m benchmarks.fuzz --seconds 600 --workers 2 --out fuzz.json &
 
 It needs `pip install -e '.[fuzz]'`, and runs at the lowest priority: `--seconds` are those of the clock for
 each harness, and the record says how many of them the processor gave. What fails lies in `--found` then; put
@@ -10,12 +10,14 @@ something failed.
 
 import argparse
 import json
+import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,24 +54,22 @@ def fuzzed(name: str, seconds: int, found: Path) -> dict[str, Any]:
     """
     shutil.rmtree(found / name, ignore_errors=True)
     (found / name).mkdir(parents=True)
-    spent = _spent()
     command = [sys.executable, "-m", "tests.fuzz", name, "--seconds", str(seconds), "--found"]
-    done = subprocess.run([*command, str(found / name)], cwd=ROOT, capture_output=True, check=False)
-    said = done.stderr.decode(errors="replace")
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [*command, str(found / name)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        _, process.returncode, used = os.wait4(process.pid, 0)
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
     figures, files = told(said), sorted(path.name for path in (found / name).iterdir())
     if not (figures or files):
         raise RuntimeError(f"{name}: {said[-2000:]}")
     return {
-        "processor_seconds": round(_spent() - spent, 1),
+        "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
         **(asdict(figures) if figures else {"inputs": None, "edges": None, "memory": None}),
         "found": files,
     }
-
-
-def _spent() -> float:
-    """Seconds that the processor gave to processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def table(record: Mapping[str, Any]) -> Iterator[str]:
@@ -99,14 +99,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_it_is)
     parser.add_argument("names", nargs="*", metavar="HARNESS", help=f"some of: {', '.join(HARNESSES)}")
     parser.add_argument("--seconds", type=int, default=600, help="for each harness")
+    parser.add_argument("--workers", type=int, default=1, help="harnesses at a time")
     parser.add_argument("--found", type=Path, default=Path("build/fuzz"), help="where what failed goes")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     record: dict[str, Any] = {**provenance(), "seconds": asked.seconds, "harnesses": {}}
-    for name in asked.names or HARNESSES:
-        record["harnesses"][name] = fuzzed(name, asked.seconds, asked.found.resolve())
-        if asked.out:
-            asked.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    names, found = asked.names or [*HARNESSES], asked.found.resolve()
+    with ThreadPoolExecutor(asked.workers) as pool:
+        begun = {pool.submit(fuzzed, name, asked.seconds, found): name for name in names}
+        done: dict[str, Any] = {}
+        for each in as_completed(begun):
+            done[begun[each]] = each.result()
+            record["harnesses"] = {name: done[name] for name in names if name in done}
+            if asked.out:
+                asked.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print("\n".join(table(record)))
     sys.exit(1 if any(each["found"] for each in record["harnesses"].values()) else 0)
 

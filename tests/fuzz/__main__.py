@@ -14,7 +14,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["seqx", "seqx_parsing", "seqx_translation", "yaml", "tarfile"]):
+_READERS = ["seqx", "seqx_parsing", "seqx_text", "seqx_text_tasks", "seqx_translation", "yaml", "tarfile"]
+
+with atheris.instrument_imports(include=_READERS):
     from tests.fuzz.harnesses import HARNESSES, SCRATCH, tried
     from tests.fuzz.seeds import SEEDS
 
