@@ -42,7 +42,7 @@ class Portion:
     rows: list[Integers]  # the numbers of each part's examples
     count: int  # target tokens of the whole update, over all devices
     useful: float  # share of the places of `parts`, all columns together, that hold tokens
-    spare: Batch | None = None  # a short example of the update, where devices share it: see `Spread`
+    spare: tuple[Batch, Integers] | None = None  # a short example of a shared update, and its number
 
     @property
     def next(self) -> Position:
@@ -105,7 +105,8 @@ class Batches:
             count += len(columns[TARGET].values)
             if self.world > 1 and spare is None:
                 shortest = columns[TARGET].lengths().argsort(kind="stable")[:1]
-                spare = pack({name: column.take(shortest) for name, column in columns.items()}, pin=pin)
+                short = {name: column.take(shortest) for name, column in columns.items()}
+                spare = pack(short, pin=pin), group[shortest]
             for part in split(columns, self.microbatch, self.rank, self.world):
                 batches.append(pack({name: column.take(part) for name, column in columns.items()}, pin=pin))
                 rows.append(group[part])

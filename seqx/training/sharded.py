@@ -79,10 +79,13 @@ class Sharded(Shared):
         del parts
         return self._most
 
-    def apart(self, rounds: int, *, exchange: bool) -> int:
-        """None: each needs what others keep."""
-        del rounds, exchange
-        return 0
+    def withdraw(self, *, exchange: bool) -> None:
+        """Not possible: each part of the others needs what this device keeps.
+
+        Raises:
+            OutOfMemoryError: always
+        """
+        raise torch.OutOfMemoryError
 
     @contextlib.contextmanager
     def exchanging(self, *, last: bool) -> Iterator[None]:

@@ -34,9 +34,6 @@ class Spread:
         step: what is trained
     """
 
-    shared = False
-    """Whether other devices wait for what this one computes."""
-
     def __init__(self, step: Step) -> None:
         self.step = step
         self.limit: int | None = None  # places of a part that were too many for the memory of a device
@@ -71,13 +68,17 @@ class Spread:
         """How many parts are computed here, of which so many have rows."""
         return parts
 
-    def apart(self, rounds: int, *, exchange: bool) -> int:
-        """How many of these need nothing of other devices, so that they can be given up.
+    def withdraw(self, *, exchange: bool) -> None:
+        """This device computes no more of an update: whoever waits for it is let go on.
 
-        `exchange`: whether gradients are added up, in the last of them.
+        `exchange`: whether the others wait for its gradients.
+
+        Raises:
+            OutOfMemoryError: they cannot go on without it
         """
-        del exchange
-        return rounds
+
+    def renew(self) -> None:
+        """Every device begins the update anew, since one withdrew."""
 
     def exchanging(self, *, last: bool) -> AbstractContextManager[None]:
         """Where a part is computed; gradients of all devices are added up in the `last` one."""
@@ -123,8 +124,6 @@ class Shared(Spread):
         world: the processes that share it
     """
 
-    shared = True
-
     def __init__(self, step: Step, world: World) -> None:
         super().__init__(step)
         self.world = world
@@ -152,13 +151,20 @@ class Replicated(Shared):
 
     def __init__(self, step: Step, world: World) -> None:
         super().__init__(step, world)
+        self.module = self._wrapped()
+        self._complete = False  # whether every parameter was seen to have a gradient
+        self._handed_in = 0  # buckets of this update's gradients
+
+    def _wrapped(self, *, anew: bool = False) -> DistributedDataParallel:
         # Buffers are the same everywhere, and ranks that have other numbers of parts must not meet over them.
         with warnings.catch_warnings(
             action="ignore", category=FutureWarning
         ):  # of a name that old torch lacks
-            self.module = DistributedDataParallel(step, broadcast_buffers=False, gradient_as_bucket_view=True)
-        self.module.register_comm_hook(None, self._added)
-        self._complete = False  # whether every parameter was seen to have a gradient
+            module = DistributedDataParallel(
+                self.step, broadcast_buffers=False, gradient_as_bucket_view=True, init_sync=not anew
+            )
+        module.register_comm_hook(None, self._added)
+        return module
 
     def any(self, flag: bool) -> bool:
         """Whether it is so on any device; known on the host."""
@@ -167,15 +173,32 @@ class Replicated(Shared):
 
     def agreed(self, parts: Sequence[Batch]) -> Counter[str]:
         """The counts of all devices together."""
+        # All do it now: a device may never come to its next forward pass, which would do it otherwise.
+        self.module.reducer._rebuild_buckets()  # noqa: SLF001  as torch's own Join does
         return shared_counts(self.step, self.world, parts, self.stragglers)[0]
 
     def rounds(self, parts: int) -> int:
         """One at least: gradients are exchanged in the last."""
         return max(1, parts)
 
-    def apart(self, rounds: int, *, exchange: bool) -> int:
-        """All, or all but the last, in which gradients are exchanged."""
-        return rounds - exchange
+    def withdraw(self, *, exchange: bool) -> None:
+        """The others get zeros where they wait for this device's gradients, and so come to their end.
+
+        Raises:
+            OutOfMemoryError: there is no memory even for zeros
+        """
+        if not exchange:
+            return
+        every = self.module.reducer._get_zeros_like_grad_buckets()  # noqa: SLF001  as torch's own Join does
+        waited_for = every[self._handed_in :]
+        for given in [self._added(None, bucket) for bucket in waited_for]:
+            given.wait()
+
+    def renew(self) -> None:
+        """Drop what torch knows of an exchange that did not come to its end, or was in vain."""
+        del self.module
+        self.module = self._wrapped(anew=True)
+        self._handed_in = 0
 
     def exchanging(self, *, last: bool) -> AbstractContextManager[None]:
         """Where a part is computed; gradients are only exchanged during the backward pass of the `last`."""
@@ -201,10 +224,12 @@ class Replicated(Shared):
                     "of the model"
                 )
             self._complete = True
+        self._handed_in = 0
         return added(self.world, sums)
 
     def _added(self, _: None, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         """Sums of gradients, not means: what is divided by is that of the whole update already."""
+        self._handed_in += 1
         work = dist.all_reduce(bucket.buffer(), async_op=True)
         if bucket.is_last():
             self.stragglers.handed_over()

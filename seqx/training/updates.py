@@ -189,8 +189,7 @@ def _computed(
 ) -> tuple[dict[str, Tensor], Counter[str], int]:
     """Gradients of the quotients of sums and counts; both, and how often the update was computed again."""
     parts: list[Part] = list(zip(portion.parts, portion.rows, strict=True))
-    if spread.shared:
-        parts = _smallest_last(_smaller(parts, spread.limit or math.inf))
+    parts = _smaller(parts, spread.limit or math.inf)
     counts = spread.agreed([part for part, _ in parts])
     replays = 0
     while True:
@@ -198,39 +197,33 @@ def _computed(
             sums, missing, again = _gradients(
                 spread, parts, portion.spare, counts, device, precision, exchange=exchange
             )
-        except torch.OutOfMemoryError:  # the others are waiting for gradients that will not come
+        except torch.OutOfMemoryError:
             raise UserError(
                 f"{update}: {device} has too little memory; set training.microbatch to fewer places, "
                 "and the same command goes on"
             ) from None
         if not again:
             return sums, counts, replays
-        if missing is not None and len(parts[missing][1]) == 1:
+        if missing is not None and len(missing[1]) == 1:
             raise UserError(
                 f"{update}: {device} has too little memory for a single example: "
-                f"{named([int(parts[missing][1][0])])}; make the model smaller, or leave out long examples "
+                f"{named([int(missing[1][0])])}; make the model smaller, or leave out long examples "
                 "(the task's setting `longest`, where it has one)"
             )
         spread.step.zero_grad(set_to_none=True)
+        spread.renew()
         if device.type == "cuda":
             torch.cuda.empty_cache()  # small parts do not fit into what large ones left
-        limit = max(map(_places, parts), default=0) if missing is None else _places(parts[missing])
+        limit = max(map(_places, parts), default=0) if missing is None else _places(missing)
         parts = _smaller(parts, limit)
         replays += 1
-        if spread.shared:
-            parts = _smallest_last(parts)
-            spread.limit = min(limit, spread.limit or limit)
+        spread.limit = min(limit, spread.limit or limit)
 
 
 def _smaller(parts: list[Part], limit: float) -> list[Part]:
     """Parts of so many places or more as halves of halves, down to single rows."""
     halved = [half for part in parts for half in (_halves(part) if _places(part) >= limit else [part])]
     return parts if len(halved) == len(parts) else _smaller(halved, limit)
-
-
-def _smallest_last(parts: list[Part]) -> list[Part]:
-    """The last one fits into the memory of a device if the others did."""
-    return sorted(parts, key=lambda part: -_places(part))
 
 
 def _places(part: Part) -> int:
@@ -254,20 +247,20 @@ def _halves(part: Part) -> list[Part]:
 def _gradients(
     spread: Spread,
     parts: list[Part],
-    spare: Batch | None,
+    spare: Part | None,
     counts: Mapping[str, int],
     device: torch.device,
     precision: Literal["bf16", "fp32"],
     *,
     exchange: bool,
-) -> tuple[dict[str, Tensor], int | None, bool]:
+) -> tuple[dict[str, Tensor], Part | None, bool]:
     """The sums over the parts, whose gradients are added up; which of them needs too much memory; whether any
     device lacks memory, so that all have to compute the update again.
 
     Gradients are exchanged while the last part is computed.
 
     Raises:
-        OutOfMemoryError: in the last part, for which others are waiting
+        OutOfMemoryError: the other devices cannot go on without this one
     """
     sums: dict[str, Tensor] = {}
 
@@ -280,23 +273,21 @@ def _gradients(
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + share * term.detach()
 
-    shares = [(part, 1.0) for part, _ in parts]
+    shares = [(part, 1.0) for part in parts]
     idle = spread.rounds(len(shares)) - len(shares)
     if idle:  # devices take part in what others compute, too
         assert spare is not None, "an update that devices share has a spare part"
         shares += [(spare, 0.0)] * idle
-    alone = spread.apart(len(shares), exchange=exchange)
     missing = None
-    for at, (part, share) in enumerate(shares[:alone]):
+    for number, (part, share) in enumerate(shares, 1):
         try:
-            with spread.exchanging(last=False):
-                add(part, share)
+            with spread.exchanging(last=exchange and number == len(shares)):
+                add(part[0], share)
         except torch.OutOfMemoryError:
-            missing = at
+            missing = part
             break
+    if missing is not None:
+        spread.withdraw(exchange=exchange)
     if spread.any(missing is not None):
         return {}, missing, True
-    for part, share in shares[alone:]:
-        with spread.exchanging(last=True):
-            add(part, share)
     return spread.total(sums) if exchange else sums, None, False

@@ -1,22 +1,27 @@
 """What befalls one of several processes is settled by all: lack of memory, signals, bad numbers, damage."""
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from seqx.checkpoint import WEIGHTS
 from seqx.distributed import World
+from seqx.interfaces.values import Batch
 from seqx.stopping import Stop, Stopped
 from seqx.training.step import Step
 from tests.core.distributed.crew import Left, crew
 from tests.core.distributed.test_training import CLOSE, losses, spread, trained
+from tests.stories.tiny import lines
 
 Sums = dict[str, Tensor]
 
@@ -71,9 +76,72 @@ def test_memory_that_one_lacks_makes_all_compute_again(undisturbed: tuple[Path, 
     left = altered(tmp_path, short, "training.microbatch=100")
     assert losses(tmp_path / "run") == pytest.approx(losses(undisturbed[0]), rel=CLOSE)
     assert [each.answer for each in left] == [undisturbed[1]] * 2
-    rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    (noticed,) = [row["what"] for row in rows if row["kind"] == "noticed"]
-    assert "was computed again in smaller parts" in noticed
+    (noticed,) = lines(tmp_path / "run", "noticed")
+    assert "was computed again in smaller parts" in noticed["what"]
+
+
+class Narrow(torch.autograd.Function):
+    """Has too little memory for its backward pass, `due` times."""
+
+    due = 0
+
+    @staticmethod
+    def forward(_: Any, embedded: Tensor) -> Tensor:
+        return embedded.clone()
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        if Narrow.due:
+            Narrow.due -= 1
+            raise torch.OutOfMemoryError("no more")
+        return gradient
+
+
+@pytest.mark.parametrize("passing", ["forward", "backward"])
+def test_memory_that_one_lacks_while_gradients_are_exchanged_makes_all_compute_again(
+    passing: str, undisturbed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the backward pass: when gradients of a part of the layers have gone to the others."""
+    embedding, narrow = torch.nn.functional.embedding, cast("Callable[[Tensor], Tensor]", Narrow.apply)
+    monkeypatch.setattr("torch.nn.functional.embedding", lambda *args, **how: narrow(embedding(*args, **how)))
+    buckets = partial(DistributedDataParallel, bucket_cap_mb=0.01)
+    monkeypatch.setattr("seqx.training.spread.DistributedDataParallel", buckets)
+    again = [1, 4, 5, 12]
+
+    def short(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
+        if rank == 1 and again and calls >= again[0] and len(batch.columns["target"].ids) > 1:
+            del again[0]
+            if passing == "forward":
+                raise torch.OutOfMemoryError("no more")
+            Narrow.due = 1
+        return sums
+
+    left = altered(tmp_path, short)
+    assert losses(tmp_path / "run") == pytest.approx(losses(undisturbed[0]), rel=CLOSE)
+    assert [each.answer for each in left] == [undisturbed[1]] * 2
+    assert len(lines(tmp_path / "run", "noticed")) == 1
+
+
+def test_memory_that_one_lacks_for_a_batch_itself_makes_all_compute_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second update, before whose first forward pass torch regroups the gradients of all."""
+    to, calls = Batch.to, 0
+
+    def short(batch: Batch, device: torch.device) -> Batch:
+        nonlocal calls
+        calls += 1
+        if calls == 2 and os.environ["RANK"] == "1":
+            raise torch.OutOfMemoryError("no more")
+        return to(batch, device)
+
+    how = ("training.tokens=150", "training.steps=3")
+    spread(2, tmp_path, "undisturbed", *how)
+    monkeypatch.setattr(Batch, "to", short)
+    altered(tmp_path, lambda _rank, _calls, _batch, sums: sums, *how)
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "undisturbed"), rel=CLOSE)
+    *_, noticed = lines(tmp_path / "run", "noticed")
+    assert noticed["what"].startswith("update 2 needs too much memory")
 
 
 def test_a_signal_to_one_stops_all(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:

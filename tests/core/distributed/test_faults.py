@@ -1,10 +1,9 @@
 """A process that raises, hangs or is killed ends the run on all, and one message says which and how."""
 
-import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ from seqx.distributed import World, joined
 from seqx.errors import UserError
 from seqx.training.step import Step
 from tests.core.distributed.crew import Left, crew
-from tests.core.distributed.test_training import trained
+from tests.core.distributed.test_training import trained, updates
 
 PROMISED = 30
 """Seconds within which all processes are gone."""
 
 
-def broken(world: World, folder: Path, rank: int, fault: Callable[[], None]) -> Any:
+def broken(world: World, folder: Path, rank: int, fault: Callable[[], None], settings: Sequence[str]) -> Any:
     """A run in which one process has a fault in its seventh update."""
     forward, calls = Step.forward, 0
 
@@ -37,12 +36,13 @@ def broken(world: World, folder: Path, rank: int, fault: Callable[[], None]) -> 
 
     Step.forward = failing  # type: ignore[method-assign, assignment]  # in a process that ends with this
     (folder / f"{world.rank}").mkdir(exist_ok=True)
-    return trained(world, folder, "run")
+    return trained(world, folder, "run", *settings)
 
 
-def ended(size: int, folder: Path, rank: int, fault: Callable[[], None]) -> list[Left]:
+def ended(size: int, folder: Path, rank: int, fault: Callable[[], None], *settings: str) -> list[Left]:
     """How the processes of that run left, soon enough."""
-    left = crew(size, partial(broken, folder=folder, rank=rank, fault=fault), folder, agent=True)
+    job = partial(broken, folder=folder, rank=rank, fault=fault, settings=settings)
+    left = crew(size, job, folder, agent=True)
     seconds = time.time() - float((folder / "when").read_text(encoding="utf-8"))
     assert seconds < PROMISED
     return left
@@ -61,15 +61,17 @@ def run_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rank", "fault", "code", "message"),
+    ("rank", "fault", "settings", "code", "message"),
     [
-        (0, refuse, 2, "sentence 17: cannot be read; mend it\n"),
-        (2, trip, 1, "RuntimeError: tripped\n"),
-        (1, run_out, 2, "update 7: cpu has too little memory; set training.microbatch to fewer places"),
+        (0, refuse, (), 2, "sentence 17: cannot be read; mend it\n"),
+        (2, trip, (), 1, "RuntimeError: tripped\n"),
+        (1, run_out, ("training.sharding=full",), 2, "update 7: cpu has too little memory; set"),
     ],
 )
-def test_one_raises(rank: int, fault: Callable[[], None], code: int, message: str, tmp_path: Path) -> None:
-    left = ended(3, tmp_path, rank, fault)
+def test_one_raises(
+    rank: int, fault: Callable[[], None], settings: Sequence[str], code: int, message: str, tmp_path: Path
+) -> None:
+    left = ended(3, tmp_path, rank, fault, *settings)
 
     assert message in left[rank].said
     assert [each.said for other, each in enumerate(left) if other != rank] == ["", ""]
@@ -151,8 +153,7 @@ def test_an_epoch_that_takes_long_to_plan_ends_nothing(
         (tmp_path / f"{rank}").mkdir()
     left = crew(2, lambda world: trained(world, tmp_path, "run"), tmp_path)
     assert [each.code for each in left] == [0, 0], left
-    rows = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    assert max(row["seconds"] for row in rows if row["kind"] == "update") > 3
+    assert max(row["seconds"] for row in updates(tmp_path / "run")) > 3
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """One run on several processes: the same updates, however they are shared, and checkpoints for any number."""
 
-import json
 import os
 import shutil
 import signal
@@ -24,6 +23,7 @@ from seqx.training.spread import Replicated
 from seqx.training.step import Step
 from tests.core.distributed.crew import crew
 from tests.models import RECIPE
+from tests.stories.tiny import lines
 
 QUIET = """\
 training:
@@ -73,8 +73,7 @@ def spread(size: int, folder: Path, name: str, *settings: str) -> list[Any]:
 
 def updates(folder: Path) -> list[dict[str, Any]]:
     """What a run told of its updates."""
-    rows = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return [row for row in rows if row["kind"] == "update"]
+    return lines(folder, "update")
 
 
 def losses(folder: Path) -> list[float]:
