@@ -1,4 +1,4 @@
-"""The tables of docs/results.md and docs/reliability.md that come from records in benchmarks/results/.
+"""The tables in docs/ that come from records in benchmarks/results/.
 
     python -m benchmarks.measured
 
@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import complexity, fuzz, kill_test
+from benchmarks import complexity, fuzz, kill_test, preparation, scale
 from benchmarks.provenance import ROOT
 from benchmarks.table3 import against_base
 from seqx_watch.comparison import shown
 
-DOCUMENTS = [ROOT / "docs" / "results.md", ROOT / "docs" / "reliability.md"]
+DOCUMENTS = [ROOT / "docs" / name for name in ("results.md", "reliability.md", "cluster.md")]
 RECORDS = ROOT / "benchmarks" / "results"
 
 _TABLE = re.compile(r"(?<=<!-- table: )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -36,6 +36,8 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "complexity": complexity.table,
     "fuzz": fuzz.table,
     "kill_test": kill_test.table,
+    "preparation": preparation.table,
+    "scale": scale.table,
     "table3-order": _order,
 }
 """Of records that are not runs side by side."""
@@ -55,8 +57,9 @@ def _table(name: str, records: Path) -> str:
 
 def _source(record: Mapping[str, Any]) -> Iterator[str]:
     machine, versions = record["machine"], record["versions"]
+    cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)}"
     yield (
-        f"Commit {record['commit'][:10]}, {machine['processor']}, {machine['cores']} cores, one thread each; "
+        f"Commit {record['commit'][:10]}, {machine['processor']}, {cores}, one thread each; "
         f"torch {versions['torch']}."
     )
 

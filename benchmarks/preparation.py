@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +25,10 @@ from benchmarks.provenance import provenance
 from seqx.commands.opening import opened
 from seqx.data.prepare import learnt, prepare, quiet
 from seqx.interfaces.text import Task
+from seqx_watch.table import markdown
+
+WMT_EN_FR = 36_000_000
+"""Pairs of WMT 2014's English and French, to which the figures are extrapolated."""
 
 _HELD_OUT = 100  # pairs of dev and test
 
@@ -104,6 +109,26 @@ def measure(task: Task, cache: Path, processes: int) -> dict[str, Any]:
     record["files"] = {path.name: path.stat().st_size for path in sorted(store.folder.iterdir())}
     shutil.rmtree(store.folder)
     return record
+
+
+def table(record: Mapping[str, Any]) -> Iterator[str]:
+    """What was measured, and what it makes for the pairs of English and French, a line for each run."""
+    pairs, many = record["pairs"], f"{WMT_EN_FR // 10**6} M pairs"
+    head = ["processes", "pairs a second", "memory at most", f"{many}: time", "disk for ids", "and for text"]
+    rows = []
+    for run in record["runs"]:
+        text = sum(size for name, size in run["files"].items() if ".text" in name)
+        ids = sum(run["files"].values()) - text
+        rows.append(
+            [
+                str(run["processes"]),
+                f"{run['lines_per_second']:,}",
+                f"{run['peak_pss_mb']:,} MiB",
+                f"{WMT_EN_FR / run['lines_per_second'] / 60:.0f} min",
+                *(f"{size / pairs * WMT_EN_FR / 1e9:.1f} GB" for size in (ids, text)),
+            ]
+        )
+    yield from markdown(head, rows)
 
 
 def main() -> None:

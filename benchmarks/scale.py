@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from benchmarks.corpus import store
 from benchmarks.provenance import provenance
 from seqx.data.encode import first_of_each
 from seqx.data.plan import plan
+from seqx_watch.table import markdown
 
 REPEATED = 50
 """One in so many pairs repeats another."""
@@ -62,6 +63,17 @@ def record(folder: Path, pairs: int, vocabulary: int, tokens: int, groups: int) 
         **provenance(),
         "numpy": np.__version__,
     }
+
+
+def table(record: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each stage."""
+    stages = ("writing", "finding repeats", "planning an epoch")
+    disk = f"{record['disk_gb']:.2f} GB in {len(record['files'])} files"
+    rows = [
+        [name, f"{record[name]['seconds']:.0f} s", f"{record[name]['peak_gb']:.2f} GB", on_disk]
+        for name, on_disk in zip(stages, (disk, "", ""), strict=True)
+    ]
+    yield from markdown([f"{record['pairs']:,} pairs", "time", "memory at most", "on disk"], rows)
 
 
 def main() -> None:

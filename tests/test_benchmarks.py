@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz, initialisation
+from benchmarks import fuzz, initialisation, preparation
 from benchmarks.corpus import lengths
 from seqx.commands.opening import opened
 
@@ -31,6 +31,14 @@ def test_preparation_is_measured(tmp_path: Path) -> None:
     assert record["runs"][0]["examples"] + sum(record["runs"][0]["dropped"].values()) == 800
     assert record["runs"][0]["lines_per_second"] > 0
     assert sum(record["runs"][0]["files"].values()) > 2 * sum(record["runs"][0]["tokens"].values())
+
+
+def test_a_preparation_is_extrapolated() -> None:
+    files = {"source": 2000, "source.at": 1000, "source.text": 6000, "source.text.at": 1000}
+    measured = {"processes": 2, "lines_per_second": 20_000, "peak_pss_mb": 1900, "files": files}
+    *_, row = preparation.table({"pairs": 1000, "runs": [measured]})
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["2", "20,000", "1,900 MiB", "30 min", "0.1 GB", "0.3 GB"]
 
 
 def test_a_large_corpus_is_measured(tmp_path: Path) -> None:
