@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -20,6 +21,7 @@ import click
 
 from seqx import __version__
 from seqx.errors import PluginError, UserError
+from seqx.stopping import Stop, Stopped
 
 GROUP = "seqx.commands"
 _OWN = "seqx"  # the distribution
@@ -62,7 +64,8 @@ class Verbs(click.Group):
         del ctx
         if cmd_name in VERBS:
             module, _, attribute = VERBS[cmd_name][0].partition(":")
-            command = getattr(importlib.import_module(module), attribute)
+            with _listening() if cmd_name == "run" else contextlib.nullcontext():
+                command = getattr(importlib.import_module(module), attribute)
             assert isinstance(command, click.Command)
             return command
         claims = self.foreign.get(cmd_name, [])
@@ -105,11 +108,29 @@ class Verbs(click.Group):
             if message is None:
                 raise
             _tell(ctx, error, message)
+        except Stopped as stopped:
+            click.echo(f"stopped by {stopped}; the same command goes on", err=True)
+            ctx.exit(STOPPED)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
         else:
             return result
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[None]:
+    """Signals are heard while torch is imported, which takes seconds.
+
+    Not by one of several processes: those that came further would wait for it in vain.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        yield
+        return
+    stop = Stop()
+    with stop.listening():
+        yield
+        stop.look()
 
 
 def claimed() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:

@@ -54,8 +54,10 @@ def run(
     RECIPE is a file, or the name of a recipe that comes with seqx. The run is kept in runs/RECIPE[-PROFILE]
     unless --folder names another place. Started by torchrun, its processes train together.
     """
+    stop = Stop()
     if devices is not None and devices > 1:
-        opened(recipe, profile, overrides)  # a mistake in it is told once, and here
+        with stop.listening():
+            opened(recipe, profile, overrides)  # a mistake in it is told once, and here
         options = {"--profile": profile, "--folder": folder, "--device": device}
         said = [f"{name}={value}" for name, value in options.items() if value is not None]
         said += ["--changed-plugins"] * changed_plugins
@@ -64,8 +66,8 @@ def run(
         if killed is not None:
             click.echo(killed, err=True)
         ctx.exit(code)
-    with joined(device) as (world, own):
-        _run(ctx, world, recipe, overrides, profile, folder, own, changed_plugins=changed_plugins)
+    with joined(device) as (world, own), stop.listening():
+        _run(ctx, world, recipe, overrides, profile, folder, own, stop, changed_plugins=changed_plugins)
     if world.size > 1:
         leave(0)
 
@@ -78,6 +80,7 @@ def _run(
     profile: str | None,
     folder: Path | None,
     device: str,
+    stop: Stop,
     *,
     changed_plugins: bool,
 ) -> None:
@@ -85,8 +88,7 @@ def _run(
     name = found.recipe.name + (f"-{profile}" if profile else "")
     place = folder or Path("runs", name)
     done = RunFolder(place).finished(found.made) is not None
-    stop = Stop()
-    with _telling(ctx, place, world), stop.listening():
+    with _telling(ctx, place, world):
         scores = run_experiment(
             found.made,
             found.plugins,

@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store  # public in torch.distributed but for its types
 
 from seqx.errors import UserError
+from seqx.stopping import Stopped
 
 BEAT = 1.0
 """Seconds between two signs of life."""
@@ -235,6 +236,8 @@ def _code(error: BaseException) -> int:
     match error:
         case UserError():
             return 2
+        case Stopped():
+            return os.EX_TEMPFAIL
         case KeyboardInterrupt():
             return 128 + signal.SIGINT
         case SystemExit(code=int(code)) | click.exceptions.Exit(exit_code=code):

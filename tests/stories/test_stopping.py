@@ -122,6 +122,31 @@ def test_asked_for_more_after_it_was_stopped_in_its_last_validation(monkeypatch:
     assert differences(RUN, Path("runs/straight"), saves=False) == []
 
 
+EARLY = """\
+import os, signal, sys
+
+class Sending:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+
+sys.meta_path.insert(0, Sending())
+from seqx.cli import main
+main(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize("by", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("when", ["torch", "seqx_translation"])
+def test_while_modules_are_imported(when: str, by: str) -> None:
+    """Which takes seconds, before a recipe was read."""
+    command = [sys.executable, "-c", EARLY, when, by, "run", str(tiny(TEXT))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (75, f"stopped by {by}; the same command goes on\n")
+    assert not RUN.exists()
+
+
 LEARNING = """\
 import signal, sys, time
 from seqx.cli import main
