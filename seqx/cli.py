@@ -166,7 +166,7 @@ def _tell(ctx: click.Context, error: Exception, message: str) -> NoReturn:
     if ctx.params.get("debug"):
         traceback.print_exception(error)
     click.echo(message, err=True)
-    ctx.exit(MISTAKE)
+    ctx.exit(error.code if isinstance(error, UserError) else MISTAKE)
 
 
 def _give_up_output() -> None:

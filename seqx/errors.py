@@ -1,5 +1,6 @@
 """Mistakes that a user can mend: where they are, what they are, what to do."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,9 +11,27 @@ _WIDEST = 120  # characters of a line that are shown around a caret
 class UserError(Exception):
     """A mistake that the user can mend; its text says where, what, and what to do."""
 
+    code = 2
+    """The exit code that it leads to."""
+
 
 class DamagedError(UserError):
     """Something on the disk that cannot be read, or is not what was written."""
+
+
+class TooLittleMemoryError(UserError):
+    """A device that others wait for has too little memory: all are to begin again, in smaller parts.
+
+    Args:
+        said: the message
+        places: of the part that was too large, padding included
+    """
+
+    code = os.EX_OSERR
+
+    def __init__(self, said: str, places: int) -> None:
+        super().__init__(said)
+        self.places = places
 
 
 class PluginError(UserError):

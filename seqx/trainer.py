@@ -20,7 +20,7 @@ from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, random_states, set_r
 from seqx.data.batches import Batches, Loader, Position
 from seqx.devices import random_state, set_random_state
 from seqx.distributed import World
-from seqx.errors import UserError
+from seqx.errors import TooLittleMemoryError, UserError
 from seqx.evaluation import Predictor
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.text import Task
@@ -32,6 +32,7 @@ from seqx.stopping import Stop, Stopped
 from seqx.training.culprits import culprits, named
 from seqx.training.digests import Digests
 from seqx.training.ema import Average
+from seqx.training.limit import Limit
 from seqx.training.passed import PassedOver, forget_after
 from seqx.training.run import Run
 from seqx.training.spread import Spread
@@ -43,6 +44,9 @@ DIGESTS = "data.json"
 
 PASSED_OVER = "passed_over.json"
 """In a run's folder, once it went back to a checkpoint: which batches it does without, and why."""
+
+LIMIT = "limit.json"
+"""In a run's folder, once all processes had to begin again: what was too much for the memory of one."""
 
 RANDOM = "distributed.random"
 """Under which a checkpoint has the random states of each process, where there were several."""
@@ -177,12 +181,18 @@ class Trainer:
         if self._is_over():
             return
         self._check_schedule()
-        if self.device.type == "cuda":  # where there may be too little memory, it is to show at once
-            self.rehearse()
-        while trouble := self._make_updates(passed):
-            self._go_back(trouble, passed)
-            if self.progress.pending and self._attend():
-                return
+        limit = Limit(self.run.folder / LIMIT, self.world.size)
+        self.spread.limit = limit.read()
+        try:
+            if self.device.type == "cuda":  # where there may be too little memory, it is to show at once
+                self.rehearse()
+            while trouble := self._make_updates(passed):
+                self._go_back(trouble, passed)
+                if self.progress.pending and self._attend():
+                    return
+        except TooLittleMemoryError as error:
+            limit.write(error.places)
+            raise
 
     def _start(self, passed: PassedOver) -> None:
         """Tell callbacks where training goes on, and what was to say before they could hear it.

@@ -64,13 +64,14 @@ class End:
 
 
 class Post:
-    """The store through which processes tell each other how they are."""
+    """The store through which processes tell each other how they are; those of one `attempt`."""
 
-    def __init__(self, store: Store, rank: int, size: int) -> None:
+    def __init__(self, store: Store, rank: int, size: int, attempt: str = "0") -> None:
         self.rank = rank
         self.size = size
         # A connection of its own: what another thread waits for must not keep the beats back.
-        self.store = PrefixStore("watch", store.clone())  # type: ignore[attr-defined]  # torch's own types lack it
+        own = store.clone()  # type: ignore[attr-defined]  # torch's own types lack it
+        self.store = PrefixStore(f"watch/{attempt}", own)
         self.store.set_timeout(timedelta(seconds=SILENCE))
 
     def beat(self, sign: Sign) -> None:
@@ -235,7 +236,7 @@ def _code(error: BaseException) -> int:
     """The exit code that an error leads to."""
     match error:
         case UserError():
-            return 2
+            return error.code
         case Stopped():
             return os.EX_TEMPFAIL
         case KeyboardInterrupt():

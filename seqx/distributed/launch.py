@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from torch._C._distributed_c10d import TCPStore  # public in torch.distributed but for its types
 
+from seqx.errors import TooLittleMemoryError
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """Handed on to the processes, which know what each of them means."""
 
@@ -26,11 +28,35 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
     """Run `seqx ARGUMENTS` in several processes that know of each other; waits for them.
 
     Their environment is torchrun's. Each signal goes to all of them, also a second one. torchrun itself would
-    hide how they ended after a signal, and hand on the first only.
+    hide how they ended after a signal, and hand on the first only. Where one had too little memory, all are
+    started again, as with torchrun's `--max-restarts`; they know what was too large.
 
     Returns:
         the exit code, that of the first process that failed, and how it was killed, if nobody could tell
     """
+    started: list[subprocess.Popen[bytes]] = []
+    with _handing_on(started) as asked:
+        while True:
+            first = _run_through(arguments, processes, started, asked)
+            if first is None or asked or started[first].returncode != TooLittleMemoryError.code:
+                break
+    if first is None:
+        return (os.EX_TEMPFAIL if any(process.returncode for process in started) else 0), None
+    code = started[first].returncode
+    if code >= 0:
+        return code, None
+    name = signal.Signals(-code).name
+    why = " (perhaps for want of memory)" if name == "SIGKILL" else ""
+    return 128 - code, f"process {first} (pid {started[first].pid}) was killed by {name}{why}"
+
+
+def _run_through(
+    arguments: Sequence[str],
+    processes: int,
+    started: list[subprocess.Popen[bytes]],
+    asked: Sequence[signal.Signals],
+) -> int | None:
+    """Start all, into the list, and wait for them; which one failed first."""
     # Whoever fails first would take the store along, if it were in one of the processes.
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     common = {
@@ -43,28 +69,20 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
-    started: list[subprocess.Popen[bytes]] = []
-    with _handing_on(started) as asked:
-        for rank in range(processes):
-            said = len(asked)
-            process = subprocess.Popen(  # noqa: S603  seqx itself
-                [sys.executable, "-m", "seqx", *arguments],
-                env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                start_new_session=True,  # Ctrl-C in a terminal would come twice
-            )
-            started.append(process)
-            for number in asked[:said]:
-                process.send_signal(number)
-        first = _first_that_failed(started, asked)
-        _end(started)
-    if first is None:
-        return (os.EX_TEMPFAIL if any(process.returncode for process in started) else 0), None
-    code = started[first].returncode
-    if code >= 0:
-        return code, None
-    name = signal.Signals(-code).name
-    why = " (perhaps for want of memory)" if name == "SIGKILL" else ""
-    return 128 - code, f"process {first} (pid {started[first].pid}) was killed by {name}{why}"
+    started.clear()
+    for rank in range(processes):
+        said = len(asked)
+        process = subprocess.Popen(  # noqa: S603  seqx itself
+            [sys.executable, "-m", "seqx", *arguments],
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            start_new_session=True,  # Ctrl-C in a terminal would come twice
+        )
+        started.append(process)
+        for number in asked[:said]:
+            process.send_signal(number)
+    first = _first_that_failed(started, asked)
+    _end(started)
+    return first
 
 
 @contextlib.contextmanager

@@ -155,7 +155,9 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
             "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT do not lead to the other processes "
             f"({str(error).partition(chr(10))[0]}); let torchrun set them, or seqx run --devices"
         ) from None
-    post = Post(store, rank, size)
+    # torchrun --max-restarts keeps the store, with all that those who failed said there.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    post = Post(store, rank, size, attempt)
     heartbeat = Heartbeat(post)
     heartbeat.start()
     world = World(rank, size, heartbeat=heartbeat)
@@ -164,7 +166,7 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
         gloo = own.type == "cpu"
         dist.init_process_group(
             "gloo" if gloo else "cpu:gloo,cuda:nccl",
-            store=PrefixStore("group", store),
+            store=PrefixStore(f"group/{attempt}", store),
             rank=rank,
             world_size=size,
             timeout=PATIENCE,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqx.data.batches import Portion, Position
 from seqx.devices import autocast
-from seqx.errors import UserError
+from seqx.errors import TooLittleMemoryError, UserError
 from seqx.interfaces.values import Batch, rows
 from seqx.training.guard import makes_state, step_unless
 from seqx.training.spread import Spread
@@ -90,6 +90,7 @@ def updates(
         named: says which example it is that needs too much memory
 
     Raises:
+        TooLittleMemoryError: for a part of an update that cannot be computed again at once
         UserError: one example alone, or the optimizer, needs too much memory
     """
     step = spread.step
@@ -145,6 +146,7 @@ def rehearse(
     have made their state. Returns how often it was computed again in smaller parts.
 
     Raises:
+        TooLittleMemoryError: for a part of it, without which the others cannot go on
         UserError: one example alone, or the optimizer, needs too much memory
     """
     step = spread.step
@@ -193,23 +195,26 @@ def _computed(
     counts = spread.agreed([part for part, _ in parts])
     replays = 0
     while True:
-        try:
-            sums, missing, again = _gradients(
-                spread, parts, portion.spare, counts, device, precision, exchange=exchange
-            )
-        except torch.OutOfMemoryError:
-            raise UserError(
-                f"{update}: {device} has too little memory; set training.microbatch to fewer places, "
-                "and the same command goes on"
-            ) from None
-        if not again:
-            return sums, counts, replays
+        sums, missing = _gradients(spread, parts, portion.spare, counts, device, precision, exchange=exchange)
         if missing is not None and len(missing[1]) == 1:
             raise UserError(
                 f"{update}: {device} has too little memory for a single example: "
                 f"{named([int(missing[1][0])])}; make the model smaller, or leave out long examples "
                 "(the task's setting `longest`, where it has one)"
             )
+        if missing is not None:
+            try:
+                spread.withdraw(exchange=exchange)
+            except torch.OutOfMemoryError:
+                places = _places(missing)
+                raise TooLittleMemoryError(
+                    f"{update}: {device} has too little memory for {places} places at once; it goes on in "
+                    "smaller parts when it is started again, as seqx run --devices does, and torchrun "
+                    "--max-restarts",
+                    places,
+                ) from None
+        if not spread.any(missing is not None):
+            return spread.total(sums) if exchange else sums, counts, replays
         spread.step.zero_grad(set_to_none=True)
         spread.renew()
         if device.type == "cuda":
@@ -253,14 +258,10 @@ def _gradients(
     precision: Literal["bf16", "fp32"],
     *,
     exchange: bool,
-) -> tuple[dict[str, Tensor], Part | None, bool]:
-    """The sums over the parts, whose gradients are added up; which of them needs too much memory; whether any
-    device lacks memory, so that all have to compute the update again.
+) -> tuple[dict[str, Tensor], Part | None]:
+    """The sums over the parts, whose gradients are added up, and which of them needs too much memory.
 
     Gradients are exchanged while the last part is computed.
-
-    Raises:
-        OutOfMemoryError: the other devices cannot go on without this one
     """
     sums: dict[str, Tensor] = {}
 
@@ -278,16 +279,10 @@ def _gradients(
     if idle:  # devices take part in what others compute, too
         assert spare is not None, "an update that devices share has a spare part"
         shares += [(spare, 0.0)] * idle
-    missing = None
     for number, (part, share) in enumerate(shares, 1):
         try:
             with spread.exchanging(last=exchange and number == len(shares)):
                 add(part[0], share)
         except torch.OutOfMemoryError:
-            missing = part
-            break
-    if missing is not None:
-        spread.withdraw(exchange=exchange)
-    if spread.any(missing is not None):
-        return {}, missing, True
-    return spread.total(sums) if exchange else sums, None, False
+            return {}, part
+    return sums, None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.tiny import TINY, seqx, tiny
+from tests.stories.tiny import TINY, lines, seqx, tiny
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = (
@@ -161,6 +161,57 @@ def test_a_mistake_is_told_once_by_the_launcher() -> None:
 def test_a_mistake_in_the_recipe_is_told_before_anything_is_started() -> None:
     recipe = str(tiny(TINY.replace("tokens: 300", "tokens: none")))
     assert seqx("run", recipe, "--devices", "2").exit_code == 2
+
+
+NARROW = """\
+import torch
+import seqx
+from seqx_training import CrossEntropy
+
+
+class Narrow(CrossEntropy):
+    \"\"\"Has memory for so many sentences of a batch.\"\"\"
+
+    def __init__(self, *, most: int) -> None:
+        super().__init__(smoothing=0.1)
+        self.most = most
+
+    def forward(self, model, batch):
+        if len(batch.columns["target"].ids) > self.most and torch.distributed.get_rank():
+            raise torch.OutOfMemoryError("injected")
+        return super().forward(model, batch)
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    registry.add(seqx.Objective, narrow=Narrow)
+"""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        ("seqx", "run", "--devices", "2"),
+        ("torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "4", "-m", "seqx", "run"),
+    ],
+)
+def test_too_little_memory_for_shards_begins_again_in_smaller_parts(start: tuple[str, ...]) -> None:
+    Path("narrow.py").write_text(NARROW, encoding="utf-8")
+    text = "plugins: [narrow.py]\n" + TINY.replace(
+        "type: cross_entropy, smoothing: 0.1", "type: narrow, most: 99"
+    )
+    recipe, how = str(tiny(text)), (*SETTINGS, "training.sharding=full")
+    plenty = started("seqx", "run", recipe, "--folder", "plenty", "--devices", "2", "--device", "cpu", *how)
+    assert plenty.returncode == 0, plenty.stderr
+    recipe = str(tiny(text.replace("99", "4"), "small.yaml"))
+    left = started(*start, recipe, "--folder", "little", "--device", "cpu", *how)
+
+    assert left.returncode == 0, left.stderr
+    told = re.findall(r"^(.*) cpu has too little memory for|^(resumed.*)", left.stderr, re.MULTILINE)
+    assert told == [("update 1:", ""), ("update 3:", ""), ("", "resumed from update 2")]
+    losses = [[row["loss"] for row in lines(Path(name), "update")] for name in ("plenty", "little")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    assert scores("little") == scores("plenty")
 
 
 def test_torchrun_is_enough() -> None:

@@ -22,6 +22,7 @@ RETURN = {"why": "spike", "from": 3, "said": "gone back", "batches": [[0, 2]]}
         ("model/recipe.yaml", {"training": {"steps": "many"}}, "it has no training.steps"),
         ("data.json", {"sha256": 3}, "sha256: "),
         ("environment.json", {"plugins": {"text": 3}}, "plugins.text: "),
+        ("limit.json", {"processes": 1, "places": "many"}, "places: "),
         ("passed_over.json", {"returns": [RETURN]}, "returns.0.to: "),
     ],
 )

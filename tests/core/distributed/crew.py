@@ -104,7 +104,7 @@ def _told() -> Iterator[None]:
     except UserError as error:
         click.echo(str(error), file=sys.stderr)
         sys.stderr.flush()
-        os._exit(2)
+        os._exit(error.code)
     except Exception:  # noqa: BLE001
         traceback.print_exc()
         sys.stderr.flush()
