@@ -23,7 +23,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from seqx import manifest, states
-from seqx.errors import DamagedError, UserError
+from seqx.errors import DamagedError, UserError, unreadable
 from seqx.files import clear, whole_file, whole_folder
 from seqx.formats import FORMAT, read_as, read_json
 from seqx.interfaces.values import Score
@@ -63,6 +63,7 @@ class About:
 
 _ABOUT = TypeAdapter(About)
 _STEP = re.compile(r"\d{8,}", re.ASCII)
+_ASIDE = ".damaged"
 
 
 class Checkpoints:
@@ -163,6 +164,12 @@ class Checkpoints:
                 f"{next(iter(damaged.values()))}; no checkpoint before it is whole: "
                 f"remove {self.folder} to begin anew"
             )
+        aside = [path.name for path in self.folder.glob(f"*{_ASIDE}")] if before is None else []
+        if aside:
+            raise UserError(
+                f"{self.folder}: only damaged checkpoints are left ({min(aside)}); put a whole one back, "
+                f"or remove {self.folder} to begin anew"
+            )
         return None
 
     def restore(self, step: int, model: nn.Module, device: torch.device) -> tuple[Progress, dict[str, Any]]:
@@ -198,50 +205,75 @@ class Checkpoints:
         self._clear()
 
     def mean(
-        self, count: int, *, choose: str, tell: Callable[[str], object]
+        self, count: int, *, choose: str, tell: Callable[[str], object], set_aside: bool = True
     ) -> tuple[list[int], dict[str, Tensor]]:
         """The mean weights of the last, or the best, `count` checkpoints that are whole, and which these are.
 
-        `tell` hears of each that is damaged, which is set aside.
+        `tell` hears of each that is damaged, which is set aside, unless somebody else may be working here.
 
         Raises:
             UserError: there is no checkpoint, or none is whole
         """
-        while steps := self.chosen(count, choose=choose, tell=tell):
+        damaged: dict[int, DamagedError] = {}
+        while steps := self._chosen(count, choose, damaged):
             try:
-                return steps, average([self.path(step) / WEIGHTS for step in steps])
+                weights = average([self.path(step) / WEIGHTS for step in steps])
             except DamagedError:
                 for step in steps:
-                    try:
-                        _read(self.path(step) / WEIGHTS)
-                    except DamagedError as error:
-                        self._set_aside(step, f"{error}; it is not averaged", tell)
-        raise UserError(f"{self.folder}: there is no whole checkpoint to make a model of")
+                    self._examine(step, lambda step: _read(self.path(step) / WEIGHTS), damaged)
+                continue
+            for step, why in damaged.items():
+                said = f"{why}; it is not averaged"
+                if set_aside:
+                    self._set_aside(step, said, tell)
+                else:
+                    tell(said)
+            return steps, weights
+        newest = "".join(f"; {error}" for error in [*damaged.values()][-1:])
+        raise UserError(f"{self.folder}: there is no whole checkpoint to make a model of{newest}")
 
     def chosen(self, count: int, *, choose: str, tell: Callable[[str], object]) -> list[int]:
         """The last, or the best, `count` ranked checkpoints, in order; the newest one when none is ranked.
 
         `tell` hears of each whose files are not as long as they were, or that says nothing of itself; it is
-        set aside.
+        set aside, if another one is whole.
         """
-        about = {}
+        damaged: dict[int, DamagedError] = {}
+        steps = self._chosen(count, choose, damaged)
+        for step, why in damaged.items() if steps else ():
+            self._set_aside(step, f"{why}; going on without it", tell)
+        return steps
+
+    def _chosen(self, count: int, choose: str, damaged: dict[int, DamagedError]) -> list[int]:
+        """The same of those that are not known to be `damaged`, to which others are added."""
+        about: dict[int, About] = {}
         for step in self.steps():
-            try:
-                about[step] = self.about(step)
-            except DamagedError as error:
-                self._set_aside(step, f"{error}; going on without it", tell)
+            if step not in damaged:
+                self._examine(step, lambda step: about.update({step: self.about(step)}), damaged)
         ranked = [step for step, said in about.items() if said.ranked]
         if choose == "best":
             scored = [step for step in ranked if about[step].score is not None]
             ranked = sorted(scored, key=lambda step: (about[step].score, step)) or ranked
         return sorted(ranked[-count:]) or list(about)[-1:]
 
+    def _examine(self, step: int, look: Callable[[int], object], damaged: dict[int, DamagedError]) -> None:
+        """Look at a checkpoint; what is damaged is noted, and what was pruned meanwhile is none."""
+        try:
+            look(step)
+        except DamagedError as error:
+            if self.path(step).is_dir():
+                damaged[step] = error
+
     def _set_aside(self, step: int, why: str, tell: Callable[[str], object]) -> None:
         """Let a damaged checkpoint be none, but leave it there to be looked at."""
-        aside = self.path(step).with_suffix(".damaged")
+        aside = self.path(step).with_suffix(_ASIDE)
         shutil.rmtree(aside, ignore_errors=True)
-        self.path(step).rename(aside)
-        tell(f"{why}; it is now {aside.name}")
+        try:
+            self.path(step).rename(aside)
+        except OSError as error:
+            tell(f"{why}; it stays where it is ({error.strerror or error})")
+        else:
+            tell(f"{why}; it is now {aside.name}")
 
     def _clear(self) -> None:
         """Remove what is out of sight: what is pruned, and what a save that was killed has left."""
@@ -305,7 +337,7 @@ def read_weights(model: nn.Module, file: Path) -> None:
     try:
         load_model(model, str(file))
     except (SafetensorError, OSError) as error:
-        raise DamagedError(f"{file}: cannot be read ({error})") from None
+        raise unreadable(file, error) from None
     except RuntimeError as error:
         first, *rest = [line.strip() for line in str(error).splitlines()[1:] or [str(error)]]
         more = f" (and {len(rest)} more)" if rest else ""
@@ -383,7 +415,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(str(file))
     except (SafetensorError, OSError) as error:
-        raise DamagedError(f"{file}: cannot be read ({error})") from None
+        raise unreadable(file, error) from None
 
 
 def random_states() -> dict[str, Tensor | list[Tensor]]:
@@ -401,7 +433,7 @@ def set_random_states(found: Mapping[str, Any]) -> None:
 _RANDOM = "random"  # beside states under their names
 
 
-_TORN = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, pickle.UnpicklingError)
+_TORN = (RuntimeError, EOFError, ValueError, LookupError, TypeError, pickle.UnpicklingError)
 
 
 def _states_1(folder: Path, device: torch.device) -> dict[str, Any]:
@@ -410,6 +442,8 @@ def _states_1(folder: Path, device: torch.device) -> dict[str, Any]:
     try:
         saved = torch.load(file, map_location=device, weights_only=True)
         return {**saved["states"], _RANDOM: saved["rng"]}
+    except OSError as error:
+        raise unreadable(file, error) from None
     except _TORN as error:
         # Torch's own words on what it refuses to unpickle tell the user to trust the file.
         why = "damaged" if isinstance(error, pickle.UnpicklingError) else error

@@ -1,5 +1,6 @@
 """Mistakes that a user can mend: where they are, what they are, what to do."""
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,22 @@ class UserError(Exception):
 
 class DamagedError(UserError):
     """Something on the disk that cannot be read, or is not what was written."""
+
+
+_OUT_OF_REACH = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+    }
+)
+
+
+def unreadable(file: object, error: Exception) -> UserError:
+    """What to raise about a file: that it is damaged, unless it is only out of reach at the moment."""
+    said = f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})"
+    if isinstance(error, OSError) and error.errno in _OUT_OF_REACH:
+        return UserError(f"{said}; see to that, and give the same command again")
+    return DamagedError(said)
 
 
 class TooLittleMemoryError(UserError):

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from seqx.bounded import json_content
-from seqx.errors import DamagedError, UserError
+from seqx.errors import DamagedError, UserError, unreadable
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         about = json_content(file, _MOST)
     except (OSError, ValueError) as error:
-        raise DamagedError(f"{file}: cannot be read ({error})") from None
+        raise unreadable(file, error) from None
     if not isinstance(about, dict):
         raise DamagedError(f"{file}: cannot be read (not a JSON object)")
     if not isinstance(about.get("format", FORMAT), int):

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from seqx.bounded import json_content
-from seqx.errors import DamagedError, UserError
+from seqx.errors import DamagedError, UserError, unreadable
 
 NAME = "manifest.json"
 _LARGEST = 2**20  # bytes of a manifest: those written here have a few kilobytes
@@ -66,7 +66,9 @@ class Manifest:
             entries = {name: _entry(name, entry) for name, entry in files.items()}
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except OSError as error:
+            raise unreadable(file, error) from None
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {error})") from None
         return cls(folder, version, entries)
 
@@ -81,7 +83,7 @@ class Manifest:
             try:
                 found = file.stat()
             except OSError as error:
-                raise DamagedError(f"{file}: cannot be read ({error.strerror or error})") from None
+                raise unreadable(file, error) from None
             if not stat.S_ISREG(found.st_mode):
                 raise DamagedError(f"{file}: cannot be read (it is no plain file)")
             if found.st_size != entry.size:
@@ -108,7 +110,7 @@ class Manifest:
             try:
                 same = digest(file) == self.files[name].sha256
             except OSError as error:
-                raise DamagedError(f"{file}: cannot be read ({error.strerror or error})") from None
+                raise unreadable(file, error) from None
             if not same:
                 raise DamagedError(f"{file}: cannot be read (its bytes are not those that were written)")
 

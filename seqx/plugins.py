@@ -234,8 +234,8 @@ def _load_file(path: Path, at: At, registry: Registry, kept: Kept | None) -> Plu
     sha256 = hashlib.sha256(data).hexdigest()
     if kept is not None and sha256 != kept.get(f"{LOCAL}/{path.name}", {}).get("sha256"):
         raise PluginError(
-            f"{at}: {path} is not the plugin that this model was trained with, and was not run; put back its "
-            "text, or get the model's folder again"
+            f"{at}: {path} is not the plugin that training began with, and was not run; put back its text, "
+            "or get the whole folder again"
         )
     try:
         components = register(_import(name, path, data), str(path), registry)

@@ -90,7 +90,7 @@ class RunFolder:
             clear(self.folder)
             self._check_same(made, plugins)
             if not changed_plugins:
-                self.check_plugins(plugins)
+                self._check_plugins(plugins)
             yield
 
     def check_rates(self, schedule: Schedule, steps: int, done: int) -> None:
@@ -209,7 +209,7 @@ class RunFolder:
                 f"ask for more than training.steps={steps}, or choose another --folder"
             )
 
-    def check_plugins(self, plugins: Plugins) -> None:
+    def _check_plugins(self, plugins: Plugins) -> None:
         """Local plugins are what they were when the run began, by the hashes that it kept."""
         file = self.folder / "environment.json"
         if not file.is_file() and not Checkpoints(self.folder / "checkpoints").steps():

@@ -20,7 +20,7 @@ from torch.nn.modules import module as registering
 from typing_extensions import TypedDict
 
 from seqx.bounded import BoundError
-from seqx.errors import DamagedError, UserError
+from seqx.errors import DamagedError, UserError, unreadable
 
 HEADER = 1 << 24
 """Most bytes of a header; that of a model of a thousand tensors has a hundred thousand."""
@@ -86,7 +86,7 @@ def header(file: Path) -> dict[str, Said]:
         where = ".".join(map(str, first["loc"]))
         raise DamagedError(f"{file}: cannot be read (its header: {where}: {first['msg']})") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"{file}: cannot be read ({error})") from None
+        raise unreadable(file, error) from None
     return said
 
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal
 import click
 
 from seqx.cli import INTERRUPTED
-from seqx.commands.arguments import parted
+from seqx.commands.arguments import parted, trust
 from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
 from seqx.evaluation import Predictor, load
@@ -45,9 +45,7 @@ _OPTIONS = (
         metavar="FOLDER",
         help="Write where the model looks, for each line: weights and pictures.",
     ),
-    click.option(
-        "--trust-local-plugins", is_flag=True, help="Run the Python files that a model names as plugins."
-    ),
+    trust,
 )
 
 

@@ -1,10 +1,16 @@
-"""Which of a command's arguments are names, and which say KEY=VALUE."""
+"""Which of a command's arguments are names, and which say KEY=VALUE; an option that commands share."""
 
 import os.path
 import re
 from collections.abc import Iterable
 
+import click
+
 _OVERRIDE = re.compile(r"[\w.-]*=")
+
+trust = click.option(
+    "--trust-local-plugins", is_flag=True, help="Run the Python files that a model or a run names as plugins."
+)
 
 
 def parted(arguments: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from seqx.checkpoint import Checkpoints
-from seqx.commands.opening import opened
+from seqx.commands.arguments import trust
+from seqx.commands.opening import opened_of_run
 from seqx.errors import UserError
 from seqx.experiment import parameters
 from seqx.runs import RunFolder
@@ -19,9 +20,17 @@ from seqx.runs import RunFolder
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The model's folder; RUN/averaged-K when left out."
 )
+@trust
 @click.pass_context
 def average(
-    ctx: click.Context, /, run: Path, *, last: int | None, best: int | None, out: Path | None
+    ctx: click.Context,
+    /,
+    run: Path,
+    *,
+    last: int | None,
+    best: int | None,
+    out: Path | None,
+    trust_local_plugins: bool,
 ) -> None:
     """Average checkpoints of a run into one model.
 
@@ -31,9 +40,8 @@ def average(
         raise click.UsageError("give --last or --best, not both", ctx)
     if not (run / "recipe.yaml").is_file() or not (run / "checkpoints").is_dir():
         raise UserError(f"{run}: no run is in this folder; name one, as runs/NAME")
-    found = opened(str(run / "recipe.yaml"))
+    found = opened_of_run(run, trust=trust_local_plugins)
     place = RunFolder(run)
-    place.check_plugins(found.plugins)
     experiment = found.made()
     checkpoints = Checkpoints(run / "checkpoints")
     how = experiment.training
@@ -42,7 +50,8 @@ def average(
         raise UserError(f"{run}: this run has saved no checkpoint yet; wait for the first")
     _check_free(out)
     tell = partial(click.echo, err=True)
-    steps, weights = checkpoints.mean(last or best or how.average, choose=choose, tell=tell)
+    count = last or best or how.average
+    steps, weights = checkpoints.mean(count, choose=choose, tell=tell, set_aside=False)
     if best and any(checkpoints.about(step).score is None for step in steps):
         raise UserError(
             f"{run}: no checkpoint that it keeps was validated; give --last K, or train with "

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from seqx.commands.arguments import parted
+from seqx.commands.arguments import parted, trust
 from seqx.data.cache import default_cache
 from seqx.evaluation import load
 
@@ -19,9 +19,7 @@ from seqx.evaluation import load
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
 @click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Places of a batch.")
-@click.option(
-    "--trust-local-plugins", is_flag=True, help="Run the Python files that a model names as plugins."
-)
+@trust
 @click.pass_context
 def evaluate(
     ctx: click.Context,

@@ -9,7 +9,8 @@ import click
 from seqx import experiment
 from seqx.checkpoint import WEIGHTS
 from seqx.errors import Problem, RecipeError
-from seqx.plugins import Plugins
+from seqx.formats import read_as
+from seqx.plugins import MADE_WITH, Plugins
 from seqx.plugins import load as load_plugins
 from seqx.recipe import Made, Recipe, check, load
 
@@ -23,6 +24,17 @@ class Opened:
     recipe: Recipe
     plugins: Plugins
     made: Made[experiment.Experiment]
+
+
+def opened_of_run(folder: Path, *, trust: bool) -> Opened:
+    """The recipe of a run's folder, which may be a stranger's: its plugins lie there, and are what they were.
+
+    `trust`: run them.
+    """
+    read = load(folder / "recipe.yaml", local_plugins=trust, whole=True)
+    kept = read_as(MADE_WITH, folder / "environment.json").get("plugins", {})
+    found = load_plugins(read.plugins, kept=kept)
+    return Opened(read, found, check(read.tree, found.registry, experiment.Experiment))
 
 
 def opened(argument: str, profile: str | None = None, overrides: Iterable[str] = ()) -> Opened:

@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, what is damaged is named, and means are means."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from seqx import checkpoint, states
-from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, average
+from seqx.checkpoint import WEIGHTS, About, Checkpoints, Progress, average
 from seqx.errors import DamagedError, UserError
 from seqx.formats import FORMAT, read_json
 from seqx.interfaces.values import Score
@@ -446,8 +447,53 @@ def test_a_damaged_checkpoint_does_not_stop_those_that_come_after_it(tmp_path: P
         assert torch.equal(weights[name], tensor)
     for step in steps:
         flipped(checkpoints.path(step) / WEIGHTS)
-    with pytest.raises(UserError, match=f"{tmp_path}: there is no whole checkpoint to make a model of"):
+    with pytest.raises(UserError, match=f"{tmp_path}: there is no whole checkpoint .*bytes"):
         checkpoints.mean(3, choose="last", tell=said.append)
+    assert checkpoints.steps() == [30, 40]
+
+
+def test_when_all_were_set_aside_nothing_is_begun_anew(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    checkpoints.path(10).rename(tmp_path / "00000010.damaged")
+    with pytest.raises(UserError, match=r"only damaged checkpoints are left \(00000010\.damaged\)"):
+        checkpoints.resume(Tied(), CPU, print)
+
+
+def test_what_is_out_of_reach_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No permission, a disk that is away, too many files: the run stops, and nothing is set aside."""
+    checkpoints = saved(tmp_path, 10, 20)
+
+    def refuse(file: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    monkeypatch.setattr("seqx.manifest.digest", refuse)
+    for look in (
+        lambda: checkpoints.resume(Tied(), CPU, print),
+        lambda: checkpoints.mean(2, choose="last", tell=print),
+        lambda: checkpoints.prune(1, choose="last", tell=print),
+    ):
+        with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); see to that") as caught:
+            look()
+        assert not isinstance(caught.value, DamagedError)
+    assert sorted(listed(tmp_path)) == ["00000010", "00000020"]
+
+
+def test_one_that_is_pruned_meanwhile_is_not_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints, said = saved(tmp_path, 10, 20, 30), list[str]()
+    flipped(checkpoints.path(30) / WEIGHTS)
+    about = Checkpoints.about
+
+    def pruning(self: Checkpoints, step: int) -> About:
+        shutil.rmtree(self.path(10), ignore_errors=True)
+        return about(self, step)
+
+    monkeypatch.setattr(Checkpoints, "about", pruning)
+    steps, _ = checkpoints.mean(3, choose="last", tell=said.append, set_aside=False)
+    assert steps == [20]
+    assert [line.rpartition(";")[2] for line in said] == [" it is not averaged"]
+    assert checkpoints.steps() == [20, 30]
 
 
 def test_old_ones_stay_when_the_new_one_is_not_read_as_it_was_written(

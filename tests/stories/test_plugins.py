@@ -44,17 +44,17 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     assert "finished" in done("run", recipe, "training.steps=2")
 
     (folder / "mine.py").write_text(MINE.replace("one it", "one that it"), encoding="utf-8")
-    arguments: list[tuple[str | Path, ...]] = [("run", recipe, "training.steps=4"), ("average", run)]
-    for command in arguments:  # the second reads the run's own copy
-        assert refused(*command) == (
-            f"{run}: plugins/mine.py is not what it was when this run began; put back its text, or go on "
-            "with `seqx run --changed-plugins`\n"
-        )
-        (run / "plugins" / "mine.py").write_text(MINE.replace("one it", "two it"), encoding="utf-8")
+    assert refused("run", recipe, "training.steps=4") == (
+        f"{run}: plugins/mine.py is not what it was when this run began; put back its text, or go on "
+        "with `seqx run --changed-plugins`\n"
+    )
+    assert "this recipe brings code of its own" in refused("average", run)
+    (run / "plugins" / "mine.py").write_text(MINE.replace("one it", "two it"), encoding="utf-8")
+    assert "is not the plugin that training began with" in refused("average", run, "--trust-local-plugins")
     (run / "plugins" / "mine.py").write_text(MINE, encoding="utf-8")
     (folder / "mine.py").unlink()
 
-    done("average", run, "--last", "1", "--out", "mean")
+    done("average", run, "--last", "1", "--out", "mean", "--trust-local-plugins")
     moved = Path(shutil.copytree(run / "model", tmp_path / "elsewhere" / "model"))
     shutil.rmtree(run)
     for model in (moved, Path("mean")):
@@ -81,8 +81,8 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     assert "copy the model anew" in said
     Manifest.seal(moved, FORMAT)  # by whoever changed it
     assert refused("translate", moved, "--trust-local-plugins") == (
-        f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py is not the plugin that this model was trained "
-        "with, and was not run; put back its text, or get the model's folder again\n"
+        f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py is not the plugin that training began with, "
+        "and was not run; put back its text, or get the whole folder again\n"
     )
 
 
