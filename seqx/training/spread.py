@@ -34,9 +34,12 @@ class Spread:
         step: what is trained
     """
 
+    regroups = False
+    """Whether the first exchange of gradients decides in which order later ones add them up."""
+
     def __init__(self, step: Step) -> None:
         self.step = step
-        self.limit: int | None = None  # places of a part that were too many for the memory of a device
+        self.limit: float | None = None  # places of a part that were too many for the memory of a device
 
     def any(self, flag: bool) -> bool:
         """Whether it is so on any device; known on the host."""
@@ -75,6 +78,13 @@ class Spread:
 
         Raises:
             OutOfMemoryError: they cannot go on without it
+        """
+
+    def complete(self) -> None:
+        """This device has computed all of its parts.
+
+        Raises:
+            UserError: something of what others wait for did not come of that
         """
 
     def renew(self) -> None:
@@ -149,10 +159,11 @@ class Replicated(Shared):
         world: the processes that share it
     """
 
+    regroups = True
+
     def __init__(self, step: Step, world: World) -> None:
         super().__init__(step, world)
         self.module = self._wrapped()
-        self._complete = False  # whether every parameter was seen to have a gradient
         self._handed_in = 0  # buckets of this update's gradients
 
     def _wrapped(self, *, anew: bool = False) -> DistributedDataParallel:
@@ -194,9 +205,25 @@ class Replicated(Shared):
         for given in [self._added(None, bucket) for bucket in waited_for]:
             given.wait()
 
+    def complete(self) -> None:
+        """Each parameter has a gradient, so that the exchange comes to its end.
+
+        Raises:
+            UserError: one has none
+        """
+        learning = ((name, p) for name, p in self.step.named_parameters() if p.requires_grad)
+        idle = [name for name, p in learning if p.grad is None]
+        if idle:
+            raise UserError(
+                f"training.objective: nothing is learnt by {', '.join(idle[:3])} ({len(idle)} such "
+                "parameters), and several processes would wait for that; take an objective that uses all "
+                "of the model"
+            )
+
     def renew(self) -> None:
         """Drop what torch knows of an exchange that did not come to its end, or was in vain."""
         del self.module
+        torch.cuda.empty_cache()
         self.module = self._wrapped(anew=True)
         self._handed_in = 0
 
@@ -209,21 +236,7 @@ class Replicated(Shared):
         return self.module(batch)
 
     def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The sums over all devices.
-
-        Raises:
-            UserError: a parameter got no gradient, for which the exchange would wait in the next update
-        """
-        if not self._complete:
-            learning = ((name, p) for name, p in self.step.named_parameters() if p.requires_grad)
-            idle = [name for name, p in learning if p.grad is None]
-            if idle:
-                raise UserError(
-                    f"training.objective: nothing is learnt by {', '.join(idle[:3])} ({len(idle)} such "
-                    "parameters), and several processes would wait for that; take an objective that uses all "
-                    "of the model"
-                )
-            self._complete = True
+        """The sums over all devices."""
         self._handed_in = 0
         return added(self.world, sums)
 

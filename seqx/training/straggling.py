@@ -33,7 +33,7 @@ class Stragglers:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._began = time.monotonic()
+        self._began: float | None = time.monotonic()  # None: it waits since it handed over its share
         self._own = 0.0
         self._spent = [0.0] * world.size
         self._updates = 0
@@ -45,7 +45,8 @@ class Stragglers:
 
     def arrived(self) -> float:
         """This process has its batches, and tells what it took for the update before."""
-        spent, self._own = self._own, time.monotonic() - self._began
+        spent, self._own = self._own, 0.0
+        self._stop()
         return spent
 
     def heard(self, spent: Sequence[float]) -> None:
@@ -61,15 +62,20 @@ class Stragglers:
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """In the block this process waits, for others or for what all of them have to do."""
-        self._own += time.monotonic() - self._began
+        self._stop()
         with self.world.waiting():
             yield
         self._began = time.monotonic()
 
     def handed_over(self) -> None:
         """This process has done its share, and waits for the others from here on."""
-        self._own += time.monotonic() - self._began
+        self._stop()
         self.world.handed_over()
+
+    def _stop(self) -> None:
+        if self._began is not None:
+            self._own += time.monotonic() - self._began
+        self._began = None
 
     def found(self) -> str | None:
         """A word on the slowest process, if it is much slower than most."""

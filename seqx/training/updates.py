@@ -3,8 +3,9 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from seqx.errors import TooLittleMemoryError, UserError
 from seqx.interfaces.values import Batch, rows
 from seqx.training.guard import makes_state, step_unless
 from seqx.training.spread import Spread
+from seqx.training.step import Step
 
 Part = tuple[Batch, NDArray[np.integer[Any]]]
 """Sentences that are computed at once, and their examples' numbers."""
@@ -99,6 +101,9 @@ def updates(
     spread.began()
     for number, portion in enumerate(portions, done + 1):
         update = f"update {number}"
+        if spread.regroups and number == done + 1:
+            with _learning_nothing(spread.step, device):
+                _computed(spread, update, replace(portion, parts=[], rows=[]), device, precision, named)
         sums, counts, replays = _computed(spread, update, portion, device, precision, named)
         rate = rates(number)
         for group in optimizer.param_groups:
@@ -149,21 +154,26 @@ def rehearse(
         TooLittleMemoryError: for a part of it, without which the others cannot go on
         UserError: one example alone, or the optimizer, needs too much memory
     """
-    step = spread.step
-    buffers = [buffer.clone() for buffer in step.buffers()]
-    devices = [device] if device.type == "cuda" else []
-    step.train()
-    with torch.random.fork_rng(devices):
+    spread.step.train()
+    with _learning_nothing(spread.step, device):
         try:
             makes_state(optimizer)
         except torch.OutOfMemoryError:
             raise _too_much_for_the_optimizer("the first update", device) from None
         update = "the largest update"
         _, _, replays = _computed(spread, update, portion, device, precision, named, exchange=False)
-    optimizer.zero_grad(set_to_none=True)
+    return replays
+
+
+@contextmanager
+def _learning_nothing(step: Step, device: torch.device) -> Iterator[None]:
+    """Whatever is computed in the block leaves no gradients, and buffers and random states as they were."""
+    buffers = [buffer.clone() for buffer in step.buffers()]
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+    step.zero_grad(set_to_none=True)
     for buffer, before in zip(step.buffers(), buffers, strict=True):
         buffer.copy_(before)
-    return replays
 
 
 def _too_much_for_the_optimizer(update: str, device: torch.device) -> UserError:
@@ -192,7 +202,8 @@ def _computed(
     """Gradients of the quotients of sums and counts; both, and how often the update was computed again."""
     parts: list[Part] = list(zip(portion.parts, portion.rows, strict=True))
     parts = _smaller(parts, spread.limit or math.inf)
-    counts = spread.agreed([part for part, _ in parts])
+    with _as_shortage(update, device, parts):
+        counts = spread.agreed([part for part, _ in parts])
     replays = 0
     while True:
         sums, missing = _gradients(spread, parts, portion.spare, counts, device, precision, exchange=exchange)
@@ -203,26 +214,36 @@ def _computed(
                 "(the task's setting `longest`, where it has one)"
             )
         if missing is not None:
-            try:
+            with _as_shortage(update, device, [missing]):
                 spread.withdraw(exchange=exchange)
-            except torch.OutOfMemoryError:
-                places = _places(missing)
-                raise TooLittleMemoryError(
-                    f"{update}: {device} has too little memory for {places} places at once; it goes on in "
-                    "smaller parts when it is started again, as seqx run --devices does, and torchrun "
-                    "--max-restarts",
-                    places,
-                ) from None
+        elif exchange:
+            spread.complete()
         if not spread.any(missing is not None):
             return spread.total(sums) if exchange else sums, counts, replays
         spread.step.zero_grad(set_to_none=True)
-        spread.renew()
+        with _as_shortage(update, device, parts):
+            spread.renew()
         if device.type == "cuda":
             torch.cuda.empty_cache()  # small parts do not fit into what large ones left
-        limit = max(map(_places, parts), default=0) if missing is None else _places(missing)
-        parts = _smaller(parts, limit)
         replays += 1
-        spread.limit = min(limit, spread.limit or limit)
+        if missing is not None:
+            spread.limit = min(_places(missing), spread.limit or math.inf)
+            parts = _smaller(parts, spread.limit)
+
+
+@contextmanager
+def _as_shortage(update: str, device: torch.device, parts: list[Part]) -> Iterator[None]:
+    """Too little memory where others would wait for ever: all are to begin again, with smaller parts."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        places = max(map(_places, parts), default=0)
+        raise TooLittleMemoryError(
+            f"{update}: {device} has too little memory for {places} places at once; it goes on in "
+            "smaller parts when it is started again, as seqx run --devices does, and torchrun "
+            "--max-restarts",
+            places,
+        ) from None
 
 
 def _smaller(parts: list[Part], limit: float) -> list[Part]:

@@ -29,7 +29,7 @@ def broken(world: World, folder: Path, rank: int, fault: Callable[[], None], set
     def failing(step: Step, batch: Any) -> Any:
         nonlocal calls
         calls += 1
-        if world.rank == rank and calls == 8:
+        if world.rank == rank and calls == 8 + (not settings):
             (folder / "when").write_text(str(time.time()), encoding="utf-8")
             fault()
         return forward(step, batch)
@@ -76,6 +76,34 @@ def test_one_raises(
     assert message in left[rank].said
     assert [each.said for other, each in enumerate(left) if other != rank] == ["", ""]
     assert [each.code for each in left] == [code] * 3
+
+
+def test_one_leaves_out_a_parameter_that_the_others_learn(tmp_path: Path) -> None:
+    """In one update only; the others would wait for its gradient for ever."""
+
+    def job(world: World) -> Any:
+        init, forward, calls = Step.__init__, Step.forward, 0
+
+        def larger(step: Step, *given: Any) -> None:
+            init(step, *given)
+            step.more = torch.nn.Linear(1, 1, bias=False)
+
+        def learning(step: Step, batch: Any) -> Any:
+            nonlocal calls
+            calls += step.training
+            sums = dict(forward(step, batch))
+            if not (step.training and world.rank == 1 and calls == 4):
+                sums["loss"] = sums["loss"] + 0 * step.more.weight.sum()  # type: ignore[operator, union-attr]
+            return sums
+
+        Step.__init__ = larger  # type: ignore[method-assign, assignment]  # in a process that ends with this
+        Step.forward = learning  # type: ignore[method-assign, assignment]
+        (tmp_path / f"{world.rank}").mkdir(exist_ok=True)
+        return trained(world, tmp_path, "run")
+
+    left = crew(2, job, tmp_path, agent=True)
+    assert "training.objective: nothing is learnt by more.weight (1 such parameters)" in left[1].said
+    assert [each.code for each in left] == [2, 2]
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
