@@ -91,6 +91,7 @@ class Trainer:
         self.world = world
         self.spread = spread
         self.progress = Progress()
+        self._fresh = torch.get_rng_state()  # that of this process's own seed
         self._saved = 0.0  # when, by the clock that only goes forward
         self._told = False  # that memory is short
         self._started = False  # whether callbacks know of the run
@@ -114,14 +115,13 @@ class Trainer:
 
     def resume(self, before: int | None = None) -> Progress:
         """Go on from the newest checkpoint, of updates `before` one, that is whole, if there is one."""
-        drawn = torch.get_rng_state()
         found = self._newest(before)
         if found is not None:
             self.progress, states = found
             for path in self.stateful.keys() & states.keys():
                 self._restore(path, states[path])
             self.spread.give()
-            self._draw_on(states.get(RANDOM, []), drawn)
+            self._draw_on(states.get(RANDOM, []))
         return self.progress
 
     def _restore(self, path: str, state: Any) -> None:
@@ -155,7 +155,7 @@ class Trainer:
         step = self.world.share(None)
         return None if step is None else self.checkpoints.restore(step, self.model, place)
 
-    def _draw_on(self, states: Sequence[Mapping[str, Tensor]], fresh: Tensor) -> None:
+    def _draw_on(self, states: Sequence[Mapping[str, Tensor]]) -> None:
         """Go on with the random states of this process, or, if there was none of its rank, with its own seed.
 
         The first process's are restored with the checkpoint.
@@ -164,7 +164,7 @@ class Trainer:
         if rank < len(states):
             set_random_state(states[rank], self.device)
         elif rank:
-            torch.set_rng_state(fresh)
+            torch.set_rng_state(self._fresh)
             if self.device.type == "cuda":
                 torch.cuda.manual_seed(torch.initial_seed())
 
@@ -176,7 +176,7 @@ class Trainer:
         self._start(passed)
         self._saved = time.monotonic()
         self._agree()
-        if self.progress.pending and self._attend():
+        if (self.progress.pending or self._ends_here()) and self._attend():
             return
         if self._is_over():
             return
@@ -234,6 +234,13 @@ class Trainer:
                 "that happens often, a smaller training.microbatch saves time (this is said once)"
             )
             self._warn(what)
+
+    def _ends_here(self) -> bool:
+        """Whether the update that the run was stopped at is now the last one."""
+        step = self.progress.step
+        if step != self.run.training.steps:
+            return False
+        return not self.world.share(self.checkpoints.about(step).ranked if self.world.first else False)
 
     def _is_over(self) -> bool:
         return self.progress.step >= self.run.training.steps or self._patience_is_over()
@@ -495,7 +502,8 @@ class Trainer:
         path = self.checkpoints.path(self.progress.step)
         if self.world.first:
             path = self.checkpoints.save(self.progress, self.model, states, score=score, ranked=ranked)
-            self.checkpoints.prune(how.keep, choose=how.choose, tell=self._warn)
+            if not self.watch.suspects:  # the run may have to go back to any of them
+                self.checkpoints.prune(how.keep, choose=how.choose, tell=self._warn)
         self.world.barrier()
         self._saved = time.monotonic()
         if not self.progress.pending:  # else the update is saved once more, when all is done that is due

@@ -98,6 +98,11 @@ class Watch:
         self._copy()
         return trouble or self._read()
 
+    @property
+    def suspects(self) -> bool:
+        """Whether the last updates may become trouble."""
+        return bool(self._skipped or self._high)
+
     def state_dict(self) -> dict[str, Any]:
         """What decides about the next updates. Everything added was looked at."""
         assert not self._new, "look comes first"

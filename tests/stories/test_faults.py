@@ -14,6 +14,7 @@ import torch
 from seqx.checkpoint import Checkpoints
 from seqx.trainer import Trainer
 from seqx.training.passed import PassedOver, forget_after
+from seqx.training.step import Step
 from seqx.training.watch import Trouble
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
@@ -175,6 +176,27 @@ def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
     done("run", recipe("longest: 24", more=60), *SETTINGS, *how)
     assert seen
     assert all(last == back_to for last, back_to in seen)
+
+
+def test_the_checkpoint_from_before_the_trouble_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although each update is saved, and only the last one is to be kept."""
+    forward, calls = Step.forward, 0
+
+    def failing(step: Step, batch: Any) -> Any:
+        nonlocal calls
+        calls += step.training
+        sums = forward(step, batch)
+        bad = step.training and 6 <= calls < 10
+        return {name: value * float("nan") for name, value in sums.items()} if bad else sums
+
+    monkeypatch.setattr(Step, "forward", failing)
+    how = ("training.nonfinite=3", "training.steps=12", "training.save_every=1", "training.keep=1")
+    done("run", recipe("longest: 99"), *how, "training.average=1")
+    run = Path("runs/tiny")
+    assert [said.partition(";")[2][:43] for said in notices(run)] == [
+        " going back to the checkpoint of update 5, "
+    ]
+    assert Checkpoints(run / "checkpoints").steps() == [12]
 
 
 def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.MonkeyPatch) -> None:

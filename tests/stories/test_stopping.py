@@ -109,6 +109,19 @@ def test_a_second_interrupt_does_not_wait_for_anything(whole: Path, monkeypatch:
     assert differences(RUN, whole) == []
 
 
+def test_asked_for_no_more_than_it_was_stopped_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was saved there only to be gone on with, and is the last update now; only what was told differs."""
+    recipe = tiny(TEXT)
+    with monkeypatch.context() as patch:
+        sending(patch, Average, "follow", 5, signal.SIGTERM)
+        assert seqx("run", recipe).exit_code == 75
+    done("run", recipe, "training.steps=5")
+    straight = tiny(recipe.read_text(encoding="utf-8"), "straight.yaml")
+    done("run", straight, "training.steps=5")
+    states = [f"checkpoints/00000005/states.{kind}" for kind in ("json", "safetensors")]  # of callbacks
+    assert differences(RUN, Path("runs/straight"), saves=False) == [*states, "metrics.jsonl"]
+
+
 def test_asked_for_more_after_it_was_stopped_in_its_last_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was pending at the last update is not due any more, and is pending no longer."""
     recipe = tiny(TEXT.replace("validate_every: 3", "validate_every: 4").replace("every: 4}", "every: 1}"))
