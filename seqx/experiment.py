@@ -32,7 +32,7 @@ from seqx.registry import Make
 from seqx.runs import RunFolder, read_recipe
 from seqx.stopping import Stop
 from seqx.trainer import Trainer
-from seqx.training.compiling import compile_layers
+from seqx.training.compiling import compile_layers, while_compiling
 from seqx.training.ema import Average
 from seqx.training.run import Run
 from seqx.training.settings import Training
@@ -187,6 +187,8 @@ def _prepared(
     step = Step(model, how.objective)
     _draw(how.seed, world.rank)
     spread = _spread(step, world, how, device)
+    if how.compile and world.size > 1:
+        while_compiling(spread.waiting)
     optimizer = how.optimizer.build(step)
     microbatch = how.microbatch or (CPU_MICROBATCH if device.type == "cpu" else None)
     batches = Batches(

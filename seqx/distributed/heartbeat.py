@@ -105,6 +105,7 @@ class Heartbeat:
         self._waits = False
         self._depth = 0  # of blocks in which it waits
         self._numbers = 0
+        self.together = False  # every step of an update waits for all, so that nobody knows who hangs
         self._stopped = threading.Event()
         self._failed = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -205,6 +206,8 @@ class Heartbeat:
                 f"{who}: hangs: it has been at its share of an update for {sign.since:.0f} s, and no update "
                 f"before took more than {max(sign.limit / 10, 0.1):.1f} s"
             )
+            if self.together:
+                message += ", or it waits for one of the others; all show where they are"
         else:
             return None
         end = self.post.claim(End(rank, 1, message))
@@ -223,7 +226,7 @@ class Heartbeat:
         leave(1)
 
     def _leave_with(self, end: End) -> None:
-        if end.rank == self.post.rank and end.message is not None:
+        if end.message is not None and (self.together or end.rank == self.post.rank):
             faulthandler.dump_traceback(sys.stderr)  # where this process hangs
         if end.rank == self.post.rank and end.message is None:
             return  # it is leaving, and tells why

@@ -118,6 +118,11 @@ class World:
         if self._heartbeat is not None:
             self._heartbeat.handed_over()
 
+    def together(self) -> None:
+        """Every step of an update waits for all from now on."""
+        if self._heartbeat is not None:
+            self._heartbeat.together = True
+
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
         """Whoever waits for others is not the one that hangs."""

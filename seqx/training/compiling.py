@@ -1,5 +1,8 @@
 """Compiling the layers of a model, each as a unit."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+
 from torch import nn
 
 from seqx.interfaces.values import Layers
@@ -20,3 +23,15 @@ def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:
     for layer in layers:
         layer.compile(backend=backend, fullgraph=True, dynamic=True)
     return len(layers)
+
+
+def while_compiling(block: Callable[[], AbstractContextManager[None]]) -> None:
+    """Enter a `block` whenever this process compiles something, also for sizes that come late."""
+    from torch._dynamo.callback import (  # noqa: PLC0415  seconds, for those who compile
+        on_compile_end,
+        on_compile_start,
+    )
+
+    entered = ExitStack()
+    on_compile_start(lambda _: entered.enter_context(block()))
+    on_compile_end(lambda _: entered.close())

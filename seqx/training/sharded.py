@@ -43,6 +43,7 @@ class Sharded(Shared):
 
     def __init__(self, step: Step, world: World, device: torch.device, *, full: bool = True) -> None:
         super().__init__(step, world)
+        world.together()
         self.device = device
         self._whole = copy.deepcopy(step.model).requires_grad_(requires_grad=False)
         self._most = 0

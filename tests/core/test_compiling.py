@@ -1,14 +1,15 @@
 """Compiled layers give the numbers of plain ones, and are not compiled again for every batch."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 from torch import Tensor
 
 import seqx
-from seqx.training.compiling import compile_layers
+from seqx.training.compiling import compile_layers, while_compiling
 from seqx_models import EncoderDecoder
 from seqx_transformer import TransformerDecoder, TransformerEncoder
 
@@ -63,3 +64,24 @@ def test_numbers_and_names_stay_and_new_shapes_compile_nothing() -> None:
 
 def test_a_model_without_stacks_has_nothing_to_compile() -> None:
     assert compile_layers(torch.nn.Linear(2, 2)) == 0
+
+
+def test_nobody_is_blamed_while_something_is_compiled() -> None:
+    """Also later, for other sizes."""
+    happened = list[str]()
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        happened.append("begun")
+        yield
+        happened.append("ended")
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
+        happened.append("compiled")
+        return graph.forward
+
+    while_compiling(block)
+    double = torch.compile(lambda x: 2 * x, backend=backend, dynamic=False)
+    for size in (2, 2, 3):
+        double(torch.ones(size))
+    assert happened == ["begun", "compiled", "ended"] * 2

@@ -144,6 +144,22 @@ def test_one_hangs(tmp_path: Path) -> None:
     assert [each.code for each in left] == [1, 1]
 
 
+def test_one_hangs_that_all_others_wait_for_in_every_layer(tmp_path: Path) -> None:
+    """With shards nobody can say who it is: all show where they are."""
+
+    def doze() -> None:
+        time.sleep(1000)
+
+    left = ended(3, tmp_path, 1, doze, "training.sharding=full")
+
+    told = [each.said for each in left if "hangs: it has been at its share" in each.said]
+    assert len(told) == 1
+    assert "or it waits for one of the others; all show where they are" in told[0]
+    assert ["in doze" in each.said for each in left] == [False, True, False]
+    assert all("Current thread" in each.said or "Thread 0x" in each.said for each in left)
+    assert [each.code for each in left] == [1, 1, 1]
+
+
 def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first update, validating, saving and preparing may take any time, and so may waiting for them."""
     monkeypatch.setattr("seqx.distributed.heartbeat.SILENCE", 1.0)
