@@ -42,6 +42,8 @@ class Archive:
             raise ValueError(f"sha256 is {self.sha256[:80]!r}; it has 64 hexadecimal digits")
         if self.name in ("", ".."):
             raise ValueError(f"url is {self.url[:80]!r}, which names no file")
+        if not self.url.isprintable():
+            raise ValueError(f"url is {self.url[:80]!r}; no address has control characters")
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import seqx
 
@@ -19,6 +19,8 @@ _TIMEOUT = 60.0  # seconds without a byte
 _FRUITLESS = 4  # attempts in a row that brought nothing
 _ATTEMPTS = 30  # in all; the next run goes on from what they brought
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # what may be otherwise a little later
+_WEB = ("http://", "https://")
+_SHOWN = 200  # characters of what a server says
 
 
 class UnreachableError(seqx.UserError):
@@ -49,7 +51,7 @@ def download(
     """
     if file.exists():
         return
-    if not url.startswith(("http://", "https://")):
+    if not url.startswith(_WEB):
         raise seqx.UserError(
             f"{url}: only http and https can be fetched; put the file into a local folder instead"
         )
@@ -118,7 +120,7 @@ def _attempt(url: str, part: Path, size: int, progress: seqx.Progress) -> str:
         for done in _received(url, part, size):
             progress(f"fetching {url}", done / size)
     except urllib.error.HTTPError as error:
-        reason = f"HTTP {error.code} {error.reason}"
+        reason = _plain(f"HTTP {error.code} {error.reason}")
         error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink(missing_ok=True)  # what is here cannot be the beginning of what is there
@@ -126,7 +128,7 @@ def _attempt(url: str, part: Path, size: int, progress: seqx.Progress) -> str:
             raise UnreachableError(f"{url}: the server does not give the file ({reason})") from error
         return reason
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        return str(getattr(error, "reason", "") or error or type(error).__name__)
+        return _plain(str(getattr(error, "reason", "") or error or type(error).__name__))
     return ""
 
 
@@ -136,12 +138,12 @@ def _received(url: str, part: Path, size: int) -> Iterator[int]:
     headers = {"User-Agent": f"seqx/{seqx.__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310  the scheme was looked at
-    with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:  # noqa: S310
+    with _opened(url, headers) as response:
         start, total = _offered(response)
         if total is not None and total != size:
             raise _another(url, f"{total:,} bytes, not {size:,}")
         if start not in (0, have):
+            part.unlink(missing_ok=True)  # what such a server sends can only be used from its beginning on
             raise http.client.HTTPException(f"asked for bytes from {have} on, got them from {start} on")
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
@@ -152,6 +154,44 @@ def _received(url: str, part: Path, size: int) -> Iterator[int]:
                     raise _another(url, f"more than {size:,} bytes")
                 file.write(chunk)
                 yield done
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to other servers of the web, and to nothing else."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if not newurl.startswith(_WEB):
+            raise urllib.error.HTTPError(newurl, code, f"leads to {newurl}", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opened(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
+    """What the server answers, wherever it leads to.
+
+    Raises:
+        UnreachableError: the address, or one that it leads to, is none
+    """
+    try:
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310  the scheme was looked at
+        opener = urllib.request.build_opener(_Redirects)
+        answer: http.client.HTTPResponse = opener.open(request, timeout=_TIMEOUT)
+    except ValueError as error:
+        reason = _plain(str(error))
+        raise UnreachableError(f"{url}: is no address, or leads to one that is none ({reason})") from error
+    return answer
+
+
+def _plain(text: str) -> str:
+    """What a server said, without what moves a cursor."""
+    return "".join(char if char.isprintable() else " " for char in text[:_SHOWN])
 
 
 def _another(url: str, size: str) -> seqx.UserError:

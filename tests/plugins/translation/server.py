@@ -71,11 +71,20 @@ def without_ranges(request: BaseHTTPRequestHandler, content: bytes) -> None:
     request.close_connection = True
 
 
-def status(code: int) -> Answer:
+def without_sense(request: BaseHTTPRequestHandler, content: bytes) -> None:
+    """A part of the file, and no word that tells which."""
+    request.send_response(206)
+    request.send_header("Content-Range", "bytes */*")
+    request.end_headers()
+    request.wfile.write(content)
+    request.close_connection = True
+
+
+def status(code: int, reason: str | None = None) -> Answer:
     """Nothing but an error."""
 
     def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
-        request.send_error(code)
+        request.send_error(code, reason)
 
     return answer
 
@@ -85,7 +94,7 @@ def redirect(path: str) -> Answer:
 
     def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
         request.send_response(302)
-        request.send_header("Location", path)
+        request.send_header("Location", path.encode().decode("latin-1"))
         request.send_header("Content-Length", "0")
         request.end_headers()
 

@@ -18,6 +18,7 @@ from tests.plugins.translation.server import (
     status,
     well,
     without_ranges,
+    without_sense,
 )
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -50,8 +51,9 @@ def test_a_file_is_fetched_once(tmp_path: Path) -> None:
         ([cut(100_000), without_ranges], [None, "bytes=100000-"]),
         ([cut(0), cut(0), cut(0)], [None] * 4),
         ([redirect("/file")], [None, None]),
+        ([cut(100_000), without_sense], [None, "bytes=100000-", None]),
     ],
-    ids=["cut twice", "errors that pass", "no ranges", "nothing came", "redirected"],
+    ids=["cut twice", "errors that pass", "no ranges", "nothing came", "redirected", "bad ranges"],
 )
 def test_it_goes_on_where_it_broke_off(
     tmp_path: Path, answers: list[Answer], ranges: list[str | None]
@@ -107,6 +109,13 @@ def test_a_part_too_long_or_of_another_file_is_started_again(tmp_path: Path) -> 
         ("/file", len(CONTENT), [cut(0)] * 4, r"tried several times \(the connection broke off\)"),
         ("/file", 299_999, [], "the server's file has 300,000 bytes, not 299,999: it is another file"),
         ("/file", 299_999, [without_ranges], "the server's file has more than 299,999 bytes"),
+        ("/file", len(CONTENT), [status(404, "\x1b[31mred\x07")], r"\(HTTP 404  \[31mred \)"),
+        ("/file", len(CONTENT), [redirect("ftp://x/y")], r"\(HTTP 302 leads to ftp://x/y\)"),
+        ("/file", len(CONTENT), [redirect("file:///y")], r"\(HTTP 302 "),
+        *(
+            ("/file", len(CONTENT), [redirect(f"http://{host}/")], "leads to one that is none")
+            for host in ("[::1", "ä..b", "a" * 70)
+        ),
     ],
 )
 def test_what_cannot_be_fetched_is_said(
@@ -142,6 +151,12 @@ def test_attempts_end_and_wait_longer_each_time(tmp_path: Path) -> None:
 def test_only_the_web_is_fetched_from(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="only http and https"):
         download("file:///etc/passwd", tmp_path / "x", 1, SHA256, lambda what, share: None)
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://127.0.0.1/ä", "http://a..b/", "http://."])
+def test_an_address_that_is_none_is_said(url: str, tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match="is no address"):
+        download(url, tmp_path / "x", 1, SHA256, lambda what, share: None)
 
 
 def test_progress_tells_the_share(tmp_path: Path) -> None:

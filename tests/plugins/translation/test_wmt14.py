@@ -343,6 +343,7 @@ def test_bounds_are_far_from_what_text_packs_to(tmp_path: Path) -> None:
         ({"sha256": "0" * 63 + "/"}, "it has 64 hexadecimal digits"),
         ({"url": "https://a/b/.."}, "names no file"),
         ({"url": ""}, "names no file"),
+        ({"url": "https://a/\x1b[31m"}, "no address has control characters"),
     ],
 )
 def test_a_recipe_decides_over_no_place(settings: dict[str, str], told: str) -> None:
