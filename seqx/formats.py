@@ -47,10 +47,27 @@ def read_as(kind: TypeAdapter[T], file: Path) -> T:
         DamagedError: it is missing, damaged, or something else
         UserError: it is of a newer seqx
     """
-    said = read_json(file)
+    return _as(kind, read_json(file), file)
+
+
+def json_as(kind: TypeAdapter[T], file: Path, most: int) -> T:
+    """The value in a JSON file of at most `most` bytes, as what it must be.
+
+    Raises:
+        DamagedError: it cannot be read, is larger, or something else
+    """
+    try:
+        said = json_content(file, most)
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{file}: cannot be read ({error})") from None
+    return _as(kind, said, file)
+
+
+def _as(kind: TypeAdapter[T], said: object, file: Path) -> T:
     try:
         return kind.validate_python(said)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "all of it"
-        raise DamagedError(f"{file}: cannot be read ({where}: {first['msg']})") from None
+        why = first["msg"].removeprefix("Value error, ")
+        raise DamagedError(f"{file}: cannot be read ({where}: {why})") from None

@@ -42,7 +42,10 @@ class Linearisation(ABC):
 
     @abstractmethod
     def encode(self, tree: Tree) -> list[str]:
-        """The symbols of a tree; `decode` makes the same tree of them, however deep or odd it is."""
+        """The symbols of a tree; `decode` makes the same tree of them, however deep or odd it is.
+
+        Each is a word of at most 100 characters; a bracket can be its first, and none stands within.
+        """
 
     @abstractmethod
     def decode(self, symbols: Sequence[str], leaves: Sequence[Leaf]) -> Decoded:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 from typing_extensions import TypedDict
 
 import seqx
@@ -18,7 +18,7 @@ from seqx_parsing.cleaning import clean, shown
 from seqx_parsing.linearisation import TOP, Linearisation
 from seqx_parsing.reader import read, readable
 from seqx_parsing.tree import Leaf, Tree
-from seqx_parsing.vocabulary import Vocabulary
+from seqx_parsing.vocabulary import Vocabulary, label, symbol
 
 VALID = "valid"
 """The score that says which share of the outputs were trees as the model wrote them."""
@@ -26,9 +26,15 @@ VALID = "valid"
 _LARGEST = 1 << 24  # bytes of symbols.json
 
 
+def _unlike(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("some are there twice")
+    return names
+
+
 class _Named(TypedDict):
-    symbols: list[str]
-    tags: list[str]
+    symbols: Annotated[list[Annotated[str, AfterValidator(symbol)]], AfterValidator(_unlike)]
+    tags: Annotated[list[Annotated[str, AfterValidator(label)]], AfterValidator(_unlike)]
 
 
 _NAMED = TypeAdapter(_Named)
@@ -113,12 +119,8 @@ class Parsing(seqx.CorpusTask):
     def load(self, folder: Path) -> None:
         """Use the vocabularies in `folder`."""
         self.tokenizer.load(folder / "tokenizer")
-        file = folder / "symbols.json"
-        try:
-            named = _NAMED.validate_python(seqx.json_content(file, _LARGEST))
-            self._symbols, self._tags = (Vocabulary(tuple(named[name])) for name in ("symbols", "tags"))
-        except (OSError, ValueError) as error:
-            raise seqx.UserError(f"{file}: cannot be read ({error})") from None
+        named = seqx.json_as(_NAMED, folder / "symbols.json", _LARGEST)
+        self._symbols, self._tags = Vocabulary(tuple(named["symbols"])), Vocabulary(tuple(named["tags"]))
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Each tree, in brackets."""

@@ -1,5 +1,6 @@
 """The symbols that a parser writes, and their ids."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,31 @@ import seqx
 
 UNKNOWN = "<unk>"
 _FIRST = seqx.UNK + 1
+_LABEL = re.compile(r"[^() ]{1,100}")
+_SHOWN = 20  # characters of what is none
+
+
+def label(text: str) -> str:
+    """A label or a tag, as it can stand in a tree.
+
+    Raises:
+        ValueError: it cannot
+    """
+    if not (_LABEL.fullmatch(text) and text.isprintable()):
+        raise ValueError(
+            f"{text[:_SHOWN]!r} is no label, which has 1 to 100 printable characters, no space and no bracket"
+        )
+    return text
+
+
+def symbol(text: str) -> str:
+    """A symbol of a linearisation: a label, behind a bracket or not.
+
+    Raises:
+        ValueError: it is none
+    """
+    label(text[1:] if text.startswith(("(", ")")) else text)
+    return text
 
 
 @dataclass(frozen=True)

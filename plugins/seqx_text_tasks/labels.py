@@ -42,11 +42,8 @@ class Labels(seqx.Tokenizer):
 
     def load(self, folder: Path) -> None:
         """Use the labels in `folder`."""
-        file = folder / _FILE
-        try:
-            self._use(_LABELS.validate_python(seqx.json_content(file, _LARGEST)))
-        except (OSError, ValueError) as error:
-            raise seqx.UserError(f"{file}: cannot be read ({error})") from None
+        labels = seqx.json_as(_LABELS, folder / _FILE, _LARGEST)
+        self._use(labels)
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
         """One id; none of an empty text."""

@@ -1,6 +1,7 @@
 """Files and lines of strangers: read up to a bound, or not at all."""
 
 import io
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from seqx.reading import LONGEST
 from seqx_parsing import Evalb, Parsing, TopDown
 from seqx_sample import Sample
 from seqx_text_tasks import Labels
+
+UNLIKE = ["A\nB", "A)(B", "A B", "A\x1b[31m", "", "\ud800", "A" * 200_000]
+"""What no label of a tree is."""
 
 
 def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
@@ -47,22 +51,37 @@ def test_what_is_no_json(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[1]", "{}", "[]", '"a"', "[" * 200_000, "[null]"])
 def test_labels_are_a_list_of_words(text: str, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(text)
-    with pytest.raises(seqx.UserError, match=r"labels.json: cannot be read"):
+    with pytest.raises(seqx.UserError, match=r"labels.json: cannot be read") as caught:
         Labels().load(tmp_path)
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"symbols": "ab", "tags": []}', '{"symbols": [1], "tags": []}']
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"symbols": "ab", "tags": []}',
+        '{"symbols": [1], "tags": []}',
+        '{"symbols": [null, 2], "tags": [3]}',
+        '{"symbols": ["(S", ")S", "(S"], "tags": []}',
+        '{"symbols": [], "tags": ["(NN"]}',
+        *(json.dumps({"symbols": [f"({label}"], "tags": []}) for label in UNLIKE),
+        *(json.dumps({"symbols": [], "tags": [label]}) for label in UNLIKE),
+    ],
+    ids=lambda text: text[:40],
 )
-def test_symbols_are_lists_of_words(text: str, tmp_path: Path) -> None:
+def test_symbols_are_lists_of_labels(text: str, tmp_path: Path) -> None:
     class Tokenizer(Labels):
         def load(self, folder: Path) -> None:
             pass
 
     (tmp_path / "symbols.json").write_text(text)
     task = Parsing(corpus=Sample(), tokenizer=Tokenizer(), linearisation=TopDown(), metrics=[Evalb()])
-    with pytest.raises(seqx.UserError, match=r"symbols.json: cannot be read"):
+    with pytest.raises(seqx.UserError, match=r"symbols.json: cannot be read") as caught:
         task.load(tmp_path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
 
 
 def of_a_file(data: bytes, folder: Path) -> list[str]:
