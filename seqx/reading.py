@@ -7,7 +7,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from seqx.errors import UserError
 
@@ -34,34 +34,38 @@ def expand(name: str) -> Path:
     return Path(re.sub(r"\$\{(\w+)\}", variable, name)).expanduser().absolute()
 
 
-def lines(path: Path) -> Iterator[str]:
+def lines(path: Path, errors: Literal["strict", "replace"] = "strict") -> Iterator[str]:
     r"""The lines of a file (.gz or plain), ended by "\n" alone; "\r" before it is Windows' and no text.
 
     A byte order mark before the first line is none, either.
 
     Text of the field is full of U+0085, U+2028 and lone carriage returns, which other readers split at.
 
+    Args:
+        path: the file
+        errors: whether bytes that are not UTF-8 are a mistake, or become U+FFFD
+
     Raises:
-        UserError: the file cannot be read, is damaged, or is not UTF-8 in some line
+        UserError: the file cannot be read or is damaged, or some line is not UTF-8 or too long
     """
-    return _decoded(_bytes(path), str(path))
+    return _decoded(_bytes(path), str(path), errors)
 
 
 def standard_input() -> Iterator[str]:
     """The lines of standard input, as those of a file.
 
     Raises:
-        UserError: some line is not UTF-8
+        UserError: some line is not UTF-8, or too long
     """
     return _decoded(raw_lines(sys.stdin.buffer), "standard input")
 
 
-def _decoded(raw: Iterable[bytes], source: str) -> Iterator[str]:
+def _decoded(raw: Iterable[bytes], source: str, errors: str = "strict") -> Iterator[str]:
     for number, line in enumerate(raw, 1):
         if len(line) > LONGEST:
             raise UserError(f"{source}:{number}: {TOO_LONG}")
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors)
             yield text.removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
             raise UserError(

@@ -187,10 +187,4 @@ class Wmt14(seqx.Corpus):
 
 
 def _pairs(files: list[Path]) -> Iterator[tuple[str, ...]]:
-    yield from zip(*map(_lines, files), strict=True)
-
-
-def _lines(file: Path) -> Iterator[str]:
-    with file.open("rb") as lines:
-        for line in lines:
-            yield line.decode(errors="replace").removesuffix("\n").removesuffix("\r")
+    yield from zip(*(seqx.lines(file, errors="replace") for file in files), strict=True)

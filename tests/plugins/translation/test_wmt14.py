@@ -214,6 +214,17 @@ def test_members_may_be_packed_in_plain_archives(tmp_path: Path, heldout: Files)
     assert list(giga.rows("train")) == [("one", "un"), ("tw\ufffd", "deux")]
 
 
+def test_a_line_of_an_archive_ends_somewhere(tmp_path: Path, heldout: Files) -> None:
+    text = {"x.en": b"a\n\xff\r\n" + b"x" * (1 << 24) + b"\n", "x.de": b"A\nB\nC\n"}
+    with serving(**{"x.tgz": tar(text)}) as site:
+        there = Wmt14(archives=[described(site, "x.tgz", text)], heldout=heldout)
+        there.fetch(tmp_path / "cache", quiet)
+    rows = there.rows("train")
+    assert [next(rows), next(rows)] == [("a", "A"), ("\ufffd", "B")]
+    with pytest.raises(seqx.UserError, match=r"x\.en:3: the line has more than 16,777,216 bytes"):
+        next(rows)
+
+
 def test_the_tables_hold_what_the_papers_used() -> None:
     assert [archive.name for archive in ARCHIVES["de"]] == [
         "training-parallel-europarl-v7.tgz",
