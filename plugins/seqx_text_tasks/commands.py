@@ -33,8 +33,8 @@ def answer(answer: seqx.Answering) -> None:
     """Answer standard input by a text-to-text model: line i of the output answers line i.
 
     Where the model reads several columns of a corpus, as a question and its context, a line has them with
-    tabs between. A KEY=VALUE changes a setting of the search, as search.size=8. Several MODELs answer as one,
-    by the mean of their probabilities.
+    tabs between; where it reads one column, a tab is a space. A KEY=VALUE changes a setting of the search, as
+    search.size=8. Several MODELs answer as one, by the mean of their probabilities.
 
     An empty line has an empty answer. Lines whose ends were not read, where the task cuts long ones, are
     counted on standard error. --nbest and --json are as of `seqx generate`.

@@ -25,12 +25,12 @@ class Template:
         return "\t".join(row[column].replace("\t", " ") for column in self.columns)
 
     def fill(self, line: str) -> str:
-        """The whole text, from columns with tabs between.
+        """The whole text, from columns with tabs between; in a line of one column a tab is a space.
 
         Raises:
             UserError: other columns than the template has places for
         """
-        given = line.split("\t")
+        given = line.split("\t") if len(self.columns) > 1 else [line.replace("\t", " ")]
         if len(given) != len(self.columns):
             wanted = ", ".join(f"{{{column}}}" for column in self.columns)
             raise seqx.UserError(

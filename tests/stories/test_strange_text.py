@@ -53,6 +53,7 @@ STRANGE = [
     "The dog\u0085sleeps\u2028near\u2029Paris\x0b.\x0c\x1c\x1d\x1e",
     "a\x00b \x00 \x01\x7f \x1b[31mred\x1b[0m",
     "a\rb\r\r",
+    "a\tb\t",
     "\u05e9\u05dc\u05d5\u05dd \u202e\u0645\u0631\u062d\u0628\u0627\u202c \u200f\u2067x",  # right to left
     "e\u0301\u0327" + "\u0300" * 500 + " Z\u0351\u0357",  # marks that combine
     "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0010ffff \ufffe\uffff \u200b\ufeff",

@@ -49,6 +49,12 @@ def test_columns_in_another_order_and_braces_that_are_text() -> None:
     assert answers.source_text("a\tb") == "b {x} a{}"
 
 
+def test_a_tab_in_one_column_is_a_space() -> None:
+    answers = task(template="{0}? {0}!")
+    assert answers.source_text("a\tb") == "a b? a b!"
+    assert answers.source_text(answers.inputs("dev")[0]) == "who?? who?!"
+
+
 def test_another_number_of_columns_is_a_mistake_of_the_user() -> None:
     with pytest.raises(seqx.UserError, match=r"an input has 1 columns.* but the template has \{0\}, \{1\}"):
         task().read("no tab")
