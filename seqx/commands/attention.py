@@ -1,15 +1,19 @@
 """What `--attention` leaves in its folder: where a model looked, as numbers and as pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 from safetensors.torch import save
+from torch import Tensor
 
 from seqx.commands.pictures import Panel, drawing, lines, maps
 from seqx.errors import UserError
 from seqx.evaluation import Attended, Predictor
+
+LARGEST = 128
+"""Tokens across a picture. One of more would take minutes, and could not be read."""
 
 
 class AttentionFolder:
@@ -17,7 +21,8 @@ class AttentionFolder:
 
     `000001.safetensors` has a tensor [H, Q, K] for each attention, under its name in the model, and in its
     metadata, as JSON, the tokens of `source` and `target`. For each pair of sides that look and are looked at
-    there are two pictures, of layers (rows) by heads (columns).
+    there are two pictures, of layers (rows) by heads (columns); none where one would have more tokens than
+    `LARGEST`.
 
     Raises:
         UserError: the folder cannot be written, or what draws is not installed
@@ -39,17 +44,29 @@ class AttentionFolder:
             why = "was answered in parts" if attended is None else "met no attention that has weights"
             click.echo(f"line {number} {why}: nothing is written to {self._folder} for it", err=True)
             return
+        places = max(max(looked.weights.shape[2:]) for looked in attended.looks.values())
         try:
-            self._write(f"{number:06}", attended)
+            tensors = self._write(f"{number:06}", attended)
+            if places <= LARGEST:
+                self._draw(f"{number:06}", attended, tensors)
         except OSError as error:
             raise UserError(f"{self._folder}: cannot be written: {error.strerror or error}") from None
+        if places > LARGEST:
+            click.echo(
+                f"line {number} or its answer has {places} tokens, and a picture at most {LARGEST}: "
+                f"weights alone are written to {self._folder} for it",
+                err=True,
+            )
 
-    def _write(self, name: str, attended: Attended) -> None:
+    def _write(self, name: str, attended: Attended) -> Mapping[str, Tensor]:
         tensors = {path: looked.weights[0].cpu().contiguous() for path, looked in attended.looks.items()}
         told = {
             side: json.dumps(getattr(attended, side), ensure_ascii=False) for side in ("source", "target")
         }
         (self._folder / f"{name}.safetensors").write_bytes(save(tensors, told))
+        return tensors
+
+    def _draw(self, name: str, attended: Attended, tensors: Mapping[str, Tensor]) -> None:
         read, written = list(attended.source), list(attended.target)
         rows = {"source": read, "target": written, "text": read[1:] + written}
         columns = {"source": read, "target": ["<s>", *written[:-1]], "text": read + written[:-1]}

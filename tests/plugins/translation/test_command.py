@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 import seqx
 from seqx.cli import main
+from seqx.commands import attention
 from seqx_translation.command import translate
 from tests.models import write_model
 
@@ -87,6 +88,23 @@ def test_a_line_in_parts_has_no_attention_and_is_told(model: Path, tmp_path: Pat
         f"line 1 was answered in parts: nothing is written to {tmp_path / 'looks'} for it"
     )
     assert not list((tmp_path / "looks").iterdir())
+
+
+def test_long_lines_have_weights_and_no_pictures(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "LARGEST", 6)
+    folder = tmp_path / "looks"
+    short = ["search.ratio=0", "search.extra=2"]
+    result = call(f"{LINES[0]}\nxyz\n", model, "--attention", folder, *short)
+    assert result.exit_code == 0
+    weights = load_file(folder / "000001.safetensors")
+    places = max(max(found.shape) for found in weights.values())
+    assert result.stderr == (
+        f"line 1 or its answer has {places} tokens, and a picture at most 6: "
+        f"weights alone are written to {folder} for it\n"
+    )
+    assert sorted(file.name[:7] for file in folder.glob("*.svg")) == ["000002-"] * 6
 
 
 def test_attention_that_cannot_be_drawn_or_written(
