@@ -64,6 +64,23 @@ def autocast(
 
 
 @contextlib.contextmanager
+def telling_memory() -> Iterator[None]:
+    """In the block too little memory of a CPU is told as that of a GPU is.
+
+    Raises:
+        OutOfMemoryError: there is too little
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise torch.OutOfMemoryError(str(error)) from None
+
+
+@contextlib.contextmanager
 def deterministic(*, wanted: bool) -> Iterator[None]:
     """In the block, if it is `wanted`, torch takes only kernels that give the same bits every time.
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import click
 
@@ -15,10 +15,12 @@ from seqx.cli import INTERRUPTED
 from seqx.commands.arguments import parted, trust
 from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
-from seqx.evaluation import Predictor, load
+from seqx.evaluation import Predictor, RefusedError, load
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Hypothesis, Request
 from seqx.reading import LONGEST, TOO_LONG, raw_lines
+
+T = TypeVar("T")
 
 _OPTIONS = (
     click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True),
@@ -105,7 +107,8 @@ class Answering:
         window = self.window or (1 if source.isatty() else predictor.window)
         given, asked, unmet = Lines(source), deque[tuple[str, Request]](), list[int]()
         questions = _questions(given, read, asked)
-        for number, answers in enumerate(predictor.hypotheses(questions, window), 1):
+        answered = _up_to_refusal(predictor.hypotheses(questions, window), given)
+        for number, answers in enumerate(answered, 1):
             shown = [(show(text) if text else text, hypothesis) for text, hypothesis in answers]
             text, question = asked.popleft()
             if question.constrained and question.text.strip() and not answers:
@@ -265,6 +268,16 @@ def _questions(
         request = Request(text=question) if isinstance(question, str) else question
         asked.append((line if isinstance(question, str) else request.text, request))
         yield request
+
+
+def _up_to_refusal(answered: Iterator[T], lines: Lines) -> Iterator[T]:
+    """What comes before an input that cannot be answered, which is then the error of the `lines`."""
+    number = 0
+    try:
+        for number, answers in enumerate(answered, 1):  # noqa: B007  used when it is over
+            yield answers
+    except RefusedError as refused:
+        lines.error = UserError(f"standard input:{number + 1}: {refused}")
 
 
 def _unmet(numbers: Sequence[int], count: int) -> str:

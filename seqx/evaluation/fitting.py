@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import torch
 
+from seqx.devices import telling_memory
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -39,7 +41,8 @@ class Fitting:
         self, part: Sequence[T], work: Callable[[Sequence[T]], R], together: int
     ) -> Iterator[tuple[Sequence[T], R]]:
         try:
-            found = [work(part)]
+            with telling_memory():
+                found = [work(part)]
         except torch.OutOfMemoryError:
             if len(part) == 1:
                 raise

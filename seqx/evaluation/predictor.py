@@ -53,6 +53,19 @@ class _Piece:
         return len(self.columns["source"])
 
 
+class RefusedError(UserError):
+    """An input that cannot be answered.
+
+    Args:
+        said: the message
+        line: the input's number among those that were read together, from 0
+    """
+
+    def __init__(self, said: str, line: int) -> None:
+        super().__init__(said)
+        self.line = line
+
+
 class Predictor:
     """A task, a model and a search as one: it answers texts in their order.
 
@@ -108,13 +121,15 @@ class Predictor:
         """The answers to each text, in the order of the texts, of which `window` are read at a time.
 
         Raises:
-            UserError: for a text that the task cannot make short enough for the model, or that is no text
+            RefusedError: for a text that the task cannot make short enough for the model, or that is no text;
+                those before it were answered
+            UserError: what is given are no texts
         """
         if isinstance(texts, str | bytes):
             raise UserError("a model answers several texts: give a list of strings, [text] for one")
         texts = iter(texts)
         while lines := list(islice(texts, window or self.window * self.world.size)):
-            yield from self._window(lines)
+            yield from self._before_refusal(lines)
 
     def logprobs(self, examples: Sequence[Example]) -> list[float]:
         """The natural log-probability of each example's whole target, given its other columns.
@@ -179,9 +194,26 @@ class Predictor:
         special = {BOS: "<s>", EOS: "</s>"}
         return [special.get(token) or self.task.symbols(column, [token])[0] for token in ids]
 
+    def _before_refusal(self, lines: Sequence[str | Request]) -> Iterator[Answers]:
+        """The answers to lines, up to the first that cannot be answered."""
+        split = self.split
+        try:
+            found = self._window(lines)
+        except RefusedError as refused:
+            self.split = split
+            if self.world.size == 1:  # others may have answered all
+                yield from self._before_refusal(lines[: refused.line])
+            raise
+        yield from found
+
     def _window(self, lines: Sequence[str | Request]) -> list[Answers]:
         requests = [line if isinstance(line, Request) else Request(text=line) for line in lines]
-        pieces = [piece for line, request in enumerate(requests) for piece in self._pieces(line, request)]
+        pieces = list[_Piece]()
+        for line, request in enumerate(requests):
+            try:
+                pieces += self._pieces(line, request)
+            except UserError as error:
+                raise RefusedError(str(error), line) from error
         found: dict[int, list[Answers]] = {}
         for piece, answers in zip(pieces, self._search(pieces), strict=True):
             found.setdefault(piece.line, []).append(answers)
@@ -304,10 +336,11 @@ class Predictor:
             yield from self._fit(batch, work)
         except torch.OutOfMemoryError:
             longest = max((pieces[i] for i in batch), key=lambda piece: piece.length)
-            raise UserError(
+            raise RefusedError(
                 f"{self.device} has too little memory for a single input, of up to {longest.length} tokens; "
                 "take a smaller search.size, or make it shorter (the task's setting `longest`, where it has "
-                f"one); it begins {longest.text[:40]!r}"
+                f"one); it begins {longest.text[:40]!r}",
+                longest.line,
             ) from None
 
     def _batch(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> _Found:

@@ -11,7 +11,7 @@ import torch
 
 from seqx.data.batches import Batches, Integers, Position
 from seqx.data.store import Store
-from seqx.devices import autocast
+from seqx.devices import autocast, telling_memory
 from seqx.training.step import Step
 
 _SHOWN = 100  # characters of a text
@@ -36,7 +36,8 @@ def culprits(
 
     def weigh(rows: Integers) -> None:
         try:
-            size = _size(step, batches, rows, at.epoch, device, precision)
+            with telling_memory():
+                size = _size(step, batches, rows, at.epoch, device, precision)
         except torch.OutOfMemoryError:
             step.zero_grad(set_to_none=True)
             for half in np.array_split(rows, 2) if len(rows) > 1 else ():

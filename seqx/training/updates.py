@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqx.data.batches import Portion, Position
-from seqx.devices import autocast
+from seqx.devices import autocast, telling_memory
 from seqx.errors import TooLittleMemoryError, UserError
 from seqx.interfaces.values import Batch, rows
 from seqx.training.guard import makes_state, step_unless
@@ -302,7 +302,7 @@ def _gradients(
         shares += [(spare, 0.0)] * idle
     for number, (part, share) in enumerate(shares, 1):
         try:
-            with spread.exchanging(last=exchange and number == len(shares)):
+            with telling_memory(), spread.exchanging(last=exchange and number == len(shares)):
                 add(part[0], share)
         except torch.OutOfMemoryError:
             return {}, part

@@ -1,6 +1,7 @@
 """Answers come in the order of the inputs, whatever is batched, empty or too long."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,22 @@ def test_too_little_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -
         seqx.UserError, match=r"too little memory for a single input, of up to 4 tokens; .*'abc'"
     ):
         Predictor(Letters(), Cramped(0), Greedy(), device=CPU)(["abc"])
+
+
+class Overdrawn(Watched):
+    """Wants more memory of the CPU than there is for one of the inputs."""
+
+    def encode(self, source: seqx.Tokens) -> seqx.State:
+        if source.ids.size(1) > 4:
+            torch.empty(1 << 56)
+        return super().encode(source)
+
+
+def test_what_the_cpu_has_no_memory_for_takes_no_other_answer_with_it() -> None:
+    given = Predictor(Letters(), Overdrawn(), Greedy(), device=CPU).hypotheses(["abc", "a", "abcab", "b"])
+    assert [answers[0][0] for answers in islice(given, 2)] == predictor(Greedy())(["abc", "a"])
+    with pytest.raises(seqx.UserError, match=r"too little memory for a single input, .*'abcab'"):
+        next(given)
 
 
 def test_the_model_trains_on_where_it_trained_before() -> None:

@@ -120,6 +120,14 @@ def test_half_a_character_is_one_message_behind_the_lines_before_it(half: str, m
     assert "holds half a character" in result.stderr
 
 
+def test_a_line_that_cannot_be_answered_is_named_behind_the_answers_before_it(models: Path) -> None:
+    answered("parse", models, [""])
+    arguments = ["parse", str(models / "parse"), "task.tags=given"]
+    result = CliRunner().invoke(main, arguments, input="a_DT\n\nb\nc_DT\n")
+    assert (result.exit_code, result.stdout.count("\n")) == (2, 2)
+    assert result.stderr.startswith("standard input:3: 'b' comes without its part of speech")
+
+
 @pytest.mark.parametrize("command", RECIPES)
 def test_models_of_other_tasks_are_refused(command: str, models: Path) -> None:
     for other in RECIPES:
