@@ -159,7 +159,10 @@ def _explained(error: Exception) -> str | None:
         case _:
             from seqx.attribution import attributed  # noqa: PLC0415  needs torch, which most verbs can wait for
 
-            return attributed(error)
+            message = attributed(error)
+            if message is None and isinstance(error, OSError) and error.filename is not None:
+                return f"{os.fsdecode(error.filename)}: {error.strerror}; see to that, or name another place"
+            return message
 
 
 def _tell(ctx: click.Context, error: Exception, message: str) -> NoReturn:

@@ -18,6 +18,18 @@ _PART = ".part"
 _REPLACED = ".replaced.part"  # a folder that holds the one whose place is taken
 
 
+def check_name(folder: Path) -> None:
+    """Refuse a folder in which no weights can be kept.
+
+    Raises:
+        UserError: its name is not UTF-8, and the library of their format knows no other names
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{folder}: weights need a folder whose name is UTF-8; rename it") from None
+
+
 @contextlib.contextmanager
 def whole_folder(folder: Path, *, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """A folder to write into; takes the place of `folder` when the block ends, vanishes when it fails.

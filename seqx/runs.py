@@ -21,7 +21,7 @@ from seqx import checkpoint, tree
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import RecipeError, UserError
-from seqx.files import clear, whole_file, whole_folder
+from seqx.files import check_name, clear, whole_file, whole_folder
 from seqx.formats import read_as, read_json
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
@@ -173,6 +173,7 @@ class RunFolder:
 
     def _check_free(self) -> None:
         """Nothing of anybody else's may be overwritten or removed."""
+        check_name(self.folder)
         if not self.folder.is_dir():
             if self.folder.exists():
                 raise UserError(f"{self.folder}: is a file; choose another --folder")

@@ -147,14 +147,14 @@ class Progress(seqx.Callback):
         self._close()
 
     def _view(self) -> Terminal | None:
-        if self._terminal is None and sys.stderr.isatty():
+        if self._terminal is None and sys.stderr is not None and sys.stderr.isatty():
             self._terminal = Terminal()
         return self._terminal
 
     def _say(self, line: str, *, terminal: bool = True, loud: bool = True) -> None:
         """A line for the log and, when `loud`, standard error; `terminal`: even above a bar that says it."""
         view = self._view()
-        if view is None and loud:
+        if view is None and loud and sys.stderr is not None:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
         elif view and terminal:
             view.say(line)

@@ -12,6 +12,7 @@ from seqx.checkpoint import WEIGHTS, check_model, read_weights
 from seqx.devices import Precision, device_of, precision_of
 from seqx.errors import Problem, RecipeError, UserError
 from seqx.evaluation.predictor import Predictor
+from seqx.files import check_name
 from seqx.formats import read_as
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Combination, Model
@@ -117,6 +118,7 @@ def model_folder(folder: Path) -> Path:
     Raises:
         UserError: there is none
     """
+    check_name(folder)
     if folder.is_file():
         raise UserError(f"{folder}: is a file; name a model's folder, as runs/NAME/model")
     if not folder.is_dir():

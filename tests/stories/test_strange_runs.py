@@ -1,12 +1,14 @@
 """The folder of a run whose files are not what a run writes: one message each."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from seqx.training.watch import Watch
-from tests.stories.tiny import TINY, done, lines, refused, tiny
+from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
 RUN = Path("runs/tiny")
 RETURN = {"why": "spike", "from": 3, "said": "gone back", "batches": [[0, 2]]}
@@ -53,3 +55,11 @@ def test_a_state_that_something_else_wrote(monkeypatch: pytest.MonkeyPatch) -> N
     assert said.startswith(
         f"{RUN / 'checkpoints' / '00000006'}: its state of training.watch is none of Watch ("
     )
+
+
+def test_a_run_whose_standard_error_is_closed() -> None:
+    recipe = tiny()
+    command = f"{sys.executable} -m seqx run {recipe} --folder closed 2>&-"
+    closed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert closed.stdout == seqx("run", recipe).stdout.replace(str(RUN), "closed")
+    assert "step 6/6" in Path("closed/log.txt").read_text(encoding="utf-8")
