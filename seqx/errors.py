@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 COMMAND_LINE = "command line"
 _WIDEST = 120  # characters of a line that are shown around a caret
+_QUOTED = 80  # characters of what messages repeat
 
 
 class UserError(Exception):
@@ -108,6 +109,11 @@ class RecipeError(UserError):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
+
+
+def shortened(text: str, most: int = _QUOTED) -> str:
+    """What a message repeats of a file, which may be of any length: `most` characters of it."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _order(problem: Problem) -> tuple[bool, str, int, int]:

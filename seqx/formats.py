@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from seqx.bounded import json_content
-from seqx.errors import DamagedError, UserError, unreadable
+from seqx.errors import DamagedError, UserError, shortened, unreadable
 
 T = TypeVar("T")
 
@@ -67,7 +67,17 @@ def _as(kind: TypeAdapter[T], said: object, file: Path) -> T:
     try:
         return kind.validate_python(said)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "all of it"
-        why = first["msg"].removeprefix("Value error, ")
-        raise DamagedError(f"{file}: cannot be read ({where}: {why})") from None
+        raise DamagedError(f"{file}: cannot be read ({first_fault(error)})") from None
+
+
+def first_fault(error: ValidationError, inside: str = "") -> str:
+    """Where the first mistake is, and what it is, of a value that is not what it must be.
+
+    Args:
+        error: tells of all mistakes
+        inside: the key of the value in what it is a part of
+    """
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(shortened(str(part)) for part in (inside, *first["loc"]) if part != "")
+    why = first["msg"].removeprefix("Value error, ")
+    return f"{where or 'all of it'}: {shortened(why, 200)}"

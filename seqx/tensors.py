@@ -20,10 +20,14 @@ from torch.nn.modules import module as registering
 from typing_extensions import TypedDict
 
 from seqx.bounded import BoundError
-from seqx.errors import DamagedError, UserError, unreadable
+from seqx.errors import UserError, shortened, unreadable
+from seqx.formats import first_fault
 
 HEADER = 1 << 24
 """Most bytes of a header; that of a model of a thousand tensors has a hundred thousand."""
+
+TENSORS = 100_000
+"""Most tensors of a file; a model of a hundred layers has a few thousand."""
 
 MODULES = 64
 """Most modules of a model for each tensor that its file holds, see `bounded`."""
@@ -59,7 +63,7 @@ class _Entry(TypedDict):
     data_offsets: tuple[_Count, _Count]
 
 
-_ENTRIES = TypeAdapter(dict[str, _Entry])
+_ENTRY = TypeAdapter(_Entry)
 
 
 def header(file: Path) -> dict[str, Said]:
@@ -74,17 +78,15 @@ def header(file: Path) -> dict[str, Said]:
         for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
             dtype, shape = _DTYPES.get(entry["dtype"]), tuple(entry["shape"])
             if dtype is None:
-                raise ValueError(f"{name} is of the type {entry['dtype']!r}, which no model has")  # noqa: TRY301
+                raise ValueError(  # noqa: TRY301
+                    f"{shortened(name)} is of the type {shortened(entry['dtype'])!r}, which no model has"
+                )
             start, stop = entry["data_offsets"]
             if start != end or stop - start != math.prod(shape) * dtype.itemsize:
-                raise ValueError(f"{name} is not where its shape and type put it")  # noqa: TRY301
+                raise ValueError(f"{shortened(name)} is not where its shape and type put it")  # noqa: TRY301
             said[name], end = Said(dtype, shape), stop
         if end != size:
             raise ValueError(f"the tensors have {end:,} bytes by its header, and {size:,} in the file")  # noqa: TRY301
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DamagedError(f"{file}: cannot be read (its header: {where}: {first['msg']})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(file, error) from None
     return said
@@ -105,7 +107,16 @@ def _entries(file: Path) -> tuple[dict[str, _Entry], int]:
     if not isinstance(written, dict):
         raise ValueError("its header is no JSON object")  # noqa: TRY004  what the caller tells
     written.pop(_METADATA, None)
-    return _ENTRIES.validate_python(written), size - length - 8
+    if len(written) > TENSORS:
+        raise ValueError(f"its header names {len(written):,} tensors, and none names more than {TENSORS:,}")
+    return {name: _entry(name, about) for name, about in written.items()}, size - length - 8
+
+
+def _entry(name: str, about: object) -> _Entry:
+    try:
+        return _ENTRY.validate_python(about)
+    except ValidationError as error:
+        raise ValueError(f"its header: {first_fault(error, name)}") from None
 
 
 def check_fits(model: nn.Module, said: Mapping[str, Said], file: Path) -> None:
@@ -119,8 +130,8 @@ def check_fits(model: nn.Module, said: Mapping[str, Said], file: Path) -> None:
     """
     wanted = model.state_dict(keep_vars=True)
     held = {id(tensor) for name, tensor in wanted.items() if name in said}
-    faults = [f"{name} is missing" for name, tensor in wanted.items() if id(tensor) not in held]
-    faults += [f"{name} is none of its tensors" for name in said if name not in wanted]
+    faults = [f"{shortened(name)} is missing" for name, tensor in wanted.items() if id(tensor) not in held]
+    faults += [f"{shortened(name)} is none of its tensors" for name in said if name not in wanted]
     for name, found in said.items():
         tensor = wanted.get(name)
         if tensor is None:

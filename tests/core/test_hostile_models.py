@@ -15,7 +15,7 @@ import torch
 import seqx
 from seqx.checkpoint import WEIGHTS, read_weights
 from seqx.manifest import NAME
-from seqx.tensors import HEADER, header
+from seqx.tensors import HEADER, TENSORS, header
 from tests.models import write_model
 
 TERABYTE = 1 << 40
@@ -198,7 +198,12 @@ def entry(dtype: object = "F32", shape: object = (2, 3), offsets: object = (0, 2
         (entry(offsets=[0, 2**64]), "weight.data_offsets.1"),
         (entry(shape=[2], offsets=[0, 8]), "the tensors have 8 bytes by its header, and 24 in the file"),
         ([1], "its header is no JSON object"),
-        ({"weight": 3}, "weight"),
+        ({"weight": 3}, "weight: Input should be"),
+        ({"weight": entry()["weight"], "other": {}}, "other.dtype: Field required"),
+        ({f"{number:x}": {} for number in range(TENSORS + 1)}, "its header names 100,001 tensors"),
+        (entry(dtype="F" * 1_000_000), "weight is of the type 'FFF"),
+        ({"w" * 1_000_000: {}}, "www....dtype: Field required"),
+        ({"w" * 1_000_000: entry(shape=[2])["weight"]}, "www... is not where its shape and type put it"),
         ({}, "the tensors have 0 bytes by its header"),
     ],
 )
@@ -207,6 +212,7 @@ def test_a_header_that_is_wrong_is_told(entries: object, told: str, tmp_path: Pa
     with pytest.raises(seqx.UserError, match=r"x.safetensors: cannot be read") as caught:
         header(file)
     assert told in str(caught.value)
+    assert len(str(caught.value)) < 400
 
 
 def test_a_header_is_no_longer_than_any_is(tmp_path: Path) -> None:
