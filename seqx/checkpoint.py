@@ -121,8 +121,7 @@ class Checkpoints:
         path = self.path(step)
         found = _manifest(path, "checkpoint.json")
         about = read_as(_ABOUT, path / "checkpoint.json")
-        if found is None:
-            _check_first(path, about.format)
+        _check_first(path, about.format, found)
         return about
 
     def progress(self) -> Progress | None:
@@ -366,21 +365,24 @@ def check_model(folder: Path) -> None:
         DamagedError: it does not
     """
     try:
-        if found := _manifest(folder):
+        found = _manifest(folder)
+        if found is not None:
             others = (name for name in found.files if name != WEIGHTS)  # those are checked when they are read
             found.check(*others, most=LARGEST)
-        else:
-            _check_first(folder, read_json(folder / "model.json").get("format", FORMAT))
+        _check_first(folder, read_json(folder / "model.json").get("format", FORMAT), found)
     except DamagedError as error:
         raise DamagedError(
             f"{error}; copy the model anew (settings are changed with KEY=VALUE, not in its files)"
         ) from None
 
 
-def _check_first(folder: Path, number: int) -> None:
-    """Only the first format has no manifest."""
-    if number > 1:
+def _check_first(folder: Path, number: int, found: Manifest | None) -> None:
+    """The first format has no manifest and no states in JSON; every other has a manifest."""
+    if number > 1 and found is None:
         raise DamagedError(f"{folder / manifest.NAME}: cannot be read (it is missing)")
+    later = next((name for name in (manifest.NAME, states.TREE) if (folder / name).exists()), None)
+    if number == 1 and later is not None:
+        raise DamagedError(f"{folder / later}: cannot be read (beside it is format 1, which has none)")
 
 
 def _manifest(folder: Path, *names: str) -> Manifest | None:

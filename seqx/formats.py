@@ -33,11 +33,22 @@ def read_json(file: Path) -> dict[str, Any]:
         raise unreadable(file, error) from None
     if not isinstance(about, dict):
         raise DamagedError(f"{file}: cannot be read (not a JSON object)")
-    if not isinstance(about.get("format", FORMAT), int):
-        raise DamagedError(f"{file}: cannot be read (its format is {about['format']!r})")
-    if about.get("format", FORMAT) > FORMAT:
-        raise UserError(f"{file}: written by a newer seqx (format {about['format']}); update seqx to read it")
+    check_format(about.get("format", FORMAT), file)
     return about
+
+
+def check_format(found: object, file: Path, newest: int = FORMAT) -> None:
+    """See that what a file says of its format is one that can be read.
+
+    Raises:
+        DamagedError: it is none
+        UserError: it is that of a newer seqx
+    """
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise DamagedError(f"{file}: cannot be read (format: {shortened(repr(found))} is none)")
+    if found > newest:
+        said = shortened(str(found))
+        raise UserError(f"{file}: written by a newer seqx (format {said}); update seqx to read it")
 
 
 def read_as(kind: TypeAdapter[T], file: Path) -> T:

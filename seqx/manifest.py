@@ -10,10 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from seqx.bounded import json_content
-from seqx.errors import DamagedError, UserError, unreadable
+from seqx.errors import DamagedError, shortened, unreadable
+from seqx.formats import check_format
 
 NAME = "manifest.json"
 _LARGEST = 2**20  # bytes of a manifest: those written here have a few kilobytes
+_LONGEST = 1000  # bytes of a name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +63,15 @@ class Manifest:
         try:
             about = json_content(file, _LARGEST)
             version, files = about["format"], about["files"]
-            if isinstance(version, int) and version > newest:
-                raise UserError(f"{file}: written by a newer seqx (format {version}); update seqx to read it")
+            check_format(version, file, newest)
             entries = {name: _entry(name, entry) for name, entry in files.items()}
         except FileNotFoundError:
             return None
         except OSError as error:
             raise unreadable(file, error) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {error})") from None
+            said = shortened(str(error), 200)
+            raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {said})") from None
         return cls(folder, version, entries)
 
     def check_sizes(self) -> None:
@@ -135,8 +137,11 @@ def digest(file: Path) -> str:
 def _entry(name: str, about: Mapping[str, Any]) -> Entry:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"{name!r} leads out of the folder")
+        raise ValueError(f"{shortened(name)!r} leads out of the folder")
+    written = os.fsencode(name)
+    if b"\0" in written or len(written) > _LONGEST:
+        raise ValueError(f"{shortened(name)!r} is the name of no file")
     size, sha256 = about["size"], about["sha256"]
     if not isinstance(size, int) or not isinstance(sha256, str):
-        raise TypeError(f"{name!r} has no size and sha256")
+        raise TypeError(f"{shortened(name)!r} has no size and sha256")
     return Entry(size=size, sha256=sha256)

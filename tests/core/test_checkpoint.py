@@ -260,7 +260,7 @@ def test_what_a_newer_seqx_wrote_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "where"),
     [
-        ("format", 0, "format"),
+        *(("format", value, "format") for value in (0, -1, True, None, 1.0, "2", [2], float("inf"))),
         ("score", "high", "score"),
         ("ranked", None, "ranked"),
         ("progress", None, "progress"),
@@ -280,6 +280,21 @@ def test_what_it_says_of_itself_is_checked(tmp_path: Path, name: str, value: obj
     assert [f"cannot be read ({where}: " in said for said in told] == [True]
 
 
+@pytest.mark.parametrize("missing", [[], ["manifest.json"], ["states.json"]])
+def test_what_the_first_format_lacks_is_not_beside_it(tmp_path: Path, missing: list[str]) -> None:
+    """Nobody leaves out the hashes by saying that it is of a format that had none."""
+    checkpoints = saved(tmp_path, 10)
+    path = checkpoints.path(10)
+    about = json.loads((path / "checkpoint.json").read_text())
+    (path / "checkpoint.json").write_text(json.dumps({**about, "format": 1}))
+    for name in missing:
+        (path / name).unlink()
+    if "manifest.json" not in missing:
+        Manifest.seal(path, FORMAT)
+    with pytest.raises(DamagedError, match=r"json: cannot be read \(beside it is format 1, which has none\)"):
+        checkpoints.about(10)
+
+
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
@@ -290,7 +305,8 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
     torch.save({"states": {"x": Trap()}, "rng": {}}, path / "training.pt")
     about = json.loads((path / "checkpoint.json").read_text())
     (path / "checkpoint.json").write_text(json.dumps({**about, "format": 1}))
-    (path / "manifest.json").unlink()  # as the first format, which had it pickled, has none
+    for name in ("manifest.json", "states.json"):  # as the first format, which had it pickled, has none
+        (path / name).unlink()
     with pytest.raises(UserError, match=r"training\.pt: cannot be read"):
         checkpoints.restore(10, Tied(), CPU)
     assert not (tmp_path / "sprung").exists()
@@ -388,6 +404,11 @@ def test_a_manifest_that_is_none(tmp_path: Path) -> None:
         json.dumps({**whole, "files": {"/etc/passwd": entry}}),
         json.dumps({**whole, "files": {WEIGHTS: {**entry, "size": "4"}}}),
         json.dumps({**whole, "files": {WEIGHTS: {"size": entry["size"]}}}),
+        *(json.dumps({**whole, "files": {name: entry}}) for name in ("a\0b", "a\ud800b", "a" * 2000)),
+        *(
+            json.dumps({**whole, "format": number})
+            for number in ("9", 2.5, [3], None, -1, 0, True, float("inf"))
+        ),
         json.dumps(whole) + " " * 2**20,
     ):
         file.write_text(about)

@@ -14,7 +14,8 @@ import torch
 
 import seqx
 from seqx.checkpoint import WEIGHTS, read_weights
-from seqx.manifest import NAME
+from seqx.formats import FORMAT
+from seqx.manifest import NAME, Manifest
 from seqx.tensors import HEADER, TENSORS, header
 from tests.models import write_model
 
@@ -172,6 +173,21 @@ def test_what_it_says_of_plugins(plugins: object, theirs: Path) -> None:
     about = json.loads((theirs / "model.json").read_text())
     (theirs / "model.json").write_text(json.dumps({**about, "plugins": plugins}))
     with pytest.raises(seqx.UserError, match=r"model.json: cannot be read \(plugins"):
+        seqx.load(theirs)
+
+
+@pytest.mark.parametrize("number", [-5, True, None, 1.5, [1], "x" * 10_000])
+def test_its_format_is_one(number: object, theirs: Path) -> None:
+    about = json.loads((theirs / "model.json").read_text())
+    (theirs / "model.json").write_text(json.dumps({**about, "format": number}))
+    with pytest.raises(seqx.UserError, match=r"model.json: cannot be read \(format: .* is none\)") as caught:
+        seqx.load(theirs)
+    assert len(str(caught.value)) < 400
+
+
+def test_the_first_format_has_no_hashes(theirs: Path) -> None:
+    Manifest.seal(theirs, FORMAT)
+    with pytest.raises(seqx.UserError, match=r"manifest.json: cannot be read \(beside it is format 1"):
         seqx.load(theirs)
 
 
