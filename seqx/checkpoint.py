@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
@@ -36,18 +36,22 @@ LARGEST = 1 << 28
 WEIGHTS = "model.safetensors"
 
 
+_Count = Annotated[int, Ge(0), Lt(1 << 63)]
+_Seconds = Annotated[float, Ge(0), Lt(1 << 40)]  # finite, and less than any clock counts
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a run has come."""
 
-    step: int = 0  # updates made
-    epoch: int = 0
-    index: int = 0  # updates made in this epoch
-    tokens: int = 0  # target tokens learnt from
-    seconds: float = 0.0  # spent in training, over all starts
+    step: _Count = 0  # updates made
+    epoch: _Count = 0
+    index: _Count = 0  # updates made in this epoch
+    tokens: _Count = 0  # target tokens learnt from
+    seconds: _Seconds = 0.0  # spent in training, over all starts
     best: float | None = None  # the best score on the development set
-    best_step: int = 0
-    stale: int = 0  # validations since then
+    best_step: _Count = 0
+    stale: _Count = 0  # validations since then
     pending: bool = False  # stopped before the validation and the saving that are due after this update
 
 

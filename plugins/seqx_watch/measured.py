@@ -1,12 +1,60 @@
 """What a run's `metrics.jsonl` says of it, read back."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Lt
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 import seqx
+
+_LARGEST = 1 << 28  # bytes of a file: a million lines have fewer
+_LONGEST = 1 << 20  # bytes of a line
+
+_Count = Annotated[int, Ge(0), Lt(1 << 63)]
+_Positive = Annotated[float, Ge(0), Lt(float("inf"))]
+
+
+class _Start(TypedDict):
+    parameters: _Count
+    device: str
+    precision: str
+
+
+class _Update(TypedDict):
+    step: _Count
+    tokens: _Count
+    seconds: _Positive
+
+
+class _Score(TypedDict):
+    value: float | None  # null: it is not finite
+    signature: str
+
+
+class _Evaluation(TypedDict):
+    step: _Count
+    split: str
+    scores: Mapping[str, _Score]
+    perplexity: _Positive | None
+
+
+class _Failed(TypedDict):
+    error: str
+    message: str
+
+
+_KINDS: Mapping[str, TypeAdapter[Any]] = {
+    "start": TypeAdapter(_Start),
+    "update": TypeAdapter(_Update),
+    "evaluation": TypeAdapter(_Evaluation),
+    "failed": TypeAdapter(_Failed),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,39 +86,49 @@ class Measured:
         start: Mapping[str, Any] = {}
         looked: dict[str, Looked] = {}
         failed, step, tokens, seconds = None, 0, 0, 0.0
-        for number, line in _lines(file):
-            try:
-                match line["kind"]:
-                    case "start":
-                        start = {name: line[name] for name in ("parameters", "device", "precision")}
-                    case "update":
-                        step = line["step"]
-                        tokens, seconds = tokens + line["tokens"], seconds + line["seconds"]
-                    case "evaluation":
-                        scores = {name: seqx.Score(**score) for name, score in line["scores"].items()}
-                        looked[line["split"]] = Looked(
-                            step=line["step"], scores=scores, perplexity=line["perplexity"]
-                        )
-                failed = f"{line['error']}: {line['message']}" if line["kind"] == "failed" else None
-            except (KeyError, TypeError, AttributeError) as error:
-                raise seqx.UserError(
-                    f"{file}:{number}: cannot be read ({type(error).__name__}: {error}); "
-                    "compare this run with the version of seqx that wrote it"
-                ) from None
+        for kind, line in _lines(file):
+            match kind:
+                case "start":
+                    start = line
+                case "update":
+                    step = line["step"]
+                    tokens, seconds = tokens + line["tokens"], seconds + line["seconds"]
+                case "evaluation":
+                    scores = {name: seqx.Score(**score) for name, score in line["scores"].items()}
+                    looked[line["split"]] = Looked(
+                        step=line["step"], scores=scores, perplexity=line["perplexity"]
+                    )
+            failed = f"{line['error']}: {line['message']}" if kind == "failed" else None
         speed = tokens / seconds if seconds else None
         return cls(start=start, step=step, tokens_per_second=speed, looked=looked, failed=failed)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, Any]]:
-    """What is JSON, with the numbers of its lines; a run that is killed may leave half a line."""
+def _lines(file: Path) -> Iterator[tuple[str, Any]]:
+    """The kind of each line, and what it says; a run that is killed may leave half a line."""
     if not file.exists():
         return
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        data = seqx.content(file, _LARGEST)
     except OSError as error:
         raise seqx.UserError(f"{file}: cannot be read: {error.strerror}") from None
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(io.BytesIO(data), 1):
+        if len(line) > _LONGEST:
+            raise seqx.UserError(f"{file}:{number}: cannot be read (it has more than {_LONGEST:,} bytes)")
         try:
-            yield number, json.loads(line)
-        except ValueError:
+            said = json.loads(line.decode(errors="replace"))
+        except (ValueError, RecursionError):
             continue
+        try:
+            kind = said["kind"]
+            yield kind, _KINDS[kind].validate_python(said) if kind in _KINDS else said
+        except (KeyError, TypeError, ValidationError) as error:
+            why = _first(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+            raise seqx.UserError(
+                f"{file}:{number}: cannot be read ({why}); "
+                "compare this run with the version of seqx that wrote it"
+            ) from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}"

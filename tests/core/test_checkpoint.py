@@ -265,6 +265,11 @@ def test_what_a_newer_seqx_wrote_is_refused(tmp_path: Path) -> None:
         ("ranked", None, "ranked"),
         ("progress", None, "progress"),
         ("progress", {"step": "two"}, "progress.step"),
+        ("progress", {"tokens": -1}, "progress.tokens"),
+        *(
+            ("progress", {"seconds": value}, "progress.seconds")
+            for value in (float("inf"), float("nan"), -1, 1e300)
+        ),
     ],
 )
 def test_what_it_says_of_itself_is_checked(tmp_path: Path, name: str, value: object, where: str) -> None:

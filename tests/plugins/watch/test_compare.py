@@ -157,6 +157,22 @@ def test_runs_of_one_name_are_told_apart_by_their_paths() -> None:
         ("mv base/model base.model && rm -r base && mv base.model base", "base: is the folder of a model"),
         ("echo 'training: {}' > base/recipe.yaml", "base: cannot be read (KeyError: 'steps'); the run was "),
         ("echo '{\"kind\": \"update\"}' >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read "),
+        *(
+            (f"echo '{line}' >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read (")
+            for line in (
+                "[1]",
+                '{"kind": []}',
+                '{"kind": "update", "step": "x", "tokens": 1, "seconds": 1}',
+                '{"kind": "update", "step": 1, "tokens": 1, "seconds": 1e400}',
+                '{"kind": "start", "parameters": [], "device": "cpu", "precision": "fp32"}',
+                '{"kind": "evaluation", "step": 1, "split": "dev", "scores": {"x": 3}, "perplexity": 1}',
+                '{"kind": "evaluation", "step": 1, "split": [], "scores": {}, "perplexity": 1}',
+                '{"kind": "failed", "error": 3}',
+            )
+        ),
+        ("head -c 2M /dev/zero >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read (it has more"),
+        ("truncate -s 1T base/metrics.jsonl", "base/metrics.jsonl: cannot be read: it has 1,"),
+        ("rm base/metrics.jsonl; mkfifo base/metrics.jsonl", "base/metrics.jsonl: cannot be read: it is no"),
         ("echo '{\"format\": 99}' > base/environment.json", "base/environment.json: written by a newer seqx"),
     ],
 )  # fmt: skip
@@ -165,6 +181,13 @@ def test_what_is_no_run_or_of_another_version_is_one_message(spoil: str, message
     said = refused("compare", "base", "deep")
     assert said.startswith(message)
     assert said.count("\n") == 1
+
+
+def test_half_a_line_may_be_anything() -> None:
+    before = done("compare", "base")
+    with Path("base/metrics.jsonl").open("ab") as file:
+        file.write(b"[" * 200_000 + b'\n{"kind": "upd\xff\n' + b"9" * 5000 + b"\n{")
+    assert done("compare", "base") == before
 
 
 def test_differences_are_grouped_only_where_one_step_and_nothing_else_tells_them_apart() -> None:
