@@ -3,16 +3,38 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 import seqx
 from seqx_watch.grouping import grouped
 from seqx_watch.lines import duration, number
-from seqx_watch.measured import Measured
+from seqx_watch.measured import Count, Measured, first_fault
 from seqx_watch.table import markdown
 
 SPLITS = ("dev", "test")
 Row = Mapping[str, Any]
+
+
+class _Published(TypedDict):
+    source: str
+    parameters: NotRequired[float | None]
+    dev: NotRequired[Mapping[str, float] | None]
+    test: NotRequired[Mapping[str, float] | None]
+
+
+class _Figures(TypedDict):
+    """What a run's folder says that is reckoned with."""
+
+    updates: Count
+    of: Count
+    parameters: Count | None
+    published: _Published | None
+
+
+_FIGURES = TypeAdapter(_Figures)
 
 
 def compare(folders: Sequence[Path]) -> list[Row]:
@@ -52,15 +74,15 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _told(record: seqx.Record, measured: Measured) -> Row:
     """What a run says of itself."""
-    looked = measured.looked
+    figures, looked = _figures(record), measured.looked
     scores = record.scores or {split: look.scores for split, look in looked.items() if split == "dev"}
     return {
         "folder": str(record.folder),
         "finished": record.scores is not None,
-        "updates": max(record.progress.step, measured.step),
-        "of": record.recipe["training"]["steps"],
+        "updates": max(figures["updates"], measured.step),
+        "of": figures["of"],
         "failed": None if record.scores is not None else measured.failed,
-        "parameters": record.parameters or measured.start.get("parameters"),
+        "parameters": figures["parameters"] or measured.start.get("parameters"),
         "scored_at": None if record.scores is not None or "dev" not in looked else looked["dev"].step,
         "scores": {
             split: {name: asdict(score) for name, score in named.items()} for split, named in scores.items()
@@ -68,9 +90,26 @@ def _told(record: seqx.Record, measured: Measured) -> Row:
         "perplexity": {split: looked[split].perplexity for split in scores if split in looked},
         "tokens_per_second": measured.tokens_per_second,
         "seconds": record.progress.seconds or None,
-        "published": record.recipe.get("published"),
+        "published": figures["published"],
         "vocabulary": record.vocabulary,
     }
+
+
+def _figures(record: seqx.Record) -> _Figures:
+    try:
+        return _FIGURES.validate_python(
+            {
+                "updates": record.progress.step,
+                "of": record.recipe["training"]["steps"],
+                "parameters": record.parameters,
+                "published": record.recipe.get("published"),
+            }
+        )
+    except ValidationError as error:
+        raise seqx.UserError(
+            f"{record.folder}: cannot be read ({first_fault(error)}); compare this run with the version of "
+            "seqx that wrote it"
+        ) from None
 
 
 def _apart(first: tuple[seqx.Record, Measured], other: tuple[seqx.Record, Measured]) -> Row:

@@ -16,19 +16,19 @@ import seqx
 _LARGEST = 1 << 28  # bytes of a file: a million lines have fewer
 _LONGEST = 1 << 20  # bytes of a line
 
-_Count = Annotated[int, Ge(0), Lt(1 << 63)]
+Count = Annotated[int, Ge(0), Lt(1 << 63)]
 _Positive = Annotated[float, Ge(0), Lt(float("inf"))]
 
 
 class _Start(TypedDict):
-    parameters: _Count
+    parameters: Count
     device: str
     precision: str
 
 
 class _Update(TypedDict):
-    step: _Count
-    tokens: _Count
+    step: Count
+    tokens: Count
     seconds: _Positive
 
 
@@ -38,7 +38,7 @@ class _Score(TypedDict):
 
 
 class _Evaluation(TypedDict):
-    step: _Count
+    step: Count
     split: str
     scores: Mapping[str, _Score]
     perplexity: _Positive | None
@@ -121,14 +121,19 @@ def _lines(file: Path) -> Iterator[tuple[str, Any]]:
         try:
             kind = said["kind"]
             yield kind, _KINDS[kind].validate_python(said) if kind in _KINDS else said
-        except (KeyError, TypeError, ValidationError) as error:
-            why = _first(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
-            raise seqx.UserError(
-                f"{file}:{number}: cannot be read ({why}); "
-                "compare this run with the version of seqx that wrote it"
-            ) from None
+        except ValidationError as error:
+            raise _unread(file, number, first_fault(error)) from None
+        except (KeyError, TypeError) as error:
+            raise _unread(file, number, f"{type(error).__name__}: {error}") from None
 
 
-def _first(error: ValidationError) -> str:
+def _unread(file: Path, number: int, why: str) -> seqx.UserError:
+    return seqx.UserError(
+        f"{file}:{number}: cannot be read ({why}); compare this run with the version of seqx that wrote it"
+    )
+
+
+def first_fault(error: ValidationError) -> str:
+    """Where the first mistake is, and what it is."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}"

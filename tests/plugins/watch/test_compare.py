@@ -170,6 +170,9 @@ def test_runs_of_one_name_are_told_apart_by_their_paths() -> None:
                 '{"kind": "failed", "error": 3}',
             )
         ),
+        ("sed -i 's/ steps: 6/ steps: x/' base/recipe.yaml; rm -r base/mod*", "base: cannot be read (of: "),
+        ("sed -i 's/bleu: 30/bleu: x/' base/recipe.yaml", "base: cannot be read (published.dev.bleu: "),
+        ("sed -i 's/\"parameters\": /&-/' base/model/model.json", "base: cannot be read (parameters: "),
         ("head -c 2M /dev/zero >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read (it has more"),
         ("truncate -s 1T base/metrics.jsonl", "base/metrics.jsonl: cannot be read: it has 1,"),
         ("rm base/metrics.jsonl; mkfifo base/metrics.jsonl", "base/metrics.jsonl: cannot be read: it is no"),
