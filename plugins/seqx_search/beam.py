@@ -64,7 +64,7 @@ class Beam(Limited):
     """
 
     size: Annotated[int, Gt(0), Le(10_000)] = 4
-    alpha: Annotated[float, Ge(0)] = 0.6
+    alpha: Annotated[float, Ge(0), Le(10)] = 0.6
     nbest: Annotated[int, Gt(0)] = 1
 
     def __post_init__(self) -> None:

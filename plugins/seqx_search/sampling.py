@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Gt, Le
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 import seqx
@@ -28,7 +28,7 @@ class Sampling(Limited):
         seed: another seed gives other samples
     """
 
-    temperature: Annotated[float, Gt(0)] = 1.0
+    temperature: Annotated[float, Ge(1e-6)] = 1.0
     top_k: Annotated[int, Gt(0)] | None = None
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0
     seed: int = 0

@@ -39,7 +39,10 @@ _OPTIONS = (
         help="Places of a batch; less needs less memory.",
     ),
     click.option(
-        "--window", type=click.IntRange(1), metavar="N", help="Lines read before the first is answered."
+        "--window",
+        type=click.IntRange(1, 1 << 30),
+        metavar="N",
+        help="Lines read before the first is answered.",
     ),
     click.option(
         "--attention",

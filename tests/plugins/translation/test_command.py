@@ -201,6 +201,25 @@ def test_other_mistakes_are_not_taken_for_nbest(model: Path) -> None:
         assert "nbest" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("most", "more", "told"),
+    [
+        ("--window=1073741824", f"--window={10**30}", "is not in the range"),
+        ("search.alpha=10", "search.alpha=1e308", "search.alpha: Input should be less than or equal to 10"),
+        (
+            "search={type: sampling, temperature: 1e-6}",
+            "search={type: sampling, temperature: 1e-320}",
+            "search.temperature: Input should be greater than or equal to 0.000001",
+        ),
+    ],
+)
+def test_numbers_with_which_nothing_can_be_computed(model: Path, most: str, more: str, told: str) -> None:
+    assert call("a", model, most).stdout.count("\n") == 1
+    result = call("a", model, more)
+    assert isinstance(result.exception, SystemExit | seqx.UserError)
+    assert told in f"{result.stderr}{result.exception}"
+
+
 def test_a_line_in_parts_has_one_answer(model: Path) -> None:
     long = "The old man sees the house. The dog sleeps. The woman reads the book in the garden."
     rows = call(f"{long}\nThe dog sleeps.\n", model, "--nbest", "2").stdout.split("\n")[:-1]
