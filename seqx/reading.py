@@ -21,7 +21,7 @@ def expand(name: str) -> Path:
     """The path that a user wrote: `${NAME}` is an environment variable, `~` the home, all else below here.
 
     Raises:
-        UserError: the variable is not set
+        UserError: the variable is not set, or the home is not known
     """
 
     def variable(match: re.Match[str]) -> str:
@@ -31,10 +31,18 @@ def expand(name: str) -> Path:
             )
         return os.environ[match[1]]
 
-    return Path(re.sub(r"\$\{(\w+)\}", variable, name)).expanduser().absolute()
+    path = Path(re.sub(r"\$\{(\w+)\}", variable, name))
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise UserError(
+            f"{name}: it is not known where {path.parts[0]} is; write the path of the folder instead"
+        ) from None
 
 
-def lines(path: Path, errors: Literal["strict", "replace"] = "strict") -> Iterator[str]:
+def lines(
+    path: Path, *, errors: Literal["strict", "replace"] = "strict", plain: bool = False
+) -> Iterator[str]:
     r"""The lines of a file (.gz or plain), ended by "\n" alone; "\r" before it is Windows' and no text.
 
     A byte order mark before the first line is none, either.
@@ -44,10 +52,15 @@ def lines(path: Path, errors: Literal["strict", "replace"] = "strict") -> Iterat
     Args:
         path: the file
         errors: whether bytes that are not UTF-8 are a mistake, or become U+FFFD
+        plain: refuse a pipe, a device or the like, because the text will be read again
 
     Raises:
         UserError: the file cannot be read or is damaged, or some line is not UTF-8 or too long
     """
+    if plain and path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(
+            f"{path}: is no plain file, and its text is read again; write it to a file, and name that"
+        )
     return _decoded(_bytes(path), str(path), errors)
 
 

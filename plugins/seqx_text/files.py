@@ -121,7 +121,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _check(path: Path) -> tuple[int, str]:
     """The number of lines of a file, and the hash of its text."""
     count, digest = 0, hashlib.sha256()
-    for line in seqx.lines(path):
+    for line in seqx.lines(path, plain=True):
         count += 1
         digest.update(line.encode() + b"\n")
     if not count:

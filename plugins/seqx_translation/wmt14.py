@@ -152,7 +152,7 @@ class Wmt14(seqx.Corpus):
     def _have(self, archive: Archive, folder: Path, progress: seqx.Progress) -> Path:
         """Where the archive is, checked: where the user has it, or in `folder`."""
         if self.local is not None:
-            local = Path(os.path.expandvars(self.local)).expanduser().absolute()
+            local = seqx.expand(os.path.expandvars(self.local))
             if not local.is_dir():
                 raise seqx.UserError(f"task.corpus.local: there is no folder {local}")
             if (mine := local / archive.name).exists():

@@ -13,14 +13,22 @@ from pathlib import Path
 from seqx.errors import UserError
 from seqx.files import sync
 from seqx.interfaces.text import Progress
+from seqx.reading import expand
 
 MADE_FROM = "made_from.json"
 """In each folder of the cache: what it was made from, for people. No part of what was made."""
 
 
 def default_cache() -> Path:
-    """The cache shared by all runs: the variable SEQX_CACHE, else ~/.cache/seqx."""
-    return Path(os.environ.get("SEQX_CACHE") or Path.home() / ".cache" / "seqx").expanduser()
+    """The cache shared by all runs: the variable SEQX_CACHE, else ~/.cache/seqx.
+
+    Raises:
+        UserError: it is not known where that is
+    """
+    try:
+        return expand(os.environ.get("SEQX_CACHE") or "~/.cache/seqx")
+    except UserError as error:
+        raise UserError(f"{error} (the variable SEQX_CACHE)") from None
 
 
 def address(parts: Mapping[str, object]) -> str:

@@ -67,6 +67,10 @@ def test_paths_as_users_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         seqx.UserError, match=r"^\$\{NOWHERE\}/x: the environment variable NOWHERE is not set; set it to"
     ):
         seqx.expand("${NOWHERE}/x")
+    with pytest.raises(
+        seqx.UserError, match=r"^~nobody-of-this-name/x: it is not known where ~nobody-of-this-name is; write"
+    ):
+        seqx.expand("~nobody-of-this-name/x")
 
 
 def test_marks_of_windows_are_no_text(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class TreebankFiles(Treebank):
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
         """The files that the settings name."""
         for path in map(seqx.expand, getattr(self, split)):
-            yield str(path), seqx.lines(path)
+            yield str(path), seqx.lines(path, plain=True)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """The trees of "train", "dev" or "test", in the order of the files."""

@@ -53,7 +53,7 @@ class PennTreebank(Treebank):
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
         """The files of the split's sections, in order."""
         for path in self._files(getattr(self, split)):
-            yield str(path), seqx.lines(path)
+            yield str(path), seqx.lines(path, plain=True)
 
     def expected(self, split: str) -> int | None:
         """How many trees the usual splits have."""

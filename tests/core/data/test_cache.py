@@ -23,6 +23,9 @@ def test_the_default_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     monkeypatch.delenv("SEQX_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache() == tmp_path / ".cache" / "seqx"
+    monkeypatch.setenv("SEQX_CACHE", "~nobody-of-this-name/c")
+    with pytest.raises(UserError, match=r"^~nobody-of-this-name/c: .* \(the variable SEQX_CACHE\)$"):
+        default_cache()
 
 
 def test_made_once_and_says_from_what(tmp_path: Path) -> None:

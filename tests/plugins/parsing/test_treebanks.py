@@ -95,6 +95,9 @@ def test_files_are_checked_before_anything_is_made(tmp_path: Path, content: str,
         fetched(TreebankFiles(dev=[str(tmp_path / "a.mrg")]))
     with pytest.raises(seqx.UserError, match=r"nothing\.mrg: cannot be read"):
         fetched(TreebankFiles(test=[str(tmp_path / "nothing.mrg")]))
+    os.mkfifo(tmp_path / "pipe.mrg")
+    with pytest.raises(seqx.UserError, match=r"pipe\.mrg: is no plain file"):
+        fetched(TreebankFiles(test=[str(tmp_path / "pipe.mrg")]))
 
 
 def release(root: Path, sections: dict[int, int], *, upper: bool = False) -> Path:
