@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 COMMAND_LINE = "command line"
 _WIDEST = 120  # characters of a line that are shown around a caret
 _QUOTED = 80  # characters of what messages repeat
+_LISTED = 20  # problems of a recipe that are shown
 
 
 class UserError(Exception):
@@ -101,14 +102,16 @@ class Problem:
 
 
 class RecipeError(UserError):
-    """Everything that is wrong with a recipe, at once."""
+    """Everything that is wrong with a recipe, at once; of very many problems the first are shown."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(problems)
         self.problems = sorted(problems, key=_order)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.problems))
+        shown = [*map(str, self.problems[:_LISTED])]
+        more = len(self.problems) - len(shown)
+        return "\n".join([*shown, f"and {more:,} more"] if more else shown)
 
 
 def shortened(text: str, most: int = _QUOTED) -> str:

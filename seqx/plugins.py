@@ -21,7 +21,7 @@ from typing_extensions import TypedDict
 
 from seqx import __version__, hooks
 from seqx.bounded import content
-from seqx.errors import At, PluginError, UserError
+from seqx.errors import At, PluginError, UserError, shortened
 from seqx.registry import Component, Registry
 
 GROUP = "seqx"
@@ -230,7 +230,8 @@ def _load_file(path: Path, at: At, registry: Registry, kept: Kept | None) -> Plu
     try:
         data = content(path, _LARGEST)
     except OSError as error:
-        raise PluginError(f"{at}: cannot read the plugin {path}: {error.strerror}") from error
+        shown = shortened(str(path), 200)
+        raise PluginError(f"{at}: cannot read the plugin {shown}: {error.strerror}") from error
     sha256 = hashlib.sha256(data).hexdigest()
     if kept is not None and sha256 != kept.get(f"{LOCAL}/{path.name}", {}).get("sha256"):
         raise PluginError(

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from seqx.bounded import content
-from seqx.errors import At, Problem, RecipeError
+from seqx.errors import At, Problem, RecipeError, shortened
 
 _DEEPEST = 60  # levels of nesting
 _MOST = 20_000  # nodes, also after aliases are unfolded
@@ -84,7 +84,7 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
         lines = _BREAK.split(text)
         at = _place(source, lines, mark) if mark else At(source, 1, 1)
         tab = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
-        message = f"not valid YAML: {error.problem or error.context}{tab}"
+        message = f"not valid YAML: {shortened(str(error.problem or error.context), 200)}{tab}"
         raise RecipeError([Problem(at, message)]) from error
     except (ValueError, OverflowError) as error:  # PyYAML's scanner looks at neither of two numbers in YAML
         at = _place(source, _BREAK.split(text), loader.get_mark())
@@ -187,7 +187,8 @@ def _scalar(tag: str, word: str) -> Any:
             if len(word) > _DIGITS:
                 raise ValueError(f"a number of {len(word):,} characters; none has more than {_DIGITS}")
             return read_it(word)
-    raise ValueError(f"a recipe knows no tag {tag.removeprefix(_TAG)!r} for {word!r}; leave it out")
+    named = shortened(tag.removeprefix(_TAG))
+    raise ValueError(f"a recipe knows no tag {named!r} for {shortened(word)!r}; leave it out")
 
 
 class _Reader:
@@ -221,9 +222,8 @@ class _Reader:
             if not isinstance(key, yaml.ScalarNode) or _STRANGE.search(key.value):
                 self.problems.append(Problem(where, "a key must be a word"))
             elif key.value in keys:
-                self.problems.append(
-                    Problem(where, f"{key.value!r} is already set at {keys[key.value]}; keep one of them")
-                )
+                name, before = shortened(key.value), keys[key.value]
+                self.problems.append(Problem(where, f"{name!r} is already set at {before}; keep one of them"))
             else:
                 keys[key.value] = where
                 value[key.value] = self.node(child, depth + 1)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt
-from pydantic import AfterValidator, TypeAdapter
+from pydantic import AfterValidator, FailFast, TypeAdapter
 from typing_extensions import TypedDict
 
 import seqx
@@ -33,8 +33,8 @@ def _unlike(names: list[str]) -> list[str]:
 
 
 class _Named(TypedDict):
-    symbols: Annotated[list[Annotated[str, AfterValidator(symbol)]], AfterValidator(_unlike)]
-    tags: Annotated[list[Annotated[str, AfterValidator(label)]], AfterValidator(_unlike)]
+    symbols: Annotated[list[Annotated[str, AfterValidator(symbol)]], FailFast(), AfterValidator(_unlike)]
+    tags: Annotated[list[Annotated[str, AfterValidator(label)]], FailFast(), AfterValidator(_unlike)]
 
 
 _NAMED = TypeAdapter(_Named)

@@ -8,14 +8,14 @@ from typing import Annotated, NamedTuple
 
 import torch
 from annotated_types import MinLen
-from pydantic import TypeAdapter
+from pydantic import FailFast, TypeAdapter
 from torch import Tensor
 
 import seqx
 
 _FILE = "labels.json"
 _LARGEST = 1 << 24  # its bytes
-_LABELS = TypeAdapter(Annotated[list[str], MinLen(1)])
+_LABELS = TypeAdapter(Annotated[list[str], MinLen(1), FailFast()])
 
 
 class Labels(seqx.Tokenizer):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from seqx.errors import At, Problem, RecipeError
+from seqx.errors import At, Problem, RecipeError, shortened
 from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
 from seqx.recipe.defaults import Defaults
 from seqx.recipe.made import Leaf, Made, Several, Value
@@ -17,6 +17,8 @@ from seqx.registry import Registry, Setting, given, section_settings
 from seqx.tree import Node
 
 T = TypeVar("T")
+
+_WIDEST = 200  # characters of a path
 
 
 def check(
@@ -57,7 +59,7 @@ class _Walk:
     problems: list[Problem]
 
     def problem(self, at: At, path: str, message: str) -> Leaf:
-        self.problems.append(Problem(at, f"{path or 'recipe'}: {message}"))
+        self.problems.append(Problem(at, f"{shortened(path, _WIDEST) or 'recipe'}: {message}"))
         return _FAILED
 
     def value(self, node: Node, wanted: Shape, path: str) -> Value:
@@ -90,7 +92,7 @@ class _Walk:
             return self.problem(
                 named.at,
                 path,
-                f"no {kind} is called {named.value!r}{hint(named.value, known)}{self.absent()}",
+                f"no {kind} is called {shortened(named.value)!r}{hint(named.value, known)}{self.absent()}",
             )
         called = _Called(component.maker, component.settings, component.name)
         settings = self.settings(node, called, path)
@@ -175,8 +177,8 @@ class _Walk:
 
 def _unknown(key: str, called: _Called) -> str:
     if key in given(called.maker):
-        return f"{called.title} is given {key!r} by what it is part of; leave it out"
-    return f"{called.title} has no setting {key!r}{hint(key, called.settings)}"
+        return f"{called.title} is given {shortened(key)!r} by what it is part of; leave it out"
+    return f"{called.title} has no setting {shortened(key)!r}{hint(key, called.settings)}"
 
 
 def _complaints(error: ValidationError, node: Node, path: str) -> list[tuple[Node, str, str]]:
@@ -208,7 +210,7 @@ def _shown(node: Node) -> str:
     plain = node.plain()
     text = repr(plain) if not isinstance(plain, dict | list) else json.dumps(plain, ensure_ascii=False)
     text = {"None": "null", "True": "true", "False": "false"}.get(text, text)
-    return text if len(text) <= len("x" * 60) else f"{text[:57]}..."
+    return shortened(text, 60)
 
 
 def _article(kind: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqx import tree
-from seqx.errors import COMMAND_LINE, At, Problem, RecipeError, UserError
+from seqx.errors import COMMAND_LINE, At, Problem, RecipeError, UserError, shortened
 from seqx.recipe.names import hint
 from seqx.recipe.overrides import override
 from seqx.tree import Node
@@ -85,7 +85,7 @@ def load(
 
 def _unknown(profile: str, known: Mapping[str, Node]) -> str:
     near = hint(profile, known)
-    listed = f" There are: {', '.join(known)}" if near.endswith("?") else ""
+    listed = f" There are: {shortened(', '.join(known), 1000)}" if near.endswith("?") else ""
     return f"no profile is called {profile!r}{near}{listed}"
 
 
@@ -96,17 +96,22 @@ def _head(root: Node, path: Path) -> At:
 def _find(recipe: str, at: At | None) -> Path:
     path = Path(recipe)
     known = named()
-    if path.is_file() or _is_path(recipe, known):
-        if path.is_dir():
+    if _is_file(path) or _is_path(recipe, known):
+        if os.path.isdir(path):  # noqa: PTH112  see `_is_file`
             inside = path / "recipe.yaml"
             advice = f"as {inside}" if inside.is_file() else "a .yaml file"
             raise UserError(f"{recipe}: this is a folder; give a recipe, {advice}")
         return path
     if recipe not in known:
-        message = f"no recipe is called {recipe!r}{hint(recipe, known)}"
+        message = f"no recipe is called {shortened(recipe)!r}{hint(recipe, known)}"
         raise RecipeError([Problem(at, message)]) if at else UserError(message)
     path = known[recipe]
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; a name too long for any is no error."""
+    return os.path.isfile(path)  # noqa: PTH113  of which Path makes an error
 
 
 def _is_path(recipe: str, known: Iterable[str]) -> bool:
@@ -137,8 +142,8 @@ def _with_parents(
     if above.resolve() in [other.resolve() for other in [path, *children]]:
         chain = " -> ".join(map(str, [*children, path, above]))
         raise RecipeError([Problem(parent.at, f"recipes extend each other in a circle: {chain}")])
-    if not above.is_file():
-        raise RecipeError([Problem(parent.at, f"extends: there is no file {above}")])
+    if not _is_file(above):
+        raise RecipeError([Problem(parent.at, f"extends: there is no file {shortened(str(above), 200)}")])
     base, files, theirs, inherited = _with_parents(above, [*children, path], problems)
     return tree.merge(base, root), [path, *files], plugins, {**inherited, **theirs}
 
@@ -147,7 +152,10 @@ def _check_whole(root: Node, folder: Path, plugins: Mapping[Path, At]) -> None:
     """Whoever uses a model has not read its recipe: it may name no file that is not the model's."""
     assert isinstance(root.value, dict)
     problems = [
-        Problem(at, f"{file} is outside of the model's folder; a model names plugins within it")
+        Problem(
+            at,
+            f"{shortened(str(file), 200)} is outside of the model's folder; a model names plugins within it",
+        )
         for file, at in plugins.items()
         if not file.is_relative_to(os.path.normpath(folder))
     ]
@@ -205,7 +213,7 @@ def _profiles(root: Node) -> dict[str, Node]:
         if overlay.value is None:  # a parent's, which does not fit this recipe
             continue
         if not isinstance(overlay.value, dict):
-            problems.append(Problem(overlay.at, f"profile {name} is a mapping of what it changes"))
+            problems.append(Problem(overlay.at, f"profile {shortened(name)} is a mapping of what it changes"))
             continue
         problems += [
             Problem(overlay.keys[key], f"a profile cannot hold {key!r}; write it at the top of the file")

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from seqx.errors import shortened
+
 _LISTED = 12  # so many names are listed, more are too many to read
 
 
@@ -12,8 +14,8 @@ def hint(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], 1)
     if near:
         nearest = next(n for n in names if n.lower() == near[0])
-        return f"; did you mean {nearest!r}?"
+        return f"; did you mean {shortened(nearest)!r}?"
     if not names:
         return "; there is none"
-    listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+    listed = ", ".join(map(shortened, names[:_LISTED])) + (", ..." if len(names) > _LISTED else "")
     return f"; there {'are' if len(names) > 1 else 'is'} {listed}"

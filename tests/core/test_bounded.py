@@ -48,12 +48,13 @@ def test_what_is_no_json(text: str, tmp_path: Path) -> None:
         json_content(tmp_path / "x", 1 << 20)
 
 
-@pytest.mark.parametrize("text", ["[1]", "{}", "[]", '"a"', "[" * 200_000, "[null]"])
+@pytest.mark.parametrize("text", ["[1]", "{}", "[]", '"a"', "[" * 200_000, "[null]", f"[1{', 1' * 9999}]"])
 def test_labels_are_a_list_of_words(text: str, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(seqx.UserError, match=r"labels.json: cannot be read") as caught:
         Labels().load(tmp_path)
     assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize(

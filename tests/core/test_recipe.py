@@ -60,6 +60,27 @@ def wrong(make: Callable[..., Made[Any]]) -> Callable[..., str]:
     return said
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("? LONG\n: 1", "this section has no setting 'kkk"),
+        ("? LONG\n: 1\n? LONG\n: 2", "is already set at"),
+        ("model: LONG", "no Model is called 'kkk"),
+        ("task: {type: translation, metrics: [LONG]}", "no Metric is called 'kkk"),
+        ("training: {steps: !LONG LONG}", "a recipe knows no tag '!kkk"),
+        ("training: {steps: *LONG}", "found undefined alias 'kkk"),
+        ("extends: LONG.yaml", "there is no file kkk"),
+        ("extends: LONG", "no recipe is called 'kkk"),
+        ("profiles: {? LONG : 3}", "kkk... is a mapping of what it changes"),
+        ("task: {type: translation, metrics: [MANY]}", "\nand 3,98"),
+    ],
+)
+def test_what_is_long_or_many_is_told_in_short(wrong: Callable[..., str], text: str, told: str) -> None:
+    said = wrong(text.replace("LONG", "k" * 100_000).replace("MANY", "x, " * 4000))
+    assert told in said
+    assert len(said) < 8000
+
+
 NINE = """\
 extends: base.yaml
 
