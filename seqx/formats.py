@@ -70,7 +70,7 @@ def json_as(kind: TypeAdapter[T], file: Path, most: int) -> T:
     try:
         said = json_content(file, most)
     except (OSError, ValueError) as error:
-        raise DamagedError(f"{file}: cannot be read ({error})") from None
+        raise unreadable(file, error) from None
     return _as(kind, said, file)
 
 
