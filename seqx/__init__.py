@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from seqx.errors import RegistrationError as RegistrationError
     from seqx.errors import UserError as UserError
     from seqx.evaluation import load as load
+    from seqx.formats import first_fault as first_fault
     from seqx.formats import json_as as json_as
     from seqx.hooks import hookimpl as hookimpl
     from seqx.interfaces.learning import Callback as Callback
@@ -95,7 +96,7 @@ _HOMES = {
     "seqx.constraints": "Intersection LexicalGrammar Surfaces Wanted",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError",
     "seqx.evaluation": "load",
-    "seqx.formats": "json_as",
+    "seqx.formats": "first_fault json_as",
     "seqx.hooks": "hookimpl",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
     "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 import seqx
 from seqx_watch.grouping import grouped
 from seqx_watch.lines import duration, number
-from seqx_watch.measured import Count, Measured, first_fault
+from seqx_watch.measured import Count, Measured
 from seqx_watch.table import markdown
 
 SPLITS = ("dev", "test")
@@ -107,8 +107,8 @@ def _figures(record: seqx.Record) -> _Figures:
         )
     except ValidationError as error:
         raise seqx.UserError(
-            f"{record.folder}: cannot be read ({first_fault(error)}); compare this run with the version of "
-            "seqx that wrote it"
+            f"{record.folder}: cannot be read ({seqx.first_fault(error)}); compare this run with the "
+            "version of seqx that wrote it"
         ) from None
 
 

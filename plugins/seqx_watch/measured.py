@@ -122,7 +122,7 @@ def _lines(file: Path) -> Iterator[tuple[str, Any]]:
             kind = said["kind"]
             yield kind, _KINDS[kind].validate_python(said) if kind in _KINDS else said
         except ValidationError as error:
-            raise _unread(file, number, first_fault(error)) from None
+            raise _unread(file, number, seqx.first_fault(error)) from None
         except (KeyError, TypeError) as error:
             raise _unread(file, number, f"{type(error).__name__}: {error}") from None
 
@@ -131,9 +131,3 @@ def _unread(file: Path, number: int, why: str) -> seqx.UserError:
     return seqx.UserError(
         f"{file}:{number}: cannot be read ({why}); compare this run with the version of seqx that wrote it"
     )
-
-
-def first_fault(error: ValidationError) -> str:
-    """Where the first mistake is, and what it is."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}"

@@ -13,7 +13,6 @@ from pathlib import Path
 from seqx.errors import UserError
 from seqx.files import sync
 from seqx.interfaces.text import Progress
-from seqx.reading import expand
 
 MADE_FROM = "made_from.json"
 """In each folder of the cache: what it was made from, for people. No part of what was made."""
@@ -25,10 +24,13 @@ def default_cache() -> Path:
     Raises:
         UserError: it is not known where that is
     """
+    named = os.environ.get("SEQX_CACHE") or "~/.cache/seqx"
     try:
-        return expand(os.environ.get("SEQX_CACHE") or "~/.cache/seqx")
-    except UserError as error:
-        raise UserError(f"{error} (the variable SEQX_CACHE)") from None
+        return Path(named).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"{named}: it is not known where this is; set the variable SEQX_CACHE to a whole path"
+        ) from None
 
 
 def address(parts: Mapping[str, object]) -> str:
