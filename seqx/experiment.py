@@ -186,7 +186,13 @@ def _prepared(
         )
     step = Step(model, how.objective)
     _draw(how.seed, world.rank)
-    spread = _spread(step, world, how, device)
+    try:
+        spread = _spread(step, world, how, device)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{device} has too little memory for the model; make it smaller, or share it among several "
+            "devices with training.sharding=state"
+        ) from None
     if how.compile and world.size > 1:
         while_compiling(spread.waiting)
     optimizer = how.optimizer.build(step)

@@ -14,6 +14,7 @@ import torch
 from seqx.data.plan import Plan, plan
 from seqx.distributed import World, joined
 from seqx.errors import UserError
+from seqx.training.spread import Replicated
 from seqx.training.step import Step
 from tests.core.distributed.crew import Left, crew
 from tests.core.distributed.test_training import trained, updates
@@ -76,6 +77,39 @@ def test_one_raises(
     assert message in left[rank].said
     assert [each.said for other, each in enumerate(left) if other != rank] == ["", ""]
     assert [each.code for each in left] == [code] * 3
+
+
+@pytest.mark.parametrize(
+    ("microbatch", "code", "message"),
+    [
+        ("4096", 71, "update 8: cpu has too little memory for "),
+        (
+            "1",
+            2,
+            "update 8: cpu has too little memory for the model and its gradients; make the model smaller",
+        ),
+    ],
+)
+def test_there_is_no_memory_to_begin_an_update_anew(
+    microbatch: str, code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are to begin again in smaller parts, as long as there are any."""
+    agreed, calls = Replicated.agreed, 0
+
+    def narrow(spread: Replicated, parts: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 9 and os.environ["RANK"] == "1":
+            raise torch.OutOfMemoryError("no more")
+        return agreed(spread, parts)
+
+    monkeypatch.setattr(Replicated, "agreed", narrow)
+    for rank in range(2):
+        (tmp_path / f"{rank}").mkdir()
+    how = f"training.microbatch={microbatch}"
+    left = crew(2, lambda world: trained(world, tmp_path, "run", how), tmp_path, agent=True)
+    assert message in left[1].said
+    assert [each.code for each in left] == [code, code]
 
 
 def test_one_leaves_out_a_parameter_that_the_others_learn(tmp_path: Path) -> None:
