@@ -37,11 +37,11 @@ def test_as_many_rows_of_table_3_agree_with_the_paper_as_is_said() -> None:
 
 
 def test_every_harness_was_fuzzed_for_a_while() -> None:
-    record = json.loads((RECORDS / "fuzz.json").read_text(encoding="utf-8"))
-    assert record["harnesses"].keys() == HARNESSES.keys()
-    assert all(
-        found["processor_seconds"] >= 10 for found in record["harnesses"].values() if not found["found"]
-    )
+    every = json.loads((RECORDS / "fuzz.json").read_text(encoding="utf-8"))["harnesses"]
+    assert every.keys() == HARNESSES.keys()
+    seconds = [found["processor_seconds"] for found in every.values() if not found["found"]]
+    assert min(seconds) >= 120
+    assert sum(seconds) >= 3600
 
 
 def test_a_record_that_changes_changes_its_table(tmp_path: Path) -> None:
