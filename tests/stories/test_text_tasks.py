@@ -67,9 +67,8 @@ def test_text_to_text() -> None:
     answers = done("answer", "runs/text_to_text-sample", text=INPUTS).split("\n")
     assert len(answers) == 4
     assert answers[1] == ""
-    result = seqx("answer", "runs/text_to_text-sample", text="a\ttab\n")
-    assert result.exit_code == 2
-    assert "an input has 2 columns, with tabs between them, but the template has {0}" in result.stderr
+    either = [done("answer", "runs/text_to_text-sample", text=f"a{between}tab\n") for between in "\t "]
+    assert either[0] == either[1]
 
 
 def test_answers_to_questions() -> None:
@@ -79,6 +78,10 @@ def test_answers_to_questions() -> None:
     assert "test squad_f1 " in said
     asked = "Who saw the house?\tThe old man saw the house.\nWho sleeps?\tA dog sleeps.\n"
     assert len(done("answer", "runs/question_answering-sample", text=asked).splitlines()) == 2
+    result = seqx("answer", "runs/question_answering-sample", text="Who sleeps?\tA dog.\tA cat.\n")
+    assert result.exit_code == 2
+    said = "standard input:1: an input has 3 columns, with tabs between them, but the template has {"
+    assert said in result.stderr
 
 
 def test_classification() -> None:
