@@ -9,6 +9,7 @@ import difflib
 import errno
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -28,6 +29,10 @@ _OWN = "seqx"  # the distribution
 MISTAKE = 2  # exit code for what the user can mend
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: give the same command again
+
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)  # with which a file of a stranger could move a cursor
 
 VERBS = {  # name: where it lives, what it does
     "run": (
@@ -168,7 +173,7 @@ def _explained(error: Exception) -> str | None:
 def _tell(ctx: click.Context, error: Exception, message: str) -> NoReturn:
     if ctx.params.get("debug"):
         traceback.print_exception(error)
-    click.echo(message, err=True)
+    click.echo(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", message), err=True)
     ctx.exit(error.code if isinstance(error, UserError) else MISTAKE)
 
 

@@ -114,6 +114,12 @@ def test_names_that_no_folder_can_have_are_one_message(call: Call, arguments: li
     assert "a" * 70 in result.stderr or "r\\udcff" in result.stderr
 
 
+def test_what_a_message_repeats_moves_no_cursor(call: Call) -> None:
+    result = call("translate", "\x1b[2J\r\x9bmodel")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("\ufffd[2J\ufffd\ufffdmodel: there is no such folder")
+
+
 def test_debug_shows_the_traceback(call: Call) -> None:
     result = call("--debug", "check", "none.yaml")
     assert result.exit_code == 2
