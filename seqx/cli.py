@@ -21,7 +21,7 @@ from typing import NoReturn
 import click
 
 from seqx import __version__
-from seqx.errors import PluginError, UserError
+from seqx.errors import PluginError, UserError, mendable
 from seqx.stopping import Stop, Stopped
 
 GROUP = "seqx.commands"
@@ -165,15 +165,20 @@ def _explained(error: Exception) -> str | None:
             from seqx.attribution import attributed  # noqa: PLC0415  needs torch, which most verbs can wait for
 
             message = attributed(error)
-            if message is None and isinstance(error, OSError) and error.filename is not None:
+            if message is None and isinstance(error, OSError) and mendable(error):
                 return f"{os.fsdecode(error.filename)}: {error.strerror}; see to that, or name another place"
             return message
+
+
+def say(message: str) -> None:
+    """Tell something on standard error; what it repeats of a file moves no cursor."""
+    click.echo(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", message), err=True)
 
 
 def _tell(ctx: click.Context, error: Exception, message: str) -> NoReturn:
     if ctx.params.get("debug"):
         traceback.print_exception(error)
-    click.echo(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", message), err=True)
+    say(message)
     ctx.exit(error.code if isinstance(error, UserError) else MISTAKE)
 
 

@@ -24,7 +24,7 @@ class DamagedError(UserError):
 
 _OUT_OF_REACH = frozenset(
     {
-        *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN),
+        *(errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN),
         *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
     }
 )
@@ -36,6 +36,19 @@ def unreadable(file: object, error: Exception) -> UserError:
     if isinstance(error, OSError) and error.errno in _OUT_OF_REACH:
         return UserError(f"{said}; see to that, and give the same command again")
     return DamagedError(said)
+
+
+_MENDABLE = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+        *(errno.ELOOP, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE),
+    }
+)
+
+
+def mendable(error: OSError) -> bool:
+    """Whether somebody else than seqx can mend it, whose file it names."""
+    return error.errno in _MENDABLE and isinstance(error.filename, str | bytes)
 
 
 class TooLittleMemoryError(UserError):

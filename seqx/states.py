@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seqx.bounded import json_content
-from seqx.errors import DamagedError, UserError, shortened
+from seqx.errors import DamagedError, UserError, shortened, unreadable
 
 TREE, TENSORS = "states.json", "states.safetensors"
 _LARGEST = 2**26  # bytes of JSON: a model of 10,000 parameters has states of about 3 MB
@@ -48,7 +48,9 @@ def read(folder: Path, device: torch.device) -> dict[str, Any]:
         tensors = load_file(file, device=str(device))
         file = folder / TREE
         states = _tree(file, tensors)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
+    except OSError as error:
+        raise unreadable(file, error) from None
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
         said = shortened(str(error), 200)
         raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {said})") from None
     return states

@@ -328,6 +328,7 @@ class Trainer:
 
     def _write(self, place: RunFolder, made: Made[Any], plugins: Plugins) -> None:
         how = self.run.training
+        self.checkpoints.prune(how.keep, choose=how.choose, tell=self._warn)
         steps, weights = self.checkpoints.mean(how.average, choose=how.choose, tell=self._warn)
         place.write_model(
             place.model,

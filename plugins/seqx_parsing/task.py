@@ -97,7 +97,11 @@ class Parsing(seqx.CorpusTask):
         }
 
     def learn(self, folder: Path, progress: seqx.Progress) -> None:
-        """Learn the words' subwords, and note the symbols and tags, of the training trees."""
+        """Learn the words' subwords, and note the symbols and tags, of the training trees.
+
+        Raises:
+            UserError: a label or a tag is none
+        """
         progress("learning the vocabulary", None)
         trees = (_cleaned(row[0], training=True) for row in self.rows("train"))
         lines = (" ".join(map(shown, _words(tree))) for tree in trees if tree is not None)
@@ -109,6 +113,13 @@ class Parsing(seqx.CorpusTask):
             if tree is not None:
                 symbols.update(self.linearisation.encode(tree))
                 tags.update(leaf.tag for leaf in tree.leaves())
+        try:
+            for written in symbols:
+                symbol(written)
+            for tag in tags:
+                label(tag)
+        except ValueError as error:
+            raise seqx.UserError(f"the training trees: {error}; mend it there, or leave it out") from None
         ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
         # Two linearisations may have the same symbols, and models of both still do not answer as one.
         kind = type(self.linearisation).__qualname__

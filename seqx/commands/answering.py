@@ -111,6 +111,7 @@ class Answering:
         given, asked, unmet = Lines(source), deque[tuple[str, Request]](), list[int]()
         questions = _questions(given, read, asked)
         answered = _up_to_refusal(predictor.hypotheses(questions, window), given)
+        number = 0
         for number, answers in enumerate(answered, 1):
             shown = [(show(text) if text else text, hypothesis) for text, hypothesis in answers]
             text, question = asked.popleft()
@@ -121,18 +122,23 @@ class Answering:
             sink.flush()
             if looking is not None and answers:
                 looking.write(number, question.text, answers[0][1].ids)
+        self._remark(predictor, number, unmet, refused=isinstance(given.error, RefusedError))
+        if given.error is not None:
+            raise given.error
+
+    def _remark(self, predictor: Predictor, count: int, unmet: Sequence[int], *, refused: bool) -> None:
+        """Say what else there is to know of so many answers."""
         if predictor.split:
             click.echo(
-                f"{predictor.split} of {given.count} lines have more than {predictor.longest} tokens; "
+                f"{predictor.split} of {count} lines have more than {predictor.longest} tokens; "
                 "they were answered in parts",
                 err=True,
             )
         if unmet:
-            click.echo(_unmet(unmet, given.count), err=True)
-        for remark in predictor.task.remarks():
-            click.echo(remark, err=True)
-        if given.error is not None:
-            raise given.error
+            click.echo(_unmet(unmet, count), err=True)
+        if not refused:  # else lines before it were read, and answered, twice
+            for remark in predictor.task.remarks():
+                click.echo(remark, err=True)
 
     def _predictor(self) -> Predictor:
         """The models as one, with a search that finds as many answers as are wanted."""
@@ -280,7 +286,7 @@ def _up_to_refusal(answered: Iterator[T], lines: Lines) -> Iterator[T]:
         for number, answers in enumerate(answered, 1):  # noqa: B007  used when it is over
             yield answers
     except RefusedError as refused:
-        lines.error = UserError(f"standard input:{number + 1}: {refused}")
+        lines.error = RefusedError(f"standard input:{number + 1}: {refused}", number)
 
 
 def _unmet(numbers: Sequence[int], count: int) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from seqx.cli import MISTAKE
+from seqx.cli import MISTAKE, say
 from seqx.commands.arguments import parted
 from seqx.commands.opening import opened, profile
 from seqx.errors import UserError
@@ -34,5 +34,5 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        click.echo("\n".join(map(str, problems)), err=True)
+        say("\n".join(map(str, problems)))
         ctx.exit(MISTAKE)

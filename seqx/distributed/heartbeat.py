@@ -6,6 +6,7 @@ So a thread in each of them ends it, once one has failed. Whoever finds out firs
 
 import contextlib
 import faulthandler
+import itertools
 import json
 import os
 import signal
@@ -16,13 +17,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import click
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store  # public in torch.distributed but for its types
 
-from seqx.errors import UserError
+from seqx.errors import UserError, mendable
 from seqx.stopping import Stopped
 
 BEAT = 1.0
@@ -61,18 +62,34 @@ class End:
     rank: int
     code: int
     message: str | None  # for one that cannot say it itself
+    hang: bool = False  # it does not come on
 
 
 class Post:
-    """The store through which processes tell each other how they are; those of one `attempt`."""
+    """The store through which processes tell each other how they are; those of one `start` of the run.
 
-    def __init__(self, store: Store, rank: int, size: int, attempt: str = "0") -> None:
+    Whoever starts processes again may keep the store, with all that those before them left there.
+    """
+
+    def __init__(self, store: Store, rank: int, size: int, start: int = 0) -> None:
         self.rank = rank
         self.size = size
+        self.start = start
         # A connection of its own: what another thread waits for must not keep the beats back.
         own = store.clone()  # type: ignore[attr-defined]  # torch's own types lack it
-        self.store = PrefixStore(f"watch/{attempt}", own)
+        self.store = PrefixStore(f"watch/{start}", own)
         self.store.set_timeout(timedelta(seconds=SILENCE))
+
+    @classmethod
+    def of_this_start(cls, store: Store, rank: int, size: int) -> Self:
+        """That of the first start without an end; one in which this process had a forerunner gets one now."""
+        for start in itertools.count():
+            post = cls(store, rank, size, start)
+            if post.sign(rank) is not None:
+                post.claim(End(rank, 1, None))
+            if post.end() is None:
+                break
+        return post
 
     def beat(self, sign: Sign) -> None:
         """Leave a sign of life."""
@@ -197,7 +214,8 @@ class Heartbeat:
 
     def _judged(self, rank: int, sign: Sign, silent: float) -> End | None:
         who = f"process {rank} ({sign.host}, pid {sign.pid})"
-        if silent > SILENCE:
+        hang = silent <= SILENCE
+        if not hang:
             message = (
                 f"{who}: no sign of life for {silent:.0f} s, last at: {sign.stage}; it was killed or stopped"
             )
@@ -210,8 +228,9 @@ class Heartbeat:
                 message += ", or it waits for one of the others; all show where they are"
         else:
             return None
-        end = self.post.claim(End(rank, 1, message))
-        if end == End(rank, 1, message):
+        own = End(rank, 1, message, hang)
+        end = self.post.claim(own)
+        if end == own:
             print(message, file=sys.stderr, flush=True)  # noqa: T201  nobody above this thread could
             if sign.node == os.environ.get("GROUP_RANK", "0") and silent > SILENCE:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -226,7 +245,7 @@ class Heartbeat:
         leave(1)
 
     def _leave_with(self, end: End) -> None:
-        if end.message is not None and (self.together or end.rank == self.post.rank):
+        if end.message is not None and (end.rank == self.post.rank or (end.hang and self.together)):
             faulthandler.dump_traceback(sys.stderr)  # where this process hangs
         if end.rank == self.post.rank and end.message is None:
             return  # it is leaving, and tells why
@@ -240,6 +259,8 @@ def _code(error: BaseException) -> int:
     match error:
         case UserError():
             return error.code
+        case OSError() if mendable(error):
+            return UserError.code
         case Stopped():
             return os.EX_TEMPFAIL
         case KeyboardInterrupt():

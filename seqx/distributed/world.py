@@ -160,9 +160,7 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
             "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT do not lead to the other processes "
             f"({str(error).partition(chr(10))[0]}); let torchrun set them, or seqx run --devices"
         ) from None
-    # torchrun --max-restarts keeps the store, with all that those who failed said there.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    post = Post(store, rank, size, attempt)
+    post = Post.of_this_start(store, rank, size)
     heartbeat = Heartbeat(post)
     heartbeat.start()
     world = World(rank, size, heartbeat=heartbeat)
@@ -171,7 +169,7 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
         gloo = own.type == "cpu"
         dist.init_process_group(
             "gloo" if gloo else "cpu:gloo,cuda:nccl",
-            store=PrefixStore(f"group/{attempt}", store),
+            store=PrefixStore(f"group/{post.start}", store),
             rank=rank,
             world_size=size,
             timeout=PATIENCE,

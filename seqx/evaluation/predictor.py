@@ -201,8 +201,10 @@ class Predictor:
             found = self._window(lines)
         except RefusedError as refused:
             self.split = split
-            if self.world.size == 1:  # others may have answered all
-                yield from self._before_refusal(lines[: refused.line])
+            if self.world.size > 1:  # others may have answered all
+                raise
+            for line in lines[: refused.line]:
+                yield from self._window([line])
             raise
         yield from found
 

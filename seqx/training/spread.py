@@ -242,8 +242,8 @@ class Replicated(Shared):
 
     def _added(self, _: None, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         """Sums of gradients, not means: what is divided by is that of the whole update already."""
-        self._handed_in += 1
         work = dist.all_reduce(bucket.buffer(), async_op=True)
+        self._handed_in += 1
         if bucket.is_last():
             self.stragglers.handed_over()
         return work.get_future().then(lambda future: future.value()[0])

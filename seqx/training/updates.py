@@ -237,12 +237,12 @@ def _as_shortage(update: str, device: torch.device, parts: list[Part]) -> Iterat
     try:
         yield
     except torch.OutOfMemoryError:
-        if all(len(rows) == 1 for _, rows in parts):
+        places = max((_places(part) for part in parts if len(part[1]) > 1), default=None)
+        if places is None:
             raise UserError(
                 f"{update}: {device} has too little memory for the model and its gradients; make the model "
                 "smaller, or share it among more devices with training.sharding=state"
             ) from None
-        places = max(map(_places, parts))
         raise TooLittleMemoryError(
             f"{update}: {device} has too little memory for {places} places at once; it goes on in "
             "smaller parts when it is started again, as seqx run --devices does, and torchrun "

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from seqx.data.batches import Portion, Position
-from seqx.errors import UserError
+from seqx.errors import TooLittleMemoryError, UserError
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch, Tokens
 from seqx.training.spread import Spread
 from seqx.training.step import Step
-from seqx.training.updates import Update, updates
+from seqx.training.updates import Update, _as_shortage, updates
 
 CPU = torch.device("cpu")
 
@@ -177,6 +177,17 @@ def test_memory_that_runs_out_at_any_part_changes_nothing(at: int, rows: list[in
         torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
     assert isinstance(short.objective, Once)
     assert short.objective.rows == rows
+
+
+def test_what_is_to_be_smaller_next_time_can_be_smaller() -> None:
+    """One long example alone is larger than two short ones, and cannot be halved."""
+    single, several = (batch([ROWS[2]]), np.array([2])), (batch([ROWS[1], ROWS[3]]), np.array([1, 3]))
+    with pytest.raises(TooLittleMemoryError) as caught, _as_shortage("update 1", CPU, [single, several]):
+        raise torch.OutOfMemoryError
+    assert caught.value.places == 8
+    told = "update 1: cpu has too little memory for the model and its gradients"
+    with pytest.raises(UserError, match=told), _as_shortage("update 1", CPU, [single]):
+        raise torch.OutOfMemoryError
 
 
 def test_one_example_that_needs_too_much_memory_is_named() -> None:

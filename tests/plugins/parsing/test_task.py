@@ -199,6 +199,15 @@ def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> N
         task.load(tmp_path)
 
 
+@pytest.mark.parametrize("odd", ["(S (N\u00a0N dog))", f"(S ({'N' * 101} dog))"])
+def test_labels_that_cannot_be_kept_are_told_before_training(
+    tmp_path: Path, rows: list[str], odd: str
+) -> None:
+    with pytest.raises(seqx.UserError, match=r"the training trees: 'N.* is no label, which has 1 to 100"):
+        learnt(tmp_path, [odd, *rows], tags="predicted", linearisation=TopDown(tags=True))
+    assert not (tmp_path / "symbols.json").exists()
+
+
 def test_a_task_without_a_metric_is_refused() -> None:
     with pytest.raises(ValueError, match="metrics is empty; name one at least"):
         Parsing(corpus=Trees(), tokenizer=SentencePiece(size=400), linearisation=TopDown(), metrics=[])
