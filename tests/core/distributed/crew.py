@@ -42,11 +42,15 @@ def crew(size: int, job: Job, folder: Path, *, patience: float = 90, agent: bool
         job: what each does
         folder: for what they write
         patience: seconds
-        agent: whether the store is held by this process, as torchrun's agent holds it
+        agent: whether the store is held by a process of its own, as torchrun's agent holds it
     """
     context = multiprocessing.get_context("fork")  # what is imported is imported once
     port = _free()
-    held = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False) if agent else None
+    # Not by this process: its thread may hold a lock of the C library when the next one is forked.
+    holder = context.Process(target=_hold, args=(port,), daemon=True) if agent else None
+    if holder is not None:
+        holder.start()
+        _await(port)
     pipes = [context.Pipe(duplex=False) for _ in range(size)]
     processes = [
         context.Process(target=_do, args=(rank, size, port, agent, job, folder, pipes[rank][1]))
@@ -60,8 +64,7 @@ def crew(size: int, job: Job, folder: Path, *, patience: float = 90, agent: bool
             process.join(max(0.0, end - time.monotonic()))
             assert process.exitcode is not None, "a process does not leave"
     finally:
-        del held
-        for process in processes:
+        for process in [holder, *processes] if holder else processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
@@ -73,6 +76,24 @@ def crew(size: int, job: Job, folder: Path, *, patience: float = 90, agent: bool
         )
         for rank, process in enumerate(processes)
     ]
+
+
+def _hold(port: int) -> None:
+    """Be the store until this process is killed."""
+    held = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    while held:
+        time.sleep(60)
+
+
+def _await(port: int) -> None:
+    """Wait until somebody listens."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody holds the store")
 
 
 def _do(rank: int, size: int, port: int, agent: bool, job: Job, folder: Path, answer: Any) -> None:
