@@ -328,7 +328,8 @@ class Trainer:
 
     def _write(self, place: RunFolder, made: Made[Any], plugins: Plugins) -> None:
         how = self.run.training
-        self.checkpoints.prune(how.keep, choose=how.choose, tell=self._warn)
+        if self.watch.suspects:  # what was kept to go back to
+            self.checkpoints.prune(how.keep, choose=how.choose, tell=self._warn)
         steps, weights = self.checkpoints.mean(how.average, choose=how.choose, tell=self._warn)
         place.write_model(
             place.model,
