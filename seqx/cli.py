@@ -30,9 +30,7 @@ MISTAKE = 2  # exit code for what the user can mend
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: give the same command again
 
-_CONTROLS = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)  # with which a file of a stranger could move a cursor
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: they move a cursor
 
 VERBS = {  # name: where it lives, what it does
     "run": (

@@ -17,7 +17,7 @@ _LARGEST = 1 << 28  # bytes of a file: a million lines have fewer
 _LONGEST = 1 << 20  # bytes of a line
 
 Count = Annotated[int, Ge(0), Lt(1 << 63)]
-_Positive = Annotated[float, Ge(0), Lt(float("inf"))]
+_Amount = Annotated[float, Ge(0), Lt(float("inf"))]
 
 
 class _Start(TypedDict):
@@ -29,7 +29,7 @@ class _Start(TypedDict):
 class _Update(TypedDict):
     step: Count
     tokens: Count
-    seconds: _Positive
+    seconds: _Amount
 
 
 class _Score(TypedDict):
@@ -41,7 +41,7 @@ class _Evaluation(TypedDict):
     step: Count
     split: str
     scores: Mapping[str, _Score]
-    perplexity: _Positive | None
+    perplexity: _Amount | None
 
 
 class _Failed(TypedDict):

@@ -214,8 +214,7 @@ class Heartbeat:
 
     def _judged(self, rank: int, sign: Sign, silent: float) -> End | None:
         who = f"process {rank} ({sign.host}, pid {sign.pid})"
-        hang = silent <= SILENCE
-        if not hang:
+        if silent > SILENCE:
             message = (
                 f"{who}: no sign of life for {silent:.0f} s, last at: {sign.stage}; it was killed or stopped"
             )
@@ -228,9 +227,9 @@ class Heartbeat:
                 message += ", or it waits for one of the others; all show where they are"
         else:
             return None
-        own = End(rank, 1, message, hang)
-        end = self.post.claim(own)
-        if end == own:
+        found = End(rank, 1, message, hang=silent <= SILENCE)
+        end = self.post.claim(found)
+        if end == found:
             print(message, file=sys.stderr, flush=True)  # noqa: T201  nobody above this thread could
             if sign.node == os.environ.get("GROUP_RANK", "0") and silent > SILENCE:
                 with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -89,6 +89,7 @@ class Spread:
 
     def renew(self) -> None:
         """Every device begins the update anew, since one withdrew."""
+        torch.cuda.empty_cache()  # small parts do not fit into what large ones left
 
     def exchanging(self, *, last: bool) -> AbstractContextManager[None]:
         """Where a part is computed; gradients of all devices are added up in the `last` one."""
@@ -223,7 +224,7 @@ class Replicated(Shared):
     def renew(self) -> None:
         """Drop what torch knows of an exchange that did not come to its end, or was in vain."""
         del self.module
-        torch.cuda.empty_cache()
+        super().renew()
         self.module = self._wrapped(anew=True)
         self._handed_in = 0
 

@@ -223,8 +223,6 @@ def _computed(
         spread.step.zero_grad(set_to_none=True)
         with _as_shortage(update, device, parts):
             spread.renew()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # small parts do not fit into what large ones left
         replays += 1
         if missing is not None:
             spread.limit = min(_places(missing), spread.limit or math.inf)
