@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from unittest.mock import Mock
 
 import click
 import pytest
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 import seqx.cli
 from seqx.cli import GROUP, VERBS, main
 from seqx.hooks import hookimpl
+from seqx.interfaces import values
 from seqx.registry import Registry
 
 RECIPE = """\
@@ -156,7 +158,7 @@ def test_plugins(call: Call) -> None:
         "  Task: translation",
         "bad unknown, from house_of_cards: did not load",
         "  ModuleNotFoundError: No module named 'house_of_cards'; `seqx --debug plugins` shows the traceback",
-        *(f"command {name}, from seqx, whose plugin is not loaded" for name in sorted(COMMANDS)),
+        *(f"command {name}, from seqx-toolkit, whose plugin is not loaded" for name in sorted(COMMANDS)),
     ]
     assert "Traceback" in call("--debug", "plugins").stdout
 
@@ -173,7 +175,7 @@ def test_plugins_for_programs(call: Call) -> None:
     assert fault["error"].startswith("ModuleNotFoundError: No module named 'house_of_cards'")
     assert "traceback" not in fault
     assert "Traceback" in json.loads(call("--debug", "plugins", "--json").stdout)["faults"][0]["traceback"]
-    assert found["commands"]["translate"] == "seqx"
+    assert found["commands"]["translate"] == "seqx-toolkit"
 
 
 def test_only_recipes_that_need_a_plugin_that_failed_fail(call: Call) -> None:
@@ -236,7 +238,7 @@ except SystemExit:
     pass
 loaded = {name.partition(".")[0] for name in sys.modules}
 heavy = {"torch", "pydantic", "numpy", "pluggy", "yaml", "rich"}
-print(sorted(name for name in loaded if name in heavy or name.startswith("seqx_")))
+print(sorted(name for name in loaded if name in heavy or name.startswith("seqx_") and name != "seqx_toolkit"))
 """
 
 
@@ -245,6 +247,14 @@ def test_help_imports_neither_torch_nor_a_plugin() -> None:
     *help_text, unwanted = done.stdout.splitlines()
     assert unwanted == "[]"
     assert any(line.startswith("  check ") for line in help_text)
+
+
+def test_public_names_are_imported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(vars(seqx), "BOS", raising=False)
+    imported = Mock(return_value=values)
+    monkeypatch.setattr("importlib.import_module", imported)
+    assert [seqx.BOS, seqx.BOS] == [values.BOS, values.BOS]
+    imported.assert_called_once_with("seqx.interfaces.values")
 
 
 def test_help_is_quick() -> None:
