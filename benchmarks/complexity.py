@@ -215,7 +215,7 @@ def draw(record: Mapping[str, Any], file: Path) -> None:
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415  an extra
     except ModuleNotFoundError:
-        raise seqx.UserError("--draw needs matplotlib: pip install 'seqx[draw]'") from None
+        raise seqx.UserError("--draw needs matplotlib: pip install matplotlib") from None
     figure = Figure(figsize=(11, 5), layout="constrained")
     for axes, what, unit in zip(figure.subplots(1, 2), ("seconds", "kept"), ("s", "MiB"), strict=True):
         for name, found in record["layers"].items():

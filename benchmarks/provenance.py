@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import seqx
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -22,7 +24,8 @@ def provenance() -> Mapping[str, Any]:
             "load": [round(load, 2) for load in os.getloadavg()],
         },
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("seqx", "torch", "sentencepiece", "sacrebleu")},
+        "versions": {"seqx": seqx.__version__}
+        | {name: version(name) for name in ("torch", "sentencepiece", "sacrebleu")},
     }
 
 

@@ -1,6 +1,6 @@
 """`python -m seqx`, as with torchrun -m."""
 
-from seqx.cli import main
+from seqx_toolkit import main
 
 if __name__ == "__main__":
-    main(prog_name="seqx")
+    main()

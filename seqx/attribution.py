@@ -16,8 +16,8 @@ from types import FrameType
 
 from seqx.plugins import GROUP, LOCAL_MODULE, home, inside, origin, register
 from seqx.registry import Component, Registry
+from seqx_toolkit import DISTRIBUTION
 
-_OURS = "seqx"  # the distribution of the plugins that come along
 _WRITTEN = re.compile(r'^ +File "(.+)", line (\d+), in ', re.MULTILINE)
 
 
@@ -75,7 +75,10 @@ def _authors() -> Iterator[_Author]:
         if place is not None:
             version, source = origin(entry)
             yield _Author(
-                f"plugin {entry.name!r} ({source} {version})", place, entry.module, outside=source != _OURS
+                f"plugin {entry.name!r} ({source} {version})",
+                place,
+                entry.module,
+                outside=source != DISTRIBUTION,
             )
     for name, module in list(sys.modules.items()):
         if name.startswith(LOCAL_MODULE) and module.__file__:

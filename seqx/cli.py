@@ -23,9 +23,9 @@ import click
 from seqx import __version__
 from seqx.errors import PluginError, UserError, mendable
 from seqx.stopping import Stop, Stopped
+from seqx_toolkit import DISTRIBUTION
 
 GROUP = "seqx.commands"
-_OWN = "seqx"  # the distribution
 MISTAKE = 2  # exit code for what the user can mend
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: give the same command again
@@ -140,9 +140,11 @@ def claimed() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:
     """The commands of plugins by name, and those that are ignored because seqx has one of their name."""
     found: dict[str, list[EntryPoint]] = {}
     ignored = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (_source(entry) != _OWN, entry.name)):
+    for entry in sorted(
+        entry_points(group=GROUP), key=lambda entry: (_source(entry) != DISTRIBUTION, entry.name)
+    ):
         others = found.setdefault(entry.name, [])
-        if entry.name in VERBS or any(_source(other) == _OWN for other in others):
+        if entry.name in VERBS or any(_source(other) == DISTRIBUTION for other in others):
             ignored.append(entry)
         else:
             others.append(entry)

@@ -16,6 +16,7 @@ from types import CodeType, ModuleType
 from typing import NotRequired
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
@@ -23,6 +24,7 @@ from seqx import __version__, hooks
 from seqx.bounded import content
 from seqx.errors import At, PluginError, UserError, shortened
 from seqx.registry import Component, Registry
+from seqx_toolkit import DISTRIBUTION
 
 GROUP = "seqx"
 
@@ -153,7 +155,7 @@ def origin(entry: EntryPoint) -> tuple[str, str]:
 def _order(entry: EntryPoint) -> tuple[bool, str, str]:
     """Our own first, so that a clash of names is the newcomer's fault."""
     source = entry.dist.name if entry.dist else ""
-    return source != "seqx", source, entry.name
+    return source != DISTRIBUTION, source, entry.name
 
 
 def _unique(entry: EntryPoint, plugins: Plugins) -> None:
@@ -165,7 +167,7 @@ def _unique(entry: EntryPoint, plugins: Plugins) -> None:
 
 
 def _check_version(entry: EntryPoint) -> None:
-    """Its distribution says in its metadata which seqx it needs."""
+    """Check which version of seqx the metadata of the plugin's distribution asks for."""
     for line in (entry.dist.requires if entry.dist else None) or ():
         try:
             needed = Requirement(line)
@@ -175,12 +177,20 @@ def _check_version(entry: EntryPoint) -> None:
                 f"{origin(entry)[1]}: its metadata has a dependency that is none, {line!r} ({said}); mend "
                 "`dependencies` in its pyproject.toml, and install it anew"
             ) from None
-        wanted = needed.name == "seqx" and (needed.marker is None or needed.marker.evaluate({"extra": ""}))
-        if wanted and not needed.specifier.contains(__version__, prereleases=True):
-            version, source = origin(entry)
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        version, source = origin(entry)
+        name = canonicalize_name(needed.name)
+        if name == "seqx":
             raise PluginError(
-                f"{source} {version} needs seqx{needed.specifier}, and this is seqx {__version__}; "
-                f"install a seqx that it can use, or another version of {source}"
+                f"{source} {version} depends on the package 'seqx', which is another project; write "
+                f"{DISTRIBUTION}{needed.specifier} in `dependencies` of its pyproject.toml, and install it "
+                "again"
+            )
+        if name == DISTRIBUTION and not needed.specifier.contains(__version__, prereleases=True):
+            raise PluginError(
+                f"{source} {version} needs {DISTRIBUTION}{needed.specifier}, and this is {DISTRIBUTION} "
+                f"{__version__}; install a seqx that it can use, or another version of {source}"
             )
 
 

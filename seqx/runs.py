@@ -17,7 +17,7 @@ from annotated_types import MinLen
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from seqx import checkpoint, tree
+from seqx import __version__, checkpoint, tree
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import RecipeError, UserError
@@ -263,7 +263,7 @@ class Record:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(
                 f"{folder}: cannot be read ({type(error).__name__}: {error}); the run was made by seqx "
-                f"{environment.get('seqx')}, this is {_version('seqx')}; compare it with that version"
+                f"{environment.get('seqx')}, this is {__version__}; compare it with that version"
             ) from None
 
 
@@ -289,7 +289,7 @@ def environment(plugins: Plugins) -> dict[str, Any]:
     packages = ("torch", "numpy", "sentencepiece", "sacrebleu", "safetensors", "pydantic", "pluggy")
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "seqx": _version("seqx"),
+        "seqx": __version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in packages},
         "plugins": {

@@ -147,4 +147,4 @@ def test_checkout_tells_what_an_installed_package_tells(tmp_path: Path) -> None:
         entries = {(entry.group, entry.name, entry.value) for entry in package.entry_points}
         return package.metadata["Name"], package.version, entries
 
-    assert told(found) == told(distribution("seqx"))
+    assert told(found) == told(distribution("seqx-toolkit"))

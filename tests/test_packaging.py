@@ -51,12 +51,17 @@ def test_everything_travels_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     plugins = {path.parent.name for path in ROOT.glob("plugins/*/__init__.py")}
-    assert tops == {"seqx", *plugins, f"seqx-{PYPROJECT['project']['version']}.dist-info"}
+    assert tops == {
+        "seqx",
+        *plugins,
+        "seqx_toolkit.py",
+        f"seqx_toolkit-{PYPROJECT['project']['version']}.dist-info",
+    }
     recipes = {f"seqx/{path.relative_to(ROOT)}" for path in ROOT.glob("recipes/**/*.yaml")}
     assert {"seqx/recipes/wmt_en_de.yaml", "seqx/recipes/table3/base.yaml"} <= recipes
     assert recipes <= set(names)
     modules = {str(path.relative_to(ROOT / "plugins")) for path in ROOT.glob("plugins/**/*.py")}
-    modules |= {str(path.relative_to(ROOT)) for path in ROOT.glob("seqx/**/*.py")}
+    modules |= {str(path.relative_to(ROOT)) for path in (*ROOT.glob("seqx/**/*.py"), *ROOT.glob("*.py"))}
     assert {"seqx_parsing/evalb/metric.py", "seqx_parsing/treebanks/penn.py"} <= modules
     assert modules == {name for name in names if name.endswith(".py")}
     assert {"seqx/py.typed", "seqx_sample/nouns.txt"} <= set(names)
@@ -92,5 +97,5 @@ def test_every_requirement_has_a_tested_version() -> None:
     asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     asked += PYPROJECT["build-system"]["requires"]
     pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().split()}
-    names = {name.split("[")[0].split(">")[0].lower() for name in asked} - {"seqx"}
+    names = {name.split("[")[0].split(">")[0].lower() for name in asked} - {"seqx-toolkit"}
     assert names - pinned == set()

@@ -13,13 +13,13 @@ from pathlib import Path
 
 
 def register(folder: Path, project: Path) -> None:
-    """Write `seqx-VERSION.dist-info` into `folder`."""
+    """Write `seqx_toolkit-VERSION.dist-info` into `folder`."""
     about = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
     groups = {"console_scripts": about["scripts"], **about["entry-points"]}
     lines = []
     for group, entries in groups.items():
         lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()), ""]
-    info = folder / f"{about['name']}-{about['version']}.dist-info"
+    info = folder / f"{about['name'].replace('-', '_')}-{about['version']}.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     metadata = f"Metadata-Version: 2.1\nName: {about['name']}\nVersion: {about['version']}\n"
     (info / "METADATA").write_text(metadata, encoding="utf-8")
@@ -28,6 +28,6 @@ def register(folder: Path, project: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        distribution("seqx")
+        distribution("seqx-toolkit")
     except PackageNotFoundError:
         register(Path(sys.argv[1]), Path(__file__).parents[2] / "pyproject.toml")

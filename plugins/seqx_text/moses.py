@@ -82,7 +82,7 @@ def replace_unicode(text: str, lang: str) -> str:
 
 def _require() -> None:
     if importlib.util.find_spec("sacremoses") is None:
-        raise ValueError("Moses' text processing needs the package sacremoses: pip install 'seqx[moses]'")
+        raise ValueError("Moses' text processing needs the package sacremoses: pip install sacremoses")
 
 
 @cache

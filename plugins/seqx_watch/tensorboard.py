@@ -29,7 +29,7 @@ class TensorBoard(seqx.Callback):
         if importlib.util.find_spec("tensorboard") is None:
             raise seqx.UserError(
                 "callbacks: tensorboard is not installed; "
-                "run pip install 'seqx[tensorboard]', or take it out of the recipe"
+                "run pip install tensorboard, or take it out of the recipe"
             )
         self.every = every
         self._writer: SummaryWriter | None = None

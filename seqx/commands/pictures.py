@@ -34,9 +34,7 @@ def drawing() -> ModuleType:
     try:
         import matplotlib as mpl  # noqa: PLC0415  takes its time, and is not installed for everybody
     except ImportError:
-        raise UserError(
-            "pictures need matplotlib, which is not installed: pip install 'seqx[draw]'"
-        ) from None
+        raise UserError("pictures need matplotlib, which is not installed: pip install matplotlib") from None
     return mpl
 
 

@@ -36,7 +36,7 @@ def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
         click.echo(json.dumps(told, indent=2))
         return
     if not brought and not failed:
-        click.echo('No plugin is installed; "pip install seqx" brings the first ones.')
+        click.echo("No plugin is installed, not even those of seqx; install seqx again from its checkout.")
     for plugin in brought:
         click.echo(_shown(plugin))
     for fault in failed:

@@ -43,7 +43,7 @@ def test_nothing_of_the_template_is_left(written: list[Path]) -> None:
         assert not [file for file, path in files.items() if NAME in path.read_text().lower()]
         project = tomllib.loads(files["pyproject.toml"].read_text())["project"]
         (needed,) = map(Requirement, project["dependencies"])
-        assert needed.specifier.contains(version("seqx"))
+        assert needed.specifier.contains(version("seqx-toolkit"))
 
 
 @pytest.mark.parametrize("command", [["check", "--no-cache"], ["format", "--check", "--no-cache"]])
@@ -111,7 +111,10 @@ def test_what_is_there_is_not_touched(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("transformer", "a plugin called 'transformer' is installed, from seqx; choose another name\n"),
+        (
+            "transformer",
+            "a plugin called 'transformer' is installed, from seqx-toolkit; choose another name\n",
+        ),
         ("alibi", "plugin 'transformer' has 'alibi' as PositionalEncoding already; choose another name\n"),
         ("elsewhere", "a package called seqx_elsewhere is installed; choose another name\n"),
     ],

@@ -183,7 +183,7 @@ def dist(folder: Path, *requires: str) -> EntryPoint:
     return entry
 
 
-@pytest.mark.parametrize("needed", ["seqx>=99", "torch; python_version < '3'|seqx~=99.0"])
+@pytest.mark.parametrize("needed", ["seqx-toolkit>=99", "torch; python_version < '3'|seqx_toolkit~=99.0"])
 def test_a_plugin_for_another_seqx_is_not_even_imported(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path, needed: str
 ) -> None:
@@ -191,7 +191,7 @@ def test_a_plugin_for_another_seqx_is_not_even_imported(
     requires = needed.split("|")
     (fault,) = load(found=[dist(tmp_path, *requires)]).faults
     assert fault.error == (
-        f"outsider 2.0 needs {requires[-1]}, and this is seqx {__version__}; "
+        f"outsider 2.0 needs {requires[-1].replace('_', '-')}, and this is seqx-toolkit {__version__}; "
         "install a seqx that it can use, or another version of outsider"
     )
     assert "plugin_good" not in sys.modules
@@ -201,12 +201,27 @@ def test_a_dependency_that_is_none_is_told(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path
 ) -> None:
     installed(good=GOOD.format(name="x"))
-    (fault,) = load(found=[dist(tmp_path, "seqx (>=0")]).faults
-    assert fault.error.startswith("outsider: its metadata has a dependency that is none, 'seqx (>=0' (")
+    (fault,) = load(found=[dist(tmp_path, "seqx-toolkit (>=0")]).faults
+    assert fault.error.startswith(
+        "outsider: its metadata has a dependency that is none, 'seqx-toolkit (>=0' ("
+    )
     assert fault.error.count("\n") == 0
 
 
-@pytest.mark.parametrize("needed", ["seqx", "seqx>=0.0.1", "seqx>=99; extra == 'new'", "nonesuch>=3"])
+def test_a_plugin_that_depends_on_the_other_projects_package_is_told_the_name(
+    installed: Callable[..., list[EntryPoint]], tmp_path: Path
+) -> None:
+    installed(good="raise AssertionError")
+    (fault,) = load(found=[dist(tmp_path, "seqx>=0.1.0")]).faults
+    assert fault.error == (
+        "outsider 2.0 depends on the package 'seqx', which is another project; write seqx-toolkit>=0.1.0 in "
+        "`dependencies` of its pyproject.toml, and install it again"
+    )
+
+
+@pytest.mark.parametrize(
+    "needed", ["seqx-toolkit", "Seqx.Toolkit>=0.0.1", "seqx-toolkit>=99; extra == 'new'", "nonesuch>=3"]
+)
 def test_a_plugin_for_this_seqx_is_loaded(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path, needed: str
 ) -> None:

@@ -124,7 +124,7 @@ def test_attention_that_cannot_be_drawn_or_written(
         main, ["translate", str(model), "--attention", str(tmp_path / "looks")], input="x"
     )
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "pictures need matplotlib, which is not installed: pip install 'seqx[draw]'\n"
+    assert result.stderr == "pictures need matplotlib, which is not installed: pip install matplotlib\n"
 
 
 def test_only_a_line_feed_ends_a_line(model: Path) -> None:

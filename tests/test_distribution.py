@@ -1,0 +1,117 @@
+"""The name of the distribution: on the package index, `seqx` is another project."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+_INSTALLED = re.compile(
+    r"\b(?:pip|pipx|uv|uvx|conda|poetry)\b[^\n|;&]*?[ '\"\[,]seqx(?:\[[^\]]*\])?(?=[\s'\",;\])=<>~!]|$)"
+)
+_REQUIRED = re.compile(r"['\"]seqx(?:\[[\w,-]+\]|\s*(?:[><=~!]=|[<>@]))")
+_ALLOWED = {"seqx_toolkit.py", "tests/test_distribution.py"}
+
+
+def instructions(text: str) -> list[str]:
+    """Return the parts of a text that would install the other project."""
+    return [found.group() for pattern in (_INSTALLED, _REQUIRED) for found in pattern.finditer(text)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install seqx",
+        "setup: pip install seqx",
+        "pip install -c constraints.txt seqx torch",
+        "pip install 'seqx[moses]'",
+        'pip install "seqx>=0.1"',
+        "uv pip install seqx==0.1.3",
+        "pipx run seqx",
+        'dependencies = ["seqx>=0.1.0"]',
+        '"seqx[draw,moses]",',
+        "  pip: [seqx]",
+    ],
+)
+def test_instructions_for_the_other_project_are_recognised(text: str) -> None:
+    assert instructions(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install -c constraints.txt '.[moses]'",
+        "pip install seqx-toolkit",
+        "cd seqx-fire && pip install --editable '.[dev]'",
+        'dependencies = ["seqx-toolkit>=0.1.0"]',
+        'pip: ["seqx-toolkit @ git+https://git.example.org/seqx"]',
+        "pip install git+https://git.example.org/seqx",
+        "pip install . ; seqx run wmt_en_de",
+    ],
+)
+def test_other_instructions_are_none(text: str) -> None:
+    assert not instructions(text)
+
+
+def test_no_file_tells_to_install_the_other_project() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = [name for name in listed.stdout.decode().split("\0") if name and name not in _ALLOWED]
+    assert len(files) > 500
+    wrong = {
+        name: found
+        for name in files
+        if (ROOT / name).is_file()
+        and (found := instructions((ROOT / name).read_text(encoding="utf-8", errors="replace")))
+    }
+    wrong.pop("tests/core/test_plugins.py")  # a plugin that names it is refused
+    assert wrong == {}
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A folder in which the other project is installed: metadata, and its package."""
+    info = tmp_path / "seqx-0.1.3.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.4\nName: seqx\nVersion: 0.1.3\n")
+    return tmp_path
+
+
+def started(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as its entry point does, with a folder before all others on the path."""
+    program = "import seqx_toolkit; seqx_toolkit.main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": str(path)},
+        cwd=path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_other_package_in_the_environment_is_named(other: Path) -> None:
+    done = started(other, "--version")
+    assert (done.returncode, done.stdout.partition(" ")[0]) == (0, "seqx")
+    assert done.stderr.startswith(
+        "seqx: the package 'seqx' 0.1.3 is installed in this environment. It is not this"
+    )
+    assert done.stderr.count("\n") == 1
+
+
+def test_where_the_other_package_took_our_place_its_message_is_all(other: Path) -> None:
+    (other / "seqx").mkdir()
+    (other / "seqx" / "__init__.py").touch()
+    done = started(other, "--version")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip uninstall seqx && pip install --force-reinstall --no-deps ." in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_alone_nothing_is_said(tmp_path: Path) -> None:
+    done = started(tmp_path, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
