@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import seqx
-from seqx_parsing.tree import Leaf, Tree
-
-DEEPEST = 250
-"""Most brackets open at once. Real trees have less than 40; what recurses over a tree can rely on it."""
+from seqx_parsing.tree import DEEPEST, Leaf, Tree
 
 SPACE = r"[ \t\n\v\f\r]"
-WORD = r"[^() \t\n\v\f\r]+"
-"""What stands between brackets and ASCII white space: U+00A0 can be part of a word."""
+TEXT = r"[^() \t\n\v\f\r]*"
+"""A run of characters, perhaps empty, between brackets and ASCII white space: U+00A0 can be part of it."""
+
+WORD = TEXT.removesuffix("*") + "+"
+"""The same, not empty."""
 
 _TOKEN = re.compile(rf"[()]|{WORD}")
 
@@ -51,30 +51,6 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
         raise seqx.UserError(
             f"{source}:{number}: the text ends inside of the tree that begins in line {begun}"
         )
-
-
-def readable(tree: Tree) -> Tree:
-    """The tree; where it is too deep to be read, constituents at the bottom give their words their place."""
-    labels: list[str] = []
-    parts: list[list[Tree | Leaf]] = [[]]
-    ahead: list[Tree | Leaf | None] = [tree]  # None: a constituent ends
-    cut = False
-    while ahead:
-        part = ahead.pop()
-        if part is None:
-            children = tuple(parts.pop())
-            parts[-1].append(Tree(labels.pop(), children))
-        elif isinstance(part, Leaf):
-            parts[-1].append(part)
-        elif len(labels) < DEEPEST - 1:
-            labels.append(part.label)
-            parts.append([])
-            ahead += (None, *reversed(part.children))
-        else:
-            ahead.extend(reversed(part.children))
-            cut = True
-    (whole,) = parts[0]
-    return whole if cut and isinstance(whole, Tree) else tree
 
 
 @dataclass(slots=True)
