@@ -15,8 +15,8 @@ from torch import Tensor
 
 import seqx
 from seqx_parsing.assembly import Assembly
-from seqx_parsing.linearisation import UNTAGGED, Decoded, Linearisation, spelled
-from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.linearisation import Decoded, Linearisation, spelled
+from seqx_parsing.tree import UNTAGGED, Leaf, Tree
 from seqx_parsing.vocabulary import UNKNOWN, Vocabulary
 
 

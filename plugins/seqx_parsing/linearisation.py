@@ -7,13 +7,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 import seqx
-from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.tree import UNTAGGED, Leaf, Tree
 from seqx_parsing.vocabulary import Vocabulary
 
 TOP = "TOP"
-
-UNTAGGED = "XX"
-"""What stands for a word, or its part of speech, where nobody says which."""
 
 
 class Decoded(NamedTuple):

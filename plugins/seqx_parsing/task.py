@@ -16,7 +16,7 @@ import seqx
 from seqx_parsing import words as wording
 from seqx_parsing.cleaning import clean, shown
 from seqx_parsing.linearisation import TOP, Linearisation
-from seqx_parsing.reader import read, readable
+from seqx_parsing.reader import read
 from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import Vocabulary, label, symbol
 
@@ -173,7 +173,7 @@ class Parsing(seqx.CorpusTask):
         if self.tags == "predicted" and not self.linearisation.tags:
             leaves = self._tagged(leaves, text, labels)
         decoded = self.linearisation.decode(self._symbols.read(ids), leaves)
-        tree = readable(decoded.tree)
+        tree = decoded.tree.readable()
         repaired = decoded.repaired or tree is not decoded.tree
         self.written += 1
         self.repaired += repaired

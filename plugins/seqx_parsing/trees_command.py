@@ -113,8 +113,9 @@ def convert(files: Sequence[str], name: str, back: str | None, *, words: bool) -
         if line is None or leaves is None:
             _uneven(number, back, short=line is None)
         tree, repaired = linearisation.decode(split(line), leaves)
-        repairs += repaired
-        click.echo(str(tree) if leaves else "")
+        readable = tree.readable()
+        repairs += repaired or readable is not tree and bool(leaves)
+        click.echo(str(readable))
     if repairs:
         click.echo(f"{repairs:,} of {number:,} lines were malformed; their trees are repaired", err=True)
 

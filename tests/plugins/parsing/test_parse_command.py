@@ -14,7 +14,8 @@ import seqx
 from seqx_parsing import InOrder, Parsing, Tree
 from seqx_parsing.linearisation import Decoded
 from seqx_parsing.parse_command import parse
-from seqx_parsing.reader import DEEPEST, read
+from seqx_parsing.reader import read
+from seqx_parsing.tree import DEEPEST
 from tests.models import PARSING, write_model
 
 Models = Callable[[str], Path]
@@ -237,13 +238,14 @@ def test_trees_too_deep_to_be_read_are_cut(model: Path, monkeypatch: pytest.Monk
 
 
 def test_tags_that_are_given(model: Path) -> None:
-    line = "He_PRP sees_VBZ snake_case_NN (_-LRB- 1\\/2_CD"
+    line = "He_PRP sees_VBZ snake_case_NN (_-LRB- 1\\/2_CD -_$( )_)"
     (answer,) = answered(call(f"{line}\n", model, "task.tags=given"))
     (tree,) = read([answer], "the answer")
     assert [str(leaf) for leaf in tree.leaves()] == [
-        *("(PRP He)", "(VBZ sees)", "(NN snake_case)", "(-LRB- -LRB-)", "(CD 1\\/2)")
+        *("(PRP He)", "(VBZ sees)", "(NN snake_case)", "(-LRB- -LRB-)", "(CD 1\\/2)"),
+        *("($-LRB- -)", "(-RRB- -RRB-)"),
     ]
-    same = seqx.load(model, overrides=["task.tags=none"])(["He sees snake_case ( 1\\/2"])[0]
+    same = seqx.load(model, overrides=["task.tags=none"])(["He sees snake_case ( 1\\/2 - )"])[0]
     assert "".join(part for part in same.split() if part[0] == "(" and part != "(XX") == "".join(
         f"({child.label}" for child in constituents(tree)
     )

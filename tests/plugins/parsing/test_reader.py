@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nltk.tree import Tree as NltkTree
 
 import seqx
-from seqx_parsing.reader import DEEPEST, read, readable
-from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.reader import read
+from seqx_parsing.tree import DEEPEST, Leaf, Tree, written
 
 
 def one(text: str) -> Tree:
@@ -80,12 +82,12 @@ def test_what_is_no_tree_is_said_with_its_place(text: str, message: str) -> None
 def test_a_tree_that_is_too_deep_becomes_the_deepest() -> None:
     text = "(X (NN a) " * (DEEPEST - 2) + "(X (NN b) (NN c)) (NN d)" + ")" * (DEEPEST - 2)
     deepest = one(text)
-    assert readable(deepest) is deepest
+    assert deepest.readable() is deepest
     deeper = Tree("TOP", (deepest,))
     for tree in (deeper, Tree("TOP", (deeper,))):
-        same = one(str(readable(tree)))
+        same = one(str(tree))
         assert list(same.leaves()) == list(tree.leaves())
-    assert str(readable(deeper)).endswith(f"(X (NN a) (NN b) (NN c) (NN d){')' * (DEEPEST - 1)}")
+    assert str(deeper).endswith(f"(X (NN a) (NN b) (NN c) (NN d){')' * (DEEPEST - 1)}")
 
 
 def test_the_deepest_tree_can_be_used() -> None:
@@ -95,6 +97,44 @@ def test_the_deepest_tree_can_be_used() -> None:
     assert list(tree.leaves()) == [Leaf("NN", "a")]
     assert tree == one(text)
     assert len({tree, one(text)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("tree", "text"),
+    [
+        (Tree("TOP", (Leaf("$(", "-"),)), "(TOP ($-LRB- -))"),
+        (Tree("N(P", (Leaf("(", "a)b"),)), "(N-LRB-P (-LRB- a-RRB-b))"),
+        (Tree("A B", (Leaf("\t", "c\nd"),)), "(A_B (_ c_d))"),
+        (Tree("", (Leaf("", ""), Tree("", (Leaf("NN", "a"),)))), "(XX (XX XX) (XX (NN a)))"),
+        (Tree("TOP", (Tree("NP", ()), Tree("S", (Tree("VP", ()), Leaf("NN", "a"))))), "(TOP (S (NN a)))"),
+        (Tree("TOP", (Tree("NP", (Tree("VP", ()),)),)), ""),
+        (Tree("TOP", ()), ""),
+    ],
+)
+def test_whatever_a_tree_holds_it_can_be_read_again(tree: Tree, text: str) -> None:
+    assert str(tree) == text
+    assert [str(same) for same in read([text], "here")] == [text] * bool(text)
+
+
+names = st.one_of(
+    st.sampled_from(["NP", "$(", "(", ")", "", " ", "-LRB-", "<S", "*x*", "%%"]), st.text(max_size=4)
+)
+any_trees = st.recursive(
+    st.builds(Leaf, names, names),
+    lambda parts: st.builds(Tree, names, st.lists(parts, max_size=3).map(tuple)),
+    max_leaves=12,
+).filter(lambda part: isinstance(part, Tree))
+
+
+@given(any_trees)
+def test_any_tree_is_written_so_that_it_is_read_again(tree: Tree) -> None:
+    text = str(tree)
+    assert "\n" not in text
+    again = list(read([text, text], "here"))
+    leaves = [Leaf(written(leaf.tag), written(leaf.word)) for leaf in tree.leaves()]
+    assert [list(same.leaves()) for same in again] == [leaves] * (2 if leaves else 0)
+    assert all(str(same) == text for same in again)
+    assert all(same.readable() is same for same in again)
 
 
 COUNTS = {

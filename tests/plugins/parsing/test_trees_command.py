@@ -122,6 +122,23 @@ def test_back_to_words_with_repairs(call: Call) -> None:
     assert result.stderr == "1 of 2 lines were malformed; their trees are repaired\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "symbols", "tree"),
+    [
+        ("top_down", "(S (N(P XX )N(P )S", "(TOP (S (N-LRB-P (XX cat))))"),
+        ("in_order", "XX (N)P )N)P", "(TOP (N-RRB-P (XX cat)))"),
+        ("{type: top_down, tags: true}", "(S N) )S", "(TOP (S (N-RRB- cat)))"),
+        ("{type: in_order, tags: true}", "( (S )S", "(TOP (S (-LRB- cat)))"),
+        ("top_down", f"{'(S ' * 300} XX", f"(TOP {'(S ' * 248}(XX cat){')' * 249}"),  # too deep to be read
+    ],
+)
+def test_back_from_symbols_that_no_treebank_has(call: Call, name: str, symbols: str, tree: str) -> None:
+    Path("symbols").write_text(symbols)
+    result = call("convert", "--to", name, "--back", "symbols", "--words", text="cat")
+    assert result.stdout == f"{tree}\n"
+    assert result.stderr == "1 of 1 lines were malformed; their trees are repaired\n"
+
+
 def test_draw(call: Call) -> None:
     tree = "( (S (NP-SBJ (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)) ) "
     assert call("draw", text=tree).stdout == (
