@@ -16,12 +16,16 @@ WORD = TEXT.removesuffix("*") + "+"
 """The same, not empty."""
 
 _TOKEN = re.compile(rf"[()]|{WORD}")
+_MARKUP = re.compile(rf"{SPACE}*(?:<[^<>]*>{SPACE}*)+")  # as <S ID=1>, </S>
+_REMARKS = ("*x*", "%%")  # how lines begin that are no trees: headers of Treebank-2, comments of NEGRA
 
 
 def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
     """The trees of a text, one after the other, however they are laid out over its lines.
 
-    The outermost bracket may lack a label, as in the Penn Treebank; it becomes "TOP".
+    The outermost bracket may lack a label, as in the Penn Treebank; it becomes "TOP". What treebanks have
+    between trees is passed over: markup (`<S ID=1>`, `<DATE> 1996 </DATE>`), and lines that begin with `*x*`
+    or `%%`.
 
     Args:
         lines: of the text, read as far as needed
@@ -34,8 +38,11 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
     number = 0
     try:
         for number, line in enumerate(lines, 1):
-            for token in _TOKEN.findall(line):
-                match token:
+            text = line if stack else _without_remarks(line)
+            for found in _TOKEN.finditer(text):
+                if not stack and _MARKUP.fullmatch(text, found.start()):
+                    break
+                match token := found[0]:
                     case "(":
                         _open(stack, number)
                     case ")":
@@ -65,6 +72,20 @@ class _Bracket:
 
 class _Fault(Exception):  # noqa: N818  it becomes an error where its place is known
     """What makes a text no tree."""
+
+
+def _without_remarks(line: str) -> str:
+    """A line that begins outside of brackets, without the markup before a tree; empty if that is all."""
+    text = line.strip(" \t\n\v\f\r")
+    if text.startswith(_REMARKS):
+        return ""
+    markup = _MARKUP.match(text)
+    if markup is None:
+        return line
+    rest = text[markup.end() :]
+    if rest.startswith("("):
+        return rest
+    return "" if text.endswith(">") else line
 
 
 def _open(stack: list[_Bracket], number: int) -> None:

@@ -54,8 +54,10 @@ class Tree(NamedTuple):
         return "".join(said)[1:]
 
     def readable(self) -> "Tree":
-        """The tree; without its empty constituents, and with those at the bottom of one that is too deep to be
-        read replaced by their words."""
+        """The tree in a shape that can be read.
+
+        Empty constituents vanish; where it is too deep, those at the bottom give their words their place.
+        """
         labels: list[str] = []
         parts: list[list[Tree | Leaf]] = [[]]
         ahead: list[Tree | Leaf | None] = [self]  # None: a constituent ends

@@ -12,8 +12,10 @@ _PART = re.compile(
     rf"(\(({TEXT}){SPACE}+({TEXT})\))"  # a word with its tag; both can be empty, as the word of (ADVP )
     rf"|(\()({TEXT})|(\))|({WORD})"
 )
-"""The parts of a line as EVALB's C code reads them, character by character: a label is what directly follows its
-bracket, and a word is what directly precedes the closing one."""
+"""The parts of a line as EVALB's C code reads them, character by character.
+
+A label is what directly follows its bracket, and a word is what directly precedes the closing one.
+"""
 
 Span = tuple[int, int]  # of words; the second is behind the last
 
@@ -61,6 +63,18 @@ class Line:
             if start != end and name not in parameters.deleted_labels:
                 found.append(((start, end), name))
         return found
+
+    def outermost(self, parameters: Parameters) -> tuple[str | None, list[str], str | None]:
+        """The label of the bracket around all words, the others' labels, and that of its only child.
+
+        Only brackets that count and have a label are looked at; None: there is no such bracket.
+        """
+        whole = (0, len(self.words))
+        brackets = [(span, name) for span, name in self.scored(parameters) if name]
+        around = [name for span, name in brackets[:2] if span == whole]
+        if not brackets or brackets[0][0] != whole:
+            return None, [name for _, name in brackets], None
+        return around[0], [name for _, name in brackets[1:]], around[1] if len(around) > 1 else None
 
 
 class MalformedError(ValueError):

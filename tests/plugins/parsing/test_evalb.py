@@ -249,7 +249,7 @@ def test_the_row_of_an_empty_word_is_that_of_evalb() -> None:
     assert report.splitlines()[3] == row
 
 
-def as_in_c(text: str) -> tuple[list[str], list[tuple[str, int, int]]] | None:
+def as_in_c(text: str) -> tuple[list[str], list[tuple[str, int, int]]] | None:  # noqa: C901  as the C code
     """The words and brackets of a line, found as EVALB's C code finds them; None where it has an error."""
     space, ends = " \t\n\v\f\r", " \t\n\v\f\r()"
     text += "\n)"  # the line's end, and what stops a word

@@ -58,9 +58,57 @@ def test_trees_come_as_soon_as_they_end() -> None:
     assert next(read(lines(), "here")) == Tree("S", (Leaf("NN", "cat"),))
 
 
+MARKUP = {
+    "CTB": """<?xml version="1.0"?>
+<DOC>
+<DOCID> X (1) </DOCID>
+<DATE>1996</DATE><BODY>
+<S ID=1>
+( (IP (NN a)
+   (VV b)) )
+</S>
+  <S ID=2> ( (FRAG (NN c)) ) </S>
+<S ID=3>
+( (IP (NN
+d)) ) </S> </BODY> </DOC>""",
+    "Treebank-2": """*x*x*x*x*x*x*x*
+*x* Copyright (C) 1995 *x*
+*x*
+
+( (IP (NN a) (VV b)) )
+( (FRAG (NN c)) )
+*x* (
+( (IP (NN d)) )""",
+    "NEGRA": "%% Sent. 1 (2\n(TOP (IP (NN a) (VV b)))\n%%\n(TOP (FRAG (NN c)))\n  %%\n((IP (NN d)))",
+}
+
+
+@pytest.mark.parametrize("name", MARKUP)
+@pytest.mark.parametrize("end", ["", "\r"])
+def test_what_stands_between_trees_is_passed_over(name: str, end: str) -> None:
+    lines = [line + end for line in MARKUP[name].split("\n")]
+    assert list(map(str, read(lines, "here"))) == [
+        *("(TOP (IP (NN a) (VV b)))", "(TOP (FRAG (NN c)))", "(TOP (IP (NN d)))")
+    ]
+
+
+@pytest.mark.parametrize("word", ["<S", "ID=1>", "</S>", "<S>", "*x*", "*x*x*", "%%", "<"])
+def test_inside_of_a_tree_nothing_is_passed_over(word: str) -> None:
+    tree = Tree("TOP", (Leaf("SYM", word), Leaf(word, "a"), Tree(word, (Leaf("X", "b"),))))
+    assert list(read([str(tree)], "here")) == [tree]
+    assert list(read(str(tree).split(" "), "here")) == [tree]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("<P> and\n(S (NN a))", "x.mrg:1: '<P>' stands outside of brackets"),
+        ("(S (NN a)) <S ID=1> b", "x.mrg:1: '<S' stands outside of brackets"),
+        ("(S (NN a)) *x*", "x.mrg:1: '\\*x\\*' stands outside of brackets"),
+        (
+            "(S (NN a)\n<S>\n)",
+            r"x.mrg:2: the word '<S>' stands beside brackets; give it a tag, as \(NN <S>\)",
+        ),
         ("(S (NN a))\n(S (NN a)))", "x.mrg:2: a closing bracket without an opening one"),
         ("(S (NN a))\n\n(S\n(NN a)\n", "x.mrg:5: the text ends inside of the tree that begins in line 3"),
         ("(S (NN a))\nand (S (NN a))", "x.mrg:2: 'and' stands outside of brackets"),
