@@ -175,6 +175,7 @@ def _prepared(
     settings = {**settings, "vocabulary": fingerprint(vocabulary)}
     with world.first_alone():
         store = prepare(task, "train", settings, cache, progress=progress)
+        remarks = task.data_remarks() if world.first else ()
     _check_same(world, store)
     _check_lengths(model, task, store)
 
@@ -233,6 +234,7 @@ def _prepared(
         device=str(device),
         precision=precision_of(how.precision, device),
         store=store,
+        remarks=remarks,
         updates=len(batches.plan(done.epoch)),
         processes=world.size,
         best=done.best,

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from seqx_parsing.linearisation import TOP, Decoded, rooted
-from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.tree import Leaf, Tree, written
 
 
 class Assembly:
@@ -16,6 +16,7 @@ class Assembly:
     - a close whose label is not open: nothing; where it is open further out, all inside it is closed
     - a label that is to go around finished parts, where there are fewer: it goes around those
     - a constituent without words: it vanishes
+    - a label or a part of speech that cannot stand in brackets: it becomes one that can (see `written`)
     - at the end, what is open is closed; words that are left come last in the outermost of what was open,
       and several parts, or a word alone, get TOP
     """
@@ -32,7 +33,7 @@ class Assembly:
             self.repaired = True
             return
         leaf = self._left.popleft()
-        self._open[-1][1].append(leaf if tag is None else leaf._replace(tag=tag))
+        self._open[-1][1].append(leaf if tag is None else leaf._replace(tag=self._named(tag)))
         self._new = False
 
     def open(self, label: str, first: int = 0) -> None:
@@ -40,12 +41,13 @@ class Assembly:
         parts = self._open[-1][1]
         start = len(parts) if self._new else max(0, len(parts) - first)
         self.repaired |= start + first > len(parts)
-        self._open.append((label, parts[start:]))
+        self._open.append((self._named(label), parts[start:]))
         del parts[start:]
         self._new = True
 
     def close(self, label: str) -> None:
         """The constituent ends that was opened last and has this label."""
+        label = self._named(label)
         height = next((i for i in range(len(self._open) - 1, 0, -1) if self._open[i][0] == label), 0)
         if height == 0:
             self.repaired = True
@@ -67,6 +69,11 @@ class Assembly:
         parts = self._open[0][1]
         loose = len(parts) > 1 or any(isinstance(part, Leaf) for part in parts)
         return Decoded(rooted(parts), self.repaired or loose)
+
+    def _named(self, name: str) -> str:
+        """A name as it can stand in brackets."""
+        self.repaired |= written(name) != name
+        return written(name)
 
     def _close_down_to(self, height: int) -> None:
         while len(self._open) > height:

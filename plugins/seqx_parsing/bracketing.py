@@ -4,10 +4,10 @@ Letters in shapes: B sentences, N hypotheses, V symbols, L labels, D = depth.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 import torch
 from annotated_types import Gt
@@ -15,8 +15,8 @@ from torch import Tensor
 
 import seqx
 from seqx_parsing.assembly import Assembly
-from seqx_parsing.linearisation import UNTAGGED, Decoded, Linearisation, spelled
-from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.linearisation import Decoded, Linearisation, spelled
+from seqx_parsing.tree import UNTAGGED, Leaf, Tree
 from seqx_parsing.vocabulary import UNKNOWN, Vocabulary
 
 
@@ -42,6 +42,9 @@ class Bracketing(Linearisation):
 
     first: ClassVar[int]
     """How many children come before the opening bracket."""
+
+    limits: ClassVar[tuple[str, ...]]
+    """The settings that limit the grammar, named as the counts in `Most` are."""
 
     tags: bool = False
     depth: Annotated[int, Gt(0)] = 60
@@ -74,6 +77,11 @@ class Bracketing(Linearisation):
                     assembly.skip()
         return assembly.finish()
 
+    def needs(self, tree: Tree) -> Mapping[str, int]:
+        """The most of what each setting limits that the symbols of the tree have."""
+        most = Most.of(map(self.kind, self.encode(tree)))
+        return {name: getattr(most, name) for name in self.limits}
+
     def is_word(self, symbol: str) -> bool:
         """Whether a symbol stands for a word."""
         return self.kind(symbol) == Kind.WORD
@@ -83,6 +91,31 @@ class Bracketing(Linearisation):
         if len(symbol) > 1 and symbol[0] in "()":
             return Kind.OPEN if symbol[0] == "(" else Kind.CLOSE
         return Kind.WORD if (symbol != UNKNOWN if self.tags else symbol == UNTAGGED) else Kind.NOTHING
+
+
+class Most(NamedTuple):
+    """The most that a tree's symbols have of what grammars limit; `Written` counts it for each hypothesis."""
+
+    depth: int  # constituents open at once
+    opens: int  # constituents opened between two words
+    unaries: int  # constituents closed in a row, each right after it was opened
+
+    @classmethod
+    def of(cls, symbols: Iterable[Kind]) -> Self:
+        """Count over the symbols of one tree."""
+        height = opens = unaries = 0
+        most, last = cls(0, 0, 0), Kind.NOTHING
+        for kind in symbols:
+            match kind:
+                case Kind.WORD:
+                    opens = unaries = 0
+                case Kind.OPEN:
+                    height, opens = height + 1, opens + 1
+                case Kind.CLOSE:
+                    height, unaries = height - 1, unaries + 1 if last == Kind.OPEN else 0
+            most = cls(*map(max, most, (height, opens, unaries)))
+            last = kind
+        return most
 
 
 class Written(NamedTuple):

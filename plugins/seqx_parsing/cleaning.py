@@ -1,13 +1,19 @@
 """From a treebank's tree to what a parser learns: no traces, bare labels, words as a reader sees them."""
 
 import re
+from collections.abc import Iterable
 
 from seqx_parsing.tree import Leaf, Tree
 
 TRACE = "-NONE-"
 """The tag of what is not said: traces, and other elements that only the annotators see."""
 
-_DECORATION = re.compile(r"(?<=.)[-=].*")  # function tags and indices: NP-SBJ-1, NP=2
+SEPARATORS = ("-", "=", "##")
+"""What ends a label: function tags and indices (NP-SBJ-1, NP=2), features of SPMRL (NP##num=s##)."""
+
+TAG_SEPARATORS = ("##",)
+"""What ends a part of speech: EVALB does not cut them at - or =."""
+
 _ALTERNATIVES = re.compile(r"(?<=.)\|.*")  # where the annotators left it open: PRT|ADVP
 
 _SHOWN = {
@@ -25,26 +31,47 @@ _ESCAPE = re.compile("|".join(map(re.escape, _SHOWN)))
 _SPECIAL = re.compile("|".join(map(re.escape, _ESCAPED)))
 
 
-def clean(tree: Tree, *, training: bool = False) -> Tree | None:
-    """The tree without traces, with labels cut; None if nothing in it is said.
+def clean(
+    tree: Tree,
+    *,
+    training: bool = False,
+    separators: Iterable[str] = SEPARATORS,
+    tag_separators: Iterable[str] = TAG_SEPARATORS,
+) -> Tree | None:
+    """The tree without traces, with labels and tags cut; None if nothing in it is said.
 
-    Labels are cut as EVALB cuts them, tags of words are not. For training the first of alternative labels is
-    taken, too (PRT of PRT|ADVP); what is judged by keeps them, since EVALB does.
+    Labels are cut as EVALB cuts them, and at what begins features. For training the first of alternative
+    labels is taken, too (PRT of PRT|ADVP); what is judged by keeps them, since EVALB does.
+
+    Args:
+        tree: as the treebank has it
+        training: whether it is to be learnt from
+        separators: where labels are cut
+        tag_separators: where the words' tags are cut
     """
-    children: list[Tree | Leaf] = []
-    for child in tree.children:
-        kept = clean(child, training=training) if isinstance(child, Tree) else child
-        if kept is not None and not (isinstance(kept, Leaf) and kept.tag == TRACE):
-            children.append(kept)
-    return Tree(bare(tree.label, training=training), tuple(children)) if children else None
+    separators, tag_separators = tuple(separators), tuple(tag_separators)
+
+    def cleaned(part: Tree) -> Tree | None:
+        children: list[Tree | Leaf] = []
+        for child in part.children:
+            if isinstance(child, Leaf):
+                tag = cut(child.tag, tag_separators)
+                if tag != TRACE:
+                    children.append(Leaf(tag, child.word))
+            elif (kept := cleaned(child)) is not None:
+                children.append(kept)
+        if not children:
+            return None
+        label = cut(part.label, separators)
+        return Tree(_ALTERNATIVES.sub("", label) if training else label, tuple(children))
+
+    return cleaned(tree)
 
 
-def bare(label: str, *, training: bool = False) -> str:
-    """A label up to its first - or =, in training also |; one that begins with - (as -LRB-) is whole."""
-    if label.startswith("-"):
-        return label
-    label = _DECORATION.sub("", label)
-    return _ALTERNATIVES.sub("", label) if training else label
+def cut(name: str, separators: Iterable[str]) -> str:
+    """A label or tag up to the first of the separators; one that it begins with (-LRB-) does not cut it."""
+    places = (name.find(each, 1) for each in separators if not name.startswith(each))
+    return name[: min((place for place in places if place > 0), default=len(name))]
 
 
 def shown(word: str) -> str:

@@ -1,19 +1,16 @@
 """The interface of linearisations: trees as sequences of symbols, so that a sequence model can write them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
 
 import seqx
-from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.tree import UNTAGGED, Leaf, Tree
 from seqx_parsing.vocabulary import Vocabulary
 
 TOP = "TOP"
-
-UNTAGGED = "XX"
-"""What stands for a word, or its part of speech, where nobody says which."""
 
 
 class Decoded(NamedTuple):
@@ -50,6 +47,13 @@ class Linearisation(ABC):
     @abstractmethod
     def decode(self, symbols: Sequence[str], leaves: Sequence[Leaf]) -> Decoded:
         """A tree over exactly these leaves. What is malformed is repaired, always in the same way."""
+
+    def needs(self, tree: Tree) -> Mapping[str, int]:
+        """For each setting that limits the grammar, the least value with which it allows a tree.
+
+        So the trees of a treebank are counted that the grammar can never write.
+        """
+        return {}
 
     @abstractmethod
     def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:

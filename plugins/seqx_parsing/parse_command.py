@@ -1,7 +1,5 @@
 """`seqx parse`."""
 
-import math
-
 import click
 
 import seqx
@@ -26,13 +24,13 @@ def parse(answer: seqx.Answering, *, raw: bool, draw: bool) -> None:
 
     An empty line has an empty answer. A sentence that is too long is parsed in parts, and counted on standard
     error, as are outputs that had to be made trees. With --nbest each tree is a line of its own: number of
-    the input line, rank, probability and tree, with tabs between them. With --json there are always as many
-    lines as inputs: input, output, score, logprob, and in nbest every answer.
+    the input line, rank, score and tree, with tabs between them. The score is what trees are ranked by: the
+    log-probability divided by the search's length penalty. With --json there are always as many lines as
+    inputs: input, output, score, logprob, and in nbest every answer.
     """
     answer(
         read=tokenized if raw else str,
         show=_drawn if draw else str,
-        figure=lambda hypothesis: f"{math.exp(hypothesis.logprob):.4g}",
         of=Parsing,
         lines=not draw,
     )

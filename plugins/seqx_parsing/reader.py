@@ -6,22 +6,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import seqx
-from seqx_parsing.tree import Leaf, Tree
-
-DEEPEST = 250
-"""Most brackets open at once. Real trees have less than 40; what recurses over a tree can rely on it."""
+from seqx_parsing.tree import DEEPEST, Leaf, Tree
 
 SPACE = r"[ \t\n\v\f\r]"
-WORD = r"[^() \t\n\v\f\r]+"
-"""What stands between brackets and ASCII white space: U+00A0 can be part of a word."""
+TEXT = r"[^() \t\n\v\f\r]*"
+"""A run of characters, perhaps empty, between brackets and ASCII white space: U+00A0 can be part of it."""
+
+WORD = TEXT.removesuffix("*") + "+"
+"""The same, not empty."""
 
 _TOKEN = re.compile(rf"[()]|{WORD}")
+_MARKUP = re.compile(rf"{SPACE}*(?:<[^<>]*>{SPACE}*)+")  # as <S ID=1>, </S>
+_REMARKS = ("*x*", "%%")  # how lines begin that are no trees: headers of Treebank-2, comments of NEGRA
 
 
 def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
     """The trees of a text, one after the other, however they are laid out over its lines.
 
-    The outermost bracket may lack a label, as in the Penn Treebank; it becomes "TOP".
+    The outermost bracket may lack a label, as in the Penn Treebank; it becomes "TOP". What treebanks have
+    between trees is passed over: markup (`<S ID=1>`, `<DATE> 1996 </DATE>`), and lines that begin with `*x*`
+    or `%%`.
 
     Args:
         lines: of the text, read as far as needed
@@ -34,8 +38,11 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
     number = 0
     try:
         for number, line in enumerate(lines, 1):
-            for token in _TOKEN.findall(line):
-                match token:
+            text = line if stack else _without_remarks(line)
+            for found in _TOKEN.finditer(text):
+                if not stack and _MARKUP.fullmatch(text, found.start()):
+                    break
+                match token := found[0]:
                     case "(":
                         _open(stack, number)
                     case ")":
@@ -53,30 +60,6 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
         )
 
 
-def readable(tree: Tree) -> Tree:
-    """The tree; where it is too deep to be read, constituents at the bottom give their words their place."""
-    labels: list[str] = []
-    parts: list[list[Tree | Leaf]] = [[]]
-    ahead: list[Tree | Leaf | None] = [tree]  # None: a constituent ends
-    cut = False
-    while ahead:
-        part = ahead.pop()
-        if part is None:
-            children = tuple(parts.pop())
-            parts[-1].append(Tree(labels.pop(), children))
-        elif isinstance(part, Leaf):
-            parts[-1].append(part)
-        elif len(labels) < DEEPEST - 1:
-            labels.append(part.label)
-            parts.append([])
-            ahead += (None, *reversed(part.children))
-        else:
-            ahead.extend(reversed(part.children))
-            cut = True
-    (whole,) = parts[0]
-    return whole if cut and isinstance(whole, Tree) else tree
-
-
 @dataclass(slots=True)
 class _Bracket:
     """One that is open, and what it has so far."""
@@ -89,6 +72,20 @@ class _Bracket:
 
 class _Fault(Exception):  # noqa: N818  it becomes an error where its place is known
     """What makes a text no tree."""
+
+
+def _without_remarks(line: str) -> str:
+    """A line that begins outside of brackets, without the markup before a tree; empty if that is all."""
+    text = line.strip(" \t\n\v\f\r")
+    if text.startswith(_REMARKS):
+        return ""
+    markup = _MARKUP.match(text)
+    if markup is None:
+        return line
+    rest = text[markup.end() :]
+    if rest.startswith("("):
+        return rest
+    return "" if text.endswith(">") else line
 
 
 def _open(stack: list[_Bracket], number: int) -> None:

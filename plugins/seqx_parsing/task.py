@@ -5,25 +5,30 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, MinLen
 from pydantic import AfterValidator, FailFast, TypeAdapter
 from typing_extensions import TypedDict
 
 import seqx
 from seqx_parsing import words as wording
-from seqx_parsing.cleaning import clean, shown
+from seqx_parsing.cleaning import SEPARATORS, TAG_SEPARATORS, clean, shown
 from seqx_parsing.linearisation import TOP, Linearisation
-from seqx_parsing.reader import read, readable
+from seqx_parsing.reader import read
+from seqx_parsing.roots import Roots, without_root
+from seqx_parsing.ruled_out import RuledOut
 from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import Vocabulary, label, symbol
 
 VALID = "valid"
 """The score that says which share of the outputs were trees as the model wrote them."""
 
+_SHOWN = 40  # characters of a row that is refused
 _LARGEST = 1 << 24  # bytes of symbols.json
+
+Separator = Annotated[str, MinLen(1)]
 
 
 def _unlike(names: list[str]) -> list[str]:
@@ -35,6 +40,7 @@ def _unlike(names: list[str]) -> list[str]:
 class _Named(TypedDict):
     symbols: Annotated[list[Annotated[str, AfterValidator(symbol)]], FailFast(), AfterValidator(_unlike)]
     tags: Annotated[list[Annotated[str, AfterValidator(label)]], FailFast(), AfterValidator(_unlike)]
+    root: NotRequired[Annotated[str, AfterValidator(label)]]  # an outermost label that is treated as TOP
 
 
 _NAMED = TypeAdapter(_Named)
@@ -61,6 +67,9 @@ class Parsing(seqx.CorpusTask):
         column: the column of the corpus that has the trees, from 0
         sample_segmentation: whether each epoch draws other segmentations of the words (subword
             regularisation, Kudo 2018); how far they stray is the tokenizer's setting
+        separators: where labels are cut: function tags, indices and features; one that a label begins with
+            does not cut it
+        tag_separators: where parts of speech are cut
     """
 
     tokenizer: seqx.Tokenizer
@@ -72,6 +81,8 @@ class Parsing(seqx.CorpusTask):
     longest: Annotated[int, Gt(1)] = 512
     column: Annotated[int, Ge(0)] = 0
     sample_segmentation: bool = False
+    separators: tuple[Separator, ...] = SEPARATORS
+    tag_separators: tuple[Separator, ...] = TAG_SEPARATORS
 
     def __post_init__(self) -> None:
         if not self.metrics:
@@ -84,6 +95,7 @@ class Parsing(seqx.CorpusTask):
         self.written = self.repaired = 0
         self._symbols = Vocabulary(())
         self._tags = Vocabulary(())
+        self._root: str | None = None
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -103,16 +115,17 @@ class Parsing(seqx.CorpusTask):
             UserError: a label or a tag is none
         """
         progress("learning the vocabulary", None)
-        trees = (_cleaned(row[0], training=True) for row in self.rows("train"))
-        lines = (" ".join(map(shown, _words(tree))) for tree in trees if tree is not None)
+        roots, self._root = Roots(), None
+        for tree in self._trees("train", training=True):
+            roots.add_tree(tree)
+        self._root = roots.dummy
+        lines = (" ".join(map(shown, _words(tree))) for tree in self._trees("train", training=True))
         self.tokenizer.learn(lines, folder / "tokenizer")
         symbols: set[str] = set()
         tags: set[str] = set()
-        for (line,) in self.rows("train"):
-            tree = _cleaned(line, training=True)
-            if tree is not None:
-                symbols.update(self.linearisation.encode(tree))
-                tags.update(leaf.tag for leaf in tree.leaves())
+        for tree in self._trees("train", training=True):
+            symbols.update(self.linearisation.encode(tree))
+            tags.update(leaf.tag for leaf in tree.leaves())
         try:
             for written in symbols:
                 symbol(written)
@@ -124,6 +137,8 @@ class Parsing(seqx.CorpusTask):
         # Two linearisations may have the same symbols, and models of both still do not answer as one.
         kind = type(self.linearisation).__qualname__
         named = {"linearisation": kind, "symbols": ordered, "tags": sorted(tags)}
+        if self._root is not None:
+            named["root"] = self._root
         (folder / "symbols.json").write_text(json.dumps(named, indent=1, ensure_ascii=False) + "\n", "utf-8")
         self.load(folder)
 
@@ -132,6 +147,7 @@ class Parsing(seqx.CorpusTask):
         self.tokenizer.load(folder / "tokenizer")
         named = seqx.json_as(_NAMED, folder / "symbols.json", _LARGEST)
         self._symbols, self._tags = Vocabulary(tuple(named["symbols"])), Vocabulary(tuple(named["tags"]))
+        self._root = named.get("root")
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Each tree, in brackets."""
@@ -144,7 +160,7 @@ class Parsing(seqx.CorpusTask):
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
         """Subwords, linearised tree and the words' tags, the first two with EOS."""
-        tree = _cleaned(row[0], training=training)
+        tree = self._cleaned(row[0], training=training)
         if tree is None:
             return seqx.Dropped("empty")
         text = {
@@ -173,7 +189,7 @@ class Parsing(seqx.CorpusTask):
         if self.tags == "predicted" and not self.linearisation.tags:
             leaves = self._tagged(leaves, text, labels)
         decoded = self.linearisation.decode(self._symbols.read(ids), leaves)
-        tree = readable(decoded.tree)
+        tree = decoded.tree.readable()
         repaired = decoded.repaired or tree is not decoded.tree
         self.written += 1
         self.repaired += repaired
@@ -199,6 +215,22 @@ class Parsing(seqx.CorpusTask):
         for tree in read(answers, "answers"):
             children += tree.children if tree.label == TOP else [tree]
         return str(Tree(TOP, tuple(children)))
+
+    def data_remarks(self) -> Sequence[str]:
+        """The root that is treated as TOP, and how many training trees the grammar rules out."""
+        said = []
+        if self._root is not None:
+            said.append(
+                f"{self._root} is the outermost label of every tree that the symbols were learnt from; it is "
+                f"treated as {TOP}: not learnt, not written and not scored"
+            )
+        if self.constrained:
+            ruled_out = RuledOut(self.linearisation)
+            for tree in self._trees("train", training=True):
+                ruled_out.add(tree)
+            if ruled_out.trees:
+                said.append(f"task.linearisation: {ruled_out}")
+        return said
 
     def remarks(self) -> Sequence[str]:
         """How many outputs were no trees, if any."""
@@ -256,11 +288,26 @@ class Parsing(seqx.CorpusTask):
         ]
         return seqx.Evaluation(scores=scores, answers=answers)
 
-    def _trees(self, split: str) -> Iterator[Tree]:
+    def _trees(self, split: str, *, training: bool = False) -> Iterator[Tree]:
         for (line,) in self.rows(split):
-            tree = _cleaned(line)
+            tree = self._cleaned(line, training=training)
             if tree is not None:
                 yield tree
+
+    def _cleaned(self, line: str, *, training: bool) -> Tree | None:
+        trees = list(read([line], "the corpus"))
+        if len(trees) != 1:
+            raise seqx.UserError(
+                f"a row of the corpus has {len(trees)} trees, and must have one: {line[:_SHOWN]!r}; mend it, "
+                "or leave it out"
+            )
+        tree = clean(
+            trees[0],
+            training=training,
+            separators=self.separators,
+            tag_separators=self.tag_separators,
+        )
+        return None if tree is None else without_root(tree, self._root)
 
     def _leaves(self, text: str) -> list[Leaf]:
         words = wording.split(text)
@@ -292,11 +339,6 @@ class Parsing(seqx.CorpusTask):
             leaf._replace(tag=self._tags.read([tag])[0]) if tag > seqx.UNK else leaf
             for leaf, tag in zip(leaves, said, strict=True)
         ]
-
-
-def _cleaned(line: str, *, training: bool = False) -> Tree | None:
-    (tree,) = read([line], "the corpus")
-    return clean(tree, training=training)
 
 
 def _wanted(request: seqx.Request) -> seqx.Wanted:

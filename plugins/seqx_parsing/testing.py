@@ -23,6 +23,21 @@ from seqx_parsing.reader import read
 from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import UNKNOWN, Vocabulary, symbol
 
+
+def _chain(length: int, *, last: bool) -> Tree:
+    tree: Tree | Leaf = Leaf("NN", "rain")
+    for _ in range(length):
+        tree = Tree("NP", (tree,))
+    return Tree(TOP, (Tree("S", (Leaf("DT", "the"), tree) if last else (tree, Leaf(".", "."))),))
+
+
+def _branching(height: int) -> Tree:
+    tree = Tree("NP", (Leaf("NN", "rain"), Leaf("NN", "rain")))
+    for _ in range(height):
+        tree = Tree("S", (Leaf("DT", "the"), tree))
+    return Tree(TOP, (tree,))
+
+
 TREES = [
     *read(
         """
@@ -43,6 +58,13 @@ TREES = [
     ),
     Tree(TOP, (Tree("NP", (Leaf("NN", "rain"), Leaf(",", ",")) * 20),)),
 ]
+
+
+ODD_TREES = [
+    *(_chain(length, last=last) for length in (1, 3, 4, 5, 9, 10, 11, 60, 61) for last in (False, True)),
+    *(_branching(height) for height in (9, 10, 11, 30, 59, 60, 61)),
+]
+"""Trees that a grammar may rule out: each constituent has a single child, or two."""
 
 
 def walk(grammar: seqx.Grammar, limits: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -116,13 +138,30 @@ def the_grammar_allows_gold_trees(subject: Subject) -> None:
     linearisation: Linearisation = subject.build()
     vocabulary = _vocabulary(linearisation)
     for tree in TREES:
-        ids = [*vocabulary.ids(linearisation.encode(tree)), seqx.EOS]
-        words = len(list(tree.leaves()))
-        grammar = linearisation.grammar(vocabulary, torch.tensor([words]))
-        state: Any = grammar.start(1, torch.tensor([4 * words + 60]))
-        for i in ids:
-            assert grammar.allowed(state)[0, i], str(tree)
-            state = grammar.advance(state, torch.tensor([i]))
+        assert _allowed(linearisation, vocabulary, tree, 60), str(tree)
+
+
+@law(Linearisation)
+def what_the_grammar_rules_out_is_what_needs_more(subject: Subject) -> None:
+    """`needs` says for each tree by how much a setting that limits the grammar is too small."""
+    linearisation: Linearisation = subject.build()
+    vocabulary = Vocabulary.of(map(linearisation.encode, [*TREES, *ODD_TREES]))
+    for tree in [*TREES, *ODD_TREES]:
+        needs = linearisation.needs(tree)
+        fits = all(least <= getattr(linearisation, setting) for setting, least in needs.items())
+        assert _allowed(linearisation, vocabulary, tree, 300) == fits, (needs, str(tree))
+
+
+def _allowed(linearisation: Linearisation, vocabulary: Vocabulary, tree: Tree, extra: int) -> bool:
+    """Whether the grammar allows each symbol of a tree, in an output of at most 4 a word and `extra`."""
+    words = len(list(tree.leaves()))
+    grammar = linearisation.grammar(vocabulary, torch.tensor([words]))
+    state: Any = grammar.start(1, torch.tensor([4 * words + extra]))
+    for i in [*vocabulary.ids(linearisation.encode(tree)), seqx.EOS]:
+        if not grammar.allowed(state)[0, i]:
+            return False
+        state = grammar.advance(state, torch.tensor([i]))
+    return True
 
 
 @law(Linearisation)

@@ -1,7 +1,22 @@
 """Constituency trees."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+
+DEEPEST = 250
+"""Most brackets open at once. Real trees have less than 40; what recurses over a tree can rely on it."""
+
+UNTAGGED = "XX"
+"""What stands for a word, or its part of speech, where nobody says which."""
+
+_ESCAPED = {"(": "-LRB-", ")": "-RRB-"}
+_UNREADABLE = re.compile(r"[() \t\n\v\f\r]")
+
+
+def written(name: str) -> str:
+    """A word, tag or label as it can stand in brackets: -LRB- for "(", _ for white space, XX for nothing."""
+    return _UNREADABLE.sub(lambda match: _ESCAPED.get(match[0], "_"), name) or UNTAGGED
 
 
 class Leaf(NamedTuple):
@@ -12,7 +27,7 @@ class Leaf(NamedTuple):
 
     def __str__(self) -> str:
         """The leaf in brackets, as the Penn Treebank writes it."""
-        return f"({self.tag} {self.word})"
+        return f"({written(self.tag)} {written(self.word)})"
 
 
 class Tree(NamedTuple):
@@ -22,17 +37,49 @@ class Tree(NamedTuple):
     children: "tuple[Tree | Leaf, ...]"
 
     def __str__(self) -> str:
-        """The tree in brackets, on one line."""
+        """The tree in brackets, on one line, so that it can be read again; nothing for a tree without words.
+
+        Names are written as by `written`, and what is wrong with the shape is mended as by `readable`.
+        """
+        tree = self.readable()
         said: list[str] = []
-        ahead: list[Tree | Leaf | str] = [self]
+        ahead: list[Tree | Leaf | str] = [tree] if tree.children else []
         while ahead:  # no recursion: Python's is soon at its end
             part = ahead.pop()
             if isinstance(part, Tree):
-                said.append(f" ({part.label}")
+                said.append(f" ({written(part.label)}")
                 ahead += (")", *reversed(part.children))
             else:
                 said.append(part if isinstance(part, str) else f" {part}")
         return "".join(said)[1:]
+
+    def readable(self) -> "Tree":
+        """The tree in a shape that can be read.
+
+        Empty constituents vanish; where it is too deep, those at the bottom give their words their place.
+        """
+        labels: list[str] = []
+        parts: list[list[Tree | Leaf]] = [[]]
+        ahead: list[Tree | Leaf | None] = [self]  # None: a constituent ends
+        mended = False
+        while ahead:
+            part = ahead.pop()
+            if part is None:
+                label, children = labels.pop(), tuple(parts.pop())
+                if children or not labels:
+                    parts[-1].append(Tree(label, children))
+                mended |= not children
+            elif isinstance(part, Leaf):
+                parts[-1].append(part)
+            elif len(labels) < DEEPEST - 1:
+                labels.append(part.label)
+                parts.append([])
+                ahead += (None, *reversed(part.children))
+            else:
+                ahead.extend(reversed(part.children))
+                mended = True
+        (whole,) = parts[0]
+        return whole if mended and isinstance(whole, Tree) else self
 
     def leaves(self) -> Iterator[Leaf]:
         """The leaves, from left to right."""

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from seqx_parsing.linearisation import TOP, Linearisation
+from seqx_parsing.roots import Roots
+from seqx_parsing.ruled_out import RuledOut
 from seqx_parsing.tree import Leaf, Tree
 
 
@@ -15,6 +17,7 @@ class Lengths:
         self.symbols = 0
         self.spelled: set[str] = set()
         self.besides = 0  # the most symbols that a sentence has besides 4 a word
+        self.ruled_out = RuledOut(linearisation)
 
     def add(self, tree: Tree, words: int) -> None:
         """Count one more tree of so many words."""
@@ -22,6 +25,7 @@ class Lengths:
         self.symbols += len(symbols)
         self.spelled.update(symbols)
         self.besides = max(self.besides, len(symbols) - 4 * words)
+        self.ruled_out.add(tree)
 
 
 class Statistics:
@@ -39,6 +43,7 @@ class Statistics:
         self.tags = Counter[str]()
         self.depths = Counter[int]()  # sentences by the constituents that their deepest word is in
         self.chains = Counter[int]()  # constituents in a row that have one child each
+        self.roots = Roots()
         self.linearised = {name: Lengths(linearisation) for name, linearisation in linearisations.items()}
 
     def add(self, tree: Tree | None) -> None:
@@ -64,6 +69,7 @@ class Statistics:
             ahead += ((child, depth + 1, chain + 1 if alone else 0) for child in part.children)
         self.lengths[words] += 1
         self.depths[deepest] += 1
+        self.roots.add_tree(tree)
         for lengths in self.linearised.values():
             lengths.add(tree, words)
 
@@ -84,12 +90,16 @@ class Statistics:
         yield f"depth        {depth:.1f} on average, {max(self.depths)} at most"
         chains = (f"{count:,} of {chain}" for chain, count in sorted(self.chains.items()) if count)
         yield f"unary chains {', '.join(chains) or 'none'}"
+        if self.roots.dummy is not None:
+            yield f"root         {self.roots.dummy}, of every tree; training treats it as {TOP}"
         yield f"labels       {_counted(self.labels)}"
         yield f"tags         {_counted(self.tags)}"
         for name, lengths in self.linearised.items():
             room = f"4 a word + {lengths.besides}" if lengths.besides > 0 else "4 a word"
             rate = lengths.symbols / self.words
             yield f"{name}: {len(lengths.spelled)} symbols; {rate:.2f} a word, never more than {room}"
+            if lengths.ruled_out.trees:
+                yield f"{name}: {lengths.ruled_out}"
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import seqx
 from seqx_parsing.cleaning import shown
-from seqx_parsing.linearisation import UNTAGGED
 from seqx_parsing.reader import SPACE
-from seqx_parsing.tree import Leaf
+from seqx_parsing.tree import UNTAGGED, Leaf
 
 LONGEST = 64
 """Most tokens of a word that a model reads. What has more is no word of a language; a tree has it whole."""
@@ -42,7 +41,7 @@ def tokenized(line: str) -> str:
 
 def untagged(words: Iterable[str]) -> list[Leaf]:
     """Words as leaves."""
-    return [Leaf(UNTAGGED, _in_brackets(word)) for word in words]
+    return [Leaf(UNTAGGED, word) for word in words]
 
 
 def tagged(words: Iterable[str]) -> list[Leaf]:
@@ -59,7 +58,7 @@ def tagged(words: Iterable[str]) -> list[Leaf]:
                 f"{whole!r} comes without its part of speech; as task.tags is given, each word needs one, "
                 "as in barks_VBZ"
             )
-        leaves.append(Leaf(tag, _in_brackets(word)))
+        leaves.append(Leaf(tag, word))
     return leaves
 
 
@@ -91,8 +90,3 @@ def pieces(words: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> list[
         found.append(words[start:end])
         start = end
     return found
-
-
-def _in_brackets(word: str) -> str:
-    """A word as it can stand in a bracketed tree."""
-    return word.replace("(", "-LRB-").replace(")", "-RRB-")

@@ -4,8 +4,8 @@ Letters in shapes: B sentences in the batch, K hypotheses of each (size), N = B 
 other, C candidates, V symbols, T tokens.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -16,6 +16,9 @@ from seqx_search.banks import nearest, shared_out
 from seqx_search.limited import NOT_FINITE, Limited, check_every
 
 L = TypeVar("L", float, Tensor)
+
+LARGEST = 10_000
+"""Most hypotheses kept for each sentence."""
 
 
 class Open(NamedTuple):
@@ -60,10 +63,11 @@ class Beam(Limited):
     Args:
         size: hypotheses kept for each sentence
         alpha: strength of the length penalty; 0: hypotheses are ranked by log-probability
-        nbest: hypotheses returned for each sentence, at most `size`
+        nbest: hypotheses returned for each sentence, at most `size`; where some of them are the same text,
+            the sentence is searched again with twice the size
     """
 
-    size: Annotated[int, Gt(0), Le(10_000)] = 4
+    size: Annotated[int, Gt(0), Le(LARGEST)] = 4
     alpha: Annotated[float, Ge(0), Le(10)] = 0.6
     nbest: Annotated[int, Gt(0)] = 1
 
@@ -78,6 +82,15 @@ class Beam(Limited):
     def width(self) -> int:
         """How many hypotheses of a sentence are computed at once."""
         return self.size
+
+    @property
+    def wanted(self) -> int:
+        """How many different answers to a sentence are wanted."""
+        return self.nbest
+
+    def wider(self) -> Self | None:
+        """The same search with twice as many hypotheses; None where that is more than a beam can have."""
+        return replace(self, size=2 * self.size, nbest=2 * self.nbest) if 2 * self.size <= LARGEST else None
 
     def penalty(self, length: L) -> L:
         """What the log-probability of a hypothesis of `length` tokens, EOS counted, is divided by."""

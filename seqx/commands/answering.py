@@ -15,7 +15,7 @@ from seqx.cli import INTERRUPTED
 from seqx.commands.arguments import parted, trust
 from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
-from seqx.evaluation import Predictor, RefusedError, load
+from seqx.evaluation import Predictor, RefusedError, distinct, load
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Hypothesis, Request
 from seqx.reading import LONGEST, TOO_LONG, raw_lines
@@ -171,15 +171,15 @@ class Answering:
         figure: Callable[[Hypothesis], str],
         one_line: bool,
     ) -> str:
-        texts = [_one_line(text) if one_line else text for text, _ in answers]
+        shown = distinct((_one_line(text) if one_line else text, hypothesis) for text, hypothesis in answers)
         if self.nbest is None:
-            return f"{texts[0] if texts else ''}\n"
-        if not answers:
+            return f"{shown[0][0] if shown else ''}\n"
+        if not shown:
             return f"{number}\t1\t0.0000\t\n"
         between = "\t" if one_line else "\n"
         return "".join(
             f"{number}\t{rank}\t{figure(hypothesis)}{between}{text}\n"
-            for rank, (text, (_, hypothesis)) in enumerate(zip(texts, answers, strict=True), 1)
+            for rank, (text, hypothesis) in enumerate(shown, 1)
         )
 
 

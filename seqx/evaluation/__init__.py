@@ -2,6 +2,6 @@
 
 from seqx.evaluation.attention import Attended
 from seqx.evaluation.loading import load
-from seqx.evaluation.predictor import Answers, Predictor, RefusedError
+from seqx.evaluation.predictor import Answers, Predictor, RefusedError, distinct
 
-__all__ = ["Answers", "Attended", "Predictor", "RefusedError", "load"]
+__all__ = ["Answers", "Attended", "Predictor", "RefusedError", "distinct", "load"]

@@ -33,6 +33,9 @@ LONGEST = 1024
 
 T = TypeVar("T")
 
+_WIDENINGS = 3
+"""How often a beam is doubled for texts that it found more than once."""
+
 BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
 
 
@@ -68,6 +71,9 @@ class RefusedError(UserError):
 
 class Predictor:
     """A task, a model and a search as one: it answers texts in their order.
+
+    The answers to an input are different texts: of hypotheses that are the same text the best is kept, and
+    where fewer are left than the search was to find, it searches again for more (`Search.wider`).
 
     An empty input has an empty answer, and the model is not asked. An input over the limit (the shortest of
     the task's and the model's) is split by the task; of each piece only the best answer is kept, and they are
@@ -285,40 +291,75 @@ class Predictor:
         return [cast("T", found) for found, _ in every]
 
     def _share(self, pieces: Sequence[_Piece]) -> dict[int, Answers]:
-        """The answers to this process's pieces, by their numbers; the longest are read first."""
-        limits = self._limits(pieces)
-        answers = dict[int, Answers]()
+        """The answers to this process's pieces, by their numbers."""
+        ordered = sorted(range(len(pieces)), key=lambda i: -pieces[i].length)
+        mine = ordered[self.world.rank :: self.world.size]
         training = self.model.training
         self.model.eval()
         try:
-            for batch in self._batches(pieces, limits):
-                self.between()
-                for part, (found, labels) in self._fitting(batch, pieces, limits):
-                    for row, (i, hypotheses) in enumerate(zip(part, found, strict=True)):
-                        piece = pieces[i]
-                        said = {column: ids[row][: piece.length] for column, ids in labels.items()}
-                        answers[i] = [(self.task.write(h.ids, piece.text, said), h) for h in hypotheses]
+            return dict(zip(mine, self._different([pieces[i] for i in mine]), strict=True))
         finally:
             self.model.train(training)
+
+    def _different(self, pieces: Sequence[_Piece]) -> list[Answers]:
+        """The answers to pieces, none of them twice, as many as the search wants where there are so many.
+
+        Different hypotheses can be the same text. A piece that is left with too few is searched again, wider,
+        until it has enough or the search finds no more.
+        """
+        search = self.search
+        wanted = search.wanted
+        found = self._answers(pieces, search)
+        answers = list(map(distinct, found))
+        for _ in range(_WIDENINGS):
+            short = [
+                i for i, all_ in enumerate(found) if len(answers[i]) < wanted and len(all_) >= search.wanted
+            ]
+            wider = search.wider() if short else None
+            if wider is None:
+                break
+            search = wider
+            try:
+                again = self._answers([pieces[i] for i in short], search)
+            except RefusedError:  # too little memory for so many hypotheses
+                break
+            for i, more in zip(short, again, strict=True):
+                best = sorted([*answers[i], *more], key=lambda answer: -answer[1].score)
+                answers[i], found[i] = distinct(best)[:wanted], more
         return answers
 
-    def _limits(self, pieces: Sequence[_Piece]) -> list[int]:
+    def _answers(self, pieces: Sequence[_Piece], search: Search) -> list[Answers]:
+        """What a search finds for each piece, best first."""
+        limits = self._limits(pieces, search)
+        answers: list[Answers] = [[] for _ in pieces]
+        for batch in self._batches(pieces, limits, search):
+            self.between()
+            for part, (found, labels) in self._fitting(batch, pieces, limits, search):
+                for row, (i, hypotheses) in enumerate(zip(part, found, strict=True)):
+                    piece = pieces[i]
+                    said = {column: ids[row][: piece.length] for column, ids in labels.items()}
+                    answers[i] = [(self.task.write(h.ids, piece.text, said), h) for h in hypotheses]
+        return answers
+
+    def _limits(self, pieces: Sequence[_Piece], search: Search) -> list[int]:
         """The longest output to each piece, EOS not counted; one of the model's places is for EOS."""
         lengths = [piece.length - (piece.columns["source"][-1:] == [EOS]) for piece in pieces]
-        limits = self.search.limits(torch.tensor(lengths, dtype=torch.int64))
+        limits = search.limits(torch.tensor(lengths, dtype=torch.int64))
         if self.model.limit is not None:
             taken = [piece.length if self.model.joint else 1 for piece in pieces]
             limits = limits.minimum(self.model.limit - torch.tensor(taken)).clamp_min(0)
         return limits.tolist()
 
-    def _batches(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> Iterator[list[int]]:
+    def _batches(
+        self, pieces: Sequence[_Piece], limits: Sequence[int], search: Search
+    ) -> Iterator[list[int]]:
+        """The places of pieces that are searched together; those of the longest come first."""
         batch: list[int] = []
         longest = 0
-        ordered = sorted(range(len(pieces)), key=lambda i: -pieces[i].length)
-        for i in ordered[self.world.rank :: self.world.size]:
+        for i in sorted(range(len(pieces)), key=lambda i: -pieces[i].length):
             places = pieces[i].length + limits[i] + 1
             wider = max(longest, places)
-            if batch and wider * (len(batch) + 1) * self.search.width > self.batch_tokens:
+            if batch and wider * (len(batch) + 1) * search.width > self.batch_tokens:
                 yield batch
                 batch, wider = [], places
             batch.append(i)
@@ -327,12 +368,12 @@ class Predictor:
             yield batch
 
     def _fitting(
-        self, batch: Sequence[int], pieces: Sequence[_Piece], limits: Sequence[int]
+        self, batch: Sequence[int], pieces: Sequence[_Piece], limits: Sequence[int], search: Search
     ) -> Iterator[tuple[Sequence[int], _Found]]:
         """Parts of a batch of pieces, all of it where memory is not short, and what is found for them."""
 
         def work(part: Sequence[int]) -> _Found:
-            return self._batch([pieces[i] for i in part], [limits[i] for i in part])
+            return self._batch([pieces[i] for i in part], [limits[i] for i in part], search)
 
         try:
             yield from self._fit(batch, work)
@@ -345,13 +386,13 @@ class Predictor:
                 longest.line,
             ) from None
 
-    def _batch(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> _Found:
+    def _batch(self, pieces: Sequence[_Piece], limits: Sequence[int], search: Search) -> _Found:
         """The hypotheses of each piece, and for each column the likeliest label of each of its tokens."""
         grammar = self._grammar(pieces)
         # Not inference_mode: in it, autocast converts every weight again for every token.
         with torch.no_grad(), autocast(self.device, self.precision):
             source = _source(pieces).to(self.device)
-            found = self.search(self.model, source, torch.tensor(limits), grammar)
+            found = search(self.model, source, torch.tensor(limits), grammar)
             labels = self.model.labels(self.model.encode(source)) if self.model.labelled else {}
             return found, {name: column.argmax(-1).tolist() for name, column in labels.items()}
 
@@ -363,6 +404,14 @@ class Predictor:
             return grammar
         asked = self.task.constraint(requests)
         return asked if grammar is None else Intersection(grammar, asked)
+
+
+def distinct(answers: Iterable[tuple[str, Hypothesis]]) -> Answers:
+    """The answers without those whose text one before has, which is the better."""
+    first = dict[str, tuple[str, Hypothesis]]()
+    for answer in answers:
+        first.setdefault(answer[0], answer)
+    return [*first.values()]
 
 
 def _check_text(text: object) -> None:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,19 @@ class Search(ABC):
     def width(self) -> int:
         """How many hypotheses of a sentence are computed at once; batches are made smaller by it."""
         return 1
+
+    @property
+    def wanted(self) -> int:
+        """How many different answers to a sentence are wanted."""
+        return 1
+
+    def wider(self) -> Self | None:
+        """A search that finds more hypotheses of each sentence; None: there is none.
+
+        Used for sentences some of whose hypotheses are the same text, so that fewer answers than `wanted` are
+        left.
+        """
+        return None
 
     @abstractmethod
     def limits(self, lengths: Tensor) -> Tensor:

@@ -204,6 +204,10 @@ class Task(ABC):
         """The answer to a whole input, from those to its pieces."""
         return " ".join(answers)
 
+    def data_remarks(self) -> Sequence[str]:
+        """What users should know of the training rows, a line each; told when training begins."""
+        return ()
+
     def remarks(self) -> Sequence[str]:
         """What users should know of the answers written so far, a line each."""
         return ()

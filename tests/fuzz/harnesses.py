@@ -32,7 +32,6 @@ from seqx.runs import Record
 from seqx_parsing.evalb import Evalb
 from seqx_parsing.evalb.parameters import read_parameters
 from seqx_parsing.reader import read as read_trees
-from seqx_parsing.reader import readable
 from seqx_text import SentencePiece
 from seqx_text_tasks import Labels
 from seqx_translation import Archive
@@ -82,7 +81,7 @@ def trees(data: bytes) -> None:
     """Trees in brackets: what was read is written and reads back the same."""
     for found in read_trees(lines(_file("trees.txt", data)), "trees.txt"):
         assert [*read_trees([str(found)], "again")] == [found]
-        assert readable(found) is found
+        assert found.readable() is found
 
 
 def evalb(data: bytes) -> None:

@@ -5,13 +5,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from seqx_parsing.evalb.parameters import Parameters
-from seqx_parsing.reader import SPACE, WORD
+from seqx_parsing.reader import SPACE, TEXT, WORD
 from seqx_parsing.tree import Leaf
 
 _PART = re.compile(
-    rf"\({SPACE}*({WORD}){SPACE}+({WORD}){SPACE}*\)"  # a word with its tag
-    rf"|(\(){SPACE}*({WORD})?|(\))|({WORD})"
+    rf"(\(({TEXT}){SPACE}+({TEXT})\))"  # a word with its tag; both can be empty, as the word of (ADVP )
+    rf"|(\()({TEXT})|(\))|({WORD})"
 )
+"""The parts of a line as EVALB's C code reads them, character by character.
+
+A label is what directly follows its bracket, and a word is what directly precedes the closing one.
+"""
 
 Span = tuple[int, int]  # of words; the second is behind the last
 
@@ -60,24 +64,46 @@ class Line:
                 found.append(((start, end), name))
         return found
 
+    def outermost(self, parameters: Parameters) -> tuple[str | None, list[str], str | None]:
+        """The label of the bracket around all words, the others' labels, and that of its only child.
+
+        Only brackets that count and have a label are looked at; None: there is no such bracket.
+        """
+        whole = (0, len(self.words))
+        brackets = [(span, name) for span, name in self.scored(parameters) if name]
+        around = [name for span, name in brackets[:2] if span == whole]
+        if not brackets or brackets[0][0] != whole:
+            return None, [name for _, name in brackets], None
+        return around[0], [name for _, name in brackets[1:]], around[1] if len(around) > 1 else None
+
 
 class MalformedError(ValueError):
-    """Why a line is no bracketing."""
+    """Why a line is no bracketing.
+
+    Args:
+        reason: the message
+        wordless: whether EVALB skips the line, as it does where it has read it to the end and found no word
+    """
+
+    def __init__(self, reason: str, *, wordless: bool = False) -> None:
+        super().__init__(reason)
+        self.wordless = wordless
 
 
 def read_line(text: str, parameters: Parameters) -> Line:
     """Read any number of trees in one line; no tree at all is a line without words.
 
     More than one tree, a word outside of constituents, an empty bracket and one without a label are allowed,
-    as EVALB allows them.
+    as EVALB allows them. White space in an otherwise empty bracket makes it an empty word, as in EVALB:
+    `(ADVP )` is a word, `(ADVP)` an empty constituent.
 
     Raises:
         MalformedError: brackets do not match, or a word is not alone with a tag
     """
     line = Line()
     stack: list[int] = []
-    for tag, word, opens, label, closes, stray in _PART.findall(text):
-        if word:
+    for leaf, tag, word, opens, label, closes, stray in _PART.findall(text):
+        if leaf:
             _take(line, Leaf(tag, word), stack, parameters)
         elif opens:
             stack.append(len(line.labels))
@@ -89,9 +115,12 @@ def read_line(text: str, parameters: Parameters) -> Line:
         elif closes:
             raise MalformedError("a bracket closes that none has opened")
         else:
-            raise MalformedError(f"the word {stray!r} is not alone with a tag in brackets, as (NN {stray})")
+            raise MalformedError(
+                f"the word {stray!r} is not alone with a tag in brackets, as (NN {stray}), "
+                "without white space beside the brackets"
+            )
     if stack:
-        raise MalformedError(f"{len(stack)} of its brackets are never closed")
+        raise MalformedError(f"{len(stack)} of its brackets are never closed", wordless=not line.words)
     return line
 
 

@@ -1,5 +1,6 @@
 """EVALB, the measure of constituency parsing (Sekine and Collins 1997), in the version of 2006."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,9 @@ from seqx_parsing.evalb.parameters import COLLINS, Parameters, read_parameters
 from seqx_parsing.evalb.report import by_label, mistakes, table
 from seqx_parsing.evalb.sentence import Sentence, count
 from seqx_parsing.evalb.totals import Totals
+from seqx_parsing.roots import Roots
+
+log = logging.getLogger("seqx.parsing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,7 @@ class Evalb(seqx.Metric):
         if self.labels:
             parts.append(by_label(Totals.of(sentences)))
         if self.errors:
-            parts.append(mistakes(sentences, parameters))
+            parts.append(mistakes(sentences, parameters, _roots(outputs, references, parameters)))
         return "\n".join(parts)
 
     def _counted(
@@ -74,6 +78,8 @@ class Evalb(seqx.Metric):
             )
         # read here and not when it is built, since a model outlives the file that its recipe names
         parameters = read_parameters(seqx.expand(self.parameters)) if self.parameters else COLLINS
+        for remark in _roots(outputs, references, parameters):
+            log.warning("%s", remark)
         return parameters, [
             count(_gold(reference, number, parameters), output, parameters, strict=self.strict)
             for number, (output, reference) in enumerate(zip(outputs, references, strict=True), 1)
@@ -84,6 +90,28 @@ class Evalb(seqx.Metric):
             f"prm:{parameters.signature}|mode:{'strict' if self.strict else 'evalb'}|len:{lengths}|"
             f"valid:{totals.valid}|error:{totals.errors}|skip:{totals.skipped}|version:{seqx.__version__}"
         )
+
+
+def _roots(outputs: Sequence[str], references: Sequence[str], parameters: Parameters) -> list[str]:
+    """Dummy roots that count as brackets."""
+    found: dict[str, list[str]] = {}
+    for side, texts in (("references", references), ("outputs", outputs)):
+        roots = Roots()
+        for text in texts:
+            try:
+                line = read_line(text, parameters)
+            except MalformedError:
+                continue
+            if line.words:
+                roots.add(*line.outermost(parameters))
+        if roots.dummy is not None:
+            found.setdefault(roots.dummy, []).append(side)
+    return [
+        f"{root} is the outermost bracket of all {' and of all '.join(sides)} and counts as any other, which "
+        f"changes the figures; if it is no constituent, give parameters with DELETE_LABEL {root}, or write "
+        "TOP instead"
+        for root, sides in found.items()
+    ]
 
 
 def _gold(reference: str, number: int, parameters: Parameters) -> Line:

@@ -105,8 +105,8 @@ def by_label(totals: Totals) -> str:
     return "\n".join([*lines, ""])
 
 
-def mistakes(sentences: Sequence[Sentence], parameters: Parameters) -> str:
-    """Which sentences are no match for the reference's, and why."""
+def mistakes(sentences: Sequence[Sentence], parameters: Parameters, remarks: Sequence[str]) -> str:
+    """Which sentences are no match for the reference's, and why; then what else there is to know."""
     lines = ["-- Errors --"]
     for number, one in enumerate(sentences, 1):
         if one.reason:
@@ -114,6 +114,7 @@ def mistakes(sentences: Sequence[Sentence], parameters: Parameters) -> str:
     unlabelled = sum(label == "" for one in sentences for label in (*one.gold, *one.test))
     if unlabelled:
         lines.append(f"{unlabelled} brackets without a label count, as in EVALB; is (TOP ...) meant?")
+    lines += remarks
     errors = sum(one.status is Status.ERROR for one in sentences)
     if errors > parameters.max_error:
         most = parameters.max_error

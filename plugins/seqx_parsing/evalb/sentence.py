@@ -45,10 +45,10 @@ def count(gold: Line, output: str, parameters: Parameters, *, strict: bool) -> S
     has a word to be scored.
     """
     try:
-        test, reason = read_line(output, parameters), ""
+        test, reason, status = read_line(output, parameters), "", Status.SKIP
     except MalformedError as error:
         test, reason = Line(), f"no tree: {error}"
-    status = Status.ERROR if reason else Status.SKIP
+        status = Status.SKIP if error.wordless else Status.ERROR
     if not reason and not test.words:
         reason = "no words to score" if output.strip() else "no tree"
     if not reason:
@@ -74,7 +74,12 @@ def _different(gold: Line, test: Line, parameters: Parameters) -> str:
     if len(gold.words) != len(test.words):
         mend_quotes(gold, test, parameters)
     if len(gold.words) != len(test.words):
-        return f"{len(test.words)} words to score, the reference has {len(gold.words)}"
+        empty = any(not leaf.word for leaf in (*gold.words, *test.words))
+        return (
+            f"{len(test.words)} words to score, the reference has {len(gold.words)}"
+            + "; EVALB reads an empty word where a bracket holds nothing but white space, as in (ADVP )"
+            * empty
+        )
     for one, other in zip(gold.words, test.words, strict=True):
         if not parameters.same_word(one.word, other.word):
             return f"the word {other.word!r}, the reference has {one.word!r}"

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seqx
-from seqx_parsing.cleaning import bare, clean, escaped, shown
+from seqx_parsing.cleaning import clean, cut, escaped, shown
 from seqx_parsing.reader import read
-from seqx_parsing.tree import Tree
+from seqx_parsing.tree import Leaf, Tree
 
 
 def one(text: str) -> Tree:
@@ -40,13 +40,44 @@ def test_traces_go_and_what_they_leave_empty() -> None:
         ("PRT|ADVP", "PRT|ADVP", "PRT"),
         ("-LRB-", "-LRB-", "-LRB-"),
         ("-NONE-", "-NONE-", "-NONE-"),
+        ("-LRB-##f=x##", "-LRB-", "-LRB-"),
         ("=", "=", "="),
+        ("##", "##", "##"),
         ("|", "|", "|"),
+        ("NP##num=s|gen=f##", "NP", "NP"),
+        ("NP-SUJ##num=s##", "NP", "NP"),
+        ("VN##_##", "VN", "VN"),
     ],
 )
 def test_labels_are_cut(label: str, judged: str, trained: str) -> None:
-    assert bare(label) == judged
-    assert bare(label, training=True) == trained
+    for training in (False, True):
+        tree = clean(Tree(label, (Leaf("NN", "a"),)), training=training)
+        assert tree is not None
+        assert tree.label == (trained if training else judged)
+
+
+@pytest.mark.parametrize(
+    ("name", "separators", "short"),
+    [
+        ("NP-SBJ=1", (), "NP-SBJ=1"),
+        ("NP-SBJ=1", ("=",), "NP-SBJ"),
+        ("NP_SBJ-1", ("_",), "NP"),
+        ("A::B:C", (":", "::"), "A"),
+        ("::B:C", ("::",), "::B:C"),
+        ("::B:C", (":", "::", "C"), "::B:"),
+        ("", ("-",), ""),
+    ],
+)
+def test_a_name_is_cut_at_the_first_separator(name: str, separators: tuple[str, ...], short: str) -> None:
+    assert cut(name, separators) == short
+
+
+def test_features_of_words_are_cut_and_their_traces_found() -> None:
+    tree = one("( (SENT (NP##n=s## (DET##cat=D|num=s## la) (-NONE-##x## *)) (PONCT##_## a##b)))")
+    assert str(clean(tree)) == "(TOP (SENT (NP (DET la)) (PONCT a##b)))"
+    assert str(clean(tree, separators=["="], tag_separators=["##cat", "=", "_"])) == (
+        "(TOP (SENT (NP##n (DET la) (-NONE-##x## *)) (PONCT## a##b)))"
+    )
 
 
 def test_tags_and_words_are_not_cut() -> None:

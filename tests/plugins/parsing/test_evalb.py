@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import seqx
 from seqx.cli import main
@@ -145,7 +147,7 @@ def test_a_perfect_tree() -> None:
         ("(S (DT the) (X (NN cat) (X (VBZ sleeps))) (RB well))", 1, 3, 1, 4),
         ("(DT the) (NN cat) (VBZ sleeps) (RB well)", 0, 0, 0, 4),  # no tree around them
         ("( (S (NP (DT the) (NN cat)) (VP (VBZ sleeps) (ADVP (RB well))) (. .)))", 4, 5, 0, 4),
-        ("(TOP (S (NP) (NP (DT the) (NN cat)) (VP (VBZ sleeps) (ADVP (RB well)) (NP ))))", 4, 4, 0, 4),
+        ("(TOP (S (NP) (NP (DT the) (NN cat)) (VP (VBZ sleeps) (ADVP (RB well)) (NP))))", 4, 4, 0, 4),
     ],
 )
 def test_one_rule_at_a_time(test: str, matched: int, brackets: int, crossing: int, tags: int) -> None:
@@ -188,12 +190,13 @@ def test_quotes_are_put_back_only_where_words_are_amiss() -> None:
         "(S (NN a)",
         "(S (NN a)))",
         ")",
-        "(",
         "word",
         "(S (NN a) b)",
         "(S (NN a b))",
         "(S (NN a (NN b)))",
-        "(" * 100_000,
+        "(S (NN a ))",  # white space beside a bracket
+        "( S (NN a))",
+        "(S (NP (NN a) (NP b(NN c))))",
         ")" * 100_000,
         "(S " * 100_000 + "(NN a)",
     ],
@@ -208,6 +211,100 @@ def test_a_malformed_tree_is_an_error_and_no_crash(test: str) -> None:
         read_line(test, COLLINS)
     with pytest.raises(seqx.UserError, match=r"^references:2: this is no tree: "):
         Evalb()([GOLD, GOLD], [GOLD, test])
+
+
+@pytest.mark.parametrize("test", ["(", "(S (NP)", "(" * 100_000])
+def test_an_open_bracket_without_words_is_skipped(test: str) -> None:
+    """EVALB counts the words that it has found, and there are none."""
+    one = counted("(S (NN a))", test)
+    assert (one.status, one.judged) == (Status.SKIP, False)
+    assert one.reason.startswith("no tree: ")
+
+
+@pytest.mark.parametrize("empty", ["(ADVP )", "(NP  )", "(NP\t)", "( )", "(\v\f)", "(-X-=1 )"])
+def test_a_bracket_around_white_space_is_an_empty_word(empty: str) -> None:
+    """So EVALB reads it, and says "Length unmatch"."""
+    test = GOLD.replace("(VBZ sleeps)", f"(VBZ sleeps) {empty}")
+    told = "; EVALB reads an empty word where a bracket holds nothing but white space, as in (ADVP )"
+    for gold, answer, words in ((GOLD, test, (5, 4)), (test, GOLD, (4, 5))):
+        one = counted(gold, answer)
+        assert one.status is Status.ERROR
+        assert one.reason == f"{words[0]} words to score, the reference has {words[1]}{told}"
+    both = counted(test, test)
+    assert (both.status, both.words, both.tags, both.length, len(both.pairs)) == (Status.VALID, 5, 5, 6, 4)
+    none = counted(GOLD, GOLD.replace("(VBZ sleeps)", "(VBZ sleeps) ()(NP)"))  # an empty constituent
+    assert (none.status, len(none.pairs), len(none.test)) == (Status.VALID, 4, 4)
+
+
+@pytest.mark.parametrize("empty", ["(TOP )", "(. )", "(-NONE-\n)"])
+def test_an_empty_word_with_a_deleted_tag_is_deleted(empty: str) -> None:
+    one = counted(GOLD, GOLD.replace("(VBZ sleeps)", f"(VBZ sleeps) {empty}"))
+    assert (one.status, len(one.pairs)) == (Status.VALID, 4)
+
+
+def test_the_row_of_an_empty_word_is_that_of_evalb() -> None:
+    gold = "(TOP (S (NP (DT the) (NN cat)) (VP (VBZ sleeps)) (. .)))"
+    report = Evalb().report([gold.replace("(. .)", "(ADVP ) (. .)")], [gold])
+    row = "   1    4    1    0.00   0.00     0      0    0      0      0     0     0.00"
+    assert report.splitlines()[3] == row
+
+
+def as_in_c(text: str) -> tuple[list[str], list[tuple[str, int, int]]] | None:  # noqa: C901  as the C code
+    """The words and brackets of a line, found as EVALB's C code finds them; None where it has an error."""
+    space, ends = " \t\n\v\f\r", " \t\n\v\f\r()"
+    text += "\n)"  # the line's end, and what stops a word
+    words: list[str] = []
+    found: list[list[str | int]] = []
+    stack: list[int] = []
+    p, end = 0, len(text) - 1
+
+    def run(start: int) -> int:
+        while text[start] not in ends:
+            start += 1
+        return start
+
+    while p < end:
+        if text[p] in space:
+            p += 1
+        elif text[p] == "(":
+            q = run(p + 1)
+            label, p = text[p + 1 : q], q
+            if text[q] in space:
+                while text[q] in space:
+                    q += 1
+                start, q = q, run(q)
+                if text[q] == ")" and q < end:
+                    words.append(text[start:q])
+                    p = q + 1
+                    continue
+                if text[q] != "(" and q < end:
+                    return None
+            stack.append(len(found))
+            found.append([label, len(words), -1])
+        elif text[p] == ")":
+            if not stack:
+                return None
+            found[stack.pop()][2] = len(words)
+            p += 1
+        else:
+            return None
+    return None if stack else (words, [(str(label), int(a), int(b)) for label, a, b in found])
+
+
+@given(st.text("()ab -\t", max_size=12))
+@example("(ADVP )")
+@example("(a a)( (a)())")
+def test_lines_are_read_as_by_evalbs_code(text: str) -> None:
+    expected = as_in_c(text)
+    try:
+        line = read_line(text, Parameters(delete=(), delete_for_length=()))
+    except MalformedError:
+        assert expected is None
+        return
+    assert (
+        [leaf.word for leaf in line.words],
+        list(zip(line.labels, line.starts, line.ends, strict=True)),
+    ) == (expected)
 
 
 def test_a_deep_tree_is_a_tree() -> None:

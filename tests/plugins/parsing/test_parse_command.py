@@ -14,7 +14,8 @@ import seqx
 from seqx_parsing import InOrder, Parsing, Tree
 from seqx_parsing.linearisation import Decoded
 from seqx_parsing.parse_command import parse
-from seqx_parsing.reader import DEEPEST, read
+from seqx_parsing.reader import read
+from seqx_parsing.tree import DEEPEST
 from tests.models import PARSING, write_model
 
 Models = Callable[[str], Path]
@@ -144,8 +145,8 @@ def test_json(model: Path, answers: list[str]) -> None:
         assert words(second["output"]) == typed(row["input"])
 
 
-def test_several_trees_with_their_probabilities(model: Path, answers: list[str]) -> None:
-    short = "search={type: beam, size: 5, ratio: 0, extra: 6}"  # so that no probability is 0.0000
+def test_several_trees_with_the_scores_that_they_are_ranked_by(model: Path, answers: list[str]) -> None:
+    short = "search={type: beam, size: 5, ratio: 0, extra: 6}"
     rows = [row.split("\t") for row in answered(call("a\n\na b\n", model, "--nbest", "5", short))]
     assert [(line, rank) for line, rank, *_ in rows] == [
         *(("1", str(rank)) for rank in range(1, 6)),
@@ -156,16 +157,17 @@ def test_several_trees_with_their_probabilities(model: Path, answers: list[str])
         if line == "2":
             continue
         several = list(group)
-        probabilities = [float(probability) for _, _, probability, _ in several]
-        assert min(probabilities) > 0
-        assert sum(probabilities) <= 1
+        scores = [float(score) for _, _, score, _ in several]
+        assert scores == sorted(scores, reverse=True)
+        assert max(scores) < 0
+        assert len({tree for *_, tree in several}) == len(several)
         assert all(words(tree) == (["a"] if line == "1" else ["a", "b"]) for *_, tree in several)
     (row,) = map(json.loads, answered(call("a\n", model, "--nbest", "5", "--json", short)))
-    scores = [one["score"] for one in row["nbest"]]
-    assert scores == sorted(scores, reverse=True)
+    shown = [f"{one['score']:.4f}" for one in row["nbest"]]
+    assert shown == [score for line, _, score, _ in rows if line == "1"]
     every = [row.split("\t") for row in answered(call("\n".join(LINES), model, "--nbest", "3"))]
     assert [row[3] for row in every if row[1] == "1"] == answers
-    assert all(float(row[2]) > 0 for row in every if row[3])  # however small
+    assert all(float(row[2]) < 0 for row in every if row[3])
 
 
 def test_drawn(model: Path) -> None:
@@ -215,7 +217,7 @@ def test_what_is_not_repaired_has_no_answer(model: Path) -> None:
         result = call("\n".join(LINES), model, *settings, more)
         assert (len(answered(result)), result.stderr) == (6, told)
     several = answered(call("a b\n", model, *settings, "--nbest", "2"))
-    assert [row.split("\t")[3] for row in several] == ["", ""]
+    assert [row.split("\t")[3] for row in several] == [""]  # no tree, once
     result = call(f"{' '.join('abc')}\n{'the house ' * 20}\n", model, *settings, "task.longest=20")
     assert answered(result) == ["", ""]  # a part without a tree leaves the whole without
 
@@ -237,13 +239,14 @@ def test_trees_too_deep_to_be_read_are_cut(model: Path, monkeypatch: pytest.Monk
 
 
 def test_tags_that_are_given(model: Path) -> None:
-    line = "He_PRP sees_VBZ snake_case_NN (_-LRB- 1\\/2_CD"
+    line = "He_PRP sees_VBZ snake_case_NN (_-LRB- 1\\/2_CD -_$( )_)"
     (answer,) = answered(call(f"{line}\n", model, "task.tags=given"))
     (tree,) = read([answer], "the answer")
     assert [str(leaf) for leaf in tree.leaves()] == [
-        *("(PRP He)", "(VBZ sees)", "(NN snake_case)", "(-LRB- -LRB-)", "(CD 1\\/2)")
+        *("(PRP He)", "(VBZ sees)", "(NN snake_case)", "(-LRB- -LRB-)", "(CD 1\\/2)"),
+        *("($-LRB- -)", "(-RRB- -RRB-)"),
     ]
-    same = seqx.load(model, overrides=["task.tags=none"])(["He sees snake_case ( 1\\/2"])[0]
+    same = seqx.load(model, overrides=["task.tags=none"])(["He sees snake_case ( 1\\/2 - )"])[0]
     assert "".join(part for part in same.split() if part[0] == "(" and part != "(XX") == "".join(
         f"({child.label}" for child in constituents(tree)
     )

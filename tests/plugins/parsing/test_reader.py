@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nltk.tree import Tree as NltkTree
 
 import seqx
-from seqx_parsing.reader import DEEPEST, read, readable
-from seqx_parsing.tree import Leaf, Tree
+from seqx_parsing.reader import read
+from seqx_parsing.tree import DEEPEST, Leaf, Tree, written
 
 
 def one(text: str) -> Tree:
@@ -56,9 +58,57 @@ def test_trees_come_as_soon_as_they_end() -> None:
     assert next(read(lines(), "here")) == Tree("S", (Leaf("NN", "cat"),))
 
 
+MARKUP = {
+    "CTB": """<?xml version="1.0"?>
+<DOC>
+<DOCID> X (1) </DOCID>
+<DATE>1996</DATE><BODY>
+<S ID=1>
+( (IP (NN a)
+   (VV b)) )
+</S>
+  <S ID=2> ( (FRAG (NN c)) ) </S>
+<S ID=3>
+( (IP (NN
+d)) ) </S> </BODY> </DOC>""",
+    "Treebank-2": """*x*x*x*x*x*x*x*
+*x* Copyright (C) 1995 *x*
+*x*
+
+( (IP (NN a) (VV b)) )
+( (FRAG (NN c)) )
+*x* (
+( (IP (NN d)) )""",
+    "NEGRA": "%% Sent. 1 (2\n(TOP (IP (NN a) (VV b)))\n%%\n(TOP (FRAG (NN c)))\n  %%\n((IP (NN d)))",
+}
+
+
+@pytest.mark.parametrize("name", MARKUP)
+@pytest.mark.parametrize("end", ["", "\r"])
+def test_what_stands_between_trees_is_passed_over(name: str, end: str) -> None:
+    lines = [line + end for line in MARKUP[name].split("\n")]
+    assert list(map(str, read(lines, "here"))) == [
+        *("(TOP (IP (NN a) (VV b)))", "(TOP (FRAG (NN c)))", "(TOP (IP (NN d)))")
+    ]
+
+
+@pytest.mark.parametrize("word", ["<S", "ID=1>", "</S>", "<S>", "*x*", "*x*x*", "%%", "<"])
+def test_inside_of_a_tree_nothing_is_passed_over(word: str) -> None:
+    tree = Tree("TOP", (Leaf("SYM", word), Leaf(word, "a"), Tree(word, (Leaf("X", "b"),))))
+    assert list(read([str(tree)], "here")) == [tree]
+    assert list(read(str(tree).split(" "), "here")) == [tree]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("<P> and\n(S (NN a))", "x.mrg:1: '<P>' stands outside of brackets"),
+        ("(S (NN a)) <S ID=1> b", "x.mrg:1: '<S' stands outside of brackets"),
+        ("(S (NN a)) *x*", "x.mrg:1: '\\*x\\*' stands outside of brackets"),
+        (
+            "(S (NN a)\n<S>\n)",
+            r"x.mrg:2: the word '<S>' stands beside brackets; give it a tag, as \(NN <S>\)",
+        ),
         ("(S (NN a))\n(S (NN a)))", "x.mrg:2: a closing bracket without an opening one"),
         ("(S (NN a))\n\n(S\n(NN a)\n", "x.mrg:5: the text ends inside of the tree that begins in line 3"),
         ("(S (NN a))\nand (S (NN a))", "x.mrg:2: 'and' stands outside of brackets"),
@@ -80,12 +130,12 @@ def test_what_is_no_tree_is_said_with_its_place(text: str, message: str) -> None
 def test_a_tree_that_is_too_deep_becomes_the_deepest() -> None:
     text = "(X (NN a) " * (DEEPEST - 2) + "(X (NN b) (NN c)) (NN d)" + ")" * (DEEPEST - 2)
     deepest = one(text)
-    assert readable(deepest) is deepest
+    assert deepest.readable() is deepest
     deeper = Tree("TOP", (deepest,))
     for tree in (deeper, Tree("TOP", (deeper,))):
-        same = one(str(readable(tree)))
+        same = one(str(tree))
         assert list(same.leaves()) == list(tree.leaves())
-    assert str(readable(deeper)).endswith(f"(X (NN a) (NN b) (NN c) (NN d){')' * (DEEPEST - 1)}")
+    assert str(deeper).endswith(f"(X (NN a) (NN b) (NN c) (NN d){')' * (DEEPEST - 1)}")
 
 
 def test_the_deepest_tree_can_be_used() -> None:
@@ -95,6 +145,44 @@ def test_the_deepest_tree_can_be_used() -> None:
     assert list(tree.leaves()) == [Leaf("NN", "a")]
     assert tree == one(text)
     assert len({tree, one(text)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("tree", "text"),
+    [
+        (Tree("TOP", (Leaf("$(", "-"),)), "(TOP ($-LRB- -))"),
+        (Tree("N(P", (Leaf("(", "a)b"),)), "(N-LRB-P (-LRB- a-RRB-b))"),
+        (Tree("A B", (Leaf("\t", "c\nd"),)), "(A_B (_ c_d))"),
+        (Tree("", (Leaf("", ""), Tree("", (Leaf("NN", "a"),)))), "(XX (XX XX) (XX (NN a)))"),
+        (Tree("TOP", (Tree("NP", ()), Tree("S", (Tree("VP", ()), Leaf("NN", "a"))))), "(TOP (S (NN a)))"),
+        (Tree("TOP", (Tree("NP", (Tree("VP", ()),)),)), ""),
+        (Tree("TOP", ()), ""),
+    ],
+)
+def test_whatever_a_tree_holds_it_can_be_read_again(tree: Tree, text: str) -> None:
+    assert str(tree) == text
+    assert [str(same) for same in read([text], "here")] == [text] * bool(text)
+
+
+names = st.one_of(
+    st.sampled_from(["NP", "$(", "(", ")", "", " ", "-LRB-", "<S", "*x*", "%%"]), st.text(max_size=4)
+)
+any_trees = st.recursive(
+    st.builds(Leaf, names, names),
+    lambda parts: st.builds(Tree, names, st.lists(parts, max_size=3).map(tuple)),
+    max_leaves=12,
+).filter(lambda part: isinstance(part, Tree))
+
+
+@given(any_trees)
+def test_any_tree_is_written_so_that_it_is_read_again(tree: Tree) -> None:
+    text = str(tree)
+    assert "\n" not in text
+    again = list(read([text, text], "here"))
+    leaves = [Leaf(written(leaf.tag), written(leaf.word)) for leaf in tree.leaves()]
+    assert [list(same.leaves()) for same in again] == [leaves] * (2 if leaves else 0)
+    assert all(str(same) == text for same in again)
+    assert all(same.readable() is same for same in again)
 
 
 COUNTS = {

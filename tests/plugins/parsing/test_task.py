@@ -12,6 +12,7 @@ from seqx.testing import Known
 from seqx_parsing import Evalb, InOrder, Parsing, TopDown
 from seqx_parsing.words import LONGEST
 from seqx_text import SentencePiece
+from tests.letters import Letters
 from tests.plugins.parsing.treebank import trees
 
 
@@ -35,10 +36,14 @@ def quiet(what: str, share: float | None) -> None: ...
 
 def learnt(folder: Path, rows: list[str], **settings: Any) -> Parsing:
     """The task on trees, of which the last ten are those that it is tested on."""
-    chosen: dict[str, Any] = {"linearisation": TopDown(), "metrics": [Evalb()]} | settings
+    tokenizer = SentencePiece(size=1000, model="unigram")
+    chosen: dict[str, Any] = {
+        "linearisation": TopDown(),
+        "metrics": [Evalb()],
+        "tokenizer": tokenizer,
+    } | settings
     task = Parsing(
         corpus=Trees(train=rows[:-10], dev=rows[-10:], test=rows[-10:]),
-        tokenizer=SentencePiece(size=1000, model="unigram"),
         **chosen,
     )
     folder.mkdir(exist_ok=True)
@@ -181,6 +186,69 @@ def test_long_sentences_are_parsed_in_parts_and_nothing_is_lost(tmp_path: Path, 
     assert whole.count("(XX ") == len(text.split())
     assert task.join(["(TOP (S (NN a)))", "(S (NN b))"]) == "(TOP (S (NN a)) (S (NN b)))"
     assert task.join(["(TOP (S (NN a)))", ""]) == ""  # no tree over some of the words
+
+
+CHAIN = f"(TOP {'(NP ' * 5}(NN rain){')' * 5})"
+
+
+def odd_treebank(root: str) -> list[str]:
+    kinds = ["(S (NP (NN rain)) (VP (VBZ falls)))", "(FRAG (NP (NN rain)))", CHAIN[5:-1]]
+    return [f"({root} {tree})" for tree in kinds * 10]
+
+
+@pytest.mark.parametrize("root", ["ROOT", "S1", "TOP (VROOT"])
+def test_a_root_that_all_trees_share_is_treated_as_top(tmp_path: Path, root: str) -> None:
+    close = ")" * root.count("(")
+    odd = [tree + close for tree in odd_treebank(root)]
+    same = learnt(tmp_path / "top", odd_treebank("TOP"), tags="none", tokenizer=Letters())
+    task = learnt(tmp_path / "root", odd, tags="none", tokenizer=Letters())
+    assert task.references("dev") == same.references("dev")
+    for row, other in zip(task.rows("train"), same.rows("train"), strict=True):
+        assert task.example(row, training=True) == same.example(other, training=True)
+    assert task.sizes == same.sizes
+    name = root.rpartition("(")[2]
+    (told,) = task.data_remarks()
+    assert told.startswith(
+        f"{name} is the outermost label of every tree that the symbols were learnt from; it "
+    )
+    assert same.data_remarks() == []
+    again = learnt(tmp_path / "root", odd, tags="none", tokenizer=Letters())  # over the same folder
+    assert again.references("dev") == same.references("dev")
+
+
+def test_a_root_that_is_a_constituent_is_learnt(tmp_path: Path) -> None:
+    plain = [tree[5:-1] for tree in odd_treebank("TOP") if tree.startswith("(TOP (S")] * 3
+    task = learnt(tmp_path, plain, tokenizer=Letters())
+    assert task.references("dev") == plain[-10:]
+    assert task.data_remarks() == []
+    example = task.example((plain[0],), training=True)
+    assert isinstance(example, seqx.Example)
+    assert example.text["target"].startswith("(S (NP")
+
+
+def test_training_trees_that_the_grammar_rules_out_are_counted(tmp_path: Path) -> None:
+    odd = odd_treebank("TOP")
+    task = learnt(tmp_path, odd, linearisation=InOrder(), tokenizer=Letters())
+    assert task.data_remarks() == [
+        "task.linearisation: 6 of 20 trees are ruled out by the grammar; raise unaries from 4 to 5"
+    ]
+    for settings in ({"constrained": False}, {"linearisation": InOrder(unaries=5)}):
+        task = learnt(tmp_path, odd, **({"linearisation": InOrder()} | settings), tokenizer=Letters())
+        assert task.data_remarks() == []
+
+
+def test_separators_of_labels_and_tags(tmp_path: Path) -> None:
+    odd = ["(TOP (S_x (NP##n=s## (NN##m## a)) (VP-y (VB-z b))))"] * 30
+    task = learnt(tmp_path, odd, tokenizer=Letters())
+    assert task.references("dev")[0] == "(TOP (S_x (NP (NN a)) (VP (VB-z b))))"
+    task = learnt(tmp_path, odd, separators=("_",), tag_separators=("-", "##"), tokenizer=Letters())
+    assert task.references("dev")[0] == "(TOP (S (NP##n=s## (NN a)) (VP-y (VB b))))"
+
+
+@pytest.mark.parametrize(("row", "count"), [("", 0), ("<S ID=1>", 0), ("(S (NN a)) (S (NN b))", 2)])
+def test_a_row_has_one_tree(tmp_path: Path, row: str, count: int) -> None:
+    with pytest.raises(seqx.UserError, match=f"a row of the corpus has {count} trees, and must have one: "):
+        learnt(tmp_path, [row] * 11, tokenizer=Letters())
 
 
 def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> None:

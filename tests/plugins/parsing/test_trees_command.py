@@ -122,6 +122,81 @@ def test_back_to_words_with_repairs(call: Call) -> None:
     assert result.stderr == "1 of 2 lines were malformed; their trees are repaired\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "symbols", "tree"),
+    [
+        ("top_down", "(S (N(P XX )N(P )S", "(TOP (S (N-LRB-P (XX cat))))"),
+        ("in_order", "XX (N)P )N)P", "(TOP (N-RRB-P (XX cat)))"),
+        ("{type: top_down, tags: true}", "(S N) )S", "(TOP (S (N-RRB- cat)))"),
+        ("{type: in_order, tags: true}", "( (S )S", "(TOP (S (-LRB- cat)))"),
+        ("top_down", f"{'(S ' * 300} XX", f"(TOP {'(S ' * 248}(XX cat){')' * 249}"),  # too deep to be read
+    ],
+)
+def test_back_from_symbols_that_no_treebank_has(call: Call, name: str, symbols: str, tree: str) -> None:
+    Path("symbols").write_text(symbols)
+    result = call("convert", "--to", name, "--back", "symbols", "--words", text="cat")
+    assert result.stdout == f"{tree}\n"
+    assert result.stderr == "1 of 1 lines were malformed; their trees are repaired\n"
+
+
+CHAIN = f"( {'(NP ' * 5}(NN a){')' * 5} )"
+DEEP = f"( {'(X (NN a) ' * 61}(NN b){')' * 61} )"
+
+
+def opens(count: int) -> str:
+    """A tree with so many brackets that open between two words."""
+    return f"( (S (NN a) {'(X ' * count}(NN b) (NN c){' (NN d))' * count}) )"
+
+
+@pytest.mark.parametrize(
+    ("trees", "told"),
+    [
+        ([CHAIN], {"in_order": "1 of 1 trees is ruled out by the grammar; raise unaries from 4 to 5"}),
+        (
+            [CHAIN, DEEP, opens(11), CHAIN.replace("(NN a)", "(NP (NN a))"), TREES],
+            {
+                "top_down": "2 of 6 trees are ruled out by the grammar; "
+                "raise depth from 60 to 61, opens from 10 to 11",
+                "in_order": "3 of 6 trees are ruled out by the grammar; "
+                "raise depth from 60 to 61, unaries from 4 to 6",
+            },
+        ),
+        ([opens(10)], {}),
+    ],
+)
+def test_trees_that_a_grammar_rules_out_are_counted(
+    call: Call, trees: list[str], told: dict[str, str]
+) -> None:
+    for command in ("stats", "roundtrip"):
+        result = call(command, text="\n".join(trees))
+        assert result.exit_code == 0
+        found = [line.split(": ", 1) for line in result.stdout.splitlines() if "ruled out" in line]
+        assert dict(found) == told
+    raised = ["{type: top_down, opens: 11, depth: 61}", "{type: in_order, unaries: 6, depth: 61}"]
+    result = call("stats", "-l", raised[0], "-l", raised[1], text="\n".join(trees))
+    assert "ruled out" not in result.stdout
+
+
+def test_separators_can_be_chosen(call: Call) -> None:
+    text = "(TOP (S_x (NP-SBJ##n## (NN##m## a)) (VP+y (VB-z b))))"
+    assert call("convert", "--to", "{type: top_down, tags: true}", text=text).stdout == (
+        "(S_x (NP NN )NP (VP+y VB-z )VP+y )S_x\n"
+    )
+    chosen = ["--separators", "_ +", "--tag-separators", "-"]
+    assert call("convert", *chosen, "--to", "{type: top_down, tags: true}", text=text).stdout == (
+        "(S (NP-SBJ##n## NN##m## )NP-SBJ##n## (VP VB )VP )S\n"
+    )
+    assert "labels       3: NP-SBJ##n## 1, S 1, VP 1" in call("stats", *chosen, text=text).stdout
+    assert "(NN a)" not in call("draw", *chosen, "--cleaned", text=text).stdout
+    assert call("roundtrip", *chosen, "--tag-separators", "", text=text).exit_code == 0
+
+
+def test_a_dummy_root_is_named(call: Call) -> None:
+    result = call("stats", text="(ROOT (S (NN a)))\n(ROOT (FRAG (NN a)))")
+    assert "\nroot         ROOT, of every tree; training treats it as TOP\n" in result.stdout
+    assert "root" not in call("stats", text=TREES).stdout
+
+
 def test_draw(call: Call) -> None:
     tree = "( (S (NP-SBJ (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)) ) "
     assert call("draw", text=tree).stdout == (

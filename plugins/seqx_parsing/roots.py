@@ -1,0 +1,67 @@
+"""Dummy roots: outermost labels that are no constituents, as ROOT, S1 or VROOT."""
+
+from collections.abc import Iterable, Iterator
+
+from seqx_parsing.linearisation import TOP, unrooted
+from seqx_parsing.tree import Leaf, Tree
+
+_KNOWN = {"root", "s1", "vroot", "top", "dummy"}
+
+
+class Roots:
+    """The outermost labels of a treebank's trees, TOP left out."""
+
+    def __init__(self) -> None:
+        self._outermost: set[str | None] = set()
+        self._inside: set[str] = set()
+        self._below: set[str | None] = set()
+
+    def add(self, outermost: str | None, inside: Iterable[str], child: str | None) -> None:
+        """Note one tree.
+
+        Args:
+            outermost: the label of its outermost bracket; None: there is no such bracket, or it is TOP
+            inside: the labels of all other constituents
+            child: the label of the only child, where this is a constituent
+        """
+        self._outermost.add(outermost)
+        self._inside.update(inside)
+        self._below.add(child)
+
+    def add_tree(self, tree: Tree) -> None:
+        """Note one cleaned tree."""
+        top = unrooted(tree)
+        outermost = None if top.label == TOP else top.label
+        match top.children:
+            case (Tree(child),):
+                self.add(outermost, _labels(top.children), child)
+            case _:
+                self.add(outermost, _labels(top.children), None)
+
+    @property
+    def dummy(self) -> str | None:
+        """The outermost label of all trees, if it is a dummy.
+
+        That is one that no other constituent has, and that is known as such or always has a single child,
+        whose labels differ. The outermost label of all trees can be a true one, as S where all are sentences.
+        """
+        if len(self._outermost) != 1 or self._outermost & self._inside:
+            return None
+        (label,) = self._outermost
+        wraps = len(self._below) > 1 and None not in self._below
+        return label if label is not None and (label.lower() in _KNOWN or wraps) else None
+
+
+def without_root(tree: Tree, root: str | None) -> Tree:
+    """A tree with TOP in the place of a dummy root."""
+    top = unrooted(tree)
+    return Tree(TOP, top.children) if root is not None and top.label == root else tree
+
+
+def _labels(parts: Iterable[Tree | Leaf]) -> Iterator[str]:
+    ahead = list(parts)
+    while ahead:
+        part = ahead.pop()
+        if isinstance(part, Tree):
+            yield part.label
+            ahead += part.children

@@ -1,0 +1,40 @@
+"""Trees that a linearisation's grammar never writes, since a setting limits it."""
+
+from seqx_parsing.linearisation import Linearisation
+from seqx_parsing.tree import Tree
+
+
+class RuledOut:
+    """Counts the trees of a treebank that a grammar rules out.
+
+    Args:
+        linearisation: whose grammar it is
+    """
+
+    def __init__(self, linearisation: Linearisation) -> None:
+        self._linearisation = linearisation
+        self._needed: dict[str, int] = {}
+        self._all = 0
+        self.trees = 0
+
+    def add(self, tree: Tree) -> None:
+        """Count one more cleaned tree."""
+        needs = self._linearisation.needs(tree)
+        over = {name: least for name, least in needs.items() if least > self._limit(name)}
+        self._all += 1
+        self.trees += bool(over)
+        for name, least in over.items():
+            self._needed[name] = max(least, self._needed.get(name, 0))
+
+    def __str__(self) -> str:
+        """The number of trees, and which settings to raise."""
+        settings = ", ".join(
+            f"{name} from {self._limit(name)} to {least}" for name, least in sorted(self._needed.items())
+        )
+        are = "is" if self.trees == 1 else "are"
+        return f"{self.trees:,} of {self._all:,} trees {are} ruled out by the grammar; raise {settings}"
+
+    def _limit(self, name: str) -> int:
+        limit = getattr(self._linearisation, name)
+        assert isinstance(limit, int)
+        return limit

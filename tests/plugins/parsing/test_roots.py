@@ -1,0 +1,82 @@
+"""Dummy roots: which are found, in treebanks and by EVALB, and what becomes of them."""
+
+import logging
+
+import pytest
+
+from seqx_parsing import Evalb
+from seqx_parsing.cleaning import clean
+from seqx_parsing.reader import read
+from seqx_parsing.roots import Roots, without_root
+
+ROOTED = ["(ROOT (S (NP (NN a)) (VP (VB b))))", "(ROOT (FRAG (NP (NN a))))"]
+PLAIN = "(S (NP (NN a)) (VP (VB b)))"
+
+
+@pytest.mark.parametrize(
+    ("trees", "dummy"),
+    [
+        (ROOTED, "ROOT"),
+        ([f"( {tree})" for tree in ROOTED], "ROOT"),
+        ([tree.replace("ROOT", "S1") for tree in ROOTED], "S1"),
+        ([tree.replace("ROOT", "root-X") for tree in ROOTED], "root"),
+        (["(VROOT (S (NN a)) ($. .))", "(VROOT (NN a))"], "VROOT"),
+        ([tree.replace("ROOT", "Whole") for tree in ROOTED], "Whole"),  # a single child, of different kinds
+        (["(ROOT (S (NN a)))"], "ROOT"),
+        ([tree.replace("ROOT", "TOP") for tree in ROOTED], None),
+        ([f"({tree[6:]}" for tree in ROOTED], None),
+        ([*ROOTED, PLAIN], None),
+        ([*ROOTED, "(TOP (NN a))"], None),
+        ([*ROOTED, "(ROOT (S (ROOT (NN a))))"], None),  # it is a constituent elsewhere
+        ([PLAIN, PLAIN], None),
+        ([f"( {PLAIN})", f"(TOP {PLAIN})"], None),
+        ([PLAIN, "(S (VP (VB b)))"], None),
+        (["(S (VP (VB b)))", "(S (VP (VB c)))"], None),
+        (["(SENT (NP (NN a)) (. .))", "(SENT (VN (V b)))"], None),
+        ([], None),
+    ],
+)
+def test_the_dummy_root_of_a_treebank(trees: list[str], dummy: str | None) -> None:
+    roots = Roots()
+    for tree in filter(None, map(clean, read(trees, "here"))):
+        roots.add_tree(tree)
+    assert roots.dummy == dummy
+
+
+def test_a_dummy_root_becomes_top() -> None:
+    for text, same in (
+        ("(ROOT (S (NN a)))", "(TOP (S (NN a)))"),
+        ("(TOP (ROOT (S (NN a)) (. .)))", "(TOP (S (NN a)) (. .))"),
+        (PLAIN, PLAIN),
+        ("(TOP (S (ROOT (NN a))))", "(TOP (S (ROOT (NN a))))"),
+    ):
+        (tree,) = read([text], "here")
+        assert str(without_root(tree, "ROOT")) == same
+        assert without_root(tree, None) is tree
+
+
+def test_evalb_names_a_dummy_root_that_counts(caplog: pytest.LogCaptureFixture) -> None:
+    punctuated = [tree.replace("(NN a)", "(NN a) (. .)") for tree in ROOTED]
+    flat = ["(TOP (NN a) (VB b) (. .))", "(TOP (NN a) (. .))"]
+    bare = ["(S (NP (NN a) (. .)) (VP (VB b)))", "(FRAG (NP (NN a)) (. .))"]
+    told = (
+        "ROOT is the outermost bracket of all {} and counts as any other, which changes the figures; "
+        "if it is no constituent, give parameters with DELETE_LABEL ROOT, or write TOP instead"
+    )
+    for outputs, references, sides in (
+        (punctuated, punctuated, "references and of all outputs"),
+        ([punctuated[0], ""], punctuated, "references and of all outputs"),
+        (["(ROOT", *punctuated[1:]], punctuated, "references and of all outputs"),
+        (flat, punctuated, "references"),
+        (punctuated, bare, "outputs"),
+        (bare, bare, ""),
+        ([PLAIN], [PLAIN], ""),
+        (flat, flat, ""),
+        ([f"( {tree})" for tree in bare], bare, ""),
+    ):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            report = Evalb(errors=True).report(outputs, references)
+        assert caplog.messages == ([told.format(sides)] if sides else [])
+        assert (told.format(sides) in report) == bool(sides)
+    assert Evalb()(punctuated, punctuated)["f1"].value == 100
