@@ -13,6 +13,7 @@ from seqx.constraints import Intersection
 from seqx.devices import autocast
 from seqx.distributed import ALONE, World
 from seqx.errors import UserError
+from seqx.evaluation.answers import Answers, summed
 from seqx.evaluation.attention import Attended, look
 from seqx.evaluation.fitting import Fitting
 from seqx.evaluation.scoring import logprobs
@@ -21,9 +22,6 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import BOS, EOS, PAD, WORDS, Example, Hypothesis, Request, Tokens
 from seqx.stopping import Stopped
-
-Answers = list[tuple[str, Hypothesis]]
-"""The answers to one input, best first; none to an empty one."""
 
 _Found = tuple[Sequence[Sequence[Hypothesis]], Mapping[str, list[list[int]]]]
 """The hypotheses of each piece of a batch, and for each column the likeliest label of each token."""
@@ -115,7 +113,12 @@ class Predictor:
 
     def __call__(self, texts: Iterable[str | Request]) -> list[str]:
         """The best answer to each text, in the order of the texts."""
-        return [answers[0][0] if answers else "" for answers in self.hypotheses(texts)]
+        return self.counted(texts)[0]
+
+    def counted(self, texts: Iterable[str | Request]) -> tuple[list[str], Mapping[str, int]]:
+        """The best answer to each text, and the sums of the `counts` of all answers, of all processes."""
+        every = list(self.hypotheses(texts))
+        return [answers[0][0] if answers else "" for answers in every], summed(every)
 
     def hypotheses(self, texts: Iterable[str | Request], window: int | None = None) -> Iterator[Answers]:
         """The answers to each text, in the order of the texts, of which `window` are read at a time.
@@ -249,20 +252,20 @@ class Predictor:
 
     def _join(self, found: Sequence[Answers]) -> Answers:
         if len(found) <= 1:
-            return found[0] if found else []
+            return found[0] if found else Answers()
         if not all(found):
-            return []
+            return Answers(counts=summed(found))
         best = [answers[0] for answers in found]
         whole = Hypothesis(
             ids=[token for _, hypothesis in best for token in hypothesis.ids],
             score=math.fsum(hypothesis.score for _, hypothesis in best),
             logprob=math.fsum(hypothesis.logprob for _, hypothesis in best),
         )
-        return [(self.task.join([text for text, _ in best]), whole)]
+        return Answers([(self.task.join([text for text, _ in best]), whole)], summed(found))
 
     def _search(self, pieces: Sequence[_Piece]) -> list[Answers]:
         """The answers to pieces, in their order."""
-        answers: list[Answers] = [[] for _ in pieces]
+        answers = [Answers() for _ in pieces]
         for found in self._shared(lambda: self._share(pieces)):
             for i, those in found.items():
                 answers[i] = those
@@ -297,7 +300,10 @@ class Predictor:
                     for row, (i, hypotheses) in enumerate(zip(part, found, strict=True)):
                         piece = pieces[i]
                         said = {column: ids[row][: piece.length] for column, ids in labels.items()}
-                        answers[i] = [(self.task.write(h.ids, piece.text, said), h) for h in hypotheses]
+                        answers[i] = Answers(
+                            ((self.task.write(h.ids, piece.text, said), h) for h in hypotheses),
+                            self.task.counts(piece.text, [h.ids for h in hypotheses]),
+                        )
         finally:
             self.model.train(training)
         return answers

@@ -118,6 +118,10 @@ class Predictor(Protocol):
         """The best answer to each text, in the order of the texts."""
         ...
 
+    def counted(self, texts: Iterable[str]) -> tuple[list[str], Mapping[str, int]]:
+        """The same, and the sums of what `Task.counts` says of each text's answers."""
+        ...
+
     def logprobs(self, examples: Sequence[Example]) -> list[float]:
         """The natural log-probability of each example's whole target, given its other columns.
 
@@ -204,8 +208,15 @@ class Task(ABC):
         """The answer to a whole input, from those to its pieces."""
         return " ".join(answers)
 
-    def remarks(self) -> Sequence[str]:
-        """What users should know of the answers written so far, a line each."""
+    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
+        """Count what users should know of the answers to an input, such as those that had to be repaired.
+
+        `answers` has the ids of each. Counts go with the answers, and are summed over inputs and processes.
+        """
+        return {}
+
+    def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
+        """Return what users should know of answers, a line each, from the sums of their `counts`."""
         return ()
 
     @abstractmethod

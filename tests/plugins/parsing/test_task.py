@@ -1,6 +1,7 @@
 """The parsing task: from a treebank's rows to ids, and from ids to trees, on real trees."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def rows(data: Callable[[str], Path]) -> list[str]:
     return [str(tree) for tree in trees(data("ptb_nltk_sample"))[:400]]
 
 
-def answered(task: Parsing, how: Callable[[seqx.Example, str], str]) -> Mapping[str, seqx.Score]:
+def answered(
+    task: Parsing, how: Callable[[seqx.Example, str], str], counts: Mapping[str, int] | None = None
+) -> Mapping[str, seqx.Score]:
     """The scores of a model that answers each test sentence from its right example."""
 
     examples = (task.example(row, training=False) for row in task.rows("test"))
@@ -62,7 +65,7 @@ def answered(task: Parsing, how: Callable[[seqx.Example, str], str]) -> Mapping[
         assert isinstance(example, seqx.Example)
         return how(example, text)
 
-    return task.evaluate(Known(known), "test").scores
+    return task.evaluate(Known(known, counts=lambda: counts or {}), "test").scores
 
 
 @pytest.mark.parametrize("linearisation", [TopDown(), TopDown(tags=True), InOrder()], ids=repr)
@@ -114,12 +117,21 @@ def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[
     for repair in (True, False):
         task = learnt(tmp_path, rows, repair=repair, metrics=[Evalb(), Evalb(strict=True)])
         every = iter(range(10))
+        counts = Counter[str]()
 
-        def half(example: seqx.Example, text: str, task: Parsing = task, every: Iterator[int] = every) -> str:
-            ids = example.columns["target"][:-1]
-            return task.write(ids if next(every) % 2 else [*ids[1:], ids[0]], text, {})
+        def half(
+            example: seqx.Example,
+            text: str,
+            task: Parsing = task,
+            every: Iterator[int] = every,
+            counts: Counter[str] = counts,
+        ) -> str:
+            right = example.columns["target"][:-1]
+            ids = right if next(every) % 2 else [*right[1:], right[0]]
+            counts.update(task.counts(text, [ids]))
+            return task.write(ids, text, {})
 
-        scores = answered(task, half)
+        scores = answered(task, half, counts)
         assert scores["valid"].value == 50
         assert "repaired:5|outputs:10" in scores["valid"].signature
         if repair:
@@ -128,7 +140,7 @@ def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[
             assert scores["f1"].value == 100
             assert scores["strict_f1"].value < 80
         told = "they were made trees" if repair else "they are left out"
-        assert task.remarks() == (f"5 of 10 outputs were no trees over the words; {told}",)
+        assert task.remarks(counts) == (f"5 of 10 outputs were no trees over the words; {told}",)
 
 
 def test_what_is_read_is_what_is_trained_on(tmp_path: Path, rows: list[str]) -> None:
