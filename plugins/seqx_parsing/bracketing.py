@@ -43,6 +43,8 @@ class Bracketing(Linearisation):
     first: ClassVar[int]
     """How many children come before the opening bracket."""
 
+    adjustable: ClassVar[frozenset[str]] = frozenset({"depth"})
+
     tags: bool = False
     depth: Annotated[int, Gt(0)] = 60
 

@@ -23,6 +23,7 @@ class InOrder(Bracketing):
     """
 
     first: ClassVar[int] = 1
+    adjustable: ClassVar[frozenset[str]] = Bracketing.adjustable | {"unaries"}
 
     unaries: Annotated[int, Gt(0)] = 4
 

@@ -154,6 +154,10 @@ class Parsing(seqx.CorpusTask):
         columns = self._columns(text)
         if training and len(columns["source"]) > self.longest:
             return seqx.Dropped("too long")
+        learnt = ("target", "tags") if self.tags == "predicted" else ("target",)
+        # None is unknown but where the vocabulary is that of the model of training.init.
+        if training and any(seqx.UNK in columns[name] for name in learnt):
+            return seqx.Dropped("with labels that the vocabulary lacks")
         return seqx.Example(columns=columns, text=text)
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:

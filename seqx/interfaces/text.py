@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from seqx.errors import UserError
+from seqx.interfaces.codec import Codec
 from seqx.interfaces.learning import Grammar
 from seqx.interfaces.values import Dropped, Evaluation, Example, Request, Score
 
@@ -29,7 +30,7 @@ class Normalizer(ABC):
         return text
 
 
-class Tokenizer(ABC):
+class Tokenizer(Codec, ABC):
     """Turns text into ids and back. PAD, BOS, EOS and UNK are 0 to 3; of these `encode` gives only UNK."""
 
     @property
@@ -207,6 +208,10 @@ class Task(ABC):
     def join(self, answers: Sequence[str]) -> str:
         """The answer to a whole input, from those to its pieces."""
         return " ".join(answers)
+
+    def cautions(self) -> Sequence[str]:
+        """Return what users should know of the vocabulary before training, a line each."""
+        return ()
 
     def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
         """Count what users should know of the answers to an input, such as those that had to be repaired.
