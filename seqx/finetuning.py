@@ -62,13 +62,13 @@ def remarks(first: Path | None, made: Made[Any]) -> Iterator[str]:
     """Say which settings are used that differ from those that the weights of `first` were trained with."""
     if first is None:
         return
-    kinds = settings_of(_task(made).maker)
-    normalizers = [name for name, each in kinds.items() if names_kind(each.annotation, Normalizer)]
-    before, now = (
-        {"model": plain.get("model"), "task": {name: plain["task"].get(name, []) for name in normalizers}}
-        for plain in (_plain(first), made.plain())
-    )
-    if different := differences(before, now):
+    theirs, ours = _plain(first), made.plain()
+    different = differences({"model": theirs.get("model")}, {"model": ours["model"]})
+    for name, setting in settings_of(_task(made).maker).items():
+        pair = theirs["task"].get(name, []), ours["task"].get(name, [])
+        if names_kind(setting.annotation, Normalizer) and pair[0] != pair[1]:
+            different[f"task.{name}"] = pair
+    if different:
         said = "; ".join(f"{key}: {one} there, {other} here" for key, (one, other) in different.items())
         yield f"training.init: the weights of {first} were trained with other settings: {said}"
 

@@ -30,8 +30,8 @@ class Classification(TextToText):
             UserError: a label to learn is none of the vocabulary's, which is another model's
         """
         made = super().example(row, training=training)
-        learnt = training and isinstance(self.target_tokenizer, Labels) and isinstance(made, seqx.Example)
-        if learnt and seqx.UNK in made.columns["target"]:
+        known = isinstance(made, seqx.Dropped) or seqx.UNK not in made.columns["target"]
+        if training and not known and isinstance(self.target_tokenizer, Labels):
             raise seqx.UserError(
                 f"the training text has the label {row[1][:40]!r}, which the model of training.init lacks; "
                 "leave such rows out, or train without training.init"

@@ -49,7 +49,7 @@ class Fixed:
     def _compare(self, item: Value, theirs: Any, path: str, around: At) -> Iterator[Problem]:
         """Compare a setting that decides about the vocabulary; `around` is the place of what has it."""
         if isinstance(item, Made) and _type(theirs) == _name(item):
-            free = getattr(item.maker, "adjustable", frozenset())
+            free: frozenset[str] = getattr(item.maker, "adjustable", frozenset())
             for name, inner in item.settings.items():
                 their = _setting(theirs, name)
                 # A setting that the model's version of seqx did not have yet differs only if it is set.

@@ -108,8 +108,7 @@ def test_what_can_be_used_is_used_and_told(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert (
         "training.init: the weights of first/model were trained with other settings: "
-        "model.encoder.dropout: 0.1 there, 0.25 here; task.source_normalizers: [] there, not set here; "
-        "task.source_normalizers.0: not set there, lowercase here\n"
+        "model.encoder.dropout: 0.1 there, 0.25 here; task.source_normalizers: [] there, ['lowercase'] here\n"
     ) in result.stderr
     assert "task.tags: The is no piece of the vocabulary, but several; name it in task.tok" in result.stderr
     for place in ("third", "third/model"):
