@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from seqx.formats import first_fault as first_fault
     from seqx.formats import json_as as json_as
     from seqx.hooks import hookimpl as hookimpl
+    from seqx.interfaces.codec import Codec as Codec
     from seqx.interfaces.learning import Callback as Callback
     from seqx.interfaces.learning import Grammar as Grammar
     from seqx.interfaces.learning import Objective as Objective
@@ -98,6 +99,7 @@ _HOMES = {
     "seqx.evaluation": "load",
     "seqx.formats": "first_fault json_as",
     "seqx.hooks": "hookimpl",
+    "seqx.interfaces.codec": "Codec",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
     "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",
     "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Predictor Progress Task Tokenizer",

@@ -9,7 +9,7 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from seqx import manifest, states
 from seqx.errors import DamagedError, UserError, unreadable
 from seqx.files import clear, whole_file, whole_folder
 from seqx.formats import FORMAT, read_as, read_json
+from seqx.identity import Identity
 from seqx.interfaces.values import Score
 from seqx.manifest import Manifest
 from seqx.tensors import check_fits, header
@@ -34,6 +35,7 @@ LARGEST = 1 << 28
 """Most bytes of a file in a model's folder that holds no weights."""
 
 WEIGHTS = "model.safetensors"
+SCORES = "scores.json"
 
 
 _Count = Annotated[int, Ge(0), Lt(1 << 63)]
@@ -63,6 +65,7 @@ class About:
     score: float | None  # of the validation after this update
     ranked: bool  # it may be averaged or chosen, not only resumed from
     progress: Progress
+    made_from: Identity | None = None  # earlier versions of seqx kept none
 
 
 _ABOUT = TypeAdapter(About)
@@ -71,10 +74,16 @@ _ASIDE = ".damaged"
 
 
 class Checkpoints:
-    """The checkpoints of a run, `checkpoints/STEP/`, each either whole or not there."""
+    """The checkpoints of a run, `checkpoints/STEP/`, each either whole or not there.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where they lie
+        identity: of the run, by which checkpoints of other runs are refused; None: it is not known
+    """
+
+    def __init__(self, folder: Path, identity: Identity | None = None) -> None:
         self.folder = folder
+        self.identity = identity
 
     def steps(self) -> list[int]:
         """The steps at which there is a checkpoint, in order."""
@@ -108,7 +117,7 @@ class Checkpoints:
             UserError: it cannot be written, or is not read as it was written
         """
         path = self.path(progress.step)
-        about = About(format=FORMAT, score=score, ranked=ranked, progress=progress)
+        about = About(format=FORMAT, score=score, ranked=ranked, progress=progress, made_from=self.identity)
         self._clear()  # what a save that was killed left may be what fills the disk
         with _written(path) as new:
             save_model(model, str(new / WEIGHTS))
@@ -121,12 +130,31 @@ class Checkpoints:
 
         Raises:
             DamagedError: a file is missing, cut, or not what was written
+            UserError: it is of another step or of another run
         """
         path = self.path(step)
         found = _manifest(path, "checkpoint.json")
         about = read_as(_ABOUT, path / "checkpoint.json")
         _check_first(path, about.format, found)
+        if about.progress.step != step:
+            right = self.path(about.progress.step)
+            raise UserError(
+                f"{path}: holds the checkpoint of update {about.progress.step}; name it {right.name} again, "
+                f"or move it out of {self.folder}"
+            )
+        if self.identity is not None:
+            self.identity.check(path, about.made_from)
         return about
+
+    def check(self) -> None:
+        """Look at all checkpoints; damaged ones are left to whoever reads them.
+
+        Raises:
+            UserError: one is of another step or of another run
+        """
+        for step in self.steps():
+            with suppress(DamagedError):
+                self.about(step)
 
     def progress(self) -> Progress | None:
         """How far the newest checkpoint has come; None: there is none."""
@@ -150,8 +178,9 @@ class Checkpoints:
             before: only checkpoints of earlier updates; None: all
 
         Raises:
-            UserError: all are damaged, or are another model's
+            UserError: all are damaged, or one is another model's or another run's
         """
+        self.check()
         damaged: dict[int, DamagedError] = {}
         for step in reversed([step for step in self.steps() if before is None or step < before]):
             try:
@@ -323,8 +352,13 @@ def write_model(
 
 def write_scores(folder: Path, scores: Mapping[str, Mapping[str, Score]]) -> None:
     """Write `scores.json`: for each split its scores, each with its signature."""
+    whole_file(folder / SCORES, scores_text(scores))
+
+
+def scores_text(scores: Mapping[str, Mapping[str, Score]]) -> str:
+    """Return what `scores.json` holds."""
     plain = {split: {name: asdict(score) for name, score in named.items()} for split, named in scores.items()}
-    whole_file(folder / "scores.json", json.dumps(plain, indent=2) + "\n")
+    return json.dumps(plain, indent=2) + "\n"
 
 
 def read_weights(model: nn.Module, file: Path) -> None:

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from annotated_types import Gt
 
-from seqx import checkpoint
-from seqx.checkpoint import WEIGHTS, Checkpoints
+from seqx.checkpoint import Checkpoints
 from seqx.data.batches import Batches
 from seqx.data.cache import default_cache, fingerprint
 from seqx.data.prepare import learnt, prepare
@@ -19,7 +18,7 @@ from seqx.data.store import Store
 from seqx.devices import deterministic, device_of, precision_of
 from seqx.distributed import ALONE, World
 from seqx.errors import UserError
-from seqx.evaluation.loading import model_folder
+from seqx.finetuning import check_start, first_model, remarks, start_from
 from seqx.hooks import events
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.networks import Model
@@ -27,9 +26,9 @@ from seqx.interfaces.text import Metric, Task
 from seqx.interfaces.values import Score
 from seqx.memory import keep_freed
 from seqx.plugins import Plugins
-from seqx.recipe import Made, differences
+from seqx.recipe import Made
 from seqx.registry import Make
-from seqx.runs import RunFolder, read_recipe
+from seqx.runs import CHECKPOINTS, RunFolder
 from seqx.stopping import Stop
 from seqx.trainer import Trainer
 from seqx.training.compiling import compile_layers, while_compiling
@@ -127,7 +126,9 @@ def run(
         if finished is not None:
             return finished
         experiment, stop = made(), stop or Stop()
-        trainer, vocabulary = _prepared(experiment, made, name, place, device_of(device), stop, world)
+        trainer, vocabulary = _prepared(
+            experiment, made, plugins, name, place, device_of(device), stop, world
+        )
         if world.first:
             place.begin(made, plugins, vocabulary)
         same = deterministic(wanted=experiment.training.deterministic)
@@ -140,6 +141,7 @@ def run(
 def _prepared(
     experiment: Experiment,
     made: Made[Experiment],
+    plugins: Plugins,
     name: str,
     place: RunFolder,
     device: torch.device,
@@ -154,12 +156,12 @@ def _prepared(
     def progress(what: str, share: float | None) -> None:
         tell.preparing(what=what, share=share)
 
+    first = _first(how.init, made, place)
     parameters(experiment)  # settings at odds are told before anything is fetched or made
     cache, settings = default_cache(), _deciding(made)
     world.stage("preparing")
     with world.first_alone():
         task.fetch(cache / "corpora", progress)
-    first = _first(how.init)
     if place.learnt.is_dir():
         vocabulary = place.learnt
     elif first is not None:  # weights mean nothing without the vocabulary that they were trained with
@@ -171,11 +173,10 @@ def _prepared(
     torch.manual_seed(how.seed)
     model = experiment.model(task.sizes)
     if first is not None:
-        _start_from(first, model, made.plain()["model"])
+        start_from(first, model, made)
     settings = {**settings, "vocabulary": fingerprint(vocabulary)}
     with world.first_alone():
         store = prepare(task, "train", settings, cache, progress=progress)
-        remarks = task.data_remarks() if world.first else ()
     _check_same(world, store)
     _check_lengths(model, task, store)
 
@@ -215,7 +216,7 @@ def _prepared(
         average=None if how.ema is None else Average(how.ema, model),
         watch=Watch(nonfinite=how.nonfinite, spike=how.spike),
         batches=batches,
-        checkpoints=Checkpoints(place.folder / "checkpoints"),
+        checkpoints=Checkpoints(place.folder / CHECKPOINTS, place.identity_of(made, plugins, vocabulary)),
         callbacks=callbacks,
         device=device,
         tell=tell,
@@ -224,6 +225,8 @@ def _prepared(
         spread=spread,
     )
     done = trainer.resume()
+    if world.first and not done.step:
+        trainer.remark(*task.cautions(), *remarks(first, made))
     place.check_rates(how.schedule, how.steps, done.step)
     trainer.run = Run(
         name=name,
@@ -234,7 +237,6 @@ def _prepared(
         device=str(device),
         precision=precision_of(how.precision, device),
         store=store,
-        remarks=remarks,
         updates=len(batches.plan(done.epoch)),
         processes=world.size,
         best=done.best,
@@ -243,6 +245,14 @@ def _prepared(
         pending=done.pending,
     )
     return trainer, vocabulary
+
+
+def _first(init: Path | None, made: Made[Experiment], place: RunFolder) -> Path | None:
+    """Return the model that training starts from; what begins must have its vocabulary's settings."""
+    first = None if init is None else first_model(init)
+    if first is not None and not place.learnt.is_dir():
+        check_start(made, first)
+    return first
 
 
 def _deciding(made: Made[Experiment]) -> dict[str, Any]:
@@ -304,30 +314,6 @@ def _check_lengths(model: Model, task: Task, store: Store) -> None:
             f"may have {longest}, and {longer:,} of {len(store):,} have more than it can; "
             "raise the limit of its positions, or let the task leave out long examples"
         )
-
-
-def _first(folder: Path | None) -> Path | None:
-    """The model that training starts from."""
-    try:
-        return None if folder is None else model_folder(folder)
-    except UserError as error:
-        raise UserError(f"training.init: {error}") from None
-
-
-def _start_from(folder: Path, model: Model, settings: object) -> None:
-    """Give a model the weights of another one, of the same settings."""
-    try:
-        checkpoint.read_weights(model, folder / WEIGHTS)
-    except UserError:
-        theirs = read_recipe(folder / "recipe.yaml")["model"]
-        different = differences({"model": theirs}, {"model": settings})
-        if not different:
-            raise
-        raise UserError(
-            f"training.init: the model in {folder} has other sizes or parts than this recipe's; "
-            "make these settings the same:\n"
-            + "\n".join(f"  {key}: {before} there, {now} here" for key, (before, now) in different.items())
-        ) from None
 
 
 def parameters(experiment: Experiment) -> int:

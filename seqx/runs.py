@@ -1,12 +1,13 @@
 """The folder of a run: what it was asked for, whether it is finished, and that no two work in it at once."""
 
 import fcntl
+import hashlib
 import json
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,13 +19,15 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from seqx import __version__, checkpoint, tree
-from seqx.checkpoint import WEIGHTS, Checkpoints, Progress
+from seqx.checkpoint import SCORES, WEIGHTS, Checkpoints, Progress
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import RecipeError, UserError
 from seqx.files import check_name, clear, whole_file, whole_folder
 from seqx.formats import read_as, read_json
+from seqx.identity import Identity, Kept, of_model
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
+from seqx.manifest import digest
 from seqx.plugins import LOCAL, MADE_WITH, Plugins, changed
 from seqx.recipe import NOT_SET, Made, differences, inside, left_out
 
@@ -39,6 +42,11 @@ HARMLESS = (
     "training.steps",
 )
 """What may differ when a run goes on: it does not change the updates that were made before."""
+
+CHECKPOINTS = "checkpoints"
+IDENTITY = "identity.json"
+"""In a run's folder: the digests of what it began with, and of its scores."""
+
 
 _SCORES: TypeAdapter[dict[str, dict[str, Score]]] = TypeAdapter(
     Annotated[dict[str, dict[str, Score]], MinLen(1)]
@@ -110,8 +118,42 @@ class RunFolder:
                 f"remove the checkpoints from step {first} on"
             )
 
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints; one of another run is refused when it is read."""
+        return Checkpoints(self.folder / CHECKPOINTS, self.identity())
+
+    def identity(self) -> Identity | None:
+        """Return the digests of what the run began with; None before it began.
+
+        They are kept, and not computed anew: a newer seqx may fill in settings that the recipe did not have.
+
+        Raises:
+            UserError: the vocabulary is no longer that one
+        """
+        kept, recipe = Kept.read(self.folder / IDENTITY), self.folder / "recipe.yaml"
+        if kept is None:
+            begun = recipe.is_file() and self.learnt.is_dir()
+            return self._identity(read_recipe(recipe), self.learnt) if begun else None
+        if self.learnt.is_dir() and fingerprint(self.learnt) != kept.made_from.vocabulary:
+            raise UserError(
+                f"{self.learnt}: is not the vocabulary that this run began with; put that one back, or "
+                "choose another --folder"
+            )
+        return kept.made_from
+
+    def identity_of(self, made: Made[Any], plugins: Plugins, learnt: Path) -> Identity:
+        """Return the digests of what the run began with, or now begins with."""
+        plain = tree.parse(written(made, plugins), str(self.folder / "recipe.yaml")).plain()
+        return self.identity() or self._identity(plain, learnt)
+
+    @staticmethod
+    def _identity(recipe: object, learnt: Path) -> Identity:
+        return Identity.of(recipe, fingerprint(learnt), without=HARMLESS)
+
     def begin(self, made: Made[Any], plugins: Plugins, learnt: Path) -> None:
         """Write what is asked for, and with what; from here on the folder is this recipe's."""
+        identity = self.identity_of(made, plugins, learnt)
         whole_file(self.folder / "recipe.yaml", written(made, plugins))
         for plugin in plugins.loaded:
             if plugin.sha256 is not None:  # as it was loaded: preparing may have taken hours
@@ -119,6 +161,8 @@ class RunFolder:
         if not self.learnt.is_dir():
             with whole_folder(self.learnt) as new:
                 shutil.copytree(learnt, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
+        if not (self.folder / IDENTITY).is_file():
+            Kept(made_from=identity).write(self.folder / IDENTITY)
         whole_file(self.folder / "environment.json", json.dumps(environment(plugins), indent=2) + "\n")
 
     def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
@@ -127,12 +171,28 @@ class RunFolder:
 
     def scores(self, steps: int) -> Mapping[str, Mapping[str, Score]] | None:
         """The scores of the finished model, if it was trained with as many `steps` in mind."""
-        file, recipe = self.model / "scores.json", self.model / "recipe.yaml"
+        file, recipe = self.model / SCORES, self.model / "recipe.yaml"
         if not file.is_file() or not recipe.is_file():
             return None
+        if (identity := self.identity()) is not None:
+            identity.check(self.model, of_model(self.model))
         if _steps(recipe) < steps:
             return None
-        return read_as(_SCORES, file)
+        found, kept = read_as(_SCORES, file), Kept.read(self.folder / IDENTITY)
+        if kept is not None and kept.scores not in (None, digest(file)):
+            raise UserError(
+                f"{file}: holds other scores than those that this run wrote; put them back, or remove the "
+                "file, and the same `seqx run` scores the model again"
+            )
+        return found
+
+    def write_scores(self, scores: Mapping[str, Mapping[str, Score]]) -> None:
+        """Write the scores of the finished model; their digest first, by which they are told from others."""
+        kept = Kept.read(self.folder / IDENTITY)
+        assert kept is not None, "it was written when the run began"
+        text = checkpoint.scores_text(scores)
+        replace(kept, scores=hashlib.sha256(text.encode()).hexdigest()).write(self.folder / IDENTITY)
+        checkpoint.write_scores(self.model, scores)
 
     def write_model(
         self,
@@ -147,6 +207,7 @@ class RunFolder:
     ) -> None:
         """Write a model folder: the mean of the checkpoints of `steps`, and all that it needs of the run."""
         local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
+        identity = self.identity()
         checkpoint.write_model(
             folder,
             weights,
@@ -157,6 +218,7 @@ class RunFolder:
                 "steps": steps,
                 "parameters": parameters,
                 "sizes": dict(sizes),
+                "made_from": None if identity is None else asdict(identity),
                 **environment(plugins),
             },
             beside={name: self.folder / name for name in local},
@@ -203,7 +265,9 @@ class RunFolder:
                 f"{self.folder}: holds a run of another recipe; choose another --folder, or remove this one. "
                 "What differs:\n" + "\n".join(different[:12])
             )
-        steps, updates = made.plain()["training"]["steps"], Checkpoints(self.folder / "checkpoints").steps()
+        checkpoints = self.checkpoints
+        checkpoints.check()
+        steps, updates = made.plain()["training"]["steps"], checkpoints.steps()
         if updates and updates[-1] > steps:
             raise UserError(
                 f"{self.folder}: this run has made {updates[-1]} updates; "
@@ -213,7 +277,7 @@ class RunFolder:
     def _check_plugins(self, plugins: Plugins) -> None:
         """Local plugins are what they were when the run began, by the hashes that it kept."""
         file = self.folder / "environment.json"
-        if not file.is_file() and not Checkpoints(self.folder / "checkpoints").steps():
+        if not file.is_file() and not self.checkpoints.steps():
             return  # it was stopped before it began
         kept = read_as(MADE_WITH, file).get("plugins", {})
         if name := changed(plugins, kept):
@@ -256,7 +320,7 @@ class Record:
                 recipe=recipe,
                 environment=environment,
                 vocabulary=fingerprint(place.learnt),
-                progress=Checkpoints(folder / "checkpoints").progress() or Progress(step=_last(about)),
+                progress=place.checkpoints.progress() or Progress(step=_last(about)),
                 parameters=about["parameters"] if about else None,
                 scores=scores,
             )

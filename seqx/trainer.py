@@ -168,6 +168,11 @@ class Trainer:
             if self.device.type == "cuda":
                 torch.cuda.manual_seed(torch.initial_seed())
 
+    def remark(self, *remarks: str) -> None:
+        """Say what users should know before training begins, to callbacks, too."""
+        for what in remarks:
+            self._warn(what)
+
     def train(self) -> None:
         """Make the updates that are still to be made."""
         passed = PassedOver(self.run.folder / PASSED_OVER)
@@ -351,7 +356,7 @@ class Trainer:
                 place.write_outputs(split, evaluation)
         self.tell.finished(run=self.run, scores=scores)
         if self.world.first:
-            checkpoint.write_scores(place.model, scores)
+            place.write_scores(scores)
         return scores
 
     @contextmanager

@@ -43,7 +43,7 @@ class Bracketing(Linearisation):
     first: ClassVar[int]
     """How many children come before the opening bracket."""
 
-    limits: ClassVar[tuple[str, ...]]
+    adjustable: ClassVar[frozenset[str]] = frozenset({"depth"})
     """The settings that limit the grammar, named as the counts in `Most` are."""
 
     tags: bool = False
@@ -80,7 +80,7 @@ class Bracketing(Linearisation):
     def needs(self, tree: Tree) -> Mapping[str, int]:
         """The most of what each setting limits that the symbols of the tree have."""
         most = Most.of(map(self.kind, self.encode(tree)))
-        return {name: getattr(most, name) for name in self.limits}
+        return {name: getattr(most, name) for name in sorted(self.adjustable)}
 
     def is_word(self, symbol: str) -> bool:
         """Whether a symbol stands for a word."""

@@ -23,7 +23,7 @@ class InOrder(Bracketing):
     """
 
     first: ClassVar[int] = 1
-    limits: ClassVar[tuple[str, ...]] = ("depth", "unaries")
+    adjustable: ClassVar[frozenset[str]] = Bracketing.adjustable | {"unaries"}
 
     unaries: Annotated[int, Gt(0)] = 4
 

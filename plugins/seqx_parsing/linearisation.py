@@ -20,7 +20,7 @@ class Decoded(NamedTuple):
     repaired: bool
 
 
-class Linearisation(ABC):
+class Linearisation(seqx.Codec, ABC):
     """Writes a tree as a sequence of symbols, and makes a tree of whatever sequence a model wrote.
 
     Trees have no empty constituents, as a cleaned treebank has none, and the root TOP: one with another root

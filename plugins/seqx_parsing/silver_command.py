@@ -1,6 +1,7 @@
 """`seqx trees silver`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,9 +21,10 @@ WINDOW = 2048
 class Parser(NamedTuple):
     """A model that parses."""
 
-    parse: Callable[[Sequence[str]], Sequence[str]]  # the trees of sentences, "" where there is none
+    # The trees of sentences, "" where there is none, and the sums of the task's counts
+    parse: Callable[[Sequence[str]], tuple[Sequence[str], Mapping[str, int]]]
     fits: Callable[[str], bool]  # whether it parses a sentence in one piece
-    remarks: Callable[[], Sequence[str]]
+    remarks: Callable[[Mapping[str, int]], Sequence[str]]
 
 
 @click.command()
@@ -70,6 +72,7 @@ def silver(
     parsers = [_parser(model, load) for model in models]
     most = float("inf") if max_words is None else max_words
     agreement, left_out = Agreement(), 0
+    counts = [Counter[str]() for _ in parsers]
     sentences = _sentences(raw=raw)
     try:
         while window := list(islice(sentences, WINDOW)):
@@ -79,7 +82,10 @@ def silver(
                 if (min_words or 1) <= len(split(line)) <= most and all(one.fits(line) for one in parsers)
             ]
             left_out += len(window) - len(kept)
-            for answers in zip(*(one.parse(kept) for one in parsers), strict=True):
+            parsed = [one.parse(kept) for one in parsers]
+            for total, (_, found) in zip(counts, parsed, strict=True):
+                total.update(found)
+            for answers in zip(*(trees for trees, _ in parsed), strict=True):
                 tree = agreement.add(answers)
                 if tree is not None:
                     click.echo(tree)
@@ -88,8 +94,8 @@ def silver(
         if left_out:
             were = "were" if left_out > 1 else "was"
             click.echo(f"{left_out:,} more {were} left out, too short or too long", err=True)
-        for model, one in zip(models, parsers, strict=True):
-            for remark in one.remarks():
+        for model, one, total in zip(models, parsers, counts, strict=True):
+            for remark in one.remarks(total):
                 click.echo(f"{model}: {remark}", err=True)
 
 
@@ -98,7 +104,11 @@ def _parser(model: str, load: Callable[[str], Any]) -> Parser:
     task = predictor.task
     if not isinstance(task, Parsing):
         raise seqx.UserError(f"{model}: this model is no parser; its task is {type(task).__name__}")
-    return Parser(predictor, lambda line: len(task.read(line)["source"]) <= predictor.longest, task.remarks)
+
+    def fits(line: str) -> bool:
+        return len(task.read(line)["source"]) <= int(predictor.longest)
+
+    return Parser(predictor.counted, fits, task.remarks)
 
 
 def _sentences(*, raw: bool) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 import seqx
 from seqx_parsing import words as wording
 from seqx_parsing.cleaning import SEPARATORS, TAG_SEPARATORS, clean, shown
-from seqx_parsing.linearisation import TOP, Linearisation
+from seqx_parsing.linearisation import TOP, Decoded, Linearisation
 from seqx_parsing.reader import read
 from seqx_parsing.roots import Roots, without_root
 from seqx_parsing.ruled_out import RuledOut
@@ -92,7 +92,6 @@ class Parsing(seqx.CorpusTask):
                 f"the linearisation writes tags, so that tags must be predicted, not {self.tags}"
             )
         self.stochastic = self.sample_segmentation
-        self.written = self.repaired = 0
         self._symbols = Vocabulary(())
         self._tags = Vocabulary(())
         self._root: str | None = None
@@ -171,6 +170,10 @@ class Parsing(seqx.CorpusTask):
         columns = self._columns(text)
         if training and len(columns["source"]) > self.longest:
             return seqx.Dropped("too long")
+        learnt = ("target", "tags") if self.tags == "predicted" else ("target",)
+        # None is unknown but where the vocabulary is that of the model of training.init.
+        if training and any(seqx.UNK in columns[name] for name in learnt):
+            return seqx.Dropped("with labels that the vocabulary lacks")
         return seqx.Example(columns=columns, text=text)
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
@@ -188,12 +191,14 @@ class Parsing(seqx.CorpusTask):
         leaves = self._leaves(text)
         if self.tags == "predicted" and not self.linearisation.tags:
             leaves = self._tagged(leaves, text, labels)
-        decoded = self.linearisation.decode(self._symbols.read(ids), leaves)
-        tree = decoded.tree.readable()
-        repaired = decoded.repaired or tree is not decoded.tree
-        self.written += 1
-        self.repaired += repaired
+        tree, repaired = self._decoded(ids, leaves)
         return "" if repaired and not self.repair else str(tree)
+
+    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
+        """Count the answers, and those that were no trees over the words."""
+        leaves = self._leaves(text)
+        repaired = sum(self._decoded(ids, leaves).repaired for ids in answers)
+        return {"outputs": len(answers), "repaired": repaired}
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         """Subwords, or symbols of linearised trees."""
@@ -216,8 +221,8 @@ class Parsing(seqx.CorpusTask):
             children += tree.children if tree.label == TOP else [tree]
         return str(Tree(TOP, tuple(children)))
 
-    def data_remarks(self) -> Sequence[str]:
-        """The root that is treated as TOP, and how many training trees the grammar rules out."""
+    def cautions(self) -> Sequence[str]:
+        """Return the root that is treated as TOP, and how many training trees the grammar rules out."""
         said = []
         if self._root is not None:
             said.append(
@@ -232,12 +237,12 @@ class Parsing(seqx.CorpusTask):
                 said.append(f"task.linearisation: {ruled_out}")
         return said
 
-    def remarks(self) -> Sequence[str]:
-        """How many outputs were no trees, if any."""
-        if not self.repaired:
+    def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
+        """Return how many outputs were no trees, if any."""
+        if not counts.get("repaired"):
             return ()
         then = "they were made trees" if self.repair else "they are left out"
-        return (f"{self.repaired} of {self.written} outputs were no trees over the words; {then}",)
+        return (f"{counts['repaired']} of {counts['outputs']} outputs were no trees over the words; {then}",)
 
     def inputs(self, split: str) -> list[str]:
         """The words of a split's trees, with their tags where these are given."""
@@ -267,9 +272,8 @@ class Parsing(seqx.CorpusTask):
     def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
         """Parse a split and compare with its trees; "valid" is the share of outputs that needed no repair."""
         inputs, references = self.inputs(split), self.references(split)
-        written, repaired = self.written, self.repaired
-        outputs = predictor(inputs)
-        written, repaired = self.written - written, self.repaired - repaired
+        outputs, counts = predictor.counted(inputs)
+        written, repaired = counts.get("outputs", 0), counts.get("repaired", 0)
         judged = outputs
         if self.tags == "none":
             judged = [_with_tags(output, right) for output, right in zip(outputs, references, strict=True)]
@@ -312,6 +316,11 @@ class Parsing(seqx.CorpusTask):
     def _leaves(self, text: str) -> list[Leaf]:
         words = wording.split(text)
         return wording.tagged(words) if self.tags == "given" else wording.untagged(words)
+
+    def _decoded(self, ids: Sequence[int], leaves: Sequence[Leaf]) -> Decoded:
+        decoded = self.linearisation.decode(self._symbols.read(ids), leaves)
+        tree = decoded.tree.readable()
+        return Decoded(tree, decoded.repaired or tree is not decoded.tree)
 
     def _subwords(self, words: Sequence[str], rng: random.Random | None = None) -> wording.Subwords:
         most = min(wording.LONGEST, self.longest - 1)

@@ -23,7 +23,7 @@ class TopDown(Bracketing):
     """
 
     first: ClassVar[int] = 0
-    limits: ClassVar[tuple[str, ...]] = ("depth", "opens")
+    adjustable: ClassVar[frozenset[str]] = Bracketing.adjustable | {"opens"}
 
     opens: Annotated[int, Gt(0)] = 10
 

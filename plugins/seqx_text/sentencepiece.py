@@ -40,6 +40,8 @@ class SentencePiece(seqx.Tokenizer):
         nbest: of how many best encodings one is drawn (unigram); -1 is of all
     """
 
+    adjustable = frozenset({"alpha", "nbest"})
+
     def __init__(
         self,
         *,

@@ -23,6 +23,21 @@ class Classification(TextToText):
 
     target_tokenizer: seqx.Tokenizer | None = field(default_factory=Labels)
 
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+        """The ids of the text and of its label, each with EOS.
+
+        Raises:
+            UserError: a label to learn is none of the vocabulary's, which is another model's
+        """
+        made = super().example(row, training=training)
+        known = isinstance(made, seqx.Dropped) or seqx.UNK not in made.columns["target"]
+        if training and not known and isinstance(self.target_tokenizer, Labels):
+            raise seqx.UserError(
+                f"the training text has the label {row[1][:40]!r}, which the model of training.init lacks; "
+                "leave such rows out, or train without training.init"
+            )
+        return made
+
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar | None:
         """What lets one label be written, and nothing else."""
         return OneLabel(self.target_tokenizer.size) if isinstance(self.target_tokenizer, Labels) else None

@@ -43,7 +43,6 @@ class LanguageModel(seqx.CorpusTask):
 
     def __post_init__(self) -> None:
         self.stochastic = self.sample_segmentation
-        self.cut = 0
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -95,18 +94,21 @@ class LanguageModel(seqx.CorpusTask):
     def read(self, text: str) -> Mapping[str, list[int]]:
         """BOS and the ids of a prompt, which the target goes on with; of a long one those at its end."""
         ids = self._prompt(text)
-        self.cut += len(ids) >= self.longest
         return {"source": [seqx.BOS, *ids[max(0, len(ids) - self.longest + 1) :]]}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """The prompt and what follows it."""
         return seqx.restored(self.normalizers, self.tokenizer.decode([*self._prompt(text), *ids]))
 
-    def remarks(self) -> Sequence[str]:
-        """How many prompts were not read whole, if any."""
-        if not self.cut:
+    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
+        """Count the prompt if it was not read whole."""
+        return {"cut": int(len(self._prompt(text)) >= self.longest)}
+
+    def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
+        """Return how many prompts were not read whole, if any."""
+        if not counts.get("cut"):
             return ()
-        return (f"{self.cut} prompts have {self.longest} tokens or more; only their ends were read",)
+        return (f"{counts['cut']} prompts have {self.longest} tokens or more; only their ends were read",)
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         """The tokenizer's pieces."""

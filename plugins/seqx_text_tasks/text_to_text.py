@@ -31,7 +31,6 @@ class TextToText(seqx.TextPairs):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._template = Template(self.template)
-        self.read_inputs = self.truncated = 0
         if not self._template.columns:
             raise ValueError(f"template {self.template!r} has no place for a column, as {{0}}")
         if self.target in self._template.columns:
@@ -57,15 +56,14 @@ class TextToText(seqx.TextPairs):
         ids = super().source_ids(text, rng)
         return [*ids[: self.longest - 1], seqx.EOS] if self.truncate and len(ids) > self.longest else ids
 
-    def read(self, text: str) -> Mapping[str, list[int]]:
-        """The ids of an input, with EOS; those that are cut are counted."""
-        self.read_inputs += 1
-        self.truncated += self.truncate and len(super().source_ids(self.source_text(text))) > self.longest
-        return super().read(text)
+    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
+        """Count the input, and whether it was cut."""
+        cut = self.truncate and len(super().source_ids(self.source_text(text))) > self.longest
+        return {"inputs": 1, "cut": int(cut)}
 
-    def remarks(self) -> Sequence[str]:
-        """How many inputs were cut, if any."""
-        if not self.truncated:
+    def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
+        """Return how many inputs were cut, if any."""
+        if not counts.get("cut"):
             return ()
-        cut = f"{self.truncated} of {self.read_inputs} inputs have more than {self.longest} tokens"
+        cut = f"{counts['cut']} of {counts['inputs']} inputs have more than {self.longest} tokens"
         return (f"{cut}; their ends were not read",)

@@ -1,6 +1,5 @@
 """Translation: text in, text out."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +9,6 @@ from annotated_types import Ge
 
 import seqx
 from seqx_translation.pieces import pieces
-
-log = logging.getLogger("seqx.translation")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -49,18 +46,17 @@ class Translation(seqx.TextPairs):
                 for text in self.inputs(split) if split != "train" else ():
                     self._own_tag(text)
 
-    def learn(self, folder: Path, progress: seqx.Progress) -> None:
-        """Learn the vocabulary, or both; tags that it cuts into pieces are told then."""
-        super().learn(folder, progress)
-        if self.tags:
-            self.load(folder)
+    def cautions(self) -> Sequence[str]:
+        """Return the tags that the vocabulary cuts into pieces, if any."""
         cut = [tag for tag in self.tags if tag not in self.symbols("source", self.read(tag)["source"])]
-        if cut:
-            log.warning(
-                "task.tags: %s is no piece of the vocabulary, but several; name it in task.tokenizer.symbols "
-                "(and see that task.source_normalizers leave it whole)",
-                ", ".join(cut),
-            )
+        if not cut:
+            return ()
+        told = (
+            f"task.tags: {', '.join(cut)} is no piece of the vocabulary, but several; name it in "
+            "task.tokenizer.symbols before the vocabulary is learnt (and see that task.source_normalizers "
+            "leave it whole)"
+        )
+        return (told,)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Source and target of each pair."""

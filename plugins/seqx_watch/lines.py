@@ -33,7 +33,6 @@ def opening(run: seqx.Run) -> Iterator[str]:
     if store.dropped:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in store.dropped.items())
         yield f"dropped {sum(store.dropped.values()):,} of {store.rows:,} rows: {reasons}"
-    yield from run.remarks
     for split, shared in store.leaks.items():
         if shared["rows"] or any(shared["sides"]):
             sides = ", ".join(f"{count:,}" for count in shared["sides"])

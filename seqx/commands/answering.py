@@ -3,8 +3,8 @@
 import functools
 import json
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -111,8 +111,9 @@ class Answering:
         given, asked, unmet = Lines(source), deque[tuple[str, Request]](), list[int]()
         questions = _questions(given, read, asked)
         answered = _up_to_refusal(predictor.hypotheses(questions, window), given)
-        number = 0
+        number, counts = 0, Counter[str]()
         for number, answers in enumerate(answered, 1):
+            counts.update(answers.counts)
             shown = [(show(text) if text else text, hypothesis) for text, hypothesis in answers]
             text, question = asked.popleft()
             if question.constrained and question.text.strip() and not answers:
@@ -122,11 +123,13 @@ class Answering:
             sink.flush()
             if looking is not None and answers:
                 looking.write(number, question.text, answers[0][1].ids)
-        self._remark(predictor, number, unmet, refused=isinstance(given.error, RefusedError))
+        self._remark(predictor, number, unmet, counts)
         if given.error is not None:
             raise given.error
 
-    def _remark(self, predictor: Predictor, count: int, unmet: Sequence[int], *, refused: bool) -> None:
+    def _remark(
+        self, predictor: Predictor, count: int, unmet: Sequence[int], counts: Mapping[str, int]
+    ) -> None:
         """Say what else there is to know of so many answers."""
         if predictor.split:
             click.echo(
@@ -136,9 +139,8 @@ class Answering:
             )
         if unmet:
             click.echo(_unmet(unmet, count), err=True)
-        if not refused:  # else lines before it were read, and answered, twice
-            for remark in predictor.task.remarks():
-                click.echo(remark, err=True)
+        for remark in predictor.task.remarks(counts):
+            click.echo(remark, err=True)
 
     def _predictor(self) -> Predictor:
         """The models as one, with a search that finds as many answers as are wanted."""

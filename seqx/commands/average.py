@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from seqx.checkpoint import Checkpoints
 from seqx.commands.arguments import trust
 from seqx.commands.opening import opened_of_run
 from seqx.errors import UserError
@@ -43,7 +42,7 @@ def average(
     found = opened_of_run(run, trust=trust_local_plugins)
     place = RunFolder(run)
     experiment = found.made()
-    checkpoints = Checkpoints(run / "checkpoints")
+    checkpoints = place.checkpoints
     how = experiment.training
     choose = "last" if last else "best" if best else how.choose
     if not checkpoints.steps():

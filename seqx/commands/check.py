@@ -9,6 +9,7 @@ from seqx.commands.arguments import parted
 from seqx.commands.opening import opened, profile
 from seqx.errors import UserError
 from seqx.experiment import parameters
+from seqx.finetuning import check_start, first_model
 
 
 @click.command()
@@ -26,7 +27,12 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     problems = []
     for recipe in recipes:
         try:
-            count = parameters(opened(recipe, profile, overrides).made())
+            made = opened(recipe, profile, overrides).made
+            experiment = made()
+            first = experiment.training.init
+            if first is not None and first.exists():  # else it may be made by another recipe before this one
+                check_start(made, first_model(first))
+            count = parameters(experiment)
         except UserError as error:
             problems.append(error)
         else:

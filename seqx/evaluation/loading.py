@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from seqx import plugins, recipe
+from seqx import plugins, recipe, tree
 from seqx.checkpoint import WEIGHTS, check_model, read_weights
 from seqx.devices import Precision, device_of, precision_of
 from seqx.errors import Problem, RecipeError, UserError
@@ -147,7 +147,10 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
     _check_sizes(root.value.get("model"), "model")
     wanted = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
     try:
-        made = recipe.check(Node(wanted, root.at, root.keys), found.registry, Answering)()
+        checked = recipe.check(Node(wanted, root.at, root.keys), found.registry, Answering)
+        if overrides:
+            _check_vocabulary(checked, folder)
+        made = checked()
     except RecipeError as error:
         missing = _missing(kept, found)
         if not missing:
@@ -181,6 +184,15 @@ def _check_overrides(overrides: Sequence[str]) -> None:
                 f"{text}: of a finished model only settings of the search and the task can be changed, "
                 "as in search.size=8"
             )
+
+
+def _check_vocabulary(checked: recipe.Made[Answering], folder: Path) -> None:
+    """Refuse overrides of what the vocabulary was learnt with."""
+    task = checked.settings["task"]
+    assert isinstance(task, recipe.Made), "a task is a component"
+    theirs = tree.read(folder / "recipe.yaml").plain()["task"]
+    if problems := list(recipe.Fixed(str(folder), ", or leave it out").problems(task, theirs)):
+        raise RecipeError(problems)
 
 
 def _missing(needed: plugins.Kept, found: plugins.Plugins) -> list[str]:

@@ -13,6 +13,7 @@ from seqx.constraints import Intersection
 from seqx.devices import autocast
 from seqx.distributed import ALONE, World
 from seqx.errors import UserError
+from seqx.evaluation.answers import Answers, distinct, summed
 from seqx.evaluation.attention import Attended, look
 from seqx.evaluation.fitting import Fitting
 from seqx.evaluation.scoring import logprobs
@@ -21,9 +22,6 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import BOS, EOS, PAD, WORDS, Example, Hypothesis, Request, Tokens
 from seqx.stopping import Stopped
-
-Answers = list[tuple[str, Hypothesis]]
-"""The answers to one input, best first; none to an empty one."""
 
 _Found = tuple[Sequence[Sequence[Hypothesis]], Mapping[str, list[list[int]]]]
 """The hypotheses of each piece of a batch, and for each column the likeliest label of each token."""
@@ -121,7 +119,12 @@ class Predictor:
 
     def __call__(self, texts: Iterable[str | Request]) -> list[str]:
         """The best answer to each text, in the order of the texts."""
-        return [answers[0][0] if answers else "" for answers in self.hypotheses(texts)]
+        return self.counted(texts)[0]
+
+    def counted(self, texts: Iterable[str | Request]) -> tuple[list[str], Mapping[str, int]]:
+        """The best answer to each text, and the sums of the `counts` of all answers, of all processes."""
+        every = list(self.hypotheses(texts))
+        return [answers[0][0] if answers else "" for answers in every], summed(every)
 
     def hypotheses(self, texts: Iterable[str | Request], window: int | None = None) -> Iterator[Answers]:
         """The answers to each text, in the order of the texts, of which `window` are read at a time.
@@ -255,20 +258,20 @@ class Predictor:
 
     def _join(self, found: Sequence[Answers]) -> Answers:
         if len(found) <= 1:
-            return found[0] if found else []
+            return found[0] if found else Answers()
         if not all(found):
-            return []
+            return Answers(counts=summed(found))
         best = [answers[0] for answers in found]
         whole = Hypothesis(
             ids=[token for _, hypothesis in best for token in hypothesis.ids],
             score=math.fsum(hypothesis.score for _, hypothesis in best),
             logprob=math.fsum(hypothesis.logprob for _, hypothesis in best),
         )
-        return [(self.task.join([text for text, _ in best]), whole)]
+        return Answers([(self.task.join([text for text, _ in best]), whole)], summed(found))
 
     def _search(self, pieces: Sequence[_Piece]) -> list[Answers]:
         """The answers to pieces, in their order."""
-        answers: list[Answers] = [[] for _ in pieces]
+        answers = [Answers() for _ in pieces]
         for found in self._shared(lambda: self._share(pieces)):
             for i, those in found.items():
                 answers[i] = those
@@ -309,29 +312,32 @@ class Predictor:
         """
         search = self.search
         wanted = search.wanted
-        found = self._answers(pieces, search)
-        answers = list(map(distinct, found))
+        found = self._hypotheses(pieces, search)
+        kept = list(map(distinct, found))
         for _ in range(_WIDENINGS):
             short = [
-                i for i, all_ in enumerate(found) if len(answers[i]) < wanted and len(all_) >= search.wanted
+                i for i, all_ in enumerate(found) if len(kept[i]) < wanted and len(all_) >= search.wanted
             ]
             wider = search.wider() if short else None
             if wider is None:
                 break
             search = wider
             try:
-                again = self._answers([pieces[i] for i in short], search)
+                again = self._hypotheses([pieces[i] for i in short], search)
             except RefusedError:  # too little memory for so many hypotheses
                 break
             for i, more in zip(short, again, strict=True):
-                best = sorted([*answers[i], *more], key=lambda answer: -answer[1].score)
-                answers[i], found[i] = distinct(best)[:wanted], more
-        return answers
+                best = sorted([*kept[i], *more], key=lambda answer: -answer[1].score)
+                kept[i], found[i] = distinct(best)[:wanted], more
+        return [
+            Answers(those, self.task.counts(piece.text, [hypothesis.ids for _, hypothesis in those]))
+            for piece, those in zip(pieces, kept, strict=True)
+        ]
 
-    def _answers(self, pieces: Sequence[_Piece], search: Search) -> list[Answers]:
-        """What a search finds for each piece, best first."""
+    def _hypotheses(self, pieces: Sequence[_Piece], search: Search) -> list[list[tuple[str, Hypothesis]]]:
+        """Return the text and the hypothesis of all that a search finds for each piece, best first."""
         limits = self._limits(pieces, search)
-        answers: list[Answers] = [[] for _ in pieces]
+        answers: list[list[tuple[str, Hypothesis]]] = [[] for _ in pieces]
         for batch in self._batches(pieces, limits, search):
             self.between()
             for part, (found, labels) in self._fitting(batch, pieces, limits, search):
@@ -404,14 +410,6 @@ class Predictor:
             return grammar
         asked = self.task.constraint(requests)
         return asked if grammar is None else Intersection(grammar, asked)
-
-
-def distinct(answers: Iterable[tuple[str, Hypothesis]]) -> Answers:
-    """The answers without those whose text one before has, which is the better."""
-    first = dict[str, tuple[str, Hypothesis]]()
-    for answer in answers:
-        first.setdefault(answer[0], answer)
-    return [*first.values()]
 
 
 def _check_text(text: object) -> None:

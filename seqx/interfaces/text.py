@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from seqx.errors import UserError
+from seqx.interfaces.codec import Codec
 from seqx.interfaces.learning import Grammar
 from seqx.interfaces.values import Dropped, Evaluation, Example, Request, Score
 
@@ -29,7 +30,7 @@ class Normalizer(ABC):
         return text
 
 
-class Tokenizer(ABC):
+class Tokenizer(Codec, ABC):
     """Turns text into ids and back. PAD, BOS, EOS and UNK are 0 to 3; of these `encode` gives only UNK."""
 
     @property
@@ -118,6 +119,10 @@ class Predictor(Protocol):
         """The best answer to each text, in the order of the texts."""
         ...
 
+    def counted(self, texts: Iterable[str]) -> tuple[list[str], Mapping[str, int]]:
+        """The same, and the sums of what `Task.counts` says of each text's answers."""
+        ...
+
     def logprobs(self, examples: Sequence[Example]) -> list[float]:
         """The natural log-probability of each example's whole target, given its other columns.
 
@@ -204,12 +209,19 @@ class Task(ABC):
         """The answer to a whole input, from those to its pieces."""
         return " ".join(answers)
 
-    def data_remarks(self) -> Sequence[str]:
-        """What users should know of the training rows, a line each; told when training begins."""
+    def cautions(self) -> Sequence[str]:
+        """Return what users should know of vocabulary and training rows before training, a line each."""
         return ()
 
-    def remarks(self) -> Sequence[str]:
-        """What users should know of the answers written so far, a line each."""
+    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
+        """Count what users should know of the answers to an input, such as those that had to be repaired.
+
+        `answers` has the ids of each. Counts go with the answers, and are summed over inputs and processes.
+        """
+        return {}
+
+    def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
+        """Return what users should know of answers, a line each, from the sums of their `counts`."""
         return ()
 
     @abstractmethod

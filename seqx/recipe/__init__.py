@@ -6,9 +6,11 @@ from seqx.recipe.editor import schema
 from seqx.recipe.files import Recipe, load, named
 from seqx.recipe.made import Leaf, Made, Several, Value
 from seqx.recipe.printer import show
+from seqx.recipe.vocabulary import Fixed, names_kind
 
 __all__ = [
     "NOT_SET",
+    "Fixed",
     "Leaf",
     "Made",
     "Recipe",
@@ -20,6 +22,7 @@ __all__ = [
     "left_out",
     "load",
     "named",
+    "names_kind",
     "schema",
     "show",
 ]

@@ -82,6 +82,7 @@ class PassedOver:
 
 def forget_after(step: int, checkpoints: Checkpoints) -> None:
     """Remove the checkpoints of later updates, the newest first: what is left is always a run's beginning."""
+    checkpoints.check()
     for later in reversed(checkpoints.steps()):
         if later > step:
             gone = checkpoints.folder / f".{later:08}.old"  # out of sight first

@@ -1,6 +1,5 @@
 """A run, as its callbacks see it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +21,6 @@ class Run:
     precision: Literal["bf16", "fp32"]
     store: Store  # the training examples, and what was dropped or found in dev and test, too
     updates: int  # of one epoch
-    remarks: Sequence[str] = ()  # what the task says of the training rows
     processes: int = 1  # that share each update, with a device each
     best: float | None = None  # the best score on the development set in earlier starts
     best_step: int = 0

@@ -27,7 +27,7 @@ def test_from_a_recipe_to_a_score_and_on() -> None:
     said = done(*command)
     run = Path("runs/wmt_en_de-sample")
     assert {path.name for path in run.iterdir() if path.name != ".lock"} == {
-        *("recipe.yaml", "environment.json", "metrics.jsonl", "log.txt"),
+        *("recipe.yaml", "environment.json", "metrics.jsonl", "log.txt", "identity.json"),
         *("checkpoints", "data.json", "model", "outputs", "task"),
     }
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == [

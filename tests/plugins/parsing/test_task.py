@@ -1,6 +1,7 @@
 """The parsing task: from a treebank's rows to ids, and from ids to trees, on real trees."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def rows(data: Callable[[str], Path]) -> list[str]:
     return [str(tree) for tree in trees(data("ptb_nltk_sample"))[:400]]
 
 
-def answered(task: Parsing, how: Callable[[seqx.Example, str], str]) -> Mapping[str, seqx.Score]:
+def answered(
+    task: Parsing, how: Callable[[seqx.Example, str], str], counts: Mapping[str, int] | None = None
+) -> Mapping[str, seqx.Score]:
     """The scores of a model that answers each test sentence from its right example."""
 
     examples = (task.example(row, training=False) for row in task.rows("test"))
@@ -67,7 +70,7 @@ def answered(task: Parsing, how: Callable[[seqx.Example, str], str]) -> Mapping[
         assert isinstance(example, seqx.Example)
         return how(example, text)
 
-    return task.evaluate(Known(known), "test").scores
+    return task.evaluate(Known(known, counts=lambda: counts or {}), "test").scores
 
 
 @pytest.mark.parametrize("linearisation", [TopDown(), TopDown(tags=True), InOrder()], ids=repr)
@@ -119,12 +122,21 @@ def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[
     for repair in (True, False):
         task = learnt(tmp_path, rows, repair=repair, metrics=[Evalb(), Evalb(strict=True)])
         every = iter(range(10))
+        counts = Counter[str]()
 
-        def half(example: seqx.Example, text: str, task: Parsing = task, every: Iterator[int] = every) -> str:
-            ids = example.columns["target"][:-1]
-            return task.write(ids if next(every) % 2 else [*ids[1:], ids[0]], text, {})
+        def half(
+            example: seqx.Example,
+            text: str,
+            task: Parsing = task,
+            every: Iterator[int] = every,
+            counts: Counter[str] = counts,
+        ) -> str:
+            right = example.columns["target"][:-1]
+            ids = right if next(every) % 2 else [*right[1:], right[0]]
+            counts.update(task.counts(text, [ids]))
+            return task.write(ids, text, {})
 
-        scores = answered(task, half)
+        scores = answered(task, half, counts)
         assert scores["valid"].value == 50
         assert "repaired:5|outputs:10" in scores["valid"].signature
         if repair:
@@ -133,7 +145,7 @@ def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[
             assert scores["f1"].value == 100
             assert scores["strict_f1"].value < 80
         told = "they were made trees" if repair else "they are left out"
-        assert task.remarks() == (f"5 of 10 outputs were no trees over the words; {told}",)
+        assert task.remarks(counts) == (f"5 of 10 outputs were no trees over the words; {told}",)
 
 
 def test_what_is_read_is_what_is_trained_on(tmp_path: Path, rows: list[str]) -> None:
@@ -207,11 +219,11 @@ def test_a_root_that_all_trees_share_is_treated_as_top(tmp_path: Path, root: str
         assert task.example(row, training=True) == same.example(other, training=True)
     assert task.sizes == same.sizes
     name = root.rpartition("(")[2]
-    (told,) = task.data_remarks()
+    (told,) = task.cautions()
     assert told.startswith(
         f"{name} is the outermost label of every tree that the symbols were learnt from; it "
     )
-    assert same.data_remarks() == []
+    assert same.cautions() == []
     again = learnt(tmp_path / "root", odd, tags="none", tokenizer=Letters())  # over the same folder
     assert again.references("dev") == same.references("dev")
 
@@ -220,7 +232,7 @@ def test_a_root_that_is_a_constituent_is_learnt(tmp_path: Path) -> None:
     plain = [tree[5:-1] for tree in odd_treebank("TOP") if tree.startswith("(TOP (S")] * 3
     task = learnt(tmp_path, plain, tokenizer=Letters())
     assert task.references("dev") == plain[-10:]
-    assert task.data_remarks() == []
+    assert task.cautions() == []
     example = task.example((plain[0],), training=True)
     assert isinstance(example, seqx.Example)
     assert example.text["target"].startswith("(S (NP")
@@ -229,12 +241,12 @@ def test_a_root_that_is_a_constituent_is_learnt(tmp_path: Path) -> None:
 def test_training_trees_that_the_grammar_rules_out_are_counted(tmp_path: Path) -> None:
     odd = odd_treebank("TOP")
     task = learnt(tmp_path, odd, linearisation=InOrder(), tokenizer=Letters())
-    assert task.data_remarks() == [
+    assert task.cautions() == [
         "task.linearisation: 6 of 20 trees are ruled out by the grammar; raise unaries from 4 to 5"
     ]
     for settings in ({"constrained": False}, {"linearisation": InOrder(unaries=5)}):
         task = learnt(tmp_path, odd, **({"linearisation": InOrder()} | settings), tokenizer=Letters())
-        assert task.data_remarks() == []
+        assert task.cautions() == []
 
 
 def test_separators_of_labels_and_tags(tmp_path: Path) -> None:

@@ -63,7 +63,6 @@ def run(folder: Path, *, steps: int = 300, done: int = 0, best: tuple[float, int
         updates=25,
         best=best[0] if best else None,
         best_step=best[1] if best else 0,
-        remarks=["all is ROOT"],
     )
 
 

@@ -1,0 +1,84 @@
+"""Start a run from another model: with its vocabulary and its weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from seqx import checkpoint
+from seqx.checkpoint import WEIGHTS
+from seqx.errors import RecipeError, UserError
+from seqx.evaluation.loading import model_folder
+from seqx.interfaces.networks import Model
+from seqx.interfaces.text import Normalizer
+from seqx.recipe import Fixed, Made, differences, names_kind
+from seqx.registry import settings_of
+from seqx.runs import read_recipe
+
+
+def first_model(folder: Path) -> Path:
+    """Return the folder of the model that training starts from.
+
+    Raises:
+        UserError: there is none
+    """
+    try:
+        return model_folder(folder)
+    except UserError as error:
+        raise UserError(f"training.init: {error}") from None
+
+
+def check_start(made: Made[Any], first: Path) -> None:
+    """Refuse settings that cannot be used, because the vocabulary is that of the model `first`.
+
+    Raises:
+        RecipeError: with the place of each
+    """
+    fixed = Fixed(f"{first} (training.init)", ", or leave training.init out")
+    problems = list(fixed.problems(_task(made), _plain(first).get("task")))
+    if problems:
+        raise RecipeError(problems)
+
+
+def start_from(first: Path, model: Model, made: Made[Any]) -> None:
+    """Give a model the weights of the model `first`.
+
+    Raises:
+        UserError: it has other sizes or parts
+    """
+    try:
+        checkpoint.read_weights(model, first / WEIGHTS)
+    except UserError:
+        different = differences({"model": _plain(first).get("model")}, {"model": made.plain()["model"]})
+        if not different:
+            raise
+        raise UserError(
+            f"training.init: the model in {first} has other sizes or parts than this recipe's; "
+            "make these settings the same:\n"
+            + "\n".join(f"  {key}: {before} there, {now} here" for key, (before, now) in different.items())
+        ) from None
+
+
+def remarks(first: Path | None, made: Made[Any]) -> Iterator[str]:
+    """Say which settings are used that differ from those that the weights of `first` were trained with."""
+    if first is None:
+        return
+    theirs, ours = _plain(first), made.plain()
+    different = differences({"model": theirs.get("model")}, {"model": ours["model"]})
+    for name, setting in settings_of(_task(made).maker).items():
+        pair = theirs["task"].get(name, []), ours["task"].get(name, [])
+        if names_kind(setting.annotation, Normalizer) and pair[0] != pair[1]:
+            different[f"task.{name}"] = pair
+    if different:
+        said = "; ".join(f"{key}: {one} there, {other} here" for key, (one, other) in different.items())
+        yield f"training.init: the weights of {first} were trained with other settings: {said}"
+
+
+def _task(made: Made[Any]) -> Made[Any]:
+    task = made.settings["task"]
+    assert isinstance(task, Made), "a task is a component"
+    return task
+
+
+def _plain(first: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_recipe(first / "recipe.yaml")
+    return found

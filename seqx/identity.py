@@ -1,0 +1,86 @@
+"""What a run is made from, as digests: by them its checkpoints are told from those of other runs."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from seqx.errors import UserError
+from seqx.files import whole_file
+from seqx.formats import FORMAT, read_as
+from seqx.recipe import differences, inside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The digests of what all checkpoints of a run depend on."""
+
+    recipe: str  # without the settings that may change when a run goes on
+    vocabulary: str
+
+    @classmethod
+    def of(cls, recipe: object, vocabulary: str, *, without: tuple[str, ...]) -> "Identity":
+        """Return the identity of a run.
+
+        Args:
+            recipe: everything filled in, as plain values
+            vocabulary: the fingerprint of what the task learnt
+            without: the settings that may change
+        """
+        settings = {
+            key: value for key, (value, _) in differences(recipe, {}).items() if not inside(key, without)
+        }
+        text = json.dumps(settings, sort_keys=True)
+        return cls(recipe=hashlib.sha256(text.encode()).hexdigest(), vocabulary=vocabulary)
+
+    def check(self, path: Path, found: "Identity | None") -> None:
+        """See that what lies at `path` in this run's folder was made by it; None: it does not say by which.
+
+        Raises:
+            UserError: it was made by another run
+        """
+        if found is None or found == self:
+            return
+        part = "recipe" if found.recipe != self.recipe else "vocabulary"
+        raise UserError(
+            f"{path}: was made by another run, whose {part} differs from that of the run in this folder; "
+            "move it away, and the same command goes on without it"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What a run's folder keeps of its identity."""
+
+    made_from: Identity
+    scores: str | None = None  # the SHA-256 of its `scores.json`, once it is finished
+
+    @classmethod
+    def read(cls, file: Path) -> "Kept | None":
+        """Read it from a JSON file; None: there is none."""
+        return read_as(_KEPT, file) if file.is_file() else None
+
+    def write(self, file: Path) -> None:
+        """Write it to a JSON file."""
+        whole_file(file, json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n")
+
+
+_KEPT = TypeAdapter(Kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """What `model.json` says of its run; earlier versions of seqx said nothing."""
+
+    made_from: Identity | None = None
+
+
+_MODEL = TypeAdapter(_Model)
+
+
+def of_model(folder: Path) -> Identity | None:
+    """Return the identity of the run that made a model; None: the model does not say."""
+    file = folder / "model.json"
+    return read_as(_MODEL, file).made_from if file.is_file() else None

@@ -1,0 +1,101 @@
+"""Settings that decide what a vocabulary is: who uses a model's vocabulary must have those of the model."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import yaml
+
+from seqx.errors import At, Problem
+from seqx.interfaces.codec import Codec
+from seqx.recipe.differences import NOT_SET
+from seqx.recipe.made import UNSAID, Made, Value
+from seqx.registry import settings_of
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Compares the settings of a task with those that a model's vocabulary was learnt with.
+
+    Args:
+        model: how messages name the model
+        otherwise: what else one can do, behind "write ...", as ", or leave ... out"
+    """
+
+    model: str
+    otherwise: str = ""
+
+    def problems(self, task: Made[Any], theirs: Any) -> Iterator[Problem]:
+        """The settings of a checked task that differ and cannot be used, each at its place.
+
+        Args:
+            task: as it is to be
+            theirs: the model's, as plain values
+        """
+        yield from self._search(task, theirs, task.path)
+
+    def _search(self, made: Made[Any], theirs: Any, path: str) -> Iterator[Problem]:
+        """Look for codecs among the settings of a component, and inside of them."""
+        same = _type(theirs) == _name(made)
+        annotations = {name: setting.annotation for name, setting in settings_of(made.maker).items()}
+        for name, item in made.settings.items():
+            their = _setting(theirs, name)
+            if names_kind(annotations[name], Codec):
+                if their != NOT_SET or item.at is not None or not same:
+                    yield from self._compare(item, their, f"{path}.{name}", made.place)
+            elif isinstance(item, Made):
+                yield from self._search(item, their, f"{path}.{name}")
+
+    def _compare(self, item: Value, theirs: Any, path: str, around: At) -> Iterator[Problem]:
+        """Compare a setting that decides about the vocabulary; `around` is the place of what has it."""
+        if isinstance(item, Made) and _type(theirs) == _name(item):
+            free: frozenset[str] = getattr(item.maker, "adjustable", frozenset())
+            for name, inner in item.settings.items():
+                their = _setting(theirs, name)
+                # A setting that the model's version of seqx did not have yet differs only if it is set.
+                if name not in free and (their != NOT_SET or inner.at is not None):
+                    yield from self._compare(inner, their, f"{path}.{name}", item.place)
+        elif (ours := item.plain()) is not UNSAID and ours != theirs:
+            named = item.named if isinstance(item, Made) else None
+            yield Problem(named or item.at or around, self._said(path, ours, theirs))
+
+    def _said(self, path: str, ours: Any, theirs: Any) -> str:
+        name = path.rpartition(".")[2]
+        write = f"leave {name} out" if theirs == NOT_SET else f"write {name}: {_shown(theirs)}"
+        return (
+            f"{path}: the vocabulary is that of the model in {self.model}, which was learnt with "
+            f"{_brief(theirs)}, so that {_brief(ours)} cannot be used; {write}{self.otherwise}"
+        )
+
+
+def names_kind(annotation: Any, kind: type) -> bool:
+    """Whether a setting with this annotation can hold a component of a kind, alone or among others."""
+    if isinstance(annotation, type) and issubclass(annotation, kind):
+        return True
+    return any(names_kind(part, kind) for part in get_args(annotation))
+
+
+def _name(made: Made[Any]) -> str | None:
+    return None if made.component is None else made.component.name
+
+
+def _type(plain: Any) -> Any:
+    """The name of a component that is written as plain values."""
+    return plain.get("type") if isinstance(plain, Mapping) else plain
+
+
+def _setting(plain: Any, name: str) -> Any:
+    return plain.get(name, NOT_SET) if isinstance(plain, Mapping) else NOT_SET
+
+
+def _brief(plain: Any) -> str:
+    """A component's name, and any other value as it is."""
+    return _shown(_type(plain) if isinstance(plain, Mapping) and "type" in plain else plain)
+
+
+def _shown(plain: Any) -> str:
+    """A value as it is written in a recipe, on one line."""
+    if plain == NOT_SET:
+        return NOT_SET
+    text = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+    return text.removesuffix("...\n").strip()
