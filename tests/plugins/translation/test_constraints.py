@@ -109,6 +109,7 @@ def test_what_cannot_be_met_has_no_answer_and_is_named(model: Path) -> None:
     )
 
 
+@pytest.mark.isa
 def test_several_models_and_two_precisions(model: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other", seed=2, learnt=model / "task")
     for precision in ("fp32", "bf16"):
