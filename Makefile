@@ -15,7 +15,7 @@ SENTENCES := "Please put the most important letter behind the bed." \
   "Although Emma is sick, she can put gloves into the box." \
   "There were many carpets in a hotel."
 
-# oneDNN's limit and torch's own. Together the first are a CPU with AVX2 only, the last the oldest.
+# Limits of oneDNN and of torch's own kernels. The first pair is a CPU with AVX2 only.
 FEWER := ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
   ATEN_CPU_CAPABILITY=default
 
