@@ -1,6 +1,7 @@
 """The folder of a run whose files are not what a run writes: one message each."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_a_state_that_something_else_wrote(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_run_whose_standard_error_is_closed() -> None:
     recipe = tiny()
-    command = f"{sys.executable} -m seqx run {recipe} --folder closed 2>&-"
+    command = f"{shlex.quote(sys.executable)} -m seqx run {recipe} --folder closed 2>&-"
     closed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert closed.stdout == seqx("run", recipe).stdout.replace(str(RUN), "closed")
     assert "step 6/6" in Path("closed/log.txt").read_text(encoding="utf-8")

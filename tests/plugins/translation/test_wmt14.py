@@ -131,7 +131,7 @@ def test_archives_that_are_there_are_not_fetched(tmp_path: Path, heldout: Files)
         local.fetch(tmp_path / "cache", quiet)
         assert site.ranges == []
         assert list(local.rows("train")) == PAIRS
-        with pytest.raises(seqx.UserError, match=r"local: there is no folder \S+/theirs$"):
+        with pytest.raises(seqx.UserError, match=r"local: there is no folder .+/theirs$"):
             corpus(site, heldout, local=tmp_path / "theirs").fetch(tmp_path / "new", quiet)
         (tmp_path / "mine" / "crawl.tgz").write_bytes(b"x" * len(FILES["crawl.tgz"]))
         with pytest.raises(
