@@ -1,6 +1,7 @@
 """The folder of a run whose files are not what a run writes: one message each."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def test_what_lies_among_checkpoints_is_none_of_them() -> None:
     recipe = tiny()
     done("run", recipe, "training.steps=4")
     for name in ("5", "\u00b2", "0000000x"):
-        (RUN / "checkpoints" / name).mkdir()
+        Path(RUN, "checkpoints", os.fsdecode(name.encode())).mkdir()
     done("run", recipe)
     assert [row["step"] for row in lines(RUN, "start")] == [0, 4]
 
