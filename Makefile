@@ -1,5 +1,6 @@
 # make run   trains a translator on the sentences that come along, scores it, and translates with it
 # make test  lints, checks types and imports, and runs every test
+# make test-isa  runs the tests of what depends on the CPU's instructions again, as on CPUs that have fewer
 #
 # Both set themselves up in $(VENV); all they need is Python 3.11 or later, as $(PYTHON).
 
@@ -14,7 +15,11 @@ SENTENCES := "Please put the most important letter behind the bed." \
   "Although Emma is sick, she can put gloves into the box." \
   "There were many carpets in a hotel."
 
-.PHONY: run test lint clean
+# Limits of oneDNN and of torch's own kernels. The first pair is a CPU with AVX2 only.
+FEWER := ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
+  ATEN_CPU_CAPABILITY=default
+
+.PHONY: run test test-isa lint clean
 
 run: $(VENV)/installed
 	$(BIN)/seqx run recipes/wmt_en_de.yaml --profile sample
@@ -24,6 +29,12 @@ run: $(VENV)/installed
 
 test: lint
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+
+test-isa: $(VENV)/installed-dev
+	@for fewer in $(FEWER); do \
+	  echo "with $$fewer"; \
+	  env $$(echo "$$fewer" | tr , ' ') $(BIN)/pytest -m isa --numprocesses $(WORKERS) --dist loadscope || exit 1; \
+	done
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check --quiet

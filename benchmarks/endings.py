@@ -35,11 +35,11 @@ def _contents(folder: Path, *, saves: bool) -> Iterator[tuple[str, Any]]:
             case ".lock" | "log.txt" | "environment.json" | "recipe.yaml" | "model.json":
                 continue  # names of runs, times of day
             case "manifest.json":
-                yield name, sorted(json.loads(file.read_text())["files"])
+                yield name, sorted(json.loads(file.read_text(encoding="utf-8"))["files"])
             case "metrics.jsonl":
                 yield name, list(_metrics(file, saves=saves))
             case "checkpoint.json" | "states.json":
-                yield name, _timeless(json.loads(file.read_text()))
+                yield name, _timeless(json.loads(file.read_text(encoding="utf-8")))
             case _:
                 yield name, file.read_bytes()
 

@@ -39,7 +39,10 @@ def written(folder: Path, pairs: int, seed: int) -> list[str]:
     files = {}
     for split, count in {"train": pairs, "dev": _HELD_OUT, "test": _HELD_OUT}.items():
         files[split] = [str(folder / f"{split}.{side}") for side in ("en", "de")]
-        with Path(files[split][0]).open("w") as source, Path(files[split][1]).open("w") as target:
+        with (
+            Path(files[split][0]).open("w", encoding="utf-8") as source,
+            Path(files[split][1]).open("w", encoding="utf-8") as target,
+        ):
             for pair in sentences(rng, count):
                 source.write(f"{pair[0]}\n")
                 target.write(f"{pair[1]}\n")
@@ -75,7 +78,7 @@ def _family(root: int) -> list[int]:
         children = [
             int(child)
             for path in Path(f"/proc/{root}/task").glob("*/children")
-            for child in path.read_text().split()
+            for child in path.read_text(encoding="utf-8").split()
         ]
     except OSError:
         return []
@@ -84,7 +87,7 @@ def _family(root: int) -> list[int]:
 
 def _kilobytes(pid: int, name: str) -> int:
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
@@ -164,7 +167,7 @@ def main() -> None:
         ratio = run["lines_per_second"] / runs[0]["lines_per_second"]
         print(f"{run['processes']} processes are {ratio:.2f} times as fast as {runs[0]['processes']}")
     if settings.out:
-        settings.out.write_text(json.dumps(record, indent=2) + "\n")
+        settings.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

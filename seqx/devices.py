@@ -1,7 +1,9 @@
 """Which device computes, and how exactly."""
 
 import contextlib
+import functools
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, get_args
 
@@ -33,12 +35,28 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+_WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
+"""Values of ONEDNN_MAX_CPU_ISA that leave no instructions for products of bfloat16."""
+
+
+@functools.cache
 def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 has units of its own there: newer GPUs, and CPUs with AMX or AVX-512 BF16."""
+    """Return true if kernels on the device multiply bfloat16 in units of their own, faster than float32.
+
+    GPUs have them since Ampere, CPUs with AMX or AVX-512 BF16. Without, a CPU's products of bfloat16 are many
+    times slower than those of float32, or there is no kernel.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # The only way torch tells.
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
+    # The only ways torch tells. Both torch and oneDNN, which has the kernels, may be told to use less.
+    units = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    return (
+        units
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001
+        and limit.upper() not in _WITHOUT_BF16
+        and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    )
 
 
 def precision_of(name: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
@@ -54,13 +72,30 @@ def precision_of(name: Precision, device: torch.device) -> Literal["bf16", "fp32
     return name
 
 
-def autocast(
-    device: torch.device, precision: Literal["bf16", "fp32"]
-) -> contextlib.AbstractContextManager[None]:
-    """Where matrix products are to be computed in that precision."""
+_NO_KERNEL = re.compile(r"could not create a primitive|not implemented for '?BFloat16")
+
+
+@contextlib.contextmanager
+def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterator[None]:
+    """Compute the block's matrix products in that precision.
+
+    Raises:
+        UserError: the device has no kernel in bf16 for something that is computed
+    """
     if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
+        yield
+        return
+    try:
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+    except RuntimeError as error:
+        if not _NO_KERNEL.search(str(error)):
+            raise
+        said = str(error).partition("\n")[0].partition(". ")[0]
+        raise UserError(
+            f"precision bf16: PyTorch has no kernel on this {device.type} for something that the model "
+            f"computes ({said}); set precision to fp32"
+        ) from error
 
 
 @contextlib.contextmanager

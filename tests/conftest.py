@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -12,7 +13,12 @@ import pytest
 import torch
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    # A cache of their own, which workers share: no home need be writable, and nothing that lies there helps.
+    if not os.environ.get("SEQX_CACHE"):
+        cache = tempfile.TemporaryDirectory(prefix="seqx-cache-")
+        os.environ["SEQX_CACHE"] = cache.name
+        config.add_cleanup(cache.cleanup)
     # A job in the background starts deaf to interrupts, and so do its children: those that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -26,7 +26,7 @@ def test_preparation_is_measured(tmp_path: Path) -> None:
     out = tmp_path / "record.json"
     run("-m", "benchmarks.preparation", "--pairs", "800", "--processes", "1", "--vocabulary", "1000",
         "--folder", str(tmp_path), "--out", str(out))  # fmt: skip
-    record = json.loads(out.read_text())
+    record = json.loads(out.read_text(encoding="utf-8"))
     assert record["pairs"] == 800
     assert record["runs"][0]["examples"] + sum(record["runs"][0]["dropped"].values()) == 800
     assert record["runs"][0]["lines_per_second"] > 0
@@ -45,7 +45,7 @@ def test_a_large_corpus_is_measured(tmp_path: Path) -> None:
     out = tmp_path / "record.json"
     run("-m", "benchmarks.scale", "--pairs", "5000", "--vocabulary", "1000", "--tokens", "2000",
         "--folder", str(tmp_path), "--out", str(out))  # fmt: skip
-    record = json.loads(out.read_text())
+    record = json.loads(out.read_text(encoding="utf-8"))
     assert record["repeats"] == 100
     assert record["tokens"]["target"] / 2000 <= record["updates"] <= record["tokens"]["target"] / 1000
     assert sum(record["files"].values()) >= 2 * sum(record["tokens"].values())

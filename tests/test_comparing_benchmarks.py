@@ -64,7 +64,7 @@ def run(module: str, *arguments: str | Path, code: int = 0) -> str:
 def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A plugin with an encoder `later`, which the benchmarks find like those that are installed."""
     file = tmp_path / "another.py"
-    file.write_text(RECURRENT)
+    file.write_text(RECURRENT, encoding="utf-8")
     with_it = partial(plugins.load, {file: At(str(file), 1, 1)})
     monkeypatch.setattr(complexity, "load", with_it)
     monkeypatch.setattr(kinds, "load", with_it)
@@ -108,7 +108,7 @@ def test_kinds_are_trained_once_and_laid_side_by_side(tmp_path: Path) -> None:
     printed = run("kinds", *command)
     assert [row["run"] for row in table(printed)] == names
     assert "model.{decoder,encoder}.positions: alibi (none)" in printed
-    record = json.loads(out.read_text())
+    record = json.loads(out.read_text(encoding="utf-8"))
     assert record["failed"] == {}
     assert all(row["finished"] and row["updates"] == 2 and row["tokens_per_second"] for row in record["runs"])
     made = {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")}
@@ -122,10 +122,10 @@ def test_rows_of_table_3_are_laid_side_by_side_and_one_that_fails_is_told(
     data("multi30k")
     out = tmp_path / "table3.json"
     tiny = [*TINY[:-1], "task.corpus.limit=300", "training.steps=2"]
-    (tmp_path / "C_layers_4").write_text("in the way")
+    (tmp_path / "C_layers_4").write_text("in the way", encoding="utf-8")
     rows = ["base", "C_layers_2", "C_layers_4"]
     printed = run("table3", "--folder", tmp_path, "--out", out, "--rows", *rows, "--", *tiny, code=1)
-    runs = json.loads(out.read_text())["runs"]
+    runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
     first, second = table(printed.partition("\n\n| row")[0])
     assert (first["run"], second["run"]) == ("base", "C_layers_2")
     assert second["dev perplexity"].endswith(" (6.11)")
@@ -156,7 +156,7 @@ def test_rivals_are_trained_alike(data: Callable[[str], Path], tmp_path: Path) -
     ]
     printed = run("rivals", *command, "--", *small, *short)
     assert [row["run"] for row in table(printed.partition("\n\n")[0])] == recipes
-    runs = json.loads(out.read_text())["runs"]
+    runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
     assert all(row["finished"] and row["updates"] == 2 for row in runs)
     assert set(recipes) <= set(rivals.RECIPES) <= set(named())
 
@@ -240,7 +240,7 @@ def test_complexity_of_every_layer_beside_what_table_1_claims(
     asked = ["--width", "4", "--shortest", "64", "--longest", "512", "--repeats", "1"]
     monkeypatch.setattr(sys, "argv", ["complexity", *asked, "--out", str(out), "--draw", str(picture)])
     assert complexity.main() == 0
-    found = json.loads(out.read_text())["layers"]
+    found = json.loads(out.read_text(encoding="utf-8"))["layers"]
     registry = plugins.load({another: At(str(another), 1, 1)}).registry
     expected = {
         f"{kind.__name__}-{name}"
@@ -260,6 +260,6 @@ def test_complexity_of_every_layer_beside_what_table_1_claims(
     shown = {row["layer"]: row for row in table(capsys.readouterr().out)}
     assert shown["Encoder-lstm"]["growth claimed"] == "n^1"
     assert shown["Attention-multihead"]["longest n"] == "512"
-    text = picture.read_text()
+    text = picture.read_text(encoding="utf-8")
     assert text.lstrip().startswith("<?xml")
     assert text.count("Encoder-lstm") >= 1

@@ -44,7 +44,7 @@ def test_dry_run(tmp_path: Path) -> None:
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    record = json.loads(out.read_text())
+    record = json.loads(out.read_text(encoding="utf-8"))
     assert record["dry_run"] is True
     assert list(record["parts"]) == ["machine", "training", "repeats", "multi30k", "decoding"]
     named = {part: {case["name"]: case for case in about["cases"]} for part, about in record["parts"].items()}
@@ -91,7 +91,7 @@ def test_a_case_that_breaks_or_does_not_fit_is_recorded_and_others_run(tmp_path:
         cases.Case("well", 0, lambda left: {"left": left}),
     ]
     cases.run(listed, tmp_path / "cases.json", limit=60)
-    broke, missed, long, well = json.loads((tmp_path / "cases.json").read_text())
+    broke, missed, long, well = json.loads((tmp_path / "cases.json").read_text(encoding="utf-8"))
     assert (broke["status"], broke["error"]) == ("failed", "ZeroDivisionError: no luck")
     assert (missed["status"], missed["reason"]) == ("skipped", "no data")
     assert (long["status"], long["reason"]) == ("skipped", "needs 1000 s, 60 s left")

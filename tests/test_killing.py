@@ -29,12 +29,14 @@ def test_the_comparison_finds_a_bit_and_forgives_a_clock(tmp_path: Path) -> None
         folder.mkdir()
         (folder / "model.safetensors").write_bytes(b"\0")
         rows = f'{{"kind": "start"}}\n{{"kind": "update", "loss": 1.5, "seconds": {seconds}}}\n'
-        (folder / "metrics.jsonl").write_text(rows * seconds if folder == one else rows)
-        (folder / "states.json").write_text(f'{{"dict": [["seconds", {seconds}], ["step", 3]]}}')
+        (folder / "metrics.jsonl").write_text(rows * seconds if folder == one else rows, encoding="utf-8")
+        (folder / "states.json").write_text(
+            f'{{"dict": [["seconds", {seconds}], ["step", 3]]}}', encoding="utf-8"
+        )
     assert endings.differences(one, other) == []
     (other / "model.safetensors").write_bytes(b"\1")
-    (other / "metrics.jsonl").write_text('{"kind": "update", "loss": 1.25}\n')
-    (other / "states.json").write_text('{"dict": [["step", 4]]}')
+    (other / "metrics.jsonl").write_text('{"kind": "update", "loss": 1.25}\n', encoding="utf-8")
+    (other / "states.json").write_text('{"dict": [["step", 4]]}', encoding="utf-8")
     assert endings.differences(one, other) == ["metrics.jsonl", "model.safetensors", "states.json"]
     (other / "model.safetensors").unlink()
     assert "model.safetensors" in endings.differences(one, other)

@@ -64,7 +64,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     subprocess.run([*pip, *wheels], check=True, capture_output=True)
     home = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
     others = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    Path(home, "needed.pth").write_text("\n".join(dict.fromkeys([*site.getsitepackages(), *others])) + "\n")
+    Path(home, "needed.pth").write_text(
+        "\n".join(dict.fromkeys([*site.getsitepackages(), *others])) + "\n", encoding="utf-8"
+    )
     return Environment(folder, sources)
 
 
@@ -108,7 +110,7 @@ def test_their_recipes_train_and_translate(environment: Environment, recipe: str
     run = environment.folder / "runs" / name
     file = str(environment.sources[name] / path)
     environment.run("seqx", "run", file, "--profile", "sample", "--folder", str(run), *few)
-    about = json.loads((run / "model" / "model.json").read_text())
+    about = json.loads((run / "model" / "model.json").read_text(encoding="utf-8"))
     assert about["plugins"][Path(path).stem]["version"] == "0.1.0"
     assert environment.run("seqx", "translate", str(run), text="The cat sleeps.\n").count("\n") == 1
 

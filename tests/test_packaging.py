@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +96,9 @@ def test_every_requirement_has_a_tested_version() -> None:
     project = PYPROJECT["project"]
     asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     asked += PYPROJECT["build-system"]["requires"]
-    pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().split()}
+    pinned = {
+        line.partition("==")[0].lower()
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    }
     names = {name.split("[")[0].split(">")[0].lower() for name in asked} - {"seqx-toolkit"}
     assert names - pinned == set()

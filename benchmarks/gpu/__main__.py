@@ -84,7 +84,7 @@ def _part(name: str, limit: float, *, dry_run: bool, wanted: list[str]) -> Mappi
         status: dict[str, Any] = {"status": "done"}
         try:
             if code := process.wait(limit):
-                error = f"exit code {code}: {log.read_text(errors='replace')[-3000:]}"
+                error = f"exit code {code}: {log.read_text(errors='replace', encoding='utf-8')[-3000:]}"
                 status = {"status": "failed", "error": error}
         except subprocess.TimeoutExpired:
             status = {"status": "stopped", "reason": f"took more than {limit:.0f} s"}

@@ -156,7 +156,9 @@ def _together(runs: Sequence[Seed], steps: Sequence[int], enough: Callable[[], b
     for run, code in codes.items():
         run.seconds += time.monotonic() - began
         if code:
-            raise RuntimeError(f"seed {run.seed}: exit code {code}\n{run.log.read_text()[-1500:]}")
+            raise RuntimeError(
+                f"seed {run.seed}: exit code {code}\n{run.log.read_text(encoding='utf-8')[-1500:]}"
+            )
     return [run.reached() for run in runs]
 
 

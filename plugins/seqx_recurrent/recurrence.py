@@ -5,10 +5,16 @@ candidates of a cell.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+import seqx
+
+R = TypeVar("R")
 
 Hidden = tuple[Tensor, ...]
 """What a layer remembers of each sentence, [B, D] each: its last output, and whatever else."""
@@ -58,18 +64,38 @@ class Recurrence(nn.Module, ABC):
     def weights(self) -> list[Tensor]:
         """Of what enters [G * D, I] and of what is remembered [G * D, D], and the biases [G * D] of both."""
         recurrent = F.dropout(self.weight_hh, self.dropout, self.training) if self.dropout else self.weight_hh
-        return [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
+        weights = [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
+        dtype = kernel_dtype(recurrent.device)
+        return weights if dtype is None else [tensor.to(dtype) for tensor in weights]
 
-    @abstractmethod
     def forward(self, x: Tensor, hidden: Hidden, keep: Tensor | None) -> tuple[Tensor, Hidden]:
         """From [B, T, I] to [B, T, D] by a kernel that knows all T tokens, and what is remembered after them.
 
         `keep` [B, T] bool is False on padding, which is on the right and moves nothing; None: no padding.
         """
+        return self._called(self._sequence, x, hidden, keep, self.weights())
 
-    @abstractmethod
     def step(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
         """What is remembered after one more token [B, I]; `weights` are those of the whole sequence."""
+        return self._called(self._cell, x, hidden, weights)
+
+    def _called(self, kernel: Callable[..., R], x: Tensor, hidden: Hidden, *others: Any) -> R:
+        """Call a kernel with everything in `kernel_dtype`."""
+        dtype = kernel_dtype(x.device)
+        if dtype is None:
+            return kernel(x, hidden, *others)
+        with torch.autocast(x.device.type, enabled=False):
+            return kernel(x.to(dtype), tuple(tensor.to(dtype) for tensor in hidden), *others)
+
+    @abstractmethod
+    def _sequence(
+        self, x: Tensor, hidden: Hidden, keep: Tensor | None, weights: list[Tensor]
+    ) -> tuple[Tensor, Hidden]:
+        """Call the kernel for all tokens; arguments and results are those of `forward`."""
+
+    @abstractmethod
+    def _cell(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
+        """Call the kernel for one token; arguments and results are those of `step`."""
 
 
 class LSTM(Recurrence):
@@ -77,10 +103,12 @@ class LSTM(Recurrence):
 
     gates, remembers, keeps = 4, 2, 1
 
-    def forward(self, x: Tensor, hidden: Hidden, keep: Tensor | None) -> tuple[Tensor, Hidden]:
+    def _sequence(
+        self, x: Tensor, hidden: Hidden, keep: Tensor | None, weights: list[Tensor]
+    ) -> tuple[Tensor, Hidden]:
         """From [B, T, I] to [B, T, D], and the last output and cell."""
         h, c = hidden
-        into, *others = self.weights()
+        into, *others = weights
         if keep is not None:
             # The kernel hands over the last cell alone, so padding must not move it: a further input, 1 on
             # padding, shuts the input gate and opens the forget gate.
@@ -93,7 +121,7 @@ class LSTM(Recurrence):
         )
         return y, (latest(y, keep, h), c[0])
 
-    def step(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
+    def _cell(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
         """The output and the cell after one more token [B, I]."""
         return torch.lstm_cell(x, hidden, *weights)
 
@@ -103,13 +131,15 @@ class GRU(Recurrence):
 
     gates, remembers, keeps = 3, 1, 1
 
-    def forward(self, x: Tensor, hidden: Hidden, keep: Tensor | None) -> tuple[Tensor, Hidden]:
+    def _sequence(
+        self, x: Tensor, hidden: Hidden, keep: Tensor | None, weights: list[Tensor]
+    ) -> tuple[Tensor, Hidden]:
         """From [B, T, I] to [B, T, D], and the last output."""
         (h,) = hidden
-        y, _ = torch.gru(x, h[None], self.weights(), True, 1, 0.0, torch.is_grad_enabled(), False, True)
+        y, _ = torch.gru(x, h[None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return y, (latest(y, keep, h),)
 
-    def step(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
+    def _cell(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
         """The output after one more token [B, I]."""
         return (torch.gru_cell(x, *hidden, *weights),)
 
@@ -121,3 +151,20 @@ def latest(values: Tensor, keep: Tensor | None, before: Tensor) -> Tensor:
     lengths = keep.sum(1)
     places = (lengths - 1).clamp_min(0)[:, None, None].expand(-1, 1, values.size(2))
     return torch.where(lengths[:, None] > 0, values.gather(1, places)[:, 0], before)
+
+
+def kernel_dtype(device: torch.device) -> torch.dtype | None:
+    """Return the type to call a recurrent kernel in with autocast off; None: the caller's types will do.
+
+    Autocast chooses wrongly for these kernels: on GPUs float16, where it was asked for bfloat16, and on CPUs
+    that lack bfloat16 a kernel that does not exist. On CPUs that have it, it chooses well, and casts the
+    weights once for all tokens of a search.
+    """
+    if not torch.is_autocast_enabled(device.type):
+        return None
+    wanted, cpu = torch.get_autocast_dtype(device.type), device.type == "cpu"
+    if torch.compiler.is_compiling():  # the device can't be asked
+        return torch.float32 if cpu else wanted
+    if not seqx.has_bf16(device):
+        return torch.float32
+    return None if cpu else wanted

@@ -1,6 +1,5 @@
 """The test sets of WMT, through sacreBLEU's own downloader, which checks them."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ def newstest(split: str, source: str, target: str) -> list[Path]:
     Raises:
         UserError: they cannot be fetched, or are not what they should be
     """
-    from sacrebleu import DATASETS  # noqa: PLC0415
+    from sacrebleu import DATASETS, SACREBLEU_DIR  # noqa: PLC0415
 
     name, lines = SETS[split]
     dataset: Any = DATASETS[name]
@@ -26,18 +25,14 @@ def newstest(split: str, source: str, target: str) -> list[Path]:
     except (OSError, EOFError, SystemExit) as error:  # it ends the program when a checksum is wrong
         raise seqx.UserError(
             f"sacreBLEU cannot fetch its test set {name} for {pair} ({error}). "
-            f"Without a network: copy the folder of sacreBLEU from a machine that has it to {_home()}, "
+            f"Without a network: copy the folder of sacreBLEU from a machine that has it to {SACREBLEU_DIR}, "
             "or set task.corpus.heldout to files of your own. "
-            f"If a file is damaged, remove {Path(_home(), name)}"
+            f"If a file is damaged, remove {Path(SACREBLEU_DIR, name)}"
         ) from error
     counts = [file.read_bytes().count(b"\n") for file in files]
     if counts != [lines, lines]:
         raise seqx.UserError(
             f"sacreBLEU's test set {name} for {pair} has {counts} lines instead of {lines} a side; "
-            f"remove {Path(_home(), name)} and run again"
+            f"remove {Path(SACREBLEU_DIR, name)} and run again"
         )
     return files
-
-
-def _home() -> str:
-    return os.environ.get("SACREBLEU", str(Path("~/.sacrebleu").expanduser()))

@@ -224,7 +224,7 @@ class Writer:
         }
         files = sorted(path for path in self.folder.iterdir() if path.name != _INDEX)
         index["sha256"] = {path.name: digest(path) for path in files}
-        (self.folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        (self.folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
     def close(self) -> None:
         """Close the files of a store that is given up."""

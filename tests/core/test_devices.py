@@ -1,9 +1,12 @@
-"""Devices: kernels that repeat to the bit."""
+"""Devices: kernels that repeat to the bit, and what bfloat16 needs."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
-from seqx.devices import deterministic
+from seqx.devices import autocast, deterministic, has_bf16, precision_of
 from seqx.errors import UserError
 
 
@@ -26,4 +29,75 @@ def test_what_has_no_deterministic_kernel_is_told() -> None:
         raise RuntimeError(said)
     assert not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(RuntimeError, match="other"), deterministic(wanted=True):
+        raise RuntimeError("other")
+
+
+CPU = torch.device("cpu")
+MODERN: dict[tuple[Any, str], Any] = {
+    (torch.cpu, "_is_amx_tile_supported"): False,
+    (torch.cpu, "_is_avx512_bf16_supported"): True,
+    (torch.ops.mkldnn, "_is_mkldnn_bf16_supported"): True,
+    (torch.backends.cpu, "get_cpu_capability"): "AVX512",
+}
+
+
+@pytest.fixture
+def modern(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
+    """Whether a CPU that has it all has bf16, with one answer of torch's changed, or told to use less."""
+
+    def answer(changed: tuple[tuple[Any, str], Any] | None = None, **limits: str) -> bool:
+        with monkeypatch.context() as patch:
+            for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+                patch.delenv(name, raising=False)
+            for name, value in limits.items():
+                patch.setenv(name, value)
+            for what, value in (MODERN | dict([changed] if changed else [])).items():
+                patch.setattr(*what, lambda value=value: value)
+            return has_bf16.__wrapped__(CPU)
+
+    return answer
+
+
+@pytest.mark.parametrize("value", ["AVX2", "sse41", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"])
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_a_cpu_that_may_not_use_its_units_has_none(
+    name: str, value: str, modern: Callable[..., bool]
+) -> None:
+    assert not modern(**{name: value})
+
+
+def test_a_cpu_that_may_use_its_units_has_bf16(modern: Callable[..., bool]) -> None:
+    assert modern()
+    assert modern(ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16")
+    assert modern(ONEDNN_MAX_CPU_ISA="DEFAULT", DNNL_MAX_CPU_ISA="AVX2")  # the first of them counts
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [(what, "AVX2" if value == "AVX512" else False) for what, value in [*MODERN.items()][1:]],
+)
+def test_bf16_needs_all_of_a_cpu(what: tuple[Any, str], value: object, modern: Callable[..., bool]) -> None:
+    assert not modern((what, value))
+
+
+@pytest.mark.isa
+def test_auto_is_bf16_where_a_product_of_it_has_a_kernel() -> None:
+    assert precision_of("auto", CPU) == ("bf16" if has_bf16(CPU) else "fp32")
+    if has_bf16(CPU):
+        assert torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        x, weights = torch.randn(2, 3, 8), [torch.randn(32, 8), torch.randn(32, 8)]
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.lstm(x, (torch.zeros(1, 2, 8),) * 2, weights, False, 1, 0.0, False, False, True)
+
+
+def test_a_kernel_that_bf16_lacks_is_told() -> None:
+    said = r"^precision bf16: PyTorch has no kernel on this cpu .*\(.*BFloat16.*\); set precision to fp32$"
+    numbers = torch.ones(2, dtype=torch.bfloat16)
+    with pytest.raises(UserError, match=said), autocast(CPU, "bf16"):
+        torch.special.airy_ai(numbers)
+    with pytest.raises(UserError, match="primitive for it"), autocast(CPU, "bf16"):
+        raise RuntimeError("could not create a primitive for it. Run workload with ONEDNN_VERBOSE=all")
+    with pytest.raises(RuntimeError, match="not implemented"), autocast(CPU, "fp32"):
+        torch.special.airy_ai(numbers)
+    with pytest.raises(RuntimeError, match=r"^other"), autocast(CPU, "bf16"):
         raise RuntimeError("other")

@@ -93,7 +93,7 @@ def test_nothing_but_the_folder_is_opened(theirs: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", OPENED, str(theirs)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    names = result.stdout.split()
+    names = result.stdout.splitlines()
     assert str(theirs / "recipe.yaml") in names
     here = (str(theirs), sys.prefix, sys.base_prefix, str(Path(__file__).parents[2]), "/proc/", "/sys/")
     strangers = [name for name in names if not name.startswith(here) and "site-packages" not in name]

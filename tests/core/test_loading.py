@@ -173,6 +173,7 @@ def test_a_device_that_is_not_here(model: Path) -> None:
         seqx.load(model, device="gpu")
 
 
+@pytest.mark.isa
 def test_bf16_answers(model: Path) -> None:
     predictor = seqx.load(model, precision="bf16")
     assert len(predictor(LINES)) == 4

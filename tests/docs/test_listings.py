@@ -47,7 +47,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         time.sleep(0.05)
     warm.install(folder / "bin", address)
     tester = folder / "bin" / "pytest"
-    tester.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pytest "$@"\n')
+    tester.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pytest "$@"\n', encoding="utf-8")
     tester.chmod(0o755)
     yield folder
     server.kill()
@@ -88,20 +88,22 @@ def test_document(document: Path, shell: Shell, tmp_path: Path) -> None:
     place = tmp_path / "reader"
     for name, (split, column, count) in BEFORE.get(document.name, {}).items():
         rows = Sample(seed=2, columns=(column,), **{split: count}).rows(split)
-        (place / name).write_text("".join(f"{text}\n" for (text,) in rows))
+        (place / name).write_text("".join(f"{text}\n" for (text,) in rows), encoding="utf-8")
     for number, listing in enumerate(listings(document)):
         if listing.file is not None:
-            (place / listing.file).write_text(listing.text)
+            (place / listing.file).write_text(listing.text, encoding="utf-8")
             continue
         match listing.language:
             case "console":
                 run = try_commands if listing.runs else check_commands
                 run(listing, shell)
             case "python":
-                (place / f"listing{number}.py").write_text(listing.text)
+                (place / f"listing{number}.py").write_text(listing.text, encoding="utf-8")
                 succeed(listing, shell(f"python listing{number}.py"))
             case "yaml":
-                (place / f"listing{number}.yaml").write_text(f"extends: wmt_en_de\n{listing.text}")
+                (place / f"listing{number}.yaml").write_text(
+                    f"extends: wmt_en_de\n{listing.text}", encoding="utf-8"
+                )
                 succeed(listing, shell(f"seqx check listing{number}.yaml"))
             case "text":
                 pass
@@ -114,13 +116,15 @@ def test_own_text_is_cut_apart_without_loss_or_leak(shell: Shell, tmp_path: Path
     rows: list[tuple[str, ...]] = list(Sample(train=3000).rows("train"))
     rows += [(f"{english}\ttab", german) for english, german in rows[:20]] + rows[100:200]
     for column, side in enumerate(("en", "de")):
-        (place / f"my.{side}").write_text("".join(f"{row[column]}\n" for row in rows))
+        (place / f"my.{side}").write_text("".join(f"{row[column]}\n" for row in rows), encoding="utf-8")
     blocks = [item for item in listings(ROOT / "docs/own_corpus.md") if item.language == "console"]
     for command in [command for block in blocks[:2] for command in block.commands()]:
         assert shell(command.text).returncode == 0
 
     def read(split: str) -> list[tuple[str, ...]]:
-        sides = ((place / f"{split}.{side}").read_text().split("\n")[:-1] for side in ("en", "de"))
+        sides = (
+            (place / f"{split}.{side}").read_text(encoding="utf-8").split("\n")[:-1] for side in ("en", "de")
+        )
         return list(zip(*sides, strict=True))
 
     train, *others = (read(split) for split in SPLITS)

@@ -105,7 +105,9 @@ def install(folder: Path, address: Path) -> None:
     folder.mkdir(exist_ok=True)
     for name in ("seqx", "python"):
         file = folder / name
-        file.write_text(CLIENT.format(python=sys.executable, address=str(address), name=name))
+        file.write_text(
+            CLIENT.format(python=sys.executable, address=str(address), name=name), encoding="utf-8"
+        )
         file.chmod(0o755)
 
 

@@ -11,6 +11,13 @@ from seqx.testing import Subject, laws_of
 Broken = Callable[..., set[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The laws of bfloat16 are also tried with fewer instructions."""
+    for item in items:
+        if "bfloat16" in item.name:
+            item.add_marker(pytest.mark.isa)
+
+
 @pytest.fixture
 def broken() -> Broken:
     """The names of the laws of a kind that a component fails."""

@@ -212,3 +212,20 @@ def test_a_fault_breaks_its_law_and_no_other(broken: Any, kind: type, fault: str
     faulty = type("Faulty", (HEALTHY[kind],), {"fault": fault, "__doc__": doc})
     # Compiling takes longer than all other laws together.
     assert broken(kind, faulty, without="" if fault == "compiles" else "compiles") == {fault}
+
+
+class Lacking(WholeEncoder):
+    """An encoder that takes a kernel that this CPU lacks."""
+
+    def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("could not create a primitive descriptor for it. Run workload with more")
+        return super().forward(inputs, layout)
+
+
+def test_a_cpu_without_a_bf16_kernel_breaks_no_law(broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqx.testing.checks.has_bf16", lambda device: True)
+    assert broken(seqx.Encoder, Lacking) == {"bfloat16_agrees"}
+    monkeypatch.setattr("seqx.testing.checks.has_bf16", lambda device: False)
+    with pytest.raises(pytest.skip.Exception, match=r"no kernel on this cpu .* descriptor for it"):
+        broken(seqx.Encoder, Lacking)

@@ -24,7 +24,9 @@ from tests.plugins.parsing.test_treebanks import TREE, release
 from tests.plugins.translation.test_wmt14 import CRAWL, tar
 
 ROOT = Path(__file__).parents[2]
-ENTRY_POINTS = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text())["project"]["entry-points"]["seqx"]
+ENTRY_POINTS = tomllib.loads(ROOT.joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"][
+    "entry-points"
+]["seqx"]
 PLUGINS = [importlib.import_module(module) for module in sorted(set(ENTRY_POINTS.values()))]
 
 SMALL: dict[str, Any] = {
@@ -74,7 +76,7 @@ def treebanks() -> dict[Any, dict[str, Any]]:
     combined = folder / "corpora/treebank/combined"
     combined.mkdir(parents=True)
     for number in (1, 2, 3):
-        (combined / f"wsj_{number:04}.mrg").write_text(TREE.format(number) * 3)
+        (combined / f"wsj_{number:04}.mrg").write_text(TREE.format(number) * 3, encoding="utf-8")
     files = [str(file) for file in sorted(combined.iterdir())]
     sections = {"train": [2], "dev": [3], "test": [4]}
     numbers = {"train": (1, 1), "dev": (2, 2), "test": (3, 3)}

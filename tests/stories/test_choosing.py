@@ -117,4 +117,4 @@ def test_the_best_is_saved_wherever_it_is_seen() -> None:
         *("run", tiny(), "training.steps=9", "training.validate_every=3", "training.save_every=100"),
         *("training.choose=best", "training.average=3", "training.keep=3"),
     )
-    assert json.loads(Path("runs/tiny/model/model.json").read_text())["steps"] == [3, 6, 9]
+    assert json.loads(Path("runs/tiny/model/model.json").read_text(encoding="utf-8"))["steps"] == [3, 6, 9]

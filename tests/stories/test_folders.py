@@ -9,7 +9,7 @@ from tests.stories.tiny import done, files, refused, seqx, tiny
 def test_a_folder_with_other_files_is_left_alone() -> None:
     precious = Path("project/model/precious")
     precious.parent.mkdir(parents=True)
-    precious.write_text("text")
+    precious.write_text("text", encoding="utf-8")
     before = files(Path("project"))
     assert refused("run", tiny(), "--folder", "project") == (
         "project: holds no run, but other files (model); choose another --folder\n"

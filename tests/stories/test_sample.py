@@ -66,6 +66,7 @@ LOSSES = [
 ]
 
 
+@pytest.mark.isa
 def test_the_first_losses_are_pinned() -> None:
     # Mild settings: what rounding differs by on another machine stays small.
     done("run", tiny(), "training.steps=10", "model.embedding_std=0.1", "training.schedule.peak=1e-3")

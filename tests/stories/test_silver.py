@@ -39,16 +39,18 @@ def typed(line: str, *more: str) -> str:
         streams = {mark: Path(words[words.index(mark) + 1]) for mark in "<>" if mark in words}
         words = [word for word in words if word not in streams and Path(word) not in streams.values()]
         assert words.pop(0) == "seqx"
-        result = seqx(*cut(words), *more, text=streams["<"].read_text() if "<" in streams else None)
+        result = seqx(
+            *cut(words), *more, text=streams["<"].read_text(encoding="utf-8") if "<" in streams else None
+        )
     assert result.exit_code == 0, result.output
     if ">" in streams:
-        streams[">"].write_text(result.stdout)
+        streams[">"].write_text(result.stdout, encoding="utf-8")
     return result.stderr
 
 
 def examples(run: Path) -> int:
     """How many a run learns from."""
-    (found,) = re.findall(r"([\d,]+) training examples", (run / "log.txt").read_text())
+    (found,) = re.findall(r"([\d,]+) training examples", (run / "log.txt").read_text(encoding="utf-8"))
     return int(found.replace(",", ""))
 
 
@@ -69,10 +71,10 @@ def test_from_two_parsers_to_a_third() -> None:
     typed("seqx run wsj_parsing --profile sample")
     other, python, silver, stats, *_, mixture, gold = shown("Silver trees")
     typed(other)
-    Path("listing.py").write_text(python)
+    Path("listing.py").write_text(python, encoding="utf-8")
     runpy.run_path("listing.py")
     said = typed(silver)
-    trees = Path("silver.txt").read_text().splitlines()
+    trees = Path("silver.txt").read_text(encoding="utf-8").splitlines()
     assert said.startswith("sentences: 500 of ")
     assert f"the models agree on {len(trees)} " in said
     known = {tree for (tree,) in Sample(seed=2, train=8, columns=("tree",)).rows("train")}
@@ -93,7 +95,9 @@ def test_the_treebank_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A release of a few trees; silver ones bring the words that the vocabulary is learnt from."""
     *_, environment, mixture, gold, _, _ = shown("Silver trees")
     silver = tmp_path / "silver.txt"
-    silver.write_text("".join(f"{tree}\n" for (tree,) in Sample(train=9, columns=("tree",)).rows("train")))
+    silver.write_text(
+        "".join(f"{tree}\n" for (tree,) in Sample(train=9, columns=("tree",)).rows("train")), encoding="utf-8"
+    )
     names = [word.partition("=")[0] for word in environment.split()[1:]]
     for name, value in zip(names, (release(tmp_path, {2: 5, 3: 3, 4: 3}), silver), strict=True):
         monkeypatch.setenv(name, str(value))

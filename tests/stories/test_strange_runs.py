@@ -1,6 +1,8 @@
 """The folder of a run whose files are not what a run writes: one message each."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +43,7 @@ def test_what_lies_among_checkpoints_is_none_of_them() -> None:
     recipe = tiny()
     done("run", recipe, "training.steps=4")
     for name in ("5", "\u00b2", "0000000x"):
-        (RUN / "checkpoints" / name).mkdir()
+        Path(RUN, "checkpoints", os.fsdecode(name.encode())).mkdir()
     done("run", recipe)
     assert [row["step"] for row in lines(RUN, "start")] == [0, 4]
 
@@ -59,7 +61,7 @@ def test_a_state_that_something_else_wrote(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_run_whose_standard_error_is_closed() -> None:
     recipe = tiny()
-    command = f"{sys.executable} -m seqx run {recipe} --folder closed 2>&-"
+    command = f"{shlex.quote(sys.executable)} -m seqx run {recipe} --folder closed 2>&-"
     closed = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert closed.stdout == seqx("run", recipe).stdout.replace(str(RUN), "closed")
     assert "step 6/6" in Path("closed/log.txt").read_text(encoding="utf-8")

@@ -191,6 +191,7 @@ def test_dropout_is_where_the_paper_has_it() -> None:
     assert shares(decoder(layers=3, dropout=0.25, attention=None)) == [0.25] * 5
 
 
+@pytest.mark.isa
 def test_under_autocast_the_residual_sums_are_of_its_type() -> None:
     seen: list[torch.dtype] = []
     encoder, writer = ConvolutionEncoder(16, layers=2, width=16), decoder()

@@ -33,7 +33,7 @@ def outside() -> ModuleType:
     atexit.register(temporary.cleanup)  # until then the registry reads the file's lines
     (shown,) = (item for item in listings(ROOT / "docs/parsing.md") if item.file == "mine.py")
     file = Path(temporary.name, "mine.py")
-    file.write_text(shown.text)
+    file.write_text(shown.text, encoding="utf-8")
     spec = spec_from_file_location("mine", file)
     assert spec is not None
     assert spec.loader is not None

@@ -1,6 +1,7 @@
 """Drawn segmentations: SentencePiece's own distribution, and equal in every process."""
 
 import gzip
+import json
 import os
 import random
 import subprocess
@@ -68,16 +69,16 @@ def test_alpha_matters(tmp_path: Path, kind: Kind) -> None:
 def test_equal_seeds_draw_equally_in_every_process(tmp_path: Path, kind: Kind) -> None:
     tokenizer = learnt(tmp_path, kind)
     script = (
-        "import random, sys; from pathlib import Path; from seqx_text import SentencePiece\n"
+        "import json, random, sys; from pathlib import Path; from seqx_text import SentencePiece\n"
         f"tokenizer = SentencePiece(model={kind!r}, alpha=0.3); tokenizer.load(Path(sys.argv[1]))\n"
-        "rng = random.Random(7); print([tokenizer.encode(line, rng) for line in sys.argv[2:]])"
+        "rng = random.Random(7); print([tokenizer.encode(line, rng) for line in json.loads(sys.argv[2])])"
     )
     lines = LINES[:20]
     rng = random.Random(7)
     here = f"{[tokenizer.encode(line, rng) for line in lines]}\n"
     for salt in "12":
         said = subprocess.run(
-            [sys.executable, "-c", script, tmp_path, *lines],
+            [sys.executable, "-c", script, tmp_path, json.dumps(lines)],
             env={**os.environ, "PYTHONHASHSEED": salt},
             capture_output=True,
             text=True,

@@ -84,6 +84,7 @@ def test_gradients_that_share_memory_are_added_once() -> None:
         torch.testing.assert_close(2 * found[name], gradient, rtol=1e-5, atol=1e-5, msg=name)
 
 
+@pytest.mark.isa
 def test_bf16_under_autocast_in_several_chunks() -> None:
     model = Toy(symbols=200, width=32)
     sentences = batch([40, 50, 10], symbols=200)

@@ -104,6 +104,7 @@ def test_never_more_logits_than_a_chunk() -> None:
     assert sum(model.rows) == 2 * SENTENCES.count
 
 
+@pytest.mark.isa
 def test_bf16_under_autocast() -> None:
     model = Toy(symbols=200, width=32)
     sentences = batch([40, 50, 10], symbols=200)

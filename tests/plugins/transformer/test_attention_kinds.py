@@ -131,6 +131,7 @@ def test_linear_attention_is_a_kernel_without_softmax(causal: bool) -> None:
     torch.testing.assert_close(windowed, expected)
 
 
+@pytest.mark.isa
 def test_linear_attention_sums_in_full_precision() -> None:
     """Maps are computed in bf16, what is added up over the sequence is not."""
     attention, x = Linear(D, heads=HEADS), vectors()

@@ -252,6 +252,7 @@ def test_a_residual_may_weigh_more(place: Literal["post", "pre"]) -> None:
         torch.testing.assert_close(found, 1.7 * x + torch.tanh(F.layer_norm(x, (8,))))
 
 
+@pytest.mark.isa
 def test_under_autocast_the_residual_sums_are_of_its_type() -> None:
     seen: list[torch.dtype] = []
     encoder = TransformerEncoder(16, layers=2)

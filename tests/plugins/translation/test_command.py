@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -143,7 +144,8 @@ def test_a_full_or_closed_output_is_one_message(model: Path) -> None:
         (">/dev/full", "standard output: No space left on device; make room for it\n"),
         (">&-", "standard input or output is closed; give the command a file, a pipe or a terminal\n"),
     ):
-        command = f"echo The dog sleeps. | {sys.executable} -m seqx translate {model} {redirected}"
+        words = shlex.join([sys.executable, "-m", "seqx", "translate", str(model)])
+        command = f"echo The dog sleeps. | {words} {redirected}"
         result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
         assert (result.returncode, result.stderr) == (2, told)
 

@@ -37,7 +37,7 @@ def occurs(phrase: str, text: str) -> bool:
 @pytest.mark.parametrize("search", ["search=greedy", "search.size=5", "search=sampling", "task.longest=24"])
 def test_line_i_of_the_prefixes_begins_answer_i(model: Path, tmp_path: Path, search: str) -> None:
     file = tmp_path / "prefixes"
-    file.write_text("\n".join(PREFIXES) + "\n")
+    file.write_text("\n".join(PREFIXES) + "\n", encoding="utf-8")
     found = outputs(call("\n".join(LINES), model, search, "--prefix", file))
     assert all(text.startswith(prefix) for text, prefix in zip(found, PREFIXES, strict=True))
     assert found[1] == ""
@@ -109,6 +109,7 @@ def test_what_cannot_be_met_has_no_answer_and_is_named(model: Path) -> None:
     )
 
 
+@pytest.mark.isa
 def test_several_models_and_two_precisions(model: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "other", seed=2, learnt=model / "task")
     for precision in ("fp32", "bf16"):
@@ -149,7 +150,7 @@ def test_a_line_that_is_no_request_ends_the_answers(model: Path, line: str, mess
 
 def test_other_mistakes_are_told(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "prefixes"
-    file.write_text("Der\nDie\n")
+    file.write_text("Der\nDie\n", encoding="utf-8")
     many = [word for i in range(9) for word in ("--require", f"w{i}")]
     for text, options, message in (
         ("a\n", ["--prefix", file], "has more lines than standard input, which has 1"),

@@ -1,0 +1,142 @@
+"""Which type recurrent kernels are called in under autocast."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+import seqx
+from seqx_recurrent import GRUDecoder, GRUEncoder, LSTMDecoder, LSTMEncoder
+from seqx_recurrent.recurrence import kernel_dtype
+from seqx_transformer import MultiHead
+
+pytestmark = pytest.mark.isa
+
+B, S, T, D = 3, 5, 4, 16
+KEEP = torch.arange(T) < torch.tensor([4, 0, 2])[:, None]
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+KERNELS = {torch.lstm: "lstm", torch.gru: "gru", torch.lstm_cell: "lstm_cell", torch.gru_cell: "gru_cell"}
+ORDERS: list[dict[str, Any]] = [{}, {"input_feeding": True}, {"order": "bahdanau"}]
+
+
+class Calls(TorchFunctionMode):
+    """Note each recurrent kernel that is called, whether autocast is on, and the types of the tensors."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[str, bool, torch.dtype]] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in KERNELS:
+            for tensor in torch.utils._pytree.tree_leaves(args):
+                if isinstance(tensor, Tensor):
+                    self.seen.add((KERNELS[func], torch.is_autocast_enabled("cpu"), tensor.dtype))
+        return func(*args, **(kwargs or {}))
+
+
+def lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seqx, "has_bf16", lambda device: False, raising=False)
+
+
+def read(encoder: Any) -> Tensor:
+    layout = seqx.Layout.of(torch.arange(S) < torch.tensor([5, 1, 3])[:, None])
+    return encoder(torch.randn(B, S, D), layout)
+
+
+def written(decoder: Any) -> Tensor:
+    """Of a stretch with padded tokens, and of one token more."""
+    states = torch.randn(B, S, D)
+    source = seqx.Memory(states, states, seqx.Layout.of(torch.ones(B, S, dtype=torch.bool)))
+    first, state = decoder(torch.randn(B, T, D), decoder.start(source, B, None), KEEP)
+    more, _ = decoder(torch.randn(B, 1, D), state, None)
+    return torch.cat([first[KEEP], more[:, 0]])
+
+
+def decoder_of(kind: Any, order: dict[str, Any]) -> Any:
+    return kind(D, attention=partial(MultiHead, heads=2), dropout=0.0, recurrent_dropout=0.3, **order)
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize(("kind", "name"), [(LSTMDecoder, "lstm"), (GRUDecoder, "gru")])
+def test_without_bf16_decoders_call_their_kernel_in_float32(
+    kind: Any, name: str, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking(monkeypatch)
+    decoder = decoder_of(kind, order)
+    with Calls() as calls, torch.autocast("cpu", torch.bfloat16):
+        outputs = written(decoder)
+    assert calls.seen == {(f"{name}_cell" if order else name, False, torch.float32)}
+    outputs.float().sum().backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in decoder.parameters())
+
+
+@pytest.mark.parametrize(("kind", "name"), [(LSTMEncoder, "lstm"), (GRUEncoder, "gru")])
+def test_without_bf16_encoders_do_too(kind: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking(monkeypatch)
+    encoder = kind(D, bidirectional="first", residual=True)
+    with Calls() as calls, torch.autocast("cpu", torch.bfloat16):
+        read(encoder)
+    assert calls.seen == {(name, False, torch.float32)}
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize("kind", [LSTMDecoder, GRUDecoder])
+def test_with_or_without_the_outputs_agree(
+    kind: Any, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On this machine, whatever it has; training and searching."""
+    decoder = decoder_of(kind, order)
+
+    def outputs() -> Tensor:
+        torch.manual_seed(1)
+        return written(decoder).float()
+
+    for grad in (True, False):
+        decoder.train(grad)
+        with torch.set_grad_enabled(grad):
+            expected = outputs()
+            with torch.autocast("cpu", torch.bfloat16):
+                torch.testing.assert_close(outputs(), expected, rtol=0.1, atol=0.05)
+            with monkeypatch.context() as patch, torch.autocast("cpu", torch.bfloat16):
+                lacking(patch)
+                torch.testing.assert_close(outputs(), expected, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=str)
+@pytest.mark.parametrize("kind", [LSTMDecoder, GRUDecoder])
+def test_a_type_of_ones_own_reaches_the_kernel_with_autocast_off(
+    kind: Any, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU; bfloat16 without autocast has a kernel on every CPU."""
+    monkeypatch.setattr("seqx_recurrent.recurrence.kernel_dtype", lambda device: torch.bfloat16)
+    with Calls() as calls, torch.autocast("cpu", torch.bfloat16):
+        written(decoder_of(kind, order))
+    assert {(autocast, dtype) for _, autocast, dtype in calls.seen} == {(False, torch.bfloat16)}
+
+
+def test_autocast_chooses_where_it_chooses_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernel_dtype(CPU) is kernel_dtype(CUDA) is None
+    monkeypatch.setattr(seqx, "has_bf16", lambda device: True, raising=False)
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: True)
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind: torch.bfloat16)
+    assert kernel_dtype(CPU) is None
+    assert kernel_dtype(CUDA) == torch.bfloat16
+    lacking(monkeypatch)
+    assert kernel_dtype(CPU) == kernel_dtype(CUDA) == torch.float32
+
+
+@pytest.mark.parametrize("kind", [LSTMEncoder, GRUEncoder])
+def test_compiled_under_autocast_it_is_one_graph(kind: Any) -> None:
+    encoder = kind(D).eval()
+    torch.compiler.reset()
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            torch.manual_seed(1)
+            expected = read(encoder).float()
+            torch.manual_seed(1)
+            compiled = torch.compile(read, backend="aot_eager", fullgraph=True)(encoder)
+        torch.testing.assert_close(compiled.float(), expected, rtol=0.1, atol=0.05)
+    finally:
+        torch.compiler.reset()

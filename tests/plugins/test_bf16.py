@@ -1,0 +1,53 @@
+"""Models of every kind of part learn and search in bf16 as in fp32, whatever instructions the CPU has."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqx import plugins, recipe
+from seqx.devices import autocast
+from seqx.experiment import Experiment
+from seqx.interfaces.values import Batch
+from seqx.plugins import Plugins
+from seqx.testing.samples import SIZES, SOURCE, TARGET, TARGET_LENGTHS, B
+
+pytestmark = pytest.mark.isa
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+NAMES = [
+    *(("kinds", profile) for profile in recipe.load(RECIPES / "kinds.yaml").profiles),
+    *((name, None) for name in ("multi30k_lstm", "multi30k_convs2s", "multi30k_hybrid")),
+]
+CPU = torch.device("cpu")
+LIMITS = torch.full((B,), 5)
+
+found = cache(plugins.load)
+
+
+def described(name: str, profile: str | None, plugged: Plugins) -> Experiment:
+    tree = recipe.load(RECIPES / f"{name}.yaml", profile, overrides=["model.d_model=64"]).tree
+    return recipe.check(tree, plugged.registry, Experiment)()
+
+
+@pytest.mark.parametrize(("name", "profile"), NAMES, ids=lambda part: part or "itself")
+def test_a_model_learns_and_searches_in_bf16(name: str, profile: str | None) -> None:
+    experiment = described(name, profile, found())
+    model = experiment.model(SIZES).eval()
+    batch = Batch({"source": SOURCE, "target": TARGET}, int(TARGET_LENGTHS.sum()))
+    losses, norms = [], []
+    for precision in ("fp32", "bf16"):
+        model.zero_grad()
+        with autocast(CPU, precision):
+            loss = experiment.training.objective(model, batch)["loss"] / batch.count
+        loss.backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        assert all(isinstance(gradient, Tensor) and gradient.dtype == torch.float32 for gradient in gradients)
+        losses.append(float(loss.detach()))
+        norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+        with torch.no_grad(), autocast(CPU, precision):
+            assert len(experiment.search(model, SOURCE, LIMITS, None)) == B
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert norms[1] == pytest.approx(norms[0], rel=0.1)
