@@ -8,7 +8,6 @@ words' frequencies, which is as far as a model gets that looks at nothing.
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ import numpy as np
 
 from seqx.data.cache import default_cache
 from seqx.data.store import Store
+from seqx.formats import json_text
+from seqx.interfaces.figures import perplexity
 
 FILES = "${{SEQX_DATA}}/tatoeba_en_de/{split}.{language}.gz"
 
@@ -64,22 +65,25 @@ def main() -> int:
     began = time.monotonic()
     subprocess.run([*command, *overrides(arguments.updates, arguments.tokens)], check=True)
     lines = (arguments.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    losses = {line["step"]: line["loss"] for line in map(json.loads, lines) if line["kind"] == "update"}
+    losses = {
+        line["step"]: float(line["loss"]) for line in map(json.loads, lines) if line["kind"] == "update"
+    }
     stores = [path.parent for path in default_cache().glob("*/index.json")]
     newest = max(stores, key=lambda path: path.stat().st_mtime)
     bound = entropy(Store.open(newest))
+    last = losses[max(losses)]
     record = {
         "unigram_entropy": bound,
         "losses": losses,
-        "last": losses[max(losses)],
-        "perplexity": math.exp(losses[max(losses)]),
+        "last": last,
+        "perplexity": perplexity(last),
         "minutes": (time.monotonic() - began) / 60,
     }
-    text = json.dumps(record, indent=2)
+    text = json_text(record, indent=2)
     print(text)
     if arguments.out:
         arguments.out.write_text(text + "\n", encoding="utf-8")
-    return int(record["last"] >= bound)
+    return int(last >= bound)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from seqx.evaluation import load as load
     from seqx.formats import first_fault as first_fault
     from seqx.formats import json_as as json_as
+    from seqx.formats import json_text as json_text
     from seqx.hooks import hookimpl as hookimpl
     from seqx.interfaces.codec import Codec as Codec
+    from seqx.interfaces.figures import perplexity as perplexity
     from seqx.interfaces.learning import Callback as Callback
     from seqx.interfaces.learning import Grammar as Grammar
     from seqx.interfaces.learning import Objective as Objective
@@ -99,9 +101,10 @@ _HOMES = {
     "seqx.devices": "has_bf16",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError",
     "seqx.evaluation": "load",
-    "seqx.formats": "first_fault json_as",
+    "seqx.formats": "first_fault json_as json_text",
     "seqx.hooks": "hookimpl",
     "seqx.interfaces.codec": "Codec",
+    "seqx.interfaces.figures": "perplexity",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
     "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",
     "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Predictor Progress Task Tokenizer",

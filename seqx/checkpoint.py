@@ -4,7 +4,6 @@ Each is a folder that is written beside its place, with a manifest of sizes and 
 then renamed; readers look at sizes always, and at the hash of a file when they read it.
 """
 
-import json
 import pickle
 import re
 import shutil
@@ -25,8 +24,9 @@ from torch import Tensor, nn
 from seqx import manifest, states
 from seqx.errors import DamagedError, UserError, unreadable
 from seqx.files import clear, whole_file, whole_folder
-from seqx.formats import FORMAT, read_as, read_json
+from seqx.formats import FORMAT, json_text, read_as, read_json
 from seqx.identity import Identity
+from seqx.interfaces.figures import Figure
 from seqx.interfaces.values import Score
 from seqx.manifest import Manifest
 from seqx.tensors import check_fits, header
@@ -51,9 +51,11 @@ class Progress:
     index: _Count = 0  # updates made in this epoch
     tokens: _Count = 0  # target tokens learnt from
     seconds: _Seconds = 0.0  # spent in training, over all starts
-    best: float | None = None  # the best score on the development set
+    best: float | None = None  # the task's first score on the development set, where it was best
     best_step: _Count = 0
-    stale: _Count = 0  # validations since then
+    stale: _Count = 0  # validations since the figure that patience waits for was best
+    waits_for: str | None = None  # the name of that figure; None: the task's first score
+    leader: Figure | None = None  # that figure where it was best
     pending: bool = False  # stopped before the validation and the saving that are due after this update
 
 
@@ -65,6 +67,7 @@ class About:
     score: float | None  # of the validation after this update
     ranked: bool  # it may be averaged or chosen, not only resumed from
     progress: Progress
+    figure: Figure | None = None  # of the same validation, whose rank is the score
     made_from: Identity | None = None  # earlier versions of seqx kept none
 
 
@@ -101,7 +104,7 @@ class Checkpoints:
         model: nn.Module,
         saved: Mapping[str, Any],
         *,
-        score: float | None = None,
+        figure: Figure | None = None,
         ranked: bool = True,
     ) -> Path:
         """Write a checkpoint, and read it again.
@@ -110,19 +113,26 @@ class Checkpoints:
             progress: how far the run has come
             model: whose weights are averaged and chosen
             saved: states by their names, see `seqx.states`
-            score: of the validation after this update
+            figure: of the validation after this update, by which checkpoints are compared
             ranked: it may be averaged or chosen, not only resumed from
 
         Raises:
             UserError: it cannot be written, or is not read as it was written
         """
         path = self.path(progress.step)
-        about = About(format=FORMAT, score=score, ranked=ranked, progress=progress, made_from=self.identity)
+        about = About(
+            format=FORMAT,
+            score=None if figure is None else figure.rank,
+            ranked=ranked,
+            progress=progress,
+            figure=figure,
+            made_from=self.identity,
+        )
         self._clear()  # what a save that was killed left may be what fills the disk
         with _written(path) as new:
             save_model(model, str(new / WEIGHTS))
             states.write(new, {**saved, _RANDOM: random_states()})
-            (new / "checkpoint.json").write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
+            (new / "checkpoint.json").write_text(json_text(asdict(about), indent=2) + "\n", encoding="utf-8")
         return path
 
     def about(self, step: int) -> About:
@@ -223,12 +233,15 @@ class Checkpoints:
         return about.progress, found
 
     def prune(self, keep: int, *, choose: str, tell: Callable[[str], object]) -> None:
-        """Remove what nothing will need: all but the newest, and the `keep` last or best ranked ones.
+        """Remove all but the newest checkpoint, the best one, and the `keep` last or best ranked ones.
 
         `tell` hears of each that is damaged, which is set aside.
         """
         self._clear()
-        chosen = self.chosen(keep, choose=choose, tell=tell)
+        chosen = [
+            *self.chosen(keep, choose=choose, tell=tell),
+            *self.chosen(1, choose="best", tell=tell),
+        ]
         steps = self.steps()
         wanted = {*steps[-1:], *chosen}
         for step in steps:
@@ -346,7 +359,7 @@ def write_model(
             (new / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, new / name)
         (new / "model.json").write_text(
-            json.dumps({"format": FORMAT, **about}, indent=2) + "\n", encoding="utf-8"
+            json_text({"format": FORMAT, **about}, indent=2) + "\n", encoding="utf-8"
         )
 
 
@@ -358,7 +371,7 @@ def write_scores(folder: Path, scores: Mapping[str, Mapping[str, Score]]) -> Non
 def scores_text(scores: Mapping[str, Mapping[str, Score]]) -> str:
     """Return what `scores.json` holds."""
     plain = {split: {name: asdict(score) for name, score in named.items()} for split, named in scores.items()}
-    return json.dumps(plain, indent=2) + "\n"
+    return json_text(plain, indent=2) + "\n"
 
 
 def read_weights(model: nn.Module, file: Path) -> None:

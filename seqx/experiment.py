@@ -17,9 +17,10 @@ from seqx.data.prepare import learnt, prepare
 from seqx.data.store import Store
 from seqx.devices import deterministic, device_of, precision_of
 from seqx.distributed import ALONE, World
-from seqx.errors import UserError
+from seqx.errors import SettingError, UserError
 from seqx.finetuning import check_start, first_model, remarks, start_from
 from seqx.hooks import events
+from seqx.interfaces.figures import PERPLEXITY
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Metric, Task
@@ -82,12 +83,30 @@ class Experiment:
         callbacks: list[Callback] | None = None,
         published: Published | None = None,
     ) -> None:
+        _check_figures(task, training)
         self.task = task
         self.model = model
         self.training = training
         self.search = search
         self.callbacks = callbacks or []
         self.published = published
+
+
+def _check_figures(task: Task, training: Training) -> None:
+    """Refuse to compare models by a figure that the task does not give."""
+    named = {
+        ("training", "choose", "by"): training.figure,
+        ("training", "patience", "by"): training.patient.by if training.patient else None,
+    }
+    wanted = {path: name for path, name in named.items() if name not in (None, PERPLEXITY)}
+    known = task.score_names() if wanted else None
+    if known is None:
+        return
+    for path, name in wanted.items():
+        if name not in known:
+            raise SettingError(
+                path, f"the task gives no score called {name!r}; name {', '.join(known)} or {PERPLEXITY}"
+            )
 
 
 def run(

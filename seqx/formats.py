@@ -1,5 +1,8 @@
 """The version of what seqx writes, and its JSON files, which are checked before they are believed."""
 
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +52,28 @@ def check_format(found: object, file: Path, newest: int = FORMAT) -> None:
     if found > newest:
         said = shortened(str(found))
         raise UserError(f"{file}: written by a newer seqx (format {said}); update seqx to read it")
+
+
+def json_text(value: object, *, indent: int | None = None, ensure_ascii: bool = True) -> str:
+    """Return plain values as JSON, in which numbers that are not finite are "Infinity", "-Infinity" or "NaN".
+
+    JSON has no such numbers; `read_as`, and Python's `float`, read these strings as what they stand for.
+    """
+    return json.dumps(_strict(value), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
+
+
+def _strict(value: Any) -> Any:
+    match value:
+        case float() if math.isnan(value):
+            return "NaN"
+        case float() if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        case Mapping():
+            return {key: _strict(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_strict(item) for item in value]
+        case _:
+            return value
 
 
 def read_as(kind: TypeAdapter[T], file: Path) -> T:

@@ -21,7 +21,7 @@ from torch import Tensor
 from seqx import __version__, checkpoint, tree
 from seqx.checkpoint import SCORES, WEIGHTS, Checkpoints, Progress
 from seqx.data.cache import MADE_FROM, fingerprint
-from seqx.errors import RecipeError, UserError
+from seqx.errors import DamagedError, RecipeError, UserError
 from seqx.files import check_name, clear, whole_file, whole_folder
 from seqx.formats import read_as, read_json
 from seqx.identity import Identity, Kept, of_model
@@ -30,12 +30,17 @@ from seqx.interfaces.values import Evaluation, Score
 from seqx.manifest import digest
 from seqx.plugins import LOCAL, MADE_WITH, Plugins, changed
 from seqx.recipe import NOT_SET, Made, differences, inside, left_out
+from seqx.training.candidates import Candidate
+from seqx.training.candidates import read as read_compared
+from seqx.training.patience import is_over
+from seqx.training.settings import Patience
 
 HARMLESS = (
     "callbacks",
     "published",
     "training.deterministic",
     "training.microbatch",
+    "training.patience",
     "training.returns",
     "training.save_minutes",
     "training.sharding",
@@ -47,6 +52,7 @@ CHECKPOINTS = "checkpoints"
 IDENTITY = "identity.json"
 """In a run's folder: the digests of what it began with, and of its scores."""
 
+_PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
 
 _SCORES: TypeAdapter[dict[str, dict[str, Score]]] = TypeAdapter(
     Annotated[dict[str, dict[str, Score]], MinLen(1)]
@@ -108,7 +114,7 @@ class RunFolder:
             UserError: the schedule looks ahead to the last update
         """
         file = self.folder / "recipe.yaml"
-        before = _steps(file) if file.is_file() else steps
+        before = _training(file)["steps"] if file.is_file() else steps
         changed = (step for step in range(1, done + 1) if schedule(step, steps) != schedule(step, before))
         first = next(changed, None) if steps != before else None
         if first is not None:
@@ -166,17 +172,18 @@ class RunFolder:
         whole_file(self.folder / "environment.json", json.dumps(environment(plugins), indent=2) + "\n")
 
     def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
-        """The scores of a finished run; none of one that is asked for more updates than it made."""
-        return self.scores(made.plain()["training"]["steps"])
+        """Return the scores of a finished run; None of one that is asked for more updates than it made."""
+        return self.scores(made.plain()["training"])
 
-    def scores(self, steps: int) -> Mapping[str, Mapping[str, Score]] | None:
-        """The scores of the finished model, if it was trained with as many `steps` in mind."""
+    def scores(self, training: Mapping[str, Any]) -> Mapping[str, Mapping[str, Score]] | None:
+        """Return the scores of the finished model, if a recipe's `training` asks for no more updates."""
         file, recipe = self.model / SCORES, self.model / "recipe.yaml"
         if not file.is_file() or not recipe.is_file():
             return None
         if (identity := self.identity()) is not None:
             identity.check(self.model, of_model(self.model))
-        if _steps(recipe) < steps:
+        before = _training(recipe)
+        if before["steps"] < training["steps"] or self._has_more_patience(before, training):
             return None
         found, kept = read_as(_SCORES, file), Kept.read(self.folder / IDENTITY)
         if kept is not None and kept.scores not in (None, digest(file)):
@@ -193,6 +200,18 @@ class RunFolder:
         text = checkpoint.scores_text(scores)
         replace(kept, scores=hashlib.sha256(text.encode()).hexdigest()).write(self.folder / IDENTITY)
         checkpoint.write_scores(self.model, scores)
+
+    def _has_more_patience(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+        """Return whether a run that patience ended goes on with another `training.patience`."""
+        if before.get("patience") == now.get("patience"):
+            return False
+        try:
+            progress = self.checkpoints.progress()
+        except DamagedError:
+            return True  # an older checkpoint is gone on from
+        patience = _PATIENCE.validate_python(now.get("patience"))
+        patience = Patience(validations=patience) if isinstance(patience, int) else patience
+        return progress is not None and progress.step < now["steps"] and not is_over(progress, patience)
 
     def write_model(
         self,
@@ -298,6 +317,9 @@ class Record:
     progress: Progress  # at the newest checkpoint
     parameters: int | None  # told by finished runs
     scores: Mapping[str, Mapping[str, Score]] | None  # of each split, by metric, once the run is finished
+    compared: Sequence[
+        Candidate
+    ] = ()  # what could have become the model, the best first, if there was a choice
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
@@ -313,7 +335,7 @@ class Record:
         place = RunFolder(folder)
         recipe, environment = read_recipe(folder / "recipe.yaml"), read_json(folder / "environment.json")
         try:
-            scores = place.scores(recipe["training"]["steps"])
+            scores = place.scores(recipe["training"])
             about = read_json(place.model / "model.json") if scores is not None else None
             return cls(
                 folder=folder,
@@ -323,6 +345,7 @@ class Record:
                 progress=place.checkpoints.progress() or Progress(step=_last(about)),
                 parameters=about["parameters"] if about else None,
                 scores=scores,
+                compared=() if scores is None else read_compared(place.model),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(
@@ -386,13 +409,12 @@ def _keep(data: bytes, file: Path) -> None:
         raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
 
 
-def _steps(file: Path) -> int:
-    """The updates that a recipe which was `written` asks for."""
+def _training(file: Path) -> Mapping[str, Any]:
+    """Return the section training, with its steps, of a recipe that was `written`."""
     training = read_recipe(file).get("training")
-    steps = training.get("steps") if isinstance(training, dict) else None
-    if not isinstance(steps, int):
+    if not isinstance(training, dict) or not isinstance(training.get("steps"), int):
         raise UserError(f"{file}: cannot be read (it has no training.steps)")
-    return steps
+    return training
 
 
 def read_recipe(file: Path) -> Any:

@@ -22,6 +22,7 @@ from seqx.devices import random_state, set_random_state
 from seqx.distributed import World
 from seqx.errors import TooLittleMemoryError, UserError
 from seqx.evaluation import Predictor
+from seqx.interfaces.figures import Figure
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Evaluation, Score
@@ -29,11 +30,14 @@ from seqx.plugins import Plugins
 from seqx.recipe import Made
 from seqx.runs import RunFolder
 from seqx.stopping import Stop, Stopped
+from seqx.training.candidates import Candidate, candidates, in_order
+from seqx.training.candidates import write as write_compared
 from seqx.training.culprits import culprits, named
 from seqx.training.digests import Digests
 from seqx.training.ema import Average
 from seqx.training.limit import Limit
 from seqx.training.passed import PassedOver, forget_after
+from seqx.training.patience import is_over, validated
 from seqx.training.run import Run
 from seqx.training.spread import Spread
 from seqx.training.updates import Update, rehearse, updates
@@ -98,6 +102,7 @@ class Trainer:
         self._early: list[str] = []  # warnings from before that
         self._asked: signal.Signals | None = None  # what asked any of the processes to stop
         self._late = False  # whether it is time to save
+        self._scored: Evaluation | None = None  # the finished model on the development set, once it is known
         # What has a state besides the model, under its path in the recipe.
         self.stateful: dict[str, Any] = {
             "training.objective": spread.step.objective,
@@ -325,32 +330,52 @@ class Trainer:
         )
 
     def write(self, place: RunFolder, *, made: Made[Any], plugins: Plugins) -> None:
-        """Make the mean of the chosen checkpoints the model, on disk and in memory."""
+        """Make the best of the average, the last and the best checkpoint the model, on disk and in memory."""
+        how = self.run.training
+        if self.world.first and self.watch.suspects:  # what was kept to go back to
+            self.checkpoints.prune(how.keep, choose=how.order, tell=self._warn)
+        found = self.world.share(
+            candidates(self.checkpoints, how, self._warn) if self.world.first else list[Candidate]()
+        )
+        hold = partial(self._hold, place, made, plugins)
+        if len(found) == 1:
+            hold(found[0].steps)
+            return
+        held, scored = None, dict[Candidate, Evaluation]()
+        for i, candidate in enumerate(found):
+            if candidate.figure is None:
+                hold(candidate.steps)
+                evaluation = self._score("dev")
+                held = found[i] = replace(candidate, figure=self.world.share(evaluation.figure(how.figure)))
+                scored[held] = evaluation
+        best, *others = in_order(found)
+        if best is not held:
+            hold(best.steps)
+        self._scored = scored.get(best)
         if self.world.first:
-            self._write(place, made, plugins)
+            write_compared(place.model, [best, *others])
+
+    def _hold(self, place: RunFolder, made: Made[Any], plugins: Plugins, steps: Sequence[int]) -> None:
+        """Make the mean of some checkpoints the model, on disk and in memory."""
+        if self.world.first:
+            place.write_model(
+                place.model,
+                checkpoint.average([self.checkpoints.path(step) / WEIGHTS for step in steps]),
+                steps=steps,
+                sizes=self.task.sizes,
+                parameters=self.run.parameters,
+                made=made,
+                plugins=plugins,
+            )
         self.world.barrier()
         checkpoint.read_weights(self.model, place.model / WEIGHTS)
-
-    def _write(self, place: RunFolder, made: Made[Any], plugins: Plugins) -> None:
-        how = self.run.training
-        if self.watch.suspects:  # what was kept to go back to
-            self.checkpoints.prune(how.keep, choose=how.choose, tell=self._warn)
-        steps, weights = self.checkpoints.mean(how.average, choose=how.choose, tell=self._warn)
-        place.write_model(
-            place.model,
-            weights,
-            steps=steps,
-            sizes=self.task.sizes,
-            parameters=self.run.parameters,
-            made=made,
-            plugins=plugins,
-        )
 
     def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
         """Score the model on the development and the test set; the run is finished when that is written."""
         scores = {}
         for split in ("dev", "test"):
-            evaluation = self._evaluate(split)
+            known = self._scored if split == "dev" else None
+            evaluation = self._evaluate(split, known)
             scores[split] = evaluation.scores
             if self.world.first:
                 place.write_outputs(split, evaluation)
@@ -436,19 +461,19 @@ class Trainer:
         self.progress = replace(self.progress, pending=False)
         last = step == how.steps
         due = last or step % how.validate_every == 0
-        validated = self._validate_or_save() if due else None
+        figure = self._validate_or_save() if due else None
         over = self._patience_is_over()
         # The best can only be chosen from what was both validated and saved.
-        wanted = how.choose == "best" and validated is not None
+        wanted = how.order == "best" and figure is not None
         if last or over or wanted or step % how.save_every == 0:
-            self._save(ranked=True, score=validated)
+            self._save(ranked=True, figure=figure)
             self._agree()  # a signal may have come since
         elif self._asked is not None or self._late:
-            self._save(ranked=False, score=None)
+            self._save(ranked=False, figure=None)
         self._look()
         return over
 
-    def _validate_or_save(self) -> float:
+    def _validate_or_save(self) -> Figure:
         """Validate; when that is stopped, save what was there before it, and that it is still to be done."""
         random = random_states()
         try:
@@ -457,28 +482,41 @@ class Trainer:
         except Stopped:
             set_random_states(random)  # a search may have drawn some
             self.progress = replace(self.progress, pending=True)
-            self._save(ranked=False, score=None)
+            self._save(ranked=False, figure=None)
             raise
 
     def _minutes_are_over(self) -> bool:
         minutes = self.run.training.save_minutes
         return minutes is not None and time.monotonic() - self._saved > 60 * minutes
 
-    def _validate(self) -> float:
+    def _validate(self) -> Figure:
+        """Score the model on the development set; returns the figure by which checkpoints are compared."""
         self.spread.collect()
+        how = self.run.training
+        waits_for = how.patient.by if how.patient else None
         evaluation = self._evaluate("dev")
-        score = self.world.share(next(iter(evaluation.scores.values())))
+        score, awaited, figure = self.world.share(
+            (
+                next(iter(evaluation.scores.values())),
+                evaluation.figure(waits_for),
+                evaluation.figure(how.figure),
+            )
+        )
         if self.progress.best is None or score.beats(self.progress.best):
-            self.progress = replace(self.progress, best=score.value, best_step=self.progress.step, stale=0)
-        else:
-            self.progress = replace(self.progress, stale=self.progress.stale + 1)
-        return score.rank
+            self.progress = replace(self.progress, best=score.value, best_step=self.progress.step)
+        self.progress = validated(self.progress, awaited, waits_for)
+        return figure
 
     def _patience_is_over(self) -> bool:
-        patience = self.run.training.patience
-        return patience is not None and self.progress.stale >= patience
+        return is_over(self.progress, self.run.training.patient)
 
-    def _evaluate(self, split: str) -> Evaluation:
+    def _evaluate(self, split: str, known: Evaluation | None = None) -> Evaluation:
+        """Score the model on a split, unless its evaluation is `known`, and tell callbacks."""
+        evaluation = known or self._score(split)
+        self.tell.evaluated(run=self.run, step=self.progress.step, split=split, evaluation=evaluation)
+        return evaluation
+
+    def _score(self, split: str) -> Evaluation:
         self.digests.check(split)
         model, precision = self.model, self.run.precision
         predictor = Predictor(
@@ -496,10 +534,9 @@ class Trainer:
             evaluation = self.task.evaluate(predictor, split)
             if evaluation.perplexity is None:
                 evaluation = replace(evaluation, perplexity=predictor.perplexity(split))
-        self.tell.evaluated(run=self.run, step=self.progress.step, split=split, evaluation=evaluation)
         return evaluation
 
-    def _save(self, *, ranked: bool, score: float | None) -> None:
+    def _save(self, *, ranked: bool, figure: Figure | None) -> None:
         how = self.run.training
         self.world.stage("saving")
         self.spread.collect()
@@ -508,9 +545,9 @@ class Trainer:
             states[RANDOM] = self.world.gather(random_state(self.device))
         path = self.checkpoints.path(self.progress.step)
         if self.world.first:
-            path = self.checkpoints.save(self.progress, self.model, states, score=score, ranked=ranked)
+            path = self.checkpoints.save(self.progress, self.model, states, figure=figure, ranked=ranked)
             if not self.watch.suspects:  # the run may have to go back to any of them
-                self.checkpoints.prune(how.keep, choose=how.choose, tell=self._warn)
+                self.checkpoints.prune(how.keep, choose=how.order, tell=self._warn)
         self.world.barrier()
         self._saved = time.monotonic()
         if not self.progress.pending:  # else the update is saved once more, when all is done that is due

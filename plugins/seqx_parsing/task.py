@@ -26,6 +26,8 @@ VALID = "valid"
 """The score that says which share of the outputs were trees as the model wrote them."""
 
 _SHOWN = 40  # characters of a row that is refused
+_TRIAL = ["(TOP (S (NP (NN Time)) (VP (VBZ flies))))"]  # metrics are asked about it which scores they give
+
 _LARGEST = 1 << 24  # bytes of symbols.json
 
 Separator = Annotated[str, MinLen(1)]
@@ -268,6 +270,10 @@ class Parsing(seqx.CorpusTask):
         required may have no place left when a tree is nearly written, so that a narrow beam can miss it.
         """
         return seqx.LexicalGrammar(self._symbols.surfaces, list(map(_wanted, requests)))
+
+    def score_names(self) -> Sequence[str] | None:
+        """Return the names of what the metrics say of a tree, and of the share of valid outputs."""
+        return [*(name for metric in self.metrics for name in metric(_TRIAL, _TRIAL)), VALID]
 
     def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
         """Parse a split and compare with its trees; "valid" is the share of outputs that needed no repair."""

@@ -122,6 +122,10 @@ class LanguageModel(seqx.CorpusTask):
         """The text of each example, without the line feed at its end."""
         return [text.removesuffix("\n") for (text,) in self.rows(split)]
 
+    def score_names(self) -> Sequence[str] | None:
+        """Return the names of the three figures."""
+        return ["bits_per_character", "word_perplexity", "token_perplexity"]
+
     def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
         """How probable the text of a split is: bits of a character, perplexities of a word and of a token.
 
@@ -140,13 +144,15 @@ class LanguageModel(seqx.CorpusTask):
         words = sum(len(text.split()) + text.count("\n") for text in texts)
         unknown = sum(target.count(seqx.UNK) for target in targets)
         how = f"examples:{self.examples}|longest:{self.longest}|line ends:count|unknown:{unknown}"
-        perplexity = _exp(nats / tokens)
+        perplexity = seqx.perplexity(nats / tokens)
         return seqx.Evaluation(
             scores={
                 "bits_per_character": seqx.Cost(
                     value=nats / math.log(2) / characters, signature=f"characters:{characters}|{how}"
                 ),
-                "word_perplexity": seqx.Cost(value=_exp(nats / words), signature=f"words:{words}|{how}"),
+                "word_perplexity": seqx.Cost(
+                    value=seqx.perplexity(nats / words), signature=f"words:{words}|{how}"
+                ),
                 "token_perplexity": seqx.Cost(value=perplexity, signature=f"tokens:{tokens}|{how}"),
             },
             perplexity=perplexity,
@@ -185,11 +191,3 @@ class LanguageModel(seqx.CorpusTask):
         *whole, rest = text.split("\n")
         ids = [i for line in whole for i in (*self.tokenizer.encode(line, rng), seqx.EOS)]
         return ids + self.tokenizer.encode(rest, rng)
-
-
-def _exp(nats: float) -> float:
-    """The exponential, infinite where no number is as large."""
-    try:
-        return math.exp(nats)
-    except OverflowError:
-        return math.inf

@@ -84,6 +84,11 @@ class Translation(seqx.TextPairs):
         parts = pieces(rest, lambda part: len(self.read(before + part)["source"]) <= longest)
         return [before + part for part in parts]
 
+    def score_names(self) -> Sequence[str] | None:
+        """Return the names of what the metrics say, and, with tags, of the same for each tag."""
+        names = [*(super().score_names() or ())]
+        return names + [f"{name}.{tag.strip('<>')}" for tag in self.tags for name in names]
+
     def judge(
         self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
     ) -> Mapping[str, seqx.Score]:

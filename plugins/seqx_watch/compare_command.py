@@ -1,10 +1,10 @@
 """`seqx compare`."""
 
-import json
 from pathlib import Path
 
 import click
 
+import seqx
 from seqx_watch.comparison import compare as compared
 from seqx_watch.comparison import shown
 
@@ -20,6 +20,6 @@ def compare(runs: tuple[Path, ...], *, as_json: bool) -> None:
     """
     rows = compared(runs)
     if as_json:
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        click.echo(seqx.json_text(rows, indent=2, ensure_ascii=False))
         return
     click.echo("\n".join(shown(rows)))

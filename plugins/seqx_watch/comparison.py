@@ -55,7 +55,7 @@ def compare(folders: Sequence[Path]) -> list[Row]:
 def shown(rows: Sequence[Row]) -> Iterator[str]:
     """The comparison as lines: a table in Markdown, and what has to be known to read it."""
     yield from markdown(_header(rows), [_cells(row, rows) for row in rows])
-    notes = [*_sources(rows), *_signatures(rows), *_warnings(rows)]
+    notes = [*_sources(rows), *_signatures(rows), *_models(rows), *_warnings(rows)]
     if notes:
         yield ""
         yield from notes
@@ -91,6 +91,8 @@ def _told(record: seqx.Record, measured: Measured) -> Row:
         "tokens_per_second": measured.tokens_per_second,
         "seconds": record.progress.seconds or None,
         "published": figures["published"],
+        "compared": [asdict(candidate) for candidate in record.compared],
+        "model": ", compared with the ".join(map(str, record.compared)) or None,
         "vocabulary": record.vocabulary,
     }
 
@@ -186,6 +188,13 @@ def _signatures(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{name}: {signature}" + (f" ({', '.join(where)})" if len(signatures) > 1 else "")
         if len(signatures) > 1:
             yield f"{name}: figures with different signatures cannot be compared"
+
+
+def _models(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield for each run that had a choice which of its weights are the model."""
+    for row in rows:
+        if row["model"]:
+            yield f"{row['run']}: the model is the {row['model']}"
 
 
 def _warnings(rows: Sequence[Row]) -> Iterator[str]:

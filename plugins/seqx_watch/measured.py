@@ -33,7 +33,7 @@ class _Update(TypedDict):
 
 
 class _Score(TypedDict):
-    value: float | None  # null: it is not finite
+    value: float | None  # null: not finite, in older files
     signature: str
 
 
@@ -41,7 +41,7 @@ class _Evaluation(TypedDict):
     step: Count
     split: str
     scores: Mapping[str, _Score]
-    perplexity: _Amount | None
+    perplexity: float | None
 
 
 class _Failed(TypedDict):

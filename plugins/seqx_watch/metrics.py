@@ -1,7 +1,6 @@
 """All numbers of a run as JSON, a line each."""
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,7 +18,8 @@ class Metrics(seqx.Callback):
     """Writes the run's `metrics.jsonl`: one JSON object a line, its "kind" first.
 
     Kinds: start, update, noticed, evaluation, saved, finished, failed. Numbers of updates are means over
-    those since the last such line, the rate and the norm those of the last one; what is not finite is null.
+    those since the last such line, the rate and the norm those of the last one. Numbers that are not finite
+    are the strings "Infinity", "-Infinity" and "NaN".
     When a run goes on from a checkpoint, what was written after it is cut off: each step stands there once.
 
     Args:
@@ -108,7 +108,7 @@ class Metrics(seqx.Callback):
 
     def _write(self, kind: str, **values: Any) -> None:
         if self._file:
-            self._file.write(json.dumps(_finite({"kind": kind, **values}), ensure_ascii=False))
+            self._file.write(seqx.json_text({"kind": kind, **values}, ensure_ascii=False))
 
 
 def cut(path: Path, done: int, *, pending: bool = False) -> bool:
@@ -154,16 +154,3 @@ def _again(kind: str, at_last: bool) -> bool:
 
 def _scores(scores: Mapping[str, seqx.Score]) -> dict[str, dict[str, Any]]:
     return {name: asdict(score) for name, score in scores.items()}
-
-
-def _finite(value: Any) -> Any:
-    """With null for what JSON has no number for."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case Mapping():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-        case _:
-            return value

@@ -111,8 +111,7 @@ class Progress(seqx.Callback):
         """Say the scores, and how the best so far compares; after a validation, some answers."""
         if self._complete:
             if self._last < run.training.steps and split == "dev":
-                patience = f"{run.training.patience} validations without a better score"
-                self._say(f"stopped after {self._last} of {run.training.steps} updates: {patience}")
+                self._say(f"stopped after {self._last} of {run.training.steps} updates: {_waited(run)}")
             self._say(f"model of {run.name}  {split}: {lines.scores(evaluation)}")
             return
         score = next(iter(evaluation.scores.values()))
@@ -167,3 +166,10 @@ class Progress(seqx.Callback):
         if self._terminal:
             self._terminal.close()
         self._log = None
+
+
+def _waited(run: seqx.Run) -> str:
+    """Return why patience ended a run."""
+    patience = run.training.patient
+    assert patience is not None, "nothing else ends a run early"
+    return f"{patience.validations} validations without a better {patience.by or 'score'}"

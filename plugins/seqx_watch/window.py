@@ -1,7 +1,6 @@
 """Means over a stretch of updates."""
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,15 +30,12 @@ class Reading:
     def perplexity(self) -> float:
         """The exponential of the mean negative log-probability of a token; of the loss where only that is."""
         nats = self.loss if self.nll is None else self.nll
-        return math.inf if nats > _LARGEST else math.exp(nats)
+        return seqx.perplexity(nats)
 
     @property
     def tokens_per_second(self) -> float:
         """Target tokens learnt from, by the time of training alone."""
         return self.tokens / self.seconds if self.seconds else 0.0
-
-
-_LARGEST = math.log(sys.float_info.max)
 
 
 class Window:

@@ -1,7 +1,6 @@
 """Line in, line out: what the commands share that let a model answer standard input."""
 
 import functools
-import json
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from seqx.commands.arguments import parted, trust
 from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
 from seqx.evaluation import Predictor, RefusedError, distinct, load
+from seqx.formats import json_text
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Hypothesis, Request
 from seqx.reading import LONGEST, TOO_LONG, raw_lines
@@ -313,4 +313,4 @@ def _json(text: str, answers: Sequence[tuple[str, Hypothesis]]) -> str:
         for output, hypothesis in answers
     ]
     best = nbest[0] if nbest else {"output": "", "score": None, "logprob": None}
-    return json.dumps({"input": text, **best, "nbest": nbest}, ensure_ascii=False) + "\n"
+    return json_text({"input": text, **best, "nbest": nbest}, ensure_ascii=False) + "\n"

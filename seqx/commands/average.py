@@ -44,7 +44,7 @@ def average(
     experiment = found.made()
     checkpoints = place.checkpoints
     how = experiment.training
-    choose = "last" if last else "best" if best else how.choose
+    choose = "last" if last else "best" if best else how.order
     if not checkpoints.steps():
         raise UserError(f"{run}: this run has saved no checkpoint yet; wait for the first")
     _check_free(out)

@@ -1,6 +1,5 @@
 """`seqx evaluate`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
@@ -10,6 +9,7 @@ import click
 from seqx.commands.arguments import parted, trust
 from seqx.data.cache import default_cache
 from seqx.evaluation import load
+from seqx.formats import json_text
 
 
 @click.command()
@@ -53,7 +53,7 @@ def evaluate(
     scores = predictor.task.evaluate(predictor, split).scores
     if as_json:
         found = {name: asdict(score) for name, score in scores.items()}
-        click.echo(json.dumps({split: found}, indent=2, ensure_ascii=False))
+        click.echo(json_text({split: found}, indent=2, ensure_ascii=False))
         return
     for name, score in scores.items():
         click.echo(f"{name} {score}")

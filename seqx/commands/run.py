@@ -17,6 +17,8 @@ from seqx.experiment import run as run_experiment
 from seqx.interfaces.values import Score
 from seqx.runs import RunFolder
 from seqx.stopping import Stop, Stopped, is_left_behind
+from seqx.training.candidates import read as read_compared
+from seqx.training.candidates import told
 
 
 @click.command()
@@ -109,6 +111,8 @@ def _tell(found: Opened, place: Path, scores: Mapping[str, Mapping[str, Score]],
     for split, named in scores.items():
         for metric, score in named.items():
             click.echo(f"{split} {metric} {score}")
+    for line in told(read_compared(place / "model")):
+        click.echo(line)
     published = found.made.plain()["published"] or {}
     for split in scores:
         for metric, value in (published.get(split) or {}).items():

@@ -1,6 +1,5 @@
 """`seqx score`."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 from seqx.commands.arguments import parted
 from seqx.commands.chosen import component
 from seqx.errors import UserError
+from seqx.formats import json_text
 from seqx.interfaces.text import Metric
 from seqx.reading import lines
 
@@ -40,4 +40,4 @@ def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_js
         click.echo(judge.report(outputs, references), nl=False)
         return
     found = {name: asdict(value) for name, value in judge(outputs, references).items()}
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    click.echo(json_text(found, indent=2, ensure_ascii=False))

@@ -17,6 +17,7 @@ from seqx.evaluation.answers import Answers, distinct, summed
 from seqx.evaluation.attention import Attended, look
 from seqx.evaluation.fitting import Fitting
 from seqx.evaluation.scoring import logprobs
+from seqx.interfaces.figures import perplexity
 from seqx.interfaces.learning import Grammar, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
@@ -173,7 +174,7 @@ class Predictor:
         examples = (self.task.example(row, training=False) for row in self.task.rows(split))
         kept = [each for each in examples if isinstance(each, Example) and self._fits(each)]
         count = sum(len(example.columns["target"]) for example in kept)
-        return math.exp(-math.fsum(self.logprobs(kept)) / count) if count else None
+        return perplexity(-math.fsum(self.logprobs(kept)) / count) if count else None
 
     def _fits(self, example: Example) -> bool:
         source, target = (len(example.columns[name]) for name in ("source", "target"))

@@ -236,6 +236,14 @@ class Task(ABC):
     def evaluate(self, predictor: Predictor, split: str) -> Evaluation:
         """How well a model does on a split: scores, the one that counts first, and what it answered."""
 
+    def score_names(self) -> Sequence[str] | None:
+        """Return the names of the scores that `evaluate` gives, in its order, before anything is fetched.
+
+        None: they are not known before a model was scored. Recipes may name one in `training.choose` and
+        `training.patience`, and `seqx check` compares the name with these.
+        """
+        return None
+
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> Grammar | None:
         """What restricts the answers to these inputs, if anything does."""
         return None

@@ -4,12 +4,16 @@ Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, H
 head, V symbols of a vocabulary.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from seqx.errors import UserError
+from seqx.interfaces.figures import PERPLEXITY, Figure
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary: padding, before a sentence, after it, unknown."""
@@ -185,8 +189,13 @@ class Score:
 
     @property
     def rank(self) -> float:
-        """What is larger the better the figure is."""
-        return self.value
+        """A number that is larger the better the figure is; the least one for what is not a number."""
+        return -math.inf if math.isnan(self.value) else self.value
+
+    @property
+    def at_worst(self) -> bool:
+        """Whether it is as bad as it can be, 0 of most figures, by the two digits that are printed."""
+        return math.isnan(self.value) or abs(self.value) < _SHOWN
 
     def beats(self, value: float) -> bool:
         """Whether it is better than another value of the same figure."""
@@ -197,13 +206,21 @@ class Score:
         return f"{self.value:.2f}  {self.signature}"
 
 
+_SHOWN = 0.005  # smaller ones are printed as 0.00
+
+
 class Cost(Score):
     """A figure that is better the smaller it is, as perplexity."""
 
     @property
     def rank(self) -> float:
-        """What is larger the better the figure is."""
-        return -self.value
+        """A number that is larger the better the figure is; the least one for what is not a number."""
+        return -math.inf if math.isnan(self.value) else -self.value
+
+    @property
+    def at_worst(self) -> bool:
+        """Whether it is infinite, or not a number."""
+        return not math.isfinite(self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +239,30 @@ class Evaluation:
     scores: Mapping[str, Score]  # the one that counts first; larger is better, but for a Cost
     answers: Sequence[Answer] = ()
     perplexity: float | None = None  # of a target token; the core computes it where the task did not
+
+    def figure(self, name: str | None = None) -> Figure:
+        """Return a score, or the perplexity, by its name; the first score without one.
+
+        Raises:
+            UserError: there is none of that name
+        """
+        found = dict(self.scores)
+        if self.perplexity is not None:
+            found.setdefault(PERPLEXITY, Cost(value=self.perplexity, signature=""))
+        name = next(iter(found), None) if name is None else name
+        if name is None or name not in found:
+            raise UserError(
+                f"training: no figure of a validation is called {name!r}; "
+                f"let choose and patience name one of these: {', '.join(found)}"
+            )
+        score = found[name]
+        return Figure(
+            name=name,
+            value=score.value,
+            rank=score.rank,
+            at_worst=score.at_worst,
+            perplexity=self.perplexity,
+        )
 
 
 def _to(state: State, device: torch.device) -> State:

@@ -149,7 +149,7 @@ class _Walk:
         parts = [choice for choice in wanted.choices if isinstance(choice, Part)]
         if isinstance(node.value, list):
             fitting: list[Shape] = [choice for choice in wanted.choices if isinstance(choice, Items)]
-        elif isinstance(node.value, dict) and node.type is None:
+        elif isinstance(node.value, dict) and (node.type is None or not parts):
             fitting = [choice for choice in wanted.choices if isinstance(choice, Section | Table)] or [*parts]
         elif node.type is not None:
             fitting = [part for part in parts if node.type in self.registry.components(part.kind)]

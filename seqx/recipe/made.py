@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from seqx.errors import At, Problem, RecipeError
+from seqx.errors import At, Problem, RecipeError, SettingError
 from seqx.registry import Component
 
 T_co = TypeVar("T_co", covariant=True)
@@ -100,8 +100,20 @@ class Made(Generic[T_co]):
         said = {name: item.value() for name, item in self.settings.items() if _written(item)}
         try:
             return self.maker(*given, **said, **more)
+        except SettingError as error:
+            path = ".".join(filter(None, [self.path, *error.path]))
+            raise RecipeError([Problem(self._written_at(error.path), f"{path}: {error}")]) from error
         except ValueError as error:
             raise RecipeError([Problem(self.place, f"{self.path or 'recipe'}: {error}")]) from error
+
+    def _written_at(self, path: Sequence[str]) -> At:
+        """Return the place of a setting inside, or of the innermost one around it that was written."""
+        place, inside = self.place, self.settings
+        for name in path:
+            item = inside.get(name)
+            place = (item and item.at) or place
+            inside = item.settings if isinstance(item, Made) else {}
+        return place
 
     def plain(self) -> Any:
         """The settings, everything filled in, as YAML would say it; which reads back as the same."""

@@ -78,6 +78,10 @@ class JudgedTask(CorpusTask):
         ]
         return Evaluation(scores=self.judge(inputs, outputs, references), answers=answers)
 
+    def score_names(self) -> Sequence[str] | None:
+        """Return the names of what the metrics say."""
+        return list(self.scores(_TRIAL, _TRIAL))
+
     def judge(
         self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
     ) -> Mapping[str, Score]:

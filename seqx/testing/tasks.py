@@ -62,6 +62,18 @@ def inputs_read_like_examples(subject: Subject) -> None:
 
 
 @law(Task)
+def scores_have_the_names_that_were_told(subject: Subject) -> None:
+    """A task that names its scores before a model is scored gives no others, and the first one first."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = _learnt(subject, Path(folder, "a"))
+        told = task.score_names()
+        if told is not None:
+            names = list(task.evaluate(Known(lambda _: "x", -9.0), "test").scores)
+            assert names[0] == told[0]
+            assert set(names) <= set(told)
+
+
+@law(Task)
 def right_answers_score_best(subject: Subject) -> None:
     """The references, and nearly so what is written from their ids; silence scores less."""
     with tempfile.TemporaryDirectory() as folder:

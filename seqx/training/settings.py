@@ -13,8 +13,36 @@ from seqx.training.watch import Spike
 
 Sharding = Literal["none", "state", "full"]
 
+Order = Literal["last", "best"]
+
 Seed = Annotated[int, Ge(0), Lt(2**64)]
 """What fits into the 64 bits that torch has for a seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The checkpoints with the best figure on the development set.
+
+    Args:
+        type: what a recipe that names no figure says instead of all this: best
+        by: the figure: the name of a score of the task, or perplexity; null: the task's first score
+    """
+
+    type: Literal["best"] = "best"
+    by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """When training stops because it gets no better.
+
+    Args:
+        validations: so many in a row without a better figure
+        by: the figure: the name of a score of the task, or perplexity; null: the task's first score
+    """
+
+    validations: Annotated[int, Gt(0)]
+    by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +72,13 @@ class Training:
         keep: checkpoints kept for averaging
         ema: keep an exponential moving average of the weights, which is then what is validated, chosen and
             averaged; null: none
-        average: checkpoints whose mean is the result
-        choose: the last checkpoints, or those with the best score on the development set, of which each
-            validation then saves one
-        patience: validations without a better score after which training stops; null: never
+        average: checkpoints whose mean is the result, unless the last or the best checkpoint is better on the
+            development set
+        choose: which checkpoints these are: the last ones, or those with the best score on the development
+            set, of which each validation then saves one; by another score, or perplexity, as in
+            {type: best, by: perplexity}
+        patience: validations without a better score after which training stops; by another score, or
+            perplexity, as in {validations: 5, by: perplexity}; null: never
         nonfinite: updates in a row that may be skipped because loss or gradient is infinite or not a number;
             after more the run goes back to the last checkpoint before them, and passes over their batches
         spike: what else makes the run go back; null: nothing
@@ -75,8 +106,8 @@ class Training:
     keep: Annotated[int, Gt(0)] = 5
     ema: Ema | None = None
     average: Annotated[int, Gt(0)] = 5
-    choose: Literal["last", "best"] = "last"
-    patience: Annotated[int, Gt(0)] | None = None
+    choose: Order | Best = "last"
+    patience: Annotated[int, Gt(0)] | Patience | None = None
     nonfinite: Annotated[int, Ge(0)] = 10
     spike: Spike | None = None
     returns: Annotated[int, Ge(0)] = 3
@@ -89,3 +120,18 @@ class Training:
             raise ValueError(f"average={self.average} checkpoints, but only keep={self.keep} are kept")
         if self.sharding != "none" and self.ema is not None:
             raise ValueError(f"sharding: {self.sharding} keeps no moving average; set ema: null")
+
+    @property
+    def order(self) -> Order:
+        """By what `choose` orders checkpoints: when they were made, or their figures."""
+        return "best" if isinstance(self.choose, Best) else self.choose
+
+    @property
+    def figure(self) -> str | None:
+        """The name of the figure by which checkpoints are compared; None: the task's first score."""
+        return self.choose.by if isinstance(self.choose, Best) else None
+
+    @property
+    def patient(self) -> Patience | None:
+        """The patience, with the figure that it waits for."""
+        return Patience(validations=self.patience) if isinstance(self.patience, int) else self.patience

@@ -19,7 +19,8 @@ from seqx import checkpoint, states
 from seqx.checkpoint import WEIGHTS, About, Checkpoints, Progress, average
 from seqx.errors import DamagedError, UserError
 from seqx.formats import FORMAT, read_json
-from seqx.interfaces.values import Score
+from seqx.interfaces.figures import Figure
+from seqx.interfaces.values import Evaluation, Score
 from seqx.manifest import Manifest
 
 CPU = torch.device("cpu")
@@ -68,11 +69,15 @@ def listed(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
+def figure(value: float) -> Figure:
+    return Evaluation(scores={"bleu": Score(value=value, signature="")}).figure()
+
+
 def saved(folder: Path, *steps: int) -> Checkpoints:
     """One checkpoint a step, of a model seeded by it; its score is minus its distance to 30."""
     checkpoints = Checkpoints(folder)
     for step in steps:
-        checkpoints.save(Progress(step=step), Tied(step), {}, score=-abs(step - 30.0))
+        checkpoints.save(Progress(step=step), Tied(step), {}, figure=figure(-abs(step - 30.0)))
     return checkpoints
 
 
@@ -81,7 +86,7 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     model = Tied()
     optimizer = trained(model, 3)
     progress = Progress(step=3, epoch=1, index=2, tokens=15, seconds=1.5, best=27.25, best_step=2, stale=1)
-    path = checkpoints.save(progress, model, {"optimizer": optimizer.state_dict()}, score=27.25)
+    path = checkpoints.save(progress, model, {"optimizer": optimizer.state_dict()}, figure=figure(27.25))
     learn(model, optimizer, 3)
 
     other = Tied(seed=9)
@@ -115,7 +120,7 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("choose", "keep", "chosen", "left"),
     [
-        ("last", 2, [40, 50], [40, 50]),
+        ("last", 2, [40, 50], [30, 40, 50]),  # the best one is kept, too
         ("best", 2, [30, 40], [30, 40, 50]),
         ("best", 1, [30], [30, 50]),
         ("last", 9, [10, 20, 30, 40, 50], [10, 20, 30, 40, 50]),
@@ -442,7 +447,7 @@ def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path: Path) -> None:
     assert sorted(listed(tmp_path)) == ["00000010", "00000020.damaged", "00000030.damaged"]
     checkpoints.save(Progress(step=20), Tied(20), {})
     checkpoints.prune(1, choose="last", tell=print)
-    assert checkpoints.steps() == [20]
+    assert checkpoints.steps() == [10, 20]  # the best one is kept, too
 
 
 def test_without_a_whole_one_nothing_is_begun_anew_in_silence(tmp_path: Path) -> None:

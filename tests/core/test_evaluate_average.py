@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 import seqx
+from seqx import checkpoint
 from seqx.cli import main
 from seqx.formats import FORMAT
 from seqx.manifest import Manifest
@@ -99,10 +100,11 @@ def test_average_is_the_mean_and_answers(run: Path, tmp_path: Path) -> None:
     assert len(seqx.load(tmp_path / "mean")(["The dog sleeps."])) == 1
 
 
-def test_average_as_the_recipe_says_is_the_runs_model(run: Path) -> None:
-    assert call("average", run).exit_code == 0
-    mean, model = (load_file(run / name / "model.safetensors") for name in ("averaged-2", "model"))
-    assert all((mean[name] == tensor).all() for name, tensor in model.items())
+def test_average_without_an_option_is_what_the_recipe_asks_for(run: Path) -> None:
+    assert call("average", run).stdout == f"{run / 'averaged-2'}: the mean of steps 4, 6\n"
+    mean = load_file(run / "averaged-2" / "model.safetensors")
+    right = checkpoint.average([run / "checkpoints" / f"{step:08}" / "model.safetensors" for step in (4, 6)])
+    assert all((mean[name] == tensor).all() for name, tensor in right.items())
     again = call("average", run)
     assert again.exit_code == 2
     assert "averaged-2: is there already" in again.stderr

@@ -204,6 +204,9 @@ class WholeTask(Translation):
         unique = {"fault": id(self)} if self.fault == "what_was_learnt_can_be_loaded" else {}
         return {**super().identity(), **unique}
 
+    def score_names(self) -> Sequence[str] | None:
+        return ["bleu"] if self.fault == "scores_have_the_names_that_were_told" else super().score_names()
+
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
         example = super().example(row, training=training)
         if self.fault == "examples_fit_the_model" and isinstance(example, seqx.Example):

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from seqx import checkpoint
 from seqx.checkpoint import Checkpoints
-from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
+from tests.stories.tiny import TINY, done, lines, refused, tiny
 
 
 def losses(run: str) -> list[float]:
@@ -56,17 +55,6 @@ def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
     said = refused("run", again, "training.init=runs/nothing", "--folder", "runs/wrong")
     assert said.startswith("training.init: runs/nothing: there is no such folder")
     assert not Path("runs/wrong/recipe.yaml").exists()
-
-
-def test_the_model_is_the_mean_of_the_last_checkpoints() -> None:
-    done("run", tiny(), "training.average=2")
-    run = Path("runs/tiny")
-    fourth, sixth = (weights(run / "checkpoints" / f"{step:08}") for step in (4, 6))
-    assert json.loads((run / "model" / "model.json").read_text())["steps"] == [4, 6]
-    for name, tensor in weights(run / "model").items():
-        mean = (fourth[name].double() + sixth[name].double()) / 2
-        assert torch.equal(tensor, mean.to(tensor.dtype))
-        assert not tensor.is_floating_point() or not torch.equal(tensor, sixth[name])
 
 
 def test_old_checkpoints_go_when_the_new_one_was_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,4 +105,4 @@ def test_the_best_is_saved_wherever_it_is_seen() -> None:
         *("run", tiny(), "training.steps=9", "training.validate_every=3", "training.save_every=100"),
         *("training.choose=best", "training.average=3", "training.keep=3"),
     )
-    assert json.loads(Path("runs/tiny/model/model.json").read_text(encoding="utf-8"))["steps"] == [3, 6, 9]
+    assert done("average", "runs/tiny", "--best", "3").endswith("the mean of steps 3, 6, 9\n")

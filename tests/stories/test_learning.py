@@ -65,8 +65,11 @@ def test_an_average_is_what_is_saved_validated_and_averaged_and_does_not_change_
             torch.testing.assert_close(tensor.double(), expected[name], rtol=1e-4, atol=1e-6)
             expected[name] = tensor.double()
     fifth, sixth = (weights(moving / f"checkpoints/{step:08}") for step in (5, 6))
-    for name, tensor in weights(moving / "model").items():
+    done("average", moving, "--last", "2", "--out", "mean")
+    for name, tensor in weights(Path("mean")).items():
         torch.testing.assert_close(tensor, (fifth[name] + sixth[name]) / 2)
+    for name, tensor in weights(moving / "model").items():  # of the average's checkpoints the last is better
+        assert torch.equal(tensor, sixth[name])
     said = [[row["perplexity"] for row in lines(folder, "evaluation")] for folder in (moving, plain)]
     assert said[0][0] == said[1][0]  # the average of one update is that update
     assert said[0][3] > said[1][3]  # while everything gets better, an average lags behind

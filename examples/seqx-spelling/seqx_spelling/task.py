@@ -80,6 +80,10 @@ class Spelling(seqx.Task):
         """The right words of a split."""
         return [right for _, right in self.rows(split)]
 
+    def score_names(self) -> Sequence[str] | None:
+        """The names of what the metrics say of a word."""
+        return [name for metric in self.metrics for name in metric(["word"], ["word"])]
+
     def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
         """Mend the words of a split and compare them with the right ones."""
         inputs, references = self.inputs(split), self.references(split)

@@ -10,7 +10,8 @@ import pytest
 
 import seqx
 from seqx_watch import Metrics
-from tests.plugins.watch.story import Story, run, update
+from seqx_watch.measured import Measured
+from tests.plugins.watch.story import Story, evaluation, run, update
 
 
 def strict(text: str) -> Any:
@@ -78,13 +79,19 @@ def test_lines_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
         assert read(tmp_path)[-1]["step"] == step
 
 
-def test_what_is_not_finite_is_null(tmp_path: Path) -> None:
+def test_what_is_not_finite_is_a_string_that_python_reads(tmp_path: Path) -> None:
     story = Story(run(tmp_path), Metrics(every=1))
     story.start()
     broken = update(1, loss=math.nan, nll=math.nan, norm=math.inf, skipped=True)
     story.tell.updated(run=story.run, update=broken)
     line = read(tmp_path)[-1]
-    assert (line["loss"], line["perplexity"], line["norm"], line["skipped"]) == (None, None, None, 1)
+    assert (line["loss"], line["norm"], line["skipped"]) == ("NaN", "Infinity", 1)
+    assert math.isnan(float(line["perplexity"]))
+    diverged = replace(evaluation(20.0), perplexity=math.inf)
+    story.tell.evaluated(run=story.run, step=1, split="dev", evaluation=diverged)
+    assert read(tmp_path)[-1]["perplexity"] == "Infinity"
+    looked = Measured.read(tmp_path / "metrics.jsonl").looked["dev"]
+    assert (looked.perplexity, looked.scores["bleu"].value) == (math.inf, 20.0)
 
 
 def crashed(folder: Path, end: bytes) -> list[dict[str, Any]]:

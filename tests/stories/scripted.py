@@ -1,0 +1,74 @@
+"""Runs whose scores on the development and the test set are known beforehand."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.stories.tiny import TINY, tiny
+
+PLUGIN = '''\
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import seqx
+
+
+class Scripted(seqx.Metric):
+    """Takes its scores one after the other from the file `scores`, and the last one ever again.
+
+    Args:
+        cost: less is better
+    """
+
+    def __init__(self, *, cost: bool = False) -> None:
+        self.kind = seqx.Cost if cost else seqx.Score
+
+    def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
+        value = 0.0
+        if len(outputs) > 1:  # else it is only tried
+            first, *rest = Path("scores").read_text("utf-8").split()
+            value = float(first)
+            Path("scores").write_text(" ".join(rest or [first]), "utf-8")
+            with Path("asked").open("a", encoding="utf-8") as file:
+                file.write(f"{first}\\\\n")
+        return {"scripted": self.kind(value=value, signature="scripted")}
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    registry.add(seqx.Metric, scripted=Scripted)
+'''.replace("\\\\", "\\")
+
+
+def scripted(*values: float, cost: bool = False, **training: Any) -> Path:
+    """A recipe of six updates, validated and saved at 3 and 6, that scores as told in the order of asking."""
+    Path("scripted.py").write_text(PLUGIN, encoding="utf-8")
+    Path("scores").write_text(" ".join(map(str, values)), encoding="utf-8")
+    Path("asked").write_text("", encoding="utf-8")
+    text = TINY.replace("[bleu, chrf]", f"[{{type: scripted, cost: {str(cost).lower()}}}, chrf]")
+    for name, value in ({"save_every": 3, "average": 2, "keep": 2} | training).items():
+        text = re.sub(rf"\n  {name}: .*", "", text)
+        text = text.replace("\ncallbacks:", f"\n  {name}: {json.dumps(value)}\ncallbacks:")
+    return tiny(f"plugins: [./scripted.py]\n{text}")
+
+
+def asked() -> list[float]:
+    """The scores that were given so far."""
+    return [float(line) for line in Path("asked").read_text("utf-8").split()]
+
+
+def strict(file: Path) -> Any:
+    """What a file of JSON holds, which must know nothing but JSON's numbers."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{file}: {constant} is no JSON")
+
+    return json.loads(file.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def compared(run: Path) -> list[tuple[str, list[int], Any]]:
+    """Kind, steps and figure of what could have become a run's model, the model first."""
+    found: Sequence[Mapping[str, Any]] = strict(run / "model" / "compared.json")["candidates"]
+    return [(each["kind"], each["steps"], each["figure"]["value"]) for each in found]

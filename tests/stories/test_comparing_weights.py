@@ -1,0 +1,150 @@
+"""At the end of a run the average, the last and the best checkpoint are compared; the best is the model."""
+
+import math
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqx import checkpoint
+from seqx.trainer import Trainer
+from tests.stories.scripted import asked, compared, scripted, strict
+from tests.stories.tiny import done, lines, seqx, weights
+
+RUN = Path("runs/tiny")
+
+
+def is_mean(*steps: int) -> bool:
+    """Whether the model is the mean of these checkpoints."""
+    files = [RUN / "checkpoints" / f"{step:08}" / "model.safetensors" for step in steps]
+    mean, model = checkpoint.average(files), weights(RUN / "model")
+    assert strict(RUN / "model" / "model.json")["steps"] == list(steps)
+    return all(torch.equal(tensor, mean[name]) for name, tensor in model.items())
+
+
+def test_an_average_that_is_worse_than_the_last_checkpoint_is_not_the_model() -> None:
+    recipe = scripted(10, 30, 20, 31, 32)
+    printed = done("run", recipe)
+    assert is_mean(6)
+    assert compared(RUN) == [("last", [6], 30), ("average", [3, 6], 20)]
+    assert asked() == [10, 30, 20, 31, 32]  # two validations, the average, the model on dev and test
+    assert "dev scripted 31.00  scripted\n" in printed
+    assert "the model is the last checkpoint (update 6): scripted 30.00, perplexity " in printed
+    assert "compared with the average (updates 3, 6): scripted 20.00, perplexity " in printed
+    again = done("run", recipe)
+    assert again == f"{RUN}: this run is finished; its scores:\n{printed}"
+    assert "tiny: the model is the last checkpoint (update 6): scripted 30.00" in done("compare", RUN)
+    # Of what was scored only validations and the finished model are told to callbacks.
+    assert [(row["split"], row["scores"]["scripted"]["value"]) for row in lines(RUN, "evaluation")] == [
+        *(("dev", 10.0), ("dev", 30.0), ("dev", 31.0), ("test", 32.0))
+    ]
+
+
+@pytest.mark.parametrize("average", [40, 30])  # of equal ones the average
+def test_an_average_that_is_better_is_the_model_and_scored_once(average: int) -> None:
+    printed = done("run", scripted(10, 30, average, 35))
+    assert is_mean(3, 6)
+    assert compared(RUN) == [("average", [3, 6], average), ("last", [6], 30)]
+    assert asked() == [10, 30, average, 35]
+    assert f"dev scripted {average}.00" in printed
+    assert "test scripted 35.00" in printed
+
+
+def test_the_best_checkpoint_is_kept_and_may_be_the_model() -> None:
+    done("run", scripted(50, 30, 40, 20, steps=9))
+    assert is_mean(3)
+    assert compared(RUN) == [("best", [3], 50), ("average", [6, 9], 20), ("last", [9], 40)]
+
+
+def test_without_an_average_only_single_checkpoints_are_compared() -> None:
+    done("run", scripted(50, 30, 50, 51, keep=1, average=1))
+    assert is_mean(3)
+    assert compared(RUN) == [("best", [3], 50), ("last", [6], 30)]
+    assert asked() == [50, 30, 50, 51]  # two validations, the model on dev and test
+
+
+def test_what_is_one_and_the_same_is_not_compared() -> None:
+    printed = done("run", scripted(10, 30, 31, 32, average=1))
+    assert is_mean(6)
+    assert not (RUN / "model" / "compared.json").exists()
+    assert "the model is the" not in printed
+    assert asked() == [10, 30, 31, 32]
+
+
+def test_of_a_cost_less_is_better() -> None:
+    done("run", scripted(9, 5, 7, cost=True))
+    assert is_mean(6)
+    assert compared(RUN) == [("last", [6], 5), ("average", [3, 6], 7)]
+
+
+def test_the_criterion_is_that_of_the_recipe() -> None:
+    """The scores are best for the average; its perplexity is not."""
+    done("run", scripted(10, 30, 40, choose={"by": "perplexity"}))
+    found = compared(RUN)
+    assert [kind for kind, _, _ in found] == ["last", "average"]
+    assert found[0][2] < found[1][2]
+    assert is_mean(6)
+
+
+def test_where_all_scores_are_nothing_perplexity_decides() -> None:
+    done("run", scripted(0, 0, 0))
+    assert is_mean(6)  # perplexity falls quickly, and an average lags behind
+    assert [value for _, _, value in compared(RUN)] == [0, 0]
+
+
+def test_what_is_not_a_number_is_the_worst() -> None:
+    done("run", scripted(10, math.nan, 20))
+    assert compared(RUN) == [("average", [3, 6], 20), ("last", [6], "NaN"), ("best", [3], 10)]
+    for file in RUN.rglob("*.json"):
+        strict(file)
+
+
+@pytest.mark.parametrize("values", [(math.inf, math.inf, math.inf), (math.nan, math.nan, math.nan)])
+def test_a_run_that_diverged_keeps_its_scores(values: tuple[float, ...]) -> None:
+    recipe = scripted(*values, cost=True)
+    printed = done("run", recipe)
+    for file in RUN.rglob("*.json"):
+        strict(file)
+    assert done("run", recipe).endswith(printed)
+    assert f"dev scripted {values[0]:.2f}" in printed
+    assert f" {values[0]:.2f} " in done("compare", RUN)
+
+
+def test_with_a_moving_average_its_checkpoints_are_compared() -> None:
+    done("run", scripted(10, 30, 20, 31, ema={"decay": 0.5}))
+    assert is_mean(6)
+
+
+@pytest.mark.parametrize("call", [3, 4])  # while the average is scored, and the model
+def test_a_run_that_is_stopped_while_it_compares(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    done("run", scripted(10, 30, 20, 30), "--folder", "whole")
+    real, calls = Trainer._score, 0
+
+    def score(self: Trainer, split: str) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, split)
+
+    monkeypatch.setattr(Trainer, "_score", score)
+    recipe = scripted(10, 30, *[20] * (call - 3), 20, 30)
+    stopped = seqx("run", recipe)
+    assert stopped.exit_code == 75
+    assert "the checkpoint of update 6 is kept; the same command goes on" in stopped.stderr
+    done("run", recipe)
+    assert is_mean(6)
+    assert compared(RUN) == compared(Path("whole")) == [("last", [6], 30), ("average", [3, 6], 20)]
+    assert (RUN / "model" / "scores.json").read_bytes() == Path("whole/model/scores.json").read_bytes()
+
+
+def test_a_comparison_that_is_none_is_one_message() -> None:
+    recipe = scripted(10, 30, 20)
+    done("run", recipe)
+    (RUN / "model" / "compared.json").write_text('{"candidates": [3]}', encoding="utf-8")
+    for command in (("run", recipe), ("compare", RUN)):
+        said = seqx(*command)
+        assert said.exit_code == 2
+        assert "compared.json: cannot be read (candidates.0: " in said.stderr

@@ -1,0 +1,156 @@
+"""When patience ends a run, by which figure, and how the run goes on with more."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models import PARSING, RECIPE
+from tests.stories.scripted import scripted, strict
+from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny, weights
+
+RUN = Path("runs/tiny")
+STILL = "training.schedule.peak=1e-12"  # nothing is learnt, and perplexity stays what it was
+EVERY = ("training.steps=12", "training.validate_every=2", "training.save_every=2")
+
+
+def updates(run: Path = RUN) -> int:
+    return int(lines(run, "update")[-1]["step"])
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "made"),
+    [
+        ([0], ["training.patience=2"], 12),  # perplexity falls
+        ([0], ["training.patience=2", STILL], 6),
+        ([0, 0, 0, 1, 1], ["training.patience=2"], 12),  # better than nothing, then twice no better
+        ([0, 0, 1, 1], ["training.patience=2"], 10),  # a tie above the minimum counts
+        ([0.004, 0.003, 0.002, 0.001], ["training.patience=2"], 12),  # printed as 0.00
+        ([0.04, 0.03, 0.02, 0.01], ["training.patience=2"], 6),
+        ([5, 0, 0], ["training.patience=2"], 6),
+        (["nan"], ["training.patience=2"], 12),
+        (["nan", 1, "nan", "nan"], ["training.patience=2"], 8),
+        ([1, 2, 3, 4, 5, 6], ["training.patience={validations: 2, by: perplexity}", STILL], 6),
+        ([6, 5, 4, 3, 2, 1], ["training.patience={validations: 2, by: perplexity}"], 12),
+        ([1, 2, 3, 4, 5, 6], ["training.patience={validations: 2, by: chrf}", STILL], 6),
+        ([3, 2, 1, 0, 0, 0], ["training.patience={validations: 2, by: scripted}"], 6),
+    ],
+)
+def test_how_long_a_run_waits(values: list[float], settings: list[str], made: int) -> None:
+    said = seqx("run", scripted(*values), *EVERY, *settings)
+    assert said.exit_code == 0, said.output
+    assert updates() == made
+    assert ("stopped after" in said.stderr) == (made < 12)
+
+
+@pytest.mark.parametrize(
+    ("values", "made"), [([5, 4, 3, 2, 1, 0.5], 12), ([5, 5, 5], 6), (["inf"], 12), ([3, "inf", "inf"], 6)]
+)
+def test_of_a_cost_less_is_better(values: list[float], made: int) -> None:
+    done("run", scripted(*values, cost=True), *EVERY, "training.patience=2")
+    assert updates() == made
+
+
+def test_a_perplexity_that_stays_infinite_is_waited_for_no_longer() -> None:
+    how = ("training.schedule.peak=100", "training.schedule.warmup=1", "training.clip=null")
+    by = "training.patience={validations: 2, by: perplexity}"
+    said = seqx("run", tiny(TINY), *EVERY, *how, by)
+    assert said.exit_code == 0, said.output
+    assert {row["perplexity"] for row in lines(RUN, "evaluation")} == {"Infinity"}
+    assert "stopped after 6 of 12 updates: 2 validations without a better perplexity\n" in said.stderr
+    for file in RUN.rglob("*.json"):
+        strict(file)
+
+
+def test_a_run_that_diverged_is_resumed() -> None:
+    how = ("training.schedule.peak=100", "training.schedule.warmup=1")
+    done("run", tiny(TINY), *how, "training.steps=4")
+    printed = done("run", tiny(TINY), *how, "training.steps=6")
+    assert "test bleu 0.00" in printed
+    assert "| inf " in done("compare", RUN)
+    assert [row["perplexity"] for row in lines(RUN, "evaluation")] == ["Infinity"] * 5
+
+
+def test_with_more_patience_a_run_goes_on_as_if_it_had_always_had_it() -> None:
+    still = (*EVERY, STILL)
+    done("run", scripted(5, 5, 5, 5, 5), *still, "training.patience=4", "--folder", "whole")
+    assert updates(Path("whole")) == 10
+    recipe = scripted(5, 5, 5, 5, 5)
+    first = done("run", recipe, *still, "training.patience=2")
+    assert updates() == 6
+    # Neither as much nor less asks for anything.
+    for patience in ("2", "1", "{validations: 2}"):
+        again = done("run", recipe, *still, f"training.patience={patience}")
+        assert again == f"{RUN}: this run is finished; its scores:\n{first}"
+    assert "not finished" not in done("compare", RUN)
+
+    said = seqx("run", recipe, *still, "training.patience=4")
+    assert said.exit_code == 0, said.output
+    assert "resumed from update 6" in said.stderr
+    assert "stopped after 10 of 12 updates: 4 validations without a better score\n" in said.stderr
+    one, other = (weights(folder / "checkpoints" / "00000010") for folder in (RUN, Path("whole")))
+    assert all(torch.equal(one[name], tensor) for name, tensor in other.items())
+
+    # Another figure is waited for anew, and without patience a run goes on to its end.
+    done("run", recipe, *still, "training.patience={validations: 1, by: perplexity}")
+    assert updates() == 12
+    assert "this run is finished" in done("run", recipe, *still, "training.patience=null")
+
+
+def test_a_run_without_patience_any_more_goes_on_to_its_end() -> None:
+    recipe = scripted(5)
+    done("run", recipe, *EVERY, "training.patience=1")
+    assert updates() == 4
+    # While it goes on, what it once scored is not its scores.
+    text = Path(RUN, "recipe.yaml").read_text("utf-8")
+    Path(RUN, "recipe.yaml").write_text(text.replace("patience: 1", "patience: null"), "utf-8")
+    assert "tiny: not finished" in done("compare", RUN)
+    done("run", recipe, *EVERY, "training.patience=null")
+    assert updates() == 12
+
+
+@pytest.mark.parametrize(
+    ("written", "place", "name", "given"),
+    [
+        ("choose: {by: ruoge}", "training.choose.by", "ruoge", "bleu, chrf"),
+        ("patience: {validations: 2, by: bleu4}", "training.patience.by", "bleu4", "bleu, chrf"),
+    ],
+)
+def test_a_figure_that_the_task_lacks_is_shown_in_its_place(
+    written: str, place: str, name: str, given: str
+) -> None:
+    recipe = tiny(TINY.replace("  average: 2", f"  average: 2\n  {written}"))
+    line = recipe.read_text("utf-8").splitlines().index(f"  {written}") + 1
+    column = f"  {written}".index(name) + 1
+    for command in (("check", recipe), ("run", recipe)):
+        assert refused(*command).startswith(
+            f"tiny.yaml:{line}:{column}: {place}: the task gives no score called '{name}'; name {given} or "
+            f"perplexity\n      {written}\n"
+        )
+    assert not (RUN / "recipe.yaml").exists()
+    assert done("check", tiny(), "training.choose.by=chrf", "training.patience={validations: 1, by: chrf}")
+    assert done("check", tiny(), "training.choose=best", "training.choose={by: chrf}")
+    assert done("check", tiny(), "training.choose={by: chrf}", "training.choose=last")
+    said = refused("check", tiny(), "training.choose=last", "training.choose={by: chrf}")
+    assert "training.choose.type: Input should be 'best', found 'last'" in said
+    said = refused("check", tiny(), f"training.choose.by={name}")
+    assert said.startswith(f"command line:1:20: training.choose.by: the task gives no score called '{name}'")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "known"),
+    [
+        ("language_model", ["bits_per_character", "word_perplexity", "token_perplexity", "perplexity"]),
+        (RECIPE, ["bleu", "chrf", "perplexity"]),
+        (PARSING, ["f1", "strict_f1", "tag_accuracy", "f1_len40", "valid", "perplexity"]),
+    ],
+)
+def test_every_task_says_which_figures_it_gives(recipe: str, known: list[str]) -> None:
+    if "\n" in recipe:
+        training = TINY.removeprefix(RECIPE)
+        recipe = str(tiny(f"{recipe}\n{training}"))
+    for name in known:
+        assert done("check", recipe, f"training.choose={{by: {name}}}")
+    said = refused("check", recipe, "training.choose={by: nothing}")
+    assert "the task gives no score called 'nothing'; name " in said
+    assert all(name in said for name in known)
