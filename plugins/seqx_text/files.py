@@ -14,7 +14,7 @@ import seqx
 
 @dataclass(kw_only=True)
 class Files(seqx.Corpus):
-    """Any parallel text: UTF-8, one sentence a line, plain or gzip (.gz).
+    """Any parallel text: UTF-8, one sentence a line; plain, or packed by gzip, bzip2, xz or zstd.
 
     A split is a list of paths, one for each column: `[train.en, train.de]`; or a list of such lists, read
     one after the other. `${NAME}` in a path is an environment variable; relative paths start at the current

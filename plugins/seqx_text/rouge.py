@@ -1,4 +1,4 @@
-"""ROUGE, by the package rouge-score, which is an optional extra."""
+"""ROUGE, by the package rouge-score."""
 
 import importlib.metadata
 import importlib.util
@@ -31,7 +31,7 @@ class Rouge(seqx.Metric):
         if not self.kinds:
             raise ValueError("kinds is empty; name one at least, as in kinds: [rougeL]")
         if importlib.util.find_spec("rouge_score") is None:
-            raise ValueError("ROUGE needs the package rouge-score: pip install 'seqx[rouge]'")
+            raise ValueError("ROUGE needs the package rouge-score, which is not installed: pip install rouge-score")
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """The score of each kind."""

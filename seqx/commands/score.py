@@ -22,8 +22,8 @@ from seqx.reading import lines
 def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_json: bool) -> None:
     """Score a file of outputs against one of references.
 
-    Line i of OUTPUTS is judged by line i of REFERENCES; both are UTF-8, plain or .gz. A KEY=VALUE is a
-    setting of the metric, as lowercase=true; `seqx components metric NAME` explains them.
+    Line i of OUTPUTS is judged by line i of REFERENCES; both are UTF-8, plain or packed. A KEY=VALUE is
+    a setting of the metric, as lowercase=true; `seqx components metric NAME` explains them.
     """
     names, settings = parted(arguments)
     files = [Path(name) for name in names]

@@ -13,7 +13,8 @@ from seqx_parsing.treebanks.treebank import Treebank
 
 @dataclass(kw_only=True)
 class TreebankFiles(Treebank):
-    """Any files of trees in brackets: UTF-8, plain or gzip (.gz), laid out over lines as they like.
+    """Any files of trees in brackets: UTF-8, plain or packed by gzip, bzip2, xz or zstd, laid out over lines as
+    they like.
 
     `${NAME}` in a path is an environment variable; relative paths start at the current folder.
 
