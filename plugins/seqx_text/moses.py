@@ -82,7 +82,10 @@ def replace_unicode(text: str, lang: str) -> str:
 
 def _require() -> None:
     if importlib.util.find_spec("sacremoses") is None:
-        raise ValueError("Moses' text processing needs the package sacremoses, which is not installed: pip install sacremoses")
+        raise ValueError(
+            "Moses' text processing needs the package sacremoses, which is not installed: "
+            "pip install sacremoses"
+        )
 
 
 @cache
