@@ -85,7 +85,7 @@ def test_a_line_in_parts_has_no_attention_and_is_told(model: Path, tmp_path: Pat
     result = call(" ".join(LINES * 5), model, "--attention", tmp_path / "looks")
     assert result.exit_code == 0
     assert result.stderr.splitlines()[0] == (
-        f"line 1 was answered in parts: nothing is written to {tmp_path / 'looks'} for it"
+        f"line 1 is too long: nothing is written to {tmp_path / 'looks'} for it"
     )
     assert not list((tmp_path / "looks").iterdir())
 
