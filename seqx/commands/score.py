@@ -9,6 +9,7 @@ import click
 
 from seqx.commands.arguments import parted
 from seqx.commands.chosen import component
+from seqx.data.doubts import empty
 from seqx.errors import UserError
 from seqx.interfaces.text import Metric
 from seqx.reading import lines
@@ -36,6 +37,8 @@ def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_js
             f"{files[0]} has {len(references):,} lines, {files[1]} {len(outputs):,}; "
             "each line of the one must answer a line of the other"
         )
+    for remark in (*empty(references, "references"), *judge.remarks(references)):
+        click.echo(remark, err=True)
     if not as_json:
         click.echo(judge.report(outputs, references), nl=False)
         return
