@@ -11,9 +11,11 @@ import torch
 from annotated_types import Gt
 
 from seqx import checkpoint
+from seqx.checking import examined, shell
 from seqx.checkpoint import WEIGHTS, Checkpoints
 from seqx.data.batches import Batches
 from seqx.data.cache import default_cache, fingerprint
+from seqx.data.doubts import doubts
 from seqx.data.prepare import learnt, prepare
 from seqx.data.store import Store
 from seqx.devices import deterministic, device_of, precision_of
@@ -33,6 +35,7 @@ from seqx.runs import RunFolder, read_recipe
 from seqx.stopping import Stop
 from seqx.trainer import Trainer
 from seqx.training.compiling import compile_layers, while_compiling
+from seqx.training.digests import HELD_OUT
 from seqx.training.ema import Average
 from seqx.training.run import Run
 from seqx.training.settings import Training
@@ -126,7 +129,7 @@ def run(
         finished = world.share(place.finished(made) if world.first else None)
         if finished is not None:
             return finished
-        experiment, stop = made(), stop or Stop()
+        experiment, stop = examined(made), stop or Stop()
         trainer, vocabulary = _prepared(experiment, made, name, place, device_of(device), stop, world)
         if world.first:
             place.begin(made, plugins, vocabulary)
@@ -154,12 +157,11 @@ def _prepared(
     def progress(what: str, share: float | None) -> None:
         tell.preparing(what=what, share=share)
 
-    parameters(experiment)  # settings at odds are told before anything is fetched or made
     cache, settings = default_cache(), _deciding(made)
     world.stage("preparing")
     with world.first_alone():
-        task.fetch(cache / "corpora", progress)
-    first = _first(how.init)
+        task.fetch(cache / "corpora", progress, task.available)
+    first = None if how.init is None else model_folder(how.init)
     if place.learnt.is_dir():
         vocabulary = place.learnt
     elif first is not None:  # weights mean nothing without the vocabulary that they were trained with
@@ -174,16 +176,15 @@ def _prepared(
         _start_from(first, model, made.plain()["model"])
     settings = {**settings, "vocabulary": fingerprint(vocabulary)}
     with world.first_alone():
-        store = prepare(task, "train", settings, cache, progress=progress)
+        against = tuple(split for split in HELD_OUT if split in task.available)
+        store = prepare(task, "train", settings, cache, progress=progress, against=against)
     _check_same(world, store)
     _check_lengths(model, task, store)
 
     if device.type == "cpu":
         keep_freed()
-    if how.compile and not compile_layers(model):
-        raise UserError(
-            "training.compile: it compiles layers (`seqx.Layers`), and this model has none; set it to false"
-        )
+    if how.compile:
+        compile_layers(model)
     step = Step(model, how.objective)
     _draw(how.seed, world.rank)
     try:
@@ -222,6 +223,8 @@ def _prepared(
         world=world,
         spread=spread,
     )
+    if world.first:
+        trainer.remark(said for split in against for said in doubts(task, split))
     done = trainer.resume()
     place.check_rates(how.schedule, how.steps, done.step)
     trainer.run = Run(
@@ -257,9 +260,6 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
 
 def _spread(step: Step, world: World, how: Training, device: torch.device) -> Spread:
     """The step on this device, or a share of it."""
-    if how.sharding != "none" and not how.optimizer.shards:
-        name = type(how.optimizer).__name__
-        raise UserError(f"training.sharding: {name} cannot step on shards; take another optimizer, or none")
     if world.size == 1:
         return Spread(step.to(device))
     if how.sharding == "none":
@@ -304,14 +304,6 @@ def _check_lengths(model: Model, task: Task, store: Store) -> None:
         )
 
 
-def _first(folder: Path | None) -> Path | None:
-    """The model that training starts from."""
-    try:
-        return None if folder is None else model_folder(folder)
-    except UserError as error:
-        raise UserError(f"training.init: {error}") from None
-
-
 def _start_from(folder: Path, model: Model, settings: object) -> None:
     """Give a model the weights of another one, of the same settings."""
     try:
@@ -330,9 +322,4 @@ def _start_from(folder: Path, model: Model, settings: object) -> None:
 
 def parameters(experiment: Experiment) -> int:
     """The parameters of a model that is built without memory for them."""
-    try:
-        with torch.device("meta"):
-            model = experiment.model(experiment.task.sizes)
-    except RuntimeError as error:
-        raise UserError(f"model: it cannot be built in these sizes ({error})") from None
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in shell(experiment).parameters())

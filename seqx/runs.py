@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import yaml
-from annotated_types import MinLen
 from pydantic import TypeAdapter
 from torch import Tensor
 
@@ -40,9 +39,7 @@ HARMLESS = (
 )
 """What may differ when a run goes on: it does not change the updates that were made before."""
 
-_SCORES: TypeAdapter[dict[str, dict[str, Score]]] = TypeAdapter(
-    Annotated[dict[str, dict[str, Score]], MinLen(1)]
-)
+_SCORES = TypeAdapter(dict[str, dict[str, Score]])
 
 
 class RunFolder:

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,7 @@ from seqx.recipe import Made
 from seqx.runs import RunFolder
 from seqx.stopping import Stop, Stopped
 from seqx.training.culprits import culprits, named
-from seqx.training.digests import Digests
+from seqx.training.digests import HELD_OUT, Digests
 from seqx.training.ema import Average
 from seqx.training.limit import Limit
 from seqx.training.passed import PassedOver, forget_after
@@ -96,6 +96,7 @@ class Trainer:
         self._told = False  # that memory is short
         self._started = False  # whether callbacks know of the run
         self._early: list[str] = []  # warnings from before that
+        self._bounded: set[str] = set()  # splits of which it is known what is too long
         self._asked: signal.Signals | None = None  # what asked any of the processes to stop
         self._late = False  # whether it is time to save
         # What has a state besides the model, under its path in the recipe.
@@ -342,9 +343,9 @@ class Trainer:
         )
 
     def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
-        """Score the model on the development and the test set; the run is finished when that is written."""
+        """Score the model on the held-out splits that there are; the run is finished when that is written."""
         scores = {}
-        for split in ("dev", "test"):
+        for split in [split for split in HELD_OUT if split in self.task.available]:
             evaluation = self._evaluate(split)
             scores[split] = evaluation.scores
             if self.world.first:
@@ -362,6 +363,11 @@ class Trainer:
         except BaseException as error:
             self.tell.failed(run=self.run, error=error)
             raise
+
+    def remark(self, what: Iterable[str]) -> None:
+        """Say what users should know of the text that the model is judged by."""
+        for line in what:
+            self._warn(line)
 
     def _warn(self, what: str) -> None:
         """Say what must not pass in silence, whether or not a callback listens."""
@@ -430,7 +436,7 @@ class Trainer:
         how, step = self.run.training, self.progress.step
         self.progress = replace(self.progress, pending=False)
         last = step == how.steps
-        due = last or step % how.validate_every == 0
+        due = (last or step % how.validate_every == 0) and "dev" in self.task.available
         validated = self._validate_or_save() if due else None
         over = self._patience_is_over()
         # The best can only be chosen from what was both validated and saved.
@@ -484,6 +490,7 @@ class Trainer:
             precision=precision,
             between=self.stop.look,
             world=self.world,
+            lenient=True,
         )
         self.world.stage(f"scoring {split}")
         # What is compiled for training does not fit a search's ever longer states.
@@ -492,6 +499,9 @@ class Trainer:
             if evaluation.perplexity is None:
                 evaluation = replace(evaluation, perplexity=predictor.perplexity(split))
         self.tell.evaluated(run=self.run, step=self.progress.step, split=split, evaluation=evaluation)
+        if split not in self._bounded:  # once for each split
+            self._bounded.add(split)
+            self.remark(predictor.left_out(split))
         return evaluation
 
     def _save(self, *, ranked: bool, score: float | None) -> None:

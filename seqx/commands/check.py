@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import click
 
+from seqx.checking import examined
 from seqx.cli import MISTAKE, say
 from seqx.commands.arguments import parted
 from seqx.commands.opening import opened, profile
@@ -26,7 +27,7 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     problems = []
     for recipe in recipes:
         try:
-            count = parameters(opened(recipe, profile, overrides).made())
+            count = parameters(examined(opened(recipe, profile, overrides).made))
         except UserError as error:
             problems.append(error)
         else:

@@ -1,6 +1,6 @@
 """EVALB, the measure of constituency parsing (Sekine and Collins 1997), in the version of 2006."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import seqx
@@ -54,6 +54,13 @@ class Evalb(seqx.Metric):
             f"{prefix}f1_len{parameters.cutoff}": seqx.Score(value=short.f1, signature=said),
         }
 
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say that the file of parameters cannot be read."""
+        try:
+            self._read()
+        except seqx.UserError as error:
+            yield "parameters", str(error)
+
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
         """What EVALB prints, and below it what the settings ask for."""
         parameters, sentences = self._counted(outputs, references)
@@ -72,12 +79,15 @@ class Evalb(seqx.Metric):
                 f"there are {len(references):,} references and {len(outputs):,} outputs; "
                 "each line must answer one, an empty line where there is no tree"
             )
-        # read here and not when it is built, since a model outlives the file that its recipe names
-        parameters = read_parameters(seqx.expand(self.parameters)) if self.parameters else COLLINS
+        parameters = self._read()
         return parameters, [
             count(_gold(reference, number, parameters), output, parameters, strict=self.strict)
             for number, (output, reference) in enumerate(zip(outputs, references, strict=True), 1)
         ]
+
+    def _read(self) -> Parameters:
+        """Read the parameters; later than in the constructor, since a model outlives its recipe's file."""
+        return read_parameters(seqx.expand(self.parameters)) if self.parameters else COLLINS
 
     def _signature(self, totals: Totals, lengths: str, parameters: Parameters) -> str:
         return (
