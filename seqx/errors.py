@@ -74,19 +74,6 @@ class RegistrationError(UserError):
     """A component that cannot be registered as it is."""
 
 
-class SettingError(ValueError):
-    """A setting at odds with others, raised by the constructor that was given both.
-
-    Args:
-        path: the names of the settings that lead to it, from that constructor's own
-        said: what is wrong, and what to do
-    """
-
-    def __init__(self, path: Sequence[str], said: str) -> None:
-        super().__init__(said)
-        self.path = path
-
-
 @dataclass(frozen=True, slots=True)
 class At:
     """A place in something written: a file's line and column (from 1), and the line itself."""

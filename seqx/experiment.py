@@ -10,17 +10,19 @@ import numpy as np
 import torch
 from annotated_types import Gt
 
+from seqx.checking import examined, shell
 from seqx.checkpoint import Checkpoints
 from seqx.data.batches import Batches
 from seqx.data.cache import default_cache, fingerprint
+from seqx.data.doubts import doubts
 from seqx.data.prepare import learnt, prepare
 from seqx.data.store import Store
 from seqx.devices import deterministic, device_of, precision_of
 from seqx.distributed import ALONE, World
-from seqx.errors import SettingError, UserError
-from seqx.finetuning import check_start, first_model, remarks, start_from
+from seqx.errors import UserError
+from seqx.evaluation.loading import model_folder
+from seqx.finetuning import remarks, start_from
 from seqx.hooks import events
-from seqx.interfaces.figures import PERPLEXITY
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Metric, Task
@@ -33,6 +35,7 @@ from seqx.runs import CHECKPOINTS, RunFolder
 from seqx.stopping import Stop
 from seqx.trainer import Trainer
 from seqx.training.compiling import compile_layers, while_compiling
+from seqx.training.digests import HELD_OUT
 from seqx.training.ema import Average
 from seqx.training.run import Run
 from seqx.training.settings import Training
@@ -83,30 +86,12 @@ class Experiment:
         callbacks: list[Callback] | None = None,
         published: Published | None = None,
     ) -> None:
-        _check_figures(task, training)
         self.task = task
         self.model = model
         self.training = training
         self.search = search
         self.callbacks = callbacks or []
         self.published = published
-
-
-def _check_figures(task: Task, training: Training) -> None:
-    """Refuse to compare models by a figure that the task does not give."""
-    named = {
-        ("training", "choose", "by"): training.figure,
-        ("training", "patience", "by"): training.patient.by if training.patient else None,
-    }
-    wanted = {path: name for path, name in named.items() if name not in (None, PERPLEXITY)}
-    known = task.score_names() if wanted else None
-    if known is None:
-        return
-    for path, name in wanted.items():
-        if name not in known:
-            raise SettingError(
-                path, f"the task gives no score called {name!r}; name {', '.join(known)} or {PERPLEXITY}"
-            )
 
 
 def run(
@@ -144,7 +129,7 @@ def run(
         finished = world.share(place.finished(made) if world.first else None)
         if finished is not None:
             return finished
-        experiment, stop = made(), stop or Stop()
+        experiment, stop = examined(made, begun=place.learnt.is_dir()), stop or Stop()
         trainer, vocabulary = _prepared(
             experiment, made, plugins, name, place, device_of(device), stop, world
         )
@@ -175,18 +160,16 @@ def _prepared(
     def progress(what: str, share: float | None) -> None:
         tell.preparing(what=what, share=share)
 
-    first = _first(how.init, made, place)
-    parameters(experiment)  # settings at odds are told before anything is fetched or made
+    first = None if how.init is None else model_folder(how.init)
     cache, settings = default_cache(), _deciding(made)
     world.stage("preparing")
     with world.first_alone():
-        task.fetch(cache / "corpora", progress)
-    if place.learnt.is_dir():
-        vocabulary = place.learnt
-    elif first is not None:  # weights mean nothing without the vocabulary that they were trained with
-        vocabulary = first / "task"
-    else:
-        with world.first_alone():
+        task.fetch(cache / "corpora", progress, task.available)
+        if place.learnt.is_dir():
+            vocabulary = place.learnt
+        elif first is not None:  # its weights need the vocabulary that they were trained with
+            vocabulary = first / "task"
+        else:
             vocabulary = learnt(task, settings, cache, progress=progress)
     task.load(vocabulary)
     torch.manual_seed(how.seed)
@@ -195,16 +178,15 @@ def _prepared(
         start_from(first, model, made)
     settings = {**settings, "vocabulary": fingerprint(vocabulary)}
     with world.first_alone():
-        store = prepare(task, "train", settings, cache, progress=progress)
+        against = tuple(split for split in HELD_OUT if split in task.available)
+        store = prepare(task, "train", settings, cache, progress=progress, against=against)
     _check_same(world, store)
     _check_lengths(model, task, store)
 
     if device.type == "cpu":
         keep_freed()
-    if how.compile and not compile_layers(model):
-        raise UserError(
-            "training.compile: it compiles layers (`seqx.Layers`), and this model has none; set it to false"
-        )
+    if how.compile:
+        compile_layers(model)
     step = Step(model, how.objective)
     _draw(how.seed, world.rank)
     try:
@@ -244,8 +226,9 @@ def _prepared(
         spread=spread,
     )
     done = trainer.resume()
-    if world.first and not done.step:
-        trainer.remark(*task.cautions(), *remarks(first, made))
+    if world.first:
+        trainer.remark(said for split in against for said in doubts(task, split))
+        trainer.remark([] if done.step else [*task.cautions(), *remarks(first, made)])
     place.check_rates(how.schedule, how.steps, done.step)
     trainer.run = Run(
         name=name,
@@ -266,14 +249,6 @@ def _prepared(
     return trainer, vocabulary
 
 
-def _first(init: Path | None, made: Made[Experiment], place: RunFolder) -> Path | None:
-    """Return the model that training starts from; what begins must have its vocabulary's settings."""
-    first = None if init is None else first_model(init)
-    if first is not None and not place.learnt.is_dir():
-        check_start(made, first)
-    return first
-
-
 def _deciding(made: Made[Experiment]) -> dict[str, Any]:
     """The settings of the task that decide its examples: all but those that only judge outputs."""
     task = made.settings["task"]
@@ -288,9 +263,6 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
 
 def _spread(step: Step, world: World, how: Training, device: torch.device) -> Spread:
     """The step on this device, or a share of it."""
-    if how.sharding != "none" and not how.optimizer.shards:
-        name = type(how.optimizer).__name__
-        raise UserError(f"training.sharding: {name} cannot step on shards; take another optimizer, or none")
     if world.size == 1:
         return Spread(step.to(device))
     if how.sharding == "none":
@@ -337,9 +309,4 @@ def _check_lengths(model: Model, task: Task, store: Store) -> None:
 
 def parameters(experiment: Experiment) -> int:
     """The parameters of a model that is built without memory for them."""
-    try:
-        with torch.device("meta"):
-            model = experiment.model(experiment.task.sizes)
-    except RuntimeError as error:
-        raise UserError(f"model: it cannot be built in these sizes ({error})") from None
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in shell(experiment).parameters())

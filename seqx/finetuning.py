@@ -6,8 +6,7 @@ from typing import Any
 
 from seqx import checkpoint
 from seqx.checkpoint import WEIGHTS
-from seqx.errors import RecipeError, UserError
-from seqx.evaluation.loading import model_folder
+from seqx.errors import Problem, UserError
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Normalizer
 from seqx.recipe import Fixed, Made, differences, names_kind
@@ -15,28 +14,10 @@ from seqx.registry import settings_of
 from seqx.runs import read_recipe
 
 
-def first_model(folder: Path) -> Path:
-    """Return the folder of the model that training starts from.
-
-    Raises:
-        UserError: there is none
-    """
-    try:
-        return model_folder(folder)
-    except UserError as error:
-        raise UserError(f"training.init: {error}") from None
-
-
-def check_start(made: Made[Any], first: Path) -> None:
-    """Refuse settings that cannot be used, because the vocabulary is that of the model `first`.
-
-    Raises:
-        RecipeError: with the place of each
-    """
+def vocabulary_problems(made: Made[Any], first: Path) -> Iterator[Problem]:
+    """Find settings that cannot be used, because the vocabulary is that of the model `first`."""
     fixed = Fixed(f"{first} (training.init)", ", or leave training.init out")
-    problems = list(fixed.problems(_task(made), _plain(first).get("task")))
-    if problems:
-        raise RecipeError(problems)
+    return fixed.problems(_task(made), _plain(first).get("task"))
 
 
 def start_from(first: Path, model: Model, made: Made[Any]) -> None:

@@ -1,15 +1,14 @@
-"""Text in files, read line by line: UTF-8, plain or gzip."""
+"""Text in files, read line by line: UTF-8, plain or packed by gzip, bzip2, xz or zstd."""
 
-import gzip
 import os
 import re
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from seqx.errors import UserError
+from seqx.packed import unpacked
 
 LONGEST = 1 << 24
 """Most bytes of a line with its end. What has more is no text, and would be read into memory whole."""
@@ -43,9 +42,10 @@ def expand(name: str) -> Path:
 def lines(
     path: Path, *, errors: Literal["strict", "replace"] = "strict", plain: bool = False
 ) -> Iterator[str]:
-    r"""The lines of a file (.gz or plain), ended by "\n" alone; "\r" before it is Windows' and no text.
+    r"""The lines of a file, ended by "\n" alone; "\r" before it is Windows' and no text.
 
-    A byte order mark before the first line is none, either.
+    A byte order mark before the first line is none, either. A file that is packed by gzip, bzip2, xz or zstd,
+    which its first bytes tell and not its name, is unpacked while it is read.
 
     Text of the field is full of U+0085, U+2028 and lone carriage returns, which other readers split at.
 
@@ -64,13 +64,17 @@ def lines(
     return _decoded(_bytes(path), str(path), errors)
 
 
-def standard_input() -> Iterator[str]:
+def standard_input(stream: BinaryIO | None = None) -> Iterator[str]:
     """The lines of standard input, as those of a file.
 
+    Args:
+        stream: its bytes, where they were opened before
+
     Raises:
-        UserError: some line is not UTF-8, or too long
+        UserError: some line is not UTF-8, or too long, or the input is packed and damaged
     """
-    return _decoded(raw_lines(sys.stdin.buffer), "standard input")
+    source = "standard input"
+    return _decoded(_raw_lines(sys.stdin.buffer if stream is None else stream, source), source)
 
 
 def _decoded(raw: Iterable[bytes], source: str, errors: str = "strict") -> Iterator[str]:
@@ -83,13 +87,14 @@ def _decoded(raw: Iterable[bytes], source: str, errors: str = "strict") -> Itera
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{source}:{number}: byte {error.start + 1} of the line is not UTF-8 ({error.reason}); "
-                "convert the text to UTF-8"
+                "convert the text to UTF-8, as with iconv"
             ) from None
 
 
-def raw_lines(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+def _raw_lines(file: BinaryIO, name: str) -> Iterator[bytes]:
     """The lines of a file, up to one that is longer than `LONGEST`, which is cut a byte behind that."""
-    while line := file.readline(LONGEST + 1):
+    text = unpacked(file, name)
+    while line := text.readline(LONGEST + 1):
         yield line
         if len(line) > LONGEST:
             return
@@ -97,9 +102,7 @@ def raw_lines(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
 
 def _bytes(path: Path) -> Iterator[bytes]:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield from raw_lines(file)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: is damaged or cut off ({error}); fetch it again") from error
+        with path.open("rb") as file:
+            yield from _raw_lines(file, str(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error

@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import yaml
-from annotated_types import MinLen
 from pydantic import TypeAdapter
 from torch import Tensor
 
@@ -54,9 +53,7 @@ IDENTITY = "identity.json"
 
 _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
 
-_SCORES: TypeAdapter[dict[str, dict[str, Score]]] = TypeAdapter(
-    Annotated[dict[str, dict[str, Score]], MinLen(1)]
-)
+_SCORES = TypeAdapter(dict[str, dict[str, Score]])
 
 
 class RunFolder:

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -33,7 +33,7 @@ from seqx.stopping import Stop, Stopped
 from seqx.training.candidates import Candidate, candidates, in_order
 from seqx.training.candidates import write as write_compared
 from seqx.training.culprits import culprits, named
-from seqx.training.digests import Digests
+from seqx.training.digests import HELD_OUT, Digests
 from seqx.training.ema import Average
 from seqx.training.limit import Limit
 from seqx.training.passed import PassedOver, forget_after
@@ -100,6 +100,7 @@ class Trainer:
         self._told = False  # that memory is short
         self._started = False  # whether callbacks know of the run
         self._early: list[str] = []  # warnings from before that
+        self._bounded: set[str] = set()  # splits of which it is known what is too long
         self._asked: signal.Signals | None = None  # what asked any of the processes to stop
         self._late = False  # whether it is time to save
         self._scored: Evaluation | None = None  # the finished model on the development set, once it is known
@@ -172,11 +173,6 @@ class Trainer:
             torch.set_rng_state(self._fresh)
             if self.device.type == "cuda":
                 torch.cuda.manual_seed(torch.initial_seed())
-
-    def remark(self, *remarks: str) -> None:
-        """Say what users should know before training begins, to callbacks, too."""
-        for what in remarks:
-            self._warn(what)
 
     def train(self) -> None:
         """Make the updates that are still to be made."""
@@ -371,9 +367,9 @@ class Trainer:
         checkpoint.read_weights(self.model, place.model / WEIGHTS)
 
     def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
-        """Score the model on the development and the test set; the run is finished when that is written."""
+        """Score the model on the held-out splits that there are; the run is finished when that is written."""
         scores = {}
-        for split in ("dev", "test"):
+        for split in [split for split in HELD_OUT if split in self.task.available]:
             known = self._scored if split == "dev" else None
             evaluation = self._evaluate(split, known)
             scores[split] = evaluation.scores
@@ -392,6 +388,11 @@ class Trainer:
         except BaseException as error:
             self.tell.failed(run=self.run, error=error)
             raise
+
+    def remark(self, what: Iterable[str]) -> None:
+        """Say what users should know of the run's text and its model, to callbacks, too."""
+        for line in what:
+            self._warn(line)
 
     def _warn(self, what: str) -> None:
         """Say what must not pass in silence, whether or not a callback listens."""
@@ -460,7 +461,7 @@ class Trainer:
         how, step = self.run.training, self.progress.step
         self.progress = replace(self.progress, pending=False)
         last = step == how.steps
-        due = last or step % how.validate_every == 0
+        due = (last or step % how.validate_every == 0) and "dev" in self.task.available
         figure = self._validate_or_save() if due else None
         over = self._patience_is_over()
         # The best can only be chosen from what was both validated and saved.
@@ -527,6 +528,7 @@ class Trainer:
             precision=precision,
             between=self.stop.look,
             world=self.world,
+            lenient=True,
         )
         self.world.stage(f"scoring {split}")
         # What is compiled for training does not fit a search's ever longer states.
@@ -534,6 +536,9 @@ class Trainer:
             evaluation = self.task.evaluate(predictor, split)
             if evaluation.perplexity is None:
                 evaluation = replace(evaluation, perplexity=predictor.perplexity(split))
+        if split not in self._bounded:  # once for each split
+            self._bounded.add(split)
+            self.remark(predictor.left_out(split))
         return evaluation
 
     def _save(self, *, ranked: bool, figure: Figure | None) -> None:

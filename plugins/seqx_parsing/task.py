@@ -109,6 +109,10 @@ class Parsing(seqx.CorpusTask):
             seqx.WORDS: seqx.UNK + 1 + words,
         }
 
+    def columns(self) -> Mapping[str, int]:
+        """The one of the trees."""
+        return {"column": self.column}
+
     def learn(self, folder: Path, progress: seqx.Progress) -> None:
         """Learn the words' subwords, and note the symbols and tags, of the training trees.
 

@@ -49,6 +49,16 @@ class Sample(seqx.Corpus):
         self._seed = seed
         self._columns = columns
 
+    @property
+    def available(self) -> Sequence[str]:
+        """Those that have sentences."""
+        return [split for split, count in self._counts.items() if count]
+
+    @property
+    def width(self) -> int:
+        """The number of `columns`."""
+        return len(self._columns)
+
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Nothing to do: the sentences are made when they are read."""
 

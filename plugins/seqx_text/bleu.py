@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import seqx
+from seqx_text import spacing
 from seqx_text.moses import Language, MosesTokens, replace_unicode, version
+
+_BLEU = "name the metric bleu, with a tokenize that fits"
+_EVERY = ("Chinese", "Japanese", *spacing.OTHERS)
+_SPLIT = {"char": _EVERY, "flores200": _EVERY, "zh": ("Chinese",), "ja-mecab": ("Japanese", "Chinese")}
+"""Languages without spaces between words that a tokenizer splits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +34,17 @@ class Bleu(seqx.Metric):
         """The score of the whole, from 0 to 100, as `bleu`."""
         from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415
 
-        bleu = BLEU(lowercase=self.lowercase, tokenize=self.tokenize)
+        try:
+            bleu = BLEU(lowercase=self.lowercase, tokenize=self.tokenize)
+        except (ImportError, RuntimeError, OSError) as error:  # a package, or a model that it fetches
+            why = " ".join(str(error).split())
+            raise seqx.UserError(f"bleu: the tokenizer {self.tokenize} cannot be used: {why}") from None
         value = bleu.corpus_score(list(outputs), [list(references)]).score
         return {"bleu": seqx.Score(value=value, signature=str(bleu.get_signature()))}
+
+    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+        """Say that the tokenizer does not fit the references."""
+        return spacing.remarks(references, f"bleu: tokenize={self.tokenize}", _SPLIT.get(self.tokenize, ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +62,11 @@ class TokenizedBleu(seqx.Metric):
         how = "+".join(map(repr, self.normalizers)) or "as given"
         score = _of_tokens(map(self._tokens, outputs), map(self._tokens, references), how)
         return {"tokenized_bleu": score}
+
+    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+        """Say that the normalizers leave no spaces in the references."""
+        how = "tokenized_bleu: what its normalizers do"
+        return spacing.remarks(list(map(self._tokens, references)), how, advice=_BLEU)
 
     def _tokens(self, text: str) -> str:
         for normalizer in self.normalizers:
@@ -73,6 +92,11 @@ class PaperBleu(seqx.Metric):
         """The score of the whole, from 0 to 100, as `paper_bleu`."""
         how = f"unicode punctuation+{self._moses!r}+##AT##|sacremoses:{version()}"
         return {"paper_bleu": _of_tokens(map(self._tokens, outputs), map(self._tokens, references), how)}
+
+    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+        """Say that Moses' tokenizer does not split the references."""
+        how = "paper_bleu: Moses' tokenizer"
+        return spacing.remarks(list(map(self._tokens, references)), how, advice=_BLEU)
 
     def _tokens(self, text: str) -> str:
         tokens = self._moses(replace_unicode(text, self.lang))

@@ -7,6 +7,7 @@ from typing import Annotated
 from annotated_types import Ge
 
 import seqx
+from seqx_text import spacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +29,9 @@ class Chrf(seqx.Metric):
         chrf = CHRF(word_order=self.words, lowercase=self.lowercase)
         value = chrf.corpus_score(list(outputs), [list(references)]).score
         return {"chrf": seqx.Score(value=value, signature=str(chrf.get_signature()))}
+
+    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+        """Say that word n-grams do not fit the references."""
+        if not self.words:
+            return ()
+        return spacing.remarks(references, f"chrf: words={self.words}", advice="set words=0")

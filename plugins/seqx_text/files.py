@@ -14,7 +14,7 @@ import seqx
 
 @dataclass(kw_only=True)
 class Files(seqx.Corpus):
-    """Any parallel text: UTF-8, one sentence a line, plain or gzip (.gz).
+    """Any parallel text: UTF-8, one sentence a line; plain, or packed by gzip, bzip2, xz or zstd.
 
     A split is a list of paths, one for each column: `[train.en, train.de]`; or a list of such lists, read
     one after the other. `${NAME}` in a path is an environment variable; relative paths start at the current
@@ -44,6 +44,28 @@ class Files(seqx.Corpus):
         self._seen: dict[
             Path, tuple[tuple[int, int], str]
         ] = {}  # when it was checked: its stamp, and its hash
+
+    @property
+    def available(self) -> Sequence[str]:
+        """The splits that files are named for."""
+        return [split for split in seqx.SPLITS if getattr(self, split)]
+
+    @property
+    def width(self) -> int | None:
+        """The files of a row."""
+        return len(_groups(getattr(self, self.available[0]))[0]) if self.available else None
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say which files are missing or empty, or begin as no text does."""
+        for split in self.available:
+            flat = getattr(self, split)[0]
+            for number, files in enumerate(_groups(getattr(self, split))):
+                for column, name in enumerate(files):
+                    try:
+                        _first_line(seqx.expand(name))
+                    except seqx.UserError as error:
+                        at = column if isinstance(flat, str) else f"{number}.{column}"
+                        yield f"{split}.{at}", str(error)
 
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Read each of `splits` once, so that whatever is wrong is said before anything is made from it.
@@ -78,8 +100,8 @@ class Files(seqx.Corpus):
 
     def identity(self) -> Mapping[str, object]:
         """The SHA-256 of each file's text, wherever it lies and however it is packed."""
-        assert self._contents.keys() == {*seqx.SPLITS}, "fetch comes first"
-        return {**self._contents, "limit": self.limit}
+        assert self._contents.keys() >= {*self.available}, "fetch comes first"
+        return {**{split: self._contents[split] for split in self.available}, "limit": self.limit}
 
     def _all(self, split: str) -> Iterator[tuple[str, ...]]:
         for files in self._paths(split):
@@ -121,9 +143,20 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _check(path: Path) -> tuple[int, str]:
     """The number of lines of a file, and the hash of its text."""
     count, digest = 0, hashlib.sha256()
+    _first_line(path)
     for line in seqx.lines(path, plain=True):
         count += 1
         digest.update(line.encode() + b"\n")
-    if not count:
-        raise seqx.UserError(f"{path}: is empty; a file of parallel text has a line for each sentence")
     return count, digest.hexdigest()
+
+
+def _first_line(path: Path) -> str:
+    """The first line of a file.
+
+    Raises:
+        UserError: there is no such file, no line in it, or no text
+    """
+    _stamp(path)
+    for line in seqx.lines(path, plain=True):
+        return line
+    raise seqx.UserError(f"{path}: is empty; a file of parallel text has a line for each sentence")

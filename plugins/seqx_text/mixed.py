@@ -39,6 +39,26 @@ class Mixed(seqx.Corpus):
         self._weights = self.weights or [1] * len(self.corpora)
         self.unique = max(self._weights) == 1 and all(corpus.unique for corpus in self.corpora)
 
+    @property
+    def available(self) -> Sequence[str]:
+        """What all corpora have to learn from, and what all that it is judged by have."""
+        learnt = all("train" in corpus.available for corpus in self.corpora)
+        judged = [split for split in seqx.SPLITS[1:] if all(split in one.available for one in self._judges)]
+        return [*(["train"] if learnt else []), *judged]
+
+    @property
+    def width(self) -> int | None:
+        """The columns of the first corpus, which all others have, too."""
+        return self.corpora[0].width
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say which corpora have nothing to learn from, or other columns than the first."""
+        for number, corpus in enumerate(self.corpora):
+            if "train" not in corpus.available:
+                yield f"corpora.{number}", "it has no text to learn from; leave it out"
+            elif None not in (corpus.width, self.width) and corpus.width != self.width:
+                yield f"corpora.{number}", f"it has {corpus.width} columns, and the first has {self.width}"
+
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have all of them at hand if "train" is wanted, else those that it is judged by.
 

@@ -1,6 +1,6 @@
 """The text processing of the Moses toolkit, as the package sacremoses has it (Koehn et al. 2007).
 
-The package is an optional extra: it is looked for when a component is built and imported when one is used.
+The package is looked for when a component is built, and imported when one is used.
 """
 
 import importlib.metadata
@@ -82,7 +82,10 @@ def replace_unicode(text: str, lang: str) -> str:
 
 def _require() -> None:
     if importlib.util.find_spec("sacremoses") is None:
-        raise ValueError("Moses' text processing needs the package sacremoses: pip install sacremoses")
+        raise ValueError(
+            "Moses' text processing needs the package sacremoses, which is not installed: "
+            "pip install sacremoses"
+        )
 
 
 @cache

@@ -1,4 +1,4 @@
-"""ROUGE, by the package rouge-score, which is an optional extra."""
+"""ROUGE, by the package rouge-score."""
 
 import importlib.metadata
 import importlib.util
@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Literal
 
 import seqx
+from seqx_text import spacing
 
 Kind = Literal["rouge1", "rouge2", "rougeL"]
 
@@ -31,7 +32,9 @@ class Rouge(seqx.Metric):
         if not self.kinds:
             raise ValueError("kinds is empty; name one at least, as in kinds: [rougeL]")
         if importlib.util.find_spec("rouge_score") is None:
-            raise ValueError("ROUGE needs the package rouge-score: pip install rouge-score")
+            raise ValueError(
+                "ROUGE needs the package rouge-score, which is not installed: pip install rouge-score"
+            )
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """The score of each kind."""
@@ -45,6 +48,11 @@ class Rouge(seqx.Metric):
         how = f"f:1|stem:{'porter' if self.stem else 'no'}|rouge-score:{version}"
         count = max(len(references), 1)
         return {kind: seqx.Score(value=100 * sums[kind] / count, signature=how) for kind in self.kinds}
+
+    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+        """Say that it sees nothing of the references."""
+        advice = "take chrf, or a bleu with tokenize=char"
+        return spacing.remarks(references, "rouge: what splits at all but a to z", advice=advice)
 
 
 @cache

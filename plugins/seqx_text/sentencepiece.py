@@ -22,6 +22,7 @@ _SPACE = "\u2581"  # what SentencePiece writes for a space; as a character of th
 _WORD = re.compile(f"{_SPACE}[^{_SPACE}]*|[^{_SPACE}]+")  # no piece but a symbol goes over the edge of one
 _NEVER = "(?!)"
 _FILE = "sentencepiece.model"
+_SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 _LARGEST = 1 << 26  # its bytes; that of 32,000 pieces has less than a million
 
 
@@ -56,6 +57,18 @@ class SentencePiece(seqx.Tokenizer):
     ) -> None:
         if any(not symbol or _SPACE in symbol or " " in symbol for symbol in symbols):
             raise ValueError(f"symbols: none may be empty or hold a space or {_SPACE!r}")
+        special = [symbol for symbol in symbols if _is_special(symbol, byte_fallback=byte_fallback)]
+        if special:
+            raise ValueError(
+                f"symbols: {', '.join(map(repr, special))} is padding, an end, unknown or a byte to "
+                "SentencePiece, or is no text; leave it out, or choose another string"
+            )
+        least = len(_SPECIAL) + byte_fallback * 256 + len(symbols)
+        if size <= least:
+            raise ValueError(
+                f"size: {size} pieces, of which {least} are special ones, bytes and symbols; set it to more, "
+                "at least by the number of different characters"
+            )
         if len(set(symbols)) < len(symbols):
             raise ValueError("symbols: give each once")
         self._size = size
@@ -201,6 +214,12 @@ class SentencePiece(seqx.Tokenizer):
                 f"set size to more than {least[1]}, or coverage to less than {self._coverage}"
             )
         return f"sentencepiece: {error}"
+
+
+def _is_special(symbol: str, *, byte_fallback: bool) -> bool:
+    """Say whether a string cannot be a symbol: it means something else, or is no text."""
+    a_byte = byte_fallback and re.fullmatch("<0x[0-9A-F]{2}>", symbol) is not None
+    return symbol in _SPECIAL or a_byte or re.search("[\0\ud800-\udfff]", symbol) is not None
 
 
 def _checked(pieces: Any) -> Any:

@@ -32,6 +32,21 @@ class TaggedCorpus(seqx.Corpus):
             raise ValueError(f"tagged: tag is {self.tag!r}; give one word, as <2de>")
         self.unique = self.corpus.unique
 
+    @property
+    def available(self) -> Sequence[str]:
+        """Those of the other corpus."""
+        return self.corpus.available
+
+    @property
+    def width(self) -> int | None:
+        """The columns of the other corpus."""
+        return self.corpus.width
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say that there is no such column."""
+        if self.width is not None and self.column >= self.width:
+            yield "column", f"it is {self.column}, but the corpus has {self.width} columns, counted from 0"
+
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have the other corpus at hand."""
         self.corpus.fetch(folder, progress, splits)

@@ -49,6 +49,10 @@ class LanguageModel(seqx.CorpusTask):
         """The one vocabulary, of "source" and "target"."""
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
+    def columns(self) -> Mapping[str, int]:
+        """The one of the text."""
+        return {"column": self.column}
+
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have the corpus at hand, with text in each of `splits`."""
         self.corpus.fetch(folder, progress, splits)
@@ -132,18 +136,24 @@ class LanguageModel(seqx.CorpusTask):
         The end of a line counts as a character, a word and a token. Bits of a character and perplexities of a
         word are comparable between vocabularies, where no token is unknown; perplexities of a token are not.
         """
-        texts, examples = [], []
+        texts, examples, left_out = [], [], 0
         for row in self.rows(split):
             example = self.example(row, training=False)
             assert isinstance(example, seqx.Example), "rows are dropped in training alone"
+            if not predictor.fits(example):
+                left_out += 1
+                continue
             texts.append(row[0])
             examples.append(example)
+        if not examples:
+            raise seqx.UserError(f"{split}: no example is short enough to be scored; raise task.longest")
         nats = -math.fsum(predictor.logprobs(examples))
         targets = [example.columns["target"] for example in examples]
         characters, tokens = sum(map(len, texts)), sum(map(len, targets))
         words = sum(len(text.split()) + text.count("\n") for text in texts)
         unknown = sum(target.count(seqx.UNK) for target in targets)
         how = f"examples:{self.examples}|longest:{self.longest}|line ends:count|unknown:{unknown}"
+        how += f"|left out:{left_out}" if left_out else ""
         perplexity = seqx.perplexity(nats / tokens)
         return seqx.Evaluation(
             scores={

@@ -36,6 +36,10 @@ class TextToText(seqx.TextPairs):
         if self.target in self._template.columns:
             raise ValueError(f"template {self.template!r} reads column {self.target}, which is the target")
 
+    def columns(self) -> Mapping[str, int]:
+        """Those that are read, and the one that is written."""
+        return {"template": max(self._template.columns), "target": self.target}
+
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """The columns that are read, as a user would type them, and the target of each row."""
         most = max(self.target, *self._template.columns)

@@ -38,6 +38,10 @@ class Translation(seqx.TextPairs):
             raise ValueError("tags: give each tag once, and none that is empty")
         super().__post_init__()
 
+    def columns(self) -> Mapping[str, int]:
+        """Those of both sides."""
+        return {"source": self.source, "target": self.target}
+
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Get the corpus; sources that are to be scored by their tags have some."""
         super().fetch(folder, progress, splits)

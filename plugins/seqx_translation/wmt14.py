@@ -99,6 +99,25 @@ class Wmt14(seqx.Corpus):
                 )
         self._folder: Path | None = None
 
+    @property
+    def available(self) -> Sequence[str]:
+        """All three, or besides "train" those of `heldout`."""
+        if self.heldout is None:
+            return seqx.SPLITS
+        return ["train", *(split for split in self.heldout.available if split != "train")]
+
+    @property
+    def width(self) -> int:
+        """Source and target."""
+        return 2
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say that the folder of archives is missing."""
+        try:
+            self._local()
+        except seqx.UserError as error:
+            yield "local", str(error).removeprefix("task.corpus.local: ")
+
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have in `folder` the archives and their text, if "train" is wanted, and the test sets that are.
 
@@ -151,14 +170,11 @@ class Wmt14(seqx.Corpus):
 
     def _have(self, archive: Archive, folder: Path, progress: seqx.Progress) -> Path:
         """Where the archive is, checked: where the user has it, or in `folder`."""
-        if self.local is not None:
-            local = seqx.expand(os.path.expandvars(self.local))
-            if not local.is_dir():
-                raise seqx.UserError(f"task.corpus.local: there is no folder {local}")
-            if (mine := local / archive.name).exists():
-                advice = f"{mine} was left as it is; replace or remove it"
-                verify(mine, archive.size, archive.sha256, progress, advice)
-                return mine
+        local = self._local()
+        if local is not None and (mine := local / archive.name).exists():
+            advice = f"{mine} was left as it is; replace or remove it"
+            verify(mine, archive.size, archive.sha256, progress, advice)
+            return mine
         file = folder / "archives" / archive.sha256[:12] / archive.name
         try:
             download(archive.url, file, archive.size, archive.sha256, progress)
@@ -168,6 +184,15 @@ class Wmt14(seqx.Corpus):
                 "task.corpus.local to that folder; or try seqx on its embedded corpus with --profile sample"
             ) from error
         return file
+
+    def _local(self) -> Path | None:
+        """The folder of archives that are already there."""
+        if self.local is None:
+            return None
+        local = seqx.expand(os.path.expandvars(self.local))
+        if not local.is_dir():
+            raise seqx.UserError(f"task.corpus.local: there is no folder {local}")
+        return local
 
     def _files(self, archive: Archive) -> dict[str, Path]:
         """Where an archive's text is kept, by language, under names that tell from what it was made."""

@@ -18,7 +18,7 @@ from seqx.evaluation import Predictor, RefusedError, distinct, load
 from seqx.formats import json_text
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Hypothesis, Request
-from seqx.reading import LONGEST, TOO_LONG, raw_lines
+from seqx.reading import standard_input
 
 T = TypeVar("T")
 
@@ -234,10 +234,9 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class Lines:
-    """The lines of a UTF-8 stream up to its end, or to the first that is none or too long: see `error`.
+    """The lines of standard input up to its end, or to the first that cannot be read: see `error`.
 
-    A byte order mark, and the carriage returns of Windows' line ends, are no text. The error is not raised at
-    once, so that all lines before it can be answered.
+    The error is not raised at once, so that all lines before it can be answered.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -246,21 +245,12 @@ class Lines:
         self.error: UserError | None = None
 
     def __iter__(self) -> Iterator[str]:
-        for raw in raw_lines(self._stream):
-            first = self.count == 0
-            if len(raw) > LONGEST:
-                self.error = UserError(f"standard input:{self.count + 1}: {TOO_LONG}")
-                return
-            try:
-                line = raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if first else "utf-8")
-            except UnicodeDecodeError as error:
-                self.error = UserError(
-                    f"standard input:{self.count + 1}: no UTF-8 at byte {error.start + 1} of this line "
-                    f"({error.reason}); convert the text, as with iconv"
-                )
-                return
-            self.count += 1
-            yield line
+        try:
+            for line in standard_input(self._stream):
+                self.count += 1
+                yield line
+        except UserError as error:
+            self.error = error
 
 
 def _questions(

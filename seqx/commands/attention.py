@@ -41,7 +41,7 @@ class AttentionFolder:
         """What the model looked at while it read line `number`, `text`, and wrote `ids`."""
         attended = self._predictor.attention(text, ids)
         if attended is None or not attended.looks:
-            why = "was answered in parts" if attended is None else "met no attention that has weights"
+            why = "is too long" if attended is None else "met no attention that has weights"
             click.echo(f"line {number} {why}: nothing is written to {self._folder} for it", err=True)
             return
         places = max(max(looked.weights.shape[2:]) for looked in attended.looks.values())

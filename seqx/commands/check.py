@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import click
 
+from seqx.checking import examined
 from seqx.cli import MISTAKE, say
 from seqx.commands.arguments import parted
 from seqx.commands.opening import opened, profile
 from seqx.errors import UserError
 from seqx.experiment import parameters
-from seqx.finetuning import check_start, first_model
 
 
 @click.command()
@@ -27,12 +27,7 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     problems = []
     for recipe in recipes:
         try:
-            made = opened(recipe, profile, overrides).made
-            experiment = made()
-            first = experiment.training.init
-            if first is not None and first.exists():  # else it may be made by another recipe before this one
-                check_start(made, first_model(first))
-            count = parameters(experiment)
+            count = parameters(examined(opened(recipe, profile, overrides).made))
         except UserError as error:
             problems.append(error)
         else:

@@ -8,6 +8,7 @@ import click
 
 from seqx.commands.arguments import parted, trust
 from seqx.data.cache import default_cache
+from seqx.data.doubts import doubts
 from seqx.evaluation import load
 from seqx.formats import json_text
 
@@ -47,10 +48,13 @@ def evaluate(
         precision=precision,
         overrides=overrides,
         batch_tokens=batch_tokens,
+        lenient=True,
         trust_local_plugins=trust_local_plugins,
     )
     predictor.task.fetch(default_cache() / "corpora", _tell, splits=(split,))
     scores = predictor.task.evaluate(predictor, split).scores
+    for remark in (*doubts(predictor.task, split), *predictor.left_out(split)):
+        click.echo(remark, err=True)
     if as_json:
         found = {name: asdict(score) for name, score in scores.items()}
         click.echo(json_text({split: found}, indent=2, ensure_ascii=False))

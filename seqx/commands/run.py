@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from seqx.attribution import attributed
+from seqx.checking import examined
 from seqx.checkpoint import Checkpoints
 from seqx.cli import INTERRUPTED, STOPPED
 from seqx.commands.opening import Opened, opened, profile
@@ -58,8 +59,10 @@ def run(
     """
     stop = Stop()
     if devices is not None and devices > 1:
-        with stop.listening():
-            opened(recipe, profile, overrides)  # a mistake in it is told once, and here
+        with stop.listening():  # a mistake is told once, and here
+            found = opened(recipe, profile, overrides)
+            if RunFolder(_place(found, folder, profile)).finished(found.made) is None:
+                examined(found.made)
         options = {"--profile": profile, "--folder": folder, "--device": device}
         said = [f"{name}={value}" for name, value in options.items() if value is not None]
         said += ["--changed-plugins"] * changed_plugins
@@ -87,14 +90,13 @@ def _run(
     changed_plugins: bool,
 ) -> None:
     found = opened(recipe, profile, overrides)
-    name = found.recipe.name + (f"-{profile}" if profile else "")
-    place = folder or Path("runs", name)
+    place = _place(found, folder, profile)
     done = RunFolder(place).finished(found.made) is not None
     with _telling(ctx, place, world):
         scores = run_experiment(
             found.made,
             found.plugins,
-            name=name,
+            name=_name(found, profile),
             folder=place,
             device=device,
             changed_plugins=changed_plugins,
@@ -103,6 +105,14 @@ def _run(
         )
     if world.first:
         _tell(found, place, scores, done=done)
+
+
+def _name(found: Opened, profile: str | None) -> str:
+    return found.recipe.name + (f"-{profile}" if profile else "")
+
+
+def _place(found: Opened, folder: Path | None, profile: str | None) -> Path:
+    return folder or Path("runs", _name(found, profile))
 
 
 def _tell(found: Opened, place: Path, scores: Mapping[str, Mapping[str, Score]], *, done: bool) -> None:

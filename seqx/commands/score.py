@@ -8,6 +8,7 @@ import click
 
 from seqx.commands.arguments import parted
 from seqx.commands.chosen import component
+from seqx.data.doubts import empty
 from seqx.errors import UserError
 from seqx.formats import json_text
 from seqx.interfaces.text import Metric
@@ -22,8 +23,8 @@ from seqx.reading import lines
 def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_json: bool) -> None:
     """Score a file of outputs against one of references.
 
-    Line i of OUTPUTS is judged by line i of REFERENCES; both are UTF-8, plain or .gz. A KEY=VALUE is a
-    setting of the metric, as lowercase=true; `seqx components metric NAME` explains them.
+    Line i of OUTPUTS is judged by line i of REFERENCES; both are UTF-8, plain or packed. A KEY=VALUE is
+    a setting of the metric, as lowercase=true; `seqx components metric NAME` explains them.
     """
     names, settings = parted(arguments)
     files = [Path(name) for name in names]
@@ -36,6 +37,8 @@ def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_js
             f"{files[0]} has {len(references):,} lines, {files[1]} {len(outputs):,}; "
             "each line of the one must answer a line of the other"
         )
+    for remark in (*empty(references, "references"), *judge.remarks(references, outputs)):
+        click.echo(remark, err=True)
     if not as_json:
         click.echo(judge.report(outputs, references), nl=False)
         return

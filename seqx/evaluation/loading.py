@@ -30,6 +30,7 @@ def load(
     overrides: Iterable[str] = (),
     batch_tokens: int | None = None,
     trust_local_plugins: bool = False,
+    lenient: bool = False,
 ) -> Predictor:
     """What a run left in `model/`, ready to answer texts; several folders answer as one, by their mean.
 
@@ -40,6 +41,7 @@ def load(
         overrides: `key=value` for settings of the task or the search, as `search.size=8`
         batch_tokens: places of a batch, see Predictor; less needs less memory
         trust_local_plugins: run the Python files that the model's recipe names as plugins
+        lenient: see Predictor
 
     Raises:
         UserError: what is missing, damaged or does not fit, and what to do
@@ -61,6 +63,7 @@ def load(
         device=where,
         precision=precision_of(precision, where),
         batch_tokens=batch_tokens,
+        lenient=lenient,
     )
 
 

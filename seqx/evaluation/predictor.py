@@ -55,6 +55,10 @@ class _Piece:
         return len(self.columns["source"])
 
 
+class TooLongError(UserError):
+    """An input that has more tokens than the model can read."""
+
+
 class RefusedError(UserError):
     """An input that cannot be answered.
 
@@ -88,6 +92,7 @@ class Predictor:
         batch_tokens: places of a batch: for each hypothesis those of the source and of the longest output
         between: called before each batch; what it raises ends the work there
         world: the processes that answer together; each is asked for the same, and gets all answers
+        lenient: give no answer to an input that is too long, and count it, instead of refusing it
     """
 
     window = 2048
@@ -104,6 +109,7 @@ class Predictor:
         batch_tokens: int | None = None,
         between: Callable[[], None] = lambda: None,
         world: World = ALONE,
+        lenient: bool = False,
     ) -> None:
         self.task = task
         self.model = model
@@ -115,6 +121,9 @@ class Predictor:
         self.batch_tokens = batch_tokens or BATCH_TOKENS[device.type]
         self.between = between
         self.split = 0
+        self.lenient = lenient
+        self._refused = 0  # inputs without an answer, because they are too long
+        self._unscored = 0  # examples whose target is too long to be scored
         self._fit = Fitting(device)
         self.world = world
 
@@ -145,16 +154,16 @@ class Predictor:
         """The natural log-probability of each example's whole target, given its other columns.
 
         Raises:
-            UserError: an example is too long for the model
+            UserError: an example is too long
         """
         for example in examples:
-            if not self._fits(example):
+            if not self.fits(example):
                 lengths = " and ".join(
                     f"{len(example.columns[name])} tokens of {name}" for name in ("source", "target")
                 )
                 raise UserError(
-                    f"an example of {lengths} is too long for the model, which has {self.model.limit} "
-                    "places; let the task make its examples shorter"
+                    f"an example of {lengths} is too long: at most {self.longest} are read at once; "
+                    "let the task make its examples shorter"
                 )
         rank, size = self.world.rank, self.world.size
         own = [example.columns for example in examples[rank::size]]
@@ -168,17 +177,38 @@ class Predictor:
     def perplexity(self, split: str) -> float | None:
         """The exponential of the mean negative log-probability of a target token; None: there is none.
 
-        EOS counts as a token. Examples that are too long for the model are left out. Comparable between
-        models of one vocabulary only.
+        EOS counts as a token. Examples that are too long are left out, and counted. Comparable between models
+        of one vocabulary only.
         """
         examples = (self.task.example(row, training=False) for row in self.task.rows(split))
-        kept = [each for each in examples if isinstance(each, Example) and self._fits(each)]
+        found = [each for each in examples if isinstance(each, Example)]
+        kept = [each for each in found if self.fits(each)]
         count = sum(len(example.columns["target"]) for example in kept)
         return perplexity(-math.fsum(self.logprobs(kept)) / count) if count else None
 
-    def _fits(self, example: Example) -> bool:
+    def fits(self, example: Example) -> bool:
+        """Whether an example can be scored at once; those that are too long are counted.
+
+        A target may be as long as an input, or as an answer that the search may give.
+        """
         source, target = (len(example.columns[name]) for name in ("source", "target"))
-        return self.model.limit is None or self.model.places(source, target) <= self.model.limit
+        most = max(self.longest, int(self.search.limits(torch.tensor([source]))) + 1)
+        limit = self.model.limit
+        fitting = source <= self.longest and target <= most
+        fitting = fitting and (limit is None or self.model.places(source, target) <= limit)
+        self._unscored += not fitting
+        return fitting
+
+    def left_out(self, split: str) -> Iterator[str]:
+        """Say what of a split was too long to be judged as the rest, a line for each kind."""
+        most = f"of more than {self.longest} tokens"
+        if self._unscored:
+            yield f"{split}: examples {most}: {self._unscored:,}; their probability is not counted"
+        if self.split:
+            yield f"{split}: inputs {most}: {self.split:,}; they were answered in parts"
+        if self._refused:
+            what = f"inputs {most} that cannot be parted"
+            yield f"{split}: {what}: {self._refused:,}; their answers are empty"
 
     @property
     def longest(self) -> int:
@@ -189,10 +219,10 @@ class Predictor:
     def attention(self, text: str, ids: Sequence[int]) -> Attended | None:
         """Where each attention looks while the model reads `text` and writes `ids`, without EOS.
 
-        None for a text that is answered in parts, or has nothing to read.
+        None for a text that is answered in parts, has nothing to read, or is longer than the task allows.
         """
         pieces = self._pieces(0, Request(text=text))
-        if len(pieces) != 1 or pieces[0].text != text:
+        if len(pieces) != 1 or pieces[0].text != text or pieces[0].length > self.longest:
             return None
         source, target = pieces[0].columns["source"], [*ids, EOS]
         with torch.no_grad(), autocast(self.device, self.precision):
@@ -224,6 +254,10 @@ class Predictor:
         for line, request in enumerate(requests):
             try:
                 pieces += self._pieces(line, request)
+            except TooLongError as error:
+                if not self.lenient:
+                    raise RefusedError(str(error), line) from error
+                self._refused += 1
             except UserError as error:
                 raise RefusedError(str(error), line) from error
         found: dict[int, list[Answers]] = {}
@@ -251,7 +285,7 @@ class Predictor:
         if limit is None:  # the task may answer an input whole that is longer than those it was trained on
             limit = max(self.longest, 4 * LONGEST)
         if most > limit:
-            raise UserError(
+            raise TooLongError(
                 f"an input of {most} tokens, of which the model reads at most {limit}: make it shorter; "
                 f"it begins {text[:40]!r}"
             )

@@ -18,6 +18,10 @@ Progress = Callable[[str, float | None], None]
 """Told what is being done, and which share of it is done (0 to 1, None where nobody knows)."""
 
 
+Problem = tuple[str, str]
+"""A setting of a component, as `train.0` for the first item of `train`, and what is wrong with it."""
+
+
 class Normalizer(ABC):
     """Changes text before it is tokenized, and changes outputs back. Travels with the model."""
 
@@ -73,6 +77,20 @@ class Corpus(ABC):
     unique: bool = True
     """Whether training rows that are repeated are to be left out; otherwise they are repeated on purpose."""
 
+    @property
+    def available(self) -> Sequence[str]:
+        """Those of "train", "dev" and "test" that it has, known before `fetch`; all, if it does not say."""
+        return SPLITS
+
+    @property
+    def width(self) -> int | None:
+        """The number of columns, where it is known before `fetch`."""
+        return None
+
+    def problems(self) -> Iterable[Problem]:
+        """What `fetch` would refuse and is quick to see: files that are missing, settings at odds."""
+        return ()
+
     @abstractmethod
     def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
         """Have the rows of `splits` at hand, in `folder` if they must be kept; does nothing the second time.
@@ -94,7 +112,7 @@ class Corpus(ABC):
     def identity(self) -> Mapping[str, object]:
         """What the rows are made from, as plain values: equal identities give equal rows (cached by it).
 
-        Paths alone do not identify text: sizes, times or hashes do. Valid after a `fetch` of all splits.
+        Paths alone do not identify text: sizes, times or hashes do. Valid after a `fetch` of all its splits.
         """
         return {}
 
@@ -105,6 +123,17 @@ class Metric(ABC):
     @abstractmethod
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
         """Scores by name, the one that counts first; larger is better, but for a Cost."""
+
+    def problems(self) -> Iterable[Problem]:
+        """What is missing to compute it: a file that a setting names, a package."""
+        return ()
+
+    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+        """Return what users should know before they believe scores against these references, a line each.
+
+        `outputs` are what is scored, if that is known.
+        """
+        return ()
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
         """The scores in lines of text, and whatever else explains them."""
@@ -127,8 +156,12 @@ class Predictor(Protocol):
         """The natural log-probability of each example's whole target, given its other columns.
 
         Raises:
-            UserError: an example is too long for the model
+            UserError: an example is too long
         """
+        ...
+
+    def fits(self, example: Example) -> bool:
+        """Whether an example is short enough for `logprobs`; those that are not are counted."""
         ...
 
 
@@ -149,6 +182,15 @@ class Task(ABC):
     def unique(self) -> bool:
         """Whether training rows that are repeated are to be left out (see Corpus)."""
         return True
+
+    @property
+    def available(self) -> Sequence[str]:
+        """Those of "train", "dev" and "test" that it has, known before `fetch`."""
+        return SPLITS
+
+    def problems(self) -> Iterable[Problem]:
+        """What `fetch` would refuse and is quick to see."""
+        return ()
 
     @property
     @abstractmethod
@@ -231,6 +273,10 @@ class Task(ABC):
     @abstractmethod
     def references(self, split: str) -> list[str]:
         """The right answers of a split."""
+
+    def doubts(self, split: str) -> Sequence[str]:
+        """What users should know before they believe scores of a split, a line each."""
+        return ()
 
     @abstractmethod
     def evaluate(self, predictor: Predictor, split: str) -> Evaluation:

@@ -4,7 +4,7 @@ from seqx.recipe.checker import check
 from seqx.recipe.differences import NOT_SET, differences, inside, left_out
 from seqx.recipe.editor import schema
 from seqx.recipe.files import Recipe, load, named
-from seqx.recipe.made import Leaf, Made, Several, Value
+from seqx.recipe.made import Leaf, Made, Several, Value, building
 from seqx.recipe.printer import show
 from seqx.recipe.vocabulary import Fixed, names_kind
 
@@ -16,6 +16,7 @@ __all__ = [
     "Recipe",
     "Several",
     "Value",
+    "building",
     "check",
     "differences",
     "inside",

@@ -1,10 +1,12 @@
 """What a checked recipe is made of: components that are configured and not yet built."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
-from seqx.errors import At, Problem, RecipeError, SettingError
+from seqx.errors import At, Problem, RecipeError
 from seqx.registry import Component
 
 T_co = TypeVar("T_co", covariant=True)
@@ -99,21 +101,21 @@ class Made(Generic[T_co]):
         """Build it; settings at odds (a ValueError of the constructor) become a problem at its place."""
         said = {name: item.value() for name, item in self.settings.items() if _written(item)}
         try:
-            return self.maker(*given, **said, **more)
-        except SettingError as error:
-            path = ".".join(filter(None, [self.path, *error.path]))
-            raise RecipeError([Problem(self._written_at(error.path), f"{path}: {error}")]) from error
+            built = self.maker(*given, **said, **more)
         except ValueError as error:
-            raise RecipeError([Problem(self.place, f"{self.path or 'recipe'}: {error}")]) from error
+            raise RecipeError([self.problem("", str(error))]) from error
+        if (noted := _noted.get()) is not None:
+            noted.append((self, built))
+        return built
 
-    def _written_at(self, path: Sequence[str]) -> At:
-        """Return the place of a setting inside, or of the innermost one around it that was written."""
-        place, inside = self.place, self.settings
-        for name in path:
-            item = inside.get(name)
-            place = (item and item.at) or place
-            inside = item.settings if isinstance(item, Made) else {}
-        return place
+    def problem(self, setting: str, message: str) -> Problem:
+        """What is wrong with a setting, as `train.0`, where it, or what holds it, was written."""
+        at, value = self.place, cast("Value | None", self)
+        for step in setting.split(".") if setting else ():
+            value = _inside(value, step)
+            at = (value and value.at) or at
+        path = ".".join(part for part in (self.path, setting) if part)
+        return Problem(at, f"{path or 'recipe'}: {message}")
 
     def plain(self) -> Any:
         """The settings, everything filled in, as YAML would say it; which reads back as the same."""
@@ -133,6 +135,31 @@ class Made(Generic[T_co]):
             yield self.component
         for item in self.settings.values():
             yield from item.used()
+
+
+_noted: ContextVar[list[tuple[Made[Any], object]] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def building() -> Iterator[list[tuple[Made[Any], object]]]:
+    """Note what is built in the block, each with what it is built from."""
+    noted: list[tuple[Made[Any], object]] = []
+    token = _noted.set(noted)
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
+def _inside(value: Value | None, step: str) -> Value | None:
+    """The value of a setting, a key or a place of a list; None where there is none."""
+    if isinstance(value, Made):
+        return value.settings.get(step)
+    if not isinstance(value, Several):
+        return None
+    if isinstance(value.items, Mapping):
+        return value.items.get(step)
+    return value.items[int(step)] if step.isdecimal() and int(step) < len(value.items) else None
 
 
 def _written(item: Value) -> bool:

@@ -1,11 +1,20 @@
 """Tasks whose rows a corpus gives, and those whose answers metrics compare with references."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from seqx.errors import UserError
-from seqx.interfaces.text import SPLITS, Corpus, Metric, Normalizer, Predictor, Progress, Task
+from seqx.interfaces.text import (
+    SPLITS,
+    Corpus,
+    Metric,
+    Normalizer,
+    Predictor,
+    Problem,
+    Progress,
+    Task,
+)
 from seqx.interfaces.values import Answer, Evaluation, Score
 
 # Metrics are tried on this before anything is trained: a missing package shows at once.
@@ -26,6 +35,24 @@ class CorpusTask(Task):
     def unique(self) -> bool:
         """Whether training rows that are repeated are to be left out, as the corpus says."""
         return self.corpus.unique
+
+    @property
+    def available(self) -> Sequence[str]:
+        """The parts that the corpus has."""
+        return self.corpus.available
+
+    def problems(self) -> Iterable[Problem]:
+        """Say that there is nothing to learn from, or no column that is wanted."""
+        if "train" not in self.available:
+            yield "corpus", "the corpus has no text to learn from; set its 'train'"
+        width = self.corpus.width
+        for setting, column in self.columns().items():
+            if width is not None and column >= width:
+                yield setting, f"it is {column}, but the corpus has {width} columns, counted from 0"
+
+    def columns(self) -> Mapping[str, int]:
+        """The largest column of the corpus that each setting wants."""
+        return {}
 
     def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
         """Have the corpus at hand, with something to learn from or to answer in each of `splits`."""
@@ -59,6 +86,26 @@ class JudgedTask(CorpusTask):
         """Have the corpus at hand, with rows in each of `splits`, and metrics that work."""
         self.scores(_TRIAL, _TRIAL)
         super().fetch(folder, progress, splits)
+
+    def problems(self) -> Iterable[Problem]:
+        """Try the metrics, too: what one needs may be missing, and two may have a figure of one name."""
+        yield from super().problems()
+        seen: set[str] = set()
+        for number, metric in enumerate(self.metrics):
+            try:
+                found = metric(_TRIAL, _TRIAL).keys()
+            except UserError as error:
+                yield f"metrics.{number}", str(error)
+                continue
+            if twice := found & seen:
+                yield f"metrics.{number}", _twice(twice)
+            seen |= found
+
+    def doubts(self, split: str) -> Sequence[str]:
+        """What its metrics say of the references."""
+        references = self.references(split)
+        said = (said for metric in self.metrics for said in metric.remarks(references))
+        return [f"{split}: {remark}" for remark in dict.fromkeys(said)]
 
     def inputs(self, split: str) -> list[str]:
         """The inputs of a split."""
@@ -98,9 +145,13 @@ class JudgedTask(CorpusTask):
         for metric in self.metrics:
             found = metric(outputs, references)
             if twice := found.keys() & scores.keys():
-                raise UserError(f"task.metrics: {', '.join(sorted(twice))} is computed twice; name it once")
+                raise UserError(f"task.metrics: {_twice(twice)}")
             scores |= found
         return scores
+
+
+def _twice(names: Iterable[str]) -> str:
+    return f"{', '.join(sorted(names))} is computed twice; name it once"
 
 
 def through(normalizers: Sequence[Normalizer], text: str) -> str:

@@ -18,11 +18,16 @@ def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:
         module: what holds the stacks
         backend: of torch.compile
     """
-    stacks = [part for part in module.modules() if isinstance(part, Layers)]
-    layers = {layer: None for stack in stacks for layer in stack}
-    for layer in layers:
+    found = layers(module)
+    for layer in found:
         layer.compile(backend=backend, fullgraph=True, dynamic=True)
-    return len(layers)
+    return len(found)
+
+
+def layers(module: nn.Module) -> list[nn.Module]:
+    """The layers of each stack in `module`, each once."""
+    stacks = [part for part in module.modules() if isinstance(part, Layers)]
+    return list(dict.fromkeys(layer for stack in stacks for layer in stack))
 
 
 def while_compiling(block: Callable[[], AbstractContextManager[None]]) -> None:

@@ -161,7 +161,7 @@ def safer(command: Command) -> list[str]:
     """Lines that say whether a command could be run."""
     words = shlex.split(command.text.replace("\\\n", " "), comments=True)
     if words[:2] == ["seqx", "run"]:
-        return [shlex.join(["seqx", "check", *without(words[2:], "--folder", "--device")])]
+        return [shlex.join(["seqx", "show", *without(words[2:], "--folder", "--device")])]
     if words[0] == "seqx":
         return [shlex.join([*words[:2], "--help"])]
     if words[0] == "make":

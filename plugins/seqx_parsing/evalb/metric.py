@@ -1,7 +1,6 @@
 """EVALB, the measure of constituency parsing (Sekine and Collins 1997), in the version of 2006."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import seqx
@@ -11,8 +10,6 @@ from seqx_parsing.evalb.report import by_label, mistakes, table
 from seqx_parsing.evalb.sentence import Sentence, count
 from seqx_parsing.evalb.totals import Totals
 from seqx_parsing.roots import Roots
-
-log = logging.getLogger("seqx.parsing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +55,17 @@ class Evalb(seqx.Metric):
             f"{prefix}f1_len{parameters.cutoff}": seqx.Score(value=short.f1, signature=said),
         }
 
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Say that the file of parameters cannot be read."""
+        try:
+            self._read()
+        except seqx.UserError as error:
+            yield "parameters", str(error)
+
+    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+        """Return which outermost label counts as a bracket although it is probably a dummy."""
+        return _roots(outputs, references, self._read())
+
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
         """What EVALB prints, and below it what the settings ask for."""
         parameters, sentences = self._counted(outputs, references)
@@ -76,14 +84,15 @@ class Evalb(seqx.Metric):
                 f"there are {len(references):,} references and {len(outputs):,} outputs; "
                 "each line must answer one, an empty line where there is no tree"
             )
-        # read here and not when it is built, since a model outlives the file that its recipe names
-        parameters = read_parameters(seqx.expand(self.parameters)) if self.parameters else COLLINS
-        for remark in _roots(outputs, references, parameters):
-            log.warning("%s", remark)
+        parameters = self._read()
         return parameters, [
             count(_gold(reference, number, parameters), output, parameters, strict=self.strict)
             for number, (output, reference) in enumerate(zip(outputs, references, strict=True), 1)
         ]
+
+    def _read(self) -> Parameters:
+        """Read the parameters; later than in the constructor, since a model outlives its recipe's file."""
+        return read_parameters(seqx.expand(self.parameters)) if self.parameters else COLLINS
 
     def _signature(self, totals: Totals, lengths: str, parameters: Parameters) -> str:
         return (

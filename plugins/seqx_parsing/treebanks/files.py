@@ -13,7 +13,9 @@ from seqx_parsing.treebanks.treebank import Treebank
 
 @dataclass(kw_only=True)
 class TreebankFiles(Treebank):
-    """Any files of trees in brackets: UTF-8, plain or gzip (.gz), laid out over lines as they like.
+    """Any files of trees in brackets: UTF-8, plain or packed by gzip, bzip2, xz or zstd.
+
+    Trees are laid out over lines as they like.
 
     `${NAME}` in a path is an environment variable; relative paths start at the current folder.
 
@@ -33,6 +35,10 @@ class TreebankFiles(Treebank):
         """The files that the settings name."""
         for path in map(seqx.expand, getattr(self, split)):
             yield str(path), seqx.lines(path, plain=True)
+
+    def setting(self, split: str, number: int) -> str:
+        """The one that names a file."""
+        return f"{split}.{number}"
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """The trees of "train", "dev" or "test", in the order of the files."""

@@ -303,7 +303,7 @@ def test_mistakes_are_one_message(model: Path) -> None:
         assert told in str(error)
     result = call(b"a b\n\xff\n", model)
     assert words(answered(result)[0]) == ["a", "b"]
-    assert "standard input:2: no UTF-8" in str(result.exception)
+    assert "standard input:2: byte" in str(result.exception)
 
 
 VOCABULARY = [*LINES[0].split(), *ODD[5].split(), "``", "$5", "日本語", "a\u00a0b", "\u200b", "🙂"]

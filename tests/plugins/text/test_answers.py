@@ -70,5 +70,5 @@ def test_rouge_by_hand() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ValueError, match=r"rouge-score: pip install rouge-score"):
+    with pytest.raises(ValueError, match=r"not installed: pip install rouge-score"):
         Rouge()

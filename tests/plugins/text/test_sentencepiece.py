@@ -104,8 +104,12 @@ def test_too_large_a_vocabulary_names_the_largest(tmp_path: Path, model: Literal
 
 
 def test_too_small_a_vocabulary_and_no_text_are_said(tmp_path: Path) -> None:
-    with pytest.raises(seqx.UserError, match=r"size 100 does not hold the characters .* more than \d+"):
-        learnt(tmp_path, "bpe", size=100)
+    with pytest.raises(seqx.UserError, match=r"size 265 does not hold the characters .* more than \d+"):
+        learnt(tmp_path, "bpe", size=265)
+    with pytest.raises(
+        ValueError, match="size: 261 pieces, of which 261 are special ones, bytes and symbols"
+    ):
+        SentencePiece(size=261, symbols=("<2de>",))
     with pytest.raises(seqx.UserError, match="no text to learn from"):
         SentencePiece().learn(["", "  "], tmp_path)
     with pytest.raises(seqx.UserError, match="no SentencePiece model can be read"):
@@ -123,6 +127,19 @@ def test_without_bytes_what_is_unknown_is_unk(tmp_path: Path) -> None:
 def test_symbols_are_given_once() -> None:
     with pytest.raises(ValueError, match="symbols: give each once"):
         SentencePiece(symbols=("<2de>", "<2de>"))
+
+
+@pytest.mark.parametrize("symbol", ["<pad>", "<s>", "</s>", "<unk>", "<0x41>", "a\0", "\ud800"])
+def test_symbols_that_mean_something_else_are_refused(symbol: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"symbols: .* leave it out, or choose another string"):
+        SentencePiece(symbols=("<2de>", symbol))
+
+
+@pytest.mark.parametrize("symbol", ["<0x4g>", "<0x041>", "<S>", "<sep>", "<mask>", ",", '"', "é"])
+def test_symbols_that_only_look_special_stay_whole(symbol: str, tmp_path: Path) -> None:
+    tokenizer = SentencePiece(size=340, symbols=(symbol,))
+    tokenizer.learn(LINES, tmp_path)
+    assert symbol in tokenizer.symbols(tokenizer.encode(f"a{symbol}man"))
 
 
 def test_symbols_stay_whole(tmp_path: Path) -> None:

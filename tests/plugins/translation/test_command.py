@@ -86,7 +86,7 @@ def test_a_line_in_parts_has_no_attention_and_is_told(model: Path, tmp_path: Pat
     result = call(" ".join(LINES * 5), model, "--attention", tmp_path / "looks")
     assert result.exit_code == 0
     assert result.stderr.splitlines()[0] == (
-        f"line 1 was answered in parts: nothing is written to {tmp_path / 'looks'} for it"
+        f"line 1 is too long: nothing is written to {tmp_path / 'looks'} for it"
     )
     assert not list((tmp_path / "looks").iterdir())
 
@@ -262,7 +262,7 @@ def test_invalid_text_stops_after_all_lines_before_it(model: Path, answers: list
     result = call("\n".join(LINES[:3]).encode() + b"\ngood \xff bad\nnext\n", model)
     assert result.stdout.split("\n")[:-1] == answers[:3]
     assert isinstance(result.exception, seqx.UserError)
-    assert "standard input:4: no UTF-8 at byte 6 of this line" in str(result.exception)
+    assert "standard input:4: byte 6 of the line is not UTF-8" in str(result.exception)
 
 
 def test_a_hundred_thousand_characters(model: Path) -> None:
@@ -288,7 +288,7 @@ def test_utf8_whatever_the_locale_and_exit_code_2(model: Path, answers: list[str
     process = seqx_translate(model, LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     out, err = process.communicate("\n".join(LINES).encode() + b"\n\xff\n", timeout=60)
     assert out.decode("utf-8").split("\n")[:-1] == answers
-    assert err.decode().startswith("standard input:7: no UTF-8")
+    assert err.decode().startswith("standard input:7: byte 1 of the line")
     assert err.count(b"\n") == 1
     assert process.returncode == 2
 

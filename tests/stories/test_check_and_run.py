@@ -1,0 +1,236 @@
+"""What `run` refuses because of a recipe or a missing file, `check` refuses with the same words."""
+
+import json
+import sys
+import tomllib
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
+
+ROOT = Path(__file__).parents[2]
+FILES = "{type: files, train: [t.en, t.de], dev: [d.en, d.de], test: [d.en, d.de]}"
+TEXT = [
+    f"the {animal} {verb} the {other} .\n"
+    for animal in ("dog", "cat", "cow", "pig")
+    for verb in ("sees", "hears", "likes")
+    for other in ("man", "sea")
+]
+
+
+def corpus(files: str = FILES, more: str = "") -> Path:
+    """A recipe for text in files, and the files."""
+    for split, rows in (("t", TEXT * 20), ("d", TEXT[:6])):
+        Path(f"{split}.en").write_text("".join(rows))
+        Path(f"{split}.de").write_text("".join(row.upper() for row in rows))
+    Path("empty").touch()
+    Path("zip.en").write_bytes(b"PK\x03\x04 and so on")
+    text = TINY.replace("{type: sample, train: 300, dev: 6, test: 6}", files)
+    assert files in text
+    return tiny(text.replace("size: 400", "size: 310") + more)
+
+
+def files(split: str, said: str) -> str:
+    """The corpus with other files of a split."""
+    before = FILES[FILES.index(f"{split}: ") :].partition("]")[0] + "]"
+    return FILES.replace(before, f"{split}: {said}")
+
+
+MISTAKES = [
+    (
+        files("train", "[none.en, t.de]"),
+        [],
+        "train.0: ",
+        "none.en: cannot be read (No such file or directory)",
+    ),
+    (files("dev", "[d.en, none.de]"), [], "dev.1: ", "none.de: cannot be read (No such file or directory)"),
+    (files("test", "[[d.en, d.de], [d.en, empty]]"), [], "test.1.1: ", "empty: is empty;"),
+    (files("test", "[., d.de]"), [], "test.0: ", "cannot be read (Is a directory)"),
+    (files("train", "[zip.en, t.de]"), [], "train.0: ", "zip.en: is a zip archive and no text"),
+    (files("train", '["${NO_SUCH}/t.en", t.de]'), [], "train.0: ", "variable NO_SUCH is not set"),
+    (files("train", "[]"), [], "task.corpus: ", "has no text to learn from; set its 'train'"),
+    (files("dev", "[]"), ["training.patience=3"], "training.patience: ", "has no development set"),
+    (files("dev", "[]"), ["training.choose=best"], "training.choose: ", "has no development set"),
+    (FILES, ["task.source=2"], "task.source: ", "it is 2, but the corpus has 2 columns"),
+    (FILES, ["task.target=7"], "task.target: ", "it is 7, but the corpus has 2 columns"),
+    (FILES, ["task.metrics=[bleu,bleu]"], "task.metrics.1: ", "bleu is computed twice"),
+    (
+        FILES,
+        ["task.tokenizer.symbols=['<s>']"],
+        "task.tokenizer: ",
+        "'<s>' is padding, an end, unknown or a byte",
+    ),
+    (FILES, ["task.tokenizer.size=200"], "task.tokenizer: ", "200 pieces, of which 260 are special"),
+    (FILES, ["training.init=nowhere"], "training.init: ", "there is no such folder"),
+    (FILES, ["training.optimizer=adafactor", "training.sharding=full"], "training.sharding: ", "on shards"),
+    (FILES, ["model.d_model=33"], "model.", "33"),
+    (
+        f"{{type: tagged, tag: <x>, column: 2, corpus: {FILES}}}",
+        [],
+        "corpus: ",
+        "it is 2, but the corpus has 2",
+    ),
+    (
+        f"{{type: mixed, corpora: [{FILES}, {{type: sample}}, {files('train', '[]')}]}}",
+        [],
+        "corpora.2: ",
+        "leave it",
+    ),
+    (
+        f"{{type: mixed, corpora: [{FILES}, {{type: sample, columns: [en]}}]}}",
+        [],
+        "corpora.1: ",
+        "it has 1 columns, and the first has 2",
+    ),
+    ("{type: wmt14, local: nowhere, archives: []}", [], "local: ", "there is no folder"),
+    (
+        FILES,
+        ["task.metrics=[{type: bleu, tokenize: ja-mecab}]"],
+        "task.metrics.0: ",
+        "ja-mecab cannot be used",
+    ),
+]
+
+
+@pytest.mark.parametrize(("corpus_", "settings", "at", "told"), MISTAKES)
+def test_both_refuse_it_with_the_same_words(
+    corpus_: str, settings: list[str], at: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQX_CACHE", "fresh")
+    recipe = corpus(corpus_)
+    said = refused("check", recipe, *settings)
+    assert refused("run", recipe, *settings) == said
+    assert at in said
+    assert told in said
+    assert said.startswith(("tiny.yaml:", "command line:1:"))
+    assert said.splitlines()[2].strip() == "^"
+    assert not [path for path in Path().glob("[rf]*/**/*") if path.is_file() and path.name != ".lock"]
+
+
+def test_all_of_them_are_told_at_once() -> None:
+    said = refused("check", corpus(files("dev", "[a, b]")), "training.init=nowhere", "task.source=5")
+    assert said.count(" ^") == 4
+
+
+TREES = """\
+extends: wsj_parsing
+task:
+  corpus: {type: treebank, train: [t], dev: [d], test: [none]}
+  metrics: [{type: evalb, parameters: none}]
+"""
+
+
+def test_treebanks_and_parameters_of_evalb_are_looked_for() -> None:
+    for name in ("t", "d"):
+        Path(name).write_text("(TOP (S (NP (NN a)) (VP (VB b))))\n")
+    recipe = tiny(TREES.replace("[d]", "[d, empty]"), "trees.yaml")
+    Path("empty").touch()
+    said = refused("check", recipe)
+    assert "task.corpus.dev.1: " in said
+    assert "task.corpus.test.0: " in said
+    assert "task.metrics.0.parameters: " in said
+    assert refused("run", recipe) == said
+
+
+def test_a_run_without_a_test_set(tmp_path: Path) -> None:
+    recipe = corpus(files("test", "[]"))
+    done("check", recipe)
+    said = done("run", recipe)
+    assert "dev bleu" in said
+    assert "test bleu" not in said
+    assert done("run", recipe).startswith("runs/tiny: this run is finished")
+    assert "no text for test" in refused("evaluate", "runs/tiny/model")
+    assert done("evaluate", "runs/tiny/model", "--split", "dev")
+
+
+def test_a_run_without_held_out_text() -> None:
+    recipe = corpus("{type: files, train: [t.en, t.de]}")
+    done("check", recipe)
+    said = done("run", recipe, "training.steps=4")
+    assert said == "model: runs/tiny/model\n"
+    assert not lines(Path("runs/tiny"), "evaluation")
+    assert json.loads(Path("runs/tiny/model/model.json").read_text())["steps"] == [2, 4]
+    assert done("run", recipe, "training.steps=4") == f"runs/tiny: this run is finished; its scores:\n{said}"
+    assert "| runs/tiny | 39,232 " in done("compare", "runs/tiny", "runs/tiny")
+    assert done("run", recipe, "training.steps=6").startswith("model: ")  # it goes on
+    assert done("translate", "runs/tiny/model", text="the dog\n").count("\n") == 1
+
+
+def told(*arguments: str | Path) -> str:
+    """What a command that goes well says on standard error."""
+    result = seqx(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stderr
+
+
+def test_faults_of_held_out_text_are_told_at_each_start() -> None:
+    recipe = corpus(files("test", "[d.en, blank]"))
+    Path("blank").write_text("\n" * 6)
+    Path("d.de").write_text("".join([TEXT[0], *TEXT[:4], "\n"]))
+    Path("d.en").write_text("".join([TEXT[0], TEXT[0], TEXT[0].strip() + " \n", *TEXT[3:6]]))
+    for _ in range(2):  # the second start finds all prepared
+        said = told("run", recipe, "training.steps=2")
+        assert "test: 6 of 6 references are empty\n" in said
+        assert "dev: 1 of 6 references are empty\n" in said
+        assert "dev: 2 of 6 sources are the same as their references\n" in said
+        Path("runs/tiny/model/scores.json").unlink()
+    assert "test: 6 of 6 references are empty\n" in told("evaluate", "runs/tiny/model")
+    assert "6 of 6 references are empty\n" in told("score", "--metric", "bleu", "blank", "d.en")
+    assert "empty" not in told("score", "--metric", "bleu", "t.en", "t.de")
+    noticed = [row["what"] for row in lines(Path("runs/tiny"), "noticed")]
+    assert "test: 6 of 6 references are empty" in noticed
+
+
+def test_one_line_again_and_again_is_told() -> None:
+    recipe = corpus()
+    Path("d.en").write_text(TEXT[0] * 6)
+    Path("d.de").write_text(TEXT[1] * 6)
+    said = told("run", recipe, "training.steps=2")
+    assert f"dev: 6 of 6 rows are the same one, '{TEXT[0].strip()} / {TEXT[1].strip()}'\n" in said
+
+
+def test_a_very_long_line_is_not_scored_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    from seqx.interfaces.networks import Model
+
+    recipe = corpus()
+    before = Model.score
+    widths = []
+
+    def score(self: Model, source: Any, target: Any) -> Any:
+        widths.append(max(source.ids.size(1), target.ids.size(1)))
+        return before(self, source, target)
+
+    monkeypatch.setattr(Model, "score", score)
+    long = "the dog sees the man and " * 700
+    for name in ("d.en", "d.de"):
+        Path(name).write_text(Path(name).read_text() + long + "\n")
+    said = told("run", recipe, "training.steps=1", "search.extra=2", "search.ratio=0.1")
+    assert "dev: examples of more than 24 tokens: 1; their probability is not counted\n" in said
+    assert "dev: inputs of more than 24 tokens: 1; they were answered in parts\n" in said
+    assert 0 < max(widths) <= 24
+
+
+def test_every_shipped_recipe_needs_no_package_of_an_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"draw", "tensorboard"} <= extras.keys()
+    missing = {"matplotlib", "tensorboard", "atheris"}
+
+    class Without:
+        """Finds none of the packages that only an extra brings."""
+
+        def find_spec(self, name: str, *_: object) -> None:
+            if name.partition(".")[0] in missing:
+                raise ModuleNotFoundError(name)
+
+    assert all(PathFinder.find_spec(name) for name in ("sacremoses", "rouge_score"))
+    monkeypatch.setattr(sys, "meta_path", [Without(), *sys.meta_path])
+    monkeypatch.setenv("SEQX_DATA", "nowhere")
+    for file in sorted((ROOT / "recipes").glob("*.yaml")):
+        result = seqx("check", file)
+        complaints = [line for line in result.stderr.splitlines() if line.startswith(str(file))]
+        assert all("task.corpus" in line for line in complaints), complaints  # text that is not here
