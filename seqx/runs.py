@@ -17,7 +17,7 @@ from annotated_types import MinLen
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from seqx import checkpoint, tree
+from seqx import checkpoint, rerun, tree
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import RecipeError, UserError
@@ -27,6 +27,7 @@ from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugins import LOCAL, MADE_WITH, Plugins, changed
 from seqx.recipe import NOT_SET, Made, differences, inside, left_out
+from seqx.threads import MOST
 
 HARMLESS = (
     "callbacks",
@@ -84,6 +85,7 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
+                rerun.refuse()
                 raise UserError(
                     f"{self.folder}: another run works here; wait for it, or choose another --folder"
                 ) from None
@@ -92,6 +94,21 @@ class RunFolder:
             if not changed_plugins:
                 self._check_plugins(plugins)
             yield
+
+    def threads(self, processes: int) -> int | None:
+        """Return the threads of each process that made the updates so far.
+
+        None: there are no updates, nobody knows, or they were made by another number of `processes`, so that
+        the next ones differ in their last bits anyway.
+        """
+        file = self.folder / "environment.json"
+        if not file.is_file() or not Checkpoints(self.folder / "checkpoints").steps():
+            return None
+        about = read_json(file)
+        found = about.get("threads")
+        if about.get("processes", processes) != processes:
+            return None
+        return found if type(found) is int and 0 < found <= MOST else None
 
     def check_rates(self, schedule: Schedule, steps: int, done: int) -> None:
         """Refuse another number of updates where those made would have had other learning rates.
@@ -110,7 +127,7 @@ class RunFolder:
                 f"remove the checkpoints from step {first} on"
             )
 
-    def begin(self, made: Made[Any], plugins: Plugins, learnt: Path) -> None:
+    def begin(self, made: Made[Any], plugins: Plugins, learnt: Path, processes: int = 1) -> None:
         """Write what is asked for, and with what; from here on the folder is this recipe's."""
         whole_file(self.folder / "recipe.yaml", written(made, plugins))
         for plugin in plugins.loaded:
@@ -119,7 +136,8 @@ class RunFolder:
         if not self.learnt.is_dir():
             with whole_folder(self.learnt) as new:
                 shutil.copytree(learnt, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
-        whole_file(self.folder / "environment.json", json.dumps(environment(plugins), indent=2) + "\n")
+        about = {**environment(plugins), "processes": processes}
+        whole_file(self.folder / "environment.json", json.dumps(about, indent=2) + "\n")
 
     def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
         """The scores of a finished run; none of one that is asked for more updates than it made."""
