@@ -3,7 +3,8 @@
     python -m benchmarks.beside --out beside.json
 
 Each case is a run of its own. Processes come and go while it trains, and the time until they are noticed is
-part of the figures. Needs a machine on which nothing else computes. The load is bounded and ends with the run.
+part of the figures. Needs a machine on which nothing else computes. The load is bounded and ends
+with the run.
 """
 
 import argparse
@@ -26,9 +27,7 @@ BUSY = [0, 1, 0, 3, 0]
 
 POLICIES: Mapping[str, Mapping[str, str]] = {
     "adapts": {},
-    "always spins": {
-        "GOMP_SPINCOUNT": "300000"
-    },  # libgomp's own default, which also keeps seqx from adapting
+    "always spins": {"OMP_DYNAMIC": "false"},  # that is the default; as it is set, seqx does not adapt
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 """What is in the environment of each run."""
