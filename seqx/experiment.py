@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import numpy as np
 import torch
 from annotated_types import Gt
 
+from seqx import threads
 from seqx.checking import examined, shell
 from seqx.checkpoint import Checkpoints
 from seqx.data.batches import Batches
@@ -101,6 +104,7 @@ def run(
     name: str,
     folder: Path,
     device: str = "auto",
+    number_of_threads: int | None = None,
     changed_plugins: bool = False,
     stop: Stop | None = None,
     world: World = ALONE,
@@ -115,6 +119,7 @@ def run(
         name: what the run is called
         folder: where the run keeps what it makes
         device: what computes it
+        number_of_threads: with which each process computes on a CPU; None: as many as the run began with
         changed_plugins: whether the text of local plugins may differ from what the run began with
         stop: asks the run to save and end; None: nobody does
         world: the processes that train together, and see the same `folder`; the first of them writes there
@@ -130,16 +135,24 @@ def run(
         if finished is not None:
             return finished
         experiment, stop = examined(made, begun=place.learnt.is_dir()), stop or Stop()
-        trainer, vocabulary = _prepared(
-            experiment, made, plugins, name, place, device_of(device), stop, world
-        )
+        where = device_of(device)
+        if where.type == "cpu":
+            _use_threads(place, number_of_threads, world)
+        trainer, vocabulary = _prepared(experiment, made, plugins, name, place, where, stop, world)
         if world.first:
-            place.begin(made, plugins, vocabulary)
+            place.begin(made, plugins, vocabulary, world.size)
         same = deterministic(wanted=experiment.training.deterministic)
         with stop.held(), trainer.telling_failure(), same:
             trainer.train()
             trainer.write(place, made=made, plugins=plugins)
             return trainer.test(place)
+
+
+def _use_threads(place: RunFolder, wanted: int | None, world: World) -> None:
+    """Compute with the threads that the run began with, or those that are wanted."""
+    began_with = world.share(place.threads(world.size) if world.first else None)
+    threads.keep(began_with, wanted, partial(click.echo, err=True) if world.first else lambda _: None)
+    threads.adapt()
 
 
 def _prepared(

@@ -17,7 +17,7 @@ import yaml
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from seqx import __version__, checkpoint, tree
+from seqx import __version__, checkpoint, rerun, tree
 from seqx.checkpoint import SCORES, WEIGHTS, Checkpoints, Progress
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import DamagedError, RecipeError, UserError
@@ -29,6 +29,7 @@ from seqx.interfaces.values import Evaluation, Score
 from seqx.manifest import digest
 from seqx.plugins import LOCAL, MADE_WITH, Plugins, changed
 from seqx.recipe import NOT_SET, Made, differences, inside, left_out
+from seqx.threads import MOST
 from seqx.training.candidates import Candidate
 from seqx.training.candidates import read as read_compared
 from seqx.training.patience import is_over
@@ -95,6 +96,7 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
+                rerun.refuse()
                 raise UserError(
                     f"{self.folder}: another run works here; wait for it, or choose another --folder"
                 ) from None
@@ -103,6 +105,21 @@ class RunFolder:
             if not changed_plugins:
                 self._check_plugins(plugins)
             yield
+
+    def threads(self, processes: int) -> int | None:
+        """Return the threads of each process that made the updates so far.
+
+        None: there are no updates, nobody knows, or they were made by another number of `processes`, so that
+        the next ones differ in their last bits anyway.
+        """
+        file = self.folder / "environment.json"
+        if not file.is_file() or not Checkpoints(self.folder / "checkpoints").steps():
+            return None
+        about = read_json(file)
+        found = about.get("threads")
+        if about.get("processes", processes) != processes:
+            return None
+        return found if type(found) is int and 0 < found <= MOST else None
 
     def check_rates(self, schedule: Schedule, steps: int, done: int) -> None:
         """Refuse another number of updates where those made would have had other learning rates.
@@ -154,7 +171,7 @@ class RunFolder:
     def _identity(recipe: object, learnt: Path) -> Identity:
         return Identity.of(recipe, fingerprint(learnt), without=HARMLESS)
 
-    def begin(self, made: Made[Any], plugins: Plugins, learnt: Path) -> None:
+    def begin(self, made: Made[Any], plugins: Plugins, learnt: Path, processes: int = 1) -> None:
         """Write what is asked for, and with what; from here on the folder is this recipe's."""
         identity = self.identity_of(made, plugins, learnt)
         whole_file(self.folder / "recipe.yaml", written(made, plugins))
@@ -166,7 +183,8 @@ class RunFolder:
                 shutil.copytree(learnt, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
         if not (self.folder / IDENTITY).is_file():
             Kept(made_from=identity).write(self.folder / IDENTITY)
-        whole_file(self.folder / "environment.json", json.dumps(environment(plugins), indent=2) + "\n")
+        about = {**environment(plugins), "processes": processes}
+        whole_file(self.folder / "environment.json", json.dumps(about, indent=2) + "\n")
 
     def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
         """Return the scores of a finished run; None of one that is asked for more updates than it made."""

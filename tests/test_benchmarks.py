@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz, initialisation, preparation
+from benchmarks import beside, fuzz, initialisation, preparation
 from benchmarks.corpus import lengths
 from seqx.commands.opening import opened
 
@@ -105,3 +105,16 @@ def test_a_fuzzer_fuzzes(tmp_path: Path) -> None:
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["harnesses"]["about"]["inputs"] > 1
     assert record["harnesses"]["about"]["found"] == []
+
+
+def test_speeds_beside_others_are_told_as_shares_of_todays() -> None:
+    cases = [
+        {"precision": "fp32", "policy": policy, "rates": rates}
+        for policy, rates in (
+            ("adapts", [990, 600, 900, 250, 900]),
+            ("always spins", [1000, 300, 999, 100, 999]),
+        )
+    ]
+    *_, adapts, spins = beside.table({"cases": cases})
+    assert adapts == "| fp32 | adapts | 990 (0.99) | 600 (0.60) | 250 (0.25) |"
+    assert spins == "| fp32 | always spins | 1,000 (1.00) | 300 (0.30) | 100 (0.10) |"

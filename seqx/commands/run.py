@@ -18,6 +18,7 @@ from seqx.experiment import run as run_experiment
 from seqx.interfaces.values import Score
 from seqx.runs import RunFolder
 from seqx.stopping import Stop, Stopped, is_left_behind
+from seqx.threads import MOST
 from seqx.training.candidates import read as read_compared
 from seqx.training.candidates import told
 
@@ -37,6 +38,12 @@ from seqx.training.candidates import told
     help="Processes on this machine that train together, with a GPU each where there are GPUs.",
 )
 @click.option(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(1, MOST),
+    help="Threads of each process on a CPU; without it, a run goes on with as many as it began with.",
+)
+@click.option(
     "--changed-plugins", is_flag=True, help="Go on although the text of local plugins is not what it was."
 )
 @click.pass_context
@@ -50,6 +57,7 @@ def run(
     folder: Path | None,
     device: str,
     devices: int | None,
+    threads: int | None,
     changed_plugins: bool,
 ) -> None:
     """Prepare, train, average and test what RECIPE says; the same command resumes.
@@ -61,9 +69,10 @@ def run(
     if devices is not None and devices > 1:
         with stop.listening():  # a mistake is told once, and here
             found = opened(recipe, profile, overrides)
-            if RunFolder(_place(found, folder, profile)).finished(found.made) is None:
-                examined(found.made)
-        options = {"--profile": profile, "--folder": folder, "--device": device}
+            place = RunFolder(_place(found, folder, profile))
+            if place.finished(found.made) is None:
+                examined(found.made, begun=place.learnt.is_dir())
+        options = {"--profile": profile, "--folder": folder, "--device": device, "--threads": threads}
         said = [f"{name}={value}" for name, value in options.items() if value is not None]
         said += ["--changed-plugins"] * changed_plugins
         debug = ["--debug"] * bool(ctx.find_root().params.get("debug"))
@@ -72,7 +81,18 @@ def run(
             click.echo(killed, err=True)
         ctx.exit(code)
     with joined(device) as (world, own), stop.listening():
-        _run(ctx, world, recipe, overrides, profile, folder, own, stop, changed_plugins=changed_plugins)
+        _run(
+            ctx,
+            world,
+            recipe,
+            overrides,
+            profile,
+            folder,
+            own,
+            threads,
+            stop,
+            changed_plugins=changed_plugins,
+        )
     if world.size > 1:
         leave(0)
 
@@ -85,6 +105,7 @@ def _run(
     profile: str | None,
     folder: Path | None,
     device: str,
+    threads: int | None,
     stop: Stop,
     *,
     changed_plugins: bool,
@@ -99,6 +120,7 @@ def _run(
             name=_name(found, profile),
             folder=place,
             device=device,
+            number_of_threads=threads,
             changed_plugins=changed_plugins,
             stop=stop,
             world=world,

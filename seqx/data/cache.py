@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from seqx import rerun
 from seqx.errors import UserError
 from seqx.files import sync
 from seqx.interfaces.text import Progress
@@ -60,6 +61,7 @@ def made(parts: Mapping[str, object], cache: Path, make: Callable[[Path], None],
     folder = cache / address(parts)
     if folder.is_dir():
         return folder
+    rerun.refuse()
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with _locked(cache, folder.name, progress) as locked:

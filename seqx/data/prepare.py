@@ -7,16 +7,18 @@ import pickle
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
-from seqx import __version__
+from seqx import __version__, rerun
 from seqx.data.cache import address, default_cache, made
 from seqx.data.encode import Block, Encoder, Leaks, Row, Shared, first_of_each
 from seqx.data.store import FORMAT, Store, Writer
@@ -25,6 +27,7 @@ from seqx.interfaces.text import Progress, Task
 from seqx.memory import give_back_freed
 from seqx.plugins import Source, sources
 from seqx.stopping import apart
+from seqx.threads import cpus
 
 DUPLICATE = "duplicate"
 """The reason under which repeated rows are dropped."""
@@ -89,7 +92,7 @@ def prepare(
     def make(folder: Path) -> None:
         known = Leaks({other: task.rows(other) for other in against if training})
         encoder = Encoder(task=task, training=training, text=text, leaks=known, drop_leaks=leaks == "drop")
-        blocks = _blocks(encoder, task.rows(split), processes or _cores(), alone)
+        blocks = _blocks(encoder, task.rows(split), processes or cpus(), alone)
         _write(folder, address(parts), split, blocks, progress, unique=training and task.unique)
 
     return Store.open(made(parts, cache or default_cache(), make, progress))
@@ -151,12 +154,6 @@ def _write(
         writer.close()
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _blocks(encoder: Encoder, rows: Iterable[Row], processes: int, alone: int) -> Iterator[Block]:
     """Blocks in the order of the rows, encoded here, or elsewhere when there are many."""
     rows = iter(rows)
@@ -177,6 +174,7 @@ def _spread(encoder: Encoder, batches: Iterator[list[Row]], processes: int) -> I
     # A fork of this process, where torch may have threads, could hang; a fresh one would import torch anew.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["seqx.data.encode"])
+    rerun.check(context)
     pool = ProcessPoolExecutor(processes, context, _begin, (sources(), pickle.dumps(encoder)))
     under_way: deque[Future[Block]] = deque()
     try:
@@ -195,18 +193,30 @@ def _spread(encoder: Encoder, batches: Iterator[list[Row]], processes: int) -> I
         pool.shutdown(cancel_futures=True)
 
 
-_encoder: Encoder
+_encoder: Callable[[Sequence[Row]], Block]
 
 
 def _begin(local: Sequence[Source], encoder: bytes) -> None:
     global _encoder  # noqa: PLW0603
+    torch.set_num_threads(1)  # there are as many processes as cores
     for source in local:  # a fresh process cannot find the classes of local plugins by itself
         source.load()
-    _encoder = pickle.loads(encoder)  # noqa: S301  it comes from this program
+    try:
+        _encoder = pickle.loads(encoder)  # noqa: S301  it comes from this program
+    except (AttributeError, ImportError) as error:
+        _encoder = partial(_cannot_encode, str(error))
     # The first process decides what an interrupt means, and none outlives it.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _cannot_encode(why: str, _: Sequence[Row]) -> Block:
+    """Tell it with the first rows: an error of `_begin` would end the process with a traceback."""
+    raise UserError(
+        f"a process that prepares examples cannot make the task ({why}); define the classes of its "
+        "components in a module or a script that can be imported, or register them in a plugin"
+    )
 
 
 def _leave_with_parent() -> None:

@@ -23,6 +23,7 @@ import click
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store  # public in torch.distributed but for its types
 
+from seqx.distributed.clock import Clock, Silence
 from seqx.errors import UserError, mendable
 from seqx.stopping import Stopped
 
@@ -48,7 +49,7 @@ class Sign:
 
     number: int
     stage: str
-    since: float  # seconds that the process has been at it, or 0 while it waits for others
+    since: float  # seconds that it has been at it, pauses left out, or 0 while it waits for others
     limit: float | None  # seconds after which it hangs; None: nobody knows
     host: str
     pid: int
@@ -115,8 +116,9 @@ class Heartbeat:
 
     def __init__(self, post: Post) -> None:
         self.post = post
+        self.clock = Clock()
         self._stage = "starting"
-        self._began = time.monotonic()
+        self._began = self.clock()
         self._slowest = 0.0
         self._compared = False  # whether an update came to its end, with which the next can be compared
         self._waits = False
@@ -152,7 +154,7 @@ class Heartbeat:
             yield
         finally:
             self._depth -= 1
-            self._began, self._waits = time.monotonic(), self._depth > 0
+            self._began, self._waits = self.clock(), self._depth > 0
 
     def handed_over(self) -> None:
         """The rest of what this process is at is waiting for others."""
@@ -161,7 +163,7 @@ class Heartbeat:
 
     def _segment(self) -> None:
         """A stretch of work without waiting ends; it shows how long the next one may take."""
-        now = time.monotonic()
+        now = self.clock()
         if self._stage == UPDATE and not self._waits:
             self._slowest = max(self._slowest, now - self._began)
         self._began = now
@@ -177,7 +179,7 @@ class Heartbeat:
         self._failed = True
         with contextlib.suppress(dist.DistError, RuntimeError):
             if contact:  # whoever it is has SILENCE seconds to be found out
-                self._stopped.wait(SILENCE + 4 * BEAT)
+                self._outwait(SILENCE + 4 * BEAT)
             end = self.post.claim(End(self.post.rank, code, None))
             if end.rank != self.post.rank:
                 time.sleep(FAREWELL)
@@ -185,17 +187,23 @@ class Heartbeat:
         # The error is told by this process, which must not wait for ever in the library's farewell.
         threading.Timer(FAREWELL, leave, (code,)).start()
 
+    def _outwait(self, seconds: float) -> None:
+        """Wait so long, or until this is stopped; a pause of this process shortens it by one beat at most."""
+        for _ in range(round(seconds / BEAT)):
+            if self._stopped.wait(BEAT):
+                return
+
     def _run(self) -> None:
         other = (self.post.rank + 1) % self.post.size
-        seen, heard = -1, time.monotonic()
+        silence = Silence()
         while not self._stopped.wait(BEAT):
             try:
                 self._beat()
                 end = self.post.end()
                 if end is None and (sign := self.post.sign(other)) is not None:
-                    if sign.number != seen:
-                        seen, heard = sign.number, time.monotonic()
-                    end = self._judged(other, sign, time.monotonic() - heard)
+                    end = self._judged(other, sign, silence.after(sign.number))
+            except dist.DistStoreError:
+                continue  # the store answers late: the process that holds it was paused
             except (dist.DistError, RuntimeError):
                 if not self._stopped.is_set() and not self._failed:
                     self._leave_lost()
@@ -205,7 +213,8 @@ class Heartbeat:
 
     def _beat(self) -> None:
         self._numbers += 1
-        spent = 0.0 if self._waits else time.monotonic() - self._began
+        now = self.clock()  # read at every beat, or it would take the time in between for a pause
+        spent = 0.0 if self._waits else now - self._began
         limit = max(HANGS, 10 * self._slowest) if self._stage == UPDATE and self._compared else None
         node = os.environ.get("GROUP_RANK", "0")
         self.post.beat(

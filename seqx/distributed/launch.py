@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from torch._C._distributed_c10d import TCPStore  # public in torch.distributed but for its types
 
 from seqx.errors import TooLittleMemoryError
+from seqx.threads import cpus
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """Handed on to the processes, which know what each of them means."""
@@ -69,6 +70,8 @@ def _run_through(
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
+    # Together as many threads as CPUs: more would wait for each other.
+    common.setdefault("OMP_NUM_THREADS", str(max(1, cpus() // processes)))
     started.clear()
     for rank in range(processes):
         said = len(asked)
@@ -125,8 +128,9 @@ def _first_that_failed(
 def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:
     """Wait for all; those that do not leave are told to, which they may know already, and then ended."""
     for seconds, number in ((FAREWELL, signal.SIGTERM), (GRACE, signal.SIGKILL)):
-        until = time.monotonic() + seconds
-        while any(process.poll() is None for process in started) and time.monotonic() < until:
+        for _ in range(round(seconds / _POLL)):  # counted, so that a pause of all processes shortens no time
+            if all(process.poll() is not None for process in started):
+                break
             time.sleep(_POLL)
         for process in started:
             if process.poll() is None:

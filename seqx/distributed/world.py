@@ -108,6 +108,10 @@ class World:
                 dist.all_reduce(tensor)
         return tensor
 
+    def clock(self) -> float:
+        """Monotonic seconds; of several processes those in which this one ran, pauses left out."""
+        return time.monotonic() if self._heartbeat is None else self._heartbeat.clock()
+
     def stage(self, name: str) -> None:
         """Say what this process is at, for whoever asks why it does not answer."""
         if self._heartbeat is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from seqx import plugins, recipe, tree
+from seqx import plugins, recipe, threads, tree
 from seqx.checkpoint import WEIGHTS, check_model, read_weights
 from seqx.devices import Precision, device_of, precision_of
 from seqx.errors import Problem, RecipeError, UserError
@@ -50,6 +50,8 @@ def load(
     if not folders:
         raise UserError("name at least one model")
     where = device_of(device)
+    if where.type == "cpu":
+        threads.adapt()
     said = [overrides] if isinstance(overrides, str) else list(overrides)
     parts = [_read(model_folder(Path(one)), said, trust=trust_local_plugins) for one in folders]
     for other in parts[1:]:

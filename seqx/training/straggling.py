@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import statistics
-import time
 from collections.abc import Iterator, Sequence
 
 from seqx.distributed import World
@@ -26,6 +25,7 @@ class Stragglers:
 
     That is from the end of one update to the moment when all gradients of the next were handed over. Where a
     GPU computes it is the time of the host, which the device's work holds up as far as the host waits for it.
+    Time in which the process was suspended is left out.
 
     Args:
         world: the processes
@@ -33,14 +33,14 @@ class Stragglers:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._began: float | None = time.monotonic()  # None: it waits since it handed over its share
+        self._began: float | None = self.world.clock()  # None: it waits since it handed over its share
         self._own = 0.0
         self._spent = [0.0] * world.size
         self._updates = 0
 
     def began(self) -> None:
         """An update begins: its batches are asked for."""
-        self._began = time.monotonic()
+        self._began = self.world.clock()
         self.world.stage(UPDATE)
 
     def arrived(self) -> float:
@@ -51,7 +51,7 @@ class Stragglers:
 
     def heard(self, spent: Sequence[float]) -> None:
         """What each process took for the update before; now the next one is computed."""
-        self._began = time.monotonic()
+        self._began = self.world.clock()
         self._spent = [before + more for before, more in zip(self._spent, spent, strict=True)]
         self._updates += 1
         if self._updates >= WINDOW:
@@ -65,7 +65,7 @@ class Stragglers:
         self._stop()
         with self.world.waiting():
             yield
-        self._began = time.monotonic()
+        self._began = self.world.clock()
 
     def handed_over(self) -> None:
         """This process has done its share, and waits for the others from here on."""
@@ -74,7 +74,7 @@ class Stragglers:
 
     def _stop(self) -> None:
         if self._began is not None:
-            self._own += time.monotonic() - self._began
+            self._own += self.world.clock() - self._began
         self._began = None
 
     def found(self) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from seqx.distributed.launch import launch
 from tests.stories.tiny import TINY, lines, seqx, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -221,3 +222,28 @@ def test_torchrun_is_enough() -> None:
 
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("model: two/model\n") == 1
+
+
+@pytest.mark.parametrize(("own", "threads"), [(None, "3"), ("2", "2")])
+def test_processes_share_the_cpus(own: str | None, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    class Process:
+        returncode = 0
+
+        def __init__(self, _: object, *, env: dict[str, str], **__: object) -> None:
+            started.append(env["OMP_NUM_THREADS"])
+
+        def poll(self) -> int:
+            return 0
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if own is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    monkeypatch.setattr("seqx.distributed.launch.cpus", lambda: 7)
+    monkeypatch.setattr("seqx.distributed.launch.subprocess.Popen", Process)
+    assert launch(["run"], 2) == (0, None)
+    assert started == [threads, threads]

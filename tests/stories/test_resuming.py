@@ -1,5 +1,6 @@
 """Runs that are interrupted, gone on with, asked for more, or asked for twice."""
 
+import json
 import os
 import re
 import signal
@@ -182,3 +183,37 @@ def test_when_no_checkpoint_is_whole_nothing_is_begun_anew() -> None:
         f"before it is whole: remove {run}/checkpoints to begin anew"
     )
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000002"]
+
+
+def test_it_goes_on_with_as_many_threads_as_it_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqx.threads.adapt", lambda: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    recipe, environment = tiny(TINY), Path("runs/tiny/environment.json")
+
+    def threads(*arguments: str) -> tuple[int, str]:
+        """With how many it says that it computed, when one is what there is, and what it told of that."""
+        torch.set_num_threads(1)
+        try:
+            said = seqx("run", recipe, *arguments)
+        finally:
+            torch.set_num_threads(1)
+        assert said.exit_code == 0
+        told = [line for line in said.stderr.splitlines() if "thread" in line]
+        return json.loads(environment.read_text(encoding="utf-8"))["threads"], "\n".join(told)
+
+    assert threads("--threads", "2", "training.steps=2") == (2, "")
+    number, said = threads("training.steps=4")
+    assert (number, "goes on with 2 threads, as it began, and not with 1 (OMP_NUM_THREADS)" in said) == (
+        2,
+        True,
+    )
+    number, said = threads("training.steps=6", "--threads", "1")
+    assert (number, "computed with 2 threads before and goes on with 1 (--threads)" in said) == (1, True)
+    assert threads("training.steps=8") == (1, "")
+
+    # Another number of processes made it: whatever the threads were, the last bits are others.
+    about = json.loads(environment.read_text(encoding="utf-8"))
+    for kept in ({"processes": 2, "threads": 2}, {"threads": "many"}, {"threads": True}, {"threads": 10**9}):
+        environment.write_text(json.dumps({**about, **kept}), encoding="utf-8")
+        (Path("runs/tiny/model") / "scores.json").unlink()
+        assert threads("training.steps=8") == (1, "")

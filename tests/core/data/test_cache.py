@@ -62,7 +62,10 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
         "made({}, pathlib.Path('.'), lambda folder: os._exit(9), print)\n"
     )
     process = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, check=False, env={"PYTHONPATH": ":".join(sys.path)}
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        check=False,
+        env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"},
     )
     assert process.returncode == 9
     assert any(".tmp-" in path.name for path in tmp_path.iterdir())

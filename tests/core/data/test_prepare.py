@@ -165,7 +165,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=tmp_path, check=False, capture_output=True, text=True, timeout=60,
-        env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path])},
+        env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path]), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
     assert [path.suffix for path in (tmp_path / "c").iterdir()] == [".lock"]
@@ -205,3 +205,49 @@ def test_multi30k(data: Callable[[str], Path], tmp_path: Path) -> None:
     assert store.dropped == {"duplicate": 3}
     assert len(store) == 28_997
     assert store.leaks == {"dev": {"rows": 0, "sides": [1, 1]}, "test": {"rows": 0, "sides": [0, 0]}}
+
+
+BARE = """
+import pathlib, sys
+from seqx.data.prepare import prepare
+from tests.core.data.pairs import Pairs, rows
+class Own(Pairs): pass
+def work(kind):
+    task = kind({"train": rows(300)})
+    print(len(prepare(task, "train", {}, pathlib.Path("c"), processes=2, alone=100)))
+"""
+"""A script that prepares a corpus, but for the line that does it."""
+
+_EACH = ": several processes prepare examples, and each imports the main script, which"
+IN_NO_FILE = f"{_EACH} is in no file; save it in a file, and run that"
+AGAIN = (
+    f"{_EACH} would begin to prepare them again; put what it does, all but imports and definitions, under "
+    '`if __name__ == "__main__":`, and give the same command again'
+)
+
+
+@pytest.mark.parametrize(
+    ("how", "last", "said"),
+    [
+        ("file", "work(Pairs)", f"script.py{AGAIN}"),
+        ("file", "if __name__ == '__main__': work(Own)", "300"),
+        ("file", "assert __name__ == '__main__'; work(Pairs)", "which failed there (exit code 1, its"),
+        ("stdin", "work(Pairs)", f"<stdin>{IN_NO_FILE}"),
+        ("-c", "work(Own)", "the task (Can't get attribute 'Own' on"),
+    ],
+)  # fmt: skip
+def test_scripts_that_cannot_be_run_again_are_told_how_to_be_mended(
+    how: str, last: str, said: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(BARE + last + "\n", encoding="utf-8")
+    command = {"file": [str(script)], "stdin": ["-"], "-c": ["-c", script.read_text(encoding="utf-8")]}[how]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=tmp_path, check=False, text=True, timeout=60,
+        input=script.read_text(encoding="utf-8"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path]), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert said in done.stdout.splitlines()[-1]
+    assert (tmp_path / "c").is_dir()
+    assert len([path for path in (tmp_path / "c").iterdir() if path.is_dir()]) == (said == "300")

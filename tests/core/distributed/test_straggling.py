@@ -8,7 +8,7 @@ from seqx.training.straggling import Stragglers
 
 def test_waiting_for_others_is_nobodys_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("seqx.training.straggling.time.monotonic", lambda: now)
+    monkeypatch.setattr("seqx.distributed.world.time.monotonic", lambda: now)
     stragglers = Stragglers(ALONE)
     stragglers.began()
     now += 1  # batches

@@ -1,0 +1,106 @@
+"""Training on a CPU next to processes that keep CPUs busy: target tokens a second of the sample's translator.
+
+    python -m benchmarks.beside --out beside.json
+
+Each case is a run of its own. Processes come and go while it trains, and the time until they are noticed is
+part of the figures. Needs a machine on which nothing else computes. The load is bounded and ends
+with the run.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.provenance import ROOT, provenance
+from seqx.threads import OWN_SETTINGS
+
+BUSY = [0, 1, 0, 3, 0]
+"""Processes that compete, in one stretch of time after the other."""
+
+POLICIES: Mapping[str, Mapping[str, str]] = {
+    "adapts": {},
+    "always spins": {"OMP_DYNAMIC": "false"},  # that is the default; as it is set, seqx does not adapt
+    "one thread": {"OMP_NUM_THREADS": "1"},
+}
+"""What is in the environment of each run."""
+
+REQUIRED = {1: 0.6, 3: 0.25}
+"""The share of the speed on a quiet machine that is wanted next to so many processes."""
+
+
+def measured(policy: str, precision: str, seconds: float, folder: Path) -> list[float]:
+    """Target tokens a second of one run, in each stretch."""
+    out = folder / "rates.json"
+    recipe = folder / "beside.yaml"
+    paced = {"type": "paced", "busy": BUSY, "seconds": seconds, "out": str(out)}
+    text = {"extends": "wmt_en_de", "plugins": [str(ROOT / "benchmarks" / "paced.py")], "callbacks": [paced]}
+    recipe.write_text(json.dumps(text), encoding="utf-8")
+    never = [f"training.{name}=1000000" for name in ("steps", "validate_every", "save_every")]
+    environment = {key: value for key, value in os.environ.items() if key not in OWN_SETTINGS}
+    environment.pop("OMP_NUM_THREADS", None)
+    subprocess.run(
+        [sys.executable, "-m", "seqx", "run", str(recipe), "--profile", "sample", "--device", "cpu",
+         "--folder", str(folder / f"{policy}-{precision}"), f"training.precision={precision}", *never],
+        env={**environment, **POLICIES[policy]}, check=False, capture_output=True,
+        timeout=60 + 3 * seconds * len(BUSY),
+    )  # fmt: skip
+    rates: list[float] = json.loads(out.read_text(encoding="utf-8"))
+    out.unlink()
+    return rates
+
+
+def table(record: Mapping[str, Any]) -> Iterator[str]:
+    """Speeds, and their share of that on the quiet machine by the policy that always spins."""
+    yield "| precision | threads | quiet | next to 1 | next to 3 |"
+    yield "|---|---|---|---|---|"
+    quiet = {
+        case["precision"]: case["rates"][0] for case in record["cases"] if case["policy"] == "always spins"
+    }
+    for case in record["cases"]:
+        cells = [
+            f"{rate:,.0f} ({rate / quiet.get(case['precision'], case['rates'][0]):.2f})"
+            for rate in (case["rates"][BUSY.index(busy)] for busy in (0, 1, 3))
+        ]
+        yield f"| {case['precision']} | {case['policy']} | {' | '.join(cells)} |"
+
+
+def flags() -> Sequence[str]:
+    """What the processor says that it can do."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+
+
+def main() -> None:
+    """Measure, print and write a record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each stretch of time")
+    parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
+    parser.add_argument("--precisions", nargs="+", choices=["bf16", "fp32"], default=["bf16", "fp32"])
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    cases = []
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in asked.precisions:
+            for policy in asked.policies:
+                rates = measured(policy, precision, asked.seconds, Path(folder))
+                cases.append({"precision": precision, "policy": policy, "rates": rates})
+    about = {"threads": torch.get_num_threads(), "flags": flags(), "busy": BUSY, "seconds": asked.seconds}
+    record = {**provenance(), **about, "required": REQUIRED, "cases": cases}
+    print("\n".join(table(record)))
+    if asked.out:
+        asked.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
