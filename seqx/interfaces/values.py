@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from seqx.devices import to_device
+
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary: padding, before a sentence, after it, unknown."""
 
@@ -225,7 +227,7 @@ class Evaluation:
 
 
 def _to(state: State, device: torch.device) -> State:
-    return _map(state, lambda tensor: tensor.to(device, non_blocking=True))
+    return _map(state, lambda tensor: to_device(tensor, device))
 
 
 def rows(state: State, index: Tensor) -> State:
