@@ -27,8 +27,10 @@ run: $(VENV)/installed
 	@printf '%s\n' $(SENTENCES)
 	@printf '%s\n' $(SENTENCES) | $(BIN)/seqx translate $(SAMPLE)/model
 
+# Tests on the pretended GPU need processes in which no other test has computed gradients.
 test: lint
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest --numprocesses $(WORKERS) tests/pretended
 
 test-isa: $(VENV)/installed-dev
 	@for fewer in $(FEWER); do \

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seqx.constraints import Surfaces as Surfaces
     from seqx.constraints import Wanted as Wanted
     from seqx.devices import has_bf16 as has_bf16
+    from seqx.devices import to_device as to_device
     from seqx.errors import PluginError as PluginError
     from seqx.errors import RecipeError as RecipeError
     from seqx.errors import RegistrationError as RegistrationError
@@ -98,7 +99,7 @@ _HOMES = {
     "seqx.commands.arguments": "parted",
     "seqx.commands.chosen": "component",
     "seqx.constraints": "Intersection LexicalGrammar Surfaces Wanted",
-    "seqx.devices": "has_bf16",
+    "seqx.devices": "has_bf16 to_device",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError",
     "seqx.evaluation": "load",
     "seqx.formats": "first_fault json_as json_text",

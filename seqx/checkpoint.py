@@ -22,6 +22,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from seqx import manifest, states
+from seqx.devices import uses_cuda
 from seqx.errors import DamagedError, UserError, unreadable
 from seqx.files import clear, whole_file, whole_folder
 from seqx.formats import FORMAT, json_text, read_as, read_json
@@ -472,15 +473,17 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def random_states() -> dict[str, Tensor | list[Tensor]]:
-    """Those of torch, of the CPU and of each GPU."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+    """Return torch's random states, of the CPU and, where this process uses CUDA, of each GPU."""
+    cuda = torch.cuda.get_rng_state_all() if uses_cuda() else []  # to ask for them would initialise CUDA
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def set_random_states(found: Mapping[str, Any]) -> None:
     """Have torch draw what it would have drawn then."""
     torch.set_rng_state(found["cpu"].cpu())
-    for index, state in enumerate(found["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(state.cpu(), index)
+    if uses_cuda():
+        for index, state in enumerate(found["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(state.cpu(), index)
 
 
 _RANDOM = "random"  # beside states under their names

@@ -21,6 +21,15 @@ def device_of(name: str) -> torch.device:
     Raises:
         UserError: this machine has no such device
     """
+    device = _named(name)
+    if device.type == "cuda":
+        # On Hopper attention prefers cuDNN's kernel, which compiles a plan for each new shape (about a
+        # second). Nearly every update and every decoding step here has a new shape.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    return device
+
+
+def _named(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -98,9 +107,37 @@ def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterat
         ) from error
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor on a device; the host does not wait for a copy to a GPU.
+
+    A GPU copies by itself from pinned memory only.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    if tensor.device.type == "cpu" and not tensor.is_pinned():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"DefaultCPUAllocator"
+    r"|out of memory"  # the CUDA runtime, Triton, and NCCL ("Cuda failure 2 'out of memory'")
+    r"|(CUBLAS|CUDNN|CUSOLVER|CUSPARSE)_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_\w*ALLOCATION_FAILED)"
+    r"|CUFFT_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that a CPU or a GPU has too little memory, whichever library says so."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
+
+
 @contextlib.contextmanager
 def telling_memory() -> Iterator[None]:
-    """In the block too little memory of a CPU is told as that of a GPU is.
+    """Raise `torch.OutOfMemoryError` for every error in the block that means too little memory.
 
     Raises:
         OutOfMemoryError: there is too little
@@ -110,7 +147,7 @@ def telling_memory() -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise torch.OutOfMemoryError(str(error)) from None
 
@@ -141,6 +178,11 @@ def deterministic(*, wanted: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(mode=before)
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+
+
+def uses_cuda() -> bool:
+    """Tell whether this process has initialised CUDA, as it does when it computes on a GPU."""
+    return torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from seqx.data.cache import default_cache, fingerprint
 from seqx.data.doubts import doubts
 from seqx.data.prepare import learnt, prepare
 from seqx.data.store import Store
-from seqx.devices import deterministic, device_of, precision_of
+from seqx.devices import deterministic, device_of, precision_of, telling_memory
 from seqx.distributed import ALONE, World
 from seqx.errors import UserError
 from seqx.evaluation.loading import model_folder
@@ -203,7 +203,8 @@ def _prepared(
     step = Step(model, how.objective)
     _draw(how.seed, world.rank)
     try:
-        spread = _spread(step, world, how, device)
+        with telling_memory():
+            spread = _spread(step, world, how, device)
     except torch.OutOfMemoryError:
         raise UserError(
             f"{device} has too little memory for the model; make it smaller, or share it among several "

@@ -20,6 +20,7 @@ from torch import Tensor
 from seqx import __version__, checkpoint, rerun, tree
 from seqx.checkpoint import SCORES, WEIGHTS, Checkpoints, Progress
 from seqx.data.cache import MADE_FROM, fingerprint
+from seqx.devices import uses_cuda
 from seqx.errors import DamagedError, RecipeError, UserError
 from seqx.files import check_name, clear, whole_file, whole_folder
 from seqx.formats import read_as, read_json
@@ -389,7 +390,8 @@ def local_files(plugins: Plugins) -> list[Path]:
 def environment(plugins: Plugins) -> dict[str, Any]:
     """What a run was made with: versions, and the machine."""
     packages = ("torch", "numpy", "sentencepiece", "sacrebleu", "safetensors", "pydantic", "pluggy")
-    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    # Asking for the name would initialise CUDA, which a run on a CPU leaves alone.
+    cuda = torch.cuda.get_device_name() if uses_cuda() else None
     return {
         "seqx": __version__,
         "python": platform.python_version(),

@@ -18,7 +18,7 @@ from seqx import checkpoint
 from seqx.attribution import attributed
 from seqx.checkpoint import WEIGHTS, Checkpoints, Progress, random_states, set_random_states
 from seqx.data.batches import Batches, Loader, Position
-from seqx.devices import random_state, set_random_state
+from seqx.devices import random_state, set_random_state, telling_memory
 from seqx.distributed import World
 from seqx.errors import TooLittleMemoryError, UserError
 from seqx.evaluation import Predictor
@@ -133,10 +133,11 @@ class Trainer:
     def _restore(self, path: str, state: Any) -> None:
         thing = self.stateful[path]
         try:
-            if thing is self.optimizer:
-                self.spread.restore(self.optimizer, state)
-            else:
-                thing.load_state_dict(state)
+            with telling_memory():
+                if thing is self.optimizer:
+                    self.spread.restore(self.optimizer, state)
+                else:
+                    thing.load_state_dict(state)
         except torch.OutOfMemoryError:
             raise UserError(
                 f"{self.device} has too little memory for the state of {path}; make the model smaller, or "

@@ -67,7 +67,7 @@ def measure(model: Model, size: int, left: float, *, repeats: int) -> Figures:
     limits = torch.full((size,), LENGTH - 1)
 
     def decode() -> int:
-        with torch.inference_mode(), autocast(device, precision):
+        with torch.no_grad(), autocast(device, precision):  # as `Predictor` does
             found = search(model, source, limits)
         return sum(len(hypotheses[0].ids) + 1 for hypotheses in found)
 

@@ -186,12 +186,12 @@ class BracketGrammar(seqx.Grammar):
         """Nothing is written."""
         device = limits.device
         self.kinds, self.labels, self.closes = (
-            table.to(device) for table in (self.kinds, self.labels, self.closes)
+            seqx.to_device(table, device) for table in (self.kinds, self.labels, self.closes)
         )
         none = torch.zeros(rows, dtype=torch.int64, device=device)
         return Written(
             used=none,
-            left=self.words.to(device),
+            left=seqx.to_device(self.words, device),
             budget=limits,
             stack=torch.zeros(rows, self.depth + 1, dtype=torch.int32, device=device),
             height=none,

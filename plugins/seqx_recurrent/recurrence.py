@@ -114,7 +114,9 @@ class LSTM(Recurrence):
             # padding, shuts the input gate and opens the forget gate.
             padding = ~keep[..., None]
             x = torch.cat([x.masked_fill(padding, 0), padding.to(x.dtype)], -1)
-            still = into.new_tensor([-SHUT, SHUT, 0, 0]).repeat_interleave(self.width)
+            still = into.new_zeros(len(into))  # filled on the device: a list would have to be copied there
+            still[: self.width] = -SHUT
+            still[self.width : 2 * self.width] = SHUT
             into = torch.cat([into, still[:, None]], 1)
         y, _, c = torch.lstm(
             x, (h[None], c[None]), [into, *others], True, 1, 0.0, torch.is_grad_enabled(), False, True

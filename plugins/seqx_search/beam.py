@@ -13,7 +13,7 @@ from torch import Tensor
 
 import seqx
 from seqx_search.banks import nearest, shared_out
-from seqx_search.limited import NOT_FINITE, Limited, check_every
+from seqx_search.limited import NOT_FINITE, Limited, first, on_host, reads
 
 L = TypeVar("L", float, Tensor)
 
@@ -102,13 +102,13 @@ class Beam(Limited):
     ) -> list[list[seqx.Hypothesis]]:
         """The `nbest` hypotheses of each sentence, fewer where there are not so many, or not allowed."""
         count, device = source.ids.size(0), source.ids.device
-        limits = limits.to(device)
         steps = int(limits.max()) + 1
+        limits = seqx.to_device(limits, device)
         state = seqx.fork(model.start(model.encode(source), steps), self.size)
         rules: Any = None if grammar is None else seqx.fork(grammar.start(count, limits), self.size)
         opened, ended = self._start(count, steps, device)
         token = torch.full((count * self.size, 1), seqx.BOS, device=device)  # [N, 1]
-        sentences = torch.arange(count, device=device)  # [B] those in the batch
+        sentences = list(range(count))  # those in the batch
         found: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
         finite = torch.ones((), dtype=torch.bool, device=device)
         for step in range(steps):
@@ -124,17 +124,23 @@ class Beam(Limited):
             # What goes on after its sentence is done must not push out an equal that ended before.
             opened = opened._replace(logprob=opened.logprob.masked_fill(done[:, None], -torch.inf))
             going = torch.arange(len(done), device=device)
-            if (step + 1) % check_every(token) == 0 or step + 1 == steps:
-                going, gone = (~done).nonzero()[:, 0], done.nonzero()[:, 0]
-                for sentence, hypotheses in zip(sentences[gone].tolist(), _read(ended, gone), strict=True):
-                    if not hypotheses and (grammar is None or not finite):
+            if reads(step, steps, done):
+                written = ended._replace(ids=ended.ids[:, :, : step + 1])
+                gone, sound, *columns = on_host(done, finite.expand_as(done), *written)
+                for i in gone.nonzero()[:, 0].tolist():
+                    hypotheses = _hypotheses(*(column[i].tolist() for column in columns))
+                    if not hypotheses and (grammar is None or not sound[i]):
                         raise seqx.UserError(NOT_FINITE)
-                    found[sentence] = hypotheses
-                if not len(going):
+                    found[sentences[i]] = hypotheses
+                sentences = [
+                    sentence for sentence, over in zip(sentences, gone.tolist(), strict=True) if not over
+                ]
+                if not sentences:
                     break
-                if len(gone):
+                if len(sentences) < len(done):
+                    going = first(len(sentences), ~done)
                     opened, ended = seqx.rows(opened, going), seqx.rows(ended, going)
-                    sentences, limits = sentences[going], limits[going]
+                    limits = limits[going]
             chosen = (going[:, None] * self.size + parent[going]).flatten()  # [N]
             token = last[going].view(-1, 1)
             state = seqx.rows(state, chosen)
@@ -210,13 +216,12 @@ def _take(ids: Tensor, index: Tensor) -> Tensor:
     return ids.gather(1, index[..., None].expand(-1, -1, ids.size(2)))
 
 
-def _read(ended: Ended, sentences: Tensor) -> list[list[seqx.Hypothesis]]:
-    columns = (column[sentences].tolist() for column in ended)
+def _hypotheses(scores: list[float], logprobs: list[float], ids: list[list[float]]) -> list[seqx.Hypothesis]:
+    """Those of a sentence that have ended."""
     return [
-        [
-            seqx.Hypothesis(ids=ids[: ids.index(seqx.EOS)], score=score, logprob=logprob)
-            for score, logprob, ids in zip(*row, strict=True)
-            if score > -torch.inf
-        ]
-        for row in zip(*columns, strict=True)
+        seqx.Hypothesis(
+            ids=[int(token) for token in row[: row.index(seqx.EOS)]], score=score, logprob=logprob
+        )
+        for score, logprob, row in zip(scores, logprobs, ids, strict=True)
+        if score > -torch.inf
     ]

@@ -1,8 +1,9 @@
-"""What the searches share: how long an output may become, and when to look whether all is done."""
+"""What the searches share: how long an output may become, and when to read from the device what is done."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from annotated_types import Ge, Le
 from torch import Tensor
 
@@ -35,6 +36,24 @@ class Limited(seqx.Search):
         return (lengths.double() * self.ratio + self.extra).long()
 
 
-def check_every(tokens: Tensor) -> int:
-    """After how many steps to ask which sentences are done: asking a GPU means waiting for it."""
-    return 8 if tokens.is_cuda else 1
+EVERY = 8
+"""Steps of a GPU after which the host reads what is done: to read means to wait for the GPU."""
+
+
+def reads(step: int, steps: int, done: Tensor) -> bool:
+    """Tell whether the host reads after this step, of `steps` from 0 on, which sentences are done."""
+    if done.is_cuda:
+        return (step + 1) % EVERY == 0 or step + 1 == steps
+    return bool(done.any())
+
+
+def on_host(*columns: Tensor) -> list[Tensor]:
+    """Copy tensors [B, ...] of numbers from their device, all at once, as each copy waits for it."""
+    flat = [column.reshape(len(column), -1).double() for column in columns]  # holds integers up to 2^53
+    copied = torch.split(torch.cat(flat, 1).cpu(), [part.size(1) for part in flat], 1)
+    return [part.view(column.shape) for part, column in zip(copied, columns, strict=True)]
+
+
+def first(count: int, flags: Tensor) -> Tensor:
+    """Find the first places of `flags` [B] that are true, of which there are `count`; nobody waits for it."""
+    return (~flags).int().argsort(stable=True)[:count]

@@ -48,12 +48,12 @@ class Sampling(Limited):
     def _draws(self, source: seqx.Tokens, steps: int) -> Tensor:
         """A number in [0, 1) for each sentence and step; a longer row begins as a shorter one does."""
         drawn = []
-        for ids, keep in zip(source.ids.tolist(), source.layout.keep.tolist(), strict=True):
-            sentence = [token for token, kept in zip(ids, keep, strict=True) if kept]
+        for ids in source.ids.where(source.layout.keep, -1).tolist():  # the host waits once, for both
+            sentence = [token for token in ids if token >= 0]
             name = repr((self.seed, sentence)).encode()
             rng = random.Random(hashlib.blake2b(name, digest_size=8).digest())  # noqa: S311  # no secret
             drawn.append([rng.getrandbits(32) / 2**32 for _ in range(steps)])
-        return torch.tensor(drawn, dtype=torch.float64, device=source.ids.device)
+        return seqx.to_device(torch.tensor(drawn, dtype=torch.float64), source.ids.device)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         """Of each symbol [N, V]: 0 outside of the part that is drawn from."""

@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import nn
 
 import seqx
+from seqx_training import adafactor
 
 Betas = tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]]
 """How slowly Adam's averages of the gradient and of its square change."""
@@ -79,8 +80,8 @@ class Adafactor(seqx.Optimizer):
     decay: Annotated[float, Ge(0)] = 0.0
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Torch's Adafactor for all parameters."""
-        return torch.optim.Adafactor(
+        """Torch's Adafactor for all parameters, without its waiting for the device."""
+        return adafactor.Adafactor(
             groups(module.parameters(), self.decay), beta2_decay=self.power, d=self.clip
         )
 

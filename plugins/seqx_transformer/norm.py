@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 
 class Norm(nn.Module, ABC):
-    """Brings each position's vector to a common scale."""
+    """Brings each position's vector to a common scale.
+
+    The result has the type of the input: it becomes a part of the residual sums.
+    """
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -39,7 +42,10 @@ class LayerNorm(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [B, T, D] to [B, T, D]."""
-        return F.layer_norm(x, (self.d_model,), self.weight, self.bias, self.eps)
+        # A CPU's kernel takes float32 beside bfloat16, CUDA's does not.
+        kind = self.weight.dtype if x.device.type == "cpu" else x.dtype
+        with without_autocast(x):
+            return F.layer_norm(x, (self.d_model,), self.weight.to(kind), self.bias.to(kind), self.eps)
 
 
 class RMSNorm(Norm):
@@ -56,4 +62,13 @@ class RMSNorm(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [B, T, D] to [B, T, D]."""
-        return F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
+        with without_autocast(x):
+            return F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
+
+
+def without_autocast(x: Tensor) -> torch.autocast:
+    """Keep the type of x in the block: under CUDA's autocast norms, and so all residual sums, are float32.
+
+    The kernels compute means and variances in float32 whatever the type of x.
+    """
+    return torch.autocast(x.device.type, enabled=False)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqx.constraints.automaton import START
 from seqx.constraints.surfaces import NEVER, Lifted, Surfaces
+from seqx.devices import to_device
 from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
 from seqx.interfaces.values import EOS
@@ -98,13 +99,14 @@ class LexicalGrammar(Grammar):
             torch.tensor([n for one in ways for part in one[column] for n in part], dtype=kind)  # [E]
             for column, kind in enumerate((torch.int64, torch.int16, torch.int16))
         )
+        self.most = max(map(len, per_place))  # ways on from a place
         self.first = torch.tensor([starts[i] + START for i in places])  # [B]
 
     def start(self, rows: int, limits: Tensor) -> Written:
         """Nothing is written."""
         for name, table in vars(self).items():
             if isinstance(table, Tensor):
-                setattr(self, name, table.to(limits.device))
+                setattr(self, name, to_device(table, limits.device))
         return Written(self.begin, self.end, self.first, torch.zeros_like(self.first), limits)
 
     def allowed(self, state: Written) -> Tensor:
@@ -114,8 +116,9 @@ class LexicalGrammar(Grammar):
         allowed[:, EOS] = self.need[state.node, state.have] == 0
         allowed[:, :EOS] = False
         allowed &= (state.place == state.end)[:, None]
-        hypothesis, way = self._ways(state)
-        allowed[hypothesis, self.symbols[way]] = self.needs[way] < left[hypothesis]
+        hypothesis, way, there = self._ways(state)
+        # Places of the list that are not used stand for PAD, which is never allowed.
+        allowed[hypothesis, self.symbols[way] * there] = (self.needs[way] < left[hypothesis]) & there
         return allowed
 
     def advance(self, state: Written, tokens: Tensor) -> Written:
@@ -135,8 +138,8 @@ class LexicalGrammar(Grammar):
             return None
         due = self._behind(state)
         due[:, EOS] = 0
-        hypothesis, way = self._ways(state)
-        due[hypothesis, self.symbols[way]] = self.dues[way]
+        hypothesis, way, there = self._ways(state)
+        due[hypothesis, self.symbols[way] * there] = self.dues[way] * there
         # What is only forbidden may make a word go on, which is no demand.
         return due * self.requires[self.kind[state.node]][:, None]
 
@@ -146,12 +149,24 @@ class LexicalGrammar(Grammar):
         have = state.have[:, None] | self.found[state.node]
         return self.need[after, have].gather(1, self.classes[self.kind[state.node]])
 
-    def _ways(self, state: Written) -> tuple[Tensor, Tensor]:
-        """The ways on of all hypotheses within their prefixes, and whose they are."""
-        counts = self.ways[state.place + 1] - self.ways[state.place]  # [N]
-        hypothesis = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-        within = torch.arange(len(hypothesis), device=counts.device) - (counts.cumsum(0) - counts)[hypothesis]
-        return hypothesis, self.ways[state.place][hypothesis] + within
+    def _ways(self, state: Written) -> tuple[Tensor, Tensor, Tensor]:
+        """List the ways on of all hypotheses within their prefixes.
+
+        Returns whose they are, their numbers, and which places of the list are used. On a GPU each hypothesis
+        has as many places as any could need: the host would have to wait to know how many there are.
+        """
+        start = self.ways[state.place]  # [N]
+        counts = self.ways[state.place + 1] - start
+        each = torch.arange(len(counts), device=counts.device)
+        if counts.is_cuda:
+            hypothesis = each.repeat_interleave(self.most)
+            within = torch.arange(self.most, device=counts.device).repeat(len(counts))
+        else:
+            hypothesis = each.repeat_interleave(counts)
+            first = counts.cumsum(0) - counts
+            within = torch.arange(len(hypothesis)) - first[hypothesis]
+        there = within < counts[hypothesis]
+        return hypothesis, (start[hypothesis] + within) * there, there
 
 
 def _ways(surfaces: Surfaces, lifted: Lifted, prefix: bytes) -> _Prefix:

@@ -196,8 +196,10 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
 
 def _device(name: str) -> torch.device:
     """The device of this process: "auto" and "cuda" mean the GPU of its number on this machine."""
+    if name == "cpu":
+        return torch.device("cpu")
     local, here = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if name == "cpu" or (name == "auto" and not here):
+    if name == "auto" and not here:
         return torch.device("cpu")
     if name not in ("auto", "cuda"):
         raise UserError(

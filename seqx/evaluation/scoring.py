@@ -52,7 +52,8 @@ def logprobs(
     training, fit = model.training, Fitting(device)
     model.eval()
     try:
-        with torch.inference_mode(), autocast(device, precision):
+        # Not inference_mode: in it, autocast converts every weight again each time that it is used.
+        with torch.no_grad(), autocast(device, precision):
             for rows in split(columns, _PLACES, 0, 1):
                 between()
                 for part, values in fit(rows.tolist(), score):

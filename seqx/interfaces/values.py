@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from seqx.devices import to_device
 from seqx.errors import UserError
 from seqx.interfaces.figures import PERPLEXITY, Figure
 
@@ -266,7 +267,7 @@ class Evaluation:
 
 
 def _to(state: State, device: torch.device) -> State:
-    return _map(state, lambda tensor: tensor.to(device, non_blocking=True))
+    return _map(state, lambda tensor: to_device(tensor, device))
 
 
 def rows(state: State, index: Tensor) -> State:

@@ -41,7 +41,9 @@ class Average:
     def __init__(self, how: Ema, raw: Model) -> None:
         self.how = how
         self.raw = raw
-        self.model = copy.deepcopy(raw).requires_grad_(requires_grad=False)
+        # It keeps requires_grad: of other weights autocast does not keep the casts, and would cast each of
+        # them again for every token that is decoded. Nothing computes gradients of it.
+        self.model = copy.deepcopy(raw)
         self.updates = 0
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ def step_unless(skip: Tensor, optimizer: torch.optim.Optimizer) -> None:
     Fused optimizers leave the step out by themselves: they read `found_inf` on the device, as they do for
     `torch.amp.GradScaler`. Of any other one the device puts parameters and state back, which needs memory for
     a copy of both. Only where it cannot put everything back (state that the first step will make, or that
-    lies on the host, as the counter of Adafactor) the host decides, and waits for the device.
+    lies on the host, as the counters of some optimizers do) the host decides, and waits for the device.
     """
     if not _has_state(optimizer):
         # Torch's fused SGD, for one, makes its momentum of whatever lies in memory when it skips this.

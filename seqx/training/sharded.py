@@ -45,7 +45,7 @@ class Sharded(Shared):
         super().__init__(step, world)
         world.together()
         self.device = device
-        self._whole = copy.deepcopy(step.model).requires_grad_(requires_grad=False)
+        self._whole = copy.deepcopy(step.model)  # with requires_grad, as in `Average`
         self._most = 0
         mesh = init_device_mesh(device.type, (world.size,))
         called = set[nn.Module]()

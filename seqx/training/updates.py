@@ -109,10 +109,11 @@ def updates(
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         try:
-            norm = spread.clipped(clip or float("inf")).detach()
-            vitals = _vitals(norm, sums["loss"] / max(1, counts["loss"]))
-            skipped = vitals[0] > 0
-            step_unless(skipped, optimizer)
+            with telling_memory():
+                norm = spread.clipped(clip or float("inf")).detach()
+                vitals = _vitals(norm, sums["loss"] / max(1, counts["loss"]))
+                skipped = vitals[0] > 0
+                step_unless(skipped, optimizer)
         except torch.OutOfMemoryError:
             raise _too_much_for_the_optimizer(update, device) from None
         optimizer.zero_grad(set_to_none=True)
@@ -157,7 +158,8 @@ def rehearse(
     spread.step.train()
     with _learning_nothing(spread.step, device):
         try:
-            makes_state(optimizer)
+            with telling_memory():
+                makes_state(optimizer)
         except torch.OutOfMemoryError:
             raise _too_much_for_the_optimizer("the first update", device) from None
         update = "the largest update"
@@ -233,7 +235,8 @@ def _computed(
 def _as_shortage(update: str, device: torch.device, parts: list[Part]) -> Iterator[None]:
     """Too little memory where others would wait for ever: all are to begin again, with smaller parts."""
     try:
-        yield
+        with telling_memory():
+            yield
     except torch.OutOfMemoryError:
         places = max((_places(part) for part in parts if len(part[1]) > 1), default=None)
         if places is None:

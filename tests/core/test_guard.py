@@ -123,7 +123,7 @@ class Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
-    "name", ["adam", "adamw", "muon and adamw", "sgd with momentum", "sgd with momentum, fused"]
+    "name", ["adafactor", "adam", "adamw", "muon and adamw", "sgd with momentum", "sgd with momentum, fused"]
 )
 def test_nobody_waits(name: str) -> None:
     module, optimizer = trained(BUILDS[name], "+")

@@ -1,11 +1,13 @@
 """Optimizers: which parameters they get, and how."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 import seqx
-from seqx_training import Adam, AdamW
+from seqx_training import Adafactor, Adam, AdamW
 
 
 def module() -> nn.Module:
@@ -73,3 +75,18 @@ def test_fused_and_with_the_papers_constants(kind: type[seqx.Optimizer]) -> None
         assert group["fused"]
         assert group["betas"] == (0.9, 0.98)
         assert group["eps"] == 1e-9
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_adafactor_is_torchs_also_when_it_goes_on_from_a_state_of_torchs(decay: float) -> None:
+    ours, theirs = module(), module()
+    built = Adafactor(decay=decay).build(ours)
+    matrices, vectors = ([p for p in theirs.parameters() if (p.dim() > 1) == wide] for wide in (True, False))
+    original = torch.optim.Adafactor(
+        [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    )
+    for _ in range(2):
+        for one, other in zip(trained(built, ours, 4), trained(original, theirs, 4), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+        built.load_state_dict(copy.deepcopy(original.state_dict()))
+    assert {float(state["step"]) for state in built.state.values()} == {8.0}

@@ -1,0 +1,205 @@
+"""The parts of CUDA that are no operations: `torch.cuda`, pinned memory, autocast, and whole kernels."""
+
+import contextlib
+from typing import Any, Protocol
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _foreach_utils
+from torch.utils import _pytree as pytree
+
+from tests.pretended.backend import BELOW, DeviceTensor
+
+_RECURRENT = {torch.gru, torch.gru_cell, torch.lstm, torch.lstm_cell}
+
+# Of the lists in torch 2.13's autocast_mode.h what this project calls.
+_LOWER = {
+    *_RECURRENT,
+    *(F.conv1d, F.linear, F.scaled_dot_product_attention),
+    *(torch.addmm, torch.baddbmm, torch.bmm, torch.conv1d, torch.einsum, torch.matmul, torch.mm),
+    *(Tensor.__matmul__, Tensor.__rmatmul__, Tensor.bmm, Tensor.matmul, Tensor.mm),
+}
+_FULL = {
+    *(F.layer_norm, F.rms_norm, torch.layer_norm),
+    *(torch.exp, torch.log, torch.logsumexp, torch.pow, torch.rsqrt),
+    *(Tensor.__pow__, Tensor.exp, Tensor.log, Tensor.logsumexp, Tensor.pow, Tensor.rsqrt),
+}
+_SUMMED = {  # unless a type is asked for
+    *(F.log_softmax, F.softmax),
+    *(torch.cumprod, torch.cumsum, torch.log_softmax, torch.prod, torch.softmax, torch.sum),
+    *(Tensor.cumprod, Tensor.cumsum, Tensor.log_softmax, Tensor.prod, Tensor.softmax, Tensor.sum),
+}
+
+
+class Device(Protocol):
+    """What is asked of the pretended device."""
+
+    generator: torch.Generator
+    kernels: int
+    emptied: int
+
+    def wait(self, what: str) -> None: ...
+    def pin(self, tensor: Tensor) -> Tensor: ...
+    def is_pinned(self, tensor: Tensor) -> bool: ...
+    def allocate(self, nest: Any) -> None: ...
+    def drawing(self) -> contextlib.AbstractContextManager[None]: ...
+
+
+def patched(gpu: Device, stack: contextlib.ExitStack) -> None:
+    """Let torch believe in the device until the stack is closed."""
+
+    class Event:
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+        def record(self, *_: Any) -> None: ...
+        def synchronize(self) -> None:
+            gpu.wait("cuda.Event.synchronize")
+
+    def empty_cache() -> None:
+        gpu.emptied += 1
+
+    def pin_memory(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
+        assert not isinstance(tensor, DeviceTensor), "only memory of the host can be pinned"
+        return gpu.pin(tensor.clone())
+
+    seed, state = gpu.generator.manual_seed, gpu.generator.get_state
+    functions = {
+        "Event": Event,
+        "_is_in_bad_fork": lambda: False,
+        "_lazy_init": lambda: None,
+        "current_device": lambda: 0,
+        "current_stream": lambda *_: None,
+        "device_count": lambda: 1,
+        "empty_cache": empty_cache,
+        "get_device_capability": lambda *_: (9, 0),
+        "get_device_name": lambda *_: "pretended",
+        "get_rng_state": lambda *_: state(),
+        "get_rng_state_all": lambda: [state()],
+        "is_available": lambda: True,
+        "is_bf16_supported": lambda *_, **__: True,
+        "is_initialized": lambda: True,
+        "manual_seed": seed,
+        "manual_seed_all": seed,
+        "set_device": lambda *_: None,
+        "set_rng_state": lambda state, *_: gpu.generator.set_state(state),
+        "synchronize": lambda *_: gpu.wait("cuda.synchronize"),
+    }
+    for name, function in functions.items():
+        stack.enter_context(mock.patch.object(torch.cuda, name, function))
+    stack.enter_context(mock.patch.object(Tensor, "pin_memory", pin_memory))
+    stack.enter_context(mock.patch.object(Tensor, "is_pinned", lambda tensor, *_: gpu.is_pinned(tensor)))
+    fused = [*_foreach_utils._foreach_supported_types, DeviceTensor]
+    stack.enter_context(mock.patch.object(_foreach_utils, "_foreach_supported_types", fused))
+    functions_mode = _Functions(gpu)
+    stack.enter_context(mock.patch.object(torch, "clear_autocast_cache", functions_mode.casts.clear))
+    stack.enter_context(functions_mode)
+
+
+class _Functions(TorchFunctionMode):
+    """Autocast, kernels that the CPU build would take apart, and what passes by the dispatcher."""
+
+    def __init__(self, gpu: Device) -> None:
+        super().__init__()
+        self.gpu = gpu
+        self.casts: dict[int, tuple[Tensor, Tensor]] = {}  # of weights, which autocast keeps
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        args, kwargs = _placed(func, args, kwargs or {})
+        first = args[0] if args else None
+        if isinstance(first, DeviceTensor):
+            if func is Tensor.tolist:
+                return first.to("cpu").tolist()
+            if func is Tensor.numpy:
+                raise TypeError("can't convert cuda:0 device type tensor to numpy.")
+            if func is Tensor.new_tensor:
+                kwargs = {"dtype": first.dtype, "device": BELOW, **kwargs}
+                func, args = torch.tensor, args[1:]
+        if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") == BELOW:
+            there = kwargs.pop("device")
+            return func(*args, **kwargs).to(there)  # from memory that is not pinned, as torch does
+        if torch.is_autocast_enabled("cuda"):
+            args, kwargs = self._cast(func, args, kwargs)
+        if isinstance(args[0] if args else None, DeviceTensor):
+            if func in _RECURRENT:
+                return _whole(self.gpu, func, args, kwargs)
+            if func is F.scaled_dot_product_attention:
+                with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+                    return _whole(self.gpu, func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _cast(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The arguments of the types that autocast gives them."""
+        if func in _LOWER:
+            return pytree.tree_map_only(DeviceTensor, self._lowered, (args, kwargs))
+        typed = kwargs.get("dtype") is not None or any(isinstance(a, torch.dtype) for a in args)
+        if func in _FULL or (func in _SUMMED and not typed):
+            return pytree.tree_map_only(
+                DeviceTensor, lambda t: t.float() if t.dtype.is_floating_point else t, (args, kwargs)
+            )
+        return args, kwargs
+
+    def _lowered(self, tensor: Tensor) -> Tensor:
+        kind = torch.get_autocast_dtype("cuda")
+        if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16) or tensor.dtype == kind:
+            return tensor
+        if not (tensor.requires_grad and tensor.is_leaf and tensor.dtype == torch.float32):
+            return tensor.to(kind)
+        if id(tensor) not in self.casts:
+            self.casts[id(tensor)] = (tensor, tensor.to(kind))
+        return self.casts[id(tensor)][1]
+
+
+def _placed(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The arguments with what torch is told instead of "cuda"."""
+    args, kwargs = pytree.tree_map_only(torch.device, _below, (args, kwargs))
+    if isinstance(kwargs.get("device"), str):
+        kwargs["device"] = _below(torch.device(kwargs["device"]))
+    if func is Tensor.to and len(args) > 1 and isinstance(args[1], str):
+        args = (args[0], _below(torch.device(args[1])), *args[2:])
+    return args, kwargs
+
+
+def _below(device: torch.device) -> torch.device:
+    return BELOW if device.type == "cuda" else device
+
+
+class _Whole(torch.autograd.Function):
+    """A kernel that CUDA has and the CPU build would take apart: computed on the CPU tensors at once."""
+
+    @staticmethod
+    def forward(ctx: Any, gpu: Device, work: Any, spec: Any, *flat: Any) -> Any:
+        gpu.kernels += 1
+        needs = ctx.needs_input_grad[3:]
+        near = [
+            item.on_cpu.detach().requires_grad_(need) if isinstance(item, DeviceTensor) else item
+            for item, need in zip(flat, needs, strict=True)
+        ]
+        args, kwargs = pytree.tree_unflatten(near, spec)
+        with torch.enable_grad(), gpu.drawing():
+            out = work(*args, **kwargs)
+        ctx.gpu, ctx.near, ctx.out = gpu, near, out if isinstance(out, tuple) else (out,)
+        gpu.allocate(ctx.out)
+        made = tuple(DeviceTensor(tensor.detach()) for tensor in ctx.out)
+        return made if isinstance(out, tuple) else made[0]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        ctx.gpu.kernels += 3
+        learning = [isinstance(item, Tensor) and item.requires_grad for item in ctx.near]
+        wanted = [item for item, learns in zip(ctx.near, learning, strict=True) if learns]
+        pairs = [
+            (o, g.on_cpu) for o, g in zip(ctx.out, grads, strict=True) if g is not None and o.requires_grad
+        ]
+        outs, given = zip(*pairs, strict=True)
+        found = iter(torch.autograd.grad(outs, wanted, given, allow_unused=True))
+        gradients = [next(found) if learns else None for learns in learning]
+        return None, None, None, *(None if g is None else DeviceTensor(g) for g in gradients)
+
+
+def _whole(gpu: Device, work: Any, args: Any, kwargs: Any) -> Any:
+    flat, spec = pytree.tree_flatten((args, kwargs))
+    return _Whole.apply(gpu, work, spec, *flat)  # type: ignore[no-untyped-call]

@@ -1,0 +1,252 @@
+"""A pretended GPU on a machine without one: its tensors are on "cuda:0", and are computed on the CPU.
+
+    with PretendedDevice() as gpu:
+        model.to("cuda")...  # any code; values are real
+    gpu.waits, gpu.mixes, gpu.kernels
+
+It counts the operations that launch a kernel, notes each wait of the host for the device with the line that
+waits, and raises `MixError` where tensors of both devices meet, as CUDA does. Random numbers of the device
+come from a generator of its own. Not covered: torch.compile, several processes, streams, real memory, and
+the numerics of CUDA's kernels.
+"""
+
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.pretended.backend import NAME, Active, DeviceTensor
+from tests.pretended.cuda import patched
+
+aten = torch.ops.aten
+
+_WAITING = {  # operations whose result, or its size, the host has to know
+    aten._local_scalar_dense.default,
+    aten._unique2.default,
+    aten.allclose.default,
+    aten.equal.default,
+    aten.is_nonzero.default,
+    aten.masked_select.default,
+    aten.nonzero.default,
+    aten.unique_consecutive.default,
+    aten.unique_dim.default,
+}
+_NO_KERNELS = {  # beside those that torch marks as views
+    "_reshape_alias",
+    "_unsafe_view",
+    "alias",
+    "detach",
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "lift_fresh",
+    "new_empty",
+    "new_empty_strided",
+    "record_stream",
+}
+_INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+_COPYING = {aten.copy_.default, aten._to_copy.default}
+_ROOT = Path(__file__).parents[2]
+_OWN = {Path(__file__).with_name(name) for name in ("backend.py", "cuda.py", "device.py")}
+
+
+class MixError(RuntimeError):
+    """Tensors of two devices met."""
+
+
+class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """There is a pretended GPU while this is entered."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.waits = Counter[str]()
+        self.mixes: list[str] = []
+        self.kernels = 0
+        self.memory: int | None = None  # bytes that one tensor may have, for tests of too little memory
+        self.shortages = 0
+        self.generator = torch.Generator().manual_seed(0)
+        self.pinned: dict[int, Tensor] = {}  # by the addresses of their storages
+        self.emptied = 0  # how often unused memory was given back
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        Active.device = self
+        patched(self, self._stack)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            super().__exit__(*error)  # type: ignore[no-untyped-call]
+        finally:
+            self._stack.close()
+            Active.device = None
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        self.waits.clear()
+        self.kernels = 0
+
+    def wait(self, what: str) -> None:
+        """The host waits for the device."""
+        self.waits[f"{what} at {self._where()}"] += 1
+
+    def pin(self, tensor: Tensor) -> Tensor:
+        self.pinned[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    def is_pinned(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage().data_ptr() in self.pinned
+
+    def _where(self) -> str:
+        """The innermost line of the project that is at work, that of the device left out."""
+        frame = sys._getframe(1)
+        while frame is not None:
+            file = Path(frame.f_code.co_filename)
+            if file.is_relative_to(_ROOT) and file not in _OWN and "site-packages" not in file.parts:
+                return f"{file.relative_to(_ROOT)}:{frame.f_lineno}"
+            frame = frame.f_back  # type: ignore[assignment]
+        return "?"
+
+    # --- computing
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return self.run(func, args, kwargs or {})
+
+    def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Compute an operation, on the device where one of its tensors is or its result is to be."""
+        flat, spec = pytree.tree_flatten((args, kwargs))
+        tensors = [item for item in flat if isinstance(item, Tensor)]
+        there = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
+        asked = kwargs.get("device")
+        on_device = bool(there) if asked is None else torch.device(asked).type in ("cuda", NAME)
+        if not there and not on_device:
+            return self._on_host(func, args, kwargs)
+        name = func.name().removeprefix("aten::").partition(".")[0]
+        if len(there) < len(tensors):
+            self._check_mix(func, name, args, [t for t in tensors if not isinstance(t, DeviceTensor)])
+        if there:
+            self._note_waits(func, name, args, kwargs)
+        if func in _COPYING:
+            self._note_copy(func, args, kwargs, to_device=on_device)
+        self.kernels += not (func.is_view or name in _NO_KERNELS)
+        inner = [item.on_cpu if isinstance(item, DeviceTensor) else item for item in flat]
+        inner_args, inner_kwargs = pytree.tree_unflatten(inner, spec)
+        out = self._computed(func, inner_args, _for_cpu(func, inner_kwargs))
+        changed = _changed(func, args, kwargs)
+        if changed is not None:
+            return changed
+        return pytree.tree_map_only(Tensor, DeviceTensor, out) if on_device else out
+
+    def _on_host(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = func(*args, **{key: value for key, value in kwargs.items() if key != "pin_memory"})
+        return self.pin(out) if kwargs.get("pin_memory") else out
+
+    def _computed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func is aten.native_layer_norm.default and args[2] is not None and args[0].dtype != args[2].dtype:
+            raise RuntimeError(f"expected scalar type {args[0].dtype} but found {args[2].dtype}")  # as CUDA
+        self.allocate((args, kwargs))
+        with self.drawing() if torch.Tag.nondeterministic_seeded in func.tags else contextlib.nullcontext():
+            out = func(*args, **kwargs)
+        if func is aten._to_copy.default and out is args[0]:
+            out = out.clone()
+        self.allocate(out)
+        return out
+
+    def allocate(self, nest: Any) -> None:
+        """Refuse tensors that are too large for the device.
+
+        Raises:
+            OutOfMemoryError: one is
+        """
+        for tensor in pytree.tree_leaves(nest) if self.memory is not None else ():
+            size = tensor.numel() * tensor.element_size() if isinstance(tensor, Tensor) else 0
+            if self.memory is not None and size > self.memory:
+                self.shortages += 1
+                raise torch.OutOfMemoryError(f"CUDA out of memory (pretended): {size} bytes")
+
+    @contextlib.contextmanager
+    def drawing(self) -> Iterator[None]:
+        """In the block random numbers are the device's."""
+        before = torch.get_rng_state()
+        torch.set_rng_state(self.generator.get_state())
+        try:
+            yield
+        finally:
+            self.generator.set_state(torch.get_rng_state())
+            torch.set_rng_state(before)
+
+    # --- noting
+
+    def _check_mix(self, func: Any, name: str, args: tuple[Any, ...], near: Sequence[Tensor]) -> None:
+        if func in _COPYING:
+            return
+        scalars = all(tensor.dim() == 0 for tensor in near) and torch.Tag.pointwise in func.tags
+        indices = name in _INDEXING and isinstance(args[0], DeviceTensor)
+        if indices:  # CUDA copies them there
+            self.wait(f"{name} by indices from the host")
+        elif not scalars:
+            self.mixes.append(f"{name} at {self._where()}: tensors on cuda:0 and cpu")
+            raise MixError(self.mixes[-1])
+
+    def _note_waits(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        repeats = func is aten.repeat_interleave.Tensor and kwargs.get("output_size") is None
+        if func in _WAITING or repeats:
+            self.wait(name)
+        if name in _INDEXING and any(
+            isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        ):
+            self.wait(f"{name} by a mask")
+
+    def _note_copy(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, to_device: bool
+    ) -> None:
+        """Note a copy between host and device, but for one of pinned memory that nobody is to wait for."""
+        in_place = func is aten.copy_.default
+        source, target = (args[1], args[0]) if in_place else (args[0], None)
+        leaves, enters = (
+            isinstance(source, DeviceTensor),
+            isinstance(target, DeviceTensor) or (to_device and not in_place),
+        )
+        if leaves == enters:
+            return
+        asked = bool(kwargs.get("non_blocking") or (in_place and len(args) > 2 and args[2]))
+        host = target if leaves else source
+        if not (asked and isinstance(host, Tensor) and self.is_pinned(host)):
+            self.wait("copy to the host" if leaves else "copy to the device")
+
+
+def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by which the CPU computes it."""
+    kwargs = {key: value for key, value in kwargs.items() if key not in ("pin_memory", "non_blocking")}
+    if kwargs.get("device") is not None:
+        kwargs["device"] = torch.device("cpu")
+    if func is aten._to_copy.default and not kwargs.get("memory_format"):
+        kwargs["memory_format"] = torch.preserve_format
+    return kwargs
+
+
+def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What an operation in place returns: the tensors that it has changed; None of any other one."""
+    returned = func._schema.returns
+    if not (func._schema.is_mutable and returned and _is_written(returned[0])):
+        return None
+    schema = func._schema.arguments
+    outs = [a for a, said in zip(args, schema, strict=False) if _is_written(said)]
+    outs += [
+        kwargs[said.name] for said in schema if said.kwarg_only and _is_written(said) and said.name in kwargs
+    ]
+    return outs[0] if len(outs) == 1 else tuple(outs)
+
+
+def _is_written(said: Any) -> bool:
+    return said.alias_info is not None and said.alias_info.is_write

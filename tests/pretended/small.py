@@ -1,0 +1,150 @@
+"""Small models that are trained and asked on either device, to compare what comes of it."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+import seqx
+from seqx import plugins, recipe
+from seqx.data.batches import Batches, Loader
+from seqx.data.store import Store
+from seqx.devices import autocast
+from seqx.registry import Registry
+from seqx.training.settings import Training
+from seqx.training.spread import Spread
+from seqx.training.step import Step
+from seqx.training.updates import Update, updates
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+SIZES = {"source": 40, "target": 40}
+STACK = "{type: transformer, layers: 1, dropout: 0, attention: {type: multihead, heads: 2}, "
+STACK += "feedforward: {type: relu, width: 24}}"
+TEXT = f"""\
+model: {{type: encoder_decoder, d_model: 16, encoder: {STACK}, decoder: {STACK}}}
+training:
+  steps: 50
+  tokens: 100
+  clip: 1.0
+  objective: {{type: cross_entropy, smoothing: 0.1}}
+  optimizer: {{type: adam, eps: 1.0e-3}}
+  schedule: {{type: constant, rate: 0.01}}
+search: {{type: beam, size: 3, extra: 6, nbest: 2}}
+"""
+
+
+class Described:
+    """What a recipe of these tests describes.
+
+    Args:
+        model: learns
+        training: how it learns
+        search: finds
+    """
+
+    def __init__(self, *, model: seqx.Make[seqx.Model], training: Training, search: seqx.Search) -> None:
+        self.model, self.training, self.search = model, training, search
+
+
+@cache
+def registry() -> Registry:
+    return plugins.load().registry
+
+
+def described(folder: Path, overrides: Sequence[str]) -> Described:
+    file = folder / "small.yaml"
+    file.write_text(TEXT, encoding="utf-8")
+    return recipe.check(recipe.load(file, overrides=overrides).tree, registry(), Described)()
+
+
+@dataclass
+class Trained:
+    """A model that was trained for some updates, and what was seen of them."""
+
+    model: seqx.Model
+    updates: list[Update] = field(default_factory=list)
+
+    @property
+    def losses(self) -> list[float]:
+        return [update.loss for update in self.updates]
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        return {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
+
+
+@contextmanager
+def training(
+    what: Described, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
+) -> Iterator[tuple[Trained, Generator[Update, None, None]]]:
+    """A model with weights that are the same each time, and updates of it."""
+    how = what.training
+    torch.manual_seed(1)
+    model = what.model(SIZES)
+    step = Step(model, how.objective).to(device)
+    with Loader(Batches(store=store, tokens=how.tokens, groups=2), device=device) as portions:
+        yield (
+            Trained(model),
+            updates(
+                Spread(step),
+                how.optimizer.build(step),
+                partial(how.schedule, steps=how.steps),
+                portions,
+                device=device,
+                precision=precision,
+                clip=how.clip,
+                done=0,
+            ),
+        )
+
+
+def trained(
+    what: Described, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
+) -> Trained:
+    """After three updates."""
+    with training(what, store, device, precision) as (found, stream):
+        found.updates = [next(stream) for _ in range(3)]
+    found.model.eval()
+    return found
+
+
+SOURCE = seqx.Tokens.of(
+    torch.tensor([[7, 8, 9, 2], [9, 5, 2, 0], [30, 31, 20, 2], [11, 2, 0, 0]]), torch.tensor([4, 3, 4, 2])
+)
+LIMITS = torch.tensor([26, 9, 17, 3])
+
+
+@torch.no_grad()
+def searched(
+    model: seqx.Model,
+    search: seqx.Search,
+    device: torch.device,
+    grammar: seqx.Grammar | None = None,
+    *,
+    precision: Literal["bf16", "fp32"] = "fp32",
+    limits: Tensor = LIMITS,
+) -> list[list[seqx.Hypothesis]]:
+    with autocast(device, precision):
+        return [list(found) for found in search(model, SOURCE.to(device), limits, grammar)]
+
+
+def labelled(model: seqx.Model, device: torch.device) -> dict[str, Any]:
+    with torch.no_grad():
+        return {name: labels.cpu() for name, labels in model.labels(model.encode(SOURCE.to(device))).items()}
+
+
+Found = Sequence[Sequence[seqx.Hypothesis]]
+
+
+def alike(found: Found, expected: Found) -> None:
+    """The same answers, with the same scores but for rounding."""
+    assert [[h.ids for h in those] for those in found] == [[h.ids for h in those] for those in expected]
+    for ours, theirs in zip(chain.from_iterable(found), chain.from_iterable(expected), strict=True):
+        assert (ours.score, ours.logprob) == pytest.approx((theirs.score, theirs.logprob), rel=1e-4)

@@ -1,0 +1,175 @@
+"""Every component learns and answers on the pretended GPU as on the CPU, and nobody waits in an update."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seqx
+from seqx.data.store import Store
+from seqx_transformer import FeedForward, Initialisation, Norm
+from seqx_transformer.sublayer import Residual
+from tests.pretended import backend  # noqa: F401  before the first backward pass
+from tests.pretended.device import PretendedDevice
+from tests.pretended.small import (
+    CPU,
+    CUDA,
+    LIMITS,
+    SIZES,
+    STACK,
+    Described,
+    alike,
+    described,
+    labelled,
+    registry,
+    searched,
+    trained,
+    training,
+)
+
+SIDES = ("encoder", "decoder")
+KINDS: dict[type, list[str]] = {  # what a recipe says to use a component of a kind
+    seqx.Encoder: ["model.encoder={{type: {}, layers: 2, dropout: 0}}"],
+    seqx.Decoder: [
+        "model.decoder={{type: {}, layers: 2, dropout: 0, attention: {{type: multihead, heads: 2}}}}"
+    ],
+    seqx.Attention: [f"model.{side}.attention={{{{type: {{}}, heads: 2}}}}" for side in SIDES],
+    seqx.PositionalEncoding: [f"model.{side}.positions={{{{type: {{}}}}}}" for side in SIDES],
+    FeedForward: [f"model.{side}.feedforward={{{{type: {{}}, width: 24}}}}" for side in SIDES],
+    Norm: [f"model.{side}.norm={{}}" for side in SIDES] + [f"model.{side}.norm_place=pre" for side in SIDES],
+    Initialisation: [f"model.{side}.initialisation={{{{type: {{}}}}}}" for side in SIDES],
+    seqx.Objective: ["training.objective={{type: {}}}"],
+    seqx.Optimizer: ["training.optimizer={{type: {}}}"],
+    seqx.Schedule: ["training.schedule={{type: {}, warmup: 2, peak: 0.01}}"],
+    seqx.Model: [],
+}
+INNER = f"{{type: encoder_decoder, d_model: 16, encoder: {STACK}, decoder: {STACK}}}"
+SPECIAL: dict[str, list[str]] = {
+    "additive": [f"model.{side}.attention=additive" for side in SIDES],
+    "multiplicative": [f"model.{side}.attention=multiplicative" for side in SIDES],
+    "restricted": ["model.encoder.attention={type: restricted, heads: 2, window: 3}"],
+    "t5": ["model.encoder.positions=t5", "model.decoder.positions={type: t5, ahead: false}"],
+    "combined": [f"model.{side}.positions={{type: combined, encodings: [rotary, shaw]}}" for side in SIDES],
+    "deepnorm": [f"model.{side}.initialisation={{type: deepnorm, beta: 0.5}}" for side in SIDES],
+    "tagged": [
+        "training.objective={type: tagged, column: source, inner: cross_entropy}",
+        f"model={{type: tagging, column: source, dropout: 0, inner: {INNER}}}",
+    ],
+    "adam": ["training.optimizer={type: adam, eps: 1.0e-3}"],
+    "adamw": ["training.optimizer={type: adamw, eps: 1.0e-3, decay: 0.1}"],
+    "muon": ["training.optimizer={type: muon, eps: 1.0e-3}"],
+    "constant": ["training.schedule={type: constant, rate: 0.01}"],
+    "encoder_decoder": [],
+    "classifier": [f"model={{type: classifier, d_model: 16, dropout: 0, encoder: {STACK}}}"],
+    "decoder_only": [f"model={{type: decoder_only, d_model: 16, decoder: {STACK[:-1]}, cross: false}}}}"],
+    "guided": [f"model={INNER.replace('encoder_decoder', 'guided, column: target', 1)}"],
+    "tagging": [f"model={{type: tagging, column: source, dropout: 0, inner: {INNER}}}"],
+}
+SHORT = LIMITS.clamp_max(9)
+COMPONENTS = [(kind, name) for kind in KINDS for name in registry().components(kind)]
+DEAF = (Initialisation, seqx.Schedule)  # of which the device hears nothing: once, in float32, is enough
+
+
+def of(folder: Path, kind: type, name: str) -> Described:
+    return described(folder, SPECIAL.get(name, [said.format(name) for said in KINDS[kind]]))
+
+
+def ids(case: tuple[type, str]) -> str:
+    return f"{case[0].__name__}-{case[1]}"
+
+
+def test_these_are_all_kinds_that_a_device_computes() -> None:
+    others = {"Corpus", "Metric", "Normalizer", "Task", "Tokenizer", "Callback"}  # of the host
+    elsewhere = {"Combination", "Linearisation", "Search"}  # test_search.py
+    assert {kind.__name__ for kind in registry().kinds()} - others - elsewhere == {k.__name__ for k in KINDS}
+
+
+@pytest.mark.parametrize("case", COMPONENTS, ids=ids)
+def test_learns_and_answers_as_on_the_cpu(case: tuple[type, str], place: Path, store: Store) -> None:
+    what = of(place, *case)
+    host = trained(what, store, CPU)
+    expected, labels = searched(host.model, what.search, CPU, limits=SHORT), labelled(host.model, CPU)
+    with PretendedDevice() as gpu, training(what, store, CUDA) as (device, stream):
+        device.updates = [next(stream)]  # makes the optimizer's state, for which the host may wait
+        gpu.forget()
+        device.updates += [next(stream) for _ in range(2)]
+        assert not gpu.waits
+        device.model.eval()
+        assert device.losses == pytest.approx(host.losses, rel=1e-5)
+        for name, weight in device.weights.items():
+            torch.testing.assert_close(weight, host.weights[name], rtol=1e-4, atol=1e-5, msg=name)
+        found = searched(device.model, what.search, CUDA, limits=SHORT)
+        alike(found, expected)
+        for name, values in labelled(device.model, CUDA).items():
+            torch.testing.assert_close(values, labels[name], rtol=1e-4, atol=1e-4)
+        assert not gpu.mixes
+
+
+@pytest.mark.parametrize("case", [case for case in COMPONENTS if case[0] not in DEAF], ids=ids)
+def test_bf16_and_dropout_mix_nothing_and_wait_for_nothing(
+    case: tuple[type, str], place: Path, store: Store
+) -> None:
+    what = of(place, *case)
+    host = trained(what, store, CPU, "bf16")
+    with PretendedDevice() as gpu, training(what, store, CUDA, "bf16") as (device, stream):
+        for part in device.model.modules():
+            if hasattr(part, "p"):
+                vars(part)["p"] = 0.1
+        device.updates = [next(stream)]
+        gpu.forget()
+        device.updates += [next(stream) for _ in range(2)]
+        assert not gpu.waits
+        device.model.eval()
+        assert device.losses == pytest.approx(host.losses, rel=0.3)
+        assert all(
+            math.isfinite(h.score)
+            for hs in searched(device.model, what.search, CUDA, precision="bf16", limits=SHORT)
+            for h in hs
+        )
+        assert not gpu.mixes
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in COMPONENTS if case[0] in (seqx.Encoder, seqx.Decoder, Norm)], ids=ids
+)
+def test_under_autocast_norms_residual_sums_and_states_are_bfloat16(
+    case: tuple[type, str], place: Path, store: Store
+) -> None:
+    what = of(place, *case)
+    seen: dict[str, torch.dtype] = {}
+
+    def watch(name: str, part: nn.Module) -> None:
+        def hook(_: object, __: object, out: Tensor | tuple[Tensor, object]) -> None:
+            seen[name] = (out if isinstance(out, Tensor) else out[0]).dtype
+
+        part.register_forward_hook(hook)
+
+    with PretendedDevice(), training(what, store, CUDA, "bf16") as (device, stream):
+        for name, part in device.model.named_modules():
+            if isinstance(part, Norm | Residual | seqx.Encoder | seqx.Decoder):
+                watch(name, part)
+        next(stream)
+    assert len(seen) > 1
+    assert set(seen.values()) == {torch.bfloat16}, seen
+
+
+def test_weights_of_an_average_are_cast_once_as_those_of_a_model(place: Path, store: Store) -> None:
+    from seqx.training.ema import Average, Ema
+
+    what = described(place, [])
+    with PretendedDevice() as gpu:
+        device = trained(what, store, CUDA, "bf16")
+        average = Average(Ema(), device.model)
+        average.follow()
+        kernels = []
+        for model in (device.model, average.model.eval()):
+            gpu.forget()
+            searched(model, what.search, CUDA, precision="bf16", limits=SHORT)
+            kernels.append(gpu.kernels)
+        assert kernels[0] == kernels[1]
+
+
+def test_sizes_are_those_of_the_store(store: Store) -> None:
+    assert max(int(column.values.max()) for column in store.columns.values()) < min(SIZES.values())

@@ -1,0 +1,206 @@
+"""Every search, grammar, constraint and combination finds on the pretended GPU what it finds on the CPU.
+
+The host waits for the device once in eight steps at most.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import seqx
+import seqx_parsing
+from seqx.constraints import LexicalGrammar
+from seqx_parsing.bracketing import BracketGrammar
+from seqx_parsing.vocabulary import Vocabulary
+from seqx_search import Beam
+from seqx_text_tasks.labels import OneLabel
+from tests.pretended import backend  # noqa: F401  before the first backward pass
+from tests.pretended.device import PretendedDevice
+from tests.pretended.small import (
+    CPU,
+    CUDA,
+    LIMITS,
+    SIZES,
+    SOURCE,
+    alike,
+    described,
+    registry,
+    searched,
+)
+
+Make = Callable[[], seqx.Grammar | None]
+
+SIZE = SIZES["target"]
+LABELS = ("S", "NP", "VP")
+VOCABULARY = Vocabulary((*(f"({label}" for label in LABELS), *(f"){label}" for label in LABELS), "XX"))
+WORDS = SOURCE.layout.keep.sum(1) - 1
+SURFACES = seqx.Surfaces(
+    [None] * 4 + [chr(ord("a") + i % 26).encode() * (1 + i // 26) for i in range(SIZE - 4)]
+)
+WANTED = [
+    seqx.Wanted(prefix=b"abc"),
+    seqx.Wanted(require=("d", "fg"), forbid=("e",)),
+    seqx.Wanted(prefix=b"a", require=("zz",)),
+    seqx.Wanted(),
+]
+
+
+def linearised(name: str) -> Make:
+    made = registry().components(seqx_parsing.Linearisation)[name].maker()
+    return lambda: made.grammar(VOCABULARY, WORDS)
+
+
+def lexical() -> LexicalGrammar:
+    return LexicalGrammar(SURFACES, WANTED)
+
+
+GRAMMARS: dict[str, tuple[int, Make]] = {  # how many symbols there are, and what makes it
+    "none": (SIZE, lambda: None),
+    "label": (SIZE, lambda: OneLabel(SIZE)),
+    "lexical": (SIZE, lexical),
+    "both": (
+        SIZE,
+        lambda: seqx.Intersection(lexical(), LexicalGrammar(SURFACES, [seqx.Wanted(forbid=("b",))] * 4)),
+    ),
+    **{
+        name: (VOCABULARY.size, linearised(name))
+        for name in registry().components(seqx_parsing.Linearisation)
+    },
+}
+
+
+class Counting(seqx.Model):
+    """Counts the steps; other than that it is the model that it has."""
+
+    def __init__(self, model: seqx.Model) -> None:
+        super().__init__(model.sizes)
+        self.model, self.steps = model, 0
+
+    def encode(self, source: seqx.Tokens) -> Any:
+        return self.model.encode(source)
+
+    def start(self, memory: Any, capacity: int | None) -> Any:
+        return self.model.start(memory, capacity)
+
+    def advance(self, ids: torch.Tensor, state: Any, keep: torch.Tensor | None) -> Any:
+        self.steps += 1
+        return self.model.advance(ids, state, keep)
+
+    def head(self, outputs: torch.Tensor) -> torch.Tensor:
+        return self.model.head(outputs)
+
+
+def counting(folder: Path, size: int, seed: int = 1) -> Counting:
+    """A model with random weights that are large enough to make it differ from step to step."""
+    torch.manual_seed(seed)
+    model = described(folder, []).model({"source": SIZES["source"], "target": size})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    return Counting(model).eval()
+
+
+SEARCHES: dict[str, seqx.Search] = {
+    **{name: component.maker() for name, component in registry().components(seqx.Search).items()},
+    "n-best": Beam(size=5, nbest=3, alpha=1.0),
+    "one": Beam(size=1),
+}
+
+
+def waits(steps: int, name: str) -> int:
+    """How often the host may wait; sampling reads the source once, of which its draws are made."""
+    return -(-steps // 8) + (name == "sampling")
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS)
+@pytest.mark.parametrize("search", SEARCHES)
+def test_finds_what_it_finds_on_the_cpu(search: str, grammar: str, place: Path) -> None:
+    size, make = GRAMMARS[grammar]
+    expected = searched(counting(place, size), SEARCHES[search], CPU, make())
+    with PretendedDevice() as gpu:
+        model = counting(place, size).to("cuda")
+        source = SOURCE.to(CUDA)
+        gpu.forget()
+        with torch.no_grad():
+            found = [list(hs) for hs in SEARCHES[search](model, source, LIMITS, make())]
+        assert sum(gpu.waits.values()) <= waits(model.steps, search), (model.steps, gpu.waits)
+        assert not gpu.mixes
+    alike(found, expected)
+    assert any(found)
+
+
+def test_long_outputs_wait_no_more_often(place: Path) -> None:
+    limits = torch.tensor([103, 90, 2, 50])
+    model = counting(place, VOCABULARY.size)
+    with torch.no_grad(), PretendedDevice() as gpu:
+        model.to("cuda")
+        gpu.forget()
+        found = Beam(size=3)(model, SOURCE.to(CUDA), limits, linearised("top_down")())
+        steps = model.steps
+        assert sum(gpu.waits.values()) <= waits(steps, "beam")
+    assert all(found)
+    assert steps > 20
+
+
+@pytest.mark.parametrize("name", registry().components(seqx.Combination))
+def test_several_models_as_one(name: str, place: Path) -> None:
+    def made() -> seqx.Model:
+        models = [counting(place, SIZE, seed).model for seed in (1, 2)]
+        return registry().components(seqx.Combination)[name].maker(models).eval()
+
+    expected = searched(made(), Beam(size=3), CPU)
+    with PretendedDevice() as gpu:
+        model = Counting(made()).to("cuda")
+        source = SOURCE.to(CUDA)
+        gpu.forget()
+        with torch.no_grad():
+            found = [list(hs) for hs in Beam(size=3)(model, source, LIMITS)]
+        assert sum(gpu.waits.values()) <= waits(model.steps, "beam"), gpu.waits
+        assert not gpu.mixes
+    alike(found, expected)
+
+
+def test_these_are_all_grammars() -> None:
+    def concrete(kind: type) -> set[type]:
+        own: set[type] = set() if inspect.isabstract(kind) else {kind}
+        return own.union(*map(concrete, kind.__subclasses__()))
+
+    tried = {type(make()) for _, make in GRAMMARS.values()} - {type(None)}
+    registry()
+    known = {kind for kind in concrete(seqx.Grammar) if kind.__module__.startswith("seqx")}
+    assert {kind for kind in known if not kind.__module__.startswith("seqx.testing")} == tried
+    assert issubclass(type(linearised("top_down")()), BracketGrammar)
+
+
+# --- what the tests above would say of faults
+
+
+class WaitsInEachStep(Counting):
+    """Asks the device in each step."""
+
+    def advance(self, ids: torch.Tensor, state: Any, keep: torch.Tensor | None) -> Any:
+        assert int(ids.max()) < SIZE
+        return super().advance(ids, state, keep)
+
+
+def test_a_wait_in_each_step_is_too_many(place: Path) -> None:
+    with torch.no_grad(), PretendedDevice() as gpu:
+        model = WaitsInEachStep(counting(place, SIZE).model).eval().to("cuda")
+        Beam(size=3)(model, SOURCE.to(CUDA), LIMITS)
+        assert model.steps <= sum(gpu.waits.values()) > waits(model.steps, "beam")
+        assert any("tests/pretended/test_search.py" in where for where in gpu.waits)
+
+
+def test_a_wrong_answer_of_the_device_is_seen(place: Path) -> None:
+    model = counting(place, SIZE)
+    expected = searched(model, Beam(size=3), CPU)
+    with PretendedDevice():
+        for parameter in model.to("cuda").parameters():
+            parameter.data.mul_(1.5)
+        found = searched(model, Beam(size=3), CUDA)
+    with pytest.raises(AssertionError):
+        alike(found, expected)

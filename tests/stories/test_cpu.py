@@ -1,0 +1,27 @@
+"""`--device cpu` on a machine that has GPUs leaves them alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqx.runs import Record
+from tests.stories.tiny import done, tiny
+
+
+def test_cuda_is_not_initialised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by a run, nor by resuming it, nor by a model that answers."""
+    asked: list[object] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for module in (torch.cuda, torch.cuda.random):
+        monkeypatch.setattr(module, "device_count", lambda: 2)
+        monkeypatch.setattr(module, "_lazy_init", lambda: asked.append("initialised"))
+    recipe = tiny()
+    done("run", recipe, "--device", "cpu", "training.steps=4")
+    done("run", recipe, "--device", "cpu", "training.steps=6", "training.precision=fp32")
+    model = Path("runs/tiny/model")
+    done("translate", model, "--device", "cpu", text="Emma is sick.\n")
+    done("evaluate", model, "--device", "cpu")
+    assert not asked
+    assert not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    assert Record.read(Path("runs/tiny")).environment["gpu"] is None
