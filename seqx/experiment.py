@@ -202,14 +202,7 @@ def _prepared(
         compile_layers(model)
     step = Step(model, how.objective)
     _draw(how.seed, world.rank)
-    try:
-        with telling_memory():
-            spread = _spread(step, world, how, device)
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"{device} has too little memory for the model; make it smaller, or share it among several "
-            "devices with training.sharding=state"
-        ) from None
+    spread = _spread(step, world, how, device)
     if how.compile and world.size > 1:
         while_compiling(spread.waiting)
     optimizer = how.optimizer.build(step)
@@ -276,14 +269,25 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
 
 
 def _spread(step: Step, world: World, how: Training, device: torch.device) -> Spread:
-    """The step on this device, or a share of it."""
-    if world.size == 1:
-        return Spread(step.to(device))
-    if how.sharding == "none":
-        return Replicated(step.to(device), world)
-    from seqx.training.sharded import Sharded  # noqa: PLC0415  half a second, for those who need it
+    """Put the step on this device, or a share of it.
 
-    return Sharded(step, world, device, full=how.sharding == "full")
+    Raises:
+        UserError: the device has too little memory
+    """
+    try:
+        with telling_memory():
+            if world.size == 1:
+                return Spread(step.to(device))
+            if how.sharding == "none":
+                return Replicated(step.to(device), world)
+            from seqx.training.sharded import Sharded  # noqa: PLC0415  half a second, for those who need it
+
+            return Sharded(step, world, device, full=how.sharding == "full")
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{device} has too little memory for the model; make it smaller, or share it among several "
+            "devices with training.sharding=state"
+        ) from None
 
 
 def _draw(seed: int, rank: int) -> None:
