@@ -15,6 +15,7 @@ from seqx.distributed.launch import launch
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
 from seqx.interfaces.values import Score
+from seqx.printing import forgiving
 from seqx.runs import RunFolder
 from seqx.stopping import Stop, Stopped, is_left_behind
 
@@ -66,7 +67,7 @@ def run(
         if killed is not None:
             click.echo(killed, err=True)
         ctx.exit(code)
-    with joined(device) as (world, own), stop.listening():
+    with joined(device) as (world, own), stop.listening(), forgiving():
         _run(ctx, world, recipe, overrides, profile, folder, own, stop, changed_plugins=changed_plugins)
     if world.size > 1:
         leave(0)
