@@ -23,7 +23,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from seqx import manifest, states
-from seqx.errors import DamagedError, UserError, unreadable
+from seqx.errors import DamagedError, UserError, unreadable, unwritable
 from seqx.files import clear, whole_file, whole_folder
 from seqx.formats import FORMAT, read_as, read_json
 from seqx.interfaces.values import Score
@@ -355,7 +355,7 @@ def _written(folder: Path) -> Iterator[Path]:
             yield new
             Manifest.seal(new, FORMAT)
         except (SafetensorError, RuntimeError) as error:
-            raise UserError(f"{folder}: cannot be written ({error}); is the disk full?") from None
+            raise unwritable(folder, error, "see to the disk") from None
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
