@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from seqx.errors import RecipeError as RecipeError
     from seqx.errors import RegistrationError as RegistrationError
     from seqx.errors import UserError as UserError
+    from seqx.errors import unwritable as unwritable
     from seqx.evaluation import load as load
     from seqx.formats import first_fault as first_fault
     from seqx.formats import json_as as json_as
+    from seqx.formats import json_lines as json_lines
     from seqx.hooks import hookimpl as hookimpl
     from seqx.interfaces.learning import Callback as Callback
     from seqx.interfaces.learning import Grammar as Grammar
@@ -94,9 +96,9 @@ _HOMES = {
     "seqx.commands.arguments": "parted",
     "seqx.commands.chosen": "component",
     "seqx.constraints": "Intersection LexicalGrammar Surfaces Wanted",
-    "seqx.errors": "PluginError RecipeError RegistrationError UserError",
+    "seqx.errors": "PluginError RecipeError RegistrationError UserError unwritable",
     "seqx.evaluation": "load",
-    "seqx.formats": "first_fault json_as",
+    "seqx.formats": "first_fault json_as json_lines",
     "seqx.hooks": "hookimpl",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
     "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",

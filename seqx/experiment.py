@@ -27,9 +27,9 @@ from seqx.interfaces.text import Metric, Task
 from seqx.interfaces.values import Score
 from seqx.memory import keep_freed
 from seqx.plugins import Plugins
-from seqx.recipe import Made, differences
+from seqx.recipe import Made, differences, read_plain
 from seqx.registry import Make
-from seqx.runs import RunFolder, read_recipe
+from seqx.runs import RunFolder
 from seqx.stopping import Stop
 from seqx.trainer import Trainer
 from seqx.training.compiling import compile_layers, while_compiling
@@ -317,7 +317,7 @@ def _start_from(folder: Path, model: Model, settings: object) -> None:
     try:
         checkpoint.read_weights(model, folder / WEIGHTS)
     except UserError:
-        theirs = read_recipe(folder / "recipe.yaml")["model"]
+        theirs = read_plain(folder / "recipe.yaml")["model"]
         different = differences({"model": theirs}, {"model": settings})
         if not different:
             raise

@@ -3,7 +3,7 @@
 from seqx.recipe.checker import check
 from seqx.recipe.differences import NOT_SET, differences, inside, left_out
 from seqx.recipe.editor import schema
-from seqx.recipe.files import Recipe, load, named
+from seqx.recipe.files import Recipe, load, named, read_plain
 from seqx.recipe.made import Leaf, Made, Several, Value
 from seqx.recipe.printer import show
 
@@ -20,6 +20,7 @@ __all__ = [
     "left_out",
     "load",
     "named",
+    "read_plain",
     "schema",
     "show",
 ]
