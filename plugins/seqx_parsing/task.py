@@ -103,23 +103,17 @@ class Parsing(seqx.CorpusTask):
             UserError: a label or a tag is none
         """
         progress("learning the vocabulary", None)
-        trees = (_cleaned(row[0], training=True) for row in self.rows("train"))
-        lines = (" ".join(map(shown, _words(tree))) for tree in trees if tree is not None)
+        lines = (" ".join(map(shown, _words(tree))) for _, tree in self._said("train", training=True))
         self.tokenizer.learn(lines, folder / "tokenizer")
         symbols: set[str] = set()
         tags: set[str] = set()
-        for (line,) in self.rows("train"):
-            tree = _cleaned(line, training=True)
-            if tree is not None:
-                symbols.update(self.linearisation.encode(tree))
-                tags.update(leaf.tag for leaf in tree.leaves())
-        try:
-            for written in symbols:
-                symbol(written)
-            for tag in tags:
-                label(tag)
-        except ValueError as error:
-            raise seqx.UserError(f"the training trees: {error}; mend it there, or leave it out") from None
+        for row, tree in self._said("train", training=True):
+            try:
+                symbols.update(map(symbol, set(self.linearisation.encode(tree)) - symbols))
+                tags.update(map(label, {leaf.tag for leaf in tree.leaves()} - tags))
+            except ValueError as error:
+                place = self.corpus.place("train", row)
+                raise seqx.UserError(f"{place}: {error}; mend it there, or leave the tree out") from None
         ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
         # Two linearisations may have the same symbols, and models of both still do not answer as one.
         kind = type(self.linearisation).__qualname__
@@ -257,10 +251,22 @@ class Parsing(seqx.CorpusTask):
         return seqx.Evaluation(scores=scores, answers=answers)
 
     def _trees(self, split: str) -> Iterator[Tree]:
-        for (line,) in self.rows(split):
-            tree = _cleaned(line)
+        return (tree for _, tree in self._said(split))
+
+    def _said(self, split: str, *, training: bool = False) -> Iterator[tuple[int, Tree]]:
+        """Yield the trees of a split in which something is said, each with the number of its row, from 0.
+
+        Raises:
+            UserError: with its place, for a row that is no tree
+        """
+        for row, (line,) in enumerate(self.rows(split)):
+            try:
+                tree = _cleaned(line, training=training)
+            except seqx.UserError as error:
+                said = str(error).removeprefix("the corpus:1: ")
+                raise seqx.UserError(f"{self.corpus.place(split, row)}: {said}") from None
             if tree is not None:
-                yield tree
+                yield row, tree
 
     def _leaves(self, text: str) -> list[Leaf]:
         words = wording.split(text)
@@ -295,8 +301,15 @@ class Parsing(seqx.CorpusTask):
 
 
 def _cleaned(line: str, *, training: bool = False) -> Tree | None:
-    (tree,) = read([line], "the corpus")
-    return clean(tree, training=training)
+    """Return the tree of a row as it is learnt; None: nothing in it is said.
+
+    Raises:
+        UserError: the row is none
+    """
+    trees = list(read([line], "the corpus"))
+    if len(trees) != 1:
+        raise seqx.UserError(f"the corpus: {len(trees)} trees are in a row, where one is wanted")
+    return clean(trees[0], training=training)
 
 
 def _wanted(request: seqx.Request) -> seqx.Wanted:
