@@ -1,12 +1,18 @@
 """Whether two runs ended the same, bit by bit: all they left but what a clock said."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+import seqx
+
 CLOCK = ("seconds", "tokens_per_second")
 """What differs between two runs of one recipe: how long things took."""
+
+_LINE = TypeAdapter(dict[str, Any])
+_LARGEST = 1 << 26  # bytes of a file of JSON
 
 STARTS = ("start", "failed")
 """Lines of metrics about a process, not about learning."""
@@ -35,18 +41,17 @@ def _contents(folder: Path, *, saves: bool) -> Iterator[tuple[str, Any]]:
             case ".lock" | "log.txt" | "environment.json" | "recipe.yaml" | "model.json":
                 continue  # names of runs, times of day
             case "manifest.json":
-                yield name, sorted(json.loads(file.read_text(encoding="utf-8"))["files"])
+                yield name, sorted(seqx.json_content(file, _LARGEST)["files"])
             case "metrics.jsonl":
                 yield name, list(_metrics(file, saves=saves))
             case "checkpoint.json" | "states.json":
-                yield name, _timeless(json.loads(file.read_text(encoding="utf-8")))
+                yield name, _timeless(seqx.json_content(file, _LARGEST))
             case _:
                 yield name, file.read_bytes()
 
 
 def _metrics(file: Path, *, saves: bool) -> Iterator[Any]:
-    for line in file.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for _, row in seqx.json_lines(_LINE, file, "run it again"):
         if row["kind"] not in STARTS and (saves or row["kind"] != "saved"):
             yield _timeless(row)
 

@@ -12,14 +12,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
+import seqx
 from seqx.data.cache import default_cache
 from seqx.data.store import Store
 from seqx.formats import json_text
 from seqx.interfaces.figures import perplexity
 
+_LINE = TypeAdapter(dict[str, Any])
 FILES = "${{SEQX_DATA}}/tatoeba_en_de/{split}.{language}.gz"
 
 
@@ -64,10 +68,8 @@ def main() -> int:
     command = [sys.executable, "-m", "seqx", "run", *recipe]
     began = time.monotonic()
     subprocess.run([*command, *overrides(arguments.updates, arguments.tokens)], check=True)
-    lines = (arguments.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    losses = {
-        line["step"]: float(line["loss"]) for line in map(json.loads, lines) if line["kind"] == "update"
-    }
+    lines = seqx.json_lines(_LINE, arguments.folder / "metrics.jsonl", "run it again")
+    losses = {line["step"]: float(line["loss"]) for _, line in lines if line["kind"] == "update"}
     stores = [path.parent for path in default_cache().glob("*/index.json")]
     newest = max(stores, key=lambda path: path.stat().st_mtime)
     bound = entropy(Store.open(newest))

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from seqx.errors import RecipeError as RecipeError
     from seqx.errors import RegistrationError as RegistrationError
     from seqx.errors import UserError as UserError
+    from seqx.errors import unwritable as unwritable
     from seqx.evaluation import load as load
     from seqx.formats import first_fault as first_fault
     from seqx.formats import json_as as json_as
+    from seqx.formats import json_lines as json_lines
     from seqx.formats import json_text as json_text
     from seqx.hooks import hookimpl as hookimpl
     from seqx.interfaces.codec import Codec as Codec
@@ -100,9 +102,9 @@ _HOMES = {
     "seqx.commands.chosen": "component",
     "seqx.constraints": "Intersection LexicalGrammar Surfaces Wanted",
     "seqx.devices": "has_bf16 to_device",
-    "seqx.errors": "PluginError RecipeError RegistrationError UserError",
+    "seqx.errors": "PluginError RecipeError RegistrationError UserError unwritable",
     "seqx.evaluation": "load",
-    "seqx.formats": "first_fault json_as json_text",
+    "seqx.formats": "first_fault json_as json_lines json_text",
     "seqx.hooks": "hookimpl",
     "seqx.interfaces.codec": "Codec",
     "seqx.interfaces.figures": "perplexity",

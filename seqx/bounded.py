@@ -4,8 +4,10 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 class BoundError(OSError):
@@ -22,6 +24,18 @@ def content(file: Path, most: int) -> bytes:
         BoundError: it is larger, or a pipe, a device or the like; nothing was read
         OSError: it cannot be read
     """
+    with opened(file, most) as stream:
+        return stream.read(os.fstat(stream.fileno()).st_size)  # as many bytes of memory are taken at once
+
+
+@contextmanager
+def opened(file: Path, most: int) -> Iterator[BinaryIO]:
+    """Open a plain file that has at most `most` bytes, as `content` does.
+
+    Raises:
+        BoundError: it is larger, or a pipe, a device or the like
+        OSError: it cannot be opened
+    """
     # A pipe that nobody writes to would otherwise be waited for.
     with open(file, "rb", opener=_without_waiting) as stream:
         about = os.fstat(stream.fileno())
@@ -31,7 +45,7 @@ def content(file: Path, most: int) -> bytes:
             raise BoundError(
                 errno.EFBIG, f"it has {about.st_size:,} bytes, and no file of its kind has more than {most:,}"
             )
-        return stream.read(about.st_size)  # as many bytes of memory are taken at once
+        yield stream
 
 
 def _without_waiting(name: str, flags: int) -> int:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from seqx import manifest, states
 from seqx.devices import uses_cuda
-from seqx.errors import DamagedError, UserError, unreadable
+from seqx.errors import DamagedError, UserError, unreadable, unwritable
 from seqx.files import clear, whole_file, whole_folder
 from seqx.formats import FORMAT, json_text, read_as, read_json
 from seqx.identity import Identity
@@ -403,7 +403,7 @@ def _written(folder: Path) -> Iterator[Path]:
             yield new
             Manifest.seal(new, FORMAT)
         except (SafetensorError, RuntimeError) as error:
-            raise UserError(f"{folder}: cannot be written ({error}); is the disk full?") from None
+            raise unwritable(folder, error, "see to the disk") from None
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:

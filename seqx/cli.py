@@ -6,7 +6,6 @@ A verb is imported when it is called, so that `seqx --help` needs neither torch 
 import ast
 import contextlib
 import difflib
-import errno
 import importlib
 import os
 import re
@@ -16,11 +15,11 @@ from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
-from seqx import __version__
+from seqx import __version__, printing
 from seqx.errors import PluginError, UserError, mendable
 from seqx.stopping import Stop, Stopped
 from seqx_toolkit import DISTRIBUTION
@@ -100,6 +99,15 @@ class Verbs(click.Group):
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(rows)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; an output that cannot be written does not change how a command ended."""
+        with printing.checked():
+            try:
+                return super().main(*args, **kwargs)
+            except UserError as error:  # of --help and --version, which print before a verb is called
+                say(str(error))
+                sys.exit(error.code)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the verb; a mistake that the user can mend is one message and exit code 2, an interrupt 130."""
         try:
@@ -156,15 +164,14 @@ def _explained(error: Exception) -> str | None:
     match error:
         case UserError():
             return str(error)
-        case OSError(errno=errno.ENOSPC):
-            _give_up_output()
-            return f"{error.filename or 'standard output'}: {error.strerror}; make room for it"
-        case OSError(errno=errno.EPIPE) | click.ClickException() | click.Abort() | click.exceptions.Exit():
+        case printing.ReaderGoneError() | click.ClickException() | click.Abort() | click.exceptions.Exit():
             return None
         case _:
             from seqx.attribution import attributed  # noqa: PLC0415  needs torch, which most verbs can wait for
 
             message = attributed(error)
+            if message is None and isinstance(error, BrokenPipeError):  # click would end without a word
+                return f"a process that is written to has ended ({error}); `seqx --debug` shows the traceback"
             if message is None and isinstance(error, OSError) and mendable(error):
                 return f"{os.fsdecode(error.filename)}: {error.strerror}; see to that, or name another place"
             return message
@@ -180,12 +187,6 @@ def _tell(ctx: click.Context, error: Exception, message: str) -> NoReturn:
         traceback.print_exception(error)
     say(message)
     ctx.exit(error.code if isinstance(error, UserError) else MISTAKE)
-
-
-def _give_up_output() -> None:
-    """What could not be written is not tried again when the process ends, with a message of Python's."""
-    with contextlib.suppress(OSError):  # an output that is no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _source(entry: EntryPoint) -> str:

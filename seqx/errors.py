@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 COMMAND_LINE = "command line"
@@ -38,10 +39,48 @@ def unreadable(file: object, error: Exception) -> UserError:
     return DamagedError(said)
 
 
+_FOLDER = "choose another folder"
+_ADVICE: Mapping[int, str] = {
+    errno.ENOSPC: "make room, and give the same command again",
+    errno.EDQUOT: "make room, and give the same command again",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "raise the limit on open files",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EIO: "see to the disk",
+}
+"""What to do about an error of writing; of all others: take another place."""
+
+
+def unwritable(file: object, error: Exception, instead: str = _FOLDER) -> UserError:
+    """Return what to raise about a file or a folder that cannot be written: the cause, and what to do.
+
+    Args:
+        file: what was to be written
+        error: of the system, or of a library that repeats the system's error in its text
+        instead: what to do where another place helps
+    """
+    number, why = _cause(error)
+    return UserError(f"{file}: cannot be written: {why}; {_ADVICE.get(number, instead)}")
+
+
+def _cause(error: Exception) -> tuple[int, str]:
+    """Return the number (0: it has none) and the text of the system's error that an error is, or repeats.
+
+    `shutil` collects the errors of many files, of which this is the first; safetensors has words of its own.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno, error.strerror or os.strerror(error.errno)
+    if found := re.search(r"\[Errno (\d+)\]|\(os error (\d+)\)", str(error)):
+        number = int(found[1] or found[2])
+        return number, os.strerror(number)
+    return 0, shortened(" ".join(str(error).split()), 200)
+
+
 _MENDABLE = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
-        *(errno.ELOOP, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE),
+        *(errno.ELOOP, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE),
     }
 )
 

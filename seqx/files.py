@@ -5,14 +5,13 @@ leaves it behind; `clear` removes that, and puts back what was about to be repla
 """
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from seqx.errors import UserError
+from seqx.errors import DamagedError, UserError, unwritable
 
 _PART = ".part"
 _REPLACED = ".replaced.part"  # a folder that holds the one whose place is taken
@@ -30,6 +29,34 @@ def check_name(folder: Path) -> None:
         raise UserError(f"{folder}: weights need a folder whose name is UTF-8; rename it") from None
 
 
+def check_links(folder: Path, *names: str) -> None:
+    """Refuse links that lead out of a folder, which a stranger may have made: nothing is opened.
+
+    Args:
+        folder: may itself be reached through a link
+        names: what is looked at in it; none: everything
+
+    Raises:
+        DamagedError: a link leads out of it, or nowhere
+    """
+    home = Path(os.path.realpath(folder))
+    for name in names:
+        _check_link(home / name, home, folder)
+    for top in [home / name for name in names] or [home]:
+        for at, folders, files in os.walk(top):  # which follows no link below the top
+            for name in (*folders, *files):
+                _check_link(Path(at, name), home, folder)
+
+
+def _check_link(entry: Path, home: Path, folder: Path) -> None:
+    target = Path(os.path.realpath(entry))  # of a circle of links one stays a link
+    if entry.is_symlink() and (target.is_symlink() or not target.is_relative_to(home) or not target.exists()):
+        raise DamagedError(
+            f"{folder / entry.relative_to(home)}: is a link that leads out of the folder or nowhere; "
+            "put a copy of the file in its place, if you trust it"
+        )
+
+
 @contextlib.contextmanager
 def whole_folder(folder: Path, *, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
     """A folder to write into; takes the place of `folder` when the block ends, vanishes when it fails.
@@ -45,7 +72,7 @@ def whole_folder(folder: Path, *, check: Callable[[Path], object] | None = None)
         _made(folder.parent)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent))
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}; choose another folder") from None
+        raise unwritable(folder, error) from None
     try:
         yield new
         new.chmod(0o755)
@@ -56,7 +83,7 @@ def whole_folder(folder: Path, *, check: Callable[[Path], object] | None = None)
         _replace(new, folder)
         sync(folder.parent)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}{_advice(error)}") from None
+        raise unwritable(folder, error) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -70,7 +97,7 @@ def whole_file(file: Path, text: str) -> None:
         new.replace(file)
         sync(file.parent)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written: {error.strerror or error}{_advice(error)}") from None
+        raise unwritable(file, error) from None
     finally:
         new.unlink(missing_ok=True)
 
@@ -98,11 +125,6 @@ def _made(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         sync(path.parent)
-
-
-def _advice(error: OSError) -> str:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "; make room, and give the same command again" if full else ""
 
 
 def _replace(new: Path, folder: Path) -> None:

@@ -9,9 +9,8 @@ from seqx.checkpoint import WEIGHTS
 from seqx.errors import Problem, UserError
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Normalizer
-from seqx.recipe import Fixed, Made, differences, names_kind
+from seqx.recipe import Fixed, Made, differences, names_kind, read_plain
 from seqx.registry import settings_of
-from seqx.runs import read_recipe
 
 
 def vocabulary_problems(made: Made[Any], first: Path) -> Iterator[Problem]:
@@ -61,5 +60,5 @@ def _task(made: Made[Any]) -> Made[Any]:
 
 
 def _plain(first: Path) -> dict[str, Any]:
-    found: dict[str, Any] = read_recipe(first / "recipe.yaml")
+    found: dict[str, Any] = read_plain(first / "recipe.yaml")
     return found

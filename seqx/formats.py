@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from seqx.bounded import json_content
+from seqx.bounded import json_content, opened
 from seqx.errors import DamagedError, UserError, shortened, unreadable
 
 T = TypeVar("T")
@@ -20,7 +20,9 @@ FORMAT = 2
 2: `manifest.json`; states and random states in `states.json` and `states.safetensors`.
 """
 
-_MOST = 1 << 20  # bytes of a file
+_MOST = 1 << 20  # bytes of a file, and of a line
+_DEEPEST = 60  # levels of nesting
+_MOST_LINES = 1 << 32  # bytes of a file of lines, which is never in memory whole
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -32,12 +34,27 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         about = json_content(file, _MOST)
+        _check_depth(about)
     except (OSError, ValueError) as error:
         raise unreadable(file, error) from None
     if not isinstance(about, dict):
         raise DamagedError(f"{file}: cannot be read (not a JSON object)")
     check_format(about.get("format", FORMAT), file)
     return about
+
+
+def _check_depth(value: Any) -> None:
+    """Refuse what is nested so deep that a reader that calls itself would break off."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [item for group in level if isinstance(group, dict | list) for item in _inside(group)]
+        if not level:
+            return
+    raise ValueError("it is nested too deep")
+
+
+def _inside(group: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return group.values() if isinstance(group, dict) else group
 
 
 def check_format(found: object, file: Path, newest: int = FORMAT) -> None:
@@ -94,9 +111,46 @@ def json_as(kind: TypeAdapter[T], file: Path, most: int) -> T:
     """
     try:
         said = json_content(file, most)
+        _check_depth(said)
     except (OSError, ValueError) as error:
         raise unreadable(file, error) from None
     return _as(kind, said, file)
+
+
+def json_lines(kind: TypeAdapter[T], file: Path, advice: str) -> Iterator[tuple[str, T]]:
+    """Yield the text and the value of each line of a file of JSON lines, which may be missing.
+
+    A line that is no JSON is passed over: a process that is killed leaves half of one.
+
+    Args:
+        kind: what the value of each line must be
+        file: the lines, each ended by a line feed
+        advice: what the user can do about a line that says something else
+
+    Raises:
+        DamagedError: the file cannot be read, or a line is too long or not of the `kind`, with its number
+    """
+    if not file.exists():
+        return
+    try:
+        with opened(file, _MOST_LINES) as stream:
+            number = 0
+            while raw := stream.readline(_MOST + 1):
+                number += 1
+                if len(raw) > _MOST:
+                    said = f"it has more than {_MOST:,} bytes"
+                    raise DamagedError(f"{file}:{number}: cannot be read ({said}); {advice}")
+                text = raw.decode(errors="replace").removesuffix("\n")
+                try:
+                    value = kind.validate_python(json.loads(text))
+                except ValidationError as error:
+                    said = first_fault(error)
+                    raise DamagedError(f"{file}:{number}: cannot be read ({said}); {advice}") from None
+                except (ValueError, RecursionError):
+                    continue
+                yield text, value
+    except OSError as error:
+        raise DamagedError(f"{file}: cannot be read: {error.strerror}; {advice}") from None
 
 
 def _as(kind: TypeAdapter[T], said: object, file: Path) -> T:

@@ -10,26 +10,28 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import yaml
+from annotated_types import Ge, Lt, MinLen
 from pydantic import TypeAdapter
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from seqx import __version__, checkpoint, rerun, tree
 from seqx.checkpoint import SCORES, WEIGHTS, Checkpoints, Progress
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.devices import uses_cuda
-from seqx.errors import DamagedError, RecipeError, UserError
-from seqx.files import check_name, clear, whole_file, whole_folder
+from seqx.errors import DamagedError, UserError, unwritable
+from seqx.files import check_links, check_name, clear, whole_file, whole_folder
 from seqx.formats import read_as, read_json
 from seqx.identity import Identity, Kept, of_model
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
 from seqx.manifest import digest
 from seqx.plugins import LOCAL, MADE_WITH, Plugins, changed
-from seqx.recipe import NOT_SET, Made, differences, inside, left_out
+from seqx.recipe import NOT_SET, Made, differences, inside, left_out, read_plain
 from seqx.threads import MOST
 from seqx.training.candidates import Candidate
 from seqx.training.candidates import read as read_compared
@@ -53,9 +55,22 @@ CHECKPOINTS = "checkpoints"
 IDENTITY = "identity.json"
 """In a run's folder: the digests of what it began with, and of its scores."""
 
+OPENED = ("recipe.yaml", "environment.json", "plugins", "task", "model")
+"""What is opened of a run's folder that may be a stranger's; checkpoints may lie elsewhere."""
+
 _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
 
 _SCORES = TypeAdapter(dict[str, dict[str, Score]])
+
+
+class _About(TypedDict):
+    """What a model says of itself that is reckoned with."""
+
+    steps: Annotated[list[Annotated[int, Ge(0), Lt(1 << 63)]], MinLen(1)]
+    parameters: Annotated[int, Ge(0), Lt(1 << 63)]
+
+
+_ABOUT = TypeAdapter(_About)
 
 
 class RunFolder:
@@ -90,9 +105,7 @@ class RunFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / ".lock").open("a", encoding="utf-8")
         except OSError as error:
-            raise UserError(
-                f"{self.folder}: cannot be written: {error.strerror}; choose another --folder"
-            ) from None
+            raise unwritable(self.folder, error, "choose another --folder") from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,7 +168,7 @@ class RunFolder:
         kept, recipe = Kept.read(self.folder / IDENTITY), self.folder / "recipe.yaml"
         if kept is None:
             begun = recipe.is_file() and self.learnt.is_dir()
-            return self._identity(read_recipe(recipe), self.learnt) if begun else None
+            return self._identity(read_plain(recipe), self.learnt) if begun else None
         if self.learnt.is_dir() and fingerprint(self.learnt) != kept.made_from.vocabulary:
             raise UserError(
                 f"{self.learnt}: is not the vocabulary that this run began with; put that one back, or "
@@ -287,7 +300,7 @@ class RunFolder:
         file = self.folder / "recipe.yaml"
         if not file.is_file():
             return
-        pairs = differences(read_recipe(file), tree.parse(written(made, plugins), str(file)).plain())
+        pairs = differences(read_plain(file), tree.parse(written(made, plugins), str(file)).plain())
         # What a newer seqx lets a recipe set is no difference as long as nobody sets it.
         unset = tuple(left_out(made))
         different = [
@@ -348,11 +361,12 @@ class Record:
             raise UserError(f"{folder}: is the folder of a model; name that of its run, as runs/NAME")
         if not (folder / "recipe.yaml").is_file():
             raise UserError(f"{folder}: no run is in this folder; name one, as runs/NAME")
+        check_links(folder, *OPENED)
         place = RunFolder(folder)
-        recipe, environment = read_recipe(folder / "recipe.yaml"), read_json(folder / "environment.json")
+        recipe, environment = read_plain(folder / "recipe.yaml"), read_json(folder / "environment.json")
         try:
             scores = place.scores(recipe["training"])
-            about = read_json(place.model / "model.json") if scores is not None else None
+            about = read_as(_ABOUT, place.model / "model.json") if scores is not None else None
             return cls(
                 folder=folder,
                 recipe=recipe,
@@ -370,7 +384,7 @@ class Record:
             ) from None
 
 
-def _last(about: Mapping[str, Any] | None) -> int:
+def _last(about: _About | None) -> int:
     """The updates of a model whose checkpoints were removed."""
     return max(about["steps"]) if about else 0
 
@@ -423,23 +437,12 @@ def _keep(data: bytes, file: Path) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(data)
     except OSError as error:
-        raise UserError(f"{file}: cannot be written: {error.strerror or error}") from None
+        raise unwritable(file, error, "choose another --folder") from None
 
 
 def _training(file: Path) -> Mapping[str, Any]:
     """Return the section training, with its steps, of a recipe that was `written`."""
-    training = read_recipe(file).get("training")
+    training = read_plain(file).get("training")
     if not isinstance(training, dict) or not isinstance(training.get("steps"), int):
         raise UserError(f"{file}: cannot be read (it has no training.steps)")
     return training
-
-
-def read_recipe(file: Path) -> Any:
-    """A recipe that was `written`, as plain values."""
-    try:
-        found = tree.read(file).plain()
-    except RecipeError as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{file}: cannot be read (it is no recipe)")
-    return found

@@ -387,7 +387,11 @@ class Trainer:
         try:
             yield
         except BaseException as error:
-            self.tell.failed(run=self.run, error=error)
+            try:
+                self.tell.failed(run=self.run, error=error)
+            except Exception as another:  # noqa: BLE001  of a callback; how the run ended stays what it is
+                if not isinstance(error, UserError):  # which often has the same cause, and is told
+                    click.echo(attributed(another) or str(another), err=True)
             raise
 
     def remark(self, what: Iterable[str]) -> None:

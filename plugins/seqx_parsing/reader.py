@@ -34,6 +34,11 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
     Raises:
         UserError: with file and line, for what is no tree
     """
+    return (tree for _, tree in located(lines, source))
+
+
+def located(lines: Iterable[str], source: str | Path) -> Iterator[tuple[int, Tree]]:
+    """Yield what `read` does, each tree with the number of the line in which it begins."""
     stack: list[_Bracket] = []
     number = 0
     try:
@@ -46,9 +51,10 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
                     case "(":
                         _open(stack, number)
                     case ")":
+                        begun = stack[0].line if stack else number
                         tree = _close(stack)
                         if tree is not None:
-                            yield tree
+                            yield begun, tree
                     case _:
                         _say(stack, token)
     except _Fault as fault:

@@ -121,23 +121,20 @@ class Parsing(seqx.CorpusTask):
         """
         progress("learning the vocabulary", None)
         roots, self._root = Roots(), None
-        for tree in self._trees("train", training=True):
+        for _, tree in self._said("train", training=True):
             roots.add_tree(tree)
         self._root = roots.dummy
-        lines = (" ".join(map(shown, _words(tree))) for tree in self._trees("train", training=True))
+        lines = (" ".join(map(shown, _words(tree))) for _, tree in self._said("train", training=True))
         self.tokenizer.learn(lines, folder / "tokenizer")
         symbols: set[str] = set()
         tags: set[str] = set()
-        for tree in self._trees("train", training=True):
-            symbols.update(self.linearisation.encode(tree))
-            tags.update(leaf.tag for leaf in tree.leaves())
-        try:
-            for written in symbols:
-                symbol(written)
-            for tag in tags:
-                label(tag)
-        except ValueError as error:
-            raise seqx.UserError(f"the training trees: {error}; mend it there, or leave it out") from None
+        for row, tree in self._said("train", training=True):
+            try:
+                symbols.update(map(symbol, set(self.linearisation.encode(tree)) - symbols))
+                tags.update(map(label, {leaf.tag for leaf in tree.leaves()} - tags))
+            except ValueError as error:
+                place = self.corpus.place("train", row)
+                raise seqx.UserError(f"{place}: {error}; mend it there, or leave the tree out") from None
         ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
         # Two linearisations may have the same symbols, and models of both still do not answer as one.
         kind = type(self.linearisation).__qualname__
@@ -303,10 +300,22 @@ class Parsing(seqx.CorpusTask):
         return seqx.Evaluation(scores=scores, answers=answers)
 
     def _trees(self, split: str, *, training: bool = False) -> Iterator[Tree]:
-        for (line,) in self.rows(split):
-            tree = self._cleaned(line, training=training)
+        return (tree for _, tree in self._said(split, training=training))
+
+    def _said(self, split: str, *, training: bool = False) -> Iterator[tuple[int, Tree]]:
+        """Yield the trees of a split in which something is said, each with the number of its row, from 0.
+
+        Raises:
+            UserError: with its place, for a row that is no tree
+        """
+        for row, (line,) in enumerate(self.rows(split)):
+            try:
+                tree = self._cleaned(line, training=training)
+            except seqx.UserError as error:
+                said = str(error).removeprefix("the corpus:1: ")
+                raise seqx.UserError(f"{self.corpus.place(split, row)}: {said}") from None
             if tree is not None:
-                yield tree
+                yield row, tree
 
     def _cleaned(self, line: str, *, training: bool) -> Tree | None:
         trees = list(read([line], "the corpus"))

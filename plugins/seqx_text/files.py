@@ -98,6 +98,13 @@ class Files(seqx.Corpus):
             raise seqx.UserError(f"the corpus of files has no text for {split}; set its {split!r}")
         return islice(self._all(split), self.limit if split == "train" else None)
 
+    def place(self, split: str, row: int) -> str:
+        """Return the first column's file and line of a row."""
+        places = (
+            f"{files[0]}:{i}" for files in self._paths(split) for i, _ in enumerate(seqx.lines(files[0]), 1)
+        )
+        return next(islice(places, row, None), super().place(split, row))
+
     def identity(self) -> Mapping[str, object]:
         """The SHA-256 of each file's text, wherever it lies and however it is packed."""
         assert self._contents.keys() >= {*self.available}, "fetch comes first"

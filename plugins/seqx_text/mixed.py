@@ -1,8 +1,8 @@
 """Several corpora as one."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -81,10 +81,23 @@ class Mixed(seqx.Corpus):
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Those of all corpora for "train", as often as they weigh, else those of the first or of all."""
+        return chain.from_iterable(corpus.rows(split) for corpus in self._parts(split))
+
+    def place(self, split: str, row: int) -> str:
+        """Return where the corpus has a row that it comes from."""
+        for corpus in self._parts(split):
+            count = sum(1 for _ in islice(corpus.rows(split), row + 1))
+            if count > row:
+                return corpus.place(split, row)
+            row -= count
+        return super().place(split, row)
+
+    def _parts(self, split: str) -> Iterable[seqx.Corpus]:
+        """The corpora of a split in their order, as often as they weigh."""
         if split != "train":
-            return chain.from_iterable(corpus.rows(split) for corpus in self._judges)
+            return self._judges
         heavy = (repeat(corpus, weight) for corpus, weight in zip(self.corpora, self._weights, strict=True))
-        return chain.from_iterable(corpus.rows(split) for corpus in chain.from_iterable(heavy))
+        return chain.from_iterable(heavy)
 
     def identity(self) -> Mapping[str, object]:
         """What each corpus's rows are made from, in their order."""

@@ -66,6 +66,10 @@ class TaggedCorpus(seqx.Corpus):
             tagged = f"{self.tag} {text}" if text.strip() else text
             yield (*row[: self.column], tagged, *row[self.column + 1 :])
 
+    def place(self, split: str, row: int) -> str:
+        """Return where the other corpus has a row."""
+        return self.corpus.place(split, row)
+
     def identity(self) -> Mapping[str, object]:
         """What the other corpus's rows are made from, and what stands before them."""
         return {"corpus": self.corpus.identity(), "tag": self.tag, "column": self.column}

@@ -19,7 +19,7 @@ def alone(folder: Path, progress: seqx.Progress) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
     except OSError as error:
-        raise seqx.UserError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise seqx.unwritable(folder, error) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -64,7 +64,7 @@ def download(
         )
         part.replace(file)
     except OSError as error:
-        raise seqx.UserError(f"{part}: cannot be written ({error.strerror or error})") from error
+        raise seqx.unwritable(part, error) from error
 
 
 def verify(file: Path, size: int, sha256: str, progress: seqx.Progress, advice: str) -> None:

@@ -83,6 +83,10 @@ def _told(record: seqx.Record, measured: Measured) -> Row:
         "of": figures["of"],
         "failed": None if record.scores is not None else measured.failed,
         "parameters": figures["parameters"] or measured.start.get("parameters"),
+        "best": record.progress.best,
+        "best_step": record.progress.best_step,
+        "metrics": _every(record.recipe),
+        "recorded": bool(measured.start),
         "scored_at": None if record.scores is not None or "dev" not in looked else looked["dev"].step,
         "scores": {
             split: {name: asdict(score) for name, score in named.items()} for split, named in scores.items()
@@ -197,18 +201,42 @@ def _models(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{row['run']}: the model is the {row['model']}"
 
 
+def _scored(row: Row) -> str:
+    """Say when an unfinished run was scored."""
+    if row["scored_at"] is not None:
+        return f"its scores are those of validation at update {row['scored_at']:,}"
+    if row["best"] is not None:
+        return f"its best score in validation is {row['best']:.2f}, at update {row['best_step']:,}"
+    return "not scored yet"
+
+
+def _unmeasured(row: Row) -> str:
+    """Say why the speed of a run is not known."""
+    if row["metrics"] is None:
+        return "its recipe has no callback `metrics`"
+    if not row["recorded"]:
+        return "its `metrics.jsonl` is missing or empty"
+    return f"its callback `metrics` has recorded no update yet (one in {row['metrics']:,})"
+
+
+def _every(recipe: Mapping[str, Any]) -> int | None:
+    """Return the updates that a line of the callback `metrics` sums up; None: the recipe has none."""
+    callbacks = recipe.get("callbacks")
+    for callback in callbacks if isinstance(callbacks, list) else []:
+        if isinstance(callback, dict) and callback.get("type") == "metrics":
+            every = callback.get("every")
+            return every if isinstance(every, int) else 0
+    return None
+
+
 def _warnings(rows: Sequence[Row]) -> Iterator[str]:
     """What the figures do not say by themselves."""
     for row in rows:
         if not row["finished"]:
-            at = row["scored_at"]
-            scored = (
-                "not scored yet" if at is None else f"its scores are those of validation at update {at:,}"
-            )
-            broken = f"; it broke off ({row['failed']})" if row["failed"] else ""
-            yield f"{row['run']}: not finished, {scored}{broken}"
+            broken = f"; it {row['failed']}" if row["failed"] else ""
+            yield f"{row['run']}: not finished, {_scored(row)}{broken}"
         if row["tokens_per_second"] is None and row["updates"]:
-            yield f"{row['run']}: its recipe has no callback `metrics`, so that less is known of it"
+            yield f"{row['run']}: {_unmeasured(row)}, so that less is known of it"
     if len({row["vocabulary"] for row in rows}) > 1 and any(
         value is not None for row in rows for value in row["perplexity"].values()
     ):

@@ -25,6 +25,4 @@ class LineFile:
             with self.path.open("a", encoding="utf-8", errors="replace", newline="\n") as file:
                 file.write(text)
         except OSError as error:
-            raise seqx.UserError(
-                f"{self.path}: cannot be written: {error.strerror}; make room, or choose another --folder"
-            ) from None
+            raise seqx.unwritable(self.path, error, "choose another --folder") from None

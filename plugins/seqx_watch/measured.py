@@ -1,32 +1,31 @@
 """What a run's `metrics.jsonl` says of it, read back."""
 
-import io
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NotRequired
 
 from annotated_types import Ge, Lt
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Discriminator, Tag, TypeAdapter
 from typing_extensions import TypedDict
 
 import seqx
 
-_LARGEST = 1 << 28  # bytes of a file: a million lines have fewer
-_LONGEST = 1 << 20  # bytes of a line
+_ADVICE = "compare this run with the version of seqx that wrote it"
 
 Count = Annotated[int, Ge(0), Lt(1 << 63)]
 _Amount = Annotated[float, Ge(0), Lt(float("inf"))]
 
 
 class _Start(TypedDict):
+    kind: Literal["start"]
     parameters: Count
     device: str
     precision: str
 
 
 class _Update(TypedDict):
+    kind: Literal["update"]
     step: Count
     tokens: Count
     seconds: _Amount
@@ -38,6 +37,7 @@ class _Score(TypedDict):
 
 
 class _Evaluation(TypedDict):
+    kind: Literal["evaluation"]
     step: Count
     split: str
     scores: Mapping[str, _Score]
@@ -45,16 +45,34 @@ class _Evaluation(TypedDict):
 
 
 class _Failed(TypedDict):
+    kind: Literal["failed"]
     error: str
     message: str
 
 
-_KINDS: Mapping[str, TypeAdapter[Any]] = {
-    "start": TypeAdapter(_Start),
-    "update": TypeAdapter(_Update),
-    "evaluation": TypeAdapter(_Evaluation),
-    "failed": TypeAdapter(_Failed),
-}
+class Line(TypedDict):
+    """What every line says."""
+
+    kind: str
+    step: NotRequired[Count | None]
+
+
+def _kind(line: object) -> str:
+    """Return the kind of line by which one is checked."""
+    kind = line.get("kind") if isinstance(line, dict) else None
+    return kind if kind in ("start", "update", "evaluation", "failed") else "other"
+
+
+_LINE: TypeAdapter[Any] = TypeAdapter(
+    Annotated[
+        Annotated[_Start, Tag("start")]
+        | Annotated[_Update, Tag("update")]
+        | Annotated[_Evaluation, Tag("evaluation")]
+        | Annotated[_Failed, Tag("failed")]
+        | Annotated[Line, Tag("other")],
+        Discriminator(_kind),
+    ]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +92,7 @@ class Measured:
     step: int = 0  # the last update that was recorded
     tokens_per_second: float | None = None  # target tokens, by the time of training alone
     looked: Mapping[str, Looked] = field(default_factory=dict)  # at each split, the last time
-    failed: str | None = None  # what broke the run off, if it has not gone on since
+    failed: str | None = None  # how it broke off, if it has not gone on since
 
     @classmethod
     def read(cls, file: Path) -> "Measured":
@@ -86,8 +104,8 @@ class Measured:
         start: Mapping[str, Any] = {}
         looked: dict[str, Looked] = {}
         failed, step, tokens, seconds = None, 0, 0, 0.0
-        for kind, line in _lines(file):
-            match kind:
+        for _, line in seqx.json_lines(_LINE, file, _ADVICE):
+            match line["kind"]:
                 case "start":
                     start = line
                 case "update":
@@ -98,36 +116,15 @@ class Measured:
                     looked[line["split"]] = Looked(
                         step=line["step"], scores=scores, perplexity=line["perplexity"]
                     )
-            failed = f"{line['error']}: {line['message']}" if kind == "failed" else None
+            failed = _ending(line) if line["kind"] == "failed" else None
         speed = tokens / seconds if seconds else None
         return cls(start=start, step=step, tokens_per_second=speed, looked=looked, failed=failed)
 
 
-def _lines(file: Path) -> Iterator[tuple[str, Any]]:
-    """The kind of each line, and what it says; a run that is killed may leave half a line."""
-    if not file.exists():
-        return
-    try:
-        data = seqx.content(file, _LARGEST)
-    except OSError as error:
-        raise seqx.UserError(f"{file}: cannot be read: {error.strerror}") from None
-    for number, line in enumerate(io.BytesIO(data), 1):
-        if len(line) > _LONGEST:
-            raise seqx.UserError(f"{file}:{number}: cannot be read (it has more than {_LONGEST:,} bytes)")
-        try:
-            said = json.loads(line.decode(errors="replace"))
-        except (ValueError, RecursionError):
-            continue
-        try:
-            kind = said["kind"]
-            yield kind, _KINDS[kind].validate_python(said) if kind in _KINDS else said
-        except ValidationError as error:
-            raise _unread(file, number, seqx.first_fault(error)) from None
-        except (KeyError, TypeError) as error:
-            raise _unread(file, number, f"{type(error).__name__}: {error}") from None
-
-
-def _unread(file: Path, number: int, why: str) -> seqx.UserError:
-    return seqx.UserError(
-        f"{file}:{number}: cannot be read ({why}); compare this run with the version of seqx that wrote it"
-    )
+def _ending(line: _Failed) -> str:
+    """Say how a run broke off."""
+    if line["error"] == "Stopped":
+        return f"was stopped by {line['message']}"
+    if line["error"] == "KeyboardInterrupt":
+        return "was interrupted"
+    return f"broke off ({line['error']}: {line['message']})"

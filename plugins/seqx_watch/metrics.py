@@ -1,6 +1,5 @@
 """All numbers of a run as JSON, a line each."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,10 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Gt
+from pydantic import TypeAdapter
 
 import seqx
 from seqx_watch.linefile import LineFile
+from seqx_watch.measured import Line
 from seqx_watch.window import Window
+
+_LINE = TypeAdapter(Line)
 
 
 class Metrics(seqx.Callback):
@@ -128,12 +131,8 @@ def cut(path: Path, done: int, *, pending: bool = False) -> bool:
     end = 0  # of what was written up to the checkpoint
     new = path.with_name(f".{path.name}")
     try:
-        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                about = json.loads(line)
-                step, kind = about.get("step"), about.get("kind")
-            except (ValueError, AttributeError):
-                continue
+        for line, about in seqx.json_lines(_LINE, path, "mend this line, or remove the file"):
+            step, kind = about.get("step"), about["kind"]
             if (step is not None and step > done) or (pending and _again(kind, step == done)):
                 break
             kept.append(line)
@@ -143,7 +142,7 @@ def cut(path: Path, done: int, *, pending: bool = False) -> bool:
         new.replace(path)
     except OSError as error:
         new.unlink(missing_ok=True)
-        raise seqx.UserError(f"{path}: cannot be cut: {error.strerror}; make room, or remove it") from None
+        raise seqx.unwritable(path, error, "see to that, or remove it") from None
     return pending or end > 0
 
 

@@ -44,7 +44,7 @@ class Progress(seqx.Callback):
         self._terminal: Terminal | None = None
         self._log: LineFile | None = None
         self._early: list[str] = []  # lines from before there was a log
-        self._topic = ""
+        self._topic = self._last_news = ""
         self._said = -math.inf
         self._shown = -math.inf
         self._began = 0.0
@@ -63,9 +63,10 @@ class Progress(seqx.Callback):
         if terminal and (fresh or now - self._shown >= _REFRESH or share == 1):
             terminal.show(what, share)
             self._shown = now
-        if fresh or now - self._said >= self.seconds:
-            self._say(what if share is None else f"{what} ({share:.0%})", terminal=False)
-            self._topic, self._said = topic, now
+        line = what if share is None else f"{what} ({share:.0%})"
+        if fresh or now - self._said >= self.seconds or (share == 1 and line != self._last_news):
+            self._say(line, terminal=False)
+            self._topic, self._said, self._last_news = topic, now, line
 
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:

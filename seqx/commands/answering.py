@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Literal, TypeVar
 import click
 
 from seqx.cli import INTERRUPTED
-from seqx.commands.arguments import parted, trust
+from seqx.commands.arguments import parted, texts, trust
 from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
 from seqx.evaluation import Predictor, RefusedError, distinct, load
@@ -66,6 +66,7 @@ class Answering:
     answer; a line that is too long is answered in parts, and counted on standard error.
     """
 
+    command: str  # as it was called, "seqx translate"
     models: Sequence[str]
     overrides: Sequence[str]
     as_json: bool
@@ -100,6 +101,7 @@ class Answering:
                 "standard input or output is closed; give the command a file, a pipe or a terminal"
             )
         source, sink = sys.stdin.buffer, sys.stdout.buffer
+        self._check_models()
         predictor = self._predictor()
         if not isinstance(predictor.task, of):
             raise UserError(
@@ -141,6 +143,16 @@ class Answering:
             click.echo(_unmet(unmet, count), err=True)
         for remark in predictor.task.remarks(counts):
             click.echo(remark, err=True)
+
+    def _check_models(self) -> None:
+        """Refuse a file of text that other programs would take behind the model."""
+        files = [name for name in self.models if texts(name)]
+        if files:
+            models = " ".join(name for name in self.models if name not in files) or "MODEL"
+            raise UserError(
+                f"{files[0]}: is a file, and no model; lines are read from standard input: "
+                f"{self.command} {models} < {files[0]}"
+            )
 
     def _predictor(self) -> Predictor:
         """The models as one, with a search that finds as many answers as are wanted."""
@@ -212,6 +224,7 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
         if not models:
             raise click.UsageError("name a model before its KEY=VALUE", ctx)
         asked = Answering(
+            command=f"seqx {ctx.info_name}",
             models=models,
             overrides=overrides,
             as_json=as_json,

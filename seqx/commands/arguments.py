@@ -13,6 +13,14 @@ trust = click.option(
 )
 
 
+_OF_MODELS = (".yaml", ".yml", ".json", ".safetensors")
+
+
+def texts(name: str) -> bool:
+    """Return whether a name is that of a file which is neither a recipe nor a part of a model."""
+    return os.path.isfile(name) and not name.endswith(_OF_MODELS)  # noqa: PTH113  of which Path makes an error
+
+
 def parted(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
     """The names among `arguments`, and the overrides, both in their order.
 

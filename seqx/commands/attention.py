@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from seqx.commands.pictures import Panel, drawing, lines, maps
-from seqx.errors import UserError
+from seqx.errors import unwritable
 from seqx.evaluation import Attended, Predictor
 
 LARGEST = 128
@@ -33,7 +33,7 @@ class AttentionFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"--attention {folder}: cannot be written: {error.strerror}") from None
+            raise unwritable(f"--attention {folder}", error) from None
         self._folder = folder
         self._predictor = predictor
 
@@ -50,7 +50,7 @@ class AttentionFolder:
             if places <= LARGEST:
                 self._draw(f"{number:06}", attended, tensors)
         except OSError as error:
-            raise UserError(f"{self._folder}: cannot be written: {error.strerror or error}") from None
+            raise unwritable(self._folder, error) from None
         if places > LARGEST:
             click.echo(
                 f"line {number} or its answer has {places} tokens, and a picture at most {LARGEST}: "

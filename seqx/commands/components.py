@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
+from seqx.commands.opening import with_plugins
 from seqx.errors import UserError
 from seqx.plugins import load
 from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, shape
@@ -17,12 +18,13 @@ from seqx.tree import dump
 @click.command()
 @click.argument("interface", required=False)
 @click.argument("name", required=False)
-def components(interface: str | None, name: str | None) -> None:
+@click.option("--recipe", metavar="RECIPE", help="Also what the local plugins of this recipe bring.")
+def components(interface: str | None, name: str | None, *, recipe: str | None) -> None:
     """What a recipe can name, and its settings.
 
     Every interface; the components of an INTERFACE; or the settings of the one called NAME.
     """
-    registry = load().registry
+    registry = (load() if recipe is None else with_plugins(recipe)[1]).registry
     if interface is None:
         for kind in registry.kinds():
             click.echo(f"{kind.__name__}: {', '.join(registry.components(kind))}")

@@ -6,9 +6,10 @@ from typing import Literal
 
 import click
 
-from seqx.commands.arguments import parted, trust
+from seqx.commands.arguments import parted, texts, trust
 from seqx.data.cache import default_cache
 from seqx.data.doubts import doubts
+from seqx.errors import UserError
 from seqx.evaluation import load
 from seqx.formats import json_text
 
@@ -42,6 +43,11 @@ def evaluate(
     models, overrides = parted(arguments)
     if not models:
         raise click.UsageError("name a model before its KEY=VALUE", ctx)
+    if files := [name for name in models if texts(name)]:
+        raise UserError(
+            f"{files[0]}: is a file, and no model; what is scored is a split of the model's corpus "
+            "(--split); `seqx score` scores a file of outputs"
+        )
     predictor = load(
         models,
         device=device,

@@ -9,10 +9,12 @@ import click
 from seqx import experiment
 from seqx.checkpoint import WEIGHTS
 from seqx.errors import Problem, RecipeError
+from seqx.files import check_links
 from seqx.formats import read_as
 from seqx.plugins import MADE_WITH, Plugins
 from seqx.plugins import load as load_plugins
 from seqx.recipe import Made, Recipe, check, load
+from seqx.runs import OPENED
 
 profile = click.option("--profile", "-p", metavar="NAME", help="Lay one of the recipe's profiles over it.")
 
@@ -31,6 +33,7 @@ def opened_of_run(folder: Path, *, trust: bool) -> Opened:
 
     `trust`: run them.
     """
+    check_links(folder, *OPENED)
     read = load(folder / "recipe.yaml", local_plugins=trust, whole=True)
     kept = read_as(MADE_WITH, folder / "environment.json").get("plugins", {})
     found = load_plugins(read.plugins, kept=kept)
@@ -40,14 +43,26 @@ def opened_of_run(folder: Path, *, trust: bool) -> Opened:
 def opened(argument: str, profile: str | None = None, overrides: Iterable[str] = ()) -> Opened:
     """Read the recipe that is the command's own argument, load the plugins and check it."""
     problems: list[Problem] = []
-    read = load(argument, profile, overrides, problems=problems)
-    if (Path(argument).parent / WEIGHTS).is_file():
+    read, found = with_plugins(argument, profile, overrides, problems)
+    return Opened(read, found, check(read.tree, found.registry, experiment.Experiment, problems))
+
+
+def with_plugins(
+    argument: str,
+    profile: str | None = None,
+    overrides: Iterable[str] = (),
+    problems: list[Problem] | None = None,
+) -> tuple[Recipe, Plugins]:
+    """Read a recipe and load the plugins, its local ones, too; `problems`: see `seqx.recipe.load`."""
+    of_model = (Path(argument).parent / WEIGHTS).is_file()
+    if of_model:
+        check_links(Path(argument).parent)
+    read = load(argument, profile, overrides, problems=problems, whole=of_model)
+    if of_model:
         message = (
             "the recipe of a model brings code of its own, which is not run from there; read it, then copy "
             "the recipe and its plugins out of the model's folder"
         )
-        problems += [Problem(at, message) for at in read.plugins.values()]
         if read.plugins:
-            raise RecipeError(problems)
-    found = load_plugins(read.plugins)
-    return Opened(read, found, check(read.tree, found.registry, experiment.Experiment, problems))
+            raise RecipeError([*(problems or []), *(Problem(at, message) for at in read.plugins.values())])
+    return read, load_plugins(read.plugins)

@@ -16,6 +16,7 @@ from seqx.distributed.launch import launch
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
 from seqx.interfaces.values import Score
+from seqx.printing import forgiving
 from seqx.runs import RunFolder
 from seqx.stopping import Stop, Stopped, is_left_behind
 from seqx.threads import MOST
@@ -80,7 +81,7 @@ def run(
         if killed is not None:
             click.echo(killed, err=True)
         ctx.exit(code)
-    with joined(device) as (world, own), stop.listening():
+    with joined(device) as (world, own), stop.listening(), forgiving():
         _run(
             ctx,
             world,

@@ -3,10 +3,12 @@
 Letters in shapes: A nodes, 257 symbols: the bytes, and the end of the text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 END = 256
@@ -17,11 +19,8 @@ DEAD = 1
 
 START = 0
 
-_Place = tuple[int, int]
-"""A phrase, and how many of its bytes have been read; all of them: the word must not go on."""
-
-_Node = tuple[bool, frozenset[_Place]]
-"""Whether the last character belongs to a word, and the phrases that may be being read."""
+_INSIDE = 2
+"""The node at which no phrase is being read, but a word is; at `START` no word is, either."""
 
 
 class Automaton(NamedTuple):
@@ -55,60 +54,62 @@ def automaton(require: Sequence[str], forbid: Sequence[str]) -> Automaton:
     A phrase occurs where its characters do, unless a word goes on beyond its beginning or its end: "cat" does
     not occur in "cats", and "," occurs wherever it stands.
     """
-    return _Builder(require, forbid).build()
+    trie = _Trie()
+    for number, phrase in enumerate(require):
+        trie.add(phrase, 1 << number)
+    forbidden = 1 << len(require)
+    for phrase in forbid:
+        trie.add(phrase, forbidden)
+    step = trie.links()
+    waiting, instant = np.array(trie.waiting), np.array(trie.instant)
+    ends = np.array([not _begins_word(byte) for byte in range(END)] + [True])  # the word that came before
+    found = instant[step] | np.where(ends, waiting[:, None], 0)
+    dead = (found & forbidden) > 0
+    step[dead], found[dead] = DEAD, 0
+    step[DEAD], found[DEAD] = DEAD, 0
+    return Automaton(torch.from_numpy(step), torch.from_numpy(found))
 
 
-class _Builder:
-    def __init__(self, require: Sequence[str], forbid: Sequence[str]) -> None:
-        phrases = [*require, *forbid]
-        self.phrases = [phrase.encode() for phrase in phrases]
-        self.opens = [word(phrase[0]) for phrase in phrases]
-        self.closes = [word(phrase[-1]) for phrase in phrases]
-        self.required = len(require)
+class _Trie:
+    """The beginnings of phrases as a tree, each of them a node that stands for all that are being read there.
 
-    def build(self) -> Automaton:
-        """All nodes that can be reached, and their steps."""
-        own = sorted({byte for phrase in self.phrases for byte in phrase})
-        others: dict[tuple[bool, bool], int] = {}  # bytes of no phrase differ by their kind alone
-        like = list(range(END + 1))
-        for byte in range(END):
-            if byte not in own:
-                like[byte] = others.setdefault((_begins_word(byte), _continues(byte)), byte)
-        nodes: dict[_Node | None, int] = {(False, frozenset()): START, None: DEAD}
-        waiting: list[_Node] = [(False, frozenset())]
-        steps: dict[int, tuple[list[int], list[int]]] = {DEAD: ([DEAD] * (END + 1), [0] * (END + 1))}
-        while waiting:
-            node = waiting.pop()
-            step, found = [0] * (END + 1), [0] * (END + 1)
-            for symbol in (*own, *others.values(), END):
-                after, bits = self._after(node, symbol)
-                if after is not None and after not in nodes:
-                    waiting.append(after)
-                step[symbol], found[symbol] = nodes.setdefault(after, len(nodes)), bits
-            steps[nodes[node]] = [step[i] for i in like], [found[i] for i in like]
-        ordered = [steps[i] for i in range(len(nodes))]
-        return Automaton(torch.tensor([s for s, _ in ordered]), torch.tensor([f for _, f in ordered]))
+    Those are its own text and each end of it that is the beginning of a phrase, too, and at whose first
+    character no word goes on. `waiting` and `instant` are bits of phrases that have been read whole: those
+    that end in a letter have not occurred before it is clear that no word goes on.
+    """
 
-    def _after(self, node: _Node, symbol: int) -> tuple[_Node | None, int]:
-        """The node after one more symbol, None: a forbidden phrase has occurred; and what else has."""
-        inside, _ = node
-        ends = symbol == END or not _begins_word(symbol)  # the word that came before
-        places, bits = set[_Place](), 0
-        for phrase, read in self._reading(node):
-            whole = len(self.phrases[phrase])
-            occurred = read == whole and ends
-            if read < whole and self.phrases[phrase][read] == symbol:
-                occurred = read + 1 == whole and not self.closes[phrase]
-                if not occurred:
-                    places.add((phrase, read + 1))
-            if occurred and phrase >= self.required:
-                return None, 0
-            bits |= occurred << phrase
-        if symbol == END:
-            return (False, frozenset()), bits
-        return (inside if _continues(symbol) else _begins_word(symbol), frozenset(places)), bits
+    def __init__(self) -> None:
+        self.children: list[dict[int, int]] = [{}, {}, {}]  # of START, DEAD, _INSIDE
+        self.waiting, self.instant = [0, 0, 0], [0, 0, 0]
 
-    def _reading(self, node: _Node) -> Iterator[_Place]:
-        inside, places = node
-        yield from places
-        yield from ((phrase, 0) for phrase, opens in enumerate(self.opens) if not (inside and opens))
+    def add(self, phrase: str, bit: int) -> None:
+        """Add a phrase, told by a bit."""
+        node = START
+        for byte in phrase.encode():
+            if byte not in self.children[node]:
+                self.children[node][byte] = len(self.children)
+                self.children.append({})
+                self.waiting.append(0)
+                self.instant.append(0)
+            node = self.children[node][byte]
+        (self.waiting if word(phrase[-1]) else self.instant)[node] |= bit
+
+    def links(self) -> NDArray[np.int64]:
+        """Return the node after each byte from each node, and complete the bits of each."""
+        step = np.full((len(self.children), END + 1), START, np.int64)
+        words = np.array([_begins_word(byte) for byte in range(END)])
+        within = np.array([_continues(byte) for byte in range(END)])
+        step[START, :END] = np.where(words, _INSIDE, START)
+        queue = [(child, int(step[START, byte])) for byte, child in self.children[START].items()]
+        for byte, child in self.children[START].items():
+            step[START, byte] = child
+        step[_INSIDE] = step[START]
+        step[_INSIDE, :END][words | within] = _INSIDE  # no phrase begins within a word
+        for node, shorter in queue:  # which grows: the longest ends of a text come before it
+            self.waiting[node] |= self.waiting[shorter]
+            self.instant[node] |= self.instant[shorter]
+            step[node] = step[shorter]
+            queue += [(child, int(step[node, byte])) for byte, child in self.children[node].items()]
+            for byte, child in self.children[node].items():
+                step[node, byte] = child
+        return step

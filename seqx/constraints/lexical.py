@@ -5,13 +5,13 @@ of phrases, P places in all prefixes, E ways on from them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from seqx.constraints.automaton import START
+from seqx.constraints.automaton import DEAD, START
 from seqx.constraints.surfaces import NEVER, Lifted, Surfaces
 from seqx.devices import to_device
 from seqx.errors import UserError
@@ -20,6 +20,10 @@ from seqx.interfaces.values import EOS
 
 MOST = 8
 """Phrases that may be required of one answer: the tables double with each."""
+
+
+MOST_BYTES = 4096
+"""Bytes that the phrases of one answer may have together; those that no answer has room for do not count."""
 
 
 class Written(NamedTuple):
@@ -74,6 +78,43 @@ class LexicalGrammar(Grammar):
     def __init__(self, surfaces: Surfaces, wanted: Sequence[Wanted]) -> None:
         if (most := max(len(one.require) for one in wanted)) > MOST:
             raise UserError(f"{most} phrases are required of one answer; ask for {MOST} at most")
+        self.surfaces = surfaces
+        self.wanted = wanted
+
+    def start(self, rows: int, limits: Tensor) -> Written:
+        """Nothing is written."""
+        fitting = [self._fitting(one, limit) for one, limit in zip(self.wanted, limits.tolist(), strict=True)]
+        self._build([one or Wanted() for one in fitting])
+        for name, table in vars(self).items():
+            if isinstance(table, Tensor):
+                setattr(self, name, to_device(table, limits.device))
+        hopeless = to_device(torch.tensor([one is None for one in fitting]), limits.device)
+        first = torch.where(hopeless, self.first + (DEAD - START), self.first)
+        return Written(self.begin, self.end, first, torch.zeros_like(first), limits)
+
+    def _fitting(self, wanted: Wanted, limit: int) -> Wanted | None:
+        """Leave out what no answer of so many symbols can have; None: that is something it must have.
+
+        So the cost of the tables is bounded by the limit, whatever is asked for.
+
+        Raises:
+            UserError: what is left is more than tables are made for
+        """
+        if len(wanted.prefix) > limit * self.surfaces.longest:
+            return None
+        if not all(self.surfaces.fits(phrase, limit) for phrase in wanted.require):
+            return None
+        forbid = tuple(phrase for phrase in wanted.forbid if self.surfaces.fits(phrase, limit))
+        if (size := sum(len(phrase.encode()) for phrase in (*wanted.require, *forbid))) > MOST_BYTES:
+            raise UserError(
+                f"the phrases that are required and forbidden of one answer have {size:,} bytes; "
+                f"ask for {MOST_BYTES:,} at most"
+            )
+        return replace(wanted, forbid=forbid)
+
+    def _build(self, wanted: Sequence[Wanted]) -> None:
+        """Make the tables: of the automata of all phrases, and of the ways through all prefixes."""
+        surfaces = self.surfaces
         self.lengths = surfaces.lengths
         kinds = self.kinds = list(dict.fromkeys((one.require, one.forbid) for one in wanted))
         lifted = [surfaces.lifted(*kind) for kind in kinds]
@@ -101,13 +142,6 @@ class LexicalGrammar(Grammar):
         )
         self.most = max(map(len, per_place))  # ways on from a place
         self.first = torch.tensor([starts[i] + START for i in places])  # [B]
-
-    def start(self, rows: int, limits: Tensor) -> Written:
-        """Nothing is written."""
-        for name, table in vars(self).items():
-            if isinstance(table, Tensor):
-                setattr(self, name, to_device(table, limits.device))
-        return Written(self.begin, self.end, self.first, torch.zeros_like(self.first), limits)
 
     def allowed(self, state: Written) -> Tensor:
         """True where a symbol may come next: [N, V] bool; nothing where the limit was too small."""
@@ -181,7 +215,7 @@ def _ways(surfaces: Surfaces, lifted: Lifted, prefix: bytes) -> _Prefix:
     none: list[list[int]] = [[] for _ in range(total)]
     found = _Prefix(none, list(none), list(none))
     for place in range(total - 1, -1, -1):
-        rest = prefix[place:]
+        rest = prefix[place : place + surfaces.longest + 1]
         inner = [(symbol, least[place + n]) for symbol, n in surfaces.within(rest)]
         outer = surfaces.beyond(rest)
         classes = lifted.classes[outer]

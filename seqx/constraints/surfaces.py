@@ -6,16 +6,22 @@ Letters in shapes: V symbols, A nodes, C classes of symbols that lead alike, M s
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from seqx.constraints.automaton import DEAD, END, automaton
+from seqx.constraints.automaton import DEAD, END, Automaton, automaton
 from seqx.interfaces.values import EOS
 
 NEVER = 1 << 14
 """More symbols than any answer has: from here there is no way."""
+
+
+_SMALL = 400
+"""Most characters of phrases whose automaton is kept for further sentences."""
 
 
 class Lifted(NamedTuple):
@@ -50,17 +56,13 @@ class Surfaces:
         self.lengths = torch.tensor([len(text or b"") for text in texts])  # [V] bytes
         self.longest = int(self.lengths.max())
         # What is not known is no letter, and no part of a phrase.
-        filled = [
-            (text if text is not None else b"\0" if symbol > EOS else b"")
-            for symbol, text in enumerate(texts)
-        ]
-        self._order = torch.tensor(sorted(range(len(filled)), key=lambda i: -len(filled[i])))
-        written = [filled[i] for i in self._order.tolist()]
-        self._columns = [  # of bytes: the first of each symbol, the second of those that have one, ...
-            torch.tensor([text[place] for text in written if len(text) > place])
-            for place in range(self.longest)
-        ]
-        self.lifted = lru_cache(maxsize=64)(self._lifted)
+        self._beginnings = _Beginnings(
+            [
+                (text if text is not None else b"\0" if symbol > EOS else b"")
+                for symbol, text in enumerate(texts)
+            ]
+        )
+        self._kept = lru_cache(maxsize=64)(self._lifted)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -79,40 +81,121 @@ class Surfaces:
             place += 1
         return found
 
+    def fits(self, phrase: str, limit: int) -> bool:
+        """Return whether so many symbols may be enough to write a phrase somewhere in a text.
+
+        They are bounded from below, at a cost that is linear in the limit: the first symbol may have begun
+        before the phrase, and the last one may go on behind it.
+        """
+        text = phrase.encode()
+        if len(text) > limit * self.longest:
+            return False
+        if len(text) <= self.longest:
+            return limit > 0
+        fewest = [1] * (self.longest + 1) + [NEVER] * (len(text) - self.longest)
+        for place in range(1, len(text)):
+            for _, n in self.within(text[place : place + self.longest + 1]):
+                fewest[place + n] = min(fewest[place + n], fewest[place] + 1)
+        return min(fewest[-1], 1 + min(fewest[-self.longest - 1 : -1])) <= limit
+
+    def lifted(self, require: tuple[str, ...], forbid: tuple[str, ...]) -> Lifted:
+        """Return the automaton of these phrases over symbols; EOS is no symbol of it. Small ones are kept."""
+        small = sum(map(len, (*require, *forbid))) <= _SMALL
+        return (self._kept if small else self._lifted)(require, forbid)
+
     def _lifted(self, require: tuple[str, ...], forbid: tuple[str, ...]) -> Lifted:
-        """The automaton of these phrases over symbols; EOS is no symbol of it."""
-        byte_step, byte_found = automaton(require, forbid)
-        count = len(byte_step)
-        step = torch.arange(count)[:, None].repeat(1, len(self))  # [A, V], symbols of longest texts first
-        found = torch.zeros_like(step)
-        for column in self._columns:
-            here = step[:, : len(column)]
-            found[:, : len(column)] |= byte_found[here, column]
-            step[:, : len(column)] = byte_step[here, column]
-        both, classes = torch.unique(torch.cat([step, found]), dim=1, return_inverse=True)
-        step, found = both[:count], both[count:]
-        classes = torch.empty_like(classes).scatter(0, self._order, classes)
-        ended = torch.stack([byte_step[:, END], byte_found[:, END]])
+        bytewise = automaton(require, forbid)
+        classes, step, found = self._beginnings.classes(bytewise)
+        ended = bytewise.step[:, END].numpy(), bytewise.found[:, END].numpy()
+        need = _needs(step, found, ended, 1 << len(require))
         return Lifted(
-            classes, step, found, _needs(step, found, ended, 1 << len(require)), byte_step, byte_found
+            classes=torch.from_numpy(classes),
+            step=torch.from_numpy(step),
+            found=torch.from_numpy(found),
+            need=torch.from_numpy(need),
+            byte_step=bytewise.step,
+            byte_found=bytewise.found,
         )
 
 
-def _needs(step: Tensor, found: Tensor, ended: Tensor, sets: int) -> Tensor:
-    """The length of the shortest way to where EOS may come: [A, M]."""
-    count, device = len(step), step.device
-    have = torch.arange(sets, device=device)  # [M]
-    node, bits = ended[:, :, None]
-    may_end = (node != DEAD) & ((have | bits) == sets - 1)  # [A, M]
-    need = torch.full((count, sets), NEVER).masked_fill(may_end, 0)
+class _Beginnings:
+    """The beginnings of symbols as a tree: what several symbols begin with is followed once.
+
+    Args:
+        texts: of the symbols
+    """
+
+    def __init__(self, texts: Sequence[bytes]) -> None:
+        numbers: dict[bytes, int] = {b"": 0}
+        # Of each beginning the number of what it goes on from, its last byte, its own number.
+        levels: list[list[tuple[int, int, int]]] = [[] for _ in range(max(map(len, texts)))]
+        for text in texts:
+            for n in range(1, len(text) + 1):
+                if text[:n] not in numbers:
+                    levels[n - 1].append((numbers[text[: n - 1]], text[n - 1], len(numbers)))
+                    numbers[text[:n]] = len(numbers)
+        self._count = len(numbers)
+        self._levels = [np.array(level).T for level in levels]  # [3, beginnings]
+        self._symbols = np.array([numbers[text] for text in texts])  # [V]
+
+    def classes(self, bytewise: Automaton) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return the class [V] of each symbol, and for each class the steps and what they find [A, C].
+
+        Symbols of one class lead alike from every node. The cost is that of the classes, not of the symbols.
+        """
+        step, found = bytewise.step.numpy(), bytewise.found.numpy()
+        alike = np.unique(np.concatenate([step, found])[:, :END], axis=1, return_inverse=True)[1].reshape(-1)
+        known: dict[bytes, int] = {}
+        tables: list[tuple[NDArray[Any], NDArray[Any]]] = []
+
+        def number(steps: NDArray[Any], finds: NDArray[Any]) -> int:
+            which = known.setdefault(steps.tobytes() + finds.tobytes(), len(tables))
+            if which == len(tables):
+                tables.append((steps, finds))
+            return which
+
+        of = np.zeros(self._count, np.int64)  # the class of each beginning
+        number(np.arange(len(step)), np.zeros(len(step), np.int64))
+        first = {int(kind): byte for byte, kind in reversed([*enumerate(alike)])}
+        for above, byte, which in self._levels:
+            pairs, places = np.unique(of[above] * END + alike[byte], return_inverse=True)
+            after = []
+            for pair in pairs.tolist():
+                steps, finds = tables[pair // END]
+                column = first[pair % END]
+                after.append(number(step[steps, column], finds | found[steps, column]))
+            of[which] = np.array(after)[places.reshape(-1)]
+        used, classes = np.unique(of[self._symbols], return_inverse=True)
+        steps, finds = (np.stack(column, 1) for column in zip(*(tables[kind] for kind in used), strict=True))
+        return classes.reshape(-1), steps, finds
+
+
+def _needs(
+    step: NDArray[Any], found: NDArray[Any], ended: tuple[NDArray[Any], NDArray[Any]], sets: int
+) -> NDArray[np.int16]:
+    """The length of the shortest way to where EOS may come: [A, M], found backwards from there."""
+    count = len(step)
+    have = np.arange(sets)  # [M]
+    node, bits = ended
+    need = np.full((count, sets), NEVER, np.int16)
+    need[(node[:, None] != DEAD) & ((have | bits[:, None]) == sets - 1)] = 0
     need[DEAD] = NEVER
-    origin = torch.arange(count)[:, None].expand_as(step)
-    edges = torch.unique(torch.stack([origin, step, found]).flatten(1), dim=1)  # [3, edges]
-    edges = edges[:, (edges[0] != DEAD) & (edges[1] != DEAD)]
-    after = have | edges[2][:, None]  # [edges, M]
-    while True:
-        ways = need[edges[1][:, None], after] + 1
-        better = need.scatter_reduce(0, edges[0][:, None].expand_as(ways), ways, "amin")
-        if better.equal(need):
-            return need.to(torch.int16)
-        need = better
+    edges = (np.arange(count)[:, None] + count * step) * sets + found
+    edges = np.unique(edges[step != DEAD])  # in the order of where they lead
+    edges, finds = np.divmod(edges, sets)
+    target, origin = np.divmod(edges, count)
+    begin = np.searchsorted(target, np.arange(count + 1))
+    changed = np.flatnonzero((need == 0).any(1))
+    for _ in range(NEVER - 1):
+        lengths = begin[changed + 1] - begin[changed]
+        if not lengths.sum():
+            break
+        into = np.repeat(begin[changed] - (lengths.cumsum() - lengths), lengths) + np.arange(lengths.sum())
+        into = into[np.argsort(origin[into], kind="stable")]
+        ways = need[target[into][:, None], have | finds[into][:, None]]  # [edges, M]
+        nodes, firsts = np.unique(origin[into], return_index=True)
+        better = np.minimum(need[nodes], np.minimum.reduceat(ways, firsts) + np.int16(1))
+        moved = (better < need[nodes]).any(1)
+        need[nodes] = better
+        changed = nodes[moved]
+    return need

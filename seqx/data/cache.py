@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from seqx import rerun
-from seqx.errors import UserError
+from seqx.errors import UserError, unwritable
 from seqx.files import sync
 from seqx.interfaces.text import Progress
 
@@ -74,9 +74,8 @@ def made(parts: Mapping[str, object], cache: Path, make: Callable[[Path], None],
         at = Path(error.filename or cache)
         if not at.is_relative_to(cache) and at not in cache.parents:
             raise
-        raise UserError(
-            f"{at}: {error.strerror or error}; the cache must be writable and have room "
-            "(the variable SEQX_CACHE names another place)"
+        raise unwritable(
+            at, error, "the cache must be writable (the variable SEQX_CACHE names another place)"
         ) from error
     return folder
 

@@ -140,6 +140,7 @@ def _write(
             for other, found in block.shared.items():
                 shared.setdefault(other, Shared()).add(found)
             progress(f"preparing {split}: {rows:,} rows", None)
+        progress(f"prepared {split}: {rows:,} rows", None)
         keep = first_of_each(np.concatenate(hashes)) if unique else None
         if keep is not None and not keep.all():
             dropped[DUPLICATE] += int((~keep).sum())

@@ -254,7 +254,8 @@ class Heartbeat:
 
     def _leave_with(self, end: End) -> None:
         if end.message is not None and (end.rank == self.post.rank or (end.hang and self.together)):
-            faulthandler.dump_traceback(sys.stderr)  # where this process hangs
+            with contextlib.suppress(OSError, RuntimeError):  # there is nobody to be shown it
+                faulthandler.dump_traceback(sys.stderr)  # where this process hangs
         if end.rank == self.post.rank and end.message is None:
             return  # it is leaving, and tells why
         if end.message is None:
@@ -280,8 +281,9 @@ def _code(error: BaseException) -> int:
 
 def leave(code: int) -> None:
     """End this process at once: torch's threads may abort an interpreter that takes its time."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, UserError, AttributeError):  # it cannot be written, or is closed
+            stream.flush()
     os._exit(code)
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from seqx import plugins, recipe, threads, tree
-from seqx.checkpoint import WEIGHTS, check_model, read_weights
+from seqx import plugins, recipe, threads
+from seqx.checkpoint import WEIGHTS, Checkpoints, check_model, read_weights
 from seqx.devices import Precision, device_of, precision_of
 from seqx.errors import Problem, RecipeError, UserError
 from seqx.evaluation.predictor import Predictor
-from seqx.files import check_name
+from seqx.files import check_links, check_name
 from seqx.formats import read_as
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Combination, Model
@@ -121,24 +121,59 @@ def model_folder(folder: Path) -> Path:
     """The folder of the model that `folder` is, or that the run in `folder` made.
 
     Raises:
-        UserError: there is none
+        UserError: there is none, or a link in it leads to another place
     """
     check_name(folder)
-    if folder.is_file():
-        raise UserError(f"{folder}: is a file; name a model's folder, as runs/NAME/model")
-    if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder; name a model's folder, as runs/NAME/model")
     if (folder / WEIGHTS).is_file() and (folder / "recipe.yaml").is_file():
+        check_links(folder)
         return folder
     if (folder / "model").is_dir():
         return model_folder(folder / "model")
-    if (folder / "checkpoints").is_dir():
-        raise UserError(
-            f"{folder}: this run has not finished, so that it has no model yet; "
-            "give its `seqx run` again to finish it, or `seqx average` to use what it has"
-        )
+    raise UserError(f"{folder}: {_no_model(folder)}")
+
+
+def _no_model(folder: Path) -> str:
+    """Say what a path is instead of a model's folder, and what to do."""
+    name = "name a model's folder, as runs/NAME/model"
+    if folder.is_file():
+        if (folder.parent / WEIGHTS).is_file() and (folder.parent / "recipe.yaml").is_file():
+            return f"is a file of a model; name its folder, {folder.parent}"
+        return f"is a recipe, and no model; {_train(folder)}" if _is_recipe(folder) else f"is a file; {name}"
+    run = next((place for place in (folder, folder.parent, folder.parent.parent) if _is_run(place)), None)
+    if run is not None and folder in (run, run / "model"):
+        return _unfinished(run)
+    if run is not None and run / "checkpoints" in (folder, folder.parent):
+        return f"holds no model, but what it is made of; `seqx average {run}` makes one of checkpoints"
+    if not folder.is_dir():
+        known = str(folder) in recipe.named()
+        return f"is a recipe, and no model; {_train(folder)}" if known else f"there is no such folder; {name}"
     missing = [name for name in (WEIGHTS, "recipe.yaml") if not (folder / name).is_file()]
-    raise UserError(f"{folder}: no model is in this folder ({' and '.join(missing)} missing)")
+    return f"no model is in this folder ({' and '.join(missing)} missing)"
+
+
+def _train(recipe: Path) -> str:
+    return f"`seqx run {recipe}` trains one"
+
+
+def _is_recipe(file: Path) -> bool:
+    return file.suffix in (".yaml", ".yml")
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder is that of a run that has begun."""
+    return (folder / "recipe.yaml").is_file() and (folder / "environment.json").is_file()
+
+
+def _unfinished(run: Path) -> str:
+    """Say of a run without a model how far it is, and how to get a model."""
+    made = Checkpoints(run / "checkpoints").steps()
+    said = recipe.read_plain(run / "recipe.yaml").get("training")
+    steps = said.get("steps") if isinstance(said, dict) else None
+    far = f"its last checkpoint is of update {made[-1]}" if made else "it has no checkpoint yet"
+    of = f" of {steps}" if made and isinstance(steps, int) else ""
+    go_on = f"`seqx run {run / 'recipe.yaml'} --folder {run}` goes on with it"
+    average = f", or `seqx average {run}` makes a model of what it has" if made else ""
+    return f"this run has not finished, so that it has no model yet: {far}{of}; {go_on}{average}"
 
 
 def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
@@ -195,7 +230,7 @@ def _check_vocabulary(checked: recipe.Made[Answering], folder: Path) -> None:
     """Refuse overrides of what the vocabulary was learnt with."""
     task = checked.settings["task"]
     assert isinstance(task, recipe.Made), "a task is a component"
-    theirs = tree.read(folder / "recipe.yaml").plain()["task"]
+    theirs = recipe.read_plain(folder / "recipe.yaml")["task"]
     if problems := list(recipe.Fixed(str(folder), ", or leave it out").problems(task, theirs)):
         raise RecipeError(problems)
 

@@ -109,6 +109,10 @@ class Corpus(ABC):
             UserError: with file and line, for text that cannot be read
         """
 
+    def place(self, split: str, row: int) -> str:
+        """Return where a row of a split, counted from 0, was read, for messages: file and line, say."""
+        return f"row {row + 1:,} of {split}"
+
     def identity(self) -> Mapping[str, object]:
         """What the rows are made from, as plain values: equal identities give equal rows (cached by it).
 

@@ -3,7 +3,7 @@
 from seqx.recipe.checker import check
 from seqx.recipe.differences import NOT_SET, differences, inside, left_out
 from seqx.recipe.editor import schema
-from seqx.recipe.files import Recipe, load, named
+from seqx.recipe.files import Recipe, load, named, read_plain
 from seqx.recipe.made import Leaf, Made, Several, Value, building
 from seqx.recipe.printer import show
 from seqx.recipe.vocabulary import Fixed, names_kind
@@ -24,6 +24,7 @@ __all__ = [
     "load",
     "named",
     "names_kind",
+    "read_plain",
     "schema",
     "show",
 ]

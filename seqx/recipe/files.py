@@ -4,6 +4,7 @@ import os.path
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seqx import tree
 from seqx.errors import COMMAND_LINE, At, Problem, RecipeError, UserError, shortened
@@ -11,6 +12,7 @@ from seqx.recipe.names import hint
 from seqx.recipe.overrides import override
 from seqx.tree import Node
 
+_SUFFIXES = (".yaml", ".yml", ".json")
 ASIDE = ("extends", "profiles", "plugins")  # what a file says besides the experiment
 
 
@@ -83,6 +85,21 @@ def load(
     return Recipe(Node(kept, root.at, root.keys), files, plugins, list(profiles))
 
 
+def read_plain(file: Path) -> dict[str, Any]:
+    """Return a recipe with everything filled in, as runs and models have one, as plain values.
+
+    Raises:
+        UserError: it is none
+    """
+    try:
+        found = tree.read(file).plain()
+    except RecipeError as error:
+        raise UserError(f"{file}: cannot be read ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: cannot be read (it is no recipe)")
+    return found
+
+
 def _unknown(profile: str, known: Mapping[str, Node]) -> str:
     near = hint(profile, known)
     listed = f" There are: {shortened(', '.join(known), 1000)}" if near.endswith("?") else ""
@@ -144,6 +161,9 @@ def _with_parents(
         raise RecipeError([Problem(parent.at, f"recipes extend each other in a circle: {chain}")])
     if not _is_file(above):
         raise RecipeError([Problem(parent.at, f"extends: there is no file {shortened(str(above), 200)}")])
+    if above.resolve().suffix not in _SUFFIXES:  # what a message quotes of it might be anybody's secret
+        shown = shortened(str(above), 200)
+        raise RecipeError([Problem(parent.at, f"extends: {shown} is no recipe, whose name ends in .yaml")])
     base, files, theirs, inherited = _with_parents(above, [*children, path], problems)
     return tree.merge(base, root), [path, *files], plugins, {**inherited, **theirs}
 

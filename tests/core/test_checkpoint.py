@@ -215,8 +215,10 @@ except UserError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert said.stdout.startswith(f"{tmp_path}/00000002: cannot be written (")
-    assert said.stdout.endswith("is the disk full?\n")
+    assert said.stdout == (
+        f"{tmp_path}/00000002: cannot be written: File too large; "
+        "raise the limit on the size of files (ulimit -f)\n"
+    )
     assert (said.stdout.count("\n"), said.stderr) == (1, "")
     assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
 

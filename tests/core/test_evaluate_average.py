@@ -74,6 +74,78 @@ def test_evaluate_a_test_set_of_ones_own(run: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["half", "half/model"])
+@pytest.mark.parametrize("verb", ["evaluate", "translate"])
+def test_of_an_unfinished_run_is_said_how_far_it_is(
+    run: Path, name: str, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the two commands that are named do what is said of them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEQX_CACHE", str(run.parent / "cache"))
+    shutil.copytree(run, "half", ignore=shutil.ignore_patterns("model", "00000006"))
+    result = call(verb, name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"{name}: this run has not finished, so that it has no model yet: its last checkpoint is of update 4 "
+        "of 6; `seqx run half/recipe.yaml --folder half` goes on with it, or `seqx average half` makes a "
+        "model of what it has\n"
+    )
+    if (verb, name) == ("evaluate", "half"):
+        assert call("average", "half").exit_code == 0
+        assert call("run", "half/recipe.yaml", "--folder", "half").exit_code == 0
+        assert call("evaluate", "half").exit_code == 0
+
+
+def test_what_is_no_model_is_told(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = run / "model"
+    for name in ("input.txt", "tiny.yaml"):
+        Path(name).write_text("The dog sleeps.\n")
+    stdin = "is a file, and no model; lines are read from standard input: seqx translate"
+    cases: list[tuple[list[str | Path], str]] = [
+        (["translate", model, "input.txt"], f"input.txt: {stdin} {model} < input.txt\n"),
+        (["translate", "input.txt", model], f"input.txt: {stdin} {model} < input.txt\n"),
+        (["translate", "input.txt"], f"input.txt: {stdin} MODEL < input.txt\n"),
+        (["parse", "input.txt"], f"input.txt: {stdin.replace('translate', 'parse')} MODEL < input.txt\n"),
+        (
+            ["evaluate", model, "input.txt"],
+            (
+                "input.txt: is a file, and no model; what is scored is a split of the model's corpus "
+                "(--split); `seqx score` scores a file of outputs\n"
+            ),
+        ),
+        (
+            ["translate", "tiny.yaml"],
+            "tiny.yaml: is a recipe, and no model; `seqx run tiny.yaml` trains one\n",
+        ),
+        (
+            ["translate", "wmt_en_de"],
+            "wmt_en_de: is a recipe, and no model; `seqx run wmt_en_de` trains one\n",
+        ),
+        (
+            ["translate", model / "model.safetensors"],
+            f"{model}/model.safetensors: is a file of a model; name its folder, {model}\n",
+        ),
+        *(
+            (
+                list[str | Path](["translate", run / place]),
+                (
+                    f"{run / place}: holds no model, but what it is made of; `seqx average {run}` makes one "
+                    "of checkpoints\n"
+                ),
+            )
+            for place in ("checkpoints", "checkpoints/00000006")
+        ),
+        (
+            ["translate", "none"],
+            "none: there is no such folder; name a model's folder, as runs/NAME/model\n",
+        ),
+    ]
+    for arguments, told in cases:
+        result = call(*arguments)
+        assert (result.exit_code, result.stderr) == (2, told)
+
+
 def test_evaluate_without_a_metric_is_refused(run: Path) -> None:
     result = call("evaluate", run, "task.metrics=[]")
     assert (result.exit_code, result.stdout) == (2, "")

@@ -1,9 +1,12 @@
 """Files and folders that are whole or not there."""
 
+import errno
 import itertools
 import os
+import shutil
 import signal
 import stat
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 
 from seqx import files
-from seqx.errors import UserError
+from seqx.errors import UserError, unwritable
 from seqx.files import clear, whole_file, whole_folder
 
 
@@ -71,6 +74,40 @@ def test_no_room_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model: cannot be written: No space left on device"):
         write(tmp_path / "model", file="half", then=OSError(28, "No space left on device"))
     assert listed(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "No space left on device; make room, and give the same command again"),
+        (errno.EDQUOT, "Disk quota exceeded; make room, and give the same command again"),
+        (errno.EROFS, "Read-only file system; choose another folder"),
+        (errno.EACCES, "Permission denied; choose another folder"),
+        (errno.ENAMETOOLONG, "File name too long; choose a shorter name"),
+        (errno.EMFILE, "Too many open files; raise the limit on open files (ulimit -n)"),
+        (errno.EIO, "Input/output error; see to the disk"),
+    ],
+)
+def test_an_error_of_writing_is_told_with_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+) -> None:
+    """Wherever it comes from: `shutil` collects those of many files into a list, in several levels."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "a file")
+
+    (tmp_path / "from" / "within").mkdir(parents=True)
+    (tmp_path / "from" / "within" / "file").write_text("")
+    expected = f"{tmp_path / 'model'}: cannot be written: {told}"
+    with pytest.raises(UserError) as caught, files.whole_folder(tmp_path / "model") as new:
+        shutil.copytree(tmp_path / "from", new, dirs_exist_ok=True, copy_function=fail)
+    assert str(caught.value) == expected
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)
+    with pytest.raises(UserError) as caught, files.whole_folder(tmp_path / "model"):
+        pass
+    assert str(caught.value) == expected
+    library = RuntimeError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
+    assert str(unwritable(tmp_path / "model", library)) == expected
 
 
 def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 
 import seqx
 from seqx.checkpoint import WEIGHTS, read_weights
+from seqx.commands.opening import opened, opened_of_run
 from seqx.formats import FORMAT
 from seqx.manifest import NAME, Manifest
 from seqx.tensors import HEADER, TENSORS, header
@@ -152,6 +153,75 @@ def test_any_of_its_files_may_be_anything(damage: Callable[[Path], None], name: 
     assert name.rpartition("/")[2] in str(caught.value)
 
 
+SECRET = "password: [hunter2\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["recipe.yaml", "model.json", "task", "task/tokenizer/sentencepiece.model", WEIGHTS, NAME, "other"],
+)
+@pytest.mark.parametrize("through", [False, True])
+def test_no_link_leads_out_of_its_folder(name: str, through: bool, model: Path, tmp_path: Path) -> None:
+    theirs = shutil.copytree(model, tmp_path / "theirs")
+    secret = tmp_path / "secret"
+    if name == "task":
+        shutil.move(theirs / name, secret)
+    else:
+        secret.write_text(SECRET)
+    target = secret
+    if through:  # a link within the folder to one that leaves it
+        target = theirs / "another"
+        target.symlink_to("../secret")
+    (theirs / name).unlink(missing_ok=True)
+    (theirs / name).symlink_to(target)
+    for use in (lambda: seqx.load(theirs), lambda: opened(str(theirs / "recipe.yaml"))):
+        with pytest.raises(
+            seqx.UserError, match="is a link that leads out of the folder or nowhere"
+        ) as caught:
+            use()
+        assert "hunter2" not in str(caught.value)
+        assert str(caught.value).startswith(f"{theirs}/")
+
+
+@pytest.mark.parametrize("target", ["/dev/zero", "nothing", "recipe.yaml", "/proc/self/environ", "."])
+def test_links_to_no_file(target: str, theirs: Path) -> None:
+    (theirs / "recipe.yaml").unlink()
+    (theirs / "recipe.yaml").symlink_to(target)
+    with pytest.raises(seqx.UserError):
+        seqx.load(theirs)
+
+
+def test_links_within_the_folder_and_to_it_are_followed(model: Path, tmp_path: Path) -> None:
+    theirs = shutil.copytree(model, tmp_path / "theirs")
+    (theirs / "model.json").rename(theirs / "about.json")
+    (theirs / "model.json").symlink_to("about.json")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").symlink_to("../theirs")
+    (tmp_path / "link").symlink_to("run")
+    for folder in (theirs, tmp_path / "run", tmp_path / "link", tmp_path / "link" / "model"):
+        assert len(seqx.load(folder)(["A dog sleeps."])) == 1
+
+
+def test_a_run_of_a_stranger_is_read_without_links_out_of_it(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "recipe.yaml").symlink_to("../secret")
+    for use in (lambda: seqx.Record.read(run), lambda: opened_of_run(run, trust=True)):
+        with pytest.raises(seqx.UserError, match=r"recipe\.yaml: is a link that leads out of the folder"):
+            use()
+
+
+def test_a_recipe_extends_recipes_alone(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "link.yaml").symlink_to("secret")
+    for name in ("./secret", "./link.yaml"):
+        (tmp_path / "r.yaml").write_text(f"extends: {name}\n")
+        with pytest.raises(seqx.RecipeError, match=r"is no recipe, whose name ends in \.yaml") as caught:
+            opened(str(tmp_path / "r.yaml"))
+        assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("damage", [sparse, pipe, device])
 def test_hashes_are_taken_of_plain_files_of_bounded_size(
     damage: Callable[[Path], None], model: Path, tmp_path: Path
@@ -162,7 +232,7 @@ def test_hashes_are_taken_of_plain_files_of_bounded_size(
     about = json.loads((folder / NAME).read_text())
     about["files"][file]["size"] = (folder / file).stat().st_size
     (folder / NAME).write_text(json.dumps(about))
-    with pytest.raises(seqx.UserError, match=r"sentencepiece.model: cannot be read"):
+    with pytest.raises(seqx.UserError, match=r"sentencepiece.model: (cannot be read|is a link)"):
         seqx.load(folder)
 
 

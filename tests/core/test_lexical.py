@@ -5,7 +5,9 @@ Which texts are right says a regular expression; the grammar and the search are 
 
 import itertools
 import re
+import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -156,6 +158,63 @@ def test_two_grammars_that_allow_nothing_together_have_no_answer() -> None:
     )
     for search in (Greedy(), Sampling(), Beam(size=3)):
         assert [len(a) for a in search(Toy(), sources([4], [5]), torch.tensor([5, 5]), grammar)] == [0, 1]
+
+
+LONG = "The more that is asked for, the longer it may take, but no more than that. " * 300
+LETTERS = seqx.Surfaces(
+    [None, None, None, *sorted({letter.encode() for letter in LONG}), b" the", b"an", b"at"]
+)
+
+
+@pytest.mark.parametrize("limit", [1, 60, 1000])
+@pytest.mark.parametrize(
+    "which",
+    [
+        {"require": (LONG[:20_000],)},
+        {"require": ("a", LONG[:20_000])},
+        {"require": ("a " * 10_000 + "a",)},
+        {"prefix": LONG[:20_000]},
+    ],
+    ids=["phrase", "phrases", "period", "prefix"],
+)
+def test_what_no_answer_has_room_for_is_refused_at_once(which: dict[str, Any], limit: int) -> None:
+    """No table is made for it."""
+    grammar = seqx.LexicalGrammar(LETTERS, [wanted(**which), wanted(require=("a",))])
+    began = time.process_time()
+    state = grammar.start(2, torch.tensor([limit, limit]))
+    assert time.process_time() - began < 1
+    assert len(grammar.step) < 100
+    assert grammar.allowed(state).any(1).tolist() == [False, True]
+
+
+def test_what_is_forbidden_and_too_long_to_be_written_costs_nothing() -> None:
+    grammar = seqx.LexicalGrammar(LETTERS, [wanted(forbid=(LONG[:20_000],))])
+    assert grammar.allowed(grammar.start(1, torch.tensor([60])))[0, 2:].all()
+    assert len(grammar.step) < 100
+
+
+@pytest.mark.parametrize("text", [LONG, "a " * 3000, "a" * 4000], ids=["text", "period", "letter"])
+def test_the_cost_of_what_fits_grows_with_its_length(text: str) -> None:
+    """Of a phrase that is periodic, very many beginnings are read at once."""
+    phrase = text[:2000].strip()
+    grammar = seqx.LexicalGrammar(LETTERS, [wanted(require=(phrase,))])
+    began = time.process_time()
+    state = grammar.start(1, torch.tensor([4000]))
+    assert time.process_time() - began < 5  # 0.2 s on an idle machine
+    assert len(grammar.step) == len(phrase) + 3
+    ids = {piece: number for number, piece in enumerate(LETTERS.texts)}
+    for letter in phrase.encode():
+        assert not grammar.allowed(state)[0, seqx.EOS]
+        state = grammar.advance(state, torch.tensor([ids[bytes([letter])]]))
+    assert grammar.allowed(state)[0, seqx.EOS]
+
+
+def test_a_table_that_would_be_too_large_is_one_message() -> None:
+    many = tuple("".join(letters) for letters in itertools.product("aehmnot", repeat=4))
+    with pytest.raises(
+        seqx.UserError, match=r"forbidden of one answer have [\d,]+ bytes; ask for 4,096 at most"
+    ):
+        seqx.LexicalGrammar(LETTERS, [wanted(forbid=many)]).start(1, torch.tensor([60]))
 
 
 def test_a_beam_that_keeps_places_finds_better_answers_than_one_that_forces_at_the_end() -> None:

@@ -32,7 +32,7 @@ def test_answers_after_being_moved(model: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_loaded_is_told(model: Path, tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="precision 'fp16': write auto, bf16, fp32"):
         seqx.load(model, precision="fp16")  # type: ignore[arg-type]
-    with pytest.raises(seqx.UserError, match=r"recipe.yaml: is a file; name a model's folder"):
+    with pytest.raises(seqx.UserError, match=r"recipe.yaml: is a file of a model; name its folder"):
         seqx.load(model / "recipe.yaml")
     assert seqx.load(model, overrides="search.size=1").search.width == 1
     moved = shutil.copytree(model, tmp_path / "m")
@@ -80,7 +80,12 @@ def test_no_model(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match=r"empty: no model is in this folder \(model.safetensors and"):
         seqx.load(tmp_path / "empty")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    with pytest.raises(seqx.UserError, match="run: this run has not finished"):
+    (tmp_path / "run" / "recipe.yaml").write_text("training: {steps: 6}\n")
+    (tmp_path / "run" / "environment.json").write_text("{}")
+    with pytest.raises(
+        seqx.UserError,
+        match=r"run: this run has not finished, so that it has no model yet: it has no checkpoint yet; ",
+    ):
         seqx.load(tmp_path / "run")
     with pytest.raises(seqx.UserError, match="at least one model"):
         seqx.load([])

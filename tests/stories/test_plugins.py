@@ -30,6 +30,17 @@ def seqx_register(registry: seqx.Registry) -> None:
 '''
 
 
+def test_what_it_brings_is_among_the_components_of_its_recipe() -> None:
+    Path("mine.py").write_text(MINE, encoding="utf-8")
+    recipe = tiny("plugins: [./mine.py]\n" + TINY)
+    assert "mine" not in done("components", "attention")
+    assert ", mine\n" in done("components", "--recipe", recipe)
+    shown = done("components", "attention", "--recipe", recipe).splitlines()[-1]
+    assert shown.split(maxsplit=1) == ["mine", "As the one it is made from."]
+    assert "heads: int > 0" in done("components", "attention", "mine", "--recipe", recipe)
+    assert "no recipe is called 'nowhere'" in refused("components", "--recipe", "nowhere")
+
+
 def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) -> None:
     folder = Path("lab")
     folder.mkdir()

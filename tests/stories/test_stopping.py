@@ -1,5 +1,6 @@
 """Runs that are asked to stop, wherever they are: they save, say so, and go on as if nothing had been."""
 
+import errno
 import os
 import signal
 import socket
@@ -11,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+import seqx as seqx_api
 from benchmarks.endings import differences
 from seqx import checkpoint, states
+from seqx.cli import main
 from seqx.data import prepare
 from seqx.evaluation.predictor import Predictor
 from seqx.training.ema import Average
+from seqx_watch import Metrics
+from tests.core.test_printing import failing
 from tests.stories.tiny import TINY, done, lines, seqx, tiny
 
 TEXT = TINY.replace("average: 2", "average: 2\n  choose: best\n  ema: {decay: 0.6}")
@@ -80,6 +85,35 @@ def test_wherever_it_is(
     log = done("run", recipe)
     assert f"model: {RUN / 'model'}" in log
     assert differences(RUN, whole, saves=False) == []
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
+def test_when_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """As after Ctrl-C with `2>&1 | tee`, which ends first; what a callback does then changes nothing."""
+    recipe = tiny(TEXT)
+
+    @seqx_api.hookimpl
+    def failed(self: Metrics, error: BaseException) -> None:
+        print("broken off", flush=True)  # noqa: T201
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        sending(patch, Average, "follow", 5, signal.SIGINT)
+        patch.setattr(Metrics, "failed", failed)
+        for name in ("stdout", "stderr"):
+            patch.setattr(sys, name, failing(number))
+        with pytest.raises(SystemExit) as end:
+            main(["run", str(recipe)], prog_name="seqx")
+    assert end.value.code == 75
+    assert (RUN / "checkpoints" / "00000005").is_dir()
+    result = seqx("run", recipe)  # what cannot be printed ends no run that goes well
+    assert result.exit_code == 0, result.stderr
+    for expected, named in ((0, errno.EPIPE), (2, errno.ENOSPC)):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", failing(named))
+            with pytest.raises(SystemExit) as end:
+                main(["run", str(recipe)], prog_name="seqx")
+        assert end.value.code == expected
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 6])

@@ -9,7 +9,10 @@ from typing import Annotated
 
 import seqx
 from annotated_types import Gt
+from pydantic import TypeAdapter
 
+CHARACTERS = TypeAdapter(list[str])
+LARGEST = 1 << 20  # bytes of the file
 SPECIAL = seqx.UNK + 1  # ids below are padding, begin, end and unknown
 
 
@@ -40,7 +43,7 @@ class Characters(seqx.Tokenizer):
 
     def load(self, folder: Path) -> None:
         """Use the characters that were counted."""
-        self._use(json.loads((folder / "characters.json").read_text(encoding="utf-8")))
+        self._use(seqx.json_as(CHARACTERS, folder / "characters.json", LARGEST))
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
         """The id of each character; there is one way only."""

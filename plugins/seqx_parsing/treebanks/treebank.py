@@ -3,11 +3,12 @@
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
 import seqx
-from seqx_parsing.reader import read
+from seqx_parsing.reader import located, read
 
 
 class Treebank(seqx.Corpus):
@@ -66,6 +67,11 @@ class Treebank(seqx.Corpus):
         yield (str(first),)
         for tree in trees:
             yield (str(tree),)
+
+    def place(self, split: str, row: int) -> str:
+        """Return the file of a tree, and the line in which it begins."""
+        places = (f"{name}:{line}" for name, lines in self.texts(split) for line, _ in located(lines, name))
+        return next(islice(places, row, None), super().place(split, row))
 
     def identity(self) -> Mapping[str, object]:
         """The SHA-256 of each split's trees, however they are laid out and packed."""

@@ -283,7 +283,7 @@ def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> N
 def test_labels_that_cannot_be_kept_are_told_before_training(
     tmp_path: Path, rows: list[str], odd: str
 ) -> None:
-    with pytest.raises(seqx.UserError, match=r"the training trees: 'N.* is no label, which has 1 to 100"):
+    with pytest.raises(seqx.UserError, match=r"row 1 of train: 'N.* is no label, which has 1 to 100"):
         learnt(tmp_path, [odd, *rows], tags="predicted", linearisation=TopDown(tags=True))
     assert not (tmp_path / "symbols.json").exists()
 

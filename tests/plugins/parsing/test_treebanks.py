@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 import seqx
-from seqx_parsing import NltkTreebank, PennTreebank, TreebankFiles
+from seqx_parsing import Evalb, NltkTreebank, Parsing, PennTreebank, TopDown, TreebankFiles
 from seqx_parsing.treebanks import Treebank
+from seqx_text import Files, Mixed, TaggedCorpus
+from seqx_text_tasks.labels import Labels
 
 TREE = "( (S (NP-SBJ (NN tree) (CD {})) (VP (-NONE- *))) )\n\n"
 
@@ -43,6 +45,57 @@ def test_real_files(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
     assert all(tree.startswith("(TOP (") for tree in rows(corpus, "dev"))
     assert "".join(rows(corpus, "dev")).count("(-NONE- ") == 445  # nothing is cleaned
     assert not any("\n" in tree for tree in rows(corpus, "train"))
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ("( (S (N\u200bP (NN tree)\n (CD 1))))", r"'N\\u200bP' is no label"),
+        ("( (S (NP (N\u200bN tree))))", r"'N\\u200bN' is no label"),
+        (f"( (S ({'N' * 101} (NN tree))))", "'NNNNNNNNNNNNNNNNNNNN' is no label"),
+    ],
+)
+def test_a_label_that_is_none_is_told_with_its_place(tmp_path: Path, tree: str, told: str) -> None:
+    for name, text in (("a", TREE.format(1) * 2), ("b", f"{TREE.format(1)}\n{tree}\n")):
+        (tmp_path / f"{name}.mrg").write_text(text, encoding="utf-8")
+    (tmp_path / "c.txt").write_text(TREE.format(1).strip() + "\n" + " ".join(tree.split()) + "\n", "utf-8")
+    trees = [str(tmp_path / name) for name in ("a.mrg", "b.mrg")]
+    bank = TreebankFiles(train=trees, dev=trees, test=trees)
+    rows = Files(train=[str(tmp_path / "c.txt")])
+    corpora: list[tuple[seqx.Corpus, str]] = [
+        (bank, f"{tmp_path}/b.mrg:4"),
+        (Mixed(corpora=[bank]), f"{tmp_path}/b.mrg:4"),
+        (Mixed(corpora=[rows, bank]), f"{tmp_path}/c.txt:2"),
+        (TaggedCorpus(corpus=rows, tag="x"), f"{tmp_path}/c.txt:2"),
+    ]
+    for corpus, place in corpora:
+        task = Parsing(
+            corpus=corpus,
+            tokenizer=Labels(),
+            linearisation=TopDown(tags=False),
+            metrics=[Evalb()],
+            tags="given",
+        )
+        if isinstance(corpus, TaggedCorpus):
+            assert corpus.place("train", 1) == place
+            continue
+        with pytest.raises(seqx.UserError, match=told) as caught:
+            task.learn(tmp_path / "learnt", quiet)
+        assert str(caught.value).startswith(f"{place}: ")
+
+
+@pytest.mark.parametrize(("row", "told"), [("", "0 trees are in a row"), ("(S (A b)) (S (A b))", "2 trees")])
+def test_a_row_that_is_no_tree_is_told_with_its_place(tmp_path: Path, row: str, told: str) -> None:
+    file = tmp_path / "trees.txt"
+    for text, said in ((row, told), ("(S (A b)", "the text ends inside of the tree")):
+        file.write_text(f"(S (A b))\n{text}\n")
+        task = Parsing(
+            corpus=Files(train=[str(file)]), tokenizer=Labels(), linearisation=TopDown(), metrics=[Evalb()]
+        )
+        with pytest.raises(seqx.UserError) as caught:
+            task.learn(tmp_path / "learnt", quiet)
+        assert str(caught.value).startswith(f"{file}:2: ")
+        assert said in str(caught.value)
 
 
 def test_a_limit_is_for_training(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_attention_that_cannot_be_drawn_or_written(
     )
     assert (result.exit_code, result.stderr) == (
         2,
-        f"--attention {blocked / 'looks'}: cannot be written: Not a directory\n",
+        f"--attention {blocked / 'looks'}: cannot be written: Not a directory; choose another folder\n",
     )
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = CliRunner().invoke(

@@ -1,6 +1,7 @@
 """Runs side by side: what is shown of finished, unfinished, foreign and broken ones."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -122,6 +123,26 @@ def test_an_unfinished_run_is_shown_with_how_far_it_is() -> None:
     assert "; it broke off (UserError: no room)\n" in done("compare", "half", "base")
 
 
+def test_what_is_said_of_a_run_is_true_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped before the first line of metrics, stopped later, without metrics, or without their file."""
+    unfinished("early", last="update")
+    recipe = Path("early/recipe.yaml")
+    recipe.write_text(recipe.read_text().replace("every: 1\n", "every: 100\n"))
+    with Path("early/metrics.jsonl").open("a") as file:
+        file.write('\n{"kind": "failed", "error": "Stopped", "message": "SIGTERM"}\n')
+    said = done("compare", "early")
+    best = r"its best score in validation is \d+\.\d\d, at update [36]; it was stopped by SIGTERM\n"
+    assert re.search(f"early: not finished, {best}", said)
+    assert "early: its callback `metrics` has recorded no update yet (one in 100), so that less is" in said
+    assert "has no callback" not in said
+    Path("early/metrics.jsonl").unlink()
+    assert "early: its `metrics.jsonl` is missing or empty, so that less" in done("compare", "early")
+    recipe.write_text(re.sub(r"- type: metrics\n +every: 100\n", "", recipe.read_text()))
+    assert "early: its recipe has no callback `metrics`, so that less" in done("compare", "early")
+    recipe.write_text(re.sub(r"callbacks:\n(- .*\n(  .*\n)*)+", "callbacks: 7\n", recipe.read_text()))
+    assert "early: its recipe has no callback `metrics`, so that less" in done("compare", "early")
+
+
 def test_a_run_before_its_first_validation() -> None:
     unfinished("early", last="evaluation")
     shutil.rmtree("early/checkpoints")
@@ -137,7 +158,7 @@ def test_a_run_without_metrics_is_shown_with_what_is_known() -> None:
     row = table(printed)[0]
     assert (row["updates"], row["tokens/s"], row["dev perplexity"]) == ("6", "-", "- (4.9)")
     assert row["dev bleu"] != "- (30.00)"
-    assert printed.count("base: its recipe has no callback `metrics`") == 1
+    assert printed.count("base: its `metrics.jsonl` is missing or empty") == 1
 
 
 def test_a_finished_run_whose_checkpoints_were_removed() -> None:
@@ -172,7 +193,7 @@ def test_runs_of_one_name_are_told_apart_by_their_paths() -> None:
         ),
         ("sed -i 's/ steps: 6/ steps: x/' base/recipe.yaml; rm -r base/mod*", "base: cannot be read (of: "),
         ("sed -i 's/bleu: 30/bleu: x/' base/recipe.yaml", "base: cannot be read (published.dev.bleu: "),
-        ("sed -i 's/\"parameters\": /&-/' base/model/model.json", "base: cannot be read (parameters: "),
+        ("sed -i 's/\"parameters\": /&-/' base/model/model.json", "base/model/model.json: cannot be read (p"),
         ("head -c 2M /dev/zero >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read (it has more"),
         ("truncate -s 1T base/metrics.jsonl", "base/metrics.jsonl: cannot be read: it has 1,"),
         ("rm base/metrics.jsonl; mkfifo base/metrics.jsonl", "base/metrics.jsonl: cannot be read: it is no"),
@@ -183,6 +204,29 @@ def test_what_is_no_run_or_of_another_version_is_one_message(spoil: str, message
     subprocess.run(["bash", "-ec", spoil], check=True)
     said = refused("compare", "base", "deep")
     assert said.startswith(message)
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("model/model.json", '{"steps": [], "parameters": 1}', "steps: "),
+        ("model/model.json", '{"steps": [[]], "parameters": 1}', "steps.0: "),
+        ("model/model.json", '{"parameters": 1}', "steps: "),
+        ("model/model.json", '{"steps": [1], "parameters": 1e400}', "parameters: "),
+        ("model/scores.json", "\udcff", "'utf-8' codec"),
+        ("model/scores.json", '{"dev": {"bleu": {"value": [], "signature": ""}}}', "dev.bleu.value: "),
+        ("model/scores.json", '{"dev": {"bleu": {"signature": ""}}}', "dev.bleu.value: "),
+        ("environment.json", f'{{"a": {"[" * 500 + "]" * 500}}}', "it is nested too deep"),
+        ("environment.json", "[" * 100_000, "it is nested too deep"),
+        ("environment.json", "9" * 5000, "Exceeds the limit"),
+    ],
+    ids=str,
+)
+def test_each_file_of_a_run_is_checked(name: str, text: str, why: str) -> None:
+    Path("base", name).write_bytes(text.encode(errors="surrogateescape"))
+    said = refused("compare", "base", "deep")
+    assert said.startswith(f"base/{name}: cannot be read ({why}")
     assert said.count("\n") == 1
 
 

@@ -147,6 +147,44 @@ def test_a_run_from_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> N
     assert {line["kind"] for line in read(tmp_path)} == {"start"}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[1]",
+        "7",
+        '{"step": 4}',
+        '{"kind": []}',
+        '{"kind": "saved", "step": [4]}',
+        '{"kind": "update", "step": "x"}',
+        '{"kind": "update", "step": -1}',
+        '{"kind": "update", "step": NaN}',
+        '{"kind": "update", "step": ' + "9" * 400 + "}",
+        '{"kind": "update", "step": 1e400}',
+        '{"kind": "noticed", "what": "' + "x" * (1 << 20) + '"}',
+    ],
+    ids=lambda line: line[:30],
+)
+def test_a_line_that_says_something_else_is_one_message(tmp_path: Path, line: str) -> None:
+    """Where a run goes on, as where it is compared."""
+    crashed(tmp_path, b"")
+    file = tmp_path / "metrics.jsonl"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(f"{text.partition(chr(10))[0]}\n{line}\n{text}", encoding="utf-8")
+    for read_it in (Story(run(tmp_path, done=20), Metrics(every=10)).start, lambda: Measured.read(file)):
+        with pytest.raises(seqx.UserError, match=r"metrics\.jsonl:2: cannot be read \(.*\); \w+") as caught:
+            read_it()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", [b"[" * 200_000, b"\xff\xfe", b"9" * 5000, b'{"kind": "upd', b""])
+def test_a_line_that_is_no_json_is_passed_over(tmp_path: Path, line: bytes) -> None:
+    kept = crashed(tmp_path, b"")
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(line + b"\n" + file.read_bytes())
+    Story(run(tmp_path, done=20), Metrics(every=10)).start()
+    assert read(tmp_path)[:-1] == kept
+
+
 def test_failure_is_recorded(tmp_path: Path) -> None:
     story = Story(run(tmp_path), Metrics())
     story.fail(ValueError("before it began"))

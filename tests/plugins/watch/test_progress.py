@@ -90,6 +90,27 @@ def test_plain_lines(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture
     assert all(char.isprintable() or char == "\n" for char in err)
 
 
+def test_preparation_ends_with_a_line(
+    tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However quick it was; news that are repeated are no news."""
+    tell = Story(run(tmp_path), Progress(), clock=clock).tell
+    for share in (0.1, 0.5, 0.9, 1.0, 1.0):
+        tell.preparing(what="checking europarl.tgz", share=share)
+    for rows in range(1000, 20_000, 1000):
+        tell.preparing(what=f"preparing train: {rows:,} rows", share=None)
+        clock.now += 4
+    tell.preparing(what="prepared train: 19,000 rows", share=None)
+    assert capsys.readouterr().err.splitlines() == [
+        "checking europarl.tgz (10%)",
+        "checking europarl.tgz (100%)",
+        "preparing train: 1,000 rows",
+        "preparing train: 9,000 rows",
+        "preparing train: 17,000 rows",
+        "prepared train: 19,000 rows",
+    ]
+
+
 def test_lines_by_time(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     story = Story(run(tmp_path), Progress(seconds=30), clock=clock)
     story.start()
