@@ -161,6 +161,7 @@ def test_zstd_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (gzip.compress("ein Wort\n".encode("utf-16")), "in which is text in UTF-16"),
         (b"\x89PNG\r\n\x1a\n", "is a picture"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",  # archives hold the time of day
 )
 def test_other_kinds_are_named(content: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
