@@ -1,7 +1,6 @@
 """What a run would refuse, found before any text is read: the same for `seqx check` and `seqx run`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
@@ -51,8 +50,7 @@ def examined(made: Made[D], *, begun: bool = False) -> D:
         problems.append(made.problem("model", str(error).removeprefix("model: ")))
     else:
         problems += [made.problem(setting, said) for setting, said in _at_odds(found, model)]
-    if found.training.init is not None:
-        problems += _start_problems(made, found.training.init, begun=begun)
+    problems += _start_problems(made, found.training, begun=begun)
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
     return found
@@ -121,10 +119,12 @@ def _unknown_figures(task: Task, how: Training) -> Iterator[tuple[str, str]]:
             yield setting, f"the task gives no score called {name!r}; name {names} or {PERPLEXITY}"
 
 
-def _start_problems(made: Made[D], init: Path, *, begun: bool) -> Iterator[Problem]:
+def _start_problems(made: Made[D], how: Training, *, begun: bool) -> Iterator[Problem]:
     """Find what prevents a start from another model; a run that has begun keeps its vocabulary."""
+    if how.init is None:
+        return
     try:
-        first = model_folder(init)
+        first = model_folder(how.init)
     except UserError as error:
         yield made.problem("training.init", str(error))
     else:

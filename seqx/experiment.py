@@ -233,9 +233,9 @@ def _prepared(
         spread=spread,
     )
     done = trainer.resume()
-    if world.first:
+    if world.first and not done.step:
+        trainer.remark([*task.cautions(), *remarks(first, made)])
         trainer.remark(said for split in against for said in doubts(task, split))
-        trainer.remark([] if done.step else [*task.cautions(), *remarks(first, made)])
     place.check_rates(how.schedule, how.steps, done.step)
     trainer.run = Run(
         name=name,

@@ -543,7 +543,8 @@ class Trainer:
                 evaluation = replace(evaluation, perplexity=predictor.perplexity(split))
         if split not in self._bounded:  # once for each split
             self._bounded.add(split)
-            self.remark(predictor.left_out(split))
+            for line in predictor.left_out(split) if self.world.first else ():
+                click.echo(line, err=True)
         return evaluation
 
     def _save(self, *, ranked: bool, figure: Figure | None) -> None:

@@ -19,6 +19,7 @@ from seqx.interfaces.values import Answer, Evaluation, Score
 
 # Metrics are tried on this before anything is trained: a missing package shows at once.
 _TRIAL = ["This is a trial of some words."]
+_OTHER_TRIAL = ["These are others."]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -126,8 +127,9 @@ class JudgedTask(CorpusTask):
         return Evaluation(scores=self.judge(inputs, outputs, references), answers=answers)
 
     def score_names(self) -> Sequence[str] | None:
-        """Return the names of what the metrics say."""
-        return list(self.scores(_TRIAL, _TRIAL))
+        """Return the names of the metrics' scores; None: they depend on the text, as one for each label."""
+        names, others = (list(self.scores(text, text)) for text in (_TRIAL, _OTHER_TRIAL))
+        return names if names == others else None
 
     def judge(
         self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]

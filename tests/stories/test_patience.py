@@ -56,7 +56,7 @@ def test_a_perplexity_that_stays_infinite_is_waited_for_no_longer() -> None:
     by = "training.patience={validations: 2, by: perplexity}"
     said = seqx("run", tiny(TINY), *EVERY, *how, by)
     assert said.exit_code == 0, said.output
-    assert {row["perplexity"] for row in lines(RUN, "evaluation")} == {"Infinity"}
+    assert {row["perplexity"] for row in lines(RUN, "evaluation") if row["split"] == "dev"} == {"Infinity"}
     assert "stopped after 6 of 12 updates: 2 validations without a better perplexity\n" in said.stderr
     for file in RUN.rglob("*.json"):
         strict(file)
@@ -68,7 +68,9 @@ def test_a_run_that_diverged_is_resumed() -> None:
     printed = done("run", tiny(TINY), *how, "training.steps=6")
     assert "test bleu 0.00" in printed
     assert "| inf " in done("compare", RUN)
-    assert [row["perplexity"] for row in lines(RUN, "evaluation")] == ["Infinity"] * 5
+    scored = [row["perplexity"] for row in lines(RUN, "evaluation") if row["split"] == "dev"]
+    assert scored == ["Infinity"] * len(scored)
+    assert len(scored) > 2
 
 
 def test_with_more_patience_a_run_goes_on_as_if_it_had_always_had_it() -> None:
@@ -149,6 +151,8 @@ def test_every_task_says_which_figures_it_gives(recipe: str, known: list[str]) -
     if "\n" in recipe:
         training = TINY.removeprefix(RECIPE)
         recipe = str(tiny(f"{recipe}\n{training}"))
+    for split in ("train", "dev", "test"):  # those that the recipe of language models names
+        Path(f"{split}.txt").write_text("a line\n", encoding="utf-8")
     for name in known:
         assert done("check", recipe, f"training.choose={{by: {name}}}")
     said = refused("check", recipe, "training.choose={by: nothing}")
