@@ -104,7 +104,7 @@ def test_document(document: Path, shell: Shell, tmp_path: Path) -> None:
                 (place / f"listing{number}.yaml").write_text(
                     f"extends: wmt_en_de\n{listing.text}", encoding="utf-8"
                 )
-                succeed(listing, shell(f"seqx check listing{number}.yaml"))
+                succeed(listing, shell(f"seqx show listing{number}.yaml"))
             case "text":
                 pass
             case other:

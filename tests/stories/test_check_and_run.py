@@ -166,17 +166,16 @@ def told(*arguments: str | Path) -> str:
     return result.stderr
 
 
-def test_faults_of_held_out_text_are_told_at_each_start() -> None:
+def test_faults_of_held_out_text_are_told_when_a_run_begins() -> None:
     recipe = corpus(files("test", "[d.en, blank]"))
     Path("blank").write_text("\n" * 6)
     Path("d.de").write_text("".join([TEXT[0], *TEXT[:4], "\n"]))
     Path("d.en").write_text("".join([TEXT[0], TEXT[0], TEXT[0].strip() + " \n", *TEXT[3:6]]))
-    for _ in range(2):  # the second start finds all prepared
-        said = told("run", recipe, "training.steps=2")
+    for folder in ("runs/tiny", "runs/again"):  # the second run finds all prepared
+        said = told("run", recipe, "training.steps=2", "--folder", folder)
         assert "test: 6 of 6 references are empty\n" in said
         assert "dev: 1 of 6 references are empty\n" in said
         assert "dev: 2 of 6 sources are the same as their references\n" in said
-        Path("runs/tiny/model/scores.json").unlink()
     assert "test: 6 of 6 references are empty\n" in told("evaluate", "runs/tiny/model")
     assert "6 of 6 references are empty\n" in told("score", "--metric", "bleu", "blank", "d.en")
     assert "empty" not in told("score", "--metric", "bleu", "t.en", "t.de")

@@ -130,7 +130,7 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
         f"update {first['from']} (batch {index + 1} of epoch {epoch + 1}): the gradient was not finite; "
         f"going back to the checkpoint of update {first['to']}, and passing over the batches of 1 updates"
     )
-    noticed = [(row["step"], row["what"]) for row in lines(run, "noticed")]
+    noticed = [(row["step"], row["what"]) for row in lines(run, "noticed") if row["step"]]
     assert noticed == [(gone["to"], gone["said"]) for gone in kept]
     assert [what for _, what in noticed] == notices(run)
     updates = lines(run, "update")
@@ -151,7 +151,7 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
     assert json.loads((again / "passed_over.json").read_text(encoding="utf-8"))["returns"] == kept
     assert same(run / "model", again / "model")
     assert [row["loss"] for row in lines(again, "update")] == [row["loss"] for row in updates]
-    assert [(row["step"], row["what"]) for row in lines(again, "noticed")] == noticed
+    assert [(row["step"], row["what"]) for row in lines(again, "noticed") if row["step"]] == noticed
     assert "KILL" not in os.environ
 
 

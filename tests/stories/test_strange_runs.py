@@ -21,7 +21,7 @@ RETURN = {"why": "spike", "from": 3, "said": "gone back", "batches": [[0, 2]]}
     [
         ("model/scores.json", {"dev": 3}, "dev: "),
         ("model/scores.json", {"dev": {"bleu": 3}}, "dev.bleu: "),
-        ("model/scores.json", {}, "all of it: "),
+        ("model/scores.json", [], "not a JSON object"),
         ("model/recipe.yaml", {"a": 3}, "it has no training.steps"),
         ("model/recipe.yaml", {"training": {"steps": "many"}}, "it has no training.steps"),
         ("data.json", {"sha256": 3}, "sha256: "),
