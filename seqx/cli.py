@@ -171,7 +171,9 @@ def _explained(error: Exception) -> str | None:
 
             message = attributed(error)
             if message is None and isinstance(error, BrokenPipeError):  # click would end without a word
-                return f"a process that is written to has ended ({error}); `seqx --debug` shows the traceback"
+                return (
+                    f"a process that seqx writes to has ended ({error}); `seqx --debug` shows the traceback"
+                )
             if message is None and isinstance(error, OSError) and mendable(error):
                 return f"{os.fsdecode(error.filename)}: {error.strerror}; see to that, or name another place"
             return message

@@ -14,7 +14,7 @@ from seqx.registry import settings_of
 
 
 def vocabulary_problems(made: Made[Any], first: Path) -> Iterator[Problem]:
-    """Find settings that cannot be used, because the vocabulary is that of the model `first`."""
+    """Find settings that do not fit the vocabulary of the model `first`."""
     fixed = Fixed(f"{first} (training.init)", ", or leave training.init out")
     return fixed.problems(_task(made), _plain(first).get("task"))
 
@@ -39,7 +39,7 @@ def start_from(first: Path, model: Model, made: Made[Any]) -> None:
 
 
 def remarks(first: Path | None, made: Made[Any]) -> Iterator[str]:
-    """Say which settings are used that differ from those that the weights of `first` were trained with."""
+    """Yield a line about settings that differ from those that the weights of `first` were trained with."""
     if first is None:
         return
     theirs, ours = _plain(first), made.plain()

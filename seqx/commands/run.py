@@ -42,7 +42,7 @@ from seqx.training.candidates import told
     "--threads",
     metavar="N",
     type=click.IntRange(1, MOST),
-    help="Threads of each process on a CPU; without it, a run goes on with as many as it began with.",
+    help="Threads of each process on a CPU; by default a run goes on with the number that it began with.",
 )
 @click.option(
     "--changed-plugins", is_flag=True, help="Go on although the text of local plugins is not what it was."

@@ -128,7 +128,9 @@ def _first_that_failed(
 def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:
     """Wait for all; those that do not leave are told to, which they may know already, and then ended."""
     for seconds, number in ((FAREWELL, signal.SIGTERM), (GRACE, signal.SIGKILL)):
-        for _ in range(round(seconds / _POLL)):  # counted, so that a pause of all processes shortens no time
+        for _ in range(
+            round(seconds / _POLL)
+        ):  # count polls, so that a pause of all processes does not shorten the wait
             if all(process.poll() is not None for process in started):
                 break
             time.sleep(_POLL)

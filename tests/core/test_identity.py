@@ -107,13 +107,13 @@ def test_a_checkpoint_of_another_run(runs: Path, command: str, step: int) -> Non
     said = refused(*COMMANDS[command](runs), run=runs / "a")
     if step == 3:
         assert said == (
-            f"{foreign}: holds the checkpoint of update 4; name it 00000004 again, or move it out of "
+            f"{foreign}: holds the checkpoint of update 4; rename it to 00000004, or move it out of "
             f"{foreign.parent}\n"
         )
     else:
         assert said == (
             f"{foreign}: was made by another run, whose recipe differs from that of the run in this folder; "
-            "move it away, and the same command goes on without it\n"
+            "move it away, and give the same command again\n"
         )
     assert not (runs / "out").exists()
     shutil.move(foreign, runs / "away")
@@ -178,8 +178,8 @@ def test_scores_of_another_run(runs: Path) -> None:
     text = (runs / "b" / "model" / "scores.json").read_text("utf-8")
     scores.write_text(text if text.encode() != own else text + " ", encoding="utf-8")
     assert refused(*finish(runs), run=runs / "a") == (
-        f"{scores}: holds other scores than those that this run wrote; put them back, or remove the file, "
-        "and the same `seqx run` scores the model again\n"
+        f"{scores}: the scores are not those that this run wrote; restore them, or remove the file "
+        "and give the same `seqx run` again, which scores the model anew\n"
     )
     scores.unlink()
     assert call(*finish(runs)).exit_code == 0
@@ -192,7 +192,7 @@ def test_a_vocabulary_of_another_run(runs: Path) -> None:
     shutil.copytree(runs / "c" / "task", learnt)
     for command in COMMANDS.values():
         said = refused(*command(runs), run=runs / "a")
-        assert said.startswith(f"{learnt}: is not the vocabulary that this run began with; put that one back")
+        assert said.startswith(f"{learnt}: is not the vocabulary that this run began with; restore that one")
 
 
 def old(run: Path) -> None:

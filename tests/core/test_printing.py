@@ -81,7 +81,7 @@ def test_a_closed_standard_error_is_no_other_stream(
         (errno.ENOSPC, "standard output: No space left on device; make room for it"),
         (errno.EDQUOT, "standard output: Disk quota exceeded; make room for it"),
         (errno.EFBIG, "standard output: File too large; make room for it"),
-        (errno.EIO, "standard output: Input/output error; see to that"),
+        (errno.EIO, "standard output: Input/output error; write it to another place"),
     ],
 )
 @pytest.mark.parametrize("write", [click.echo, lambda text: click.echo(text.encode())])
@@ -155,7 +155,7 @@ def test_a_pipe_that_is_not_standard_output_is_told_of(
         main(["check"], prog_name="seqx")
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith(
-        "a process that is written to has ended ([Errno 32] Broken pipe)"
+        "a process that seqx writes to has ended ([Errno 32] Broken pipe)"
     )
 
 

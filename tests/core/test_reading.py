@@ -127,7 +127,7 @@ def test_a_file_that_unpacks_to_more_than_any_text(tmp_path: Path, monkeypatch: 
     (tmp_path / "a").write_bytes(
         lzma.compress(TEXT, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
     )
-    with pytest.raises(seqx.UserError, match=r"/a: to unpack it takes more memory than is allowed"):
+    with pytest.raises(seqx.UserError, match=r"/a: unpacking it needs more memory than is allowed"):
         list(seqx.lines(tmp_path / "a"))
 
 
@@ -145,20 +145,20 @@ def test_zstd_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (zipped("a.txt", TEXT), "is a zip archive"),
         (zipped("word/document.xml", b"<w>"), "is a Word document"),
         (tar(TEXT), "is a tar archive"),
-        (gzip.compress(tar(TEXT)), "is a file packed by gzip, in which is a tar archive"),
-        (gzip.compress(gzip.compress(TEXT)), "is a file packed by gzip, in which is another one"),
+        (gzip.compress(tar(TEXT)), "is packed by gzip and contains a tar archive, not text"),
+        (gzip.compress(gzip.compress(TEXT)), "is packed by gzip and contains another packed file (gzip)"),
         (b"%PDF-1.7\n", "is a PDF document"),
         (
             "ein Wort".encode("utf-16"),
-            "is text in UTF-16 and no text in UTF-8; convert it with `iconv -f UTF-16 ",
+            "is text in UTF-16, not text in UTF-8; convert it with `iconv -f UTF-16 ",
         ),
-        ("ein Wort".encode("utf-32"), "is text in UTF-32 "),
+        ("ein Wort".encode("utf-32"), "is text in UTF-32,"),
         ("ein Wort\r\n".encode("utf-16-le"), "is text in UTF-16LE"),
         ("ein Wort\n".encode("utf-16-be"), "is text in UTF-16BE"),
         ("我喜欢猫。\n他在家里。\n".encode("utf-16-le"), "is text in UTF-16LE"),
         ("ein Wort\n".encode("utf-32-le"), "is text in UTF-32LE"),
         ("ein Wort\n".encode("utf-32-be"), "is text in UTF-32BE"),
-        (gzip.compress("ein Wort\n".encode("utf-16")), "in which is text in UTF-16"),
+        (gzip.compress("ein Wort\n".encode("utf-16")), "and contains text in UTF-16"),
         (b"\x89PNG\r\n\x1a\n", "is a picture"),
     ],
 )

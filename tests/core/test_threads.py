@@ -196,12 +196,12 @@ def test_users_decide_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 KEPT = (
-    "this run goes on with 3 threads, as it began, and not with 2 (OMP_NUM_THREADS), because another number "
-    "changes its last bits; to allow that, write --threads 2"
+    "this run goes on with 3 threads, as it began, and not with 2 (OMP_NUM_THREADS), because that would "
+    "change the last bits of its results; to use 2, give --threads 2"
 )
 CHANGED = (
-    "this run computed with 1 thread before and goes on with 2 (--threads): it does not end bit by bit as it "
-    "would have"
+    "this run computed with 1 thread before and goes on with 2 (--threads); the last bits of its results "
+    "differ from those with 1"
 )
 
 

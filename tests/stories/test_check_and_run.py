@@ -49,11 +49,11 @@ MISTAKES = [
     (files("dev", "[d.en, none.de]"), [], "dev.1: ", "none.de: cannot be read (No such file or directory)"),
     (files("test", "[[d.en, d.de], [d.en, empty]]"), [], "test.1.1: ", "empty: is empty;"),
     (files("test", "[., d.de]"), [], "test.0: ", "cannot be read (Is a directory)"),
-    (files("train", "[zip.en, t.de]"), [], "train.0: ", "zip.en: is a zip archive and no text"),
+    (files("train", "[zip.en, t.de]"), [], "train.0: ", "zip.en: is a zip archive, not text"),
     (files("train", '["${NO_SUCH}/t.en", t.de]'), [], "train.0: ", "variable NO_SUCH is not set"),
-    (files("train", "[]"), [], "task.corpus: ", "has no text to learn from; set its 'train'"),
-    (files("dev", "[]"), ["training.patience=3"], "training.patience: ", "has no development set"),
-    (files("dev", "[]"), ["training.choose=best"], "training.choose: ", "has no development set"),
+    (files("train", "[]"), [], "task.corpus: ", "has no training text; set its 'train'"),
+    (files("dev", "[]"), ["training.patience=3"], "training.patience: ", "it needs a development set"),
+    (files("dev", "[]"), ["training.choose=best"], "training.choose: ", "it needs a development set"),
     (FILES, ["task.source=2"], "task.source: ", "it is 2, but the corpus has 2 columns"),
     (FILES, ["task.target=7"], "task.target: ", "it is 7, but the corpus has 2 columns"),
     (FILES, ["task.metrics=[bleu,bleu]"], "task.metrics.1: ", "bleu is computed twice"),
@@ -61,11 +61,16 @@ MISTAKES = [
         FILES,
         ["task.tokenizer.symbols=['<s>']"],
         "task.tokenizer: ",
-        "'<s>' is padding, an end, unknown or a byte",
+        "'<s>' means something else to SentencePiece",
     ),
     (FILES, ["task.tokenizer.size=200"], "task.tokenizer: ", "200 pieces, of which 260 are special"),
     (FILES, ["training.init=nowhere"], "training.init: ", "there is no such folder"),
-    (FILES, ["training.optimizer=adafactor", "training.sharding=full"], "training.sharding: ", "on shards"),
+    (
+        FILES,
+        ["training.optimizer=adafactor", "training.sharding=full"],
+        "training.sharding: ",
+        "update shards",
+    ),
     (FILES, ["model.d_model=33"], "model.", "33"),
     (
         f"{{type: tagged, tag: <x>, column: 2, corpus: {FILES}}}",
@@ -175,7 +180,7 @@ def test_faults_of_held_out_text_are_told_at_each_start() -> None:
         said = told("run", recipe, "training.steps=2")
         assert "test: 6 of 6 references are empty\n" in said
         assert "dev: 1 of 6 references are empty\n" in said
-        assert "dev: 2 of 6 sources are the same as their references\n" in said
+        assert "dev: 2 of 6 sources equal their references\n" in said
         Path("runs/tiny/model/scores.json").unlink()
     assert "test: 6 of 6 references are empty\n" in told("evaluate", "runs/tiny/model")
     assert "6 of 6 references are empty\n" in told("score", "--metric", "bleu", "blank", "d.en")
@@ -189,7 +194,7 @@ def test_one_line_again_and_again_is_told() -> None:
     Path("d.en").write_text(TEXT[0] * 6)
     Path("d.de").write_text(TEXT[1] * 6)
     said = told("run", recipe, "training.steps=2")
-    assert f"dev: 6 of 6 rows are the same one, '{TEXT[0].strip()} / {TEXT[1].strip()}'\n" in said
+    assert f"dev: 6 of 6 rows are identical: '{TEXT[0].strip()} / {TEXT[1].strip()}'\n" in said
 
 
 def test_a_very_long_line_is_not_scored_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +213,7 @@ def test_a_very_long_line_is_not_scored_in_one_piece(monkeypatch: pytest.MonkeyP
     for name in ("d.en", "d.de"):
         Path(name).write_text(Path(name).read_text() + long + "\n")
     said = told("run", recipe, "training.steps=1", "search.extra=2", "search.ratio=0.1")
-    assert "dev: examples of more than 24 tokens: 1; their probability is not counted\n" in said
+    assert "dev: examples of more than 24 tokens: 1; the perplexity leaves them out\n" in said
     assert "dev: inputs of more than 24 tokens: 1; they were answered in parts\n" in said
     assert 0 < max(widths) <= 24
 

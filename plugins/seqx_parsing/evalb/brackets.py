@@ -78,11 +78,11 @@ class Line:
 
 
 class MalformedError(ValueError):
-    """Why a line is no bracketing.
+    """A line is not a tree in brackets.
 
     Args:
         reason: the message
-        wordless: whether EVALB skips the line, as it does where it has read it to the end and found no word
+        wordless: true if EVALB skips the line, because it found no word up to its end
     """
 
     def __init__(self, reason: str, *, wordless: bool = False) -> None:

@@ -219,9 +219,9 @@ def work(kind):
 """A script that prepares a corpus, but for the line that does it."""
 
 _EACH = ": several processes prepare examples, and each imports the main script, which"
-IN_NO_FILE = f"{_EACH} is in no file; save it in a file, and run that"
+IN_NO_FILE = f"{_EACH} is in no file; save it in a file, and run that file"
 AGAIN = (
-    f"{_EACH} would begin to prepare them again; put what it does, all but imports and definitions, under "
+    f"{_EACH} would begin to prepare them again; put everything except imports and definitions under "
     '`if __name__ == "__main__":`, and give the same command again'
 )
 

@@ -133,14 +133,14 @@ def test_what_is_said_of_a_run_is_true_of_it(monkeypatch: pytest.MonkeyPatch) ->
     said = done("compare", "early")
     best = r"its best score in validation is \d+\.\d\d, at update [36]; it was stopped by SIGTERM\n"
     assert re.search(f"early: not finished, {best}", said)
-    assert "early: its callback `metrics` has recorded no update yet (one in 100), so that less is" in said
+    assert "early: its callback `metrics` has recorded no update yet (one in 100), so its speed is" in said
     assert "has no callback" not in said
     Path("early/metrics.jsonl").unlink()
-    assert "early: its `metrics.jsonl` is missing or empty, so that less" in done("compare", "early")
+    assert "early: its `metrics.jsonl` is missing or empty, so its speed" in done("compare", "early")
     recipe.write_text(re.sub(r"- type: metrics\n +every: 100\n", "", recipe.read_text()))
-    assert "early: its recipe has no callback `metrics`, so that less" in done("compare", "early")
+    assert "early: its recipe has no callback `metrics`, so its speed" in done("compare", "early")
     recipe.write_text(re.sub(r"callbacks:\n(- .*\n(  .*\n)*)+", "callbacks: 7\n", recipe.read_text()))
-    assert "early: its recipe has no callback `metrics`, so that less" in done("compare", "early")
+    assert "early: its recipe has no callback `metrics`, so its speed" in done("compare", "early")
 
 
 def test_a_run_before_its_first_validation() -> None:
