@@ -76,10 +76,10 @@ def test_evaluate_a_test_set_of_ones_own(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["half", "half/model"])
 @pytest.mark.parametrize("verb", ["evaluate", "translate"])
-def test_of_an_unfinished_run_is_said_how_far_it_is(
+def test_an_unfinished_run_is_reported_with_its_last_update(
     run: Path, name: str, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the two commands that are named do what is said of them."""
+    """The two commands in the message work, too."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEQX_CACHE", str(run.parent / "cache"))
     shutil.copytree(run, "half", ignore=shutil.ignore_patterns("model", "00000006"))
@@ -96,7 +96,9 @@ def test_of_an_unfinished_run_is_said_how_far_it_is(
         assert call("evaluate", "half").exit_code == 0
 
 
-def test_what_is_no_model_is_told(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_is_not_a_model_is_reported(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     model = run / "model"
     for name in ("input.txt", "tiny.yaml"):
@@ -172,7 +174,7 @@ def test_average_is_the_mean_and_answers(run: Path, tmp_path: Path) -> None:
     assert len(seqx.load(tmp_path / "mean")(["The dog sleeps."])) == 1
 
 
-def test_average_without_an_option_is_what_the_recipe_asks_for(run: Path) -> None:
+def test_average_without_an_option_follows_the_recipe(run: Path) -> None:
     assert call("average", run).stdout == f"{run / 'averaged-2'}: the mean of steps 4, 6\n"
     mean = load_file(run / "averaged-2" / "model.safetensors")
     right = checkpoint.average([run / "checkpoints" / f"{step:08}" / "model.safetensors" for step in (4, 6)])

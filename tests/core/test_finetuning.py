@@ -37,7 +37,7 @@ def call(*arguments: str | Path) -> Result:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where `tiny.yaml` made `first`."""
+    """A folder with `tiny.yaml` and the run `first` of it."""
     place = tmp_path_factory.mktemp("runs")
     (place / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +65,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("setting", REFUSED)
-def test_what_the_vocabulary_was_learnt_with_is_refused(folder: Path, setting: str) -> None:
+def test_other_settings_of_the_vocabulary_are_refused(folder: Path, setting: str) -> None:
     theirs, ours, write = REFUSED[setting]
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
         result = call(*command, "training.init=first", setting)
@@ -78,7 +78,7 @@ def test_what_the_vocabulary_was_learnt_with_is_refused(folder: Path, setting: s
         assert not Path("second/recipe.yaml").exists()
 
 
-def test_everything_is_told_at_once_at_its_place(folder: Path) -> None:
+def test_all_problems_are_reported_at_once_with_places(folder: Path) -> None:
     text = RECIPE.replace("size: 400", "size: 300").replace("bpe", "unigram") + TRAINING
     Path("wrong.yaml").write_text(f"{text}  init: first/model\n", encoding="utf-8")
     said = call("check", "wrong.yaml").stderr
@@ -90,13 +90,13 @@ def test_everything_is_told_at_once_at_its_place(folder: Path) -> None:
         "wrong.yaml:4:43: task.tokenizer.model: unigram",
         "wrong.yaml:4:58: task.tokenizer.size: 300",
     ]
-    # A default is told at the place of what has it.
+    # A problem of a default has the place of its parent.
     bare = text.replace("{type: sentencepiece, model: unigram, size: 300}", "sentencepiece")
     Path("wrong.yaml").write_text(f"{bare}  init: first/model\n", encoding="utf-8")
     assert call("check", "wrong.yaml").stderr.startswith("wrong.yaml:4:14: task.tokenizer.size:")
 
 
-def test_what_can_be_used_is_used_and_told(folder: Path) -> None:
+def test_other_settings_are_used_and_reported(folder: Path) -> None:
     settings = (
         "task.tokenizer.alpha=0.3",
         "task.sample_segmentation=true",
@@ -124,7 +124,7 @@ def test_what_can_be_used_is_used_and_told(folder: Path) -> None:
 
 
 def test_a_run_that_began_before_goes_on(folder: Path) -> None:
-    """An earlier seqx began it with a size that it ignored."""
+    """The run was begun by an earlier seqx, which ignored the size."""
     command = ("run", "tiny.yaml", "training.init=first", "--folder", "began", "--device", "cpu")
     assert call(*command).exit_code == 0
     file = Path("began/recipe.yaml")
@@ -171,7 +171,7 @@ def test_trees_are_written_as_the_model_learnt_it(linearisation: str, key: str |
 
 
 class Own(Letters):
-    """A tokenizer of somebody else, who says nothing of what may be changed."""
+    """A plugin's tokenizer without `adjustable`."""
 
     def __init__(self, *, case: bool = True) -> None:
         super().__init__()

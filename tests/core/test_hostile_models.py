@@ -212,7 +212,7 @@ def test_a_run_of_a_stranger_is_read_without_links_out_of_it(tmp_path: Path) -> 
             use()
 
 
-def test_a_recipe_extends_recipes_alone(tmp_path: Path) -> None:
+def test_a_recipe_extends_only_recipes(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     (tmp_path / "link.yaml").symlink_to("secret")
     for name in ("./secret", "./link.yaml"):

@@ -1,4 +1,4 @@
-"""What `run` refuses because of a recipe or a missing file, `check` refuses with the same words."""
+"""`check` and `run` refuse a recipe or a missing file with the same message."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def corpus(files: str = FILES, more: str = "") -> Path:
 
 
 def files(split: str, said: str) -> str:
-    """The corpus with other files of a split."""
+    """Return the corpus with other files for a split."""
     before = FILES[FILES.index(f"{split}: ") :].partition("]")[0] + "]"
     return FILES.replace(before, f"{split}: {said}")
 
@@ -101,7 +101,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("corpus_", "settings", "at", "told"), MISTAKES)
-def test_both_refuse_it_with_the_same_words(
+def test_check_and_run_refuse_with_the_same_message(
     corpus_: str, settings: list[str], at: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEQX_CACHE", "fresh")
@@ -115,7 +115,7 @@ def test_both_refuse_it_with_the_same_words(
     assert not [path for path in Path().glob("[rf]*/**/*") if path.is_file() and path.name != ".lock"]
 
 
-def test_all_of_them_are_told_at_once() -> None:
+def test_check_reports_all_problems_at_once() -> None:
     said = refused("check", corpus(files("dev", "[a, b]")), "training.init=nowhere", "task.source=5")
     assert said.count(" ^") == 4
 
@@ -165,13 +165,13 @@ def test_a_run_without_held_out_text() -> None:
 
 
 def told(*arguments: str | Path) -> str:
-    """What a command that goes well says on standard error."""
+    """Return the standard error of a command that succeeds."""
     result = seqx(*arguments)
     assert result.exit_code == 0, result.output
     return result.stderr
 
 
-def test_faults_of_held_out_text_are_told_at_each_start() -> None:
+def test_faults_of_held_out_text_are_reported_at_each_start() -> None:
     recipe = corpus(files("test", "[d.en, blank]"))
     Path("blank").write_text("\n" * 6)
     Path("d.de").write_text("".join([TEXT[0], *TEXT[:4], "\n"]))
@@ -189,7 +189,7 @@ def test_faults_of_held_out_text_are_told_at_each_start() -> None:
     assert "test: 6 of 6 references are empty" in noticed
 
 
-def test_one_line_again_and_again_is_told() -> None:
+def test_a_repeated_line_is_reported() -> None:
     recipe = corpus()
     Path("d.en").write_text(TEXT[0] * 6)
     Path("d.de").write_text(TEXT[1] * 6)
@@ -226,7 +226,7 @@ def test_every_shipped_recipe_needs_no_package_of_an_extra(
     missing = {"matplotlib", "tensorboard", "atheris"}
 
     class Without:
-        """Finds none of the packages that only an extra brings."""
+        """Finds none of the packages of extras."""
 
         def find_spec(self, name: str, *_: object) -> None:
             if name.partition(".")[0] in missing:
@@ -238,4 +238,4 @@ def test_every_shipped_recipe_needs_no_package_of_an_extra(
     for file in sorted((ROOT / "recipes").glob("*.yaml")):
         result = seqx("check", file)
         complaints = [line for line in result.stderr.splitlines() if line.startswith(str(file))]
-        assert all("task.corpus" in line for line in complaints), complaints  # text that is not here
+        assert all("task.corpus" in line for line in complaints), complaints  # missing text

@@ -1,4 +1,4 @@
-"""Dummy roots: which are found, in treebanks and by EVALB, and what becomes of them."""
+"""Detection of dummy roots in treebanks and by EVALB, and their replacement."""
 
 import pytest
 

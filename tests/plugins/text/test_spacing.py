@@ -1,4 +1,4 @@
-"""Text without spaces between words is told apart from names, and from text whose words were set apart."""
+"""Text without spaces between words is distinguished from single names, and from segmented text."""
 
 from collections.abc import Sequence
 

@@ -123,8 +123,8 @@ def test_an_unfinished_run_is_shown_with_how_far_it_is() -> None:
     assert "; it broke off (UserError: no room)\n" in done("compare", "half", "base")
 
 
-def test_what_is_said_of_a_run_is_true_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped before the first line of metrics, stopped later, without metrics, or without their file."""
+def test_the_remarks_on_an_unfinished_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that stopped before the first line of metrics or later; without the callback or its file."""
     unfinished("early", last="update")
     recipe = Path("early/recipe.yaml")
     recipe.write_text(recipe.read_text().replace("every: 1\n", "every: 100\n"))
