@@ -73,7 +73,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def flags() -> Sequence[str]:
-    """What the processor says that it can do."""
+    """Return the instruction sets of the processor."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])

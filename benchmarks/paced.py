@@ -10,7 +10,7 @@ from pathlib import Path
 import seqx
 
 BOUND = 170
-"""Seconds after which a process that keeps a CPU busy ends, even if nobody ends it."""
+"""Seconds after which a competing process ends in any case."""
 
 WARM = 60
 """Updates before the first measurement."""

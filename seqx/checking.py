@@ -68,12 +68,12 @@ def shell(experiment: Described) -> Model:
         with torch.device("meta"):
             model: Model = experiment.model(experiment.task.sizes)
     except RuntimeError as error:
-        raise UserError(f"model: it cannot be built in these sizes ({error})") from None
+        raise UserError(f"model: cannot be built with these sizes ({error})") from None
     return model
 
 
 def _problems(thing: object) -> Iterator[tuple[str, str]]:
-    """Ask a component for its problems, if it is of a kind that knows any."""
+    """Return the problems of a component, if its kind has the method `problems`."""
     find = getattr(thing, "problems", None)
     if find is not None:
         yield from find()

@@ -78,7 +78,7 @@ _ASIDE = ".damaged"
 
 
 class Checkpoints:
-    """The checkpoints of a run, `checkpoints/STEP/`, each either whole or not there.
+    """The checkpoints of a run, `checkpoints/STEP/`; each is either complete or absent.
 
     Args:
         folder: where they lie
@@ -114,7 +114,7 @@ class Checkpoints:
             progress: how far the run has come
             model: whose weights are averaged and chosen
             saved: states by their names, see `seqx.states`
-            figure: of the validation after this update, by which checkpoints are compared
+            figure: the score of the validation after this update, by which checkpoints are compared
             ranked: it may be averaged or chosen, not only resumed from
 
         Raises:
@@ -189,7 +189,7 @@ class Checkpoints:
             before: only checkpoints of earlier updates; None: all
 
         Raises:
-            UserError: all are damaged, or one is another model's or another run's
+            UserError: all are damaged, or one is of another model or another run
         """
         self.check()
         damaged: dict[int, DamagedError] = {}

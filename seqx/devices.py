@@ -23,8 +23,8 @@ def device_of(name: str) -> torch.device:
     """
     device = _named(name)
     if device.type == "cuda":
-        # On Hopper attention prefers cuDNN's kernel, which compiles a plan for each new shape (about a
-        # second). Nearly every update and every decoding step here has a new shape.
+        # On Hopper GPUs torch prefers cuDNN's attention kernel, which compiles a plan for each new shape
+        # (about a second). Nearly every update and every decoding step has a new shape.
         torch.backends.cuda.enable_cudnn_sdp(False)
     return device
 
@@ -53,7 +53,7 @@ def has_bf16(device: torch.device) -> bool:
     """Return true if the device has units for bfloat16, which multiply faster than in float32.
 
     GPUs have them since Ampere, CPUs with AMX or AVX-512 BF16. Without, a CPU's products of bfloat16 are many
-    times slower than those of float32, or there is no kernel.
+    times slower than those of float32, or have no kernel.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -102,7 +102,7 @@ def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterat
             raise
         said = str(error).partition("\n")[0].partition(". ")[0]
         raise UserError(
-            f"precision bf16: PyTorch has no kernel on this {device.type} for something that the model "
+            f"precision bf16: PyTorch has no kernel on this {device.type} for an operation that the model "
             f"computes ({said}); set precision to fp32"
         ) from error
 

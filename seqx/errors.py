@@ -56,8 +56,8 @@ def unwritable(file: object, error: Exception, instead: str = _FOLDER) -> UserEr
     """Return an error about a file or a folder that cannot be written: the cause, and what to do.
 
     Args:
-        file: what was to be written
-        error: of the system, or of a library that repeats the system's error in its text
+        file: the file or folder that cannot be written
+        error: an error of the system, or of a library that repeats it in its text
         instead: the advice if another place helps
     """
     number, why = _cause(error)

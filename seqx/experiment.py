@@ -269,7 +269,7 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
 
 
 def _spread(step: Step, world: World, how: Training, device: torch.device) -> Spread:
-    """Put the step on this device, or a share of it.
+    """Move the training step, or this process's shard of it, to the device.
 
     Raises:
         UserError: the device has too little memory

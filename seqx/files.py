@@ -37,7 +37,7 @@ def check_links(folder: Path, *names: str) -> None:
         names: the entries to check; without any, all
 
     Raises:
-        DamagedError: a link leads out of it, or nowhere
+        DamagedError: a link leads out of the folder, or nowhere
     """
     home = Path(os.path.realpath(folder))
     for name in names:

@@ -20,10 +20,10 @@ def vocabulary_problems(made: Made[Any], first: Path) -> Iterator[Problem]:
 
 
 def start_from(first: Path, model: Model, made: Made[Any]) -> None:
-    """Give a model the weights of the model `first`.
+    """Load the weights of the model `first` into a model.
 
     Raises:
-        UserError: it has other sizes or parts
+        UserError: `first` has other sizes or parts
     """
     try:
         checkpoint.read_weights(model, first / WEIGHTS)

@@ -128,7 +128,7 @@ def json_lines(kind: TypeAdapter[T], file: Path, advice: str) -> Iterator[tuple[
         advice: what the user can do about a line of another type
 
     Raises:
-        DamagedError: the file cannot be read, or a line is too long or not of the `kind`, with its number
+        DamagedError: the file cannot be read, or a line, which is named, is too long or not of the `kind`
     """
     if not file.exists():
         return

@@ -43,7 +43,7 @@ class Channel:
         """Raise an error of writing, with its place and what to do.
 
         Raises:
-            ReaderGoneError: nobody reads the pipe any longer
+            ReaderGoneError: the reader of the pipe is gone
             UserError: any other reason
         """
         if error.errno == errno.EPIPE:
@@ -151,7 +151,7 @@ def _finish(stream: TextIO | None) -> None:
             stream.flush()
     except OSError:
         assert stream is not None
-        with contextlib.suppress(OSError):  # a stream that is no file
+        with contextlib.suppress(OSError):  # the stream has no descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)

@@ -1,4 +1,4 @@
-"""The threads that torch computes with on a CPU: how many, and how they wait for each other.
+"""The number of torch's CPU threads, and the way in which they wait for each other.
 
 With GNU's OpenMP (libgomp, that of torch's Linux packages) a thread that has nothing to do spins for some
 milliseconds before it sleeps. This is fastest on an idle machine, and slowest while other processes compete

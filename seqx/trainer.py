@@ -329,7 +329,7 @@ class Trainer:
         )
 
     def write(self, place: RunFolder, *, made: Made[Any], plugins: Plugins) -> None:
-        """Make the best of the average, the last and the best checkpoint the model, on disk and in memory."""
+        """Write the best of the average, the last and the best checkpoint as the model, and load it."""
         how = self.run.training
         if self.world.first and self.watch.suspects:  # checkpoints that were kept to go back to
             self.checkpoints.prune(how.keep, choose=how.order, tell=self._warn)
@@ -355,7 +355,7 @@ class Trainer:
             write_compared(place.model, [best, *others])
 
     def _hold(self, place: RunFolder, made: Made[Any], plugins: Plugins, steps: Sequence[int]) -> None:
-        """Make the mean of some checkpoints the model, on disk and in memory."""
+        """Write the mean of some checkpoints as the model, and load it."""
         if self.world.first:
             place.write_model(
                 place.model,

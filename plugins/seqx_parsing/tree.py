@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 DEEPEST = 250
-"""Most brackets open at once. Real trees have less than 40; what recurses over a tree can rely on it."""
+"""The largest depth of a tree, on which recursive code relies. Real trees are less than 40 deep."""
 
 UNTAGGED = "XX"
 """The placeholder for an unknown word or part of speech."""

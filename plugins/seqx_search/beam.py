@@ -63,7 +63,7 @@ class Beam(Limited):
     Args:
         size: hypotheses kept for each sentence
         alpha: strength of the length penalty; 0: hypotheses are ranked by log-probability
-        nbest: hypotheses returned for each sentence, at most `size`; where some of them are the same text,
+        nbest: hypotheses returned for each sentence, at most `size`; if several of them have the same text,
             the sentence is searched again with twice the size
     """
 

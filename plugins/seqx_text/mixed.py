@@ -41,7 +41,7 @@ class Mixed(seqx.Corpus):
 
     @property
     def available(self) -> Sequence[str]:
-        """What all corpora have to learn from, and what all that it is judged by have."""
+        """The splits: "train" if all corpora have it; "dev" and "test" if the corpora for them do."""
         learnt = all("train" in corpus.available for corpus in self.corpora)
         judged = [split for split in seqx.SPLITS[1:] if all(split in one.available for one in self._judges)]
         return [*(["train"] if learnt else []), *judged]
@@ -93,7 +93,7 @@ class Mixed(seqx.Corpus):
         return super().place(split, row)
 
     def _parts(self, split: str) -> Iterable[seqx.Corpus]:
-        """The corpora of a split in their order, as often as they weigh."""
+        """Return the corpora of a split in their order, each repeated by its weight."""
         if split != "train":
             return self._judges
         heavy = (repeat(corpus, weight) for corpus, weight in zip(self.corpora, self._weights, strict=True))

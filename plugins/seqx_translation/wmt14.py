@@ -186,7 +186,7 @@ class Wmt14(seqx.Corpus):
         return file
 
     def _local(self) -> Path | None:
-        """The folder of archives that are already there."""
+        """Return the folder of archives that need no download."""
         if self.local is None:
             return None
         local = seqx.expand(os.path.expandvars(self.local))

@@ -68,7 +68,7 @@ def run(
     """
     stop = Stop()
     if devices is not None and devices > 1:
-        with stop.listening():  # a mistake is told once, and here
+        with stop.listening():  # the error of a run is printed once, here
             found = opened(recipe, profile, overrides)
             place = RunFolder(_place(found, folder, profile))
             if place.finished(found.made) is None:

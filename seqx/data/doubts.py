@@ -25,7 +25,7 @@ def doubts(task: Task, split: str) -> list[str]:
 
 
 def empty(texts: Sequence[str], what: str) -> Iterator[str]:
-    """Say how many texts are empty, if any."""
+    """Yield a line with the number of empty texts, if any."""
     count = sum(not text.strip() for text in texts)
     if count:
         yield f"{count:,} of {len(texts):,} {what} are empty"
@@ -48,7 +48,7 @@ def _faults(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     for name, side in zip(names, sides, strict=False) if len(sides) > 1 else ():
         found = _most_common(side, least=_FEW, share=_SIDES)
         distinct = len(set(side))
-        if found and found[0] and (distinct == 1 or 50 * distinct > len(side)):  # else they are labels
+        if found and found[0] and (distinct == 1 or 50 * distinct > len(side)):  # otherwise they are labels
             yield f"{found[1]:,} of {len(side):,} {name} are identical: {_quoted(found[0])}"
 
 

@@ -70,7 +70,7 @@ def _run_through(
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
-    # Together as many threads as CPUs: more would wait for each other.
+    # All processes together use as many threads as CPUs; more would wait for each other.
     common.setdefault("OMP_NUM_THREADS", str(max(1, cpus() // processes)))
     started.clear()
     for rank in range(processes):

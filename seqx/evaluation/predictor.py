@@ -329,7 +329,7 @@ class Predictor:
         return [cast("T", found) for found, _ in every]
 
     def _share(self, pieces: Sequence[_Piece]) -> dict[int, Answers]:
-        """The answers to this process's pieces, by their numbers."""
+        """Return the answers to this process's pieces, by the index of the piece."""
         ordered = sorted(range(len(pieces)), key=lambda i: -pieces[i].length)
         mine = ordered[self.world.rank :: self.world.size]
         training = self.model.training

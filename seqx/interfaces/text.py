@@ -19,7 +19,7 @@ Progress = Callable[[str, float | None], None]
 
 
 Problem = tuple[str, str]
-"""A setting of a component, as `train.0` for the first item of `train`, and what is wrong with it."""
+"""The name of a setting, such as `train.0` for the first item of `train`, and its problem."""
 
 
 class Normalizer(ABC):
