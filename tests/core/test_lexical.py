@@ -214,7 +214,7 @@ def test_the_cost_of_a_phrase_is_linear_in_its_length(text: str) -> None:
 def test_a_table_that_would_be_too_large_is_one_message() -> None:
     many = tuple("".join(letters) for letters in itertools.product("aehmnot", repeat=4))
     with pytest.raises(
-        seqx.UserError, match=r"forbidden of one answer have [\d,]+ bytes; ask for 4,096 at most"
+        seqx.UserError, match=r"phrases of one answer have [\d,]+ bytes together; give at most 4,096"
     ):
         seqx.LexicalGrammar(LETTERS, [wanted(forbid=many)]).start(1, torch.tensor([60]))
 
