@@ -1,6 +1,6 @@
 # make run   trains a translator on the sentences that come along, scores it, and translates with it
 # make test  lints, checks types and imports, and runs every test
-# make test-isa  runs the tests of what depends on the CPU's instructions again, as on CPUs that have fewer
+# make test-isa  repeats the tests that depend on the CPU's instruction set with smaller instruction sets
 #
 # Both set themselves up in $(VENV); all they need is Python 3.11 or later, as $(PYTHON).
 
@@ -15,7 +15,7 @@ SENTENCES := "Please put the most important letter behind the bed." \
   "Although Emma is sick, she can put gloves into the box." \
   "There were many carpets in a hotel."
 
-# Limits of oneDNN and of torch's own kernels. The first pair is a CPU with AVX2 only.
+# Limits on the instruction sets of oneDNN and of torch's own kernels. The first pair is a CPU with AVX2 only.
 FEWER := ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
   ATEN_CPU_CAPABILITY=default
 
@@ -27,7 +27,7 @@ run: $(VENV)/installed
 	@printf '%s\n' $(SENTENCES)
 	@printf '%s\n' $(SENTENCES) | $(BIN)/seqx translate $(SAMPLE)/model
 
-# Tests on the pretended GPU need processes in which no other test has computed gradients.
+# Tests on the pretended GPU need processes in which no other test has computed gradients before.
 test: lint
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 	$(BIN)/pytest --numprocesses $(WORKERS) tests/pretended

@@ -2,8 +2,8 @@
 
     python -m benchmarks.beside --out beside.json
 
-Each case is a run of its own. Processes come and go while it trains, and the time until they are noticed is
-part of the figures. Needs a machine on which nothing else computes. The load is bounded and ends
+Each case is one run. Competing processes start and end while it trains, and the time until seqx notices
+them is part of the measurement. Needs a machine on which nothing else computes. The load is bounded and ends
 with the run.
 """
 
@@ -23,21 +23,21 @@ from benchmarks.provenance import ROOT, provenance
 from seqx.threads import OWN_SETTINGS
 
 BUSY = [0, 1, 0, 3, 0]
-"""Processes that compete, in one stretch of time after the other."""
+"""The number of competing processes in each interval."""
 
 POLICIES: Mapping[str, Mapping[str, str]] = {
     "adapts": {},
-    "always spins": {"OMP_DYNAMIC": "false"},  # that is the default; as it is set, seqx does not adapt
+    "always spins": {"OMP_DYNAMIC": "false"},  # the default value; because it is set, seqx does not adapt
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
-"""What is in the environment of each run."""
+"""Environment variables of the runs with each policy."""
 
 REQUIRED = {1: 0.6, 3: 0.25}
-"""The share of the speed on a quiet machine that is wanted next to so many processes."""
+"""The least share of the speed on an idle machine next to each number of processes."""
 
 
 def measured(policy: str, precision: str, seconds: float, folder: Path) -> list[float]:
-    """Target tokens a second of one run, in each stretch."""
+    """Return the target tokens a second of one run in each interval."""
     out = folder / "rates.json"
     recipe = folder / "beside.yaml"
     paced = {"type": "paced", "busy": BUSY, "seconds": seconds, "out": str(out)}
@@ -58,7 +58,7 @@ def measured(policy: str, precision: str, seconds: float, folder: Path) -> list[
 
 
 def table(record: Mapping[str, Any]) -> Iterator[str]:
-    """Speeds, and their share of that on the quiet machine by the policy that always spins."""
+    """Yield the speeds, and their share of the idle machine's speed with the policy that always spins."""
     yield "| precision | threads | quiet | next to 1 | next to 3 |"
     yield "|---|---|---|---|---|"
     quiet = {
@@ -73,7 +73,7 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def flags() -> Sequence[str]:
-    """What the processor says that it can do."""
+    """Return the instruction sets of the processor."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each stretch of time")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of each interval")
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--precisions", nargs="+", choices=["bf16", "fp32"], default=["bf16", "fp32"])
     parser.add_argument("--out", type=Path)

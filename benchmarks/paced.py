@@ -10,7 +10,7 @@ from pathlib import Path
 import seqx
 
 BOUND = 170
-"""Seconds after which a process that keeps a CPU busy ends, even if nobody ends it."""
+"""Seconds after which a competing process ends in any case."""
 
 WARM = 60
 """Updates before the first measurement."""
@@ -20,9 +20,9 @@ class Paced(seqx.Callback):
     """Measures target tokens a second while other processes come and go, then stops the run.
 
     Args:
-        busy: how many processes compete, in one stretch of time after the other
-        seconds: of each stretch
-        out: a file for what was measured, as JSON
+        busy: the number of competing processes in each interval
+        seconds: the length of an interval
+        out: the JSON file for the measurements
     """
 
     def __init__(self, *, busy: list[int], seconds: float, out: str) -> None:
@@ -36,7 +36,7 @@ class Paced(seqx.Callback):
 
     @seqx.hookimpl
     def updated(self, update: seqx.Update) -> None:
-        """Count, and go on to the next stretch when one is over."""
+        """Count tokens, and begin the next interval when one is over."""
         self._updates += 1
         if self._updates < WARM or len(self._rates) == len(self.busy):
             return
@@ -54,7 +54,7 @@ class Paced(seqx.Callback):
 
     @seqx.hookimpl
     def failed(self) -> None:
-        """Leave no load, whatever ends the run."""
+        """End the competing processes, however the run ends."""
         self._compete(0)
 
     def _begin(self) -> None:

@@ -25,7 +25,7 @@ def content(file: Path, most: int) -> bytes:
         OSError: it cannot be read
     """
     with opened(file, most) as stream:
-        return stream.read(os.fstat(stream.fileno()).st_size)  # as many bytes of memory are taken at once
+        return stream.read(os.fstat(stream.fileno()).st_size)  # this allocates as many bytes at once
 
 
 @contextmanager

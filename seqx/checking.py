@@ -1,4 +1,4 @@
-"""What a run would refuse, found before any text is read: the same for `seqx check` and `seqx run`."""
+"""Checks of a recipe before any text is read; `seqx check` and `seqx run` share them."""
 
 from collections.abc import Iterator
 from typing import Protocol, TypeVar
@@ -19,7 +19,7 @@ from seqx.training.step import Step
 
 
 class Described(Protocol):
-    """What is looked at of an experiment."""
+    """The parts of an experiment that are checked."""
 
     task: Task
     model: Make[Model]
@@ -30,14 +30,14 @@ D = TypeVar("D", bound=Described)
 
 
 def examined(made: Made[D], *, begun: bool = False) -> D:
-    """Build what a recipe describes; its text may still be unknown.
+    """Build what a recipe describes, without reading its text.
 
     Args:
         made: the checked recipe
-        begun: whether the run has begun, and has its vocabulary
+        begun: true if the run has begun, so that it has a vocabulary
 
     Raises:
-        RecipeError: every problem that shows without reading whole files, each with its place
+        RecipeError: with all problems that can be found without reading whole files, each with its place
     """
     with building() as built:
         found = made()
@@ -57,7 +57,7 @@ def examined(made: Made[D], *, begun: bool = False) -> D:
 
 
 def shell(experiment: Described) -> Model:
-    """The model of an experiment, built without memory for its weights.
+    """Build the model of an experiment without memory for its weights.
 
     Raises:
         UserError: it cannot be built
@@ -66,22 +66,22 @@ def shell(experiment: Described) -> Model:
         with torch.device("meta"):
             model: Model = experiment.model(experiment.task.sizes)
     except RuntimeError as error:
-        raise UserError(f"model: it cannot be built in these sizes ({error})") from None
+        raise UserError(f"model: cannot be built with these sizes ({error})") from None
     return model
 
 
 def _problems(thing: object) -> Iterator[tuple[str, str]]:
-    """Ask a component for its problems, if it is of a kind that knows any."""
+    """Return the problems of a component, if its kind has the method `problems`."""
     find = getattr(thing, "problems", None)
     if find is not None:
         yield from find()
 
 
 def _at_odds(experiment: Described, model: Model) -> Iterator[tuple[str, str]]:
-    """Settings that do not go together, and why."""
+    """Yield the settings that do not fit each other, and why."""
     task, how = experiment.task, experiment.training
     if "dev" not in task.available:
-        why = "the corpus has no development set, by whose score that goes; give it one, or"
+        why = "it needs a development set, which the corpus does not have; add one, or"
         if how.patience is not None:
             yield "training.patience", f"{why} set patience: null"
         if how.order == "best":
@@ -94,7 +94,10 @@ def _at_odds(experiment: Described, model: Model) -> Iterator[tuple[str, str]]:
         )
     if how.sharding != "none" and not how.optimizer.shards:
         name = type(how.optimizer).__name__
-        yield "training.sharding", f"{name} cannot step on shards; take another optimizer, or none"
+        yield (
+            "training.sharding",
+            f"{name} cannot update shards of parameters; take another optimizer, or set sharding: none",
+        )
     try:
         how.optimizer.build(Step(model, how.objective))
     except UserError as error:
@@ -106,7 +109,7 @@ def _at_odds(experiment: Described, model: Model) -> Iterator[tuple[str, str]]:
 
 
 def _unknown_figures(task: Task, how: Training) -> Iterator[tuple[str, str]]:
-    """Find what is to compare models and is no score that the task gives."""
+    """Find the names in `choose` and `patience` that are not scores of the task."""
     named = {
         "training.choose.by": how.figure,
         "training.patience.by": how.patient.by if how.patient else None,
@@ -120,7 +123,7 @@ def _unknown_figures(task: Task, how: Training) -> Iterator[tuple[str, str]]:
 
 
 def _start_problems(made: Made[D], how: Training, *, begun: bool) -> Iterator[Problem]:
-    """Find what prevents a start from another model; a run that has begun keeps its vocabulary."""
+    """Find reasons why a run cannot start from another model; one that has begun keeps its vocabulary."""
     if how.init is None:
         return
     try:

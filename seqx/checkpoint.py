@@ -54,9 +54,9 @@ class Progress:
     seconds: _Seconds = 0.0  # spent in training, over all starts
     best: float | None = None  # the task's first score on the development set, where it was best
     best_step: _Count = 0
-    stale: _Count = 0  # validations since the figure that patience waits for was best
-    waits_for: str | None = None  # the name of that figure; None: the task's first score
-    leader: Figure | None = None  # that figure where it was best
+    stale: _Count = 0  # validations since the score that patience watches was best
+    waits_for: str | None = None  # the name of that score; None: the task's first score
+    leader: Figure | None = None  # the best value of that score
     pending: bool = False  # stopped before the validation and the saving that are due after this update
 
 
@@ -68,8 +68,8 @@ class About:
     score: float | None  # of the validation after this update
     ranked: bool  # it may be averaged or chosen, not only resumed from
     progress: Progress
-    figure: Figure | None = None  # of the same validation, whose rank is the score
-    made_from: Identity | None = None  # earlier versions of seqx kept none
+    figure: Figure | None = None  # of the same validation; `score` is its rank
+    made_from: Identity | None = None  # None in checkpoints of earlier versions of seqx
 
 
 _ABOUT = TypeAdapter(About)
@@ -78,11 +78,11 @@ _ASIDE = ".damaged"
 
 
 class Checkpoints:
-    """The checkpoints of a run, `checkpoints/STEP/`, each either whole or not there.
+    """The checkpoints of a run, `checkpoints/STEP/`; each is either complete or absent.
 
     Args:
         folder: where they lie
-        identity: of the run, by which checkpoints of other runs are refused; None: it is not known
+        identity: of the run; checkpoints of other runs are refused; None: it is not known
     """
 
     def __init__(self, folder: Path, identity: Identity | None = None) -> None:
@@ -114,7 +114,7 @@ class Checkpoints:
             progress: how far the run has come
             model: whose weights are averaged and chosen
             saved: states by their names, see `seqx.states`
-            figure: of the validation after this update, by which checkpoints are compared
+            figure: the score of the validation after this update, by which checkpoints are compared
             ranked: it may be averaged or chosen, not only resumed from
 
         Raises:
@@ -150,7 +150,7 @@ class Checkpoints:
         if about.progress.step != step:
             right = self.path(about.progress.step)
             raise UserError(
-                f"{path}: holds the checkpoint of update {about.progress.step}; name it {right.name} again, "
+                f"{path}: holds the checkpoint of update {about.progress.step}; rename it to {right.name}, "
                 f"or move it out of {self.folder}"
             )
         if self.identity is not None:
@@ -158,7 +158,7 @@ class Checkpoints:
         return about
 
     def check(self) -> None:
-        """Look at all checkpoints; damaged ones are left to whoever reads them.
+        """Check which run and step each checkpoint belongs to; damaged checkpoints are not reported here.
 
         Raises:
             UserError: one is of another step or of another run
@@ -189,7 +189,7 @@ class Checkpoints:
             before: only checkpoints of earlier updates; None: all
 
         Raises:
-            UserError: all are damaged, or one is another model's or another run's
+            UserError: all are damaged, or one is of another model or another run
         """
         self.check()
         damaged: dict[int, DamagedError] = {}
@@ -234,7 +234,7 @@ class Checkpoints:
         return about.progress, found
 
     def prune(self, keep: int, *, choose: str, tell: Callable[[str], object]) -> None:
-        """Remove all but the newest checkpoint, the best one, and the `keep` last or best ranked ones.
+        """Remove all checkpoints except the newest, the best, and the `keep` last or best ranked ones.
 
         `tell` hears of each that is damaged, which is set aside.
         """
@@ -403,7 +403,7 @@ def _written(folder: Path) -> Iterator[Path]:
             yield new
             Manifest.seal(new, FORMAT)
         except (SafetensorError, RuntimeError) as error:
-            raise unwritable(folder, error, "see to the disk") from None
+            raise unwritable(folder, error, "check the disk") from None
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -474,7 +474,7 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 def random_states() -> dict[str, Tensor | list[Tensor]]:
     """Return torch's random states, of the CPU and, where this process uses CUDA, of each GPU."""
-    cuda = torch.cuda.get_rng_state_all() if uses_cuda() else []  # to ask for them would initialise CUDA
+    cuda = torch.cuda.get_rng_state_all() if uses_cuda() else []  # reading them would initialise CUDA
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 

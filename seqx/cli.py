@@ -170,8 +170,10 @@ def _explained(error: Exception) -> str | None:
             from seqx.attribution import attributed  # noqa: PLC0415  needs torch, which most verbs can wait for
 
             message = attributed(error)
-            if message is None and isinstance(error, BrokenPipeError):  # click would end without a word
-                return f"a process that is written to has ended ({error}); `seqx --debug` shows the traceback"
+            if message is None and isinstance(error, BrokenPipeError):  # click would end without a message
+                return (
+                    f"a process that seqx writes to has ended ({error}); `seqx --debug` shows the traceback"
+                )
             if message is None and isinstance(error, OSError) and mendable(error):
                 return f"{os.fsdecode(error.filename)}: {error.strerror}; see to that, or name another place"
             return message

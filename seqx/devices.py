@@ -23,8 +23,8 @@ def device_of(name: str) -> torch.device:
     """
     device = _named(name)
     if device.type == "cuda":
-        # On Hopper attention prefers cuDNN's kernel, which compiles a plan for each new shape (about a
-        # second). Nearly every update and every decoding step here has a new shape.
+        # On Hopper GPUs torch prefers cuDNN's attention kernel, which compiles a plan for each new shape
+        # (about a second). Nearly every update and every decoding step has a new shape.
         torch.backends.cuda.enable_cudnn_sdp(False)
     return device
 
@@ -45,19 +45,19 @@ def _named(name: str) -> torch.device:
 
 
 _WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
-"""Values of ONEDNN_MAX_CPU_ISA that leave no instructions for products of bfloat16."""
+"""Values of ONEDNN_MAX_CPU_ISA that exclude the instructions for bfloat16."""
 
 
 @functools.cache
 def has_bf16(device: torch.device) -> bool:
-    """Return true if kernels on the device multiply bfloat16 in units of their own, faster than float32.
+    """Return true if the device has units for bfloat16, which multiply faster than in float32.
 
     GPUs have them since Ampere, CPUs with AMX or AVX-512 BF16. Without, a CPU's products of bfloat16 are many
-    times slower than those of float32, or there is no kernel.
+    times slower than those of float32, or have no kernel.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    # The only ways torch tells. Both torch and oneDNN, which has the kernels, may be told to use less.
+    # torch has no other API for this. Settings can forbid torch and oneDNN to use the units.
     units = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
     return (
@@ -89,7 +89,7 @@ def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterat
     """Compute the block's matrix products in that precision.
 
     Raises:
-        UserError: the device has no kernel in bf16 for something that is computed
+        UserError: the device has no bf16 kernel for an operation of the model
     """
     if precision == "fp32":
         yield
@@ -102,7 +102,7 @@ def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterat
             raise
         said = str(error).partition("\n")[0].partition(". ")[0]
         raise UserError(
-            f"precision bf16: PyTorch has no kernel on this {device.type} for something that the model "
+            f"precision bf16: PyTorch has no kernel on this {device.type} for an operation that the model "
             f"computes ({said}); set precision to fp32"
         ) from error
 
@@ -110,7 +110,7 @@ def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterat
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Return the tensor on a device; the host does not wait for a copy to a GPU.
 
-    A GPU copies by itself from pinned memory only.
+    Only copies from pinned memory are asynchronous.
     """
     if device.type != "cuda":
         return tensor.to(device)
@@ -129,7 +129,7 @@ _OUT_OF_MEMORY = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that a CPU or a GPU has too little memory, whichever library says so."""
+    """Return true for an out-of-memory error of a CPU or a GPU, from any library."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
@@ -137,7 +137,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def telling_memory() -> Iterator[None]:
-    """Raise `torch.OutOfMemoryError` for every error in the block that means too little memory.
+    """Turn every out-of-memory error in the block into `torch.OutOfMemoryError`.
 
     Raises:
         OutOfMemoryError: there is too little
@@ -181,7 +181,7 @@ def deterministic(*, wanted: bool) -> Iterator[None]:
 
 
 def uses_cuda() -> bool:
-    """Tell whether this process has initialised CUDA, as it does when it computes on a GPU."""
+    """Return true if this process has initialised CUDA."""
     return torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
 
 

@@ -47,27 +47,27 @@ _ADVICE: Mapping[int, str] = {
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENFILE: "raise the limit on open files",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EIO: "see to the disk",
+    errno.EIO: "check the disk",
 }
-"""What to do about an error of writing; of all others: take another place."""
+"""Advice for errors of writing; for all others: choose another place."""
 
 
 def unwritable(file: object, error: Exception, instead: str = _FOLDER) -> UserError:
-    """Return what to raise about a file or a folder that cannot be written: the cause, and what to do.
+    """Return an error about a file or a folder that cannot be written: the cause, and what to do.
 
     Args:
-        file: what was to be written
-        error: of the system, or of a library that repeats the system's error in its text
-        instead: what to do where another place helps
+        file: the file or folder that cannot be written
+        error: an error of the system, or of a library that repeats it in its text
+        instead: the advice if another place helps
     """
     number, why = _cause(error)
     return UserError(f"{file}: cannot be written: {why}; {_ADVICE.get(number, instead)}")
 
 
 def _cause(error: Exception) -> tuple[int, str]:
-    """Return the number (0: it has none) and the text of the system's error that an error is, or repeats.
+    """Return the number (0: none) and the text of the system's error in an error.
 
-    `shutil` collects the errors of many files, of which this is the first; safetensors has words of its own.
+    `shutil` collects the errors of many files; the first is taken. safetensors repeats the error in its text.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno, error.strerror or os.strerror(error.errno)

@@ -119,7 +119,7 @@ def run(
         name: what the run is called
         folder: where the run keeps what it makes
         device: what computes it
-        number_of_threads: with which each process computes on a CPU; None: as many as the run began with
+        number_of_threads: threads of each process on a CPU; None: as many as the run began with
         changed_plugins: whether the text of local plugins may differ from what the run began with
         stop: asks the run to save and end; None: nobody does
         world: the processes that train together, and see the same `folder`; the first of them writes there
@@ -149,7 +149,7 @@ def run(
 
 
 def _use_threads(place: RunFolder, wanted: int | None, world: World) -> None:
-    """Compute with the threads that the run began with, or those that are wanted."""
+    """Set the number of threads to the one that the run began with, or to the one that the user gave."""
     began_with = world.share(place.threads(world.size) if world.first else None)
     threads.keep(began_with, wanted, partial(click.echo, err=True) if world.first else lambda _: None)
     threads.adapt()
@@ -180,7 +180,7 @@ def _prepared(
         task.fetch(cache / "corpora", progress, task.available)
         if place.learnt.is_dir():
             vocabulary = place.learnt
-        elif first is not None:  # its weights need the vocabulary that they were trained with
+        elif first is not None:  # the weights need the vocabulary that they were trained with
             vocabulary = first / "task"
         else:
             vocabulary = learnt(task, settings, cache, progress=progress)
@@ -269,7 +269,7 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
 
 
 def _spread(step: Step, world: World, how: Training, device: torch.device) -> Spread:
-    """Put the step on this device, or a share of it.
+    """Move the training step, or this process's shard of it, to the device.
 
     Raises:
         UserError: the device has too little memory
@@ -280,7 +280,7 @@ def _spread(step: Step, world: World, how: Training, device: torch.device) -> Sp
                 return Spread(step.to(device))
             if how.sharding == "none":
                 return Replicated(step.to(device), world)
-            from seqx.training.sharded import Sharded  # noqa: PLC0415  half a second, for those who need it
+            from seqx.training.sharded import Sharded  # noqa: PLC0415  the import takes half a second
 
             return Sharded(step, world, device, full=how.sharding == "full")
     except torch.OutOfMemoryError:

@@ -30,26 +30,26 @@ def check_name(folder: Path) -> None:
 
 
 def check_links(folder: Path, *names: str) -> None:
-    """Refuse links that lead out of a folder, which a stranger may have made: nothing is opened.
+    """Refuse links that lead out of a folder of unknown origin, without opening their targets.
 
     Args:
         folder: may itself be reached through a link
-        names: what is looked at in it; none: everything
+        names: the entries to check; without any, all
 
     Raises:
-        DamagedError: a link leads out of it, or nowhere
+        DamagedError: a link leads out of the folder, or nowhere
     """
     home = Path(os.path.realpath(folder))
     for name in names:
         _check_link(home / name, home, folder)
     for top in [home / name for name in names] or [home]:
-        for at, folders, files in os.walk(top):  # which follows no link below the top
+        for at, folders, files in os.walk(top):  # it follows no links below the top
             for name in (*folders, *files):
                 _check_link(Path(at, name), home, folder)
 
 
 def _check_link(entry: Path, home: Path, folder: Path) -> None:
-    target = Path(os.path.realpath(entry))  # of a circle of links one stays a link
+    target = Path(os.path.realpath(entry))  # in a circle of links, one is left as a link
     if entry.is_symlink() and (target.is_symlink() or not target.is_relative_to(home) or not target.exists()):
         raise DamagedError(
             f"{folder / entry.relative_to(home)}: is a link that leads out of the folder or nowhere; "

@@ -14,16 +14,16 @@ from seqx.registry import settings_of
 
 
 def vocabulary_problems(made: Made[Any], first: Path) -> Iterator[Problem]:
-    """Find settings that cannot be used, because the vocabulary is that of the model `first`."""
+    """Find settings that do not fit the vocabulary of the model `first`."""
     fixed = Fixed(f"{first} (training.init)", ", or leave training.init out")
     return fixed.problems(_task(made), _plain(first).get("task"))
 
 
 def start_from(first: Path, model: Model, made: Made[Any]) -> None:
-    """Give a model the weights of the model `first`.
+    """Load the weights of the model `first` into a model.
 
     Raises:
-        UserError: it has other sizes or parts
+        UserError: `first` has other sizes or parts
     """
     try:
         checkpoint.read_weights(model, first / WEIGHTS)
@@ -39,7 +39,7 @@ def start_from(first: Path, model: Model, made: Made[Any]) -> None:
 
 
 def remarks(first: Path | None, made: Made[Any]) -> Iterator[str]:
-    """Say which settings are used that differ from those that the weights of `first` were trained with."""
+    """Yield a line about settings that differ from those that the weights of `first` were trained with."""
     if first is None:
         return
     theirs, ours = _plain(first), made.plain()

@@ -22,7 +22,7 @@ FORMAT = 2
 
 _MOST = 1 << 20  # bytes of a file, and of a line
 _DEEPEST = 60  # levels of nesting
-_MOST_LINES = 1 << 32  # bytes of a file of lines, which is never in memory whole
+_MOST_LINES = 1 << 32  # bytes of a file of lines, which is read line by line
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def _check_depth(value: Any) -> None:
-    """Refuse what is nested so deep that a reader that calls itself would break off."""
+    """Refuse JSON that is nested so deep that a recursive reader would fail."""
     level = [value]
     for _ in range(_DEEPEST):
         level = [item for group in level if isinstance(group, dict | list) for item in _inside(group)]
@@ -74,7 +74,7 @@ def check_format(found: object, file: Path, newest: int = FORMAT) -> None:
 def json_text(value: object, *, indent: int | None = None, ensure_ascii: bool = True) -> str:
     """Return plain values as JSON, in which numbers that are not finite are "Infinity", "-Infinity" or "NaN".
 
-    JSON has no such numbers; `read_as`, and Python's `float`, read these strings as what they stand for.
+    JSON has no such numbers; `read_as` and Python's `float` convert these strings back.
     """
     return json.dumps(_strict(value), indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)
 
@@ -120,15 +120,15 @@ def json_as(kind: TypeAdapter[T], file: Path, most: int) -> T:
 def json_lines(kind: TypeAdapter[T], file: Path, advice: str) -> Iterator[tuple[str, T]]:
     """Yield the text and the value of each line of a file of JSON lines, which may be missing.
 
-    A line that is no JSON is passed over: a process that is killed leaves half of one.
+    A line that is not JSON is skipped: a killed process can leave half a line.
 
     Args:
-        kind: what the value of each line must be
+        kind: the type of the value of each line
         file: the lines, each ended by a line feed
-        advice: what the user can do about a line that says something else
+        advice: what the user can do about a line of another type
 
     Raises:
-        DamagedError: the file cannot be read, or a line is too long or not of the `kind`, with its number
+        DamagedError: the file cannot be read, or a line, which is named, is too long or not of the `kind`
     """
     if not file.exists():
         return

@@ -1,4 +1,4 @@
-"""What a run is made from, as digests: by them its checkpoints are told from those of other runs."""
+"""Digests of the recipe and the vocabulary of a run, which tell its checkpoints from those of other runs."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from seqx.recipe import differences, inside
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """The digests of what all checkpoints of a run depend on."""
+    """The digests of the recipe and the vocabulary on which all checkpoints of a run depend."""
 
     recipe: str  # without the settings that may change when a run goes on
     vocabulary: str
@@ -25,8 +25,8 @@ class Identity:
         """Return the identity of a run.
 
         Args:
-            recipe: everything filled in, as plain values
-            vocabulary: the fingerprint of what the task learnt
+            recipe: with all defaults filled in, as plain values
+            vocabulary: the fingerprint of the task's folder
             without: the settings that may change
         """
         settings = {
@@ -36,7 +36,7 @@ class Identity:
         return cls(recipe=hashlib.sha256(text.encode()).hexdigest(), vocabulary=vocabulary)
 
     def check(self, path: Path, found: "Identity | None") -> None:
-        """See that what lies at `path` in this run's folder was made by it; None: it does not say by which.
+        """Check that this run made the file or folder at `path`; `found` is None if it has no identity.
 
         Raises:
             UserError: it was made by another run
@@ -46,20 +46,20 @@ class Identity:
         part = "recipe" if found.recipe != self.recipe else "vocabulary"
         raise UserError(
             f"{path}: was made by another run, whose {part} differs from that of the run in this folder; "
-            "move it away, and the same command goes on without it"
+            "move it away, and give the same command again"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """What a run's folder keeps of its identity."""
+    """The content of `identity.json` in a run's folder."""
 
     made_from: Identity
     scores: str | None = None  # the SHA-256 of its `scores.json`, once it is finished
 
     @classmethod
     def read(cls, file: Path) -> "Kept | None":
-        """Read it from a JSON file; None: there is none."""
+        """Read it from a JSON file; return None if the file is missing."""
         return read_as(_KEPT, file) if file.is_file() else None
 
     def write(self, file: Path) -> None:
@@ -72,7 +72,7 @@ _KEPT = TypeAdapter(Kept)
 
 @dataclass(frozen=True, kw_only=True)
 class _Model:
-    """What `model.json` says of its run; earlier versions of seqx said nothing."""
+    """The identity of the run in `model.json`; earlier versions of seqx did not write it."""
 
     made_from: Identity | None = None
 
@@ -81,6 +81,6 @@ _MODEL = TypeAdapter(_Model)
 
 
 def of_model(folder: Path) -> Identity | None:
-    """Return the identity of the run that made a model; None: the model does not say."""
+    """Return the identity of the run that made a model, or None if the model does not contain it."""
     file = folder / "model.json"
     return read_as(_MODEL, file).made_from if file.is_file() else None

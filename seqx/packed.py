@@ -1,4 +1,4 @@
-"""The kinds of files, told by their first bytes, and those that are unpacked while they are read."""
+"""Detect kinds of files by their first bytes, and unpack packed files while they are read."""
 
 import bz2
 import codecs
@@ -12,22 +12,22 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from seqx.errors import UserError
 
-_LOOKED_AT = 512  # bytes of the beginning of a file
+_LOOKED_AT = 512  # bytes at the beginning of a file
 _CHUNK = 1 << 16
 _MEMORY = 1 << 28  # bytes that unpacking may take; xz -9 takes 65 MiB
 _WINDOW = 27  # logarithm of the largest window of zstd, as of the command zstd
 _MUCH = 1 << 30  # bytes
-_DENSEST = 2000  # bytes of text, of `_MUCH`, for one packed byte; gzip makes at most 1,032 of one
+_DENSEST = 2000  # the most bytes of text for one packed byte, beyond `_MUCH`; gzip reaches 1,032
 
 _PACKED = {
     "gzip": (b"\x1f\x8b",),
     "bzip2": tuple(
         b"BZh%d" % level + magic for level in range(1, 10) for magic in (b"1AY&SY", b"\x17rE8P\x90")
     ),
-    "xz": (b"\xfd7zXZ\0", b"\x5d\0\0"),  # the second is that of its predecessor, .lzma
+    "xz": (b"\xfd7zXZ\0", b"\x5d\0\0"),  # the second is .lzma, its predecessor
     "zstd": (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + i]) + b"\x2a\x4d\x18" for i in range(16))),
 }
-"""What is unpacked, and how it begins."""
+"""The formats that are unpacked, with their first bytes."""
 
 _UNPACK = "unpack it, and name the text file that is in it"
 _EXPORT = "save it as plain text in UTF-8"
@@ -59,7 +59,7 @@ _OTHER = (
         "fetch the file with `git lfs pull`",
     ),
 )
-"""How files begin that are no text, what they are, and what to do."""
+"""First bytes of files that are not text, their kind, and the advice."""
 
 _OFFICE = (
     (b"word/", "a Word document"),
@@ -77,30 +77,30 @@ _WIDE = ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE")
 
 
 def unpacked(stream: BinaryIO, name: str) -> BinaryIO:
-    """Return the text in a stream: unpacked if it begins as gzip, bzip2, xz or zstd do, else as it is.
+    """Return the text in a stream, unpacked if it begins as a file of gzip, bzip2, xz or zstd.
 
-    Reading it raises a UserError where what is packed is damaged or cut off.
+    Reading it raises a UserError if the packed data is damaged or truncated.
 
     Args:
-        stream: a file that is open, at its beginning
-        name: what messages call it
+        stream: an open file, at its beginning
+        name: the name of the file in messages
 
     Raises:
-        UserError: it begins as no text does, which is named
+        UserError: it begins as another kind of file, which the message names
     """
     stream = _peekable(stream)
     kind = _packed_by(_start(stream))
     if kind is not None:
         stream = cast("BinaryIO", io.BufferedReader(_Unpacked(stream, kind, name), _CHUNK))
     start = _start(stream)
-    if not start:  # read no further: at a terminal that would wait for a second end
+    if not start:  # do not read again: a terminal would wait for a second end of file
         return io.BytesIO()
-    inside = "" if kind is None else f"a file packed by {kind}, in which is "
+    inside = "" if kind is None else f"packed by {kind} and contains "
     if (again := _packed_by(start)) is not None:
-        raise UserError(f"{name}: is {inside}another one, packed by {again}; unpack it once")
+        raise UserError(f"{name}: is {inside}another packed file ({again}); unpack it once")
     if (other := _other(start)) is not None:
         what, advice = other
-        raise UserError(f"{name}: is {inside}{what} and no text in UTF-8; {advice}")
+        raise UserError(f"{name}: is {inside}{what}, not text in UTF-8; {advice}")
     return stream
 
 
@@ -117,12 +117,12 @@ def _start(stream: BinaryIO) -> bytes:
 
 
 def _packed_by(start: bytes) -> str | None:
-    """Name what packed a file that begins so."""
+    """Return the format of a packed file with these first bytes, or None."""
     return next((kind for kind, magics in _PACKED.items() if start.startswith(magics)), None)
 
 
 def _other(start: bytes) -> tuple[str, str] | None:
-    """Say what else than text in UTF-8 begins so, and what to do about it."""
+    """Return the kind of a file with these first bytes and the advice; None for text in UTF-8."""
     for mark, encoding in _MARKS:
         if start.startswith(mark):
             return f"text in {encoding}", _converted(encoding)
@@ -143,7 +143,7 @@ def _converted(encoding: str) -> str:
 
 
 def _wide(start: bytes) -> str | None:
-    """Name the encoding of text without a mark whose characters have two or four bytes."""
+    """Return UTF-16 or UTF-32 with its byte order for text without a byte order mark, else None."""
     zeros = start.count(0)
     if not zeros or (_is_utf8(start) and 4 * zeros < len(start)):
         return None
@@ -166,7 +166,7 @@ def _is_utf8(start: bytes) -> bool:
 
 
 class _Unpacker(Protocol):
-    """A decompressor of the standard library: one packed stream, from its first byte to its last."""
+    """The interface of the standard library's decompressors, each for one packed stream."""
 
     @property
     def eof(self) -> bool: ...
@@ -218,9 +218,9 @@ _UNPACKERS: Mapping[str, Callable[[], _Unpacker]] = {
 
 
 class _Unpacked(io.RawIOBase):
-    """The bytes of a packed file: of all its members, one after the other.
+    """The unpacked bytes of all members of a packed file, one after the other.
 
-    Python's own readers take the end of the first member for that of the file where what follows is damaged.
+    Python's own readers end silently after the first member if the following bytes are damaged.
     """
 
     def __init__(self, stream: BinaryIO, kind: str, name: str) -> None:
@@ -235,7 +235,7 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        while not self._rest:  # a decompressor may take many bytes before it gives one
+        while not self._rest:  # a decompressor may read many bytes before it returns one
             part = next(self._parts, None)
             if part is None:
                 return 0
@@ -249,7 +249,7 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
     def _unpack(self) -> Iterator[bytes]:
-        """Yield what is in each member, in parts of bounded size."""
+        """Yield the unpacked bytes of each member, in parts of bounded size."""
         given = self._more()
         while given:
             try:
@@ -273,10 +273,10 @@ class _Unpacked(io.RawIOBase):
             part = unpacker.decompress(given, _CHUNK)
         except MemoryError:
             raise
-        except Exception as error:  # each decompressor has a kind of its own
+        except Exception as error:  # each decompressor raises errors of its own
             if "memory" in str(error).lower():
                 raise UserError(
-                    f"{self._name}: to unpack it takes more memory than is allowed ({self._kind}: {error}); "
+                    f"{self._name}: unpacking it needs more memory than is allowed ({self._kind}: {error}); "
                     "pack it with a smaller window or dictionary"
                 ) from error
             raise self._damaged(str(error)) from error
@@ -284,7 +284,7 @@ class _Unpacked(io.RawIOBase):
         if self._made > max(_MUCH, _DENSEST * self._read):
             raise UserError(
                 f"{self._name}: {self._read:,} bytes, packed by {self._kind}, unpack to more than "
-                f"{self._made:,}, as no text does; it is damaged, or was made to fill a disk"
+                f"{self._made:,}, which text never does; it is damaged, or made to fill a disk; do not use it"
             )
         return part
 
@@ -299,7 +299,7 @@ class _Unpacked(io.RawIOBase):
             rest = self._more()
             if not rest:
                 return b""
-        if len(rest) < _LOOKED_AT:  # else the end of what is here may be within its first bytes
+        if len(rest) < _LOOKED_AT:  # `rest` may end within the first bytes of a member
             rest += self._more()
         if _packed_by(rest) != self._kind:
             raise self._damaged("other bytes follow")

@@ -16,15 +16,15 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ReaderGoneError(BrokenPipeError):
-    """Nobody reads the pipe that an output is written to; that needs no message."""
+    """The reader of a pipe is gone; this needs no message."""
 
 
 class Channel:
-    """Decide about the failures of one output, that of the text and that of the bytes below it.
+    """Handles the failures of one output, for its stream of text and the stream of bytes below.
 
     Args:
         name: of the output, for messages
-        forgiving: failures are kept in `failure`, and not raised
+        forgiving: keep failures in `failure` instead of raising them
     """
 
     def __init__(self, name: str, *, forgiving: bool) -> None:
@@ -43,17 +43,17 @@ class Channel:
         """Raise an error of writing, with its place and what to do.
 
         Raises:
-            ReaderGoneError: nobody reads the pipe any longer
-            UserError: it cannot be written for another reason
+            ReaderGoneError: the reader of the pipe is gone
+            UserError: any other reason
         """
         if error.errno == errno.EPIPE:
             raise ReaderGoneError(*error.args) from None
-        advice = "make room for it" if error.errno in _NO_ROOM else "see to that"
+        advice = "make room for it" if error.errno in _NO_ROOM else "write it to another place"
         raise UserError(f"{self.name}: {error.strerror or error}; {advice}") from None
 
 
 class Output:
-    """An output stream that hands its failures to a channel; all else is the stream's.
+    """A wrapper of an output stream that passes failures to a channel.
 
     Args:
         stream: of text or of bytes
@@ -73,12 +73,12 @@ class Output:
             return len(text)
 
     def writelines(self, lines: Iterable[Any]) -> None:
-        """Write one after the other."""
+        """Write several lines."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Have written what was buffered."""
+        """Write the buffered text."""
         try:
             self._stream.flush()
         except OSError as error:
@@ -95,13 +95,13 @@ class Output:
 
 @contextlib.contextmanager
 def checked() -> Iterator[None]:
-    """In the block, failures of standard error are ignored, and those of standard output have one message.
+    """Ignore failures of standard error in the block; raise one error for those of standard output.
 
-    What could not be written is given up at the end, and not tried again when the interpreter ends.
+    Text that could not be written is dropped at the end, so that the interpreter does not try again.
     """
     _occupy()
     before = sys.stdout, sys.stderr
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  of the system, and no path
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  os.devnull is a string
         if sys.stdout is not None:
             sys.stdout = cast("TextIO", Output(sys.stdout, Channel("standard output", forgiving=False)))
         error = nowhere if sys.stderr is None else sys.stderr
@@ -116,12 +116,12 @@ def checked() -> Iterator[None]:
 
 @contextlib.contextmanager
 def forgiving() -> Iterator[None]:
-    """In the block, a failure of standard output waits until the block has come to its end.
+    """Raise a failure of standard output only at the end of the block.
 
-    Nobody is told where the reader of a pipe is gone, which need not care about the end of the block.
+    If the reader of a pipe is gone, nothing is raised.
 
     Raises:
-        UserError: the block came to its end, and standard output could not be written
+        UserError: at the end of the block, if standard output could not be written
     """
     channel = getattr(sys.stdout, "channel", None)
     if not isinstance(channel, Channel):
@@ -132,26 +132,26 @@ def forgiving() -> Iterator[None]:
         yield
         sys.stdout.flush()
     finally:
-        channel.forgiving = channel.failure is not None  # what is buffered would fail once more
+        channel.forgiving = channel.failure is not None  # buffered text would fail again
     if channel.failure is not None and channel.failure.errno != errno.EPIPE:
         channel.tell(channel.failure)
 
 
 def _occupy() -> None:
-    """Take the standard descriptors that are closed, so that no file gets their numbers."""
+    """Open /dev/null for closed standard descriptors, so that no other file gets their numbers."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
 
 
 def _finish(stream: TextIO | None) -> None:
-    """Write what is buffered, or give it up."""
+    """Write the buffered text, or drop it."""
     try:
         if stream is not None and not stream.closed:
             stream.flush()
     except OSError:
         assert stream is not None
-        with contextlib.suppress(OSError):  # a stream that is no file
+        with contextlib.suppress(OSError):  # the stream has no descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)

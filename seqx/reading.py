@@ -44,8 +44,8 @@ def lines(
 ) -> Iterator[str]:
     r"""The lines of a file, ended by "\n" alone; "\r" before it is Windows' and no text.
 
-    A byte order mark before the first line is none, either. A file that is packed by gzip, bzip2, xz or zstd,
-    which its first bytes tell and not its name, is unpacked while it is read.
+    A byte order mark before the first line is no text, either. A file that is packed by gzip, bzip2, xz or
+    zstd is recognised by its first bytes, and unpacked while it is read.
 
     Text of the field is full of U+0085, U+2028 and lone carriage returns, which other readers split at.
 
@@ -68,7 +68,7 @@ def standard_input(stream: BinaryIO | None = None) -> Iterator[str]:
     """The lines of standard input, as those of a file.
 
     Args:
-        stream: its bytes, where they were opened before
+        stream: the bytes of the file, if it is open already
 
     Raises:
         UserError: some line is not UTF-8, or too long, or the input is packed and damaged

@@ -1,7 +1,8 @@
-"""Scripts that cannot be run again, as Python does in each process that it starts afresh.
+"""Refuse main scripts that worker processes cannot import.
 
-Such a process imports the main script first, under another name than `__main__`. A script that does its work
-outside of `if __name__ == "__main__":` would begin the same work again there, and wait for its own parent.
+With the start method "spawn" or "forkserver" each process imports the main script first, under another name
+than `__main__`. A script without `if __name__ == "__main__":` would then repeat its work, and wait for its
+parent.
 """
 
 import multiprocessing
@@ -13,26 +14,26 @@ from pathlib import Path
 from seqx.errors import UserError
 
 _NAME = "seqx-rerun"
-_BEGAN_AGAIN = 71  # exit code: the script came to work that its parent is at
+_BEGAN_AGAIN = 71  # exit code: the script began the work that its parent is doing
 _PATIENCE = 120.0  # seconds
 
 _MEND = (
-    'put what it does, all but imports and definitions, under `if __name__ == "__main__":`, and give the '
-    "same command again"
+    'put everything except imports and definitions under `if __name__ == "__main__":`, and give the same '
+    "command again"
 )
 
 
 def check(context: BaseContext) -> None:
-    """See that processes can be started: one is, and runs the main script again.
+    """Start a process that imports the main script, to check that others can be started.
 
     Raises:
-        UserError: the script is in no file, fails, or begins the work anew that this process is at
+        UserError: the script is not a file, fails, or repeats the work of this process
     """
     script = _script()
     if script is not None and not Path(script).exists():
         raise UserError(
             f"{script}: several processes prepare examples, and each imports the main script, which is in no "
-            "file; save it in a file, and run that"
+            "file; save it in a file, and run that file"
         )
     process = context.Process(target=_nothing, name=_NAME, daemon=True)  # type: ignore[attr-defined]  # typeshed has it in subclasses only
     try:
@@ -54,19 +55,19 @@ def check(context: BaseContext) -> None:
 
 
 def refuse() -> None:
-    """End this process if it runs the main script again for `check`: its parent tells of it.
+    """End this process if `check` started it; its parent then raises the error.
 
-    To be called by whoever is about to wait for what another process is making, or for its lock.
+    Call it before waiting for the result or the lock of another process.
     """
     if multiprocessing.current_process().name == _NAME:
         os._exit(_BEGAN_AGAIN)
 
 
 def _script() -> str | None:
-    """The file that processes import as the main script, if it is one."""
+    """Return the file that processes import as the main script, if there is one."""
     main = sys.modules["__main__"]
     return None if getattr(main, "__spec__", None) is not None else getattr(main, "__file__", None)
 
 
 def _nothing() -> None:
-    """What the process does once the script was imported."""
+    """Do nothing, after the script was imported."""

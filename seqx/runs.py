@@ -53,10 +53,10 @@ HARMLESS = (
 
 CHECKPOINTS = "checkpoints"
 IDENTITY = "identity.json"
-"""In a run's folder: the digests of what it began with, and of its scores."""
+"""The file in a run's folder with the digests of its recipe, its vocabulary and its scores."""
 
 OPENED = ("recipe.yaml", "environment.json", "plugins", "task", "model")
-"""What is opened of a run's folder that may be a stranger's; checkpoints may lie elsewhere."""
+"""Parts of a run's folder in which links must not lead out of it; `checkpoints` may be a link."""
 
 _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
 
@@ -64,7 +64,7 @@ _SCORES = TypeAdapter(dict[str, dict[str, Score]])
 
 
 class _About(TypedDict):
-    """What a model says of itself that is reckoned with."""
+    """The fields of `model.json` that are used."""
 
     steps: Annotated[list[Annotated[int, Ge(0), Lt(1 << 63)]], MinLen(1)]
     parameters: Annotated[int, Ge(0), Lt(1 << 63)]
@@ -121,10 +121,10 @@ class RunFolder:
             yield
 
     def threads(self, processes: int) -> int | None:
-        """Return the threads of each process that made the updates so far.
+        """Return the number of threads of each process in the updates so far.
 
-        None: there are no updates, nobody knows, or they were made by another number of `processes`, so that
-        the next ones differ in their last bits anyway.
+        None: there are no updates, the number is not recorded, or another number of `processes` made them, so
+        that the last bits differ anyway.
         """
         file = self.folder / "environment.json"
         if not file.is_file() or not Checkpoints(self.folder / "checkpoints").steps():
@@ -154,16 +154,16 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """The run's checkpoints; one of another run is refused when it is read."""
+        """The run's checkpoints, which refuse a checkpoint of another run."""
         return Checkpoints(self.folder / CHECKPOINTS, self.identity())
 
     def identity(self) -> Identity | None:
-        """Return the digests of what the run began with; None before it began.
+        """Return the digests of the recipe and the vocabulary that the run began with; None before it began.
 
-        They are kept, and not computed anew: a newer seqx may fill in settings that the recipe did not have.
+        They are read from a file, because a newer seqx may fill in settings that the recipe did not have.
 
         Raises:
-            UserError: the vocabulary is no longer that one
+            UserError: the vocabulary has changed
         """
         kept, recipe = Kept.read(self.folder / IDENTITY), self.folder / "recipe.yaml"
         if kept is None:
@@ -171,13 +171,13 @@ class RunFolder:
             return self._identity(read_plain(recipe), self.learnt) if begun else None
         if self.learnt.is_dir() and fingerprint(self.learnt) != kept.made_from.vocabulary:
             raise UserError(
-                f"{self.learnt}: is not the vocabulary that this run began with; put that one back, or "
+                f"{self.learnt}: is not the vocabulary that this run began with; restore that one, or "
                 "choose another --folder"
             )
         return kept.made_from
 
     def identity_of(self, made: Made[Any], plugins: Plugins, learnt: Path) -> Identity:
-        """Return the digests of what the run began with, or now begins with."""
+        """Return the digests that the run began with, or those of a run that begins now."""
         plain = tree.parse(written(made, plugins), str(self.folder / "recipe.yaml")).plain()
         return self.identity() or self._identity(plain, learnt)
 
@@ -201,11 +201,11 @@ class RunFolder:
         whole_file(self.folder / "environment.json", json.dumps(about, indent=2) + "\n")
 
     def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
-        """Return the scores of a finished run; None of one that is asked for more updates than it made."""
+        """Return the scores of a finished run; None if the recipe asks for more updates."""
         return self.scores(made.plain()["training"])
 
     def scores(self, training: Mapping[str, Any]) -> Mapping[str, Mapping[str, Score]] | None:
-        """Return the scores of the finished model, if a recipe's `training` asks for no more updates."""
+        """Return the scores of the finished model, or None if `training` asks for more updates."""
         file, recipe = self.model / SCORES, self.model / "recipe.yaml"
         if not file.is_file() or not recipe.is_file():
             return None
@@ -217,13 +217,13 @@ class RunFolder:
         found, kept = read_as(_SCORES, file), Kept.read(self.folder / IDENTITY)
         if kept is not None and kept.scores not in (None, digest(file)):
             raise UserError(
-                f"{file}: holds other scores than those that this run wrote; put them back, or remove the "
-                "file, and the same `seqx run` scores the model again"
+                f"{file}: the scores are not those that this run wrote; restore them, or remove the file "
+                "and give the same `seqx run` again, which scores the model anew"
             )
         return found
 
     def write_scores(self, scores: Mapping[str, Mapping[str, Score]]) -> None:
-        """Write the scores of the finished model; their digest first, by which they are told from others."""
+        """Write the scores of the finished model, after their digest, by which `scores` checks them."""
         kept = Kept.read(self.folder / IDENTITY)
         assert kept is not None, "it was written when the run began"
         text = checkpoint.scores_text(scores)
@@ -231,13 +231,13 @@ class RunFolder:
         checkpoint.write_scores(self.model, scores)
 
     def _has_more_patience(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-        """Return whether a run that patience ended goes on with another `training.patience`."""
+        """Return true if patience ended the run, and the new `training.patience` lets it go on."""
         if before.get("patience") == now.get("patience"):
             return False
         try:
             progress = self.checkpoints.progress()
         except DamagedError:
-            return True  # an older checkpoint is gone on from
+            return True  # the run goes on from an older checkpoint
         patience = _PATIENCE.validate_python(now.get("patience"))
         patience = Patience(validations=patience) if isinstance(patience, int) else patience
         return progress is not None and progress.step < now["steps"] and not is_over(progress, patience)
@@ -346,9 +346,7 @@ class Record:
     progress: Progress  # at the newest checkpoint
     parameters: int | None  # told by finished runs
     scores: Mapping[str, Mapping[str, Score]] | None  # of each split, by metric, once the run is finished
-    compared: Sequence[
-        Candidate
-    ] = ()  # what could have become the model, the best first, if there was a choice
+    compared: Sequence[Candidate] = ()  # the weights that were compared, the best first
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
@@ -404,7 +402,7 @@ def local_files(plugins: Plugins) -> list[Path]:
 def environment(plugins: Plugins) -> dict[str, Any]:
     """What a run was made with: versions, and the machine."""
     packages = ("torch", "numpy", "sentencepiece", "sacrebleu", "safetensors", "pydantic", "pluggy")
-    # Asking for the name would initialise CUDA, which a run on a CPU leaves alone.
+    # Reading the name would initialise CUDA, which a run on a CPU must not do.
     cuda = torch.cuda.get_device_name() if uses_cuda() else None
     return {
         "seqx": __version__,
@@ -441,7 +439,7 @@ def _keep(data: bytes, file: Path) -> None:
 
 
 def _training(file: Path) -> Mapping[str, Any]:
-    """Return the section training, with its steps, of a recipe that was `written`."""
+    """Return the section `training` of a run's recipe, with its steps."""
     training = read_plain(file).get("training")
     if not isinstance(training, dict) or not isinstance(training.get("steps"), int):
         raise UserError(f"{file}: cannot be read (it has no training.steps)")

@@ -1,11 +1,11 @@
-"""The threads that torch computes with on a CPU: how many, and how they wait for each other.
+"""The number of torch's CPU threads, and the way in which they wait for each other.
 
 With GNU's OpenMP (libgomp, that of torch's Linux packages) a thread that has nothing to do spins for some
-milliseconds before it sleeps. That is fastest on a quiet machine. Next to other processes it is slowest: a
-thread that spins takes the CPU from the one that it waits for. libgomp spins a thousand times shorter while
-it manages more threads than there are CPUs. `adapt` makes use of that: another pool of threads that sleep,
-held while others compete and released when it is quiet, switches between both at run time. The number of
-threads that compute stays the same, and so does every bit of the results.
+milliseconds before it sleeps. This is fastest on an idle machine, and slowest while other processes compete
+for the CPUs: a spinning thread takes the CPU from the thread that it waits for. libgomp spins a thousandth of
+that time while it manages more threads than there are CPUs. `adapt` uses this: while other processes compete,
+it holds a second pool of sleeping threads, and releases it when the machine is idle again. The number of
+computing threads stays the same, and so does every bit of the results.
 """
 
 import ctypes
@@ -20,25 +20,25 @@ from typing import Protocol
 import torch
 
 PERIOD = 1.0
-"""Seconds between two looks at how long threads wait for a CPU."""
+"""Seconds between two measurements of how long threads wait for a CPU."""
 
 BUSY = 0.12
-"""The share of its time for which a thread waits for a CPU when other processes compete for it."""
+"""The share of time that a thread waits for a CPU from which on other processes compete for it."""
 
 QUIET = 0.06
-"""The share up to which no other process competes; on a quiet machine it is 0.01 to 0.04."""
+"""The share up to which no other process competes; on an idle machine it is 0.01 to 0.04."""
 
 CALM = 3
-"""Quiet looks in a row after which threads spin again."""
+"""Measurements in a row without competition after which threads spin again."""
 
 CALMEST = 60
-"""The most quiet looks that are waited for: they double whenever others competed again soon after."""
+"""The largest value of `CALM`, which doubles each time that others compete again soon after."""
 
 MOST = 1024
-"""Threads that a process may compute with."""
+"""The most threads of a process."""
 
 OWN_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_THREAD_LIMIT", "OMP_DYNAMIC")
-"""Variables of users who decide themselves how threads wait, or how many a pool may have."""
+"""Environment variables by which users decide themselves how threads wait, or the size of a pool."""
 
 
 def cpus() -> int:
@@ -48,13 +48,13 @@ def cpus() -> int:
     return os.cpu_count() or 1
 
 
-_AT_FIRST = cpus()  # libgomp counts them once, when it is loaded
+_AT_FIRST = cpus()  # libgomp counts the CPUs once, when it is loaded
 
 
 def waits(tasks: Path = Path("/proc/self/task")) -> Mapping[str, float]:
-    """Return how many seconds each thread of this process was ready to run and had no CPU.
+    """Return the seconds for which each thread of this process was ready to run, but had no CPU.
 
-    Empty where the system does not tell: on other systems than Linux, and in some sandboxes.
+    The result is empty where this is unknown: outside of Linux, and in some sandboxes.
     """
     found = {}
     try:
@@ -70,24 +70,24 @@ def waits(tasks: Path = Path("/proc/self/task")) -> Mapping[str, float]:
 
 
 def libgomp() -> ctypes.CDLL | None:
-    """Return what torch calls for its threads, if that is libgomp; None: another runtime, or none."""
+    """Return libgomp if torch uses it for its threads, else None."""
     if sys.platform != "linux":
         return None
     try:
-        # A name is looked up in torch and in all that it is linked with, so that it is torch's own libgomp.
+        # Names are looked up in torch and its linked libraries, so that this finds torch's own libgomp.
         library = ctypes.CDLL(torch._C.__file__)  # noqa: SLF001  torch has no other way to tell
     except OSError:
         return None
-    # The runtimes of LLVM and Intel have libgomp's names, too, but wait in another way.
+    # The runtimes of LLVM and Intel define libgomp's names, too, but their threads wait differently.
     if hasattr(library, "__kmpc_fork_call") or not hasattr(library, "GOMP_parallel"):
         return None
     return library
 
 
 class Pool:
-    """Threads of libgomp that sleep; while they are held, all others of the process spin for a moment only.
+    """A pool of sleeping threads of libgomp; while it is held, all other threads spin only briefly.
 
-    It has more threads than there are CPUs, whatever other pools there are: libgomp adds them up.
+    It has more threads than there are CPUs. libgomp counts the threads of all pools together.
 
     Args:
         library: libgomp
@@ -101,7 +101,7 @@ class Pool:
 
     @property
     def held(self) -> bool:
-        """True while threads of this process spin for a moment only."""
+        """True while the pool is held, so that threads spin only briefly."""
         return self._holder is not None
 
     def hold(self) -> None:
@@ -115,21 +115,21 @@ class Pool:
         started.wait()
 
     def release(self) -> None:
-        """End the pool: it goes with the thread that started it."""
+        """End the pool, together with the thread that started it."""
         if self._holder is not None:
             self._released.set()
             self._holder.join()
             self._holder = None
 
     def _hold(self, started: threading.Event) -> None:
-        nothing = ctypes.cast(self._library.omp_get_num_threads, ctypes.c_void_p)  # changes nothing
+        nothing = ctypes.cast(self._library.omp_get_num_threads, ctypes.c_void_p)  # a function without effect
         self._library.GOMP_parallel(nothing, None, ctypes.c_uint(self.size), ctypes.c_uint(0))
         started.set()
         self._released.wait()
 
 
 def _may_start(threads: int) -> bool:
-    """Try whether so many threads can be started: libgomp ends the process if it cannot start one."""
+    """Return true if so many threads can be started; libgomp ends the process if it cannot start one."""
     done = threading.Event()
     started = []
     try:
@@ -147,7 +147,7 @@ def _may_start(threads: int) -> bool:
 
 
 class Switch(Protocol):
-    """What can be held and released."""
+    """The interface of a pool."""
 
     @property
     def held(self) -> bool:
@@ -164,8 +164,8 @@ class Watcher:
     """Holds a pool while other processes compete for the CPUs, and releases it when they no longer do.
 
     Args:
-        pool: what is held
-        waits: tells how long each thread has waited for a CPU
+        pool: the pool
+        waits: returns how long each thread has waited for a CPU
         now: monotonic seconds
     """
 
@@ -180,16 +180,18 @@ class Watcher:
         self._now = now
         self._before, self._at = waits(), now()
         self._calm = CALM
-        self._quiet = 2 * CALM  # looks in a row while it is held, or looks since it was released
+        self._quiet = (
+            2 * CALM
+        )  # measurements in a row without competition while held; all since it was released
 
     def watch(self) -> None:
-        """Look once a period, for as long as the process lives."""
+        """Measure once a period, until the process ends."""
         while True:
             time.sleep(PERIOD)
             self.look()
 
     def look(self) -> None:
-        """Compare with the last look, and hold or release the pool."""
+        """Compare with the last measurement, and hold or release the pool."""
         waits, at = self._waits(), self._now()
         more = (seconds - self._before.get(thread, seconds) for thread, seconds in waits.items())
         share = max(more, default=0.0) / max(at - self._at, PERIOD / 10)
@@ -214,28 +216,28 @@ _watcher: Watcher | None = None
 
 
 def keep(began_with: int | None, wanted: int | None, tell: Callable[[str], None]) -> None:
-    """Compute with as many threads as a run began with, because every bit of its results depends on them.
+    """Set the number of threads that a run began with, because the bits of its results depend on it.
 
     Args:
-        began_with: threads of the run's earlier starts; None: this is the first one, or the run does not say
-        wanted: what the user asks for, also against that; None: nothing
-        tell: told in one message if the number is another one than this process came with
+        began_with: the number at the run's earlier starts; None: it is the first start, or not recorded
+        wanted: the number that the user gives, which takes precedence; None: not given
+        tell: gets a message if the number changes for this run or this process
     """
     here = torch.get_num_threads()
     number = wanted or began_with or here
-    torch.set_num_threads(number)  # also where that is no change: it has MKL take exactly so many
+    torch.set_num_threads(number)  # even without a change: MKL then uses exactly this number
     if began_with is None or number == here == began_with:
         return
     if number != began_with:
         tell(
-            f"this run computed with {_counted(began_with)} before and goes on with {number} (--threads): it "
-            "does not end bit by bit as it would have"
+            f"this run computed with {_counted(began_with)} before and goes on with {number} (--threads); "
+            f"the last bits of its results differ from those with {began_with}"
         )
     elif wanted is None:
         why = "OMP_NUM_THREADS" if os.environ.get("OMP_NUM_THREADS") else f"{_counted(cpus(), 'CPU')} here"
         tell(
             f"this run goes on with {_counted(number)}, as it began, and not with {here} ({why}), because "
-            f"another number changes its last bits; to allow that, write --threads {here}"
+            f"that would change the last bits of its results; to use {here}, give --threads {here}"
         )
 
 
@@ -244,12 +246,12 @@ def _counted(number: int, what: str = "thread") -> str:
 
 
 def adapt() -> None:
-    """From now on let threads of this process sleep while others compete for the CPUs, and else spin.
+    """Let waiting threads of this process sleep while other processes compete for the CPUs, else spin.
 
-    Does nothing where a single thread computes, where the user set one of `OWN_SETTINGS`, or where torch uses
-    another OpenMP than libgomp, or the system does not tell how long threads wait.
+    This does nothing with a single thread, if the user set one of `OWN_SETTINGS`, if torch does not use
+    libgomp, or if the system does not report how long threads wait.
     """
-    global _watcher  # noqa: PLW0603  a process has one
+    global _watcher  # noqa: PLW0603  one for each process
     if _watcher is not None or torch.get_num_threads() == 1 or any(map(os.environ.get, OWN_SETTINGS)):
         return
     library = libgomp()
@@ -260,7 +262,7 @@ def adapt() -> None:
 
 
 def _forget() -> None:
-    """A child that was forked has neither the watcher's thread nor the pool's."""
+    """Forget the watcher in a forked child, which has neither its thread nor the pool's."""
     global _watcher  # noqa: PLW0603
     _watcher = None
 

@@ -100,10 +100,12 @@ class Trainer:
         self._told = False  # that memory is short
         self._started = False  # whether callbacks know of the run
         self._early: list[str] = []  # warnings from before that
-        self._bounded: set[str] = set()  # splits of which it is known what is too long
+        self._bounded: set[str] = set()  # splits whose examples that are too long were reported
         self._asked: signal.Signals | None = None  # what asked any of the processes to stop
         self._late = False  # whether it is time to save
-        self._scored: Evaluation | None = None  # the finished model on the development set, once it is known
+        self._scored: Evaluation | None = (
+            None  # of the finished model on the development set, if it was computed
+        )
         # What has a state besides the model, under its path in the recipe.
         self.stateful: dict[str, Any] = {
             "training.objective": spread.step.objective,
@@ -327,9 +329,9 @@ class Trainer:
         )
 
     def write(self, place: RunFolder, *, made: Made[Any], plugins: Plugins) -> None:
-        """Make the best of the average, the last and the best checkpoint the model, on disk and in memory."""
+        """Write the best of the average, the last and the best checkpoint as the model, and load it."""
         how = self.run.training
-        if self.world.first and self.watch.suspects:  # what was kept to go back to
+        if self.world.first and self.watch.suspects:  # checkpoints that were kept to go back to
             self.checkpoints.prune(how.keep, choose=how.order, tell=self._warn)
         found = self.world.share(
             candidates(self.checkpoints, how, self._warn) if self.world.first else list[Candidate]()
@@ -353,7 +355,7 @@ class Trainer:
             write_compared(place.model, [best, *others])
 
     def _hold(self, place: RunFolder, made: Made[Any], plugins: Plugins, steps: Sequence[int]) -> None:
-        """Make the mean of some checkpoints the model, on disk and in memory."""
+        """Write the mean of some checkpoints as the model, and load it."""
         if self.world.first:
             place.write_model(
                 place.model,
@@ -368,7 +370,7 @@ class Trainer:
         checkpoint.read_weights(self.model, place.model / WEIGHTS)
 
     def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
-        """Score the model on the held-out splits that there are; the run is finished when that is written."""
+        """Score the model on dev and test, if they exist, and write the scores, which finishes the run."""
         scores = {}
         for split in [split for split in HELD_OUT if split in self.task.available]:
             known = self._scored if split == "dev" else None
@@ -389,13 +391,13 @@ class Trainer:
         except BaseException as error:
             try:
                 self.tell.failed(run=self.run, error=error)
-            except Exception as another:  # noqa: BLE001  of a callback; how the run ended stays what it is
-                if not isinstance(error, UserError):  # which often has the same cause, and is told
+            except Exception as another:  # noqa: BLE001  of a callback; it must not replace the run's error
+                if not isinstance(error, UserError):  # which often has the same cause and is reported
                     click.echo(attributed(another) or str(another), err=True)
             raise
 
     def remark(self, what: Iterable[str]) -> None:
-        """Say what users should know of the run's text and its model, to callbacks, too."""
+        """Print warnings about the text and the model, and pass them to callbacks."""
         for line in what:
             self._warn(line)
 
@@ -496,7 +498,7 @@ class Trainer:
         return minutes is not None and time.monotonic() - self._saved > 60 * minutes
 
     def _validate(self) -> Figure:
-        """Score the model on the development set; returns the figure by which checkpoints are compared."""
+        """Score the model on the development set; return the score by which checkpoints are compared."""
         self.spread.collect()
         how = self.run.training
         waits_for = how.patient.by if how.patient else None
@@ -517,7 +519,7 @@ class Trainer:
         return is_over(self.progress, self.run.training.patient)
 
     def _evaluate(self, split: str, known: Evaluation | None = None) -> Evaluation:
-        """Score the model on a split, unless its evaluation is `known`, and tell callbacks."""
+        """Score the model on a split, or take the `known` evaluation, and inform callbacks."""
         evaluation = known or self._score(split)
         self.tell.evaluated(run=self.run, step=self.progress.step, split=split, evaluation=evaluation)
         return evaluation

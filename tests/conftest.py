@@ -14,7 +14,7 @@ import torch
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A cache of their own, which workers share: no home need be writable, and nothing that lies there helps.
+    # A separate cache, which the workers share: tests neither need nor use the cache of the home folder.
     if not os.environ.get("SEQX_CACHE"):
         cache = tempfile.TemporaryDirectory(prefix="seqx-cache-")
         os.environ["SEQX_CACHE"] = cache.name

@@ -107,7 +107,7 @@ def test_a_fuzzer_fuzzes(tmp_path: Path) -> None:
     assert record["harnesses"]["about"]["found"] == []
 
 
-def test_speeds_beside_others_are_told_as_shares_of_todays() -> None:
+def test_speeds_next_to_others_are_shares_of_the_idle_speed() -> None:
     cases = [
         {"precision": "fp32", "policy": policy, "rates": rates}
         for policy, rates in (

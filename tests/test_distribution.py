@@ -74,7 +74,7 @@ def test_no_file_tells_to_install_the_other_project() -> None:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
-    """A folder in which the other project is installed: metadata, and its package."""
+    """A folder with the metadata and the package of the other project."""
     info = tmp_path / "seqx-0.1.3.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.4\nName: seqx\nVersion: 0.1.3\n")
@@ -82,7 +82,7 @@ def other(tmp_path: Path) -> Path:
 
 
 def started(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as its entry point does, with a folder before all others on the path."""
+    """Run the command as its entry point does, with a folder first on the path."""
     program = "import seqx_toolkit; seqx_toolkit.main()"
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -103,7 +103,7 @@ def test_the_other_package_in_the_environment_is_named(other: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_where_the_other_package_took_our_place_its_message_is_all(other: Path) -> None:
+def test_only_the_message_is_printed_if_the_other_package_is_imported(other: Path) -> None:
     (other / "seqx").mkdir()
     (other / "seqx" / "__init__.py").touch()
     done = started(other, "--version")
@@ -112,6 +112,6 @@ def test_where_the_other_package_took_our_place_its_message_is_all(other: Path) 
     assert done.stderr.count("\n") == 1
 
 
-def test_alone_nothing_is_said(tmp_path: Path) -> None:
+def test_without_the_other_package_there_is_no_message(tmp_path: Path) -> None:
     done = started(tmp_path, "--version")
     assert (done.returncode, done.stderr) == (0, "")

@@ -16,7 +16,7 @@ class Assembly:
     - a close whose label is not open: nothing; where it is open further out, all inside it is closed
     - a label that is to go around finished parts, where there are fewer: it goes around those
     - a constituent without words: it vanishes
-    - a label or a part of speech that cannot stand in brackets: it becomes one that can (see `written`)
+    - a label or a part of speech that cannot be written in brackets: it is changed by `written`
     - at the end, what is open is closed; words that are left come last in the outermost of what was open,
       and several parts, or a word alone, get TOP
     """
@@ -71,7 +71,7 @@ class Assembly:
         return Decoded(rooted(parts), self.repaired or loose)
 
     def _named(self, name: str) -> str:
-        """A name as it can stand in brackets."""
+        """Return a name that can be written in brackets."""
         self.repaired |= written(name) != name
         return written(name)
 

@@ -44,7 +44,7 @@ class Bracketing(Linearisation):
     """How many children come before the opening bracket."""
 
     adjustable: ClassVar[frozenset[str]] = frozenset({"depth"})
-    """The settings that limit the grammar, named as the counts in `Most` are."""
+    """The settings that limit the grammar; their names are those of the counts in `Most`."""
 
     tags: bool = False
     depth: Annotated[int, Gt(0)] = 60
@@ -78,7 +78,7 @@ class Bracketing(Linearisation):
         return assembly.finish()
 
     def needs(self, tree: Tree) -> Mapping[str, int]:
-        """The most of what each setting limits that the symbols of the tree have."""
+        """Return the smallest value of each setting with which the grammar allows the symbols of a tree."""
         most = Most.of(map(self.kind, self.encode(tree)))
         return {name: getattr(most, name) for name in sorted(self.adjustable)}
 
@@ -94,7 +94,7 @@ class Bracketing(Linearisation):
 
 
 class Most(NamedTuple):
-    """The most that a tree's symbols have of what grammars limit; `Written` counts it for each hypothesis."""
+    """The largest counts in a tree of what the grammar limits; `Written` counts the same for hypotheses."""
 
     depth: int  # constituents open at once
     opens: int  # constituents opened between two words

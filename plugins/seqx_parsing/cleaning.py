@@ -9,10 +9,10 @@ TRACE = "-NONE-"
 """The tag of what is not said: traces, and other elements that only the annotators see."""
 
 SEPARATORS = ("-", "=", "##")
-"""What ends a label: function tags and indices (NP-SBJ-1, NP=2), features of SPMRL (NP##num=s##)."""
+"""Separators of function tags and indices (NP-SBJ-1, NP=2), and of features of SPMRL (NP##num=s##)."""
 
 TAG_SEPARATORS = ("##",)
-"""What ends a part of speech: EVALB does not cut them at - or =."""
+"""Separators in a part of speech, which EVALB does not cut at - or =."""
 
 _ALTERNATIVES = re.compile(r"(?<=.)\|.*")  # where the annotators left it open: PRT|ADVP
 
@@ -38,14 +38,14 @@ def clean(
     separators: Iterable[str] = SEPARATORS,
     tag_separators: Iterable[str] = TAG_SEPARATORS,
 ) -> Tree | None:
-    """The tree without traces, with labels and tags cut; None if nothing in it is said.
+    """Return the tree without traces, with labels and tags cut; None if no words are left.
 
-    Labels are cut as EVALB cuts them, and at what begins features. For training the first of alternative
-    labels is taken, too (PRT of PRT|ADVP); what is judged by keeps them, since EVALB does.
+    Labels are cut as EVALB cuts them, and at the beginning of features. In training trees, the first of
+    alternative labels is taken, too (PRT of PRT|ADVP); references keep both, because EVALB does.
 
     Args:
-        tree: as the treebank has it
-        training: whether it is to be learnt from
+        tree: the tree of the treebank
+        training: true for training trees
         separators: where labels are cut
         tag_separators: where the words' tags are cut
     """
@@ -69,7 +69,7 @@ def clean(
 
 
 def cut(name: str, separators: Iterable[str]) -> str:
-    """A label or tag up to the first of the separators; one that it begins with (-LRB-) does not cut it."""
+    """Cut a label or tag at the first separator, except one at its beginning (-LRB-)."""
     places = (name.find(each, 1) for each in separators if not name.startswith(each))
     return name[: min((place for place in places if place > 0), default=len(name))]
 

@@ -49,9 +49,9 @@ class Linearisation(seqx.Codec, ABC):
         """A tree over exactly these leaves. What is malformed is repaired, always in the same way."""
 
     def needs(self, tree: Tree) -> Mapping[str, int]:
-        """For each setting that limits the grammar, the least value with which it allows a tree.
+        """Return the smallest value of each setting that limits the grammar with which it allows a tree.
 
-        So the trees of a treebank are counted that the grammar can never write.
+        With these, seqx counts the trees of a treebank that the grammar rules out.
         """
         return {}
 

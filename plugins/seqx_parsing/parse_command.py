@@ -24,7 +24,7 @@ def parse(answer: seqx.Answering, *, raw: bool, draw: bool) -> None:
 
     An empty line has an empty answer. A sentence that is too long is parsed in parts, and counted on standard
     error, as are outputs that had to be made trees. With --nbest each tree is a line of its own: number of
-    the input line, rank, score and tree, with tabs between them. The score is what trees are ranked by: the
+    the input line, rank, score and tree, with tabs between them. The score, by which trees are ranked, is the
     log-probability divided by the search's length penalty. With --json there are always as many lines as
     inputs: input, output, score, logprob, and in nbest every answer.
     """

@@ -10,22 +10,21 @@ from seqx_parsing.tree import DEEPEST, Leaf, Tree
 
 SPACE = r"[ \t\n\v\f\r]"
 TEXT = r"[^() \t\n\v\f\r]*"
-"""A run of characters, perhaps empty, between brackets and ASCII white space: U+00A0 can be part of it."""
+"""Any number of characters except brackets and ASCII white space; U+00A0 is allowed."""
 
 WORD = TEXT.removesuffix("*") + "+"
 """The same, not empty."""
 
 _TOKEN = re.compile(rf"[()]|{WORD}")
 _MARKUP = re.compile(rf"{SPACE}*(?:<[^<>]*>{SPACE}*)+")  # as <S ID=1>, </S>
-_REMARKS = ("*x*", "%%")  # how lines begin that are no trees: headers of Treebank-2, comments of NEGRA
+_REMARKS = ("*x*", "%%")  # the beginnings of other lines: headers of Treebank-2, comments of NEGRA
 
 
 def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
     """The trees of a text, one after the other, however they are laid out over its lines.
 
-    The outermost bracket may lack a label, as in the Penn Treebank; it becomes "TOP". What treebanks have
-    between trees is passed over: markup (`<S ID=1>`, `<DATE> 1996 </DATE>`), and lines that begin with `*x*`
-    or `%%`.
+    The outermost bracket may lack a label, as in the Penn Treebank; it becomes "TOP". Between
+    trees, markup (`<S ID=1>`, `<DATE> 1996 </DATE>`) and lines that begin with `*x*` or `%%` are ignored.
 
     Args:
         lines: of the text, read as far as needed
@@ -38,7 +37,7 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
 
 
 def located(lines: Iterable[str], source: str | Path) -> Iterator[tuple[int, Tree]]:
-    """Yield what `read` does, each tree with the number of the line in which it begins."""
+    """Yield the trees of `read`, each with the number of the line in which it begins."""
     stack: list[_Bracket] = []
     number = 0
     try:
@@ -81,7 +80,7 @@ class _Fault(Exception):  # noqa: N818  it becomes an error where its place is k
 
 
 def _without_remarks(line: str) -> str:
-    """A line that begins outside of brackets, without the markup before a tree; empty if that is all."""
+    """Return a line that begins outside of brackets without its markup and remarks."""
     text = line.strip(" \t\n\v\f\r")
     if text.startswith(_REMARKS):
         return ""

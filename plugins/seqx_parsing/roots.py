@@ -1,4 +1,4 @@
-"""Dummy roots: outermost labels that are no constituents, as ROOT, S1 or VROOT."""
+"""Dummy roots: outermost labels that are not constituents, such as ROOT, S1 or VROOT."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,7 +9,7 @@ _KNOWN = {"root", "s1", "vroot", "top", "dummy"}
 
 
 class Roots:
-    """The outermost labels of a treebank's trees, TOP left out."""
+    """Collects the outermost labels of the trees of a treebank, except TOP."""
 
     def __init__(self) -> None:
         self._outermost: set[str | None] = set()
@@ -17,19 +17,19 @@ class Roots:
         self._below: set[str | None] = set()
 
     def add(self, outermost: str | None, inside: Iterable[str], child: str | None) -> None:
-        """Note one tree.
+        """Add a tree, given its labels.
 
         Args:
             outermost: the label of its outermost bracket; None: there is no such bracket, or it is TOP
             inside: the labels of all other constituents
-            child: the label of the only child, where this is a constituent
+            child: the label of the only child, if it is a constituent
         """
         self._outermost.add(outermost)
         self._inside.update(inside)
         self._below.add(child)
 
     def add_tree(self, tree: Tree) -> None:
-        """Note one cleaned tree."""
+        """Add a cleaned tree."""
         top = unrooted(tree)
         outermost = None if top.label == TOP else top.label
         match top.children:
@@ -40,10 +40,11 @@ class Roots:
 
     @property
     def dummy(self) -> str | None:
-        """The outermost label of all trees, if it is a dummy.
+        """The outermost label that all trees have, if it is a dummy root, else None.
 
-        That is one that no other constituent has, and that is known as such or always has a single child,
-        whose labels differ. The outermost label of all trees can be a true one, as S where all are sentences.
+        A dummy root is the label of no inner constituent. Besides, its name is a known one, or it always has
+        a single child, with different labels. Otherwise the label can be a true one, such as S in a treebank
+        of sentences.
         """
         if len(self._outermost) != 1 or self._outermost & self._inside:
             return None
@@ -53,7 +54,7 @@ class Roots:
 
 
 def without_root(tree: Tree, root: str | None) -> Tree:
-    """A tree with TOP in the place of a dummy root."""
+    """Return a tree with TOP instead of a dummy root."""
     top = unrooted(tree)
     return Tree(TOP, top.children) if root is not None and top.label == root else tree
 

@@ -1,4 +1,4 @@
-"""Trees that a linearisation's grammar never writes, since a setting limits it."""
+"""Count trees that the grammar of a linearisation rules out by one of its limits."""
 
 from seqx_parsing.linearisation import Linearisation
 from seqx_parsing.tree import Tree
@@ -8,7 +8,7 @@ class RuledOut:
     """Counts the trees of a treebank that a grammar rules out.
 
     Args:
-        linearisation: whose grammar it is
+        linearisation: the linearisation with the grammar
     """
 
     def __init__(self, linearisation: Linearisation) -> None:
@@ -18,7 +18,7 @@ class RuledOut:
         self.trees = 0
 
     def add(self, tree: Tree) -> None:
-        """Count one more cleaned tree."""
+        """Add a cleaned tree."""
         needs = self._linearisation.needs(tree)
         over = {name: least for name, least in needs.items() if least > self._limit(name)}
         self._all += 1
@@ -27,7 +27,7 @@ class RuledOut:
             self._needed[name] = max(least, self._needed.get(name, 0))
 
     def __str__(self) -> str:
-        """The number of trees, and which settings to raise."""
+        """Return the number of trees that are ruled out, and the settings to raise."""
         settings = ", ".join(
             f"{name} from {self._limit(name)} to {least}" for name, least in sorted(self._needed.items())
         )

@@ -21,7 +21,7 @@ WINDOW = 2048
 class Parser(NamedTuple):
     """A model that parses."""
 
-    # The trees of sentences, "" where there is none, and the sums of the task's counts
+    # The trees of the sentences ("": none), and the sums of the counts
     parse: Callable[[Sequence[str]], tuple[Sequence[str], Mapping[str, int]]]
     fits: Callable[[str], bool]  # whether it parses a sentence in one piece
     remarks: Callable[[Mapping[str, int]], Sequence[str]]

@@ -26,7 +26,7 @@ VALID = "valid"
 """The score that says which share of the outputs were trees as the model wrote them."""
 
 _SHOWN = 40  # characters of a row that is refused
-_TRIAL = ["(TOP (S (NP (NN Time)) (VP (VBZ flies))))"]  # metrics are asked about it which scores they give
+_TRIAL = ["(TOP (S (NP (NN Time)) (VP (VBZ flies))))"]  # scored once to find the names of the scores
 
 _LARGEST = 1 << 24  # bytes of symbols.json
 
@@ -69,9 +69,9 @@ class Parsing(seqx.CorpusTask):
         column: the column of the corpus that has the trees, from 0
         sample_segmentation: whether each epoch draws other segmentations of the words (subword
             regularisation, Kudo 2018); how far they stray is the tokenizer's setting
-        separators: where labels are cut: function tags, indices and features; one that a label begins with
-            does not cut it
-        tag_separators: where parts of speech are cut
+        separators: labels are cut at these, which begin function tags, indices and features; one at the
+            beginning of a label does not cut it
+        tag_separators: parts of speech are cut at these
     """
 
     tokenizer: seqx.Tokenizer
@@ -110,7 +110,7 @@ class Parsing(seqx.CorpusTask):
         }
 
     def columns(self) -> Mapping[str, int]:
-        """The one of the trees."""
+        """The column of the trees."""
         return {"column": self.column}
 
     def learn(self, folder: Path, progress: seqx.Progress) -> None:
@@ -134,7 +134,7 @@ class Parsing(seqx.CorpusTask):
                 tags.update(map(label, {leaf.tag for leaf in tree.leaves()} - tags))
             except ValueError as error:
                 place = self.corpus.place("train", row)
-                raise seqx.UserError(f"{place}: {error}; mend it there, or leave the tree out") from None
+                raise seqx.UserError(f"{place}: {error}; correct it there, or leave the tree out") from None
         ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
         # Two linearisations may have the same symbols, and models of both still do not answer as one.
         kind = type(self.linearisation).__qualname__
@@ -174,7 +174,7 @@ class Parsing(seqx.CorpusTask):
         if training and len(columns["source"]) > self.longest:
             return seqx.Dropped("too long")
         learnt = ("target", "tags") if self.tags == "predicted" else ("target",)
-        # None is unknown but where the vocabulary is that of the model of training.init.
+        # All symbols are known, unless the vocabulary is that of training.init.
         if training and any(seqx.UNK in columns[name] for name in learnt):
             return seqx.Dropped("with labels that the vocabulary lacks")
         return seqx.Example(columns=columns, text=text)
@@ -198,7 +198,7 @@ class Parsing(seqx.CorpusTask):
         return "" if repaired and not self.repair else str(tree)
 
     def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
-        """Count the answers, and those that were no trees over the words."""
+        """Count the answers, and those that are not trees over the words."""
         leaves = self._leaves(text)
         repaired = sum(self._decoded(ids, leaves).repaired for ids in answers)
         return {"outputs": len(answers), "repaired": repaired}
@@ -225,7 +225,7 @@ class Parsing(seqx.CorpusTask):
         return str(Tree(TOP, tuple(children)))
 
     def cautions(self) -> Sequence[str]:
-        """Return the root that is treated as TOP, and how many training trees the grammar rules out."""
+        """Warn about a root that is treated as TOP, and about training trees that the grammar rules out."""
         said = []
         if self._root is not None:
             said.append(
@@ -273,7 +273,7 @@ class Parsing(seqx.CorpusTask):
         return seqx.LexicalGrammar(self._symbols.surfaces, list(map(_wanted, requests)))
 
     def score_names(self) -> Sequence[str] | None:
-        """Return the names of what the metrics say of a tree, and of the share of valid outputs."""
+        """Return the names of the metrics' scores, and that of the share of valid outputs."""
         return [*(name for metric in self.metrics for name in metric(_TRIAL, _TRIAL)), VALID]
 
     def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
@@ -303,10 +303,10 @@ class Parsing(seqx.CorpusTask):
         return (tree for _, tree in self._said(split, training=training))
 
     def _said(self, split: str, *, training: bool = False) -> Iterator[tuple[int, Tree]]:
-        """Yield the trees of a split in which something is said, each with the number of its row, from 0.
+        """Yield the trees of a split that have words, each with the number of its row, from 0.
 
         Raises:
-            UserError: with its place, for a row that is no tree
+            UserError: with its place, for a row that is not a tree
         """
         for row, (line,) in enumerate(self.rows(split)):
             try:
@@ -321,8 +321,8 @@ class Parsing(seqx.CorpusTask):
         trees = list(read([line], "the corpus"))
         if len(trees) != 1:
             raise seqx.UserError(
-                f"a row of the corpus has {len(trees)} trees, and must have one: {line[:_SHOWN]!r}; mend it, "
-                "or leave it out"
+                f"a row of the corpus has {len(trees)} trees, and must have one: {line[:_SHOWN]!r}; correct "
+                "it, or leave it out"
             )
         tree = clean(
             trees[0],

@@ -64,7 +64,7 @@ ODD_TREES = [
     *(_chain(length, last=last) for length in (1, 3, 4, 5, 9, 10, 11, 60, 61) for last in (False, True)),
     *(_branching(height) for height in (9, 10, 11, 30, 59, 60, 61)),
 ]
-"""Trees that a grammar may rule out: each constituent has a single child, or two."""
+"""Return trees that a grammar may rule out: each constituent has one or two children."""
 
 
 def walk(grammar: seqx.Grammar, limits: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -143,7 +143,7 @@ def the_grammar_allows_gold_trees(subject: Subject) -> None:
 
 @law(Linearisation)
 def what_the_grammar_rules_out_is_what_needs_more(subject: Subject) -> None:
-    """`needs` says for each tree by how much a setting that limits the grammar is too small."""
+    """The values of `needs` are the smallest with which the grammar allows a tree."""
     linearisation: Linearisation = subject.build()
     vocabulary = Vocabulary.of(map(linearisation.encode, [*TREES, *ODD_TREES]))
     for tree in [*TREES, *ODD_TREES]:
@@ -153,7 +153,7 @@ def what_the_grammar_rules_out_is_what_needs_more(subject: Subject) -> None:
 
 
 def _allowed(linearisation: Linearisation, vocabulary: Vocabulary, tree: Tree, extra: int) -> bool:
-    """Whether the grammar allows each symbol of a tree, in an output of at most 4 a word and `extra`."""
+    """Return true if the grammar allows each symbol of a tree within 4 symbols a word and `extra`."""
     words = len(list(tree.leaves()))
     grammar = linearisation.grammar(vocabulary, torch.tensor([words]))
     state: Any = grammar.start(1, torch.tensor([4 * words + extra]))

@@ -5,17 +5,17 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 DEEPEST = 250
-"""Most brackets open at once. Real trees have less than 40; what recurses over a tree can rely on it."""
+"""The largest depth of a tree, on which recursive code relies. Real trees are less than 40 deep."""
 
 UNTAGGED = "XX"
-"""What stands for a word, or its part of speech, where nobody says which."""
+"""The placeholder for an unknown word or part of speech."""
 
 _ESCAPED = {"(": "-LRB-", ")": "-RRB-"}
 _UNREADABLE = re.compile(r"[() \t\n\v\f\r]")
 
 
 def written(name: str) -> str:
-    """A word, tag or label as it can stand in brackets: -LRB- for "(", _ for white space, XX for nothing."""
+    """Return a word, tag or label that fits in brackets: -LRB- for "(", _ for a space, XX for ""."""
     return _UNREADABLE.sub(lambda match: _ESCAPED.get(match[0], "_"), name) or UNTAGGED
 
 
@@ -37,9 +37,9 @@ class Tree(NamedTuple):
     children: "tuple[Tree | Leaf, ...]"
 
     def __str__(self) -> str:
-        """The tree in brackets, on one line, so that it can be read again; nothing for a tree without words.
+        """Return the tree in brackets on one line, which can be read again; "" for a tree without words.
 
-        Names are written as by `written`, and what is wrong with the shape is mended as by `readable`.
+        `written` changes names that cannot be written, and `readable` the shape.
         """
         tree = self.readable()
         said: list[str] = []
@@ -54,9 +54,9 @@ class Tree(NamedTuple):
         return "".join(said)[1:]
 
     def readable(self) -> "Tree":
-        """The tree in a shape that can be read.
+        """Return the tree in a shape that can be read.
 
-        Empty constituents vanish; where it is too deep, those at the bottom give their words their place.
+        Empty constituents are removed. Constituents that are nested too deep are replaced by their words.
         """
         labels: list[str] = []
         parts: list[list[Tree | Leaf]] = [[]]

@@ -37,19 +37,19 @@ linearisations = click.option(
 
 
 def cutting(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say how trees are cleaned; it gets the function that does it first."""
+    """Add the options for cleaning to a command, which gets the cleaning function as first argument."""
 
     @click.option(
         "--separators",
         default=" ".join(SEPARATORS),
         show_default=True,
-        help="What labels are cut at, with spaces between.",
+        help="Cut labels at these separators, given with spaces between.",
     )
     @click.option(
         "--tag-separators",
         default=" ".join(TAG_SEPARATORS),
         show_default=True,
-        help="The same for words' tags.",
+        help="Cut parts of speech at these separators.",
     )
     @functools.wraps(command)
     def wrapped(*, separators: str, tag_separators: str, **options: Any) -> None:
@@ -66,7 +66,7 @@ def trees() -> None:
     """Look at trees in brackets: count them, draw them, write them as symbols and back; make some.
 
     A FILE has trees in brackets, one a line or laid out over several, plain or .gz; standard input is read
-    where there is none. Markup between trees is passed over.
+    where there is none. Markup between trees is ignored.
     """
 
 
@@ -98,8 +98,8 @@ def roundtrip(
     """Write cleaned trees as symbols and back: is anything lost?
 
     Says how many trees come back as they were, and shows the first that do not. Exit code 1
-    when there is one. Trees that the grammar rules out, so that no constrained search can write them, are
-    counted, too.
+    when there is one. Trees that the grammar rules out are counted, too: a search with the
+    grammar can never write them.
     """
     made = {name: _linearisation("--linearisation", name) for name in names}
     ruled_out = {name: RuledOut(linearisation) for name, linearisation in made.items()}

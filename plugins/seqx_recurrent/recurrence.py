@@ -80,7 +80,7 @@ class Recurrence(nn.Module, ABC):
         return self._called(self._cell, x, hidden, weights)
 
     def _called(self, kernel: Callable[..., R], x: Tensor, hidden: Hidden, *others: Any) -> R:
-        """Call a kernel with everything in `kernel_dtype`."""
+        """Call a kernel with all tensors in `kernel_dtype`."""
         dtype = kernel_dtype(x.device)
         if dtype is None:
             return kernel(x, hidden, *others)
@@ -91,11 +91,11 @@ class Recurrence(nn.Module, ABC):
     def _sequence(
         self, x: Tensor, hidden: Hidden, keep: Tensor | None, weights: list[Tensor]
     ) -> tuple[Tensor, Hidden]:
-        """Call the kernel for all tokens; arguments and results are those of `forward`."""
+        """Run the kernel on all tokens, with the arguments and results of `forward`."""
 
     @abstractmethod
     def _cell(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
-        """Call the kernel for one token; arguments and results are those of `step`."""
+        """Run the kernel on one token, with the arguments and results of `step`."""
 
 
 class LSTM(Recurrence):
@@ -114,7 +114,7 @@ class LSTM(Recurrence):
             # padding, shuts the input gate and opens the forget gate.
             padding = ~keep[..., None]
             x = torch.cat([x.masked_fill(padding, 0), padding.to(x.dtype)], -1)
-            still = into.new_zeros(len(into))  # filled on the device: a list would have to be copied there
+            still = into.new_zeros(len(into))  # created on the device, to avoid a copy from the host
             still[: self.width] = -SHUT
             still[self.width : 2 * self.width] = SHUT
             into = torch.cat([into, still[:, None]], 1)
@@ -156,11 +156,10 @@ def latest(values: Tensor, keep: Tensor | None, before: Tensor) -> Tensor:
 
 
 def kernel_dtype(device: torch.device) -> torch.dtype | None:
-    """Return the type to call a recurrent kernel in with autocast off; None: the caller's types will do.
+    """Return the type for calling a recurrent kernel with autocast disabled; None: leave autocast on.
 
-    Autocast chooses wrongly for these kernels: on GPUs float16, where it was asked for bfloat16, and on CPUs
-    that lack bfloat16 a kernel that does not exist. On CPUs that have it, it chooses well, and casts the
-    weights once for all tokens of a search.
+    Autocast chooses float16 on GPUs instead of bfloat16, and on CPUs without bfloat16 a kernel that does not
+    exist. On CPUs with bfloat16 it works, and casts the weights once for all tokens of a search.
     """
     if not torch.is_autocast_enabled(device.type):
         return None

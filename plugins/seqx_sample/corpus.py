@@ -51,12 +51,12 @@ class Sample(seqx.Corpus):
 
     @property
     def available(self) -> Sequence[str]:
-        """Those that have sentences."""
+        """The splits that have sentences."""
         return [split for split, count in self._counts.items() if count]
 
     @property
     def width(self) -> int:
-        """The number of `columns`."""
+        """The number of columns."""
         return len(self._columns)
 
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:

@@ -18,7 +18,7 @@ from seqx_search.limited import NOT_FINITE, Limited, first, on_host, reads
 L = TypeVar("L", float, Tensor)
 
 LARGEST = 10_000
-"""Most hypotheses kept for each sentence."""
+"""The most hypotheses that are kept for each sentence."""
 
 
 class Open(NamedTuple):
@@ -63,7 +63,7 @@ class Beam(Limited):
     Args:
         size: hypotheses kept for each sentence
         alpha: strength of the length penalty; 0: hypotheses are ranked by log-probability
-        nbest: hypotheses returned for each sentence, at most `size`; where some of them are the same text,
+        nbest: hypotheses returned for each sentence, at most `size`; if several of them have the same text,
             the sentence is searched again with twice the size
     """
 
@@ -85,11 +85,11 @@ class Beam(Limited):
 
     @property
     def wanted(self) -> int:
-        """How many different answers to a sentence are wanted."""
+        """The number of different answers to a sentence that the search should give."""
         return self.nbest
 
     def wider(self) -> Self | None:
-        """The same search with twice as many hypotheses; None where that is more than a beam can have."""
+        """Return the same search with twice the beam size; None if that is too large."""
         return replace(self, size=2 * self.size, nbest=2 * self.nbest) if 2 * self.size <= LARGEST else None
 
     def penalty(self, length: L) -> L:
@@ -217,7 +217,7 @@ def _take(ids: Tensor, index: Tensor) -> Tensor:
 
 
 def _hypotheses(scores: list[float], logprobs: list[float], ids: list[list[float]]) -> list[seqx.Hypothesis]:
-    """Those of a sentence that have ended."""
+    """The finished hypotheses of a sentence."""
     return [
         seqx.Hypothesis(
             ids=[int(token) for token in row[: row.index(seqx.EOS)]], score=score, logprob=logprob

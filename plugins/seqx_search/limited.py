@@ -1,4 +1,4 @@
-"""What the searches share: how long an output may become, and when to read from the device what is done."""
+"""Code that searches share: length limits, and when the host reads which sentences are finished."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -37,23 +37,23 @@ class Limited(seqx.Search):
 
 
 EVERY = 8
-"""Steps of a GPU after which the host reads what is done: to read means to wait for the GPU."""
+"""Decoding steps on a GPU between two reads by the host, each of which waits for the GPU."""
 
 
 def reads(step: int, steps: int, done: Tensor) -> bool:
-    """Tell whether the host reads after this step, of `steps` from 0 on, which sentences are done."""
+    """Return true if the host reads after this step, counted from 0, which sentences are finished."""
     if done.is_cuda:
         return (step + 1) % EVERY == 0 or step + 1 == steps
     return bool(done.any())
 
 
 def on_host(*columns: Tensor) -> list[Tensor]:
-    """Copy tensors [B, ...] of numbers from their device, all at once, as each copy waits for it."""
+    """Copy tensors [B, ...] of numbers from their device in one copy, because each copy waits."""
     flat = [column.reshape(len(column), -1).double() for column in columns]  # holds integers up to 2^53
     copied = torch.split(torch.cat(flat, 1).cpu(), [part.size(1) for part in flat], 1)
     return [part.view(column.shape) for part, column in zip(copied, columns, strict=True)]
 
 
 def first(count: int, flags: Tensor) -> Tensor:
-    """Find the first places of `flags` [B] that are true, of which there are `count`; nobody waits for it."""
+    """Return the indices of the `count` true entries of `flags` [B], without waiting for the device."""
     return (~flags).int().argsort(stable=True)[:count]

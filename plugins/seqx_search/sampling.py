@@ -48,7 +48,9 @@ class Sampling(Limited):
     def _draws(self, source: seqx.Tokens, steps: int) -> Tensor:
         """A number in [0, 1) for each sentence and step; a longer row begins as a shorter one does."""
         drawn = []
-        for ids in source.ids.where(source.layout.keep, -1).tolist():  # the host waits once, for both
+        for ids in source.ids.where(
+            source.layout.keep, -1
+        ).tolist():  # the host waits once, for ids and lengths
             sentence = [token for token in ids if token >= 0]
             name = repr((self.seed, sentence)).encode()
             rng = random.Random(hashlib.blake2b(name, digest_size=8).digest())  # noqa: S311  # no secret

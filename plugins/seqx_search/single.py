@@ -69,7 +69,7 @@ def write(
 
 
 def _hypotheses(lost: bool, logprob: float, ids: list[float]) -> list[seqx.Hypothesis]:
-    """The one of a sentence, or none where nothing was allowed."""
+    """Return the hypothesis of a sentence; none if no symbol was allowed."""
     if not math.isfinite(logprob):
         raise seqx.UserError(NOT_FINITE)
     if lost:

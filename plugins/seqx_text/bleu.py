@@ -15,7 +15,7 @@ from seqx_text.moses import Language, MosesTokens, replace_unicode, version
 _BLEU = "name the metric bleu, with a tokenize that fits"
 _EVERY = ("Chinese", "Japanese", *spacing.OTHERS)
 _SPLIT = {"char": _EVERY, "flores200": _EVERY, "zh": ("Chinese",), "ja-mecab": ("Japanese", "Chinese")}
-"""Languages without spaces between words that a tokenizer splits."""
+"""The languages without spaces between words that each tokenizer splits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +36,18 @@ class Bleu(seqx.Metric):
 
         try:
             bleu = BLEU(lowercase=self.lowercase, tokenize=self.tokenize)
-        except (ImportError, RuntimeError, OSError) as error:  # a package, or a model that it fetches
+        except (
+            ImportError,
+            RuntimeError,
+            OSError,
+        ) as error:  # a package is missing, or a model cannot be fetched
             why = " ".join(str(error).split())
             raise seqx.UserError(f"bleu: the tokenizer {self.tokenize} cannot be used: {why}") from None
         value = bleu.corpus_score(list(outputs), [list(references)]).score
         return {"bleu": seqx.Score(value=value, signature=str(bleu.get_signature()))}
 
     def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Say that the tokenizer does not fit the references."""
+        """Warn if the tokenizer does not split the references into words."""
         return spacing.remarks(references, f"bleu: tokenize={self.tokenize}", _SPLIT.get(self.tokenize, ()))
 
 
@@ -64,8 +68,8 @@ class TokenizedBleu(seqx.Metric):
         return {"tokenized_bleu": score}
 
     def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Say that the normalizers leave no spaces in the references."""
-        how = "tokenized_bleu: what its normalizers do"
+        """Warn if the normalizers do not split the references into words."""
+        how = "tokenized_bleu: the list of normalizers"
         return spacing.remarks(list(map(self._tokens, references)), how, advice=_BLEU)
 
     def _tokens(self, text: str) -> str:
@@ -94,7 +98,7 @@ class PaperBleu(seqx.Metric):
         return {"paper_bleu": _of_tokens(map(self._tokens, outputs), map(self._tokens, references), how)}
 
     def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Say that Moses' tokenizer does not split the references."""
+        """Warn if Moses' tokenizer does not split the references into words."""
         how = "paper_bleu: Moses' tokenizer"
         return spacing.remarks(list(map(self._tokens, references)), how, advice=_BLEU)
 

@@ -31,7 +31,7 @@ class Chrf(seqx.Metric):
         return {"chrf": seqx.Score(value=value, signature=str(chrf.get_signature()))}
 
     def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Say that word n-grams do not fit the references."""
+        """Warn if word n-grams do not fit the references."""
         if not self.words:
             return ()
         return spacing.remarks(references, f"chrf: words={self.words}", advice="set words=0")

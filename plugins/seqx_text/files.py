@@ -47,16 +47,16 @@ class Files(seqx.Corpus):
 
     @property
     def available(self) -> Sequence[str]:
-        """The splits that files are named for."""
+        """The splits that have files."""
         return [split for split in seqx.SPLITS if getattr(self, split)]
 
     @property
     def width(self) -> int | None:
-        """The files of a row."""
+        """The number of columns, one for each file of a list."""
         return len(_groups(getattr(self, self.available[0]))[0]) if self.available else None
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say which files are missing or empty, or begin as no text does."""
+        """Report files that are missing, empty or not text."""
         for split in self.available:
             flat = getattr(self, split)[0]
             for number, files in enumerate(_groups(getattr(self, split))):
@@ -99,7 +99,7 @@ class Files(seqx.Corpus):
         return islice(self._all(split), self.limit if split == "train" else None)
 
     def place(self, split: str, row: int) -> str:
-        """Return the first column's file and line of a row."""
+        """Return the file and the line of a row in the first column."""
         places = (
             f"{files[0]}:{i}" for files in self._paths(split) for i, _ in enumerate(seqx.lines(files[0]), 1)
         )
@@ -158,10 +158,10 @@ def _check(path: Path) -> tuple[int, str]:
 
 
 def _first_line(path: Path) -> str:
-    """The first line of a file.
+    """Return the first line of a file.
 
     Raises:
-        UserError: there is no such file, no line in it, or no text
+        UserError: the file is missing, empty or not text
     """
     _stamp(path)
     for line in seqx.lines(path, plain=True):

@@ -41,21 +41,21 @@ class Mixed(seqx.Corpus):
 
     @property
     def available(self) -> Sequence[str]:
-        """What all corpora have to learn from, and what all that it is judged by have."""
+        """The splits: "train" if all corpora have it; "dev" and "test" if the corpora for them do."""
         learnt = all("train" in corpus.available for corpus in self.corpora)
         judged = [split for split in seqx.SPLITS[1:] if all(split in one.available for one in self._judges)]
         return [*(["train"] if learnt else []), *judged]
 
     @property
     def width(self) -> int | None:
-        """The columns of the first corpus, which all others have, too."""
+        """The number of columns, which all corpora share."""
         return self.corpora[0].width
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say which corpora have nothing to learn from, or other columns than the first."""
+        """Report corpora without training text, or with another number of columns than the first."""
         for number, corpus in enumerate(self.corpora):
             if "train" not in corpus.available:
-                yield f"corpora.{number}", "it has no text to learn from; leave it out"
+                yield f"corpora.{number}", "it has no training text; leave it out"
             elif None not in (corpus.width, self.width) and corpus.width != self.width:
                 yield f"corpora.{number}", f"it has {corpus.width} columns, and the first has {self.width}"
 
@@ -84,7 +84,7 @@ class Mixed(seqx.Corpus):
         return chain.from_iterable(corpus.rows(split) for corpus in self._parts(split))
 
     def place(self, split: str, row: int) -> str:
-        """Return where the corpus has a row that it comes from."""
+        """Return the place of a row in the corpus that it comes from."""
         for corpus in self._parts(split):
             count = sum(1 for _ in islice(corpus.rows(split), row + 1))
             if count > row:
@@ -93,7 +93,7 @@ class Mixed(seqx.Corpus):
         return super().place(split, row)
 
     def _parts(self, split: str) -> Iterable[seqx.Corpus]:
-        """The corpora of a split in their order, as often as they weigh."""
+        """Return the corpora of a split in their order, each repeated by its weight."""
         if split != "train":
             return self._judges
         heavy = (repeat(corpus, weight) for corpus, weight in zip(self.corpora, self._weights, strict=True))

@@ -1,6 +1,6 @@
 """The text processing of the Moses toolkit, as the package sacremoses has it (Koehn et al. 2007).
 
-The package is looked for when a component is built, and imported when one is used.
+Building a component checks that the package is installed; using it imports the package.
 """
 
 import importlib.metadata

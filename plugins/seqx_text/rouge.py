@@ -50,9 +50,11 @@ class Rouge(seqx.Metric):
         return {kind: seqx.Score(value=100 * sums[kind] / count, signature=how) for kind in self.kinds}
 
     def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Say that it sees nothing of the references."""
-        advice = "take chrf, or a bleu with tokenize=char"
-        return spacing.remarks(references, "rouge: what splits at all but a to z", advice=advice)
+        """Warn if the tokenizer finds no words in the references."""
+        advice = "use chrf, or bleu with tokenize=char"
+        return spacing.remarks(
+            references, "rouge: the tokenizer, which knows only a to z and digits,", advice=advice
+        )
 
 
 @cache

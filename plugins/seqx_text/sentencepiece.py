@@ -60,14 +60,14 @@ class SentencePiece(seqx.Tokenizer):
         special = [symbol for symbol in symbols if _is_special(symbol, byte_fallback=byte_fallback)]
         if special:
             raise ValueError(
-                f"symbols: {', '.join(map(repr, special))} is padding, an end, unknown or a byte to "
-                "SentencePiece, or is no text; leave it out, or choose another string"
+                f"symbols: {', '.join(map(repr, special))} means something else to SentencePiece "
+                "(padding, a boundary, unknown, a byte) or is no text; leave it out, or choose another string"
             )
         least = len(_SPECIAL) + byte_fallback * 256 + len(symbols)
         if size <= least:
             raise ValueError(
-                f"size: {size} pieces, of which {least} are special ones, bytes and symbols; set it to more, "
-                "at least by the number of different characters"
+                f"size: {size} pieces, of which {least} are special ones, bytes and symbols; raise it by at "
+                "least the number of different characters"
             )
         if len(set(symbols)) < len(symbols):
             raise ValueError("symbols: give each once")
@@ -217,7 +217,7 @@ class SentencePiece(seqx.Tokenizer):
 
 
 def _is_special(symbol: str, *, byte_fallback: bool) -> bool:
-    """Say whether a string cannot be a symbol: it means something else, or is no text."""
+    """Return true if a string cannot be a symbol: it has another meaning, or is not text."""
     a_byte = byte_fallback and re.fullmatch("<0x[0-9A-F]{2}>", symbol) is not None
     return symbol in _SPECIAL or a_byte or re.search("[\0\ud800-\udfff]", symbol) is not None
 

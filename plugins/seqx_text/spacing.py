@@ -1,4 +1,4 @@
-"""Text without spaces between words, which metrics that split at spaces take for a few very long words."""
+"""Detect text without spaces between words, which most metrics do not split into words."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,18 +22,18 @@ _RUNS = {
 }
 _ANY_KANA = re.compile(f"[{_KANA}]")
 _WORD = re.compile(r"[^\W\d_]+")
-_LONG = {"Chinese": 3.0, "Yi": 3.0}  # characters of a run, on an average, from which on it is no word
+_LONG = {"Chinese": 3.0, "Yi": 3.0}  # mean length of runs from which on they are not single words
 _LONG_OTHERS = 7.0
 _JAPANESE = 0.1  # share of kana among its characters
-_LINES = 0.1  # share of the lines that must be in such a script
-_MOST = 2000  # lines that are looked at
+_LINES = 0.1  # the smallest share of lines in such a script
+_MOST = 2000  # the most lines that are checked
 
 
 def unspaced(texts: Sequence[str]) -> str | None:
-    """The language of most of the texts that have no spaces between words; None if these are few.
+    """Return the language if many texts have no spaces between words, else None.
 
-    A line counts when such characters are more than half of its letters; a name in other text does not. Text
-    whose words were set apart before, as the length of its runs tells, is no such text.
+    A line counts if more than half of its letters are of such a script, so that a name in other text does not
+    count. Short runs show that the words are separated by spaces; such text does not count.
     """
     step = max(1, len(texts) // _MOST)
     lines = [text for text in texts[::step] if text.strip()]
@@ -51,21 +51,21 @@ def unspaced(texts: Sequence[str]) -> str | None:
 
 
 def remarks(references: Sequence[str], how: str, fits: Iterable[str] = (), advice: str = "") -> list[str]:
-    """Say that a metric does not split these references, and what would.
+    """Return a warning if a metric does not split these references into words.
 
     Args:
         references: the right answers
-        how: names the metric, and how it splits text
-        fits: languages without spaces that it splits all the same
-        advice: what to do; "" names the settings of `bleu`
+        how: the metric, and how it splits text
+        fits: languages without spaces that it splits
+        advice: what to do; "" names settings of `bleu`
     """
     language = unspaced(references)
     if language is None or language in fits:
         return []
     own = {"Chinese": ["zh"], "Japanese": ["ja-mecab"]}.get(language, [])
     named = ", ".join(f"tokenize={name}" for name in [*own, "flores200", "char"])
-    why = f"the references, whose {language} has no spaces between words: the score says little"
-    return [f"{how} does not split {why}; {advice or f'set one of {named}'}"]
+    why = f"because {language} has no spaces between words, and the score means little"
+    return [f"{how} does not split the references, {why}; {advice or f'set one of {named}'}"]
 
 
 def _mostly(runs: re.Pattern[str], text: str) -> bool:

@@ -34,16 +34,16 @@ class TaggedCorpus(seqx.Corpus):
 
     @property
     def available(self) -> Sequence[str]:
-        """Those of the other corpus."""
+        """The splits of the other corpus."""
         return self.corpus.available
 
     @property
     def width(self) -> int | None:
-        """The columns of the other corpus."""
+        """The number of columns of the other corpus."""
         return self.corpus.width
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say that there is no such column."""
+        """Report a column that the corpus does not have."""
         if self.width is not None and self.column >= self.width:
             yield "column", f"it is {self.column}, but the corpus has {self.width} columns, counted from 0"
 
@@ -67,7 +67,7 @@ class TaggedCorpus(seqx.Corpus):
             yield (*row[: self.column], tagged, *row[self.column + 1 :])
 
     def place(self, split: str, row: int) -> str:
-        """Return where the other corpus has a row."""
+        """Return the place of a row in the other corpus."""
         return self.corpus.place(split, row)
 
     def identity(self) -> Mapping[str, object]:

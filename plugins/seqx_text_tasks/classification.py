@@ -24,10 +24,10 @@ class Classification(TextToText):
     target_tokenizer: seqx.Tokenizer | None = field(default_factory=Labels)
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
-        """The ids of the text and of its label, each with EOS.
+        """Return the ids of the text and of its label, each with EOS.
 
         Raises:
-            UserError: a label to learn is none of the vocabulary's, which is another model's
+            UserError: the vocabulary, which is that of training.init, lacks the label
         """
         made = super().example(row, training=training)
         known = isinstance(made, seqx.Dropped) or seqx.UNK not in made.columns["target"]

@@ -50,7 +50,7 @@ class LanguageModel(seqx.CorpusTask):
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
     def columns(self) -> Mapping[str, int]:
-        """The one of the text."""
+        """The column of the text."""
         return {"column": self.column}
 
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
@@ -105,11 +105,11 @@ class LanguageModel(seqx.CorpusTask):
         return seqx.restored(self.normalizers, self.tokenizer.decode([*self._prompt(text), *ids]))
 
     def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
-        """Count the prompt if it was not read whole."""
+        """Count the prompt if it was truncated."""
         return {"cut": int(len(self._prompt(text)) >= self.longest)}
 
     def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
-        """Return how many prompts were not read whole, if any."""
+        """Return a message with the number of truncated prompts, if any."""
         if not counts.get("cut"):
             return ()
         return (f"{counts['cut']} prompts have {self.longest} tokens or more; only their ends were read",)

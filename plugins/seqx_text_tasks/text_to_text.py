@@ -37,7 +37,7 @@ class TextToText(seqx.TextPairs):
             raise ValueError(f"template {self.template!r} reads column {self.target}, which is the target")
 
     def columns(self) -> Mapping[str, int]:
-        """Those that are read, and the one that is written."""
+        """The columns of the sources, and that of the target."""
         return {"template": max(self._template.columns), "target": self.target}
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
@@ -61,12 +61,12 @@ class TextToText(seqx.TextPairs):
         return [*ids[: self.longest - 1], seqx.EOS] if self.truncate and len(ids) > self.longest else ids
 
     def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
-        """Count the input, and whether it was cut."""
+        """Count the input, and if it was truncated."""
         cut = self.truncate and len(super().source_ids(self.source_text(text))) > self.longest
         return {"inputs": 1, "cut": int(cut)}
 
     def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
-        """Return how many inputs were cut, if any."""
+        """Return a message with the number of truncated inputs, if any."""
         if not counts.get("cut"):
             return ()
         cut = f"{counts['cut']} of {counts['inputs']} inputs have more than {self.longest} tokens"

@@ -1,4 +1,4 @@
-"""Adafactor whose steps do not wait for the device."""
+"""Adafactor without waiting for the device."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ import seqx
 
 
 class Adafactor(torch.optim.Adafactor):
-    """Torch's Adafactor with its counter and its norms on the device.
+    """Torch's Adafactor with its step counter and its norms on the device.
 
-    Torch's reads two norms of each parameter on the host, which waits for a GPU each time. As torch's fused
-    optimizers, this one leaves a step out by itself where `found_inf` is 1.
+    Torch's version reads two norms of each parameter on the host, which waits for the GPU each time. Like
+    torch's fused optimizers, this one skips a step if `found_inf` is 1.
     """
 
     _step_supports_amp_scaling = True
     found_inf: Tensor
-    """Set for the time of a step by whoever wants it left out, as `torch.amp.GradScaler` does."""
+    """1 on the device to skip a step; set for the duration of a step, as by `torch.amp.GradScaler`."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # without a closure
-        """Change all parameters that have a gradient."""
+        """Update all parameters that have a gradient."""
         skip = getattr(self, "found_inf", None)
         for group in self.param_groups:
             for p in group["params"]:
@@ -30,11 +30,11 @@ class Adafactor(torch.optim.Adafactor):
                     self._change(p, p.grad, group, going.double())
 
     def _change(self, p: Tensor, grad: Tensor, group: dict[str, Any], going: Tensor) -> None:
-        """As torch's `_single_tensor_adafactor`; where `going` is 0 everything stays as it is, bitwise."""
+        """Compute torch's `_single_tensor_adafactor`; if `going` is 0, change no bit."""
         state = self.state[p]
         if not state:
             state.update(_nothing_seen(grad))
-        state["step"] = to(state["step"], p)  # checkpoints of torch's own have it on the CPU
+        state["step"] = to(state["step"], p)  # checkpoints of torch's version have it on the CPU
         state["step"] += going.to(state["step"].dtype)
         left_out = going == 0
         grad = grad.masked_fill(left_out, 0)
@@ -52,12 +52,12 @@ class Adafactor(torch.optim.Adafactor):
 
 
 def to(scalar: Tensor, p: Tensor) -> Tensor:
-    """A scalar where a parameter lies."""
+    """Return a scalar on the device of a parameter."""
     return seqx.to_device(scalar, p.device)
 
 
 def _nothing_seen(grad: Tensor) -> dict[str, Tensor]:
-    """The state before the first step, under the names of torch's."""
+    """Create the state before the first step, with the names of torch's version."""
     step = torch.zeros((), device=grad.device)
     if grad.dim() <= 1:
         return {"step": step, "variance": torch.zeros_like(grad)}
@@ -70,7 +70,7 @@ def _nothing_seen(grad: Tensor) -> dict[str, Tensor]:
 
 
 def _variance(grad: Tensor, state: dict[str, Tensor], share: Tensor, eps: float) -> Tensor:
-    """The estimate of the squared gradient, after `share` of this gradient was taken into the averages."""
+    """Update the moving averages with weight `share`, and return the estimate of the squared gradient."""
     if grad.dim() <= 1:
         return state["variance"].lerp_(grad * grad, share).clone()
     row, column = state["row_var"], state["col_var"]

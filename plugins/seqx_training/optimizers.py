@@ -80,7 +80,7 @@ class Adafactor(seqx.Optimizer):
     decay: Annotated[float, Ge(0)] = 0.0
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Torch's Adafactor for all parameters, without its waiting for the device."""
+        """Return torch's Adafactor for all parameters, in a version that does not wait for the device."""
         return adafactor.Adafactor(
             groups(module.parameters(), self.decay), beta2_decay=self.power, d=self.clip
         )

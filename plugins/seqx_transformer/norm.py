@@ -15,7 +15,7 @@ from torch import Tensor, nn
 class Norm(nn.Module, ABC):
     """Brings each position's vector to a common scale.
 
-    The result has the type of the input: it becomes a part of the residual sums.
+    The result has the type of the input, because it is added to the residual stream.
     """
 
     def __init__(self, d_model: int) -> None:
@@ -42,7 +42,7 @@ class LayerNorm(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """From [B, T, D] to [B, T, D]."""
-        # A CPU's kernel takes float32 beside bfloat16, CUDA's does not.
+        # The CPU's kernel accepts float32 weights with bfloat16 inputs, CUDA's does not.
         kind = self.weight.dtype if x.device.type == "cpu" else x.dtype
         with without_autocast(x):
             return F.layer_norm(x, (self.d_model,), self.weight.to(kind), self.bias.to(kind), self.eps)
@@ -67,8 +67,8 @@ class RMSNorm(Norm):
 
 
 def without_autocast(x: Tensor) -> torch.autocast:
-    """Keep the type of x in the block: under CUDA's autocast norms, and so all residual sums, are float32.
+    """Disable autocast for CUDA, under which norms, and so all residual sums, would be float32.
 
-    The kernels compute means and variances in float32 whatever the type of x.
+    The kernels compute means and variances in float32 for every type of x.
     """
     return torch.autocast(x.device.type, enabled=False)

@@ -39,7 +39,7 @@ class Translation(seqx.TextPairs):
         super().__post_init__()
 
     def columns(self) -> Mapping[str, int]:
-        """Those of both sides."""
+        """The columns of both sides."""
         return {"source": self.source, "target": self.target}
 
     def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
@@ -51,14 +51,14 @@ class Translation(seqx.TextPairs):
                     self._own_tag(text)
 
     def cautions(self) -> Sequence[str]:
-        """Return the tags that the vocabulary cuts into pieces, if any."""
+        """Warn about tags that the vocabulary splits into several pieces."""
         cut = [tag for tag in self.tags if tag not in self.symbols("source", self.read(tag)["source"])]
         if not cut:
             return ()
         told = (
-            f"task.tags: {', '.join(cut)} is no piece of the vocabulary, but several; name it in "
-            "task.tokenizer.symbols before the vocabulary is learnt (and see that task.source_normalizers "
-            "leave it whole)"
+            f"task.tags: the vocabulary splits {', '.join(cut)} into several pieces; add it to "
+            "task.tokenizer.symbols before the vocabulary is learnt, and check that task.source_normalizers "
+            "do not change it"
         )
         return (told,)
 
@@ -89,7 +89,7 @@ class Translation(seqx.TextPairs):
         return [before + part for part in parts]
 
     def score_names(self) -> Sequence[str] | None:
-        """Return the names of what the metrics say, and, with tags, of the same for each tag."""
+        """Return the names of the metrics' scores and, with tags, those of each tag."""
         names = [*(super().score_names() or ())]
         return names + [f"{name}.{tag.strip('<>')}" for tag in self.tags for name in names]
 

@@ -101,18 +101,18 @@ class Wmt14(seqx.Corpus):
 
     @property
     def available(self) -> Sequence[str]:
-        """All three, or besides "train" those of `heldout`."""
+        """All three splits, or "train" and those of `heldout`."""
         if self.heldout is None:
             return seqx.SPLITS
         return ["train", *(split for split in self.heldout.available if split != "train")]
 
     @property
     def width(self) -> int:
-        """Source and target."""
+        """The number of columns: source and target."""
         return 2
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say that the folder of archives is missing."""
+        """Report a missing folder of archives."""
         try:
             self._local()
         except seqx.UserError as error:
@@ -186,7 +186,7 @@ class Wmt14(seqx.Corpus):
         return file
 
     def _local(self) -> Path | None:
-        """The folder of archives that are already there."""
+        """Return the folder of archives that need no download."""
         if self.local is None:
             return None
         local = seqx.expand(os.path.expandvars(self.local))

@@ -195,14 +195,14 @@ def _signatures(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _models(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield for each run that had a choice which of its weights are the model."""
+    """Yield a line for each run that compared weights: which of them are the model."""
     for row in rows:
-        if row["model"]:
+        if row.get("model"):  # records of earlier versions lack it
             yield f"{row['run']}: the model is the {row['model']}"
 
 
 def _scored(row: Row) -> str:
-    """Say when an unfinished run was scored."""
+    """Return a text about the scores of an unfinished run."""
     if row["scored_at"] is not None:
         return f"its scores are those of validation at update {row['scored_at']:,}"
     if row["best"] is not None:
@@ -211,7 +211,7 @@ def _scored(row: Row) -> str:
 
 
 def _unmeasured(row: Row) -> str:
-    """Say why the speed of a run is not known."""
+    """Return the reason why the speed of a run is not known."""
     if row["metrics"] is None:
         return "its recipe has no callback `metrics`"
     if not row["recorded"]:
@@ -220,7 +220,7 @@ def _unmeasured(row: Row) -> str:
 
 
 def _every(recipe: Mapping[str, Any]) -> int | None:
-    """Return the updates that a line of the callback `metrics` sums up; None: the recipe has none."""
+    """Return the number of updates for each line of the callback `metrics`; None without this callback."""
     callbacks = recipe.get("callbacks")
     for callback in callbacks if isinstance(callbacks, list) else []:
         if isinstance(callback, dict) and callback.get("type") == "metrics":
@@ -236,7 +236,7 @@ def _warnings(rows: Sequence[Row]) -> Iterator[str]:
             broken = f"; it {row['failed']}" if row["failed"] else ""
             yield f"{row['run']}: not finished, {_scored(row)}{broken}"
         if row["tokens_per_second"] is None and row["updates"]:
-            yield f"{row['run']}: {_unmeasured(row)}, so that less is known of it"
+            yield f"{row['run']}: {_unmeasured(row)}, so its speed is not known"
     if len({row["vocabulary"] for row in rows}) > 1 and any(
         value is not None for row in rows for value in row["perplexity"].values()
     ):

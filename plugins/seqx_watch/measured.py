@@ -51,14 +51,14 @@ class _Failed(TypedDict):
 
 
 class Line(TypedDict):
-    """What every line says."""
+    """The fields of every line."""
 
     kind: str
     step: NotRequired[Count | None]
 
 
 def _kind(line: object) -> str:
-    """Return the kind of line by which one is checked."""
+    """Return the name of the type by which a line is checked."""
     kind = line.get("kind") if isinstance(line, dict) else None
     return kind if kind in ("start", "update", "evaluation", "failed") else "other"
 
@@ -92,7 +92,7 @@ class Measured:
     step: int = 0  # the last update that was recorded
     tokens_per_second: float | None = None  # target tokens, by the time of training alone
     looked: Mapping[str, Looked] = field(default_factory=dict)  # at each split, the last time
-    failed: str | None = None  # how it broke off, if it has not gone on since
+    failed: str | None = None  # why it stopped, if it has not gone on since
 
     @classmethod
     def read(cls, file: Path) -> "Measured":
@@ -122,7 +122,7 @@ class Measured:
 
 
 def _ending(line: _Failed) -> str:
-    """Say how a run broke off."""
+    """Return a text about why a run stopped."""
     if line["error"] == "Stopped":
         return f"was stopped by {line['message']}"
     if line["error"] == "KeyboardInterrupt":

@@ -131,7 +131,7 @@ def cut(path: Path, done: int, *, pending: bool = False) -> bool:
     end = 0  # of what was written up to the checkpoint
     new = path.with_name(f".{path.name}")
     try:
-        for line, about in seqx.json_lines(_LINE, path, "mend this line, or remove the file"):
+        for line, about in seqx.json_lines(_LINE, path, "correct this line, or remove the file"):
             step, kind = about.get("step"), about["kind"]
             if (step is not None and step > done) or (pending and _again(kind, step == done)):
                 break
@@ -142,7 +142,7 @@ def cut(path: Path, done: int, *, pending: bool = False) -> bool:
         new.replace(path)
     except OSError as error:
         new.unlink(missing_ok=True)
-        raise seqx.unwritable(path, error, "see to that, or remove it") from None
+        raise seqx.unwritable(path, error, "make it writable, or remove it") from None
     return pending or end > 0
 
 

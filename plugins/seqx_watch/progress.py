@@ -170,7 +170,7 @@ class Progress(seqx.Callback):
 
 
 def _waited(run: seqx.Run) -> str:
-    """Return why patience ended a run."""
+    """Return the reason why patience ended a run."""
     patience = run.training.patient
     assert patience is not None, "nothing else ends a run early"
     return f"{patience.validations} validations without a better {patience.by or 'score'}"

@@ -66,7 +66,7 @@ class Answering:
     answer; a line that is too long is answered in parts, and counted on standard error.
     """
 
-    command: str  # as it was called, "seqx translate"
+    command: str  # as the user typed it, "seqx translate"
     models: Sequence[str]
     overrides: Sequence[str]
     as_json: bool
@@ -145,12 +145,12 @@ class Answering:
             click.echo(remark, err=True)
 
     def _check_models(self) -> None:
-        """Refuse a file of text that other programs would take behind the model."""
+        """Refuse a file of text after the model, which other programs would read."""
         files = [name for name in self.models if texts(name)]
         if files:
             models = " ".join(name for name in self.models if name not in files) or "MODEL"
             raise UserError(
-                f"{files[0]}: is a file, and no model; lines are read from standard input: "
+                f"{files[0]}: is a file, not a model; lines are read from standard input: "
                 f"{self.command} {models} < {files[0]}"
             )
 
@@ -247,7 +247,7 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
 
 
 class Lines:
-    """The lines of standard input up to its end, or to the first that cannot be read: see `error`.
+    """The lines of standard input up to its end or to the first unreadable one; see `error`.
 
     The error is not raised at once, so that all lines before it can be answered.
     """

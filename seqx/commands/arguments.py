@@ -17,8 +17,8 @@ _OF_MODELS = (".yaml", ".yml", ".json", ".safetensors")
 
 
 def texts(name: str) -> bool:
-    """Return whether a name is that of a file which is neither a recipe nor a part of a model."""
-    return os.path.isfile(name) and not name.endswith(_OF_MODELS)  # noqa: PTH113  of which Path makes an error
+    """Return true if a file has this name and is neither a recipe nor a part of a model."""
+    return os.path.isfile(name) and not name.endswith(_OF_MODELS)  # noqa: PTH113  Path raises for some names
 
 
 def parted(arguments: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -18,7 +18,7 @@ from seqx.tree import dump
 @click.command()
 @click.argument("interface", required=False)
 @click.argument("name", required=False)
-@click.option("--recipe", metavar="RECIPE", help="Also what the local plugins of this recipe bring.")
+@click.option("--recipe", metavar="RECIPE", help="Also list the components of this recipe's local plugins.")
 def components(interface: str | None, name: str | None, *, recipe: str | None) -> None:
     """What a recipe can name, and its settings.
 

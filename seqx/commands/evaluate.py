@@ -45,7 +45,7 @@ def evaluate(
         raise click.UsageError("name a model before its KEY=VALUE", ctx)
     if files := [name for name in models if texts(name)]:
         raise UserError(
-            f"{files[0]}: is a file, and no model; what is scored is a split of the model's corpus "
+            f"{files[0]}: is a file, not a model; this command scores a split of the model's corpus "
             "(--split); `seqx score` scores a file of outputs"
         )
     predictor = load(

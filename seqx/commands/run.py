@@ -42,7 +42,7 @@ from seqx.training.candidates import told
     "--threads",
     metavar="N",
     type=click.IntRange(1, MOST),
-    help="Threads of each process on a CPU; without it, a run goes on with as many as it began with.",
+    help="Threads of each process on a CPU; by default a run goes on with the number that it began with.",
 )
 @click.option(
     "--changed-plugins", is_flag=True, help="Go on although the text of local plugins is not what it was."
@@ -68,7 +68,7 @@ def run(
     """
     stop = Stop()
     if devices is not None and devices > 1:
-        with stop.listening():  # a mistake is told once, and here
+        with stop.listening():  # the error of a run is printed once, here
             found = opened(recipe, profile, overrides)
             place = RunFolder(_place(found, folder, profile))
             if place.finished(found.made) is None:

@@ -23,7 +23,7 @@ from seqx.reading import lines
 def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_json: bool) -> None:
     """Score a file of outputs against one of references.
 
-    Line i of OUTPUTS is judged by line i of REFERENCES; both are UTF-8, plain or packed. A KEY=VALUE is
+    Line i of OUTPUTS is compared with line i of REFERENCES; both are UTF-8, plain or packed. A KEY=VALUE is
     a setting of the metric, as lowercase=true; `seqx components metric NAME` explains them.
     """
     names, settings = parted(arguments)

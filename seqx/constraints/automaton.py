@@ -20,7 +20,7 @@ DEAD = 1
 START = 0
 
 _INSIDE = 2
-"""The node at which no phrase is being read, but a word is; at `START` no word is, either."""
+"""The node inside a word where no phrase has begun; at `START` the text is not inside a word."""
 
 
 class Automaton(NamedTuple):
@@ -62,7 +62,9 @@ def automaton(require: Sequence[str], forbid: Sequence[str]) -> Automaton:
         trie.add(phrase, forbidden)
     step = trie.links()
     waiting, instant = np.array(trie.waiting), np.array(trie.instant)
-    ends = np.array([not _begins_word(byte) for byte in range(END)] + [True])  # the word that came before
+    ends = np.array(
+        [not _begins_word(byte) for byte in range(END)] + [True]
+    )  # a word before this symbol ends here
     found = instant[step] | np.where(ends, waiting[:, None], 0)
     dead = (found & forbidden) > 0
     step[dead], found[dead] = DEAD, 0
@@ -71,11 +73,11 @@ def automaton(require: Sequence[str], forbid: Sequence[str]) -> Automaton:
 
 
 class _Trie:
-    """The beginnings of phrases as a tree, each of them a node that stands for all that are being read there.
+    """A trie of the phrases, in which each node is a prefix of a phrase.
 
-    Those are its own text and each end of it that is the beginning of a phrase, too, and at whose first
-    character no word goes on. `waiting` and `instant` are bits of phrases that have been read whole: those
-    that end in a letter have not occurred before it is clear that no word goes on.
+    At a node, the phrases with this prefix may be in progress, and those with a prefix that is a suffix of
+    the node's text and does not begin inside a word. `waiting` and `instant` have a bit for each phrase that
+    ends at the node. A phrase that ends in a letter is `waiting`: it occurs only if the word ends there.
     """
 
     def __init__(self) -> None:
@@ -83,7 +85,7 @@ class _Trie:
         self.waiting, self.instant = [0, 0, 0], [0, 0, 0]
 
     def add(self, phrase: str, bit: int) -> None:
-        """Add a phrase, told by a bit."""
+        """Add a phrase, which `bit` stands for."""
         node = START
         for byte in phrase.encode():
             if byte not in self.children[node]:
@@ -95,7 +97,7 @@ class _Trie:
         (self.waiting if word(phrase[-1]) else self.instant)[node] |= bit
 
     def links(self) -> NDArray[np.int64]:
-        """Return the node after each byte from each node, and complete the bits of each."""
+        """Return the next node for each node and byte, and add to each node the bits of its suffixes."""
         step = np.full((len(self.children), END + 1), START, np.int64)
         words = np.array([_begins_word(byte) for byte in range(END)])
         within = np.array([_continues(byte) for byte in range(END)])
@@ -105,7 +107,10 @@ class _Trie:
             step[START, byte] = child
         step[_INSIDE] = step[START]
         step[_INSIDE, :END][words | within] = _INSIDE  # no phrase begins within a word
-        for node, shorter in queue:  # which grows: the longest ends of a text come before it
+        for (
+            node,
+            shorter,
+        ) in queue:  # the queue grows in the loop; `shorter`, the longest suffix, was handled before
             self.waiting[node] |= self.waiting[shorter]
             self.instant[node] |= self.instant[shorter]
             step[node] = step[shorter]

@@ -23,7 +23,7 @@ MOST = 8
 
 
 MOST_BYTES = 4096
-"""Bytes that the phrases of one answer may have together; those that no answer has room for do not count."""
+"""The most bytes of all phrases of one answer; a phrase that is too long for any answer does not count."""
 
 
 class Written(NamedTuple):
@@ -93,12 +93,12 @@ class LexicalGrammar(Grammar):
         return Written(self.begin, self.end, first, torch.zeros_like(first), limits)
 
     def _fitting(self, wanted: Wanted, limit: int) -> Wanted | None:
-        """Leave out what no answer of so many symbols can have; None: that is something it must have.
+        """Leave out forbidden phrases that are too long for `limit` symbols; None if a required one is.
 
-        So the cost of the tables is bounded by the limit, whatever is asked for.
+        This bounds the size of the tables by the limit.
 
         Raises:
-            UserError: what is left is more than tables are made for
+            UserError: the other phrases have more than `MOST_BYTES`
         """
         if len(wanted.prefix) > limit * self.surfaces.longest:
             return None
@@ -107,13 +107,13 @@ class LexicalGrammar(Grammar):
         forbid = tuple(phrase for phrase in wanted.forbid if self.surfaces.fits(phrase, limit))
         if (size := sum(len(phrase.encode()) for phrase in (*wanted.require, *forbid))) > MOST_BYTES:
             raise UserError(
-                f"the phrases that are required and forbidden of one answer have {size:,} bytes; "
-                f"ask for {MOST_BYTES:,} at most"
+                f"the required and forbidden phrases of one answer have {size:,} bytes together; "
+                f"give at most {MOST_BYTES:,}"
             )
         return replace(wanted, forbid=forbid)
 
     def _build(self, wanted: Sequence[Wanted]) -> None:
-        """Make the tables: of the automata of all phrases, and of the ways through all prefixes."""
+        """Make the tables of the automata of all phrases, and of the symbols that continue each prefix."""
         surfaces = self.surfaces
         self.lengths = surfaces.lengths
         kinds = self.kinds = list(dict.fromkeys((one.require, one.forbid) for one in wanted))
@@ -140,7 +140,7 @@ class LexicalGrammar(Grammar):
             torch.tensor([n for one in ways for part in one[column] for n in part], dtype=kind)  # [E]
             for column, kind in enumerate((torch.int64, torch.int16, torch.int16))
         )
-        self.most = max(map(len, per_place))  # ways on from a place
+        self.most = max(map(len, per_place))  # symbols that can follow at one place of a prefix
         self.first = torch.tensor([starts[i] + START for i in places])  # [B]
 
     def allowed(self, state: Written) -> Tensor:
@@ -151,7 +151,7 @@ class LexicalGrammar(Grammar):
         allowed[:, :EOS] = False
         allowed &= (state.place == state.end)[:, None]
         hypothesis, way, there = self._ways(state)
-        # Places of the list that are not used stand for PAD, which is never allowed.
+        # Unused entries of the list stand for PAD, which is never allowed.
         allowed[hypothesis, self.symbols[way] * there] = (self.needs[way] < left[hypothesis]) & there
         return allowed
 
@@ -184,10 +184,11 @@ class LexicalGrammar(Grammar):
         return self.need[after, have].gather(1, self.classes[self.kind[state.node]])
 
     def _ways(self, state: Written) -> tuple[Tensor, Tensor, Tensor]:
-        """List the ways on of all hypotheses within their prefixes.
+        """List the symbols that can follow in each hypothesis that is still within its prefix.
 
-        Returns whose they are, their numbers, and which places of the list are used. On a GPU each hypothesis
-        has as many places as any could need: the host would have to wait to know how many there are.
+        Returns for each entry of the list the hypothesis, the index into `symbols`, and true if the entry
+        is used. On a GPU each hypothesis gets the largest number of entries that any could need, because the
+        host would have to wait for the exact number.
         """
         start = self.ways[state.place]  # [N]
         counts = self.ways[state.place + 1] - start

@@ -21,7 +21,7 @@ NEVER = 1 << 14
 
 
 _SMALL = 400
-"""Most characters of phrases whose automaton is kept for further sentences."""
+"""The most characters of phrases whose automaton is cached for other sentences."""
 
 
 class Lifted(NamedTuple):
@@ -82,10 +82,10 @@ class Surfaces:
         return found
 
     def fits(self, phrase: str, limit: int) -> bool:
-        """Return whether so many symbols may be enough to write a phrase somewhere in a text.
+        """Return false if an answer of `limit` symbols is too short to contain a phrase.
 
-        They are bounded from below, at a cost that is linear in the limit: the first symbol may have begun
-        before the phrase, and the last one may go on behind it.
+        It compares the limit with a lower bound of the number of symbols, in time linear in the limit. The
+        first symbol may begin before the phrase, and the last one may end after it.
         """
         text = phrase.encode()
         if len(text) > limit * self.longest:
@@ -99,7 +99,7 @@ class Surfaces:
         return min(fewest[-1], 1 + min(fewest[-self.longest - 1 : -1])) <= limit
 
     def lifted(self, require: tuple[str, ...], forbid: tuple[str, ...]) -> Lifted:
-        """Return the automaton of these phrases over symbols; EOS is no symbol of it. Small ones are kept."""
+        """Return the automaton of these phrases over symbols except EOS. Small ones are cached."""
         small = sum(map(len, (*require, *forbid))) <= _SMALL
         return (self._kept if small else self._lifted)(require, forbid)
 
@@ -119,15 +119,15 @@ class Surfaces:
 
 
 class _Beginnings:
-    """The beginnings of symbols as a tree: what several symbols begin with is followed once.
+    """A trie of the texts of all symbols, so that a common prefix of several symbols is read once.
 
     Args:
-        texts: of the symbols
+        texts: the bytes of each symbol
     """
 
     def __init__(self, texts: Sequence[bytes]) -> None:
         numbers: dict[bytes, int] = {b"": 0}
-        # Of each beginning the number of what it goes on from, its last byte, its own number.
+        # For each prefix: the number of its parent, its last byte, its own number.
         levels: list[list[tuple[int, int, int]]] = [[] for _ in range(max(map(len, texts)))]
         for text in texts:
             for n in range(1, len(text) + 1):
@@ -135,13 +135,13 @@ class _Beginnings:
                     levels[n - 1].append((numbers[text[: n - 1]], text[n - 1], len(numbers)))
                     numbers[text[:n]] = len(numbers)
         self._count = len(numbers)
-        self._levels = [np.array(level).T for level in levels]  # [3, beginnings]
+        self._levels = [np.array(level).T for level in levels]  # [3, prefixes]
         self._symbols = np.array([numbers[text] for text in texts])  # [V]
 
     def classes(self, bytewise: Automaton) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Return the class [V] of each symbol, and for each class the steps and what they find [A, C].
+        """Return the class [V] of each symbol, and for each class the next node and the phrases found [A, C].
 
-        Symbols of one class lead alike from every node. The cost is that of the classes, not of the symbols.
+        Symbols of one class lead from each node to the same node. The cost depends on the number of classes.
         """
         step, found = bytewise.step.numpy(), bytewise.found.numpy()
         alike = np.unique(np.concatenate([step, found])[:, :END], axis=1, return_inverse=True)[1].reshape(-1)
@@ -154,7 +154,7 @@ class _Beginnings:
                 tables.append((steps, finds))
             return which
 
-        of = np.zeros(self._count, np.int64)  # the class of each beginning
+        of = np.zeros(self._count, np.int64)  # the class of each prefix
         number(np.arange(len(step)), np.zeros(len(step), np.int64))
         first = {int(kind): byte for byte, kind in reversed([*enumerate(alike)])}
         for above, byte, which in self._levels:
@@ -173,7 +173,7 @@ class _Beginnings:
 def _needs(
     step: NDArray[Any], found: NDArray[Any], ended: tuple[NDArray[Any], NDArray[Any]], sets: int
 ) -> NDArray[np.int16]:
-    """The length of the shortest way to where EOS may come: [A, M], found backwards from there."""
+    """Return the fewest symbols until EOS may come, [A, M], by breadth-first search from the end."""
     count = len(step)
     have = np.arange(sets)  # [M]
     node, bits = ended
@@ -181,7 +181,7 @@ def _needs(
     need[(node[:, None] != DEAD) & ((have | bits[:, None]) == sets - 1)] = 0
     need[DEAD] = NEVER
     edges = (np.arange(count)[:, None] + count * step) * sets + found
-    edges = np.unique(edges[step != DEAD])  # in the order of where they lead
+    edges = np.unique(edges[step != DEAD])  # sorted by their targets
     edges, finds = np.divmod(edges, sets)
     target, origin = np.divmod(edges, count)
     begin = np.searchsorted(target, np.arange(count + 1))

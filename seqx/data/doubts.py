@@ -1,4 +1,4 @@
-"""What is odd about the text that a model is judged by: it is scored all the same, and users are told."""
+"""Warnings about suspicious text in dev and test, which is scored all the same."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,30 +9,30 @@ from seqx.interfaces.text import Task
 
 T = TypeVar("T")
 
-_ROWS = 0.01  # share of a split from which on one row is told that is repeated
-_SIDES = 0.1  # the same for one side of a row
-_FEW = 10  # times that one side must be repeated
+_ROWS = 0.01  # share of a split from which on a repeated row is reported
+_SIDES = 0.1  # the same for a repeated source or reference
+_FEW = 10  # the fewest repetitions of a source or reference that are reported
 
 
 def doubts(task: Task, split: str) -> list[str]:
-    """What users should know before they believe scores of a held-out split, a line each."""
+    """Return the warnings about a held-out split, a line each."""
     rows = [tuple(text.strip() for text in row) for row in task.rows(split)]
     said = [*_faults(rows)]
     left_out = len(rows) - len(task.references(split))
     if left_out > 0:
-        said.append(f"{left_out:,} of {len(rows):,} rows have nothing to be judged by, and are left out")
+        said.append(f"{left_out:,} of {len(rows):,} rows cannot be scored, and are left out")
     return [*(f"{split}: {what}" for what in said), *task.doubts(split)]
 
 
 def empty(texts: Sequence[str], what: str) -> Iterator[str]:
-    """Say how many texts are empty, if any."""
+    """Yield a line with the number of empty texts, if any."""
     count = sum(not text.strip() for text in texts)
     if count:
         yield f"{count:,} of {len(texts):,} {what} are empty"
 
 
 def _faults(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Say how many rows lack a side, have the same on both, or are one row again and again."""
+    """Count rows with an empty side, with equal sides, and repetitions of one row."""
     sides = [*zip(*rows, strict=True)]
     names = ["sources", "references"] if len(sides) == 2 else ["rows"]
     for name, side in zip(names, sides, strict=False):
@@ -40,20 +40,20 @@ def _faults(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     if len(sides) > 1:
         same = sum(row[0] == row[1] != "" for row in rows)
         if same:
-            yield f"{same:,} of {len(rows):,} sources are the same as their references"
+            yield f"{same:,} of {len(rows):,} sources equal their references"
     repeated = _most_common(rows, least=3, share=_ROWS)
     if repeated:
-        yield f"{repeated[1]:,} of {len(rows):,} rows are the same one, {_quoted(' / '.join(repeated[0]))}"
+        yield f"{repeated[1]:,} of {len(rows):,} rows are identical: {_quoted(' / '.join(repeated[0]))}"
         return
     for name, side in zip(names, sides, strict=False) if len(sides) > 1 else ():
         found = _most_common(side, least=_FEW, share=_SIDES)
         distinct = len(set(side))
-        if found and found[0] and (distinct == 1 or 50 * distinct > len(side)):  # else they are labels
-            yield f"{found[1]:,} of {len(side):,} {name} are the same one, {_quoted(found[0])}"
+        if found and found[0] and (distinct == 1 or 50 * distinct > len(side)):  # otherwise they are labels
+            yield f"{found[1]:,} of {len(side):,} {name} are identical: {_quoted(found[0])}"
 
 
 def _most_common(values: Sequence[T], *, least: int, share: float) -> tuple[T, int] | None:
-    """What occurs most often, and how often, if that is often."""
+    """Return the most frequent value and its count; None if it is not frequent enough."""
     value, count = Counter(values).most_common(1)[0] if values else (None, 0)
     return (value, count) if value is not None and count >= max(least, share * len(values)) else None
 

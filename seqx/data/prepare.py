@@ -213,9 +213,9 @@ def _begin(local: Sequence[Source], encoder: bytes) -> None:
 
 
 def _cannot_encode(why: str, _: Sequence[Row]) -> Block:
-    """Tell it with the first rows: an error of `_begin` would end the process with a traceback."""
+    """Raise the error with the first rows: an error in `_begin` would end the process with a traceback."""
     raise UserError(
-        f"a process that prepares examples cannot make the task ({why}); define the classes of its "
+        f"a process that prepares examples cannot load the task ({why}); define the classes of its "
         "components in a module or a script that can be imported, or register them in a plugin"
     )
 

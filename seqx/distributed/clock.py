@@ -1,19 +1,19 @@
-"""A clock that stands still while this process does: suspended, or in a virtual machine that is paused."""
+"""A clock that stops while this process is suspended or its virtual machine is paused."""
 
 import threading
 import time
 from collections.abc import Callable
 
 PAUSE = 4.0
-"""Seconds without a reading after which the process counts as paused; clocks are read more often."""
+"""Seconds between two readings from which on the process counts as paused."""
 
 
 class Clock:
     """Counts the seconds in which this process ran.
 
-    A thread reads it about once a second. If nobody read it for longer than `PAUSE`, no thread of the process
-    ran in that time, and the time is not counted. It is monotonic time: that of a machine in suspend to RAM,
-    which `CLOCK_BOOTTIME` would count, is not in it in the first place.
+    A thread reads it about once a second. If it was not read for longer than `PAUSE`, the process did not run
+    in that time, and the time is not counted. Monotonic time does not count suspend to RAM either, unlike
+    `CLOCK_BOOTTIME`.
 
     Args:
         now: monotonic seconds
@@ -26,7 +26,7 @@ class Clock:
         self._paused = 0.0
 
     def __call__(self) -> float:
-        """The seconds until now, pauses left out."""
+        """Return the seconds until now, without pauses."""
         with self._lock:
             now = self._now()
             if now - self._read > PAUSE:
@@ -38,8 +38,8 @@ class Clock:
 class Silence:
     """Counts the seconds since another process gave a new sign of life.
 
-    It must be asked about once a second. Counting begins anew if nobody asked for longer than `PAUSE`: then
-    this process was paused, or the one that hands the signs on, and signs may be late for the same reason.
+    It must be called about once a second. After a gap longer than `PAUSE` it counts from 0: this process
+    or the one that holds the store was paused, and signs of life can be late for the same reason.
 
     Args:
         now: monotonic seconds

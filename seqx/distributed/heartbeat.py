@@ -49,7 +49,7 @@ class Sign:
 
     number: int
     stage: str
-    since: float  # seconds that it has been at it, pauses left out, or 0 while it waits for others
+    since: float  # seconds in this stage, without pauses; 0 while it waits for others
     limit: float | None  # seconds after which it hangs; None: nobody knows
     host: str
     pid: int
@@ -188,7 +188,7 @@ class Heartbeat:
         threading.Timer(FAREWELL, leave, (code,)).start()
 
     def _outwait(self, seconds: float) -> None:
-        """Wait so long, or until this is stopped; a pause of this process shortens it by one beat at most."""
+        """Wait that long, or until `stop`; a pause of this process shortens the wait by one beat at most."""
         for _ in range(round(seconds / BEAT)):
             if self._stopped.wait(BEAT):
                 return
@@ -203,7 +203,7 @@ class Heartbeat:
                 if end is None and (sign := self.post.sign(other)) is not None:
                     end = self._judged(other, sign, silence.after(sign.number))
             except dist.DistStoreError:
-                continue  # the store answers late: the process that holds it was paused
+                continue  # a timeout: the process that holds the store was paused
             except (dist.DistError, RuntimeError):
                 if not self._stopped.is_set() and not self._failed:
                     self._leave_lost()
@@ -213,7 +213,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         self._numbers += 1
-        now = self.clock()  # read at every beat, or it would take the time in between for a pause
+        now = self.clock()  # read it at every beat; a longer gap counts as a pause
         spent = 0.0 if self._waits else now - self._began
         limit = max(HANGS, 10 * self._slowest) if self._stage == UPDATE and self._compared else None
         node = os.environ.get("GROUP_RANK", "0")
@@ -254,7 +254,7 @@ class Heartbeat:
 
     def _leave_with(self, end: End) -> None:
         if end.message is not None and (end.rank == self.post.rank or (end.hang and self.together)):
-            with contextlib.suppress(OSError, RuntimeError):  # there is nobody to be shown it
+            with contextlib.suppress(OSError, RuntimeError):  # standard error cannot be written
                 faulthandler.dump_traceback(sys.stderr)  # where this process hangs
         if end.rank == self.post.rank and end.message is None:
             return  # it is leaving, and tells why
@@ -282,7 +282,9 @@ def _code(error: BaseException) -> int:
 def leave(code: int) -> None:
     """End this process at once: torch's threads may abort an interpreter that takes its time."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, UserError, AttributeError):  # it cannot be written, or is closed
+        with contextlib.suppress(
+            OSError, UserError, AttributeError
+        ):  # the output cannot be written, or is closed
             stream.flush()
     os._exit(code)
 

@@ -70,7 +70,7 @@ def _run_through(
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
-    # Together as many threads as CPUs: more would wait for each other.
+    # All processes together use as many threads as CPUs; more would wait for each other.
     common.setdefault("OMP_NUM_THREADS", str(max(1, cpus() // processes)))
     started.clear()
     for rank in range(processes):
@@ -128,7 +128,9 @@ def _first_that_failed(
 def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:
     """Wait for all; those that do not leave are told to, which they may know already, and then ended."""
     for seconds, number in ((FAREWELL, signal.SIGTERM), (GRACE, signal.SIGKILL)):
-        for _ in range(round(seconds / _POLL)):  # counted, so that a pause of all processes shortens no time
+        for _ in range(
+            round(seconds / _POLL)
+        ):  # count polls, so that a pause of all processes does not shorten the wait
             if all(process.poll() is not None for process in started):
                 break
             time.sleep(_POLL)

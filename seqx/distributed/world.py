@@ -109,7 +109,7 @@ class World:
         return tensor
 
     def clock(self) -> float:
-        """Monotonic seconds; of several processes those in which this one ran, pauses left out."""
+        """Return monotonic seconds; with several processes without those in which this one was paused."""
         return time.monotonic() if self._heartbeat is None else self._heartbeat.clock()
 
     def stage(self, name: str) -> None:

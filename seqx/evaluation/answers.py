@@ -1,4 +1,4 @@
-"""The answers to an input, and what is counted of them."""
+"""The answers to an input, and their counts."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -7,11 +7,11 @@ from seqx.interfaces.values import Hypothesis
 
 
 class Answers(list[tuple[str, Hypothesis]]):
-    """The answers to one input, best first; none to an empty one.
+    """The answers to one input, best first; an empty input has none.
 
     Args:
         found: the answers
-        counts: of them, by `Task.counts`; of an input that was split, the sums over its parts
+        counts: from `Task.counts`; for an input that was split, the sums over its parts
     """
 
     def __init__(
@@ -30,7 +30,7 @@ def summed(every: Iterable[Answers]) -> Counter[str]:
 
 
 def distinct(answers: Iterable[tuple[str, Hypothesis]]) -> list[tuple[str, Hypothesis]]:
-    """Return the answers, best first, without those that are the same text as a better one."""
+    """Return the answers, best first, without those that have the same text as a better one."""
     first = dict[str, tuple[str, Hypothesis]]()
     for answer in answers:
         first.setdefault(answer[0], answer)

@@ -121,7 +121,7 @@ def model_folder(folder: Path) -> Path:
     """The folder of the model that `folder` is, or that the run in `folder` made.
 
     Raises:
-        UserError: there is none, or a link in it leads to another place
+        UserError: there is no model, or a link leads out of its folder
     """
     check_name(folder)
     if (folder / WEIGHTS).is_file() and (folder / "recipe.yaml").is_file():
@@ -133,22 +133,22 @@ def model_folder(folder: Path) -> Path:
 
 
 def _no_model(folder: Path) -> str:
-    """Say what a path is instead of a model's folder, and what to do."""
+    """Return a message for a path that is not a model's folder: what it is, and what to do."""
     name = "name a model's folder, as runs/NAME/model"
     if folder.is_file():
         if (folder.parent / WEIGHTS).is_file() and (folder.parent / "recipe.yaml").is_file():
             return f"is a file of a model; name its folder, {folder.parent}"
-        return f"is a recipe, and no model; {_train(folder)}" if _is_recipe(folder) else f"is a file; {name}"
+        return f"is a recipe, not a model; {_train(folder)}" if _is_recipe(folder) else f"is a file; {name}"
     run = next((place for place in (folder, folder.parent, folder.parent.parent) if _is_run(place)), None)
     if run is not None and folder in (run, run / "model"):
         return _unfinished(run)
     if run is not None and run / "checkpoints" in (folder, folder.parent):
-        return f"holds no model, but what it is made of; `seqx average {run}` makes one of checkpoints"
+        return f"holds checkpoints, not a model; `seqx average {run}` makes a model of them"
     if not folder.is_dir():
         known = str(folder) in recipe.named()
-        return f"is a recipe, and no model; {_train(folder)}" if known else f"there is no such folder; {name}"
+        return f"is a recipe, not a model; {_train(folder)}" if known else f"there is no such folder; {name}"
     missing = [name for name in (WEIGHTS, "recipe.yaml") if not (folder / name).is_file()]
-    return f"no model is in this folder ({' and '.join(missing)} missing)"
+    return f"is not the folder of a model ({' and '.join(missing)} missing)"
 
 
 def _train(recipe: Path) -> str:
@@ -160,20 +160,20 @@ def _is_recipe(file: Path) -> bool:
 
 
 def _is_run(folder: Path) -> bool:
-    """Return whether a folder is that of a run that has begun."""
+    """Return true for the folder of a run that has begun."""
     return (folder / "recipe.yaml").is_file() and (folder / "environment.json").is_file()
 
 
 def _unfinished(run: Path) -> str:
-    """Say of a run without a model how far it is, and how to get a model."""
+    """Return a message for a run without a model: its last update, and how to get a model."""
     made = Checkpoints(run / "checkpoints").steps()
     said = recipe.read_plain(run / "recipe.yaml").get("training")
     steps = said.get("steps") if isinstance(said, dict) else None
     far = f"its last checkpoint is of update {made[-1]}" if made else "it has no checkpoint yet"
     of = f" of {steps}" if made and isinstance(steps, int) else ""
-    go_on = f"`seqx run {run / 'recipe.yaml'} --folder {run}` goes on with it"
-    average = f", or `seqx average {run}` makes a model of what it has" if made else ""
-    return f"this run has not finished, so that it has no model yet: {far}{of}; {go_on}{average}"
+    go_on = f"`seqx run {run / 'recipe.yaml'} --folder {run}` continues it"
+    average = f", or `seqx average {run}` makes a model of its checkpoints" if made else ""
+    return f"this run is not finished and has no model yet: {far}{of}; {go_on}{average}"
 
 
 def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
@@ -227,7 +227,7 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 
 
 def _check_vocabulary(checked: recipe.Made[Answering], folder: Path) -> None:
-    """Refuse overrides of what the vocabulary was learnt with."""
+    """Refuse overrides of settings that determine the vocabulary."""
     task = checked.settings["task"]
     assert isinstance(task, recipe.Made), "a task is a component"
     theirs = recipe.read_plain(folder / "recipe.yaml")["task"]

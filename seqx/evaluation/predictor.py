@@ -33,7 +33,7 @@ LONGEST = 1024
 T = TypeVar("T")
 
 _WIDENINGS = 3
-"""How often a beam is doubled for texts that it found more than once."""
+"""How many times at most a beam is doubled, if several of its hypotheses have the same text."""
 
 BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
 
@@ -75,8 +75,8 @@ class RefusedError(UserError):
 class Predictor:
     """A task, a model and a search as one: it answers texts in their order.
 
-    The answers to an input are different texts: of hypotheses that are the same text the best is kept, and
-    where fewer are left than the search was to find, it searches again for more (`Search.wider`).
+    The answers to an input have different texts: of hypotheses with the same text only the best is kept. If
+    fewer than `Search.wanted` are left, the input is searched again with `Search.wider`.
 
     An empty input has an empty answer, and the model is not asked. An input over the limit (the shortest of
     the task's and the model's) is split by the task; of each piece only the best answer is kept, and they are
@@ -92,7 +92,7 @@ class Predictor:
         batch_tokens: places of a batch: for each hypothesis those of the source and of the longest output
         between: called before each batch; what it raises ends the work there
         world: the processes that answer together; each is asked for the same, and gets all answers
-        lenient: give no answer to an input that is too long, and count it, instead of refusing it
+        lenient: give an empty answer to an input that is too long, and count it, instead of raising an error
     """
 
     window = 2048
@@ -122,7 +122,7 @@ class Predictor:
         self.between = between
         self.split = 0
         self.lenient = lenient
-        self._refused = 0  # inputs without an answer, because they are too long
+        self._refused = 0  # inputs that are too long to be answered
         self._unscored = 0  # examples whose target is too long to be scored
         self._fit = Fitting(device)
         self.world = world
@@ -132,7 +132,7 @@ class Predictor:
         return self.counted(texts)[0]
 
     def counted(self, texts: Iterable[str | Request]) -> tuple[list[str], Mapping[str, int]]:
-        """The best answer to each text, and the sums of the `counts` of all answers, of all processes."""
+        """Return the best answer to each text, and the sums of all `counts` over all processes."""
         every = list(self.hypotheses(texts))
         return [answers[0][0] if answers else "" for answers in every], summed(every)
 
@@ -162,7 +162,7 @@ class Predictor:
                     f"{len(example.columns[name])} tokens of {name}" for name in ("source", "target")
                 )
                 raise UserError(
-                    f"an example of {lengths} is too long: at most {self.longest} are read at once; "
+                    f"an example of {lengths} is too long: at most {self.longest} can be scored at once; "
                     "let the task make its examples shorter"
                 )
         rank, size = self.world.rank, self.world.size
@@ -177,8 +177,8 @@ class Predictor:
     def perplexity(self, split: str) -> float | None:
         """The exponential of the mean negative log-probability of a target token; None: there is none.
 
-        EOS counts as a token. Examples that are too long are left out, and counted. Comparable between models
-        of one vocabulary only.
+        EOS counts as a token. Examples that are too long are left out, and counted. Compare it only between
+        models with the same vocabulary.
         """
         examples = (self.task.example(row, training=False) for row in self.task.rows(split))
         found = [each for each in examples if isinstance(each, Example)]
@@ -187,9 +187,9 @@ class Predictor:
         return perplexity(-math.fsum(self.logprobs(kept)) / count) if count else None
 
     def fits(self, example: Example) -> bool:
-        """Whether an example can be scored at once; those that are too long are counted.
+        """Return true if an example can be scored in one forward pass; count it if it is too long.
 
-        A target may be as long as an input, or as an answer that the search may give.
+        A target may be as long as the longest input, or as the longest answer of the search.
         """
         source, target = (len(example.columns[name]) for name in ("source", "target"))
         most = max(self.longest, int(self.search.limits(torch.tensor([source]))) + 1)
@@ -200,14 +200,14 @@ class Predictor:
         return fitting
 
     def left_out(self, split: str) -> Iterator[str]:
-        """Say what of a split was too long to be judged as the rest, a line for each kind."""
+        """Yield a line for each kind of examples and inputs of a split that were too long."""
         most = f"of more than {self.longest} tokens"
         if self._unscored:
-            yield f"{split}: examples {most}: {self._unscored:,}; their probability is not counted"
+            yield f"{split}: examples {most}: {self._unscored:,}; the perplexity leaves them out"
         if self.split:
             yield f"{split}: inputs {most}: {self.split:,}; they were answered in parts"
         if self._refused:
-            what = f"inputs {most} that cannot be parted"
+            what = f"inputs {most} that cannot be split"
             yield f"{split}: {what}: {self._refused:,}; their answers are empty"
 
     @property
@@ -329,7 +329,7 @@ class Predictor:
         return [cast("T", found) for found, _ in every]
 
     def _share(self, pieces: Sequence[_Piece]) -> dict[int, Answers]:
-        """The answers to this process's pieces, by their numbers."""
+        """Return the answers to this process's pieces, by the index of the piece."""
         ordered = sorted(range(len(pieces)), key=lambda i: -pieces[i].length)
         mine = ordered[self.world.rank :: self.world.size]
         training = self.model.training
@@ -340,10 +340,10 @@ class Predictor:
             self.model.train(training)
 
     def _different(self, pieces: Sequence[_Piece]) -> list[Answers]:
-        """The answers to pieces, none of them twice, as many as the search wants where there are so many.
+        """Return `Search.wanted` answers with different texts to each piece, or fewer if there are no more.
 
-        Different hypotheses can be the same text. A piece that is left with too few is searched again, wider,
-        until it has enough or the search finds no more.
+        Different hypotheses can have the same text. A piece with too few texts is searched again with a wider
+        search, until it has enough or the search finds no more.
         """
         search = self.search
         wanted = search.wanted
@@ -359,7 +359,7 @@ class Predictor:
             search = wider
             try:
                 again = self._hypotheses([pieces[i] for i in short], search)
-            except RefusedError:  # too little memory for so many hypotheses
+            except RefusedError:  # out of memory with so many hypotheses
                 break
             for i, more in zip(short, again, strict=True):
                 best = sorted([*kept[i], *more], key=lambda answer: -answer[1].score)
@@ -370,7 +370,7 @@ class Predictor:
         ]
 
     def _hypotheses(self, pieces: Sequence[_Piece], search: Search) -> list[list[tuple[str, Hypothesis]]]:
-        """Return the text and the hypothesis of all that a search finds for each piece, best first."""
+        """Return all hypotheses of a search for each piece with their texts, best first."""
         limits = self._limits(pieces, search)
         answers: list[list[tuple[str, Hypothesis]]] = [[] for _ in pieces]
         for batch in self._batches(pieces, limits, search):
@@ -394,7 +394,7 @@ class Predictor:
     def _batches(
         self, pieces: Sequence[_Piece], limits: Sequence[int], search: Search
     ) -> Iterator[list[int]]:
-        """The places of pieces that are searched together; those of the longest come first."""
+        """Yield the indices of the pieces of each batch, longest pieces first."""
         batch: list[int] = []
         longest = 0
         for i in sorted(range(len(pieces)), key=lambda i: -pieces[i].length):

@@ -52,7 +52,7 @@ def logprobs(
     training, fit = model.training, Fitting(device)
     model.eval()
     try:
-        # Not inference_mode: in it, autocast converts every weight again each time that it is used.
+        # Not inference_mode, in which autocast casts a weight again each time that it is used.
         with torch.no_grad(), autocast(device, precision):
             for rows in split(columns, _PLACES, 0, 1):
                 between()

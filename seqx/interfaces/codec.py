@@ -1,14 +1,14 @@
-"""The parts of a task that decide what the ids of its vocabulary mean."""
+"""Components that decide what the ids of a vocabulary mean."""
 
 from typing import ClassVar
 
 
 class Codec:
-    """A part of a task that decides what the ids of its vocabulary mean, as a tokenizer does.
+    """A component of a task that decides what the ids of a vocabulary mean, such as a tokenizer.
 
-    Once a vocabulary is learnt, its settings are fixed: a run that starts from a model must have those of the
-    model, and they cannot be changed when a model is loaded.
+    Its settings are fixed once the vocabulary is learnt: a run that starts from a model must have the
+    settings of the model, and overrides of a finished model cannot change them.
     """
 
     adjustable: ClassVar[frozenset[str]] = frozenset()
-    """The settings that may be changed all the same, because they change nothing that was learnt."""
+    """Settings that may change nevertheless, because they do not affect the vocabulary."""

@@ -1,14 +1,14 @@
-"""Perplexity, and the figures of a validation by which models are compared."""
+"""Perplexity, and the scores of a validation by which models are compared."""
 
 import math
 from dataclasses import dataclass
 
 PERPLEXITY = "perplexity"
-"""The name of the figure that every validation has, besides the scores of its task."""
+"""The name of perplexity, which every validation computes besides the scores of its task."""
 
 
 def perplexity(nats: float) -> float:
-    """Return the exponential of a mean negative log-probability; infinity where no float is as large."""
+    """Return the exponential of a mean negative log-probability; infinity if it is too large for a float."""
     try:
         return math.exp(nats)
     except OverflowError:
@@ -17,7 +17,7 @@ def perplexity(nats: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One figure of a validation. At the metric's worst value, perplexity tells models apart."""
+    """A score or the perplexity of a validation. At the worst value of the score, perplexity is compared."""
 
     name: str  # of a score of the task, or "perplexity"
     value: float
@@ -26,17 +26,17 @@ class Figure:
     perplexity: float | None  # of the same validation
 
     def beats(self, other: "Figure") -> bool:
-        """Return whether it is better than another one of the same name."""
+        """Return true if it is better than another one of the same name."""
         if self.rank == other.rank:
             return self._tells_more(other)
         return self.rank > other.rank
 
     def improves(self, best: "Figure") -> bool:
-        """Return whether training got on since `best`; while both are at their worst, perplexity tells."""
+        """Return true if it is better than `best`; while both are at their worst, compare perplexity."""
         return self.beats(best) or self._tells_more(best)
 
     def __str__(self) -> str:
-        """As commands print it."""
+        """Return the text that commands print."""
         if self.name == PERPLEXITY:
             return f"{self.name} {self.value:.5g}"
         beside = "" if self.perplexity is None else f", perplexity {self.perplexity:.5g}"

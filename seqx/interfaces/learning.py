@@ -87,14 +87,13 @@ class Search(ABC):
 
     @property
     def wanted(self) -> int:
-        """How many different answers to a sentence are wanted."""
+        """The number of different answers to a sentence that the search should give."""
         return 1
 
     def wider(self) -> Self | None:
-        """A search that finds more hypotheses of each sentence; None: there is none.
+        """Return a search that finds more hypotheses for each sentence, or None if there is none.
 
-        Used for sentences some of whose hypotheses are the same text, so that fewer answers than `wanted` are
-        left.
+        It is used if several hypotheses have the same text, so that fewer answers than `wanted` are left.
         """
         return None
 

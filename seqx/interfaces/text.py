@@ -19,7 +19,7 @@ Progress = Callable[[str, float | None], None]
 
 
 Problem = tuple[str, str]
-"""A setting of a component, as `train.0` for the first item of `train`, and what is wrong with it."""
+"""The name of a setting, such as `train.0` for the first item of `train`, and its problem."""
 
 
 class Normalizer(ABC):
@@ -79,16 +79,16 @@ class Corpus(ABC):
 
     @property
     def available(self) -> Sequence[str]:
-        """Those of "train", "dev" and "test" that it has, known before `fetch`; all, if it does not say."""
+        """The splits that the corpus has ("train", "dev", "test"), known before `fetch`; by default all."""
         return SPLITS
 
     @property
     def width(self) -> int | None:
-        """The number of columns, where it is known before `fetch`."""
+        """The number of columns, or None if it is not known before `fetch`."""
         return None
 
     def problems(self) -> Iterable[Problem]:
-        """What `fetch` would refuse and is quick to see: files that are missing, settings at odds."""
+        """Return problems that are quick to find and that `fetch` would refuse, such as missing files."""
         return ()
 
     @abstractmethod
@@ -110,7 +110,7 @@ class Corpus(ABC):
         """
 
     def place(self, split: str, row: int) -> str:
-        """Return where a row of a split, counted from 0, was read, for messages: file and line, say."""
+        """Return the place of a row of a split, counted from 0, for messages: file and line, if known."""
         return f"row {row + 1:,} of {split}"
 
     def identity(self) -> Mapping[str, object]:
@@ -129,13 +129,13 @@ class Metric(ABC):
         """Scores by name, the one that counts first; larger is better, but for a Cost."""
 
     def problems(self) -> Iterable[Problem]:
-        """What is missing to compute it: a file that a setting names, a package."""
+        """Return problems that prevent computing it, such as a missing file or package."""
         return ()
 
     def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Return what users should know before they believe scores against these references, a line each.
+        """Return warnings about scores against these references, a line each.
 
-        `outputs` are what is scored, if that is known.
+        `outputs` are the scored texts, if they are known.
         """
         return ()
 
@@ -153,7 +153,7 @@ class Predictor(Protocol):
         ...
 
     def counted(self, texts: Iterable[str]) -> tuple[list[str], Mapping[str, int]]:
-        """The same, and the sums of what `Task.counts` says of each text's answers."""
+        """Answer the texts as `__call__` does, and return the sums of `Task.counts` over them, too."""
         ...
 
     def logprobs(self, examples: Sequence[Example]) -> list[float]:
@@ -165,7 +165,7 @@ class Predictor(Protocol):
         ...
 
     def fits(self, example: Example) -> bool:
-        """Whether an example is short enough for `logprobs`; those that are not are counted."""
+        """Return true if an example is short enough for `logprobs`; count it if it is too long."""
         ...
 
 
@@ -189,11 +189,11 @@ class Task(ABC):
 
     @property
     def available(self) -> Sequence[str]:
-        """Those of "train", "dev" and "test" that it has, known before `fetch`."""
+        """The splits that the task has ("train", "dev", "test"), known before `fetch`."""
         return SPLITS
 
     def problems(self) -> Iterable[Problem]:
-        """What `fetch` would refuse and is quick to see."""
+        """Return problems that are quick to find and that `fetch` would refuse."""
         return ()
 
     @property
@@ -256,18 +256,18 @@ class Task(ABC):
         return " ".join(answers)
 
     def cautions(self) -> Sequence[str]:
-        """Return what users should know of vocabulary and training rows before training, a line each."""
+        """Return warnings about vocabulary and training rows, a line each, before training begins."""
         return ()
 
     def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
-        """Count what users should know of the answers to an input, such as those that had to be repaired.
+        """Count properties of the answers to an input that users should know, such as repaired answers.
 
-        `answers` has the ids of each. Counts go with the answers, and are summed over inputs and processes.
+        `answers` has the ids of each. The counts are summed over inputs and processes.
         """
         return {}
 
     def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
-        """Return what users should know of answers, a line each, from the sums of their `counts`."""
+        """Return messages about the answers, a line each, from the sums of their `counts`."""
         return ()
 
     @abstractmethod
@@ -279,7 +279,7 @@ class Task(ABC):
         """The right answers of a split."""
 
     def doubts(self, split: str) -> Sequence[str]:
-        """What users should know before they believe scores of a split, a line each."""
+        """Return warnings about the scores of a split, a line each."""
         return ()
 
     @abstractmethod
@@ -289,8 +289,8 @@ class Task(ABC):
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the scores that `evaluate` gives, in its order, before anything is fetched.
 
-        None: they are not known before a model was scored. Recipes may name one in `training.choose` and
-        `training.patience`, and `seqx check` compares the name with these.
+        None: they are not known before a model is scored. `training.choose` and `training.patience` may name
+        one of them, and `seqx check` refuses other names.
         """
         return None
 

@@ -190,12 +190,12 @@ class Score:
 
     @property
     def rank(self) -> float:
-        """A number that is larger the better the figure is; the least one for what is not a number."""
+        """A number that is larger for a better score; minus infinity for NaN."""
         return -math.inf if math.isnan(self.value) else self.value
 
     @property
     def at_worst(self) -> bool:
-        """Whether it is as bad as it can be, 0 of most figures, by the two digits that are printed."""
+        """True at the worst possible value, which prints as 0.00 for most scores."""
         return math.isnan(self.value) or abs(self.value) < _SHOWN
 
     def beats(self, value: float) -> bool:
@@ -215,12 +215,12 @@ class Cost(Score):
 
     @property
     def rank(self) -> float:
-        """A number that is larger the better the figure is; the least one for what is not a number."""
+        """A number that is larger for a better score; minus infinity for NaN."""
         return -math.inf if math.isnan(self.value) else -self.value
 
     @property
     def at_worst(self) -> bool:
-        """Whether it is infinite, or not a number."""
+        """True for infinity and NaN."""
         return not math.isfinite(self.value)
 
 
@@ -242,7 +242,7 @@ class Evaluation:
     perplexity: float | None = None  # of a target token; the core computes it where the task did not
 
     def figure(self, name: str | None = None) -> Figure:
-        """Return a score, or the perplexity, by its name; the first score without one.
+        """Return the score called `name`, or the perplexity; without a name the first score.
 
         Raises:
             UserError: there is none of that name
@@ -253,8 +253,8 @@ class Evaluation:
         name = next(iter(found), None) if name is None else name
         if name is None or name not in found:
             raise UserError(
-                f"training: no figure of a validation is called {name!r}; "
-                f"let choose and patience name one of these: {', '.join(found)}"
+                f"training: a validation has no score called {name!r}; "
+                f"choose and patience can name one of these: {', '.join(found)}"
             )
         score = found[name]
         return Figure(

@@ -86,17 +86,17 @@ def load(
 
 
 def read_plain(file: Path) -> dict[str, Any]:
-    """Return a recipe with everything filled in, as runs and models have one, as plain values.
+    """Read the recipe of a run or a model, in which all defaults are filled in, as plain values.
 
     Raises:
-        UserError: it is none
+        UserError: it is not a recipe
     """
     try:
         found = tree.read(file).plain()
     except RecipeError as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
     if not isinstance(found, dict):
-        raise UserError(f"{file}: cannot be read (it is no recipe)")
+        raise UserError(f"{file}: cannot be read (it is not a recipe)")
     return found
 
 
@@ -161,9 +161,11 @@ def _with_parents(
         raise RecipeError([Problem(parent.at, f"recipes extend each other in a circle: {chain}")])
     if not _is_file(above):
         raise RecipeError([Problem(parent.at, f"extends: there is no file {shortened(str(above), 200)}")])
-    if above.resolve().suffix not in _SUFFIXES:  # what a message quotes of it might be anybody's secret
+    if above.resolve().suffix not in _SUFFIXES:  # a message must not quote the content of any other file
         shown = shortened(str(above), 200)
-        raise RecipeError([Problem(parent.at, f"extends: {shown} is no recipe, whose name ends in .yaml")])
+        raise RecipeError(
+            [Problem(parent.at, f"extends: {shown} is not a recipe; the name of a recipe ends in .yaml")]
+        )
     base, files, theirs, inherited = _with_parents(above, [*children, path], problems)
     return tree.merge(base, root), [path, *files], plugins, {**inherited, **theirs}
 

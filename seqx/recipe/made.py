@@ -109,7 +109,7 @@ class Made(Generic[T_co]):
         return built
 
     def problem(self, setting: str, message: str) -> Problem:
-        """What is wrong with a setting, as `train.0`, where it, or what holds it, was written."""
+        """Return a problem of a setting, such as `train.0`, at the place of the setting or its parent."""
         at, value = self.place, cast("Value | None", self)
         for step in setting.split(".") if setting else ():
             value = _inside(value, step)
@@ -142,7 +142,7 @@ _noted: ContextVar[list[tuple[Made[Any], object]] | None] = ContextVar("noted", 
 
 @contextmanager
 def building() -> Iterator[list[tuple[Made[Any], object]]]:
-    """Note what is built in the block, each with what it is built from."""
+    """Record each object that is built in the block with the settings that it is built from."""
     noted: list[tuple[Made[Any], object]] = []
     token = _noted.set(noted)
     try:
@@ -152,7 +152,7 @@ def building() -> Iterator[list[tuple[Made[Any], object]]]:
 
 
 def _inside(value: Value | None, step: str) -> Value | None:
-    """The value of a setting, a key or a place of a list; None where there is none."""
+    """Return the value of a setting, a key or an index of a list, or None."""
     if isinstance(value, Made):
         return value.settings.get(step)
     if not isinstance(value, Several):

@@ -1,4 +1,4 @@
-"""Settings that decide what a vocabulary is: who uses a model's vocabulary must have those of the model."""
+"""Check the settings that determine a vocabulary, if a run uses the vocabulary of a model."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from seqx.registry import settings_of
 
 @dataclass(frozen=True)
 class Fixed:
-    """Compares the settings of a task with those that a model's vocabulary was learnt with.
+    """Compares settings of a task with those that a model's vocabulary was learnt with.
 
     Args:
-        model: how messages name the model
-        otherwise: what else one can do, behind "write ...", as ", or leave ... out"
+        model: the name of the model in messages
+        otherwise: advice that follows "write ...", such as ", or leave ... out"
     """
 
     model: str
     otherwise: str = ""
 
     def problems(self, task: Made[Any], theirs: Any) -> Iterator[Problem]:
-        """The settings of a checked task that differ and cannot be used, each at its place.
+        """Yield a problem for each setting of the task that does not fit the vocabulary.
 
         Args:
-            task: as it is to be
-            theirs: the model's, as plain values
+            task: the checked task of the recipe
+            theirs: the model's task, as plain values
         """
         yield from self._search(task, theirs, task.path)
 
@@ -47,12 +47,12 @@ class Fixed:
                 yield from self._search(item, their, f"{path}.{name}")
 
     def _compare(self, item: Value, theirs: Any, path: str, around: At) -> Iterator[Problem]:
-        """Compare a setting that decides about the vocabulary; `around` is the place of what has it."""
+        """Compare a setting that determines the vocabulary; `around` is the place of its parent."""
         if isinstance(item, Made) and _type(theirs) == _name(item):
             free: frozenset[str] = getattr(item.maker, "adjustable", frozenset())
             for name, inner in item.settings.items():
                 their = _setting(theirs, name)
-                # A setting that the model's version of seqx did not have yet differs only if it is set.
+                # A setting that the model's version of seqx did not have differs only if the recipe sets it.
                 if name not in free and (their != NOT_SET or inner.at is not None):
                     yield from self._compare(inner, their, f"{path}.{name}", item.place)
         elif (ours := item.plain()) is not UNSAID and ours != theirs:
@@ -61,15 +61,16 @@ class Fixed:
 
     def _said(self, path: str, ours: Any, theirs: Any) -> str:
         name = path.rpartition(".")[2]
+        learnt = "without it" if theirs == NOT_SET else f"with {_brief(theirs)}"
         write = f"leave {name} out" if theirs == NOT_SET else f"write {name}: {_shown(theirs)}"
         return (
-            f"{path}: the vocabulary is that of the model in {self.model}, which was learnt with "
-            f"{_brief(theirs)}, so that {_brief(ours)} cannot be used; {write}{self.otherwise}"
+            f"{path}: {_brief(ours)} does not fit the vocabulary of the model in {self.model}, which was "
+            f"learnt {learnt}; {write}{self.otherwise}"
         )
 
 
 def names_kind(annotation: Any, kind: type) -> bool:
-    """Whether a setting with this annotation can hold a component of a kind, alone or among others."""
+    """Return true if the annotation of a setting contains this kind of component."""
     if isinstance(annotation, type) and issubclass(annotation, kind):
         return True
     return any(names_kind(part, kind) for part in get_args(annotation))
@@ -80,7 +81,7 @@ def _name(made: Made[Any]) -> str | None:
 
 
 def _type(plain: Any) -> Any:
-    """The name of a component that is written as plain values."""
+    """Return the `type` of a component given as plain values."""
     return plain.get("type") if isinstance(plain, Mapping) else plain
 
 
@@ -89,12 +90,12 @@ def _setting(plain: Any, name: str) -> Any:
 
 
 def _brief(plain: Any) -> str:
-    """A component's name, and any other value as it is."""
+    """Return the name of a component, or the text of any other value."""
     return _shown(_type(plain) if isinstance(plain, Mapping) and "type" in plain else plain)
 
 
 def _shown(plain: Any) -> str:
-    """A value as it is written in a recipe, on one line."""
+    """Return a value as YAML on one line."""
     if plain == NOT_SET:
         return NOT_SET
     text = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)

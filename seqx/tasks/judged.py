@@ -39,20 +39,20 @@ class CorpusTask(Task):
 
     @property
     def available(self) -> Sequence[str]:
-        """The parts that the corpus has."""
+        """The splits of the corpus."""
         return self.corpus.available
 
     def problems(self) -> Iterable[Problem]:
-        """Say that there is nothing to learn from, or no column that is wanted."""
+        """Report a corpus without training text, or without a column that a setting names."""
         if "train" not in self.available:
-            yield "corpus", "the corpus has no text to learn from; set its 'train'"
+            yield "corpus", "the corpus has no training text; set its 'train'"
         width = self.corpus.width
         for setting, column in self.columns().items():
             if width is not None and column >= width:
                 yield setting, f"it is {column}, but the corpus has {width} columns, counted from 0"
 
     def columns(self) -> Mapping[str, int]:
-        """The largest column of the corpus that each setting wants."""
+        """The largest column of the corpus that each setting names."""
         return {}
 
     def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
@@ -89,7 +89,7 @@ class JudgedTask(CorpusTask):
         super().fetch(folder, progress, splits)
 
     def problems(self) -> Iterable[Problem]:
-        """Try the metrics, too: what one needs may be missing, and two may have a figure of one name."""
+        """Check the metrics, too: a package may be missing, and two may give a score of the same name."""
         yield from super().problems()
         seen: set[str] = set()
         for number, metric in enumerate(self.metrics):
@@ -103,7 +103,7 @@ class JudgedTask(CorpusTask):
             seen |= found
 
     def doubts(self, split: str) -> Sequence[str]:
-        """What its metrics say of the references."""
+        """Return the warnings of the metrics about the references."""
         references = self.references(split)
         said = (said for metric in self.metrics for said in metric.remarks(references))
         return [f"{split}: {remark}" for remark in dict.fromkeys(said)]
@@ -127,7 +127,7 @@ class JudgedTask(CorpusTask):
         return Evaluation(scores=self.judge(inputs, outputs, references), answers=answers)
 
     def score_names(self) -> Sequence[str] | None:
-        """Return the names of the metrics' scores; None: they depend on the text, as one for each label."""
+        """Return the names of the metrics' scores; None if they depend on the text, as one for each label does."""
         names, others = (list(self.scores(text, text)) for text in (_TRIAL, _OTHER_TRIAL))
         return names if names == others else None
 

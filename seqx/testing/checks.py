@@ -42,9 +42,9 @@ def state_dict_holds_all(subject: Subject, run: Run, *given: Any) -> None:
 
 @torch.no_grad()
 def bfloat16_agrees(module: nn.Module, run: Run) -> None:
-    """Under autocast outputs stay within a tenth of those in float32.
+    """Under autocast outputs differ by at most a tenth from those in float32.
 
-    The test is skipped, and says why, on a CPU that has no bfloat16 and lacks a kernel that is needed.
+    The test is skipped, with a reason, on a CPU without units for bfloat16 that lacks a kernel.
     """
     expected, cpu = run(module), torch.device("cpu")
     try:

@@ -37,5 +37,5 @@ class Known:
         return [self.logprob * len(example.columns["target"]) for example in examples]
 
     def fits(self, example: Example) -> bool:
-        """Any example is short enough."""
+        """Return true: every example is short enough."""
         return True

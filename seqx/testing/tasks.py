@@ -63,7 +63,7 @@ def inputs_read_like_examples(subject: Subject) -> None:
 
 @law(Task)
 def scores_have_the_names_that_were_told(subject: Subject) -> None:
-    """A task that names its scores before a model is scored gives no others, and the first one first."""
+    """`evaluate` gives no scores except those in `score_names`, and begins with the same one."""
     with tempfile.TemporaryDirectory() as folder:
         task = _learnt(subject, Path(folder, "a"))
         told = task.score_names()

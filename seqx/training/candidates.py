@@ -1,4 +1,4 @@
-"""Which weights a run could end with, and how good each of them is on the development set."""
+"""The weights that can become the model of a run, with their scores on the development set."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,14 +16,14 @@ from seqx.interfaces.figures import Figure
 from seqx.training.settings import Order, Training
 
 COMPARED = "compared.json"
-"""In a model's folder, where there was a choice: the candidates, the one that became the model first."""
+"""The file in a model's folder with the candidates, first the one that became the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """Weights that may become the model: the mean of some checkpoints, or one of them.
 
-    As text it is what a run says of it: "last checkpoint (update 400): bleu 37.60".
+    Its text is that of messages: "last checkpoint (update 400): bleu 37.60".
     """
 
     kind: Literal["average", "last", "best"]
@@ -31,7 +31,7 @@ class Candidate:
     figure: Figure | None = None  # on the development set; None: not known yet
 
     def __str__(self) -> str:
-        """As commands print it."""
+        """Return the text that commands print."""
         updates = ", ".join(map(str, self.steps))
         what = f"average (updates {updates})"
         if self.kind != "average":
@@ -48,10 +48,10 @@ _COMPARED = TypeAdapter(_Compared)
 
 
 def candidates(checkpoints: Checkpoints, how: Training, tell: Callable[[str], object]) -> list[Candidate]:
-    """Return what a run may end with, each once: the average, the last checkpoint, the best of those kept.
+    """Return the distinct candidates: the average, the last checkpoint, the best checkpoint that was kept.
 
-    Where no checkpoint was validated there is nothing to compare by, and only what the recipe asks for is
-    left. `tell` hears of each checkpoint that is damaged, which is set aside.
+    If no checkpoint was validated, they cannot be compared, and only the average that the recipe asks for is
+    returned. `tell` gets a message about each damaged checkpoint, which is moved away.
     """
     found: dict[tuple[int, ...], Candidate] = {}
     wanted: Sequence[tuple[int, Order]] = ((how.average, how.order), (1, "last"), (1, "best"))
@@ -70,13 +70,13 @@ def candidates(checkpoints: Checkpoints, how: Training, tell: Callable[[str], ob
 
 
 def in_order(found: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates whose figures are known, the best one first; of equal ones that is the earliest."""
+    """Return scored candidates with the best one first; in a tie that is the first of the list."""
     best = reduce(lambda one, other: other if _figure(other).beats(_figure(one)) else one, found)
     return [best, *(candidate for candidate in found if candidate is not best)]
 
 
 def told(compared: Sequence[Candidate]) -> Iterator[str]:
-    """Yield what is said of a comparison, a line each: the model, and what it is not."""
+    """Yield the lines of a comparison: first the model, then the other candidates."""
     for candidate in compared[:1]:
         yield f"the model is the {candidate} on the development set"
     for candidate in compared[1:]:
@@ -95,7 +95,7 @@ def write(model: Path, compared: Sequence[Candidate]) -> None:
 
 
 def read(model: Path) -> list[Candidate]:
-    """Read the comparison from a model's folder; empty where there was no choice.
+    """Read the comparison from a model's folder; return an empty list if there is none.
 
     Raises:
         UserError: the file cannot be read

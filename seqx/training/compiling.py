@@ -25,7 +25,7 @@ def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:
 
 
 def layers(module: nn.Module) -> list[nn.Module]:
-    """The layers of each stack in `module`, each once."""
+    """Return the layers of all stacks in `module`, each once."""
     stacks = [part for part in module.modules() if isinstance(part, Layers)]
     return list(dict.fromkeys(layer for stack in stacks for layer in stack))
 

@@ -41,8 +41,8 @@ class Average:
     def __init__(self, how: Ema, raw: Model) -> None:
         self.how = how
         self.raw = raw
-        # It keeps requires_grad: of other weights autocast does not keep the casts, and would cast each of
-        # them again for every token that is decoded. Nothing computes gradients of it.
+        # It keeps requires_grad, although no gradients are computed. Autocast caches the casts of weights
+        # that require gradients only, and would cast the others again for each decoded token.
         self.model = copy.deepcopy(raw)
         self.updates = 0
 

@@ -1,4 +1,4 @@
-"""When training stops because it gets no better."""
+"""Early stopping when a score no longer improves."""
 
 from dataclasses import replace
 
@@ -8,12 +8,12 @@ from seqx.training.settings import Patience
 
 
 def validated(progress: Progress, figure: Figure, waits_for: str | None) -> Progress:
-    """Return the progress after a validation, with how many there were since the best one.
+    """Return the progress after a validation, with the number of validations since the best one.
 
     Args:
         progress: before it
-        figure: what patience waits for
-        waits_for: its name in the recipe; with another one than before, counting begins anew
+        figure: the score that patience watches
+        waits_for: its name in the recipe; if it has changed, counting starts again at 0
     """
     best = progress.leader if progress.waits_for == waits_for else None
     if best is None or figure.improves(best):
@@ -22,7 +22,7 @@ def validated(progress: Progress, figure: Figure, waits_for: str | None) -> Prog
 
 
 def is_over(progress: Progress, patience: Patience | None) -> bool:
-    """Return whether a run has waited long enough."""
+    """Return true if training has to stop."""
     if patience is None or progress.waits_for != patience.by:
         return False
     return progress.stale >= patience.validations

@@ -21,11 +21,11 @@ Seed = Annotated[int, Ge(0), Lt(2**64)]
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The checkpoints with the best figure on the development set.
+    """The checkpoints with the best score on the development set.
 
     Args:
-        type: what a recipe that names no figure says instead of all this: best
-        by: the figure: the name of a score of the task, or perplexity; null: the task's first score
+        type: best; a recipe may write just `choose: best` for the task's first score
+        by: the name of a score of the task, or perplexity; null: the task's first score
     """
 
     type: Literal["best"] = "best"
@@ -34,11 +34,11 @@ class Best:
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """When training stops because it gets no better.
+    """Early stopping when a score no longer improves.
 
     Args:
-        validations: so many in a row without a better figure
-        by: the figure: the name of a score of the task, or perplexity; null: the task's first score
+        validations: the number of validations in a row without a better score
+        by: the name of a score of the task, or perplexity; null: the task's first score
     """
 
     validations: Annotated[int, Gt(0)]
@@ -72,13 +72,12 @@ class Training:
         keep: checkpoints kept for averaging
         ema: keep an exponential moving average of the weights, which is then what is validated, chosen and
             averaged; null: none
-        average: checkpoints whose mean is the result, unless the last or the best checkpoint is better on the
-            development set
-        choose: which checkpoints these are: the last ones, or those with the best score on the development
-            set, of which each validation then saves one; by another score, or perplexity, as in
-            {type: best, by: perplexity}
-        patience: validations without a better score after which training stops; by another score, or
-            perplexity, as in {validations: 5, by: perplexity}; null: never
+        average: the number of checkpoints whose mean becomes the model, unless the last or the best
+            checkpoint is better on the development set
+        choose: which checkpoints are averaged: the last ones, or the best ones on the development set; with
+            best each validation saves a checkpoint; {type: best, by: perplexity} names another score
+        patience: the number of validations without a better score after which training stops;
+            {validations: 5, by: perplexity} names another score; null: never
         nonfinite: updates in a row that may be skipped because loss or gradient is infinite or not a number;
             after more the run goes back to the last checkpoint before them, and passes over their batches
         spike: what else makes the run go back; null: nothing
@@ -123,15 +122,15 @@ class Training:
 
     @property
     def order(self) -> Order:
-        """By what `choose` orders checkpoints: when they were made, or their figures."""
+        """The order of checkpoints in `choose`: by update, or by score."""
         return "best" if isinstance(self.choose, Best) else self.choose
 
     @property
     def figure(self) -> str | None:
-        """The name of the figure by which checkpoints are compared; None: the task's first score."""
+        """The name of the score by which checkpoints are compared; None: the task's first score."""
         return self.choose.by if isinstance(self.choose, Best) else None
 
     @property
     def patient(self) -> Patience | None:
-        """The patience, with the figure that it waits for."""
+        """The patience with the name of its score."""
         return Patience(validations=self.patience) if isinstance(self.patience, int) else self.patience

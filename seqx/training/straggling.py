@@ -25,7 +25,7 @@ class Stragglers:
 
     That is from the end of one update to the moment when all gradients of the next were handed over. Where a
     GPU computes it is the time of the host, which the device's work holds up as far as the host waits for it.
-    Time in which the process was suspended is left out.
+    Time in which the process was suspended does not count.
 
     Args:
         world: the processes
@@ -33,7 +33,7 @@ class Stragglers:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._began: float | None = self.world.clock()  # None: it waits since it handed over its share
+        self._began: float | None = self.world.clock()  # None: it has handed over its share and waits
         self._own = 0.0
         self._spent = [0.0] * world.size
         self._updates = 0

@@ -1,4 +1,4 @@
-"""Devices: which is taken, repeatable kernels, what bfloat16 needs, and all errors of memory."""
+"""The choice of devices, deterministic kernels, detection of bfloat16, and out-of-memory errors."""
 
 import re
 from collections.abc import Callable
@@ -54,7 +54,7 @@ MODERN: dict[tuple[Any, str], Any] = {
 
 @pytest.fixture
 def modern(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
-    """Whether a CPU that has it all has bf16, with one answer of torch's changed, or told to use less."""
+    """Return `has_bf16` for a CPU with all units, with one answer of torch or one variable changed."""
 
     def answer(changed: tuple[tuple[Any, str], Any] | None = None, **limits: str) -> bool:
         with monkeypatch.context() as patch:
@@ -71,13 +71,13 @@ def modern(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
 
 @pytest.mark.parametrize("value", ["AVX2", "sse41", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"])
 @pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
-def test_a_cpu_that_may_not_use_its_units_has_none(
+def test_a_cpu_whose_units_are_disabled_lacks_bf16(
     name: str, value: str, modern: Callable[..., bool]
 ) -> None:
     assert not modern(**{name: value})
 
 
-def test_a_cpu_that_may_use_its_units_has_bf16(modern: Callable[..., bool]) -> None:
+def test_a_cpu_whose_units_are_enabled_has_bf16(modern: Callable[..., bool]) -> None:
     assert modern()
     assert modern(ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16")
     assert modern(ONEDNN_MAX_CPU_ISA="DEFAULT", DNNL_MAX_CPU_ISA="AVX2")  # the first of them counts
@@ -101,7 +101,7 @@ def test_auto_is_bf16_where_a_product_of_it_has_a_kernel() -> None:
             torch.lstm(x, (torch.zeros(1, 2, 8),) * 2, weights, False, 1, 0.0, False, False, True)
 
 
-def test_a_kernel_that_bf16_lacks_is_told() -> None:
+def test_a_missing_bf16_kernel_is_reported() -> None:
     said = r"^precision bf16: PyTorch has no kernel on this cpu .*\(.*BFloat16.*\); set precision to fp32$"
     numbers = torch.ones(2, dtype=torch.bfloat16)
     with pytest.raises(UserError, match=said), autocast(CPU, "bf16"):
@@ -130,14 +130,14 @@ def test_a_kernel_that_bf16_lacks_is_told() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [RuntimeError, torch.AcceleratorError, torch.distributed.DistBackendError])
-def test_whichever_library_says_that_memory_is_short(said: str, kind: type[RuntimeError]) -> None:
+def test_out_of_memory_errors_of_all_libraries(said: str, kind: type[RuntimeError]) -> None:
     assert is_out_of_memory(kind(said))
     with pytest.raises(torch.OutOfMemoryError, match=re.escape(said)), telling_memory():
         raise kind(said)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA")])
-def test_errors_that_are_of_memory_by_their_kind(error: Exception) -> None:
+def test_out_of_memory_errors_by_type(error: Exception) -> None:
     with pytest.raises(torch.OutOfMemoryError), telling_memory():
         raise error
 
@@ -173,7 +173,7 @@ def _with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "taken"), [("cpu", True), ("cuda", False), ("auto", False), ("cuda:0", False)]
 )
-def test_attention_of_cudnn_is_given_up_where_a_gpu_is_chosen(name: str, taken: bool) -> None:
+def test_cudnn_attention_is_disabled_when_a_gpu_is_chosen(name: str, taken: bool) -> None:
     before = torch._C._get_cudnn_sdp_enabled()
     try:
         torch.backends.cuda.enable_cudnn_sdp(enabled=True)

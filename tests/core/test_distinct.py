@@ -1,4 +1,4 @@
-"""N-best lists: no text twice, and as many different ones as there are."""
+"""N-best lists contain no text twice, and as many different texts as possible."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -16,7 +16,7 @@ LETTERS = "ab"
 
 
 class Folding:
-    """Writes what its tokens are, in which several tokens are the same letter."""
+    """A task in which several tokens are the same letter."""
 
     longest = 100
     written = 0
@@ -40,7 +40,7 @@ def predictor(search: seqx.Search) -> Predictor:
     return Predictor(task, Toy(spread=2.0), search, device=torch.device("cpu"))
 
 
-def test_of_the_same_texts_the_first_is_kept() -> None:
+def test_the_first_of_equal_texts_is_kept() -> None:
     scores = [("a", 5.0), ("b", 4.0), ("a", 3.0), ("", 2.0), ("b", 1.0), ("", 0.5)]
     answers = [(text, seqx.Hypothesis(ids=[], score=score, logprob=score)) for text, score in scores]
     assert distinct(answers) == [answers[0], answers[1], answers[3]]
@@ -48,7 +48,7 @@ def test_of_the_same_texts_the_first_is_kept() -> None:
 
 @pytest.mark.parametrize("nbest", [1, 2, 3, 6, 8])
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
-def test_as_many_different_texts_as_are_wanted(nbest: int, alpha: float) -> None:
+def test_the_search_widens_until_enough_texts_differ(nbest: int, alpha: float) -> None:
     texts = ["abc", "b", "cab"]
     search = Beam(size=max(nbest, 4), nbest=nbest, alpha=alpha, ratio=0, extra=4)
     found = list(predictor(search).hypotheses(texts))
@@ -60,14 +60,14 @@ def test_as_many_different_texts_as_are_wanted(nbest: int, alpha: float) -> None
         assert all(text == "".join(LETTERS[i % 2] for i in each.ids) for text, each in answers)
 
 
-def test_no_more_than_there_are() -> None:
-    """Of one token there are three texts: "", "a" and "b"."""
+def test_fewer_answers_if_there_are_no_more_texts() -> None:
+    """Outputs of at most one token have three texts: "", "a" and "b"."""
     search = Beam(size=5, nbest=5, ratio=0, extra=1)
     (answers,) = predictor(search).hypotheses(["abc"])
     assert sorted(text for text, _ in answers) == ["", "a", "b"]
 
 
-def test_nothing_is_searched_again_without_need(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enough_different_texts_are_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Beam, "wider", lambda _: pytest.fail("searched again"))
     for search in (Beam(size=4, ratio=0, extra=4), Greedy(), Sampling()):
         assert all(len(answers) == 1 for answers in predictor(search).hypotheses(["abc", "b"]))

@@ -56,7 +56,7 @@ def test_each_update_moves_it_by_what_does_not_stay(how: Ema, shares: list[float
         assert averaged.projection.weight is averaged.table.weight
         assert averaged.fixed.equal(model.fixed)
         assert averaged.seen == model.seen
-    learns = [p.requires_grad for p in averaged.parameters()]  # what does, autocast casts once
+    learns = [p.requires_grad for p in averaged.parameters()]  # autocast caches the casts of these only
     assert learns == [p.requires_grad for p in model.parameters()]
     assert not averaged.table.weight.equal(model.table.weight)
 

@@ -76,19 +76,19 @@ def test_evaluate_a_test_set_of_ones_own(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["half", "half/model"])
 @pytest.mark.parametrize("verb", ["evaluate", "translate"])
-def test_of_an_unfinished_run_is_said_how_far_it_is(
+def test_an_unfinished_run_is_reported_with_its_last_update(
     run: Path, name: str, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the two commands that are named do what is said of them."""
+    """The two commands in the message work, too."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEQX_CACHE", str(run.parent / "cache"))
     shutil.copytree(run, "half", ignore=shutil.ignore_patterns("model", "00000006"))
     result = call(verb, name)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        f"{name}: this run has not finished, so that it has no model yet: its last checkpoint is of update 4 "
-        "of 6; `seqx run half/recipe.yaml --folder half` goes on with it, or `seqx average half` makes a "
-        "model of what it has\n"
+        f"{name}: this run is not finished and has no model yet: its last checkpoint is of update 4 "
+        "of 6; `seqx run half/recipe.yaml --folder half` continues it, or `seqx average half` makes a "
+        "model of its checkpoints\n"
     )
     if (verb, name) == ("evaluate", "half"):
         assert call("average", "half").exit_code == 0
@@ -96,12 +96,14 @@ def test_of_an_unfinished_run_is_said_how_far_it_is(
         assert call("evaluate", "half").exit_code == 0
 
 
-def test_what_is_no_model_is_told(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_is_not_a_model_is_reported(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     model = run / "model"
     for name in ("input.txt", "tiny.yaml"):
         Path(name).write_text("The dog sleeps.\n")
-    stdin = "is a file, and no model; lines are read from standard input: seqx translate"
+    stdin = "is a file, not a model; lines are read from standard input: seqx translate"
     cases: list[tuple[list[str | Path], str]] = [
         (["translate", model, "input.txt"], f"input.txt: {stdin} {model} < input.txt\n"),
         (["translate", "input.txt", model], f"input.txt: {stdin} {model} < input.txt\n"),
@@ -110,17 +112,17 @@ def test_what_is_no_model_is_told(run: Path, tmp_path: Path, monkeypatch: pytest
         (
             ["evaluate", model, "input.txt"],
             (
-                "input.txt: is a file, and no model; what is scored is a split of the model's corpus "
+                "input.txt: is a file, not a model; this command scores a split of the model's corpus "
                 "(--split); `seqx score` scores a file of outputs\n"
             ),
         ),
         (
             ["translate", "tiny.yaml"],
-            "tiny.yaml: is a recipe, and no model; `seqx run tiny.yaml` trains one\n",
+            "tiny.yaml: is a recipe, not a model; `seqx run tiny.yaml` trains one\n",
         ),
         (
             ["translate", "wmt_en_de"],
-            "wmt_en_de: is a recipe, and no model; `seqx run wmt_en_de` trains one\n",
+            "wmt_en_de: is a recipe, not a model; `seqx run wmt_en_de` trains one\n",
         ),
         (
             ["translate", model / "model.safetensors"],
@@ -130,8 +132,8 @@ def test_what_is_no_model_is_told(run: Path, tmp_path: Path, monkeypatch: pytest
             (
                 list[str | Path](["translate", run / place]),
                 (
-                    f"{run / place}: holds no model, but what it is made of; `seqx average {run}` makes one "
-                    "of checkpoints\n"
+                    f"{run / place}: holds checkpoints, not a model; `seqx average {run}` makes a model "
+                    "of them\n"
                 ),
             )
             for place in ("checkpoints", "checkpoints/00000006")
@@ -172,7 +174,7 @@ def test_average_is_the_mean_and_answers(run: Path, tmp_path: Path) -> None:
     assert len(seqx.load(tmp_path / "mean")(["The dog sleeps."])) == 1
 
 
-def test_average_without_an_option_is_what_the_recipe_asks_for(run: Path) -> None:
+def test_average_without_an_option_follows_the_recipe(run: Path) -> None:
     assert call("average", run).stdout == f"{run / 'averaged-2'}: the mean of steps 4, 6\n"
     mean = load_file(run / "averaged-2" / "model.safetensors")
     right = checkpoint.average([run / "checkpoints" / f"{step:08}" / "model.safetensors" for step in (4, 6)])

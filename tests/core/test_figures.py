@@ -1,4 +1,4 @@
-"""Perplexities of any size, and by which figure models are compared."""
+"""Perplexities of any size, and the scores by which models are compared."""
 
 import json
 import math
@@ -21,7 +21,7 @@ NAN, INF = math.nan, math.inf
     ("nats", "right"),
     [(0.0, 1.0), (-1.0, 1 / math.e), (709.0, math.exp(709)), (710.0, INF), (1e308, INF), (INF, INF)],
 )
-def test_a_perplexity_that_no_float_holds_is_infinite(nats: float, right: float) -> None:
+def test_a_perplexity_too_large_for_a_float_is_infinite(nats: float, right: float) -> None:
     assert seqx.perplexity(nats) == right
     assert math.isnan(seqx.perplexity(NAN))
 
@@ -59,7 +59,7 @@ def test_the_better_one(better: Figure, worse: Figure) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        (score(1, 3), score(1, 9)),  # perplexity tells of what shows nothing yet, and of nothing else
+        (score(1, 3), score(1, 9)),  # perplexity decides only while the score is at its worst
         (score(0, 3), score(0, 3)),
         (score(0), score(0, 3)),
         (score(0, NAN), score(0, NAN)),
@@ -72,7 +72,7 @@ def test_neither_is_better(one: Figure, other: Figure) -> None:
     assert not other.beats(one)
 
 
-def test_a_figure_is_taken_by_its_name() -> None:
+def test_a_score_is_found_by_its_name() -> None:
     evaluation = seqx.Evaluation(
         scores={"bleu": seqx.Score(value=3.0, signature=""), "x": seqx.Cost(value=2.0, signature="")},
         perplexity=7.0,
@@ -82,13 +82,15 @@ def test_a_figure_is_taken_by_its_name() -> None:
         *(("bleu", 3.0, 3.0), ("x", 2.0, -2.0), ("perplexity", 7.0, -7.0))
     ]
     assert [*map(str, found)] == ["bleu 3.00, perplexity 7", "x 2.00, perplexity 7", "perplexity 7"]
-    with pytest.raises(seqx.UserError, match=r"no figure .* 'y'; .* name one of these: bleu, x, perplexity$"):
+    with pytest.raises(
+        seqx.UserError, match=r"no score called 'y'; .* name one of these: bleu, x, perplexity$"
+    ):
         evaluation.figure("y")
     own = seqx.Evaluation(scores={"perplexity": seqx.Cost(value=5.0, signature="")}, perplexity=7.0)
     assert own.figure("perplexity").value == 5.0  # the task's own
 
 
-def test_another_figure_is_waited_for_anew() -> None:
+def test_patience_starts_again_with_another_score() -> None:
     progress = Progress()
     for _ in range(3):
         progress = validated(progress, score(1), None)
@@ -101,7 +103,7 @@ def test_another_figure_is_waited_for_anew() -> None:
 
 
 @pytest.mark.parametrize("value", [INF, -INF, NAN, 1.5, 1e300])
-def test_json_has_a_word_for_every_number(value: float) -> None:
+def test_json_round_trips_numbers_that_are_not_finite(value: float) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 

@@ -85,13 +85,13 @@ def test_no_room_is_one_message(tmp_path: Path) -> None:
         (errno.EACCES, "Permission denied; choose another folder"),
         (errno.ENAMETOOLONG, "File name too long; choose a shorter name"),
         (errno.EMFILE, "Too many open files; raise the limit on open files (ulimit -n)"),
-        (errno.EIO, "Input/output error; see to the disk"),
+        (errno.EIO, "Input/output error; check the disk"),
     ],
 )
-def test_an_error_of_writing_is_told_with_what_helps(
+def test_errors_of_writing_have_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
 ) -> None:
-    """Wherever it comes from: `shutil` collects those of many files into a list, in several levels."""
+    """Errors that `shutil` collects from many files, in nested lists, too."""
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), "a file")

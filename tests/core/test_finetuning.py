@@ -37,7 +37,7 @@ def call(*arguments: str | Path) -> Result:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where `tiny.yaml` made `first`."""
+    """A folder with `tiny.yaml` and the run `first` of it."""
     place = tmp_path_factory.mktemp("runs")
     (place / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
@@ -65,34 +65,38 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("setting", REFUSED)
-def test_what_the_vocabulary_was_learnt_with_is_refused(folder: Path, setting: str) -> None:
+def test_other_settings_of_the_vocabulary_are_refused(folder: Path, setting: str) -> None:
     theirs, ours, write = REFUSED[setting]
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
         result = call(*command, "training.init=first", setting)
         assert (result.exit_code, result.stdout) == (2, "")
         key = setting.partition("=")[0]
-        assert f": {key}: the vocabulary is that of the model in first/model (training.init)" in result.stderr
-        assert f"was learnt with {theirs}, so that {ours} cannot be used; write {write}" in result.stderr
+        assert f": {key}: {ours} does not fit the vocabulary of the model in first/model (" in result.stderr
+        assert f"(training.init), which was learnt with {theirs}; write {write}" in result.stderr
         assert ", or leave training.init out\n" in result.stderr
         assert "command line:1:" in result.stderr
         assert not Path("second/recipe.yaml").exists()
 
 
-def test_everything_is_told_at_once_at_its_place(folder: Path) -> None:
+def test_all_problems_are_reported_at_once_with_places(folder: Path) -> None:
     text = RECIPE.replace("size: 400", "size: 300").replace("bpe", "unigram") + TRAINING
     Path("wrong.yaml").write_text(f"{text}  init: first/model\n", encoding="utf-8")
     said = call("check", "wrong.yaml").stderr
-    assert [line.partition(" the ")[0] for line in said.splitlines() if line.startswith("wrong")] == [
-        "wrong.yaml:4:43: task.tokenizer.model:",
-        "wrong.yaml:4:58: task.tokenizer.size:",
+    assert [
+        line.partition(" the ")[0].removesuffix(" does not fit")
+        for line in said.splitlines()
+        if line.startswith("wrong")
+    ] == [
+        "wrong.yaml:4:43: task.tokenizer.model: unigram",
+        "wrong.yaml:4:58: task.tokenizer.size: 300",
     ]
-    # A default is told at the place of what has it.
+    # A problem of a default has the place of its parent.
     bare = text.replace("{type: sentencepiece, model: unigram, size: 300}", "sentencepiece")
     Path("wrong.yaml").write_text(f"{bare}  init: first/model\n", encoding="utf-8")
     assert call("check", "wrong.yaml").stderr.startswith("wrong.yaml:4:14: task.tokenizer.size:")
 
 
-def test_what_can_be_used_is_used_and_told(folder: Path) -> None:
+def test_other_settings_are_used_and_reported(folder: Path) -> None:
     settings = (
         "task.tokenizer.alpha=0.3",
         "task.sample_segmentation=true",
@@ -110,7 +114,7 @@ def test_what_can_be_used_is_used_and_told(folder: Path) -> None:
         "training.init: the weights of first/model were trained with other settings: "
         "model.encoder.dropout: 0.1 there, 0.25 here; task.source_normalizers: [] there, ['lowercase'] here\n"
     ) in result.stderr
-    assert "task.tags: The is no piece of the vocabulary, but several; name it in task.tok" in result.stderr
+    assert "task.tags: the vocabulary splits The into several pieces; add it to task.tok" in result.stderr
     for place in ("third", "third/model"):
         stored = yaml.safe_load(Path(place, "recipe.yaml").read_text("utf-8"))
         first = yaml.safe_load(Path("first/recipe.yaml").read_text("utf-8"))
@@ -120,7 +124,7 @@ def test_what_can_be_used_is_used_and_told(folder: Path) -> None:
 
 
 def test_a_run_that_began_before_goes_on(folder: Path) -> None:
-    """An earlier seqx began it with a size that it ignored."""
+    """The run was begun by an earlier seqx, which ignored the size."""
     command = ("run", "tiny.yaml", "training.init=first", "--folder", "began", "--device", "cpu")
     assert call(*command).exit_code == 0
     file = Path("began/recipe.yaml")
@@ -167,7 +171,7 @@ def test_trees_are_written_as_the_model_learnt_it(linearisation: str, key: str |
 
 
 class Own(Letters):
-    """A tokenizer of somebody else, who says nothing of what may be changed."""
+    """A plugin's tokenizer without `adjustable`."""
 
     def __init__(self, *, case: bool = True) -> None:
         super().__init__()
@@ -181,8 +185,8 @@ def test_all_settings_of_a_tokenizer_count_unless_it_says_otherwise() -> None:
     assert problems(text, theirs | {"tokenizer": {"type": "own", "case": False}}, registry) == []
     (said,) = problems(text, theirs | {"tokenizer": {"type": "own", "case": True}}, registry)
     assert said == (
-        "r.yaml:4:32: task.tokenizer.case: the vocabulary is that of the model in m, which was learnt with "
-        "true, so that false cannot be used; write case: true"
+        "r.yaml:4:32: task.tokenizer.case: false does not fit the vocabulary of the model in m, which was "
+        "learnt with true; write case: true"
     )
     # The model's version of the tokenizer had no such setting.
     assert (
@@ -190,7 +194,7 @@ def test_all_settings_of_a_tokenizer_count_unless_it_says_otherwise() -> None:
         == []
     )
     (said,) = problems(text, theirs | {"tokenizer": "own"}, registry)
-    assert said.endswith("was learnt with not set, so that false cannot be used; leave case out")
+    assert said.endswith("which was learnt without it; leave case out")
 
 
 def test_new_labels_are_refused(tmp_path: Path) -> None:

@@ -212,12 +212,14 @@ def test_a_run_of_a_stranger_is_read_without_links_out_of_it(tmp_path: Path) -> 
             use()
 
 
-def test_a_recipe_extends_recipes_alone(tmp_path: Path) -> None:
+def test_a_recipe_extends_only_recipes(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     (tmp_path / "link.yaml").symlink_to("secret")
     for name in ("./secret", "./link.yaml"):
         (tmp_path / "r.yaml").write_text(f"extends: {name}\n")
-        with pytest.raises(seqx.RecipeError, match=r"is no recipe, whose name ends in \.yaml") as caught:
+        with pytest.raises(
+            seqx.RecipeError, match=r"is not a recipe; the name of a recipe ends in \.yaml"
+        ) as caught:
             opened(str(tmp_path / "r.yaml"))
         assert "hunter2" not in str(caught.value)
 

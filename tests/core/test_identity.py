@@ -1,4 +1,4 @@
-"""What another run made is refused wherever a run's folder is read; nothing is deleted."""
+"""Commands that read a run's folder refuse files of another run, and delete nothing."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def call(*arguments: str | Path) -> Result:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Runs: `a`; `b` of another seed, which made more updates; `c` of another text and vocabulary."""
+    """Three runs: `a`; `b` with another seed and more updates; `c` with another text and vocabulary."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
@@ -58,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def runs(made: Path, tmp_path: Path) -> Path:
-    """Copies that a test may change."""
+    """Copies of the runs that a test may change."""
     for name in "abc":
         shutil.copytree(made / name, tmp_path / name)
     shutil.copy(made / "tiny.yaml", tmp_path)
@@ -74,7 +74,7 @@ def listed(folder: Path) -> dict[str, bytes]:
 
 
 def refused(*arguments: str | Path, run: Path) -> str:
-    """What a command says that refuses, and leaves the run as it is."""
+    """Return the message of a command that is refused, and check that the run is unchanged."""
     before = listed(run)
     result = call(*arguments)
     assert (result.exit_code, result.stdout) == (2, ""), result.output
@@ -107,13 +107,13 @@ def test_a_checkpoint_of_another_run(runs: Path, command: str, step: int) -> Non
     said = refused(*COMMANDS[command](runs), run=runs / "a")
     if step == 3:
         assert said == (
-            f"{foreign}: holds the checkpoint of update 4; name it 00000004 again, or move it out of "
+            f"{foreign}: holds the checkpoint of update 4; rename it to 00000004, or move it out of "
             f"{foreign.parent}\n"
         )
     else:
         assert said == (
             f"{foreign}: was made by another run, whose recipe differs from that of the run in this folder; "
-            "move it away, and the same command goes on without it\n"
+            "move it away, and give the same command again\n"
         )
     assert not (runs / "out").exists()
     shutil.move(foreign, runs / "away")
@@ -121,7 +121,7 @@ def test_a_checkpoint_of_another_run(runs: Path, command: str, step: int) -> Non
 
 
 def test_a_checkpoint_of_another_vocabulary(runs: Path) -> None:
-    """The recipe is the same where its text lies in files that were changed in between."""
+    """Two runs can have the same recipe, if their text files were changed in between."""
     kept = Identity(**json.loads((runs / "a" / "identity.json").read_text())["made_from"])
     model = nn.Linear(2, 2)
     checkpoints = Checkpoints(runs / "checkpoints", kept)
@@ -153,7 +153,7 @@ def test_going_back_deletes_nothing_of_another_run(runs: Path) -> None:
     "swapped", ["model.safetensors", "states.safetensors", "checkpoint.json", "manifest.json"]
 )
 def test_files_of_another_checkpoint_are_damage(runs: Path, swapped: str) -> None:
-    """The manifest knows each file's bytes; what is damaged is set aside, and the run goes on from before."""
+    """The manifest has digests of all files; a damaged checkpoint is moved away, and an older one used."""
     steps = runs / "a" / "checkpoints"
     shutil.copy(steps / "00000002" / swapped, steps / "00000004" / swapped)
     result = call(*go_on(runs))
@@ -178,8 +178,8 @@ def test_scores_of_another_run(runs: Path) -> None:
     text = (runs / "b" / "model" / "scores.json").read_text("utf-8")
     scores.write_text(text if text.encode() != own else text + " ", encoding="utf-8")
     assert refused(*finish(runs), run=runs / "a") == (
-        f"{scores}: holds other scores than those that this run wrote; put them back, or remove the file, "
-        "and the same `seqx run` scores the model again\n"
+        f"{scores}: the scores are not those that this run wrote; restore them, or remove the file "
+        "and give the same `seqx run` again, which scores the model anew\n"
     )
     scores.unlink()
     assert call(*finish(runs)).exit_code == 0
@@ -192,11 +192,11 @@ def test_a_vocabulary_of_another_run(runs: Path) -> None:
     shutil.copytree(runs / "c" / "task", learnt)
     for command in COMMANDS.values():
         said = refused(*command(runs), run=runs / "a")
-        assert said.startswith(f"{learnt}: is not the vocabulary that this run began with; put that one back")
+        assert said.startswith(f"{learnt}: is not the vocabulary that this run began with; restore that one")
 
 
 def old(run: Path) -> None:
-    """Make a run one of an earlier seqx, which kept no digests."""
+    """Turn a run into one of an earlier seqx, which wrote no digests."""
     (run / "identity.json").unlink()
     for file in (*run.glob("checkpoints/*/checkpoint.json"), run / "model" / "model.json"):
         about = json.loads(file.read_text("utf-8"))
@@ -219,12 +219,12 @@ def test_runs_of_earlier_versions_go_on(runs: Path) -> None:
     assert result.exit_code == 0, result.output
     found = json.loads((runs / "a" / "identity.json").read_text("utf-8"))
     assert found["made_from"] == json.loads(identity)["made_from"]
-    # Its own new checkpoints have digests, and so has whatever comes from another run.
+    # Its new checkpoints have digests, and so do files of other runs.
     shutil.copytree(runs / "b" / "checkpoints" / "00000006", runs / "a" / "checkpoints" / "00000005")
     assert "holds the checkpoint of update 6" in refused(*go_on(runs), run=runs / "a")
 
 
-def test_what_may_change_is_no_part_of_the_identity(runs: Path) -> None:
+def test_settings_that_may_change_are_not_part_of_the_identity(runs: Path) -> None:
     result = call(*go_on(runs, "training.microbatch=500", "training.save_minutes=null"))
     assert result.exit_code == 0, result.output
     checkpoints = Checkpoints(runs / "a" / "checkpoints")
@@ -232,12 +232,14 @@ def test_what_may_change_is_no_part_of_the_identity(runs: Path) -> None:
 
 
 def test_a_newer_seqx_goes_on_with_the_digest_of_the_older(runs: Path) -> None:
-    """A setting that it fills in changes neither the run nor what its checkpoints say."""
+    """A new setting with its default changes neither the run nor the digests in its checkpoints."""
     run = runs / "a"
     recipe = run / "recipe.yaml"
     text = recipe.read_text("utf-8")
     assert "  groups: 1\n" in text
-    recipe.write_text(text.replace("  groups: 1\n", ""), encoding="utf-8")  # as if there was none then
+    recipe.write_text(
+        text.replace("  groups: 1\n", ""), encoding="utf-8"
+    )  # as if the setting did not exist then
     for file in (run / "identity.json", *run.glob("checkpoints/*/checkpoint.json")):
         about = json.loads(file.read_text("utf-8"))
         about["made_from"]["recipe"] = "that of the recipe without groups"

@@ -177,7 +177,9 @@ LETTERS = seqx.Surfaces(
     ],
     ids=["phrase", "phrases", "period", "prefix"],
 )
-def test_what_no_answer_has_room_for_is_refused_at_once(which: dict[str, Any], limit: int) -> None:
+def test_a_phrase_that_is_too_long_for_any_answer_is_refused_at_once(
+    which: dict[str, Any], limit: int
+) -> None:
     """No table is made for it."""
     grammar = seqx.LexicalGrammar(LETTERS, [wanted(**which), wanted(require=("a",))])
     began = time.process_time()
@@ -187,15 +189,15 @@ def test_what_no_answer_has_room_for_is_refused_at_once(which: dict[str, Any], l
     assert grammar.allowed(state).any(1).tolist() == [False, True]
 
 
-def test_what_is_forbidden_and_too_long_to_be_written_costs_nothing() -> None:
+def test_a_forbidden_phrase_that_is_too_long_costs_nothing() -> None:
     grammar = seqx.LexicalGrammar(LETTERS, [wanted(forbid=(LONG[:20_000],))])
     assert grammar.allowed(grammar.start(1, torch.tensor([60])))[0, 2:].all()
     assert len(grammar.step) < 100
 
 
 @pytest.mark.parametrize("text", [LONG, "a " * 3000, "a" * 4000], ids=["text", "period", "letter"])
-def test_the_cost_of_what_fits_grows_with_its_length(text: str) -> None:
-    """Of a phrase that is periodic, very many beginnings are read at once."""
+def test_the_cost_of_a_phrase_is_linear_in_its_length(text: str) -> None:
+    """In a periodic phrase, very many prefixes match at the same time."""
     phrase = text[:2000].strip()
     grammar = seqx.LexicalGrammar(LETTERS, [wanted(require=(phrase,))])
     began = time.process_time()
@@ -212,7 +214,7 @@ def test_the_cost_of_what_fits_grows_with_its_length(text: str) -> None:
 def test_a_table_that_would_be_too_large_is_one_message() -> None:
     many = tuple("".join(letters) for letters in itertools.product("aehmnot", repeat=4))
     with pytest.raises(
-        seqx.UserError, match=r"forbidden of one answer have [\d,]+ bytes; ask for 4,096 at most"
+        seqx.UserError, match=r"phrases of one answer have [\d,]+ bytes together; give at most 4,096"
     ):
         seqx.LexicalGrammar(LETTERS, [wanted(forbid=many)]).start(1, torch.tensor([60]))
 

@@ -77,14 +77,14 @@ def test_no_model(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="nowhere: there is no such folder"):
         seqx.load(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(seqx.UserError, match=r"empty: no model is in this folder \(model.safetensors and"):
+    with pytest.raises(seqx.UserError, match=r"empty: is not the folder of a model \(model.safetensors and"):
         seqx.load(tmp_path / "empty")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "recipe.yaml").write_text("training: {steps: 6}\n")
     (tmp_path / "run" / "environment.json").write_text("{}")
     with pytest.raises(
         seqx.UserError,
-        match=r"run: this run has not finished, so that it has no model yet: it has no checkpoint yet; ",
+        match=r"run: this run is not finished and has no model yet: it has no checkpoint yet; ",
     ):
         seqx.load(tmp_path / "run")
     with pytest.raises(seqx.UserError, match="at least one model"):
@@ -118,7 +118,7 @@ def test_one_byte_that_changed_or_a_file_that_went_away(broken: Path, name: str)
     file.write_bytes(whole)
     assert seqx.load(broken)(["a"])
     file.unlink()
-    with pytest.raises(seqx.UserError, match=rf"{file}: cannot be read|no model is in this folder"):
+    with pytest.raises(seqx.UserError, match=rf"{file}: cannot be read|is not the folder of a model"):
         seqx.load(broken)
 
 

@@ -1,4 +1,4 @@
-"""Outputs that cannot be written: told once, or not at all, and never instead of how a command ended."""
+"""Outputs that cannot be written are reported at most once, and never change how a command ends."""
 
 # ruff: noqa: T201, PT012  printing is what is tested
 
@@ -19,7 +19,7 @@ from seqx.printing import Channel, Output, ReaderGoneError, checked, forgiving
 
 
 class Failing(io.RawIOBase):
-    """A file that takes so many bytes, and then fails."""
+    """A file that accepts so many bytes, and then fails."""
 
     def __init__(self, number: int, room: int = 0) -> None:
         self.number, self.room, self.taken = number, room, b""
@@ -54,7 +54,7 @@ def test_standard_error_may_fail(monkeypatch: pytest.MonkeyPatch, number: int) -
         print("news " * 10_000, file=sys.stderr)
 
 
-def test_what_standard_error_can_take_it_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_before_a_failure_reaches_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = failing(errno.ENOSPC, room=5)
     monkeypatch.setattr(sys, "stderr", stream)
     with checked():
@@ -81,11 +81,11 @@ def test_a_closed_standard_error_is_no_other_stream(
         (errno.ENOSPC, "standard output: No space left on device; make room for it"),
         (errno.EDQUOT, "standard output: Disk quota exceeded; make room for it"),
         (errno.EFBIG, "standard output: File too large; make room for it"),
-        (errno.EIO, "standard output: Input/output error; see to that"),
+        (errno.EIO, "standard output: Input/output error; write it to another place"),
     ],
 )
 @pytest.mark.parametrize("write", [click.echo, lambda text: click.echo(text.encode())])
-def test_standard_output_is_told_of(
+def test_a_failure_of_standard_output_is_reported(
     monkeypatch: pytest.MonkeyPatch, number: int, told: str, write: Callable[[str], None]
 ) -> None:
     monkeypatch.setattr(sys, "stdout", failing(number))
@@ -98,11 +98,11 @@ def test_a_reader_that_is_gone_needs_no_message(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "stdout", failing(errno.EPIPE))
     with checked(), pytest.raises(ReaderGoneError):
         click.echo("result")
-    with checked(), forgiving():  # what is worth more than its report
+    with checked(), forgiving():  # the work matters more than its output
         click.echo("result")
 
 
-def test_a_full_disk_is_told_when_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", failing(errno.ENOSPC))
     done = False
     with (
@@ -114,12 +114,12 @@ def test_a_full_disk_is_told_when_the_work_is_done(monkeypatch: pytest.MonkeyPat
         print("more results", flush=True)
         done = True
     assert done
-    with checked(), pytest.raises(KeyboardInterrupt), forgiving():  # how it ended is worth more
+    with checked(), pytest.raises(KeyboardInterrupt), forgiving():  # the interrupt matters more
         print("result")
         raise KeyboardInterrupt
 
 
-def test_an_output_is_the_stream_in_all_else() -> None:
+def test_an_output_passes_other_attributes_on() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     output = Output(stream, Channel("standard output", forgiving=False))
     assert (output.encoding, output.isatty(), output.write("é")) == ("utf-8", False, 1)
@@ -129,7 +129,7 @@ def test_an_output_is_the_stream_in_all_else() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["check", "--help"], ["plugins"]])
-def test_every_command_tells_of_a_full_output(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_every_command_reports_a_full_output(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     error = io.StringIO()
     monkeypatch.setattr(sys, "stdout", failing(errno.ENOSPC))
     monkeypatch.setattr(sys, "stderr", error)
@@ -143,7 +143,7 @@ def test_every_command_tells_of_a_full_output(monkeypatch: pytest.MonkeyPatch, a
     assert end.value.code == 2
 
 
-def test_a_pipe_that_is_not_standard_output_is_told_of(
+def test_a_broken_pipe_that_is_not_standard_output_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken() -> None:
@@ -155,7 +155,7 @@ def test_a_pipe_that_is_not_standard_output_is_told_of(
         main(["check"], prog_name="seqx")
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith(
-        "a process that is written to has ended ([Errno 32] Broken pipe)"
+        "a process that seqx writes to has ended ([Errno 32] Broken pipe)"
     )
 
 
@@ -170,8 +170,8 @@ def test_a_pipe_that_is_not_standard_output_is_told_of(
         ("2>&- nonsense", 2, ""),
     ],
 )
-def test_of_a_process_the_exit_code_stays(redirected: str, code: int, told: str) -> None:
-    """The interpreter writes what is buffered when it ends, and fails with 120 where it cannot."""
+def test_exit_codes_of_processes_with_broken_outputs(redirected: str, code: int, told: str) -> None:
+    """The interpreter flushes its buffers at exit, and exits with 120 if that fails."""
     option = "" if "nonsense" in redirected else "--version"
     command = f"{sys.executable} -m seqx {option} {redirected}"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

@@ -35,7 +35,7 @@ def test_real_news_with_its_odd_line_ends(data: Callable[[str], Path]) -> None:
     assert sum(line.count("\u0085") for line in lines) == 10
 
 
-LINES = [f"{number} {number % 7}" for number in range(40_000)]  # more than is unpacked at once
+LINES = [f"{number} {number % 7}" for number in range(40_000)]  # more than one chunk
 TEXT = "".join(f"{line}\n" for line in LINES).encode()
 
 
@@ -73,7 +73,7 @@ PACKERS: list[Callable[[bytes], bytes]] = [
 
 @pytest.mark.parametrize("pack", PACKERS)
 @pytest.mark.parametrize("name", ["a", "a.gz", "a.en", "a.zip"])
-def test_what_is_packed_is_read_under_any_name(
+def test_packed_files_are_read_under_any_name(
     pack: Callable[[bytes], bytes], name: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(pack(TEXT))
@@ -85,7 +85,13 @@ def test_plain_text_may_have_the_name_of_a_packed_file(tmp_path: Path) -> None:
     for name in ("a.gz", "a.xz", "a.zst", "a.bz2"):
         (tmp_path / name).write_bytes(TEXT)
         assert list(seqx.lines(tmp_path / name)) == LINES
-    for start in ("BZh is no text", "]", "PK", "%PD", "x" * 257 + "usta"):  # begins nearly as others do
+    for start in (
+        "BZh is no text",
+        "]",
+        "PK",
+        "%PD",
+        "x" * 257 + "usta",
+    ):  # similar to the first bytes of other kinds
         (tmp_path / "b").write_text(start)
         assert list(seqx.lines(tmp_path / "b")) == [start]
 
@@ -102,7 +108,7 @@ def test_members_are_read_one_after_the_other(pack: Callable[[bytes], bytes], tm
 
 
 @pytest.mark.parametrize("pack", PACKERS)
-def test_what_is_packed_and_cut_off_is_told(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+def test_truncated_packed_files_are_reported(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     file, whole = tmp_path / "a", pack(TEXT)
     for length in (14, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:length])
@@ -111,7 +117,7 @@ def test_what_is_packed_and_cut_off_is_told(pack: Callable[[bytes], bytes], tmp_
 
 
 @pytest.mark.parametrize("pack", [*PACKERS[:3], zstd])
-def test_what_is_packed_and_damaged_is_told(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+def test_damaged_packed_files_are_reported(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     whole = bytearray(pack(TEXT))
     whole[len(whole) // 2] ^= 0xFF
     (tmp_path / "a").write_bytes(whole)
@@ -127,7 +133,7 @@ def test_a_file_that_unpacks_to_more_than_any_text(tmp_path: Path, monkeypatch: 
     (tmp_path / "a").write_bytes(
         lzma.compress(TEXT, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}])
     )
-    with pytest.raises(seqx.UserError, match=r"/a: to unpack it takes more memory than is allowed"):
+    with pytest.raises(seqx.UserError, match=r"/a: unpacking it needs more memory than is allowed"):
         list(seqx.lines(tmp_path / "a"))
 
 
@@ -145,20 +151,20 @@ def test_zstd_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (zipped("a.txt", TEXT), "is a zip archive"),
         (zipped("word/document.xml", b"<w>"), "is a Word document"),
         (tar(TEXT), "is a tar archive"),
-        (gzip.compress(tar(TEXT)), "is a file packed by gzip, in which is a tar archive"),
-        (gzip.compress(gzip.compress(TEXT)), "is a file packed by gzip, in which is another one"),
+        (gzip.compress(tar(TEXT)), "is packed by gzip and contains a tar archive, not text"),
+        (gzip.compress(gzip.compress(TEXT)), "is packed by gzip and contains another packed file (gzip)"),
         (b"%PDF-1.7\n", "is a PDF document"),
         (
             "ein Wort".encode("utf-16"),
-            "is text in UTF-16 and no text in UTF-8; convert it with `iconv -f UTF-16 ",
+            "is text in UTF-16, not text in UTF-8; convert it with `iconv -f UTF-16 ",
         ),
-        ("ein Wort".encode("utf-32"), "is text in UTF-32 "),
+        ("ein Wort".encode("utf-32"), "is text in UTF-32,"),
         ("ein Wort\r\n".encode("utf-16-le"), "is text in UTF-16LE"),
         ("ein Wort\n".encode("utf-16-be"), "is text in UTF-16BE"),
         ("我喜欢猫。\n他在家里。\n".encode("utf-16-le"), "is text in UTF-16LE"),
         ("ein Wort\n".encode("utf-32-le"), "is text in UTF-32LE"),
         ("ein Wort\n".encode("utf-32-be"), "is text in UTF-32BE"),
-        (gzip.compress("ein Wort\n".encode("utf-16")), "in which is text in UTF-16"),
+        (gzip.compress("ein Wort\n".encode("utf-16")), "and contains text in UTF-16"),
         (b"\x89PNG\r\n\x1a\n", "is a picture"),
     ],
     ids=lambda value: value if isinstance(value, str) else "content",  # archives hold the time of day
@@ -171,7 +177,7 @@ def test_other_kinds_are_named(content: bytes, told: str, tmp_path: Path) -> Non
         assert told in str(raised.value)
 
 
-def test_nothing_has_no_lines(tmp_path: Path) -> None:
+def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:
     for content in (b"", *(pack(b"") for pack in PACKERS)):
         (tmp_path / "a").write_bytes(content)
         assert list(seqx.lines(tmp_path / "a")) == list(standard_input(io.BytesIO(content))) == []

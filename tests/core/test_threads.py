@@ -1,4 +1,4 @@
-"""How threads wait next to other processes, and with how many a run goes on."""
+"""Waiting threads next to other processes, and the number of threads of a run that goes on."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ known = pytest.mark.skipif(LIBGOMP is None or not waits(), reason="another OpenM
 
 
 class Fake:
-    """A pool, a clock, and threads whose time without a CPU is set by hand."""
+    """A pool, a simulated clock, and threads with simulated waiting times."""
 
     def __init__(self) -> None:
         self.held = False
@@ -50,7 +50,7 @@ def watcher(fake: Fake) -> Watcher:
 
 
 def looks(fake: Fake, watcher: Watcher, shares: list[float]) -> list[bool]:
-    """Whether the pool is held after each look, given the share of its time that a thread waited before."""
+    """Return for each measurement if the pool is held, given the share of time that a thread waited."""
     found = []
     for share in shares:
         fake.at += 1
@@ -60,12 +60,12 @@ def looks(fake: Fake, watcher: Watcher, shares: list[float]) -> list[bool]:
     return found
 
 
-def test_threads_sleep_next_to_others_and_spin_when_it_is_quiet(fake: Fake, watcher: Watcher) -> None:
+def test_threads_sleep_under_competition_and_spin_without(fake: Fake, watcher: Watcher) -> None:
     assert looks(fake, watcher, [0.03, 0.1, 0.5, 0.3, 0.1, 0.05, 0.1]) == [False, False, *[True] * 5]
     assert looks(fake, watcher, [0.01] * CALM) == [*[True] * (CALM - 1), False]
 
 
-def test_what_comes_and_goes_is_waited_for_longer_each_time(fake: Fake, watcher: Watcher) -> None:
+def test_intermittent_competition_is_waited_for_longer_each_time(fake: Fake, watcher: Watcher) -> None:
     looks(fake, watcher, [0.0] * 10)
     lengths = []
     for _ in range(7):
@@ -78,14 +78,14 @@ def test_what_comes_and_goes_is_waited_for_longer_each_time(fake: Fake, watcher:
     assert looks(fake, watcher, [0.4, *[0.0] * CALM])[-2:] == [True, False]
 
 
-def test_a_thread_that_begins_or_ends_says_nothing(fake: Fake, watcher: Watcher) -> None:
+def test_threads_that_begin_or_end_are_ignored(fake: Fake, watcher: Watcher) -> None:
     fake.threads["3"] = 70.0
     assert looks(fake, watcher, [0.0]) == [False]
     del fake.threads["3"]
     assert looks(fake, watcher, [0.0]) == [False]
 
 
-def test_where_the_system_does_not_tell_nothing_is_known(tmp_path: Path) -> None:
+def test_waits_are_empty_where_the_system_does_not_report_them(tmp_path: Path) -> None:
     assert waits(tmp_path / "none") == {}
     (tmp_path / "7").mkdir()
     assert waits(tmp_path) == {}
@@ -110,12 +110,12 @@ def test_the_pool_comes_and_goes() -> None:
 
 
 def _becomes(count: int) -> bool:
-    """Whether there are so many threads soon: libgomp's take a moment to end."""
+    """Wait until there are so many threads: those of libgomp take a moment to end."""
     return any(tasks() == count for _ in _moments())
 
 
 def tasks() -> int:
-    """How many threads this process has, those of libgomp too."""
+    """Return the number of threads of this process, including those of libgomp."""
     return len(list(Path("/proc/self/task").iterdir()))
 
 
@@ -159,7 +159,7 @@ print(second < first / 2 and second < third / 2, first, second, third)
 
 @known
 def test_threads_stop_spinning_while_the_pool_is_held() -> None:
-    """What libgomp does, by the processor's time."""
+    """Measure the effect on libgomp by CPU time."""
     environment = {key: value for key, value in os.environ.items() if key not in threads.OWN_SETTINGS}
     done = subprocess.run(
         [sys.executable, "-c", SPINS], env=environment, capture_output=True, text=True, check=True, timeout=60
@@ -196,12 +196,12 @@ def test_users_decide_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 KEPT = (
-    "this run goes on with 3 threads, as it began, and not with 2 (OMP_NUM_THREADS), because another number "
-    "changes its last bits; to allow that, write --threads 2"
+    "this run goes on with 3 threads, as it began, and not with 2 (OMP_NUM_THREADS), because that would "
+    "change the last bits of its results; to use 2, give --threads 2"
 )
 CHANGED = (
-    "this run computed with 1 thread before and goes on with 2 (--threads): it does not end bit by bit as it "
-    "would have"
+    "this run computed with 1 thread before and goes on with 2 (--threads); the last bits of its results "
+    "differ from those with 1"
 )
 
 

@@ -215,7 +215,7 @@ def test_a_fault_breaks_its_law_and_no_other(broken: Any, kind: type, fault: str
 
 
 class Lacking(WholeEncoder):
-    """An encoder that takes a kernel that this CPU lacks."""
+    """An encoder with a kernel that this CPU lacks."""
 
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         if torch.is_autocast_enabled("cpu"):

@@ -1,4 +1,4 @@
-"""Models of every kind of part learn and search in bf16 as in fp32, whatever instructions the CPU has."""
+"""Models of all kinds learn and decode in bf16 as in fp32, with any instruction set of the CPU."""
 
 from functools import cache
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Tensors of the pretended GPU: torch's PrivateUse1 device, as a backend in Python, under the name "cuda:0".
 
-A CPU build of torch has no device guards and streams for "cuda", and aborts the process where a tensor there
-requires a gradient. PrivateUse1 has them. This must be imported before the first backward pass of the
-process: autograd counts devices then, and never again.
+A CPU build of torch has no device guards and streams for "cuda", and aborts the process if a tensor there
+requires a gradient. PrivateUse1 has them. Import this module before the first backward pass of the process,
+in which autograd counts the devices once and for all.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ CUDA = torch.device("cuda", 0)
 
 
 class Computes(Protocol):
-    """What runs the operations of device tensors while there is a device."""
+    """Runs the operations of device tensors while a device is entered."""
 
     generator: torch.Generator
 
@@ -29,7 +29,7 @@ class Computes(Protocol):
 
 
 class Active:
-    """The device that there is now."""
+    """Return the current device."""
 
     device: ClassVar[Computes | None] = None
 
@@ -40,7 +40,7 @@ class Active:
 
 
 class _Module(_DummyBackendModule):
-    """What torch asks of an accelerator's module."""
+    """The functions that torch calls in the module of an accelerator."""
 
     def get_rng_state(self, *_: object) -> Tensor:
         return Active.get().generator.get_state()

@@ -1,4 +1,4 @@
-"""The parts of CUDA that are no operations: `torch.cuda`, pinned memory, autocast, and whole kernels."""
+"""The parts of CUDA besides operations: `torch.cuda`, pinned memory, autocast, and fused kernels."""
 
 import contextlib
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from tests.pretended.backend import BELOW, DeviceTensor
 
 _RECURRENT = {torch.gru, torch.gru_cell, torch.lstm, torch.lstm_cell}
 
-# Of the lists in torch 2.13's autocast_mode.h what this project calls.
+# From the lists in torch 2.13's autocast_mode.h, the operations that this project calls.
 _LOWER = {
     *_RECURRENT,
     *(F.conv1d, F.linear, F.scaled_dot_product_attention),
@@ -35,7 +35,7 @@ _SUMMED = {  # unless a type is asked for
 
 
 class Device(Protocol):
-    """What is asked of the pretended device."""
+    """The interface of the pretended device."""
 
     generator: torch.Generator
     kernels: int
@@ -49,7 +49,7 @@ class Device(Protocol):
 
 
 def patched(gpu: Device, stack: contextlib.ExitStack) -> None:
-    """Let torch believe in the device until the stack is closed."""
+    """Patch torch so that it reports the device, until the stack is closed."""
 
     class Event:
         def __init__(self, *_: Any, **__: Any) -> None: ...
@@ -98,7 +98,7 @@ def patched(gpu: Device, stack: contextlib.ExitStack) -> None:
 
 
 class _Functions(TorchFunctionMode):
-    """Autocast, kernels that the CPU build would take apart, and what passes by the dispatcher."""
+    """Handles autocast, kernels that the CPU build decomposes, and calls that bypass the dispatcher."""
 
     def __init__(self, gpu: Device) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class _Functions(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _cast(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The arguments of the types that autocast gives them."""
+        """Return the arguments with the types that autocast gives them."""
         if func in _LOWER:
             return pytree.tree_map_only(DeviceTensor, self._lowered, (args, kwargs))
         typed = kwargs.get("dtype") is not None or any(isinstance(a, torch.dtype) for a in args)
@@ -154,7 +154,7 @@ class _Functions(TorchFunctionMode):
 
 
 def _placed(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The arguments with what torch is told instead of "cuda"."""
+    """Return the arguments with the backend's device instead of "cuda"."""
     args, kwargs = pytree.tree_map_only(torch.device, _below, (args, kwargs))
     if isinstance(kwargs.get("device"), str):
         kwargs["device"] = _below(torch.device(kwargs["device"]))
@@ -168,7 +168,7 @@ def _below(device: torch.device) -> torch.device:
 
 
 class _Whole(torch.autograd.Function):
-    """A kernel that CUDA has and the CPU build would take apart: computed on the CPU tensors at once."""
+    """A fused kernel of CUDA, which the CPU build would decompose; computed on the CPU tensors."""
 
     @staticmethod
     def forward(ctx: Any, gpu: Device, work: Any, spec: Any, *flat: Any) -> Any:

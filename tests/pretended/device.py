@@ -38,7 +38,7 @@ _WAITING = {  # operations whose result, or its size, the host has to know
     aten.unique_consecutive.default,
     aten.unique_dim.default,
 }
-_NO_KERNELS = {  # beside those that torch marks as views
+_NO_KERNELS = {  # besides those that torch marks as views
     "_reshape_alias",
     "_unsafe_view",
     "alias",
@@ -62,14 +62,14 @@ class MixError(RuntimeError):
 
 
 class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """There is a pretended GPU while this is entered."""
+    """A context in which there is a pretended GPU."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.waits = Counter[str]()
         self.mixes: list[str] = []
         self.kernels = 0
-        self.memory: int | None = None  # bytes that one tensor may have, for tests of too little memory
+        self.memory: int | None = None  # the most bytes of one tensor, for tests of out-of-memory errors
         self.shortages = 0
         self.generator = torch.Generator().manual_seed(0)
         self.pinned: dict[int, Tensor] = {}  # by the addresses of their storages
@@ -90,12 +90,12 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
             Active.device = None
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Reset all counts."""
         self.waits.clear()
         self.kernels = 0
 
     def wait(self, what: str) -> None:
-        """The host waits for the device."""
+        """Count a wait of the host for the device."""
         self.waits[f"{what} at {self._where()}"] += 1
 
     def pin(self, tensor: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tensor.untyped_storage().data_ptr() in self.pinned
 
     def _where(self) -> str:
-        """The innermost line of the project that is at work, that of the device left out."""
+        """Return the innermost line of the project on the stack, except those of the device."""
         frame = sys._getframe(1)
         while frame is not None:
             file = Path(frame.f_code.co_filename)
@@ -123,7 +123,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.run(func, args, kwargs or {})
 
     def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Compute an operation, on the device where one of its tensors is or its result is to be."""
+        """Compute an operation on the device of its tensors or of its result."""
         flat, spec = pytree.tree_flatten((args, kwargs))
         tensors = [item for item in flat if isinstance(item, Tensor)]
         there = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
@@ -176,7 +176,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @contextlib.contextmanager
     def drawing(self) -> Iterator[None]:
-        """In the block random numbers are the device's."""
+        """Use the random numbers of the device in the block."""
         before = torch.get_rng_state()
         torch.set_rng_state(self.generator.get_state())
         try:
@@ -185,7 +185,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.generator.set_state(torch.get_rng_state())
             torch.set_rng_state(before)
 
-    # --- noting
+    # --- counting
 
     def _check_mix(self, func: Any, name: str, args: tuple[Any, ...], near: Sequence[Tensor]) -> None:
         if func in _COPYING:
@@ -210,7 +210,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _note_copy(
         self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, to_device: bool
     ) -> None:
-        """Note a copy between host and device, but for one of pinned memory that nobody is to wait for."""
+        """Count a copy between host and device, except an asynchronous copy from pinned memory."""
         in_place = func is aten.copy_.default
         source, target = (args[1], args[0]) if in_place else (args[0], None)
         leaves, enters = (
@@ -226,7 +226,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by which the CPU computes it."""
+    """Return the arguments as CPU tensors."""
     kwargs = {key: value for key, value in kwargs.items() if key not in ("pin_memory", "non_blocking")}
     if kwargs.get("device") is not None:
         kwargs["device"] = torch.device("cpu")
@@ -236,7 +236,7 @@ def _for_cpu(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What an operation in place returns: the tensors that it has changed; None of any other one."""
+    """Return the tensors that an in-place operation has changed; None for any other operation."""
     returned = func._schema.returns
     if not (func._schema.is_mutable and returned and _is_written(returned[0])):
         return None

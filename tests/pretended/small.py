@@ -1,4 +1,4 @@
-"""Small models that are trained and asked on either device, to compare what comes of it."""
+"""Small models that are trained and decoded on both devices, to compare the results."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,12 +41,12 @@ search: {{type: beam, size: 3, extra: 6, nbest: 2}}
 
 
 class Described:
-    """What a recipe of these tests describes.
+    """The content of a recipe of these tests.
 
     Args:
-        model: learns
-        training: how it learns
-        search: finds
+        model: the model
+        training: the settings of training
+        search: the search
     """
 
     def __init__(self, *, model: seqx.Make[seqx.Model], training: Training, search: seqx.Search) -> None:
@@ -66,7 +66,7 @@ def described(folder: Path, overrides: Sequence[str]) -> Described:
 
 @dataclass
 class Trained:
-    """A model that was trained for some updates, and what was seen of them."""
+    """A model that was trained for some updates, and the measurements of the updates."""
 
     model: seqx.Model
     updates: list[Update] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Trained:
 def training(
     what: Described, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
 ) -> Iterator[tuple[Trained, Generator[Update, None, None]]]:
-    """A model with weights that are the same each time, and updates of it."""
+    """Return a model with fixed weights, and its updates."""
     how = what.training
     torch.manual_seed(1)
     model = what.model(SIZES)
@@ -108,7 +108,7 @@ def training(
 def trained(
     what: Described, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
 ) -> Trained:
-    """After three updates."""
+    """Return the model after three updates."""
     with training(what, store, device, precision) as (found, stream):
         found.updates = [next(stream) for _ in range(3)]
     found.model.eval()
@@ -144,7 +144,7 @@ Found = Sequence[Sequence[seqx.Hypothesis]]
 
 
 def alike(found: Found, expected: Found) -> None:
-    """The same answers, with the same scores but for rounding."""
+    """Check that the answers are the same, with the same scores up to rounding."""
     assert [[h.ids for h in those] for those in found] == [[h.ids for h in those] for those in expected]
     for ours, theirs in zip(chain.from_iterable(found), chain.from_iterable(expected), strict=True):
         assert (ours.score, ours.logprob) == pytest.approx((theirs.score, theirs.logprob), rel=1e-4)

@@ -1,4 +1,4 @@
-"""Every component learns and answers on the pretended GPU as on the CPU, and nobody waits in an update."""
+"""Every component learns and answers as on the CPU, and the host does not wait in an update."""
 
 import math
 from pathlib import Path
@@ -30,7 +30,7 @@ from tests.pretended.small import (
 )
 
 SIDES = ("encoder", "decoder")
-KINDS: dict[type, list[str]] = {  # what a recipe says to use a component of a kind
+KINDS: dict[type, list[str]] = {  # settings of a recipe that use a component of a kind
     seqx.Encoder: ["model.encoder={{type: {}, layers: 2, dropout: 0}}"],
     seqx.Decoder: [
         "model.decoder={{type: {}, layers: 2, dropout: 0, attention: {{type: multihead, heads: 2}}}}"
@@ -69,7 +69,7 @@ SPECIAL: dict[str, list[str]] = {
 }
 SHORT = LIMITS.clamp_max(9)
 COMPONENTS = [(kind, name) for kind in KINDS for name in registry().components(kind)]
-DEAF = (Initialisation, seqx.Schedule)  # of which the device hears nothing: once, in float32, is enough
+DEAF = (Initialisation, seqx.Schedule)  # kinds that run on the host only: float32 is enough
 
 
 def of(folder: Path, kind: type, name: str) -> Described:
@@ -80,7 +80,7 @@ def ids(case: tuple[type, str]) -> str:
     return f"{case[0].__name__}-{case[1]}"
 
 
-def test_these_are_all_kinds_that_a_device_computes() -> None:
+def test_all_kinds_that_run_on_a_device_are_listed() -> None:
     others = {"Corpus", "Metric", "Normalizer", "Task", "Tokenizer", "Callback"}  # of the host
     elsewhere = {"Combination", "Linearisation", "Search"}  # test_search.py
     assert {kind.__name__ for kind in registry().kinds()} - others - elsewhere == {k.__name__ for k in KINDS}
@@ -108,7 +108,7 @@ def test_learns_and_answers_as_on_the_cpu(case: tuple[type, str], place: Path, s
 
 
 @pytest.mark.parametrize("case", [case for case in COMPONENTS if case[0] not in DEAF], ids=ids)
-def test_bf16_and_dropout_mix_nothing_and_wait_for_nothing(
+def test_bf16_and_dropout_mix_no_devices_and_do_not_wait(
     case: tuple[type, str], place: Path, store: Store
 ) -> None:
     what = of(place, *case)
@@ -155,7 +155,7 @@ def test_under_autocast_norms_residual_sums_and_states_are_bfloat16(
     assert set(seen.values()) == {torch.bfloat16}, seen
 
 
-def test_weights_of_an_average_are_cast_once_as_those_of_a_model(place: Path, store: Store) -> None:
+def test_the_weights_of_a_moving_average_are_cast_once(place: Path, store: Store) -> None:
     from seqx.training.ema import Average, Ema
 
     what = described(place, [])
@@ -171,5 +171,5 @@ def test_weights_of_an_average_are_cast_once_as_those_of_a_model(place: Path, st
         assert kernels[0] == kernels[1]
 
 
-def test_sizes_are_those_of_the_store(store: Store) -> None:
+def test_ids_of_the_store_are_below_the_vocabulary_sizes(store: Store) -> None:
     assert max(int(column.values.max()) for column in store.columns.values()) < min(SIZES.values())

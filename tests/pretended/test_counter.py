@@ -1,4 +1,4 @@
-"""The counter itself: it finds faults that are planted, and nothing where there is none."""
+"""The counter finds planted faults, and nothing where there is none."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from tests.pretended.device import MixError, PretendedDevice
 CUDA = torch.device("cuda", 0)
 
 
-def test_device_tensors_compute_learn_and_say_cuda() -> None:
+def test_device_tensors_compute_and_report_cuda() -> None:
     with PretendedDevice() as gpu:
         x = torch.ones(2, 3).pin_memory().to(CUDA, non_blocking=True).requires_grad_()
         y = (x * 2).sum()
@@ -55,7 +55,7 @@ def test_each_wait_is_counted_once(name: str) -> None:
         assert all("tests/pretended/test_counter.py" in where for where in gpu.waits)
 
 
-def test_what_waits_for_nothing() -> None:
+def test_operations_that_do_not_wait() -> None:
     with PretendedDevice() as gpu:
         x = torch.arange(3.0, device=CUDA)
         torch.where(x > 1, x, 0).sort().values.cumsum(0)[x.long()].topk(2)

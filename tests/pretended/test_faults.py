@@ -1,4 +1,4 @@
-"""Faults that are planted into an update: what the tests of components would say of them."""
+"""The tests of components find faults that are planted into an update."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ class Faulty(seqx.Objective):
 
 
 def update(place: Path, store: Store, fault: Any) -> Mapping[str, int]:
-    """Where the host waits in an update that has a fault."""
+    """Return the places where the host waits in an update with a fault."""
     what = described(place, [])
     vars_of_training: Any = what.training
     object.__setattr__(vars_of_training, "objective", Faulty(what.training.objective, fault))

@@ -1,4 +1,4 @@
-"""Too little memory of the pretended GPU is met as that of a CPU: with smaller parts of the same update."""
+"""After an out-of-memory error on the pretended GPU, the same update is computed in smaller parts."""
 
 import dataclasses
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.pretended.small import CUDA, Trained, described, training
 
 
 def updates(place: Path, store: Store, memory: int | None) -> tuple[Trained, PretendedDevice]:
-    """Three updates of 200 tokens, from the second one on with tensors of so many bytes at most."""
+    """Make three updates of 200 tokens; from the second one on tensors have a maximum size."""
     what = described(place, ["training.tokens=200"])
     with PretendedDevice() as gpu, training(what, store, CUDA) as (found, stream):
         found.updates = [next(stream)]
@@ -71,7 +71,7 @@ def test_inputs_are_answered_in_halves(tmp_path: Path) -> None:
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
     ],
 )
-def test_what_libraries_say_is_met_in_the_same_way(said: str, place: Path, store: Store) -> None:
+def test_out_of_memory_errors_of_libraries_are_handled_alike(said: str, place: Path, store: Store) -> None:
     """A first try of each update fails after its first parts."""
     what = described(place, ["training.tokens=200"])
     with PretendedDevice(), training(what, store, CUDA) as (found, stream):

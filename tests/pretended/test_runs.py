@@ -1,4 +1,4 @@
-"""Whole runs on the pretended GPU, stopped and resumed, in bf16 with dropout; and what a model answers."""
+"""Whole runs on the pretended GPU, stopped and resumed, in bf16 with dropout; answers of a model."""
 
 import os
 from pathlib import Path
@@ -57,9 +57,7 @@ def _folder(
 
 
 @pytest.mark.parametrize(("name", "ema"), [("translation", False), ("translation", True), ("parsing", False)])
-def test_stopped_and_gone_on_with_it_ends_with_the_same_bits(
-    name: str, ema: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_ends_with_the_same_bits(name: str, ema: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny(RECIPES[name])
     more = ["training.ema={decay: 0.5}"] if ema else []
     with PretendedDevice() as gpu:

@@ -1,4 +1,4 @@
-"""Every search, grammar, constraint and combination finds on the pretended GPU what it finds on the CPU.
+"""Every search, grammar, constraint and combination finds the same on the pretended GPU as on the CPU.
 
 The host waits for the device once in eight steps at most.
 """
@@ -58,7 +58,7 @@ def lexical() -> LexicalGrammar:
     return LexicalGrammar(SURFACES, WANTED)
 
 
-GRAMMARS: dict[str, tuple[int, Make]] = {  # how many symbols there are, and what makes it
+GRAMMARS: dict[str, tuple[int, Make]] = {  # the number of symbols, and the function that makes the grammar
     "none": (SIZE, lambda: None),
     "label": (SIZE, lambda: OneLabel(SIZE)),
     "lexical": (SIZE, lexical),
@@ -74,7 +74,7 @@ GRAMMARS: dict[str, tuple[int, Make]] = {  # how many symbols there are, and wha
 
 
 class Counting(seqx.Model):
-    """Counts the steps; other than that it is the model that it has."""
+    """Wraps a model, and counts its decoding steps."""
 
     def __init__(self, model: seqx.Model) -> None:
         super().__init__(model.sizes)
@@ -95,7 +95,7 @@ class Counting(seqx.Model):
 
 
 def counting(folder: Path, size: int, seed: int = 1) -> Counting:
-    """A model with random weights that are large enough to make it differ from step to step."""
+    """Return a model with random weights large enough that its outputs differ from step to step."""
     torch.manual_seed(seed)
     model = described(folder, []).model({"source": SIZES["source"], "target": size})
     with torch.no_grad():
@@ -112,13 +112,13 @@ SEARCHES: dict[str, seqx.Search] = {
 
 
 def waits(steps: int, name: str) -> int:
-    """How often the host may wait; sampling reads the source once, of which its draws are made."""
+    """Return how often the host may wait; sampling reads the source once, which seeds its draws."""
     return -(-steps // 8) + (name == "sampling")
 
 
 @pytest.mark.parametrize("grammar", GRAMMARS)
 @pytest.mark.parametrize("search", SEARCHES)
-def test_finds_what_it_finds_on_the_cpu(search: str, grammar: str, place: Path) -> None:
+def test_searches_find_the_same_as_on_the_cpu(search: str, grammar: str, place: Path) -> None:
     size, make = GRAMMARS[grammar]
     expected = searched(counting(place, size), SEARCHES[search], CPU, make())
     with PretendedDevice() as gpu:
@@ -176,11 +176,11 @@ def test_these_are_all_grammars() -> None:
     assert issubclass(type(linearised("top_down")()), BracketGrammar)
 
 
-# --- what the tests above would say of faults
+# --- planted faults that the tests above must find
 
 
 class WaitsInEachStep(Counting):
-    """Asks the device in each step."""
+    """Waits for the device in each step."""
 
     def advance(self, ids: torch.Tensor, state: Any, keep: torch.Tensor | None) -> Any:
         assert int(ids.max()) < SIZE

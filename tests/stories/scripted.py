@@ -1,4 +1,4 @@
-"""Runs whose scores on the development and the test set are known beforehand."""
+"""Runs with scripted scores on the development and the test set."""
 
 import json
 import re
@@ -16,7 +16,7 @@ import seqx
 
 
 class Scripted(seqx.Metric):
-    """Takes its scores one after the other from the file `scores`, and the last one ever again.
+    """Takes its scores one after the other from the file `scores`, and repeats the last one.
 
     Args:
         cost: less is better
@@ -27,7 +27,7 @@ class Scripted(seqx.Metric):
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         value = 0.0
-        if len(outputs) > 1:  # else it is only tried
+        if len(outputs) > 1:  # else seqx only asks for the names of the scores
             first, *rest = Path("scores").read_text("utf-8").split()
             value = float(first)
             Path("scores").write_text(" ".join(rest or [first]), "utf-8")
@@ -43,7 +43,7 @@ def seqx_register(registry: seqx.Registry) -> None:
 
 
 def scripted(*values: float, cost: bool = False, **training: Any) -> Path:
-    """A recipe of six updates, validated and saved at 3 and 6, that scores as told in the order of asking."""
+    """Return a recipe with six updates and validations at 3 and 6, which gets the scores in this order."""
     Path("scripted.py").write_text(PLUGIN, encoding="utf-8")
     Path("scores").write_text(" ".join(map(str, values)), encoding="utf-8")
     Path("asked").write_text("", encoding="utf-8")
@@ -55,12 +55,12 @@ def scripted(*values: float, cost: bool = False, **training: Any) -> Path:
 
 
 def asked() -> list[float]:
-    """The scores that were given so far."""
+    """Return the scores that were used so far."""
     return [float(line) for line in Path("asked").read_text("utf-8").split()]
 
 
 def strict(file: Path) -> Any:
-    """What a file of JSON holds, which must know nothing but JSON's numbers."""
+    """Read a JSON file, and check that it has no numbers that are not JSON."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{file}: {constant} is no JSON")
@@ -69,6 +69,6 @@ def strict(file: Path) -> Any:
 
 
 def compared(run: Path) -> list[tuple[str, list[int], Any]]:
-    """Kind, steps and figure of what could have become a run's model, the model first."""
+    """Return kind, steps and score of the candidates for a run's model, first the model."""
     found: Sequence[Mapping[str, Any]] = strict(run / "model" / "compared.json")["candidates"]
     return [(each["kind"], each["steps"], each["figure"]["value"]) for each in found]

@@ -78,7 +78,7 @@ def test_one_message_and_nothing_is_left(
     told_at = [i for i, line in enumerate(said) if told in line]
     assert len(told_at) == 1
     assert all(line.startswith("reading ") for line in said[: told_at[0]])  # progress
-    shown = said[told_at[0] + 1 :]  # what cannot be seen without reading the file has no place in the recipe
+    shown = said[told_at[0] + 1 :]  # faults inside a file have no place in the recipe
     assert [line.strip() for line in shown][1:] == ["^"] * (len(shown) > 0)
     left = [path for place in ("runs", "fresh") for path in Path(place).rglob("*") if path.is_file()]
     assert {path.name for path in left} <= {".lock"}

@@ -1,4 +1,4 @@
-"""What `run` refuses because of a recipe or a missing file, `check` refuses with the same words."""
+"""`check` and `run` refuse a recipe or a missing file with the same message."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ def corpus(files: str = FILES, more: str = "") -> Path:
 
 
 def files(split: str, said: str) -> str:
-    """The corpus with other files of a split."""
+    """Return the corpus with other files for a split."""
     before = FILES[FILES.index(f"{split}: ") :].partition("]")[0] + "]"
     return FILES.replace(before, f"{split}: {said}")
 
@@ -49,11 +49,11 @@ MISTAKES = [
     (files("dev", "[d.en, none.de]"), [], "dev.1: ", "none.de: cannot be read (No such file or directory)"),
     (files("test", "[[d.en, d.de], [d.en, empty]]"), [], "test.1.1: ", "empty: is empty;"),
     (files("test", "[., d.de]"), [], "test.0: ", "cannot be read (Is a directory)"),
-    (files("train", "[zip.en, t.de]"), [], "train.0: ", "zip.en: is a zip archive and no text"),
+    (files("train", "[zip.en, t.de]"), [], "train.0: ", "zip.en: is a zip archive, not text"),
     (files("train", '["${NO_SUCH}/t.en", t.de]'), [], "train.0: ", "variable NO_SUCH is not set"),
-    (files("train", "[]"), [], "task.corpus: ", "has no text to learn from; set its 'train'"),
-    (files("dev", "[]"), ["training.patience=3"], "training.patience: ", "has no development set"),
-    (files("dev", "[]"), ["training.choose=best"], "training.choose: ", "has no development set"),
+    (files("train", "[]"), [], "task.corpus: ", "has no training text; set its 'train'"),
+    (files("dev", "[]"), ["training.patience=3"], "training.patience: ", "it needs a development set"),
+    (files("dev", "[]"), ["training.choose=best"], "training.choose: ", "it needs a development set"),
     (FILES, ["task.source=2"], "task.source: ", "it is 2, but the corpus has 2 columns"),
     (FILES, ["task.target=7"], "task.target: ", "it is 7, but the corpus has 2 columns"),
     (FILES, ["task.metrics=[bleu,bleu]"], "task.metrics.1: ", "bleu is computed twice"),
@@ -61,11 +61,16 @@ MISTAKES = [
         FILES,
         ["task.tokenizer.symbols=['<s>']"],
         "task.tokenizer: ",
-        "'<s>' is padding, an end, unknown or a byte",
+        "'<s>' means something else to SentencePiece",
     ),
     (FILES, ["task.tokenizer.size=200"], "task.tokenizer: ", "200 pieces, of which 260 are special"),
     (FILES, ["training.init=nowhere"], "training.init: ", "there is no such folder"),
-    (FILES, ["training.optimizer=adafactor", "training.sharding=full"], "training.sharding: ", "on shards"),
+    (
+        FILES,
+        ["training.optimizer=adafactor", "training.sharding=full"],
+        "training.sharding: ",
+        "update shards",
+    ),
     (FILES, ["model.d_model=33"], "model.", "33"),
     (
         f"{{type: tagged, tag: <x>, column: 2, corpus: {FILES}}}",
@@ -96,7 +101,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("corpus_", "settings", "at", "told"), MISTAKES)
-def test_both_refuse_it_with_the_same_words(
+def test_check_and_run_refuse_with_the_same_message(
     corpus_: str, settings: list[str], at: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEQX_CACHE", "fresh")
@@ -110,7 +115,7 @@ def test_both_refuse_it_with_the_same_words(
     assert not [path for path in Path().glob("[rf]*/**/*") if path.is_file() and path.name != ".lock"]
 
 
-def test_all_of_them_are_told_at_once() -> None:
+def test_check_reports_all_problems_at_once() -> None:
     said = refused("check", corpus(files("dev", "[a, b]")), "training.init=nowhere", "task.source=5")
     assert said.count(" ^") == 4
 
@@ -160,13 +165,13 @@ def test_a_run_without_held_out_text() -> None:
 
 
 def told(*arguments: str | Path) -> str:
-    """What a command that goes well says on standard error."""
+    """Return the standard error of a command that succeeds."""
     result = seqx(*arguments)
     assert result.exit_code == 0, result.output
     return result.stderr
 
 
-def test_faults_of_held_out_text_are_told_when_a_run_begins() -> None:
+def test_faults_of_held_out_text_are_reported_when_a_run_begins() -> None:
     recipe = corpus(files("test", "[d.en, blank]"))
     Path("blank").write_text("\n" * 6)
     Path("d.de").write_text("".join([TEXT[0], *TEXT[:4], "\n"]))
@@ -175,7 +180,7 @@ def test_faults_of_held_out_text_are_told_when_a_run_begins() -> None:
         said = told("run", recipe, "training.steps=2", "--folder", folder)
         assert "test: 6 of 6 references are empty\n" in said
         assert "dev: 1 of 6 references are empty\n" in said
-        assert "dev: 2 of 6 sources are the same as their references\n" in said
+        assert "dev: 2 of 6 sources equal their references\n" in said
     assert "test: 6 of 6 references are empty\n" in told("evaluate", "runs/tiny/model")
     assert "6 of 6 references are empty\n" in told("score", "--metric", "bleu", "blank", "d.en")
     assert "empty" not in told("score", "--metric", "bleu", "t.en", "t.de")
@@ -183,12 +188,12 @@ def test_faults_of_held_out_text_are_told_when_a_run_begins() -> None:
     assert "test: 6 of 6 references are empty" in noticed
 
 
-def test_one_line_again_and_again_is_told() -> None:
+def test_a_repeated_line_is_reported() -> None:
     recipe = corpus()
     Path("d.en").write_text(TEXT[0] * 6)
     Path("d.de").write_text(TEXT[1] * 6)
     said = told("run", recipe, "training.steps=2")
-    assert f"dev: 6 of 6 rows are the same one, '{TEXT[0].strip()} / {TEXT[1].strip()}'\n" in said
+    assert f"dev: 6 of 6 rows are identical: '{TEXT[0].strip()} / {TEXT[1].strip()}'\n" in said
 
 
 def test_a_very_long_line_is_not_scored_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +212,7 @@ def test_a_very_long_line_is_not_scored_in_one_piece(monkeypatch: pytest.MonkeyP
     for name in ("d.en", "d.de"):
         Path(name).write_text(Path(name).read_text() + long + "\n")
     said = told("run", recipe, "training.steps=1", "search.extra=2", "search.ratio=0.1")
-    assert "dev: examples of more than 24 tokens: 1; their probability is not counted\n" in said
+    assert "dev: examples of more than 24 tokens: 1; the perplexity leaves them out\n" in said
     assert "dev: inputs of more than 24 tokens: 1; they were answered in parts\n" in said
     assert 0 < max(widths) <= 24
 
@@ -220,7 +225,7 @@ def test_every_shipped_recipe_needs_no_package_of_an_extra(
     missing = {"matplotlib", "tensorboard", "atheris"}
 
     class Without:
-        """Finds none of the packages that only an extra brings."""
+        """Finds none of the packages of extras."""
 
         def find_spec(self, name: str, *_: object) -> None:
             if name.partition(".")[0] in missing:
@@ -232,4 +237,4 @@ def test_every_shipped_recipe_needs_no_package_of_an_extra(
     for file in sorted((ROOT / "recipes").glob("*.yaml")):
         result = seqx("check", file)
         complaints = [line for line in result.stderr.splitlines() if line.startswith(str(file))]
-        assert all("task.corpus" in line for line in complaints), complaints  # text that is not here
+        assert all("task.corpus" in line for line in complaints), complaints  # missing text

@@ -17,7 +17,7 @@ RUN = Path("runs/tiny")
 
 
 def is_mean(*steps: int) -> bool:
-    """Whether the model is the mean of these checkpoints."""
+    """Return true if the model is the mean of these checkpoints."""
     files = [RUN / "checkpoints" / f"{step:08}" / "model.safetensors" for step in steps]
     mean, model = checkpoint.average(files), weights(RUN / "model")
     assert strict(RUN / "model" / "model.json")["steps"] == list(steps)
@@ -36,13 +36,13 @@ def test_an_average_that_is_worse_than_the_last_checkpoint_is_not_the_model() ->
     again = done("run", recipe)
     assert again == f"{RUN}: this run is finished; its scores:\n{printed}"
     assert "tiny: the model is the last checkpoint (update 6): scripted 30.00" in done("compare", RUN)
-    # Of what was scored only validations and the finished model are told to callbacks.
+    # Callbacks hear only of validations and of the finished model.
     assert [(row["split"], row["scores"]["scripted"]["value"]) for row in lines(RUN, "evaluation")] == [
         *(("dev", 10.0), ("dev", 30.0), ("dev", 31.0), ("test", 32.0))
     ]
 
 
-@pytest.mark.parametrize("average", [40, 30])  # of equal ones the average
+@pytest.mark.parametrize("average", [40, 30])  # in a tie the average
 def test_an_average_that_is_better_is_the_model_and_scored_once(average: int) -> None:
     printed = done("run", scripted(10, 30, average, 35))
     assert is_mean(3, 6)
@@ -65,7 +65,7 @@ def test_without_an_average_only_single_checkpoints_are_compared() -> None:
     assert asked() == [50, 30, 50, 51]  # two validations, the model on dev and test
 
 
-def test_what_is_one_and_the_same_is_not_compared() -> None:
+def test_equal_weights_are_not_compared() -> None:
     printed = done("run", scripted(10, 30, 31, 32, average=1))
     assert is_mean(6)
     assert not (RUN / "model" / "compared.json").exists()
@@ -88,13 +88,13 @@ def test_the_criterion_is_that_of_the_recipe() -> None:
     assert is_mean(6)
 
 
-def test_where_all_scores_are_nothing_perplexity_decides() -> None:
+def test_perplexity_decides_while_all_scores_are_zero() -> None:
     done("run", scripted(0, 0, 0))
     assert is_mean(6)  # perplexity falls quickly, and an average lags behind
     assert [value for _, _, value in compared(RUN)] == [0, 0]
 
 
-def test_what_is_not_a_number_is_the_worst() -> None:
+def test_nan_is_the_worst_score() -> None:
     done("run", scripted(10, math.nan, 20))
     assert compared(RUN) == [("average", [3, 6], 20), ("last", [6], "NaN"), ("best", [3], 10)]
     for file in RUN.rglob("*.json"):
@@ -140,7 +140,7 @@ def test_a_run_that_is_stopped_while_it_compares(monkeypatch: pytest.MonkeyPatch
     assert (RUN / "model" / "scores.json").read_bytes() == Path("whole/model/scores.json").read_bytes()
 
 
-def test_a_comparison_that_is_none_is_one_message() -> None:
+def test_a_malformed_comparison_is_one_message() -> None:
     recipe = scripted(10, 30, 20)
     done("run", recipe)
     (RUN / "model" / "compared.json").write_text('{"candidates": [3]}', encoding="utf-8")

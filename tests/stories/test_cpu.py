@@ -1,4 +1,4 @@
-"""`--device cpu` on a machine that has GPUs leaves them alone."""
+"""`--device cpu` does not initialise CUDA on a machine with GPUs."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.stories.tiny import done, tiny
 
 
 def test_cuda_is_not_initialised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither by a run, nor by resuming it, nor by a model that answers."""
+    """Check a run, a resumed run, and a model that answers."""
     asked: list[object] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for module in (torch.cuda, torch.cuda.random):

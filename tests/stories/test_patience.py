@@ -1,4 +1,4 @@
-"""When patience ends a run, by which figure, and how the run goes on with more."""
+"""Early stopping: the score that counts, and how the run goes on with more patience."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.stories.scripted import scripted, strict
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny, weights
 
 RUN = Path("runs/tiny")
-STILL = "training.schedule.peak=1e-12"  # nothing is learnt, and perplexity stays what it was
+STILL = "training.schedule.peak=1e-12"  # nothing is learnt, and perplexity does not change
 EVERY = ("training.steps=12", "training.validate_every=2", "training.save_every=2")
 
 
@@ -23,7 +23,7 @@ def updates(run: Path = RUN) -> int:
     [
         ([0], ["training.patience=2"], 12),  # perplexity falls
         ([0], ["training.patience=2", STILL], 6),
-        ([0, 0, 0, 1, 1], ["training.patience=2"], 12),  # better than nothing, then twice no better
+        ([0, 0, 0, 1, 1], ["training.patience=2"], 12),  # better than 0.00, then twice no better
         ([0, 0, 1, 1], ["training.patience=2"], 10),  # a tie above the minimum counts
         ([0.004, 0.003, 0.002, 0.001], ["training.patience=2"], 12),  # printed as 0.00
         ([0.04, 0.03, 0.02, 0.01], ["training.patience=2"], 6),
@@ -80,7 +80,7 @@ def test_with_more_patience_a_run_goes_on_as_if_it_had_always_had_it() -> None:
     recipe = scripted(5, 5, 5, 5, 5)
     first = done("run", recipe, *still, "training.patience=2")
     assert updates() == 6
-    # Neither as much nor less asks for anything.
+    # The same patience or less changes nothing.
     for patience in ("2", "1", "{validations: 2}"):
         again = done("run", recipe, *still, f"training.patience={patience}")
         assert again == f"{RUN}: this run is finished; its scores:\n{first}"
@@ -93,7 +93,7 @@ def test_with_more_patience_a_run_goes_on_as_if_it_had_always_had_it() -> None:
     one, other = (weights(folder / "checkpoints" / "00000010") for folder in (RUN, Path("whole")))
     assert all(torch.equal(one[name], tensor) for name, tensor in other.items())
 
-    # Another figure is waited for anew, and without patience a run goes on to its end.
+    # With another score counting starts again, and without patience a run goes on to its end.
     done("run", recipe, *still, "training.patience={validations: 1, by: perplexity}")
     assert updates() == 12
     assert "this run is finished" in done("run", recipe, *still, "training.patience=null")
@@ -103,7 +103,7 @@ def test_a_run_without_patience_any_more_goes_on_to_its_end() -> None:
     recipe = scripted(5)
     done("run", recipe, *EVERY, "training.patience=1")
     assert updates() == 4
-    # While it goes on, what it once scored is not its scores.
+    # While it goes on, its former scores do not count.
     text = Path(RUN, "recipe.yaml").read_text("utf-8")
     Path(RUN, "recipe.yaml").write_text(text.replace("patience: 1", "patience: null"), "utf-8")
     assert "tiny: not finished" in done("compare", RUN)
@@ -118,9 +118,7 @@ def test_a_run_without_patience_any_more_goes_on_to_its_end() -> None:
         ("patience: {validations: 2, by: bleu4}", "training.patience.by", "bleu4", "bleu, chrf"),
     ],
 )
-def test_a_figure_that_the_task_lacks_is_shown_in_its_place(
-    written: str, place: str, name: str, given: str
-) -> None:
+def test_an_unknown_score_is_reported_with_its_place(written: str, place: str, name: str, given: str) -> None:
     recipe = tiny(TINY.replace("  average: 2", f"  average: 2\n  {written}"))
     line = recipe.read_text("utf-8").splitlines().index(f"  {written}") + 1
     column = f"  {written}".index(name) + 1
@@ -147,7 +145,7 @@ def test_a_figure_that_the_task_lacks_is_shown_in_its_place(
         (PARSING, ["f1", "strict_f1", "tag_accuracy", "f1_len40", "valid", "perplexity"]),
     ],
 )
-def test_every_task_says_which_figures_it_gives(recipe: str, known: list[str]) -> None:
+def test_every_task_names_its_scores(recipe: str, known: list[str]) -> None:
     if "\n" in recipe:
         training = TINY.removeprefix(RECIPE)
         recipe = str(tiny(f"{recipe}\n{training}"))

@@ -30,7 +30,7 @@ def seqx_register(registry: seqx.Registry) -> None:
 '''
 
 
-def test_what_it_brings_is_among_the_components_of_its_recipe() -> None:
+def test_a_local_plugin_is_listed_with_its_recipe() -> None:
     Path("mine.py").write_text(MINE, encoding="utf-8")
     recipe = tiny("plugins: [./mine.py]\n" + TINY)
     assert "mine" not in done("components", "attention")

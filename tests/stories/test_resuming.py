@@ -185,13 +185,13 @@ def test_when_no_checkpoint_is_whole_nothing_is_begun_anew() -> None:
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000002"]
 
 
-def test_it_goes_on_with_as_many_threads_as_it_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.threads.adapt", lambda: None)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     recipe, environment = tiny(TINY), Path("runs/tiny/environment.json")
 
     def threads(*arguments: str) -> tuple[int, str]:
-        """With how many it says that it computed, when one is what there is, and what it told of that."""
+        """Run with one thread in the environment; return the recorded number and the messages about it."""
         torch.set_num_threads(1)
         try:
             said = seqx("run", recipe, *arguments)
@@ -211,7 +211,7 @@ def test_it_goes_on_with_as_many_threads_as_it_began_with(monkeypatch: pytest.Mo
     assert (number, "computed with 2 threads before and goes on with 1 (--threads)" in said) == (1, True)
     assert threads("training.steps=8") == (1, "")
 
-    # Another number of processes made it: whatever the threads were, the last bits are others.
+    # Another number of processes made it, so that the last bits differ with any number of threads.
     about = json.loads(environment.read_text(encoding="utf-8"))
     for kept in ({"processes": 2, "threads": 2}, {"threads": "many"}, {"threads": True}, {"threads": 10**9}):
         environment.write_text(json.dumps({**about, **kept}), encoding="utf-8")

@@ -89,7 +89,7 @@ def test_wherever_it_is(
 
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
 def test_when_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """As after Ctrl-C with `2>&1 | tee`, which ends first; what a callback does then changes nothing."""
+    """The reader ends first, as after Ctrl-C with `2>&1 | tee`; an error of a callback changes nothing."""
     recipe = tiny(TEXT)
 
     @seqx_api.hookimpl
@@ -106,7 +106,7 @@ def test_when_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatch, number: in
             main(["run", str(recipe)], prog_name="seqx")
     assert end.value.code == 75
     assert (RUN / "checkpoints" / "00000005").is_dir()
-    result = seqx("run", recipe)  # what cannot be printed ends no run that goes well
+    result = seqx("run", recipe)  # a failure to print does not end a run
     assert result.exit_code == 0, result.stderr
     for expected, named in ((0, errno.EPIPE), (2, errno.ENOSPC)):
         with monkeypatch.context() as patch:

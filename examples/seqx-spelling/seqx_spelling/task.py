@@ -81,7 +81,7 @@ class Spelling(seqx.Task):
         return [right for _, right in self.rows(split)]
 
     def score_names(self) -> Sequence[str] | None:
-        """The names of what the metrics say of a word."""
+        """Return the names of the metrics' scores."""
         return [name for metric in self.metrics for name in metric(["word"], ["word"])]
 
     def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:

@@ -65,9 +65,9 @@ class Line:
         return found
 
     def outermost(self, parameters: Parameters) -> tuple[str | None, list[str], str | None]:
-        """The label of the bracket around all words, the others' labels, and that of its only child.
+        """Return the label of the bracket around all words, the other labels, and that of its only child.
 
-        Only brackets that count and have a label are looked at; None: there is no such bracket.
+        Brackets that do not count or have no label are ignored. None: there is no such bracket.
         """
         whole = (0, len(self.words))
         brackets = [(span, name) for span, name in self.scored(parameters) if name]
@@ -78,11 +78,11 @@ class Line:
 
 
 class MalformedError(ValueError):
-    """Why a line is no bracketing.
+    """A line is not a tree in brackets.
 
     Args:
         reason: the message
-        wordless: whether EVALB skips the line, as it does where it has read it to the end and found no word
+        wordless: true if EVALB skips the line, because it found no word up to its end
     """
 
     def __init__(self, reason: str, *, wordless: bool = False) -> None:

@@ -56,14 +56,14 @@ class Evalb(seqx.Metric):
         }
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say that the file of parameters cannot be read."""
+        """Report a file of parameters that cannot be read."""
         try:
             self._read()
         except seqx.UserError as error:
             yield "parameters", str(error)
 
     def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Return which outermost label counts as a bracket although it is probably a dummy."""
+        """Warn about an outermost label that is scored although it is probably a dummy root."""
         return _roots(outputs, references, self._read())
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
@@ -91,7 +91,7 @@ class Evalb(seqx.Metric):
         ]
 
     def _read(self) -> Parameters:
-        """Read the parameters; later than in the constructor, since a model outlives its recipe's file."""
+        """Read the parameters when they are needed; a model may be loaded after the file is gone."""
         return read_parameters(seqx.expand(self.parameters)) if self.parameters else COLLINS
 
     def _signature(self, totals: Totals, lengths: str, parameters: Parameters) -> str:
@@ -102,7 +102,7 @@ class Evalb(seqx.Metric):
 
 
 def _roots(outputs: Sequence[str], references: Sequence[str], parameters: Parameters) -> list[str]:
-    """Dummy roots that count as brackets."""
+    """Return a warning for each dummy root that is scored."""
     found: dict[str, list[str]] = {}
     for side, texts in (("references", references), ("outputs", outputs)):
         roots = Roots()
@@ -116,9 +116,8 @@ def _roots(outputs: Sequence[str], references: Sequence[str], parameters: Parame
         if roots.dummy is not None:
             found.setdefault(roots.dummy, []).append(side)
     return [
-        f"{root} is the outermost bracket of all {' and of all '.join(sides)} and counts as any other, which "
-        f"changes the figures; if it is no constituent, give parameters with DELETE_LABEL {root}, or write "
-        "TOP instead"
+        f"{root} is the outermost bracket of all {' and of all '.join(sides)} and is scored as any other "
+        f"bracket; if it is a dummy root, give parameters with DELETE_LABEL {root}, or write TOP instead"
         for root, sides in found.items()
     ]
 

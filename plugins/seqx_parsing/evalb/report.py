@@ -106,7 +106,7 @@ def by_label(totals: Totals) -> str:
 
 
 def mistakes(sentences: Sequence[Sentence], parameters: Parameters, remarks: Sequence[str]) -> str:
-    """Which sentences are no match for the reference's, and why; then what else there is to know."""
+    """Return the sentences that do not match their reference, with reasons, then other remarks."""
     lines = ["-- Errors --"]
     for number, one in enumerate(sentences, 1):
         if one.reason:

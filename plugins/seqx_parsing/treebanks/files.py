@@ -15,7 +15,7 @@ from seqx_parsing.treebanks.treebank import Treebank
 class TreebankFiles(Treebank):
     """Any files of trees in brackets: UTF-8, plain or packed by gzip, bzip2, xz or zstd.
 
-    Trees are laid out over lines as they like.
+    A tree may span several lines.
 
     `${NAME}` in a path is an environment variable; relative paths start at the current folder.
 
@@ -37,7 +37,7 @@ class TreebankFiles(Treebank):
             yield str(path), seqx.lines(path, plain=True)
 
     def setting(self, split: str, number: int) -> str:
-        """The one that names a file."""
+        """Return the setting that names a file."""
         return f"{split}.{number}"
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:

@@ -21,21 +21,21 @@ class Treebank(seqx.Corpus):
         """The files of a split: what each is called, and its lines."""
 
     def setting(self, split: str, number: int) -> str:
-        """What names the file of this number of a split, as far as a setting does."""
+        """Return the setting that names the file with this number of a split."""
         return ""
 
     @property
     def available(self) -> Sequence[str]:
-        """The splits that files are named for."""
+        """The splits that have files."""
         return [split for split in seqx.SPLITS if getattr(self, split)]
 
     @property
     def width(self) -> int:
-        """One column, of trees."""
+        """The number of columns: one, with trees."""
         return 1
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Say which files are missing, empty or no text; trees are read later."""
+        """Report files that are missing, empty or not text; `fetch` reads the trees."""
         for split in self.available:
             number = 0
             try:

@@ -216,12 +216,12 @@ def work(kind):
     task = kind({"train": rows(300)})
     print(len(prepare(task, "train", {}, pathlib.Path("c"), processes=2, alone=100)))
 """
-"""A script that prepares a corpus, but for the line that does it."""
+"""A script that prepares a corpus, without its last line."""
 
 _EACH = ": several processes prepare examples, and each imports the main script, which"
-IN_NO_FILE = f"{_EACH} is in no file; save it in a file, and run that"
+IN_NO_FILE = f"{_EACH} is in no file; save it in a file, and run that file"
 AGAIN = (
-    f"{_EACH} would begin to prepare them again; put what it does, all but imports and definitions, under "
+    f"{_EACH} would begin to prepare them again; put everything except imports and definitions under "
     '`if __name__ == "__main__":`, and give the same command again'
 )
 
@@ -236,7 +236,7 @@ AGAIN = (
         ("-c", "work(Own)", "the task (Can't get attribute 'Own' on"),
     ],
 )  # fmt: skip
-def test_scripts_that_cannot_be_run_again_are_told_how_to_be_mended(
+def test_scripts_that_workers_cannot_import_get_advice(
     how: str, last: str, said: str, tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"

@@ -1,4 +1,4 @@
-"""Several processes answer together: each knows all answers, and what all of them counted."""
+"""Several processes answer together: each gets all answers, and the counts of all processes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ class Counting(Letters):
 
 
 def counted(world: World) -> Any:
-    """The answers of a greedy search, and the counts of it and of a beam with three answers each."""
+    """Return the answers of a greedy search, its counts, and those of a beam with three answers each."""
     greedy = Predictor(Counting(), Watched(), Greedy(), device=CPU, world=world)
     beam = Predictor(Counting(), Watched(), Beam(size=3, nbest=3), device=CPU, world=world)
     each = [dict(answers.counts) for answers in greedy.hypotheses(TEXTS, 4)]

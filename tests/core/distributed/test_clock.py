@@ -1,4 +1,4 @@
-"""A pause of a process is neither its own work nor the silence of others."""
+"""A pause of a process counts neither as its work nor as silence of other processes."""
 
 import pytest
 from torch._C._distributed_c10d import TCPStore
@@ -10,7 +10,7 @@ from seqx.training.straggling import Stragglers
 
 
 class Hands:
-    """A clock that is set by hand."""
+    """A simulated clock."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -24,7 +24,7 @@ def hands() -> Hands:
     return Hands()
 
 
-def test_a_clock_stands_still_while_nobody_can_read_it(hands: Hands) -> None:
+def test_the_clock_stops_during_a_pause(hands: Hands) -> None:
     clock = Clock(hands)
     began = clock()
     for seconds, counted in ((1, 1), (PAUSE, 1 + PAUSE), (60, 1 + PAUSE), (2, 3 + PAUSE)):
@@ -32,7 +32,7 @@ def test_a_clock_stands_still_while_nobody_can_read_it(hands: Hands) -> None:
         assert clock() - began == counted
 
 
-def test_silence_is_counted_anew_after_a_pause_of_ones_own(hands: Hands) -> None:
+def test_silence_restarts_at_zero_after_a_pause(hands: Hands) -> None:
     silence = Silence(hands)
     assert silence.after(1) == 0
     for _ in range(10):
@@ -59,12 +59,12 @@ def heartbeat(store: TCPStore, hands: Hands) -> Heartbeat:
     found = Heartbeat(Post(store, 0, 2))
     found.clock = Clock(hands)
     found.stage(UPDATE)
-    found.stage(UPDATE)  # one came to its end: the next is compared with it
+    found.stage(UPDATE)  # one update has ended, and limits the next one
     return found
 
 
 def told(heartbeat: Heartbeat, hands: Hands, seconds: int) -> tuple[float, float | None]:
-    """What the process says of itself after so many beats."""
+    """Return the last sign of the process after so many beats."""
     for _ in range(seconds):
         hands.now += 1
         heartbeat._beat()
@@ -79,7 +79,7 @@ def test_a_process_that_was_suspended_does_not_hang(heartbeat: Heartbeat, hands:
     assert told(heartbeat, hands, 20) == (20, HANGS)
 
 
-def test_an_update_with_a_pause_in_it_is_not_what_others_are_compared_with(
+def test_an_update_with_a_pause_does_not_raise_the_limit_for_hangs(
     heartbeat: Heartbeat, hands: Hands
 ) -> None:
     told(heartbeat, hands, 3)

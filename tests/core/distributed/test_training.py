@@ -211,7 +211,7 @@ def test_layers_that_are_called_for_each_token_are_told_apart(tmp_path: Path) ->
 
 
 def test_an_optimizer_that_needs_whole_matrices_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="Adafactor cannot step on shards"):
+    with pytest.raises(UserError, match="Adafactor cannot update shards"):
         spread(1, tmp_path, "run", "training.optimizer={type: adafactor}", "training.sharding=state")
 
 

@@ -215,7 +215,7 @@ def test_a_malformed_tree_is_an_error_and_no_crash(test: str) -> None:
 
 @pytest.mark.parametrize("test", ["(", "(S (NP)", "(" * 100_000])
 def test_an_open_bracket_without_words_is_skipped(test: str) -> None:
-    """EVALB counts the words that it has found, and there are none."""
+    """EVALB skips a line in which it found no words."""
     one = counted("(S (NN a))", test)
     assert (one.status, one.judged) == (Status.SKIP, False)
     assert one.reason.startswith("no tree: ")
@@ -223,7 +223,7 @@ def test_an_open_bracket_without_words_is_skipped(test: str) -> None:
 
 @pytest.mark.parametrize("empty", ["(ADVP )", "(NP  )", "(NP\t)", "( )", "(\v\f)", "(-X-=1 )"])
 def test_a_bracket_around_white_space_is_an_empty_word(empty: str) -> None:
-    """So EVALB reads it, and says "Length unmatch"."""
+    """EVALB reads an empty word, too, and prints "Length unmatch"."""
     test = GOLD.replace("(VBZ sleeps)", f"(VBZ sleeps) {empty}")
     told = "; EVALB reads an empty word where a bracket holds nothing but white space, as in (ADVP )"
     for gold, answer, words in ((GOLD, test, (5, 4)), (test, GOLD, (4, 5))):
@@ -250,7 +250,7 @@ def test_the_row_of_an_empty_word_is_that_of_evalb() -> None:
 
 
 def as_in_c(text: str) -> tuple[list[str], list[tuple[str, int, int]]] | None:  # noqa: C901  as the C code
-    """The words and brackets of a line, found as EVALB's C code finds them; None where it has an error."""
+    """Read the words and brackets of a line as EVALB's C code does; return None for an error."""
     space, ends = " \t\n\v\f\r", " \t\n\v\f\r()"
     text += "\n)"  # the line's end, and what stops a word
     words: list[str] = []

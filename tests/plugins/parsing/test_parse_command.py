@@ -146,7 +146,7 @@ def test_json(model: Path, answers: list[str]) -> None:
         assert words(second["output"]) == typed(row["input"])
 
 
-def test_several_trees_with_the_scores_that_they_are_ranked_by(model: Path, answers: list[str]) -> None:
+def test_nbest_prints_the_scores_of_the_ranking(model: Path, answers: list[str]) -> None:
     short = "search={type: beam, size: 5, ratio: 0, extra: 6}"
     rows = [row.split("\t") for row in answered(call("a\n\na b\n", model, "--nbest", "5", short))]
     assert [(line, rank) for line, rank, *_ in rows] == [

@@ -85,7 +85,7 @@ d)) ) </S> </BODY> </DOC>""",
 
 @pytest.mark.parametrize("name", MARKUP)
 @pytest.mark.parametrize("end", ["", "\r"])
-def test_what_stands_between_trees_is_passed_over(name: str, end: str) -> None:
+def test_markup_between_trees_is_ignored(name: str, end: str) -> None:
     lines = [line + end for line in MARKUP[name].split("\n")]
     assert list(map(str, read(lines, "here"))) == [
         *("(TOP (IP (NN a) (VV b)))", "(TOP (FRAG (NN c)))", "(TOP (IP (NN d)))")
@@ -93,7 +93,7 @@ def test_what_stands_between_trees_is_passed_over(name: str, end: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["<S", "ID=1>", "</S>", "<S>", "*x*", "*x*x*", "%%", "<"])
-def test_inside_of_a_tree_nothing_is_passed_over(word: str) -> None:
+def test_markup_inside_of_a_tree_is_refused(word: str) -> None:
     tree = Tree("TOP", (Leaf("SYM", word), Leaf(word, "a"), Tree(word, (Leaf("X", "b"),))))
     assert list(read([str(tree)], "here")) == [tree]
     assert list(read(str(tree).split(" "), "here")) == [tree]
@@ -159,7 +159,7 @@ def test_the_deepest_tree_can_be_used() -> None:
         (Tree("TOP", ()), ""),
     ],
 )
-def test_whatever_a_tree_holds_it_can_be_read_again(tree: Tree, text: str) -> None:
+def test_names_that_cannot_be_written_are_changed(tree: Tree, text: str) -> None:
     assert str(tree) == text
     assert [str(same) for same in read([text], "here")] == [text] * bool(text)
 

@@ -1,4 +1,4 @@
-"""Dummy roots: which are found, in treebanks and by EVALB, and what becomes of them."""
+"""Detection of dummy roots in treebanks and by EVALB, and their replacement."""
 
 import pytest
 
@@ -58,8 +58,8 @@ def test_evalb_names_a_dummy_root_that_counts() -> None:
     flat = ["(TOP (NN a) (VB b) (. .))", "(TOP (NN a) (. .))"]
     bare = ["(S (NP (NN a) (. .)) (VP (VB b)))", "(FRAG (NP (NN a)) (. .))"]
     told = (
-        "ROOT is the outermost bracket of all {} and counts as any other, which changes the figures; "
-        "if it is no constituent, give parameters with DELETE_LABEL ROOT, or write TOP instead"
+        "ROOT is the outermost bracket of all {} and is scored as any other bracket; "
+        "if it is a dummy root, give parameters with DELETE_LABEL ROOT, or write TOP instead"
     )
     for outputs, references, sides in (
         (punctuated, punctuated, "references and of all outputs"),

@@ -55,7 +55,7 @@ def test_real_files(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
         (f"( (S ({'N' * 101} (NN tree))))", "'NNNNNNNNNNNNNNNNNNNN' is no label"),
     ],
 )
-def test_a_label_that_is_none_is_told_with_its_place(tmp_path: Path, tree: str, told: str) -> None:
+def test_a_malformed_label_is_reported_with_its_place(tmp_path: Path, tree: str, told: str) -> None:
     for name, text in (("a", TREE.format(1) * 2), ("b", f"{TREE.format(1)}\n{tree}\n")):
         (tmp_path / f"{name}.mrg").write_text(text, encoding="utf-8")
     (tmp_path / "c.txt").write_text(TREE.format(1).strip() + "\n" + " ".join(tree.split()) + "\n", "utf-8")
@@ -85,7 +85,7 @@ def test_a_label_that_is_none_is_told_with_its_place(tmp_path: Path, tree: str, 
 
 
 @pytest.mark.parametrize(("row", "told"), [("", "0 trees are in a row"), ("(S (A b)) (S (A b))", "2 trees")])
-def test_a_row_that_is_no_tree_is_told_with_its_place(tmp_path: Path, row: str, told: str) -> None:
+def test_a_malformed_row_is_reported_with_its_place(tmp_path: Path, row: str, told: str) -> None:
     file = tmp_path / "trees.txt"
     for text, said in ((row, told), ("(S (A b)", "the text ends inside of the tree")):
         file.write_text(f"(S (A b))\n{text}\n")

@@ -144,7 +144,7 @@ DEEP = f"( {'(X (NN a) ' * 61}(NN b){')' * 61} )"
 
 
 def opens(count: int) -> str:
-    """A tree with so many brackets that open between two words."""
+    """Return a tree in which so many brackets open between two words."""
     return f"( (S (NN a) {'(X ' * count}(NN b) (NN c){' (NN d))' * count}) )"
 
 

@@ -1,4 +1,4 @@
-"""Which type recurrent kernels are called in under autocast."""
+"""The types of recurrent kernels under autocast."""
 
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ ORDERS: list[dict[str, Any]] = [{}, {"input_feeding": True}, {"order": "bahdanau
 
 
 class Calls(TorchFunctionMode):
-    """Note each recurrent kernel that is called, whether autocast is on, and the types of the tensors."""
+    """Record each call of a recurrent kernel, with the state of autocast and the types of the tensors."""
 
     def __init__(self) -> None:
         self.seen: set[tuple[str, bool, torch.dtype]] = set()
@@ -46,7 +46,7 @@ def read(encoder: Any) -> Tensor:
 
 
 def written(decoder: Any) -> Tensor:
-    """Of a stretch with padded tokens, and of one token more."""
+    """Return the outputs for a padded sequence, and for one more token."""
     states = torch.randn(B, S, D)
     source = seqx.Memory(states, states, seqx.Layout.of(torch.ones(B, S, dtype=torch.bool)))
     first, state = decoder(torch.randn(B, T, D), decoder.start(source, B, None), KEEP)
@@ -86,7 +86,7 @@ def test_without_bf16_encoders_do_too(kind: Any, name: str, monkeypatch: pytest.
 def test_with_or_without_the_outputs_agree(
     kind: Any, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On this machine, whatever it has; training and searching."""
+    """Compare training and decoding on this machine, with any instruction set."""
     decoder = decoder_of(kind, order)
 
     def outputs() -> Tensor:
@@ -106,17 +106,17 @@ def test_with_or_without_the_outputs_agree(
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("kind", [LSTMDecoder, GRUDecoder])
-def test_a_type_of_ones_own_reaches_the_kernel_with_autocast_off(
+def test_the_chosen_type_reaches_the_kernel_without_autocast(
     kind: Any, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a GPU; bfloat16 without autocast has a kernel on every CPU."""
+    """Simulate a GPU; every CPU has a kernel for bfloat16 without autocast."""
     monkeypatch.setattr("seqx_recurrent.recurrence.kernel_dtype", lambda device: torch.bfloat16)
     with Calls() as calls, torch.autocast("cpu", torch.bfloat16):
         written(decoder_of(kind, order))
     assert {(autocast, dtype) for _, autocast, dtype in calls.seen} == {(False, torch.bfloat16)}
 
 
-def test_autocast_chooses_where_it_chooses_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autocast_stays_on_where_its_kernels_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernel_dtype(CPU) is kernel_dtype(CUDA) is None
     monkeypatch.setattr(seqx, "has_bf16", lambda device: True, raising=False)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: True)

@@ -130,7 +130,7 @@ def test_symbols_are_given_once() -> None:
 
 
 @pytest.mark.parametrize("symbol", ["<pad>", "<s>", "</s>", "<unk>", "<0x41>", "a\0", "\ud800"])
-def test_symbols_that_mean_something_else_are_refused(symbol: str, tmp_path: Path) -> None:
+def test_symbols_with_another_meaning_are_refused(symbol: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"symbols: .* leave it out, or choose another string"):
         SentencePiece(symbols=("<2de>", symbol))
 

@@ -1,4 +1,4 @@
-"""Text without spaces between words is told apart from names, and from text whose words were set apart."""
+"""Text without spaces between words is distinguished from single names, and from segmented text."""
 
 from collections.abc import Sequence
 
@@ -55,8 +55,8 @@ CHINESE, JAPANESE, THAI = ["我喜欢猫。", "他在家里。"], ["私は猫が
 def test_the_tokenizers_that_fit_are_named() -> None:
     (said,) = Bleu().remarks(CHINESE)
     assert said == (
-        "bleu: tokenize=13a does not split the references, whose Chinese has no spaces between words: the "
-        "score says little; set one of tokenize=zh, tokenize=flores200, tokenize=char"
+        "bleu: tokenize=13a does not split the references, because Chinese has no spaces between words, and "
+        "the score means little; set one of tokenize=zh, tokenize=flores200, tokenize=char"
     )
     assert "tokenize=ja-mecab" in Bleu(tokenize="intl").remarks(JAPANESE)[0]
     assert "tokenize=zh" not in Bleu(tokenize="zh").remarks(THAI)[0].partition("; ")[2]

@@ -123,8 +123,8 @@ def test_an_unfinished_run_is_shown_with_how_far_it_is() -> None:
     assert "; it broke off (UserError: no room)\n" in done("compare", "half", "base")
 
 
-def test_what_is_said_of_a_run_is_true_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped before the first line of metrics, stopped later, without metrics, or without their file."""
+def test_the_remarks_on_an_unfinished_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that stopped before the first line of metrics or later; without the callback or its file."""
     unfinished("early", last="update")
     recipe = Path("early/recipe.yaml")
     recipe.write_text(recipe.read_text().replace("every: 1\n", "every: 100\n"))
@@ -133,14 +133,14 @@ def test_what_is_said_of_a_run_is_true_of_it(monkeypatch: pytest.MonkeyPatch) ->
     said = done("compare", "early")
     best = r"its best score in validation is \d+\.\d\d, at update [36]; it was stopped by SIGTERM\n"
     assert re.search(f"early: not finished, {best}", said)
-    assert "early: its callback `metrics` has recorded no update yet (one in 100), so that less is" in said
+    assert "early: its callback `metrics` has recorded no update yet (one in 100), so its speed is" in said
     assert "has no callback" not in said
     Path("early/metrics.jsonl").unlink()
-    assert "early: its `metrics.jsonl` is missing or empty, so that less" in done("compare", "early")
+    assert "early: its `metrics.jsonl` is missing or empty, so its speed" in done("compare", "early")
     recipe.write_text(re.sub(r"- type: metrics\n +every: 100\n", "", recipe.read_text()))
-    assert "early: its recipe has no callback `metrics`, so that less" in done("compare", "early")
+    assert "early: its recipe has no callback `metrics`, so its speed" in done("compare", "early")
     recipe.write_text(re.sub(r"callbacks:\n(- .*\n(  .*\n)*)+", "callbacks: 7\n", recipe.read_text()))
-    assert "early: its recipe has no callback `metrics`, so that less" in done("compare", "early")
+    assert "early: its recipe has no callback `metrics`, so its speed" in done("compare", "early")
 
 
 def test_a_run_before_its_first_validation() -> None:

@@ -79,7 +79,7 @@ def test_lines_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
         assert read(tmp_path)[-1]["step"] == step
 
 
-def test_what_is_not_finite_is_a_string_that_python_reads(tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_are_strings(tmp_path: Path) -> None:
     story = Story(run(tmp_path), Metrics(every=1))
     story.start()
     broken = update(1, loss=math.nan, nll=math.nan, norm=math.inf, skipped=True)
@@ -164,8 +164,8 @@ def test_a_run_from_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> N
     ],
     ids=lambda line: line[:30],
 )
-def test_a_line_that_says_something_else_is_one_message(tmp_path: Path, line: str) -> None:
-    """Where a run goes on, as where it is compared."""
+def test_a_malformed_line_is_one_message(tmp_path: Path, line: str) -> None:
+    """A run that goes on and `seqx compare` give the same message."""
     crashed(tmp_path, b"")
     file = tmp_path / "metrics.jsonl"
     text = file.read_text(encoding="utf-8")
@@ -177,7 +177,7 @@ def test_a_line_that_says_something_else_is_one_message(tmp_path: Path, line: st
 
 
 @pytest.mark.parametrize("line", [b"[" * 200_000, b"\xff\xfe", b"9" * 5000, b'{"kind": "upd', b""])
-def test_a_line_that_is_no_json_is_passed_over(tmp_path: Path, line: bytes) -> None:
+def test_a_line_that_is_not_json_is_skipped(tmp_path: Path, line: bytes) -> None:
     kept = crashed(tmp_path, b"")
     file = tmp_path / "metrics.jsonl"
     file.write_bytes(line + b"\n" + file.read_bytes())

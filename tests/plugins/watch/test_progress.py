@@ -93,7 +93,7 @@ def test_plain_lines(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture
 def test_preparation_ends_with_a_line(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """However quick it was; news that are repeated are no news."""
+    """The last line is printed however quick preparation was; equal lines are not repeated."""
     tell = Story(run(tmp_path), Progress(), clock=clock).tell
     for share in (0.1, 0.5, 0.9, 1.0, 1.0):
         tell.preparing(what="checking europarl.tgz", share=share)
