@@ -113,10 +113,10 @@ def _roots(outputs: Sequence[str], references: Sequence[str], parameters: Parame
                 continue
             if line.words:
                 roots.add(*line.outermost(parameters))
-        if roots.dummy is not None:
-            found.setdefault(roots.dummy, []).append(side)
+        for root in roots.dummies:
+            found.setdefault(root, []).append(f"{'all' if root == roots.dummy else 'some'} {side}")
     return [
-        f"{root} is the outermost bracket of all {' and of all '.join(sides)} and counts as any other, which "
+        f"{root} is the outermost bracket of {' and of '.join(sides)} and counts as any other, which "
         f"changes the figures; if it is no constituent, give parameters with DELETE_LABEL {root}, or write "
         "TOP instead"
         for root, sides in found.items()
