@@ -1,13 +1,14 @@
 """Checks of a recipe before any text is read; `seqx check` and `seqx run` share them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
 
 from seqx.errors import Problem, RecipeError, UserError
 from seqx.evaluation.loading import model_folder
-from seqx.finetuning import vocabulary_problems
+from seqx.finetuning import model_problems, vocabulary_problems
 from seqx.interfaces.figures import PERPLEXITY
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
@@ -42,15 +43,18 @@ def examined(made: Made[D], *, begun: bool = False) -> D:
     with building() as built:
         found = made()
     problems = [part.problem(setting, said) for part, thing in built for setting, said in _problems(thing)]
+    init = found.training.init
+    start = [] if init is None else [*_start_problems(made, found, init, begun=begun)]
+    problems += start
     try:
         model = shell(found)
-    except RecipeError as error:
-        problems += error.problems
     except UserError as error:
-        problems.append(made.problem("model", str(error).removeprefix("model: ")))
+        if not start:  # otherwise the missing vocabulary may be the reason
+            problems += _unbuilt(made, error)
     else:
         problems += [made.problem(setting, said) for setting, said in _at_odds(found, model)]
-    problems += _start_problems(made, found.training, begun=begun)
+        if init is not None and not (begun or start):
+            problems += model_problems(made, model_folder(init), model)
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
     return found
@@ -122,14 +126,23 @@ def _unknown_figures(task: Task, how: Training) -> Iterator[tuple[str, str]]:
             yield setting, f"the task gives no score called {name!r}; name {names} or {PERPLEXITY}"
 
 
-def _start_problems(made: Made[D], how: Training, *, begun: bool) -> Iterator[Problem]:
-    """Find reasons why a run cannot start from another model; one that has begun keeps its vocabulary."""
-    if how.init is None:
-        return
+def _unbuilt(made: Made[D], error: UserError) -> Sequence[Problem]:
+    """Return the reasons why the model cannot be built."""
+    if isinstance(error, RecipeError):
+        return error.problems
+    return [made.problem("model", str(error).removeprefix("model: "))]
+
+
+def _start_problems(made: Made[D], experiment: D, init: Path, *, begun: bool) -> Iterator[Problem]:
+    """Load the vocabulary of the model at `init` into the task, or yield the reasons why that is impossible.
+
+    A run that has begun keeps its own vocabulary.
+    """
     try:
-        first = model_folder(how.init)
+        first = model_folder(init)
+        different = [] if begun else [*vocabulary_problems(made, first)]
+        yield from different
+        if not (begun or different):
+            experiment.task.load(first / "task")
     except UserError as error:
         yield made.problem("training.init", str(error))
-    else:
-        if not begun:
-            yield from vocabulary_problems(made, first)

@@ -6,17 +6,26 @@ from typing import Any
 
 from seqx import checkpoint
 from seqx.checkpoint import WEIGHTS
-from seqx.errors import Problem, UserError
+from seqx.errors import DamagedError, Problem, UserError
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Normalizer
 from seqx.recipe import Fixed, Made, differences, names_kind, read_plain
 from seqx.registry import settings_of
+from seqx.tensors import check_fits, header
 
 
 def vocabulary_problems(made: Made[Any], first: Path) -> Iterator[Problem]:
     """Find settings that do not fit the vocabulary of the model `first`."""
     fixed = Fixed(f"{first} (training.init)", ", or leave training.init out")
     return fixed.problems(_task(made), _plain(first).get("task"))
+
+
+def model_problems(made: Made[Any], first: Path, model: Model) -> Iterator[Problem]:
+    """Find that the weights of the model `first` do not fit `model`, which may be built without memory."""
+    try:
+        check_fits(model, header(first / WEIGHTS), first / WEIGHTS)
+    except UserError as error:
+        yield made.problem("training.init", str(_explained(error, made, first)))
 
 
 def start_from(first: Path, model: Model, made: Made[Any]) -> None:
@@ -27,15 +36,19 @@ def start_from(first: Path, model: Model, made: Made[Any]) -> None:
     """
     try:
         checkpoint.read_weights(model, first / WEIGHTS)
-    except UserError:
-        different = differences({"model": _plain(first).get("model")}, {"model": made.plain()["model"]})
-        if not different:
-            raise
-        raise UserError(
-            f"training.init: the model in {first} has other sizes or parts than this recipe's; "
-            "make these settings the same:\n"
-            + "\n".join(f"  {key}: {before} there, {now} here" for key, (before, now) in different.items())
-        ) from None
+    except UserError as error:
+        raise UserError(f"training.init: {_explained(error, made, first)}") from None
+
+
+def _explained(error: UserError, made: Made[Any], first: Path) -> UserError:
+    """Name the settings of the model that differ, if there are any, instead of the tensors."""
+    different = differences({"model": _plain(first).get("model")}, {"model": made.plain()["model"]})
+    if isinstance(error, DamagedError) or not different:
+        return error
+    return UserError(
+        f"the model in {first} has other sizes or parts than this recipe's; make these settings the same:\n"
+        + "\n".join(f"  {key}: {before} there, {now} here" for key, (before, now) in different.items())
+    )
 
 
 def remarks(first: Path | None, made: Made[Any]) -> Iterator[str]:

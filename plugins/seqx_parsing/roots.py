@@ -52,6 +52,14 @@ class Roots:
         wraps = len(self._below) > 1 and None not in self._below
         return label if label is not None and (label.lower() in _KNOWN or wraps) else None
 
+    @property
+    def dummies(self) -> list[str]:
+        """The outermost labels that are dummies: that of all trees, or of some, if it is known as such."""
+        if self.dummy is not None:
+            return [self.dummy]
+        found = {label for label in self._outermost - self._inside if label is not None}
+        return sorted(label for label in found if label.lower() in _KNOWN)
+
 
 def without_root(tree: Tree, root: str | None) -> Tree:
     """Return a tree with TOP instead of a dummy root."""

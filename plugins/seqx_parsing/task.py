@@ -232,12 +232,17 @@ class Parsing(seqx.CorpusTask):
                 f"{self._root} is the outermost label of every tree that the symbols were learnt from; it is "
                 f"treated as {TOP}: not learnt, not written and not scored"
             )
-        if self.constrained:
-            ruled_out = RuledOut(self.linearisation)
-            for tree in self._trees("train", training=True):
-                ruled_out.add(tree)
-            if ruled_out.trees:
-                said.append(f"task.linearisation: {ruled_out}")
+        ruled_out, roots = RuledOut(self.linearisation), Roots()
+        for tree in self._trees("train", training=True):
+            ruled_out.add(tree)
+            roots.add_tree(tree)
+        said += [
+            f"{root} is the outermost label of {'all' if root == roots.dummy else 'some'} training trees, "
+            f"and is learnt, written and scored as a constituent; if it is none, write {TOP} instead"
+            for root in roots.dummies
+        ]
+        if self.constrained and ruled_out.trees:
+            said.append(f"task.linearisation: {ruled_out}")
         return said
 
     def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:

@@ -429,13 +429,25 @@ class Predictor:
 
     def _batch(self, pieces: Sequence[_Piece], limits: Sequence[int], search: Search) -> _Found:
         """The hypotheses of each piece, and for each column the likeliest label of each of its tokens."""
-        grammar = self._grammar(pieces)
         # Not inference_mode: in it, autocast converts every weight again for every token.
         with torch.no_grad(), autocast(self.device, self.precision):
             source = _source(pieces).to(self.device)
-            found = search(self.model, source, torch.tensor(limits), grammar)
+            try:
+                found = search(self.model, source, torch.tensor(limits), self._grammar(pieces))
+            except UserError as error:
+                raise self._refused_request(pieces, limits) or error from None
             labels = self.model.labels(self.model.encode(source)) if self.model.labelled else {}
             return found, {name: column.argmax(-1).tolist() for name, column in labels.items()}
+
+    def _refused_request(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> RefusedError | None:
+        """Find the first input of which something is asked that cannot be asked for."""
+        for piece, limit in sorted(zip(pieces, limits, strict=True), key=lambda pair: pair[0].line):
+            if piece.request.constrained:
+                try:
+                    self.task.constraint([piece.request]).start(1, torch.tensor([limit]))
+                except UserError as error:
+                    return RefusedError(str(error), piece.line)
+        return None
 
     def _grammar(self, pieces: Sequence[_Piece]) -> Grammar | None:
         """What the task lets be written, and of it what is asked for."""

@@ -127,7 +127,7 @@ class JudgedTask(CorpusTask):
         return Evaluation(scores=self.judge(inputs, outputs, references), answers=answers)
 
     def score_names(self) -> Sequence[str] | None:
-        """Return the names of the metrics' scores; None if they depend on the text, as one for each label does."""
+        """Return the names of the metrics' scores; None if they depend on the text, as with one per label."""
         names, others = (list(self.scores(text, text)) for text in (_TRIAL, _OTHER_TRIAL))
         return names if names == others else None
 

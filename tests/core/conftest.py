@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from annotated_types import Ge, Gt, Lt
@@ -199,6 +199,7 @@ class Training:
         stop: when to, by hand or not at all
     """
 
+    init: ClassVar[None] = None  # it starts from no other model
     steps: int
     rate: float = 1e-4
     betas: tuple[Share, Share] = (0.9, 0.98)

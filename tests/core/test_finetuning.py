@@ -1,5 +1,6 @@
 """A run that starts from a model: settings are used, refused or reported, and the stored recipe is true."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,35 @@ def test_other_settings_of_the_vocabulary_are_refused(folder: Path, setting: str
         assert ", or leave training.init out\n" in result.stderr
         assert "command line:1:" in result.stderr
         assert not Path("second/recipe.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("model.d_model=16", "  model.d_model: 32 there, 16 here\n"),
+        ("model.share=none", "  model.share: all there, none here\n"),
+        ("model.encoder.layers=2", "  model.encoder.layers: 1 there, 2 here\n"),
+    ],
+)
+def test_a_model_that_the_weights_do_not_fit_is_refused(folder: Path, setting: str, said: str) -> None:
+    for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
+        result = call(*command, "training.init=first", setting)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(
+            "command line:1:15: training.init: the model in first/model has other sizes or parts than this "
+            "recipe's; make these settings the same:\n"
+        )
+        assert said in result.stderr
+        assert not Path("second/recipe.yaml").exists()
+
+
+def test_a_model_whose_weights_are_cut_off_is_refused(folder: Path) -> None:
+    cut = Path(shutil.copytree("first/model", "cut"), "model.safetensors")
+    cut.write_bytes(cut.read_bytes()[:50])
+    for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
+        result = call(*command, "training.init=cut")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("command line:1:15: training.init: cut/model.safetensors: cannot be")
 
 
 def test_all_problems_are_reported_at_once_with_places(folder: Path) -> None:

@@ -49,11 +49,12 @@ def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
 
     said = refused("run", again, "training.init=runs/first", "model.d_model=16", "--folder", "runs/wrong")
     assert said == (
-        "training.init: the model in runs/first/model has other sizes or parts than this recipe's; "
-        "make these settings the same:\n  model.d_model: 32 there, 16 here\n"
+        "command line:1:15: training.init: the model in runs/first/model has other sizes or parts than this "
+        "recipe's; make these settings the same:\n  model.d_model: 32 there, 16 here\n"
+        "    training.init=runs/first\n                  ^\n"
     )
     said = refused("run", again, "training.init=runs/nothing", "--folder", "runs/wrong")
-    assert said.startswith("training.init: runs/nothing: there is no such folder")
+    assert said.startswith("command line:1:15: training.init: runs/nothing: there is no such folder")
     assert not Path("runs/wrong/recipe.yaml").exists()
 
 

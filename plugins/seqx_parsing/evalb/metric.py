@@ -113,11 +113,11 @@ def _roots(outputs: Sequence[str], references: Sequence[str], parameters: Parame
                 continue
             if line.words:
                 roots.add(*line.outermost(parameters))
-        if roots.dummy is not None:
-            found.setdefault(roots.dummy, []).append(side)
+        for root in roots.dummies:
+            found.setdefault(root, []).append(f"{'all' if root == roots.dummy else 'some'} {side}")
     return [
-        f"{root} is the outermost bracket of all {' and of all '.join(sides)} and is scored as any other "
-        f"bracket; if it is a dummy root, give parameters with DELETE_LABEL {root}, or write TOP instead"
+        f"{root} is the outermost bracket of {' and of '.join(sides)} and is scored as any other bracket; "
+        f"if it is a dummy root, give parameters with DELETE_LABEL {root}, or write TOP instead"
         for root, sides in found.items()
     ]
 

@@ -41,6 +41,32 @@ def test_the_dummy_root_of_a_treebank(trees: list[str], dummy: str | None) -> No
     assert roots.dummy == dummy
 
 
+@pytest.mark.parametrize(
+    ("trees", "dummies"),
+    [
+        (ROOTED, ["ROOT"]),
+        ([*ROOTED, PLAIN], ["ROOT"]),
+        ([*ROOTED, "(TOP (NN a))", "(S1 (S (NN a)))"], ["ROOT", "S1"]),
+        ([*ROOTED, PLAIN, "(TOP (S (ROOT (NN a))))"], []),  # it is a constituent elsewhere
+        ([PLAIN, "(FRAG (NN a))"], []),
+    ],
+)
+def test_the_dummy_roots_of_some_trees(trees: list[str], dummies: list[str]) -> None:
+    roots = Roots()
+    for tree in filter(None, map(clean, read(trees, "here"))):
+        roots.add_tree(tree)
+    assert roots.dummies == dummies
+
+
+def test_evalb_names_dummy_roots_of_some_trees() -> None:
+    mixed = [*ROOTED, "(S1 (S (NN a)))"]
+    said = Evalb().remarks(mixed, [*ROOTED, "(TOP (S (NN a)))"])
+    assert [line.partition(" and counts")[0] for line in said] == [
+        "ROOT is the outermost bracket of some references and of some outputs",
+        "S1 is the outermost bracket of some references",
+    ]
+
+
 def test_a_dummy_root_becomes_top() -> None:
     for text, same in (
         ("(ROOT (S (NN a)))", "(TOP (S (NN a)))"),

@@ -228,6 +228,15 @@ def test_a_root_that_all_trees_share_is_treated_as_top(tmp_path: Path, root: str
     assert again.references("dev") == same.references("dev")
 
 
+def test_a_dummy_root_of_some_trees_is_told(tmp_path: Path) -> None:
+    task = learnt(tmp_path, [*odd_treebank("ROOT"), *odd_treebank("TOP")], tags="none", tokenizer=Letters())
+    (told,) = task.cautions()
+    assert told == (
+        "ROOT is the outermost label of some training trees, and is learnt, written and scored as a "
+        "constituent; if it is none, write TOP instead"
+    )
+
+
 def test_a_root_that_is_a_constituent_is_learnt(tmp_path: Path) -> None:
     plain = [tree[5:-1] for tree in odd_treebank("TOP") if tree.startswith("(TOP (S")] * 3
     task = learnt(tmp_path, plain, tokenizer=Letters())

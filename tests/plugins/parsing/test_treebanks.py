@@ -84,7 +84,9 @@ def test_a_malformed_label_is_reported_with_its_place(tmp_path: Path, tree: str,
         assert str(caught.value).startswith(f"{place}: ")
 
 
-@pytest.mark.parametrize(("row", "told"), [("", "0 trees are in a row"), ("(S (A b)) (S (A b))", "2 trees")])
+@pytest.mark.parametrize(
+    ("row", "told"), [("", "has 0 trees, and"), ("(S (A b)) (S (A b))", "has 2 trees, and")]
+)
 def test_a_malformed_row_is_reported_with_its_place(tmp_path: Path, row: str, told: str) -> None:
     file = tmp_path / "trees.txt"
     for text, said in ((row, told), ("(S (A b)", "the text ends inside of the tree")):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,24 @@ def test_a_line_that_is_no_request_ends_the_answers(model: Path, line: str, mess
     assert result.stdout.count("\n") == 1
     assert isinstance(result.exception, seqx.UserError)
     assert str(result.exception).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"require": [f"w{i}" for i in range(9)]}, "9 phrases are required of one answer; ask for 8 at most"),
+        ({"forbid": [f"word{i}" for i in range(1000)]}, "ask for 4,096 at most"),
+    ],
+)
+def test_what_cannot_be_asked_for_ends_the_answers_with_its_line(
+    model: Path, asked: Mapping[str, Sequence[str]], message: str
+) -> None:
+    rows = [{"text": "The dog sleeps.", "forbid": ["x"]}, {"text": "a " * 30, **asked}, {"text": "The dog."}]
+    result = call("".join(f"{json.dumps(row)}\n" for row in rows), model, "--json-input")
+    assert result.stdout.count("\n") == 1
+    assert isinstance(result.exception, seqx.UserError)
+    assert str(result.exception).startswith("standard input:2: ")
+    assert message in str(result.exception)
 
 
 def test_other_mistakes_are_told(model: Path, tmp_path: Path) -> None:
