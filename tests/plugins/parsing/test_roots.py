@@ -61,7 +61,7 @@ def test_the_dummy_roots_of_some_trees(trees: list[str], dummies: list[str]) -> 
 def test_evalb_names_dummy_roots_of_some_trees() -> None:
     mixed = [*ROOTED, "(S1 (S (NN a)))"]
     said = Evalb().remarks(mixed, [*ROOTED, "(TOP (S (NN a)))"])
-    assert [line.partition(" and counts")[0] for line in said] == [
+    assert [line.partition(" and is scored")[0] for line in said] == [
         "ROOT is the outermost bracket of some references and of some outputs",
         "S1 is the outermost bracket of some references",
     ]
