@@ -145,7 +145,9 @@ class Answering:
             click.echo(remark, err=True)
 
     def _check_models(self) -> None:
-        """Refuse a file of text that other programs would take behind the model."""
+        """Refuse a file of text, or `-`, that other programs would take behind the model."""
+        if "-" in self.models and not Path("-").exists():
+            raise UserError("-: is no model; lines are read from standard input without it; leave it out")
         files = [name for name in self.models if texts(name)]
         if files:
             models = " ".join(name for name in self.models if name not in files) or "MODEL"

@@ -106,6 +106,10 @@ def test_what_is_no_model_is_told(run: Path, tmp_path: Path, monkeypatch: pytest
         (["translate", model, "input.txt"], f"input.txt: {stdin} {model} < input.txt\n"),
         (["translate", "input.txt", model], f"input.txt: {stdin} {model} < input.txt\n"),
         (["translate", "input.txt"], f"input.txt: {stdin} MODEL < input.txt\n"),
+        (
+            ["translate", model, "-"],
+            "-: is no model; lines are read from standard input without it; leave it out\n",
+        ),
         (["parse", "input.txt"], f"input.txt: {stdin.replace('translate', 'parse')} MODEL < input.txt\n"),
         (
             ["evaluate", model, "input.txt"],
