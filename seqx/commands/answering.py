@@ -145,7 +145,9 @@ class Answering:
             click.echo(remark, err=True)
 
     def _check_models(self) -> None:
-        """Refuse a file of text after the model, which other programs would read."""
+        """Refuse `-` or a file of text after the model, which other programs would read."""
+        if "-" in self.models and not Path("-").exists():
+            raise UserError("-: is not a model; leave it out, lines are read from standard input without it")
         files = [name for name in self.models if texts(name)]
         if files:
             models = " ".join(name for name in self.models if name not in files) or "MODEL"

@@ -108,6 +108,10 @@ def test_a_path_that_is_not_a_model_is_reported(
         (["translate", model, "input.txt"], f"input.txt: {stdin} {model} < input.txt\n"),
         (["translate", "input.txt", model], f"input.txt: {stdin} {model} < input.txt\n"),
         (["translate", "input.txt"], f"input.txt: {stdin} MODEL < input.txt\n"),
+        (
+            ["translate", model, "-"],
+            "-: is not a model; leave it out, lines are read from standard input without it\n",
+        ),
         (["parse", "input.txt"], f"input.txt: {stdin.replace('translate', 'parse')} MODEL < input.txt\n"),
         (
             ["evaluate", model, "input.txt"],
