@@ -19,7 +19,7 @@ from typing import Protocol
 
 import torch
 
-PERIOD = 1.0
+PERIOD = 0.5
 """Seconds between two measurements of how long threads wait for a CPU."""
 
 BUSY = 0.12
