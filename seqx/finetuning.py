@@ -1,6 +1,6 @@
 """Start a run from another model: with its vocabulary and its weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,16 @@ from seqx.registry import settings_of
 from seqx.tensors import check_fits, header
 
 
-def vocabulary_problems(made: Made[Any], first: Path) -> Iterator[Problem]:
+def vocabulary_problems(made: Made[Any], first: Path) -> Sequence[Problem]:
     """Find settings that do not fit the vocabulary of the model `first`."""
+    ours, theirs = _task(made), _plain(first).get("task")
     fixed = Fixed(f"{first} (training.init)", ", or leave training.init out")
-    return fixed.problems(_task(made), _plain(first).get("task"))
+    problems = list(fixed.problems(ours, theirs))
+    task, other = (each.get("type") if isinstance(each, dict) else each for each in (ours.plain(), theirs))
+    if problems and task != other:
+        said = f"the model in {first} is of the task {other}, and its vocabulary does not fit the task {task}"
+        return [made.problem("training.init", f"{said}; name a model of the task {task}")]
+    return problems
 
 
 def model_problems(made: Made[Any], first: Path, model: Model) -> Iterator[Problem]:

@@ -163,7 +163,10 @@ class Answering:
         try:
             return self._load([*self.overrides, f"search.nbest={self.nbest}"])
         except RecipeError:
-            width = self._load(self.overrides).search.width  # which fails for any other reason
+            predictor = self._load(self.overrides)  # which fails for any other reason
+            width = predictor.search.width
+            if self.nbest == 1:  # every search finds one
+                return predictor
             if width >= self.nbest:
                 raise
         one = "needs a beam search; add search=beam"

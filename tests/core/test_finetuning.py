@@ -79,6 +79,19 @@ def test_other_settings_of_the_vocabulary_are_refused(folder: Path, setting: str
         assert not Path("second/recipe.yaml").exists()
 
 
+def test_a_model_of_another_task_is_refused(folder: Path) -> None:
+    parser = f"extends: {Path(__file__).parents[2] / 'recipes' / 'wsj_parsing.yaml'}\n"
+    Path("parser.yaml").write_text(f"{parser}training: {{init: first/model}}\n", encoding="utf-8")
+    result = call("check", "parser.yaml", "--profile", "sample")
+    assert result.exit_code == 2
+    assert (
+        "parser.yaml:2:18: training.init: the model in first/model is of the task translation"
+        in result.stderr
+    )
+    assert "does not fit the task parsing; name a model of the task parsing\n" in result.stderr
+    assert result.stderr.count("training.init") == 1
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

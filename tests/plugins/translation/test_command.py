@@ -176,6 +176,12 @@ def test_nbest(model: Path, answers: list[str]) -> None:
     assert float(rows[0][2]) >= float(rows[1][2])
 
 
+@pytest.mark.parametrize("search", ["search=greedy", "search={type: sampling, seed: 2}"])
+def test_one_best_answer_needs_no_beam(model: Path, search: str) -> None:
+    (row,) = call(LINES[0], model, search, "--nbest", "1").stdout.split("\n")[:-1]
+    assert row.startswith("1\t1\t")
+
+
 @pytest.mark.parametrize(
     ("search", "message"),
     [
