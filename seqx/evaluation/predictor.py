@@ -33,7 +33,7 @@ LONGEST = 1024
 T = TypeVar("T")
 
 _WIDENINGS = 3
-"""How many times at most a beam is doubled, if several of its hypotheses have the same text."""
+"""The most times that a beam is doubled because several of its hypotheses have the same text."""
 
 BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
 
