@@ -143,10 +143,10 @@ def the_grammar_allows_gold_trees(subject: Subject) -> None:
 
 @law(Linearisation)
 def what_the_grammar_rules_out_is_what_needs_more(subject: Subject) -> None:
-    """The values of `needs` are the smallest with which the grammar allows a tree."""
+    """The values of `needs` are the smallest with which the grammar allows a tree; tried on odd trees."""
     linearisation: Linearisation = subject.build()
     vocabulary = Vocabulary.of(map(linearisation.encode, [*TREES, *ODD_TREES]))
-    for tree in [*TREES, *ODD_TREES]:
+    for tree in ODD_TREES:
         needs = linearisation.needs(tree)
         fits = all(least <= getattr(linearisation, setting) for setting, least in needs.items())
         assert _allowed(linearisation, vocabulary, tree, 300) == fits, (needs, str(tree))

@@ -95,7 +95,8 @@ def test_where_a_plugin_of_ours_was_called_wrongly_both_are_named(outsider: Modu
     message = said(lambda: outsider.Misused()(1, 9))
     assert message is not None
     assert (
-        f"plugin 'training' (seqx {seqx.__version__}), Schedule 'inverse_square_root': TypeError: " in message
+        f"plugin 'training' (seqx-toolkit {seqx.__version__}), Schedule 'inverse_square_root': TypeError: "
+        in message
     )
     assert (
         f"(called by {outsider.__file__}:20: plugin 'outside' (seqx-outsider 2.0), Schedule 'misused')"

@@ -1,6 +1,6 @@
 """Each law of linearisations has one that breaks it, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -61,6 +61,9 @@ class Whole(TopDown):
             case "anything_becomes_a_tree_over_the_words" if repaired and len(leaves) > 1:
                 return Decoded(Tree("TOP", tuple(leaves[1:])), repaired)
         return Decoded(tree, repaired)
+
+    def needs(self, tree: Tree) -> Mapping[str, int]:
+        return {} if self.fault == "what_the_grammar_rules_out_is_what_needs_more" else super().needs(tree)
 
     def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
         return Faulty(super().grammar(vocabulary, words), vocabulary, self.fault)

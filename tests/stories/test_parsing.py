@@ -84,7 +84,7 @@ def made() -> set[str]:
 
 def test_without_the_treebank(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing_is_made(said: str) -> None:
-        assert len(said.splitlines()) == 1
+        assert len(said.splitlines()) == 3  # the message, the line of the recipe, and a caret
         for part in (
             "The Penn Treebank (LDC99T42) is licensed by the Linguistic Data Consortium",
             "set 'folder' to your copy, in which parsed/mrg/wsj/02",
@@ -95,11 +95,11 @@ def test_without_the_treebank(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("PTB", raising=False)
     said = refused("run", "wsj_parsing")
-    assert said.startswith("${PTB}: the environment variable PTB is not set; set it to the folder that is ")
+    assert ": task.corpus: ${PTB}: the environment variable PTB is not set; set it to the folder " in said
     nothing_is_made(said)
     monkeypatch.setenv("PTB", "treebank_3")
     said = refused("run", "wsj_parsing_inorder")
-    assert said.startswith(f"{Path().absolute()}/treebank_3: is no folder. ")
+    assert f": task.corpus: {Path().absolute()}/treebank_3: is no folder. " in said
     nothing_is_made(said)
 
 

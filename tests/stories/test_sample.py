@@ -37,6 +37,7 @@ def test_from_a_recipe_to_a_score_and_on() -> None:
     ]
     assert {path.name for path in (run / "model").iterdir()} == {
         *("model.safetensors", "recipe.yaml", "task", "scores.json", "model.json", "manifest.json"),
+        "compared.json",
     }
     assert (run / "outputs" / "test.txt").read_text(encoding="utf-8").count("\n") == 6
     scores = json.loads((run / "model" / "scores.json").read_text(encoding="utf-8"))

@@ -153,7 +153,7 @@ def test_a_line_that_is_no_request_ends_the_answers(model: Path, line: str, mess
     ("asked", "message"),
     [
         ({"require": [f"w{i}" for i in range(9)]}, "9 phrases are required of one answer; ask for 8 at most"),
-        ({"forbid": [f"word{i}" for i in range(1000)]}, "ask for 4,096 at most"),
+        ({"forbid": [f"word{i}" for i in range(1000)]}, "give at most 4,096"),
     ],
 )
 def test_what_cannot_be_asked_for_ends_the_answers_with_its_line(
