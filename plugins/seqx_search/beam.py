@@ -103,6 +103,8 @@ class Beam(Limited):
         """The `nbest` hypotheses of each sentence, fewer where there are not so many, or not allowed."""
         count, device = source.ids.size(0), source.ids.device
         steps = int(limits.max()) + 1
+        if grammar is not None:
+            grammar.prepare(limits.tolist())
         limits = seqx.to_device(limits, device)
         state = seqx.fork(model.start(model.encode(source), steps), self.size)
         rules: Any = None if grammar is None else seqx.fork(grammar.start(count, limits), self.size)

@@ -24,6 +24,8 @@ def write(
     """One hypothesis for each sentence, whose score is its log-probability; none where nothing is allowed."""
     count, device = source.ids.size(0), source.ids.device
     steps = int(limits.max()) + 1
+    if grammar is not None:
+        grammar.prepare(limits.tolist())
     limits = seqx.to_device(limits, device)
     state = model.start(model.encode(source), steps)
     rules: Any = None if grammar is None else grammar.start(count, limits)

@@ -3,6 +3,7 @@
 Letters in shapes: N hypotheses, V symbols.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 
 import torch
@@ -22,6 +23,11 @@ class Intersection(Grammar):
 
     def __init__(self, *grammars: Grammar) -> None:
         self.grammars = grammars
+
+    def prepare(self, limits: Sequence[int]) -> None:
+        """Prepare each grammar."""
+        for grammar in self.grammars:
+            grammar.prepare(limits)
 
     def start(self, rows: int, limits: Tensor) -> State:
         """The states of each grammar."""

@@ -80,15 +80,23 @@ class LexicalGrammar(Grammar):
             raise UserError(f"{most} phrases are required of one answer; ask for {MOST} at most")
         self.surfaces = surfaces
         self.wanted = wanted
+        self._hopeless: Sequence[bool] | None = None  # of each sentence; None: not prepared
+
+    def prepare(self, limits: Sequence[int]) -> None:
+        """Build the tables for answers of at most `limits` symbols."""
+        fitting = [self._fitting(one, limit) for one, limit in zip(self.wanted, limits, strict=True)]
+        self._build([one or Wanted() for one in fitting])
+        self._hopeless = [one is None for one in fitting]
 
     def start(self, rows: int, limits: Tensor) -> Written:
         """Nothing is written."""
-        fitting = [self._fitting(one, limit) for one, limit in zip(self.wanted, limits.tolist(), strict=True)]
-        self._build([one or Wanted() for one in fitting])
+        if self._hopeless is None:
+            self.prepare(limits.tolist())
         for name, table in vars(self).items():
             if isinstance(table, Tensor):
                 setattr(self, name, to_device(table, limits.device))
-        hopeless = to_device(torch.tensor([one is None for one in fitting]), limits.device)
+        hopeless = to_device(torch.tensor(self._hopeless), limits.device)
+        self._hopeless = None
         first = torch.where(hopeless, self.first + (DEAD - START), self.first)
         return Written(self.begin, self.end, first, torch.zeros_like(first), limits)
 

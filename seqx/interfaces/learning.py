@@ -56,6 +56,13 @@ class Grammar(ABC):
     given up has no answer.
     """
 
+    def prepare(self, limits: Sequence[int]) -> None:
+        """Build what depends on the limits of the sentences, while these are still on the host.
+
+        A search calls it before `start`, which then need not wait for a GPU to read the limits.
+        """
+        return
+
     @abstractmethod
     def start(self, rows: int, limits: Tensor) -> State:
         """The state of `rows` sentences that may have `limits` [rows] tokens each, EOS not counted."""
