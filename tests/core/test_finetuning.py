@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 
 import seqx
 from seqx import plugins, recipe
-from seqx.cli import main
 from seqx.errors import RecipeError
 from seqx.evaluation.loading import Answering
 from seqx.recipe import Fixed
@@ -20,6 +18,7 @@ from seqx_parsing import Parsing
 from seqx_text_tasks import Classification
 from tests.letters import Letters, Rows
 from tests.models import PARSING, RECIPE
+from tests.stories.tiny import seqx as call
 
 TRAINING = """\
 training:
@@ -30,10 +29,6 @@ training:
   optimizer: {type: adam}
   schedule: {type: constant, rate: 1e-3}
 """
-
-
-def call(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from torch import nn
 
 from seqx.checkpoint import Checkpoints, Progress
-from seqx.cli import main
 from seqx.errors import UserError
 from seqx.formats import FORMAT
 from seqx.identity import Identity
 from seqx.manifest import Manifest
 from seqx.training.passed import forget_after
 from tests.models import RECIPE
+from tests.stories.tiny import seqx as call
 
 TRAINING = """\
 training:
@@ -31,10 +30,6 @@ training:
   schedule: {type: constant, rate: 1e-3}
 """
 OTHER_TEXT = "task.corpus.seed=3"
-
-
-def call(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
