@@ -44,7 +44,7 @@ def examined(made: Made[D], *, begun: bool = False) -> D:
         found = made()
     problems = [part.problem(setting, said) for part, thing in built for setting, said in _problems(thing)]
     init = found.training.init
-    start = [] if init is None else [*_start_problems(made, found, init, begun=begun)]
+    start = [] if init is None else [*_load_first_vocabulary(made, found, init, begun=begun)]
     problems += start
     try:
         model = shell(found)
@@ -133,7 +133,7 @@ def _unbuilt(made: Made[D], error: UserError) -> Sequence[Problem]:
     return [made.problem("model", str(error).removeprefix("model: "))]
 
 
-def _start_problems(made: Made[D], experiment: D, init: Path, *, begun: bool) -> Iterator[Problem]:
+def _load_first_vocabulary(made: Made[D], experiment: D, init: Path, *, begun: bool) -> Iterator[Problem]:
     """Load the vocabulary of the model at `init` into the task, or yield the reasons why that is impossible.
 
     A run that has begun keeps its own vocabulary.
