@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.provenance import ROOT, provenance
-from seqx.threads import OWN_SETTINGS
+from seqx.runtime.cpu_threads import OWN_SETTINGS
 
 BUSY = [0, 1, 0, 3, 0]
 """The number of competing processes in each interval."""

@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 import seqx
 from benchmarks.provenance import provenance
-from seqx.plugins import load
+from seqx.plugin.loading import load
+from seqx.plugin.registry import Component, Registry
 from seqx.recipe import check
-from seqx.registry import Component, Registry
-from seqx.tree import parse
+from seqx.recipe.yaml_tree import parse
 from seqx_watch.table import markdown
 
 Layer = Callable[[Tensor], Tensor]

@@ -22,13 +22,13 @@ from typing import Any, Literal
 
 import torch
 
-from seqx.devices import device_of
-from seqx.evaluation import Predictor, load
+from seqx.inference import Predictor, load
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import SPLITS, Progress, Task
 from seqx.interfaces.text import Predictor as Answering
 from seqx.interfaces.values import EOS, UNK, Dropped, Evaluation, Example
+from seqx.runtime.devices import device_of
 from seqx_models import EncoderDecoder
 from seqx_search import Beam, Greedy
 from seqx_transformer import MultiHead, ReLU, TransformerDecoder, TransformerEncoder

@@ -60,7 +60,7 @@ def _timeless(value: Any) -> Any:
     match value:
         case dict():
             return {key: _timeless(item) for key, item in value.items() if key not in CLOCK}
-        case list():  # a dict of `seqx.states` is a list of pairs
+        case list():  # a dict of `seqx.storage.state_dict` is a list of pairs
             return [
                 _timeless(item) for item in value if not (isinstance(item, list) and item[:1] == ["seconds"])
             ]

@@ -20,8 +20,8 @@ from pydantic import TypeAdapter
 import seqx
 from seqx.data.cache import default_cache
 from seqx.data.store import Store
-from seqx.formats import json_text
 from seqx.interfaces.figures import perplexity
+from seqx.storage.json_format import json_text
 
 _LINE = TypeAdapter(dict[str, Any])
 FILES = "${{SEQX_DATA}}/tatoeba_en_de/{split}.{language}.gz"

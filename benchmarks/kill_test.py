@@ -35,8 +35,8 @@ import torch
 
 from benchmarks.endings import differences
 from benchmarks.provenance import provenance
-from seqx.checkpoint import Checkpoints
 from seqx.cli import main as seqx
+from seqx.storage.checkpoints import Checkpoints
 from seqx_watch.table import markdown
 
 TRAINING = """\

@@ -20,8 +20,8 @@ import torch
 import seqx
 from benchmarks.background import Job, one_thread, told, work
 from seqx.commands.opening import opened
-from seqx.plugins import load
-from seqx.registry import Component
+from seqx.plugin.loading import load
+from seqx.plugin.registry import Component
 
 RECIPE = "kinds"
 ATTENTION = {"type": "multihead", "heads": 4}

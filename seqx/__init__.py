@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from seqx.bounded import content as content
-    from seqx.bounded import json_content as json_content
     from seqx.commands.answering import Answering as Answering
     from seqx.commands.answering import answering as answering
     from seqx.commands.arguments import parted as parted
@@ -20,19 +18,12 @@ if TYPE_CHECKING:
     from seqx.constraints import LexicalGrammar as LexicalGrammar
     from seqx.constraints import Surfaces as Surfaces
     from seqx.constraints import Wanted as Wanted
-    from seqx.devices import has_bf16 as has_bf16
-    from seqx.devices import to_device as to_device
     from seqx.errors import PluginError as PluginError
     from seqx.errors import RecipeError as RecipeError
     from seqx.errors import RegistrationError as RegistrationError
     from seqx.errors import UserError as UserError
     from seqx.errors import unwritable as unwritable
-    from seqx.evaluation import load as load
-    from seqx.formats import first_fault as first_fault
-    from seqx.formats import json_as as json_as
-    from seqx.formats import json_lines as json_lines
-    from seqx.formats import json_text as json_text
-    from seqx.hooks import hookimpl as hookimpl
+    from seqx.inference import load as load
     from seqx.interfaces.codec import Codec as Codec
     from seqx.interfaces.figures import perplexity as perplexity
     from seqx.interfaces.learning import Callback as Callback
@@ -80,32 +71,41 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import fork as fork
     from seqx.interfaces.values import per_layer as per_layer
     from seqx.interfaces.values import rows as rows
-    from seqx.reading import expand as expand
-    from seqx.reading import lines as lines
-    from seqx.reading import standard_input as standard_input
+    from seqx.plugin.hooks import hookimpl as hookimpl
+    from seqx.plugin.registry import Make as Make
+    from seqx.plugin.registry import Registry as Registry
     from seqx.recipe.differences import differences as differences
-    from seqx.registry import Make as Make
-    from seqx.registry import Registry as Registry
-    from seqx.runs import Record as Record
+    from seqx.run_folder import Record as Record
+    from seqx.runtime.devices import has_bf16 as has_bf16
+    from seqx.runtime.devices import to_device as to_device
+    from seqx.storage.bounded_read import content as content
+    from seqx.storage.bounded_read import json_content as json_content
+    from seqx.storage.json_format import first_fault as first_fault
+    from seqx.storage.json_format import json_as as json_as
+    from seqx.storage.json_format import json_lines as json_lines
+    from seqx.storage.json_format import json_text as json_text
+    from seqx.storage.text_lines import expand as expand
+    from seqx.storage.text_lines import lines as lines
+    from seqx.storage.text_lines import standard_input as standard_input
     from seqx.tasks.judged import CorpusTask as CorpusTask
     from seqx.tasks.judged import JudgedTask as JudgedTask
     from seqx.tasks.judged import restored as restored
     from seqx.tasks.judged import through as through
     from seqx.tasks.pairs import TextPairs as TextPairs
-    from seqx.training.run import Run as Run
-    from seqx.training.updates import Update as Update
+    from seqx.training.run_info import Run as Run
+    from seqx.training.update import Update as Update
 
 _HOMES = {
-    "seqx.bounded": "content json_content",
+    "seqx.storage.bounded_read": "content json_content",
     "seqx.commands.answering": "Answering answering",
     "seqx.commands.arguments": "parted",
     "seqx.commands.chosen": "component",
     "seqx.constraints": "Intersection LexicalGrammar Surfaces Wanted",
-    "seqx.devices": "has_bf16 to_device",
+    "seqx.runtime.devices": "has_bf16 to_device",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError unwritable",
-    "seqx.evaluation": "load",
-    "seqx.formats": "first_fault json_as json_lines json_text",
-    "seqx.hooks": "hookimpl",
+    "seqx.inference": "load",
+    "seqx.storage.json_format": "first_fault json_as json_lines json_text",
+    "seqx.plugin.hooks": "hookimpl",
     "seqx.interfaces.codec": "Codec",
     "seqx.interfaces.figures": "perplexity",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
@@ -115,14 +115,14 @@ _HOMES = {
         "BOS EOS PAD UNK WORDS Answer Batch Cost Dropped Evaluation Example Hypothesis KeyValue Layers "
         "Layout Mask Memory Request Score State Tokens fork per_layer rows"
     ),
-    "seqx.reading": "expand lines standard_input",
+    "seqx.storage.text_lines": "expand lines standard_input",
     "seqx.recipe.differences": "differences",
-    "seqx.registry": "Make Registry",
-    "seqx.runs": "Record",
+    "seqx.plugin.registry": "Make Registry",
+    "seqx.run_folder": "Record",
     "seqx.tasks.judged": "CorpusTask JudgedTask restored through",
     "seqx.tasks.pairs": "TextPairs",
-    "seqx.training.run": "Run",
-    "seqx.training.updates": "Update",
+    "seqx.training.run_info": "Run",
+    "seqx.training.update": "Update",
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 

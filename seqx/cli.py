@@ -19,9 +19,10 @@ from typing import Any, NoReturn
 
 import click
 
-from seqx import __version__, printing
+from seqx import __version__
 from seqx.errors import PluginError, UserError, mendable
-from seqx.stopping import Stop, Stopped
+from seqx.runtime import printing
+from seqx.runtime.signals import Stop, Stopped
 from seqx_toolkit import DISTRIBUTION
 
 GROUP = "seqx.commands"
@@ -167,7 +168,7 @@ def _explained(error: Exception) -> str | None:
         case printing.ReaderGoneError() | click.ClickException() | click.Abort() | click.exceptions.Exit():
             return None
         case _:
-            from seqx.attribution import attributed  # noqa: PLC0415  needs torch, which most verbs can wait for
+            from seqx.plugin.blame import attributed  # noqa: PLC0415  needs torch, which most verbs can wait for
 
             message = attributed(error)
             if message is None and isinstance(error, BrokenPipeError):  # click would end without a message

@@ -12,39 +12,39 @@ import numpy as np
 import torch
 from annotated_types import Gt
 
-from seqx import threads
-from seqx.checking import examined, shell
-from seqx.checkpoint import Checkpoints
 from seqx.data.batches import Batches
 from seqx.data.cache import default_cache, fingerprint
 from seqx.data.doubts import doubts
 from seqx.data.prepare import learnt, prepare
 from seqx.data.store import Store
-from seqx.devices import deterministic, device_of, precision_of, telling_memory
-from seqx.distributed import ALONE, World
 from seqx.errors import UserError
-from seqx.evaluation.loading import model_folder
-from seqx.finetuning import remarks, start_from
-from seqx.hooks import events
+from seqx.inference.loading import model_folder
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Metric, Task
 from seqx.interfaces.values import Score
-from seqx.memory import keep_freed
-from seqx.plugins import Plugins
+from seqx.parallel import ALONE, World
+from seqx.parallel.ddp import Replicated, Spread
+from seqx.parallel.step import Step
+from seqx.plugin.hooks import events
+from seqx.plugin.loading import Plugins
+from seqx.plugin.registry import Make
 from seqx.recipe import Made
-from seqx.registry import Make
-from seqx.runs import CHECKPOINTS, RunFolder
-from seqx.stopping import Stop
-from seqx.trainer import Trainer
-from seqx.training.compiling import compile_layers, while_compiling
-from seqx.training.digests import HELD_OUT
+from seqx.run_folder import CHECKPOINTS, RunFolder
+from seqx.runtime import cpu_threads
+from seqx.runtime.allocator import keep_freed
+from seqx.runtime.devices import deterministic, device_of, precision_of, telling_memory
+from seqx.runtime.signals import Stop
+from seqx.storage.checkpoints import Checkpoints
+from seqx.training.compile import compile_layers, while_compiling
+from seqx.training.config import Training
 from seqx.training.ema import Average
-from seqx.training.run import Run
-from seqx.training.settings import Training
-from seqx.training.spread import Replicated, Spread
-from seqx.training.step import Step
-from seqx.training.watch import Watch
+from seqx.training.finetuning import remarks, start_from
+from seqx.training.preflight import examined, shell
+from seqx.training.recovery.data_fingerprint import HELD_OUT
+from seqx.training.recovery.divergence import Watch
+from seqx.training.run_info import Run
+from seqx.training.trainer import Trainer
 
 CPU_MICROBATCH = 4096
 """Places computed at once on a CPU: more is no faster there, and needs more memory."""
@@ -151,8 +151,8 @@ def run(
 def _use_threads(place: RunFolder, wanted: int | None, world: World) -> None:
     """Set the number of threads to the one that the run began with, or to the one that the user gave."""
     began_with = world.share(place.threads(world.size) if world.first else None)
-    threads.keep(began_with, wanted, partial(click.echo, err=True) if world.first else lambda _: None)
-    threads.adapt()
+    cpu_threads.keep(began_with, wanted, partial(click.echo, err=True) if world.first else lambda _: None)
+    cpu_threads.adapt()
 
 
 def _prepared(
@@ -280,7 +280,7 @@ def _spread(step: Step, world: World, how: Training, device: torch.device) -> Sp
                 return Spread(step.to(device))
             if how.sharding == "none":
                 return Replicated(step.to(device), world)
-            from seqx.training.sharded import Sharded  # noqa: PLC0415  the import takes half a second
+            from seqx.parallel.fsdp import Sharded  # noqa: PLC0415  the import takes half a second
 
             return Sharded(step, world, device, full=how.sharding == "full")
     except torch.OutOfMemoryError:

@@ -5,9 +5,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_model
 
-from seqx import checkpoint, plugins, recipe
-from seqx.evaluation.loading import Answering
-from seqx.runs import environment
+from seqx import recipe
+from seqx.inference.loading import Answering
+from seqx.plugin import loading
+from seqx.run_folder import environment
+from seqx.storage import checkpoints
 
 RECIPE = """\
 task:
@@ -58,7 +60,7 @@ def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, learnt: Path
     file = folder.parent / f"{folder.name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
-    found = plugins.load()
+    found = loading.load()
     made = recipe.check(recipe.load(file).tree, found.registry, Answering)
     experiment = made()
     if learnt is None:
@@ -70,7 +72,7 @@ def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, learnt: Path
     model = experiment.model(experiment.task.sizes)
     weights = folder.parent / f"{folder.name}.safetensors"
     save_model(model, str(weights))
-    checkpoint.write_model(
-        folder, checkpoint.average([weights]), recipe=text, learnt=learnt, about=environment(found)
+    checkpoints.write_model(
+        folder, checkpoints.average([weights]), recipe=text, learnt=learnt, about=environment(found)
     )
     return folder

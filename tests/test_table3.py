@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from seqx import plugins
 from seqx.experiment import Experiment, parameters
-from seqx.plugins import Plugins
+from seqx.plugin import loading
+from seqx.plugin.loading import Plugins
 from seqx.recipe import Made, check, differences, load, named
 from tests.stories.tiny import done
 
@@ -54,7 +54,7 @@ OTHERS = [name for name in TABLE if name != "big"]
 
 @pytest.fixture(scope="module")
 def found() -> Plugins:
-    return plugins.load()
+    return loading.load()
 
 
 def made(found: Plugins, row: str, profile: str | None = None, *overrides: str) -> Made[Experiment]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqx.files import whole_file
+from seqx.storage.atomic import whole_file
 
 Figures = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.cases import Case, Figures
-from seqx.devices import device_of
+from seqx.runtime.devices import device_of
 
 
 def cases(*, dry_run: bool) -> Iterator[Case]:

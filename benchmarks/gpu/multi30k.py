@@ -23,8 +23,8 @@ import numpy as np
 from benchmarks import corpus
 from benchmarks.gpu.cases import Case, Figures, Unfit
 from benchmarks.gpu.recipes import TINY
-from seqx.checkpoint import Checkpoints
-from seqx.formats import read_json
+from seqx.storage.checkpoints import Checkpoints
+from seqx.storage.json_format import read_json
 
 ROOT = Path(__file__).parents[2]
 FASTER = ("training.microbatch=65536", "training.save_minutes=null")

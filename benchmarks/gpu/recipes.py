@@ -9,14 +9,15 @@ import torch
 
 from seqx.data.batches import Batches, Loader
 from seqx.data.store import Store
-from seqx.devices import precision_of
 from seqx.experiment import Experiment
-from seqx.plugins import load as load_plugins
+from seqx.parallel.ddp import Spread
+from seqx.parallel.step import Step
+from seqx.plugin.loading import load as load_plugins
 from seqx.recipe import check, load
-from seqx.training.settings import Training
-from seqx.training.spread import Spread
-from seqx.training.step import Step
-from seqx.training.updates import Update, updates
+from seqx.runtime.devices import precision_of
+from seqx.training.config import Training
+from seqx.training.loop import updates
+from seqx.training.update import Update
 from seqx_models import EncoderDecoder
 
 TINY = (

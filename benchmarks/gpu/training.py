@@ -18,11 +18,11 @@ from benchmarks.gpu.cases import Case, Figures
 from benchmarks.gpu.recipes import TINY, batches, experiment, model, training
 from seqx.data.batches import Batches
 from seqx.data.store import Integers, Store
-from seqx.devices import deterministic, device_of, precision_of
-from seqx.memory import keep_freed
-from seqx.training.compiling import compile_layers
-from seqx.training.step import Step
-from seqx.training.updates import Update
+from seqx.parallel.step import Step
+from seqx.runtime.allocator import keep_freed
+from seqx.runtime.devices import deterministic, device_of, precision_of
+from seqx.training.compile import compile_layers
+from seqx.training.update import Update
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from seqx.cli import INTERRUPTED
 from seqx.commands.arguments import parted, texts, trust
 from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
-from seqx.evaluation import Predictor, RefusedError, distinct, load
-from seqx.formats import json_text
+from seqx.inference import Predictor, RefusedError, distinct, load
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Hypothesis, Request
-from seqx.reading import standard_input
+from seqx.storage.json_format import json_text
+from seqx.storage.text_lines import standard_input
 
 T = TypeVar("T")
 

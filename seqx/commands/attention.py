@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqx.commands.pictures import Panel, drawing, lines, maps
 from seqx.errors import unwritable
-from seqx.evaluation import Attended, Predictor
+from seqx.inference import Attended, Predictor
 
 LARGEST = 128
 """Tokens across a picture. One of more would take minutes, and could not be read."""

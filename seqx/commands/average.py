@@ -9,7 +9,7 @@ from seqx.commands.arguments import trust
 from seqx.commands.opening import opened_of_run
 from seqx.errors import UserError
 from seqx.experiment import parameters
-from seqx.runs import RunFolder
+from seqx.run_folder import RunFolder
 
 
 @click.command()

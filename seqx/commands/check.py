@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import click
 
-from seqx.checking import examined
 from seqx.cli import MISTAKE, say
 from seqx.commands.arguments import parted
 from seqx.commands.opening import opened, profile
 from seqx.errors import UserError
 from seqx.experiment import parameters
+from seqx.training.preflight import examined
 
 
 @click.command()

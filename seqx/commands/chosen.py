@@ -6,10 +6,10 @@ from typing import TypeVar
 
 from typing_extensions import TypeForm
 
-from seqx.plugins import load
+from seqx.plugin.loading import load
 from seqx.recipe import check
 from seqx.recipe.overrides import laid, override
-from seqx.tree import Node
+from seqx.recipe.yaml_tree import Node
 
 T = TypeVar("T")
 

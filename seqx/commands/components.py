@@ -8,11 +8,11 @@ import click
 
 from seqx.commands.opening import with_plugins
 from seqx.errors import UserError
-from seqx.plugins import load
+from seqx.plugin.loading import load
+from seqx.plugin.registry import Component, Registry, Setting, summary
 from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, shape
-from seqx.recipe.names import hint
-from seqx.registry import Component, Registry, Setting, summary
-from seqx.tree import dump
+from seqx.recipe.suggestions import hint
+from seqx.recipe.yaml_tree import dump
 
 
 @click.command()

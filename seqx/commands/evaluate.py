@@ -10,8 +10,8 @@ from seqx.commands.arguments import parted, texts, trust
 from seqx.data.cache import default_cache
 from seqx.data.doubts import doubts
 from seqx.errors import UserError
-from seqx.evaluation import load
-from seqx.formats import json_text
+from seqx.inference import load
+from seqx.storage.json_format import json_text
 
 
 @click.command()

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from seqx.errors import UserError
-from seqx.files import whole_folder
-from seqx.plugins import GROUP, Plugins, home, load, origin
+from seqx.plugin.loading import GROUP, Plugins, home, load, origin
+from seqx.storage.atomic import whole_folder
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 COMMON = "common"

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from seqx import experiment
-from seqx.checkpoint import WEIGHTS
 from seqx.errors import Problem, RecipeError
-from seqx.files import check_links
-from seqx.formats import read_as
-from seqx.plugins import MADE_WITH, Plugins
-from seqx.plugins import load as load_plugins
+from seqx.plugin.loading import MADE_WITH, Plugins
+from seqx.plugin.loading import load as load_plugins
 from seqx.recipe import Made, Recipe, check, load
-from seqx.runs import OPENED
+from seqx.run_folder import OPENED
+from seqx.storage.atomic import check_links
+from seqx.storage.checkpoints import WEIGHTS
+from seqx.storage.json_format import read_as
 
 profile = click.option("--profile", "-p", metavar="NAME", help="Lay one of the recipe's profiles over it.")
 

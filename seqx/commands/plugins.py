@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from seqx.cli import claimed
-from seqx.plugins import Fault, Plugin, home, load, origin, package
+from seqx.plugin.loading import Fault, Plugin, home, load, origin, package
 
 
 @click.command()

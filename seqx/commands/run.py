@@ -6,22 +6,22 @@ from pathlib import Path
 
 import click
 
-from seqx.attribution import attributed
-from seqx.checking import examined
-from seqx.checkpoint import Checkpoints
 from seqx.cli import INTERRUPTED, STOPPED
 from seqx.commands.opening import Opened, opened, profile
-from seqx.distributed import World, joined, leave
-from seqx.distributed.launch import launch
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
 from seqx.interfaces.values import Score
-from seqx.printing import forgiving
-from seqx.runs import RunFolder
-from seqx.stopping import Stop, Stopped, is_left_behind
-from seqx.threads import MOST
+from seqx.parallel import World, joined, leave
+from seqx.parallel.launch import launch
+from seqx.plugin.blame import attributed
+from seqx.run_folder import RunFolder
+from seqx.runtime.cpu_threads import MOST
+from seqx.runtime.printing import forgiving
+from seqx.runtime.signals import Stop, Stopped, is_left_behind
+from seqx.storage.checkpoints import Checkpoints
 from seqx.training.candidates import read as read_compared
 from seqx.training.candidates import told
+from seqx.training.preflight import examined
 
 
 @click.command()

@@ -4,7 +4,8 @@ import json
 
 import click
 
-from seqx import experiment, plugins, recipe
+from seqx import experiment, recipe
+from seqx.plugin import loading
 
 
 @click.command()
@@ -13,4 +14,4 @@ def schema() -> None:
 
     Keep it as .schema.json beside a recipe that begins with `# yaml-language-server: $schema=.schema.json`.
     """
-    click.echo(json.dumps(recipe.schema(plugins.load().registry, experiment.Experiment), indent=1))
+    click.echo(json.dumps(recipe.schema(loading.load().registry, experiment.Experiment), indent=1))

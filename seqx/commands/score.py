@@ -10,9 +10,9 @@ from seqx.commands.arguments import parted
 from seqx.commands.chosen import component
 from seqx.data.doubts import empty
 from seqx.errors import UserError
-from seqx.formats import json_text
 from seqx.interfaces.text import Metric
-from seqx.reading import lines
+from seqx.storage.json_format import json_text
+from seqx.storage.text_lines import lines
 
 
 @click.command()

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from seqx.constraints.automaton import DEAD, START
 from seqx.constraints.surfaces import NEVER, Lifted, Surfaces
-from seqx.devices import to_device
 from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
 from seqx.interfaces.values import EOS
+from seqx.runtime.devices import to_device
 
 MOST = 8
 """Phrases that may be required of one answer: the tables double with each."""

@@ -20,7 +20,7 @@ from seqx.data.store import Ragged, Store
 from seqx.errors import UserError
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import WORDS, Batch, Tokens
-from seqx.stopping import begun
+from seqx.runtime.signals import begun
 
 Integers = NDArray[np.integer[Any]]
 

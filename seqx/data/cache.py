@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from seqx import rerun
 from seqx.errors import UserError, unwritable
-from seqx.files import sync
 from seqx.interfaces.text import Progress
+from seqx.runtime import main_guard
+from seqx.storage.atomic import sync
 
 MADE_FROM = "made_from.json"
 """In each folder of the cache: what it was made from, for people. No part of what was made."""
@@ -61,7 +61,7 @@ def made(parts: Mapping[str, object], cache: Path, make: Callable[[Path], None],
     folder = cache / address(parts)
     if folder.is_dir():
         return folder
-    rerun.refuse()
+    main_guard.refuse()
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with _locked(cache, folder.name, progress) as locked:

@@ -18,16 +18,17 @@ from typing import Literal
 import numpy as np
 import torch
 
-from seqx import __version__, rerun
+from seqx import __version__
 from seqx.data.cache import address, default_cache, made
 from seqx.data.encode import Block, Encoder, Leaks, Row, Shared, first_of_each
 from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
 from seqx.interfaces.text import Progress, Task
-from seqx.memory import give_back_freed
-from seqx.plugins import Source, sources
-from seqx.stopping import apart
-from seqx.threads import cpus
+from seqx.plugin.loading import Source, sources
+from seqx.runtime import main_guard
+from seqx.runtime.allocator import give_back_freed
+from seqx.runtime.cpu_threads import cpus
+from seqx.runtime.signals import apart
 
 DUPLICATE = "duplicate"
 """The reason under which repeated rows are dropped."""
@@ -175,7 +176,7 @@ def _spread(encoder: Encoder, batches: Iterator[list[Row]], processes: int) -> I
     # A fork of this process, where torch may have threads, could hang; a fresh one would import torch anew.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["seqx.data.encode"])
-    rerun.check(context)
+    main_guard.check(context)
     pool = ProcessPoolExecutor(processes, context, _begin, (sources(), pickle.dumps(encoder)))
     under_way: deque[Future[Block]] = deque()
     try:

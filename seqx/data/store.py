@@ -14,9 +14,9 @@ from typing import IO, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from seqx.bounded import json_content
 from seqx.errors import UserError
-from seqx.manifest import digest
+from seqx.storage.bounded_read import json_content
+from seqx.storage.manifest import digest
 
 FORMAT = 1
 """The version of the files; another one is refused."""

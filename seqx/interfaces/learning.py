@@ -119,7 +119,7 @@ class Search(ABC):
 
 
 class Callback:
-    """Whatever wants to know how a run goes: implements any of `seqx.hooks.Events`, marked `@seqx.hookimpl`.
+    """Observe a run: implements events of `seqx.plugin.hooks.Events`, each marked `@seqx.hookimpl`.
 
     One that also has `state_dict` and `load_state_dict` is saved with the run's checkpoints.
     """

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from seqx.devices import to_device
 from seqx.errors import UserError
 from seqx.interfaces.figures import PERPLEXITY, Figure
+from seqx.runtime.devices import to_device
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary: padding, before a sentence, after it, unknown."""

@@ -1,10 +1,10 @@
 """Recipes: load and merge them, check them against constructors, show them, describe them to editors."""
 
 from seqx.recipe.checker import check
+from seqx.recipe.configured import Leaf, Made, Several, Value, building
 from seqx.recipe.differences import NOT_SET, differences, inside, left_out
-from seqx.recipe.editor import schema
 from seqx.recipe.files import Recipe, load, named, read_plain
-from seqx.recipe.made import Leaf, Made, Several, Value, building
+from seqx.recipe.json_schema import schema
 from seqx.recipe.printer import show
 from seqx.recipe.vocabulary import Fixed, names_kind
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import PydanticSchemaGenerationError, TypeAdapter
 
-from seqx.registry import MAKE, Registry
+from seqx.plugin.registry import MAKE, Registry
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from seqx.errors import At, Problem, RecipeError, shortened
+from seqx.plugin.registry import Registry, Setting, given, section_settings
 from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
+from seqx.recipe.configured import Leaf, Made, Several, Value
 from seqx.recipe.defaults import Defaults
-from seqx.recipe.made import Leaf, Made, Several, Value
-from seqx.recipe.names import hint
-from seqx.registry import Registry, Setting, given, section_settings
-from seqx.tree import Node
+from seqx.recipe.suggestions import hint
+from seqx.recipe.yaml_tree import Node
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic_core import PydanticSerializationError
 
 from seqx.errors import At
+from seqx.plugin.registry import Component, Registry, section_settings
 from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
-from seqx.recipe.made import UNSAID, Leaf, Made, Several, Value
-from seqx.registry import Component, Registry, section_settings
+from seqx.recipe.configured import UNSAID, Leaf, Made, Several, Value
 
 
 @dataclass(frozen=True)

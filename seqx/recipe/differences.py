@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from seqx.recipe.made import Made, Several, Value
+from seqx.recipe.configured import Made, Several, Value
 
 NOT_SET = "not set"
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqx import tree
 from seqx.errors import COMMAND_LINE, At, Problem, RecipeError, UserError, shortened
-from seqx.recipe.names import hint
+from seqx.recipe import yaml_tree
 from seqx.recipe.overrides import override
-from seqx.tree import Node
+from seqx.recipe.suggestions import hint
+from seqx.recipe.yaml_tree import Node
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 ASIDE = ("extends", "profiles", "plugins")  # what a file says besides the experiment
@@ -73,7 +73,7 @@ def load(
     if profile is not None:
         if profile not in profiles:
             raise RecipeError([Problem(_head(root, path), _unknown(profile, profiles))])
-        root = tree.merge(root, tree.of_profile(profiles[profile], profile))
+        root = yaml_tree.merge(root, yaml_tree.of_profile(profiles[profile], profile))
     for text in overrides:
         key = text.partition("=")[0].partition(".")[0]
         if key in ASIDE:
@@ -92,7 +92,7 @@ def read_plain(file: Path) -> dict[str, Any]:
         UserError: it is not a recipe
     """
     try:
-        found = tree.read(file).plain()
+        found = yaml_tree.read(file).plain()
     except RecipeError as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
     if not isinstance(found, dict):
@@ -143,7 +143,7 @@ def _with_parents(
     path: Path, children: list[Path], problems: list[Problem] | None, *, whole: bool = False
 ) -> tuple[Node, list[Path], dict[Path, At], dict[Path, At]]:
     """The merged tree, the files behind it, the file's own plugins and its parents'."""
-    root = tree.read(path, problems)
+    root = yaml_tree.read(path, problems)
     if not isinstance(root.value, dict):
         found = "a recipe is a mapping of sections" if root.value is not None else "this recipe is empty"
         raise RecipeError([Problem(root.at, f"{found}; see `seqx show wmt_en_de`")])
@@ -167,7 +167,7 @@ def _with_parents(
             [Problem(parent.at, f"extends: {shown} is not a recipe; the name of a recipe ends in .yaml")]
         )
     base, files, theirs, inherited = _with_parents(above, [*children, path], problems)
-    return tree.merge(base, root), [path, *files], plugins, {**inherited, **theirs}
+    return yaml_tree.merge(base, root), [path, *files], plugins, {**inherited, **theirs}
 
 
 def _check_whole(root: Node, folder: Path, plugins: Mapping[Path, At]) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from seqx.errors import COMMAND_LINE, At, Problem, RecipeError
-from seqx.tree import Node, merge, moved, parse
+from seqx.recipe.yaml_tree import Node, merge, moved, parse
 
 _DEEPEST = 60  # keys of a path
 

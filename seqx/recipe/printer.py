@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from seqx import tree
 from seqx.errors import At
-from seqx.recipe.made import UNSAID, Leaf, Made, Several, Value
+from seqx.recipe import yaml_tree
+from seqx.recipe.configured import UNSAID, Leaf, Made, Several, Value
 
 _STEP = "  "
 _WIDEST = 60  # column behind which a comment no longer lines up
@@ -28,7 +28,7 @@ def _said(made: Made[Any]) -> Mapping[str, Value]:
 
 def _mapping(items: Mapping[str, Value], indent: str) -> Iterator[tuple[str, str]]:
     for key, item in items.items():
-        yield from _entry(f"{indent}{tree.dump(key, flow=True)}:", item, indent)
+        yield from _entry(f"{indent}{yaml_tree.dump(key, flow=True)}:", item, indent)
 
 
 def _entry(head: str, item: Value, indent: str) -> Iterator[tuple[str, str]]:
@@ -41,7 +41,7 @@ def _entry(head: str, item: Value, indent: str) -> Iterator[tuple[str, str]]:
         for one in item.items:
             yield from _item(one, indent + _STEP)
     else:
-        yield f"{head} {tree.dump(item.plain(), flow=True)}", _origin(item.at)
+        yield f"{head} {yaml_tree.dump(item.plain(), flow=True)}", _origin(item.at)
 
 
 def _item(item: Value, indent: str) -> Iterator[tuple[str, str]]:

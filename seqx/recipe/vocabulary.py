@@ -8,9 +8,9 @@ import yaml
 
 from seqx.errors import At, Problem
 from seqx.interfaces.codec import Codec
+from seqx.plugin.registry import settings_of
+from seqx.recipe.configured import UNSAID, Made, Value
 from seqx.recipe.differences import NOT_SET
-from seqx.recipe.made import UNSAID, Made, Value
-from seqx.registry import settings_of
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqx.devices import autocast, has_bf16
 from seqx.errors import UserError
+from seqx.runtime.devices import autocast, has_bf16
 from seqx.testing.law import Subject
 
 Run = Callable[[Any], Tensor]

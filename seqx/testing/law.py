@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqx.registry import Component, Registry
+from seqx.plugin.registry import Component, Registry
 
 
 @dataclass(frozen=True)

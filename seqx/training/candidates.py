@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 from annotated_types import MinLen
 from pydantic import TypeAdapter
 
-from seqx.checkpoint import Checkpoints
-from seqx.files import whole_file
-from seqx.formats import json_text, read_as
 from seqx.interfaces.figures import Figure
-from seqx.training.settings import Order, Training
+from seqx.storage.atomic import whole_file
+from seqx.storage.checkpoints import Checkpoints
+from seqx.storage.json_format import json_text, read_as
+from seqx.training.config import Order, Training
 
 COMPARED = "compared.json"
 """The file in a model's folder with the candidates, first the one that became the model."""

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from seqx.checkpoint import Progress
 from seqx.interfaces.figures import Figure
-from seqx.training.settings import Patience
+from seqx.storage.checkpoints import Progress
+from seqx.training.config import Patience
 
 
 def validated(progress: Progress, figure: Figure, waits_for: str | None) -> Progress:

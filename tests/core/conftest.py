@@ -11,7 +11,7 @@ import pytest
 from annotated_types import Ge, Gt, Lt
 from torch import nn
 
-from seqx.registry import Make, Registry
+from seqx.plugin.registry import Make, Registry
 
 Share = Annotated[float, Ge(0), Lt(1)]
 

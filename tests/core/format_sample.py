@@ -21,11 +21,11 @@ from unittest import mock
 import torch
 from torch import nn
 
-from seqx.checkpoint import Checkpoints, average, random_states
 from seqx.data.batches import Position
 from seqx.data.store import Store
-from seqx.training.passed import PassedOver
-from seqx.training.watch import Mark, Trouble
+from seqx.storage.checkpoints import Checkpoints, average, random_states
+from seqx.training.recovery.divergence import Mark, Trouble
+from seqx.training.recovery.skipped_batches import PassedOver
 
 FORMATS = Path(__file__).parents[1] / "formats"
 WRITTEN_BY_CALLBACKS = ("log.txt", "metrics.jsonl", "outputs")
@@ -57,7 +57,7 @@ def digest(value: Any) -> str:
 def read(folder: Path) -> dict[str, Any]:
     """What is read of a sample's run, and of its examples where it has some."""
     checkpoints = Checkpoints(folder / "run" / "checkpoints")
-    with mock.patch("seqx.checkpoint.read_weights"):  # they are looked at below
+    with mock.patch("seqx.storage.checkpoints.read_weights"):  # they are looked at below
         progress, states = checkpoints.restore(2, nn.Module(), torch.device("cpu"))
     found = {
         "progress": asdict(progress),

@@ -4,7 +4,7 @@ import inspect
 import re
 
 import seqx
-from seqx.hooks import Events
+from seqx.plugin.hooks import Events
 
 INTERFACES: list[type] = [
     *(seqx.PositionalEncoding, seqx.Attention, seqx.Encoder, seqx.Decoder, seqx.Model, seqx.Combination),

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from seqx import hooks, plugins, recipe
+from seqx import recipe
 from seqx.cli import GROUP, VERBS
 from seqx.experiment import Experiment
 from seqx.interfaces import learning, networks, text
-from seqx.training.settings import Training
+from seqx.plugin import hooks, loading
+from seqx.training.config import Training
 from seqx_sample import Sample
 from tests.docs.listings import DOCUMENTS, ROOT, listings
 
@@ -75,13 +76,13 @@ def test_each_interface_is_in_the_table() -> None:
 
 
 def test_each_kind_that_a_plugin_opens_is_named() -> None:
-    opened = {kind for plugin in plugins.load().loaded for kind in plugin.kinds}
+    opened = {kind for plugin in loading.load().loaded for kind in plugin.kinds}
     assert opened >= {"FeedForward", "Linearisation"}
     assert {kind for kind in opened if f"`{kind}`" not in ALL} == set()
 
 
 def test_each_component_is_named() -> None:
-    registry = plugins.load().registry
+    registry = loading.load().registry
     for kind in registry.kinds():
         for name in registry.components(kind):
             assert f"`{name}`" in ALL, f"{kind.__name__} {name} is in no document"
@@ -131,7 +132,7 @@ def test_no_block_is_left_out_without_a_reason() -> None:
 
 def test_lines_of_progress_are_of_the_sample() -> None:
     read = recipe.load("wmt_en_de", "sample")
-    training = recipe.check(read.tree, plugins.load().registry, Experiment)().training
+    training = recipe.check(read.tree, loading.load().registry, Experiment)().training
     shown = re.findall(r"^step +(\d+)/(\d+)  loss .*  rate (\S+) ", ALL, re.MULTILINE)
     assert len(shown) == 2
     for step, steps, rate in shown:

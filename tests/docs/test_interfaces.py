@@ -11,7 +11,7 @@ import pytest
 import seqx
 import seqx_sample
 import seqx_text
-from seqx.registry import Registry
+from seqx.plugin.registry import Registry
 from seqx.testing import Subject, laws_of
 from tests.docs.listings import ROOT, Listing, listings
 from tests.docs.signatures import INTERFACES, described

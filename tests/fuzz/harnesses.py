@@ -17,18 +17,21 @@ from unittest import mock
 import numpy as np
 import torch
 
-from seqx import manifest, plugins, recipe, tree
-from seqx.bounded import json_content
-from seqx.checkpoint import Checkpoints, Progress, read_weights
+from seqx import recipe
 from seqx.commands.answering import Lines
 from seqx.data.store import Ragged, Store, Writer
 from seqx.errors import RecipeError, UserError
 from seqx.experiment import Experiment
-from seqx.formats import FORMAT, read_json
-from seqx.manifest import Manifest
-from seqx.reading import lines
+from seqx.plugin import loading
+from seqx.recipe import yaml_tree
 from seqx.recipe.overrides import override
-from seqx.runs import Record
+from seqx.run_folder import Record
+from seqx.storage import manifest
+from seqx.storage.bounded_read import json_content
+from seqx.storage.checkpoints import Checkpoints, Progress, read_weights
+from seqx.storage.json_format import FORMAT, read_json
+from seqx.storage.manifest import Manifest
+from seqx.storage.text_lines import lines
 from seqx_parsing.evalb import Evalb
 from seqx_parsing.evalb.parameters import read_parameters
 from seqx_parsing.reader import read as read_trees
@@ -51,10 +54,10 @@ def _file(name: str, data: bytes) -> Path:
 
 def yaml(data: bytes) -> None:
     """The tree of a file, which is written and reads back the same, and each of its lines as a setting."""
-    node = tree.read(_file("tree.yaml", data))
-    again = tree.parse(tree.dump(node.plain()), "again")
+    node = yaml_tree.read(_file("tree.yaml", data))
+    again = yaml_tree.parse(yaml_tree.dump(node.plain()), "again")
     assert repr(again.plain()) == repr(node.plain())
-    assert len(str(tree.merge(node, again))) >= 0
+    assert len(str(yaml_tree.merge(node, again))) >= 0
     for line in data.decode("utf-8-sig").split("\n")[:3]:
         with contextlib.suppress(RecipeError):
             override(node, line)
@@ -63,11 +66,11 @@ def yaml(data: bytes) -> None:
 class _Registry:
     """The plugins, loaded once."""
 
-    found: plugins.Plugins | None = None
+    found: loading.Plugins | None = None
 
     @classmethod
-    def get(cls) -> plugins.Plugins:
-        cls.found = cls.found or plugins.load()
+    def get(cls) -> loading.Plugins:
+        cls.found = cls.found or loading.load()
         return cls.found
 
 

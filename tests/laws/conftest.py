@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from seqx.registry import Component, settings_of
+from seqx.plugin.registry import Component, settings_of
 from seqx.testing import Subject, laws_of
 
 Broken = Callable[..., set[str]]

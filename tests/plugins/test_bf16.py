@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqx import plugins, recipe
-from seqx.devices import autocast
+from seqx import recipe
 from seqx.experiment import Experiment
 from seqx.interfaces.values import Batch
-from seqx.plugins import Plugins
+from seqx.plugin import loading
+from seqx.plugin.loading import Plugins
+from seqx.runtime.devices import autocast
 from seqx.testing.samples import SIZES, SOURCE, TARGET, TARGET_LENGTHS, B
 
 pytestmark = pytest.mark.isa
@@ -24,7 +25,7 @@ NAMES = [
 CPU = torch.device("cpu")
 LIMITS = torch.full((B,), 5)
 
-found = cache(plugins.load)
+found = cache(loading.load)
 
 
 def described(name: str, profile: str | None, plugged: Plugins) -> Experiment:

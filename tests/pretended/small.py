@@ -13,15 +13,17 @@ import torch
 from torch import Tensor
 
 import seqx
-from seqx import plugins, recipe
+from seqx import recipe
 from seqx.data.batches import Batches, Loader
 from seqx.data.store import Store
-from seqx.devices import autocast
-from seqx.registry import Registry
-from seqx.training.settings import Training
-from seqx.training.spread import Spread
-from seqx.training.step import Step
-from seqx.training.updates import Update, updates
+from seqx.parallel.ddp import Spread
+from seqx.parallel.step import Step
+from seqx.plugin import loading
+from seqx.plugin.registry import Registry
+from seqx.runtime.devices import autocast
+from seqx.training.config import Training
+from seqx.training.loop import updates
+from seqx.training.update import Update
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 SIZES = {"source": 40, "target": 40}
@@ -55,7 +57,7 @@ class Described:
 
 @cache
 def registry() -> Registry:
-    return plugins.load().registry
+    return loading.load().registry
 
 
 def described(folder: Path, overrides: Sequence[str]) -> Described:

@@ -8,7 +8,7 @@ import torch
 
 from seqx.data.store import Store
 from seqx.errors import UserError
-from seqx.evaluation import load
+from seqx.inference import load
 from tests.models import RECIPE, write_model
 from tests.pretended import backend  # noqa: F401  before the first backward pass
 from tests.pretended.device import PretendedDevice

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from seqx import Request
-from seqx.evaluation import load
-from seqx.runs import Record
+from seqx.inference import load
+from seqx.run_folder import Record
 from tests.models import PARSING
 from tests.pretended import backend  # noqa: F401  before the first backward pass
 from tests.pretended.device import PretendedDevice

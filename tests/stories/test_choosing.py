@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from seqx import checkpoint
-from seqx.checkpoint import Checkpoints
+from seqx.storage import checkpoints
+from seqx.storage.checkpoints import Checkpoints
 from tests.stories.tiny import TINY, done, lines, refused, tiny
 
 
@@ -60,7 +60,7 @@ def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
 
 def test_old_checkpoints_go_when_the_new_one_was_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     order = list[str]()
-    read, removed = checkpoint._verify, Checkpoints.prune
+    read, removed = checkpoints._verify, Checkpoints.prune
 
     def verify(new: Path, *, place: Path) -> None:
         read(new, place=place)
@@ -71,7 +71,7 @@ def test_old_checkpoints_go_when_the_new_one_was_read_again(monkeypatch: pytest.
         removed(self, keep, **how)
         order.append(f"left {self.steps()}")
 
-    monkeypatch.setattr(checkpoint, "_verify", verify)
+    monkeypatch.setattr(checkpoints, "_verify", verify)
     monkeypatch.setattr(Checkpoints, "prune", prune)
     done("run", tiny(), "training.keep=1", "training.average=1", "training.save_every=3")
     assert order == [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqx.runs import Record
+from seqx.run_folder import Record
 from tests.stories.tiny import done, tiny
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from seqx.distributed.launch import launch
+from seqx.parallel.launch import launch
 from tests.stories.tiny import TINY, lines, seqx, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -243,7 +243,7 @@ def test_processes_share_the_cpus(own: str | None, threads: str, monkeypatch: py
     monkeypatch.delenv("OMP_NUM_THREADS")
     if own is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", own)
-    monkeypatch.setattr("seqx.distributed.launch.cpus", lambda: 7)
-    monkeypatch.setattr("seqx.distributed.launch.subprocess.Popen", Process)
+    monkeypatch.setattr("seqx.parallel.launch.cpus", lambda: 7)
+    monkeypatch.setattr("seqx.parallel.launch.subprocess.Popen", Process)
     assert launch(["run"], 2) == (0, None)
     assert started == [threads, threads]

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from seqx.checkpoint import Checkpoints
-from seqx.trainer import Trainer
-from seqx.training.passed import PassedOver, forget_after
-from seqx.training.step import Step
-from seqx.training.watch import Trouble
+from seqx.parallel.step import Step
+from seqx.storage.checkpoints import Checkpoints
+from seqx.training.recovery.divergence import Trouble
+from seqx.training.recovery.skipped_batches import PassedOver, forget_after
+from seqx.training.trainer import Trainer
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
 PLUGIN = """\
@@ -171,7 +171,7 @@ def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
         forget_after(step, checkpoints)
 
     monkeypatch.setattr(PassedOver, "add", written)
-    monkeypatch.setattr("seqx.trainer.forget_after", forgotten)
+    monkeypatch.setattr("seqx.training.trainer.forget_after", forgotten)
     how = ("training.nonfinite=1", "training.save_every=1", "training.groups=1", "training.returns=99")
     done("run", recipe("longest: 24", more=60), *SETTINGS, *how)
     assert seen

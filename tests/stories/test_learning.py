@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqx import states
+from seqx.storage import state_dict
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
 OTHER = TINY
@@ -26,7 +26,7 @@ def same(one: Path, other: Path) -> bool:
 
 def raw(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The weights that training goes on from, of a run that keeps an average."""
-    saved = states.read(checkpoint, torch.device("cpu"))
+    saved = state_dict.read(checkpoint, torch.device("cpu"))
     found: dict[str, torch.Tensor] = saved["training.ema"]["weights"]
     return found
 

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from seqx.cli import main
-from seqx.formats import FORMAT
-from seqx.manifest import Manifest
+from seqx.storage.json_format import FORMAT
+from seqx.storage.manifest import Manifest
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
 MINE = '''\

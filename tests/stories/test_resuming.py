@@ -186,7 +186,7 @@ def test_when_no_checkpoint_is_whole_nothing_is_begun_anew() -> None:
 
 
 def test_a_resumed_run_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqx.threads.adapt", lambda: None)
+    monkeypatch.setattr("seqx.runtime.cpu_threads.adapt", lambda: None)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     recipe, environment = tiny(TINY), Path("runs/tiny/environment.json")
 

@@ -14,13 +14,13 @@ import pytest
 
 import seqx as seqx_api
 from benchmarks.endings import differences
-from seqx import checkpoint, states
 from seqx.cli import main
 from seqx.data import prepare
-from seqx.evaluation.predictor import Predictor
+from seqx.inference.predictor import Predictor
+from seqx.storage import checkpoints, state_dict
 from seqx.training.ema import Average
 from seqx_watch import Metrics
-from tests.core.test_printing import failing
+from tests.core.runtime.test_printing import failing
 from tests.stories.tiny import TINY, done, lines, seqx, tiny
 
 TEXT = TINY.replace("average: 2", "average: 2\n  choose: best\n  ema: {decay: 0.6}")
@@ -61,8 +61,8 @@ def sending(
     [
         (Predictor, "_batch", 1, "the checkpoint of update 3 is kept"),  # while validated
         (Predictor, "_batch", 2, "the checkpoint of update 6 is kept"),  # the last time
-        (states, "write", 2, "the checkpoint of update 3 is kept"),  # while saved
-        (checkpoint, "average", 1, "the checkpoint of update 6 is kept"),
+        (state_dict, "write", 2, "the checkpoint of update 3 is kept"),  # while saved
+        (checkpoints, "average", 1, "the checkpoint of update 6 is kept"),
         (Predictor, "_batch", 4, "the checkpoint of update 6 is kept"),  # while tested
         (prepare, "_write", 1, "no checkpoint was written yet"),
     ],

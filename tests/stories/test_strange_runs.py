@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seqx.training.watch import Watch
+from seqx.training.recovery.divergence import Watch
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
 RUN = Path("runs/tiny")

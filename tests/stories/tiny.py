@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from seqx.cli import main
-from seqx.evaluation import load
+from seqx.inference import load
 from tests.models import RECIPE
 
 TINY = f"""\

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from seqx.attribution import attributed
 from seqx.data.prepare import prepare
 from seqx.errors import At
-from seqx.plugins import load
+from seqx.plugin.blame import attributed
+from seqx.plugin.loading import load
 
 PLUGIN = """\
 import seqx

@@ -63,7 +63,7 @@ def test_real_parsers_to_the_byte(data: Callable[[str], Path], domain: str, syst
 
 def test_the_command_prints_the_same(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     found = [EntryPoint("parsing", "seqx_parsing", "seqx")]
-    monkeypatch.setattr("seqx.plugins.entry_points", lambda group: found if group == "seqx" else [])
+    monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: found if group == "seqx" else [])
     folder = data("mctb")
     files = [str(folder / f"review.{name}.txt.gz") for name in ("gold", "inorder_bert")]
     result = CliRunner().invoke(main, ["score", "--metric", "evalb", *files])

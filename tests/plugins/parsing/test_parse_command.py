@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 import seqx
-from seqx.evaluation.answers import summed
+from seqx.inference.answers import summed
 from seqx_parsing import InOrder, Parsing, Tree
 from seqx_parsing.linearisation import Decoded
 from seqx_parsing.parse_command import parse

@@ -87,10 +87,11 @@ def test_a_tag_that_is_split_into_pieces_is_reported(tmp_path: Path) -> None:
 
 def test_multi30k_has_both_languages(data: object, tmp_path: Path) -> None:
     data("multi30k")  # type: ignore[operator]
-    from seqx import plugins, recipe
+    from seqx import recipe
     from seqx.experiment import Experiment
+    from seqx.plugin import loading
 
-    made = recipe.check(recipe.load("multi30k_multilingual").tree, plugins.load().registry, Experiment)()
+    made = recipe.check(recipe.load("multi30k_multilingual").tree, loading.load().registry, Experiment)()
     corpus = made.task.corpus  # type: ignore[attr-defined]
     corpus.fetch(tmp_path, lambda _what, _share: None)
     train = list(corpus.rows("train"))

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 import seqx
 from seqx.data.batches import Position
 from seqx.data.store import Ragged, Store
-from seqx.hooks import events
-from seqx.training.settings import Training
+from seqx.plugin.hooks import events
+from seqx.training.config import Training
 
 
 class Nothing(seqx.Objective, seqx.Optimizer, seqx.Schedule):

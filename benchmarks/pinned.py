@@ -1,0 +1,94 @@
+"""Losses of ten updates and answers of five recipes, to the last digit, to compare two versions of seqx.
+
+    python -m benchmarks.pinned --out before.json
+    python -m benchmarks.pinned --against before.json
+
+Each recipe trains its profile `sample` for 40 updates in fp32 with one thread. Floating-point results
+depend on the CPU, so compare two versions on one machine.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.provenance import ROOT, provenance
+
+RECIPES = {
+    "translation": "wmt_en_de",
+    "parsing": "wsj_parsing",
+    "language model": "language_model",
+    "LSTM": "multi30k_lstm",
+    "ConvS2S": "multi30k_convs2s",
+}
+UPDATES = 40
+LOSSES = 10
+ANSWERS = 8
+
+
+def pin(recipe: str, folder: Path) -> dict[str, Any]:
+    """Train a recipe's sample, and return its first losses, its scores, and its first answers."""
+    settings = [
+        "training.precision=fp32",
+        f"training.steps={UPDATES}",
+        f"training.validate_every={UPDATES}",
+        f"training.save_every={UPDATES}",
+        "callbacks=[{type: metrics, every: 1}]",
+    ]
+    run = [
+        sys.executable,
+        "-m",
+        "seqx",
+        "run",
+        str(ROOT / "recipes" / f"{recipe}.yaml"),
+        "--profile",
+        "sample",
+    ]
+    options = ["--profile", "sample", "--folder", str(folder), "--device", "cpu", "--threads", "1"]
+    subprocess.run([*run, *options, *settings], check=True, stdout=subprocess.DEVNULL)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    losses = [line["loss"] for line in lines if line["kind"] == "update"][:LOSSES]
+    outputs = folder / "outputs" / "dev.txt"
+    answers = outputs.read_text(encoding="utf-8").splitlines() if outputs.is_file() else []
+    return {
+        "losses": losses,
+        "scores": json.loads((folder / "model" / "scores.json").read_text(encoding="utf-8")),
+        "answers": answers[:ANSWERS],
+    }
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return a line for each value that differs between two records."""
+    return [
+        f"{recipe}: {part}: {before[recipe][part]} before, {now[recipe][part]} now"
+        for recipe in before
+        for part in before[recipe]
+        if before[recipe][part] != now[recipe][part]
+    ]
+
+
+def main() -> None:
+    """Pin the recipes, and write the record or compare it with another one."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="write the record here")
+    parser.add_argument("--against", type=Path, help="compare with this record")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        pinned = {name: pin(recipe, Path(folder) / recipe) for name, recipe in RECIPES.items()}
+    if options.out:
+        options.out.write_text(
+            json.dumps({**provenance(), "pinned": pinned}, indent=2) + "\n", encoding="utf-8"
+        )
+    if options.against:
+        found = differences(json.loads(options.against.read_text())["pinned"], pinned)
+        print("\n".join(found) or f"nothing differs in {len(pinned)} recipes")
+        sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

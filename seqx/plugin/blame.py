@@ -1,0 +1,125 @@
+"""Whose error it was: the plugin in whose code a traceback ends.
+
+Nothing is wrapped, so that nothing is slower: frames are compared with the folders of plugins once an error
+has come all the way up.
+"""
+
+import functools
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from traceback import walk_tb
+from types import FrameType
+
+from seqx.plugin.loading import GROUP, LOCAL_MODULE, home, inside, origin, register
+from seqx.plugin.registry import Component, Registry
+from seqx_toolkit import DISTRIBUTION
+
+_WRITTEN = re.compile(r'^ +File "(.+)", line (\d+), in ', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Author:
+    """A plugin that may have raised something, and the folder or the file that is its code."""
+
+    title: str
+    home: Path
+    module: str
+    outside: bool
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A line that was being run; without a frame when it was in another process."""
+
+    file: str
+    line: int
+    frame: FrameType | None = None
+
+
+def attributed(error: BaseException) -> str | None:
+    """An error in one message that names the plugin, its component and the line; None if it is no plugin's.
+
+    It belongs to the plugin of the innermost line that is in one. Where that plugin comes with seqx, the
+    plugin from outside that called it is named besides, and where there is none, the error is ours.
+    """
+    authors = list(_authors())
+    for cause in _chain(error):
+        steps = [(step, author) for step in _steps(cause) if (author := _of(step, authors)) is not None]
+        outside = [(step, author) for step, author in steps if author.outside]
+        if outside:
+            message = f"{_said(*steps[-1], steps)}: {type(error).__name__}: {_text(error)}"
+            if not steps[-1][1].outside:
+                message += f" (called by {_said(*outside[-1], steps)})"
+            return f"{message}; `seqx --debug` shows the traceback"
+    return None
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "no reason given"
+
+
+def _said(step: _Step, author: _Author, steps: Sequence[tuple[_Step, _Author]]) -> str:
+    frames = [one.frame for one, owner in steps if owner is author and one.frame is not None]
+    component = _component(frames, author)
+    part = f", {component.kind.__name__} {component.name!r}" if component else ""
+    return f"{step.file}:{step.line}: {author.title}{part}"
+
+
+def _authors() -> Iterator[_Author]:
+    for entry in entry_points(group=GROUP):
+        place = home(entry.module)
+        if place is not None:
+            version, source = origin(entry)
+            yield _Author(
+                f"plugin {entry.name!r} ({source} {version})",
+                place,
+                entry.module,
+                outside=source != DISTRIBUTION,
+            )
+    for name, module in list(sys.modules.items()):
+        if name.startswith(LOCAL_MODULE) and module.__file__:
+            yield _Author(f"plugin {module.__file__}", Path(module.__file__).resolve(), name, outside=True)
+
+
+def _of(step: _Step, authors: Sequence[_Author]) -> _Author | None:
+    return next((author for author in authors if inside(Path(step.file), author.home)), None)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what it was made of, as when a compiler reports what it met."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__
+
+
+def _steps(error: BaseException) -> list[_Step]:
+    """The lines of a traceback, the innermost last."""
+    steps = [_Step(frame.f_code.co_filename, line, frame) for frame, line in walk_tb(error.__traceback__)]
+    # What was raised in another process comes with that process's traceback as text.
+    written = _WRITTEN.findall(str(error)) if type(error).__name__ == "_RemoteTraceback" else []
+    return steps + [_Step(file, int(line)) for file, line in written]
+
+
+def _component(frames: Sequence[FrameType], author: _Author) -> Component | None:
+    """The component whose method was running, the innermost if there are several."""
+    module = sys.modules.get(author.module)
+    if module is None:  # its command was called, the plugin itself was not needed
+        return None
+    try:
+        makers = {_class(part.maker): part for part in register(module, author.module, Registry())}
+    except Exception:  # noqa: BLE001  it registered once; what it does the second time must not hide its error
+        return None
+    for frame in reversed(frames):
+        for cls in type(frame.f_locals.get("self")).__mro__:
+            if cls in makers:
+                return makers[cls]
+    return None
+
+
+def _class(maker: object) -> object:
+    return _class(maker.func) if isinstance(maker, functools.partial) else maker

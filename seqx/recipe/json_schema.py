@@ -1,0 +1,126 @@
+"""JSON Schema of recipes for the installed plugins, for completion and checking in editors."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from seqx.plugin.registry import Registry, Setting, section_settings, summary
+from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
+
+Schema = dict[str, Any]
+
+
+def schema(registry: Registry, root: Callable[..., Any]) -> Schema:
+    """The schema of a recipe whose sections are `root`'s settings.
+
+    Nothing is required in it, because a recipe may leave to its parent what it does not say itself.
+    """
+    writer = _Writer(registry, {})
+    sections = writer.settings(section_settings(root))
+    aside: Schema = {
+        "extends": {
+            "type": "string",
+            "description": "the recipe that this one changes, relative to this file",
+        },
+        "plugins": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "files of Python to load as plugins, relative to this file",
+        },
+        "profiles": {
+            "type": "object",
+            "additionalProperties": {
+                "type": ["object", "null"],
+                "properties": sections,
+                "additionalProperties": False,
+            },
+            "description": "named changes, chosen with --profile; null leaves one of the parent's out",
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "seqx recipe",
+        "type": "object",
+        "properties": {**aside, **sections},
+        "additionalProperties": False,
+        "$defs": writer.definitions,
+    }
+
+
+class _Writer:
+    """Collects one definition for each kind and section on the way."""
+
+    def __init__(self, registry: Registry, definitions: Schema) -> None:
+        self.registry, self.definitions = registry, definitions
+        self.owners: dict[str, type] = {}  # two plugins may call a kind the same
+
+    def settings(self, settings: Mapping[str, Setting]) -> Schema:
+        return {name: self.setting(setting) for name, setting in settings.items()}
+
+    def setting(self, setting: Setting) -> Schema:
+        written = dict(self.shape(shape(setting.annotation, self.registry)))
+        return {**written, "description": setting.help} if setting.help else written
+
+    def shape(self, wanted: Shape) -> Schema:
+        match wanted:
+            case Part():
+                return self.refer(wanted.kind, self.kind)
+            case Section():
+                return self.refer(wanted.cls, self.section)
+            case Items():
+                return {"type": "array", "items": self.shape(wanted.inner)}
+            case Table():
+                return {"type": "object", "additionalProperties": self.shape(wanted.inner)}
+            case Either():
+                choices = [*wanted.choices, *([wanted.leaf] if wanted.leaf else [])]
+                return {"anyOf": [self.shape(choice) for choice in choices]}
+            case Plain():
+                return self.leaf(wanted)
+
+    def refer(self, cls: type, write: Callable[[Any], Schema]) -> Schema:
+        name = (
+            cls.__name__
+            if self.owners.setdefault(cls.__name__, cls) is cls
+            else f"{cls.__module__}.{cls.__name__}"
+        )
+        if name not in self.definitions:
+            self.definitions[name] = {}  # so that a kind may contain itself
+            self.definitions[name] = write(cls)
+        return {"$ref": f"#/$defs/{name}"}
+
+    def kind(self, kind: type) -> Schema:
+        known = self.registry.components(kind).values()
+        names: list[Schema] = [{"const": c.name, "description": c.summary} for c in known]
+        whole: list[Schema] = [
+            {
+                "type": "object",
+                "title": c.name,
+                "description": c.summary,
+                "properties": {"type": {"const": c.name}, **self.settings(c.settings)},
+                "required": ["type"],
+                "additionalProperties": False,
+            }
+            for c in known
+        ]
+        anyones: dict[str, list[Schema]] = {}
+        for one in whole:
+            for name, written in one["properties"].items():
+                anyones.setdefault(name, []).append(written)
+        partial: Schema = {  # changes a component that a parent or the file itself names
+            "type": "object",
+            "properties": {**{name: {"anyOf": ways} for name, ways in anyones.items()}, "type": False},
+            "additionalProperties": False,
+        }
+        return {"description": summary(kind), "oneOf": [*names, *whole, partial]}
+
+    def section(self, cls: type) -> Schema:
+        return {
+            "type": "object",
+            "description": summary(cls),
+            "properties": self.settings(section_settings(cls)),
+            "additionalProperties": False,
+        }
+
+    def leaf(self, wanted: Plain) -> Schema:
+        written = adapter(wanted.annotation).json_schema(ref_template="#/$defs/{model}")
+        self.definitions.update(written.pop("$defs", {}))
+        return written

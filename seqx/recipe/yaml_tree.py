@@ -1,0 +1,301 @@
+"""YAML that knows its places: reading, merging, writing.
+
+Scalars follow the core schema of YAML 1.2, so `1e-4` is a number and `no` is a word. Trees are
+never changed in place.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seqx.errors import At, Problem, RecipeError, shortened
+from seqx.storage.bounded_read import content
+
+_DEEPEST = 60  # levels of nesting
+_MOST = 20_000  # nodes, also after aliases are unfolded
+_LARGEST = 1 << 20  # bytes of a file
+_DIGITS = 400  # of a number: the largest float has 309
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what PyYAML counts as a line
+_STRANGE = re.compile("[\0\ud800-\udfff]")  # what escapes can say and no file name or output can hold
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value of a recipe and where it was written; `keys` are the places of a mapping's keys."""
+
+    value: "bool | int | float | str | list[Node] | dict[str, Node] | None"
+    at: At
+    keys: Mapping[str, At] = field(default_factory=dict)
+
+    @property
+    def type(self) -> str | None:
+        """The component's name, written either as a bare word or as a mapping's `type`."""
+        if isinstance(self.value, str):
+            return self.value
+        named = self.value.get("type") if isinstance(self.value, dict) else None
+        return named.value if named is not None and isinstance(named.value, str) else None
+
+    def plain(self) -> Any:
+        """The values alone, without places."""
+        if isinstance(self.value, dict):
+            return {key: child.plain() for key, child in self.value.items()}
+        if isinstance(self.value, list):
+            return [child.plain() for child in self.value]
+        return self.value
+
+
+def read(path: Path, problems: list[Problem] | None = None) -> Node:
+    """The tree in a file; RecipeError when it cannot be read or is no YAML.
+
+    Problems around which there still is a tree (a key set twice) are added to `problems`, if that is given.
+    """
+    source = str(path)
+    try:
+        data = content(path, _LARGEST)
+    except OSError as error:
+        what = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
+        raise RecipeError([Problem(At(source, 1, 1), what)]) from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        good = data[: error.start].decode("utf-8-sig", errors="replace")
+        at = _at(source, good, len(good))
+        message = f"byte 0x{data[error.start]:02x} is not UTF-8; save the file in that encoding"
+        raise RecipeError([Problem(at, message)]) from error
+    return parse(text, source, problems)
+
+
+def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node:
+    """The tree that `text` describes; an empty text is null. `problems`: see `read`."""
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+    except yaml.reader.ReaderError as error:
+        at = _at(source, text, int(error.position))
+        message = f"character {error.character!r} may not stand in YAML"
+        raise RecipeError([Problem(at, message)]) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        lines = _BREAK.split(text)
+        at = _place(source, lines, mark) if mark else At(source, 1, 1)
+        tab = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
+        message = f"not valid YAML: {shortened(str(error.problem or error.context), 200)}{tab}"
+        raise RecipeError([Problem(at, message)]) from error
+    except (ValueError, OverflowError) as error:  # PyYAML's scanner looks at neither of two numbers in YAML
+        at = _place(source, _BREAK.split(text), loader.get_mark())
+        raise RecipeError([Problem(at, f"not valid YAML: {error}")]) from error
+    if root is None:
+        return Node(None, At(source, 1, 1))
+    reader = _Reader(source, _BREAK.split(text))
+    node = reader.node(root, 0)
+    if problems is not None:
+        problems += reader.problems
+    elif reader.problems:
+        raise RecipeError(reader.problems)
+    return node
+
+
+def _at(source: str, text: str, position: int) -> At:
+    lines = _BREAK.split(text[:position])
+    whole = _BREAK.split(text)
+    return At(source, len(lines), len(lines[-1]) + 1, whole[len(lines) - 1])
+
+
+def _place(source: str, lines: list[str], mark: yaml.Mark) -> At:
+    text = lines[mark.line] if mark.line < len(lines) else ""
+    return At(source, mark.line + 1, mark.column + 1, text)
+
+
+class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer):
+    """PyYAML up to its node graph, with the scalars of YAML 1.2."""
+
+    def __init__(self, text: str) -> None:
+        yaml.reader.Reader.__init__(self, text)
+        yaml.scanner.Scanner.__init__(self)
+        yaml.parser.Parser.__init__(self)
+        yaml.composer.Composer.__init__(self)
+        self.depth = self.count = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node; nesting is bounded because composing recurses."""
+        if self.depth > _DEEPEST:
+            raise yaml.composer.ComposerError(
+                None, None, f"nested more than {_DEEPEST} levels deep", self.get_mark()
+            )
+        self.count += 1
+        if self.count > _MOST:
+            raise yaml.composer.ComposerError(None, None, f"more than {_MOST:,} values", self.get_mark())
+        self.depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+        """The tag of a node that was written without one."""
+        return _resolve(kind, value, implicit)
+
+    def descend_resolver(self, *_: object) -> None:
+        """Nothing to follow: no tag depends on a node's path."""
+
+    def ascend_resolver(self) -> None:
+        """Nothing to follow: no tag depends on a node's path."""
+
+
+_FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+_CORE: list[tuple[str, re.Pattern[str], Callable[[str], Any]]] = [
+    ("null", re.compile(r"null|Null|NULL|~|"), lambda _: None),
+    ("bool", re.compile(r"true|True|TRUE|false|False|FALSE"), lambda word: word.lower() == "true"),
+    ("int", re.compile(r"[-+]?[0-9]+"), int),
+    ("int", re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+"), lambda word: int(word, 0)),
+    ("float", re.compile(_FLOAT), float),
+    (
+        "float",
+        re.compile(r"[-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN"),
+        lambda word: float(word.replace(".", "")),
+    ),
+]
+
+
+def _resolve(kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+    if kind is yaml.SequenceNode:
+        return _TAG + "seq"
+    if kind is yaml.MappingNode:
+        return _TAG + "map"
+    if implicit[0] and value is not None:
+        for name, pattern, _ in _CORE:
+            if pattern.fullmatch(value):
+                return _TAG + name
+    return _TAG + "str"
+
+
+def _text(word: str) -> str:
+    if strange := _STRANGE.search(word):
+        raise ValueError(f"character U+{ord(strange[0]):04X} may not stand in a recipe, escaped or not")
+    return word
+
+
+def _scalar(tag: str, word: str) -> Any:
+    if tag == _TAG + "str":
+        return word
+    for name, pattern, read_it in _CORE:
+        if tag == _TAG + name and pattern.fullmatch(word):
+            if len(word) > _DIGITS:
+                raise ValueError(f"a number of {len(word):,} characters; none has more than {_DIGITS}")
+            return read_it(word)
+    named = shortened(tag.removeprefix(_TAG))
+    raise ValueError(f"a recipe knows no tag {named!r} for {shortened(word)!r}; leave it out")
+
+
+class _Reader:
+    """From PyYAML's graph, where aliases share nodes, to a tree of bounded size."""
+
+    def __init__(self, source: str, lines: list[str]) -> None:
+        self.source, self.lines = source, lines
+        self.problems: list[Problem] = []
+        self.count = 0
+
+    def node(self, raw: yaml.Node, depth: int) -> Node:
+        at = _place(self.source, self.lines, raw.start_mark)
+        self.count += 1
+        if self.count > _MOST or depth > _DEEPEST:
+            raise RecipeError([Problem(at, "aliases unfold without end here; write the values out")])
+        if isinstance(raw, yaml.MappingNode) and raw.tag == _TAG + "map":
+            return self.mapping(raw, at, depth)
+        if isinstance(raw, yaml.SequenceNode) and raw.tag == _TAG + "seq":
+            return Node([self.node(item, depth + 1) for item in raw.value], at)
+        try:
+            return Node(_scalar(raw.tag, _text(raw.value) if isinstance(raw.value, str) else "..."), at)
+        except ValueError as error:
+            self.problems.append(Problem(at, str(error)))
+            return Node(None, at)
+
+    def mapping(self, raw: yaml.MappingNode, at: At, depth: int) -> Node:
+        value: dict[str, Node] = {}
+        keys: dict[str, At] = {}
+        for key, child in raw.value:
+            where = _place(self.source, self.lines, key.start_mark)
+            if not isinstance(key, yaml.ScalarNode) or _STRANGE.search(key.value):
+                self.problems.append(Problem(where, "a key must be a word"))
+            elif key.value in keys:
+                name, before = shortened(key.value), keys[key.value]
+                self.problems.append(Problem(where, f"{name!r} is already set at {before}; keep one of them"))
+            else:
+                keys[key.value] = where
+                value[key.value] = self.node(child, depth + 1)
+        return Node(value, at, keys)
+
+
+def merge(base: Node, over: Node) -> Node:
+    """`over` laid over `base`: mappings merge key by key, another `type` replaces, all else is replaced.
+
+    A component's bare name counts as a mapping with that `type`.
+    """
+    old, new = base.value, over.value
+    if isinstance(old, str) and isinstance(new, dict):
+        base = _named(base)
+    elif isinstance(old, dict) and isinstance(new, str) and base.type is not None:
+        over = _named(over)
+    old, new = base.value, over.value
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return over
+    if base.type is not None and over.type is not None and base.type != over.type:
+        return over
+    value = dict(old)
+    for key, child in new.items():
+        value[key] = merge(old[key], child) if key in old else child
+    return Node(value, over.at if new else base.at, {**base.keys, **over.keys})
+
+
+def _named(node: Node) -> Node:
+    return Node({"type": node}, node.at, {"type": node.at})
+
+
+def of_profile(node: Node, name: str) -> Node:
+    """The same tree, every place marked as belonging to the profile `name`."""
+    return moved(node, lambda at: replace(at, profile=name))
+
+
+def moved(node: Node, change: Callable[[At], At]) -> Node:
+    """The same tree with its places changed."""
+    value = node.value
+    if isinstance(value, dict):
+        value = {key: moved(child, change) for key, child in value.items()}
+    elif isinstance(value, list):
+        value = [moved(child, change) for child in value]
+    return Node(value, change(node.at), {key: change(at) for key, at in node.keys.items()})
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's writer, quoting what YAML 1.2 would otherwise take for a number."""
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
+        return _resolve(kind, value, implicit)
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _word(dumper: yaml.SafeDumper, word: str) -> yaml.ScalarNode:
+    """A word; line breaks that only YAML 1.1 knows are escaped, because readers fold them."""
+    return dumper.represent_scalar(_TAG + "str", word, '"' if re.search("[\x85\u2028\u2029]", word) else None)
+
+
+_Dumper.add_representer(str, _word)
+
+
+def dump(plain: Any, *, flow: bool = False) -> str:
+    """`plain` as YAML that reads back the same; `flow` writes it on one line."""
+    text: str = yaml.dump(
+        plain,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=flow,
+        width=2**30 if flow else 110,
+    )
+    return text.removesuffix("...\n").rstrip("\n") if flow else text

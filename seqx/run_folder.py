@@ -1,0 +1,452 @@
+"""The folder of a run: what it was asked for, whether it is finished, and that no two work in it at once."""
+
+import fcntl
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import yaml
+from annotated_types import Ge, Lt, MinLen
+from pydantic import TypeAdapter
+from torch import Tensor
+from typing_extensions import TypedDict
+
+from seqx import __version__
+from seqx.data.cache import MADE_FROM, fingerprint
+from seqx.errors import DamagedError, UserError, unwritable
+from seqx.interfaces.learning import Schedule
+from seqx.interfaces.values import Evaluation, Score
+from seqx.plugin.loading import LOCAL, MADE_WITH, Plugins, changed
+from seqx.recipe import NOT_SET, Made, differences, inside, left_out, read_plain, yaml_tree
+from seqx.runtime import main_guard
+from seqx.runtime.cpu_threads import MOST
+from seqx.runtime.devices import uses_cuda
+from seqx.storage import checkpoints
+from seqx.storage.atomic import check_links, check_name, clear, whole_file, whole_folder
+from seqx.storage.checkpoints import SCORES, WEIGHTS, Checkpoints, Progress
+from seqx.storage.identity import Identity, Kept, of_model
+from seqx.storage.json_format import read_as, read_json
+from seqx.storage.manifest import digest
+from seqx.training.candidates import Candidate
+from seqx.training.candidates import read as read_compared
+from seqx.training.config import Patience
+from seqx.training.patience import is_over
+
+HARMLESS = (
+    "callbacks",
+    "published",
+    "training.deterministic",
+    "training.microbatch",
+    "training.patience",
+    "training.returns",
+    "training.save_minutes",
+    "training.sharding",
+    "training.steps",
+)
+"""What may differ when a run goes on: it does not change the updates that were made before."""
+
+CHECKPOINTS = "checkpoints"
+IDENTITY = "identity.json"
+"""The file in a run's folder with the digests of its recipe, its vocabulary and its scores."""
+
+OPENED = ("recipe.yaml", "environment.json", "plugins", "task", "model")
+"""Parts of a run's folder in which links must not lead out of it; `checkpoints` may be a link."""
+
+_PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
+
+_SCORES = TypeAdapter(dict[str, dict[str, Score]])
+
+
+class _About(TypedDict):
+    """The fields of `model.json` that are used."""
+
+    steps: Annotated[list[Annotated[int, Ge(0), Lt(1 << 63)]], MinLen(1)]
+    parameters: Annotated[int, Ge(0), Lt(1 << 63)]
+
+
+_ABOUT = TypeAdapter(_About)
+
+
+class RunFolder:
+    """Where a run keeps what it makes.
+
+    `recipe.yaml` (everything filled in), `plugins/` (local ones), `task/` (its vocabulary),
+    `environment.json`, `checkpoints/`, `model/`, `outputs/`, and what callbacks write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def model(self) -> Path:
+        """The folder of the finished model."""
+        return self.folder / "model"
+
+    @property
+    def learnt(self) -> Path:
+        """The folder of what the task learnt before training began."""
+        return self.folder / "task"
+
+    @contextmanager
+    def opened(self, made: Made[Any], plugins: Plugins, *, changed_plugins: bool = False) -> Iterator[None]:
+        """The folder for one run alone, new or of the same recipe, and of the same text of local plugins.
+
+        Raises:
+            UserError: it is another recipe's, in use, or cannot be written
+        """
+        self._check_free()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / ".lock").open("a", encoding="utf-8")
+        except OSError as error:
+            raise unwritable(self.folder, error, "choose another --folder") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                main_guard.refuse()
+                raise UserError(
+                    f"{self.folder}: another run works here; wait for it, or choose another --folder"
+                ) from None
+            clear(self.folder)
+            self._check_same(made, plugins)
+            if not changed_plugins:
+                self._check_plugins(plugins)
+            yield
+
+    def threads(self, processes: int) -> int | None:
+        """Return the number of threads of each process in the updates so far.
+
+        None: there are no updates, the number is not recorded, or another number of `processes` made them, so
+        that the last bits differ anyway.
+        """
+        file = self.folder / "environment.json"
+        if not file.is_file() or not Checkpoints(self.folder / "checkpoints").steps():
+            return None
+        about = read_json(file)
+        found = about.get("threads")
+        if about.get("processes", processes) != processes:
+            return None
+        return found if type(found) is int and 0 < found <= MOST else None
+
+    def check_rates(self, schedule: Schedule, steps: int, done: int) -> None:
+        """Refuse another number of updates where those made would have had other learning rates.
+
+        Raises:
+            UserError: the schedule looks ahead to the last update
+        """
+        file = self.folder / "recipe.yaml"
+        before = _training(file)["steps"] if file.is_file() else steps
+        changed = (step for step in range(1, done + 1) if schedule(step, steps) != schedule(step, before))
+        first = next(changed, None) if steps != before else None
+        if first is not None:
+            raise UserError(
+                f"{self.folder}: this run has made {done} updates of training.steps={before}; with {steps} "
+                f"those from {first} on would have had other learning rates; choose another --folder, or "
+                f"remove the checkpoints from step {first} on"
+            )
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The run's checkpoints, which refuse a checkpoint of another run."""
+        return Checkpoints(self.folder / CHECKPOINTS, self.identity())
+
+    def identity(self) -> Identity | None:
+        """Return the digests of the recipe and the vocabulary that the run began with; None before it began.
+
+        They are read from a file, because a newer seqx may fill in settings that the recipe did not have.
+
+        Raises:
+            UserError: the vocabulary has changed
+        """
+        kept, recipe = Kept.read(self.folder / IDENTITY), self.folder / "recipe.yaml"
+        if kept is None:
+            begun = recipe.is_file() and self.learnt.is_dir()
+            return self._identity(read_plain(recipe), self.learnt) if begun else None
+        if self.learnt.is_dir() and fingerprint(self.learnt) != kept.made_from.vocabulary:
+            raise UserError(
+                f"{self.learnt}: is not the vocabulary that this run began with; restore that one, or "
+                "choose another --folder"
+            )
+        return kept.made_from
+
+    def identity_of(self, made: Made[Any], plugins: Plugins, learnt: Path) -> Identity:
+        """Return the digests that the run began with, or those of a run that begins now."""
+        plain = yaml_tree.parse(written(made, plugins), str(self.folder / "recipe.yaml")).plain()
+        return self.identity() or self._identity(plain, learnt)
+
+    @staticmethod
+    def _identity(recipe: object, learnt: Path) -> Identity:
+        settings = {
+            key: value for key, (value, _) in differences(recipe, {}).items() if not inside(key, HARMLESS)
+        }
+        text = json.dumps(settings, sort_keys=True)
+        return Identity(recipe=hashlib.sha256(text.encode()).hexdigest(), vocabulary=fingerprint(learnt))
+
+    def begin(self, made: Made[Any], plugins: Plugins, learnt: Path, processes: int = 1) -> None:
+        """Write what is asked for, and with what; from here on the folder is this recipe's."""
+        identity = self.identity_of(made, plugins, learnt)
+        whole_file(self.folder / "recipe.yaml", written(made, plugins))
+        for plugin in plugins.loaded:
+            if plugin.sha256 is not None:  # as it was loaded: preparing may have taken hours
+                _keep(plugin.data, self.folder / plugin.key)
+        if not self.learnt.is_dir():
+            with whole_folder(self.learnt) as new:
+                shutil.copytree(learnt, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
+        if not (self.folder / IDENTITY).is_file():
+            Kept(made_from=identity).write(self.folder / IDENTITY)
+        about = {**environment(plugins), "processes": processes}
+        whole_file(self.folder / "environment.json", json.dumps(about, indent=2) + "\n")
+
+    def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
+        """Return the scores of a finished run; None if the recipe asks for more updates."""
+        return self.scores(made.plain()["training"])
+
+    def scores(self, training: Mapping[str, Any]) -> Mapping[str, Mapping[str, Score]] | None:
+        """Return the scores of the finished model, or None if `training` asks for more updates."""
+        file, recipe = self.model / SCORES, self.model / "recipe.yaml"
+        if not file.is_file() or not recipe.is_file():
+            return None
+        if (identity := self.identity()) is not None:
+            identity.check(self.model, of_model(self.model))
+        before = _training(recipe)
+        if before["steps"] < training["steps"] or self._has_more_patience(before, training):
+            return None
+        found, kept = read_as(_SCORES, file), Kept.read(self.folder / IDENTITY)
+        if kept is not None and kept.scores not in (None, digest(file)):
+            raise UserError(
+                f"{file}: the scores are not those that this run wrote; restore them, or remove the file "
+                "and give the same `seqx run` again, which scores the model anew"
+            )
+        return found
+
+    def write_scores(self, scores: Mapping[str, Mapping[str, Score]]) -> None:
+        """Write the scores of the finished model, after their digest, by which `scores` checks them."""
+        kept = Kept.read(self.folder / IDENTITY)
+        assert kept is not None, "it was written when the run began"
+        text = checkpoints.scores_text(scores)
+        replace(kept, scores=hashlib.sha256(text.encode()).hexdigest()).write(self.folder / IDENTITY)
+        checkpoints.write_scores(self.model, scores)
+
+    def _has_more_patience(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+        """Return true if patience ended the run, and the new `training.patience` lets it go on."""
+        if before.get("patience") == now.get("patience"):
+            return False
+        try:
+            progress = self.checkpoints.progress()
+        except DamagedError:
+            return True  # the run goes on from an older checkpoint
+        patience = _PATIENCE.validate_python(now.get("patience"))
+        patience = Patience(validations=patience) if isinstance(patience, int) else patience
+        return progress is not None and progress.step < now["steps"] and not is_over(progress, patience)
+
+    def write_model(
+        self,
+        folder: Path,
+        weights: Mapping[str, Tensor],
+        *,
+        steps: Sequence[int],
+        sizes: Mapping[str, int],
+        parameters: int,
+        made: Made[Any],
+        plugins: Plugins,
+    ) -> None:
+        """Write a model folder: the mean of the checkpoints of `steps`, and all that it needs of the run."""
+        local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
+        identity = self.identity()
+        checkpoints.write_model(
+            folder,
+            weights,
+            recipe=written(made, plugins),
+            learnt=self.learnt,
+            about={
+                "run": self.folder.resolve().name,
+                "steps": steps,
+                "parameters": parameters,
+                "sizes": dict(sizes),
+                "made_from": None if identity is None else asdict(identity),
+                **environment(plugins),
+            },
+            beside={name: self.folder / name for name in local},
+        )
+
+    def write_outputs(self, split: str, evaluation: Evaluation) -> None:
+        """Keep what the model answered: `outputs/SPLIT.txt`, a line for each input."""
+        folder = self.folder / "outputs"
+        folder.mkdir(exist_ok=True)
+        if evaluation.answers:
+            whole_file(
+                folder / f"{split}.txt", "".join(f"{answer.output}\n" for answer in evaluation.answers)
+            )
+
+    def _check_free(self) -> None:
+        """Nothing of anybody else's may be overwritten or removed."""
+        check_name(self.folder)
+        if not self.folder.is_dir():
+            if self.folder.exists():
+                raise UserError(f"{self.folder}: is a file; choose another --folder")
+            return
+        if (self.folder / WEIGHTS).exists():
+            raise UserError(f"{self.folder}: is the folder of a model; choose another --folder for the run")
+        others = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+        if others and not (self.folder / "recipe.yaml").is_file():
+            raise UserError(
+                f"{self.folder}: holds no run, but other files ({min(others)}); choose another --folder"
+            )
+
+    def _check_same(self, made: Made[Any], plugins: Plugins) -> None:
+        file = self.folder / "recipe.yaml"
+        if not file.is_file():
+            return
+        pairs = differences(read_plain(file), yaml_tree.parse(written(made, plugins), str(file)).plain())
+        # What a newer seqx lets a recipe set is no difference as long as nobody sets it.
+        unset = tuple(left_out(made))
+        different = [
+            f"  {key}: {before} before, {now} now"
+            for key, (before, now) in pairs.items()
+            if not inside(key, HARMLESS) and not (before == NOT_SET and inside(key, unset))
+        ]
+        if different:
+            raise UserError(
+                f"{self.folder}: holds a run of another recipe; choose another --folder, or remove this one. "
+                "What differs:\n" + "\n".join(different[:12])
+            )
+        checkpoints = self.checkpoints
+        checkpoints.check()
+        steps, updates = made.plain()["training"]["steps"], checkpoints.steps()
+        if updates and updates[-1] > steps:
+            raise UserError(
+                f"{self.folder}: this run has made {updates[-1]} updates; "
+                f"ask for more than training.steps={steps}, or choose another --folder"
+            )
+
+    def _check_plugins(self, plugins: Plugins) -> None:
+        """Local plugins are what they were when the run began, by the hashes that it kept."""
+        file = self.folder / "environment.json"
+        if not file.is_file() and not self.checkpoints.steps():
+            return  # it was stopped before it began
+        kept = read_as(MADE_WITH, file).get("plugins", {})
+        if name := changed(plugins, kept):
+            raise UserError(
+                f"{self.folder}: {name} is not what it was when this run began; put back its text, or go on "
+                "with `seqx run --changed-plugins`"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What the folder of a run tells of it, finished or not."""
+
+    folder: Path
+    recipe: Mapping[str, Any]  # everything filled in, as plain values
+    environment: Mapping[str, Any]  # versions, and the machine
+    vocabulary: str  # equal for equal ones
+    progress: Progress  # at the newest checkpoint
+    parameters: int | None  # told by finished runs
+    scores: Mapping[str, Mapping[str, Score]] | None  # of each split, by metric, once the run is finished
+    compared: Sequence[Candidate] = ()  # the weights that were compared, the best first
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record":
+        """Read a run's folder, whether or not its plugins are here.
+
+        Raises:
+            UserError: there is no run in it, or another version of seqx laid it out
+        """
+        if (folder / WEIGHTS).is_file():
+            raise UserError(f"{folder}: is the folder of a model; name that of its run, as runs/NAME")
+        if not (folder / "recipe.yaml").is_file():
+            raise UserError(f"{folder}: no run is in this folder; name one, as runs/NAME")
+        check_links(folder, *OPENED)
+        place = RunFolder(folder)
+        recipe, environment = read_plain(folder / "recipe.yaml"), read_json(folder / "environment.json")
+        try:
+            scores = place.scores(recipe["training"])
+            about = read_as(_ABOUT, place.model / "model.json") if scores is not None else None
+            return cls(
+                folder=folder,
+                recipe=recipe,
+                environment=environment,
+                vocabulary=fingerprint(place.learnt),
+                progress=place.checkpoints.progress() or Progress(step=_last(about)),
+                parameters=about["parameters"] if about else None,
+                scores=scores,
+                compared=() if scores is None else read_compared(place.model),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"{folder}: cannot be read ({type(error).__name__}: {error}); the run was made by seqx "
+                f"{environment.get('seqx')}, this is {__version__}; compare it with that version"
+            ) from None
+
+
+def _last(about: _About | None) -> int:
+    """The updates of a model whose checkpoints were removed."""
+    return max(about["steps"]) if about else 0
+
+
+def written(made: Made[Any], plugins: Plugins) -> str:
+    """A recipe as YAML, everything filled in; local plugins are named as they lie beside it."""
+    local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
+    recipe = {**({"plugins": local} if local else {}), **made.plain()}
+    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
+
+
+def local_files(plugins: Plugins) -> list[Path]:
+    """The plugins that are files which the recipe names."""
+    return [Path(plugin.source) for plugin in plugins.loaded if plugin.sha256 is not None]
+
+
+def environment(plugins: Plugins) -> dict[str, Any]:
+    """What a run was made with: versions, and the machine."""
+    packages = ("torch", "numpy", "sentencepiece", "sacrebleu", "safetensors", "pydantic", "pluggy")
+    # Reading the name would initialise CUDA, which a run on a CPU must not do.
+    cuda = torch.cuda.get_device_name() if uses_cuda() else None
+    return {
+        "seqx": __version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in packages},
+        "plugins": {
+            plugin.key: {
+                "version": plugin.version,
+                "from": plugin.source if plugin.sha256 is None else "the recipe",
+                "sha256": plugin.sha256,
+            }
+            for plugin in plugins.loaded
+        },
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "gpu": cuda,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _keep(data: bytes, file: Path) -> None:
+    try:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(data)
+    except OSError as error:
+        raise unwritable(file, error, "choose another --folder") from None
+
+
+def _training(file: Path) -> Mapping[str, Any]:
+    """Return the section `training` of a run's recipe, with its steps."""
+    training = read_plain(file).get("training")
+    if not isinstance(training, dict) or not isinstance(training.get("steps"), int):
+        raise UserError(f"{file}: cannot be read (it has no training.steps)")
+    return training

@@ -1,0 +1,1 @@
+"""Files: atomic writes, bounded reads, formats, weights, checkpoints and model folders."""

@@ -1,0 +1,136 @@
+"""What a recipe says of training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from seqx.interfaces.learning import Objective, Optimizer, Schedule
+from seqx.runtime.devices import Precision
+from seqx.training.ema import Ema
+from seqx.training.recovery.divergence import Spike
+
+Sharding = Literal["none", "state", "full"]
+
+Order = Literal["last", "best"]
+
+Seed = Annotated[int, Ge(0), Lt(2**64)]
+"""What fits into the 64 bits that torch has for a seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The checkpoints with the best score on the development set.
+
+    Args:
+        type: best; a recipe may write just `choose: best` for the task's first score
+        by: the name of a score of the task, or perplexity; null: the task's first score
+    """
+
+    type: Literal["best"] = "best"
+    by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Early stopping when a score no longer improves.
+
+    Args:
+        validations: the number of validations in a row without a better score
+        by: the name of a score of the task, or perplexity; null: the task's first score
+    """
+
+    validations: Annotated[int, Gt(0)]
+    by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained, and which of its states becomes the result.
+
+    Args:
+        steps: updates of the weights
+        tokens: target tokens of one update, over all devices and accumulated batches
+        groups: groups of sentences of similar lengths that an update is made of
+        microbatch: places, padding included, that one device computes at once; null: all of an update on a
+            GPU, 4096 on a CPU
+        objective: what is made small
+        optimizer: how weights follow the gradient
+        schedule: how the learning rate goes
+        clip: the largest norm of the gradient; null: any
+        precision: of matrix products; auto is bf16 where the hardware has units for it
+        deterministic: only kernels that give the same bits every time: on a GPU, too, a run that was killed
+            then goes on as if it had not been; slower there, and no difference on a CPU
+        sharding: where several devices train: none: each has all of the model; state: each keeps a share of
+            weights, gradients and optimizer state, and has all weights while it computes an update; full: and
+            of the weights only those of the layer that it computes
+        compile: compile each layer; worth it on a GPU for runs of more than a few minutes
+        validate_every: updates between two looks at the development set
+        save_every: updates between two checkpoints that may be averaged or chosen
+        save_minutes: minutes between two checkpoints that only serve to resume; null: none
+        keep: checkpoints kept for averaging
+        ema: keep an exponential moving average of the weights, which is then what is validated, chosen and
+            averaged; null: none
+        average: the number of checkpoints whose mean becomes the model, unless the last or the best
+            checkpoint is better on the development set
+        choose: which checkpoints are averaged: the last ones, or the best ones on the development set; with
+            best each validation saves a checkpoint; {type: best, by: perplexity} names another score
+        patience: the number of validations without a better score after which training stops;
+            {validations: 5, by: perplexity} names another score; null: never
+        nonfinite: updates in a row that may be skipped because loss or gradient is infinite or not a number;
+            after more the run goes back to the last checkpoint before them, and passes over their batches
+        spike: what else makes the run go back; null: nothing
+        returns: how often the run may go back; the next time it stops
+        seed: of everything random
+        init: a model's folder that gives the vocabulary and the first weights; null: the vocabulary is
+            learnt, and weights are as the model initialises them
+    """
+
+    steps: Annotated[int, Gt(0)] = 100_000
+    tokens: Annotated[int, Gt(0)] = 25_000
+    groups: Annotated[int, Gt(0)] = 1
+    microbatch: Annotated[int, Gt(0)] | None = None
+    objective: Objective
+    optimizer: Optimizer
+    schedule: Schedule
+    clip: Annotated[float, Gt(0)] | None = None
+    precision: Precision = "auto"
+    deterministic: bool = False
+    sharding: Sharding = "none"
+    compile: bool = False
+    validate_every: Annotated[int, Gt(0)] = 1000
+    save_every: Annotated[int, Gt(0)] = 1000
+    save_minutes: Annotated[float, Gt(0)] | None = 10.0
+    keep: Annotated[int, Gt(0)] = 5
+    ema: Ema | None = None
+    average: Annotated[int, Gt(0)] = 5
+    choose: Order | Best = "last"
+    patience: Annotated[int, Gt(0)] | Patience | None = None
+    nonfinite: Annotated[int, Ge(0)] = 10
+    spike: Spike | None = None
+    returns: Annotated[int, Ge(0)] = 3
+    seed: Seed = 1
+    init: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings at odds."""
+        if self.average > self.keep:
+            raise ValueError(f"average={self.average} checkpoints, but only keep={self.keep} are kept")
+        if self.sharding != "none" and self.ema is not None:
+            raise ValueError(f"sharding: {self.sharding} keeps no moving average; set ema: null")
+
+    @property
+    def order(self) -> Order:
+        """The order of checkpoints in `choose`: by update, or by score."""
+        return "best" if isinstance(self.choose, Best) else self.choose
+
+    @property
+    def figure(self) -> str | None:
+        """The name of the score by which checkpoints are compared; None: the task's first score."""
+        return self.choose.by if isinstance(self.choose, Best) else None
+
+    @property
+    def patient(self) -> Patience | None:
+        """The patience with the name of its score."""
+        return Patience(validations=self.patience) if isinstance(self.patience, int) else self.patience

@@ -1,0 +1,83 @@
+"""Start a run from another model: with its vocabulary and its weights."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqx.errors import DamagedError, Problem, UserError
+from seqx.interfaces.networks import Model
+from seqx.interfaces.text import Normalizer
+from seqx.plugin.registry import settings_of
+from seqx.recipe import Fixed, Made, differences, names_kind, read_plain
+from seqx.storage import checkpoints
+from seqx.storage.checkpoints import WEIGHTS
+from seqx.storage.safetensors_header import check_fits, header
+
+
+def vocabulary_problems(made: Made[Any], first: Path) -> Sequence[Problem]:
+    """Find settings that do not fit the vocabulary of the model `first`."""
+    ours, theirs = _task(made), _plain(first).get("task")
+    fixed = Fixed(f"{first} (training.init)", ", or leave training.init out")
+    problems = list(fixed.problems(ours, theirs))
+    task, other = (each.get("type") if isinstance(each, dict) else each for each in (ours.plain(), theirs))
+    if problems and task != other:
+        said = f"the model in {first} is of the task {other}, and its vocabulary does not fit the task {task}"
+        return [made.problem("training.init", f"{said}; name a model of the task {task}")]
+    return problems
+
+
+def model_problems(made: Made[Any], first: Path, model: Model) -> Iterator[Problem]:
+    """Find that the weights of the model `first` do not fit `model`, which may be built without memory."""
+    try:
+        check_fits(model, header(first / WEIGHTS), first / WEIGHTS)
+    except UserError as error:
+        yield made.problem("training.init", str(_explained(error, made, first)))
+
+
+def start_from(first: Path, model: Model, made: Made[Any]) -> None:
+    """Load the weights of the model `first` into a model.
+
+    Raises:
+        UserError: `first` has other sizes or parts
+    """
+    try:
+        checkpoints.read_weights(model, first / WEIGHTS)
+    except UserError as error:
+        raise UserError(f"training.init: {_explained(error, made, first)}") from None
+
+
+def _explained(error: UserError, made: Made[Any], first: Path) -> UserError:
+    """Name the settings of the model that differ, if there are any, instead of the tensors."""
+    different = differences({"model": _plain(first).get("model")}, {"model": made.plain()["model"]})
+    if isinstance(error, DamagedError) or not different:
+        return error
+    return UserError(
+        f"the model in {first} has other sizes or parts than this recipe's; make these settings the same:\n"
+        + "\n".join(f"  {key}: {before} there, {now} here" for key, (before, now) in different.items())
+    )
+
+
+def remarks(first: Path | None, made: Made[Any]) -> Iterator[str]:
+    """Yield a line about settings that differ from those that the weights of `first` were trained with."""
+    if first is None:
+        return
+    theirs, ours = _plain(first), made.plain()
+    different = differences({"model": theirs.get("model")}, {"model": ours["model"]})
+    for name, setting in settings_of(_task(made).maker).items():
+        pair = theirs["task"].get(name, []), ours["task"].get(name, [])
+        if names_kind(setting.annotation, Normalizer) and pair[0] != pair[1]:
+            different[f"task.{name}"] = pair
+    if different:
+        said = "; ".join(f"{key}: {one} there, {other} here" for key, (one, other) in different.items())
+        yield f"training.init: the weights of {first} were trained with other settings: {said}"
+
+
+def _task(made: Made[Any]) -> Made[Any]:
+    task = made.settings["task"]
+    assert isinstance(task, Made), "a task is a component"
+    return task
+
+
+def _plain(first: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_plain(first / "recipe.yaml")
+    return found

@@ -1,0 +1,351 @@
+"""The command line: quick, lazy, and one message for what a user can mend."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from unittest.mock import Mock
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import seqx.cli
+from seqx.cli import GROUP, VERBS, main
+from seqx.interfaces import values
+from seqx.plugin.hooks import hookimpl
+from seqx.plugin.registry import Registry
+
+RECIPE = """\
+task: {type: translation, metrics: [bleu]}
+model: {type: encoder_decoder, d_model: 16, encoder: {type: stack, layers: 2}}
+training: {steps: 100}
+"""
+
+Call = Callable[..., Result]
+COMMANDS = {entry.name for entry in entry_points(group=GROUP)}
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: SimpleNamespace) -> Callable[..., Result]:
+    """`seqx` in a folder with a recipe, where one plugin brings the small house and another fails."""
+
+    @hookimpl
+    def seqx_register(registry: Registry) -> None:
+        for kind in house.registry.kinds():
+            known = house.registry.components(kind)
+            registry.add(kind, **{name: component.maker for name, component in known.items()})
+
+    module = ModuleType("house_plugin")
+    module.seqx_register = seqx_register  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "house_plugin", module)
+    found = [EntryPoint("house", "house_plugin", "seqx"), EntryPoint("bad", "house_of_cards", "seqx")]
+    monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: found if group == "seqx" else [])
+    monkeypatch.setattr("seqx.experiment.Experiment", house.Experiment)
+    monkeypatch.setattr(
+        "seqx.training.preflight._at_odds", lambda *_: ()
+    )  # the house only says how many steps
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(RECIPE)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments)
+
+    return run
+
+
+def test_check_counts_parameters(call: Call) -> None:
+    result = call("check", "mine.yaml", "model.d_model=32")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"mine.yaml: {10 * 32 + 2 * (32 * 32 + 32):,} parameters\n"
+
+
+def test_check_reports_every_recipe(call: Call) -> None:
+    Path("wrong.yaml").write_text("extends: mine.yaml\nmodle: 3\n")
+    Path("heads.yaml").write_text(
+        "extends: mine.yaml\nmodel:\n  encoder: {attention: {type: multihead, heads: 5}}\n"
+    )
+    result = call("check", "wrong.yaml", "mine.yaml", "heads.yaml", "none.yaml")
+    assert result.exit_code == 2
+    assert result.stdout.startswith("mine.yaml: ")
+    assert result.stderr == (
+        "wrong.yaml:2:1: recipe: this section has no setting 'modle'; did you mean 'model'?\n"
+        "    modle: 3\n    ^\n"
+        "heads.yaml:3:24: model.encoder.attention: heads=5 does not divide d_model=16\n"
+        "      encoder: {attention: {type: multihead, heads: 5}}\n                           ^\n"
+        "none.yaml:1:1: there is no such file\n"
+    )
+
+
+def test_a_recipe_may_have_an_equals_sign_in_its_path(call: Call) -> None:
+    Path("lr=1").mkdir()
+    Path("lr=1/mine.yaml").write_text(RECIPE)
+    result = call("check", "lr=1/mine.yaml", "model.d_model=32")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("lr=1/mine.yaml: ")
+
+
+@pytest.mark.parametrize("verb", ["check", "show"])
+def test_a_mistake_is_a_message_and_exit_code_2(call: Call, verb: str) -> None:
+    result = call(verb, "mine.yaml", "training.steps=many", "model.encoder=lstm")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == (
+        "command line:1:15: model.encoder: lstm needs 'width' (of its state)\n"
+        "    model.encoder=lstm\n                  ^\n"
+        "command line:1:16: training.steps: Input should be a valid integer, found 'many'\n"
+        "    training.steps=many\n                   ^\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["translate", "{}"],
+        ["check", "{}"],
+        ["compare", "{}"],
+        ["average", "{}"],
+        ["run", "mine.yaml", "--folder", "{}"],
+    ],
+)
+@pytest.mark.parametrize("name", ["a" * 300, "r\udcff"])
+def test_names_that_no_folder_can_have_are_one_message(call: Call, arguments: list[str], name: str) -> None:
+    result = call(*(argument.format(name) for argument in arguments))
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "a" * 70 in result.stderr or "r\\udcff" in result.stderr
+
+
+def test_what_a_message_repeats_moves_no_cursor(call: Call) -> None:
+    result = call("translate", "\x1b[2J\r\x9bmodel")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("\ufffd[2J\ufffd\ufffdmodel: there is no such folder")
+
+
+def test_debug_shows_the_traceback(call: Call) -> None:
+    result = call("--debug", "check", "none.yaml")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert "FileNotFoundError" in result.stderr
+
+
+def test_show_prints_a_recipe(call: Call) -> None:
+    shown = call("show", "mine.yaml", "training.rate=0.5").stdout
+    assert "  rate: 0.5              # command line\n" in shown
+    Path("again.yaml").write_text(shown)
+    again = call("show", "again.yaml").stdout
+    assert [line.split("#")[0] for line in again.splitlines()] == [
+        line.split("#")[0] for line in shown.splitlines()
+    ]
+
+
+def test_schema(call: Call) -> None:
+    result = call("schema")
+    assert result.exit_code == 0
+    assert '"title": "multihead"' in result.stdout
+
+
+def test_plugins(call: Call) -> None:
+    result = call("plugins")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "house unknown, from house_plugin",
+        "  Positions: rotary",
+        "  Attention: multihead, additive",
+        "  Encoder: stack, lstm",
+        "  Model: encoder_decoder",
+        "  Metric: bleu, chrf",
+        "  Task: translation",
+        "bad unknown, from house_of_cards: did not load",
+        "  ModuleNotFoundError: No module named 'house_of_cards'; `seqx --debug plugins` shows the traceback",
+        *(f"command {name}, from seqx-toolkit, whose plugin is not loaded" for name in sorted(COMMANDS)),
+    ]
+    assert "Traceback" in call("--debug", "plugins").stdout
+
+
+def test_plugins_for_programs(call: Call) -> None:
+    found = json.loads(call("plugins", "--json").stdout)
+    (house,) = found["plugins"]
+    assert house["components"]["Encoder"] == ["stack", "lstm"]
+    assert (house["name"], house["from"], house["kinds"], house["commands"]) == (
+        *("house", "house_plugin"),
+        *([], []),
+    )
+    (fault,) = found["faults"]
+    assert fault["error"].startswith("ModuleNotFoundError: No module named 'house_of_cards'")
+    assert "traceback" not in fault
+    assert "Traceback" in json.loads(call("--debug", "plugins", "--json").stdout)["faults"][0]["traceback"]
+    assert found["commands"]["translate"] == "seqx-toolkit"
+
+
+def test_only_recipes_that_need_a_plugin_that_failed_fail(call: Call) -> None:
+    assert call("check", "mine.yaml").exit_code == 0
+    result = call("check", "mine.yaml", "model.encoder=kerple")
+    assert "no Encoder is called 'kerple'; there are stack, lstm (did not load: 'bad';" in result.stderr
+
+
+def test_components(call: Call) -> None:
+    assert "Attention: multihead, additive\n" in call("components").stdout
+    assert call("components", "attention").stdout == (
+        "Attention: Weighs what to look at.\n\n"
+        "multihead  Several subspaces at once.\n"
+        "additive   One hidden layer.\n"
+    )
+    lines = call("components", "Encoder", "stack").stdout.splitlines()
+    assert lines[0] == "Layers upon layers."
+    assert lines[1].endswith(", plugin house")
+    assert lines[3:] == [
+        "layers: int > 0 = 6",
+        "    how many",
+        "attention: Attention or list of Attention = MultiHead",
+        "    of each layer, or of one after the other",
+        "positions: Positions or null = null",
+        "    how order is told, if at all",
+        "dropout: float >= 0 and < 1 = 0.1",
+        "    share dropped",
+    ]
+    assert "share: 'all' or 'none' = none\n" in call("components", "model", "encoder_decoder").stdout
+    result = call("components", "encoder", "stock")
+    assert (result.exit_code, result.stderr) == (2, "no Encoder is called 'stock'; did you mean 'stack'?\n")
+    result = call("components", "encodr")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "no interface is called 'encodr'; did you mean 'Encoder'?\n",
+    )
+
+
+def test_an_unknown_command_names_the_nearest(call: Call) -> None:
+    result = call("chek")
+    assert result.exit_code == 2
+    assert "there is no command 'chek'; did you mean 'check'?" in result.stderr
+    assert "see `seqx --help`" in call("zzz").stderr
+
+
+def test_every_verb_is_a_command_whose_help_says_the_same() -> None:
+    group = seqx.cli.Verbs()
+    for name, (_, text) in VERBS.items():
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        assert (command.help or "").partition("\n")[0] == text, name
+
+
+SILENT = """
+import sys
+from seqx.cli import main
+try:
+    main(["--help"], prog_name="seqx")
+except SystemExit:
+    pass
+loaded = {name.partition(".")[0] for name in sys.modules}
+heavy = {"torch", "pydantic", "numpy", "pluggy", "yaml", "rich"}
+print(sorted(name for name in loaded if name in heavy or name.startswith("seqx_") and name != "seqx_toolkit"))
+"""
+
+
+def test_help_imports_neither_torch_nor_a_plugin() -> None:
+    done = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True, check=True)
+    *help_text, unwanted = done.stdout.splitlines()
+    assert unwanted == "[]"
+    assert any(line.startswith("  check ") for line in help_text)
+
+
+def test_public_names_are_imported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(vars(seqx), "BOS", raising=False)
+    imported = Mock(return_value=values)
+    monkeypatch.setattr("importlib.import_module", imported)
+    assert [seqx.BOS, seqx.BOS] == [values.BOS, values.BOS]
+    imported.assert_called_once_with("seqx.interfaces.values")
+
+
+def test_help_is_quick() -> None:
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "seqx", "--help"], capture_output=True, check=True)
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.6  # 0.1 s on an idle machine; importing torch alone takes over a second
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(main, ["--version"], prog_name="seqx")
+    assert result.output == f"seqx {seqx.__version__}\n"
+
+
+GREETING = '''
+import click
+raise_when_imported = 1 / {divisor}
+
+@click.command()
+def greet() -> None:
+    """Greets.
+
+    At length.
+    """
+    click.echo("good day")
+'''
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Install a plugin's command; with divisor 0 it cannot be imported."""
+
+    def install(divisor: int, name: str = "greet") -> None:
+        folder = tmp_path / f"house_commands_{divisor}"
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+        (folder / "greeting.py").write_text(GREETING.format(divisor=divisor))
+        monkeypatch.syspath_prepend(tmp_path)
+        entry = EntryPoint(name, f"house_commands_{divisor}.greeting:greet", "seqx.commands")
+        monkeypatch.setattr(
+            "seqx.cli.entry_points", lambda group: [entry] if group == "seqx.commands" else []
+        )
+
+    return install
+
+
+def test_a_plugins_command_is_listed_without_being_imported(foreign: Callable[[int], None]) -> None:
+    foreign(0)
+    result = CliRunner().invoke(main, ["--help"])
+    assert "Commands of plugins:\n  greet  Greets.\n" in result.output
+    result = CliRunner().invoke(main, ["greet"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "greet: this command of house_commands_0.greeting:greet does not load: "
+        "ZeroDivisionError: division by zero\n"
+    )
+
+
+def test_a_plugins_command_runs(foreign: Callable[[int], None]) -> None:
+    foreign(1)
+    assert CliRunner().invoke(main, ["greet"]).output == "good day\n"
+
+
+@pytest.mark.parametrize("name", ["check", "translate"])
+def test_no_plugin_takes_a_command_from_seqx(
+    foreign: Callable[..., None], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = CliRunner().invoke(main, [name, "--help"]).output
+    own = entry_points(group="seqx.commands")
+    foreign(2, name)
+    (theirs,) = vars(seqx.cli)["entry_points"](group="seqx.commands")
+    monkeypatch.setattr("seqx.cli.entry_points", lambda group: [theirs, *own])
+    assert CliRunner().invoke(main, [name, "--help"]).output == before
+    assert "Greets" not in CliRunner().invoke(main, ["--help"]).output
+    said = CliRunner().invoke(main, ["plugins"]).output
+    source = "house_commands_2.greeting:greet"
+    assert f"command {name}, from {source}, is ignored: seqx has one of this name; uninstall that" in said
+
+
+def test_a_command_that_two_plugins_have(
+    foreign: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign(2)
+    (theirs,) = vars(seqx.cli)["entry_points"](group="seqx.commands")
+    monkeypatch.setattr("seqx.cli.entry_points", lambda group: [theirs, theirs])
+    result = CliRunner().invoke(main, ["greet"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("greet: several plugins have a command of this name: house_commands_2.gr")
+    assert result.stderr.endswith("; uninstall all but one\n")

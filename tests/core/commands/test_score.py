@@ -1,0 +1,175 @@
+"""`seqx score`: any metric on two files."""
+
+import gzip
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import pytest
+from annotated_types import Gt
+from click.testing import CliRunner, Result
+
+import seqx
+from seqx.cli import main
+
+Call = Callable[..., Result]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exact(seqx.Metric):
+    """The share of right lines.
+
+    Args:
+        scale: what all right ones are worth
+        lowercase: compare without regard to case
+        start: compare from this character on
+        stop: up to this one
+    """
+
+    scale: Annotated[float, Gt(0)] = 100.0
+    lowercase: bool = False
+    start: int = 0
+    stop: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.start >= self.stop:
+            raise ValueError(f"start={self.start} is not before stop={self.stop}")
+
+    def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
+        def seen(text: str) -> str:
+            return (text.lower() if self.lowercase else text)[self.start : self.stop]
+
+        right = sum(seen(a) == seen(b) for a, b in zip(outputs, references, strict=True))
+        wrong = sum(a != b for a, b in zip(outputs, references, strict=True))
+        return {
+            "exact": seqx.Score(value=self.scale * right / len(outputs), signature=f"case:{self.lowercase}"),
+            "errors": seqx.Score(value=-wrong, signature="ä"),
+        }
+
+
+class Verbose(Exact):
+    """The same with a report of its own."""
+
+    def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
+        return f"{len(outputs)} outputs\nand no end"
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """`seqx score` in a folder with two files, with the two metrics above."""
+
+    @seqx.hookimpl
+    def seqx_register(registry: seqx.Registry) -> None:
+        registry.add(seqx.Metric, exact=Exact, verbose=Verbose)
+
+    module = ModuleType("exact_plugin")
+    module.seqx_register = seqx_register  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "exact_plugin", module)
+    found = [EntryPoint("exact", "exact_plugin", "seqx")]
+    monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: found if group == "seqx" else [])
+    monkeypatch.chdir(tmp_path)
+    Path("gold").write_text("One\ntwo\n\nthree\n")
+    Path("test").write_text("one\ntwo\n\nfour\n")
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["score", *arguments])
+
+    return run
+
+
+def test_a_line_for_each_score(call: Call) -> None:
+    result = call("--metric", "exact", "gold", "test")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "exact 50.00  case:False\nerrors -2.00  ä\n"
+
+
+def test_settings_are_those_of_a_recipe(call: Call) -> None:
+    result = call("lowercase=true", "gold", "test", "scale=1e1", "--metric=exact")
+    assert result.stdout == "exact 7.50  case:True\nerrors -2.00  ä\n"
+
+
+def test_the_metric_may_be_written_as_in_a_recipe(call: Call) -> None:
+    result = call("--metric", "{type: exact, lowercase: true, scale: 1}", "scale=10", "gold", "test")
+    assert result.stdout == "exact 7.50  case:True\nerrors -2.00  ä\n"
+
+
+def test_files_may_have_an_equals_sign_in_their_names(call: Call) -> None:
+    Path("beam=4").write_bytes(Path("test").read_bytes())
+    assert call("--metric", "exact", "gold", "beam=4").stdout.startswith("exact 50.00")
+
+
+def test_packed_files(call: Call) -> None:
+    Path("gold.gz").write_bytes(gzip.compress(Path("gold").read_bytes()))
+    assert call("--metric", "exact", "gold.gz", "test").stdout.startswith("exact 50.00")
+
+
+def test_json(call: Call) -> None:
+    result = call("--metric", "verbose", "--json", "gold", "test")
+    assert json.loads(result.stdout) == {
+        "exact": {"value": 50.0, "signature": "case:False"},
+        "errors": {"value": -2, "signature": "ä"},
+    }
+
+
+def test_a_metric_may_report_in_its_own_way(call: Call) -> None:
+    assert call("--metric", "verbose", "gold", "test").stdout == "4 outputs\nand no end"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "--metric exakt gold test",
+            (
+                "command line:1:10: metric: no Metric is called 'exakt'; did you mean 'exact'?\n"
+                "    --metric exakt\n             ^\n"
+            ),
+        ),
+        (
+            "--metric {type:exact gold test",
+            (
+                "command line:1:21: metric: not valid YAML: expected ',' or '}', but got '<stream end>'\n"
+                "    --metric {type:exact\n                        ^\n"
+            ),
+        ),
+        (
+            "--metric exact lowercas=true scale=-1 gold test",
+            (
+                "command line:1:1: metric: exact has no setting 'lowercas'; did you mean 'lowercase'?\n"
+                "    lowercas=true\n    ^\n"
+                "command line:1:7: metric.scale: Input should be greater than 0, found -1\n"
+                "    scale=-1\n          ^\n"
+            ),
+        ),
+        (
+            "--metric exact start=3 stop=2 gold test",
+            "command line:1:1: metric: start=3 is not before stop=2\n    stop=2\n    ^\n",
+        ),
+        ("--metric exact gold nothing", "nothing: cannot be read (No such file or directory)\n"),
+        (
+            "--metric exact gold short",
+            "gold has 4 lines, short 1; each line of the one must answer a line of the other\n",
+        ),
+        (
+            "--metric exact empty empty",
+            "empty has 0 lines, empty 0; each line of the one must answer a line of the other\n",
+        ),
+    ],
+)
+def test_a_mistake_is_one_message(call: Call, arguments: str, message: str) -> None:
+    Path("short").write_text("One\n")
+    Path("empty").write_text("")
+    result = call(*arguments.split())
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", message)
+
+
+@pytest.mark.parametrize("files", ["", "gold", "gold test gold"])
+def test_two_files_are_wanted(call: Call, files: str) -> None:
+    result = call("--metric", "exact", "stop=2", *files.split())
+    assert result.exit_code == 2
+    assert f"two files are wanted, REFERENCES and OUTPUTS; found {len(files.split())}" in result.stderr

@@ -1,0 +1,140 @@
+"""Where the attentions of models look."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import seqx
+from seqx.inference.attention_maps import look, looks
+from seqx_models import DecoderOnly, EncoderDecoder
+from seqx_transformer import (
+    Additive,
+    GroupedQuery,
+    MultiHead,
+    Restricted,
+    TransformerDecoder,
+    TransformerEncoder,
+)
+
+SIZES = {"source": 20, "target": 20}
+
+
+def model(**settings: seqx.Make[seqx.Attention]) -> EncoderDecoder:
+    torch.manual_seed(0)
+    stack: dict[str, Any] = {"layers": 2, "attention": partial(MultiHead, heads=4), **settings}
+    encoder = {name: value for name, value in stack.items() if name != "cross_attention"}
+    made = EncoderDecoder(
+        SIZES,
+        d_model=16,
+        encoder=partial(TransformerEncoder, **encoder),
+        decoder=partial(TransformerDecoder, **stack),
+    )
+    return made.eval()
+
+
+def tokens(*lengths: int, seed: int = 1) -> seqx.Tokens:
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(4, 20, (len(lengths), max(lengths)), generator=generator)
+    return seqx.Tokens.of(ids, torch.tensor(lengths))
+
+
+def test_every_attention_looks_in_the_order_of_the_layers() -> None:
+    found = look(model(), tokens(5, 3), tokens(7, 6))
+    assert {name: (x.queries, x.keys, tuple(x.weights.shape)) for name, x in found.items()} == {
+        **{f"encoder.layers.{i}.attention": ("source", "source", (2, 4, 5, 5)) for i in range(2)},
+        **{f"decoder.layers.{i}.attention": ("target", "target", (2, 4, 7, 7)) for i in range(2)},
+        **{f"decoder.layers.{i}.cross_attention": ("target", "source", (2, 4, 7, 5)) for i in range(2)},
+    }
+    names = list(found)
+    assert names[:4] == [
+        "encoder.layers.0.attention",
+        "encoder.layers.1.attention",
+        "decoder.layers.0.attention",
+        "decoder.layers.0.cross_attention",
+    ]
+    across = found["decoder.layers.1.cross_attention"].weights
+    assert not across[1, :, :, 3:].count_nonzero()  # padding
+    past = found["decoder.layers.0.attention"].weights
+    assert not past.triu(1).count_nonzero()
+
+
+def test_sides_of_one_length_are_told_apart() -> None:
+    alone = look(model(), tokens(6), tokens(6, seed=2))
+    ids = nn.functional.pad(tokens(6, seed=2).ids, (0, 2))
+    padded = look(model(), tokens(6), seqx.Tokens.of(ids, torch.tensor([6])))
+    longer = look(model(), tokens(6, 7), tokens(6, 5, seed=2))
+    sides = [(x.queries, x.keys) for x in alone.values()]
+    assert sides == [("source", "source")] * 2 + [("target", "target"), ("target", "source")] * 2
+    for name, looked in alone.items():
+        queries, keys = looked.weights.shape[2:]
+        torch.testing.assert_close(padded[name].weights[:, :, :queries, :keys], looked.weights)
+    assert [(x.queries, x.keys) for x in longer.values()] == sides
+    assert all(x.weights.shape == (1, 4, 6, 6) for x in alone.values())
+
+
+def test_each_kind_of_attention_shows_its_own_weights() -> None:
+    kinds = model(attention=partial(Restricted, heads=4, window=1), cross_attention=Additive)
+    found = look(kinds, tokens(9), tokens(8))
+    near = found["encoder.layers.0.attention"].weights[0]
+    assert not (near.triu(2) + near.tril(-2)).count_nonzero()
+    assert found["decoder.layers.0.cross_attention"].weights.shape == (1, 1, 8, 9)
+    grouped = model(attention=partial(GroupedQuery, heads=4, groups=2))
+    assert look(grouped, tokens(9), tokens(8))["decoder.layers.1.attention"].weights.shape == (1, 4, 8, 8)
+
+
+def test_what_a_model_goes_on_from_is_part_of_its_text() -> None:
+    torch.manual_seed(0)
+    decoder = partial(TransformerDecoder, layers=1, attention=partial(MultiHead, heads=2), cross=False)
+    written = DecoderOnly(SIZES, d_model=16, decoder=decoder).eval()
+    found = look(written, tokens(5), tokens(4))["decoder.layers.0.attention"]
+    assert (found.queries, found.keys, found.weights.shape) == ("text", "text", (1, 2, 8, 8))
+    torch.testing.assert_close(found.weights.sum(-1), torch.ones(1, 2, 8))
+    ended = look(written, tokens(5), tokens(1))["decoder.layers.0.attention"]
+    assert (ended.queries, ended.keys, ended.weights.shape) == ("text", "text", (1, 2, 5, 5))
+    alone = look(written, tokens(1), tokens(4))["decoder.layers.0.attention"]
+    assert (alone.queries, alone.keys, alone.weights.shape) == ("target", "target", (1, 2, 4, 4))
+
+
+class Silent(MultiHead):
+    """An attention whose weights nobody can see."""
+
+    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> None:  # type: ignore[override]
+        return None
+
+
+def test_what_has_no_weights_is_left_out() -> None:
+    found = look(model(cross_attention=Silent), tokens(5), tokens(4))
+    assert found
+    assert not any("cross" in name for name in found)
+
+
+class Stepping(nn.Module):
+    """Attends to what it has read so far, one token after another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = MultiHead(16, heads=2)
+
+    def forward(self, x: Tensor) -> None:
+        past: seqx.KeyValue | None = None
+        for t in range(x.size(1)):
+            step = x[:, t : t + 1]
+            layout = seqx.Layout(torch.ones(1, 1, dtype=torch.bool), torch.tensor([[t]]))
+            place = seqx.Place.nowhere(layout)
+            new = self.attention.project(step, step, place)
+            past = new if past is None else past.extend(new)
+            self.attention(step, place, past, mask=seqx.Mask(causal=True))
+
+
+def test_several_looks_of_one_attention_are_one() -> None:
+    stepping, x = Stepping(), torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(0))
+    with looks(stepping) as seen:
+        stepping(x)
+    layout = seqx.Layout.of(torch.ones(1, 5, dtype=torch.bool))
+    place = seqx.Place.nowhere(layout)
+    attention = stepping.attention
+    whole = attention.weights(x, place, attention.project(x, x, place), seqx.Mask(causal=True))
+    torch.testing.assert_close(seen["attention"], whole.detach())
+    assert not stepping.attention._forward_hooks

@@ -1,0 +1,98 @@
+"""N-best lists contain no text twice, and as many different texts as possible."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor
+
+import seqx
+from seqx.inference import Predictor, distinct
+from seqx_search import Beam, Greedy, Sampling
+from tests.plugins.search.toy import Toy
+
+LETTERS = "ab"
+
+
+class Folding:
+    """A task in which several tokens are the same letter."""
+
+    longest = 100
+    written = 0
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        return {"source": [4 + ord(letter) % 3 for letter in text]}
+
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        self.written += 1
+        return "".join(LETTERS[i % len(LETTERS)] for i in ids)
+
+    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
+        return {"answers": len(answers)}
+
+    def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> None:
+        return None
+
+
+def predictor(search: seqx.Search) -> Predictor:
+    task = cast("seqx.Task", Folding())
+    return Predictor(task, Toy(spread=2.0), search, device=torch.device("cpu"))
+
+
+def test_the_first_of_equal_texts_is_kept() -> None:
+    scores = [("a", 5.0), ("b", 4.0), ("a", 3.0), ("", 2.0), ("b", 1.0), ("", 0.5)]
+    answers = [(text, seqx.Hypothesis(ids=[], score=score, logprob=score)) for text, score in scores]
+    assert distinct(answers) == [answers[0], answers[1], answers[3]]
+
+
+@pytest.mark.parametrize("nbest", [1, 2, 3, 6, 8])
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_the_search_widens_until_enough_texts_differ(nbest: int, alpha: float) -> None:
+    texts = ["abc", "b", "cab"]
+    search = Beam(size=max(nbest, 4), nbest=nbest, alpha=alpha, ratio=0, extra=4)
+    found = list(predictor(search).hypotheses(texts))
+    assert [len({text for text, _ in answers}) for answers in found] == [nbest] * len(texts)
+    for answers in found:
+        scores = [hypothesis.score for _, hypothesis in answers]
+        assert len(answers) == nbest
+        assert scores == sorted(scores, reverse=True)
+        assert all(text == "".join(LETTERS[i % 2] for i in each.ids) for text, each in answers)
+
+
+def test_fewer_answers_if_there_are_no_more_texts() -> None:
+    """Outputs of at most one token have three texts: "", "a" and "b"."""
+    search = Beam(size=5, nbest=5, ratio=0, extra=1)
+    (answers,) = predictor(search).hypotheses(["abc"])
+    assert sorted(text for text, _ in answers) == ["", "a", "b"]
+
+
+def test_enough_different_texts_are_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Beam, "wider", lambda _: pytest.fail("searched again"))
+    for search in (Beam(size=4, ratio=0, extra=4), Greedy(), Sampling()):
+        assert all(len(answers) == 1 for answers in predictor(search).hypotheses(["abc", "b"]))
+
+
+def test_a_wider_beam_that_does_not_fit_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Beam(size=4, nbest=4, ratio=0, extra=4)
+    usual = Beam.__call__
+
+    def limited(
+        self: Beam,
+        model: seqx.Model,
+        source: seqx.Tokens,
+        limits: Tensor,
+        grammar: seqx.Grammar | None = None,
+    ) -> list[list[seqx.Hypothesis]]:
+        if self.size > 4:
+            raise torch.OutOfMemoryError
+        return usual(self, model, source, limits, grammar)
+
+    monkeypatch.setattr(Beam, "__call__", limited)
+    for answers in predictor(search).hypotheses(["abc", "b", "cab"]):
+        assert 1 <= len({text for text, _ in answers}) == len(answers) <= 4
+
+
+def test_a_beam_that_cannot_grow() -> None:
+    assert Beam(size=6_000, nbest=3).wider() is None
+    assert Beam(size=5_000, nbest=3).wider() == Beam(size=10_000, nbest=6)

@@ -1,0 +1,225 @@
+"""`seqx evaluate` and `seqx average` on a run of a few steps."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from safetensors.torch import load_file
+
+import seqx
+from seqx.cli import main
+from seqx.storage import checkpoints
+from seqx.storage.json_format import FORMAT
+from seqx.storage.manifest import Manifest
+from tests.models import RECIPE
+
+TRAINING = """\
+training:
+  steps: 6
+  tokens: 300
+  save_every: 2
+  average: 2
+  keep: 3
+  objective: {type: cross_entropy}
+  optimizer: {type: adam}
+  schedule: {type: constant, rate: 1e-3}
+"""
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQX_CACHE", str(folder / "cache"))
+        result = call("run", folder / "tiny.yaml", "--folder", folder / "run", "--device", "cpu")
+        assert result.exit_code == 0, result.output
+        yield folder / "run"
+
+
+def test_evaluate_gives_the_scores_of_the_run(run: Path) -> None:
+    kept = json.loads((run / "model" / "scores.json").read_text("utf-8"))
+    for split in ("test", "dev"):
+        found = json.loads(call("evaluate", run, "--split", split, "--json").stdout)
+        assert found.keys() == {split}
+        assert found[split] == kept[split]
+    lines = call("evaluate", run).stdout.splitlines()
+    first = next(iter(kept["test"]))
+    assert lines[0] == f"{first} {kept['test'][first]['value']:.2f}  {kept['test'][first]['signature']}"
+    only = call("evaluate", run, "task.metrics=[chrf]", "search={type: greedy}").stdout
+    assert re.fullmatch(r"chrf \d+\.\d\d  \S+\n", only)
+
+
+def test_evaluate_a_test_set_of_ones_own(run: Path, tmp_path: Path) -> None:
+    """Neither the training text nor any other split is needed."""
+    sides = {"en": "The dog sleeps.\n", "de": "Der Hund schläft.\n"}
+    for side, text in sides.items():
+        (tmp_path / side).write_text(text, encoding="utf-8")
+    result = call("evaluate", run, f"task.corpus={{type: files, test: [{tmp_path}/en, {tmp_path}/de]}}")
+    assert result.exit_code == 0, result.output
+    assert re.fullmatch(r"bleu \d+\.\d\d  \S+\nchrf \d+\.\d\d  \S+\n", result.stdout)
+    assert result.stderr == f"reading test: {tmp_path}/en, {tmp_path}/de\n"
+    missing = call("evaluate", run, "task.corpus={type: files, train: [a, b]}")
+    assert (missing.exit_code, missing.stderr) == (
+        2,
+        "the corpus of files has no text for test; set its 'test'\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["half", "half/model"])
+@pytest.mark.parametrize("verb", ["evaluate", "translate"])
+def test_an_unfinished_run_is_reported_with_its_last_update(
+    run: Path, name: str, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two commands in the message work, too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEQX_CACHE", str(run.parent / "cache"))
+    shutil.copytree(run, "half", ignore=shutil.ignore_patterns("model", "00000006"))
+    result = call(verb, name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"{name}: this run is not finished and has no model yet: its last checkpoint is of update 4 "
+        "of 6; `seqx run half/recipe.yaml --folder half` continues it, or `seqx average half` makes a "
+        "model of its checkpoints\n"
+    )
+    if (verb, name) == ("evaluate", "half"):
+        assert call("average", "half").exit_code == 0
+        assert call("run", "half/recipe.yaml", "--folder", "half").exit_code == 0
+        assert call("evaluate", "half").exit_code == 0
+
+
+def test_a_path_that_is_not_a_model_is_reported(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = run / "model"
+    for name in ("input.txt", "tiny.yaml"):
+        Path(name).write_text("The dog sleeps.\n")
+    stdin = "is a file, not a model; lines are read from standard input: seqx translate"
+    cases: list[tuple[list[str | Path], str]] = [
+        (["translate", model, "input.txt"], f"input.txt: {stdin} {model} < input.txt\n"),
+        (["translate", "input.txt", model], f"input.txt: {stdin} {model} < input.txt\n"),
+        (["translate", "input.txt"], f"input.txt: {stdin} MODEL < input.txt\n"),
+        (
+            ["translate", model, "-"],
+            "-: is not a model; leave it out, lines are read from standard input without it\n",
+        ),
+        (["parse", "input.txt"], f"input.txt: {stdin.replace('translate', 'parse')} MODEL < input.txt\n"),
+        (
+            ["evaluate", model, "input.txt"],
+            (
+                "input.txt: is a file, not a model; this command scores a split of the model's corpus "
+                "(--split); `seqx score` scores a file of outputs\n"
+            ),
+        ),
+        (
+            ["translate", "tiny.yaml"],
+            "tiny.yaml: is a recipe, not a model; `seqx run tiny.yaml` trains one\n",
+        ),
+        (
+            ["translate", "wmt_en_de"],
+            "wmt_en_de: is a recipe, not a model; `seqx run wmt_en_de` trains one\n",
+        ),
+        (
+            ["translate", model / "model.safetensors"],
+            f"{model}/model.safetensors: is a file of a model; name its folder, {model}\n",
+        ),
+        *(
+            (
+                list[str | Path](["translate", run / place]),
+                (
+                    f"{run / place}: holds checkpoints, not a model; `seqx average {run}` makes a model "
+                    "of them\n"
+                ),
+            )
+            for place in ("checkpoints", "checkpoints/00000006")
+        ),
+        (
+            ["translate", "none"],
+            "none: there is no such folder; name a model's folder, as runs/NAME/model\n",
+        ),
+    ]
+    for arguments, told in cases:
+        result = call(*arguments)
+        assert (result.exit_code, result.stderr) == (2, told)
+
+
+def test_evaluate_without_a_metric_is_refused(run: Path) -> None:
+    result = call("evaluate", run, "task.metrics=[]")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "task: metrics is empty; name one at least" in result.stderr
+
+
+def test_evaluate_says_what_is_wrong(tmp_path: Path) -> None:
+    result = call("evaluate", tmp_path / "nowhere")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "there is no such folder" in result.stderr
+    assert "name a model" in call("evaluate", "search.size=2").stderr
+    wrong = call("evaluate", tmp_path, "--split", "nonsense")
+    assert wrong.exit_code == 2
+    assert "'nonsense' is not one of 'test', 'dev', 'train'" in wrong.stderr
+
+
+def test_average_is_the_mean_and_answers(run: Path, tmp_path: Path) -> None:
+    result = call("average", run, "--last", "3", "--out", tmp_path / "mean")
+    assert result.stdout == f"{tmp_path / 'mean'}: the mean of steps 2, 4, 6\n"
+    parts = [load_file(run / "checkpoints" / f"{step:08}" / "model.safetensors") for step in (2, 4, 6)]
+    for name, tensor in load_file(tmp_path / "mean" / "model.safetensors").items():
+        expected = sum(part[name].double() for part in parts) / 3
+        assert (tensor.double() - expected).abs().max() < 1e-7
+    assert len(seqx.load(tmp_path / "mean")(["The dog sleeps."])) == 1
+
+
+def test_average_without_an_option_follows_the_recipe(run: Path) -> None:
+    assert call("average", run).stdout == f"{run / 'averaged-2'}: the mean of steps 4, 6\n"
+    mean = load_file(run / "averaged-2" / "model.safetensors")
+    right = checkpoints.average([run / "checkpoints" / f"{step:08}" / "model.safetensors" for step in (4, 6)])
+    assert all((mean[name] == tensor).all() for name, tensor in right.items())
+    again = call("average", run)
+    assert again.exit_code == 2
+    assert "averaged-2: is there already" in again.stderr
+
+
+def test_average_without_a_finished_model(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run keeps its vocabulary from the start; nothing else is needed."""
+    monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "nothing"))
+    (run / "model").rename(run / "away")
+    try:
+        result = call("average", run, "--last", "5", "--out", tmp_path / "mean")
+    finally:
+        (run / "away").rename(run / "model")
+    assert "has 3 checkpoints to average, not 5" in result.stderr
+    assert not (tmp_path / "nothing").exists()
+    assert seqx.load(tmp_path / "mean")(["a"])
+    assert "no run is in this folder" in call("average", tmp_path).stderr
+
+
+def test_the_best_when_the_recipe_or_the_user_says_so(run: Path, tmp_path: Path) -> None:
+    """Of these checkpoints the second has the best score."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("averaged-*"))
+    for step, score in ((2, 1.0), (4, 3.0), (6, 2.0)):
+        file = copy / "checkpoints" / f"{step:08}" / "checkpoint.json"
+        file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"score": score}), encoding="utf-8")
+        Manifest.seal(file.parent, FORMAT)
+    assert call("average", copy, "--best", "1").stdout == f"{copy / 'averaged-1'}: the mean of steps 4\n"
+    recipe = copy / "recipe.yaml"
+    recipe.write_text(recipe.read_text("utf-8").replace("choose: last", "choose: best"), encoding="utf-8")
+    assert call("average", copy).stdout == f"{copy / 'averaged-2'}: the mean of steps 4, 6\n"
+    both = call("average", copy, "--best", "1", "--last", "1")
+    assert (both.exit_code, "not both" in both.stderr) == (2, True)
+    for step in (2, 4, 6):
+        file = copy / "checkpoints" / f"{step:08}" / "checkpoint.json"
+        file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"score": None}), encoding="utf-8")
+        Manifest.seal(file.parent, FORMAT)
+    none = call("average", copy, "--best", "2", "--out", tmp_path / "best")
+    assert (none.exit_code, "no checkpoint that it keeps was validated" in none.stderr) == (2, True)
+    assert not (tmp_path / "best").exists()

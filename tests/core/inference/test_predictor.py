@@ -1,0 +1,329 @@
+"""Answers come in the order of the inputs, whatever is batched, empty or too long."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seqx
+from seqx.inference import Predictor
+from seqx_search import Beam, Greedy, Sampling
+from tests.plugins.search.toy import Toy
+
+CPU = torch.device("cpu")
+
+
+class Letters(seqx.Task):
+    """Texts of "a", "b" and "c", with spaces that say nothing; too long ones are cut at spaces."""
+
+    longest = 6
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return {"source": 7, "target": 7}
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        return {"source": [*("abc".index(c) + 4 for c in text if c in "abc"), seqx.EOS]}
+
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        return f"{text}:{''.join('?abc'[i - 3] for i in ids)}"
+
+    def pieces(self, text: str, longest: int) -> list[str]:
+        return text.split()
+
+    def join(self, answers: Sequence[str]) -> str:
+        return " + ".join(answers)
+
+    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None: ...
+    def learn(self, folder: Path, progress: seqx.Progress) -> None: ...
+    def load(self, folder: Path) -> None: ...
+
+    def identity(self) -> Mapping[str, object]:
+        return {}
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        return iter(())
+
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+        return seqx.Dropped("all")
+
+    def inputs(self, split: str) -> list[str]:
+        return []
+
+    def references(self, split: str) -> list[str]:
+        return []
+
+    def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
+        return seqx.Evaluation(scores={})
+
+
+class Whole(Letters):
+    """Cannot split."""
+
+    def pieces(self, text: str, longest: int) -> list[str]:
+        return [text]
+
+
+class Watched(Toy):
+    """Keeps the shape of each batch that it reads, and how many tokens were to be written."""
+
+    def __init__(self) -> None:
+        super().__init__(spread=1.5)
+        self.shapes: list[tuple[int, int, int]] = []
+
+    def encode(self, source: seqx.Tokens) -> seqx.State:
+        self.source, self.shape = source.ids, (source.ids.size(0), source.ids.size(1))
+        assert not self.training
+        return super().encode(source)
+
+    def start(self, memory: seqx.State, capacity: int | None) -> seqx.State:
+        self.shapes.append((*self.shape, capacity or 0))
+        return super().start(memory, capacity)
+
+
+def predictor(search: seqx.Search | None = None, task: seqx.Task | None = None, **settings: Any) -> Predictor:
+    return Predictor(task or Letters(), Watched(), search or Beam(size=3), device=CPU, **settings)
+
+
+LINES = ["abc", "", "c", "aabb c", "   ", "-", "b", "abcab", "ca", "b"]
+
+
+@pytest.mark.parametrize("search", [Beam(size=3), Greedy(), Sampling()], ids=str)
+@pytest.mark.parametrize("window", [1, 3, 100])
+def test_line_i_answers_line_i(search: seqx.Search, window: int) -> None:
+    found = [a[0][0] if a else "" for a in predictor(search).hypotheses(LINES, window)]
+    assert found == [predictor(search)([line])[0] for line in LINES]
+    assert [answer.partition(":")[0] for answer in found] == [line.strip(" -") for line in LINES]
+    assert predictor(search)(LINES) == found
+
+
+class Labelled(Letters):
+    """Writes what the model says of the input's own tokens."""
+
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        return f"{text}:{' '.join(map(str, labels['next']))}"
+
+
+class Labelling(Watched):
+    """Labels each token with the id after its own."""
+
+    def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
+        return {"next": nn.functional.one_hot(self.source + 1, 9).float()}
+
+
+def test_each_answer_is_written_with_the_labels_of_its_own_tokens() -> None:
+    found = Predictor(Labelled(), Labelling(), Beam(size=3), device=CPU)(["abc", "b", "", "aabb caa"])
+    assert found == ["abc:5 6 7 3", "b:6 3", "", "aabb:5 5 6 6 3 + caa:7 5 5 3"]
+
+
+class Spelled(Letters):
+    """ "b" and "c" are parts of the word before them."""
+
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        columns = super().read(text)
+        return {**columns, seqx.WORDS: [int(i == 4) for i in columns["source"]]}
+
+
+class Reader(Watched):
+    """Keeps which word each token is a part of, by sentence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: dict[tuple[int, ...], list[int] | None] = {}
+
+    def encode(self, source: seqx.Tokens) -> seqx.State:
+        words = source.layout.words
+        for i, length in enumerate(source.layout.keep.sum(1).tolist()):
+            found = None if words is None else words[i, :length].tolist()
+            self.words[tuple(source.ids[i, :length].tolist())] = found
+        return super().encode(source)
+
+
+def test_models_are_told_which_word_a_token_is_a_part_of() -> None:
+    model = Reader()
+    Predictor(Spelled(), model, Beam(size=3), device=CPU)(["abca", "a", "", "abcb aa"])
+    assert model.words == {
+        (4, 5, 6, 4, 2): [0, 0, 0, 1, 1],
+        (4, 2): [0, 0],
+        (4, 5, 6, 5, 2): [0, 0, 0, 0, 0],
+        (4, 4, 2): [0, 1, 1],
+    }
+    model = Reader()
+    Predictor(Letters(), model, Beam(size=3), device=CPU)(["abca"])
+    assert model.words == {(4, 5, 6, 4, 2): None}
+
+
+def test_nothing_is_read_ahead_of_the_window() -> None:
+    read = []
+
+    def lines() -> Iterator[str]:
+        for line in LINES:
+            read.append(line)
+            yield line
+
+    answers = predictor().hypotheses(lines(), 2)
+    next(answers)
+    assert len(read) == 2
+    next(answers)
+    assert len(read) == 2
+    next(answers)
+    assert len(read) == 4
+
+
+def test_what_is_no_list_of_texts_is_told() -> None:
+    for texts, told in (
+        ("abc", "a model answers several texts: give a list of strings"),
+        ([b"abc"], "a model answers strings, not bytes: b'abc'"),
+        ([None], "a model answers strings, not NoneType"),
+        (["a\ud800"], "holds half a character"),
+    ):
+        with pytest.raises(seqx.UserError, match=told):
+            predictor()(texts)  # type: ignore[arg-type]
+    with pytest.raises(seqx.UserError, match="batch_tokens is 0; a batch needs a place at least"):
+        predictor(batch_tokens=0)
+
+
+def test_empty_lines_do_not_reach_the_model() -> None:
+    model = predictor()
+    assert model(["", " ", "\t", "-"]) == [""] * 4
+    assert list(model.hypotheses(["", "-"])) == [[], []]
+    assert isinstance(model.model, Watched)
+    assert model.model.shapes == []
+
+
+def test_long_lines_are_answered_in_parts() -> None:
+    model = predictor(Beam(size=3, nbest=3))
+    long = "abca bca ccc"
+    (answers, (short, *others)) = model.hypotheses([long, "abca"])
+    assert len(answers) == 1
+    assert len(others) == 2
+    parts = [next(iter(model.hypotheses([part])))[0] for part in long.split()]
+    assert answers[0][0] == " + ".join(text for text, _ in parts)
+    assert answers[0][1].ids == [token for _, hypothesis in parts for token in hypothesis.ids]
+    assert answers[0][1].score == pytest.approx(sum(hypothesis.score for _, hypothesis in parts))
+    assert short == parts[0]
+    assert model.split == 1
+
+
+def test_the_shorter_limit_counts_and_answers_keep_to_it() -> None:
+    model = predictor(Greedy())
+    assert model.longest == 6
+    model.model.limit = 4
+    assert model.longest == 4
+    model(["abc a b"])
+    assert model.split == 1
+    assert isinstance(model.model, Watched)
+    assert {capacity for _, _, capacity in model.model.shapes} == {4}  # BOS and three tokens: 4 places
+
+
+def test_what_cannot_be_split_is_refused_only_where_the_model_must() -> None:
+    model = predictor(task=Whole())
+    assert model(["abcabcabc"])[0].startswith("abcabcabc:")
+    assert model.split == 0
+    model.model.limit = 8
+    with pytest.raises(seqx.UserError, match=r"10 tokens, of which the model reads at most 8.*'abcabcabc'"):
+        model(["abcabcabc"])
+
+
+def test_batches_keep_to_their_size() -> None:
+    model = predictor(Beam(size=2, extra=3), batch_tokens=60)
+    lines = ["abc"] * 7 + ["a"] * 9 + ["abcab"] * 2
+    model(lines)
+    assert isinstance(model.model, Watched)
+    assert sum(count for count, _, _ in model.model.shapes) == len(lines)
+    assert all(count * (length + capacity) * 2 <= 60 for count, length, capacity in model.model.shapes)
+    assert any(count > 2 for count, _, _ in model.model.shapes)
+    tiny = predictor(batch_tokens=1)
+    assert tiny(LINES) == predictor()(LINES)
+    assert isinstance(tiny.model, Watched)
+    assert {count for count, _, _ in tiny.model.shapes} == {1}
+
+
+class Cramped(Watched):
+    """Has no memory for more than so many inputs at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def encode(self, source: seqx.Tokens) -> seqx.State:
+        if len(source.ids) > self.most:
+            raise torch.OutOfMemoryError("injected")
+        return super().encode(source)
+
+
+def test_too_little_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    texts = ["abc", "a", "", "ccc b", "ab", "bca", "cab", "b"]
+    plenty = predictor(Greedy()).hypotheses(texts)
+    cramped = Cramped(2)
+    little = Predictor(Letters(), cramped, Greedy(), device=CPU, batch_tokens=10_000)
+    assert list(little.hypotheses(texts)) == list(plenty)
+    assert sorted(rows for rows, *_ in cramped.shapes) == [1, 2, 2, 2]
+    assert "cpu has too little memory for 7 inputs at once; they are done in halves" in caplog.text
+    cramped.shapes.clear()
+    caplog.clear()
+    little(texts)  # batches are smaller now
+    assert max(rows for rows, *_ in cramped.shapes) <= 2
+    with pytest.raises(
+        seqx.UserError, match=r"too little memory for a single input, of up to 4 tokens; .*'abc'"
+    ):
+        Predictor(Letters(), Cramped(0), Greedy(), device=CPU)(["abc"])
+
+
+class Overdrawn(Watched):
+    """Wants more memory of the CPU than there is for one of the inputs."""
+
+    def encode(self, source: seqx.Tokens) -> seqx.State:
+        if source.ids.size(1) > 4:
+            torch.empty(1 << 56)
+        return super().encode(source)
+
+
+def test_what_the_cpu_has_no_memory_for_takes_no_other_answer_with_it() -> None:
+    given = Predictor(Letters(), Overdrawn(), Greedy(), device=CPU).hypotheses(["abc", "a", "abcab", "b"])
+    assert [answers[0][0] for answers in islice(given, 2)] == predictor(Greedy())(["abc", "a"])
+    with pytest.raises(seqx.UserError, match=r"too little memory for a single input, .*'abcab'"):
+        next(given)
+
+
+def test_the_model_trains_on_where_it_trained_before() -> None:
+    model = predictor()
+    model.model.train()
+    model(["abc"])
+    assert model.model.training
+    model.model.eval()
+    model(["abc"])
+    assert not model.model.training
+
+
+def test_grammars_see_the_inputs_of_their_batch_in_order() -> None:
+    """Each sentence may only use the letters of its input."""
+
+    class Own(Letters):
+        def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar:
+            return Only([set(columns["source"]) for columns in inputs])
+
+    lines = ["ab", "c", "bc", "a", "b", "cccc"]
+    for line, answer in zip(lines, predictor(Beam(size=4, extra=8), Own())(lines), strict=True):
+        assert set(answer.partition(":")[2]) <= set(line)
+
+
+class Only(seqx.Grammar):
+    """Sets of symbols, one for each sentence."""
+
+    def __init__(self, symbols: Sequence[set[int]]) -> None:
+        self.lawful = torch.tensor([[symbol in some for symbol in range(7)] for some in symbols])
+
+    def start(self, rows: int, limits: Tensor) -> seqx.State:
+        assert rows == len(self.lawful)
+        return self.lawful
+
+    def allowed(self, state: seqx.State) -> Tensor:
+        return state
+
+    def advance(self, state: seqx.State, tokens: Tensor) -> seqx.State:
+        return state

@@ -1,0 +1,97 @@
+"""Log-probabilities of given targets, and figures of which less is better."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+import seqx
+from seqx.inference import Predictor
+from seqx.testing.samples import SIZES
+from seqx.testing.toy import Toy
+from seqx_search import Greedy
+from tests.core.inference.test_predictor import Letters
+
+EXAMPLES = [
+    seqx.Example(columns={"source": [4, 5, 2], "target": [6, 7, 8, 2]}),
+    seqx.Example(columns={"source": [9, 2], "target": [2]}),
+    seqx.Example(columns={"source": [4, 4, 4, 4, 2], "target": [5, 2]}),
+]
+
+
+class Three(Letters):
+    """Has three examples."""
+
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        return iter([("0",), ("1",), ("2",), ("3",)])
+
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+        return EXAMPLES[int(row[0])] if row[0] < "3" else seqx.Dropped("no")
+
+
+def predictor(model: seqx.Model) -> Predictor:
+    return Predictor(Three(), model, Greedy(), device=torch.device("cpu"))
+
+
+def alone(model: seqx.Model, example: seqx.Example) -> float:
+    def tokens(ids: list[int]) -> seqx.Tokens:
+        return seqx.Tokens.of(torch.tensor([ids]), torch.tensor([len(ids)]))
+
+    columns = example.columns
+    with torch.no_grad():
+        return float(model.eval().score(tokens(columns["source"]), tokens(columns["target"])).sum())
+
+
+def test_each_target_s_log_probability_in_the_order_given() -> None:
+    model = Toy(SIZES).train()
+    found = predictor(model).logprobs(EXAMPLES)
+    assert model.training  # as it was
+    assert found == pytest.approx([alone(model, example) for example in EXAMPLES], abs=1e-5)
+    assert predictor(model).logprobs([]) == []
+
+
+def test_too_little_memory_changes_no_log_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Toy(SIZES)
+    found, score, most = predictor(model).logprobs(EXAMPLES), model.score, 1
+
+    def cramped(source: seqx.Tokens, target: seqx.Tokens) -> Tensor:
+        if len(target.ids) > most:
+            raise torch.OutOfMemoryError("injected")
+        return score(source, target)
+
+    monkeypatch.setattr(model, "score", cramped)
+    assert predictor(model).logprobs(EXAMPLES) == pytest.approx(found, abs=1e-5)
+    most = 0
+    with pytest.raises(seqx.UserError, match="cpu has too little memory for a single example"):
+        predictor(model).logprobs(EXAMPLES)
+
+
+def test_perplexity_is_of_a_token_and_leaves_out_what_is_too_long() -> None:
+    model = Toy(SIZES)
+    values = [alone(model, example) for example in EXAMPLES]
+    assert predictor(model).perplexity("dev") == pytest.approx(math.exp(-sum(values) / 7), rel=1e-5)
+    model.limit = 4
+    assert predictor(model).perplexity("dev") == pytest.approx(math.exp(-sum(values[:2]) / 5), rel=1e-5)
+    model.joint = True  # 3 + 4 - 1 places for the first
+    assert predictor(model).perplexity("dev") == pytest.approx(math.exp(-values[1]), rel=1e-5)
+    with pytest.raises(seqx.UserError, match="3 tokens of source and 4 tokens of target is too long"):
+        predictor(model).logprobs(EXAMPLES)
+
+
+def test_room_for_what_is_written_is_what_the_source_leaves() -> None:
+    model = Toy(SIZES)
+    model.limit, model.joint = 6, True
+    for text, answers in zip(["abc", "a"], predictor(model).hypotheses(["abc", "a"]), strict=True):
+        read = len(Letters().read(text)["source"])
+        assert all(len(hypothesis.ids) <= 6 - read for _, hypothesis in answers)
+
+
+def test_of_costs_less_is_better() -> None:
+    score, cost = seqx.Score(value=2.0, signature=""), seqx.Cost(value=2.0, signature="")
+    assert (score.rank, cost.rank) == (2, -2)
+    assert score.beats(1)
+    assert not score.beats(2)
+    assert cost.beats(3)
+    assert not cost.beats(1)

@@ -1,0 +1,115 @@
+"""Perplexities of any size, and the scores by which models are compared."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+import seqx
+from seqx.interfaces.figures import Figure
+from seqx.storage.checkpoints import Progress
+from seqx.storage.json_format import json_text
+from seqx.training.config import Patience
+from seqx.training.patience import is_over, validated
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("nats", "right"),
+    [(0.0, 1.0), (-1.0, 1 / math.e), (709.0, math.exp(709)), (710.0, INF), (1e308, INF), (INF, INF)],
+)
+def test_a_perplexity_too_large_for_a_float_is_infinite(nats: float, right: float) -> None:
+    assert seqx.perplexity(nats) == right
+    assert math.isnan(seqx.perplexity(NAN))
+
+
+def score(value: float, perplexity: float | None = None, *, cost: bool = False) -> Figure:
+    kind = seqx.Cost if cost else seqx.Score
+    scores = {"it": kind(value=value, signature=""), "other": seqx.Score(value=1.0, signature="")}
+    return seqx.Evaluation(scores=scores, perplexity=perplexity).figure()
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        (score(2), score(1)),
+        (score(2, 9), score(1, 3)),
+        (score(-1), score(-2)),
+        (score(1), score(NAN)),
+        (score(0), score(NAN)),
+        (score(0, 3), score(0, 9)),
+        (score(0, 3), score(0, INF)),
+        (score(0, INF), score(0, NAN)),
+        (score(NAN, 3), score(NAN, 9)),
+        (score(1, cost=True), score(2, cost=True)),
+        (score(2, cost=True), score(INF, cost=True)),
+        (score(2, cost=True), score(NAN, cost=True)),
+        (score(INF, 3, cost=True), score(NAN, 9, cost=True)),
+    ],
+)
+def test_the_better_one(better: Figure, worse: Figure) -> None:
+    assert better.beats(worse)
+    assert not worse.beats(better)
+    assert better.improves(worse)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (score(1, 3), score(1, 9)),  # perplexity decides only while the score is at its worst
+        (score(0, 3), score(0, 3)),
+        (score(0), score(0, 3)),
+        (score(0, NAN), score(0, NAN)),
+        (score(0, cost=True), score(0, cost=True)),
+        (score(INF, INF, cost=True), score(INF, INF, cost=True)),
+    ],
+)
+def test_neither_is_better(one: Figure, other: Figure) -> None:
+    assert not one.beats(other)
+    assert not other.beats(one)
+
+
+def test_a_score_is_found_by_its_name() -> None:
+    evaluation = seqx.Evaluation(
+        scores={"bleu": seqx.Score(value=3.0, signature=""), "x": seqx.Cost(value=2.0, signature="")},
+        perplexity=7.0,
+    )
+    found = [evaluation.figure(name) for name in (None, "x", "perplexity")]
+    assert [(each.name, each.value, each.rank) for each in found] == [
+        *(("bleu", 3.0, 3.0), ("x", 2.0, -2.0), ("perplexity", 7.0, -7.0))
+    ]
+    assert [*map(str, found)] == ["bleu 3.00, perplexity 7", "x 2.00, perplexity 7", "perplexity 7"]
+    with pytest.raises(
+        seqx.UserError, match=r"no score called 'y'; .* name one of these: bleu, x, perplexity$"
+    ):
+        evaluation.figure("y")
+    own = seqx.Evaluation(scores={"perplexity": seqx.Cost(value=5.0, signature="")}, perplexity=7.0)
+    assert own.figure("perplexity").value == 5.0  # the task's own
+
+
+def test_patience_starts_again_with_another_score() -> None:
+    progress = Progress()
+    for _ in range(3):
+        progress = validated(progress, score(1), None)
+    assert progress.stale == 2
+    assert is_over(progress, Patience(validations=2))
+    assert not is_over(progress, Patience(validations=3))
+    assert not is_over(progress, None)
+    assert not is_over(progress, Patience(validations=2, by="it"))
+    assert validated(progress, score(0), "it").stale == 0
+
+
+@pytest.mark.parametrize("value", [INF, -INF, NAN, 1.5, 1e300])
+def test_json_round_trips_numbers_that_are_not_finite(value: float) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    text = json_text({"a": [value, {"b": (value, None, "ä", True, 3)}]})
+    plain: Any = json.loads(text, parse_constant=refuse)
+    assert plain["a"][1]["b"][1:] == [None, "ä", True, 3]
+    for found in (plain["a"][0], plain["a"][1]["b"][0]):
+        read = TypeAdapter(float).validate_python(found)
+        assert str(read) == str(float(found)) == str(value)

@@ -1,0 +1,274 @@
+"""A process that raises, hangs or is killed ends the run on all, and one message says which and how."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqx.data.plan import Plan, plan
+from seqx.errors import UserError
+from seqx.parallel import World, joined
+from seqx.parallel.ddp import Replicated
+from seqx.parallel.step import Step
+from tests.core.parallel.crew import Left, crew
+from tests.core.parallel.test_training import trained, updates
+
+PROMISED = 30
+"""Seconds within which all processes are gone."""
+
+
+def broken(world: World, folder: Path, rank: int, fault: Callable[[], None], settings: Sequence[str]) -> Any:
+    """A run in which one process has a fault in its eighth update."""
+    forward, calls = Step.forward, 0
+
+    def failing(step: Step, batch: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if world.rank == rank and calls == 8 + (not settings):
+            (folder / "when").write_text(str(time.time()), encoding="utf-8")
+            fault()
+        return forward(step, batch)
+
+    Step.forward = failing  # type: ignore[method-assign, assignment]  # in a process that ends with this
+    (folder / f"{world.rank}").mkdir(exist_ok=True)
+    return trained(world, folder, "run", *settings)
+
+
+def ended(size: int, folder: Path, rank: int, fault: Callable[[], None], *settings: str) -> list[Left]:
+    """How the processes of that run left, soon enough."""
+    job = partial(broken, folder=folder, rank=rank, fault=fault, settings=settings)
+    left = crew(size, job, folder, agent=True)
+    seconds = time.time() - float((folder / "when").read_text(encoding="utf-8"))
+    assert seconds < PROMISED
+    return left
+
+
+def refuse() -> None:
+    raise UserError("sentence 17: cannot be read; mend it")
+
+
+def trip() -> None:
+    raise RuntimeError("tripped")
+
+
+def run_out() -> None:
+    raise torch.OutOfMemoryError("no more")
+
+
+@pytest.mark.parametrize(
+    ("rank", "fault", "settings", "code", "message"),
+    [
+        (0, refuse, (), 2, "sentence 17: cannot be read; mend it\n"),
+        (2, trip, (), 1, "RuntimeError: tripped\n"),
+        (1, run_out, ("training.sharding=full",), 71, "update 8: cpu has too little memory for "),
+    ],
+)
+def test_one_raises(
+    rank: int, fault: Callable[[], None], settings: Sequence[str], code: int, message: str, tmp_path: Path
+) -> None:
+    left = ended(3, tmp_path, rank, fault, *settings)
+
+    assert message in left[rank].said
+    assert [each.said for other, each in enumerate(left) if other != rank] == ["", ""]
+    assert [each.code for each in left] == [code] * 3
+
+
+@pytest.mark.parametrize(
+    ("microbatch", "code", "message"),
+    [
+        ("4096", 71, "update 8: cpu has too little memory for "),
+        (
+            "1",
+            2,
+            "update 8: cpu has too little memory for the model and its gradients; make the model smaller",
+        ),
+    ],
+)
+def test_there_is_no_memory_to_begin_an_update_anew(
+    microbatch: str, code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are to begin again in smaller parts, as long as there are any."""
+    agreed, calls = Replicated.agreed, 0
+
+    def narrow(spread: Replicated, parts: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 9 and os.environ["RANK"] == "1":
+            raise torch.OutOfMemoryError("no more")
+        return agreed(spread, parts)
+
+    monkeypatch.setattr(Replicated, "agreed", narrow)
+    for rank in range(2):
+        (tmp_path / f"{rank}").mkdir()
+    how = f"training.microbatch={microbatch}"
+    left = crew(2, lambda world: trained(world, tmp_path, "run", how), tmp_path, agent=True)
+    assert message in left[1].said
+    assert [each.code for each in left] == [code, code]
+
+
+def test_one_leaves_out_a_parameter_that_the_others_learn(tmp_path: Path) -> None:
+    """In one update only; the others would wait for its gradient for ever."""
+
+    def job(world: World) -> Any:
+        init, forward, calls = Step.__init__, Step.forward, 0
+
+        def larger(step: Step, *given: Any) -> None:
+            init(step, *given)
+            step.more = torch.nn.Linear(1, 1, bias=False)
+
+        def learning(step: Step, batch: Any) -> Any:
+            nonlocal calls
+            calls += step.training
+            sums = dict(forward(step, batch))
+            if not (step.training and world.rank == 1 and calls == 4):
+                sums["loss"] = sums["loss"] + 0 * step.more.weight.sum()  # type: ignore[operator, union-attr]
+            return sums
+
+        Step.__init__ = larger  # type: ignore[method-assign, assignment]  # in a process that ends with this
+        Step.forward = learning  # type: ignore[method-assign, assignment]
+        (tmp_path / f"{world.rank}").mkdir(exist_ok=True)
+        return trained(world, tmp_path, "run")
+
+    left = crew(2, job, tmp_path, agent=True)
+    assert "training.objective: nothing is learnt by more.weight (1 such parameters)" in left[1].said
+    assert [each.code for each in left] == [2, 2]
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_one_is_killed_or_stopped(sign: signal.Signals, tmp_path: Path) -> None:
+    left = ended(3, tmp_path, 1, lambda: os.kill(os.getpid(), sign))
+
+    # Torch's own threads may complain of a connection that broke.
+    lines = [line for each in left for line in each.said.splitlines()]
+    told = [line for line in lines if line.startswith("process ")]
+    assert len(told) == 1, left
+    assert told[0].startswith("process 1 (")
+    assert "no sign of life" in told[0]
+    assert told[0].endswith("; it was killed or stopped")
+    assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
+
+
+def test_one_is_killed_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqx.parallel.heartbeat.SILENCE", 2.0)
+
+    def job(world: World) -> None:
+        world.barrier()
+        if world.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        world.barrier()
+
+    left = crew(3, job, tmp_path, agent=True)
+    told = [line for each in left for line in each.said.splitlines() if line.startswith("process 1 (")]
+    assert len(told) == 1, left
+    assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
+
+
+def test_one_hangs(tmp_path: Path) -> None:
+    left = ended(2, tmp_path, 1, lambda: time.sleep(1000))
+
+    assert left[0].said.startswith("process 1 (")
+    assert "hangs: it has been at its share of an update for " in left[0].said
+    assert "test_faults.py" in left[1].said  # where it hangs
+    assert [each.code for each in left] == [1, 1]
+
+
+def test_one_hangs_that_all_others_wait_for_in_every_layer(tmp_path: Path) -> None:
+    """With shards nobody can say who it is: all show where they are."""
+
+    def doze() -> None:
+        time.sleep(1000)
+
+    left = ended(3, tmp_path, 1, doze, "training.sharding=full")
+
+    told = [each.said for each in left if "hangs: it has been at its share" in each.said]
+    assert len(told) == 1
+    assert "or it waits for one of the others; all show where they are" in told[0]
+    assert ["in doze" in each.said for each in left] == [False, True, False]
+    assert all("Current thread" in each.said or "Thread 0x" in each.said for each in left)
+    assert [each.code for each in left] == [1, 1, 1]
+
+
+def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first update, validating, saving and preparing may take any time, and so may waiting for them."""
+    monkeypatch.setattr("seqx.parallel.heartbeat.SILENCE", 1.0)
+    monkeypatch.setattr("seqx.parallel.heartbeat.HANGS", 0.5)
+    monkeypatch.setattr("seqx.parallel.heartbeat.BEAT", 0.1)
+
+    def job(world: World) -> list[int]:
+        for number in range(3):
+            world.stage("update")
+            world.barrier()
+            time.sleep(2 if world.first and not number else 0.01)
+            world.barrier()
+        world.stage("saving")
+        if world.first:
+            time.sleep(3)
+        return world.gather(world.rank)
+
+    left = crew(2, job, tmp_path)
+    assert [each.answer for each in left] == [[0, 1]] * 2
+    assert [each.said for each in left] == ["", ""]
+
+
+def test_an_epoch_that_takes_long_to_plan_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqx.parallel.heartbeat.HANGS", 2.0)
+    monkeypatch.setattr("seqx.parallel.heartbeat.BEAT", 0.1)
+
+    def planning(*given: Any, epoch: int, **named: Any) -> Plan:
+        time.sleep(6 * (epoch == 1))
+        return plan(*given, epoch=epoch, **named)
+
+    monkeypatch.setattr("seqx.data.batches.plan", planning)
+    for rank in range(2):
+        (tmp_path / f"{rank}").mkdir()
+    left = crew(2, lambda world: trained(world, tmp_path, "run"), tmp_path)
+    assert [each.code for each in left] == [0, 0], left
+    assert max(row["seconds"] for row in updates(tmp_path / "run")) > 3
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "0", "WORLD_SIZE": "two", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"},
+        {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "door"},
+        {"RANK": "1", "WORLD_SIZE": "2"},
+    ],
+)
+def test_an_environment_that_leads_nowhere(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="do not lead to the other processes"), joined("cpu"):
+        pass
+
+
+def test_the_straggler_is_named(tmp_path: Path) -> None:
+    def job(world: World) -> Any:
+        forward = Step.forward
+
+        def slow(step: Step, batch: Any) -> Any:
+            if world.rank == 1:
+                time.sleep(0.3)
+            return forward(step, batch)
+
+        Step.forward = slow  # type: ignore[method-assign, assignment]  # in a process that ends with this
+        (tmp_path / f"{world.rank}").mkdir(exist_ok=True)
+        return trained(world, tmp_path, "run")
+
+    left = crew(3, job, tmp_path)
+    assert [each.code for each in left] == [0] * 3
+    (named,) = [line for line in left[0].said.splitlines() if "straggler" in line]
+    assert named.startswith("process 1 is a straggler: 0.")
+    assert named.endswith("; all wait for it")
+    assert (left[1].said, left[2].said) == ("", "")

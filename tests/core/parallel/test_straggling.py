@@ -1,0 +1,28 @@
+"""Which device keeps the others waiting: what counts as its own time."""
+
+import pytest
+
+from seqx.parallel import ALONE
+from seqx.parallel.stragglers import Stragglers
+
+
+def test_waiting_for_others_is_nobodys_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("seqx.parallel.process_group.time.monotonic", lambda: now)
+    stragglers = Stragglers(ALONE)
+    stragglers.began()
+    now += 1  # batches
+    stragglers.arrived()
+    now += 10  # until the others have theirs
+    stragglers.heard([0.0])
+    now += 2
+    with stragglers.waiting():
+        now += 10
+    now += 4
+    stragglers.handed_over()
+    now += 10  # the gradients of others
+    with stragglers.waiting():
+        now += 10
+    stragglers.began()
+    now += 8
+    assert stragglers.arrived() == 1 + 2 + 4

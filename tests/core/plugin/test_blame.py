@@ -1,0 +1,148 @@
+"""Whose error it was: the innermost plugin of a traceback, and its component."""
+
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+import seqx
+from seqx.cli import main
+from seqx.plugin.blame import attributed
+
+OUTSIDER = '''\
+import click
+import seqx
+import seqx_training
+
+
+class Broken(seqx.Schedule):
+    def __call__(self, step, steps):
+        return self.inner(step)
+
+    def inner(self, step):
+        return divided(step)
+
+
+class Heir(Broken):
+    """Not registered itself."""
+
+
+class Misused(seqx.Schedule):
+    def __call__(self, step, steps):
+        return seqx_training.InverseSquareRoot(warmup=4, peak=1e-3)("two", steps)
+
+
+def divided(step):
+    return step / 0
+
+
+@click.command()
+def stumble():
+    """Stumble."""
+    seqx.rows(object(), [0])
+
+
+@click.command()
+def stop():
+    """Stop."""
+    raise click.UsageError("no such thing")
+
+
+@seqx.hookimpl
+def seqx_register(registry):
+    registry.add(seqx.Schedule, broken=Broken, misused=Misused)
+'''
+
+
+@pytest.fixture
+def outsider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """An installed plugin, as far as metadata and imports can tell."""
+    (tmp_path / "outsider.py").write_text(OUTSIDER)
+    info = tmp_path / "seqx_outsider-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.4\nName: seqx-outsider\nVersion: 2.0\n")
+    commands = "[seqx.commands]\nstumble = outsider:stumble\nstop = outsider:stop\n"
+    (info / "entry_points.txt").write_text(f"[seqx]\noutside = outsider\n{commands}")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield import_module("outsider")
+    del sys.modules["outsider"]
+
+
+def said(run: Callable[[], object]) -> str | None:
+    try:
+        run()
+    except Exception as error:  # noqa: BLE001
+        return attributed(error)
+    raise AssertionError("it went well")
+
+
+@pytest.mark.parametrize("name", ["Broken", "Heir"])
+def test_the_component_is_named_though_a_function_failed(outsider: ModuleType, name: str) -> None:
+    schedule = getattr(outsider, name)()
+    assert said(lambda: schedule(3, 9)) == (
+        f"{outsider.__file__}:24: plugin 'outside' (seqx-outsider 2.0), Schedule 'broken': "
+        "ZeroDivisionError: division by zero; `seqx --debug` shows the traceback"
+    )
+
+
+def test_where_a_plugin_of_ours_was_called_wrongly_both_are_named(outsider: ModuleType) -> None:
+    message = said(lambda: outsider.Misused()(1, 9))
+    assert message is not None
+    assert (
+        f"plugin 'training' (seqx-toolkit {seqx.__version__}), Schedule 'inverse_square_root': TypeError: "
+        in message
+    )
+    assert (
+        f"(called by {outsider.__file__}:20: plugin 'outside' (seqx-outsider 2.0), Schedule 'misused')"
+        in message
+    )
+
+
+def test_what_no_outsider_had_a_part_in_is_ours(outsider: ModuleType) -> None:
+    ours = import_module("seqx_training").InverseSquareRoot(warmup=4, peak=1e-3)
+    assert said(lambda: ours("two", 9)) is None
+    assert said(lambda: 1 / 0) is None
+
+
+def test_a_cause_is_looked_into(outsider: ModuleType) -> None:
+    def compiled() -> None:
+        try:
+            outsider.divided(1)
+        except ZeroDivisionError as error:
+            raise RuntimeError("cannot compile") from error
+
+    message = said(compiled)
+    assert message is not None
+    assert message.startswith(
+        f"{outsider.__file__}:24: plugin 'outside' (seqx-outsider 2.0): RuntimeError: cannot "
+    )
+
+
+def test_errors_of_other_processes(outsider: ModuleType) -> None:
+    def elsewhere() -> None:
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(1, context) as pool:
+            pool.submit(outsider.divided, 1).result()
+
+    message = said(elsewhere)
+    assert message is not None
+    assert message.startswith(
+        f"{outsider.__file__}:24: plugin 'outside' (seqx-outsider 2.0): ZeroDivisionError: "
+    )
+
+
+def test_a_command_that_fails_and_one_that_refuses(outsider: ModuleType) -> None:
+    result = CliRunner().invoke(main, ["stumble"])
+    assert result.exit_code == 2
+    (message,) = result.stderr.splitlines()
+    assert message.startswith(
+        f"{outsider.__file__}:30: plugin 'outside' (seqx-outsider 2.0): TypeError: a state is"
+    )
+    assert "Traceback" in CliRunner().invoke(main, ["--debug", "stumble"]).stderr
+    assert "Error: no such thing" in CliRunner().invoke(main, ["stop"]).stderr

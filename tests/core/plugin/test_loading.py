@@ -1,0 +1,371 @@
+"""Plugins: each loaded on its own, what fails is kept and told; local files; the events of a run."""
+
+import hashlib
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import Distribution, EntryPoint
+from pathlib import Path
+
+import pytest
+
+from seqx import __version__
+from seqx.errors import At, PluginError
+from seqx.plugin.hooks import events, hookimpl
+from seqx.plugin.loading import Plugins, load
+from seqx.plugin.registry import Registry
+
+KIND = '''
+from seqx.plugin.hooks import hookimpl
+
+class Kind:
+    """A kind."""
+'''
+
+GOOD = """
+from kind_home import Kind, hookimpl
+
+class Good(Kind):
+    def __init__(self, *, rate: float = 1.0) -> None:
+        self.rate = rate
+
+@hookimpl
+def seqx_register(registry):
+    registry.add(Kind, {name}=Good)
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[EntryPoint]]]:
+    """Write modules and give them entry points, as an installation would."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("kind_home.py").write_text(KIND)
+
+    def install(**sources: str) -> list[EntryPoint]:
+        for name, source in sources.items():
+            Path(f"plugin_{name}.py").write_text(source)
+        return [EntryPoint(name, f"plugin_{name}", "seqx") for name in sources]
+
+    yield install
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def names(plugins: Plugins) -> set[str]:
+    return {name for kind in plugins.registry.kinds() for name in plugins.registry.components(kind)}
+
+
+def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint]]) -> None:
+    plugins = load(found=installed(good=GOOD.format(name="x")))
+    (plugin,) = plugins.loaded
+    assert (plugin.name, plugin.version, plugin.source) == ("good", "unknown", "plugin_good")
+    (component,) = plugin.components
+    assert component.name == "x"
+    assert plugins.of(component) is plugin
+    assert plugins.faults == []
+    assert plugins.registry.absent == []
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise RuntimeError('one\\n\\n  two')", "RuntimeError: one two ("),
+        ("def broken(:", "SyntaxError: invalid syntax (plugin_bad.py, line 1)"),
+        ("x = 1", "registers no component: it has no function seqx_register marked @seqx.hookimpl"),
+        (
+            "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef seqx_register(registry): pass",
+            "registers no component",
+        ),
+        (
+            "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef seqx_regster(registry): pass",
+            "plugin_bad.py:2: there is no hook 'seqx_regster' to implement; did you mean 'seqx_register'?",
+        ),
+        (
+            GOOD.format(name="first") + "    raise OSError('half way')\n",
+            "OSError: half way",
+        ),
+        (
+            GOOD.format(name="x"),
+            ("plugin_bad.py:4: Kind 'x' already exists, from plugin 'a', plugin_a.py:4; choose another name"),
+        ),
+        (
+            "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef seqx_register(cli): pass",
+            "plugin_bad.py:2: seqx_register takes cli, but what it may take is registry",
+        ),
+        (
+            "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef updated(update): pass",
+            (
+                "plugin_bad.py:2: there is no hook 'updated' to implement; updated is an event, which a "
+                "seqx.Callback hears by a method of this name"
+            ),
+        ),
+        (
+            "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef commands(): pass",
+            "plugin_bad.py:2: there is no hook 'commands' to implement; there is seqx_register",
+        ),
+        (
+            GOOD.format(name="bad").replace(": float", ""),
+            "plugin_bad.py:4: setting 'rate' needs a type annotation",
+        ),
+        (
+            GOOD.format(name="bad").replace("*, ", ""),
+            "plugin_bad.py:4: every Kind is given () but bad takes (rate); put what a recipe may set after ",
+        ),
+        (
+            GOOD.format(name="bad").replace("class Good(Kind)", "class Good"),
+            "plugin_bad.py:4: bad is no Kind; derive it from that class",
+        ),
+        (
+            "from abc import abstractmethod\n"
+            + GOOD.format(name="bad")
+            .replace("(Kind):", "(Kind, metaclass=__import__('abc').ABCMeta):")
+            .replace("    def __init__", "    @abstractmethod\n    def make(self): ...\n    def __init__"),
+            "plugin_bad.py:5: bad lacks make, which every Kind must have; write it",
+        ),
+        (
+            (
+                "from seqx import hookimpl, PluginError\n@hookimpl\ndef seqx_register(registry):\n"
+                "    raise PluginError('needs a GPU; use it on a machine that has one')"
+            ),
+            "needs a GPU; use it on a machine that has one",
+        ),
+    ],
+)
+def test_one_that_fails_takes_nothing_else_down(
+    installed: Callable[..., list[EntryPoint]], source: str, error: str
+) -> None:
+    plugins = load(found=installed(a=GOOD.format(name="x"), bad=source, z=GOOD.format(name="y")))
+    (fault,) = plugins.faults
+    assert fault.name == "bad"
+    assert fault.error.startswith(error)
+    assert "\n" not in fault.error
+    assert fault.trace.startswith("Traceback (most recent call last):")
+    assert plugins.registry.absent == ["bad"]
+    assert names(plugins) == {"x", "y"}
+
+
+def test_two_plugins_of_one_name(installed: Callable[..., list[EntryPoint]]) -> None:
+    (one,) = installed(one=GOOD.format(name="x"))
+    (two,) = installed(two=GOOD.format(name="y"))
+    plugins = load(found=[one, EntryPoint("one", two.value, "seqx")])
+    assert [fault.error for fault in plugins.faults] == [
+        "a plugin of plugin_one is called 'one', too; uninstall one of them"
+    ]
+    assert names(plugins) == {"x"}
+
+
+def test_where_an_import_failed_is_told(installed: Callable[..., list[EntryPoint]]) -> None:
+    (fault,) = load(found=installed(bad="import json\n\njson.loads('')\n")).faults
+    place = Path("plugin_bad.py").resolve()
+    assert fault.error.endswith(f"(char 0) ({place}:3); `seqx --debug plugins` shows the traceback")
+
+
+def test_names_that_are_taken_name_both_plugins(installed: Callable[..., list[EntryPoint]]) -> None:
+    plugins = load(found=installed(one=GOOD.format(name="x"), two=GOOD.format(name="x")))
+    assert [fault.error for fault in plugins.faults] == [
+        "plugin_two.py:4: Kind 'x' already exists, from plugin 'one', plugin_one.py:4; choose another name"
+    ]
+
+
+def dist(folder: Path, *requires: str) -> EntryPoint:
+    """The entry point of a distribution that requires something, as its metadata would say it."""
+    info = folder / "outsider-2.0.dist-info"
+    info.mkdir()
+    lines = ["Metadata-Version: 2.4", "Name: outsider", "Version: 2.0"]
+    (info / "METADATA").write_text("\n".join([*lines, *(f"Requires-Dist: {line}" for line in requires)]))
+    (info / "entry_points.txt").write_text("[seqx]\ngood = plugin_good\n")
+    (entry,) = Distribution.at(info).entry_points
+    return entry
+
+
+@pytest.mark.parametrize("needed", ["seqx-toolkit>=99", "torch; python_version < '3'|seqx_toolkit~=99.0"])
+def test_a_plugin_for_another_seqx_is_not_even_imported(
+    installed: Callable[..., list[EntryPoint]], tmp_path: Path, needed: str
+) -> None:
+    installed(good="raise AssertionError")
+    requires = needed.split("|")
+    (fault,) = load(found=[dist(tmp_path, *requires)]).faults
+    assert fault.error == (
+        f"outsider 2.0 needs {requires[-1].replace('_', '-')}, and this is seqx-toolkit {__version__}; "
+        "install a seqx that it can use, or another version of outsider"
+    )
+    assert "plugin_good" not in sys.modules
+
+
+def test_a_dependency_that_is_none_is_told(
+    installed: Callable[..., list[EntryPoint]], tmp_path: Path
+) -> None:
+    installed(good=GOOD.format(name="x"))
+    (fault,) = load(found=[dist(tmp_path, "seqx-toolkit (>=0")]).faults
+    assert fault.error.startswith(
+        "outsider: its metadata has a dependency that is none, 'seqx-toolkit (>=0' ("
+    )
+    assert fault.error.count("\n") == 0
+
+
+def test_a_plugin_that_depends_on_the_other_projects_package_is_told_the_name(
+    installed: Callable[..., list[EntryPoint]], tmp_path: Path
+) -> None:
+    installed(good="raise AssertionError")
+    (fault,) = load(found=[dist(tmp_path, "seqx>=0.1.0")]).faults
+    assert fault.error == (
+        "outsider 2.0 depends on the package 'seqx', which is another project; write seqx-toolkit>=0.1.0 in "
+        "`dependencies` of its pyproject.toml, and install it again"
+    )
+
+
+@pytest.mark.parametrize(
+    "needed", ["seqx-toolkit", "Seqx.Toolkit>=0.0.1", "seqx-toolkit>=99; extra == 'new'", "nonesuch>=3"]
+)
+def test_a_plugin_for_this_seqx_is_loaded(
+    installed: Callable[..., list[EntryPoint]], tmp_path: Path, needed: str
+) -> None:
+    installed(good=GOOD.format(name="x"))
+    (plugin,) = load(found=[dist(tmp_path, needed)]).loaded
+    assert (plugin.version, plugin.source) == ("2.0", "outsider")
+
+
+def test_kinds_that_a_plugin_opens_are_its_own(installed: Callable[..., list[EntryPoint]]) -> None:
+    opens = GOOD.format(name="x").replace("(Kind)", "(Own)").replace("registry.add(Kind", "registry.add(Own")
+    opens = opens.replace("class Good", "class Own:\n    pass\n\nclass Good")
+    entries = installed(own=opens, other=GOOD.format(name="y"))
+    kinds = {plugin.name: plugin.kinds for plugin in load(found=entries).loaded}
+    assert kinds == {"own": ["Own"], "other": []}
+
+
+AT = At("mine.yaml", 1, 11)
+
+
+def test_what_runs_is_what_was_hashed(installed: Callable[..., list[EntryPoint]]) -> None:
+    installed()
+    file = Path("mine.py")
+    for name in "ab":  # of one size, within one tick of the clock: a compiled file would look fresh
+        file.write_text(GOOD.format(name=name))
+        os.utime(file, (1, 1))
+        assert names(load({file: AT}, found=[])) == {name}
+    assert not Path("__pycache__/mine.cpython-311.pyc").exists()
+
+
+def test_a_local_file(installed: Callable[..., list[EntryPoint]]) -> None:
+    installed()
+    Path("mine.py").write_text(GOOD.format(name="local"))
+    plugins = load({Path("mine.py"): AT}, found=[])
+    (plugin,) = plugins.loaded
+    assert plugin.name == "mine.py"
+    assert plugin.sha256 == hashlib.sha256(Path("mine.py").read_bytes()).hexdigest()
+    assert names(plugins) == {"local"}
+    made = plugin.components[0].maker(rate=2.0)
+    assert pickle.loads(pickle.dumps(made)).rate == 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("none.py", None, "mine.yaml:1:11: cannot read the plugin none.py: No such file or directory"),
+        (
+            "bad.py",
+            "import json\n\n1 / 0\n",
+            (
+                "mine.yaml:1:11: the plugin bad.py does not load: ZeroDivisionError: division by zero "
+                "(bad.py:3); `seqx --debug` shows the traceback"
+            ),
+        ),
+        (
+            "deep.py",
+            "import json\n\ndef read():\n    return json.loads('')\n\nread()\n",
+            (
+                "mine.yaml:1:11: the plugin deep.py does not load: JSONDecodeError: Expecting value: "
+                "line 1 column 1 (char 0) (deep.py:4); `seqx --debug`"
+            ),
+        ),
+        (
+            "hook.py",
+            "from seqx import hookimpl\n@hookimpl\ndef seqx_register(registry):\n    raise OSError('no')",
+            "mine.yaml:1:11: the plugin hook.py does not load: OSError: no (hook.py:4); `seqx --debug`",
+        ),
+        (
+            "syntax.py",
+            "x = 1\ndef broken(:\n",
+            (
+                "mine.yaml:1:11: the plugin syntax.py does not load: SyntaxError: invalid syntax "
+                "(syntax.py, line 2); `seqx --debug`"
+            ),
+        ),
+        ("empty.py", "", "mine.yaml:1:11: the plugin empty.py does not load: registers no component"),
+        ("text.txt", "", "mine.yaml:1:11: the plugin text.txt does not load: a local plugin is a file of Py"),
+    ],
+)
+def test_a_local_file_that_fails_is_an_error(
+    installed: Callable[..., list[EntryPoint]], name: str, source: str | None, message: str
+) -> None:
+    installed()
+    if source is not None:
+        Path(name).write_text(source)
+    with pytest.raises(PluginError) as caught:
+        load({Path(name): AT}, found=[])
+    assert str(caught.value).startswith(message)
+    assert "seqx_local_bad" not in sys.modules
+    assert ("--debug" in str(caught.value)) == ("Error: " in message)
+
+
+def test_what_is_installed_here_loads() -> None:
+    plugins = load()
+    assert plugins.faults == []
+    assert isinstance(plugins.registry, Registry)
+
+
+class Listener:
+    def __init__(self, heard: list[str], name: str) -> None:
+        self.heard, self.name = heard, name
+
+    @hookimpl
+    def started(self) -> None:
+        self.heard.append(f"{self.name} started")
+
+    @hookimpl
+    def updated(self, update: int) -> None:
+        self.heard.append(f"{self.name} {update}")
+
+
+def test_callbacks_hear_events_in_their_order() -> None:
+    heard: list[str] = []
+    relay = events([Listener(heard, "a"), Listener(heard, "b")])
+    relay.started(run=None)
+    relay.updated(run=None, update=3)
+    relay.finished(run=None, scores={})
+    assert heard == ["a started", "b started", "a 3", "b 3"]
+
+
+class Deaf:
+    def started(self) -> None:
+        """An event that is not marked."""
+
+
+class Misspelt:
+    @hookimpl
+    def start(self) -> None:
+        """No such event."""
+
+
+class Greedy:
+    @hookimpl
+    def started(self, model: object) -> None:
+        """No such argument."""
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (Deaf, "test_plugins.py:[0-9]+: callback Deaf has no event marked @seqx.hookimpl"),
+        (Misspelt, "there is no hook 'start' to implement; did you mean 'started'?"),
+        (Greedy, "started takes model, but what it may take is run"),
+    ],
+)
+def test_a_callback_that_would_never_hear_anything(callback: type, message: str) -> None:
+    with pytest.raises(PluginError, match=message):
+        events([callback()])

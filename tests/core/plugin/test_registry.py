@@ -1,0 +1,194 @@
+"""Names for components, and what their constructors say about them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from seqx.errors import RegistrationError
+from seqx.plugin.registry import Make, Registry, given, section_settings, settings_of, where
+from seqx.recipe.annotations import Either, Part, Plain, shape
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+HERE = Path(__file__).name
+
+
+class Kind:
+    def __init__(self, d_model: int) -> None:
+        pass
+
+
+class Good(Kind):
+    """Good.
+
+    Args:
+        rate: how fast
+            it goes
+        table (dict): a second way: with a colon
+
+    Returns:
+        nothing: at all
+    """
+
+    def __init__(self, d_model: int, *, rate: float, table: dict[str, int] | None = None) -> None:
+        super().__init__(d_model)
+
+
+class Heir(Good):
+    """Says nothing about its settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    names: list[str] = field(default_factory=list)
+    other: "Make[Kind] | None" = None
+
+
+def test_settings_are_the_keyword_only_parameters() -> None:
+    rate, table = settings_of(Good).values()
+    assert (rate.name, rate.annotation, rate.required) == ("rate", float, True)
+    assert rate.help == "how fast it goes"
+    assert (table.default, table.required, table.help) == (None, False, "a second way: with a colon")
+    assert given(Good) == ("d_model",)
+    assert settings_of(Kind) == settings_of(object) == {}
+    assert settings_of(Heir)["rate"].help == "how fast it goes"
+
+
+def test_a_dataclass_with_strings_for_annotations_and_factories() -> None:
+    names, other = section_settings(Section).values()
+    assert names.default == []
+    assert shape(other.annotation, Registry()) == Either((Part(Kind, later=True),), Plain(type(None)))
+
+
+def test_a_component_knows_where_it_comes_from() -> None:
+    registry = Registry()
+    with registry.on_behalf_of("mine"):
+        registry.add(Kind, good=Good)
+    (component,) = registry.components(Kind).values()
+    assert (component.name, component.kind, component.plugin) == ("good", Kind, "mine")
+    assert component.summary == "Good."
+    assert component.where == where(Good)
+    file, _, line = component.where.rpartition(":")
+    assert file.endswith(HERE)
+    assert Path(__file__).read_text().splitlines()[int(line) - 1] == "class Good(Kind):"
+    assert registry.kinds() == [Kind]
+    assert registry.brought_by("mine") == [component]
+    assert registry.components(Good) == {}
+
+
+def test_functions_and_partials_can_be_components() -> None:
+    def make(d_model: int, *, rate: float) -> Kind:
+        return Good(d_model, rate=rate)
+
+    registry = Registry()
+    registry.add(Kind, made=make, fast=partial(make, rate=2.0))
+    assert registry.components(Kind)["made"].settings["rate"].required
+    assert registry.components(Kind)["fast"].settings["rate"].default == 2.0
+
+
+class Wide(Kind):
+    def __init__(self, d_model: int, heads: int, rate: float = 1.0) -> None:
+        super().__init__(d_model)
+
+
+class Bare(Kind):
+    def __init__(self, d_model: int, *, rate=1.0) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        super().__init__(d_model)
+
+
+class Hidden(Kind):
+    def __init__(self, d_model: int, *, rate: "Decimal") -> None:
+        super().__init__(d_model)
+
+
+class Loose(Kind):
+    def __init__(self, d_model: int, **more: float) -> None:
+        super().__init__(d_model)
+
+
+class Typed(Kind):
+    def __init__(self, d_model: int, *, type: str) -> None:  # noqa: A002
+        super().__init__(d_model)
+
+
+@pytest.mark.parametrize(
+    ("maker", "message"),
+    [
+        (
+            Wide,
+            (
+                "every Kind is given (d_model) but x takes (d_model, heads, rate); "
+                "put what a recipe may set after a '*'"
+            ),
+        ),
+        (Bare, "setting 'rate' needs a type annotation"),
+        (
+            Hidden,
+            (
+                "name 'Decimal' is not defined; annotations are read at run time, "
+                "so import it outside TYPE_CHECKING"
+            ),
+        ),
+        (Loose, "x takes **more: float, which hides its settings; name each one"),
+        (Typed, "no setting can be called 'type', because that names the component"),
+    ],
+)
+def test_what_cannot_be_registered(maker: Callable[..., Any], message: str) -> None:
+    registry = Registry()
+    with pytest.raises(RegistrationError) as caught:
+        registry.add(Kind, x=maker)
+    place, text = str(caught.value).split(": ", 1)
+    assert text == message
+    assert place == where(maker)
+    assert registry.kinds() == []
+
+
+def test_a_name_is_taken_once() -> None:
+    registry = Registry()
+    registry.add(Kind, good=Good)
+    with pytest.raises(RegistrationError) as caught:
+        registry.add(Kind, good=Heir)
+    assert str(caught.value) == (
+        f"{where(Heir)}: Kind 'good' already exists, from {where(Good)}; choose another name"
+    )
+
+
+def test_what_a_failing_plugin_brought_is_taken_back() -> None:
+    registry = Registry()
+    registry.add(Kind, good=Good)
+
+    def half() -> None:
+        with registry.on_behalf_of("mine"):
+            registry.add(Kind, other=Good)
+            registry.add(Good, heir=partial(Heir, 3))
+            registry.add(Kind, wide=Wide)
+
+    with pytest.raises(RegistrationError):
+        half()
+    assert list(registry.components(Kind)) == ["good"]
+    assert registry.kinds() == [Kind]
+
+
+def test_a_section_is_given_nothing() -> None:
+    with pytest.raises(RegistrationError, match="keyword-only, unlike d_model"):
+        section_settings(Kind)
+
+
+def test_a_component_that_inherits_the_interfaces_constructor(house: SimpleNamespace) -> None:
+    assert house.registry.components(house.Attention)["additive"].settings == {}
+
+
+class Stranger:
+    def __init__(self, d_model: int) -> None:
+        pass
+
+
+def test_a_stranger_is_refused_by_the_type_checker_and_at_run_time() -> None:
+    with pytest.raises(RegistrationError, match="x is no Kind; derive it from that class"):
+        Registry().add(Kind, x=Stranger)  # type: ignore[arg-type]

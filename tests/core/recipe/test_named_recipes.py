@@ -1,0 +1,69 @@
+"""The recipes that come along: no problem in them, shown and read back the same, known to the schema."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from seqx.experiment import Experiment
+from seqx.plugin import loading
+from seqx.plugin.loading import Plugins
+from seqx.recipe import check, load, named, schema, show
+from seqx.recipe.yaml_tree import parse, read
+
+RECIPES = named()
+
+
+@pytest.fixture(scope="module")
+def found() -> Plugins:
+    return loading.load()
+
+
+@pytest.fixture(scope="module")
+def validator(found: Plugins) -> Any:
+    return jsonschema.Draft202012Validator(schema(found.registry, Experiment))
+
+
+def test_there_are_some() -> None:
+    assert RECIPES
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_profile_shows_and_reads_back_as_the_same(found: Plugins, name: str) -> None:
+    for profile in [None, *load(name).profiles]:
+        made = check(load(name, profile).tree, found.registry, Experiment)
+        again = check(parse(show(made), "again.yaml"), found.registry, Experiment)
+        assert again.plain() == made.plain()
+
+
+PARTS = {
+    *("Attention", "Decoder", "Encoder", "FeedForward", "Initialisation", "Linearisation", "Model", "Norm"),
+    *("Objective", "Optimizer", "PositionalEncoding", "Schedule", "Task"),
+}
+
+
+def test_every_part_of_a_model_and_of_learning_is_in_some_recipe(found: Plugins) -> None:
+    used: set[tuple[str, str]] = set()
+    for name in RECIPES:
+        for profile in [None, *load(name).profiles]:
+            made = check(load(name, profile).tree, found.registry, Experiment)
+            used |= {(component.kind.__name__, component.name) for component in made.used()}
+    there = {
+        (kind.__name__, name)
+        for kind in found.registry.kinds()
+        if kind.__name__ in PARTS
+        for name in found.registry.components(kind)
+    }
+    assert {kind for kind, _ in there} == PARTS
+    assert there - used == set()
+
+
+@pytest.mark.parametrize("path", RECIPES.values(), ids=list(RECIPES))
+def test_editors_find_no_fault_with_it(validator: Any, path: Path) -> None:
+    validator.validate(read(path).plain())
+
+
+def test_editors_find_fault_with_a_misspelt_setting(validator: Any) -> None:
+    recipe = {"training": {"stepz": 3}}
+    assert [error.json_path for error in validator.iter_errors(recipe)] == ["$.training"]

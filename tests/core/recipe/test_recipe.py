@@ -1,0 +1,508 @@
+"""Recipes: parents, profiles, overrides; every problem at its place; shown and read back; built."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from seqx.errors import RecipeError, UserError
+from seqx.recipe import Made, check, load, named, schema, show
+from seqx.recipe.yaml_tree import dump, parse
+
+BASE = """\
+task: {type: translation, metrics: [bleu, chrf]}
+model:
+  type: encoder_decoder
+  d_model: 16
+  encoder: {type: stack, layers: 2, attention: {type: multihead, heads: 4}, dropout: 0}
+training:
+  steps: 100
+  rate: 1e-3
+profiles:
+  small: {training: {steps: 3}, model: {d_model: 8}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("base.yaml").write_text(BASE)
+    return tmp_path
+
+
+@pytest.fixture
+def make(house: SimpleNamespace) -> Callable[..., Made[Any]]:
+    """Load and check a recipe with the small house."""
+
+    def made(path: str = "base.yaml", *overrides: str, profile: str | None = None) -> Made[Any]:
+        return check(load(path, profile, overrides).tree, house.registry, house.Experiment)
+
+    return made
+
+
+@pytest.fixture
+def wrong(make: Callable[..., Made[Any]]) -> Callable[..., str]:
+    """What is said about a recipe that has problems."""
+
+    def said(text: str, *overrides: str, profile: str | None = None) -> str:
+        Path("wrong.yaml").write_text(text)
+        with pytest.raises(UserError) as caught:
+            make("wrong.yaml", *overrides, profile=profile)()
+        return str(caught.value)
+
+    return said
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("? LONG\n: 1", "this section has no setting 'kkk"),
+        ("? LONG\n: 1\n? LONG\n: 2", "is already set at"),
+        ("model: LONG", "no Model is called 'kkk"),
+        ("task: {type: translation, metrics: [LONG]}", "no Metric is called 'kkk"),
+        ("training: {steps: !LONG LONG}", "a recipe knows no tag '!kkk"),
+        ("training: {steps: *LONG}", "found undefined alias 'kkk"),
+        ("extends: LONG.yaml", "there is no file kkk"),
+        ("extends: LONG", "no recipe is called 'kkk"),
+        ("profiles: {? LONG : 3}", "kkk... is a mapping of what it changes"),
+        ("task: {type: translation, metrics: [MANY]}", "\nand 3,98"),
+    ],
+)
+def test_what_is_long_or_many_is_told_in_short(wrong: Callable[..., str], text: str, told: str) -> None:
+    said = wrong(text.replace("LONG", "k" * 100_000).replace("MANY", "x, " * 4000))
+    assert told in said
+    assert len(said) < 8000
+
+
+NINE = """\
+extends: base.yaml
+
+task:
+  source: 3
+  metrics: [blue, chrf]
+
+model:
+  encoder:
+    attention: {type: mutlihead, heads: 8}
+    lyers: 4
+    positions: {type: rotary, base: fast}
+    dropout: 1
+
+training:
+  steps: 1e5
+  optimiser: adam
+"""
+
+NINE_MESSAGES = """\
+wrong.yaml:4:11: task.source: Input should be a valid string, found 3
+      source: 3
+              ^
+wrong.yaml:5:13: task.metrics.0: no Metric is called 'blue'; did you mean 'bleu'?
+      metrics: [blue, chrf]
+                ^
+wrong.yaml:9:23: model.encoder.attention: no Attention is called 'mutlihead'; did you mean 'multihead'?
+        attention: {type: mutlihead, heads: 8}
+                          ^
+wrong.yaml:10:5: model.encoder: stack has no setting 'lyers'; did you mean 'layers'?
+        lyers: 4
+        ^
+wrong.yaml:11:37: model.encoder.positions.base: Input should be a valid number, found 'fast'
+        positions: {type: rotary, base: fast}
+                                        ^
+wrong.yaml:12:14: model.encoder.dropout: Input should be less than 1, found 1
+        dropout: 1
+                 ^
+wrong.yaml:15:10: training.steps: Input should be a valid integer, found 100000.0
+      steps: 1e5
+             ^
+wrong.yaml:16:3: training: this section has no setting 'optimiser'; there are steps, rate, betas, stop
+      optimiser: adam
+      ^
+command line:1:1: recipe: this section has no setting 'modle'; did you mean 'model'?
+    modle.d_model=3
+    ^"""
+
+
+def test_nine_mistakes_are_nine_messages_at_their_places(wrong: Callable[..., str]) -> None:
+    assert wrong(NINE, "modle.d_model=3") == NINE_MESSAGES
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model: {encoder: {type: lstm}}", "2:18: model.encoder: lstm needs 'width' (of its state)"),
+        ("model: {encoder: lstm}", "2:18: model.encoder: lstm needs 'width' (of its state)"),
+        ("model: {encoder: 3}", "2:18: model.encoder: an Encoder is wanted, found 3"),
+        ("model: {encoder: {type: [x]}}", "2:25: model.encoder: 'type' is the name of an Encoder"),
+        ("model: null", "2:8: model: a Model is wanted, found null"),
+        ("training: 3", "2:11: training: a mapping of settings is wanted, found 3"),
+        (
+            "model: {encoder: {attention: {d_model: 3}}}",
+            "2:31: model.encoder.attention: multihead is given 'd_model' by what it is part of; leave it out",
+        ),
+        (
+            "model: {encoder: {attention: [multihead, mutlihead]}}",
+            "2:42: model.encoder.attention.1: no Attention is called 'mutlihead'; did you mean 'multihead'?",
+        ),
+        ("task: {metrics: bleu}", "2:17: task.metrics: a list is wanted, found 'bleu'"),
+        ("task: {limits: {a: x}}", "2:20: task.limits.a: Input should be a valid integer, found 'x'"),
+        (
+            "task: {metrics: [{order: 3}]}",
+            "2:18: task.metrics.0: which Metric? add 'type'; there are bleu, chrf",
+        ),
+        (
+            "model: {share: al}",
+            "2:16: model.share: Input should be 'all' or 'none', found 'al'",
+        ),
+        ("training: {betas: [0.9]}", "2:19: training.betas: item 1 is missing, found [0.9]"),
+        (
+            "training: {betas: [0.9, 2]}",
+            "2:25: training.betas.1: Input should be less than 1, found 2",
+        ),
+        (
+            "training: {stop: often}",
+            "2:18: training.stop: Input should be a valid integer or 'never', found 'often'",
+        ),
+        ("training: {rate: .nan, steps: '3'}", "2:31: training.steps: Input should be a valid integer"),
+        ("training: {rate: true}", "2:18: training.rate: Input should be a valid number, found true"),
+        ("extra: {x: {type: bleu, order: a}}", "2:32: extra.x.order: Input should be a valid integer"),
+        ("extra: bleu", "2:8: extra: a mapping is wanted, found 'bleu'"),
+    ],
+)
+def test_each_mistake_has_its_message(wrong: Callable[..., str], change: str, message: str) -> None:
+    said = wrong(f"extends: base.yaml\n{change}\n")
+    assert said.startswith(f"wrong.yaml:{message}"), said
+    assert said.count("wrong.yaml:") == 1
+
+
+def places(plain: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of everything inside."""
+    inside = plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
+    for key, item in inside:
+        yield (*path, key)
+        yield from places(item, (*path, key))
+
+
+WORDS = st.sampled_from(["type", "stack", "lstm", "bleu", "heads", "multihead", "never"])
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.floats(allow_nan=False) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(list(places(parse(BASE, "base.yaml").plain()))), ANYTHING)
+def test_anything_anywhere_is_checked_and_reads_back_or_is_told(
+    house: SimpleNamespace, path: tuple[str | int, ...], anything: Any
+) -> None:
+    plain = parse(BASE, "base.yaml").plain()
+    del plain["profiles"]
+    inner = plain
+    for key in path[:-1]:
+        inner = inner.setdefault(key, {}) if isinstance(inner, dict) else inner[key]
+    inner[path[-1]] = anything
+    try:
+        made = check(parse(dump(plain), "x.yaml"), house.registry, house.Experiment)
+    except RecipeError as error:
+        assert all(problem.at.source == "x.yaml" for problem in error.problems)  # noqa: PT017
+    else:
+        again = check(parse(show(made), "y.yaml"), house.registry, house.Experiment)
+        assert again.plain() == made.plain()
+
+
+def test_settings_at_odds_are_told_where_they_were_written(make: Callable[..., Made[Any]]) -> None:
+    Path("heads.yaml").write_text("extends: base.yaml\nmodel:\n  encoder:\n    attention: {heads: 6}\n")
+    experiment = make("heads.yaml")()
+    with pytest.raises(RecipeError) as caught:
+        experiment.model({"source": 10})
+    assert str(caught.value) == (
+        "heads.yaml:4:16: model.encoder.attention: heads=6 does not divide d_model=16\n"
+        "        attention: {heads: 6}\n"
+        "                   ^"
+    )
+
+
+def test_a_default_at_odds_is_told_at_the_component_that_left_it_out(make: Callable[..., Made[Any]]) -> None:
+    Path("odd.yaml").write_text(
+        "extends: base.yaml\nmodel:\n  d_model: 12\n  encoder: {type: stack, layers: 1}\n"
+    )
+    experiment = make("odd.yaml", "model.encoder.attention=additive", "model.encoder.attention=multihead")()
+    with pytest.raises(
+        RecipeError, match=r"^command line:1:25: model.encoder.attention: heads=8 does not divide"
+    ):
+        experiment.model({"source": 10})
+
+
+def test_building(make: Callable[..., Made[Any]], house: SimpleNamespace) -> None:
+    experiment = make()()
+    assert [type(metric) for metric in experiment.task.metrics] == [house.Bleu, house.Chrf]
+    assert experiment.training == house.Training(steps=100, rate=1e-3)
+    model = experiment.model({"source": 10})
+    assert [layer.project.in_features for layer in model.encoder.layers] == [16, 16]
+    assert model.encoder.dropout == 0.0
+    assert model.encoder is not experiment.model({"source": 10}).encoder
+
+
+def test_layers_of_different_kinds(make: Callable[..., Made[Any]], house: SimpleNamespace) -> None:
+    text = "model.encoder.attention=[additive, {type: multihead, heads: 2}]"
+    encoder = make("base.yaml", text)().model({"source": 10}).encoder
+    assert [type(layer) for layer in encoder.layers] == [house.Additive, house.MultiHead]
+
+
+def test_later_wins(make: Callable[..., Made[Any]]) -> None:
+    Path("sub").mkdir()
+    Path("sub/child.yaml").write_text(
+        "extends: ../base.yaml\ntraining: {steps: 200}\n"
+        "profiles:\n  small: {training: {rate: 2}}\n  big: {}\n"
+    )
+    training = make("sub/child.yaml")().training
+    assert (training.steps, training.rate) == (200, 1e-3)
+    small = make("sub/child.yaml", profile="small")()
+    assert (small.training.steps, small.training.rate) == (3, 2.0)
+    over = make("sub/child.yaml", "training.steps=7", profile="small")()
+    assert (over.training.steps, over.training.rate) == (7, 2.0)
+    recipe = load("sub/child.yaml")
+    assert recipe.profiles == ["small", "big"]
+    Path("sub/other.yaml").write_text("extends: child.yaml\nprofiles: {small: null}\n")
+    assert load("sub/other.yaml").profiles == ["big"]
+    with pytest.raises(RecipeError, match="no profile is called 'small'"):
+        load("sub/other.yaml", "small")
+    assert recipe.files == [Path("sub/child.yaml"), Path("base.yaml")]
+
+
+def test_another_type_leaves_nothing_behind(make: Callable[..., Made[Any]]) -> None:
+    plain = make("base.yaml", "model.encoder=lstm", "model.encoder.width=3").plain()
+    assert plain["model"]["encoder"] == {"type": "lstm", "width": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: none.yaml", "wrong.yaml:1:10: extends: there is no file none.yaml"),
+        ("extends: [a]", "wrong.yaml:1:10: extends names one other recipe"),
+        ("extends: wrong.yaml", "wrong.yaml:1:10: recipes extend each other in a circle"),
+        ("extends: ./wrong.yaml", "wrong.yaml:1:10: recipes extend each other in a circle"),
+        ("extends: nowhere", "wrong.yaml:1:10: no recipe is called 'nowhere'"),
+        ("", "wrong.yaml:1:1: this recipe is empty"),
+        ("# only words", "wrong.yaml:1:1: this recipe is empty"),
+        ("[1]", "wrong.yaml:1:1: a recipe is a mapping of sections"),
+        ("profiles: 3", "wrong.yaml:1:11: profiles is a mapping"),
+        ("profiles: {a: 3}", "wrong.yaml:1:15: profile a is a mapping"),
+        ("profiles: {a: {plugins: [x.py]}}", "wrong.yaml:1:16: a profile cannot hold 'plugins'"),
+        ("plugins: x.py", "wrong.yaml:1:10: plugins is a list of files"),
+        ("plugins: [3]", "wrong.yaml:1:11: a plugin is named by its file"),
+    ],
+)
+def test_files_that_do_not_fit_together(wrong: Callable[..., str], text: str, message: str) -> None:
+    assert wrong(text).startswith(message)
+
+
+def test_an_unknown_profile_names_the_nearest_and_lists_those_there(wrong: Callable[..., str]) -> None:
+    assert wrong("extends: base.yaml", profile="smal").startswith(
+        "base.yaml:9:1: no profile is called 'smal'; did you mean 'small'? There are: small"
+    )
+    assert wrong("a: 1", profile="x") == "wrong.yaml:1:1: no profile is called 'x'; there is none"
+
+
+def test_a_longer_circle(wrong: Callable[..., str]) -> None:
+    Path("a.yaml").write_text("extends: wrong.yaml")
+    assert "in a circle: wrong.yaml -> a.yaml -> wrong.yaml" in wrong("extends: a.yaml")
+
+
+def test_a_folder_is_no_recipe() -> None:
+    Path("run.d").mkdir()
+    with pytest.raises(UserError, match=r"run.d: this is a folder; give a recipe, a .yaml file"):
+        load("run.d")
+    Path("run.d/recipe.yaml").write_text("a: 1\n")
+    with pytest.raises(UserError, match=r"run.d: this is a folder; give a recipe, as run.d/recipe.yaml"):
+        load("run.d")
+
+
+@pytest.mark.parametrize("key", ["extends", "plugins", "profiles.more"])
+def test_what_stands_beside_an_experiment_cannot_be_overridden(key: str) -> None:
+    Path("mine.yaml").write_text("a: 1\n")
+    with pytest.raises(RecipeError, match=f"{key.partition('.')[0]} belongs in a recipe's file"):
+        load("mine.yaml", overrides=[f"{key}=[x]"])
+
+
+def test_recipes_that_come_along_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    known = {"wmt_en_de": tmp_path / "base.yaml"}
+    monkeypatch.setattr("seqx.recipe.files.named", lambda: known)
+    assert load("wmt_en_de").files == [Path("base.yaml")]
+    Path("mine.yaml").write_text("extends: wmt_en_de")
+    assert load("mine.yaml").files == [Path("mine.yaml"), Path("base.yaml")]
+    with pytest.raises(UserError, match=r"^no recipe is called 'wmt_en_fr'; did you mean 'wmt_en_de'"):
+        load("wmt_en_fr")
+
+
+def test_where_recipes_that_come_along_lie() -> None:
+    assert all(path.is_file() and f"/recipes/{name}.yaml" in str(path) for name, path in named().items())
+    assert named()["table3/base"] != named()["wmt_en_de"]
+
+
+def test_a_recipe_in_a_folder_goes_by_its_name() -> None:
+    read = load("table3/A_heads_1")
+    assert (read.name, load(read.files[0]).name, load("base.yaml").name) == (
+        *["table3/A_heads_1"] * 2,
+        "base",
+    )
+    with pytest.raises(
+        UserError, match=r"no recipe is called 'table3/A_head_1'; did you mean 'table3/A_heads_1'\?"
+    ):
+        load("table3/A_head_1")
+    with pytest.raises(RecipeError, match=r"^other/A_heads_1:1:1: there is no such file"):
+        load("other/A_heads_1")
+    Path("child.yaml").write_text("extends: table3/A_heads_1")
+    assert load("child.yaml", "multi30k").tree.plain()["model"]["encoder"]["attention"]["heads"] == 1
+    Path("table3").mkdir()
+    Path("table3/A_heads_1.yaml").write_text("task: translation")
+    assert load("table3/A_heads_1.yaml").tree.plain() == {"task": "translation"}
+    Path("child.yaml").write_text("extends: table3/A_heads_1.yaml")
+    assert load("child.yaml").tree.plain() == {"task": "translation"}
+
+
+def test_local_plugins_are_the_commands_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("sub").mkdir()
+    Path("sub/own.yaml").write_text("plugins: [./mine.py]\ntask: translation")
+    recipe = load("sub/own.yaml")
+    assert {str(path): str(at) for path, at in recipe.plugins.items()} == {"sub/mine.py": "sub/own.yaml:1:11"}
+    assert recipe.tree.plain() == {"task": "translation"}
+    with pytest.raises(RecipeError, match=r"sub/own.yaml:1:11: .*--trust-local-plugins"):
+        load("sub/own.yaml", local_plugins=False)
+    Path("child.yaml").write_text("extends: sub/own.yaml")
+    with pytest.raises(RecipeError, match=r"a parent's plugins are not loaded; to use sub/mine.py, list it"):
+        load("child.yaml")
+    Path("child.yaml").write_text("extends: sub/own.yaml\nplugins: [sub/mine.py]")
+    assert list(load("child.yaml").plugins) == [Path("sub/mine.py")]
+
+
+def test_everything_is_filled_in_and_reads_back_as_the_same(
+    make: Callable[..., Made[Any]], house: SimpleNamespace
+) -> None:
+    made = make("base.yaml", "task.folder=data/x", "extra={a: bleu}", profile="small")
+    plain = made.plain()
+    assert plain["model"]["encoder"] == {
+        "type": "stack",
+        "layers": 2,
+        "attention": {"type": "multihead", "heads": 4, "bias": True},
+        "positions": None,
+        "dropout": 0.0,
+    }
+    assert plain["training"] == {"steps": 3, "rate": 1e-3, "betas": [0.9, 0.98], "stop": "never"}
+    assert plain["task"]["metrics"] == [{"type": "bleu", "order": 4}, "chrf"]
+    for text in [dump(plain), show(made)]:
+        again = check(parse(text, "again.yaml"), house.registry, house.Experiment)
+        assert again.plain() == plain
+        assert dump(again.plain()) == dump(plain)
+    assert isinstance(made().task.folder, Path)
+
+
+def test_a_component_as_default_is_shown_under_its_name(make: Callable[..., Made[Any]]) -> None:
+    made = make("base.yaml", "model.encoder={type: lstm, width: 1}", "model.encoder={type: stack}")
+    assert made.plain()["model"]["encoder"]["attention"] == {"type": "multihead", "heads": 8, "bias": True}
+
+
+def test_a_default_that_has_no_name_is_left_out(make: Callable[..., Made[Any]]) -> None:
+    made = make("base.yaml", "task={type: translation, source: de}")
+    Path("no.yaml").write_text(BASE.replace(", metrics: [bleu, chrf]", ""))
+    plain = make("no.yaml").plain()
+    assert "metrics" not in plain["task"]
+    assert made.plain()["task"]["source"] == "de"
+    assert len(make("no.yaml")().task.metrics) == 1
+
+
+SHOWN = """\
+task:
+  type: translation      # base.yaml:1
+  source: en             # default
+  metrics:
+    - type: bleu         # base.yaml:1
+      order: 4           # default
+    - chrf               # base.yaml:1
+  folder: null           # default
+  limits: null           # default
+model:
+  type: encoder_decoder  # base.yaml:3
+  d_model: 8             # base.yaml:10, profile small
+  encoder:
+    type: lstm           # command line
+    width: 3             # command line
+  share: none            # default
+training:
+  steps: 3               # base.yaml:10, profile small
+  rate: 0.001            # base.yaml:8
+  betas: [0.9, 0.98]     # default
+  stop: never            # default
+extra: null              # default
+"""
+
+
+def test_show_says_where_each_value_came_from(make: Callable[..., Made[Any]]) -> None:
+    assert show(make("base.yaml", "model.encoder={type: lstm, width: 3}", profile="small")) == SHOWN
+
+
+def test_the_components_that_are_used(make: Callable[..., Made[Any]]) -> None:
+    assert [component.name for component in make().used()] == [
+        "translation",
+        "bleu",
+        "chrf",
+        "encoder_decoder",
+        "stack",
+        "multihead",
+    ]
+
+
+def test_infinity_is_a_number(make: Callable[..., Made[Any]]) -> None:
+    assert make("base.yaml", "training.rate=.inf")().training.rate == math.inf
+
+
+def test_what_a_plugin_that_failed_may_have_brought(house: SimpleNamespace) -> None:
+    house.registry.absent.append("kerple")
+    with pytest.raises(RecipeError, match=r"'rotery'; did you mean 'rotary'\? \(did not load: 'kerple'; see"):
+        check(
+            load("base.yaml", None, ["model.encoder.positions=rotery"]).tree, house.registry, house.Experiment
+        )
+
+
+def test_an_interface_for_which_no_plugin_is_here(house: SimpleNamespace) -> None:
+    registry = type(house.registry)()
+    with pytest.raises(RecipeError, match="task: no Task is called 'translation'; there is none"):
+        check(load("base.yaml").tree, registry, house.Experiment)
+
+
+def test_the_schema_knows_good_recipes_from_bad_ones(house: SimpleNamespace) -> None:
+    written = schema(house.registry, house.Experiment)
+    jsonschema.Draft202012Validator.check_schema(written)
+    validator = jsonschema.Draft202012Validator(written)
+    good = [
+        yaml.safe_load(BASE.replace("1e-3", "1.0e-3")),
+        {"extends": "x.yaml", "plugins": ["a.py"], "model": {"encoder": {"attention": {"heads": 2}}}},
+        {
+            "model": {
+                "encoder": {"type": "stack", "attention": ["additive", {"type": "multihead", "heads": 2}]}
+            }
+        },
+    ]
+    for recipe in good:
+        validator.validate(recipe)
+    bad = [
+        {"modle": {}},
+        {"model": "encoder"},
+        {"training": {"stepz": 3}},
+        {"model": {"type": "encoder_decoder", "encoder": {"type": "stack", "lyers": 3}}},
+        {"model": {"encoder": {"attention": {"heads": 0}}}},
+        {"model": {"encoder": {"attention": {"wings": 2}}}},
+        {"task": {"type": "translation", "metrics": ["blue"]}},
+    ]
+    assert [validator.is_valid(recipe) for recipe in bad] == [False] * len(bad)
+    (stack,) = [one for one in written["$defs"]["Encoder"]["oneOf"] if one.get("title") == "stack"]
+    assert stack["description"] == "Layers upon layers."
+    assert stack["properties"]["layers"]["description"] == "how many"

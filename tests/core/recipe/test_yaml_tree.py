@@ -1,0 +1,256 @@
+"""YAML that knows its places: scalars of 1.2, one message for what is wrong, merging, overriding."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from seqx.errors import RecipeError
+from seqx.recipe.overrides import override
+from seqx.recipe.yaml_tree import Node, dump, merge, of_profile, parse, read
+
+
+def plain(text: str) -> Any:
+    return parse(text, "x.yaml").plain()
+
+
+def wrong(text: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        parse(text, "x.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E5", 1e5),
+        ("6.99e-4", 6.99e-4),
+        (".5", 0.5),
+        ("-3", -3),
+        ("012", 12),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("1_000", "1_000"),
+        ("1:30", "1:30"),
+        ("2001-01-01", "2001-01-01"),
+        ("no", "no"),
+        ("on", "on"),
+        ("y", "y"),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("-.inf", -math.inf),
+        ("'1'", "1"),
+        ("!!str 1", "1"),
+        ("<<", "<<"),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(written: str, value: Any) -> None:
+    found = plain(f"a: {written}")["a"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_every_value_and_key_knows_its_place() -> None:
+    root = parse("a: 1\nlong:\n  - x\n  - {y: 2}\n", "x.yaml")
+    assert isinstance(root.value, dict)
+    items = root.value["long"]
+    assert isinstance(items.value, list)
+    inner = items.value[1]
+    assert isinstance(inner.value, dict)
+    assert str(root.keys["long"]) == "x.yaml:2:1"
+    assert str(inner.keys["y"]) == "x.yaml:4:6"
+    assert str(inner.value["y"].at) == "x.yaml:4:9"
+    assert inner.value["y"].at.text == "  - {y: 2}"
+
+
+def test_a_key_written_twice() -> None:
+    assert wrong("t:\n  steps: 3\n  steps: 4\n") == (
+        "x.yaml:3:3: 'steps' is already set at x.yaml:2:3; keep one of them\n      steps: 4\n      ^"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("a: [1, 2\nb: 3", "x.yaml:2:2: not valid YAML: expected ',' or ']'"),
+        ("a: 1\n\tb: 2", "x.yaml:2:1: not valid YAML: found character '\\t'"),
+        ("a: *b", "x.yaml:1:4: not valid YAML: found undefined alias 'b'"),
+        ("a: 1\n---\nb: 2", "x.yaml:2:1: not valid YAML: but found another document"),
+        ("a: b\x00", "x.yaml:1:5: character"),
+        ("? [a]\n: 1", "x.yaml:1:3: a key must be a word"),
+        ("a: !!python/name:os.system ''", "x.yaml:1:4: a recipe knows no tag 'python/name:os.system'"),
+        ("a: !!int x", "x.yaml:1:4: a recipe knows no tag 'int' for 'x'"),
+        ("[" * 5000, "x.yaml:1:"),
+        ('a: "\\UFFFFFFFF"', "x.yaml:1:7: not valid YAML: "),
+        ('a: "\\ud800"', "x.yaml:1:4: character U+D800 may not stand in a recipe"),
+        ('a: "\\0"', "x.yaml:1:4: character U+0000 may not stand in a recipe"),
+        ('"\\udfff": 1', "x.yaml:1:1: a key must be a word"),
+        (f"a: {'1' * 5000}", "x.yaml:1:4: a number of 5,000 characters"),
+        (f"a: 0x{'f' * 5000}", "x.yaml:1:4: a number of 5,002 characters"),
+        (f"a: [{'x,' * 20_001}]", "x.yaml:1:4"),
+    ],
+)
+def test_what_is_no_yaml_is_one_message_at_its_place(text: str, start: str) -> None:
+    assert wrong(text).startswith(start)
+
+
+def test_aliases_are_bounded() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    assert "aliases unfold without end" in wrong("\n".join(lines))
+    assert "aliases unfold without end" in wrong("a: &a [*a]")
+    assert plain("a: &a {b: 1}\nc: *a") == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("latin.yaml").write_bytes("a: 1\nname: J\xf6rg\n".encode("latin-1"))
+    Path("bom.yaml").write_bytes(b"\xef\xbb\xbfa: 1\n")
+    with pytest.raises(RecipeError, match=r"^latin.yaml:2:8: byte 0xf6 is not UTF-8; save"):
+        read(Path("latin.yaml"))
+    with pytest.raises(RecipeError, match=r"^none.yaml:1:1: there is no such file$"):
+        read(Path("none.yaml"))
+    with pytest.raises(RecipeError, match=r"^\.:1:1: Is a directory$"):
+        read(Path())
+    assert read(Path("bom.yaml")).plain() == {"a": 1}
+
+
+def test_a_caret_in_a_very_long_line() -> None:
+    text = wrong(f"a: {{{', '.join(f'key{i}: {i}' for i in range(500))}, key250: 1}}")
+    line, caret = text.splitlines()[1:]
+    assert len(line) < 130
+    assert line[caret.index("^") :].startswith("key250: 1")
+
+
+def merged(base: str, over: str) -> Any:
+    return merge(parse(base, "base"), parse(over, "over")).plain()
+
+
+def test_merging() -> None:
+    assert merged("{a: {b: 1, c: [1, 2]}}", "{a: {c: [3]}, d: 4}") == {"a": {"b": 1, "c": [3]}, "d": 4}
+    assert merged("{type: x, p: 1}", "{type: y}") == {"type": "y"}
+    assert merged("{type: x, p: 1}", "{type: x, q: 2}") == {"type": "x", "p": 1, "q": 2}
+    assert merged("{type: x, p: 1}", "x") == {"type": "x", "p": 1}
+    assert merged("{type: x, p: 1}", "y") == {"type": "y"}
+    assert merged("x", "{p: 1}") == {"type": "x", "p": 1}
+    assert merged("x", "{type: y, p: 1}") == {"type": "y", "p": 1}
+    assert merged("{a: {p: 1}}", "{a: null}") == {"a": None}
+
+
+def test_a_merged_mapping_keeps_the_places_of_both() -> None:
+    both = merge(parse("a: 1\nb: 2", "base"), parse("b: 3", "over"))
+    assert isinstance(both.value, dict)
+    assert {key: str(node.at) for key, node in both.value.items()} == {"a": "base:1:4", "b": "over:1:4"}
+    assert str(both.keys["b"]) == "over:1:1"
+
+
+words = st.sampled_from(["a", "b", "c"])
+leaves = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(allow_nan=False), words)
+plains = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=12,
+)
+mappings = st.dictionaries(words, plains, max_size=3)
+typed = st.builds(lambda name, rest: {"type": name, **rest}, words, mappings)
+
+
+def tree(value: Any) -> Node:
+    return parse(dump(value), "x.yaml")
+
+
+@settings(max_examples=150, deadline=None)
+@given(plains)
+def test_what_is_written_reads_back_the_same(value: Any) -> None:
+    assert tree({"a": value}).plain() == {"a": value}
+    assert plain(f"a: {dump(value, flow=True)}") == {"a": value}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20))
+@example("\x85")
+@example("1e-4")
+@example("a\n\n b: #\t")
+def test_every_word_reads_back_as_a_word(word: str) -> None:
+    assert tree({"a": word}).plain() == {"a": word}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="ab:{}[],'\"-&*!|>%@`#?\n\t 01.e~\\\x85\u2028\ufeff\x07", max_size=30))
+def test_any_text_is_a_tree_or_one_message(text: str) -> None:
+    try:
+        node = parse(text, "x.yaml")
+    except RecipeError as error:
+        assert str(error).startswith("x.yaml:")  # noqa: PT017  both ways are right
+    else:
+        assert parse(dump(node.plain()), "y.yaml").plain() == node.plain()
+
+
+@settings(max_examples=100, deadline=None)
+@given(mappings | typed, mappings | typed)
+def test_laws_of_merging(base: Any, over: Any) -> None:
+    b, o = tree(base), tree(over)
+    both = merge(b, o).plain()
+    assert merge(b, b).plain() == base
+    assert merge(tree({}), o).plain() == over
+    assert merge(b, tree({})).plain() == base
+    assert merge(merge(b, o), o).plain() == both
+    assert set(over) <= set(both) <= set(base) | set(over)
+    assert (b.plain(), o.plain()) == (base, over)
+    for key, value in over.items():
+        if not isinstance(value, dict | str):
+            assert both[key] == value
+
+
+@settings(max_examples=100, deadline=None)
+@given(words, typed)
+def test_a_bare_name_is_a_mapping_with_that_type(name: str, base: Any) -> None:
+    assert merge(tree(base), tree(name)).plain() == merge(tree(base), tree({"type": name})).plain()
+    assert merge(tree(name), tree(base)).plain() == merge(tree({"type": name}), tree(base)).plain()
+
+
+def test_overrides() -> None:
+    root = parse("model: {decoder: {type: stack, layers: 6}, d: 1}\ncallbacks: [console, {type: ema}]", "x")
+    for text in ["model.decoder=lstm", "model.encoder.p={q: [1, 2e-3]}", "callbacks.1.every=5", "model.d="]:
+        root = override(root, text)
+    assert root.plain() == {
+        "model": {"decoder": {"type": "lstm"}, "d": None, "encoder": {"p": {"q": [1, 0.002]}}},
+        "callbacks": ["console", {"type": "ema", "every": 5}],
+    }
+    assert override(root, "callbacks.0.every=5").plain()["callbacks"][0] == {"type": "console", "every": 5}
+    assert override(root, "a=x=y").plain()["a"] == "x=y"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model.d", "command line:1:1: 'model.d' should read key.path=value, as in model.d_model=256"),
+        ("model..d=1", "command line:1:1: 'model..d=1' should read key.path=value"),
+        ("=1", "command line:1:1: '=1' should read key.path=value"),
+        ("list.2=1", "command line:1:1: list.2: this is a list with items 0 to 1\n    list.2=1\n    ^"),
+        ("list.x=1", "command line:1:1: list.x: this is a list with items 0 to 1"),
+        ("a={b: 1, b: 2}", "command line:1:10: a: 'b' is already set at command line:1:2"),
+        ("a=[1", "command line:1:5: a: not valid YAML"),
+    ],
+)
+def test_overrides_that_cannot_be_read(text: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        override(parse("list: [1, 2]", "x"), text)
+    assert str(caught.value).startswith(message)
+
+
+def test_where_a_value_came_from() -> None:
+    root = of_profile(parse("a: {b: 1}", "x.yaml"), "small")
+    assert isinstance(root.value, dict)
+    assert root.value["a"].at.origin == "x.yaml:1, profile small"
+    over = override(root, "a.b=2").value
+    assert isinstance(over, dict)
+    assert isinstance(over["a"].value, dict)
+    assert over["a"].value["b"].at.origin == "command line"

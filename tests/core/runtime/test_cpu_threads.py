@@ -1,0 +1,227 @@
+"""Waiting threads next to other processes, and the number of threads of a run that goes on."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqx.runtime import cpu_threads
+from seqx.runtime.cpu_threads import CALM, CALMEST, Pool, Watcher, keep, libgomp, waits
+
+LIBGOMP = libgomp()
+known = pytest.mark.skipif(LIBGOMP is None or not waits(), reason="another OpenMP, or no /proc")
+
+
+class Fake:
+    """A pool, a simulated clock, and threads with simulated waiting times."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self.at = 0.0
+        self.threads = {"1": 5.0, "2": 50.0}
+
+    def hold(self) -> None:
+        self.held = True
+
+    def release(self) -> None:
+        self.held = False
+
+    def now(self) -> float:
+        return self.at
+
+    def waits(self) -> Mapping[str, float]:
+        return dict(self.threads)
+
+
+@pytest.fixture
+def fake() -> Fake:
+    return Fake()
+
+
+@pytest.fixture
+def watcher(fake: Fake) -> Watcher:
+    return Watcher(fake, fake.waits, fake.now)
+
+
+def looks(fake: Fake, watcher: Watcher, shares: list[float]) -> list[bool]:
+    """Return for each measurement if the pool is held, given the share of time that a thread waited."""
+    found = []
+    for share in shares:
+        fake.at += 1
+        fake.threads["2"] += share
+        watcher.look()
+        found.append(fake.held)
+    return found
+
+
+def test_threads_sleep_under_competition_and_spin_without(fake: Fake, watcher: Watcher) -> None:
+    assert looks(fake, watcher, [0.03, 0.1, 0.5, 0.3, 0.1, 0.05, 0.1]) == [False, False, *[True] * 5]
+    assert looks(fake, watcher, [0.01] * CALM) == [*[True] * (CALM - 1), False]
+
+
+def test_intermittent_competition_is_waited_for_longer_each_time(fake: Fake, watcher: Watcher) -> None:
+    looks(fake, watcher, [0.0] * 10)
+    lengths = []
+    for _ in range(7):
+        assert looks(fake, watcher, [0.4]) == [True]
+        lengths.append(looks(fake, watcher, [0.0] * 2 * CALMEST).index(False) + 1)
+        fake.release()
+        watcher._quiet = 0
+    assert lengths == [min(CALMEST, CALM * 2**times) for times in range(7)]
+    looks(fake, watcher, [0.0] * (2 * CALMEST + 1))
+    assert looks(fake, watcher, [0.4, *[0.0] * CALM])[-2:] == [True, False]
+
+
+def test_threads_that_begin_or_end_are_ignored(fake: Fake, watcher: Watcher) -> None:
+    fake.threads["3"] = 70.0
+    assert looks(fake, watcher, [0.0]) == [False]
+    del fake.threads["3"]
+    assert looks(fake, watcher, [0.0]) == [False]
+
+
+def test_waits_are_empty_where_the_system_does_not_report_them(tmp_path: Path) -> None:
+    assert waits(tmp_path / "none") == {}
+    (tmp_path / "7").mkdir()
+    assert waits(tmp_path) == {}
+    (tmp_path / "7" / "schedstat").write_text("5 250000000 3\n", encoding="utf-8")
+    assert waits(tmp_path) == {"7": 0.25}
+    (tmp_path / "7" / "schedstat").write_text("not kept\n", encoding="utf-8")
+    assert waits(tmp_path) == {}
+
+
+@known
+def test_the_pool_comes_and_goes() -> None:
+    assert LIBGOMP is not None
+    before = tasks()
+    pool = Pool(LIBGOMP)
+    for _ in range(3):
+        pool.hold()
+        assert pool.held
+        assert tasks() == before + pool.size
+        pool.release()
+        assert not pool.held
+        assert _becomes(before)
+
+
+def _becomes(count: int) -> bool:
+    """Wait until there are so many threads: those of libgomp take a moment to end."""
+    return any(tasks() == count for _ in _moments())
+
+
+def tasks() -> int:
+    """Return the number of threads of this process, including those of libgomp."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def _moments() -> Iterator[None]:
+    for _ in range(200):
+        yield
+        time.sleep(0.01)
+
+
+@known
+def test_no_pool_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert LIBGOMP is not None
+    pool = Pool(LIBGOMP)
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", start)
+    pool.hold()
+    assert not pool.held
+
+
+SPINS = """
+import resource, sys, time, torch
+from seqx.runtime import cpu_threads
+torch.set_num_threads(2)
+some = torch.ones(1 << 17)
+def spent():  # seconds of CPU in a time in which nothing has to be computed, after each operation
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    for _ in range(100):
+        some.add_(1.0)
+        time.sleep(0.002)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return after.ru_utime - before.ru_utime
+pool = cpu_threads.Pool(cpu_threads.libgomp())
+spent()
+first = spent(); pool.hold(); second = spent(); pool.release(); third = spent()
+print(second < first / 2 and second < third / 2, first, second, third)
+"""
+
+
+@known
+def test_threads_stop_spinning_while_the_pool_is_held() -> None:
+    """Measure the effect on libgomp by CPU time."""
+    environment = {key: value for key, value in os.environ.items() if key not in cpu_threads.OWN_SETTINGS}
+    done = subprocess.run(
+        [sys.executable, "-c", SPINS], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.startswith("True"), done.stdout
+
+
+@pytest.fixture
+def _two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in cpu_threads.OWN_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("seqx.runtime.cpu_threads._watcher", None)
+    monkeypatch.setattr("threading.Thread.start", lambda _: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@known
+@pytest.mark.usefixtures("_two_threads")
+def test_users_decide_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in cpu_threads.OWN_SETTINGS:
+        monkeypatch.setenv(name, "1")
+        cpu_threads.adapt()
+        assert cpu_threads._watcher is None
+        monkeypatch.delenv(name)
+    torch.set_num_threads(1)
+    cpu_threads.adapt()
+    assert cpu_threads._watcher is None
+    torch.set_num_threads(2)
+    cpu_threads.adapt()
+    assert cpu_threads._watcher is not None
+
+
+KEPT = (
+    "this run goes on with 3 threads, as it began, and not with 2 (OMP_NUM_THREADS), because that would "
+    "change the last bits of its results; to use 2, give --threads 2"
+)
+CHANGED = (
+    "this run computed with 1 thread before and goes on with 2 (--threads); the last bits of its results "
+    "differ from those with 1"
+)
+
+
+@pytest.mark.parametrize(
+    ("began_with", "wanted", "number", "said"),
+    [
+        (None, None, 2, None),
+        (None, 3, 3, None),
+        (2, None, 2, None),
+        (3, 3, 3, None),
+        (3, None, 3, KEPT),
+        (1, 2, 2, CHANGED),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("_two_threads")
+def test_a_run_keeps_the_number_of_its_threads(
+    began_with: int | None, wanted: int | None, number: int, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    heard: list[str] = []
+    keep(began_with, wanted, heard.append)
+    assert torch.get_num_threads() == number
+    assert heard == ([] if said is None else [said])

@@ -1,0 +1,189 @@
+"""The choice of devices, deterministic kernels, detection of bfloat16, and out-of-memory errors."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed
+
+from seqx.errors import UserError
+from seqx.runtime.devices import (
+    autocast,
+    deterministic,
+    device_of,
+    has_bf16,
+    is_out_of_memory,
+    precision_of,
+    telling_memory,
+    to_device,
+)
+
+
+def test_deterministic_kernels_are_asked_for_and_given_up_again() -> None:
+    with deterministic(wanted=False):
+        assert not torch.are_deterministic_algorithms_enabled()
+    with deterministic(wanted=True):
+        assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_what_has_no_deterministic_kernel_is_told() -> None:
+    said = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_...'"
+    with (
+        pytest.raises(
+            UserError, match=r"^training.deterministic: cumsum_cuda_kernel does not have [^,]*; set"
+        ),
+        deterministic(wanted=True),
+    ):
+        raise RuntimeError(said)
+    assert not torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(RuntimeError, match="other"), deterministic(wanted=True):
+        raise RuntimeError("other")
+
+
+CPU = torch.device("cpu")
+MODERN: dict[tuple[Any, str], Any] = {
+    (torch.cpu, "_is_amx_tile_supported"): False,
+    (torch.cpu, "_is_avx512_bf16_supported"): True,
+    (torch.ops.mkldnn, "_is_mkldnn_bf16_supported"): True,
+    (torch.backends.cpu, "get_cpu_capability"): "AVX512",
+}
+
+
+@pytest.fixture
+def modern(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
+    """Return `has_bf16` for a CPU with all units, with one answer of torch or one variable changed."""
+
+    def answer(changed: tuple[tuple[Any, str], Any] | None = None, **limits: str) -> bool:
+        with monkeypatch.context() as patch:
+            for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+                patch.delenv(name, raising=False)
+            for name, value in limits.items():
+                patch.setenv(name, value)
+            for what, value in (MODERN | dict([changed] if changed else [])).items():
+                patch.setattr(*what, lambda value=value: value)
+            return has_bf16.__wrapped__(CPU)
+
+    return answer
+
+
+@pytest.mark.parametrize("value", ["AVX2", "sse41", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"])
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_a_cpu_whose_units_are_disabled_lacks_bf16(
+    name: str, value: str, modern: Callable[..., bool]
+) -> None:
+    assert not modern(**{name: value})
+
+
+def test_a_cpu_whose_units_are_enabled_has_bf16(modern: Callable[..., bool]) -> None:
+    assert modern()
+    assert modern(ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16")
+    assert modern(ONEDNN_MAX_CPU_ISA="DEFAULT", DNNL_MAX_CPU_ISA="AVX2")  # the first of them counts
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [(what, "AVX2" if value == "AVX512" else False) for what, value in [*MODERN.items()][1:]],
+)
+def test_bf16_needs_all_of_a_cpu(what: tuple[Any, str], value: object, modern: Callable[..., bool]) -> None:
+    assert not modern((what, value))
+
+
+@pytest.mark.isa
+def test_auto_is_bf16_where_a_product_of_it_has_a_kernel() -> None:
+    assert precision_of("auto", CPU) == ("bf16" if has_bf16(CPU) else "fp32")
+    if has_bf16(CPU):
+        assert torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        x, weights = torch.randn(2, 3, 8), [torch.randn(32, 8), torch.randn(32, 8)]
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.lstm(x, (torch.zeros(1, 2, 8),) * 2, weights, False, 1, 0.0, False, False, True)
+
+
+def test_a_missing_bf16_kernel_is_reported() -> None:
+    said = r"^precision bf16: PyTorch has no kernel on this cpu .*\(.*BFloat16.*\); set precision to fp32$"
+    numbers = torch.ones(2, dtype=torch.bfloat16)
+    with pytest.raises(UserError, match=said), autocast(CPU, "bf16"):
+        torch.special.airy_ai(numbers)
+    with pytest.raises(UserError, match="primitive for it"), autocast(CPU, "bf16"):
+        raise RuntimeError("could not create a primitive for it. Run workload with ONEDNN_VERBOSE=all")
+    with pytest.raises(RuntimeError, match="not implemented"), autocast(CPU, "fp32"):
+        torch.special.airy_ai(numbers)
+    with pytest.raises(RuntimeError, match=r"^other"), autocast(CPU, "bf16"):
+        raise RuntimeError("other")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: can't allocate memory: you tried to ...",
+        "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of ...",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+        "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`",
+        "ncclUnhandledCudaError: Call to CUDA function failed.\nLast error:\nCuda failure 2 'out of memory'",
+        "Triton Error [CUDA]: out of memory",
+    ],
+)
+@pytest.mark.parametrize("kind", [RuntimeError, torch.AcceleratorError, torch.distributed.DistBackendError])
+def test_out_of_memory_errors_of_all_libraries(said: str, kind: type[RuntimeError]) -> None:
+    assert is_out_of_memory(kind(said))
+    with pytest.raises(torch.OutOfMemoryError, match=re.escape(said)), telling_memory():
+        raise kind(said)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA")])
+def test_out_of_memory_errors_by_type(error: Exception) -> None:
+    with pytest.raises(torch.OutOfMemoryError), telling_memory():
+        raise error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"),
+        RuntimeError("NCCL error: unhandled system error, Last error: connection refused"),
+        ValueError("out of memory"),
+    ],
+)
+def test_other_errors_are_left_alone(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+    with pytest.raises(type(error), match=re.escape(str(error))), telling_memory():
+        raise error
+
+
+@pytest.fixture
+def _with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has a GPU, which must not be used."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("CUDA is initialised")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "_lazy_init", refuse)
+
+
+@pytest.mark.usefixtures("_with_gpu")
+@pytest.mark.parametrize(
+    ("name", "taken"), [("cpu", True), ("cuda", False), ("auto", False), ("cuda:0", False)]
+)
+def test_cudnn_attention_is_disabled_when_a_gpu_is_chosen(name: str, taken: bool) -> None:
+    before = torch._C._get_cudnn_sdp_enabled()
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(enabled=True)
+        assert device_of(name).type == name.partition(":")[0].replace("auto", "cuda")
+        assert torch._C._get_cudnn_sdp_enabled() == taken
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
+    assert not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+
+
+def test_a_tensor_for_a_cpu_is_not_copied() -> None:
+    x = torch.ones(2)
+    assert to_device(x, torch.device("cpu")) is x

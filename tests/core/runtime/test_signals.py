@@ -1,0 +1,65 @@
+"""Signals: heard where a run is, kept while it must not be broken off, and left alone otherwise."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from seqx.runtime.signals import SIGNALS, Stop, Stopped
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_stops_at_once_or_when_somebody_looks(number: signal.Signals) -> None:
+    stop = Stop()
+    with stop.listening(), pytest.raises(Stopped, match=f"^{number.name}$"):
+        send(number)
+    stop = Stop()
+    with stop.listening(), stop.held():
+        stop.look()
+        send(number)
+        send(signal.SIGTERM)  # whatever comes later changes nothing
+        with pytest.raises(Stopped, match=f"^{number.name}$"):
+            stop.look()
+
+
+def test_a_second_interrupt_does_not_wait() -> None:
+    stop = Stop()
+    with stop.listening(), stop.held():
+        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            send(signal.SIGINT)
+        assert not isinstance(raised.value, Stopped)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL  # a third one ends the process
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_what_is_ignored_stays_ignored_and_handlers_are_put_back() -> None:
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as `nohup` and `&` do with others
+    try:
+        stop = Stop()
+        with stop.listening(), stop.held():
+            send(signal.SIGUSR1)
+            stop.look()
+            assert signal.getsignal(signal.SIGTERM) == stop._handle
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_another_thread_may_run_but_hears_nothing() -> None:
+    heard = list[object]()
+
+    def work() -> None:
+        with Stop().listening():
+            heard.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert heard == [signal.SIG_DFL]

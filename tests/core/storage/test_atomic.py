@@ -1,0 +1,197 @@
+"""Files and folders that are whole or not there."""
+
+import errno
+import itertools
+import os
+import shutil
+import signal
+import stat
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqx.errors import UserError, unwritable
+from seqx.storage import atomic
+from seqx.storage.atomic import clear, whole_file, whole_folder
+
+
+def listed(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def write(place: Path, **contents: str | BaseException) -> None:
+    """Files in a folder that is whole in the end; an error breaks it off."""
+    with whole_folder(place) as new:
+        for name, content in contents.items():
+            if isinstance(content, BaseException):
+                raise content
+            (new / name).write_text(content)
+
+
+def seen(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+    place = tmp_path / "a" / "b"
+    with whole_folder(place) as new:
+        (new / "deep").mkdir()
+        (new / "deep" / "file").write_text("one")
+        assert not place.exists()
+    assert seen(tmp_path) == {"a/b/deep/file": "one"}
+    assert stat.S_IMODE(place.stat().st_mode) == 0o755
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    for text in ("old", "new"):
+        with whole_folder(place) as new:
+            (new / text).write_text(text)
+            if text == "new":
+                assert seen(place) == {"old": "old"}
+    assert seen(tmp_path) == {"model/new": "new"}
+    assert listed(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), UserError("no room")])
+@pytest.mark.parametrize("before", [True, False])
+def test_nothing_is_left_of_a_folder_that_failed(tmp_path: Path, error: BaseException, before: bool) -> None:
+    place = tmp_path / "model"
+    if before:
+        place.mkdir()
+        (place / "file").write_text("old")
+    with pytest.raises(type(error)):
+        write(place, file="half", then=error)
+    assert seen(tmp_path) == ({"model/file": "old"} if before else {})
+    assert listed(tmp_path) == (["model"] if before else [])
+
+
+def test_no_room_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model: cannot be written: No space left on device"):
+        write(tmp_path / "model", file="half", then=OSError(28, "No space left on device"))
+    assert listed(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "No space left on device; make room, and give the same command again"),
+        (errno.EDQUOT, "Disk quota exceeded; make room, and give the same command again"),
+        (errno.EROFS, "Read-only file system; choose another folder"),
+        (errno.EACCES, "Permission denied; choose another folder"),
+        (errno.ENAMETOOLONG, "File name too long; choose a shorter name"),
+        (errno.EMFILE, "Too many open files; raise the limit on open files (ulimit -n)"),
+        (errno.EIO, "Input/output error; check the disk"),
+    ],
+)
+def test_errors_of_writing_have_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+) -> None:
+    """Errors that `shutil` collects from many files, in nested lists, too."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "a file")
+
+    (tmp_path / "from" / "within").mkdir(parents=True)
+    (tmp_path / "from" / "within" / "file").write_text("")
+    expected = f"{tmp_path / 'model'}: cannot be written: {told}"
+    with pytest.raises(UserError) as caught, atomic.whole_folder(tmp_path / "model") as new:
+        shutil.copytree(tmp_path / "from", new, dirs_exist_ok=True, copy_function=fail)
+    assert str(caught.value) == expected
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)
+    with pytest.raises(UserError) as caught, atomic.whole_folder(tmp_path / "model"):
+        pass
+    assert str(caught.value) == expected
+    library = RuntimeError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
+    assert str(unwritable(tmp_path / "model", library)) == expected
+
+
+def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"model: cannot be written: .*choose another folder"):
+        write(tmp_path / "file" / "model")
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    file = tmp_path / "scores.json"
+    whole_file(file, "eins\n")
+    whole_file(file, "zwei ä\n")
+    assert file.read_bytes() == "zwei ä\n".encode()
+    assert listed(tmp_path) == ["scores.json"]
+
+
+def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "scores.json"
+    whole_file(file, "old")
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "sync", full)
+    with pytest.raises(UserError, match=r"scores\.json: cannot be written: No space left on device"):
+        whole_file(file, "new")
+    assert seen(tmp_path) == {"scores.json": "old"}
+
+
+def test_everything_is_on_disk_before_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "model"
+    order: list[str] = []
+    sync: Callable[[Path], None] = atomic.sync
+
+    def watched(path: Path) -> None:
+        order.append(f"{path.name} {place.exists()}")
+        sync(path)
+
+    monkeypatch.setattr(atomic, "sync", watched)
+    with whole_folder(place) as new:
+        (new / "weights").write_text("1")
+    assert order[0] == "weights False"
+    assert order[-1] == f"{tmp_path.name} True"
+
+
+def killed(job: Callable[[], None], step: int) -> bool:
+    """Do it in a process that is killed at the numbered step that the disk sees; whether it got so far."""
+    child = os.fork()
+    if not child:
+        steps = itertools.count()
+
+        def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*given: Any, **named: Any) -> Any:
+                if next(steps) == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*given, **named)
+
+            return call
+
+        for name in ("rename", "replace", "write_text"):
+            setattr(Path, name, counted(getattr(Path, name)))
+        atomic.sync = counted(atomic.sync)
+        try:
+            job()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_one_that_is_killed_leaves_nothing_and_loses_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def written(text: str) -> None:
+        write(run / "model", file=text)
+        whole_file(run / "model" / "scores.json", text)
+
+    found = list[tuple[str, str | None]]()
+    for step in itertools.count():
+        written("old")
+        if not killed(partial(written, "new"), step):
+            break
+        clear(run)
+        there = seen(tmp_path)
+        found.append((there.pop("run/model/file"), there.pop("run/model/scores.json", None)))
+        assert there == {}
+    assert set(found) == {("old", "old"), ("new", None), ("new", "new")}
+    assert len(found) > 9

@@ -1,0 +1,105 @@
+"""Files and lines of strangers: read up to a bound, or not at all."""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import seqx
+from seqx.commands.answering import Lines
+from seqx.storage.bounded_read import content, json_content
+from seqx.storage.text_lines import LONGEST
+from seqx_parsing import Evalb, Parsing, TopDown
+from seqx_sample import Sample
+from seqx_text_tasks import Labels
+
+UNLIKE = ["A\nB", "A)(B", "A B", "A\x1b[31m", "", "\ud800", "A" * 200_000]
+"""What no label of a tree is."""
+
+
+def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(b"[1]")
+    assert content(file, 3) == b"[1]"
+    assert json_content(file, 3) == [1]
+    (tmp_path / "link").symlink_to(file)
+    assert content(tmp_path / "link", 3) == b"[1]"
+    with pytest.raises(OSError, match=r"^it has 3 bytes, and no file of its kind has more than 2$"):
+        content(file, 2)
+    os.truncate(file, 1 << 40)
+    with pytest.raises(OSError, match="no file of its kind"):
+        content(file, 1 << 20)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "pipe"])
+def test_what_has_no_end_is_not_read(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no plain file"):
+        content(tmp_path / name, 10)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "{", "1" * 5000, "\udcff"])
+def test_what_is_no_json(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError):
+        json_content(tmp_path / "x", 1 << 20)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", "[]", '"a"', "[" * 200_000, "[null]", f"[1{', 1' * 9999}]"])
+def test_labels_are_a_list_of_words(text: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(seqx.UserError, match=r"labels.json: cannot be read") as caught:
+        Labels().load(tmp_path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"symbols": "ab", "tags": []}',
+        '{"symbols": [1], "tags": []}',
+        '{"symbols": [null, 2], "tags": [3]}',
+        '{"symbols": ["(S", ")S", "(S"], "tags": []}',
+        '{"symbols": [], "tags": ["(NN"]}',
+        *(json.dumps({"symbols": [f"({label}"], "tags": []}) for label in UNLIKE),
+        *(json.dumps({"symbols": [], "tags": [label]}) for label in UNLIKE),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_symbols_are_lists_of_labels(text: str, tmp_path: Path) -> None:
+    class Tokenizer(Labels):
+        def load(self, folder: Path) -> None:
+            pass
+
+    (tmp_path / "symbols.json").write_text(text)
+    task = Parsing(corpus=Sample(), tokenizer=Tokenizer(), linearisation=TopDown(), metrics=[Evalb()])
+    with pytest.raises(seqx.UserError, match=r"symbols.json: cannot be read") as caught:
+        task.load(tmp_path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+def of_a_file(data: bytes, folder: Path) -> list[str]:
+    (folder / "x.txt").write_bytes(data)
+    return list(seqx.lines(folder / "x.txt"))
+
+
+def of_a_command(data: bytes, folder: Path) -> list[str]:
+    found = Lines(io.BytesIO(data))
+    said = [*found]
+    if found.error is not None:
+        raise found.error
+    return said
+
+
+@pytest.mark.parametrize("read", [of_a_file, of_a_command])
+def test_a_line_ends_somewhere(read: Callable[[bytes, Path], list[str]], tmp_path: Path) -> None:
+    assert read(b"a\n" + b"x" * (LONGEST - 1) + b"\nb", tmp_path)[2] == "b"
+    with pytest.raises(seqx.UserError, match=":2: the line has more than 16,777,216 bytes"):
+        read(b"a\n" + b"x" * (LONGEST + 9) + b"\nb", tmp_path)

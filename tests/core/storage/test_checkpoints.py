@@ -1,0 +1,550 @@
+"""Checkpoints: what is saved comes back, what is damaged is named, and means are means."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import Tensor, nn
+
+from seqx.errors import DamagedError, UserError
+from seqx.interfaces.figures import Figure
+from seqx.interfaces.values import Evaluation, Score
+from seqx.storage import checkpoints, state_dict
+from seqx.storage.checkpoints import WEIGHTS, About, Checkpoints, Progress, average
+from seqx.storage.json_format import FORMAT, read_json
+from seqx.storage.manifest import Manifest
+
+CPU = torch.device("cpu")
+
+
+class Tied(nn.Module):
+    """An embedding that is the projection, too; a buffer; integers."""
+
+    counter: Tensor
+
+    def __init__(self, seed: int = 0, width: int = 4) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embedding = nn.Embedding(7, width)
+        self.projection = nn.Linear(width, 7, bias=False)
+        self.projection.weight = self.embedding.weight
+        self.hidden = nn.Linear(width, width)
+        self.register_buffer("counter", torch.tensor(seed))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.projection(torch.tanh(self.hidden(self.embedding(ids))))
+
+
+def trained(model: Tied, updates: int) -> torch.optim.Optimizer:
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
+    learn(model, optimizer, updates)
+    return optimizer
+
+
+def learn(model: Tied, optimizer: torch.optim.Optimizer, updates: int) -> None:
+    """With inputs and dropout drawn from torch's own random numbers."""
+    for _ in range(updates):
+        ids = torch.randint(0, 7, (5,))
+        optimizer.zero_grad()
+        torch.autograd.backward(nn.functional.dropout(model(ids), 0.5).square().sum())
+        optimizer.step()
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(
+        torch.equal(p, q) for p, q in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+
+
+def listed(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def figure(value: float) -> Figure:
+    return Evaluation(scores={"bleu": Score(value=value, signature="")}).figure()
+
+
+def saved(folder: Path, *steps: int) -> Checkpoints:
+    """One checkpoint a step, of a model seeded by it; its score is minus its distance to 30."""
+    checkpoints = Checkpoints(folder)
+    for step in steps:
+        checkpoints.save(Progress(step=step), Tied(step), {}, figure=figure(-abs(step - 30.0)))
+    return checkpoints
+
+
+def test_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    model = Tied()
+    optimizer = trained(model, 3)
+    progress = Progress(step=3, epoch=1, index=2, tokens=15, seconds=1.5, best=27.25, best_step=2, stale=1)
+    path = checkpoints.save(progress, model, {"optimizer": optimizer.state_dict()}, figure=figure(27.25))
+    learn(model, optimizer, 3)
+
+    other = Tied(seed=9)
+    optimizer = torch.optim.Adam(other.parameters(), lr=0.5, fused=True)
+    assert path == checkpoints.path(3) == tmp_path / "checkpoints" / "00000003"
+    found, states = checkpoints.restore(3, other, CPU)
+    optimizer.load_state_dict(states["optimizer"])
+    assert found == progress
+    assert other.projection.weight is other.embedding.weight
+    assert not same(model, other)
+    learn(other, optimizer, 3)
+    assert same(model, other)
+
+
+def test_steps_in_order_of_number(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "none").steps() == []
+    assert saved(tmp_path, 9, 100, 20).steps() == [9, 20, 100]
+    (tmp_path / "notes").mkdir()
+    assert Checkpoints(tmp_path).steps() == [9, 20, 100]
+
+
+def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 5)
+    checkpoints.save(Progress(step=5, tokens=7), Tied(6), {}, ranked=False)
+    model = Tied()
+    assert checkpoints.restore(5, model, CPU)[0].tokens == 7
+    assert same(model, Tied(6))
+    assert listed(tmp_path) == ["00000005"]
+
+
+@pytest.mark.parametrize(
+    ("choose", "keep", "chosen", "left"),
+    [
+        ("last", 2, [40, 50], [30, 40, 50]),  # the best one is kept, too
+        ("best", 2, [30, 40], [30, 40, 50]),
+        ("best", 1, [30], [30, 50]),
+        ("last", 9, [10, 20, 30, 40, 50], [10, 20, 30, 40, 50]),
+    ],
+)
+def test_what_is_chosen_and_kept(
+    tmp_path: Path, choose: str, keep: int, chosen: list[int], left: list[int]
+) -> None:
+    checkpoints = saved(tmp_path, 10, 20, 30, 40, 50)
+    assert checkpoints.chosen(keep, choose=choose, tell=print) == chosen
+    checkpoints.prune(keep, choose=choose, tell=print)
+    assert checkpoints.steps() == left
+
+
+def test_checkpoints_that_only_serve_to_resume(tmp_path: Path) -> None:
+    """They are neither averaged nor kept when there is a newer one, and never push out one that is ranked."""
+    checkpoints = saved(tmp_path, 10, 20)
+    for step in (25, 27):
+        checkpoints.save(Progress(step=step), Tied(), {}, ranked=False)
+        checkpoints.prune(2, choose="last", tell=print)
+        assert checkpoints.steps() == [10, 20, step]
+        assert (
+            checkpoints.chosen(5, choose="last", tell=print)
+            == checkpoints.chosen(5, choose="best", tell=print)
+            == [10, 20]
+        )
+
+
+def test_without_a_ranked_one_the_newest_is_chosen(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.chosen(3, choose="last", tell=print) == []
+    for step in (1, 2):
+        checkpoints.save(Progress(step=step), Tied(), {}, ranked=False)
+    assert (
+        checkpoints.chosen(3, choose="last", tell=print)
+        == checkpoints.chosen(3, choose="best", tell=print)
+        == [2]
+    )
+
+
+def test_the_best_of_those_that_were_scored(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10, 30)
+    checkpoints.save(Progress(step=40), Tied(), {})
+    assert checkpoints.chosen(1, choose="best", tell=print) == [30]
+    assert checkpoints.chosen(3, choose="best", tell=print) == [10, 30]
+
+
+def test_a_checkpoint_that_failed_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = saved(tmp_path, 10)
+
+    def broken(*_: object) -> None:
+        assert len(listed(tmp_path)) == 2  # the weights of the new one were written
+        assert checkpoints.steps() == [10]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(state_dict, "write", broken)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(Progress(step=20), Tied(), {})
+    assert listed(tmp_path) == ["00000010"]
+
+
+def test_a_save_that_was_killed_leaves_nothing_for_ever(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
+    assert checkpoints.steps() == [10]
+    checkpoints.prune(1, choose="last", tell=print)
+    assert listed(tmp_path) == ["00000010"]
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def scribble(file: Path) -> None:
+    file.write_bytes(b"\x00\x01nonsense" * 20)
+
+
+@pytest.mark.parametrize("most", [100, 900])
+def test_a_full_disk_is_one_message_and_loses_nothing(tmp_path: Path, most: int) -> None:
+    """A file that may not grow fails inside the libraries that write tensors."""
+    script = f"""
+import resource, torch
+from pathlib import Path
+from seqx.storage.checkpoints import Checkpoints, Progress
+from seqx.errors import UserError
+model, checkpoints = torch.nn.Linear(8, 9), Checkpoints(Path({str(tmp_path)!r}))
+checkpoints.save(Progress(step=1), model, {{}})
+resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))
+try:
+    checkpoints.save(Progress(step=2), model, {{"optimizer": torch.zeros(1000)}})
+except UserError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert said.stdout == (
+        f"{tmp_path}/00000002: cannot be written: File too large; "
+        "raise the limit on the size of files (ulimit -f)\n"
+    )
+    assert (said.stdout.count("\n"), said.stderr) == (1, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
+
+
+def test_what_is_removed_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        checkpoints.save(Progress(step=step), Tied(), {})
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before anything was deleted
+    checkpoints.prune(1, choose="last", tell=print)
+    assert checkpoints.steps() == [3]
+    monkeypatch.undo()
+    checkpoints.prune(1, choose="last", tell=print)
+    assert [path.name for path in tmp_path.iterdir()] == ["00000003"]
+
+
+@pytest.mark.parametrize("damage", [cut, scribble, Path.unlink])
+@pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
+def test_damage_is_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+    checkpoints = saved(tmp_path, 10)
+    damage(checkpoints.path(10) / name)
+    with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
+        checkpoints.restore(10, Tied(), CPU)
+    if damage is not Path.unlink:
+        Manifest.seal(checkpoints.path(10), FORMAT)  # by somebody who wrote nonsense
+        with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
+            checkpoints.restore(10, Tied(), CPU)
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    with pytest.raises(UserError, match=rf"00000010/{WEIGHTS}: holds the weights of another model"):
+        checkpoints.restore(10, Tied(width=5), CPU)
+
+
+def test_what_a_newer_seqx_wrote_is_refused(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    file = checkpoints.path(10) / "checkpoint.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps({**about, "format": about["format"] + 1, "progress": {"hops": 3}}))
+    Manifest.seal(checkpoints.path(10), FORMAT)
+    with pytest.raises(UserError, match=r"written by a newer seqx .*update seqx"):
+        checkpoints.restore(10, Tied(), CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "where"),
+    [
+        *(("format", value, "format") for value in (0, -1, True, None, 1.0, "2", [2], float("inf"))),
+        ("score", "high", "score"),
+        ("ranked", None, "ranked"),
+        ("progress", None, "progress"),
+        ("progress", {"step": "two"}, "progress.step"),
+        ("progress", {"tokens": -1}, "progress.tokens"),
+        *(
+            ("progress", {"seconds": value}, "progress.seconds")
+            for value in (float("inf"), float("nan"), -1, 1e300)
+        ),
+    ],
+)
+def test_what_it_says_of_itself_is_checked(tmp_path: Path, name: str, value: object, where: str) -> None:
+    checkpoints = saved(tmp_path, 5, 10)
+    file = checkpoints.path(10) / "checkpoint.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
+    Manifest.seal(checkpoints.path(10), FORMAT)  # by somebody who wrote nonsense
+    for read in (checkpoints.progress, lambda: checkpoints.restore(10, Tied(), CPU)):
+        with pytest.raises(DamagedError, match=rf"checkpoint\.json: cannot be read \({where}: "):
+            read()
+    told: list[str] = []
+    assert checkpoints.chosen(2, choose="last", tell=told.append) == [5]
+    assert [f"cannot be read ({where}: " in said for said in told] == [True]
+
+
+@pytest.mark.parametrize("missing", [[], ["manifest.json"], ["states.json"]])
+def test_what_the_first_format_lacks_is_not_beside_it(tmp_path: Path, missing: list[str]) -> None:
+    """Nobody leaves out the hashes by saying that it is of a format that had none."""
+    checkpoints = saved(tmp_path, 10)
+    path = checkpoints.path(10)
+    about = json.loads((path / "checkpoint.json").read_text())
+    (path / "checkpoint.json").write_text(json.dumps({**about, "format": 1}))
+    for name in missing:
+        (path / name).unlink()
+    if "manifest.json" not in missing:
+        Manifest.seal(path, FORMAT)
+    with pytest.raises(DamagedError, match=r"json: cannot be read \(beside it is format 1, which has none\)"):
+        checkpoints.about(10)
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'sprung'}",)
+
+    checkpoints = saved(tmp_path / "checkpoints", 10)
+    path = checkpoints.path(10)
+    torch.save({"states": {"x": Trap()}, "rng": {}}, path / "training.pt")
+    about = json.loads((path / "checkpoint.json").read_text())
+    (path / "checkpoint.json").write_text(json.dumps({**about, "format": 1}))
+    for name in ("manifest.json", "states.json"):  # as the first format, which had it pickled, has none
+        (path / name).unlink()
+    with pytest.raises(UserError, match=r"training\.pt: cannot be read"):
+        checkpoints.restore(10, Tied(), CPU)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_the_mean_is_numpys(tmp_path: Path) -> None:
+    files = [saved(tmp_path, 1, 2, 5).path(step) / WEIGHTS for step in (1, 2, 5)]
+    mean = average(files)
+    arrays = [load_file(file) for file in files]
+    assert mean.keys() == arrays[0].keys()
+    assert "counter" in mean
+    for name, tensor in mean.items():
+        expected = np.mean([array[name].astype(np.float64) for array in arrays], 0)
+        assert tensor.numpy().dtype == arrays[0][name].dtype
+        np.testing.assert_array_equal(tensor.numpy(), expected.astype(arrays[0][name].dtype), err_msg=name)
+
+
+def test_the_mean_of_equals_changes_nothing(tmp_path: Path) -> None:
+    file = saved(tmp_path, 3).path(3) / WEIGHTS
+    mean = average([file] * 5)
+    for name, tensor in average([file]).items():
+        assert torch.equal(tensor, mean[name])
+
+
+def test_other_tensors_are_not_averaged(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1)
+    checkpoints.save(Progress(step=2), nn.Linear(2, 2), {})
+    with pytest.raises(UserError, match=r"00000002/.*: holds other tensors than .*00000001"):
+        average([checkpoints.path(step) / WEIGHTS for step in (1, 2)])
+
+
+def test_other_shapes_are_not_averaged(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1)
+    checkpoints.save(Progress(step=2), Tied(width=1), {})
+    with pytest.raises(UserError, match=r"00000002/.*: holds other tensors than .*00000001"):
+        average([checkpoints.path(step) / WEIGHTS for step in (1, 2)])
+
+
+def test_json_that_says_nothing_of_the_kind(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint.json"
+    file.write_text("[1]")
+    with pytest.raises(UserError, match=r"checkpoint\.json: cannot be read"):
+        read_json(file)
+
+
+def test_a_models_folder(tmp_path: Path) -> None:
+    learnt = tmp_path / "vocabulary"
+    learnt.mkdir()
+    (learnt / "pieces").write_text("a b c")
+    weights = average([saved(tmp_path / "checkpoints", 4).path(4) / WEIGHTS])
+    folder = tmp_path / "model"
+    checkpoints.write_model(folder, weights, recipe="task: ä\n", learnt=learnt, about={"steps": [4]})
+    model = Tied()
+    checkpoints.read_weights(model, folder / WEIGHTS)
+    assert same(model, Tied(4))
+    assert (folder / "recipe.yaml").read_text(encoding="utf-8") == "task: ä\n"
+    assert (folder / "task" / "pieces").read_text() == "a b c"
+    assert read_json(folder / "model.json") == {"format": FORMAT, "steps": [4]}
+    checkpoints.write_scores(folder, {"test": {"bleu": Score(value=27.5, signature="v:1")}})
+    found = json.loads((folder / "scores.json").read_text())
+    assert found == {"test": {"bleu": {"value": 27.5, "signature": "v:1"}}}
+
+
+def flipped(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
+def test_one_bit_is_found(tmp_path: Path, name: str) -> None:
+    checkpoints = saved(tmp_path, 10)
+    flipped(checkpoints.path(10) / name)
+    with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read \(its bytes are not those"):
+        checkpoints.restore(10, Tied(), CPU)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
+def test_no_file_is_left_out_of_sizes(tmp_path: Path, name: str) -> None:
+    """A look at how far a run has come finds a file that is cut, whichever it is."""
+    checkpoints = saved(tmp_path, 10)
+    cut(checkpoints.path(10) / name)
+    with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
+        checkpoints.progress()
+
+
+def test_a_manifest_that_is_none(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    file = checkpoints.path(10) / "manifest.json"
+    whole = json.loads(file.read_text())
+    entry = whole["files"][WEIGHTS]
+    for about in (
+        *("", "{", "[]", "{}", "3", "[" * 100_000, '{"format": 2, "files": []}'),
+        json.dumps({**whole, "files": {"../00000010/x": entry}}),
+        json.dumps({**whole, "files": {"/etc/passwd": entry}}),
+        json.dumps({**whole, "files": {WEIGHTS: {**entry, "size": "4"}}}),
+        json.dumps({**whole, "files": {WEIGHTS: {"size": entry["size"]}}}),
+        *(json.dumps({**whole, "files": {name: entry}}) for name in ("a\0b", "a\ud800b", "a" * 2000)),
+        *(
+            json.dumps({**whole, "format": number})
+            for number in ("9", 2.5, [3], None, -1, 0, True, float("inf"))
+        ),
+        json.dumps(whole) + " " * 2**20,
+    ):
+        file.write_text(about)
+        with pytest.raises(DamagedError, match=r"manifest\.json: cannot be read"):
+            checkpoints.restore(10, Tied(), CPU)
+    file.unlink()
+    with pytest.raises(DamagedError, match=r"manifest\.json: cannot be read \(it is missing\)"):
+        checkpoints.restore(10, Tied(), CPU)
+
+
+def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10, 20, 30)
+    cut(checkpoints.path(30) / WEIGHTS)
+    flipped(checkpoints.path(20) / "states.safetensors")
+    model, said = Tied(), list[str]()
+    found = checkpoints.resume(model, CPU, said.append)
+    assert found is not None
+    assert found[0].step == 10
+    assert same(model, Tied(10))
+    assert [line.partition(": cannot be read (")[0] for line in said] == [
+        f"{tmp_path}/00000030/{WEIGHTS}",
+        f"{tmp_path}/00000020/states.safetensors",
+    ]
+    assert said[0].endswith("going on from the checkpoint of update 10; it is now 00000030.damaged")
+    assert checkpoints.steps() == [10]
+    assert sorted(listed(tmp_path)) == ["00000010", "00000020.damaged", "00000030.damaged"]
+    checkpoints.save(Progress(step=20), Tied(20), {})
+    checkpoints.prune(1, choose="last", tell=print)
+    assert checkpoints.steps() == [10, 20]  # the best one is kept, too
+
+
+def test_without_a_whole_one_nothing_is_begun_anew_in_silence(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    cut(checkpoints.path(10) / WEIGHTS)
+    said = list[str]()
+    with pytest.raises(UserError, match=rf"cannot be read .*; .* remove {tmp_path} to begin anew"):
+        checkpoints.resume(Tied(), CPU, said.append)
+    assert (said, checkpoints.steps()) == ([], [10])
+
+
+def test_a_damaged_checkpoint_does_not_stop_those_that_come_after_it(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10, 20, 30, 40)
+    cut(checkpoints.path(10) / "states.safetensors")
+    flipped(checkpoints.path(20) / WEIGHTS)  # in its right length
+    said = list[str]()
+    checkpoints.prune(9, choose="last", tell=said.append)
+    assert [line.partition(": cannot be read (")[0] for line in said] == [
+        f"{tmp_path}/00000010/states.safetensors"
+    ]
+    assert said[0].endswith("; going on without it; it is now 00000010.damaged")
+    assert checkpoints.steps() == [20, 30, 40]
+    steps, weights = checkpoints.mean(3, choose="last", tell=said.append)
+    assert steps == checkpoints.steps() == [30, 40]
+    assert said[1].startswith(f"{tmp_path}/00000020/{WEIGHTS}: cannot be read (its bytes are not those")
+    assert said[1].endswith("; it is not averaged; it is now 00000020.damaged")
+    for name, tensor in average([checkpoints.path(step) / WEIGHTS for step in steps]).items():
+        assert torch.equal(weights[name], tensor)
+    for step in steps:
+        flipped(checkpoints.path(step) / WEIGHTS)
+    with pytest.raises(UserError, match=f"{tmp_path}: there is no whole checkpoint .*bytes"):
+        checkpoints.mean(3, choose="last", tell=said.append)
+    assert checkpoints.steps() == [30, 40]
+
+
+def test_when_all_were_set_aside_nothing_is_begun_anew(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    checkpoints.path(10).rename(tmp_path / "00000010.damaged")
+    with pytest.raises(UserError, match=r"only damaged checkpoints are left \(00000010\.damaged\)"):
+        checkpoints.resume(Tied(), CPU, print)
+
+
+def test_what_is_out_of_reach_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No permission, a disk that is away, too many files: the run stops, and nothing is set aside."""
+    checkpoints = saved(tmp_path, 10, 20)
+
+    def refuse(file: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    monkeypatch.setattr("seqx.storage.manifest.digest", refuse)
+    for look in (
+        lambda: checkpoints.resume(Tied(), CPU, print),
+        lambda: checkpoints.mean(2, choose="last", tell=print),
+        lambda: checkpoints.prune(1, choose="last", tell=print),
+    ):
+        with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); see to that") as caught:
+            look()
+        assert not isinstance(caught.value, DamagedError)
+    assert sorted(listed(tmp_path)) == ["00000010", "00000020"]
+
+
+def test_one_that_is_pruned_meanwhile_is_not_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints, said = saved(tmp_path, 10, 20, 30), list[str]()
+    flipped(checkpoints.path(30) / WEIGHTS)
+    about = Checkpoints.about
+
+    def pruning(self: Checkpoints, step: int) -> About:
+        shutil.rmtree(self.path(10), ignore_errors=True)
+        return about(self, step)
+
+    monkeypatch.setattr(Checkpoints, "about", pruning)
+    steps, _ = checkpoints.mean(3, choose="last", tell=said.append, set_aside=False)
+    assert steps == [20]
+    assert [line.rpartition(";")[2] for line in said] == [" it is not averaged"]
+    assert checkpoints.steps() == [20, 30]
+
+
+def test_old_ones_stay_when_the_new_one_is_not_read_as_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = saved(tmp_path, 10)
+    monkeypatch.setattr(Manifest, "forget", lambda self: flipped(self.folder / WEIGHTS))  # a bad disk
+    with pytest.raises(UserError, match=rf"00000020/{WEIGHTS}: .*though it was just written; older checkp"):
+        checkpoints.save(Progress(step=20), Tied(20), {})
+    monkeypatch.undo()
+    found = checkpoints.resume(Tied(), CPU, lambda _: None)
+    assert found is not None
+    assert found[0].step == 10
+
+
+def test_what_a_save_that_was_killed_left_does_not_fill_the_disk(tmp_path: Path) -> None:
+    """It is removed before the next save, not after it."""
+    checkpoints = saved(tmp_path, 10)
+    shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
+    checkpoints.save(Progress(step=20), Tied(20), {})
+    assert sorted(listed(tmp_path)) == ["00000010", "00000020"]

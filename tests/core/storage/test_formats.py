@@ -1,0 +1,80 @@
+"""Runs and models of every format that was ever written load for ever."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import seqx
+from seqx.storage import state_dict
+from seqx.storage.json_format import FORMAT
+from tests.core.format_sample import WRITTEN_BY_CALLBACKS, flat, read, samples
+from tests.stories.tiny import done, lines
+
+SAMPLES = samples()
+
+
+def test_there_is_a_sample_of_every_format() -> None:
+    assert {int(float(path.name)) for path in SAMPLES} == set(range(1, FORMAT + 1))
+    for folder in SAMPLES:
+        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 200_000
+
+
+@pytest.mark.parametrize("folder", SAMPLES, ids=lambda path: path.name)
+def test_a_checkpoint_is_read_bit_by_bit(folder: Path) -> None:
+    """`expected.json` has digests of what those that wrote it read; weights and states, all of them."""
+    expected = json.loads((folder / "expected.json").read_text())
+    found = read(folder)
+    assert expected["progress"].items() <= found["progress"].items()
+    assert {**expected, "progress": None} == {**found, "progress": None}
+
+
+@pytest.mark.parametrize("folder", SAMPLES, ids=lambda path: path.name)
+def test_a_model_answers(folder: Path) -> None:
+    answers = seqx.load(folder / "run" / "model")(["A dog sleeps.", ""])
+    assert answers[0]
+    assert answers[1] == ""
+
+
+@pytest.mark.parametrize("folder", SAMPLES, ids=lambda path: path.name)
+def test_a_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    recipe = shutil.copyfile(folder / "small.yaml", "small.yaml")
+    run = Path("runs/small")
+    shutil.copytree(folder / "run", run, ignore=shutil.ignore_patterns("model"))
+    done("run", recipe)
+    assert [row["step"] for row in lines(run, "start")] == [2]
+    assert [row["step"] for row in lines(run, "update")] == [3, 4]
+    about = json.loads((run / "checkpoints/00000004/checkpoint.json").read_text())
+    assert about["format"] == FORMAT
+    assert json.loads((run / "model/model.json").read_text())["steps"] == [2, 4]
+
+
+def test_the_newest_sample_has_all_that_is_written_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing would tell when a later seqx no longer reads it: `python -m tests.core.format_sample`."""
+    monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    recipe = shutil.copyfile(SAMPLES[-1] / "small.yaml", "small.yaml")
+    done("run", recipe, "--device", "cpu", "training.steps=2")
+    assert written(Path("runs/small")) - written(SAMPLES[-1] / "run") == set()
+    (index,) = (tmp_path / "cache").glob("*/index.json")
+    assert written(index.parent) - written(SAMPLES[-1] / "store") == set()
+
+
+def written(run: Path) -> set[str]:
+    """The files of a folder, the keys in its JSON files, and in the states of its checkpoints."""
+    files = [path for path in run.rglob("*") if path.is_file() and path.relative_to(run).parts[0][0] != "."]
+    found = {str(path.relative_to(run)) for path in files}
+    for path in files:
+        if path.suffix == ".json" and path.name != "states.json":
+            found |= {f"{path.relative_to(run)}:{key}" for key, _ in flat(json.loads(path.read_text()))}
+    for path in run.glob("checkpoints/*"):
+        found |= {f"{path.name}:{key}" for key in state_dict.read(path, torch.device("cpu"))}
+    found = {name for name in found if Path(name).parts[0] not in WRITTEN_BY_CALLBACKS}
+    return {re.sub("(:/(?:plugins|packages)/)[^/]+", r"\\1NAME", name) for name in found}  # whatever is here

@@ -1,0 +1,250 @@
+"""Commands that read a run's folder refuse files of another run, and delete nothing."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from seqx.errors import UserError
+from seqx.storage.checkpoints import Checkpoints, Progress
+from seqx.storage.identity import Identity
+from seqx.storage.json_format import FORMAT
+from seqx.storage.manifest import Manifest
+from seqx.training.recovery.skipped_batches import forget_after
+from tests.models import RECIPE
+from tests.stories.tiny import seqx as call
+
+TRAINING = """\
+training:
+  steps: 4
+  tokens: 300
+  save_every: 2
+  validate_every: 4
+  average: 1
+  objective: {type: cross_entropy}
+  optimizer: {type: adam}
+  schedule: {type: constant, rate: 1e-3}
+"""
+OTHER_TEXT = "task.corpus.seed=3"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Three runs: `a`; `b` with another seed and more updates; `c` with another text and vocabulary."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQX_CACHE", str(folder / "cache"))
+        for name, *settings in (
+            ("a",),
+            ("b", "training.seed=5", "training.steps=6"),
+            ("c", OTHER_TEXT),
+        ):
+            result = call(
+                "run", folder / "tiny.yaml", *settings, "--folder", folder / name, "--device", "cpu"
+            )
+            assert result.exit_code == 0, result.output
+        yield folder
+
+
+@pytest.fixture
+def runs(made: Path, tmp_path: Path) -> Path:
+    """Copies of the runs that a test may change."""
+    for name in "abc":
+        shutil.copytree(made / name, tmp_path / name)
+    shutil.copy(made / "tiny.yaml", tmp_path)
+    return tmp_path
+
+
+def listed(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file() and file.name != ".lock"
+    }
+
+
+def refused(*arguments: str | Path, run: Path) -> str:
+    """Return the message of a command that is refused, and check that the run is unchanged."""
+    before = listed(run)
+    result = call(*arguments)
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    assert listed(run) == before
+    return result.stderr
+
+
+def finish(runs: Path) -> tuple[str | Path, ...]:
+    return ("run", runs / "tiny.yaml", "--folder", runs / "a", "--device", "cpu")
+
+
+def go_on(runs: Path, *settings: str) -> tuple[str | Path, ...]:
+    return (*finish(runs), "training.steps=8", *settings)
+
+
+COMMANDS: dict[str, Callable[[Path], tuple[str | Path, ...]]] = {
+    "resume": go_on,
+    "the same command": finish,
+    "average the last": lambda runs: ("average", runs / "a", "--last", "2", "--out", runs / "out"),
+    "average the best": lambda runs: ("average", runs / "a", "--best", "1", "--out", runs / "out"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("step", [6, 3, 2], ids=["newer", "between", "in its place"])
+def test_a_checkpoint_of_another_run(runs: Path, command: str, step: int) -> None:
+    foreign = runs / "a" / "checkpoints" / f"{step:08}"
+    shutil.rmtree(foreign, ignore_errors=True)
+    shutil.copytree(runs / "b" / "checkpoints" / f"{step + step % 2:08}", foreign)
+    said = refused(*COMMANDS[command](runs), run=runs / "a")
+    if step == 3:
+        assert said == (
+            f"{foreign}: holds the checkpoint of update 4; rename it to 00000004, or move it out of "
+            f"{foreign.parent}\n"
+        )
+    else:
+        assert said == (
+            f"{foreign}: was made by another run, whose recipe differs from that of the run in this folder; "
+            "move it away, and give the same command again\n"
+        )
+    assert not (runs / "out").exists()
+    shutil.move(foreign, runs / "away")
+    assert call(*COMMANDS[command](runs)).exit_code == 0
+
+
+def test_a_checkpoint_of_another_vocabulary(runs: Path) -> None:
+    """Two runs can have the same recipe, if their text files were changed in between."""
+    kept = Identity(**json.loads((runs / "a" / "identity.json").read_text())["made_from"])
+    model = nn.Linear(2, 2)
+    checkpoints = Checkpoints(runs / "checkpoints", kept)
+    checkpoints.save(Progress(step=2), model, {})
+    other = Checkpoints(runs / "checkpoints", Identity(recipe=kept.recipe, vocabulary="other"))
+    with pytest.raises(UserError, match=r"00000002: was made by another run, whose vocabulary differs from"):
+        other.resume(model, torch.device("cpu"), print)
+
+
+def test_going_back_deletes_nothing_of_another_run(runs: Path) -> None:
+    model, own = nn.Linear(2, 2), Identity(recipe="r", vocabulary="v")
+    checkpoints = Checkpoints(runs / "checkpoints", own)
+    for step in (2, 4):
+        checkpoints.save(Progress(step=step), model, {})
+    Checkpoints(runs / "checkpoints", Identity(recipe="o", vocabulary="v")).save(Progress(step=6), model, {})
+    with pytest.raises(UserError, match="00000006: was made by another run"):
+        checkpoints.resume(model, torch.device("cpu"), print, before=4)
+    for act in (
+        lambda: forget_after(2, checkpoints),
+        lambda: checkpoints.prune(1, choose="last", tell=print),
+        lambda: checkpoints.mean(1, choose="last", tell=print),
+    ):
+        with pytest.raises(UserError, match="00000006: was made by another run"):
+            act()
+        assert checkpoints.steps() == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    "swapped", ["model.safetensors", "states.safetensors", "checkpoint.json", "manifest.json"]
+)
+def test_files_of_another_checkpoint_are_damage(runs: Path, swapped: str) -> None:
+    """The manifest has digests of all files; a damaged checkpoint is moved away, and an older one used."""
+    steps = runs / "a" / "checkpoints"
+    shutil.copy(steps / "00000002" / swapped, steps / "00000004" / swapped)
+    result = call(*go_on(runs))
+    assert result.exit_code == 0, result.output
+    assert f"{steps / '00000004'}" in result.stderr
+    assert "going on from the checkpoint of update 2; it is now 00000004.damaged\n" in result.stderr
+
+
+def test_a_model_of_another_run(runs: Path) -> None:
+    model = runs / "a" / "model"
+    shutil.rmtree(model)
+    shutil.copytree(runs / "b" / "model", model)
+    said = refused(*finish(runs), run=runs / "a")
+    assert said.startswith(f"{model}: was made by another run, whose recipe differs")
+    shutil.rmtree(model)
+    assert call(*finish(runs)).exit_code == 0
+
+
+def test_scores_of_another_run(runs: Path) -> None:
+    scores = runs / "a" / "model" / "scores.json"
+    own = scores.read_bytes()
+    text = (runs / "b" / "model" / "scores.json").read_text("utf-8")
+    scores.write_text(text if text.encode() != own else text + " ", encoding="utf-8")
+    assert refused(*finish(runs), run=runs / "a") == (
+        f"{scores}: the scores are not those that this run wrote; restore them, or remove the file "
+        "and give the same `seqx run` again, which scores the model anew\n"
+    )
+    scores.unlink()
+    assert call(*finish(runs)).exit_code == 0
+    assert scores.read_bytes() == own
+
+
+def test_a_vocabulary_of_another_run(runs: Path) -> None:
+    learnt = runs / "a" / "task"
+    shutil.rmtree(learnt)
+    shutil.copytree(runs / "c" / "task", learnt)
+    for command in COMMANDS.values():
+        said = refused(*command(runs), run=runs / "a")
+        assert said.startswith(f"{learnt}: is not the vocabulary that this run began with; restore that one")
+
+
+def old(run: Path) -> None:
+    """Turn a run into one of an earlier seqx, which wrote no digests."""
+    (run / "identity.json").unlink()
+    for file in (*run.glob("checkpoints/*/checkpoint.json"), run / "model" / "model.json"):
+        about = json.loads(file.read_text("utf-8"))
+        del about["made_from"]
+        file.write_text(json.dumps(about), encoding="utf-8")
+        scores = file.parent / "scores.json"
+        kept = scores.read_bytes() if scores.is_file() else None
+        scores.unlink(missing_ok=True)
+        Manifest.seal(file.parent, FORMAT)
+        if kept is not None:
+            scores.write_bytes(kept)
+
+
+def test_runs_of_earlier_versions_go_on(runs: Path) -> None:
+    identity = (runs / "a" / "identity.json").read_text("utf-8")
+    old(runs / "a")
+    assert call(*finish(runs)).exit_code == 0
+    assert call("average", runs / "a", "--last", "2").exit_code == 0
+    result = call(*go_on(runs))
+    assert result.exit_code == 0, result.output
+    found = json.loads((runs / "a" / "identity.json").read_text("utf-8"))
+    assert found["made_from"] == json.loads(identity)["made_from"]
+    # Its new checkpoints have digests, and so do files of other runs.
+    shutil.copytree(runs / "b" / "checkpoints" / "00000006", runs / "a" / "checkpoints" / "00000005")
+    assert "holds the checkpoint of update 6" in refused(*go_on(runs), run=runs / "a")
+
+
+def test_settings_that_may_change_are_not_part_of_the_identity(runs: Path) -> None:
+    result = call(*go_on(runs, "training.microbatch=500", "training.save_minutes=null"))
+    assert result.exit_code == 0, result.output
+    checkpoints = Checkpoints(runs / "a" / "checkpoints")
+    assert checkpoints.about(8).made_from == checkpoints.about(4).made_from
+
+
+def test_a_newer_seqx_goes_on_with_the_digest_of_the_older(runs: Path) -> None:
+    """A new setting with its default changes neither the run nor the digests in its checkpoints."""
+    run = runs / "a"
+    recipe = run / "recipe.yaml"
+    text = recipe.read_text("utf-8")
+    assert "  groups: 1\n" in text
+    recipe.write_text(
+        text.replace("  groups: 1\n", ""), encoding="utf-8"
+    )  # as if the setting did not exist then
+    for file in (run / "identity.json", *run.glob("checkpoints/*/checkpoint.json")):
+        about = json.loads(file.read_text("utf-8"))
+        about["made_from"]["recipe"] = "that of the recipe without groups"
+        file.write_text(json.dumps(about), encoding="utf-8")
+    for folder in (run / "checkpoints").iterdir():
+        Manifest.seal(folder, FORMAT)
+    shutil.rmtree(run / "model")
+    for _ in range(2):
+        result = call(*go_on(runs))
+        assert result.exit_code == 0, result.output
+    assert "  groups: 1\n" in recipe.read_text("utf-8")
+    checkpoints = Checkpoints(run / "checkpoints")
+    assert checkpoints.about(8).made_from == checkpoints.about(4).made_from

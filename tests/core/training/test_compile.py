@@ -1,0 +1,87 @@
+"""Compiled layers give the numbers of plain ones, and are not compiled again for every batch."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+
+import seqx
+from seqx.training.compile import compile_layers, while_compiling
+from seqx_models import EncoderDecoder
+from seqx_transformer import TransformerDecoder, TransformerEncoder
+
+# The compiler itself looks at .grad of what a layer is given.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")
+
+SIZES = {"source": 23, "target": 23}
+SHAPES = [(3, 5, 7), (6, 9, 4), (2, 6, 6), (5, 3, 11), (7, 8, 8), (4, 12, 2)]  # sentences, source, target
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def model() -> EncoderDecoder:
+    torch.manual_seed(1)
+    return EncoderDecoder(
+        SIZES,
+        d_model=16,
+        encoder=lambda d: TransformerEncoder(d, layers=2, dropout=0.0),
+        decoder=lambda d: TransformerDecoder(d, layers=2, dropout=0.0),
+    )
+
+
+def tokens(count: int, length: int) -> seqx.Tokens:
+    lengths = torch.randint(1, length + 1, (count,))
+    lengths[0] = length
+    ids = torch.randint(4, 23, (count, length))
+    return seqx.Tokens.of(ids.masked_fill(torch.arange(length) >= lengths[:, None], seqx.PAD), lengths)
+
+
+def gradients(which: seqx.Model, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+    which.zero_grad()
+    torch.manual_seed(math.prod(shape))
+    which.score(tokens(shape[0], shape[1]), tokens(shape[0], shape[2])).sum().backward()  # type: ignore[no-untyped-call]
+    return {name: p.grad.clone() for name, p in which.named_parameters() if p.grad is not None}
+
+
+def test_numbers_and_names_stay_and_new_shapes_compile_nothing() -> None:
+    plain, compiled = model(), model()
+    assert compile_layers(compiled, backend="aot_eager") == 4
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    for shape in SHAPES[:2]:
+        torch.testing.assert_close(gradients(compiled, shape), gradients(plain, shape))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for shape in SHAPES[2:]:
+            torch.testing.assert_close(gradients(compiled, shape), gradients(plain, shape))
+
+
+def test_a_model_without_stacks_has_nothing_to_compile() -> None:
+    assert compile_layers(torch.nn.Linear(2, 2)) == 0
+
+
+def test_nobody_is_blamed_while_something_is_compiled() -> None:
+    """Also later, for other sizes."""
+    happened = list[str]()
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        happened.append("begun")
+        yield
+        happened.append("ended")
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
+        happened.append("compiled")
+        return graph.forward
+
+    while_compiling(block)
+    double = torch.compile(lambda x: 2 * x, backend=backend, dynamic=False)
+    for size in (2, 2, 3):
+        double(torch.ones(size))
+    assert happened == ["begun", "compiled", "ended"] * 2

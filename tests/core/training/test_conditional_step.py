@@ -1,0 +1,142 @@
+"""Steps that an optimizer leaves out leave no trace, and nobody waits for the device to know."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import seqx_training
+from seqx.interfaces.values import Layers
+from seqx.training.recovery.conditional_step import makes_state, step_unless
+
+
+class Small(nn.Module):
+    """A hidden matrix, an embedding and a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(5, 4)
+        self.layers: Layers[nn.Linear] = Layers([nn.Linear(4, 4)])
+
+    def forward(self) -> Tensor:
+        x: Tensor = self.layers[0](self.embedding.weight)
+        return x.square().sum()
+
+
+Build = Callable[[nn.Module], torch.optim.Optimizer]
+
+BUILDS: dict[str, Build] = {
+    "adam": seqx_training.Adam().build,
+    "adamw": seqx_training.AdamW(decay=0.1).build,
+    "muon and adamw": seqx_training.Muon().build,
+    "adafactor": seqx_training.Adafactor().build,
+    "adam, not fused": lambda module: torch.optim.Adam(module.parameters(), fused=False),
+    "sgd": lambda module: torch.optim.SGD(module.parameters()),
+    "sgd with momentum": lambda module: torch.optim.SGD(module.parameters(), momentum=0.9),
+    "sgd with momentum, fused": lambda module: torch.optim.SGD(module.parameters(), momentum=0.9, fused=True),
+}
+
+
+def trained(build: Build, course: str) -> tuple[Small, torch.optim.Optimizer]:
+    """After updates that are good (+), or not finite and left out (-)."""
+    module = Small()
+    optimizer = build(module)
+    for sign in course:
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01
+        module().backward()
+        if sign == "-":
+            for p in module.parameters():
+                assert p.grad is not None
+                p.grad.fill_(float("nan"))
+        step_unless(torch.tensor(sign == "-"), optimizer)
+        optimizer.zero_grad()
+    return module, optimizer
+
+
+def same(one: object, other: object) -> bool:
+    match one, other:
+        case Tensor(), Tensor():
+            return torch.equal(one, other)
+        case dict(), dict():
+            return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        case list(), list():
+            return len(one) == len(other) and all(map(same, one, other))
+        case _:
+            return one == other
+
+
+@pytest.mark.parametrize("course", ["-++", "+-+", "++-", "+--+-+"])
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_step_that_is_left_out_leaves_no_trace(name: str, course: str) -> None:
+    module, optimizer = trained(BUILDS[name], course)
+    expected, whole = trained(BUILDS[name], course.replace("-", ""))
+    assert same(module.state_dict(), expected.state_dict())
+    assert same(optimizer.state_dict(), whole.state_dict())
+    assert not hasattr(optimizer, "found_inf")
+
+
+def test_good_steps_are_those_of_the_optimizer_alone() -> None:
+    for build in BUILDS.values():
+        module, _ = trained(build, "+++")
+        alone = Small()
+        optimizer = build(alone)
+        for _ in range(3):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01
+            optimizer.zero_grad()
+            alone().backward()
+            optimizer.step()
+        assert same(module.state_dict(), alone.state_dict())
+
+
+def test_state_made_ahead_changes_nothing() -> None:
+    for build in BUILDS.values():
+        expected, _ = trained(build, "++")
+
+        def ahead(module: nn.Module, build: Build = build) -> torch.optim.Optimizer:
+            optimizer = build(module)
+            makes_state(optimizer)
+            assert all(p.grad is None for p in module.parameters())
+            return optimizer
+
+        module, optimizer = trained(ahead, "++")
+        assert same(module.state_dict(), expected.state_dict())
+        before = same(optimizer.state_dict(), optimizer.state_dict())
+        makes_state(optimizer)
+        assert before
+
+
+class Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts how often the host asks for a number, which on a GPU waits for all its work."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.times = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204
+        self.times += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "name", ["adafactor", "adam", "adamw", "muon and adamw", "sgd with momentum", "sgd with momentum, fused"]
+)
+def test_nobody_waits(name: str) -> None:
+    module, optimizer = trained(BUILDS[name], "+")
+    module().backward()
+    with Asked() as asked:
+        step_unless(torch.tensor(data=True), optimizer)
+    assert not asked.times
+
+
+def test_what_lies_on_the_host_is_waited_for() -> None:
+    """So that the test above can fail."""
+    module, optimizer = trained(BUILDS["sgd"], "+")
+    module().backward()
+    with Asked() as asked:
+        step_unless(torch.tensor(data=True), optimizer)
+    assert asked.times == 1

@@ -1,0 +1,268 @@
+"""A run that starts from a model: settings are used, refused or reported, and the stored recipe is true."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import seqx
+from seqx import recipe
+from seqx.errors import RecipeError
+from seqx.inference.loading import Answering
+from seqx.plugin import loading
+from seqx.recipe import Fixed
+from seqx.recipe.yaml_tree import parse
+from seqx_parsing import Parsing
+from seqx_text_tasks import Classification
+from tests.letters import Letters, Rows
+from tests.models import PARSING, RECIPE
+from tests.stories.tiny import seqx as call
+
+TRAINING = """\
+training:
+  steps: 1
+  tokens: 300
+  average: 1
+  objective: {type: cross_entropy}
+  optimizer: {type: adam}
+  schedule: {type: constant, rate: 1e-3}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with `tiny.yaml` and the run `first` of it."""
+    place = tmp_path_factory.mktemp("runs")
+    (place / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQX_CACHE", str(place / "cache"))
+        patch.chdir(place)
+        result = call("run", "tiny.yaml", "--folder", "first", "--device", "cpu")
+        assert result.exit_code == 0, result.output
+        yield place
+
+
+REFUSED = {
+    "task.tokenizer.size=300": ("400", "300", "size: 400"),
+    "task.tokenizer.model=unigram": ("bpe", "unigram", "model: bpe"),
+    "task.tokenizer.symbols=[<dom>]": ("[]", "[<dom>]", "symbols: []"),
+    "task.tokenizer.byte_fallback=false": ("true", "false", "byte_fallback: true"),
+    "task.tokenizer.coverage=1.0": ("0.9995", "1.0", "coverage: 0.9995"),
+    "task.tokenizer.sample=10": ("1000000", "10", "sample: 1000000"),
+    "task.tokenizer=labels": (
+        "sentencepiece",
+        "labels",
+        "tokenizer: {type: sentencepiece, size: 400, model: bpe,",
+    ),
+    "task.target_tokenizer=labels": ("null", "labels", "target_tokenizer: null"),
+}
+
+
+@pytest.mark.parametrize("setting", REFUSED)
+def test_other_settings_of_the_vocabulary_are_refused(folder: Path, setting: str) -> None:
+    theirs, ours, write = REFUSED[setting]
+    for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
+        result = call(*command, "training.init=first", setting)
+        assert (result.exit_code, result.stdout) == (2, "")
+        key = setting.partition("=")[0]
+        assert f": {key}: {ours} does not fit the vocabulary of the model in first/model (" in result.stderr
+        assert f"(training.init), which was learnt with {theirs}; write {write}" in result.stderr
+        assert ", or leave training.init out\n" in result.stderr
+        assert "command line:1:" in result.stderr
+        assert not Path("second/recipe.yaml").exists()
+
+
+def test_a_model_of_another_task_is_refused(folder: Path) -> None:
+    parser = f"extends: {Path(__file__).parents[3] / 'recipes' / 'wsj_parsing.yaml'}\n"
+    Path("parser.yaml").write_text(f"{parser}training: {{init: first/model}}\n", encoding="utf-8")
+    result = call("check", "parser.yaml", "--profile", "sample")
+    assert result.exit_code == 2
+    assert (
+        "parser.yaml:2:18: training.init: the model in first/model is of the task translation"
+        in result.stderr
+    )
+    assert "does not fit the task parsing; name a model of the task parsing\n" in result.stderr
+    assert result.stderr.count("training.init") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("model.d_model=16", "  model.d_model: 32 there, 16 here\n"),
+        ("model.share=none", "  model.share: all there, none here\n"),
+        ("model.encoder.layers=2", "  model.encoder.layers: 1 there, 2 here\n"),
+    ],
+)
+def test_a_model_that_the_weights_do_not_fit_is_refused(folder: Path, setting: str, said: str) -> None:
+    for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
+        result = call(*command, "training.init=first", setting)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith(
+            "command line:1:15: training.init: the model in first/model has other sizes or parts than this "
+            "recipe's; make these settings the same:\n"
+        )
+        assert said in result.stderr
+        assert not Path("second/recipe.yaml").exists()
+
+
+def test_a_model_whose_weights_are_cut_off_is_refused(folder: Path) -> None:
+    cut = Path(shutil.copytree("first/model", "cut"), "model.safetensors")
+    cut.write_bytes(cut.read_bytes()[:50])
+    for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
+        result = call(*command, "training.init=cut")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("command line:1:15: training.init: cut/model.safetensors: cannot be")
+
+
+def test_all_problems_are_reported_at_once_with_places(folder: Path) -> None:
+    text = RECIPE.replace("size: 400", "size: 300").replace("bpe", "unigram") + TRAINING
+    Path("wrong.yaml").write_text(f"{text}  init: first/model\n", encoding="utf-8")
+    said = call("check", "wrong.yaml").stderr
+    assert [
+        line.partition(" the ")[0].removesuffix(" does not fit")
+        for line in said.splitlines()
+        if line.startswith("wrong")
+    ] == [
+        "wrong.yaml:4:43: task.tokenizer.model: unigram",
+        "wrong.yaml:4:58: task.tokenizer.size: 300",
+    ]
+    # A problem of a default has the place of its parent.
+    bare = text.replace("{type: sentencepiece, model: unigram, size: 300}", "sentencepiece")
+    Path("wrong.yaml").write_text(f"{bare}  init: first/model\n", encoding="utf-8")
+    assert call("check", "wrong.yaml").stderr.startswith("wrong.yaml:4:14: task.tokenizer.size:")
+
+
+def test_other_settings_are_used_and_reported(folder: Path) -> None:
+    settings = (
+        "task.tokenizer.alpha=0.3",
+        "task.sample_segmentation=true",
+        "task.corpus.seed=2",
+        "task.source_normalizers=[lowercase]",
+        "task.tags=[The]",
+        "model.encoder.dropout=0.25",
+    )
+    result = call(
+        *("run", "tiny.yaml", "training.init=first", *settings, "--folder", "third", "--device", "cpu"),
+        "task.corpus={type: tagged, corpus: {type: sample, train: 300, dev: 6, test: 6}, tag: The}",
+    )
+    assert result.exit_code == 0, result.output
+    assert (
+        "training.init: the weights of first/model were trained with other settings: "
+        "model.encoder.dropout: 0.1 there, 0.25 here; task.source_normalizers: [] there, ['lowercase'] here\n"
+    ) in result.stderr
+    assert "task.tags: the vocabulary splits The into several pieces; add it to task.tok" in result.stderr
+    for place in ("third", "third/model"):
+        stored = yaml.safe_load(Path(place, "recipe.yaml").read_text("utf-8"))
+        first = yaml.safe_load(Path("first/recipe.yaml").read_text("utf-8"))
+        assert stored["task"]["tokenizer"] == first["task"]["tokenizer"] | {"alpha": 0.3}
+    files = (Path(name, "task/tokenizer/sentencepiece.model").read_bytes() for name in ("first", "third"))
+    assert len(set(files)) == 1
+
+
+def test_a_run_that_began_before_goes_on(folder: Path) -> None:
+    """The run was begun by an earlier seqx, which ignored the size."""
+    command = ("run", "tiny.yaml", "training.init=first", "--folder", "began", "--device", "cpu")
+    assert call(*command).exit_code == 0
+    file = Path("began/recipe.yaml")
+    file.write_text(file.read_text("utf-8").replace("size: 400", "size: 399"), encoding="utf-8")
+    result = call(*command, "task.tokenizer.size=399", "training.steps=2")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_finished_model_keeps_its_vocabulary(folder: Path) -> None:
+    for setting, write in (
+        ("task.tokenizer.symbols=[<x>]", "symbols: []"),
+        ("task.target_tokenizer=labels", "target_tokenizer: null"),
+    ):
+        with pytest.raises(RecipeError, match=rf"command line:1:\d+: .*; write {write}".replace("[", r"\[")):
+            seqx.load("first", device="cpu", overrides=[setting])
+    assert seqx.load("first", device="cpu", overrides=["task.tokenizer.alpha=0.3", "search.size=1"])
+
+
+def problems(text: str, theirs: Any, registry: Any = None) -> list[str]:
+    found = registry or loading.load().registry
+    made = recipe.check(parse(text, "r.yaml"), found, Answering)
+    task: Any = made.settings["task"]
+    return [str(problem).splitlines()[0] for problem in Fixed("m").problems(task, theirs)]
+
+
+def plain(text: str) -> Any:
+    made = recipe.check(parse(text, "r.yaml"), loading.load().registry, Answering)
+    return made.plain()["task"]
+
+
+@pytest.mark.parametrize(
+    ("linearisation", "key"),
+    [
+        ("in_order", "task.linearisation"),
+        ("{type: top_down, tags: true}", "task.linearisation.tags"),
+        ("{type: top_down, depth: 9, opens: 4}", None),
+        ("top_down", None),
+    ],
+)
+def test_trees_are_written_as_the_model_learnt_it(linearisation: str, key: str | None) -> None:
+    text = PARSING.replace("linearisation: top_down", f"linearisation: {linearisation}")
+    said = [line.split(": ")[1] for line in problems(text, plain(PARSING))]
+    assert said == ([key] if key else [])
+
+
+class Own(Letters):
+    """A plugin's tokenizer without `adjustable`."""
+
+    def __init__(self, *, case: bool = True) -> None:
+        super().__init__()
+
+
+def test_all_settings_of_a_tokenizer_count_unless_it_says_otherwise() -> None:
+    registry = loading.load().registry
+    registry.add(seqx.Tokenizer, own=Own)
+    text = RECIPE.replace("{type: sentencepiece, model: bpe, size: 400}", "{type: own, case: false}")
+    theirs = plain(RECIPE)
+    assert problems(text, theirs | {"tokenizer": {"type": "own", "case": False}}, registry) == []
+    (said,) = problems(text, theirs | {"tokenizer": {"type": "own", "case": True}}, registry)
+    assert said == (
+        "r.yaml:4:32: task.tokenizer.case: false does not fit the vocabulary of the model in m, which was "
+        "learnt with true; write case: true"
+    )
+    # The model's version of the tokenizer had no such setting.
+    assert (
+        problems(text.replace("{type: own, case: false}", "own"), theirs | {"tokenizer": "own"}, registry)
+        == []
+    )
+    (said,) = problems(text, theirs | {"tokenizer": "own"}, registry)
+    assert said.endswith("which was learnt without it; leave case out")
+
+
+def test_new_labels_are_refused(tmp_path: Path) -> None:
+    rows = [("good .", "positive"), ("bad .", "negative")]
+    settings: dict[str, Any] = {"tokenizer": Letters(), "metrics": [seqx_metric()]}
+    first = Classification(corpus=Rows(train=rows), **settings)
+    first.learn(tmp_path, lambda _what, _share: None)
+    other = Classification(corpus=Rows(train=[("so so .", "neutral")]), **settings)
+    other.load(tmp_path)
+    with pytest.raises(seqx.UserError, match="has the label 'neutral', which the model of training"):
+        other.example(("so so .", "neutral"), training=True)
+    assert isinstance(other.example(("so so .", "neutral"), training=False), seqx.Example)
+    assert isinstance(other.example(("good .", "positive"), training=True), seqx.Example)
+
+
+def seqx_metric() -> seqx.Metric:
+    from seqx_text import Accuracy
+
+    return Accuracy()
+
+
+def test_trees_that_the_vocabulary_cannot_write_are_left_out_and_counted(tmp_path: Path) -> None:
+    made: Any = recipe.check(parse(PARSING, "r.yaml"), loading.load().registry, Answering)()
+    task: Parsing = made.task
+    task.fetch(tmp_path, lambda *_: None)
+    task.learn(tmp_path, lambda *_: None)
+    for tree in ("(TOP (XYZ (DT The) (NN dog)))", "(TOP (NP (DT The) (STTS dog)))"):
+        dropped = task.example((tree,), training=True)
+        assert dropped == seqx.Dropped("with labels that the vocabulary lacks")
+        assert isinstance(task.example((tree,), training=False), seqx.Example)
+    task.tags = "none"
+    assert isinstance(task.example(("(TOP (NP (DT The) (STTS dog)))",), training=True), seqx.Example)

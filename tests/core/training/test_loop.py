@@ -1,0 +1,292 @@
+"""The training loop: what an update learns, however it is cut, and what it does with bad gradients."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqx.data.batches import Portion, Position
+from seqx.errors import TooLittleMemoryError, UserError
+from seqx.interfaces.learning import Objective
+from seqx.interfaces.networks import Model
+from seqx.interfaces.values import Batch, Tokens
+from seqx.parallel.ddp import Spread
+from seqx.parallel.step import Step
+from seqx.training.loop import _as_shortage, updates
+from seqx.training.update import Update
+
+CPU = torch.device("cpu")
+
+
+class Words(Model):
+    """Says of each source token how probable each target token is."""
+
+    def __init__(self) -> None:
+        super().__init__({"source": 9, "target": 9})
+        self.table = nn.Embedding(9, 9)
+        self.modes: list[bool] = []
+
+    def encode(self, source: Tokens) -> Tensor:
+        self.modes.append(self.training)
+        return self.table(source.ids)
+
+    def start(self, memory: Tensor, capacity: int | None) -> Tensor:
+        return memory
+
+    def advance(self, ids: Tensor, state: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+        return state, state
+
+    def head(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+
+class Likelihood(Objective):
+    """Two sums with counts of their own: what is learnt from, and what is only reported."""
+
+    learnt = ("loss", "rows")
+
+    def counts(self, batch: Batch) -> Mapping[str, int]:
+        return {"loss": batch.count, "rows": len(batch.columns["target"].ids), "seen": batch.count}
+
+    def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
+        source, target = batch.columns["source"], batch.columns["target"]
+        nll = -model.score(source, target).sum()
+        first = model(source, target)[:, 0].square().sum()
+        return {"loss": nll, "rows": first, "seen": 1000 * nll}
+
+
+def rising(step: int) -> float:
+    return step / 10
+
+
+ROWS = [[4, 5, 6, 2], [7, 2], [8, 8, 4, 5, 2], [2], [6, 5, 2]]
+WHOLE = [[0, 1, 2, 3, 4]]
+
+
+def batch(rows: Sequence[Sequence[int]]) -> Batch:
+    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for line, row in zip(ids, rows, strict=True):
+        line[: len(row)] = torch.tensor(row)
+    tokens = Tokens.of(ids, torch.tensor([len(row) for row in rows]))
+    return Batch({"source": tokens, "target": tokens}, sum(map(len, rows)))
+
+
+def portions(cut: Sequence[Sequence[int]]) -> Iterator[Portion]:
+    """The same update for ever, cut in one way."""
+    parts = [batch([ROWS[i] for i in part]) for part in cut]
+    index = 0
+    while True:
+        count = sum(map(len, ROWS))
+        numbers = [np.array(part) for part in cut]
+        yield Portion(position=Position(0, index), parts=parts, rows=numbers, count=count, useful=0.75)
+        index += 1
+
+
+def step() -> Step:
+    torch.manual_seed(1)
+    return Step(Words(), Likelihood())
+
+
+def train(
+    what: Step,
+    portions: Iterable[Portion],
+    *,
+    clip: float | None = None,
+    done: int = 0,
+    momentum: float = 0.0,
+    extra: Mapping[str, float] | None = None,
+) -> Iterator[Update]:
+    groups = [{"params": list(what.parameters()), **(extra or {})}]
+    optimizer = torch.optim.SGD(groups, momentum=momentum)
+    return updates(
+        Spread(what), optimizer, rising, portions, device=CPU, precision="fp32", clip=clip, done=done
+    )
+
+
+@pytest.mark.parametrize("cut", [[[0, 1], [2, 3, 4]], [[0], [1], [2], [3], [4]], [[3], [4, 1, 0, 2]]])
+def test_parts_of_an_update_change_nothing(cut: list[list[int]]) -> None:
+    whole, parts = step(), step()
+    for one, other in islice(zip(train(whole, portions(WHOLE)), train(parts, portions(cut)), strict=True), 5):
+        assert one.loss == pytest.approx(other.loss, rel=1e-6)
+        assert one.counts == other.counts == {"loss": 15, "rows": 5, "seen": 15}
+        torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
+    for p, q in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+
+
+class Small(Likelihood):
+    """Has memory for some rows only, which shows after the first part was computed."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
+        if len(batch.columns["target"].ids) > self.most:
+            raise torch.OutOfMemoryError
+        return super().forward(model, batch)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_what_needs_too_much_memory_is_computed_in_halves(most: int) -> None:
+    whole, halved = step(), Step(step().model, Small(most))
+    cut = [[3], [4, 1, 0, 2]]
+    for one, other in islice(zip(train(whole, portions(cut)), train(halved, portions(cut)), strict=True), 3):
+        assert one.loss == pytest.approx(other.loss, rel=1e-6)
+        assert one.counts == other.counts
+        torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
+    for p, q in zip(whole.parameters(), halved.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+
+
+class Once(Likelihood):
+    """Has too little memory at one of its calls."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at, self.rows = at, list[int]()
+
+    def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
+        self.rows.append(len(batch.columns["target"].ids))
+        sums = super().forward(model, batch)
+        if len(self.rows) == self.at:
+            raise torch.OutOfMemoryError
+        return sums
+
+
+@pytest.mark.parametrize(
+    ("at", "rows"),
+    [
+        (1, [2, *(1, 1, 1, 1, 1), *(1, 1, 1, 1, 1)]),
+        (2, [2, 2, *(2, 1, 1, 1), *(2, 1, 1, 1)]),
+        (4, [2, 2, 1, 2, *(1, 1, 1, 1, 1)]),
+    ],
+)
+def test_memory_that_runs_out_at_any_part_changes_nothing(at: int, rows: list[int]) -> None:
+    cut = [[1, 3], [4, 0], [2]]  # 4, 8 and 5 places in each column
+    whole, short = step(), Step(step().model, Once(at))
+    pairs = islice(zip(train(whole, portions(cut)), train(short, portions(cut)), strict=True), 2)
+    for one, other in pairs:
+        assert one.loss == pytest.approx(other.loss, rel=1e-6)
+        torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
+        assert (one.tokens, one.then) == (other.tokens, other.then)
+        assert (one.replays, other.replays) == (0, int(other.step == -(-at // 3)))
+    for p, q in zip(whole.parameters(), short.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
+    assert isinstance(short.objective, Once)
+    assert short.objective.rows == rows
+
+
+def test_what_is_to_be_smaller_next_time_can_be_smaller() -> None:
+    """One long example alone is larger than two short ones, and cannot be halved."""
+    single, several = (batch([ROWS[2]]), np.array([2])), (batch([ROWS[1], ROWS[3]]), np.array([1, 3]))
+    with pytest.raises(TooLittleMemoryError) as caught, _as_shortage("update 1", CPU, [single, several]):
+        raise torch.OutOfMemoryError
+    assert caught.value.places == 8
+    told = "update 1: cpu has too little memory for the model and its gradients"
+    with pytest.raises(UserError, match=told), _as_shortage("update 1", CPU, [single]):
+        raise torch.OutOfMemoryError
+
+
+def test_one_example_that_needs_too_much_memory_is_named() -> None:
+    told = r"update 1: cpu has too little memory for a single example: example 3; make the model smaller"
+    with pytest.raises(UserError, match=told):
+        next(train(Step(step().model, Small(0)), portions([[3], [4, 1, 0, 2]])))
+
+
+def test_each_learnt_sum_is_divided_once_by_its_count() -> None:
+    found, expected = step(), step()
+    sums = expected(batch(ROWS))
+    (sums["loss"] / 15 + sums["rows"] / 5).backward()
+    update = next(train(found, portions([[0, 1], [2], [3, 4]])))
+    before = step().model.table.weight  # type: ignore[union-attr]
+    weights, gradient = found.model.table.weight, expected.model.table.weight.grad  # type: ignore[union-attr]
+    torch.testing.assert_close(weights, before - 0.1 * gradient, rtol=0, atol=1e-6)  # type: ignore[operator]
+    torch.testing.assert_close(update.norm, gradient.norm())  # type: ignore[operator, union-attr]
+    assert update.value("seen") == pytest.approx(1000 * update.loss)
+
+
+def test_what_an_update_tells() -> None:
+    stream = train(step(), portions(WHOLE), done=6)
+    first, second = next(stream), next(stream)
+    assert (first.step, second.step) == (7, 8)
+    assert (first.learning_rate, second.learning_rate) == (0.7, 0.8)
+    assert (first.tokens, first.padding, bool(first.skipped)) == (15, 0.25, False)
+    assert first.vitals.tolist() == [0, float(first.norm), pytest.approx(first.loss)]
+    assert (first.at, second.at) == (Position(0, 0), Position(0, 1))
+    assert (first.then, second.then) == (Position(0, 1), Position(0, 2))
+    assert first.seconds > 0
+    assert not first.sums["loss"].requires_grad
+    assert not first.norm.requires_grad
+    assert second.loss < first.loss
+
+
+def test_groups_may_scale_the_learning_rate() -> None:
+    plain, scaled = step(), step()
+    start = [p.detach().clone() for p in plain.parameters()]
+    next(train(plain, portions(WHOLE)))
+    next(train(scaled, portions(WHOLE), extra={"scale": 0.5}))
+    for p, q, s in zip(plain.parameters(), scaled.parameters(), start, strict=True):
+        torch.testing.assert_close(q - s, (p - s) / 2)
+
+
+def test_clipping_bounds_what_is_learnt_and_tells_the_norm_before() -> None:
+    free, bound = step(), step()
+    start = [p.detach().clone() for p in bound.parameters()]
+    norm = next(train(free, portions(WHOLE))).norm
+    update = next(train(bound, portions(WHOLE), clip=0.01))
+    assert update.norm == norm > 0.01
+    moved = torch.stack([(p - s).norm() for p, s in zip(bound.parameters(), start, strict=True)]).norm()
+    assert float(moved.detach()) == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+class Broken(Likelihood):
+    """Gradients that are not finite in some updates."""
+
+    def __init__(self, bad: set[int], value: float) -> None:
+        super().__init__()
+        self.bad, self.value, self.calls = bad, value, 0
+
+    def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
+        self.calls += 1
+        sums = dict(super().forward(model, batch))
+        if self.calls in self.bad:
+            sums["loss"] = sums["loss"] * self.value
+        return sums
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_updates_that_are_not_finite_are_skipped(value: float, clip: float | None) -> None:
+    broken, well = step(), step()
+    broken.objective = Broken({2, 3}, value)
+    stream = train(broken, portions(WHOLE), clip=clip, momentum=0.9)
+    next(stream)
+    before = [p.detach().clone() for p in broken.parameters()]
+    for number in (2, 3):
+        update = next(stream)
+        assert update.skipped
+        assert update.step == number
+        assert update.learning_rate == number / 10
+        assert all(torch.equal(p, q) for p, q in zip(broken.parameters(), before, strict=True))
+    assert not next(stream).skipped
+    again = train(well, portions(WHOLE), clip=clip, momentum=0.9)
+    next(again)
+    assert not any(torch.equal(p, q) for p, q in zip(broken.parameters(), before, strict=True))
+    assert all(bool(p.isfinite().all()) for p in broken.parameters())
+
+
+def test_what_looks_on_may_set_evaluation_mode() -> None:
+    """Validation between two updates leaves the model in evaluation mode; training goes on in its own."""
+    what = step()
+    for _ in islice(train(what, portions(WHOLE)), 3):
+        what.eval()
+    assert isinstance(what.model, Words)
+    assert all(what.model.modes)
+
+
+def test_ends_with_its_plans() -> None:
+    assert len(list(train(step(), islice(portions(WHOLE), 4)))) == 4

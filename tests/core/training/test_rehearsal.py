@@ -1,0 +1,86 @@
+"""The largest update is computed first, and training goes on as if that had not been."""
+
+from itertools import islice
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import seqx_training
+from seqx.data.batches import Portion, Position
+from seqx.errors import UserError
+from seqx.interfaces.learning import Optimizer
+from seqx.interfaces.values import Tokens
+from seqx.parallel.ddp import Spread
+from seqx.parallel.step import Step
+from seqx.training.loop import rehearse, updates
+from tests.core.training.test_loop import CPU, WHOLE, Likelihood, Small, Words, portions, rising
+
+
+class Forgetful(Words):
+    """Draws random numbers, and counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Tensor
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+    def encode(self, source: Tokens) -> Tensor:
+        self.calls += self.training
+        return nn.functional.dropout(super().encode(source), 0.5, self.training)
+
+
+def trained(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim.Optimizer, Tensor]:
+    torch.manual_seed(1)
+    step = Step(Forgetful(), Likelihood())
+    steps = optimizer.build(step)
+    if rehearsed:
+        step.eval()
+        rehearse(Spread(step), steps, next(portions(WHOLE)), device=CPU, precision="fp32")
+    stream = updates(
+        Spread(step), steps, rising, portions(WHOLE), device=CPU, precision="fp32", clip=None, done=0
+    )
+    list(islice(stream, 3))
+    return step, steps, torch.get_rng_state()
+
+
+@pytest.mark.parametrize(
+    "optimizer", [seqx_training.Adam(), seqx_training.AdamW(), seqx_training.Adafactor()], ids=str
+)
+def test_it_leaves_no_trace(optimizer: Optimizer) -> None:
+    one, other = (trained(optimizer, rehearsed=rehearsed) for rehearsed in (False, True))
+    pairs = [(one[0].state_dict(), other[0].state_dict())]
+    pairs += [
+        (ours, theirs) for ours, theirs in zip(one[1].state.values(), other[1].state.values(), strict=True)
+    ]
+    for ours, theirs in pairs:
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert torch.equal(one[2], other[2])
+
+
+def test_too_little_memory_shows_before_anything_is_learnt() -> None:
+    step = Step(Words(), Small(0))
+    before = [p.clone() for p in step.parameters()]
+    optimizer = seqx_training.Adam().build(step)
+    part = next(portions([[2]]))
+    portion = Portion(position=Position(), parts=part.parts, rows=part.rows, count=5, useful=1.0)
+    with pytest.raises(
+        UserError, match=r"the largest update: cpu has too little memory for a single example: example 2;"
+    ):
+        rehearse(Spread(step), optimizer, portion, device=CPU, precision="fp32")
+    assert all(torch.equal(p, q) for p, q in zip(step.parameters(), before, strict=True))
+
+
+def test_too_little_memory_for_the_optimizer_shows_then_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Step(Words(), Likelihood())
+    optimizer = seqx_training.Adam().build(step)
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("seqx.training.loop.makes_state", full)
+    with pytest.raises(
+        UserError, match="the first update: cpu has too little memory for the step of the opti"
+    ):
+        rehearse(Spread(step), optimizer, next(portions(WHOLE)), device=CPU, precision="fp32")
