@@ -361,7 +361,7 @@ class Greedy:
 @pytest.mark.parametrize(
     ("callback", "message"),
     [
-        (Deaf, "test_plugins.py:[0-9]+: callback Deaf has no event marked @seqx.hookimpl"),
+        (Deaf, "test_loading.py:[0-9]+: callback Deaf has no event marked @seqx.hookimpl"),
         (Misspelt, "there is no hook 'start' to implement; did you mean 'started'?"),
         (Greedy, "started takes model, but what it may take is run"),
     ],
