@@ -31,7 +31,7 @@ from seqx.interfaces.values import EOS, UNK, Dropped, Evaluation, Example
 from seqx.runtime.devices import device_of
 from seqx_models import EncoderDecoder
 from seqx_search import Beam, Greedy
-from seqx_transformer import MultiHead, ReLU, TransformerDecoder, TransformerEncoder
+from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 VOCABULARY = 37_000
 
@@ -94,7 +94,7 @@ class Numbers(Task):
 def base() -> Model:
     """The Transformer (base) of Vaswani et al. 2017, with random weights."""
     torch.manual_seed(0)
-    attention = lambda d: MultiHead(d, heads=8)  # noqa: E731
+    attention = lambda d: MultiHeadAttention(d, heads=8)  # noqa: E731
     feedforward = lambda d: ReLU(d, width=2048)  # noqa: E731
     return EncoderDecoder(
         Numbers().sizes,

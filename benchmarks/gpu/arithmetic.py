@@ -7,7 +7,7 @@ from torch import nn
 
 from seqx.data.store import Integers
 from seqx_models import EncoderDecoder
-from seqx_transformer import MultiHead, TransformerDecoder, TransformerEncoder
+from seqx_transformer import MultiHeadAttention, TransformerDecoder, TransformerEncoder
 
 
 class Arithmetic:
@@ -23,7 +23,7 @@ class Arithmetic:
             cast("TransformerEncoder", model.encoder),
             cast("TransformerDecoder", model.decoder),
         )
-        crossing = [cast("MultiHead", layer.cross_attention) for layer in decoder.layers]
+        crossing = [cast("MultiHeadAttention", layer.cross_attention) for layer in decoder.layers]
         reading = sum(_size((attention.key, attention.value)) for attention in crossing)
         # Multiplications for each token of the source, and of the target.
         self.source = _size(encoder.modules()) + reading
@@ -49,5 +49,5 @@ def _size(modules: Iterable[nn.Module]) -> int:
 
 def _pairwise(attention: nn.Module) -> int:
     """Of scores, and of what is gathered."""
-    assert isinstance(attention, MultiHead)
+    assert isinstance(attention, MultiHeadAttention)
     return attention.heads * (attention.d_k + attention.d_v)

@@ -13,14 +13,14 @@ from seqx_convolution.block import halved
 from seqx_convolution.weight_norm import WeightNormed
 
 
-class Source(NamedTuple):
+class ProjectedSource(NamedTuple):
     """What the layers of a decoder look at."""
 
     projected: tuple[seqx.KeyValue, ...]  # by the attention of each layer
     root: Tensor  # [B] the square root of the number of source tokens
 
 
-class Look(nn.Module):
+class AttentionStep(nn.Module):
     """One step: asks with a layer's output and the last token's embedding (Gehring et al. 2017, section 3.3).
 
     What the attention gives is a mean over the source's tokens; times the root of their number its variance

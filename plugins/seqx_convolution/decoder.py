@@ -13,23 +13,23 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_convolution.attention import Look, Source, restrained
+from seqx_convolution.attention import AttentionStep, ProjectedSource, restrained
 from seqx_convolution.block import Count, GatedConvolution, halved, shortcut
 from seqx_convolution.embedding import Embedded
 from seqx_convolution.weight_norm import WeightNormed
 
 
-class DecoderState(NamedTuple):
+class ConvolutionState(NamedTuple):
     """What a decoder remembers between tokens."""
 
     lengths: Tensor  # [B] tokens written so far
     past: (
         tuple[Tensor, ...] | None
     )  # the last k - 1 inputs of each layer [B, k - 1, C]; None before the first
-    source: Source | None
+    source: ProjectedSource | None
 
 
-class DecoderLayer(nn.Module):
+class ConvolutionDecoderLayer(nn.Module):
     """A gated convolution over the past, attention to the source where there is one, and a residual sum."""
 
     def __init__(
@@ -38,7 +38,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.convolution = GatedConvolution(inputs, outputs, kernel=kernel, dropout=dropout)
-        self.look = None if attention is None else Look(attention, outputs)
+        self.look = None if attention is None else AttentionStep(attention, outputs)
         self.shortcut = shortcut(inputs, outputs)
 
     def forward(
@@ -111,8 +111,8 @@ class ConvolutionDecoder(seqx.Decoder):
         limits = [part.limit for part in (self.embedded, self.source) if part is not None]
         self.limit = min((limit for limit in limits if limit is not None), default=None)
         self.enter = WeightNormed(d_model, widths[0], dropout=dropout)
-        self.layers: seqx.Layers[DecoderLayer] = seqx.Layers(
-            DecoderLayer(inputs, outputs, attention, kernel=k, dropout=dropout)
+        self.layers: seqx.Layers[ConvolutionDecoderLayer] = seqx.Layers(
+            ConvolutionDecoderLayer(inputs, outputs, attention, kernel=k, dropout=dropout)
             for (inputs, outputs), attention, k in zip(
                 pairwise([widths[0], *widths]), attentions, kernels, strict=True
             )
@@ -120,11 +120,11 @@ class ConvolutionDecoder(seqx.Decoder):
         self.leave = WeightNormed(widths[-1], d_model)
         self.dropout = nn.Dropout(dropout)
 
-    def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> DecoderState:
+    def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> ConvolutionState:
         """The state of `batch` sentences before the first token; it has one size, whatever the capacity."""
         lengths = torch.zeros(batch, dtype=torch.int64, device=self.enter.bias.device)
         if self.source is None:
-            return DecoderState(lengths, None, None)
+            return ConvolutionState(lengths, None, None)
         assert memory is not None, "a decoder that reads is started from a source"
         looks = [layer.look for layer in self.layers if layer.look is not None]
         # Keys and values of all layers send gradients to the encoder, too much of them (section 3.4).
@@ -132,11 +132,11 @@ class ConvolutionDecoder(seqx.Decoder):
         values = halved(states, self.source(memory.inputs, memory.layout))
         place = seqx.Place.nowhere(memory.layout)
         projected = tuple(look.attention.project(states, values, place) for look in looks)
-        return DecoderState(lengths, None, Source(projected, memory.layout.keep.sum(1).sqrt()))
+        return ConvolutionState(lengths, None, ProjectedSource(projected, memory.layout.keep.sum(1).sqrt()))
 
     def forward(
-        self, inputs: Tensor, state: DecoderState, keep: Tensor | None
-    ) -> tuple[Tensor, DecoderState]:
+        self, inputs: Tensor, state: ConvolutionState, keep: Tensor | None
+    ) -> tuple[Tensor, ConvolutionState]:
         """Advance by embeddings [B, T, D]; returns outputs [B, T, D] and the state after them."""
         if keep is None:
             keep = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
@@ -150,5 +150,5 @@ class ConvolutionDecoder(seqx.Decoder):
             root = None if state.source is None else state.source.root
             x, last = layer(x, embedded, layout, before, source, root)
             past.append(last)
-        after = DecoderState(state.lengths + keep.sum(1), tuple(past), state.source)
+        after = ConvolutionState(state.lengths + keep.sum(1), tuple(past), state.source)
         return self.dropout(self.leave(x)), after

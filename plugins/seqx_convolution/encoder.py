@@ -16,7 +16,7 @@ from seqx_convolution.embedding import Embedded
 from seqx_convolution.weight_norm import WeightNormed
 
 
-class EncoderLayer(nn.Module):
+class ConvolutionEncoderLayer(nn.Module):
     """A gated convolution around each place, and a residual sum."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, dropout: float) -> None:
@@ -66,8 +66,8 @@ class ConvolutionEncoder(seqx.Encoder):
         self.embedded = Embedded(positions, d_model, dropout=dropout)
         self.limit = self.embedded.limit
         self.enter = WeightNormed(d_model, widths[0], dropout=dropout)
-        self.layers: seqx.Layers[EncoderLayer] = seqx.Layers(
-            EncoderLayer(inputs, outputs, kernel=k, dropout=dropout)
+        self.layers: seqx.Layers[ConvolutionEncoderLayer] = seqx.Layers(
+            ConvolutionEncoderLayer(inputs, outputs, kernel=k, dropout=dropout)
             for (inputs, outputs), k in zip(pairwise([widths[0], *widths]), kernels, strict=True)
         )
         self.leave = WeightNormed(widths[-1], d_model)

@@ -16,7 +16,7 @@ from seqx_models.embedding import embedding
 from seqx_models.pooling import POOLINGS, Pooling
 
 
-class Said(NamedTuple):
+class ClassifierState(NamedTuple):
     """What a classifier remembers between the label and EOS."""
 
     sentence: Tensor  # [B, D]
@@ -66,19 +66,23 @@ class Classifier(seqx.Model):
         inputs = self.embedding(source.ids) * self.scale
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
-    def start(self, memory: seqx.Memory, capacity: int | None) -> Said:
+    def start(self, memory: seqx.Memory, capacity: int | None) -> ClassifierState:
         """The state before the label."""
         sentence = self.pool(memory.states, memory.layout.keep)
-        return Said(self.dropout(sentence), memory.layout.keep.new_zeros(len(sentence), dtype=torch.int64))
+        return ClassifierState(
+            self.dropout(sentence), memory.layout.keep.new_zeros(len(sentence), dtype=torch.int64)
+        )
 
-    def advance(self, ids: Tensor, state: Said, keep: Tensor | None) -> tuple[Tensor, Said]:
+    def advance(
+        self, ids: Tensor, state: ClassifierState, keep: Tensor | None
+    ) -> tuple[Tensor, ClassifierState]:
         """After target ids [B, T], whatever they are: outputs [B, T, D] that `head` reads, and the state."""
         kept = torch.ones_like(ids) if keep is None else keep.long()
         positions = state.lengths[:, None] + kept.cumsum(1) - kept  # [B, T]
         outputs = torch.where(
             positions[..., None] == 0, state.sentence[:, None], self.after.to(state.sentence)
         )
-        return outputs, Said(state.sentence, state.lengths + kept.sum(1))
+        return outputs, ClassifierState(state.sentence, state.lengths + kept.sum(1))
 
     def head(self, outputs: Tensor) -> Tensor:
         """Logits [..., V] of each next token, from outputs [..., D]."""

@@ -16,7 +16,7 @@ import seqx
 from seqx_models.embedding import embedding
 
 
-class Written(NamedTuple):
+class DecoderOnlyState(NamedTuple):
     """The state of a decoder, and what comes first where nothing was written yet."""
 
     decoder: seqx.State
@@ -75,7 +75,7 @@ class DecoderOnly(seqx.Model):
         inputs = self._embed(source.ids)
         return seqx.Memory(inputs, inputs, source.layout)
 
-    def start(self, memory: seqx.Memory, capacity: int | None) -> Written:
+    def start(self, memory: seqx.Memory, capacity: int | None) -> DecoderOnlyState:
         """After all of the source but its last token; `capacity`: the most tokens that will be written."""
         inputs, keep = memory.inputs, memory.layout.keep
         batch, read = inputs.shape[:2]
@@ -84,15 +84,17 @@ class DecoderOnly(seqx.Model):
             # A place is read where another of the source follows: padding stays on the right.
             _, state = self.decoder(inputs[:, :-1], state, keep[:, 1:])
         last = keep.sum(1) - 1
-        return Written(state, inputs[torch.arange(batch, device=inputs.device), last])
+        return DecoderOnlyState(state, inputs[torch.arange(batch, device=inputs.device), last])
 
-    def advance(self, ids: Tensor, state: Written, keep: Tensor | None) -> tuple[Tensor, Written]:
+    def advance(
+        self, ids: Tensor, state: DecoderOnlyState, keep: Tensor | None
+    ) -> tuple[Tensor, DecoderOnlyState]:
         """After target ids [B, T]: outputs [B, T, D] that `head` reads, and the state."""
         inputs = self._embed(ids)
         if state.first is not None:  # then the first of `ids` is BOS
             inputs = torch.cat([state.first[:, None], inputs[:, 1:]], 1)
         outputs, decoder = self.decoder(inputs, state.decoder, keep)
-        return outputs, Written(decoder, None)
+        return outputs, DecoderOnlyState(decoder, None)
 
     def head(self, outputs: Tensor) -> Tensor:
         """Logits [..., V] of each next token, from outputs [..., D]."""

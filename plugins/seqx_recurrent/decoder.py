@@ -10,18 +10,18 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_recurrent.first import First, Summary
-from seqx_recurrent.recurrence import GRU, LSTM, Recurrence
-from seqx_recurrent.stack import Stack
-from seqx_recurrent.writing import (
-    Attended,
+from seqx_recurrent.attention_order import (
+    AttentionOrder,
     Bahdanau,
-    DecoderState,
     InputFeeding,
     Luong,
-    Unattended,
-    Writing,
+    NoAttention,
+    RecurrentState,
+    WithAttention,
 )
+from seqx_recurrent.initial_state import InitialState, Summary
+from seqx_recurrent.recurrence import GRU, LSTM, Recurrence
+from seqx_recurrent.stack import Stack
 
 Order = Literal["luong", "bahdanau"]
 
@@ -73,7 +73,7 @@ class RecurrentDecoder(seqx.Decoder):
         if attention is None and (input_feeding or order == "bahdanau"):
             asked = "input_feeding" if input_feeding else f"order: {order}"
             raise ValueError(f"{asked} needs an attention; name one")
-        ordered: dict[tuple[Order, bool], type[Attended]] = {
+        ordered: dict[tuple[Order, bool], type[WithAttention]] = {
             ("luong", False): Luong,
             ("luong", True): InputFeeding,
             ("bahdanau", False): Bahdanau,
@@ -81,7 +81,9 @@ class RecurrentDecoder(seqx.Decoder):
         look = None if attention is None else attention(d_model)
         if look is not None:
             look.check(None)
-        self.writing: Writing = Unattended() if look is None else ordered[order, input_feeding](d_model, look)
+        self.writing: AttentionOrder = (
+            NoAttention() if look is None else ordered[order, input_feeding](d_model, look)
+        )
 
         def layer(number: int) -> Recurrence:
             inputs = 2 * d_model if self.writing.told and not number else d_model
@@ -89,20 +91,20 @@ class RecurrentDecoder(seqx.Decoder):
 
         self.stack = Stack([layer(number) for number in range(layers)], residual=residual, dropout=dropout)
         tensors = layers * self.recurrence.remembers
-        self.first = None if initial is None else First(d_model, tensors, initial)
+        self.first = None if initial is None else InitialState(d_model, tensors, initial)
         looking = [("attention", self.writing.looks), ("initial", self.first is not None)]
         self.reads = any(looks for _, looks in looking)
         self.reading = " and ".join(name for name, looks in looking if looks) or "attention or initial"
         self.dropout = nn.Dropout(dropout)
 
-    def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> DecoderState:
+    def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> RecurrentState:
         """The state of `batch` sentences before the first token; it has one size, whatever the capacity."""
         nothing = next(self.parameters()).new_zeros(batch, self.d_model)
         hidden = self.stack.start(nothing)
         if self.first is not None and memory is not None:
             made = iter(self.first(memory))
             hidden = tuple(tuple(next(made) for _ in layer) for layer in hidden)
-        return DecoderState(
+        return RecurrentState(
             lengths=torch.zeros(batch, dtype=torch.int64, device=nothing.device),
             hidden=hidden,
             fed=nothing if self.writing.feeds else None,
@@ -110,8 +112,8 @@ class RecurrentDecoder(seqx.Decoder):
         )
 
     def forward(
-        self, inputs: Tensor, state: DecoderState, keep: Tensor | None
-    ) -> tuple[Tensor, DecoderState]:
+        self, inputs: Tensor, state: RecurrentState, keep: Tensor | None
+    ) -> tuple[Tensor, RecurrentState]:
         """Advance by embeddings [B, T, D]; returns outputs [B, T, D] and the state after them."""
         kept = inputs.new_ones(inputs.shape[:2], dtype=torch.bool) if keep is None else keep
         layout = seqx.Layout.of(kept, state.lengths)

@@ -5,17 +5,17 @@ from seqx_training.crossentropy import CrossEntropy
 from seqx_training.muon import Muon
 from seqx_training.optimizers import Adafactor, Adam, AdamW
 from seqx_training.rdrop import RDrop
-from seqx_training.schedules import Constant, Cosine, InverseSquareRoot, Linear, WarmupStableDecay
+from seqx_training.schedules import Constant, CosineDecay, InverseSquareRoot, LinearDecay, WarmupStableDecay
 
 __all__ = [
     "Adafactor",
     "Adam",
     "AdamW",
     "Constant",
-    "Cosine",
+    "CosineDecay",
     "CrossEntropy",
     "InverseSquareRoot",
-    "Linear",
+    "LinearDecay",
     "Muon",
     "RDrop",
     "WarmupStableDecay",
@@ -31,7 +31,7 @@ def seqx_register(registry: seqx.Registry) -> None:
         seqx.Schedule,
         inverse_square_root=InverseSquareRoot,
         constant=Constant,
-        cosine=Cosine,
-        linear=Linear,
+        cosine=CosineDecay,
+        linear=LinearDecay,
         wsd=WarmupStableDecay,
     )

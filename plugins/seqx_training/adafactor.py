@@ -8,7 +8,7 @@ from torch import Tensor
 import seqx
 
 
-class Adafactor(torch.optim.Adafactor):
+class SyncFreeAdafactor(torch.optim.Adafactor):
     """Torch's Adafactor with its step counter and its norms on the device.
 
     Torch's version reads two norms of each parameter on the host, which waits for the GPU each time. Like

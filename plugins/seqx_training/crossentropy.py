@@ -10,10 +10,10 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 import seqx
-from seqx_training import chunks
+from seqx_training.chunked_loss import TokenLoss, chunked_loss, outputs_before_targets, target_ids
 
 
-class Smoothed(chunks.Measure):
+class SmoothedCrossEntropy(TokenLoss):
     """The cross-entropy of smoothed targets [N] or [N, P], and that of plain ones."""
 
     names = ("loss", "nll")
@@ -61,5 +61,5 @@ class CrossEntropy(seqx.Objective):
 
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
         """The sums over the target tokens of the batch."""
-        measure = Smoothed(chunks.targets(batch), self.smoothing)
-        return chunks.measured(model, chunks.outputs(model, batch), measure, self.chunk)
+        loss = SmoothedCrossEntropy(target_ids(batch), self.smoothing)
+        return chunked_loss(model, outputs_before_targets(model, batch), loss, self.chunk)

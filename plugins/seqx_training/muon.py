@@ -62,7 +62,7 @@ class Muon(seqx.Optimizer):
         )
         rest = [p for name, p in module.named_parameters() if name not in matrices]
         adam = AdamW(betas=self.betas, eps=self.eps, decay=self.decay)
-        return Both(muon, adam.of(rest)) if rest else muon
+        return MuonWithAdamW(muon, adam.of(rest)) if rest else muon
 
 
 INSIDE = (seqx.Encoder, seqx.Decoder, seqx.Layers)
@@ -81,7 +81,7 @@ def hidden(module: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-class Both(torch.optim.Optimizer):
+class MuonWithAdamW(torch.optim.Optimizer):
     """Two optimizers, each for its own parameters, that step and are saved as one."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:

@@ -81,7 +81,7 @@ class Adafactor(seqx.Optimizer):
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         """Return torch's Adafactor for all parameters, in a version that does not wait for the device."""
-        return adafactor.Adafactor(
+        return adafactor.SyncFreeAdafactor(
             groups(module.parameters(), self.decay), beta2_decay=self.power, d=self.clip
         )
 

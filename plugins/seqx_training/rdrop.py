@@ -11,17 +11,17 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 import seqx
-from seqx_training import chunks
-from seqx_training.crossentropy import Smoothed
+from seqx_training.chunked_loss import TokenLoss, chunked_loss, outputs_before_targets, target_ids
+from seqx_training.crossentropy import SmoothedCrossEntropy
 
 
-class Agreement(chunks.Measure):
+class RDropLoss(TokenLoss):
     """Cross-entropy of two passes, and how far what they say is from each other."""
 
     names = ("loss", "nll", "kl")
 
     def __init__(self, targets: Tensor, smoothing: float, alpha: float) -> None:
-        self.smoothed = Smoothed(targets[:, None].expand(-1, 2), smoothing)
+        self.smoothed = SmoothedCrossEntropy(targets[:, None].expand(-1, 2), smoothing)
         self.alpha = alpha
 
     def sums(self, logp: Tensor, part: slice) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,10 +71,10 @@ class RDrop(seqx.Objective):
 
     def counts(self, batch: seqx.Batch) -> Mapping[str, int]:
         """Target tokens."""
-        return dict.fromkeys(Agreement.names, batch.count)
+        return dict.fromkeys(RDropLoss.names, batch.count)
 
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
         """The sums over the target tokens of the batch."""
-        both = torch.stack([chunks.outputs(model, batch) for _ in range(2)], 1)  # [N, 2, D]
-        measure = Agreement(chunks.targets(batch), self.smoothing, self.alpha)
-        return chunks.measured(model, both, measure, self.chunk)
+        both = torch.stack([outputs_before_targets(model, batch) for _ in range(2)], 1)  # [N, 2, D]
+        loss = RDropLoss(target_ids(batch), self.smoothing, self.alpha)
+        return chunked_loss(model, both, loss, self.chunk)

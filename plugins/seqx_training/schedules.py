@@ -47,7 +47,7 @@ class Constant(seqx.Schedule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cosine(seqx.Schedule):
+class CosineDecay(seqx.Schedule):
     """Rises linearly, then falls along half a cosine (Loshchilov and Hutter 2017, section 3).
 
     One period of arXiv:1608.03983, without restarts: the fall begins at step `warmup` and would be
@@ -72,7 +72,7 @@ class Cosine(seqx.Schedule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear(seqx.Schedule):
+class LinearDecay(seqx.Schedule):
     """Rises linearly, then falls linearly (Devlin et al. 2019; Defazio et al. 2023, arXiv:2310.07831).
 
     The fall begins at step `warmup` and would be over one update after the last.

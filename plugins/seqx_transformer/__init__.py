@@ -1,23 +1,23 @@
 """The Transformer: stacks of attention and feed-forward layers, and the pieces that they are made of."""
 
 import seqx
-from seqx_transformer.attention import MultiHead
+from seqx_transformer.attention import MultiHeadAttention
 from seqx_transformer.decoder import TransformerDecoder
 from seqx_transformer.encoder import TransformerEncoder
 from seqx_transformer.feedforward import GELU, Convolutions, FeedForward, Gated, ReLU
-from seqx_transformer.grouped import GroupedQuery
+from seqx_transformer.grouped import GroupedQueryAttention
 from seqx_transformer.initialisation import DeepNorm, DepthScaled, Initialisation, Kaiming, Normal, Xavier
-from seqx_transformer.linear import Linear
+from seqx_transformer.linear import LinearAttention
 from seqx_transformer.norm import LayerNorm, Norm, RMSNorm
 from seqx_transformer.positions import Combined, Learned, NoPositions, Sinusoidal
 from seqx_transformer.relative import T5, Alibi, Rotary, Shaw
-from seqx_transformer.restricted import Restricted
-from seqx_transformer.scores import Additive, Multiplicative
+from seqx_transformer.restricted import RestrictedAttention
+from seqx_transformer.scores import AdditiveAttention, MultiplicativeAttention
 
 __all__ = [
     "GELU",
     "T5",
-    "Additive",
+    "AdditiveAttention",
     "Alibi",
     "Combined",
     "Convolutions",
@@ -25,20 +25,20 @@ __all__ = [
     "DepthScaled",
     "FeedForward",
     "Gated",
-    "GroupedQuery",
+    "GroupedQueryAttention",
     "Initialisation",
     "Kaiming",
     "LayerNorm",
     "Learned",
-    "Linear",
-    "MultiHead",
-    "Multiplicative",
+    "LinearAttention",
+    "MultiHeadAttention",
+    "MultiplicativeAttention",
     "NoPositions",
     "Norm",
     "Normal",
     "RMSNorm",
     "ReLU",
-    "Restricted",
+    "RestrictedAttention",
     "Rotary",
     "Shaw",
     "Sinusoidal",
@@ -55,12 +55,12 @@ def seqx_register(registry: seqx.Registry) -> None:
     registry.add(seqx.Decoder, transformer=TransformerDecoder)
     registry.add(
         seqx.Attention,
-        multihead=MultiHead,
-        additive=Additive,
-        multiplicative=Multiplicative,
-        restricted=Restricted,
-        linear=Linear,
-        grouped_query=GroupedQuery,
+        multihead=MultiHeadAttention,
+        additive=AdditiveAttention,
+        multiplicative=MultiplicativeAttention,
+        restricted=RestrictedAttention,
+        linear=LinearAttention,
+        grouped_query=GroupedQueryAttention,
     )
     registry.add(
         seqx.PositionalEncoding,

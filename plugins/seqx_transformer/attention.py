@@ -16,7 +16,7 @@ import seqx
 from seqx_transformer.dropout import Dropout
 
 
-class MultiHead(seqx.Attention):
+class MultiHeadAttention(seqx.Attention):
     """Scaled dot-product attention in several subspaces at once (Vaswani et al. 2017, section 3.2).
 
     Args:

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.attention import MultiHead
+from seqx_transformer.attention import MultiHeadAttention
 from seqx_transformer.dropout import Dropout
 from seqx_transformer.feedforward import FeedForward, ReLU
 from seqx_transformer.initialisation import Initialisation, Xavier
@@ -20,7 +20,7 @@ from seqx_transformer.stack import Positions
 from seqx_transformer.sublayer import Residual
 
 
-class DecoderState(NamedTuple):
+class TransformerState(NamedTuple):
     """What a decoder remembers between tokens."""
 
     lengths: Tensor  # [B] tokens written so far
@@ -28,7 +28,7 @@ class DecoderState(NamedTuple):
     source: tuple[seqx.KeyValue, ...] | None  # what each layer projected of the source
 
 
-class DecoderLayer(nn.Module):
+class TransformerDecoderLayer(nn.Module):
     """Self-attention, attention to the source where there is one, then feed-forward."""
 
     def __init__(
@@ -99,7 +99,7 @@ class TransformerDecoder(seqx.Decoder):
         d_model: int,
         *,
         layers: Annotated[int, Gt(0)] = 6,
-        attention: seqx.Make[seqx.Attention] | list[seqx.Make[seqx.Attention]] = MultiHead,
+        attention: seqx.Make[seqx.Attention] | list[seqx.Make[seqx.Attention]] = MultiHeadAttention,
         cross_attention: seqx.Make[seqx.Attention] | list[seqx.Make[seqx.Attention]] | None = None,
         cross: bool = True,
         feedforward: seqx.Make[FeedForward] = ReLU,
@@ -115,9 +115,9 @@ class TransformerDecoder(seqx.Decoder):
         def around() -> Residual:
             return Residual(norm(d_model), norm_place, dropout, residual)
 
-        def layer(attends: seqx.Attention, looks: seqx.Attention | None) -> DecoderLayer:
+        def layer(attends: seqx.Attention, looks: seqx.Attention | None) -> TransformerDecoderLayer:
             crossed = None if looks is None else around()
-            return DecoderLayer(attends, looks, feedforward(d_model), around(), crossed, around())
+            return TransformerDecoderLayer(attends, looks, feedforward(d_model), around(), crossed, around())
 
         attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
         if cross_attention is not None and not cross:
@@ -130,29 +130,29 @@ class TransformerDecoder(seqx.Decoder):
             if look is not None:
                 look.check(None)
         self.reads = cross
-        self.layers: seqx.Layers[DecoderLayer] = seqx.Layers(map(layer, attentions, looks))
+        self.layers: seqx.Layers[TransformerDecoderLayer] = seqx.Layers(map(layer, attentions, looks))
         initialisation()(self.layers)
         self.positions = Positions(positions, d_model, attentions)
         self.limit = self.positions.limit
         self.dropout = Dropout(dropout)
         self.norm = norm(d_model) if norm_place == "pre" else nn.Identity()
 
-    def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> DecoderState:
+    def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> TransformerState:
         """The state of `batch` sentences before the first token; the cache grows, whatever the capacity."""
         device = next(self.parameters()).device
         lengths = torch.zeros(batch, dtype=torch.int64, device=device)
         if not self.reads:
-            return DecoderState(lengths, None, None)
+            return TransformerState(lengths, None, None)
         assert memory is not None, "a decoder that reads is started from a source"
         place = seqx.Place.nowhere(memory.layout)
         looks = [layer.cross_attention for layer in self.layers]
         states = memory.states
         source = tuple(look.project(states, states, place) for look in looks if look is not None)
-        return DecoderState(lengths, None, source)
+        return TransformerState(lengths, None, source)
 
     def forward(
-        self, inputs: Tensor, state: DecoderState, keep: Tensor | None
-    ) -> tuple[Tensor, DecoderState]:
+        self, inputs: Tensor, state: TransformerState, keep: Tensor | None
+    ) -> tuple[Tensor, TransformerState]:
         """Advance by embeddings [B, T, D]; returns outputs [B, T, D] and the state after them."""
         if keep is None:
             keep = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
@@ -165,4 +165,4 @@ class TransformerDecoder(seqx.Decoder):
             source = None if state.source is None else state.source[i]
             x, seen = layer(x, place, before, source)
             past.append(seen)
-        return self.norm(x), DecoderState(state.lengths + keep.sum(1), tuple(past), state.source)
+        return self.norm(x), TransformerState(state.lengths + keep.sum(1), tuple(past), state.source)

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.attention import MultiHead
+from seqx_transformer.attention import MultiHeadAttention
 from seqx_transformer.dropout import Dropout
 from seqx_transformer.feedforward import FeedForward, ReLU
 from seqx_transformer.initialisation import Initialisation, Xavier
@@ -19,7 +19,7 @@ from seqx_transformer.stack import Positions
 from seqx_transformer.sublayer import Residual
 
 
-class EncoderLayer(nn.Module):
+class TransformerEncoderLayer(nn.Module):
     """Self-attention, then feed-forward."""
 
     def __init__(
@@ -65,7 +65,7 @@ class TransformerEncoder(seqx.Encoder):
         d_model: int,
         *,
         layers: Annotated[int, Gt(0)] = 6,
-        attention: seqx.Make[seqx.Attention] | list[seqx.Make[seqx.Attention]] = MultiHead,
+        attention: seqx.Make[seqx.Attention] | list[seqx.Make[seqx.Attention]] = MultiHeadAttention,
         feedforward: seqx.Make[FeedForward] = ReLU,
         positions: seqx.Make[seqx.PositionalEncoding] = Sinusoidal,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
@@ -80,8 +80,9 @@ class TransformerEncoder(seqx.Encoder):
             return Residual(norm(d_model), norm_place, dropout, residual)
 
         attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
-        self.layers: seqx.Layers[EncoderLayer] = seqx.Layers(
-            EncoderLayer(attends, feedforward(d_model), around(), around()) for attends in attentions
+        self.layers: seqx.Layers[TransformerEncoderLayer] = seqx.Layers(
+            TransformerEncoderLayer(attends, feedforward(d_model), around(), around())
+            for attends in attentions
         )
         initialisation()(self.layers)
         self.positions = Positions(positions, d_model, attentions)

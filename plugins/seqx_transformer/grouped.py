@@ -10,10 +10,10 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.attention import MultiHead, split
+from seqx_transformer.attention import MultiHeadAttention, split
 
 
-class GroupedQuery(MultiHead):
+class GroupedQueryAttention(MultiHeadAttention):
     """Heads that share keys and values in groups (Ainslie et al. 2023, section 2.2).
 
     With one group it is multi-query attention (Shazeer 2019, section 3). What a search has to keep of the

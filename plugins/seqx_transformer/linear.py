@@ -18,7 +18,7 @@ from seqx_transformer.attention import split
 _CHUNK = 64
 
 
-class Linear(seqx.Attention):
+class LinearAttention(seqx.Attention):
     """Weights are products of features, elu(x) + 1, without a softmax (Katharopoulos et al. 2020, section 3).
 
     Over a whole sequence it costs O(n): values are summed once for all queries, and chunk by chunk where a

@@ -12,10 +12,10 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 import seqx
-from seqx_transformer.attention import MultiHead
+from seqx_transformer.attention import MultiHeadAttention
 
 
-class Restricted(MultiHead):
+class RestrictedAttention(MultiHeadAttention):
     """Multi-head attention to the keys that are at most so far away (Vaswani et al. 2017, section 4).
 
     Over a whole sequence it costs O(n r), as the paper's table 1 says: each block of `window` queries meets

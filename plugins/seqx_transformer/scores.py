@@ -11,10 +11,10 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.attention import MultiHead
+from seqx_transformer.attention import MultiHeadAttention
 
 
-class Additive(MultiHead):
+class AdditiveAttention(MultiHeadAttention):
     """Scores by a feed-forward network with one hidden layer (Bahdanau et al. 2015, section 3.1 and A.1.2).
 
     A score is v . tanh(W q + U k). All [B, H, T, S, K] hidden values are in memory at once.
@@ -53,7 +53,7 @@ class Additive(MultiHead):
         return (hidden @ self.score[..., None])[..., 0]
 
 
-class Multiplicative(MultiHead):
+class MultiplicativeAttention(MultiHeadAttention):
     """Scores by a bilinear form, q . W k, Luong et al.'s "general" (2015, section 3.1).
 
     The keys are what is attended to as it is; each head has a part of its features. The paper divides by

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import seqx
 from seqx.testing import laws_of
 from seqx_models import EncoderDecoder, Ensemble
-from seqx_transformer import Learned, MultiHead, ReLU, TransformerDecoder, TransformerEncoder
+from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 
 class Whole(nn.Module):
@@ -32,7 +32,7 @@ class Whole(nn.Module):
         return x * self.secret
 
 
-SMALL: dict[str, Any] = {"layers": 1, "attention": MultiHead, "feedforward": ReLU}
+SMALL: dict[str, Any] = {"layers": 1, "attention": MultiHeadAttention, "feedforward": ReLU}
 
 
 class WholeEncoder(TransformerEncoder, Whole):
@@ -48,11 +48,11 @@ class WholeEncoder(TransformerEncoder, Whole):
         return self.spoil(super().forward(inputs, layout))
 
 
-class WholeAttention(MultiHead, Whole):
+class WholeAttention(MultiHeadAttention, Whole):
     """An attention."""
 
     def __init__(self, d_model: int) -> None:
-        MultiHead.__init__(self, d_model, heads=2)
+        MultiHeadAttention.__init__(self, d_model, heads=2)
         self.prepare()
 
     def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:

@@ -31,11 +31,13 @@ PLUGINS = [importlib.import_module(module) for module in sorted(set(ENTRY_POINTS
 
 SMALL: dict[str, Any] = {
     "layers": 2,
-    "attention": partial(seqx_transformer.MultiHead, heads=4),
+    "attention": partial(seqx_transformer.MultiHeadAttention, heads=4),
     "feedforward": partial(seqx_transformer.ReLU, width=24),
 }
 PRE_NORM = SMALL | {
-    "attention": [partial(seqx_transformer.MultiHead, heads=2, d_k=k, d_v=5, bias=True) for k in (3, 4)],
+    "attention": [
+        partial(seqx_transformer.MultiHeadAttention, heads=2, d_k=k, d_v=5, bias=True) for k in (3, 4)
+    ],
     "feedforward": seqx_transformer.Gated,
     "norm": seqx_transformer.RMSNorm,
     "norm_place": "pre",
@@ -54,7 +56,7 @@ CONVOLUTION: dict[str, Any] = {
     "kernel": [3, 1, 4],
     "positions": seqx_transformer.Learned,
 }
-RECURRENT: dict[str, Any] = {"layers": 2, "attention": partial(seqx_transformer.MultiHead, heads=2)}
+RECURRENT: dict[str, Any] = {"layers": 2, "attention": partial(seqx_transformer.MultiHeadAttention, heads=2)}
 POSITIONS = [
     *(seqx_transformer.Alibi, seqx_transformer.Combined, seqx_transformer.Learned, seqx_transformer.Rotary),
     *(seqx_transformer.Shaw, seqx_transformer.Sinusoidal, seqx_transformer.T5),
@@ -108,7 +110,7 @@ test_pre_norm = seqx.testing.laws(
         seqx_transformer.TransformerDecoder: PRE_NORM,
         seqx_transformer.TransformerEncoder: PRE_NORM,
     },
-    without=[seqx_transformer.MultiHead, *POSITIONS],
+    without=[seqx_transformer.MultiHeadAttention, *POSITIONS],
 )
 test_convolutional_language_model = seqx.testing.laws(
     seqx_convolution,
@@ -137,7 +139,7 @@ test_laws = seqx.testing.laws(
     settings=treebanks()
     | {
         seqx_convolution.ConvolutionDecoder: CONVOLUTION
-        | {"attention": seqx_transformer.MultiHead, "source_positions": seqx_transformer.Sinusoidal},
+        | {"attention": seqx_transformer.MultiHeadAttention, "source_positions": seqx_transformer.Sinusoidal},
         seqx_convolution.ConvolutionEncoder: CONVOLUTION,
         seqx_models.Classifier: {"d_model": 16, "encoder": STACKS["encoder"]},
         seqx_models.DecoderOnly: {
@@ -179,7 +181,7 @@ test_laws = seqx.testing.laws(
         seqx_transformer.Combined: {
             "encodings": [seqx_transformer.Sinusoidal, seqx_transformer.Rotary, seqx_transformer.Shaw]
         },
-        seqx_transformer.Restricted: {"window": 2},
+        seqx_transformer.RestrictedAttention: {"window": 2},
         seqx_transformer.DeepNorm: {"beta": 0.5},
         seqx_transformer.TransformerDecoder: SMALL,
         seqx_transformer.TransformerEncoder: SMALL,

@@ -16,18 +16,18 @@ from seqx_models import Classifier, DecoderOnly, EncoderDecoder, Ensemble
 from seqx_recurrent import GRUDecoder, GRUEncoder, LSTMDecoder, LSTMEncoder
 from seqx_search import Beam
 from seqx_transformer import (
-    Additive,
-    GroupedQuery,
+    AdditiveAttention,
+    GroupedQueryAttention,
     Learned,
-    Linear,
-    MultiHead,
-    Multiplicative,
+    LinearAttention,
+    MultiHeadAttention,
+    MultiplicativeAttention,
     TransformerDecoder,
     TransformerEncoder,
 )
 
 CONVOLUTION: dict[str, Any] = {"layers": 2, "width": [12, 16], "positions": Learned}
-ATTENTION = partial(MultiHead, heads=2)
+ATTENTION = partial(MultiHeadAttention, heads=2)
 ENCODERS: dict[str, Any] = {
     "lstm": LSTMEncoder,
     "gru": partial(GRUEncoder, bidirectional="first"),
@@ -40,14 +40,14 @@ DECODERS: dict[str, Any] = {
     "gru": partial(GRUDecoder, layers=1, attention=ATTENTION, order="bahdanau", initial="first"),
     "unattended": partial(GRUDecoder, attention=None),
     "transformer": partial(TransformerDecoder, layers=1, attention=ATTENTION),
-    "convolution": partial(ConvolutionDecoder, attention=partial(MultiHead, heads=1), **CONVOLUTION),
+    "convolution": partial(ConvolutionDecoder, attention=partial(MultiHeadAttention, heads=1), **CONVOLUTION),
 }
 LOOKS: dict[str, Any] = {
-    "additive": Additive,
-    "grouped_query": partial(GroupedQuery, heads=4, groups=2),
-    "linear": partial(Linear, heads=2),
-    "multiplicative": Multiplicative,
-    "unscaled": partial(MultiHead, heads=1, scaled=False),
+    "additive": AdditiveAttention,
+    "grouped_query": partial(GroupedQueryAttention, heads=4, groups=2),
+    "linear": partial(LinearAttention, heads=2),
+    "multiplicative": MultiplicativeAttention,
+    "unscaled": partial(MultiHeadAttention, heads=1, scaled=False),
 }
 MIXTURES = [pair for pair in product(ENCODERS, DECODERS) if pair != ("transformer", "transformer")]
 # Each part is compiled by its own laws, which takes longer than all others together.

@@ -19,7 +19,7 @@ import seqx
 import seqx_transformer
 
 
-class Mine(seqx_transformer.MultiHead):
+class Mine(seqx_transformer.MultiHeadAttention):
     """As the one it is made from."""
 
 
@@ -104,7 +104,7 @@ import seqx
 import seqx_transformer
 
 
-class Clumsy(seqx_transformer.MultiHead):
+class Clumsy(seqx_transformer.MultiHeadAttention):
     """Falls after some steps."""
 
     steps = 0

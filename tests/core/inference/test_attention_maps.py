@@ -10,10 +10,10 @@ import seqx
 from seqx.inference.attention_maps import look, looks
 from seqx_models import DecoderOnly, EncoderDecoder
 from seqx_transformer import (
-    Additive,
-    GroupedQuery,
-    MultiHead,
-    Restricted,
+    AdditiveAttention,
+    GroupedQueryAttention,
+    MultiHeadAttention,
+    RestrictedAttention,
     TransformerDecoder,
     TransformerEncoder,
 )
@@ -23,7 +23,7 @@ SIZES = {"source": 20, "target": 20}
 
 def model(**settings: seqx.Make[seqx.Attention]) -> EncoderDecoder:
     torch.manual_seed(0)
-    stack: dict[str, Any] = {"layers": 2, "attention": partial(MultiHead, heads=4), **settings}
+    stack: dict[str, Any] = {"layers": 2, "attention": partial(MultiHeadAttention, heads=4), **settings}
     encoder = {name: value for name, value in stack.items() if name != "cross_attention"}
     made = EncoderDecoder(
         SIZES,
@@ -75,18 +75,22 @@ def test_sides_of_one_length_are_told_apart() -> None:
 
 
 def test_each_kind_of_attention_shows_its_own_weights() -> None:
-    kinds = model(attention=partial(Restricted, heads=4, window=1), cross_attention=Additive)
+    kinds = model(
+        attention=partial(RestrictedAttention, heads=4, window=1), cross_attention=AdditiveAttention
+    )
     found = look(kinds, tokens(9), tokens(8))
     near = found["encoder.layers.0.attention"].weights[0]
     assert not (near.triu(2) + near.tril(-2)).count_nonzero()
     assert found["decoder.layers.0.cross_attention"].weights.shape == (1, 1, 8, 9)
-    grouped = model(attention=partial(GroupedQuery, heads=4, groups=2))
+    grouped = model(attention=partial(GroupedQueryAttention, heads=4, groups=2))
     assert look(grouped, tokens(9), tokens(8))["decoder.layers.1.attention"].weights.shape == (1, 4, 8, 8)
 
 
 def test_what_a_model_goes_on_from_is_part_of_its_text() -> None:
     torch.manual_seed(0)
-    decoder = partial(TransformerDecoder, layers=1, attention=partial(MultiHead, heads=2), cross=False)
+    decoder = partial(
+        TransformerDecoder, layers=1, attention=partial(MultiHeadAttention, heads=2), cross=False
+    )
     written = DecoderOnly(SIZES, d_model=16, decoder=decoder).eval()
     found = look(written, tokens(5), tokens(4))["decoder.layers.0.attention"]
     assert (found.queries, found.keys, found.weights.shape) == ("text", "text", (1, 2, 8, 8))
@@ -97,7 +101,7 @@ def test_what_a_model_goes_on_from_is_part_of_its_text() -> None:
     assert (alone.queries, alone.keys, alone.weights.shape) == ("target", "target", (1, 2, 4, 4))
 
 
-class Silent(MultiHead):
+class Silent(MultiHeadAttention):
     """An attention whose weights nobody can see."""
 
     def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> None:  # type: ignore[override]
@@ -115,7 +119,7 @@ class Stepping(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.attention = MultiHead(16, heads=2)
+        self.attention = MultiHeadAttention(16, heads=2)
 
     def forward(self, x: Tensor) -> None:
         past: seqx.KeyValue | None = None

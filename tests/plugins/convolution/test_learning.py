@@ -13,11 +13,11 @@ import seqx
 from seqx_convolution import ConvolutionDecoder, ConvolutionEncoder
 from seqx_models import EncoderDecoder
 from seqx_search import Greedy
-from seqx_transformer import Learned, MultiHead
+from seqx_transformer import Learned, MultiHeadAttention
 
 CONVOLUTION: dict[str, Any] = {"layers": 2, "width": [12, 16], "positions": partial(Learned, limit=32)}
 READS = partial(ConvolutionEncoder, **CONVOLUTION)
-WRITES = partial(ConvolutionDecoder, attention=partial(MultiHead, heads=1), **CONVOLUTION)
+WRITES = partial(ConvolutionDecoder, attention=partial(MultiHeadAttention, heads=1), **CONVOLUTION)
 
 
 def small(symbols: int) -> EncoderDecoder:

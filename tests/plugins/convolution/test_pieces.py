@@ -12,9 +12,9 @@ import seqx
 from seqx_convolution import ConvolutionDecoder, ConvolutionEncoder
 from seqx_convolution.attention import restrained
 from seqx_convolution.weight_norm import WeightNormed
-from seqx_transformer import Combined, Learned, MultiHead, Rotary, Sinusoidal
+from seqx_transformer import Combined, Learned, MultiHeadAttention, Rotary, Sinusoidal
 
-ATTENTION = partial(MultiHead, heads=1)
+ATTENTION = partial(MultiHeadAttention, heads=1)
 SOURCE = seqx.Layout.of(torch.arange(6) < torch.tensor([6, 3])[:, None])
 
 
@@ -152,7 +152,7 @@ def test_a_language_model_has_no_source() -> None:
 
 
 def test_a_list_gives_each_layer_its_own() -> None:
-    heads: list[Any] = [partial(MultiHead, heads=h) for h in (2, 4)]
+    heads: list[Any] = [partial(MultiHeadAttention, heads=h) for h in (2, 4)]
     writer = decoder(width=[8, 24], kernel=[3, 1], attention=heads)
     assert [layer.look.attention.heads for layer in writer.layers if layer.look] == [2, 4]
     assert [layer.convolution.kernel for layer in writer.layers] == [3, 1]

@@ -9,9 +9,9 @@ import torch
 import seqx
 from seqx_models import Classifier
 from seqx_search import Beam
-from seqx_transformer import MultiHead, TransformerEncoder
+from seqx_transformer import MultiHeadAttention, TransformerEncoder
 
-ENCODER = partial(TransformerEncoder, layers=1, attention=partial(MultiHead, heads=2), dropout=0.0)
+ENCODER = partial(TransformerEncoder, layers=1, attention=partial(MultiHeadAttention, heads=2), dropout=0.0)
 SIZES = {"source": 11, "target": 7}
 SOURCE = seqx.Tokens.of(torch.tensor([[5, 6, 2], [7, 2, 0]]), torch.tensor([3, 2]))
 

@@ -13,9 +13,9 @@ from seqx_models import DecoderOnly, EncoderDecoder, Ensemble
 from seqx_parsing import GuidedEncoderDecoder
 from seqx_recurrent import LSTMDecoder
 from seqx_search import Greedy
-from seqx_transformer import Learned, MultiHead, Rotary, TransformerDecoder, TransformerEncoder
+from seqx_transformer import Learned, MultiHeadAttention, Rotary, TransformerDecoder, TransformerEncoder
 
-SMALL: dict[str, Any] = {"layers": 2, "attention": partial(MultiHead, heads=2), "dropout": 0.0}
+SMALL: dict[str, Any] = {"layers": 2, "attention": partial(MultiHeadAttention, heads=2), "dropout": 0.0}
 SIZES = {"source": 11, "target": 11}
 
 
@@ -115,7 +115,7 @@ def test_it_learns_to_repeat() -> None:
     ids=["transformer", "lstm", "convolution"],
 )
 def test_a_decoder_that_looks_at_a_source_is_refused(looks: Any) -> None:
-    attention = {} if looks is TransformerDecoder else {"attention": MultiHead}
+    attention = {} if looks is TransformerDecoder else {"attention": MultiHeadAttention}
     with pytest.raises(ValueError, match="looks at a source, and here is none"):
         DecoderOnly(SIZES, d_model=16, decoder=partial(looks, **attention))
 

@@ -8,9 +8,9 @@ import torch
 
 import seqx
 from seqx_models import EncoderDecoder, Ensemble
-from seqx_transformer import Learned, MultiHead, ReLU, TransformerDecoder, TransformerEncoder
+from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
-SMALL: dict[str, Any] = {"layers": 1, "attention": partial(MultiHead, heads=2)}
+SMALL: dict[str, Any] = {"layers": 1, "attention": partial(MultiHeadAttention, heads=2)}
 SIZES = {"source": 11, "target": 11}
 
 
@@ -27,7 +27,7 @@ def base(*, d_model: int = 512, layers: int = 6, heads: int = 8, width: int = 20
     """How many parameters a row of table 3 has."""
     shared: dict[str, Any] = {
         "layers": layers,
-        "attention": partial(MultiHead, heads=heads, **attention),
+        "attention": partial(MultiHeadAttention, heads=heads, **attention),
         "feedforward": partial(ReLU, width=width),
     }
     with torch.device("meta"):

@@ -10,12 +10,12 @@ from torch import Tensor
 import seqx
 from seqx_parsing import GuidedEncoderDecoder, InOrder, Leaf, Linearisation, TopDown, Vocabulary
 from seqx_search import Beam
-from seqx_transformer import MultiHead, ReLU, TransformerDecoder, TransformerEncoder
+from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 D = 8
 STACK: dict[str, Any] = {
     "layers": 1,
-    "attention": partial(MultiHead, heads=2),
+    "attention": partial(MultiHeadAttention, heads=2),
     "feedforward": partial(ReLU, width=16),
     "dropout": 0.0,
 }

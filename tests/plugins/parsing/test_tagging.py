@@ -12,12 +12,12 @@ import seqx
 from seqx_models import EncoderDecoder, Ensemble
 from seqx_parsing import Tagged, Tagging
 from seqx_training import CrossEntropy, RDrop
-from seqx_transformer import MultiHead, ReLU, TransformerDecoder, TransformerEncoder
+from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 SIZES = {"source": 20, "target": 9, "tags": 8}
 STACK: dict[str, Any] = {
     "layers": 1,
-    "attention": partial(MultiHead, heads=2),
+    "attention": partial(MultiHeadAttention, heads=2),
     "feedforward": partial(ReLU, width=16),
     "dropout": 0.0,
 }

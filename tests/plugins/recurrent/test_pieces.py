@@ -8,11 +8,11 @@ import torch
 
 import seqx
 from seqx_recurrent import GRUDecoder, GRUEncoder, LSTMDecoder, LSTMEncoder
-from seqx_transformer import MultiHead
+from seqx_transformer import MultiHeadAttention
 
 B, S, T, D = 3, 5, 4, 16
 LENGTHS = torch.tensor([5, 2, 3])
-ATTENTION = partial(MultiHead, heads=2)
+ATTENTION = partial(MultiHeadAttention, heads=2)
 
 
 def memory() -> seqx.Memory:

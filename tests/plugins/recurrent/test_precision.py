@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 import seqx
 from seqx_recurrent import GRUDecoder, GRUEncoder, LSTMDecoder, LSTMEncoder
 from seqx_recurrent.recurrence import kernel_dtype
-from seqx_transformer import MultiHead
+from seqx_transformer import MultiHeadAttention
 
 pytestmark = pytest.mark.isa
 
@@ -55,7 +55,9 @@ def written(decoder: Any) -> Tensor:
 
 
 def decoder_of(kind: Any, order: dict[str, Any]) -> Any:
-    return kind(D, attention=partial(MultiHead, heads=2), dropout=0.0, recurrent_dropout=0.3, **order)
+    return kind(
+        D, attention=partial(MultiHeadAttention, heads=2), dropout=0.0, recurrent_dropout=0.3, **order
+    )
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)

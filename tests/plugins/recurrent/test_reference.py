@@ -14,13 +14,13 @@ from torch import Tensor, nn
 import seqx
 from seqx_recurrent import GRUDecoder, GRUEncoder, LSTMDecoder, LSTMEncoder
 from seqx_recurrent.recurrence import GRU, LSTM, Recurrence
-from seqx_transformer import MultiHead
+from seqx_transformer import MultiHeadAttention
 
 B, S, T, D = 4, 7, 6, 16
 SOURCE_LENGTHS, TARGET_LENGTHS = [7, 4, 1, 5], [3, 6, 1, 0]
 SOURCE = seqx.Layout.of(torch.arange(S) < torch.tensor(SOURCE_LENGTHS)[:, None])
 KEEP = torch.arange(T) < torch.tensor(TARGET_LENGTHS)[:, None]
-ATTENTION = partial(MultiHead, heads=2)
+ATTENTION = partial(MultiHeadAttention, heads=2)
 KINDS = [(LSTM, nn.LSTM, LSTMEncoder, LSTMDecoder), (GRU, nn.GRU, GRUEncoder, GRUDecoder)]
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import seqx
 from seqx_models import EncoderDecoder
 from seqx_training import AdamW, Muon
-from seqx_training.muon import Both, hidden
-from seqx_transformer import T5, Learned, MultiHead, Shaw, TransformerDecoder, TransformerEncoder
+from seqx_training.muon import MuonWithAdamW, hidden
+from seqx_transformer import T5, Learned, MultiHeadAttention, Shaw, TransformerDecoder, TransformerEncoder
 
 
 class Net(nn.Module):
@@ -60,7 +60,7 @@ def trained(model: Net, optimizer: torch.optim.Optimizer, updates: int, rate: fl
 
 def test_hidden_are_the_matrices_of_encoders_and_decoders() -> None:
     """Of all kinds of positions, too, no table; and what the model shares or adds is none."""
-    stack: dict[str, Any] = {"layers": 1, "attention": partial(MultiHead, heads=2), "dropout": 0.0}
+    stack: dict[str, Any] = {"layers": 1, "attention": partial(MultiHeadAttention, heads=2), "dropout": 0.0}
     for positions in (Learned, Shaw, T5):
         model = EncoderDecoder(
             {"source": 9, "target": 11},
@@ -161,7 +161,7 @@ def test_saved_and_loaded_it_goes_on_bit_by_bit(apart: bool) -> None:
     trained(model, optimizer, 3)
     other.load_state_dict(model.state_dict())
     again = Muon(ratio=2.0).build(other)
-    assert isinstance(optimizer, Both)
+    assert isinstance(optimizer, MuonWithAdamW)
     saved = {"parts": [part.state_dict() for part in optimizer.parts]} if apart else optimizer.state_dict()
     again.load_state_dict(deepcopy(saved))
     assert len(again.state) == len(optimizer.state) == len(list(model.parameters()))

@@ -7,7 +7,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 import seqx
-from seqx_training import Constant, Cosine, InverseSquareRoot, Linear, WarmupStableDecay
+from seqx_training import Constant, CosineDecay, InverseSquareRoot, LinearDecay, WarmupStableDecay
 
 
 @pytest.mark.parametrize("step", [1, 2, 3999, 4000, 4001, 100_000])
@@ -55,15 +55,15 @@ def of_torch(second: str, warmup: int, steps: int, floor: float) -> list[float]:
 @pytest.mark.parametrize(("warmup", "steps"), [(2, 9), (10, 50), (20, 21)])
 def test_rise_and_fall_are_torchs(warmup: int, steps: int, floor: float) -> None:
     for name, schedule in (
-        ("cosine", Cosine(warmup=warmup, peak=1.0, floor=floor)),
-        ("linear", Linear(warmup=warmup, peak=1.0, floor=floor)),
+        ("cosine", CosineDecay(warmup=warmup, peak=1.0, floor=floor)),
+        ("linear", LinearDecay(warmup=warmup, peak=1.0, floor=floor)),
     ):
         found = [schedule(step, steps) for step in range(1, steps + 1)]
         assert found == pytest.approx(of_torch(name, warmup, steps, floor), rel=1e-6), name
 
 
 def test_cosine_by_hand() -> None:
-    schedule = Cosine(warmup=100, peak=0.2, floor=0.5)
+    schedule = CosineDecay(warmup=100, peak=0.2, floor=0.5)
     # 100 updates up, then 900 places down of which the last is one update after the end.
     assert schedule(50, 999) == pytest.approx(0.1)
     assert schedule(100, 999) == pytest.approx(0.2)
@@ -91,7 +91,9 @@ def test_wsd_before_its_fall_does_not_know_how_long_it_is() -> None:
     assert schedule(901, 1000) < schedule(901, 5000)
 
 
-@pytest.mark.parametrize("schedule", [Cosine(warmup=50), Linear(warmup=50), WarmupStableDecay(warmup=50)])
+@pytest.mark.parametrize(
+    "schedule", [CosineDecay(warmup=50), LinearDecay(warmup=50), WarmupStableDecay(warmup=50)]
+)
 @pytest.mark.parametrize("steps", [1, 7, 40, 50, 51])
 def test_a_run_shorter_than_its_rise_still_learns(schedule: seqx.Schedule, steps: int) -> None:
     rates = [schedule(step, steps) for step in range(1, steps + 1)]

@@ -9,13 +9,13 @@ from torch import Tensor
 
 import seqx
 from seqx_transformer import (
-    Additive,
+    AdditiveAttention,
     Alibi,
-    GroupedQuery,
-    Linear,
-    MultiHead,
-    Multiplicative,
-    Restricted,
+    GroupedQueryAttention,
+    LinearAttention,
+    MultiHeadAttention,
+    MultiplicativeAttention,
+    RestrictedAttention,
     Rotary,
     Shaw,
     TransformerDecoder,
@@ -45,7 +45,7 @@ def split(x: Tensor, heads: int = HEADS) -> Tensor:
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
-def plainly(attention: MultiHead, scores: Tensor, values: Tensor) -> Tensor:
+def plainly(attention: MultiHeadAttention, scores: Tensor, values: Tensor) -> Tensor:
     """The output for scores [B, H, T, S] of all tokens with all."""
     scores = scores.masked_fill(~LAYOUT.keep[:, None, None, :], -torch.inf)
     mixed = (scores.softmax(-1) @ values).transpose(1, 2).flatten(2)
@@ -60,7 +60,7 @@ def test_restricted_is_multihead_with_a_window(
     causal: bool, window: int, positions: seqx.Make[seqx.PositionalEncoding]
 ) -> None:
     encoding = positions(D, HEADS)
-    restricted, whole = Restricted(D, window=window, heads=HEADS), MultiHead(D, heads=HEADS)
+    restricted, whole = RestrictedAttention(D, window=window, heads=HEADS), MultiHeadAttention(D, heads=HEADS)
     whole.load_state_dict(restricted.state_dict())
     expected = attended(whole, seqx.Mask(causal=causal, window=window), encoding)
     torch.testing.assert_close(attended(restricted, seqx.Mask(causal=causal), encoding), expected)
@@ -69,7 +69,7 @@ def test_restricted_is_multihead_with_a_window(
 
 
 def test_without_scale_is_with_larger_queries() -> None:
-    scaled, plain = MultiHead(D, heads=HEADS), MultiHead(D, heads=HEADS, scaled=False)
+    scaled, plain = MultiHeadAttention(D, heads=HEADS), MultiHeadAttention(D, heads=HEADS, scaled=False)
     plain.load_state_dict(scaled.state_dict())
     with torch.no_grad():
         scaled.query.weight.mul_((D / HEADS) ** 0.5)
@@ -77,7 +77,7 @@ def test_without_scale_is_with_larger_queries() -> None:
 
 
 def test_additive_is_a_network() -> None:
-    attention, x = Additive(D, heads=HEADS, d_k=5), vectors()
+    attention, x = AdditiveAttention(D, heads=HEADS, d_k=5), vectors()
     q, k, v = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
     scores = torch.stack(
         [
@@ -91,18 +91,18 @@ def test_additive_is_a_network() -> None:
 
 @pytest.mark.parametrize("scaled", [True, False])
 def test_multiplicative_is_bilinear(scaled: bool) -> None:
-    attention, x = Multiplicative(D, scaled=scaled), vectors()
+    attention, x = MultiplicativeAttention(D, scaled=scaled), vectors()
     scores = torch.einsum("btd,ed,bse->bts", x, attention.query.weight, x)[:, None]
     scores = scores / D**0.5 if scaled else scores
     values = split(attention.value(x), 1)
     torch.testing.assert_close(attended(attention, seqx.Mask()), plainly(attention, scores, values))
     with pytest.raises(ValueError, match=r"heads \(3\) must divide d_model \(16\)"):
-        Multiplicative(D, heads=3)
+        MultiplicativeAttention(D, heads=3)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_grouped_queries_share_keys_and_values(groups: int) -> None:
-    grouped, whole = GroupedQuery(D, heads=HEADS, groups=groups), MultiHead(D, heads=HEADS)
+    grouped, whole = GroupedQueryAttention(D, heads=HEADS, groups=groups), MultiHeadAttention(D, heads=HEADS)
     state = grouped.state_dict()
     for name in ("key.weight", "value.weight"):
         by_group = state[name].unflatten(0, (groups, -1))
@@ -114,12 +114,12 @@ def test_grouped_queries_share_keys_and_values(groups: int) -> None:
     x = vectors()
     assert grouped.project(x, x, seqx.Place.nowhere(LAYOUT)).keys.shape == (2, groups, 150, D // HEADS)
     with pytest.raises(ValueError, match=r"groups \(3\) must divide heads \(4\)"):
-        GroupedQuery(D, heads=HEADS, groups=3)
+        GroupedQueryAttention(D, heads=HEADS, groups=3)
 
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_linear_attention_is_a_kernel_without_softmax(causal: bool) -> None:
-    attention, x = Linear(D, heads=HEADS), vectors()
+    attention, x = LinearAttention(D, heads=HEADS), vectors()
     q, k, v = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
     weights = (F.elu(q) + 1) @ (F.elu(k) + 1).mT * LAYOUT.keep[:, None, None, :]
     if causal:
@@ -134,7 +134,7 @@ def test_linear_attention_is_a_kernel_without_softmax(causal: bool) -> None:
 @pytest.mark.isa
 def test_linear_attention_sums_in_full_precision() -> None:
     """Maps are computed in bf16, what is added up over the sequence is not."""
-    attention, x = Linear(D, heads=HEADS), vectors()
+    attention, x = LinearAttention(D, heads=HEADS), vectors()
     with torch.autocast("cpu", torch.bfloat16):
         found = attended(attention, seqx.Mask())
         q, k, v = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
@@ -148,7 +148,7 @@ def test_linear_attention_sums_in_full_precision() -> None:
 
 @pytest.mark.parametrize("positions", [Alibi, Shaw])
 def test_linear_attention_refuses_what_it_would_ignore(positions: seqx.Make[seqx.PositionalEncoding]) -> None:
-    linear = partial(Linear, heads=HEADS)
+    linear = partial(LinearAttention, heads=HEADS)
     for built in (TransformerEncoder, TransformerDecoder):
         with pytest.raises(
             ValueError, match=rf"no scores for {positions(D, 1).__class__.__name__} positions"
@@ -157,18 +157,18 @@ def test_linear_attention_refuses_what_it_would_ignore(positions: seqx.Make[seqx
         built(D, attention=linear, positions=Rotary)
 
 
-KINDS: list[seqx.Make[MultiHead]] = [
-    MultiHead,
-    Additive,
-    Multiplicative,
-    partial(GroupedQuery, groups=2),
-    partial(Restricted, window=7),
+KINDS: list[seqx.Make[MultiHeadAttention]] = [
+    MultiHeadAttention,
+    AdditiveAttention,
+    MultiplicativeAttention,
+    partial(GroupedQueryAttention, groups=2),
+    partial(RestrictedAttention, window=7),
 ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("causal", [True, False])
-def test_weights_are_those_it_attends_with(kind: seqx.Make[MultiHead], causal: bool) -> None:
+def test_weights_are_those_it_attends_with(kind: seqx.Make[MultiHeadAttention], causal: bool) -> None:
     attention, x, mask = kind(D, heads=HEADS), vectors(), seqx.Mask(causal=causal)
     place = seqx.Place(Alibi(D, HEADS), LAYOUT)
     memory = attention.project(x, x, place)
@@ -179,7 +179,7 @@ def test_weights_are_those_it_attends_with(kind: seqx.Make[MultiHead], causal: b
 
 
 def test_what_has_no_key_in_its_window_gets_nothing() -> None:
-    attention, x = Restricted(D, window=3, heads=HEADS), vectors()
+    attention, x = RestrictedAttention(D, window=3, heads=HEADS), vectors()
     far = seqx.Place.nowhere(seqx.Layout(LAYOUT.keep, LAYOUT.positions + 500))
     memory = attention.project(x, x, seqx.Place.nowhere(LAYOUT))
     assert not attention(x, far, memory, seqx.Mask()).count_nonzero()
@@ -188,20 +188,20 @@ def test_what_has_no_key_in_its_window_gets_nothing() -> None:
 
 def test_a_window_is_for_one_sequence() -> None:
     with pytest.raises(ValueError, match="name another to look at the source"):
-        TransformerDecoder(D, layers=1, attention=Restricted)
-    assert TransformerDecoder(D, layers=1, attention=Restricted, cross=False)
+        TransformerDecoder(D, layers=1, attention=RestrictedAttention)
+    assert TransformerDecoder(D, layers=1, attention=RestrictedAttention, cross=False)
     with pytest.raises(ValueError, match="cross_attention needs a source"):
-        TransformerDecoder(D, layers=1, cross_attention=MultiHead, cross=False)
+        TransformerDecoder(D, layers=1, cross_attention=MultiHeadAttention, cross=False)
 
 
 def test_layers_and_directions_may_differ() -> None:
     kinds: list[seqx.Make[seqx.Attention]] = [
-        partial(Restricted, heads=HEADS, window=2),
-        partial(GroupedQuery, heads=HEADS, groups=2),
-        Additive,
+        partial(RestrictedAttention, heads=HEADS, window=2),
+        partial(GroupedQueryAttention, heads=HEADS, groups=2),
+        AdditiveAttention,
     ]
     encoder = TransformerEncoder(D, layers=3, attention=kinds)
-    decoder = TransformerDecoder(D, layers=3, attention=kinds[::-1], cross_attention=Multiplicative)
+    decoder = TransformerDecoder(D, layers=3, attention=kinds[::-1], cross_attention=MultiplicativeAttention)
     x = vectors(9)
     layout = seqx.Layout.of(torch.ones(2, 9, dtype=torch.bool))
     memory = seqx.Memory(encoder(x, layout), x, layout)

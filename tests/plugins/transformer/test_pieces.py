@@ -20,7 +20,7 @@ from seqx_transformer import (
     Kaiming,
     LayerNorm,
     Learned,
-    MultiHead,
+    MultiHeadAttention,
     Normal,
     ReLU,
     RMSNorm,
@@ -69,8 +69,8 @@ def test_convolutions_of_width_1_are_linear_maps() -> None:
 
 def test_heads_have_to_divide_the_width() -> None:
     with pytest.raises(ValueError, match=r"heads \(3\) must divide d_model \(16\)"):
-        MultiHead(16, heads=3, d_k=4)
-    attention = MultiHead(16, heads=3, d_k=4, d_v=7)
+        MultiHeadAttention(16, heads=3, d_k=4)
+    attention = MultiHeadAttention(16, heads=3, d_k=4, d_v=7)
     assert attention.key.weight.shape == (12, 16)
     assert attention.value.weight.shape == (21, 16)
     assert attention.output.weight.shape == (16, 21)
@@ -79,7 +79,7 @@ def test_heads_have_to_divide_the_width() -> None:
 @pytest.mark.parametrize("d_k", [4, 64])
 def test_scores_are_divided_by_the_root_of_the_key_width(d_k: int) -> None:
     """One head, written out as in section 3.2.1 of the paper."""
-    attention, x = MultiHead(8, heads=1, d_k=d_k, d_v=5), torch.randn(1, 6, 8)
+    attention, x = MultiHeadAttention(8, heads=1, d_k=d_k, d_v=5), torch.randn(1, 6, 8)
     place = seqx.Place.nowhere(seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
     q, k, v = attention.query(x), attention.key(x), attention.value(x)
     expected = attention.output((q @ k.mT / math.sqrt(d_k)).softmax(-1) @ v)
@@ -98,7 +98,7 @@ class Counted(seqx.PositionalEncoding):
 
 
 def test_encodings_may_change_scores_and_values() -> None:
-    attention, x = MultiHead(8, heads=1, d_k=4, d_v=5), torch.randn(1, 6, 8)
+    attention, x = MultiHeadAttention(8, heads=1, d_k=4, d_v=5), torch.randn(1, 6, 8)
     place = seqx.Place(Counted(8, 1), seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
     q, k, v = attention.query(x) / 2, attention.key(x), attention.value(x)
     distance = torch.arange(6)[:, None] - torch.arange(6)
@@ -109,8 +109,10 @@ def test_encodings_may_change_scores_and_values() -> None:
 
 
 def test_a_list_gives_each_layer_its_own_attention() -> None:
-    kinds: list[Any] = [partial(MultiHead, heads=2), partial(MultiHead, heads=4)]
-    decoder = TransformerDecoder(16, layers=2, attention=kinds, cross_attention=partial(MultiHead, heads=1))
+    kinds: list[Any] = [partial(MultiHeadAttention, heads=2), partial(MultiHeadAttention, heads=4)]
+    decoder = TransformerDecoder(
+        16, layers=2, attention=kinds, cross_attention=partial(MultiHeadAttention, heads=1)
+    )
     assert [layer.attention.heads for layer in decoder.layers] == [2, 4]
     assert [layer.cross_attention.heads for layer in decoder.layers if layer.cross_attention] == [1, 1]
     for stack in (TransformerEncoder, TransformerDecoder):
@@ -129,7 +131,7 @@ def test_a_language_model_has_no_source() -> None:
 
 
 def test_what_is_only_added_to_embeddings_is_shared_by_all_layers() -> None:
-    kinds: list[Any] = [partial(MultiHead, heads=2), partial(MultiHead, heads=4)]
+    kinds: list[Any] = [partial(MultiHeadAttention, heads=2), partial(MultiHeadAttention, heads=4)]
     encoder = TransformerEncoder(16, layers=2, attention=kinds, positions=Learned)
     tables = list(encoder.positions.parameters())
     assert [table.shape for table in tables] == [(512, 16)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer import GELU, MultiHead, ReLU, TransformerDecoder, TransformerEncoder
+from seqx_transformer import GELU, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 from seqx_transformer.positions import NoPositions
 
 B, S, T, D, HEADS, WIDTH, LAYERS = 3, 7, 5, 16, 4, 24, 2
@@ -19,7 +19,7 @@ TARGET = seqx.Layout.of(torch.arange(T) < torch.tensor([5, 2, 3])[:, None])
 def settings(norm_place: str, activation: str) -> dict[str, Any]:
     return {
         "layers": LAYERS,
-        "attention": partial(MultiHead, heads=HEADS, bias=True),
+        "attention": partial(MultiHeadAttention, heads=HEADS, bias=True),
         "feedforward": partial(ReLU if activation == "relu" else GELU, width=WIDTH),
         "positions": NoPositions,
         "norm_place": norm_place,

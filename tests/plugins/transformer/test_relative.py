@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 import seqx
-from seqx_transformer import T5, Alibi, Combined, MultiHead, Rotary, Shaw, Sinusoidal, TransformerEncoder
+from seqx_transformer import (
+    T5,
+    Alibi,
+    Combined,
+    MultiHeadAttention,
+    Rotary,
+    Shaw,
+    Sinusoidal,
+    TransformerEncoder,
+)
 
 HEADS, WIDTH = 4, 6
 PLACES = torch.tensor([[0, 1, 2, 5, 40, 300]])
@@ -98,7 +107,7 @@ def test_shaw_adds_to_keys_and_values() -> None:
 
 def test_shaw_knows_the_width_of_the_heads_it_is_for() -> None:
     layout = seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool))
-    attention = MultiHead(16, heads=4, d_k=3, d_v=5)
+    attention = MultiHeadAttention(16, heads=4, d_k=3, d_v=5)
     x = torch.randn(1, 6, 16)
 
     def attended(positions: seqx.PositionalEncoding) -> Tensor:
@@ -144,7 +153,7 @@ def test_several_at_once() -> None:
 def test_vectors_of_another_width_are_refused_when_a_stack_is_built(
     positions: seqx.Make[seqx.PositionalEncoding], widths: dict[str, Any], told: str
 ) -> None:
-    attention = partial(MultiHead, heads=2, **widths)
+    attention = partial(MultiHeadAttention, heads=2, **widths)
     with pytest.raises(ValueError, match=told):
         TransformerEncoder(16, layers=1, attention=attention, positions=positions)
     fitting = partial(Shaw, **widths)

@@ -15,7 +15,7 @@ from seqx_recurrent.recurrence import latest
 from seqx_recurrent.stack import Hiddens, Stack
 
 
-class DecoderState(NamedTuple):
+class RecurrentState(NamedTuple):
     """What a decoder remembers between tokens."""
 
     lengths: Tensor  # [B] tokens written so far
@@ -24,7 +24,7 @@ class DecoderState(NamedTuple):
     source: seqx.KeyValue | None  # what attention projected of the source
 
 
-class Writing(nn.Module, ABC):
+class AttentionOrder(nn.Module, ABC):
     """Runs a stack over target tokens."""
 
     looks: bool = True
@@ -38,8 +38,8 @@ class Writing(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, x: Tensor, stack: Stack, state: DecoderState, layout: seqx.Layout, keep: Tensor | None
-    ) -> tuple[Tensor, DecoderState]:
+        self, x: Tensor, stack: Stack, state: RecurrentState, layout: seqx.Layout, keep: Tensor | None
+    ) -> tuple[Tensor, RecurrentState]:
         """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
 
     def project(self, memory: seqx.Memory) -> seqx.KeyValue | None:
@@ -47,20 +47,20 @@ class Writing(nn.Module, ABC):
         return None
 
 
-class Unattended(Writing):
+class NoAttention(AttentionOrder):
     """Looks at nothing."""
 
     looks = False
 
     def forward(
-        self, x: Tensor, stack: Stack, state: DecoderState, layout: seqx.Layout, keep: Tensor | None
-    ) -> tuple[Tensor, DecoderState]:
+        self, x: Tensor, stack: Stack, state: RecurrentState, layout: seqx.Layout, keep: Tensor | None
+    ) -> tuple[Tensor, RecurrentState]:
         """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
         y, hidden = stack(x, state.hidden, keep)
         return y, state._replace(hidden=hidden)
 
 
-class Attended(Writing):
+class WithAttention(AttentionOrder):
     """Looks at a source."""
 
     def __init__(self, d_model: int, attention: seqx.Attention) -> None:
@@ -71,13 +71,13 @@ class Attended(Writing):
         """What can be looked at."""
         return self.attention.project(memory.states, memory.states, seqx.Place.nowhere(memory.layout))
 
-    def look(self, queries: Tensor, state: DecoderState, layout: seqx.Layout) -> Tensor:
+    def look(self, queries: Tensor, state: RecurrentState, layout: seqx.Layout) -> Tensor:
         """What the source has for [B, T, D]: [B, T, D]."""
         assert state.source is not None, "whoever looks has started from a source"
         return self.attention(queries, seqx.Place.nowhere(layout), state.source, seqx.Mask())
 
 
-class Luong(Attended):
+class Luong(WithAttention):
     """Reads a token, then looks with the new state; all tokens at once (Luong et al. 2015, section 3)."""
 
     def __init__(self, d_model: int, attention: seqx.Attention) -> None:
@@ -86,13 +86,13 @@ class Luong(Attended):
         nn.init.xavier_uniform_(self.combine.weight)
 
     def forward(
-        self, x: Tensor, stack: Stack, state: DecoderState, layout: seqx.Layout, keep: Tensor | None
-    ) -> tuple[Tensor, DecoderState]:
+        self, x: Tensor, stack: Stack, state: RecurrentState, layout: seqx.Layout, keep: Tensor | None
+    ) -> tuple[Tensor, RecurrentState]:
         """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
         y, hidden = stack(x, state.hidden, keep)
         return self.attentional(y, state, layout), state._replace(hidden=hidden)
 
-    def attentional(self, y: Tensor, state: DecoderState, layout: seqx.Layout) -> Tensor:
+    def attentional(self, y: Tensor, state: RecurrentState, layout: seqx.Layout) -> Tensor:
         """The attentional vectors [B, T, D] of what the stack gives."""
         return torch.tanh(self.combine(torch.cat([self.look(y, state, layout), y], -1)))
 
@@ -103,8 +103,8 @@ class InputFeeding(Luong):
     feeds = told = True
 
     def forward(
-        self, x: Tensor, stack: Stack, state: DecoderState, layout: seqx.Layout, keep: Tensor | None
-    ) -> tuple[Tensor, DecoderState]:
+        self, x: Tensor, stack: Stack, state: RecurrentState, layout: seqx.Layout, keep: Tensor | None
+    ) -> tuple[Tensor, RecurrentState]:
         """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
         weights, hidden, fed = stack.weights(), state.hidden, state.fed
         assert fed is not None, "what is fed is part of the state"
@@ -119,7 +119,7 @@ class InputFeeding(Luong):
         return written, state._replace(hidden=hidden, fed=latest(written, keep, before))
 
 
-class Bahdanau(Attended):
+class Bahdanau(WithAttention):
     """Looks with the state before a token, and reads it with what was seen (Bahdanau et al. 2015, A.2.2).
 
     The highest layer's state looks, the lowest layer is told. Outputs are the larger of two linear maps
@@ -136,8 +136,8 @@ class Bahdanau(Attended):
         nn.init.zeros_(self.readout.bias)
 
     def forward(
-        self, x: Tensor, stack: Stack, state: DecoderState, layout: seqx.Layout, keep: Tensor | None
-    ) -> tuple[Tensor, DecoderState]:
+        self, x: Tensor, stack: Stack, state: RecurrentState, layout: seqx.Layout, keep: Tensor | None
+    ) -> tuple[Tensor, RecurrentState]:
         """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
         weights, hidden = stack.weights(), state.hidden
         outputs, seen, remembered = [], [], []

@@ -30,7 +30,7 @@ _SHARES: dict[Summary, Callable[[Tensor], Tensor]] = {"mean": _mean, "first": _f
 """From which places are kept [B, S] to how much each counts."""
 
 
-class First(nn.Module):
+class InitialState(nn.Module):
     """A tanh layer from a summary of the source to what is remembered first (Bahdanau et al. 2015, A.2.2).
 
     The paper's summary is the backward state of the first token, of which `first` is the half that matters;

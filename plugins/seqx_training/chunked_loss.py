@@ -18,7 +18,7 @@ CHUNK = {"cpu": 512, "cuda": 4096}
 """Rows of logits that fit the caches of a CPU; that keep a GPU busy."""
 
 
-class Measure(ABC):
+class TokenLoss(ABC):
     """What is made of log-probabilities: sums, of which the first is learnt from, and its gradient."""
 
     names: tuple[str, ...]
@@ -33,37 +33,39 @@ class Measure(ABC):
         """The gradient of the first sum by the logits, as `logp`, which it may overwrite."""
 
 
-def kept(batch: seqx.Batch) -> Tensor:
+def target_positions(batch: seqx.Batch) -> Tensor:
     """Where the target tokens [N] stand among all places of the batch, B times T."""
     # Their number is known here: nobody waits for a device to count them.
     return batch.columns["target"].layout.keep.flatten().nonzero_static(size=batch.count)[:, 0]
 
 
-def targets(batch: seqx.Batch) -> Tensor:
+def target_ids(batch: seqx.Batch) -> Tensor:
     """The target tokens [N]."""
-    return batch.columns["target"].ids.flatten().index_select(0, kept(batch))
+    return batch.columns["target"].ids.flatten().index_select(0, target_positions(batch))
 
 
-def outputs(model: seqx.Model, batch: seqx.Batch) -> Tensor:
+def outputs_before_targets(model: seqx.Model, batch: seqx.Batch) -> Tensor:
     """What one pass through the model gives before each target token: [N, D]."""
     found: Tensor = model(batch.columns["source"], batch.columns["target"])
-    return found.flatten(0, 1).index_select(0, kept(batch))
+    return found.flatten(0, 1).index_select(0, target_positions(batch))
 
 
-def measured(model: seqx.Model, outputs: Tensor, measure: Measure, rows: int | None) -> Mapping[str, Tensor]:
+def chunked_loss(
+    model: seqx.Model, outputs: Tensor, loss: TokenLoss, rows: int | None
+) -> Mapping[str, Tensor]:
     """The sums of a measure of [N, D] or [N, P, D], whose logits are made and used up chunk by chunk.
 
     Args:
         model: whose head makes the logits
         outputs: of one pass or several
-        measure: what is made of them
+        loss: what is made of them
         rows: of logits that are held at once; None: what suits the device
     """
     passes = outputs.shape[1:-1].numel()
     chunk = max(1, (rows or CHUNK[outputs.device.type]) // passes)
     weights = [p for p in model.parameters() if p.requires_grad] if torch.is_grad_enabled() else []
-    sums = _Chunks.apply(outputs, model.head, measure, chunk, *weights)  # type: ignore[no-untyped-call]
-    return dict(zip(measure.names, sums, strict=True))
+    sums = _Chunks.apply(outputs, model.head, loss, chunk, *weights)  # type: ignore[no-untyped-call]
+    return dict(zip(loss.names, sums, strict=True))
 
 
 class _Chunks(torch.autograd.Function):
@@ -74,13 +76,13 @@ class _Chunks(torch.autograd.Function):
         ctx: Any,
         outputs: Tensor,
         head: Callable[[Tensor], Tensor],
-        measure: Measure,
+        loss: TokenLoss,
         chunk: int,
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
         learns = any(ctx.needs_input_grad)
         kind = torch.promote_types(outputs.dtype, torch.float32)
-        totals = [outputs.new_zeros((), dtype=kind) for _ in measure.names]
+        totals = [outputs.new_zeros((), dtype=kind) for _ in loss.names]
         by_output = torch.zeros_like(outputs) if learns else None
         by_weight: list[Tensor | None] = [None] * len(weights)
         for first in range(0, outputs.size(0), chunk):
@@ -89,10 +91,10 @@ class _Chunks(torch.autograd.Function):
                 x = outputs[part].detach().requires_grad_(learns)
                 logits = head(x)  # [n, V] or [n, P, V]
             logp = F.log_softmax(logits.detach(), -1, dtype=kind)
-            for total, new in zip(totals, measure.sums(logp, part), strict=True):
+            for total, new in zip(totals, loss.sums(logp, part), strict=True):
                 total += new  # noqa: PLW2901  in place
             if by_output is not None:
-                error = measure.error(logp, part).to(logits.dtype)
+                error = loss.error(logp, part).to(logits.dtype)
                 grad, *grads = torch.autograd.grad(logits, (x, *weights), error, allow_unused=True)
                 by_output[part] = grad
                 by_weight = [  # cloned first: autograd may give two weights one tensor
