@@ -7,10 +7,14 @@ import tempfile
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+
+import seqx_sample.corpus
+from seqx_sample.generate import take
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,6 +39,12 @@ def data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remember_sample() -> None:
+    """Generate the sentences of the sample once per process, not at each pass over the same few hundred."""
+    vars(seqx_sample.corpus)["take"] = cache(lambda *request: [*take(*request)])
 
 
 @pytest.fixture(autouse=True)

@@ -169,18 +169,18 @@ def _unique(entry: EntryPoint, plugins: Plugins) -> None:
 
 def _check_version(entry: EntryPoint) -> None:
     """Check which version of seqx the metadata of the plugin's distribution asks for."""
+    version, source = origin(entry)  # which reads a file: once for all lines
     for line in (entry.dist.requires if entry.dist else None) or ():
         try:
             needed = Requirement(line)
         except InvalidRequirement as error:
             said = str(error).partition("\n")[0]
             raise PluginError(
-                f"{origin(entry)[1]}: its metadata has a dependency that is none, {line!r} ({said}); mend "
+                f"{source}: its metadata has a dependency that is none, {line!r} ({said}); mend "
                 "`dependencies` in its pyproject.toml, and install it anew"
             ) from None
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
-        version, source = origin(entry)
         name = canonicalize_name(needed.name)
         if name == "seqx":
             raise PluginError(
