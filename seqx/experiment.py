@@ -23,8 +23,8 @@ from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Metric, Task
 from seqx.interfaces.values import Score
-from seqx.parallel import ALONE, World
-from seqx.parallel.ddp import Replicated, Spread
+from seqx.parallel import SINGLE_PROCESS, World
+from seqx.parallel.ddp import DDP, Strategy
 from seqx.parallel.step import Step
 from seqx.plugin.hooks import events
 from seqx.plugin.loading import Plugins
@@ -32,8 +32,8 @@ from seqx.plugin.registry import Make
 from seqx.recipe import Made
 from seqx.run_folder import CHECKPOINTS, RunFolder
 from seqx.runtime import cpu_threads
-from seqx.runtime.allocator import keep_freed
-from seqx.runtime.devices import deterministic, device_of, precision_of, telling_memory
+from seqx.runtime.allocator import keep_heap
+from seqx.runtime.devices import deterministic, device_of, precision_of, raise_torch_oom
 from seqx.runtime.signals import Stop
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.compile import compile_layers, while_compiling
@@ -42,7 +42,7 @@ from seqx.training.ema import Average
 from seqx.training.finetuning import remarks, start_from
 from seqx.training.preflight import examined, shell
 from seqx.training.recovery.data_fingerprint import HELD_OUT
-from seqx.training.recovery.divergence import Watch
+from seqx.training.recovery.divergence import DivergenceDetector
 from seqx.training.run_info import Run
 from seqx.training.trainer import Trainer
 
@@ -107,7 +107,7 @@ def run(
     number_of_threads: int | None = None,
     changed_plugins: bool = False,
     stop: Stop | None = None,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> Mapping[str, Mapping[str, Score]]:
     """The whole story: prepare, train, choose, test; returns the scores of each split.
 
@@ -129,9 +129,11 @@ def run(
         UserError: a mistake that the user can mend
     """
     place = RunFolder(folder)
-    opened = place.opened(made, plugins, changed_plugins=changed_plugins) if world.first else nullcontext()
+    opened = (
+        place.opened(made, plugins, changed_plugins=changed_plugins) if world.is_rank_zero else nullcontext()
+    )
     with opened:
-        finished = world.share(place.finished(made) if world.first else None)
+        finished = world.broadcast(place.finished(made) if world.is_rank_zero else None)
         if finished is not None:
             return finished
         experiment, stop = examined(made, begun=place.learnt.is_dir()), stop or Stop()
@@ -139,7 +141,7 @@ def run(
         if where.type == "cpu":
             _use_threads(place, number_of_threads, world)
         trainer, vocabulary = _prepared(experiment, made, plugins, name, place, where, stop, world)
-        if world.first:
+        if world.is_rank_zero:
             place.begin(made, plugins, vocabulary, world.size)
         same = deterministic(wanted=experiment.training.deterministic)
         with stop.held(), trainer.telling_failure(), same:
@@ -150,8 +152,10 @@ def run(
 
 def _use_threads(place: RunFolder, wanted: int | None, world: World) -> None:
     """Set the number of threads to the one that the run began with, or to the one that the user gave."""
-    began_with = world.share(place.threads(world.size) if world.first else None)
-    cpu_threads.keep(began_with, wanted, partial(click.echo, err=True) if world.first else lambda _: None)
+    began_with = world.broadcast(place.threads(world.size) if world.is_rank_zero else None)
+    cpu_threads.keep(
+        began_with, wanted, partial(click.echo, err=True) if world.is_rank_zero else lambda _: None
+    )
     cpu_threads.adapt()
 
 
@@ -167,7 +171,7 @@ def _prepared(
 ) -> tuple[Trainer, Path]:
     """Text at hand, vocabulary learnt, corpus encoded, model built, and everything as it was last saved."""
     task, how = experiment.task, experiment.training
-    callbacks = experiment.callbacks if world.first else []
+    callbacks = experiment.callbacks if world.is_rank_zero else []
     tell = events(callbacks)
 
     def progress(what: str, share: float | None) -> None:
@@ -175,8 +179,8 @@ def _prepared(
 
     first = None if how.init is None else model_folder(how.init)
     cache, settings = default_cache(), _deciding(made)
-    world.stage("preparing")
-    with world.first_alone():
+    world.enter_stage("preparing")
+    with world.rank_zero_first():
         task.fetch(cache / "corpora", progress, task.available)
         if place.learnt.is_dir():
             vocabulary = place.learnt
@@ -190,21 +194,21 @@ def _prepared(
     if first is not None:
         start_from(first, model, made)
     settings = {**settings, "vocabulary": fingerprint(vocabulary)}
-    with world.first_alone():
+    with world.rank_zero_first():
         against = tuple(split for split in HELD_OUT if split in task.available)
         store = prepare(task, "train", settings, cache, progress=progress, against=against)
     _check_same(world, store)
     _check_lengths(model, task, store)
 
     if device.type == "cpu":
-        keep_freed()
+        keep_heap()
     if how.compile:
         compile_layers(model)
     step = Step(model, how.objective)
     _draw(how.seed, world.rank)
-    spread = _spread(step, world, how, device)
+    strategy = _strategy(step, world, how, device)
     if how.compile and world.size > 1:
-        while_compiling(spread.waiting)
+        while_compiling(strategy.waiting)
     optimizer = how.optimizer.build(step)
     microbatch = how.microbatch or (CPU_MICROBATCH if device.type == "cpu" else None)
     batches = Batches(
@@ -222,7 +226,7 @@ def _prepared(
         search=experiment.search,
         optimizer=optimizer,
         average=None if how.ema is None else Average(how.ema, model),
-        watch=Watch(nonfinite=how.nonfinite, spike=how.spike),
+        watch=DivergenceDetector(nonfinite=how.nonfinite, spike=how.spike),
         batches=batches,
         checkpoints=Checkpoints(place.folder / CHECKPOINTS, place.identity_of(made, plugins, vocabulary)),
         callbacks=callbacks,
@@ -230,10 +234,10 @@ def _prepared(
         tell=tell,
         stop=stop,
         world=world,
-        spread=spread,
+        strategy=strategy,
     )
     done = trainer.resume()
-    if world.first and not done.step:
+    if world.is_rank_zero and not done.step:
         trainer.remark([*task.cautions(), *remarks(first, made)])
         trainer.remark(said for split in against for said in doubts(task, split))
     place.check_rates(how.schedule, how.steps, done.step)
@@ -268,21 +272,21 @@ def _deciding(made: Made[Experiment]) -> dict[str, Any]:
     return {name: value for name, value in task.plain().items() if name not in judging}
 
 
-def _spread(step: Step, world: World, how: Training, device: torch.device) -> Spread:
+def _strategy(step: Step, world: World, how: Training, device: torch.device) -> Strategy:
     """Move the training step, or this process's shard of it, to the device.
 
     Raises:
         UserError: the device has too little memory
     """
     try:
-        with telling_memory():
+        with raise_torch_oom():
             if world.size == 1:
-                return Spread(step.to(device))
+                return Strategy(step.to(device))
             if how.sharding == "none":
-                return Replicated(step.to(device), world)
-            from seqx.parallel.fsdp import Sharded  # noqa: PLC0415  the import takes half a second
+                return DDP(step.to(device), world)
+            from seqx.parallel.fsdp import FSDP  # noqa: PLC0415  the import takes half a second
 
-            return Sharded(step, world, device, full=how.sharding == "full")
+            return FSDP(step, world, device, full=how.sharding == "full")
     except torch.OutOfMemoryError:
         raise UserError(
             f"{device} has too little memory for the model; make it smaller, or share it among several "
@@ -298,7 +302,7 @@ def _draw(seed: int, rank: int) -> None:
 
 def _check_same(world: World, store: Store) -> None:
     """Refuse processes that would learn from different texts."""
-    identities = world.gather(store.identity)
+    identities = world.all_gather(store.identity)
     different = [rank for rank, identity in enumerate(identities) if identity != identities[0]]
     if different:
         raise UserError(

@@ -10,7 +10,7 @@ import torch
 from seqx.data.batches import Batches, Loader
 from seqx.data.store import Store
 from seqx.experiment import Experiment
-from seqx.parallel.ddp import Spread
+from seqx.parallel.ddp import Strategy
 from seqx.parallel.step import Step
 from seqx.plugin.loading import load as load_plugins
 from seqx.recipe import check, load
@@ -58,7 +58,7 @@ def training(
     """Updates as seqx makes them, for as long as somebody asks."""
     with Loader(made, device=device) as plans:
         yield updates(
-            Spread(step),
+            Strategy(step),
             how.optimizer.build(step),
             partial(how.schedule, steps=how.steps),
             plans,

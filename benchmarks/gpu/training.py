@@ -19,7 +19,7 @@ from benchmarks.gpu.recipes import TINY, batches, experiment, model, training
 from seqx.data.batches import Batches
 from seqx.data.store import Integers, Store
 from seqx.parallel.step import Step
-from seqx.runtime.allocator import keep_freed
+from seqx.runtime.allocator import keep_heap
 from seqx.runtime.devices import deterministic, device_of, precision_of
 from seqx.training.compile import compile_layers
 from seqx.training.update import Update
@@ -86,7 +86,7 @@ def _measured(asked: How, store: Store, size: Size, left: float) -> Figures:
     how = described.training
     precision = precision_of(how.precision, device)
     if device.type == "cpu":
-        keep_freed()
+        keep_heap()
     torch.manual_seed(how.seed)
     built = model(described, size.vocabulary)
     arithmetic = Arithmetic(built)

@@ -17,7 +17,7 @@ from seqx.plugin.blame import attributed
 from seqx.run_folder import RunFolder
 from seqx.runtime.cpu_threads import MOST
 from seqx.runtime.printing import forgiving
-from seqx.runtime.signals import Stop, Stopped, is_left_behind
+from seqx.runtime.signals import Stop, Stopped, has_abandoned_threads
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.candidates import read as read_compared
 from seqx.training.candidates import told
@@ -126,7 +126,7 @@ def _run(
             stop=stop,
             world=world,
         )
-    if world.first:
+    if world.is_rank_zero:
         _tell(found, place, scores, done=done)
 
 
@@ -159,11 +159,11 @@ def _telling(ctx: click.Context, place: Path, world: World) -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        if world.first:
+        if world.is_rank_zero:
             click.echo(f"{place}: stopped by {stopped}, {_kept(place)}; the same command goes on", err=True)
         _exit(ctx, STOPPED, world)
     except KeyboardInterrupt:
-        if world.first:
+        if world.is_rank_zero:
             click.echo(f"{place}: interrupted; the same command goes on", err=True)
         _exit(ctx, INTERRUPTED, world)
     except UserError:
@@ -177,7 +177,7 @@ def _telling(ctx: click.Context, place: Path, world: World) -> Iterator[None]:
 
 def _exit(ctx: click.Context, code: int, world: World) -> None:
     # Of several processes each leaves in its own way, once it has told the others.
-    if world.size == 1 and is_left_behind():
+    if world.size == 1 and has_abandoned_threads():
         leave(code)
     ctx.exit(code)
 

@@ -20,7 +20,7 @@ from seqx.data.store import Ragged, Store
 from seqx.errors import UserError
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import WORDS, Batch, Tokens
-from seqx.runtime.signals import begun
+from seqx.runtime.signals import in_thread
 
 Integers = NDArray[np.integer[Any]]
 
@@ -34,7 +34,7 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Portion:
+class UpdateBatch:
     """What one step of the optimizer learns from: this device's share of it, in parts that fit its memory."""
 
     position: Position
@@ -93,7 +93,7 @@ class Batches:
         """Whether an epoch is being planned now, which takes half a minute for tens of millions of rows."""
         return self._lock.locked()
 
-    def portion(self, plan: Plan, position: Position, *, pin: bool = False) -> Portion:
+    def portion(self, plan: Plan, position: Position, *, pin: bool = False) -> UpdateBatch:
         """This device's portion of the update at a position, in the `plan` of its epoch.
 
         `pin`: in memory that a GPU copies from.
@@ -114,7 +114,9 @@ class Batches:
                 tokens += sum(int(columns[name].lengths()[part].sum()) for name in packed)
                 places += sum(column.ids.numel() for column in packed.values())
         useful = tokens / max(1, places)
-        return Portion(position=position, parts=batches, rows=rows, count=count, useful=useful, spare=spare)
+        return UpdateBatch(
+            position=position, parts=batches, rows=rows, count=count, useful=useful, spare=spare
+        )
 
     def whole(self) -> "Batches":
         """The same for one device, that has all of each update."""
@@ -124,29 +126,29 @@ class Batches:
         """Some examples, by their numbers, as an epoch encodes them."""
         return pack(self._columns(rows, epoch))
 
-    def largest(self, epoch: int) -> Portion:
+    def largest(self, epoch: int) -> UpdateBatch:
         """The portion of the update of an epoch that needs the most memory."""
         plan = self.plan(epoch)
         return self.portion(plan, Position(epoch, plan.largest))
 
     def portions(
         self, start: Position, *, without: Collection[Position] = (), pin: bool = False
-    ) -> Iterator[Portion]:
+    ) -> Iterator[UpdateBatch]:
         """The portions of all updates from a position on but those at `without`, for ever.
 
         Each epoch is planned while the last tenth of the one before it is learnt from.
         """
         epoch, index = start.epoch, start.index
-        planned = begun(partial(self.plan, epoch))
+        planned = in_thread(partial(self.plan, epoch))
         while True:
             plan, following = planned.result(), None
             for i in range(index, len(plan)):
                 if following is None and i >= len(plan) * 9 // 10:
-                    following = begun(partial(self.plan, epoch + 1))
+                    following = in_thread(partial(self.plan, epoch + 1))
                 if Position(epoch, i) not in without:
                     yield self.portion(plan, Position(epoch, i), pin=pin)
             epoch, index = epoch + 1, 0
-            planned = following or begun(partial(self.plan, epoch))
+            planned = following or in_thread(partial(self.plan, epoch))
 
     def _groups(self, groups: list[Integers]) -> list[Integers]:
         """What is cut into parts as a whole: groups where parts are groups, else the update."""
@@ -239,7 +241,7 @@ class Loader:
         self._batches = batches
         self._waiting = waiting
         pin = device is not None and device.type == "cuda"
-        self._queue: queue.Queue[Portion | BaseException] = queue.Queue(ahead)
+        self._queue: queue.Queue[UpdateBatch | BaseException] = queue.Queue(ahead)
         stop = threading.Event()
         # The thread knows nothing of this object, which can thus be forgotten while the thread runs.
         stream = batches.portions(start, without=without, pin=pin)
@@ -251,7 +253,7 @@ class Loader:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Portion:
+    def __next__(self) -> UpdateBatch:
         if not self._close.alive:
             raise StopIteration
         portion = self._next()
@@ -260,7 +262,7 @@ class Loader:
             raise portion
         return portion
 
-    def _next(self) -> Portion | BaseException:
+    def _next(self) -> UpdateBatch | BaseException:
         while True:
             # Asked first: what it made before it ended is in the queue.
             alive = self._thread.is_alive()
@@ -289,7 +291,7 @@ _FAREWELL = 1.0  # seconds that a thread has to end in; one that waits for a pla
 
 
 def _produce(
-    portions: Iterator[Portion], out: "queue.Queue[Portion | BaseException]", stop: threading.Event
+    portions: Iterator[UpdateBatch], out: "queue.Queue[UpdateBatch | BaseException]", stop: threading.Event
 ) -> None:
     try:
         for portion in portions:
@@ -300,7 +302,7 @@ def _produce(
 
 
 def _put(
-    item: Portion | BaseException, out: "queue.Queue[Portion | BaseException]", stop: threading.Event
+    item: UpdateBatch | BaseException, out: "queue.Queue[UpdateBatch | BaseException]", stop: threading.Event
 ) -> bool:
     while not stop.is_set():
         try:

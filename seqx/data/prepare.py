@@ -26,9 +26,9 @@ from seqx.errors import UserError
 from seqx.interfaces.text import Progress, Task
 from seqx.plugin.loading import Source, sources
 from seqx.runtime import main_guard
-from seqx.runtime.allocator import give_back_freed
+from seqx.runtime.allocator import trim_heap
 from seqx.runtime.cpu_threads import cpus
-from seqx.runtime.signals import apart
+from seqx.runtime.signals import interruptible_call
 
 DUPLICATE = "duplicate"
 """The reason under which repeated rows are dropped."""
@@ -119,8 +119,8 @@ def learnt(
     }
 
     def make(folder: Path) -> None:
-        apart(lambda: task.learn(folder, progress))
-        give_back_freed()
+        interruptible_call(lambda: task.learn(folder, progress))
+        trim_heap()
 
     return made(parts, cache or default_cache(), make, progress)
 

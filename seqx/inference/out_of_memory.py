@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-from seqx.runtime.devices import telling_memory
+from seqx.runtime.devices import raise_torch_oom
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,7 +41,7 @@ class Fitting:
         self, part: Sequence[T], work: Callable[[Sequence[T]], R], together: int
     ) -> Iterator[tuple[Sequence[T], R]]:
         try:
-            with telling_memory():
+            with raise_torch_oom():
                 found = [work(part)]
         except torch.OutOfMemoryError:
             if len(part) == 1:

@@ -20,7 +20,7 @@ from seqx.interfaces.learning import Grammar, Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import BOS, EOS, PAD, WORDS, Example, Hypothesis, Request, Tokens
-from seqx.parallel import ALONE, World
+from seqx.parallel import SINGLE_PROCESS, World
 from seqx.runtime.devices import autocast
 from seqx.runtime.signals import Stopped
 
@@ -108,7 +108,7 @@ class Predictor:
         precision: Literal["bf16", "fp32"] = "fp32",
         batch_tokens: int | None = None,
         between: Callable[[], None] = lambda: None,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
         lenient: bool = False,
     ) -> None:
         self.task = task
@@ -322,7 +322,7 @@ class Predictor:
             if self.world.size == 1:
                 raise
             by = stopped.by
-        every = self.world.gather((mine, by))
+        every = self.world.all_gather((mine, by))
         for _, stopped_by in every:
             if stopped_by is not None:
                 raise Stopped(stopped_by)

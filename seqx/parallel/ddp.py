@@ -27,14 +27,14 @@ from seqx.parallel.step import Step
 from seqx.parallel.stragglers import Stragglers
 
 
-class Spread:
+class Strategy:
     """A step on one device, which is all there is.
 
     Args:
         step: what is trained
     """
 
-    regroups = False
+    rebuilds_buckets = False
     """Whether the first exchange of gradients decides in which order later ones add them up."""
 
     def __init__(self, step: Step) -> None:
@@ -50,28 +50,28 @@ class Spread:
         """What is validated and saved."""
         return self.step.model
 
-    def began(self) -> None:
+    def update_started(self) -> None:
         """An update begins: its batches are asked for."""
 
     def waiting(self) -> AbstractContextManager[None]:
         """In the block this device waits for what no device is to blame for."""
         return contextlib.nullcontext()
 
-    def clipped(self, longest: float) -> Tensor:
+    def clip_grad_norm(self, longest: float) -> Tensor:
         """Shorten the gradient to a norm of `longest`; returns the norm that it had."""
         if math.isinf(longest):
             return get_total_norm([p.grad for p in self.step.parameters() if p.grad is not None])
         return clip_grad_norm_(self.step.parameters(), longest)
 
-    def agreed(self, parts: Sequence[Batch]) -> Counter[str]:
+    def global_counts(self, parts: Sequence[Batch]) -> Counter[str]:
         """What the sums over the whole update are divided by."""
         return _counts(self.step, parts)
 
-    def rounds(self, parts: int) -> int:
+    def num_microbatches(self, parts: int) -> int:
         """How many parts are computed here, of which so many have rows."""
         return parts
 
-    def withdraw(self, *, exchange: bool) -> None:
+    def abort_update(self, *, exchange: bool) -> None:
         """This device computes no more of an update: whoever waits for it is let go on.
 
         `exchange`: whether the others wait for its gradients.
@@ -80,18 +80,18 @@ class Spread:
             OutOfMemoryError: they cannot go on without it
         """
 
-    def complete(self) -> None:
+    def check_all_grads(self) -> None:
         """This device has computed all of its parts.
 
         Raises:
             UserError: something of what others wait for did not come of that
         """
 
-    def renew(self) -> None:
+    def reset_after_oom(self) -> None:
         """Every device begins the update anew, since one withdrew."""
         torch.cuda.empty_cache()  # small parts do not fit into what large ones left
 
-    def exchanging(self, *, last: bool) -> AbstractContextManager[None]:
+    def gradient_sync(self, *, last: bool) -> AbstractContextManager[None]:
         """Where a part is computed; gradients of all devices are added up in the `last` one."""
         del last
         return contextlib.nullcontext()
@@ -100,34 +100,34 @@ class Spread:
         """Named sums over a batch."""
         return self.step(batch)
 
-    def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    def reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """The sums over all devices."""
         return sums
 
-    def collect(self) -> None:
+    def gather_full_model(self) -> None:
         """Make `model` that which was trained; it is, where it is whole on the device."""
 
-    def give(self) -> None:
+    def load_full_model(self) -> None:
         """Train on from `model`."""
 
-    def plain(self, state: Any) -> Any:
+    def full_state_dict(self, state: Any) -> Any:
         """A nest of states as it is saved."""
         return state
 
-    def restore(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    def load_optimizer_state(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
         """Give an optimizer a state that was saved."""
         optimizer.load_state_dict(dict(state))
 
-    def at_rest(self, device: torch.device) -> torch.device:
+    def load_device(self, device: torch.device) -> torch.device:
         """Where tensors are put when they are read that are for a device."""
         return device
 
-    def at_hand(self) -> AbstractContextManager[None]:
+    def model_on_device(self) -> AbstractContextManager[None]:
         """Where `model` lies on the device."""
         return contextlib.nullcontext()
 
 
-class Shared(Spread):
+class DistributedStrategy(Strategy):
     """A step that several devices share.
 
     Args:
@@ -140,7 +140,7 @@ class Shared(Spread):
         self.world = world
         self.stragglers = Stragglers(world)
 
-    def began(self) -> None:
+    def update_started(self) -> None:
         """An update begins: its batches are asked for."""
         self.stragglers.began()
 
@@ -149,7 +149,7 @@ class Shared(Spread):
         return self.stragglers.waiting()
 
 
-class Replicated(Shared):
+class DDP(DistributedStrategy):
     """A step that every device has as a whole; gradients are exchanged while they are computed (DDP).
 
     Li et al. 2020 (arXiv:2006.15704). A device computes at least one part: one that has no rows of an update
@@ -160,7 +160,7 @@ class Replicated(Shared):
         world: the processes that share it
     """
 
-    regroups = True
+    rebuilds_buckets = True
 
     def __init__(self, step: Step, world: World) -> None:
         super().__init__(step, world)
@@ -183,17 +183,17 @@ class Replicated(Shared):
         with self.stragglers.waiting():
             return self.world.any(flag)
 
-    def agreed(self, parts: Sequence[Batch]) -> Counter[str]:
+    def global_counts(self, parts: Sequence[Batch]) -> Counter[str]:
         """The counts of all devices together."""
         # All do it now: a device may never come to its next forward pass, which would do it otherwise.
         self.module.reducer._rebuild_buckets()  # noqa: SLF001  as torch's own Join does
         return shared_counts(self.step, self.world, parts, self.stragglers)[0]
 
-    def rounds(self, parts: int) -> int:
+    def num_microbatches(self, parts: int) -> int:
         """One at least: gradients are exchanged in the last."""
         return max(1, parts)
 
-    def withdraw(self, *, exchange: bool) -> None:
+    def abort_update(self, *, exchange: bool) -> None:
         """The others get zeros where they wait for this device's gradients, and so come to their end.
 
         Raises:
@@ -206,7 +206,7 @@ class Replicated(Shared):
         for given in [self._added(None, bucket) for bucket in waited_for]:
             given.wait()
 
-    def complete(self) -> None:
+    def check_all_grads(self) -> None:
         """Each parameter has a gradient, so that the exchange comes to its end.
 
         Raises:
@@ -221,14 +221,14 @@ class Replicated(Shared):
                 "of the model"
             )
 
-    def renew(self) -> None:
+    def reset_after_oom(self) -> None:
         """Drop what torch knows of an exchange that did not come to its end, or was in vain."""
         del self.module
-        super().renew()
+        super().reset_after_oom()
         self.module = self._wrapped(anew=True)
         self._handed_in = 0
 
-    def exchanging(self, *, last: bool) -> AbstractContextManager[None]:
+    def gradient_sync(self, *, last: bool) -> AbstractContextManager[None]:
         """Where a part is computed; gradients are only exchanged during the backward pass of the `last`."""
         return contextlib.nullcontext() if last else self.module.no_sync()
 
@@ -236,7 +236,7 @@ class Replicated(Shared):
         """Named sums over a batch."""
         return self.module(batch)
 
-    def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    def reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """The sums over all devices."""
         self._handed_in = 0
         return added(self.world, sums)
@@ -258,7 +258,7 @@ def shared_counts(
     names = sorted(own) if parts else []
     spent = stragglers.arrived()
     # Ranks without a part know no names; the first rank always has a part, if anybody has.
-    every = world.gather((names, [own[name] for name in names], len(parts), spent))
+    every = world.all_gather((names, [own[name] for name in names], len(parts), spent))
     counts = Counter[str]()
     for said, numbers, _, _ in every:
         counts.update(dict(zip(said, numbers, strict=True)))
@@ -269,7 +269,7 @@ def shared_counts(
 def added(world: World, sums: dict[str, Tensor]) -> dict[str, Tensor]:
     """Scalars summed over all devices."""
     names = sorted(sums)
-    total = world.total(torch.stack([sums[name].float() for name in names]))
+    total = world.all_reduce(torch.stack([sums[name].float() for name in names]))
     return dict(zip(names, total.unbind(), strict=True))
 
 

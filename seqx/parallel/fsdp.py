@@ -21,11 +21,11 @@ from seqx.errors import UserError
 from seqx.interfaces.networks import Attention, Model
 from seqx.interfaces.values import Batch, Layers
 from seqx.parallel import World
-from seqx.parallel.ddp import Shared, added, shared_counts
+from seqx.parallel.ddp import DistributedStrategy, added, shared_counts
 from seqx.parallel.step import Step
 
 
-class Sharded(Shared):
+class FSDP(DistributedStrategy):
     """A step of which every device keeps a share; a part of it is put together when it is computed.
 
     All devices compute as many parts, since each part needs what the others keep. What is validated and saved
@@ -43,7 +43,7 @@ class Sharded(Shared):
 
     def __init__(self, step: Step, world: World, device: torch.device, *, full: bool = True) -> None:
         super().__init__(step, world)
-        world.together()
+        world.expect_lockstep()
         self.device = device
         self._whole = copy.deepcopy(step.model)  # with requires_grad, as in `Average`
         self._most = 0
@@ -66,21 +66,21 @@ class Sharded(Shared):
         """The whole model, as it was last collected."""
         return self._whole
 
-    def clipped(self, longest: float) -> Tensor:
+    def clip_grad_norm(self, longest: float) -> Tensor:
         """Shorten the gradient to a norm of `longest`; returns the norm that it had."""
-        return _whole(super().clipped(longest))
+        return _whole(super().clip_grad_norm(longest))
 
-    def agreed(self, parts: Sequence[Batch]) -> Counter[str]:
+    def global_counts(self, parts: Sequence[Batch]) -> Counter[str]:
         """The counts of all devices together."""
         counts, self._most = shared_counts(self.step, self.world, parts, self.stragglers)
         return counts
 
-    def rounds(self, parts: int) -> int:
+    def num_microbatches(self, parts: int) -> int:
         """As many as the device has that has most."""
         del parts
         return self._most
 
-    def withdraw(self, *, exchange: bool) -> None:
+    def abort_update(self, *, exchange: bool) -> None:
         """Not possible: each part of the others needs what this device keeps.
 
         Raises:
@@ -89,7 +89,7 @@ class Sharded(Shared):
         raise torch.OutOfMemoryError
 
     @contextlib.contextmanager
-    def exchanging(self, *, last: bool) -> Iterator[None]:
+    def gradient_sync(self, *, last: bool) -> Iterator[None]:
         """Where a part is computed; what its gradients add up to is exchanged at once."""
         del last
         with warnings.catch_warnings():
@@ -97,38 +97,38 @@ class Sharded(Shared):
             warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
             yield
 
-    def total(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    def reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """The sums over all devices."""
         self.stragglers.handed_over()
         return added(self.world, sums)
 
     @torch.no_grad()
-    def collect(self) -> None:
+    def gather_full_model(self) -> None:
         """Make the whole model that which was trained."""
         whole = dict(self._whole.named_parameters()) | dict(self._whole.named_buffers())
         for name, tensor in (*self.step.model.named_parameters(), *self.step.model.named_buffers()):
             whole[name].copy_(_whole(tensor))
 
     @torch.no_grad()
-    def give(self) -> None:
+    def load_full_model(self) -> None:
         """Train on from the whole model."""
         whole = dict(self._whole.named_parameters()) | dict(self._whole.named_buffers())
         for name, tensor in (*self.step.model.named_parameters(), *self.step.model.named_buffers()):
             tensor.copy_(_share(whole[name], tensor))
 
-    def plain(self, state: Any) -> Any:
+    def full_state_dict(self, state: Any) -> Any:
         """A nest of states whose tensors are whole, in the memory of the CPU."""
         match state:
             case DTensor():
                 return _whole(state).cpu()
             case Mapping():
-                return {key: self.plain(value) for key, value in state.items()}
+                return {key: self.full_state_dict(value) for key, value in state.items()}
             case list() | tuple():
-                return type(state)(self.plain(value) for value in state)
+                return type(state)(self.full_state_dict(value) for value in state)
             case _:
                 return state
 
-    def restore(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    def load_optimizer_state(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
         """Give an optimizer a state whose tensors are whole; a device keeps its share of them."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         shares = {
@@ -142,13 +142,13 @@ class Sharded(Shared):
         }
         optimizer.load_state_dict({**state, "state": shares})
 
-    def at_rest(self, device: torch.device) -> torch.device:
+    def load_device(self, device: torch.device) -> torch.device:
         """Where whole tensors are put when they are read."""
         del device
         return torch.device("cpu")
 
     @contextlib.contextmanager
-    def at_hand(self) -> Iterator[None]:
+    def model_on_device(self) -> Iterator[None]:
         """In the block the whole model lies on the device."""
         self._whole.to(self.device)
         try:

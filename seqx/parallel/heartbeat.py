@@ -27,16 +27,16 @@ from seqx.errors import UserError, mendable
 from seqx.parallel.clock import Clock, Silence
 from seqx.runtime.signals import Stopped
 
-BEAT = 1.0
+BEAT_EVERY_S = 1.0
 """Seconds between two signs of life."""
 
-SILENCE = 12.0
+DEAD_AFTER_S = 12.0
 """Seconds without a sign of life after which a process counts as gone."""
 
-HANGS = 15.0
+HANG_AFTER_S = 15.0
 """Seconds that an update may take at least; at most ten times as long as the slowest update before."""
 
-FAREWELL = 4.0
+GRACE_S = 4.0
 """Seconds that a process has to leave by itself after another one failed, or it itself."""
 
 UPDATE = "update"
@@ -44,7 +44,7 @@ UPDATE = "update"
 
 
 @dataclass(frozen=True)
-class Sign:
+class Beat:
     """A sign of life."""
 
     number: int
@@ -57,7 +57,7 @@ class Sign:
 
 
 @dataclass(frozen=True)
-class End:
+class Verdict:
     """Who ended the run, and how."""
 
     rank: int
@@ -66,56 +66,56 @@ class End:
     hang: bool = False  # it does not come on
 
 
-class Post:
+class Mailbox:
     """The store through which processes tell each other how they are; those of one `start` of the run.
 
     Whoever starts processes again may keep the store, with all that those before them left there.
     """
 
-    def __init__(self, store: Store, rank: int, size: int, start: int = 0) -> None:
+    def __init__(self, store: Store, rank: int, size: int, launch: int = 0) -> None:
         self.rank = rank
         self.size = size
-        self.start = start
+        self.launch = launch
         # A connection of its own: what another thread waits for must not keep the beats back.
         own = store.clone()  # type: ignore[attr-defined]  # torch's own types lack it
-        self.store = PrefixStore(f"watch/{start}", own)
-        self.store.set_timeout(timedelta(seconds=SILENCE))
+        self.store = PrefixStore(f"watch/{launch}", own)
+        self.store.set_timeout(timedelta(seconds=DEAD_AFTER_S))
 
     @classmethod
-    def of_this_start(cls, store: Store, rank: int, size: int) -> Self:
+    def of_this_launch(cls, store: Store, rank: int, size: int) -> Self:
         """That of the first start without an end; one in which this process had a forerunner gets one now."""
-        for start in itertools.count():
-            post = cls(store, rank, size, start)
-            if post.sign(rank) is not None:
-                post.claim(End(rank, 1, None))
-            if post.end() is None:
+        for launch in itertools.count():
+            mailbox = cls(store, rank, size, launch)
+            if mailbox.sign(rank) is not None:
+                mailbox.claim(Verdict(rank, 1, None))
+            if mailbox.end() is None:
                 break
-        return post
+        return mailbox
 
-    def beat(self, sign: Sign) -> None:
+    def beat(self, sign: Beat) -> None:
         """Leave a sign of life."""
         self.store.set(f"sign/{self.rank}", json.dumps(asdict(sign)))
 
-    def sign(self, rank: int) -> Sign | None:
+    def sign(self, rank: int) -> Beat | None:
         """The last sign of life of a process; None: none yet."""
         key = f"sign/{rank}"
-        return Sign(**json.loads(self.store.get(key))) if self.store.check([key]) else None
+        return Beat(**json.loads(self.store.get(key))) if self.store.check([key]) else None
 
-    def claim(self, end: End) -> End:
+    def claim(self, end: Verdict) -> Verdict:
         """End the run in this way, unless another process was first; returns what holds."""
         said = self.store.compare_set("end", "", json.dumps(asdict(end)))
-        return End(**json.loads(said))
+        return Verdict(**json.loads(said))
 
-    def end(self) -> End | None:
+    def end(self) -> Verdict | None:
         """How the run was ended; None: it was not."""
-        return End(**json.loads(self.store.get("end"))) if self.store.check(["end"]) else None
+        return Verdict(**json.loads(self.store.get("end"))) if self.store.check(["end"]) else None
 
 
 class Heartbeat:
     """A thread that beats, watches the next process, and ends this one when the run has ended."""
 
-    def __init__(self, post: Post) -> None:
-        self.post = post
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
         self.clock = Clock()
         self._stage = "starting"
         self._began = self.clock()
@@ -124,7 +124,7 @@ class Heartbeat:
         self._waits = False
         self._depth = 0  # of blocks in which it waits
         self._numbers = 0
-        self.together = False  # every step of an update waits for all, so that nobody knows who hangs
+        self._lockstep = False  # every step of an update waits for all, so that nobody knows who hangs
         self._stopped = threading.Event()
         self._failed = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -134,12 +134,16 @@ class Heartbeat:
         self._beat()
         self._thread.start()
 
+    def expect_lockstep(self) -> None:
+        """Record that every step of an update waits for all ranks, so that no rank knows which one hangs."""
+        self._lockstep = True
+
     def stop(self) -> None:
         """No more beats: the run has come to its end."""
         self._stopped.set()
         self._thread.join()
 
-    def stage(self, name: str) -> None:
+    def enter_stage(self, name: str) -> None:
         """This process begins with something."""
         self._segment()
         self._compared = self._compared or self._stage == UPDATE
@@ -149,14 +153,14 @@ class Heartbeat:
     def waiting(self) -> Iterator[None]:
         """In the block this process waits for others."""
         self._depth += 1
-        self.handed_over()
+        self.share_done()
         try:
             yield
         finally:
             self._depth -= 1
             self._began, self._waits = self.clock(), self._depth > 0
 
-    def handed_over(self) -> None:
+    def share_done(self) -> None:
         """The rest of what this process is at is waiting for others."""
         self._segment()
         self._waits = True
@@ -178,29 +182,29 @@ class Heartbeat:
         code = _code(error)
         self._failed = True
         with contextlib.suppress(dist.DistError, RuntimeError):
-            if contact:  # whoever it is has SILENCE seconds to be found out
-                self._outwait(SILENCE + 4 * BEAT)
-            end = self.post.claim(End(self.post.rank, code, None))
-            if end.rank != self.post.rank:
-                time.sleep(FAREWELL)
+            if contact:  # whoever it is has DEAD_AFTER_S seconds to be found out
+                self._outwait(DEAD_AFTER_S + 4 * BEAT_EVERY_S)
+            end = self.mailbox.claim(Verdict(self.mailbox.rank, code, None))
+            if end.rank != self.mailbox.rank:
+                time.sleep(GRACE_S)
                 leave(end.code)
         # The error is told by this process, which must not wait for ever in the library's farewell.
-        threading.Timer(FAREWELL, leave, (code,)).start()
+        threading.Timer(GRACE_S, leave, (code,)).start()
 
     def _outwait(self, seconds: float) -> None:
         """Wait that long, or until `stop`; a pause of this process shortens the wait by one beat at most."""
-        for _ in range(round(seconds / BEAT)):
-            if self._stopped.wait(BEAT):
+        for _ in range(round(seconds / BEAT_EVERY_S)):
+            if self._stopped.wait(BEAT_EVERY_S):
                 return
 
     def _run(self) -> None:
-        other = (self.post.rank + 1) % self.post.size
+        other = (self.mailbox.rank + 1) % self.mailbox.size
         silence = Silence()
-        while not self._stopped.wait(BEAT):
+        while not self._stopped.wait(BEAT_EVERY_S):
             try:
                 self._beat()
-                end = self.post.end()
-                if end is None and (sign := self.post.sign(other)) is not None:
+                end = self.mailbox.end()
+                if end is None and (sign := self.mailbox.sign(other)) is not None:
                     end = self._judged(other, sign, silence.after(sign.number))
             except dist.DistStoreError:
                 continue  # a timeout: the process that holds the store was paused
@@ -215,15 +219,15 @@ class Heartbeat:
         self._numbers += 1
         now = self.clock()  # read it at every beat; a longer gap counts as a pause
         spent = 0.0 if self._waits else now - self._began
-        limit = max(HANGS, 10 * self._slowest) if self._stage == UPDATE and self._compared else None
+        limit = max(HANG_AFTER_S, 10 * self._slowest) if self._stage == UPDATE and self._compared else None
         node = os.environ.get("GROUP_RANK", "0")
-        self.post.beat(
-            Sign(self._numbers, self._stage, spent, limit, socket.gethostname(), os.getpid(), node)
+        self.mailbox.beat(
+            Beat(self._numbers, self._stage, spent, limit, socket.gethostname(), os.getpid(), node)
         )
 
-    def _judged(self, rank: int, sign: Sign, silent: float) -> End | None:
+    def _judged(self, rank: int, sign: Beat, silent: float) -> Verdict | None:
         who = f"process {rank} ({sign.host}, pid {sign.pid})"
-        if silent > SILENCE:
+        if silent > DEAD_AFTER_S:
             message = (
                 f"{who}: no sign of life for {silent:.0f} s, last at: {sign.stage}; it was killed or stopped"
             )
@@ -232,15 +236,15 @@ class Heartbeat:
                 f"{who}: hangs: it has been at its share of an update for {sign.since:.0f} s, and no update "
                 f"before took more than {max(sign.limit / 10, 0.1):.1f} s"
             )
-            if self.together:
+            if self._lockstep:
                 message += ", or it waits for one of the others; all show where they are"
         else:
             return None
-        found = End(rank, 1, message, hang=silent <= SILENCE)
-        end = self.post.claim(found)
+        found = Verdict(rank, 1, message, hang=silent <= DEAD_AFTER_S)
+        end = self.mailbox.claim(found)
         if end == found:
             print(message, file=sys.stderr, flush=True)  # noqa: T201  nobody above this thread could
-            if sign.node == os.environ.get("GROUP_RANK", "0") and silent > SILENCE:
+            if sign.node == os.environ.get("GROUP_RANK", "0") and silent > DEAD_AFTER_S:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(sign.pid, signal.SIGKILL)  # one that is stopped cannot leave by itself
         return end
@@ -252,14 +256,14 @@ class Heartbeat:
             print(said, file=sys.stderr, flush=True)  # noqa: T201  nobody above this thread could
         leave(1)
 
-    def _leave_with(self, end: End) -> None:
-        if end.message is not None and (end.rank == self.post.rank or (end.hang and self.together)):
+    def _leave_with(self, end: Verdict) -> None:
+        if end.message is not None and (end.rank == self.mailbox.rank or (end.hang and self._lockstep)):
             with contextlib.suppress(OSError, RuntimeError):  # standard error cannot be written
                 faulthandler.dump_traceback(sys.stderr)  # where this process hangs
-        if end.rank == self.post.rank and end.message is None:
+        if end.rank == self.mailbox.rank and end.message is None:
             return  # it is leaving, and tells why
         if end.message is None:
-            time.sleep(FAREWELL)  # so that the other one can tell it before its starter ends everything
+            time.sleep(GRACE_S)  # so that the other one can tell it before its starter ends everything
         leave(end.code)
 
 

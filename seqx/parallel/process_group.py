@@ -18,7 +18,7 @@ from torch._C._distributed_c10d import PrefixStore  # public in torch.distribute
 from torch.distributed.rendezvous import rendezvous
 
 from seqx.errors import UserError
-from seqx.parallel.heartbeat import Heartbeat, Post, is_lost_contact
+from seqx.parallel.heartbeat import Heartbeat, Mailbox, is_lost_contact
 
 T = TypeVar("T")
 
@@ -52,24 +52,24 @@ class World:
         self._group = group
 
     @property
-    def first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         """Whether this is the process that writes files and tells events."""
         return self.rank == 0
 
     @contextlib.contextmanager
-    def first_alone(self) -> Iterator[None]:
+    def rank_zero_first(self) -> Iterator[None]:
         """The first process goes through the block while the others wait; then they do."""
-        if not self.first:
+        if not self.is_rank_zero:
             self.barrier()
         yield
-        if self.first:
+        if self.is_rank_zero:
             self.barrier()
 
     def barrier(self) -> None:
         """Wait until all are here."""
-        self.gather_numbers([])
+        self.all_gather_ints([])
 
-    def share(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """What the first process says."""
         if self.size == 1:
             return value
@@ -78,7 +78,7 @@ class World:
             dist.broadcast_object_list(held, src=0, group=self._group)
         return held[0]
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """What each process says, by rank."""
         if self.size == 1:
             return [value]
@@ -87,7 +87,7 @@ class World:
             dist.all_gather_object(held, value, group=self._group)
         return held
 
-    def gather_numbers(self, numbers: Sequence[int]) -> list[list[int]]:
+    def all_gather_ints(self, numbers: Sequence[int]) -> list[list[int]]:
         """The integers of each process, by rank; as many from each."""
         if self.size == 1:
             return [list(numbers)]
@@ -99,9 +99,9 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether it is so on any process."""
-        return any(row[0] for row in self.gather_numbers([int(flag)]))
+        return any(row[0] for row in self.all_gather_ints([int(flag)]))
 
-    def total(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in place, where the tensor is; the host does not wait for a GPU."""
         if self.size > 1:
             with self.waiting():
@@ -112,20 +112,20 @@ class World:
         """Return monotonic seconds; with several processes without those in which this one was paused."""
         return time.monotonic() if self._heartbeat is None else self._heartbeat.clock()
 
-    def stage(self, name: str) -> None:
+    def enter_stage(self, name: str) -> None:
         """Say what this process is at, for whoever asks why it does not answer."""
         if self._heartbeat is not None:
-            self._heartbeat.stage(name)
+            self._heartbeat.enter_stage(name)
 
-    def handed_over(self) -> None:
+    def share_done(self) -> None:
         """The rest of what this process is at is waiting for others."""
         if self._heartbeat is not None:
-            self._heartbeat.handed_over()
+            self._heartbeat.share_done()
 
-    def together(self) -> None:
+    def expect_lockstep(self) -> None:
         """Every step of an update waits for all from now on."""
         if self._heartbeat is not None:
-            self._heartbeat.together = True
+            self._heartbeat.expect_lockstep()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -137,7 +137,7 @@ class World:
                 yield
 
 
-ALONE = World()
+SINGLE_PROCESS = World()
 """One process."""
 
 
@@ -155,7 +155,7 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
         UserError: the number of a GPU is given, or there are fewer GPUs than processes
     """
     if os.environ.get("WORLD_SIZE", "1") == "1" or "RANK" not in os.environ:
-        yield ALONE, device
+        yield SINGLE_PROCESS, device
         return
     try:
         store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(minutes=10))))
@@ -164,8 +164,8 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
             "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT do not lead to the other processes "
             f"({str(error).partition(chr(10))[0]}); let torchrun set them, or seqx run --devices"
         ) from None
-    post = Post.of_this_start(store, rank, size)
-    heartbeat = Heartbeat(post)
+    mailbox = Mailbox.of_this_launch(store, rank, size)
+    heartbeat = Heartbeat(mailbox)
     heartbeat.start()
     world = World(rank, size, heartbeat=heartbeat)
     try:
@@ -173,7 +173,7 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
         gloo = own.type == "cpu"
         dist.init_process_group(
             "gloo" if gloo else "cpu:gloo,cuda:nccl",
-            store=PrefixStore(f"group/{post.start}", store),
+            store=PrefixStore(f"group/{mailbox.launch}", store),
             rank=rank,
             world_size=size,
             timeout=PATIENCE,
@@ -190,7 +190,7 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
         raise
     heartbeat.stop()
     dist.destroy_process_group()
-    if world.first:  # the others may still read from the store that it holds
+    if world.is_rank_zero:  # the others may still read from the store that it holds
         time.sleep(0.1)
 
 

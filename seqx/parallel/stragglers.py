@@ -41,7 +41,7 @@ class Stragglers:
     def began(self) -> None:
         """An update begins: its batches are asked for."""
         self._began = self.world.clock()
-        self.world.stage(UPDATE)
+        self.world.enter_stage(UPDATE)
 
     def arrived(self) -> float:
         """This process has its batches, and tells what it took for the update before."""
@@ -55,7 +55,7 @@ class Stragglers:
         self._spent = [before + more for before, more in zip(self._spent, spent, strict=True)]
         self._updates += 1
         if self._updates >= WINDOW:
-            if self.world.first and (said := self.found()):
+            if self.world.is_rank_zero and (said := self.found()):
                 log.warning(said)
             self._spent, self._updates = [0.0] * self.world.size, 0
 
@@ -70,7 +70,7 @@ class Stragglers:
     def handed_over(self) -> None:
         """This process has done its share, and waits for the others from here on."""
         self._stop()
-        self.world.handed_over()
+        self.world.share_done()
 
     def _stop(self) -> None:
         if self._began is not None:

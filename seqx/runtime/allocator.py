@@ -6,7 +6,7 @@ import sys
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of its malloc.h
 
 
-def keep_freed() -> None:
+def keep_heap() -> None:
     """Keep freed memory for the next tensors instead of giving it back to the system each time.
 
     Fresh pages cost more than what fills them is worth: training of small models on a CPU is a tenth faster.
@@ -17,7 +17,7 @@ def keep_freed() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def give_back_freed() -> None:
+def trim_heap() -> None:
     """Give freed memory back to the system, after something that needed much and will not come again."""
     libc = _glibc()
     if libc is not None:

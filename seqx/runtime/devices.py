@@ -136,7 +136,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def telling_memory() -> Iterator[None]:
+def raise_torch_oom() -> Iterator[None]:
     """Turn every out-of-memory error in the block into `torch.OutOfMemoryError`.
 
     Raises:

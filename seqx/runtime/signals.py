@@ -81,7 +81,7 @@ class Stop:
 _APART = "seqx-apart"
 
 
-def begun(work: Callable[[], T], name: str | None = None) -> "Future[T]":
+def in_thread(work: Callable[[], T], name: str | None = None) -> "Future[T]":
     """What comes of something that a thread does, which nobody has to wait for, not even the end of all."""
     future = Future[T]()
 
@@ -95,18 +95,18 @@ def begun(work: Callable[[], T], name: str | None = None) -> "Future[T]":
     return future
 
 
-def apart(work: Callable[[], T]) -> T:
+def interruptible_call(work: Callable[[], T]) -> T:
     """What comes of something that takes long outside of Python, where no signal would be heard.
 
-    A signal, or whatever else is raised here, leaves it behind: see `is_left_behind`.
+    A signal, or whatever else is raised here, leaves it behind: see `has_abandoned_threads`.
     """
-    future = begun(work, _APART)
+    future = in_thread(work, _APART)
     while not future.done():
         wait([future], 0.1)
     return future.result()
 
 
-def is_left_behind() -> bool:
+def has_abandoned_threads() -> bool:
     """Whether something goes on apart, over which an interpreter that takes its leave could stumble."""
     left = [thread for thread in threading.enumerate() if thread.name == _APART]
     for thread in left:

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqx.data.batches import Portion
+from seqx.data.batches import UpdateBatch
 from seqx.errors import TooLittleMemoryError, UserError
 from seqx.interfaces.values import Batch, rows
-from seqx.parallel.ddp import Spread
+from seqx.parallel.ddp import Strategy
 from seqx.parallel.step import Step
-from seqx.runtime.devices import autocast, telling_memory
-from seqx.training.recovery.conditional_step import makes_state, step_unless
+from seqx.runtime.devices import autocast, raise_torch_oom
+from seqx.training.recovery.conditional_step import conditional_step, create_optimizer_state
 from seqx.training.update import Update
 
 Part = tuple[Batch, NDArray[np.integer[Any]]]
@@ -35,10 +35,10 @@ def numbers(examples: Sequence[int]) -> str:
 
 
 def updates(
-    spread: Spread,
+    strategy: Strategy,
     optimizer: torch.optim.Optimizer,
     rates: Callable[[int], float],
-    portions: Iterable[Portion],
+    portions: Iterable[UpdateBatch],
     *,
     device: torch.device,
     precision: Literal["bf16", "fp32"],
@@ -54,7 +54,7 @@ def updates(
     for it here.
 
     Args:
-        spread: what is trained, and how devices share it
+        strategy: what is trained, and how devices share it
         optimizer: steps once an update
         rates: the learning rate of each update
         portions: the batches of each update, from update `done + 1` on
@@ -68,25 +68,25 @@ def updates(
         TooLittleMemoryError: for a part of an update that cannot be computed again at once
         UserError: one example alone, or the optimizer, needs too much memory
     """
-    step = spread.step
+    step = strategy.step
     step.train()
     began = time.perf_counter()
-    spread.began()
+    strategy.update_started()
     for number, portion in enumerate(portions, done + 1):
         update = f"update {number}"
-        if spread.regroups and number == done + 1:
-            with _learning_nothing(spread.step, device):
-                _computed(spread, update, replace(portion, parts=[], rows=[]), device, precision, named)
-        sums, counts, replays = _computed(spread, update, portion, device, precision, named)
+        if strategy.rebuilds_buckets and number == done + 1:
+            with _learning_nothing(strategy.step, device):
+                _computed(strategy, update, replace(portion, parts=[], rows=[]), device, precision, named)
+        sums, counts, oom_retries = _computed(strategy, update, portion, device, precision, named)
         rate = rates(number)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         try:
-            with telling_memory():
-                norm = spread.clipped(clip or float("inf")).detach()
-                vitals = _vitals(norm, sums["loss"] / max(1, counts["loss"]))
-                skipped = vitals[0] > 0
-                step_unless(skipped, optimizer)
+            with raise_torch_oom():
+                norm = strategy.clip_grad_norm(clip or float("inf")).detach()
+                health = _health(norm, sums["loss"] / max(1, counts["loss"]))
+                skipped = health[0] > 0
+                conditional_step(skipped, optimizer)
         except torch.OutOfMemoryError:
             raise _too_much_for_the_optimizer(update, device) from None
         optimizer.zero_grad(set_to_none=True)
@@ -102,18 +102,18 @@ def updates(
             norm=norm,
             seconds=time.perf_counter() - began,
             skipped=skipped,
-            replays=replays,
-            vitals=vitals,
+            oom_retries=oom_retries,
+            health=health,
         )
         step.train()
-        spread.began()
+        strategy.update_started()
         began = time.perf_counter()
 
 
 def rehearse(
-    spread: Spread,
+    strategy: Strategy,
     optimizer: torch.optim.Optimizer,
-    portion: Portion,
+    portion: UpdateBatch,
     *,
     device: torch.device,
     precision: Literal["bf16", "fp32"],
@@ -128,16 +128,16 @@ def rehearse(
         TooLittleMemoryError: for a part of it, without which the others cannot go on
         UserError: one example alone, or the optimizer, needs too much memory
     """
-    spread.step.train()
-    with _learning_nothing(spread.step, device):
+    strategy.step.train()
+    with _learning_nothing(strategy.step, device):
         try:
-            with telling_memory():
-                makes_state(optimizer)
+            with raise_torch_oom():
+                create_optimizer_state(optimizer)
         except torch.OutOfMemoryError:
             raise _too_much_for_the_optimizer("the first update", device) from None
         update = "the largest update"
-        _, _, replays = _computed(spread, update, portion, device, precision, named, exchange=False)
-    return replays
+        _, _, oom_retries = _computed(strategy, update, portion, device, precision, named, exchange=False)
+    return oom_retries
 
 
 @contextmanager
@@ -158,16 +158,16 @@ def _too_much_for_the_optimizer(update: str, device: torch.device) -> UserError:
     )
 
 
-def _vitals(norm: Tensor, loss: Tensor) -> Tensor:
+def _health(norm: Tensor, loss: Tensor) -> Tensor:
     """[3]: 1 if either is not finite, else 0; both, infinite where they are not a number."""
     both = torch.stack([norm.float(), loss.float()]).nan_to_num(torch.inf, torch.inf, -torch.inf)
     return torch.cat([(~both.isfinite().all()).float()[None], both])
 
 
 def _computed(
-    spread: Spread,
+    strategy: Strategy,
     update: str,
-    portion: Portion,
+    portion: UpdateBatch,
     device: torch.device,
     precision: Literal["bf16", "fp32"],
     named: Named,
@@ -176,12 +176,14 @@ def _computed(
 ) -> tuple[dict[str, Tensor], Counter[str], int]:
     """Gradients of the quotients of sums and counts; both, and how often the update was computed again."""
     parts: list[Part] = list(zip(portion.parts, portion.rows, strict=True))
-    parts = _smaller(parts, spread.limit or math.inf)
+    parts = _smaller(parts, strategy.limit or math.inf)
     with _as_shortage(update, device, parts):
-        counts = spread.agreed([part for part, _ in parts])
-    replays = 0
+        counts = strategy.global_counts([part for part, _ in parts])
+    oom_retries = 0
     while True:
-        sums, missing = _gradients(spread, parts, portion.spare, counts, device, precision, exchange=exchange)
+        sums, missing = _gradients(
+            strategy, parts, portion.spare, counts, device, precision, exchange=exchange
+        )
         if missing is not None and len(missing[1]) == 1:
             raise UserError(
                 f"{update}: {device} has too little memory for a single example: "
@@ -190,25 +192,25 @@ def _computed(
             )
         if missing is not None:
             with _as_shortage(update, device, [missing]):
-                spread.withdraw(exchange=exchange)
+                strategy.abort_update(exchange=exchange)
         elif exchange:
-            spread.complete()
-        if not spread.any(missing is not None):
-            return spread.total(sums) if exchange else sums, counts, replays
-        spread.step.zero_grad(set_to_none=True)
+            strategy.check_all_grads()
+        if not strategy.any(missing is not None):
+            return strategy.reduce_sums(sums) if exchange else sums, counts, oom_retries
+        strategy.step.zero_grad(set_to_none=True)
         with _as_shortage(update, device, parts):
-            spread.renew()
-        replays += 1
+            strategy.reset_after_oom()
+        oom_retries += 1
         if missing is not None:
-            spread.limit = min(_places(missing), spread.limit or math.inf)
-            parts = _smaller(parts, spread.limit)
+            strategy.limit = min(_places(missing), strategy.limit or math.inf)
+            parts = _smaller(parts, strategy.limit)
 
 
 @contextmanager
 def _as_shortage(update: str, device: torch.device, parts: list[Part]) -> Iterator[None]:
     """Too little memory where others would wait for ever: all are to begin again, with smaller parts."""
     try:
-        with telling_memory():
+        with raise_torch_oom():
             yield
     except torch.OutOfMemoryError:
         places = max((_places(part) for part in parts if len(part[1]) > 1), default=None)
@@ -250,7 +252,7 @@ def _halves(part: Part) -> list[Part]:
 
 
 def _gradients(
-    spread: Spread,
+    strategy: Strategy,
     parts: list[Part],
     spare: Part | None,
     counts: Mapping[str, int],
@@ -267,21 +269,21 @@ def _gradients(
 
     def add(part: Batch, share: float) -> None:
         with autocast(device, precision):
-            terms = spread(part.to(device))
-        loss = sum(share * terms[name] / max(1, counts[name]) for name in spread.step.objective.learnt)
+            terms = strategy(part.to(device))
+        loss = sum(share * terms[name] / max(1, counts[name]) for name in strategy.step.objective.learnt)
         assert isinstance(loss, Tensor), "an objective learns from at least one sum"
         loss.backward()  # type: ignore[no-untyped-call]
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + share * term.detach()
 
     shares = [(part, 1.0) for part in parts]
-    idle = spread.rounds(len(shares)) - len(shares)
+    idle = strategy.num_microbatches(len(shares)) - len(shares)
     if idle:  # devices take part in what others compute, too
         assert spare is not None, "an update that devices share has a spare part"
         shares += [(spare, 0.0)] * idle
     for number, (part, share) in enumerate(shares, 1):
         try:
-            with telling_memory(), spread.exchanging(last=exchange and number == len(shares)):
+            with raise_torch_oom(), strategy.gradient_sync(last=exchange and number == len(shares)):
                 add(part[0], share)
         except torch.OutOfMemoryError:
             return {}, part

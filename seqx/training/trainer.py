@@ -22,12 +22,12 @@ from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Evaluation, Score
 from seqx.parallel import World
-from seqx.parallel.ddp import Spread
+from seqx.parallel.ddp import Strategy
 from seqx.plugin.blame import attributed
 from seqx.plugin.loading import Plugins
 from seqx.recipe import Made
 from seqx.run_folder import RunFolder
-from seqx.runtime.devices import random_state, set_random_state, telling_memory
+from seqx.runtime.devices import raise_torch_oom, random_state, set_random_state
 from seqx.runtime.signals import Stop, Stopped
 from seqx.storage import checkpoints
 from seqx.storage.checkpoints import WEIGHTS, Checkpoints, Progress, random_states, set_random_states
@@ -36,11 +36,11 @@ from seqx.training.candidates import write as write_compared
 from seqx.training.ema import Average
 from seqx.training.loop import rehearse, updates
 from seqx.training.patience import is_over, validated
-from seqx.training.recovery.data_fingerprint import HELD_OUT, Digests
-from seqx.training.recovery.divergence import Trouble, Watch
-from seqx.training.recovery.memory_limit import Limit
-from seqx.training.recovery.skipped_batches import PassedOver, forget_after
-from seqx.training.recovery.worst_examples import culprits, named
+from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
+from seqx.training.recovery.divergence import Divergence, DivergenceDetector
+from seqx.training.recovery.memory_limit import MicrobatchLimit
+from seqx.training.recovery.skipped_batches import SkippedBatches, forget_after
+from seqx.training.recovery.worst_examples import named, worst_examples
 from seqx.training.run_info import Run
 from seqx.training.update import Update
 
@@ -61,7 +61,7 @@ class Trainer:
     """Trains, validates, saves, and chooses what becomes the model."""
 
     run: Run  # set once it is known where to go on
-    digests: Digests  # set when training begins
+    digests: DataFingerprint  # set when training begins
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Trainer:
         search: Search,
         optimizer: torch.optim.Optimizer,
         average: Average | None,
-        watch: Watch,
+        watch: DivergenceDetector,
         batches: Batches,
         checkpoints: Checkpoints,
         callbacks: Sequence[Callback],
@@ -78,23 +78,23 @@ class Trainer:
         tell: pluggy.HookRelay,
         stop: Stop,
         world: World,
-        spread: Spread,
+        strategy: Strategy,
     ) -> None:
         self.task = task
         self.search = search
-        self.step = spread.step
+        self.step = strategy.step
         self.optimizer = optimizer
         self.average = average
         self.watch = watch
         # What is validated, saved, and becomes the result.
-        self.model = spread.model if average is None else average.model
+        self.model = strategy.model if average is None else average.model
         self.batches = batches
         self.checkpoints = checkpoints
         self.device = device
         self.tell = tell
         self.stop = stop
         self.world = world
-        self.spread = spread
+        self.strategy = strategy
         self.progress = Progress()
         self._fresh = torch.get_rng_state()  # that of this process's own seed
         self._saved = 0.0  # when, by the clock that only goes forward
@@ -109,7 +109,7 @@ class Trainer:
         )
         # What has a state besides the model, under its path in the recipe.
         self.stateful: dict[str, Any] = {
-            "training.objective": spread.step.objective,
+            "training.objective": strategy.step.objective,
             "training.optimizer": optimizer,
             "training.watch": watch,
         }
@@ -129,16 +129,16 @@ class Trainer:
             self.progress, states = found
             for path in self.stateful.keys() & states.keys():
                 self._restore(path, states[path])
-            self.spread.give()
+            self.strategy.load_full_model()
             self._draw_on(states.get(RANDOM, []))
         return self.progress
 
     def _restore(self, path: str, state: Any) -> None:
         thing = self.stateful[path]
         try:
-            with telling_memory():
+            with raise_torch_oom():
                 if thing is self.optimizer:
-                    self.spread.restore(self.optimizer, state)
+                    self.strategy.load_optimizer_state(self.optimizer, state)
                 else:
                     thing.load_state_dict(state)
         except torch.OutOfMemoryError:
@@ -157,12 +157,12 @@ class Trainer:
 
     def _newest(self, before: int | None) -> tuple[Progress, dict[str, Any]] | None:
         """What the newest whole checkpoint has; the first process finds it, and sets damaged ones aside."""
-        place = self.spread.at_rest(self.device)
-        if self.world.first:
+        place = self.strategy.load_device(self.device)
+        if self.world.is_rank_zero:
             found = self.checkpoints.resume(self.model, place, self._warn, before=before)
-            self.world.share(found[0].step if found else None)
+            self.world.broadcast(found[0].step if found else None)
             return found
-        step = self.world.share(None)
+        step = self.world.broadcast(None)
         return None if step is None else self.checkpoints.restore(step, self.model, place)
 
     def _draw_on(self, states: Sequence[Mapping[str, Tensor]]) -> None:
@@ -180,9 +180,9 @@ class Trainer:
 
     def train(self) -> None:
         """Make the updates that are still to be made."""
-        passed = PassedOver(self.run.folder / PASSED_OVER)
-        with self.world.first_alone():
-            self.digests = Digests(self.run.folder / DIGESTS, self.task, self.run.store)
+        passed = SkippedBatches(self.run.folder / PASSED_OVER)
+        with self.world.rank_zero_first():
+            self.digests = DataFingerprint(self.run.folder / DIGESTS, self.task, self.run.store)
         self._start(passed)
         self._saved = time.monotonic()
         self._agree()
@@ -191,8 +191,8 @@ class Trainer:
         if self._is_over():
             return
         self._check_schedule()
-        limit = Limit(self.run.folder / LIMIT, self.world.size)
-        self.spread.limit = limit.read()
+        limit = MicrobatchLimit(self.run.folder / LIMIT, self.world.size)
+        self.strategy.limit = limit.read()
         try:
             if self.device.type == "cuda":  # where there may be too little memory, it is to show at once
                 self.rehearse()
@@ -204,7 +204,7 @@ class Trainer:
             limit.write(error.places)
             raise
 
-    def _start(self, passed: PassedOver) -> None:
+    def _start(self, passed: SkippedBatches) -> None:
         """Tell callbacks where training goes on, and what was to say before they could hear it.
 
         What was said of a return belongs to the checkpoint that the run went back to, and is told with it.
@@ -225,19 +225,19 @@ class Trainer:
 
     def rehearse(self) -> None:
         """Compute the largest update and learn nothing from it; training goes on as if that had not been."""
-        replays = rehearse(
-            self.spread,
+        oom_retries = rehearse(
+            self.strategy,
             self.optimizer,
             self.batches.largest(self.progress.epoch),
             device=self.device,
             precision=self.run.precision,
             named=partial(named, self.batches.store),
         )
-        self._tell_of(replays, "the largest update")
+        self._tell_of(oom_retries, "the largest update")
 
-    def _tell_of(self, replays: int, update: str) -> None:
+    def _tell_of(self, oom_retries: int, update: str) -> None:
         """Say once that memory is short: it costs time, and a setting would mend it."""
-        if replays and not self._told:
+        if oom_retries and not self._told:
             self._told = True
             what = (
                 f"{update} needs too much memory at once, and was computed again in smaller parts; where "
@@ -250,12 +250,14 @@ class Trainer:
         step = self.progress.step
         if step != self.run.training.steps:
             return False
-        return not self.world.share(self.checkpoints.about(step).ranked if self.world.first else False)
+        return not self.world.broadcast(
+            self.checkpoints.about(step).ranked if self.world.is_rank_zero else False
+        )
 
     def _is_over(self) -> bool:
         return self.progress.step >= self.run.training.steps or self._patience_is_over()
 
-    def _make_updates(self, passed: PassedOver) -> Trouble | None:
+    def _make_updates(self, passed: SkippedBatches) -> Divergence | None:
         """Those that are still to be made, until there is trouble."""
         how = self.run.training
         position = Position(self.progress.epoch, self.progress.index)
@@ -264,10 +266,10 @@ class Trainer:
             position,
             without=passed.positions,
             device=self.device,
-            waiting=self.spread.waiting,
+            waiting=self.strategy.waiting,
         ) as portions:
             stream = updates(
-                self.spread,
+                self.strategy,
                 self.optimizer,
                 partial(how.schedule, steps=how.steps),
                 portions,
@@ -279,17 +281,17 @@ class Trainer:
             )
             with closing(stream):
                 trouble = self._follow(islice(stream, how.steps - self.progress.step))
-        self.world.stage("finishing")
+        self.world.enter_stage("finishing")
         return trouble
 
-    def _go_back(self, trouble: Trouble, passed: PassedOver) -> None:
+    def _go_back(self, trouble: Divergence, passed: SkippedBatches) -> None:
         """Go on from the last checkpoint before the trouble, without the batches that brought it.
 
         Raises:
             UserError: there is none, or the run went back often enough
         """
         first = trouble.marks[0]
-        good = self.world.share([step for step in self.checkpoints.steps() if step < first.step])
+        good = self.world.broadcast([step for step in self.checkpoints.steps() if step < first.step])
         if not good or passed.times >= self.run.training.returns:
             why = (
                 f"after {passed.times} returns to a checkpoint (training.returns)"
@@ -304,10 +306,10 @@ class Trainer:
             f"{trouble}; going back to the checkpoint of update {step}, and passing over "
             f"the batches of {len(trouble.marks)} updates"
         )
-        if self.world.first:
+        if self.world.is_rank_zero:
             click.echo(said, err=True)
             forget_after(step, self.checkpoints)
-        passed.add(trouble, back_to=step, said=said, keep=self.world.first)
+        passed.add(trouble, back_to=step, said=said, keep=self.world.is_rank_zero)
         self.run = replace(
             self.run,
             done=self.progress.step,
@@ -318,11 +320,13 @@ class Trainer:
         )
         self._start(passed)
 
-    def _report(self, trouble: Trouble) -> str:
+    def _report(self, trouble: Divergence) -> str:
         """What a person needs who looks for the cause."""
         at, batches = trouble.marks[0].at, self.batches.whole()
-        with self.spread.exchanging(last=False):
-            examples = culprits(self.step, batches, at, device=self.device, precision=self.run.precision)
+        with self.strategy.gradient_sync(last=False):
+            examples = worst_examples(
+                self.step, batches, at, device=self.device, precision=self.run.precision
+            )
         return (
             f"Of the examples of update {trouble.marks[0].step} these have the largest gradients: "
             f"{named(self.batches.store, examples)}. Mend them if they are broken; else lower the learning "
@@ -332,10 +336,10 @@ class Trainer:
     def write(self, place: RunFolder, *, made: Made[Any], plugins: Plugins) -> None:
         """Write the best of the average, the last and the best checkpoint as the model, and load it."""
         how = self.run.training
-        if self.world.first and self.watch.suspects:  # checkpoints that were kept to go back to
+        if self.world.is_rank_zero and self.watch.suspects:  # checkpoints that were kept to go back to
             self.checkpoints.prune(how.keep, choose=how.order, tell=self._warn)
-        found = self.world.share(
-            candidates(self.checkpoints, how, self._warn) if self.world.first else list[Candidate]()
+        found = self.world.broadcast(
+            candidates(self.checkpoints, how, self._warn) if self.world.is_rank_zero else list[Candidate]()
         )
         hold = partial(self._hold, place, made, plugins)
         if len(found) == 1:
@@ -346,18 +350,20 @@ class Trainer:
             if candidate.figure is None:
                 hold(candidate.steps)
                 evaluation = self._score("dev")
-                held = found[i] = replace(candidate, figure=self.world.share(evaluation.figure(how.figure)))
+                held = found[i] = replace(
+                    candidate, figure=self.world.broadcast(evaluation.figure(how.figure))
+                )
                 scored[held] = evaluation
         best, *others = in_order(found)
         if best is not held:
             hold(best.steps)
         self._scored = scored.get(best)
-        if self.world.first:
+        if self.world.is_rank_zero:
             write_compared(place.model, [best, *others])
 
     def _hold(self, place: RunFolder, made: Made[Any], plugins: Plugins, steps: Sequence[int]) -> None:
         """Write the mean of some checkpoints as the model, and load it."""
-        if self.world.first:
+        if self.world.is_rank_zero:
             place.write_model(
                 place.model,
                 checkpoints.average([self.checkpoints.path(step) / WEIGHTS for step in steps]),
@@ -377,10 +383,10 @@ class Trainer:
             known = self._scored if split == "dev" else None
             evaluation = self._evaluate(split, known)
             scores[split] = evaluation.scores
-            if self.world.first:
+            if self.world.is_rank_zero:
                 place.write_outputs(split, evaluation)
         self.tell.finished(run=self.run, scores=scores)
-        if self.world.first:
+        if self.world.is_rank_zero:
             place.write_scores(scores)
         return scores
 
@@ -404,7 +410,7 @@ class Trainer:
 
     def _warn(self, what: str) -> None:
         """Say what must not pass in silence, whether or not a callback listens."""
-        if not self.world.first:
+        if not self.world.is_rank_zero:
             return
         click.echo(what, err=True)
         if self._started:
@@ -412,7 +418,7 @@ class Trainer:
         else:
             self._early.append(what)
 
-    def _follow(self, stream: Iterator[Update]) -> Trouble | None:
+    def _follow(self, stream: Iterator[Update]) -> Divergence | None:
         began = time.monotonic()
         before = self.progress.seconds
         for update in stream:
@@ -426,9 +432,9 @@ class Trainer:
                 tokens=self.progress.tokens + update.tokens,
                 seconds=before + time.monotonic() - began,
             )
-            self.world.stage("between updates")
+            self.world.enter_stage("between updates")
             self.tell.updated(run=self.run, update=update)
-            self._tell_of(update.replays, f"update {update.step}")
+            self._tell_of(update.oom_retries, f"update {update.step}")
             trouble = self.watch.add(update)
             due = self._is_due()
             if trouble is None and due:
@@ -452,7 +458,7 @@ class Trainer:
         What is done next goes by this, and not by what has come to one of them since.
         """
         own = [self.stop.by or 0, int(self._minutes_are_over())]
-        by, late = (max(said) for said in zip(*self.world.gather_numbers(own), strict=True))
+        by, late = (max(said) for said in zip(*self.world.all_gather_ints(own), strict=True))
         self._asked = signal.Signals(by) if by else None
         self._late = bool(late)
 
@@ -500,11 +506,11 @@ class Trainer:
 
     def _validate(self) -> Figure:
         """Score the model on the development set; return the score by which checkpoints are compared."""
-        self.spread.collect()
+        self.strategy.gather_full_model()
         how = self.run.training
         waits_for = how.patient.by if how.patient else None
         evaluation = self._evaluate("dev")
-        score, awaited, figure = self.world.share(
+        score, awaited, figure = self.world.broadcast(
             (
                 next(iter(evaluation.scores.values())),
                 evaluation.figure(waits_for),
@@ -538,27 +544,29 @@ class Trainer:
             world=self.world,
             lenient=True,
         )
-        self.world.stage(f"scoring {split}")
+        self.world.enter_stage(f"scoring {split}")
         # What is compiled for training does not fit a search's ever longer states.
-        with torch.compiler.set_stance("force_eager"), self.spread.at_hand():
+        with torch.compiler.set_stance("force_eager"), self.strategy.model_on_device():
             evaluation = self.task.evaluate(predictor, split)
             if evaluation.perplexity is None:
                 evaluation = replace(evaluation, perplexity=predictor.perplexity(split))
         if split not in self._bounded:  # once for each split
             self._bounded.add(split)
-            for line in predictor.left_out(split) if self.world.first else ():
+            for line in predictor.left_out(split) if self.world.is_rank_zero else ():
                 click.echo(line, err=True)
         return evaluation
 
     def _save(self, *, ranked: bool, figure: Figure | None) -> None:
         how = self.run.training
-        self.world.stage("saving")
-        self.spread.collect()
-        states = self.spread.plain({path: thing.state_dict() for path, thing in self.stateful.items()})
+        self.world.enter_stage("saving")
+        self.strategy.gather_full_model()
+        states = self.strategy.full_state_dict(
+            {path: thing.state_dict() for path, thing in self.stateful.items()}
+        )
         if self.world.size > 1:
-            states[RANDOM] = self.world.gather(random_state(self.device))
+            states[RANDOM] = self.world.all_gather(random_state(self.device))
         path = self.checkpoints.path(self.progress.step)
-        if self.world.first:
+        if self.world.is_rank_zero:
             path = self.checkpoints.save(self.progress, self.model, states, figure=figure, ranked=ranked)
             if not self.watch.suspects:  # the run may have to go back to any of them
                 self.checkpoints.prune(how.keep, choose=how.order, tell=self._warn)

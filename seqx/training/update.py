@@ -23,8 +23,8 @@ class Update:
     norm: Tensor  # of the gradient, before clipping
     seconds: float  # from asking for its batches to the end of the optimizer's work
     skipped: Tensor  # bool: loss or gradient was not finite, and nothing was learnt from this update
-    replays: int  # how often it was computed again in smaller parts, for want of memory
-    vitals: Tensor  # [3] whether it was skipped, the norm, the loss: the same in all processes
+    oom_retries: int  # how often it was computed again in smaller parts, for want of memory
+    health: Tensor  # [3] whether it was skipped, the norm, the loss: the same in all processes
 
     def value(self, name: str) -> float:
         """The mean of what the objective calls `name`, over the update."""

@@ -24,8 +24,8 @@ from torch import nn
 from seqx.data.batches import Position
 from seqx.data.store import Store
 from seqx.storage.checkpoints import Checkpoints, average, random_states
-from seqx.training.recovery.divergence import Mark, Trouble
-from seqx.training.recovery.skipped_batches import PassedOver
+from seqx.training.recovery.divergence import Divergence, UpdateRef
+from seqx.training.recovery.skipped_batches import SkippedBatches
 
 FORMATS = Path(__file__).parents[1] / "formats"
 WRITTEN_BY_CALLBACKS = ("log.txt", "metrics.jsonl", "outputs")
@@ -91,8 +91,8 @@ def main() -> None:
             env={"PATH": "", "OMP_NUM_THREADS": "1", "SEQX_CACHE": str(work / "cache")},
         )  # fmt: skip
         run = work / "runs" / "small"
-        trouble = Trouble(kind="spike", marks=[Mark(3, Position(1, 1))])
-        PassedOver(run / "passed_over.json").add(trouble, back_to=2, said="going back, for the sample")
+        trouble = Divergence(kind="spike", marks=[UpdateRef(3, Position(1, 1))])
+        SkippedBatches(run / "passed_over.json").add(trouble, back_to=2, said="going back, for the sample")
         folder.mkdir()
         shutil.copyfile(recipe, folder / "small.yaml")
         shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns(*WRITTEN_BY_CALLBACKS, ".*"))

@@ -16,7 +16,7 @@ import seqx
 from seqx import recipe
 from seqx.data.batches import Batches, Loader
 from seqx.data.store import Store
-from seqx.parallel.ddp import Spread
+from seqx.parallel.ddp import Strategy
 from seqx.parallel.step import Step
 from seqx.plugin import loading
 from seqx.plugin.registry import Registry
@@ -95,7 +95,7 @@ def training(
         yield (
             Trained(model),
             updates(
-                Spread(step),
+                Strategy(step),
                 how.optimizer.build(step),
                 partial(how.schedule, steps=how.steps),
                 portions,

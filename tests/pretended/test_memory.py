@@ -35,7 +35,7 @@ def test_an_update_is_computed_again_in_smaller_parts_and_learns_the_same(place:
     whole, _ = updates(place, store, None)
     parts, gpu = updates(place, store, 12_000)
     assert gpu.shortages
-    assert gpu.emptied == sum(update.replays for update in parts.updates) > 0
+    assert gpu.emptied == sum(update.oom_retries for update in parts.updates) > 0
     assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
     for name, weight in parts.weights.items():
         torch.testing.assert_close(weight, whole.weights[name], rtol=1e-4, atol=1e-5)
@@ -86,5 +86,5 @@ def test_out_of_memory_errors_of_libraries_are_handled_alike(said: str, place: P
         encoder = next(part for name, part in found.model.named_modules() if name == "encoder")
         encoder.register_forward_pre_hook(fail)
         second = next(stream)
-        assert first.replays == 0
-        assert second.replays == len(failed) > 0
+        assert first.oom_retries == 0
+        assert second.oom_retries == len(failed) > 0

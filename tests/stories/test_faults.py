@@ -13,8 +13,8 @@ import torch
 
 from seqx.parallel.step import Step
 from seqx.storage.checkpoints import Checkpoints
-from seqx.training.recovery.divergence import Trouble
-from seqx.training.recovery.skipped_batches import PassedOver, forget_after
+from seqx.training.recovery.divergence import Divergence
+from seqx.training.recovery.skipped_batches import SkippedBatches, forget_after
 from seqx.training.trainer import Trainer
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
@@ -160,9 +160,9 @@ def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
 ) -> None:
     """Else a run that is killed then would go on from it."""
     run, seen = Path("runs/tiny"), list[tuple[int, int]]()
-    add = PassedOver.add
+    add = SkippedBatches.add
 
-    def written(self: PassedOver, *given: Any, back_to: int, **named: Any) -> None:
+    def written(self: SkippedBatches, *given: Any, back_to: int, **named: Any) -> None:
         seen.append((Checkpoints(run / "checkpoints").steps()[-1], back_to))
         add(self, *given, back_to=back_to, **named)
 
@@ -170,7 +170,7 @@ def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
         assert checkpoints.steps()[-1] > step
         forget_after(step, checkpoints)
 
-    monkeypatch.setattr(PassedOver, "add", written)
+    monkeypatch.setattr(SkippedBatches, "add", written)
     monkeypatch.setattr("seqx.training.trainer.forget_after", forgotten)
     how = ("training.nonfinite=1", "training.save_every=1", "training.groups=1", "training.returns=99")
     done("run", recipe("longest: 24", more=60), *SETTINGS, *how)
@@ -204,7 +204,7 @@ def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.Mo
     """What is told and kept is where the run went on from; what is whole stays until that is known."""
     run, damaged, go_back = Path("runs/tiny"), list[int](), Trainer._go_back
 
-    def going(self: Trainer, trouble: Trouble, passed: PassedOver) -> None:
+    def going(self: Trainer, trouble: Divergence, passed: SkippedBatches) -> None:
         step = max(step for step in self.checkpoints.steps() if step < trouble.marks[0].step)
         if not damaged:
             file = self.checkpoints.path(step) / "model.safetensors"
@@ -224,7 +224,7 @@ def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.Mo
 def test_when_no_checkpoint_from_before_is_whole_later_ones_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     run, kept, go_back = Path("runs/tiny"), list[int](), Trainer._go_back
 
-    def going(self: Trainer, trouble: Trouble, passed: PassedOver) -> None:
+    def going(self: Trainer, trouble: Divergence, passed: SkippedBatches) -> None:
         kept.extend(step for step in self.checkpoints.steps() if step >= trouble.marks[0].step)
         for step in self.checkpoints.steps():
             if step < trouble.marks[0].step:

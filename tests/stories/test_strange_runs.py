@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seqx.training.recovery.divergence import Watch
+from seqx.training.recovery.divergence import DivergenceDetector
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
 RUN = Path("runs/tiny")
@@ -51,11 +51,11 @@ def test_what_lies_among_checkpoints_is_none_of_them() -> None:
 def test_a_state_that_something_else_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny(TINY.replace("average: 2", "average: 1"))
     with monkeypatch.context() as patch:
-        patch.setattr(Watch, "state_dict", lambda _: {"norms": 3})
+        patch.setattr(DivergenceDetector, "state_dict", lambda _: {"norms": 3})
         done("run", recipe)
     said = refused("run", recipe, "training.steps=8").splitlines()[-1]
     assert said.startswith(
-        f"{RUN / 'checkpoints' / '00000006'}: its state of training.watch is none of Watch ("
+        f"{RUN / 'checkpoints' / '00000006'}: its state of training.watch is none of DivergenceDetector ("
     )
 
 

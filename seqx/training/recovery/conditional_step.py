@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def step_unless(skip: Tensor, optimizer: torch.optim.Optimizer) -> None:
+def conditional_step(skip: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """Step unless `skip`, a bool on the device, is true: then parameters and state stay as they are, bitwise.
 
     Fused optimizers leave the step out by themselves: they read `found_inf` on the device, as they do for
@@ -26,7 +26,7 @@ def step_unless(skip: Tensor, optimizer: torch.optim.Optimizer) -> None:
         optimizer.step()
 
 
-def makes_state(optimizer: torch.optim.Optimizer) -> None:
+def create_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
     """Have a fused Adam or AdamW that has no state yet make it; it learns nothing. Others are left alone."""
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     fused = getattr(optimizer, "_step_supports_amp_scaling", False)

@@ -33,7 +33,7 @@ class _Kept(TypedDict):
 _KEPT = TypeAdapter(_Kept)
 
 
-class Digests:
+class DataFingerprint:
     """The digests of what a run reads, in a JSON file of its folder.
 
     Args:

@@ -37,7 +37,7 @@ class Spike:
     window: Annotated[int, Gt(0)] = 100
 
 
-class Mark(NamedTuple):
+class UpdateRef(NamedTuple):
     """An update, and where its batches are."""
 
     step: int
@@ -45,11 +45,11 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
+class Divergence:
     """Updates in a row that went wrong, as many as are too many."""
 
     kind: Literal["nonfinite", "spike"]
-    marks: Sequence[Mark]
+    marks: Sequence[UpdateRef]
 
     def __str__(self) -> str:
         """What went wrong, and where."""
@@ -63,7 +63,7 @@ class Trouble:
         return f"update {last.step} (batch {last.at.index + 1} of epoch {last.at.epoch + 1}): {found}{times}"
 
 
-class Watch:
+class DivergenceDetector:
     """Reads the figures of updates some time after they were made, from copies that nobody waited for.
 
     What it finds depends on the updates alone, never on when it looked.
@@ -78,21 +78,21 @@ class Watch:
         self.spike = spike
         window = spike.window if spike is not None else 0
         self._norms, self._losses = deque[float](maxlen=window), deque[float](maxlen=window)
-        self._skipped: list[Mark] = []
-        self._high: list[Mark] = []
-        self._new: list[tuple[Mark, Tensor]] = []
-        self._copied: tuple[list[Mark], Tensor, torch.cuda.Event | None] | None = None
+        self._skipped: list[UpdateRef] = []
+        self._high: list[UpdateRef] = []
+        self._new: list[tuple[UpdateRef, Tensor]] = []
+        self._copied: tuple[list[UpdateRef], Tensor, torch.cuda.Event | None] | None = None
 
-    def add(self, update: Update) -> Trouble | None:
+    def add(self, update: Update) -> Divergence | None:
         """Take an update in; trouble, where those that were copied long ago show it."""
-        self._new.append((Mark(update.step, update.at), update.vitals))
+        self._new.append((UpdateRef(update.step, update.at), update.health))
         if len(self._new) < _EVERY:
             return None
         trouble = self._read()
         self._copy()
         return trouble
 
-    def look(self) -> Trouble | None:
+    def look(self) -> Divergence | None:
         """What all updates so far show; waits for the device."""
         trouble = self._read()
         self._copy()
@@ -129,8 +129,8 @@ class Watch:
         """Have what is new copied to the host, without waiting for it."""
         if not self._new:
             return
-        marks, vitals = zip(*self._new, strict=True)
-        together, event = torch.stack(vitals), None
+        marks, health = zip(*self._new, strict=True)
+        together, event = torch.stack(health), None
         if together.is_cuda:
             host = torch.empty(together.shape, dtype=together.dtype, pin_memory=True)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -139,7 +139,7 @@ class Watch:
             event.record(stream)
         self._copied, self._new = (list(marks), together, event), []
 
-    def _read(self) -> Trouble | None:
+    def _read(self) -> Divergence | None:
         if self._copied is None:
             return None
         marks, together, event = self._copied
@@ -152,16 +152,16 @@ class Watch:
                 return trouble
         return None
 
-    def _judge(self, mark: Mark, skipped: bool, norm: float, loss: float) -> Trouble | None:
+    def _judge(self, mark: UpdateRef, skipped: bool, norm: float, loss: float) -> Divergence | None:
         self._skipped = [*self._skipped, mark] if skipped else []
         if len(self._skipped) > self.nonfinite:
-            return Trouble(kind="nonfinite", marks=self._skipped)
+            return Divergence(kind="nonfinite", marks=self._skipped)
         if self.spike is None or skipped:
             return None
         if self._is_high(self.spike, norm, loss):
             self._high = [*self._high, mark]
             if len(self._high) == self.spike.updates:
-                return Trouble(kind="spike", marks=self._high)
+                return Divergence(kind="spike", marks=self._high)
             return None
         self._high = []
         self._norms.append(norm)
@@ -174,9 +174,9 @@ class Watch:
         return norm > spike.norm * median(self._norms) or loss > spike.loss * median(self._losses)
 
 
-def _plain(marks: Sequence[Mark]) -> list[list[int]]:
+def _plain(marks: Sequence[UpdateRef]) -> list[list[int]]:
     return [[mark.step, mark.at.epoch, mark.at.index] for mark in marks]
 
 
-def _marks(plain: Sequence[Sequence[int]]) -> list[Mark]:
-    return [Mark(step, Position(epoch, index)) for step, epoch, index in plain]
+def _marks(plain: Sequence[Sequence[int]]) -> list[UpdateRef]:
+    return [UpdateRef(step, Position(epoch, index)) for step, epoch, index in plain]

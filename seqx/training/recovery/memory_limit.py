@@ -21,7 +21,7 @@ class _Kept(TypedDict):
 _KEPT = TypeAdapter(_Kept)
 
 
-class Limit:
+class MicrobatchLimit:
     """A JSON file, written by the device that had too little memory; for as many processes as there were.
 
     Args:

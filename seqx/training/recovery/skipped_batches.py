@@ -14,7 +14,7 @@ from seqx.errors import DamagedError, UserError
 from seqx.storage.atomic import whole_file
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import read_as
-from seqx.training.recovery.divergence import Trouble
+from seqx.training.recovery.divergence import Divergence
 
 _Return = TypedDict(
     "_Return",
@@ -29,7 +29,7 @@ class _Kept(TypedDict):
 _KEPT = TypeAdapter(_Kept)
 
 
-class PassedOver:
+class SkippedBatches:
     """How often a run went back to a checkpoint, and which batches it passes over since; a JSON file.
 
     It is written when the checkpoints from after the trouble are gone: a run that is killed before that meets
@@ -63,7 +63,7 @@ class PassedOver:
         """What was said of each return to the checkpoint of a step."""
         return [gone["said"] for gone in self._returns if gone["to"] == step and "said" in gone]
 
-    def add(self, trouble: Trouble, *, back_to: int, said: str, keep: bool = True) -> None:
+    def add(self, trouble: Divergence, *, back_to: int, said: str, keep: bool = True) -> None:
         """Pass over the batches of all updates that were trouble, and write that, if it is to be kept."""
         batches = [mark.at for mark in trouble.marks]
         self._positions.update(batches)

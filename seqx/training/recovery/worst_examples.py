@@ -12,12 +12,12 @@ import torch
 from seqx.data.batches import Batches, Integers, Position
 from seqx.data.store import Store
 from seqx.parallel.step import Step
-from seqx.runtime.devices import autocast, telling_memory
+from seqx.runtime.devices import autocast, raise_torch_oom
 
 _SHOWN = 100  # characters of a text
 
 
-def culprits(
+def worst_examples(
     step: Step,
     batches: Batches,
     at: Position,
@@ -36,7 +36,7 @@ def culprits(
 
     def weigh(rows: Integers) -> None:
         try:
-            with telling_memory():
+            with raise_torch_oom():
                 size = _size(step, batches, rows, at.epoch, device, precision)
         except torch.OutOfMemoryError:
             step.zero_grad(set_to_none=True)

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqx.data.batches import Batches, Loader, Portion, Position, split
+from seqx.data.batches import Batches, Loader, Position, UpdateBatch, split
 from seqx.data.plan import Plan, plan
 from seqx.data.prepare import prepare
 from seqx.data.store import Ragged, Store
@@ -53,7 +53,7 @@ def pairs(batch: Batch) -> list[Pair]:
     return found
 
 
-def content(updates: list[Portion]) -> list[Pair]:
+def content(updates: list[UpdateBatch]) -> list[Pair]:
     """What the shares of one update hold together."""
     return sorted(pair for update in updates for batch in update.parts for pair in pairs(batch))
 
@@ -157,7 +157,7 @@ def test_the_source_knows_which_word_a_token_is_a_part_of(tmp_path: Path, *, sto
     )
 
 
-def ids(update: Portion) -> list[list[int]]:
+def ids(update: UpdateBatch) -> list[list[int]]:
     return [batch.columns["target"].ids.tolist() for batch in update.parts]
 
 
@@ -178,7 +178,7 @@ def test_the_largest_update_is_one_of_the_first_epoch(store: Store) -> None:
     batches = Batches(store=store, tokens=1500)
     largest, plan = batches.largest(0), batches.plan(0)
 
-    def places(update: Portion) -> int:
+    def places(update: UpdateBatch) -> int:
         return sum(tokens.ids.numel() for batch in update.parts for tokens in batch.columns.values())
 
     assert places(largest) == max(places(batches.portion(plan, Position(0, i))) for i in range(len(plan)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import seqx
 from seqx.inference import Predictor
-from seqx.parallel import ALONE, World
+from seqx.parallel import SINGLE_PROCESS, World
 from seqx_search import Beam, Greedy
 from tests.core.inference.test_predictor import CPU, LINES, Letters, Watched
 from tests.core.parallel.crew import crew
@@ -31,7 +31,7 @@ def counted(world: World) -> Any:
 
 
 def test_counts_are_those_of_all_processes(tmp_path: Path) -> None:
-    alone = counted(ALONE)
+    alone = counted(SINGLE_PROCESS)
     assert alone[0][1] == {"answers": 9, "letters": 25}
     assert alone[1]["answers"] > 9
     assert [alone[2][0], alone[2][1], alone[2][-1]] == [
@@ -54,7 +54,7 @@ def test_the_share_of_valid_trees_is_that_of_all_processes(tmp_path: Path) -> No
         evaluation = predictor.task.evaluate(predictor, "dev")
         return evaluation.scores["valid"], predictor.task.remarks(predictor.counted(["The dog sleeps ."])[1])
 
-    alone = judged(ALONE)
+    alone = judged(SINGLE_PROCESS)
     assert "repaired:6|outputs:6" in alone[0].signature
     assert alone[1] == ("1 of 1 outputs were no trees over the words; they were made trees",)
     left = crew(2, judged, tmp_path)

@@ -5,7 +5,7 @@ from torch._C._distributed_c10d import TCPStore
 
 from seqx.parallel import World
 from seqx.parallel.clock import PAUSE, Clock, Silence
-from seqx.parallel.heartbeat import HANGS, SILENCE, UPDATE, Heartbeat, Post
+from seqx.parallel.heartbeat import DEAD_AFTER_S, HANG_AFTER_S, UPDATE, Heartbeat, Mailbox
 from seqx.parallel.stragglers import Stragglers
 
 
@@ -44,7 +44,7 @@ def test_silence_restarts_at_zero_after_a_pause(hands: Hands) -> None:
     for _ in range(11):
         hands.now += 1
         found = silence.after(1)
-    assert found == 11 < SILENCE
+    assert found == 11 < DEAD_AFTER_S
     hands.now += 1
     assert silence.after(2) == 0
 
@@ -56,10 +56,10 @@ def store() -> TCPStore:
 
 @pytest.fixture
 def heartbeat(store: TCPStore, hands: Hands) -> Heartbeat:
-    found = Heartbeat(Post(store, 0, 2))
+    found = Heartbeat(Mailbox(store, 0, 2))
     found.clock = Clock(hands)
-    found.stage(UPDATE)
-    found.stage(UPDATE)  # one update has ended, and limits the next one
+    found.enter_stage(UPDATE)
+    found.enter_stage(UPDATE)  # one update has ended, and limits the next one
     return found
 
 
@@ -68,15 +68,15 @@ def told(heartbeat: Heartbeat, hands: Hands, seconds: int) -> tuple[float, float
     for _ in range(seconds):
         hands.now += 1
         heartbeat._beat()
-    sign = heartbeat.post.sign(0)
+    sign = heartbeat.mailbox.sign(0)
     assert sign is not None
     return sign.since, sign.limit
 
 
 def test_a_process_that_was_suspended_does_not_hang(heartbeat: Heartbeat, hands: Hands) -> None:
     hands.now += 300
-    assert told(heartbeat, hands, 1) == (0, HANGS)
-    assert told(heartbeat, hands, 20) == (20, HANGS)
+    assert told(heartbeat, hands, 1) == (0, HANG_AFTER_S)
+    assert told(heartbeat, hands, 20) == (20, HANG_AFTER_S)
 
 
 def test_an_update_with_a_pause_does_not_raise_the_limit_for_hangs(
@@ -84,7 +84,7 @@ def test_an_update_with_a_pause_does_not_raise_the_limit_for_hangs(
 ) -> None:
     told(heartbeat, hands, 3)
     hands.now += 300
-    heartbeat.stage(UPDATE)
+    heartbeat.enter_stage(UPDATE)
     assert told(heartbeat, hands, 1) == (1, 30)  # ten times the 3 s
 
 

@@ -14,7 +14,7 @@ import torch
 from seqx.data.plan import Plan, plan
 from seqx.errors import UserError
 from seqx.parallel import World, joined
-from seqx.parallel.ddp import Replicated
+from seqx.parallel.ddp import DDP
 from seqx.parallel.step import Step
 from tests.core.parallel.crew import Left, crew
 from tests.core.parallel.test_training import trained, updates
@@ -94,16 +94,16 @@ def test_there_is_no_memory_to_begin_an_update_anew(
     microbatch: str, code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All are to begin again in smaller parts, as long as there are any."""
-    agreed, calls = Replicated.agreed, 0
+    agreed, calls = DDP.global_counts, 0
 
-    def narrow(spread: Replicated, parts: Any) -> Any:
+    def narrow(strategy: DDP, parts: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 9 and os.environ["RANK"] == "1":
             raise torch.OutOfMemoryError("no more")
-        return agreed(spread, parts)
+        return agreed(strategy, parts)
 
-    monkeypatch.setattr(Replicated, "agreed", narrow)
+    monkeypatch.setattr(DDP, "global_counts", narrow)
     for rank in range(2):
         (tmp_path / f"{rank}").mkdir()
     how = f"training.microbatch={microbatch}"
@@ -155,7 +155,7 @@ def test_one_is_killed_or_stopped(sign: signal.Signals, tmp_path: Path) -> None:
 
 
 def test_one_is_killed_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqx.parallel.heartbeat.SILENCE", 2.0)
+    monkeypatch.setattr("seqx.parallel.heartbeat.DEAD_AFTER_S", 2.0)
 
     def job(world: World) -> None:
         world.barrier()
@@ -196,20 +196,20 @@ def test_one_hangs_that_all_others_wait_for_in_every_layer(tmp_path: Path) -> No
 
 def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first update, validating, saving and preparing may take any time, and so may waiting for them."""
-    monkeypatch.setattr("seqx.parallel.heartbeat.SILENCE", 1.0)
-    monkeypatch.setattr("seqx.parallel.heartbeat.HANGS", 0.5)
-    monkeypatch.setattr("seqx.parallel.heartbeat.BEAT", 0.1)
+    monkeypatch.setattr("seqx.parallel.heartbeat.DEAD_AFTER_S", 1.0)
+    monkeypatch.setattr("seqx.parallel.heartbeat.HANG_AFTER_S", 0.5)
+    monkeypatch.setattr("seqx.parallel.heartbeat.BEAT_EVERY_S", 0.1)
 
     def job(world: World) -> list[int]:
         for number in range(3):
-            world.stage("update")
+            world.enter_stage("update")
             world.barrier()
-            time.sleep(2 if world.first and not number else 0.01)
+            time.sleep(2 if world.is_rank_zero and not number else 0.01)
             world.barrier()
-        world.stage("saving")
-        if world.first:
+        world.enter_stage("saving")
+        if world.is_rank_zero:
             time.sleep(3)
-        return world.gather(world.rank)
+        return world.all_gather(world.rank)
 
     left = crew(2, job, tmp_path)
     assert [each.answer for each in left] == [[0, 1]] * 2
@@ -219,8 +219,8 @@ def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.M
 def test_an_epoch_that_takes_long_to_plan_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqx.parallel.heartbeat.HANGS", 2.0)
-    monkeypatch.setattr("seqx.parallel.heartbeat.BEAT", 0.1)
+    monkeypatch.setattr("seqx.parallel.heartbeat.HANG_AFTER_S", 2.0)
+    monkeypatch.setattr("seqx.parallel.heartbeat.BEAT_EVERY_S", 0.1)
 
     def planning(*given: Any, epoch: int, **named: Any) -> Plan:
         time.sleep(6 * (epoch == 1))

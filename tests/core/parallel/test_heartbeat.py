@@ -5,9 +5,9 @@ import itertools
 import pytest
 from torch._C._distributed_c10d import TCPStore
 
-from seqx.parallel.heartbeat import End, Post, Sign
+from seqx.parallel.heartbeat import Beat, Mailbox, Verdict
 
-SIGN = Sign(1, "starting", 0.0, None, "host", 1, "0")
+SIGN = Beat(1, "starting", 0.0, None, "host", 1, "0")
 
 
 @pytest.fixture
@@ -21,18 +21,18 @@ def test_those_who_are_started_together_meet(store: TCPStore, order: tuple[int, 
     for start in range(3):
         posts = []
         for rank in order:
-            posts.append(Post.of_this_start(store, rank, 3))
+            posts.append(Mailbox.of_this_launch(store, rank, 3))
             posts[-1].beat(SIGN)
-        assert [post.start for post in posts] == [start] * 3
+        assert [post.launch for post in posts] == [start] * 3
         if start == 0:
-            posts[0].claim(End(order[0], 71, None))
+            posts[0].claim(Verdict(order[0], 71, None))
 
 
 def test_whoever_meets_one_of_an_earlier_start_hears_of_its_end(store: TCPStore) -> None:
     """One that was gone before its first sign cannot be known by the next of its number."""
-    early = Post.of_this_start(store, 0, 2)
+    early = Mailbox.of_this_launch(store, 0, 2)
     early.beat(SIGN)
-    late = Post.of_this_start(store, 1, 2)
-    assert (late.start, late.end()) == (0, None)
-    assert Post.of_this_start(store, 0, 2).start == 1
-    assert late.end() == End(0, 1, None)
+    late = Mailbox.of_this_launch(store, 1, 2)
+    assert (late.launch, late.end()) == (0, None)
+    assert Mailbox.of_this_launch(store, 0, 2).launch == 1
+    assert late.end() == Verdict(0, 1, None)

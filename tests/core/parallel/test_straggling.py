@@ -2,14 +2,14 @@
 
 import pytest
 
-from seqx.parallel import ALONE
+from seqx.parallel import SINGLE_PROCESS
 from seqx.parallel.stragglers import Stragglers
 
 
 def test_waiting_for_others_is_nobodys_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("seqx.parallel.process_group.time.monotonic", lambda: now)
-    stragglers = Stragglers(ALONE)
+    stragglers = Stragglers(SINGLE_PROCESS)
     stragglers.began()
     now += 1  # batches
     stragglers.arrived()

@@ -14,9 +14,9 @@ from benchmarks.endings import differences
 from seqx import recipe
 from seqx.errors import UserError
 from seqx.experiment import Experiment, run
-from seqx.parallel import ALONE, World
-from seqx.parallel.ddp import Replicated
-from seqx.parallel.fsdp import Sharded
+from seqx.parallel import SINGLE_PROCESS, World
+from seqx.parallel.ddp import DDP
+from seqx.parallel.fsdp import FSDP
 from seqx.parallel.step import Step
 from seqx.plugin import loading
 from seqx.recipe import Made
@@ -52,10 +52,12 @@ def made(folder: Path, *settings: str) -> tuple[Made[Experiment], loading.Plugin
 
 def trained(world: World, folder: Path, name: str, *settings: str, stop: Stop | None = None) -> Any:
     """A run in `folder / name`; its scores."""
-    checked, found = made(folder, *settings) if world.first else (None, None)
+    checked, found = made(folder, *settings) if world.is_rank_zero else (None, None)
     if world.size > 1:
         world.barrier()
-        checked, found = made(folder / f"{world.rank}", *settings) if not world.first else (checked, found)
+        checked, found = (
+            made(folder / f"{world.rank}", *settings) if not world.is_rank_zero else (checked, found)
+        )
     assert checked is not None
     assert found is not None
     return run(checked, found, name=name, folder=folder / name, device="cpu", world=world, stop=stop)
@@ -64,7 +66,7 @@ def trained(world: World, folder: Path, name: str, *settings: str, stop: Stop | 
 def spread(size: int, folder: Path, name: str, *settings: str) -> list[Any]:
     """The run on `size` processes; the scores that each of them knows."""
     if size == 1:
-        return [trained(ALONE, folder, name, *settings)]
+        return [trained(SINGLE_PROCESS, folder, name, *settings)]
     for rank in range(size):
         (folder / f"{rank}").mkdir(exist_ok=True)
     left = crew(size, lambda world: trained(world, folder, name, *settings), folder)
@@ -229,11 +231,11 @@ class Half(torch.nn.Module):
 
 def test_what_learns_nothing_is_told_before_anybody_waits_for_it(tmp_path: Path) -> None:
     def job(world: World) -> None:
-        spread = Replicated(cast("Any", Half()), world)
-        with spread.exchanging(last=True):
-            sums = dict(spread(cast("Any", torch.ones(2, 3))))
+        strategy = DDP(cast("Any", Half()), world)
+        with strategy.gradient_sync(last=True):
+            sums = dict(strategy(cast("Any", torch.ones(2, 3))))
             torch.autograd.backward(sums["loss"])
-        spread.complete()
+        strategy.check_all_grads()
 
     left = crew(2, job, tmp_path)
     assert [each.code for each in left] == [2, 2]
@@ -245,7 +247,7 @@ def test_each_keeps_its_share(tmp_path: Path) -> None:
     def kept(world: World) -> tuple[int, int]:
         model = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(3)))
         step = Step(cast("Any", model), cast("Any", None))
-        Sharded(step, world, torch.device("cpu"))
+        FSDP(step, world, torch.device("cpu"))
         parts = [p for p in step.parameters() if isinstance(p, DTensor)]
         return sum(p.numel() for p in parts), sum(p.to_local().numel() for p in parts)
 

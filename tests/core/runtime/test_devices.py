@@ -16,7 +16,7 @@ from seqx.runtime.devices import (
     has_bf16,
     is_out_of_memory,
     precision_of,
-    telling_memory,
+    raise_torch_oom,
     to_device,
 )
 
@@ -132,13 +132,13 @@ def test_a_missing_bf16_kernel_is_reported() -> None:
 @pytest.mark.parametrize("kind", [RuntimeError, torch.AcceleratorError, torch.distributed.DistBackendError])
 def test_out_of_memory_errors_of_all_libraries(said: str, kind: type[RuntimeError]) -> None:
     assert is_out_of_memory(kind(said))
-    with pytest.raises(torch.OutOfMemoryError, match=re.escape(said)), telling_memory():
+    with pytest.raises(torch.OutOfMemoryError, match=re.escape(said)), raise_torch_oom():
         raise kind(said)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA")])
 def test_out_of_memory_errors_by_type(error: Exception) -> None:
-    with pytest.raises(torch.OutOfMemoryError), telling_memory():
+    with pytest.raises(torch.OutOfMemoryError), raise_torch_oom():
         raise error
 
 
@@ -153,7 +153,7 @@ def test_out_of_memory_errors_by_type(error: Exception) -> None:
 )
 def test_other_errors_are_left_alone(error: Exception) -> None:
     assert not is_out_of_memory(error)
-    with pytest.raises(type(error), match=re.escape(str(error))), telling_memory():
+    with pytest.raises(type(error), match=re.escape(str(error))), raise_torch_oom():
         raise error
 
 

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import seqx_training
 from seqx.interfaces.values import Layers
-from seqx.training.recovery.conditional_step import makes_state, step_unless
+from seqx.training.recovery.conditional_step import conditional_step, create_optimizer_state
 
 
 class Small(nn.Module):
@@ -52,7 +52,7 @@ def trained(build: Build, course: str) -> tuple[Small, torch.optim.Optimizer]:
             for p in module.parameters():
                 assert p.grad is not None
                 p.grad.fill_(float("nan"))
-        step_unless(torch.tensor(sign == "-"), optimizer)
+        conditional_step(torch.tensor(sign == "-"), optimizer)
         optimizer.zero_grad()
     return module, optimizer
 
@@ -99,14 +99,14 @@ def test_state_made_ahead_changes_nothing() -> None:
 
         def ahead(module: nn.Module, build: Build = build) -> torch.optim.Optimizer:
             optimizer = build(module)
-            makes_state(optimizer)
+            create_optimizer_state(optimizer)
             assert all(p.grad is None for p in module.parameters())
             return optimizer
 
         module, optimizer = trained(ahead, "++")
         assert same(module.state_dict(), expected.state_dict())
         before = same(optimizer.state_dict(), optimizer.state_dict())
-        makes_state(optimizer)
+        create_optimizer_state(optimizer)
         assert before
 
 
@@ -129,7 +129,7 @@ def test_nobody_waits(name: str) -> None:
     module, optimizer = trained(BUILDS[name], "+")
     module().backward()
     with Asked() as asked:
-        step_unless(torch.tensor(data=True), optimizer)
+        conditional_step(torch.tensor(data=True), optimizer)
     assert not asked.times
 
 
@@ -138,5 +138,5 @@ def test_what_lies_on_the_host_is_waited_for() -> None:
     module, optimizer = trained(BUILDS["sgd"], "+")
     module().backward()
     with Asked() as asked:
-        step_unless(torch.tensor(data=True), optimizer)
+        conditional_step(torch.tensor(data=True), optimizer)
     assert asked.times == 1

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seqx.data.batches import Position
-from seqx.training.recovery.divergence import Spike, Trouble, Watch
+from seqx.training.recovery.divergence import Divergence, DivergenceDetector, Spike
 from seqx.training.update import Update
 
 NAN = float("nan")
@@ -31,12 +31,12 @@ def update(step: int, norm: float = 1.0, loss: float = 5.0) -> Update:
         norm=torch.tensor(norm),
         seconds=0.1,
         skipped=torch.tensor(skipped),
-        replays=0,
-        vitals=torch.tensor([float(skipped), norm, loss]),
+        oom_retries=0,
+        health=torch.tensor([float(skipped), norm, loss]),
     )
 
 
-def found(watch: Watch, updates: Iterable[Update]) -> tuple[int, Trouble] | None:
+def found(watch: DivergenceDetector, updates: Iterable[Update]) -> tuple[int, Divergence] | None:
     """After how many updates trouble was noticed."""
     for many, one in enumerate(updates, 1):
         trouble = watch.add(one)
@@ -46,14 +46,14 @@ def found(watch: Watch, updates: Iterable[Update]) -> tuple[int, Trouble] | None
     return None if trouble is None else (0, trouble)
 
 
-def steps(trouble: Trouble) -> list[int]:
+def steps(trouble: Divergence) -> list[int]:
     return [mark.step for mark in trouble.marks]
 
 
 @pytest.mark.parametrize("start", range(1, 40))
 def test_more_in_a_row_than_allowed_are_trouble_soon(start: int) -> None:
     course = [update(step, NAN if start <= step else 1.0) for step in range(1, 100)]
-    seen = found(Watch(nonfinite=3, spike=None), course)
+    seen = found(DivergenceDetector(nonfinite=3, spike=None), course)
     assert seen is not None
     many, trouble = seen
     assert steps(trouble) == [start, start + 1, start + 2, start + 3]
@@ -67,12 +67,12 @@ def test_more_in_a_row_than_allowed_are_trouble_soon(start: int) -> None:
 
 def test_as_many_as_allowed_are_none() -> None:
     course = [update(step, NAN if step % 4 else 1.0) for step in range(1, 100)]
-    assert found(Watch(nonfinite=3, spike=None), course) is None
-    assert found(Watch(nonfinite=2, spike=None), course) is not None
+    assert found(DivergenceDetector(nonfinite=3, spike=None), course) is None
+    assert found(DivergenceDetector(nonfinite=2, spike=None), course) is not None
 
 
 def test_looking_at_once_finds_the_same_earlier() -> None:
-    watch = Watch(nonfinite=0, spike=None)
+    watch = DivergenceDetector(nonfinite=0, spike=None)
     assert watch.add(update(1)) is None
     assert watch.look() is None
     assert watch.add(update(2, NAN)) is None
@@ -97,7 +97,7 @@ def test_looking_at_once_finds_the_same_earlier() -> None:
 )
 def test_spikes(course: list[tuple[float, float]], expected: list[int] | None) -> None:
     seen = found(
-        Watch(nonfinite=9, spike=SPIKE),
+        DivergenceDetector(nonfinite=9, spike=SPIKE),
         (update(step, norm, loss) for step, (norm, loss) in enumerate(course, 1)),
     )
     assert (steps(seen[1]) if seen else None) == expected
@@ -108,7 +108,7 @@ def test_spikes(course: list[tuple[float, float]], expected: list[int] | None) -
 def test_it_goes_on_where_it_was_saved() -> None:
     course = [update(step, norm) for step, norm in enumerate([1.0] * 4 + [NAN] + [11.0] * 3, 1)]
     for cut in range(1, 7):
-        whole, again = (Watch(nonfinite=1, spike=SPIKE) for _ in range(2))
+        whole, again = (DivergenceDetector(nonfinite=1, spike=SPIKE) for _ in range(2))
         assert found(whole, course[:cut]) is None
         again.load_state_dict(json.loads(json.dumps(whole.state_dict())))
         one, other = found(whole, course[cut:]), found(again, course[cut:])
@@ -116,11 +116,11 @@ def test_it_goes_on_where_it_was_saved() -> None:
         assert one is not None
         assert steps(one[1]) == [6, 7]
         again.forget()
-        assert again.state_dict() == Watch(nonfinite=1, spike=SPIKE).state_dict()
+        assert again.state_dict() == DivergenceDetector(nonfinite=1, spike=SPIKE).state_dict()
 
 
 def test_nothing_is_saved_that_was_not_looked_at() -> None:
-    watch = Watch(nonfinite=1, spike=None)
+    watch = DivergenceDetector(nonfinite=1, spike=None)
     watch.add(update(1))
     with pytest.raises(AssertionError, match="look comes first"):
         watch.state_dict()

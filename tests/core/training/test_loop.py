@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqx.data.batches import Portion, Position
+from seqx.data.batches import Position, UpdateBatch
 from seqx.errors import TooLittleMemoryError, UserError
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch, Tokens
-from seqx.parallel.ddp import Spread
+from seqx.parallel.ddp import Strategy
 from seqx.parallel.step import Step
 from seqx.training.loop import _as_shortage, updates
 from seqx.training.update import Update
@@ -74,14 +74,14 @@ def batch(rows: Sequence[Sequence[int]]) -> Batch:
     return Batch({"source": tokens, "target": tokens}, sum(map(len, rows)))
 
 
-def portions(cut: Sequence[Sequence[int]]) -> Iterator[Portion]:
+def portions(cut: Sequence[Sequence[int]]) -> Iterator[UpdateBatch]:
     """The same update for ever, cut in one way."""
     parts = [batch([ROWS[i] for i in part]) for part in cut]
     index = 0
     while True:
         count = sum(map(len, ROWS))
         numbers = [np.array(part) for part in cut]
-        yield Portion(position=Position(0, index), parts=parts, rows=numbers, count=count, useful=0.75)
+        yield UpdateBatch(position=Position(0, index), parts=parts, rows=numbers, count=count, useful=0.75)
         index += 1
 
 
@@ -92,7 +92,7 @@ def step() -> Step:
 
 def train(
     what: Step,
-    portions: Iterable[Portion],
+    portions: Iterable[UpdateBatch],
     *,
     clip: float | None = None,
     done: int = 0,
@@ -102,7 +102,7 @@ def train(
     groups = [{"params": list(what.parameters()), **(extra or {})}]
     optimizer = torch.optim.SGD(groups, momentum=momentum)
     return updates(
-        Spread(what), optimizer, rising, portions, device=CPU, precision="fp32", clip=clip, done=done
+        Strategy(what), optimizer, rising, portions, device=CPU, precision="fp32", clip=clip, done=done
     )
 
 
@@ -173,7 +173,7 @@ def test_memory_that_runs_out_at_any_part_changes_nothing(at: int, rows: list[in
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
         torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
         assert (one.tokens, one.then) == (other.tokens, other.then)
-        assert (one.replays, other.replays) == (0, int(other.step == -(-at // 3)))
+        assert (one.oom_retries, other.oom_retries) == (0, int(other.step == -(-at // 3)))
     for p, q in zip(whole.parameters(), short.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=0, atol=1e-6)
     assert isinstance(short.objective, Once)
@@ -215,7 +215,7 @@ def test_what_an_update_tells() -> None:
     assert (first.step, second.step) == (7, 8)
     assert (first.learning_rate, second.learning_rate) == (0.7, 0.8)
     assert (first.tokens, first.padding, bool(first.skipped)) == (15, 0.25, False)
-    assert first.vitals.tolist() == [0, float(first.norm), pytest.approx(first.loss)]
+    assert first.health.tolist() == [0, float(first.norm), pytest.approx(first.loss)]
     assert (first.at, second.at) == (Position(0, 0), Position(0, 1))
     assert (first.then, second.then) == (Position(0, 1), Position(0, 2))
     assert first.seconds > 0

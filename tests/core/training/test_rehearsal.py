@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 import seqx_training
-from seqx.data.batches import Portion, Position
+from seqx.data.batches import Position, UpdateBatch
 from seqx.errors import UserError
 from seqx.interfaces.learning import Optimizer
 from seqx.interfaces.values import Tokens
-from seqx.parallel.ddp import Spread
+from seqx.parallel.ddp import Strategy
 from seqx.parallel.step import Step
 from seqx.training.loop import rehearse, updates
 from tests.core.training.test_loop import CPU, WHOLE, Likelihood, Small, Words, portions, rising
@@ -36,9 +36,9 @@ def trained(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim
     steps = optimizer.build(step)
     if rehearsed:
         step.eval()
-        rehearse(Spread(step), steps, next(portions(WHOLE)), device=CPU, precision="fp32")
+        rehearse(Strategy(step), steps, next(portions(WHOLE)), device=CPU, precision="fp32")
     stream = updates(
-        Spread(step), steps, rising, portions(WHOLE), device=CPU, precision="fp32", clip=None, done=0
+        Strategy(step), steps, rising, portions(WHOLE), device=CPU, precision="fp32", clip=None, done=0
     )
     list(islice(stream, 3))
     return step, steps, torch.get_rng_state()
@@ -64,11 +64,11 @@ def test_too_little_memory_shows_before_anything_is_learnt() -> None:
     before = [p.clone() for p in step.parameters()]
     optimizer = seqx_training.Adam().build(step)
     part = next(portions([[2]]))
-    portion = Portion(position=Position(), parts=part.parts, rows=part.rows, count=5, useful=1.0)
+    portion = UpdateBatch(position=Position(), parts=part.parts, rows=part.rows, count=5, useful=1.0)
     with pytest.raises(
         UserError, match=r"the largest update: cpu has too little memory for a single example: example 2;"
     ):
-        rehearse(Spread(step), optimizer, portion, device=CPU, precision="fp32")
+        rehearse(Strategy(step), optimizer, portion, device=CPU, precision="fp32")
     assert all(torch.equal(p, q) for p, q in zip(step.parameters(), before, strict=True))
 
 
@@ -79,8 +79,8 @@ def test_too_little_memory_for_the_optimizer_shows_then_too(monkeypatch: pytest.
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("seqx.training.loop.makes_state", full)
+    monkeypatch.setattr("seqx.training.loop.create_optimizer_state", full)
     with pytest.raises(
         UserError, match="the first update: cpu has too little memory for the step of the opti"
     ):
-        rehearse(Spread(step), optimizer, next(portions(WHOLE)), device=CPU, precision="fp32")
+        rehearse(Strategy(step), optimizer, next(portions(WHOLE)), device=CPU, precision="fp32")

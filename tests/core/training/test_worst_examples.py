@@ -14,7 +14,7 @@ from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch
 from seqx.parallel.step import Step
-from seqx.training.recovery.worst_examples import culprits, named
+from seqx.training.recovery.worst_examples import named, worst_examples
 from tests.core.data.pairs import Pairs, rows
 from tests.core.training.test_loop import CPU, Words
 
@@ -65,7 +65,7 @@ def test_the_worst_are_found(
     numbers = np.concatenate(batches.plan(0).rows(2)).tolist()[3:6]
     marked = {tuple(store[i]["target"].tolist()): factor for i, factor in zip(numbers, factors, strict=True)}
     step = Step(Large(), Weighty(marked))
-    found = culprits(step, batches, at, device=CPU, precision="fp32")
+    found = worst_examples(step, batches, at, device=CPU, precision="fp32")
     assert set(found) == {numbers[i] for i in expected}
     assert all(p.grad is None for p in step.parameters())
 
@@ -82,7 +82,7 @@ def test_they_are_found_in_halves_where_there_is_little_memory(tmp_path: Path) -
                 raise torch.OutOfMemoryError
             return super().forward(batch)
 
-    found = culprits(Small(Large(), objective), batches, Position(0, 2), device=CPU, precision="fp32")
+    found = worst_examples(Small(Large(), objective), batches, Position(0, 2), device=CPU, precision="fp32")
     assert (found[0], len(found)) == (numbers[4], 3)
 
 

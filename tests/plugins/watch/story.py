@@ -82,8 +82,8 @@ def update(
         norm=torch.tensor(norm),
         seconds=0.5,
         skipped=torch.tensor(skipped),
-        replays=0,
-        vitals=torch.tensor([float(skipped), norm, loss]),
+        oom_retries=0,
+        health=torch.tensor([float(skipped), norm, loss]),
     )
 
 
