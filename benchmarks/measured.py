@@ -18,7 +18,10 @@ from benchmarks.provenance import ROOT
 from benchmarks.table3 import against_base
 from seqx_watch.comparison import shown
 
-DOCUMENTS = [ROOT / "docs" / name for name in ("results.md", "reliability.md", "cluster.md")]
+DOCUMENTS = [
+    ROOT / "docs" / name
+    for name in ("reference/results.md", "explanation/reliability.md", "how-to/several_devices.md")
+]
 RECORDS = ROOT / "benchmarks" / "results"
 
 _TABLE = re.compile(r"(?<=<!-- table: )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)

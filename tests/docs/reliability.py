@@ -1,4 +1,4 @@
-"""How often the tests named in docs/reliability.md inject their faults: the cases that pytest collects.
+"""Count the cases of the tests that docs/explanation/reliability.md names, as pytest collects them.
 
     python -m tests.docs.reliability
 
@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "reliability.md"
+DOCUMENT = ROOT / "docs/explanation/reliability.md"
 HEADER = "| promise | fault injected | test | cases |"
 
 _TEST = re.compile(r"`([\w/]*\.py)?(?:::(\w+))?`")

@@ -1,4 +1,4 @@
-"""The job files of docs/cluster.md, each parsed by what there is for it; and the arithmetic done again."""
+"""Parse the job files of docs/how-to/several_devices.md and recompute its estimates."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ import yaml
 
 from tests.docs.listings import ROOT, listings
 
-DOCUMENT = ROOT / "docs" / "cluster.md"
+DOCUMENT = ROOT / "docs/how-to/several_devices.md"
 FILES = {listing.file: listing.text for listing in listings(DOCUMENT) if listing.file}
 
 

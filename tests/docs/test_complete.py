@@ -28,7 +28,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 @pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(Training)])
 def test_each_setting_of_training_is_explained(setting: str) -> None:
-    assert f"\n- `{setting}`: " in TEXTS["training.md"]
+    assert f"\n- `{setting}`: " in TEXTS["train.md"]
 
 
 @pytest.mark.parametrize("verb", [*VERBS, *(entry.name for entry in entry_points(group=GROUP))])
@@ -91,20 +91,26 @@ def test_each_component_is_named() -> None:
 def test_the_layers_are_those_that_are_held() -> None:
     (contract,) = [c for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers"]
     held = [layer for layer in contract["layers"] if layer != "__main__"]
-    (shown,) = [item.text for item in listings(ROOT / "docs/architecture.md") if "START HERE" in item.text]
+    (shown,) = [
+        item.text for item in listings(ROOT / "docs/explanation/architecture.md") if "START HERE" in item.text
+    ]
     assert [re.split(r"\s{2,}", line)[0] for line in shown.splitlines()] == held
 
 
-def test_the_readme_maps_every_package_and_lists_every_document() -> None:
+def test_readme_lists_every_package() -> None:
     packages = [
         f"{path.parent.relative_to(ROOT)}/"
         for root in ("seqx", "plugins")
         for path in (ROOT / root).glob("*/__init__.py")
     ]
-    unnamed = [package for package in packages if package not in TEXTS["README.md"]]
-    assert set(unnamed) <= {"seqx/commands/"}
-    documents = [f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]
-    assert [path for path in documents if f"({path})" not in TEXTS["README.md"]] == []
+    missing = [package for package in packages if package not in TEXTS["README.md"]]
+    assert set(missing) <= {"seqx/commands/"}
+
+
+def test_index_links_to_every_document() -> None:
+    documents = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
+    missing = [path for path in documents if f"({path})" not in TEXTS["index.md"]]
+    assert missing == ["index.md"]
 
 
 def anchors(path: Path) -> set[str]:
@@ -151,8 +157,8 @@ def test_the_sentences_of_make_run_were_kept_for_testing() -> None:
 
 
 def test_the_tutorial_counts_its_commands_and_lines() -> None:
-    before = TEXTS["plugins.md"].partition("Does it do what")[0]
-    shown = [item for item in listings(ROOT / "docs/plugins.md") if item.text in before]
+    before = TEXTS["plugin.md"].partition("Does it do what")[0]
+    shown = [item for item in listings(ROOT / "docs/tutorials/plugin.md") if item.text in before]
     commands = [command for item in shown if item.language == "console" for command in item.commands()]
     files = [item.text for item in shown if item.file is not None]
     lines = [line for text in files for line in text.splitlines() if line.strip()]
@@ -162,7 +168,7 @@ def test_the_tutorial_counts_its_commands_and_lines() -> None:
 
 
 def test_the_parts_of_pyproject_are_those_of_a_plugin() -> None:
-    (shown,) = [item.text for item in listings(ROOT / "docs/plugins.md") if item.language == "text"]
+    (shown,) = [item.text for item in listings(ROOT / "docs/tutorials/plugin.md") if item.language == "text"]
     template = tomllib.loads(
         (ROOT / "seqx/templates/common/pyproject.toml")
         .read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""docs/interfaces.md has every interface with its exact signatures, and listings that obey the laws."""
+"""Compare docs/how-to/write_components.md with the interfaces, and run the laws on its listings."""
 
 import sys
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from seqx.testing import Subject, laws_of
 from tests.docs.listings import ROOT, Listing, listings
 from tests.docs.signatures import INTERFACES, described
 
-DOCUMENT = ROOT / "docs" / "interfaces.md"
+DOCUMENT = ROOT / "docs/how-to/write_components.md"
 SETTINGS = {
     "Backwards": {
         "corpus": seqx_sample.Sample(train=50, dev=5, test=5),

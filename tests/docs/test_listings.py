@@ -20,7 +20,7 @@ Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # the files that a reader is to have
     "own_corpus.md": {"my.en": ("train", "en", 3000), "my.de": ("train", "de", 3000)},
-    "tasks.md": {
+    "text_tasks.md": {
         f"{split}.{name}": (split, column, 400 if split == "train" else 3)
         for split in SPLITS
         for name, column in (
@@ -32,7 +32,7 @@ BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # the files that a reade
             ("answer", "answer"),
         )
     },
-    "parsing.md": {f"{split}.mrg": (split, "tree", 8) for split in SPLITS},
+    "parse.md": {f"{split}.mrg": (split, "tree", 8) for split in SPLITS},
 }
 
 
@@ -117,7 +117,7 @@ def test_own_text_is_cut_apart_without_loss_or_leak(shell: Shell, tmp_path: Path
     rows += [(f"{english}\ttab", german) for english, german in rows[:20]] + rows[100:200]
     for column, side in enumerate(("en", "de")):
         (place / f"my.{side}").write_text("".join(f"{row[column]}\n" for row in rows), encoding="utf-8")
-    blocks = [item for item in listings(ROOT / "docs/own_corpus.md") if item.language == "console"]
+    blocks = [item for item in listings(ROOT / "docs/tutorials/own_corpus.md") if item.language == "console"]
     for command in [command for block in blocks[:2] for command in block.commands()]:
         assert shell(command.text).returncode == 0
 

@@ -1,4 +1,4 @@
-"""Semi-supervised parsing, as docs/parsing.md shows it: two parsers, silver trees, the mixture, gold."""
+"""Semi-supervised parsing, as docs/how-to/parse.md shows it: two parsers, silver trees, the mixture, gold."""
 
 import re
 import runpy
@@ -14,7 +14,7 @@ from tests.docs.warm import cut
 from tests.plugins.parsing.test_treebanks import release
 from tests.stories.tiny import files, lines, seqx
 
-DOCUMENT = ROOT / "docs/parsing.md"
+DOCUMENT = ROOT / "docs/how-to/parse.md"
 
 
 def shown(heading: str) -> Iterator[str]:

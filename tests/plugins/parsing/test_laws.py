@@ -28,10 +28,10 @@ def plugin(**linearisations: Any) -> ModuleType:
 
 
 def outside() -> ModuleType:
-    """The plugin that docs/parsing.md shows."""
+    """The plugin that docs/how-to/parse.md shows."""
     temporary = tempfile.TemporaryDirectory()
     atexit.register(temporary.cleanup)  # until then the registry reads the file's lines
-    (shown,) = (item for item in listings(ROOT / "docs/parsing.md") if item.file == "mine.py")
+    (shown,) = (item for item in listings(ROOT / "docs/how-to/parse.md") if item.file == "mine.py")
     file = Path(temporary.name, "mine.py")
     file.write_text(shown.text, encoding="utf-8")
     spec = spec_from_file_location("mine", file)
