@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from seqx.errors import unwritable as unwritable
     from seqx.inference import load as load
     from seqx.interfaces.codec import Codec as Codec
+    from seqx.interfaces.embedding import ScaledEmbedding as ScaledEmbedding
+    from seqx.interfaces.embedding import smallest_limit as smallest_limit
     from seqx.interfaces.figures import perplexity as perplexity
     from seqx.interfaces.learning import Callback as Callback
     from seqx.interfaces.learning import Grammar as Grammar
@@ -107,6 +109,7 @@ _HOMES = {
     "seqx.storage.json_format": "first_fault json_as json_lines json_text",
     "seqx.plugin.hooks": "hookimpl",
     "seqx.interfaces.codec": "Codec",
+    "seqx.interfaces.embedding": "ScaledEmbedding smallest_limit",
     "seqx.interfaces.figures": "perplexity",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
     "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",

@@ -108,8 +108,9 @@ class ConvolutionDecoder(seqx.Decoder):
             raise ValueError("source_positions, but no attention to a source; name one, or null for both")
         self.embedded = Embedded(positions, d_model, dropout=dropout)
         self.source = None if attention is None else Embedded(source_positions, d_model, dropout=dropout)
-        limits = [part.limit for part in (self.embedded, self.source) if part is not None]
-        self.limit = min((limit for limit in limits if limit is not None), default=None)
+        self.limit = seqx.smallest_limit(
+            self.embedded.limit, None if self.source is None else self.source.limit
+        )
         self.enter = WeightNormed(d_model, widths[0], dropout=dropout)
         self.layers: seqx.Layers[ConvolutionDecoderLayer] = seqx.Layers(
             ConvolutionDecoderLayer(inputs, outputs, attention, kernel=k, dropout=dropout)

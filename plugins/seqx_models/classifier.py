@@ -3,7 +3,6 @@
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V labels and special symbols.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
@@ -12,7 +11,6 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_models.embedding import embedding
 from seqx_models.pooling import POOLINGS, Pooling
 
 
@@ -52,8 +50,9 @@ class Classifier(seqx.Model):
     ) -> None:
         super().__init__(sizes)
         self.d_model = d_model
-        self.scale = math.sqrt(d_model) if scale_embeddings else 1.0
-        self.embedding = embedding(sizes["source"], d_model, embedding_std or d_model**-0.5)
+        self.embedding = seqx.ScaledEmbedding(
+            sizes["source"], d_model, scaled=scale_embeddings, std=embedding_std
+        )
         self.encoder = encoder(d_model)
         self.limit = self.encoder.limit
         self.pool = POOLINGS[pooling]
@@ -63,7 +62,7 @@ class Classifier(seqx.Model):
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
         """Read the source [B, S]."""
-        inputs = self.embedding(source.ids) * self.scale
+        inputs = self.embedding(source.ids)
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> ClassifierState:

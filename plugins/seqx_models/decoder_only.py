@@ -3,17 +3,15 @@
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V symbols of a vocabulary.
 """
 
-import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Gt
 from torch import Tensor
 
 import seqx
-from seqx_models.embedding import embedding
 
 
 class DecoderOnlyState(NamedTuple):
@@ -61,18 +59,17 @@ class DecoderOnly(seqx.Model):
             raise ValueError(
                 f"decoder_only has one vocabulary; the task's two have {source} and {target} symbols"
             )
-        std = embedding_std or d_model**-0.5
         self.d_model = d_model
-        self.scale = math.sqrt(d_model) if scale_embeddings else 1.0
-        self.embedding = embedding(target, d_model, std)
-        self.projection = None if share else embedding(target, d_model, std)
+        embedding = partial(seqx.ScaledEmbedding, target, d_model, scaled=scale_embeddings, std=embedding_std)
+        self.embedding = embedding()
+        self.projection = None if share else embedding()
         self.decoder = decoder(d_model)
         self.decoder.check(source=False)
         self.limit = self.decoder.limit
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
         """Embed the source [B, S]; it is read when the target is started."""
-        inputs = self._embed(source.ids)
+        inputs = self.embedding(source.ids)
         return seqx.Memory(inputs, inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> DecoderOnlyState:
@@ -90,7 +87,7 @@ class DecoderOnly(seqx.Model):
         self, ids: Tensor, state: DecoderOnlyState, keep: Tensor | None
     ) -> tuple[Tensor, DecoderOnlyState]:
         """After target ids [B, T]: outputs [B, T, D] that `head` reads, and the state."""
-        inputs = self._embed(ids)
+        inputs = self.embedding(ids)
         if state.first is not None:  # then the first of `ids` is BOS
             inputs = torch.cat([state.first[:, None], inputs[:, 1:]], 1)
         outputs, decoder = self.decoder(inputs, state.decoder, keep)
@@ -98,7 +95,4 @@ class DecoderOnly(seqx.Model):
 
     def head(self, outputs: Tensor) -> Tensor:
         """Logits [..., V] of each next token, from outputs [..., D]."""
-        return F.linear(outputs, (self.projection or self.embedding).weight)
-
-    def _embed(self, ids: Tensor) -> Tensor:
-        return self.embedding(ids) * self.scale
+        return (self.projection or self.embedding).logits(outputs)

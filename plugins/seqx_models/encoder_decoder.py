@@ -3,16 +3,14 @@
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V symbols of a vocabulary.
 """
 
-import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal
 
-import torch.nn.functional as F
 from annotated_types import Gt
-from torch import Tensor, nn
+from torch import Tensor
 
 import seqx
-from seqx_models.embedding import embedding
 
 
 class EncoderDecoder(seqx.Model):
@@ -51,21 +49,19 @@ class EncoderDecoder(seqx.Model):
             raise ValueError(
                 f"share: all needs one vocabulary for both sides; they have {source} and {target} symbols"
             )
-        std = embedding_std or d_model**-0.5
         self.d_model = d_model
-        self.scale = math.sqrt(d_model) if scale_embeddings else 1.0
-        self.target = embedding(target, d_model, std)
-        self.source = None if share == "all" else embedding(source, d_model, std)
-        self.projection = embedding(target, d_model, std) if share == "none" else None
+        embedding = partial(seqx.ScaledEmbedding, d_model=d_model, scaled=scale_embeddings, std=embedding_std)
+        self.target = embedding(target)
+        self.source = None if share == "all" else embedding(source)
+        self.projection = embedding(target) if share == "none" else None
         self.encoder = encoder(d_model)
         self.decoder = decoder(d_model)
         self.decoder.check(source=True)
-        limits = [limit for limit in (self.encoder.limit, self.decoder.limit) if limit is not None]
-        self.limit = min(limits, default=None)
+        self.limit = seqx.smallest_limit(self.encoder.limit, self.decoder.limit)
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
         """Read the source [B, S]."""
-        inputs = self._embed(self.source or self.target, source.ids)
+        inputs = (self.source or self.target)(source.ids)
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> seqx.State:
@@ -74,11 +70,8 @@ class EncoderDecoder(seqx.Model):
 
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
         """After target ids [B, T]: outputs [B, T, D] that `head` reads, and the state."""
-        return self.decoder(self._embed(self.target, ids), state, keep)
+        return self.decoder(self.target(ids), state, keep)
 
     def head(self, outputs: Tensor) -> Tensor:
         """Logits [..., V] of each next token, from outputs [..., D]."""
-        return F.linear(outputs, (self.projection or self.target).weight)
-
-    def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
-        return table(ids) * self.scale
+        return (self.projection or self.target).logits(outputs)

@@ -23,8 +23,7 @@ class Ensemble(seqx.Combination):
 
     def __init__(self, models: Sequence[seqx.Model]) -> None:
         super().__init__(models)
-        limits = [model.limit for model in models if model.limit is not None]
-        self.limit = min(limits, default=None)
+        self.limit = seqx.smallest_limit(*(model.limit for model in models))
         self.joint = any(model.joint for model in models)
 
     def encode(self, source: seqx.Tokens) -> seqx.State:

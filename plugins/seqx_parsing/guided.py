@@ -3,7 +3,6 @@
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V symbols.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
 
@@ -54,21 +53,19 @@ class GuidedEncoderDecoder(seqx.Model):
         if column not in sizes:
             raise ValueError(f"the task does not say which symbols are words: it has no column {column!r}")
         self.d_model = d_model
-        self.scale = math.sqrt(d_model)
         self.first_other = sizes[column]
-        self.source = _embedding(sizes["source"], d_model)
-        self.target = _embedding(sizes["target"], d_model)
+        self.source = seqx.ScaledEmbedding(sizes["source"], d_model)
+        self.target = seqx.ScaledEmbedding(sizes["target"], d_model)
         self.projection = nn.Linear(d_model, sizes["target"], bias=False)
         self.encoder = encoder(d_model)
         self.decoder = decoder(d_model)
         self.decoder.check(source=True)
         self.next = nn.Linear(d_model, d_model)
-        limits = [limit for limit in (self.encoder.limit, self.decoder.limit) if limit is not None]
-        self.limit = min(limits, default=None)
+        self.limit = seqx.smallest_limit(self.encoder.limit, self.decoder.limit)
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
         """Read the source [B, S]."""
-        inputs = self.source(source.ids) * self.scale
+        inputs = self.source(source.ids)
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> Guided:
@@ -99,16 +96,10 @@ class GuidedEncoderDecoder(seqx.Model):
         written = state.written[:, None] + word.cumsum(1)  # [B, T]
         coming = written.minimum(state.lengths[:, None])
         shown = state.words.gather(1, coming[..., None].expand(-1, -1, state.words.size(2)))
-        inputs = self.target(ids) * self.scale + self.next(shown)
+        inputs = self.target(ids) + self.next(shown)
         outputs, decoder = self.decoder(inputs, state.decoder, keep)
         return outputs, state._replace(decoder=decoder, written=written[:, -1])
 
     def head(self, outputs: Tensor) -> Tensor:
         """Logits [..., V] of each next symbol, from outputs [..., D]."""
         return self.projection(outputs)
-
-
-def _embedding(size: int, d_model: int) -> nn.Embedding:
-    embedding = nn.Embedding(size, d_model)
-    nn.init.normal_(embedding.weight, std=d_model**-0.5)
-    return embedding

@@ -81,7 +81,7 @@ class Combined(seqx.PositionalEncoding):
         self.encodings: seqx.Layers[seqx.PositionalEncoding] = seqx.Layers(
             make(d_model, heads) for make in encodings
         )
-        self.limit = min((e.limit for e in self.encodings if e.limit is not None), default=None)
+        self.limit = seqx.smallest_limit(*(encoding.limit for encoding in self.encodings))
 
     @property
     def attends(self) -> bool:
