@@ -25,8 +25,7 @@ import torch
 from seqx.inference import Predictor, load
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import SPLITS, Progress, Task
-from seqx.interfaces.text import Predictor as Answering
+from seqx.interfaces.text import SPLITS, Progress, Task, TextModel
 from seqx.interfaces.values import EOS, UNK, Dropped, Evaluation, Example
 from seqx.runtime.devices import device_of
 from seqx_models import EncoderDecoder
@@ -86,7 +85,7 @@ class Numbers(Task):
         """None."""
         return []
 
-    def evaluate(self, predictor: Answering, split: str) -> Evaluation:
+    def evaluate(self, predictor: TextModel, split: str) -> Evaluation:
         """Not judged."""
         return Evaluation(scores={})
 

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from seqx.commands.arguments import parted as parted
     from seqx.commands.chosen import component as component
     from seqx.constraints import Intersection as Intersection
+    from seqx.constraints import LexicalConstraint as LexicalConstraint
     from seqx.constraints import LexicalGrammar as LexicalGrammar
     from seqx.constraints import Surfaces as Surfaces
-    from seqx.constraints import Wanted as Wanted
     from seqx.errors import PluginError as PluginError
     from seqx.errors import RecipeError as RecipeError
     from seqx.errors import RegistrationError as RegistrationError
     from seqx.errors import UserError as UserError
     from seqx.errors import unwritable as unwritable
+    from seqx.inference import Predictor as Predictor
     from seqx.inference import load as load
     from seqx.interfaces.codec import Codec as Codec
     from seqx.interfaces.embedding import ScaledEmbedding as ScaledEmbedding
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
     from seqx.interfaces.text import Corpus as Corpus
     from seqx.interfaces.text import Metric as Metric
     from seqx.interfaces.text import Normalizer as Normalizer
-    from seqx.interfaces.text import Predictor as Predictor
     from seqx.interfaces.text import Progress as Progress
     from seqx.interfaces.text import Task as Task
+    from seqx.interfaces.text import TextModel as TextModel
     from seqx.interfaces.text import Tokenizer as Tokenizer
     from seqx.interfaces.values import BOS as BOS
     from seqx.interfaces.values import EOS as EOS
@@ -89,11 +90,11 @@ if TYPE_CHECKING:
     from seqx.storage.text_lines import expand as expand
     from seqx.storage.text_lines import lines as lines
     from seqx.storage.text_lines import standard_input as standard_input
-    from seqx.tasks.judged import CorpusTask as CorpusTask
-    from seqx.tasks.judged import JudgedTask as JudgedTask
-    from seqx.tasks.judged import restored as restored
-    from seqx.tasks.judged import through as through
-    from seqx.tasks.pairs import TextPairs as TextPairs
+    from seqx.tasks.metric import CorpusTask as CorpusTask
+    from seqx.tasks.metric import MetricTask as MetricTask
+    from seqx.tasks.metric import denormalize as denormalize
+    from seqx.tasks.metric import normalize as normalize
+    from seqx.tasks.seq2seq import Seq2SeqTask as Seq2SeqTask
     from seqx.training.run_info import Run as Run
     from seqx.training.update import Update as Update
 
@@ -102,10 +103,10 @@ _HOMES = {
     "seqx.commands.answering": "Answering answering",
     "seqx.commands.arguments": "parted",
     "seqx.commands.chosen": "component",
-    "seqx.constraints": "Intersection LexicalGrammar Surfaces Wanted",
+    "seqx.constraints": "Intersection LexicalGrammar Surfaces LexicalConstraint",
     "seqx.runtime.devices": "has_bf16 to_device",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError unwritable",
-    "seqx.inference": "load",
+    "seqx.inference": "Predictor load",
     "seqx.storage.json_format": "first_fault json_as json_lines json_text",
     "seqx.plugin.hooks": "hookimpl",
     "seqx.interfaces.codec": "Codec",
@@ -113,7 +114,7 @@ _HOMES = {
     "seqx.interfaces.figures": "perplexity",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
     "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",
-    "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Predictor Progress Task Tokenizer",
+    "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Progress Task TextModel Tokenizer",
     "seqx.interfaces.values": (
         "BOS EOS PAD UNK WORDS Answer Batch Cost Dropped Evaluation Example Hypothesis KeyValue Layers "
         "Layout Mask Memory Request Score State Tokens fork per_layer rows"
@@ -122,8 +123,8 @@ _HOMES = {
     "seqx.recipe.differences": "differences",
     "seqx.plugin.registry": "Make Registry",
     "seqx.run_folder": "Record",
-    "seqx.tasks.judged": "CorpusTask JudgedTask restored through",
-    "seqx.tasks.pairs": "TextPairs",
+    "seqx.tasks.metric": "CorpusTask MetricTask denormalize normalize",
+    "seqx.tasks.seq2seq": "Seq2SeqTask",
     "seqx.training.run_info": "Run",
     "seqx.training.update": "Update",
 }

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_model
 
 from seqx import recipe
-from seqx.inference.loading import Answering
+from seqx.inference.loading import InferenceRecipe
 from seqx.plugin import loading
 from seqx.run_folder import environment
 from seqx.storage import checkpoints
@@ -61,7 +61,7 @@ def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, learnt: Path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     found = loading.load()
-    made = recipe.check(recipe.load(file).tree, found.registry, Answering)
+    made = recipe.check(recipe.load(file).tree, found.registry, InferenceRecipe)
     experiment = made()
     if learnt is None:
         learnt = folder.parent / f"{folder.name}-vocabulary"

@@ -281,7 +281,7 @@ class Parsing(seqx.CorpusTask):
         """Return the names of the metrics' scores, and that of the share of valid outputs."""
         return [*(name for metric in self.metrics for name in metric(_TRIAL, _TRIAL)), VALID]
 
-    def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
+    def evaluate(self, predictor: seqx.TextModel, split: str) -> seqx.Evaluation:
         """Parse a split and compare with its trees; "valid" is the share of outputs that needed no repair."""
         inputs, references = self.inputs(split), self.references(split)
         outputs, counts = predictor.counted(inputs)
@@ -374,9 +374,9 @@ class Parsing(seqx.CorpusTask):
         ]
 
 
-def _wanted(request: seqx.Request) -> seqx.Wanted:
+def _wanted(request: seqx.Request) -> seqx.LexicalConstraint:
     prefix = " ".join(request.prefix.split())
-    return seqx.Wanted(
+    return seqx.LexicalConstraint(
         prefix=f" {prefix}".encode() if prefix else b"",
         require=tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in request.require)),
         forbid=tuple(dict.fromkeys(" ".join(phrase.split()) for phrase in request.forbid)),

@@ -12,8 +12,8 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 import seqx
-from seqx_search.banks import nearest, shared_out
-from seqx_search.limited import NOT_FINITE, Limited, first, on_host, reads
+from seqx_search.beam_allocation import allocate_beam, nearest
+from seqx_search.length_limit import NOT_FINITE, LengthLimitedSearch, first, on_host, reads
 
 L = TypeVar("L", float, Tensor)
 
@@ -45,7 +45,7 @@ class Candidates(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beam(Limited):
+class Beam(LengthLimitedSearch):
     """Keeps the `size` most probable beginnings and ranks what has ended by logprob / penalty.
 
     The penalty is ((5 + length) / 6)^alpha (Wu et al. 2016, section 7), where the length counts EOS, as
@@ -190,7 +190,9 @@ class Beam(Limited):
         if due is None:
             best, place = value.topk(2 * self.size)
         else:
-            place = shared_out(value, due.gather(1, token.view(-1, each)).view_as(token))[:, : 2 * self.size]
+            place = allocate_beam(value, due.gather(1, token.view(-1, each)).view_as(token))[
+                :, : 2 * self.size
+            ]
             best = value.gather(1, place)
         return Candidates(best, place // each, token.gather(1, place))
 

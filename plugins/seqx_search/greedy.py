@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 import seqx
-from seqx_search.limited import Limited
-from seqx_search.single import write
+from seqx_search.length_limit import LengthLimitedSearch
+from seqx_search.one_hypothesis import decode_one_hypothesis
 
 
 @dataclass(frozen=True, kw_only=True)
-class Greedy(Limited):
+class Greedy(LengthLimitedSearch):
     """Always writes the most probable next token."""
 
     @torch.no_grad()
@@ -19,4 +19,6 @@ class Greedy(Limited):
         self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
     ) -> list[list[seqx.Hypothesis]]:
         """One hypothesis for each sentence, if any is allowed; its score is its log-probability."""
-        return write(model, source, limits, grammar, lambda logits, _sentences, _step: logits.argmax(1))
+        return decode_one_hypothesis(
+            model, source, limits, grammar, lambda logits, _sentences, _step: logits.argmax(1)
+        )

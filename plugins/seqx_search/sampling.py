@@ -10,12 +10,12 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 import seqx
-from seqx_search.limited import Limited
-from seqx_search.single import write
+from seqx_search.length_limit import LengthLimitedSearch
+from seqx_search.one_hypothesis import decode_one_hypothesis
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling(Limited):
+class Sampling(LengthLimitedSearch):
     """Draws each token from the model's distribution, or from its most probable part.
 
     What is drawn for a sentence depends on the seed and the sentence alone, not on its batch. Scores are the
@@ -43,7 +43,7 @@ class Sampling(Limited):
         def choose(logits: Tensor, sentences: Tensor, step: int) -> Tensor:
             return _invert(self._probabilities(logits), draws[sentences, step])
 
-        return write(model, source, limits, grammar, choose)
+        return decode_one_hypothesis(model, source, limits, grammar, choose)
 
     def _draws(self, source: seqx.Tokens, steps: int) -> Tensor:
         """A number in [0, 1) for each sentence and step; a longer row begins as a shorter one does."""

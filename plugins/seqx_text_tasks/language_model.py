@@ -102,7 +102,7 @@ class LanguageModel(seqx.CorpusTask):
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """The prompt and what follows it."""
-        return seqx.restored(self.normalizers, self.tokenizer.decode([*self._prompt(text), *ids]))
+        return seqx.denormalize(self.normalizers, self.tokenizer.decode([*self._prompt(text), *ids]))
 
     def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
         """Count the prompt if it was truncated."""
@@ -130,7 +130,7 @@ class LanguageModel(seqx.CorpusTask):
         """Return the names of the three figures."""
         return ["bits_per_character", "word_perplexity", "token_perplexity"]
 
-    def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
+    def evaluate(self, predictor: seqx.TextModel, split: str) -> seqx.Evaluation:
         """How probable the text of a split is: bits of a character, perplexities of a word and of a token.
 
         The end of a line counts as a character, a word and a token. Bits of a character and perplexities of a
@@ -169,7 +169,7 @@ class LanguageModel(seqx.CorpusTask):
         )
 
     def _prompt(self, text: str) -> list[int]:
-        return self.tokenizer.encode(seqx.through(self.normalizers, text))
+        return self.tokenizer.encode(seqx.normalize(self.normalizers, text))
 
     def _lines(self, split: str) -> Iterator[str]:
         """The lines of a split, normalized."""
@@ -178,7 +178,7 @@ class LanguageModel(seqx.CorpusTask):
                 raise seqx.UserError(
                     f"task.column is {self.column}, but the corpus has {len(row)} columns, counted from 0"
                 )
-            text = seqx.through(self.normalizers, row[self.column].replace("\n", " "))
+            text = seqx.normalize(self.normalizers, row[self.column].replace("\n", " "))
             if text.strip():
                 yield text
 

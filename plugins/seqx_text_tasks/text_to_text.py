@@ -12,7 +12,7 @@ from seqx_text_tasks.template import Template
 
 
 @dataclass(kw_only=True, eq=False)
-class TextToText(seqx.TextPairs):
+class TextToText(seqx.Seq2SeqTask):
     """Writes one column of a corpus, having read others (Raffel et al. 2020, section 2.4).
 
     An input is a line: the columns that the template has places for, in ascending order, with tabs between.

@@ -12,7 +12,7 @@ from seqx_translation.pieces import pieces
 
 
 @dataclass(kw_only=True, eq=False)
-class Translation(seqx.TextPairs):
+class Translation(seqx.Seq2SeqTask):
     """Translates one column of a corpus into another.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqx.commands.pictures import Panel, drawing, lines, maps
 from seqx.errors import unwritable
-from seqx.inference import Attended, Predictor
+from seqx.inference import AttentionMaps, Predictor
 
 LARGEST = 128
 """Tokens across a picture. One of more would take minutes, and could not be read."""
@@ -40,11 +40,11 @@ class AttentionFolder:
     def write(self, number: int, text: str, ids: Sequence[int]) -> None:
         """What the model looked at while it read line `number`, `text`, and wrote `ids`."""
         attended = self._predictor.attention(text, ids)
-        if attended is None or not attended.looks:
+        if attended is None or not attended.maps:
             why = "is too long" if attended is None else "met no attention that has weights"
             click.echo(f"line {number} {why}: nothing is written to {self._folder} for it", err=True)
             return
-        places = max(max(looked.weights.shape[2:]) for looked in attended.looks.values())
+        places = max(max(looked.weights.shape[2:]) for looked in attended.maps.values())
         try:
             tensors = self._write(f"{number:06}", attended)
             if places <= LARGEST:
@@ -58,23 +58,23 @@ class AttentionFolder:
                 err=True,
             )
 
-    def _write(self, name: str, attended: Attended) -> Mapping[str, Tensor]:
-        tensors = {path: looked.weights[0].cpu().contiguous() for path, looked in attended.looks.items()}
+    def _write(self, name: str, attended: AttentionMaps) -> Mapping[str, Tensor]:
+        tensors = {path: looked.weights[0].cpu().contiguous() for path, looked in attended.maps.items()}
         told = {
             side: json.dumps(getattr(attended, side), ensure_ascii=False) for side in ("source", "target")
         }
         (self._folder / f"{name}.safetensors").write_bytes(save(tensors, told))
         return tensors
 
-    def _draw(self, name: str, attended: Attended, tensors: Mapping[str, Tensor]) -> None:
+    def _draw(self, name: str, attended: AttentionMaps, tensors: Mapping[str, Tensor]) -> None:
         read, written = list(attended.source), list(attended.target)
         rows = {"source": read, "target": written, "text": read[1:] + written}
         columns = {"source": read, "target": ["<s>", *written[:-1]], "text": read + written[:-1]}
-        for queries, keys in dict.fromkeys((look.queries, look.keys) for look in attended.looks.values()):
+        for queries, keys in dict.fromkeys((look.queries, look.keys) for look in attended.maps.values()):
             panels = [
                 Panel(path, weights.numpy(), rows[queries], columns[keys])
                 for path, weights in tensors.items()
-                if (attended.looks[path].queries, attended.looks[path].keys) == (queries, keys)
+                if (attended.maps[path].queries, attended.maps[path].keys) == (queries, keys)
             ]
             for kind, draw in (("map", maps), ("lines", lines)):
                 draw(panels, self._folder / f"{name}-{queries}-{keys}-{kind}.svg")

@@ -37,7 +37,7 @@ class Written(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class LexicalConstraint:
     """What one answer is to be.
 
     Args:
@@ -75,7 +75,7 @@ class LexicalGrammar(Grammar):
         wanted: what the answer to each sentence is to be [B]
     """
 
-    def __init__(self, surfaces: Surfaces, wanted: Sequence[Wanted]) -> None:
+    def __init__(self, surfaces: Surfaces, wanted: Sequence[LexicalConstraint]) -> None:
         if (most := max(len(one.require) for one in wanted)) > MOST:
             raise UserError(f"{most} phrases are required of one answer; ask for {MOST} at most")
         self.surfaces = surfaces
@@ -85,7 +85,7 @@ class LexicalGrammar(Grammar):
     def prepare(self, limits: Sequence[int]) -> None:
         """Build the tables for answers of at most `limits` symbols."""
         fitting = [self._fitting(one, limit) for one, limit in zip(self.wanted, limits, strict=True)]
-        self._build([one or Wanted() for one in fitting])
+        self._build([one or LexicalConstraint() for one in fitting])
         self._hopeless = [one is None for one in fitting]
 
     def start(self, rows: int, limits: Tensor) -> Written:
@@ -100,7 +100,7 @@ class LexicalGrammar(Grammar):
         first = torch.where(hopeless, self.first + (DEAD - START), self.first)
         return Written(self.begin, self.end, first, torch.zeros_like(first), limits)
 
-    def _fitting(self, wanted: Wanted, limit: int) -> Wanted | None:
+    def _fitting(self, wanted: LexicalConstraint, limit: int) -> LexicalConstraint | None:
         """Leave out forbidden phrases that are too long for `limit` symbols; None if a required one is.
 
         This bounds the size of the tables by the limit.
@@ -120,7 +120,7 @@ class LexicalGrammar(Grammar):
             )
         return replace(wanted, forbid=forbid)
 
-    def _build(self, wanted: Sequence[Wanted]) -> None:
+    def _build(self, wanted: Sequence[LexicalConstraint]) -> None:
         """Make the tables of the automata of all phrases, and of the symbols that continue each prefix."""
         surfaces = self.surfaces
         self.lengths = surfaces.lengths

@@ -17,7 +17,7 @@ from seqx.interfaces.values import BOS, PAD, Tokens
 
 
 @dataclass(frozen=True)
-class Looked:
+class AttentionMap:
     """What one attention took of each place that it could look at, while a model read and wrote."""
 
     queries: str  # what looked: source or target; text, where both are one sequence
@@ -26,16 +26,16 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class Attended:
+class AttentionMaps:
     """Where a model looked while it read one input and wrote one answer to it."""
 
     source: Sequence[str]  # what people call each token that was read
     target: Sequence[str]  # what people call each token that was written, EOS last
-    looks: Mapping[str, Looked]  # by the names of the attentions, in the order in which they look
+    maps: Mapping[str, AttentionMap]  # by the names of the attentions, in the order in which they look
 
 
 @contextmanager
-def looks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """The weights [B, H, Q, K] of a model's attentions, by the names of the modules, while the block runs.
 
     An attention that is asked several times, for further queries each time, has them all. One that has no
@@ -64,7 +64,7 @@ def looks(model: nn.Module) -> Iterator[dict[str, Tensor]]:
             handle.remove()
 
 
-def look(model: Model, source: Tokens, target: Tokens) -> Mapping[str, Looked]:
+def attention_maps(model: Model, source: Tokens, target: Tokens) -> Mapping[str, AttentionMap]:
     """Where each attention looks while a model reads the source [B, S] and writes the target [B, T].
 
     By the names of the modules, in the order in which they look. A row of the target is the token that was
@@ -80,9 +80,9 @@ def look(model: Model, source: Tokens, target: Tokens) -> Mapping[str, Looked]:
     columns = {read: "source", written: "target"}
     if model.joint and read > 1:  # behind a source of BOS alone the target is all of the text
         columns = {read + written - 1: "text"}
-    with looks(model) as reading:
+    with record_attention(model) as reading:
         memory = model.encode(source)
-    with looks(model) as going_on:
+    with record_attention(model) as going_on:
         ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
         model.advance(ids, model.start(memory, ids.size(1)), target.layout.keep)
     cut = {"source": read, "target": width, "text": read + width - 1}
@@ -90,7 +90,7 @@ def look(model: Model, source: Tokens, target: Tokens) -> Mapping[str, Looked]:
     for name, weights in [*reading.items(), *going_on.items()]:
         queries, keys = (columns.get(size) for size in weights.shape[2:])
         if queries and keys:
-            found[name] = Looked(queries, keys, weights[:, :, : cut[queries], : cut[keys]])
+            found[name] = AttentionMap(queries, keys, weights[:, :, : cut[queries], : cut[keys]])
     return found
 
 

@@ -74,7 +74,7 @@ def load(
 _MOST = 1 << 24  # of a model's sizes: layers, width, positions
 
 
-class Answering:
+class InferenceRecipe:
     """What is needed of a recipe to answer.
 
     Args:
@@ -189,7 +189,7 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
     _check_sizes(root.value.get("model"), "model")
     wanted = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
     try:
-        checked = recipe.check(Node(wanted, root.at, root.keys), found.registry, Answering)
+        checked = recipe.check(Node(wanted, root.at, root.keys), found.registry, InferenceRecipe)
         if overrides:
             _check_vocabulary(checked, folder)
         made = checked()
@@ -228,7 +228,7 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
-def _check_vocabulary(checked: recipe.Made[Answering], folder: Path) -> None:
+def _check_vocabulary(checked: recipe.Made[InferenceRecipe], folder: Path) -> None:
     """Refuse overrides of settings that determine the vocabulary."""
     task = checked.settings["task"]
     assert isinstance(task, recipe.Made), "a task is a component"

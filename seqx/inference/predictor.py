@@ -12,7 +12,7 @@ import torch
 from seqx.constraints import Intersection
 from seqx.errors import UserError
 from seqx.inference.answers import Answers, distinct, summed
-from seqx.inference.attention_maps import Attended, look
+from seqx.inference.attention_maps import AttentionMaps, attention_maps
 from seqx.inference.out_of_memory import Fitting
 from seqx.inference.scoring import logprobs
 from seqx.interfaces.figures import perplexity
@@ -216,7 +216,7 @@ class Predictor:
         limits = [limit for limit in (self.task.longest, self.model.limit) if limit is not None]
         return min(limits, default=LONGEST)
 
-    def attention(self, text: str, ids: Sequence[int]) -> Attended | None:
+    def attention(self, text: str, ids: Sequence[int]) -> AttentionMaps | None:
         """Where each attention looks while the model reads `text` and writes `ids`, without EOS.
 
         None for a text that is answered in parts, has nothing to read, or is longer than the task allows.
@@ -227,8 +227,8 @@ class Predictor:
         source, target = pieces[0].columns["source"], [*ids, EOS]
         with torch.no_grad(), autocast(self.device, self.precision):
             written = Tokens.of(_padded([target]), torch.tensor([len(target)])).to(self.device)
-            found = look(self.model, _source(pieces).to(self.device), written)
-        return Attended(self._named("source", source), self._named("target", target), found)
+            found = attention_maps(self.model, _source(pieces).to(self.device), written)
+        return AttentionMaps(self._named("source", source), self._named("target", target), found)
 
     def _named(self, column: str, ids: Sequence[int]) -> list[str]:
         special = {BOS: "<s>", EOS: "</s>"}

@@ -145,7 +145,7 @@ class Metric(ABC):
         return "".join(f"{name} {score}\n" for name, score in scores.items())
 
 
-class Predictor(Protocol):
+class TextModel(Protocol):
     """A model that answers raw text."""
 
     def __call__(self, texts: Iterable[str]) -> list[str]:
@@ -283,7 +283,7 @@ class Task(ABC):
         return ()
 
     @abstractmethod
-    def evaluate(self, predictor: Predictor, split: str) -> Evaluation:
+    def evaluate(self, predictor: TextModel, split: str) -> Evaluation:
         """How well a model does on a split: scores, the one that counts first, and what it answered."""
 
     def score_names(self) -> Sequence[str] | None:

@@ -42,10 +42,10 @@ SURFACES = seqx.Surfaces(
     [None] * 4 + [chr(ord("a") + i % 26).encode() * (1 + i // 26) for i in range(SIZE - 4)]
 )
 WANTED = [
-    seqx.Wanted(prefix=b"abc"),
-    seqx.Wanted(require=("d", "fg"), forbid=("e",)),
-    seqx.Wanted(prefix=b"a", require=("zz",)),
-    seqx.Wanted(),
+    seqx.LexicalConstraint(prefix=b"abc"),
+    seqx.LexicalConstraint(require=("d", "fg"), forbid=("e",)),
+    seqx.LexicalConstraint(prefix=b"a", require=("zz",)),
+    seqx.LexicalConstraint(),
 ]
 
 
@@ -64,7 +64,9 @@ GRAMMARS: dict[str, tuple[int, Make]] = {  # the number of symbols, and the func
     "lexical": (SIZE, lexical),
     "both": (
         SIZE,
-        lambda: seqx.Intersection(lexical(), LexicalGrammar(SURFACES, [seqx.Wanted(forbid=("b",))] * 4)),
+        lambda: seqx.Intersection(
+            lexical(), LexicalGrammar(SURFACES, [seqx.LexicalConstraint(forbid=("b",))] * 4)
+        ),
     ),
     **{
         name: (VOCABULARY.size, linearised(name))

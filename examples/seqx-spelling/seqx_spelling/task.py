@@ -84,7 +84,7 @@ class Spelling(seqx.Task):
         """Return the names of the metrics' scores."""
         return [name for metric in self.metrics for name in metric(["word"], ["word"])]
 
-    def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
+    def evaluate(self, predictor: seqx.TextModel, split: str) -> seqx.Evaluation:
         """Mend the words of a split and compare them with the right ones."""
         inputs, references = self.inputs(split), self.references(split)
         outputs = predictor(inputs)

@@ -41,8 +41,10 @@ WANTED = [
 ]
 
 
-def wanted(prefix: str = "", require: tuple[str, ...] = (), forbid: tuple[str, ...] = ()) -> seqx.Wanted:
-    return seqx.Wanted(prefix=prefix.encode(), require=require, forbid=forbid)
+def wanted(
+    prefix: str = "", require: tuple[str, ...] = (), forbid: tuple[str, ...] = ()
+) -> seqx.LexicalConstraint:
+    return seqx.LexicalConstraint(prefix=prefix.encode(), require=require, forbid=forbid)
 
 
 def occurs(phrase: str, text: str) -> bool:

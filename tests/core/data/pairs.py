@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seqx.errors import UserError
-from seqx.interfaces.text import SPLITS, Predictor, Progress, Task
+from seqx.interfaces.text import SPLITS, Progress, Task, TextModel
 from seqx.interfaces.values import EOS, Dropped, Evaluation, Example
 
 Row = tuple[str, ...]
@@ -74,7 +74,7 @@ class Pairs(Task):
     def references(self, split: str) -> list[str]:
         return [row[1] for row in self.rows(split)]
 
-    def evaluate(self, predictor: Predictor, split: str) -> Evaluation:
+    def evaluate(self, predictor: TextModel, split: str) -> Evaluation:
         raise NotImplementedError
 
     def _ids(self, text: str) -> list[int]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import seqx
-from seqx.inference.attention_maps import look, looks
+from seqx.inference.attention_maps import attention_maps, record_attention
 from seqx_models import DecoderOnly, EncoderDecoder
 from seqx_transformer import (
     AdditiveAttention,
@@ -41,7 +41,7 @@ def tokens(*lengths: int, seed: int = 1) -> seqx.Tokens:
 
 
 def test_every_attention_looks_in_the_order_of_the_layers() -> None:
-    found = look(model(), tokens(5, 3), tokens(7, 6))
+    found = attention_maps(model(), tokens(5, 3), tokens(7, 6))
     assert {name: (x.queries, x.keys, tuple(x.weights.shape)) for name, x in found.items()} == {
         **{f"encoder.layers.{i}.attention": ("source", "source", (2, 4, 5, 5)) for i in range(2)},
         **{f"decoder.layers.{i}.attention": ("target", "target", (2, 4, 7, 7)) for i in range(2)},
@@ -61,10 +61,10 @@ def test_every_attention_looks_in_the_order_of_the_layers() -> None:
 
 
 def test_sides_of_one_length_are_told_apart() -> None:
-    alone = look(model(), tokens(6), tokens(6, seed=2))
+    alone = attention_maps(model(), tokens(6), tokens(6, seed=2))
     ids = nn.functional.pad(tokens(6, seed=2).ids, (0, 2))
-    padded = look(model(), tokens(6), seqx.Tokens.of(ids, torch.tensor([6])))
-    longer = look(model(), tokens(6, 7), tokens(6, 5, seed=2))
+    padded = attention_maps(model(), tokens(6), seqx.Tokens.of(ids, torch.tensor([6])))
+    longer = attention_maps(model(), tokens(6, 7), tokens(6, 5, seed=2))
     sides = [(x.queries, x.keys) for x in alone.values()]
     assert sides == [("source", "source")] * 2 + [("target", "target"), ("target", "source")] * 2
     for name, looked in alone.items():
@@ -78,12 +78,13 @@ def test_each_kind_of_attention_shows_its_own_weights() -> None:
     kinds = model(
         attention=partial(RestrictedAttention, heads=4, window=1), cross_attention=AdditiveAttention
     )
-    found = look(kinds, tokens(9), tokens(8))
+    found = attention_maps(kinds, tokens(9), tokens(8))
     near = found["encoder.layers.0.attention"].weights[0]
     assert not (near.triu(2) + near.tril(-2)).count_nonzero()
     assert found["decoder.layers.0.cross_attention"].weights.shape == (1, 1, 8, 9)
     grouped = model(attention=partial(GroupedQueryAttention, heads=4, groups=2))
-    assert look(grouped, tokens(9), tokens(8))["decoder.layers.1.attention"].weights.shape == (1, 4, 8, 8)
+    found = attention_maps(grouped, tokens(9), tokens(8))
+    assert found["decoder.layers.1.attention"].weights.shape == (1, 4, 8, 8)
 
 
 def test_what_a_model_goes_on_from_is_part_of_its_text() -> None:
@@ -92,12 +93,12 @@ def test_what_a_model_goes_on_from_is_part_of_its_text() -> None:
         TransformerDecoder, layers=1, attention=partial(MultiHeadAttention, heads=2), cross=False
     )
     written = DecoderOnly(SIZES, d_model=16, decoder=decoder).eval()
-    found = look(written, tokens(5), tokens(4))["decoder.layers.0.attention"]
+    found = attention_maps(written, tokens(5), tokens(4))["decoder.layers.0.attention"]
     assert (found.queries, found.keys, found.weights.shape) == ("text", "text", (1, 2, 8, 8))
     torch.testing.assert_close(found.weights.sum(-1), torch.ones(1, 2, 8))
-    ended = look(written, tokens(5), tokens(1))["decoder.layers.0.attention"]
+    ended = attention_maps(written, tokens(5), tokens(1))["decoder.layers.0.attention"]
     assert (ended.queries, ended.keys, ended.weights.shape) == ("text", "text", (1, 2, 5, 5))
-    alone = look(written, tokens(1), tokens(4))["decoder.layers.0.attention"]
+    alone = attention_maps(written, tokens(1), tokens(4))["decoder.layers.0.attention"]
     assert (alone.queries, alone.keys, alone.weights.shape) == ("target", "target", (1, 2, 4, 4))
 
 
@@ -109,7 +110,7 @@ class Silent(MultiHeadAttention):
 
 
 def test_what_has_no_weights_is_left_out() -> None:
-    found = look(model(cross_attention=Silent), tokens(5), tokens(4))
+    found = attention_maps(model(cross_attention=Silent), tokens(5), tokens(4))
     assert found
     assert not any("cross" in name for name in found)
 
@@ -134,7 +135,7 @@ class Stepping(nn.Module):
 
 def test_several_looks_of_one_attention_are_one() -> None:
     stepping, x = Stepping(), torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(0))
-    with looks(stepping) as seen:
+    with record_attention(stepping) as seen:
         stepping(x)
     layout = seqx.Layout.of(torch.ones(1, 5, dtype=torch.bool))
     place = seqx.Place.nowhere(layout)

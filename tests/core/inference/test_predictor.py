@@ -57,7 +57,7 @@ class Letters(seqx.Task):
     def references(self, split: str) -> list[str]:
         return []
 
-    def evaluate(self, predictor: seqx.Predictor, split: str) -> seqx.Evaluation:
+    def evaluate(self, predictor: seqx.TextModel, split: str) -> seqx.Evaluation:
         return seqx.Evaluation(scores={})
 
 

@@ -11,7 +11,7 @@ import yaml
 import seqx
 from seqx import recipe
 from seqx.errors import RecipeError
-from seqx.inference.loading import Answering
+from seqx.inference.loading import InferenceRecipe
 from seqx.plugin import loading
 from seqx.recipe import Fixed
 from seqx.recipe.yaml_tree import parse
@@ -184,13 +184,13 @@ def test_a_finished_model_keeps_its_vocabulary(folder: Path) -> None:
 
 def problems(text: str, theirs: Any, registry: Any = None) -> list[str]:
     found = registry or loading.load().registry
-    made = recipe.check(parse(text, "r.yaml"), found, Answering)
+    made = recipe.check(parse(text, "r.yaml"), found, InferenceRecipe)
     task: Any = made.settings["task"]
     return [str(problem).splitlines()[0] for problem in Fixed("m").problems(task, theirs)]
 
 
 def plain(text: str) -> Any:
-    made = recipe.check(parse(text, "r.yaml"), loading.load().registry, Answering)
+    made = recipe.check(parse(text, "r.yaml"), loading.load().registry, InferenceRecipe)
     return made.plain()["task"]
 
 
@@ -256,7 +256,7 @@ def seqx_metric() -> seqx.Metric:
 
 
 def test_trees_that_the_vocabulary_cannot_write_are_left_out_and_counted(tmp_path: Path) -> None:
-    made: Any = recipe.check(parse(PARSING, "r.yaml"), loading.load().registry, Answering)()
+    made: Any = recipe.check(parse(PARSING, "r.yaml"), loading.load().registry, InferenceRecipe)()
     task: Parsing = made.task
     task.fetch(tmp_path, lambda *_: None)
     task.learn(tmp_path, lambda *_: None)

@@ -10,10 +10,10 @@ from seqx.interfaces.text import (
     Corpus,
     Metric,
     Normalizer,
-    Predictor,
     Problem,
     Progress,
     Task,
+    TextModel,
 )
 from seqx.interfaces.values import Answer, Evaluation, Score
 
@@ -68,7 +68,7 @@ class CorpusTask(Task):
 
 
 @dataclass(kw_only=True, eq=False)
-class JudgedTask(CorpusTask):
+class MetricTask(CorpusTask):
     """A task whose rows a corpus gives, and whose answers metrics compare with references.
 
     Of a subclass, `rows` gives pairs: an input and the right answer to it.
@@ -116,7 +116,7 @@ class JudgedTask(CorpusTask):
         """The right answers of a split."""
         return [row[1] for row in self.rows(split)]
 
-    def evaluate(self, predictor: Predictor, split: str) -> Evaluation:
+    def evaluate(self, predictor: TextModel, split: str) -> Evaluation:
         """Answer the inputs of a split and compare with its references, by every metric."""
         inputs, references = self.inputs(split), self.references(split)
         outputs = predictor(inputs)
@@ -156,14 +156,14 @@ def _twice(names: Iterable[str]) -> str:
     return f"{', '.join(sorted(names))} is computed twice; name it once"
 
 
-def through(normalizers: Sequence[Normalizer], text: str) -> str:
+def normalize(normalizers: Sequence[Normalizer], text: str) -> str:
     """The text, passed through normalizers in their order."""
     for normalizer in normalizers:
         text = normalizer(text)
     return text
 
 
-def restored(normalizers: Sequence[Normalizer], text: str) -> str:
+def denormalize(normalizers: Sequence[Normalizer], text: str) -> str:
     """An output, passed back through normalizers in reverse."""
     for normalizer in reversed(normalizers):
         text = normalizer.restore(text)

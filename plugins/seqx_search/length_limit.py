@@ -13,7 +13,7 @@ NOT_FINITE = "the model's logits are not finite: it is damaged, or diverged in t
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limited(seqx.Search):
+class LengthLimitedSearch(seqx.Search):
     """A search whose outputs have at most `ratio * source + extra` tokens, EOS counted on neither side.
 
     At its limit a hypothesis is made to end: EOS follows, and its probability counts. The defaults are

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 import seqx
-from seqx_search.limited import NOT_FINITE, first, on_host, reads
+from seqx_search.length_limit import NOT_FINITE, first, on_host, reads
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """From logits [N, V - EOS] of EOS and the symbols after it (-inf: forbidden), the sentences [N] they belong
 to and the step, from 0: the chosen symbol [N], counted from EOS."""
 
 
-def write(
+def decode_one_hypothesis(
     model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None, choose: Choose
 ) -> list[list[seqx.Hypothesis]]:
     """One hypothesis for each sentence, whose score is its log-probability; none where nothing is allowed."""

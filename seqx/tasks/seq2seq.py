@@ -9,16 +9,16 @@ from typing import Annotated
 
 from annotated_types import Gt
 
-from seqx.constraints import LexicalGrammar, Surfaces, Wanted
+from seqx.constraints import LexicalConstraint, LexicalGrammar, Surfaces
 from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
 from seqx.interfaces.text import Normalizer, Progress, Tokenizer
 from seqx.interfaces.values import EOS, Dropped, Example, Request
-from seqx.tasks.judged import JudgedTask, restored, through
+from seqx.tasks.metric import MetricTask, denormalize, normalize
 
 
 @dataclass(kw_only=True, eq=False)
-class TextPairs(JudgedTask):
+class Seq2SeqTask(MetricTask):
     """A task from text to text: translation, summaries, answers to questions.
 
     A subclass says in `rows` which pairs a corpus has.
@@ -94,7 +94,7 @@ class TextPairs(JudgedTask):
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """An answer as a person is to read it."""
-        return restored(self.target_normalizers, self._target_tokenizer.decode(ids))
+        return denormalize(self.target_normalizers, self._target_tokenizer.decode(ids))
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         """The pieces of either side."""
@@ -103,7 +103,7 @@ class TextPairs(JudgedTask):
 
     def source_text(self, text: str) -> str:
         """An input as the tokenizer is to see it."""
-        return through(self.source_normalizers, text)
+        return normalize(self.source_normalizers, text)
 
     def source_ids(self, text: str, rng: random.Random | None = None) -> list[int]:
         """The ids of what `source_text` gives, with EOS."""
@@ -115,22 +115,22 @@ class TextPairs(JudgedTask):
             self._surfaces = Surfaces(self._target_tokenizer.surfaces())
         return LexicalGrammar(self._surfaces, [self._wanted(self._surfaces, request) for request in requests])
 
-    def _wanted(self, surfaces: Surfaces, request: Request) -> Wanted:
+    def _wanted(self, surfaces: Surfaces, request: Request) -> LexicalConstraint:
         """What is asked for, as the model writes it."""
-        prefix = through(self.target_normalizers, request.prefix) if request.prefix else ""
+        prefix = normalize(self.target_normalizers, request.prefix) if request.prefix else ""
         written = [surfaces.texts[i] for i in self._target_tokenizer.encode(prefix)]
         if None in written:
             raise UserError(
                 f"the prefix {request.prefix!r} has a character that the model's vocabulary cannot write"
             )
-        return Wanted(
+        return LexicalConstraint(
             prefix=b"".join(surface for surface in written if surface is not None),
             require=self._phrases(request.require),
             forbid=self._phrases(request.forbid),
         )
 
     def _phrases(self, phrases: Sequence[str]) -> tuple[str, ...]:
-        normalized = (through(self.target_normalizers, phrase).strip() for phrase in phrases)
+        normalized = (normalize(self.target_normalizers, phrase).strip() for phrase in phrases)
         return tuple(dict.fromkeys(phrase for phrase in normalized if phrase))
 
     @property
@@ -138,7 +138,7 @@ class TextPairs(JudgedTask):
         return self.target_tokenizer or self.tokenizer
 
     def _normalize(self, row: Sequence[str]) -> tuple[str, str]:
-        return self.source_text(row[0]), through(self.target_normalizers, row[1])
+        return self.source_text(row[0]), normalize(self.target_normalizers, row[1])
 
     def _normalized(self, split: str) -> Iterator[tuple[str, str]]:
         return map(self._normalize, self.rows(split))

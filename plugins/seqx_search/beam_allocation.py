@@ -26,7 +26,7 @@ def nearest(choices: Tensor, due: Tensor, known: Tensor, count: int) -> tuple[Te
     return value, token
 
 
-def shared_out(value: Tensor, due: Tensor) -> Tensor:
+def allocate_beam(value: Tensor, due: Tensor) -> Tensor:
     """The order in which candidates [B, C] get places: the best of each bank, then the second best of each...
 
     A bank is the candidates of a sentence after which equally much is due; within a round the more probable
