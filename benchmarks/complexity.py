@@ -94,7 +94,7 @@ def layers(width: int) -> Iterator[tuple[str, Component, Layer]]:
         if any(setting.required for setting in component.settings.values()):
             continue
         encoding = _built(seqx.PositionalEncoding, component, registry)(width, 1)
-        if encoding.attends:
+        if encoding.acts_in_attention:
             multihead = _built(seqx.Attention, attentions["multihead"], registry)(width)
             yield f"PositionalEncoding-{name}", component, _attending(multihead, encoding)
     for name, component in registry.components(seqx.Encoder).items():
@@ -123,8 +123,10 @@ def _attending(attention: seqx.Attention, encoding: seqx.PositionalEncoding | No
 
     def layer(x: Tensor) -> Tensor:
         layout = _layout(x)
-        place = seqx.Place.nowhere(layout) if encoding is None else seqx.Place(encoding, layout)
-        return attention(x, place, attention.project(x, x, place), seqx.Mask())
+        positioned = (
+            seqx.Positioned.unordered(layout) if encoding is None else seqx.Positioned(encoding, layout)
+        )
+        return attention(x, positioned, attention.project(x, x, positioned), seqx.Mask())
 
     return layer
 

@@ -26,7 +26,7 @@ from seqx.inference import Predictor, load
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import SPLITS, Progress, Task, TextModel
-from seqx.interfaces.values import EOS, UNK, Dropped, Evaluation, Example
+from seqx.interfaces.values import EOS, UNK, Evaluation, Example, Rejected
 from seqx.runtime.devices import device_of
 from seqx_models import EncoderDecoder
 from seqx_search import Beam, Greedy
@@ -68,9 +68,9 @@ class Numbers(Task):
         """No rows."""
         return iter(())
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Dropped:
+    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
         """No examples."""
-        return Dropped("all")
+        return Rejected("all")
 
     def inputs(self, split: str) -> list[str]:
         """Lengths like those of WMT in subwords: 27 on average, up to 100."""

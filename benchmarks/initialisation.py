@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 import seqx
 from seqx.data.cache import default_cache
 from seqx.data.store import Store
-from seqx.interfaces.figures import perplexity
+from seqx.interfaces.scores import perplexity
 from seqx.storage.json_format import json_text
 
 _LINE = TypeAdapter(dict[str, Any])

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from seqx.interfaces.codec import Codec as Codec
     from seqx.interfaces.embedding import ScaledEmbedding as ScaledEmbedding
     from seqx.interfaces.embedding import smallest_limit as smallest_limit
-    from seqx.interfaces.figures import perplexity as perplexity
     from seqx.interfaces.learning import Callback as Callback
     from seqx.interfaces.learning import Grammar as Grammar
     from seqx.interfaces.learning import Objective as Objective
@@ -36,12 +35,13 @@ if TYPE_CHECKING:
     from seqx.interfaces.learning import Schedule as Schedule
     from seqx.interfaces.learning import Search as Search
     from seqx.interfaces.networks import Attention as Attention
-    from seqx.interfaces.networks import Combination as Combination
     from seqx.interfaces.networks import Decoder as Decoder
     from seqx.interfaces.networks import Encoder as Encoder
+    from seqx.interfaces.networks import Ensemble as Ensemble
     from seqx.interfaces.networks import Model as Model
-    from seqx.interfaces.networks import Place as Place
     from seqx.interfaces.networks import PositionalEncoding as PositionalEncoding
+    from seqx.interfaces.networks import Positioned as Positioned
+    from seqx.interfaces.scores import perplexity as perplexity
     from seqx.interfaces.text import SPLITS as SPLITS
     from seqx.interfaces.text import Corpus as Corpus
     from seqx.interfaces.text import Metric as Metric
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import WORDS as WORDS
     from seqx.interfaces.values import Answer as Answer
     from seqx.interfaces.values import Batch as Batch
-    from seqx.interfaces.values import Cost as Cost
-    from seqx.interfaces.values import Dropped as Dropped
     from seqx.interfaces.values import Evaluation as Evaluation
     from seqx.interfaces.values import Example as Example
     from seqx.interfaces.values import Hypothesis as Hypothesis
@@ -67,6 +65,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import Layout as Layout
     from seqx.interfaces.values import Mask as Mask
     from seqx.interfaces.values import Memory as Memory
+    from seqx.interfaces.values import Rejected as Rejected
     from seqx.interfaces.values import Request as Request
     from seqx.interfaces.values import Score as Score
     from seqx.interfaces.values import State as State
@@ -111,12 +110,12 @@ _HOMES = {
     "seqx.plugin.hooks": "hookimpl",
     "seqx.interfaces.codec": "Codec",
     "seqx.interfaces.embedding": "ScaledEmbedding smallest_limit",
-    "seqx.interfaces.figures": "perplexity",
+    "seqx.interfaces.scores": "perplexity",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
-    "seqx.interfaces.networks": "Attention Combination Decoder Encoder Model Place PositionalEncoding",
+    "seqx.interfaces.networks": "Attention Ensemble Decoder Encoder Model Positioned PositionalEncoding",
     "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Progress Task TextModel Tokenizer",
     "seqx.interfaces.values": (
-        "BOS EOS PAD UNK WORDS Answer Batch Cost Dropped Evaluation Example Hypothesis KeyValue Layers "
+        "BOS EOS PAD UNK WORDS Answer Batch Rejected Evaluation Example Hypothesis KeyValue Layers "
         "Layout Mask Memory Request Score State Tokens fork per_layer rows"
     ),
     "seqx.storage.text_lines": "expand lines standard_input",

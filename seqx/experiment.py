@@ -316,7 +316,7 @@ def _check_lengths(model: Model, task: Task, store: Store) -> None:
     if model.limit is None:
         return
     lengths = np.max([store.lengths(column) for column in store.columns], axis=0)
-    if model.joint:
+    if model.single_sequence:
         lengths = store.lengths("source") + store.lengths("target") - 1
     longest, longer = int(lengths.max()), int((lengths > model.limit).sum())
     if task.stochastic:  # other encodings may be longer, up to what the task allows

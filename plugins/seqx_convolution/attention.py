@@ -44,7 +44,7 @@ class AttentionStep(nn.Module):
     ) -> Tensor:
         """From a layer's outputs [B, T, C] and its tokens' embeddings [B, T, D] to [B, T, C]."""
         queries = halved(self.query(x), embedded)
-        found = self.attention(queries, seqx.Place.nowhere(layout), source, seqx.Mask())
+        found = self.attention(queries, seqx.Positioned.unordered(layout), source, seqx.Mask())
         return halved(x, self.output(found * root.to(found.dtype)[:, None, None]))
 
 

@@ -103,7 +103,7 @@ class ConvolutionDecoder(seqx.Decoder):
         for look in attentions:
             if look is not None:
                 look.check(None)
-        self.reads = attention is not None
+        self.uses_source = attention is not None
         if attention is None and source_positions is not None:
             raise ValueError("source_positions, but no attention to a source; name one, or null for both")
         self.embedded = Embedded(positions, d_model, dropout=dropout)
@@ -131,8 +131,8 @@ class ConvolutionDecoder(seqx.Decoder):
         # Keys and values of all layers send gradients to the encoder, too much of them (section 3.4).
         states = restrained(memory.states, 0.5 / len(looks))
         values = halved(states, self.source(memory.inputs, memory.layout))
-        place = seqx.Place.nowhere(memory.layout)
-        projected = tuple(look.attention.project(states, values, place) for look in looks)
+        positioned = seqx.Positioned.unordered(memory.layout)
+        projected = tuple(look.attention.project(states, values, positioned) for look in looks)
         return ConvolutionState(lengths, None, ProjectedSource(projected, memory.layout.keep.sum(1).sqrt()))
 
     def forward(

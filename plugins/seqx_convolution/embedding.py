@@ -28,7 +28,7 @@ class Embedded(nn.Module):
     ) -> None:
         super().__init__()
         self.positions = None if make is None else make(d_model, 1)
-        if self.positions is not None and self.positions.attends:
+        if self.positions is not None and self.positions.acts_in_attention:
             raise ValueError(
                 f"{type(self.positions).__name__} positions act inside attention, at least in part, and "
                 "convolutions have none; name others, or null for none"

@@ -4,13 +4,13 @@ import seqx
 from seqx_models.classifier import Classifier
 from seqx_models.decoder_only import DecoderOnly
 from seqx_models.encoder_decoder import EncoderDecoder
-from seqx_models.ensemble import Ensemble
+from seqx_models.ensemble import AveragingEnsemble
 
-__all__ = ["Classifier", "DecoderOnly", "EncoderDecoder", "Ensemble"]
+__all__ = ["AveragingEnsemble", "Classifier", "DecoderOnly", "EncoderDecoder"]
 
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
     """Offer the models."""
     registry.add(seqx.Model, classifier=Classifier, decoder_only=DecoderOnly, encoder_decoder=EncoderDecoder)
-    registry.add(seqx.Combination, ensemble=Ensemble)
+    registry.add(seqx.Ensemble, ensemble=AveragingEnsemble)

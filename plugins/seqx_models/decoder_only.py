@@ -41,7 +41,7 @@ class DecoderOnly(seqx.Model):
             source
     """
 
-    joint = True
+    single_sequence = True
 
     def __init__(
         self,

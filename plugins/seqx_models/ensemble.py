@@ -12,7 +12,7 @@ from torch import Tensor
 import seqx
 
 
-class Ensemble(seqx.Combination):
+class AveragingEnsemble(seqx.Ensemble):
     """Next tokens with the mean of several models' probabilities (Sutskever et al. 2014, section 3.2).
 
     Its outputs are the logarithms of these means, so that models of any widths can be combined.
@@ -24,7 +24,7 @@ class Ensemble(seqx.Combination):
     def __init__(self, models: Sequence[seqx.Model]) -> None:
         super().__init__(models)
         self.limit = seqx.smallest_limit(*(model.limit for model in models))
-        self.joint = any(model.joint for model in models)
+        self.single_sequence = any(model.single_sequence for model in models)
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
         """Read the source: the memory of each model."""
@@ -44,9 +44,9 @@ class Ensemble(seqx.Combination):
         return torch.stack(logs).logsumexp(0) - math.log(len(logs)), tuple(states)
 
     @property
-    def labelled(self) -> bool:
+    def has_token_labels(self) -> bool:
         """Whether any of the models labels tokens."""
-        return any(model.labelled for model in self.models)
+        return any(model.has_token_labels for model in self.models)
 
     def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
         """The logarithms of the means of the models' probabilities, of what all of them label."""

@@ -160,11 +160,11 @@ class Parsing(seqx.CorpusTask):
                 )
             yield (row[self.column],)
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """Subwords, linearised tree and the words' tags, the first two with EOS."""
         tree = self._cleaned(row[0], training=training)
         if tree is None:
-            return seqx.Dropped("empty")
+            return seqx.Rejected("empty")
         text = {
             "source": " ".join(_words(tree)),
             "target": " ".join(self.linearisation.encode(tree)),
@@ -172,11 +172,11 @@ class Parsing(seqx.CorpusTask):
         }
         columns = self._columns(text)
         if training and len(columns["source"]) > self.longest:
-            return seqx.Dropped("too long")
+            return seqx.Rejected("too long")
         learnt = ("target", "tags") if self.tags == "predicted" else ("target",)
         # All symbols are known, unless the vocabulary is that of training.init.
         if training and any(seqx.UNK in columns[name] for name in learnt):
-            return seqx.Dropped("with labels that the vocabulary lacks")
+            return seqx.Rejected("with labels that the vocabulary lacks")
         return seqx.Example(columns=columns, text=text)
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:

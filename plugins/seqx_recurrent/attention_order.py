@@ -69,12 +69,12 @@ class WithAttention(AttentionOrder):
 
     def project(self, memory: seqx.Memory) -> seqx.KeyValue:
         """What can be looked at."""
-        return self.attention.project(memory.states, memory.states, seqx.Place.nowhere(memory.layout))
+        return self.attention.project(memory.states, memory.states, seqx.Positioned.unordered(memory.layout))
 
     def look(self, queries: Tensor, state: RecurrentState, layout: seqx.Layout) -> Tensor:
         """What the source has for [B, T, D]: [B, T, D]."""
         assert state.source is not None, "whoever looks has started from a source"
-        return self.attention(queries, seqx.Place.nowhere(layout), state.source, seqx.Mask())
+        return self.attention(queries, seqx.Positioned.unordered(layout), state.source, seqx.Mask())
 
 
 class Luong(WithAttention):
@@ -109,9 +109,9 @@ class InputFeeding(Luong):
         weights, hidden, fed = stack.weights(), state.hidden, state.fed
         assert fed is not None, "what is fed is part of the state"
         outputs, remembered, before = [], [], fed
-        for token, place in _tokens(x, layout):
+        for token, positioned in _tokens(x, layout):
             y, hidden = stack.step(torch.cat([token, fed], -1), hidden, weights)
-            fed = self.attentional(y[:, None], state, place)[:, 0]
+            fed = self.attentional(y[:, None], state, positioned)[:, 0]
             outputs.append(fed)
             remembered.append(hidden)
         written = torch.stack(outputs, 1)
@@ -141,8 +141,8 @@ class Bahdanau(WithAttention):
         """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
         weights, hidden = stack.weights(), state.hidden
         outputs, seen, remembered = [], [], []
-        for token, place in _tokens(x, layout):
-            context = self.look(hidden[-1][0][:, None], state, place)[:, 0]
+        for token, positioned in _tokens(x, layout):
+            context = self.look(hidden[-1][0][:, None], state, positioned)[:, 0]
             y, hidden = stack.step(torch.cat([token, context], -1), hidden, weights)
             outputs.append(y)
             seen.append(context)

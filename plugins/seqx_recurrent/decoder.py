@@ -93,8 +93,8 @@ class RecurrentDecoder(seqx.Decoder):
         tensors = layers * self.recurrence.remembers
         self.first = None if initial is None else InitialState(d_model, tensors, initial)
         looking = [("attention", self.writing.looks), ("initial", self.first is not None)]
-        self.reads = any(looks for _, looks in looking)
-        self.reading = " and ".join(name for name, looks in looking if looks) or "attention or initial"
+        self.uses_source = any(looks for _, looks in looking)
+        self.source_setting = " and ".join(name for name, looks in looking if looks) or "attention or initial"
         self.dropout = nn.Dropout(dropout)
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> RecurrentState:

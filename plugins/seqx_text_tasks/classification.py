@@ -23,14 +23,14 @@ class Classification(TextToText):
 
     target_tokenizer: seqx.Tokenizer | None = field(default_factory=Labels)
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """Return the ids of the text and of its label, each with EOS.
 
         Raises:
             UserError: the vocabulary, which is that of training.init, lacks the label
         """
         made = super().example(row, training=training)
-        known = isinstance(made, seqx.Dropped) or seqx.UNK not in made.columns["target"]
+        known = isinstance(made, seqx.Rejected) or seqx.UNK not in made.columns["target"]
         if training and not known and isinstance(self.target_tokenizer, Labels):
             raise seqx.UserError(
                 f"the training text has the label {row[1][:40]!r}, which the model of training.init lacks; "

@@ -82,11 +82,11 @@ class LanguageModel(seqx.CorpusTask):
         if block:
             yield (block,)
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """The ids of the text; the source is BOS."""
         target = self._ids(row[0])
         if training and len(target) > self.longest:  # of a word that is longer still
-            return seqx.Dropped("too long")
+            return seqx.Rejected("too long")
         return seqx.Example(columns={"source": [seqx.BOS], "target": target}, text={"target": row[0]})
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
@@ -157,13 +157,11 @@ class LanguageModel(seqx.CorpusTask):
         perplexity = seqx.perplexity(nats / tokens)
         return seqx.Evaluation(
             scores={
-                "bits_per_character": seqx.Cost(
-                    value=nats / math.log(2) / characters, signature=f"characters:{characters}|{how}"
+                "bits_per_character": _lower_is_better(
+                    nats / math.log(2) / characters, f"characters:{characters}|{how}"
                 ),
-                "word_perplexity": seqx.Cost(
-                    value=seqx.perplexity(nats / words), signature=f"words:{words}|{how}"
-                ),
-                "token_perplexity": seqx.Cost(value=perplexity, signature=f"tokens:{tokens}|{how}"),
+                "word_perplexity": _lower_is_better(seqx.perplexity(nats / words), f"words:{words}|{how}"),
+                "token_perplexity": _lower_is_better(perplexity, f"tokens:{tokens}|{how}"),
             },
             perplexity=perplexity,
         )
@@ -201,3 +199,7 @@ class LanguageModel(seqx.CorpusTask):
         *whole, rest = text.split("\n")
         ids = [i for line in whole for i in (*self.tokenizer.encode(line, rng), seqx.EOS)]
         return ids + self.tokenizer.encode(rest, rng)
+
+
+def _lower_is_better(value: float, signature: str) -> seqx.Score:
+    return seqx.Score(value=value, signature=signature, lower_is_better=True)

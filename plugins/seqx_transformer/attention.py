@@ -56,20 +56,24 @@ class MultiHeadAttention(seqx.Attention):
         self.output = nn.Linear(heads * self.d_v, d_model, bias)
         self.dropout = Dropout(dropout)
 
-    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
+    def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         """Keys [B, H, S, K] and values [B, H, S, V], both from [B, S, D]."""
         k, v = self._split(self.key(keys)), self._split(self.value(values))
-        return seqx.KeyValue(place.key(k), v, place.layout)
+        return seqx.KeyValue(positioned.key(k), v, positioned.layout)
 
-    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def forward(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         """Attend from [B, T, D]; returns [B, T, D]."""
-        q, bias = self._compared(queries, place, memory, mask)
-        mixed = self.mix(q, place, memory, bias)  # [B, H, T, V]
+        q, bias = self._compared(queries, positioned, memory, mask)
+        mixed = self.mix(q, positioned, memory, bias)  # [B, H, T, V]
         return self.output(mixed.transpose(1, 2).flatten(2))  # [B, T, D]
 
-    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def weights(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
-        q, bias = self._compared(queries, place, memory, mask)
+        q, bias = self._compared(queries, positioned, memory, mask)
         return (self.scores(q, memory.keys) + bias).softmax(-1, torch.float32)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
@@ -77,17 +81,17 @@ class MultiHeadAttention(seqx.Attention):
         if encoding is None:
             return
         x = torch.zeros(1, 1, self.d_model)
-        place = seqx.Place(encoding, seqx.Layout.of(torch.ones(1, 1, dtype=torch.bool)))
+        positioned = seqx.Positioned(encoding, seqx.Layout.of(torch.ones(1, 1, dtype=torch.bool)))
         with torch.no_grad():
-            memory = self.project(x, x, place)
-            relative = place.values(self.weights(x, place, memory, seqx.Mask()), memory)
+            memory = self.project(x, x, positioned)
+            relative = positioned.values(self.weights(x, positioned, memory, seqx.Mask()), memory)
         wide = memory.values.size(-1)
         if relative is not None and relative.size(-1) != wide:
             raise ValueError(
                 f"positions: set d_v of {type(encoding).__name__.lower()} to the attention's, {wide}"
             )
 
-    def matching(self) -> Iterable[nn.Parameter]:
+    def query_key_parameters(self) -> Iterable[nn.Parameter]:
         """Those of the queries' and the keys' maps."""
         return (*self.query.parameters(), *self.key.parameters())
 
@@ -96,20 +100,20 @@ class MultiHeadAttention(seqx.Attention):
         return q @ k.mT
 
     def _compared(
-        self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> tuple[Tensor, Tensor]:
         """Scaled queries [B, H, T, K], and what is added to their scores [B or 1, H or 1, T, S]."""
-        q = place.query(self._split(self.query(queries))) * self.scale
-        visible = mask.dense(place.layout, memory.layout)  # [B, 1, T, S]
+        q = positioned.query(self._split(self.query(queries))) * self.scale
+        visible = mask.dense(positioned.layout, memory.layout)  # [B, 1, T, S]
         # A large number instead of infinity keeps the softmax finite where nothing is visible; half of the
         # largest leaves room for the scores that are added to it.
         bias = torch.where(visible, 0.0, torch.finfo(q.dtype).min / 2).to(q.dtype)
-        relative = place.bias(q, memory)
+        relative = positioned.bias(q, memory)
         if relative is not None:
             bias = bias + relative.to(q.dtype)
         return q, bias
 
-    def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+    def mix(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
         """Weigh values by the softmax of scores, the step that has rival kernels.
 
         From scaled queries [B, H, T, K] and what is added to their scores, [B or 1, H or 1, T, S], to
@@ -118,16 +122,16 @@ class MultiHeadAttention(seqx.Attention):
         # SDPA keeps its weights to itself, its backward pass in bfloat16 is slow on CPUs, and with a bias it
         # adds up gradients in another order each time.
         repeats = torch.are_deterministic_algorithms_enabled()
-        if q.device.type != "cpu" and not place.encoding.weighs and not repeats:
+        if q.device.type != "cpu" and not positioned.encoding.has_value_term and not repeats:
             dropout = self.dropout.p if self.training else 0.0
             return F.scaled_dot_product_attention(q, memory.keys, memory.values, bias, dropout, scale=1.0)
-        return self.weigh(q, place, memory, bias)
+        return self.weigh(q, positioned, memory, bias)
 
-    def weigh(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+    def weigh(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
         """The same for any scores, with their weights at hand."""
         weights = self.dropout(self.scores(q, memory.keys).add_(bias).softmax(-1))  # [B, H, T, S]
         mixed = weights @ memory.values
-        relative = place.values(weights, memory)
+        relative = positioned.values(weights, memory)
         return mixed if relative is None else mixed + relative
 
     def _split(self, x: Tensor) -> Tensor:

@@ -49,21 +49,23 @@ class TransformerDecoderLayer(nn.Module):
         self.transformed = transformed
 
     def forward(
-        self, x: Tensor, place: seqx.Place, past: seqx.KeyValue | None, source: seqx.KeyValue | None
+        self, x: Tensor, positioned: seqx.Positioned, past: seqx.KeyValue | None, source: seqx.KeyValue | None
     ) -> tuple[Tensor, seqx.KeyValue]:
         """From [B, T, D] to [B, T, D], and all that self-attention has projected so far."""
         seen = past
 
         def attend(x: Tensor) -> Tensor:
             nonlocal seen
-            new = self.attention.project(x, x, place)
+            new = self.attention.project(x, x, positioned)
             seen = new if past is None else past.extend(new)
-            return self.attention(x, place, seen, seqx.Mask(causal=True))
+            return self.attention(x, positioned, seen, seqx.Mask(causal=True))
 
         x = self.attended(x, attend)
         look, crossed = self.cross_attention, self.crossed
         if look is not None and crossed is not None and source is not None:
-            x = crossed(x, lambda x: look(x, seqx.Place.nowhere(place.layout), source, seqx.Mask()))
+            x = crossed(
+                x, lambda x: look(x, seqx.Positioned.unordered(positioned.layout), source, seqx.Mask())
+            )
         x = self.transformed(x, self.feedforward)
         assert seen is not None, "a residual calls its sub-layer"
         return x, seen
@@ -92,7 +94,7 @@ class TransformerDecoder(seqx.Decoder):
             sequence and looks at the source; when `cross_attention` is set and `cross` is not
     """
 
-    reading = "cross"
+    source_setting = "cross"
 
     def __init__(
         self,
@@ -129,7 +131,7 @@ class TransformerDecoder(seqx.Decoder):
         for look in looks:
             if look is not None:
                 look.check(None)
-        self.reads = cross
+        self.uses_source = cross
         self.layers: seqx.Layers[TransformerDecoderLayer] = seqx.Layers(map(layer, attentions, looks))
         initialisation()(self.layers)
         self.positions = Positions(positions, d_model, attentions)
@@ -141,13 +143,13 @@ class TransformerDecoder(seqx.Decoder):
         """The state of `batch` sentences before the first token; the cache grows, whatever the capacity."""
         device = next(self.parameters()).device
         lengths = torch.zeros(batch, dtype=torch.int64, device=device)
-        if not self.reads:
+        if not self.uses_source:
             return TransformerState(lengths, None, None)
         assert memory is not None, "a decoder that reads is started from a source"
-        place = seqx.Place.nowhere(memory.layout)
+        positioned = seqx.Positioned.unordered(memory.layout)
         looks = [layer.cross_attention for layer in self.layers]
         states = memory.states
-        source = tuple(look.project(states, states, place) for look in looks if look is not None)
+        source = tuple(look.project(states, states, positioned) for look in looks if look is not None)
         return TransformerState(lengths, None, source)
 
     def forward(
@@ -160,9 +162,9 @@ class TransformerDecoder(seqx.Decoder):
         x = self.dropout(self.positions.embed(inputs, layout))
         past = []
         for i, layer in enumerate(self.layers):
-            place = seqx.Place(self.positions.of(layer.attention.heads), layout)
+            positioned = seqx.Positioned(self.positions.of(layer.attention.heads), layout)
             before = None if state.past is None else state.past[i]
             source = None if state.source is None else state.source[i]
-            x, seen = layer(x, place, before, source)
+            x, seen = layer(x, positioned, before, source)
             past.append(seen)
         return self.norm(x), TransformerState(state.lengths + keep.sum(1), tuple(past), state.source)

@@ -31,11 +31,11 @@ class TransformerEncoderLayer(nn.Module):
         self.attended = attended
         self.transformed = transformed
 
-    def forward(self, x: Tensor, place: seqx.Place, mask: seqx.Mask) -> Tensor:
+    def forward(self, x: Tensor, positioned: seqx.Positioned, mask: seqx.Mask) -> Tensor:
         """From [B, S, D] to [B, S, D]."""
 
         def attend(x: Tensor) -> Tensor:
-            return self.attention(x, place, self.attention.project(x, x, place), mask)
+            return self.attention(x, positioned, self.attention.project(x, x, positioned), mask)
 
         return self.transformed(self.attended(x, attend), self.feedforward)
 
@@ -94,6 +94,6 @@ class TransformerEncoder(seqx.Encoder):
         """From embeddings [B, S, D] to states [B, S, D]."""
         x = self.dropout(self.positions.embed(inputs, layout))
         for layer in self.layers:
-            place = seqx.Place(self.positions.of(layer.attention.heads), layout)
-            x = layer(x, place, seqx.Mask())
+            positioned = seqx.Positioned(self.positions.of(layer.attention.heads), layout)
+            x = layer(x, positioned, seqx.Mask())
         return self.norm(x)

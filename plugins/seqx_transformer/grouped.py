@@ -49,18 +49,22 @@ class GroupedQueryAttention(MultiHeadAttention):
         self.key = nn.Linear(d_model, groups * self.d_k, bias)
         self.value = nn.Linear(d_model, groups * self.d_v, bias)
 
-    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
+    def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         """Keys [B, G, S, K] and values [B, G, S, V], both from [B, S, D]."""
         k, v = (split(layer(x), self.groups) for layer, x in ((self.key, keys), (self.value, values)))
-        return seqx.KeyValue(place.key(k), v, place.layout)
+        return seqx.KeyValue(positioned.key(k), v, positioned.layout)
 
-    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def forward(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         """Attend from [B, T, D]; returns [B, T, D]."""
-        return super().forward(queries, place, self._by_head(memory), mask)
+        return super().forward(queries, positioned, self._by_head(memory), mask)
 
-    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def weights(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
-        return super().weights(queries, place, self._by_head(memory), mask)
+        return super().weights(queries, positioned, self._by_head(memory), mask)
 
     def _by_head(self, memory: seqx.KeyValue) -> seqx.KeyValue:
         each = self.heads // self.groups

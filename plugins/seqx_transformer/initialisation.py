@@ -73,7 +73,7 @@ class DeepNorm(Initialisation):
     def __call__(self, layers: seqx.Layers[Any]) -> None:
         """Change every linear map among `layers` in place."""
         attentions = [part for part in layers.modules() if isinstance(part, seqx.Attention)]
-        matching = {parameter for attention in attentions for parameter in attention.matching()}
+        matching = {parameter for attention in attentions for parameter in attention.query_key_parameters()}
         for linear in _linear_maps(layers):
             nn.init.xavier_uniform_(linear.weight, 1.0 if linear.weight in matching else self.beta)
 

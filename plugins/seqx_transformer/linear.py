@@ -43,55 +43,61 @@ class LinearAttention(seqx.Attention):
         self.value = nn.Linear(d_model, d_model, bias)
         self.output = nn.Linear(d_model, d_model, bias)
 
-    def matching(self) -> Iterable[nn.Parameter]:
+    def query_key_parameters(self) -> Iterable[nn.Parameter]:
         """Those of the queries' and the keys' maps."""
         return (*self.query.parameters(), *self.key.parameters())
 
-    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
+    def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         """Features of the keys [B, H, S, K], zero on padding, and values [B, H, S, V], from [B, S, D]."""
         k, v = self._split(self.key(keys)), self._split(self.value(values))
-        features = (F.elu(place.key(k)) + 1) * place.layout.keep[:, None, :, None]
-        return seqx.KeyValue(features, v, place.layout)
+        features = (F.elu(positioned.key(k)) + 1) * positioned.layout.keep[:, None, :, None]
+        return seqx.KeyValue(features, v, positioned.layout)
 
-    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def forward(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         """Attend from [B, T, D]; returns [B, T, D]."""
-        q = self._features(queries, place)
+        q = self._features(queries, positioned)
         with torch.autocast(q.device.type, enabled=False):  # sums over a sequence want more than 8 bits
-            mixed = self._mixed(q, place, memory, mask)
+            mixed = self._mixed(q, positioned, memory, mask)
         return self.output(mixed.to(queries.dtype).transpose(1, 2).flatten(2))
 
-    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def weights(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
-        return _weights(self._features(queries, place), place, memory, mask)
+        return _weights(self._features(queries, positioned), positioned, memory, mask)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
         """Refuse positions that would be ignored."""
-        if encoding is not None and (encoding.scores or encoding.weighs):
+        if encoding is not None and (encoding.has_bias or encoding.has_value_term):
             raise ValueError(
                 f"linear attention has no scores for {type(encoding).__name__} positions to add to; "
                 "take others, as sinusoidal or rotary"
             )
 
-    def _mixed(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def _mixed(
+        self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         """Means of the values [B, H, T, V] by features of the queries [B, H, T, K]."""
         k, v = memory.keys.float(), memory.values.float()
-        plain = mask.window is None and (place.layout.segments is None or memory.layout.segments is None)
+        plain = mask.window is None and (positioned.layout.segments is None or memory.layout.segments is None)
         if plain and not mask.causal:
             return _over(q @ (k.mT @ v), q @ k.sum(-2)[..., None])
-        if plain and place.layout is memory.layout:
+        if plain and positioned.layout is memory.layout:
             return _causal(q, k, v)
-        return _weights(q, place, memory, mask) @ v
+        return _weights(q, positioned, memory, mask) @ v
 
-    def _features(self, queries: Tensor, place: seqx.Place) -> Tensor:
-        return (F.elu(place.query(self._split(self.query(queries)))) + 1).float()  # [B, H, T, K]
+    def _features(self, queries: Tensor, positioned: seqx.Positioned) -> Tensor:
+        return (F.elu(positioned.query(self._split(self.query(queries)))) + 1).float()  # [B, H, T, K]
 
     def _split(self, x: Tensor) -> Tensor:
         return split(x, self.heads)
 
 
-def _weights(q: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+def _weights(q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
     weights = q @ memory.keys.float().mT
-    weights = weights * mask.dense(place.layout, memory.layout)
+    weights = weights * mask.dense(positioned.layout, memory.layout)
     return _over(weights, weights.sum(-1, keepdim=True))
 
 

@@ -84,19 +84,19 @@ class Combined(seqx.PositionalEncoding):
         self.limit = seqx.smallest_limit(*(encoding.limit for encoding in self.encodings))
 
     @property
-    def attends(self) -> bool:
+    def acts_in_attention(self) -> bool:
         """Whether attention hears of order from any of them."""
-        return any(encoding.attends for encoding in self.encodings)
+        return any(encoding.acts_in_attention for encoding in self.encodings)
 
     @property
-    def scores(self) -> bool:
+    def has_bias(self) -> bool:
         """Whether any of them adds to the scores."""
-        return any(encoding.scores for encoding in self.encodings)
+        return any(encoding.has_bias for encoding in self.encodings)
 
     @property
-    def weighs(self) -> bool:
+    def has_value_term(self) -> bool:
         """Whether any of them adds to the values."""
-        return any(encoding.weighs for encoding in self.encodings)
+        return any(encoding.has_value_term for encoding in self.encodings)
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """Embeddings [B, T, D] that all have seen."""

@@ -48,23 +48,27 @@ class RestrictedAttention(MultiHeadAttention):
         super().__init__(d_model, heads=heads, d_k=d_k, d_v=d_v, bias=bias, dropout=dropout)
         self.window = window
 
-    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def forward(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         """Attend from [B, T, D]; returns [B, T, D]."""
         mask, window = self._narrowed(mask)
         batch, length = queries.shape[:2]
         # Only a stretch that meets itself has its neighbours in position beside it.
-        if place.layout is not memory.layout or length <= 2 * window:
-            return super().forward(queries, place, memory, mask)
+        if positioned.layout is not memory.layout or length <= 2 * window:
+            return super().forward(queries, positioned, memory, mask)
         sides = (window, 0 if mask.causal else window)
 
         def keys(x: Tensor, dim: int) -> Tensor:
             return _blocks(x, dim, window, sides)
 
         def layout(sides: tuple[int, int]) -> seqx.Layout:
-            return seqx.Layout._make(x if x is None else _blocks(x, 1, window, sides) for x in place.layout)
+            return seqx.Layout._make(
+                x if x is None else _blocks(x, 1, window, sides) for x in positioned.layout
+            )
 
         blocks = seqx.KeyValue(keys(memory.keys, 2), keys(memory.values, 2), layout(sides))
-        here = place._replace(layout=layout((0, 0)))
+        here = positioned._replace(layout=layout((0, 0)))
         mixed = super().forward(_blocks(queries, 1, window, (0, 0)), here, blocks, mask)  # [B N, W, D]
         return mixed.reshape(batch, -1, self.d_model)[:, :length]
 
@@ -74,16 +78,18 @@ class RestrictedAttention(MultiHeadAttention):
             raise ValueError("restricted attention is for one sequence; name another to look at the source")
         super().check(encoding)
 
-    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def weights(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         """How much each query [B, T, D] takes of each value, those too far away included: [B, H, T, S]."""
         mask, _ = self._narrowed(mask)
-        weights = super().weights(queries, place, memory, mask)
-        return weights * mask.dense(place.layout, memory.layout)
+        weights = super().weights(queries, positioned, memory, mask)
+        return weights * mask.dense(positioned.layout, memory.layout)
 
-    def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+    def mix(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
         """Weigh values by the softmax of scores; nothing where there is no key so near."""
         near = (bias > torch.finfo(bias.dtype).min / 4).any(-1, keepdim=True)
-        return super().mix(q, place, memory, bias) * near
+        return super().mix(q, positioned, memory, bias) * near
 
     def _narrowed(self, mask: seqx.Mask) -> tuple[seqx.Mask, int]:
         window = self.window if mask.window is None else min(self.window, mask.window)

@@ -43,9 +43,9 @@ class AdditiveAttention(MultiHeadAttention):
         super().__init__(d_model, heads=heads, d_k=d_k, d_v=d_v, bias=bias, dropout=dropout, scaled=False)
         self.score = nn.Parameter(torch.randn(heads, 1, self.d_k) * self.d_k**-0.5)
 
-    def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+    def mix(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
         """Weigh values by the softmax of scores; kernels of dot products do not serve."""
-        return self.weigh(q, place, memory, bias)
+        return self.weigh(q, positioned, memory, bias)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
         """What the networks give for queries [B, H, T, K] and keys [B, H, S, K]: [B, H, T, S]."""

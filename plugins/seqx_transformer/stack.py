@@ -32,7 +32,7 @@ class Positions(nn.Module):
         encoding = make(d_model, first)
         self.encodings = nn.ModuleDict({str(first): encoding})
         self._first = str(first)
-        for heads in others if encoding.attends else ():
+        for heads in others if encoding.acts_in_attention else ():
             self.encodings[str(heads)] = make(d_model, heads)
             if _learns_to_embed(self.of(heads)):
                 raise ValueError(

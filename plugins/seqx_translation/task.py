@@ -72,13 +72,13 @@ class Translation(seqx.Seq2SeqTask):
                 )
             yield row[self.source], row[self.target]
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """The ids of both sides, with EOS."""
         made = super().example(row, training=training)
         if training and isinstance(made, seqx.Example):
             shorter, longer = sorted(map(len, made.columns.values()))
             if longer > self.ratio * shorter:
-                return seqx.Dropped("badly matched")
+                return seqx.Rejected("badly matched")
         return made
 
     def pieces(self, text: str, longest: int) -> list[str]:

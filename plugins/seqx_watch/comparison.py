@@ -89,7 +89,7 @@ def _told(record: seqx.Record, measured: Measured) -> Row:
         "recorded": bool(measured.start),
         "scored_at": None if record.scores is not None or "dev" not in looked else looked["dev"].step,
         "scores": {
-            split: {name: asdict(score) for name, score in named.items()} for split, named in scores.items()
+            split: {name: score.to_json() for name, score in named.items()} for split, named in scores.items()
         },
         "perplexity": {split: looked[split].perplexity for split in scores if split in looked},
         "tokens_per_second": measured.tokens_per_second,

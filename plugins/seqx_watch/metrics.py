@@ -152,4 +152,4 @@ def _again(kind: str, at_last: bool) -> bool:
 
 
 def _scores(scores: Mapping[str, seqx.Score]) -> dict[str, dict[str, Any]]:
-    return {name: asdict(score) for name, score in scores.items()}
+    return {name: score.to_json() for name, score in scores.items()}

@@ -1,7 +1,6 @@
 """`seqx evaluate`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Literal
 
 import click
@@ -62,7 +61,7 @@ def evaluate(
     for remark in (*doubts(predictor.task, split), *predictor.left_out(split)):
         click.echo(remark, err=True)
     if as_json:
-        found = {name: asdict(score) for name, score in scores.items()}
+        found = {name: score.to_json() for name, score in scores.items()}
         click.echo(json_text({split: found}, indent=2, ensure_ascii=False))
         return
     for name, score in scores.items():

@@ -1,7 +1,6 @@
 """`seqx score`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -42,5 +41,5 @@ def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_js
     if not as_json:
         click.echo(judge.report(outputs, references), nl=False)
         return
-    found = {name: asdict(value) for name, value in judge(outputs, references).items()}
+    found = {name: value.to_json() for name, value in judge(outputs, references).items()}
     click.echo(json_text(found, indent=2, ensure_ascii=False))

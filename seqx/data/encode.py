@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seqx.data.store import Ragged, smallest
 from seqx.interfaces.text import Task
-from seqx.interfaces.values import Dropped, Example
+from seqx.interfaces.values import Example, Rejected
 
 Row = tuple[str, ...]
 
@@ -94,7 +94,7 @@ class Encoder:
         hashes: list[int] = []
         for row in rows:
             example = self.task.example(row, training=self.training)
-            if isinstance(example, Dropped):
+            if isinstance(example, Rejected):
                 dropped[example.reason] += 1
                 continue
             if self.leaks.count(row, shared) and self.drop_leaks:

@@ -78,7 +78,7 @@ def attention_maps(model: Model, source: Tokens, target: Tokens) -> Mapping[str,
         target = Tokens(F.pad(target.ids, (0, 1), value=PAD), type(target.layout).of(more))
     read, written = source.ids.size(1), target.ids.size(1)
     columns = {read: "source", written: "target"}
-    if model.joint and read > 1:  # behind a source of BOS alone the target is all of the text
+    if model.single_sequence and read > 1:  # behind a source of BOS alone the target is all of the text
         columns = {read + written - 1: "text"}
     with record_attention(model) as reading:
         memory = model.encode(source)

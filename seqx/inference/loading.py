@@ -11,7 +11,7 @@ from seqx import recipe
 from seqx.errors import Problem, RecipeError, UserError
 from seqx.inference.predictor import Predictor
 from seqx.interfaces.learning import Search
-from seqx.interfaces.networks import Combination, Model
+from seqx.interfaces.networks import Ensemble, Model
 from seqx.interfaces.text import Task
 from seqx.plugin import loading
 from seqx.plugin.registry import Make, Registry
@@ -264,7 +264,7 @@ def _check_same_vocabulary(one: Path, other: Path) -> None:
 
 
 def _combined(models: Sequence[Model], registry: Registry) -> Model:
-    known = registry.components(Combination)
+    known = registry.components(Ensemble)
     if not known:
         raise UserError("no plugin that is installed combines models; name one model")
     return next(iter(known.values())).maker(models)

@@ -15,9 +15,9 @@ from seqx.inference.answers import Answers, distinct, summed
 from seqx.inference.attention_maps import AttentionMaps, attention_maps
 from seqx.inference.out_of_memory import Fitting
 from seqx.inference.scoring import logprobs
-from seqx.interfaces.figures import perplexity
 from seqx.interfaces.learning import Grammar, Search
 from seqx.interfaces.networks import Model
+from seqx.interfaces.scores import perplexity
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import BOS, EOS, PAD, WORDS, Example, Hypothesis, Request, Tokens
 from seqx.parallel import SINGLE_PROCESS, World
@@ -195,7 +195,7 @@ class Predictor:
         most = max(self.longest, int(self.search.limits(torch.tensor([source]))) + 1)
         limit = self.model.limit
         fitting = source <= self.longest and target <= most
-        fitting = fitting and (limit is None or self.model.places(source, target) <= limit)
+        fitting = fitting and (limit is None or self.model.positions_used(source, target) <= limit)
         self._unscored += not fitting
         return fitting
 
@@ -387,7 +387,7 @@ class Predictor:
         lengths = [piece.length - (piece.columns["source"][-1:] == [EOS]) for piece in pieces]
         limits = search.limits(torch.tensor(lengths, dtype=torch.int64))
         if self.model.limit is not None:
-            taken = [piece.length if self.model.joint else 1 for piece in pieces]
+            taken = [piece.length if self.model.single_sequence else 1 for piece in pieces]
             limits = limits.minimum(self.model.limit - torch.tensor(taken)).clamp_min(0)
         return limits.tolist()
 
@@ -436,7 +436,7 @@ class Predictor:
                 found = search(self.model, source, torch.tensor(limits), self._grammar(pieces))
             except UserError as error:
                 raise self._refused_request(pieces, limits) or error from None
-            labels = self.model.labels(self.model.encode(source)) if self.model.labelled else {}
+            labels = self.model.labels(self.model.encode(source)) if self.model.has_token_labels else {}
             return found, {name: column.argmax(-1).tolist() for name, column in labels.items()}
 
     def _refused_request(self, pieces: Sequence[_Piece], limits: Sequence[int]) -> RefusedError | None:

@@ -57,31 +57,31 @@ class PositionalEncoding(nn.Module):
         return None
 
     @property
-    def attends(self) -> bool:
+    def acts_in_attention(self) -> bool:
         """Whether attention hears of order from it, and not the embeddings alone."""
         kind, silent = type(self), PositionalEncoding
         told = kind.query is not silent.query or kind.key is not silent.key
-        return told or self.scores or self.weighs
+        return told or self.has_bias or self.has_value_term
 
     @property
-    def scores(self) -> bool:
+    def has_bias(self) -> bool:
         """Whether `bias` may add something, so that an attention has to have scores."""
         return type(self).bias is not PositionalEncoding.bias
 
     @property
-    def weighs(self) -> bool:
+    def has_value_term(self) -> bool:
         """Whether `values` may add something, so that an attention has to have its weights at hand."""
         return type(self).values is not PositionalEncoding.values
 
 
-class Place(NamedTuple):
+class Positioned(NamedTuple):
     """A stretch of a sentence, and how its order is told."""
 
     encoding: PositionalEncoding
     layout: Layout
 
     @classmethod
-    def nowhere(cls, layout: Layout) -> "Place":
+    def unordered(cls, layout: Layout) -> "Positioned":
         """Where order does not matter, as in attention to another sequence."""
         return cls(_UNORDERED, layout)
 
@@ -119,24 +119,24 @@ class Attention(nn.Module, ABC):
         self.d_model = d_model
 
     @abstractmethod
-    def project(self, keys: Tensor, values: Tensor, place: Place) -> KeyValue:
+    def project(self, keys: Tensor, values: Tensor, positioned: Positioned) -> KeyValue:
         """Project what can be attended to, both [B, S, D]."""
 
     @abstractmethod
-    def forward(self, queries: Tensor, place: Place, memory: KeyValue, mask: Mask) -> Tensor:
+    def forward(self, queries: Tensor, positioned: Positioned, memory: KeyValue, mask: Mask) -> Tensor:
         """Attend from [B, T, D]; returns [B, T, D].
 
         A query that may look at nothing (padding) gives finite numbers.
         """
 
-    def weights(self, queries: Tensor, place: Place, memory: KeyValue, mask: Mask) -> Tensor | None:
+    def weights(self, queries: Tensor, positioned: Positioned, memory: KeyValue, mask: Mask) -> Tensor | None:
         """How much each query [B, T, D] takes of each value: [B, H, T, S]; None where there are no weights.
 
         For people who want to see where a model looks: given what `forward` is given, and without dropout.
         """
         return None
 
-    def matching(self) -> Iterable[nn.Parameter]:
+    def query_key_parameters(self) -> Iterable[nn.Parameter]:
         """Parameters that decide how well a key matches a query, and not what is gathered.
 
         Some initialisations spare them.
@@ -178,10 +178,10 @@ class Decoder(nn.Module, ABC):
     limit: int | None = None
     """The longest sequence it can write, when there is one."""
 
-    reads: bool = True
+    uses_source: bool = True
     """Whether it looks at a source; one that does cannot be started without."""
 
-    reading: str = "attention"
+    source_setting: str = "attention"
     """Which setting decides whether it looks at a source, for messages."""
 
     def __init__(self, d_model: int) -> None:
@@ -195,13 +195,15 @@ class Decoder(nn.Module, ABC):
             ValueError: when it needs a source that is not there, or passes over one that is
         """
         name = type(self).__name__
-        if self.reads and not source:
+        if self.uses_source and not source:
             raise ValueError(
-                f"decoder: {name} looks at a source, and here is none; set {self.reading} so that it does not"
+                f"decoder: {name} uses a source, but this model has none; "
+                f"set {self.source_setting} so that it does not"
             )
-        if source and not self.reads:
+        if source and not self.uses_source:
             raise ValueError(
-                f"decoder: {name} looks at no source, and what is read would be lost; set {self.reading}"
+                f"decoder: {name} does not use the source that this model encodes; "
+                f"set {self.source_setting} so that it does"
             )
 
     @abstractmethod
@@ -226,7 +228,7 @@ class Model(nn.Module, ABC):
     limit: int | None = None
     """The most tokens it can read or write at once, when there is such a limit."""
 
-    joint: bool = False
+    single_sequence: bool = False
     """Whether what it reads and what it writes are one sequence, so that `limit` is for both together."""
 
     d_model: int | None = None
@@ -258,12 +260,12 @@ class Model(nn.Module, ABC):
         ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
         return self.advance(ids, state, target.layout.keep)[0]
 
-    def places(self, source: int, target: int) -> int:
+    def positions_used(self, source: int, target: int) -> int:
         """How many of its `limit` places a source and a target of so many tokens take."""
-        return source + target - 1 if self.joint else max(source, target)
+        return source + target - 1 if self.single_sequence else max(source, target)
 
     @property
-    def labelled(self) -> bool:
+    def has_token_labels(self) -> bool:
         """Whether `labels` gives any; else the source is not read for them."""
         return type(self).labels is not Model.labels
 
@@ -278,7 +280,7 @@ class Model(nn.Module, ABC):
         return torch.where(target.layout.keep, chosen, 0.0)
 
 
-class Combination(Model, ABC):
+class Ensemble(Model, ABC):
     """Several models that answer as one; built from models, never from a recipe.
 
     Raises:

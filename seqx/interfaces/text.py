@@ -9,7 +9,7 @@ from typing import Protocol
 from seqx.errors import UserError
 from seqx.interfaces.codec import Codec
 from seqx.interfaces.learning import Grammar
-from seqx.interfaces.values import Dropped, Evaluation, Example, Request, Score
+from seqx.interfaces.values import Evaluation, Example, Rejected, Request, Score
 
 SPLITS = ("train", "dev", "test")
 """The parts of a corpus: to learn from, to validate with, to be judged by."""
@@ -126,7 +126,7 @@ class Metric(ABC):
 
     @abstractmethod
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
-        """Scores by name, the one that counts first; larger is better, but for a Cost."""
+        """Return the scores by name, the main score first."""
 
     def problems(self) -> Iterable[Problem]:
         """Return problems that prevent computing it, such as a missing file or package."""
@@ -222,7 +222,7 @@ class Task(ABC):
         """The raw rows of a split, in an order that is always the same."""
 
     @abstractmethod
-    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Dropped:
+    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
         """What is learnt from a row; columns end with EOS where the model is to see one.
 
         Rows are dropped only in training. "target" is the column whose tokens are counted.

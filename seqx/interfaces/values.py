@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seqx.errors import UserError
-from seqx.interfaces.figures import PERPLEXITY, Figure
+from seqx.interfaces.scores import PERPLEXITY, ValidationScore
 from seqx.runtime.devices import to_device
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
@@ -144,7 +144,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class Rejected:
     """Why a row of a corpus makes no example: "empty", "too long", ..."""
 
     reason: str
@@ -183,45 +183,46 @@ class Hypothesis:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A figure, and what says how it was computed."""
+    """The value of a metric and its signature, which says how it was computed.
+
+    Args:
+        value: the value
+        signature: everything that the value depends on besides the texts, such as versions and options
+        lower_is_better: true for metrics such as perplexity
+    """
 
     value: float
     signature: str
+    lower_is_better: bool = False
 
     @property
     def rank(self) -> float:
         """A number that is larger for a better score; minus infinity for NaN."""
-        return -math.inf if math.isnan(self.value) else self.value
+        if math.isnan(self.value):
+            return -math.inf
+        return -self.value if self.lower_is_better else self.value
 
     @property
     def at_worst(self) -> bool:
-        """True at the worst possible value, which prints as 0.00 for most scores."""
-        return math.isnan(self.value) or abs(self.value) < _SHOWN
+        """True for the worst value: 0.00 as printed, infinity if lower is better, or NaN."""
+        if self.lower_is_better:
+            return not math.isfinite(self.value)
+        return math.isnan(self.value) or abs(self.value) < _PRINTED_AS_ZERO
 
     def beats(self, value: float) -> bool:
-        """Whether it is better than another value of the same figure."""
+        """Return true if this score is better than another value of the same metric."""
         return self.rank > replace(self, value=value).rank
 
+    def to_json(self) -> dict[str, float | str]:
+        """Return the value and the signature, as files and JSON output hold them."""
+        return {"value": self.value, "signature": self.signature}
+
     def __str__(self) -> str:
-        """As commands print it."""
+        """Return the text that commands print."""
         return f"{self.value:.2f}  {self.signature}"
 
 
-_SHOWN = 0.005  # smaller ones are printed as 0.00
-
-
-class Cost(Score):
-    """A figure that is better the smaller it is, as perplexity."""
-
-    @property
-    def rank(self) -> float:
-        """A number that is larger for a better score; minus infinity for NaN."""
-        return -math.inf if math.isnan(self.value) else -self.value
-
-    @property
-    def at_worst(self) -> bool:
-        """True for infinity and NaN."""
-        return not math.isfinite(self.value)
+_PRINTED_AS_ZERO = 0.005  # smaller values are printed as 0.00
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,11 +238,11 @@ class Answer:
 class Evaluation:
     """How well a model did on a split."""
 
-    scores: Mapping[str, Score]  # the one that counts first; larger is better, but for a Cost
+    scores: Mapping[str, Score]  # the main score first
     answers: Sequence[Answer] = ()
     perplexity: float | None = None  # of a target token; the core computes it where the task did not
 
-    def figure(self, name: str | None = None) -> Figure:
+    def validation_score(self, name: str | None = None) -> ValidationScore:
         """Return the score called `name`, or the perplexity; without a name the first score.
 
         Raises:
@@ -249,7 +250,7 @@ class Evaluation:
         """
         found = dict(self.scores)
         if self.perplexity is not None:
-            found.setdefault(PERPLEXITY, Cost(value=self.perplexity, signature=""))
+            found.setdefault(PERPLEXITY, Score(value=self.perplexity, signature="", lower_is_better=True))
         name = next(iter(found), None) if name is None else name
         if name is None or name not in found:
             raise UserError(
@@ -257,7 +258,7 @@ class Evaluation:
                 f"choose and patience can name one of these: {', '.join(found)}"
             )
         score = found[name]
-        return Figure(
+        return ValidationScore(
             name=name,
             value=score.value,
             rank=score.rank,

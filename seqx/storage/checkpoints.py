@@ -22,7 +22,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 
 from seqx.errors import DamagedError, UserError, unreadable, unwritable
-from seqx.interfaces.figures import Figure
+from seqx.interfaces.scores import ValidationScore
 from seqx.interfaces.values import Score
 from seqx.runtime.devices import uses_cuda
 from seqx.storage import manifest, state_dict
@@ -56,7 +56,7 @@ class Progress:
     best_step: _Count = 0
     stale: _Count = 0  # validations since the score that patience watches was best
     waits_for: str | None = None  # the name of that score; None: the task's first score
-    leader: Figure | None = None  # the best value of that score
+    leader: ValidationScore | None = None  # the best value of that score
     pending: bool = False  # stopped before the validation and the saving that are due after this update
 
 
@@ -68,7 +68,7 @@ class About:
     score: float | None  # of the validation after this update
     ranked: bool  # it may be averaged or chosen, not only resumed from
     progress: Progress
-    figure: Figure | None = None  # of the same validation; `score` is its rank
+    figure: ValidationScore | None = None  # of the same validation; `score` is its rank
     made_from: Identity | None = None  # None in checkpoints of earlier versions of seqx
 
 
@@ -105,7 +105,7 @@ class Checkpoints:
         model: nn.Module,
         saved: Mapping[str, Any],
         *,
-        figure: Figure | None = None,
+        figure: ValidationScore | None = None,
         ranked: bool = True,
     ) -> Path:
         """Write a checkpoint, and read it again.
@@ -371,7 +371,9 @@ def write_scores(folder: Path, scores: Mapping[str, Mapping[str, Score]]) -> Non
 
 def scores_text(scores: Mapping[str, Mapping[str, Score]]) -> str:
     """Return what `scores.json` holds."""
-    plain = {split: {name: asdict(score) for name, score in named.items()} for split, named in scores.items()}
+    plain = {
+        split: {name: score.to_json() for name, score in named.items()} for split, named in scores.items()
+    }
     return json_text(plain, indent=2) + "\n"
 
 

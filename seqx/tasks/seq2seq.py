@@ -13,7 +13,7 @@ from seqx.constraints import LexicalConstraint, LexicalGrammar, Surfaces
 from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
 from seqx.interfaces.text import Normalizer, Progress, Tokenizer
-from seqx.interfaces.values import EOS, Dropped, Example, Request
+from seqx.interfaces.values import EOS, Example, Rejected, Request
 from seqx.tasks.metric import MetricTask, denormalize, normalize
 
 
@@ -68,14 +68,14 @@ class Seq2SeqTask(MetricTask):
             self.target_tokenizer.load(folder / "target_tokenizer")
         self._surfaces = None
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Dropped:
+    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
         """The ids of both sides, with EOS."""
         text = self._normalize(row)
         if training and not all(side.strip() for side in text):
-            return Dropped("empty")
+            return Rejected("empty")
         source, target = self._ids(*text)
         if training and max(len(source), len(target)) > self.longest:
-            return Dropped("too long")
+            return Rejected("too long")
         return Example(
             columns={"source": source, "target": target}, text={"source": text[0], "target": text[1]}
         )

@@ -46,7 +46,7 @@ def says_whether_it_reads(subject: Subject) -> None:
     """Another source changes what one writes that `reads`; one that does not can be started without any."""
     decoder = subject.build(D)
     told, _ = decoder(X, decoder.start(memory(), B, None), None)
-    if decoder.reads:
+    if decoder.uses_source:
         states, inputs, places = memory()
         other, _ = decoder(X, decoder.start(Memory(states.flip(-1), inputs.flip(-1), places), B, None), None)
         assert (other - told).abs().max() > 1e-3, "it reads, and another source changes nothing"

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from seqx.interfaces.networks import Combination, Model
+from seqx.interfaces.networks import Ensemble, Model
 from seqx.interfaces.values import BOS, Tokens, fork, rows
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
@@ -97,7 +97,7 @@ def _labels(model: Model) -> Tensor:
     return model.labels(model.encode(SOURCE))["source"]
 
 
-@law(Combination)
+@law(Ensemble)
 def equal_models_change_nothing(subject: Subject) -> None:
     """Twice the same model scores and labels like it, all at once and token by token."""
     toy = Toy(SIZES)
@@ -111,7 +111,7 @@ def equal_models_change_nothing(subject: Subject) -> None:
         checks.same(both.head(outputs).log_softmax(-1), whole[:, t : t + 1])
 
 
-@law(Combination)
+@law(Ensemble)
 def every_model_counts(subject: Subject) -> None:
     """Two models score and label unlike either, in either order."""
     toys = [Toy(SIZES, seed=seed) for seed in (0, 1)]

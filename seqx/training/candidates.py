@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import MinLen
 from pydantic import TypeAdapter
 
-from seqx.interfaces.figures import Figure
+from seqx.interfaces.scores import ValidationScore
 from seqx.storage.atomic import whole_file
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import json_text, read_as
@@ -28,7 +28,7 @@ class Candidate:
 
     kind: Literal["average", "last", "best"]
     steps: Annotated[tuple[int, ...], MinLen(1)]
-    figure: Figure | None = None  # on the development set; None: not known yet
+    figure: ValidationScore | None = None  # on the development set; None: not known yet
 
     def __str__(self) -> str:
         """Return the text that commands print."""
@@ -83,7 +83,7 @@ def told(compared: Sequence[Candidate]) -> Iterator[str]:
         yield f"compared with the {candidate}"
 
 
-def _figure(candidate: Candidate) -> Figure:
+def _figure(candidate: Candidate) -> ValidationScore:
     assert candidate.figure is not None, "only what was scored is compared"
     return candidate.figure
 

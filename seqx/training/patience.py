@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from seqx.interfaces.figures import Figure
+from seqx.interfaces.scores import ValidationScore
 from seqx.storage.checkpoints import Progress
 from seqx.training.config import Patience
 
 
-def validated(progress: Progress, figure: Figure, waits_for: str | None) -> Progress:
+def validated(progress: Progress, figure: ValidationScore, waits_for: str | None) -> Progress:
     """Return the progress after a validation, with the number of validations since the best one.
 
     Args:

@@ -17,8 +17,8 @@ from torch import Tensor
 from seqx.data.batches import Batches, Loader, Position
 from seqx.errors import TooLittleMemoryError, UserError
 from seqx.inference import Predictor
-from seqx.interfaces.figures import Figure
 from seqx.interfaces.learning import Callback, Search
+from seqx.interfaces.scores import ValidationScore
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Evaluation, Score
 from seqx.parallel import World
@@ -351,7 +351,7 @@ class Trainer:
                 hold(candidate.steps)
                 evaluation = self._score("dev")
                 held = found[i] = replace(
-                    candidate, figure=self.world.broadcast(evaluation.figure(how.figure))
+                    candidate, figure=self.world.broadcast(evaluation.validation_score(how.figure))
                 )
                 scored[held] = evaluation
         best, *others = in_order(found)
@@ -488,7 +488,7 @@ class Trainer:
         self._look()
         return over
 
-    def _validate_or_save(self) -> Figure:
+    def _validate_or_save(self) -> ValidationScore:
         """Validate; when that is stopped, save what was there before it, and that it is still to be done."""
         random = random_states()
         try:
@@ -504,7 +504,7 @@ class Trainer:
         minutes = self.run.training.save_minutes
         return minutes is not None and time.monotonic() - self._saved > 60 * minutes
 
-    def _validate(self) -> Figure:
+    def _validate(self) -> ValidationScore:
         """Score the model on the development set; return the score by which checkpoints are compared."""
         self.strategy.gather_full_model()
         how = self.run.training
@@ -513,8 +513,8 @@ class Trainer:
         score, awaited, figure = self.world.broadcast(
             (
                 next(iter(evaluation.scores.values())),
-                evaluation.figure(waits_for),
-                evaluation.figure(how.figure),
+                evaluation.validation_score(waits_for),
+                evaluation.validation_score(how.figure),
             )
         )
         if self.progress.best is None or score.beats(self.progress.best):
@@ -556,7 +556,7 @@ class Trainer:
                 click.echo(line, err=True)
         return evaluation
 
-    def _save(self, *, ranked: bool, figure: Figure | None) -> None:
+    def _save(self, *, ranked: bool, figure: ValidationScore | None) -> None:
         how = self.run.training
         self.world.enter_stage("saving")
         self.strategy.gather_full_model()

@@ -7,7 +7,7 @@ import seqx
 from seqx.plugin.hooks import Events
 
 INTERFACES: list[type] = [
-    *(seqx.PositionalEncoding, seqx.Attention, seqx.Encoder, seqx.Decoder, seqx.Model, seqx.Combination),
+    *(seqx.PositionalEncoding, seqx.Attention, seqx.Encoder, seqx.Decoder, seqx.Model, seqx.Ensemble),
     *(seqx.Objective, seqx.Optimizer, seqx.Schedule, seqx.Search, seqx.Grammar, seqx.Callback),
     *(seqx.Normalizer, seqx.Tokenizer, seqx.Corpus, seqx.Metric, seqx.Task),
 ]

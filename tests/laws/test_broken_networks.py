@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx.testing import laws_of
-from seqx_models import EncoderDecoder, Ensemble
+from seqx_models import AveragingEnsemble, EncoderDecoder
 from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 
@@ -55,36 +55,40 @@ class WholeAttention(MultiHeadAttention, Whole):
         MultiHeadAttention.__init__(self, d_model, heads=2)
         self.prepare()
 
-    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
-        memory = super().project(keys, values, place)
+    def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
+        memory = super().project(keys, values, positioned)
         if self.fault == "token_by_token":
             return memory._replace(keys=memory.keys * torch.arange(1, keys.size(1) + 1)[:, None])
         return memory
 
-    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def forward(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         if self.fault == "order_is_heard_or_refused":
-            place = seqx.Place.nowhere(place.layout)
+            positioned = seqx.Positioned.unordered(positioned.layout)
         if self.fault == "hidden_keys_change_nothing":
             shown = memory.layout._replace(keep=torch.ones_like(memory.layout.keep))
             memory = memory._replace(layout=shown)
-        outputs = super().forward(queries, place, memory, mask)
+        outputs = super().forward(queries, positioned, memory, mask)
         if self.fault == "nothing_leaks_from_the_future":
             outputs = outputs + 1e-9 * memory.values.mean()
         return self.spoil(outputs)
 
-    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def weights(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         if self.fault == "weights_are_shares":
             mask = mask._replace(causal=False)
-        return super().weights(queries, place, memory, mask)
+        return super().weights(queries, positioned, memory, mask)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
         if self.fault != "order_is_heard_or_refused":
             super().check(encoding)
 
-    def mix(self, q: Tensor, place: seqx.Place, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+    def mix(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
         if self.fault == "no_visible_key_gives_finite_numbers":
             bias = bias.masked_fill(bias < -1e30, float("-inf"))
-        return super().mix(q, place, memory, bias)
+        return super().mix(q, positioned, memory, bias)
 
 
 class Picked(NamedTuple):
@@ -177,7 +181,7 @@ class WholePositions(Learned, Whole):
         return self.spoil(super().embed(x, positions))
 
 
-class WholeEnsemble(Ensemble):
+class WholeEnsemble(AveragingEnsemble):
     """A combination."""
 
     fault = ""
@@ -192,7 +196,7 @@ class WholeEnsemble(Ensemble):
 
 HEALTHY: dict[type, Any] = {
     seqx.Attention: WholeAttention,
-    seqx.Combination: WholeEnsemble,
+    seqx.Ensemble: WholeEnsemble,
     seqx.Decoder: WholeDecoder,
     seqx.Encoder: WholeEncoder,
     seqx.Model: WholeModel,

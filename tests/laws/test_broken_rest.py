@@ -207,7 +207,7 @@ class WholeTask(Translation):
     def score_names(self) -> Sequence[str] | None:
         return ["bleu"] if self.fault == "scores_have_the_names_that_were_told" else super().score_names()
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         example = super().example(row, training=training)
         if self.fault == "examples_fit_the_model" and isinstance(example, seqx.Example):
             columns = {**example.columns, "target": [*example.columns["target"], seqx.EOS]}

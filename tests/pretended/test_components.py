@@ -82,7 +82,7 @@ def ids(case: tuple[type, str]) -> str:
 
 def test_all_kinds_that_run_on_a_device_are_listed() -> None:
     others = {"Corpus", "Metric", "Normalizer", "Task", "Tokenizer", "Callback"}  # of the host
-    elsewhere = {"Combination", "Linearisation", "Search"}  # test_search.py
+    elsewhere = {"Ensemble", "Linearisation", "Search"}  # test_search.py
     assert {kind.__name__ for kind in registry().kinds()} - others - elsewhere == {k.__name__ for k in KINDS}
 
 

@@ -148,11 +148,11 @@ def test_long_outputs_wait_no_more_often(place: Path) -> None:
     assert steps > 20
 
 
-@pytest.mark.parametrize("name", registry().components(seqx.Combination))
+@pytest.mark.parametrize("name", registry().components(seqx.Ensemble))
 def test_several_models_as_one(name: str, place: Path) -> None:
     def made() -> seqx.Model:
         models = [counting(place, SIZE, seed).model for seed in (1, 2)]
-        return registry().components(seqx.Combination)[name].maker(models).eval()
+        return registry().components(seqx.Ensemble)[name].maker(models).eval()
 
     expected = searched(made(), Beam(size=3), CPU)
     with PretendedDevice() as gpu:

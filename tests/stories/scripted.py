@@ -19,11 +19,11 @@ class Scripted(seqx.Metric):
     """Takes its scores one after the other from the file `scores`, and repeats the last one.
 
     Args:
-        cost: less is better
+        lower_is_better: true if lower values are better
     """
 
-    def __init__(self, *, cost: bool = False) -> None:
-        self.kind = seqx.Cost if cost else seqx.Score
+    def __init__(self, *, lower_is_better: bool = False) -> None:
+        self.lower_is_better = lower_is_better
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         value = 0.0
@@ -33,7 +33,8 @@ class Scripted(seqx.Metric):
             Path("scores").write_text(" ".join(rest or [first]), "utf-8")
             with Path("asked").open("a", encoding="utf-8") as file:
                 file.write(f"{first}\\\\n")
-        return {"scripted": self.kind(value=value, signature="scripted")}
+        score = seqx.Score(value=value, signature="scripted", lower_is_better=self.lower_is_better)
+        return {"scripted": score}
 
 
 @seqx.hookimpl
@@ -42,12 +43,14 @@ def seqx_register(registry: seqx.Registry) -> None:
 '''.replace("\\\\", "\\")
 
 
-def scripted(*values: float, cost: bool = False, **training: Any) -> Path:
+def scripted(*values: float, lower_is_better: bool = False, **training: Any) -> Path:
     """Return a recipe with six updates and validations at 3 and 6, which gets the scores in this order."""
     Path("scripted.py").write_text(PLUGIN, encoding="utf-8")
     Path("scores").write_text(" ".join(map(str, values)), encoding="utf-8")
     Path("asked").write_text("", encoding="utf-8")
-    text = TINY.replace("[bleu, chrf]", f"[{{type: scripted, cost: {str(cost).lower()}}}, chrf]")
+    text = TINY.replace(
+        "[bleu, chrf]", f"[{{type: scripted, lower_is_better: {str(lower_is_better).lower()}}}, chrf]"
+    )
     for name, value in ({"save_every": 3, "average": 2, "keep": 2} | training).items():
         text = re.sub(rf"\n  {name}: .*", "", text)
         text = text.replace("\ncallbacks:", f"\n  {name}: {json.dumps(value)}\ncallbacks:")

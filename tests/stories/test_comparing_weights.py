@@ -74,7 +74,7 @@ def test_equal_weights_are_not_compared() -> None:
 
 
 def test_of_a_cost_less_is_better() -> None:
-    done("run", scripted(9, 5, 7, cost=True))
+    done("run", scripted(9, 5, 7, lower_is_better=True))
     assert is_mean(6)
     assert compared(RUN) == [("last", [6], 5), ("average", [3, 6], 7)]
 
@@ -103,7 +103,7 @@ def test_nan_is_the_worst_score() -> None:
 
 @pytest.mark.parametrize("values", [(math.inf, math.inf, math.inf), (math.nan, math.nan, math.nan)])
 def test_a_run_that_diverged_keeps_its_scores(values: tuple[float, ...]) -> None:
-    recipe = scripted(*values, cost=True)
+    recipe = scripted(*values, lower_is_better=True)
     printed = done("run", recipe)
     for file in RUN.rglob("*.json"):
         strict(file)

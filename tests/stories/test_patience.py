@@ -47,7 +47,7 @@ def test_how_long_a_run_waits(values: list[float], settings: list[str], made: in
     ("values", "made"), [([5, 4, 3, 2, 1, 0.5], 12), ([5, 5, 5], 6), (["inf"], 12), ([3, "inf", "inf"], 6)]
 )
 def test_of_a_cost_less_is_better(values: list[float], made: int) -> None:
-    done("run", scripted(*values, cost=True), *EVERY, "training.patience=2")
+    done("run", scripted(*values, lower_is_better=True), *EVERY, "training.patience=2")
     assert updates() == made
 
 

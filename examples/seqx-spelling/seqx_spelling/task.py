@@ -57,11 +57,11 @@ class Spelling(seqx.Task):
         """Misspelt words and right ones."""
         return self.corpus.rows(split)
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """The ids of both words, with EOS."""
         source, target = ([*self.tokenizer.encode(word), seqx.EOS] for word in row)
         if training and max(len(source), len(target)) > self.longest:
-            return seqx.Dropped("too long")
+            return seqx.Rejected("too long")
         return seqx.Example(columns={"source": source, "target": target})
 
     def read(self, text: str) -> Mapping[str, list[int]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seqx.errors import UserError
 from seqx.interfaces.text import SPLITS, Progress, Task, TextModel
-from seqx.interfaces.values import EOS, Dropped, Evaluation, Example
+from seqx.interfaces.values import EOS, Evaluation, Example, Rejected
 
 Row = tuple[str, ...]
 
@@ -42,7 +42,7 @@ class Pairs(Task):
     def rows(self, split: str) -> Iterator[Row]:
         return iter(self.splits.get(split, ()))
 
-    def example(self, row: Row, *, training: bool) -> Example | Dropped:
+    def example(self, row: Row, *, training: bool) -> Example | Rejected:
         if self.fail_at and row[0] == self.fail_at:
             raise UserError("corpus.en:7: no good")
         if self.die_at and row[0] == self.die_at:
@@ -50,9 +50,9 @@ class Pairs(Task):
         text = dict(zip(("source", "target"), row, strict=True))
         columns = {name: self._ids(words) for name, words in text.items()}
         if training and not all(len(ids) > 1 for ids in columns.values()):
-            return Dropped("empty")
+            return Rejected("empty")
         if training and max(map(len, columns.values())) > self.limit:
-            return Dropped("too long")
+            return Rejected("too long")
         return Example(columns=columns, text=text)
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:

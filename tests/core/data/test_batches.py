@@ -21,7 +21,7 @@ from seqx.data.plan import Plan, plan
 from seqx.data.prepare import prepare
 from seqx.data.store import Ragged, Store
 from seqx.errors import UserError
-from seqx.interfaces.values import PAD, WORDS, Batch, Dropped, Example
+from seqx.interfaces.values import PAD, WORDS, Batch, Example, Rejected
 from tests.core.data.pairs import Pairs, rows
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
@@ -117,7 +117,7 @@ def test_useful_is_the_share_of_places_with_tokens(store: Store) -> None:
 class Syllables(Pairs):
     """Each word is one to three tokens."""
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Dropped:
+    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
         example = super().example(row, training=training)
         assert isinstance(example, Example)
         return Example(columns=self._syllables(example.columns), text=example.text)

@@ -105,7 +105,9 @@ def test_what_a_model_goes_on_from_is_part_of_its_text() -> None:
 class Silent(MultiHeadAttention):
     """An attention whose weights nobody can see."""
 
-    def weights(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> None:  # type: ignore[override]
+    def weights(  # type: ignore[override]
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> None:
         return None
 
 
@@ -127,10 +129,10 @@ class Stepping(nn.Module):
         for t in range(x.size(1)):
             step = x[:, t : t + 1]
             layout = seqx.Layout(torch.ones(1, 1, dtype=torch.bool), torch.tensor([[t]]))
-            place = seqx.Place.nowhere(layout)
-            new = self.attention.project(step, step, place)
+            positioned = seqx.Positioned.unordered(layout)
+            new = self.attention.project(step, step, positioned)
             past = new if past is None else past.extend(new)
-            self.attention(step, place, past, mask=seqx.Mask(causal=True))
+            self.attention(step, positioned, past, mask=seqx.Mask(causal=True))
 
 
 def test_several_looks_of_one_attention_are_one() -> None:
@@ -138,8 +140,8 @@ def test_several_looks_of_one_attention_are_one() -> None:
     with record_attention(stepping) as seen:
         stepping(x)
     layout = seqx.Layout.of(torch.ones(1, 5, dtype=torch.bool))
-    place = seqx.Place.nowhere(layout)
+    positioned = seqx.Positioned.unordered(layout)
     attention = stepping.attention
-    whole = attention.weights(x, place, attention.project(x, x, place), seqx.Mask(causal=True))
+    whole = attention.weights(x, positioned, attention.project(x, x, positioned), seqx.Mask(causal=True))
     torch.testing.assert_close(seen["attention"], whole.detach())
     assert not stepping.attention._forward_hooks

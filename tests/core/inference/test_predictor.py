@@ -48,8 +48,8 @@ class Letters(seqx.Task):
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         return iter(())
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
-        return seqx.Dropped("all")
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
+        return seqx.Rejected("all")
 
     def inputs(self, split: str) -> list[str]:
         return []

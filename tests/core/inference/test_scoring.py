@@ -27,8 +27,8 @@ class Three(Letters):
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         return iter([("0",), ("1",), ("2",), ("3",)])
 
-    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Dropped:
-        return EXAMPLES[int(row[0])] if row[0] < "3" else seqx.Dropped("no")
+    def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
+        return EXAMPLES[int(row[0])] if row[0] < "3" else seqx.Rejected("no")
 
 
 def predictor(model: seqx.Model) -> Predictor:
@@ -74,7 +74,7 @@ def test_perplexity_is_of_a_token_and_leaves_out_what_is_too_long() -> None:
     assert predictor(model).perplexity("dev") == pytest.approx(math.exp(-sum(values) / 7), rel=1e-5)
     model.limit = 4
     assert predictor(model).perplexity("dev") == pytest.approx(math.exp(-sum(values[:2]) / 5), rel=1e-5)
-    model.joint = True  # 3 + 4 - 1 places for the first
+    model.single_sequence = True  # 3 + 4 - 1 places for the first
     assert predictor(model).perplexity("dev") == pytest.approx(math.exp(-values[1]), rel=1e-5)
     with pytest.raises(seqx.UserError, match="3 tokens of source and 4 tokens of target is too long"):
         predictor(model).logprobs(EXAMPLES)
@@ -82,16 +82,17 @@ def test_perplexity_is_of_a_token_and_leaves_out_what_is_too_long() -> None:
 
 def test_room_for_what_is_written_is_what_the_source_leaves() -> None:
     model = Toy(SIZES)
-    model.limit, model.joint = 6, True
+    model.limit, model.single_sequence = 6, True
     for text, answers in zip(["abc", "a"], predictor(model).hypotheses(["abc", "a"]), strict=True):
         read = len(Letters().read(text)["source"])
         assert all(len(hypothesis.ids) <= 6 - read for _, hypothesis in answers)
 
 
-def test_of_costs_less_is_better() -> None:
-    score, cost = seqx.Score(value=2.0, signature=""), seqx.Cost(value=2.0, signature="")
-    assert (score.rank, cost.rank) == (2, -2)
+def test_a_score_for_which_lower_is_better_beats_larger_values() -> None:
+    score = seqx.Score(value=2.0, signature="")
+    perplexity = seqx.Score(value=2.0, signature="", lower_is_better=True)
+    assert (score.rank, perplexity.rank) == (2, -2)
     assert score.beats(1)
     assert not score.beats(2)
-    assert cost.beats(3)
-    assert not cost.beats(1)
+    assert perplexity.beats(3)
+    assert not perplexity.beats(1)

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from seqx.errors import DamagedError, UserError
-from seqx.interfaces.figures import Figure
+from seqx.interfaces.scores import ValidationScore
 from seqx.interfaces.values import Evaluation, Score
 from seqx.storage import checkpoints, state_dict
 from seqx.storage.checkpoints import WEIGHTS, About, Checkpoints, Progress, average
@@ -69,8 +69,8 @@ def listed(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def figure(value: float) -> Figure:
-    return Evaluation(scores={"bleu": Score(value=value, signature="")}).figure()
+def figure(value: float) -> ValidationScore:
+    return Evaluation(scores={"bleu": Score(value=value, signature="")}).validation_score()
 
 
 def saved(folder: Path, *steps: int) -> Checkpoints:

@@ -262,7 +262,7 @@ def test_trees_that_the_vocabulary_cannot_write_are_left_out_and_counted(tmp_pat
     task.learn(tmp_path, lambda *_: None)
     for tree in ("(TOP (XYZ (DT The) (NN dog)))", "(TOP (NP (DT The) (STTS dog)))"):
         dropped = task.example((tree,), training=True)
-        assert dropped == seqx.Dropped("with labels that the vocabulary lacks")
+        assert dropped == seqx.Rejected("with labels that the vocabulary lacks")
         assert isinstance(task.example((tree,), training=False), seqx.Example)
     task.tags = "none"
     assert isinstance(task.example(("(TOP (NP (DT The) (STTS dog)))",), training=True), seqx.Example)

@@ -24,12 +24,14 @@ LAYOUT = seqx.Layout.of(torch.ones(1, S, dtype=torch.bool))
 class DotProduct(seqx.Attention):
     """The paper's: no projections, no scale."""
 
-    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
-        return seqx.KeyValue(keys, values, place.layout)
+    def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
+        return seqx.KeyValue(keys, values, positioned.layout)
 
-    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def forward(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
         scores = queries @ memory.keys.mT
-        hidden = ~mask.dense(place.layout, memory.layout)[:, 0]
+        hidden = ~mask.dense(positioned.layout, memory.layout)[:, 0]
         return scores.masked_fill(hidden, -1e9).softmax(-1) @ memory.values
 
 

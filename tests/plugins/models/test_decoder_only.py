@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx_convolution import ConvolutionDecoder
-from seqx_models import DecoderOnly, EncoderDecoder, Ensemble
+from seqx_models import AveragingEnsemble, DecoderOnly, EncoderDecoder
 from seqx_parsing import GuidedEncoderDecoder
 from seqx_recurrent import LSTMDecoder
 from seqx_search import Greedy
@@ -78,7 +78,7 @@ def test_a_shared_table_is_counted_once() -> None:
 
 def test_the_limit_is_for_source_and_target_together() -> None:
     model = build(positions=partial(Learned, limit=6))
-    assert (model.limit, model.joint, model.places(4, 3)) == (6, True, 6)
+    assert (model.limit, model.single_sequence, model.positions_used(4, 3)) == (6, True, 6)
     model.score(tokens([4, 5, 6, 7]), tokens([4, 5, 2]))
     with pytest.raises(IndexError):
         model.score(tokens([4, 5, 6, 7]), tokens([4, 5, 5, 2]))
@@ -87,10 +87,10 @@ def test_the_limit_is_for_source_and_target_together() -> None:
         "decoder": partial(TransformerDecoder, **SMALL),
     }
     other = EncoderDecoder(SIZES, d_model=16, **stacks)
-    assert not other.joint
-    assert other.places(4, 3) == 4
-    assert Ensemble([model, other]).joint
-    assert not Ensemble([other]).joint
+    assert not other.single_sequence
+    assert other.positions_used(4, 3) == 4
+    assert AveragingEnsemble([model, other]).single_sequence
+    assert not AveragingEnsemble([other]).single_sequence
 
 
 def test_it_learns_to_repeat() -> None:
@@ -116,7 +116,7 @@ def test_it_learns_to_repeat() -> None:
 )
 def test_a_decoder_that_looks_at_a_source_is_refused(looks: Any) -> None:
     attention = {} if looks is TransformerDecoder else {"attention": MultiHeadAttention}
-    with pytest.raises(ValueError, match="looks at a source, and here is none"):
+    with pytest.raises(ValueError, match="uses a source, but this model has none"):
         DecoderOnly(SIZES, d_model=16, decoder=partial(looks, **attention))
 
 
@@ -131,5 +131,5 @@ def test_a_decoder_that_looks_at_a_source_is_refused(looks: Any) -> None:
     ids=["transformer", "lstm", "convolution"],
 )
 def test_a_decoder_that_would_lose_the_source_is_refused(model: Any, blind: Any) -> None:
-    with pytest.raises(ValueError, match="looks at no source"):
+    with pytest.raises(ValueError, match="does not use the source"):
         model(SIZES, d_model=16, encoder=TransformerEncoder, decoder=blind)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import seqx
-from seqx_models import EncoderDecoder, Ensemble
+from seqx_models import AveragingEnsemble, EncoderDecoder
 from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 SMALL: dict[str, Any] = {"layers": 1, "attention": partial(MultiHeadAttention, heads=2)}
@@ -103,7 +103,7 @@ def test_the_limit_is_the_smallest() -> None:
 
 def test_an_ensemble_says_the_mean_of_probabilities() -> None:
     models = [build(), build(d_model=32)]
-    both = Ensemble(models)
+    both = AveragingEnsemble(models)
     source = seqx.Tokens.of(torch.randint(4, 11, (3, 5)), torch.tensor([5, 4, 2]))
     target = seqx.Tokens.of(torch.randint(4, 11, (3, 4)), torch.tensor([4, 1, 3]))
     expected = torch.stack([model.score(source, target).exp() for model in models]).mean(0).log()
@@ -112,9 +112,9 @@ def test_an_ensemble_says_the_mean_of_probabilities() -> None:
 
 def test_an_ensemble_needs_models_of_one_vocabulary() -> None:
     with pytest.raises(ValueError, match="same vocabularies"):
-        Ensemble([build(), build({"source": 11, "target": 12})])
+        AveragingEnsemble([build(), build({"source": 11, "target": 12})])
     with pytest.raises(ValueError, match="same vocabularies"):
-        Ensemble([])
+        AveragingEnsemble([])
 
 
 def test_a_model_learns_to_copy() -> None:

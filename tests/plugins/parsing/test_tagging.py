@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import seqx
-from seqx_models import EncoderDecoder, Ensemble
+from seqx_models import AveragingEnsemble, EncoderDecoder
 from seqx_parsing import Tagged, Tagging
 from seqx_training import CrossEntropy, RDrop
 from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
@@ -123,10 +123,10 @@ def test_it_says_the_same_as_its_inner_model() -> None:
 def test_several_models_tag_by_the_mean_of_their_probabilities() -> None:
     models = [tagging(seed).eval() for seed in range(3)]
     source = BATCH.columns["source"]
-    both = Ensemble(models)
+    both = AveragingEnsemble(models)
     each = [model.labels(model.encode(source))["tags"].exp() for model in models]
     torch.testing.assert_close(both.labels(both.encode(source))["tags"].exp(), torch.stack(each).mean(0))
-    untagged = Ensemble([models[0], models[0].inner])
+    untagged = AveragingEnsemble([models[0], models[0].inner])
     assert untagged.labels(untagged.encode(source)) == {}
 
 

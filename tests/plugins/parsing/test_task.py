@@ -275,9 +275,9 @@ def test_a_row_has_one_tree(tmp_path: Path, row: str, count: int) -> None:
 def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> None:
     task = learnt(tmp_path, rows, longest=20)
     empty = ("( (S (NP (-NONE- *T*))) )",)
-    assert task.example(empty, training=True) == seqx.Dropped("empty")
+    assert task.example(empty, training=True) == seqx.Rejected("empty")
     longest = max(rows, key=len)
-    assert task.example((longest,), training=True) == seqx.Dropped("too long")
+    assert task.example((longest,), training=True) == seqx.Rejected("too long")
     assert isinstance(task.example((longest,), training=False), seqx.Example)
     with pytest.raises(seqx.UserError, match=r"task.column is 1, but the corpus has 1 columns"):
         next(wide(task).rows("dev"))

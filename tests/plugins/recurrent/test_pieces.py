@@ -49,7 +49,7 @@ def test_an_odd_width_cannot_be_halved() -> None:
     ],
 )
 def test_who_looks_at_a_source_needs_one(settings: dict[str, Any], blamed: str) -> None:
-    said = f"GRUDecoder looks at a source, and here is none; set {blamed} so that it does not"
+    said = f"GRUDecoder uses a source, but this model has none; set {blamed} so that it does not"
     with pytest.raises(ValueError, match=said):
         GRUDecoder(D, **settings).check(source=False)
 

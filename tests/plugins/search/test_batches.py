@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import seqx
-from seqx_models import EncoderDecoder, Ensemble
+from seqx_models import AveragingEnsemble, EncoderDecoder
 from seqx_search import Beam, Greedy, Sampling
 from seqx_transformer import TransformerDecoder, TransformerEncoder
 from tests.plugins.search.toy import logprob, sources
@@ -60,8 +60,8 @@ def test_an_ensemble_of_equal_models_is_the_model() -> None:
     model, beam = transformer(1), Beam(size=3)
     limits = torch.full((len(SENTENCES),), 20)
     one = beam(model, sources(*SENTENCES), limits)
-    several = beam(Ensemble([model, model]), sources(*SENTENCES), limits)
+    several = beam(AveragingEnsemble([model, model]), sources(*SENTENCES), limits)
     assert [h[0].ids for h in one] == [h[0].ids for h in several]
     assert [h[0].score for h in one] == pytest.approx([h[0].score for h in several], abs=1e-5)
-    other = beam(Ensemble([model, transformer(2)]), sources(*SENTENCES), limits)
+    other = beam(AveragingEnsemble([model, transformer(2)]), sources(*SENTENCES), limits)
     assert [h[0].ids for h in other] != [h[0].ids for h in one]

@@ -55,7 +55,7 @@ def test_long_lines_go_on_in_the_next_example_and_nothing_is_lost(examples: str)
     assert "".join(parts) == "".join(f"{line}\n" for (line,) in lines)
     assert [part for part in parts if len(part) > 10] == ["x" * 20 + "\n"]
     dropped = language_model.example((parts[-1],), training=True)
-    assert dropped == seqx.Dropped("too long")
+    assert dropped == seqx.Rejected("too long")
     assert isinstance(language_model.example((parts[-1],), training=False), seqx.Example)
 
 

@@ -78,7 +78,7 @@ def test_columns_must_be_there(tmp_path: Path) -> None:
 def test_long_inputs_are_dropped_in_training_or_cut() -> None:
     row = ("abcdefgh", "x")
     whole = task(template="{0}", target=1, longest=5)
-    assert whole.example(row, training=True) == seqx.Dropped("too long")
+    assert whole.example(row, training=True) == seqx.Rejected("too long")
     assert whole.read("abcdefgh")["source"] == [*ids("abcdefgh"), seqx.EOS]
     assert whole.remarks(whole.counts("abcdefgh", [[]])) == ()
     cut = task(template="{0}", target=1, longest=5, truncate=True)

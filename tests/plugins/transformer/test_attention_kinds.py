@@ -35,9 +35,9 @@ def attended(
     attention: seqx.Attention, mask: seqx.Mask, encoding: seqx.PositionalEncoding | None = None
 ) -> Tensor:
     """What a sequence gets that attends to itself, without padding."""
-    place = seqx.Place(encoding or seqx.PositionalEncoding(D, HEADS), LAYOUT)
+    positioned = seqx.Positioned(encoding or seqx.PositionalEncoding(D, HEADS), LAYOUT)
     x = vectors()
-    mixed: Tensor = attention(x, place, attention.project(x, x, place), mask)
+    mixed: Tensor = attention(x, positioned, attention.project(x, x, positioned), mask)
     return mixed[LAYOUT.keep]
 
 
@@ -112,7 +112,7 @@ def test_grouped_queries_share_keys_and_values(groups: int) -> None:
         for mask in (seqx.Mask(), seqx.Mask(causal=True)):
             torch.testing.assert_close(attended(grouped, mask, encoding), attended(whole, mask, encoding))
     x = vectors()
-    assert grouped.project(x, x, seqx.Place.nowhere(LAYOUT)).keys.shape == (2, groups, 150, D // HEADS)
+    assert grouped.project(x, x, seqx.Positioned.unordered(LAYOUT)).keys.shape == (2, groups, 150, D // HEADS)
     with pytest.raises(ValueError, match=r"groups \(3\) must divide heads \(4\)"):
         GroupedQueryAttention(D, heads=HEADS, groups=3)
 
@@ -170,18 +170,18 @@ KINDS: list[seqx.Make[MultiHeadAttention]] = [
 @pytest.mark.parametrize("causal", [True, False])
 def test_weights_are_those_it_attends_with(kind: seqx.Make[MultiHeadAttention], causal: bool) -> None:
     attention, x, mask = kind(D, heads=HEADS), vectors(), seqx.Mask(causal=causal)
-    place = seqx.Place(Alibi(D, HEADS), LAYOUT)
-    memory = attention.project(x, x, place)
-    weights = attention.weights(x, place, memory, mask)
+    positioned = seqx.Positioned(Alibi(D, HEADS), LAYOUT)
+    memory = attention.project(x, x, positioned)
+    weights = attention.weights(x, positioned, memory, mask)
     values = memory.values.repeat_interleave(HEADS // memory.values.size(1), 1)
     expected = attention.output((weights @ values).transpose(1, 2).flatten(2))
-    torch.testing.assert_close(attention(x, place, memory, mask)[LAYOUT.keep], expected[LAYOUT.keep])
+    torch.testing.assert_close(attention(x, positioned, memory, mask)[LAYOUT.keep], expected[LAYOUT.keep])
 
 
 def test_what_has_no_key_in_its_window_gets_nothing() -> None:
     attention, x = RestrictedAttention(D, window=3, heads=HEADS), vectors()
-    far = seqx.Place.nowhere(seqx.Layout(LAYOUT.keep, LAYOUT.positions + 500))
-    memory = attention.project(x, x, seqx.Place.nowhere(LAYOUT))
+    far = seqx.Positioned.unordered(seqx.Layout(LAYOUT.keep, LAYOUT.positions + 500))
+    memory = attention.project(x, x, seqx.Positioned.unordered(LAYOUT))
     assert not attention(x, far, memory, seqx.Mask()).count_nonzero()
     assert not attention.weights(x, far, memory, seqx.Mask()).count_nonzero()
 

@@ -80,10 +80,10 @@ def test_heads_have_to_divide_the_width() -> None:
 def test_scores_are_divided_by_the_root_of_the_key_width(d_k: int) -> None:
     """One head, written out as in section 3.2.1 of the paper."""
     attention, x = MultiHeadAttention(8, heads=1, d_k=d_k, d_v=5), torch.randn(1, 6, 8)
-    place = seqx.Place.nowhere(seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
+    positioned = seqx.Positioned.unordered(seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
     q, k, v = attention.query(x), attention.key(x), attention.value(x)
     expected = attention.output((q @ k.mT / math.sqrt(d_k)).softmax(-1) @ v)
-    actual = attention(x, place, attention.project(x, x, place), seqx.Mask())
+    actual = attention(x, positioned, attention.project(x, x, positioned), seqx.Mask())
     torch.testing.assert_close(actual, expected)
 
 
@@ -99,12 +99,12 @@ class Counted(seqx.PositionalEncoding):
 
 def test_encodings_may_change_scores_and_values() -> None:
     attention, x = MultiHeadAttention(8, heads=1, d_k=4, d_v=5), torch.randn(1, 6, 8)
-    place = seqx.Place(Counted(8, 1), seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
+    positioned = seqx.Positioned(Counted(8, 1), seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
     q, k, v = attention.query(x) / 2, attention.key(x), attention.value(x)
     distance = torch.arange(6)[:, None] - torch.arange(6)
     weights = (q @ k.mT + q.sum(-1, keepdim=True) * distance).softmax(-1)
     expected = attention.output(weights @ v + (weights * torch.arange(6)).sum(-1, keepdim=True))
-    actual = attention(x, place, attention.project(x, x, place), seqx.Mask())
+    actual = attention(x, positioned, attention.project(x, x, positioned), seqx.Mask())
     torch.testing.assert_close(actual, expected)
 
 

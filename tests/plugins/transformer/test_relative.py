@@ -111,8 +111,8 @@ def test_shaw_knows_the_width_of_the_heads_it_is_for() -> None:
     x = torch.randn(1, 6, 16)
 
     def attended(positions: seqx.PositionalEncoding) -> Tensor:
-        place = seqx.Place(positions, layout)
-        mixed: Tensor = attention(x, place, attention.project(x, x, place), seqx.Mask())
+        positioned = seqx.Positioned(positions, layout)
+        mixed: Tensor = attention(x, positioned, attention.project(x, x, positioned), seqx.Mask())
         return mixed
 
     assert attended(Shaw(16, 4, d_k=3, d_v=5)).shape == x.shape
@@ -140,8 +140,8 @@ def test_several_at_once() -> None:
     torch.testing.assert_close(several.bias(*arguments), penalties + products)
     weights = torch.rand(1, HEADS, 6, 6)
     torch.testing.assert_close(several.values(weights, PLACES, PLACES), shaw.values(weights, PLACES, PLACES))
-    assert several.weighs
-    assert not Combined(24, 4, encodings=[Sinusoidal, Alibi]).weighs
+    assert several.has_value_term
+    assert not Combined(24, 4, encodings=[Sinusoidal, Alibi]).has_value_term
     assert Combined(24, 4, encodings=[Sinusoidal]).values(weights, PLACES, PLACES) is None
 
 

@@ -71,7 +71,7 @@ def test_a_row_is_two_columns_that_end() -> None:
 )
 def test_bad_rows_are_dropped_in_training_alone(row: tuple[str, str], reason: str) -> None:
     task = letters(longest=10, ratio=3.5)
-    assert task.example(row, training=True) == seqx.Dropped(reason)
+    assert task.example(row, training=True) == seqx.Rejected(reason)
     kept = task.example(row, training=False)
     assert isinstance(kept, seqx.Example)
     assert kept.columns["target"] == ids(row[1])

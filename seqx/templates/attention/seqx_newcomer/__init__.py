@@ -36,24 +36,24 @@ class Newcomer(seqx.Attention):
         self.output = nn.Linear(d_model, d_model, bias=False)
         self.scale = nn.Parameter(torch.tensor(scale))
 
-    def project(self, keys: Tensor, values: Tensor, place: seqx.Place) -> seqx.KeyValue:
+    def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         """Keys and values [B, H, S, K], both from [B, S, D]."""
         k = F.normalize(self._split(self.key(keys)), dim=-1)
-        return seqx.KeyValue(place.key(k), self._split(self.value(values)), place.layout)
+        return seqx.KeyValue(positioned.key(k), self._split(self.value(values)), positioned.layout)
 
-    def forward(self, queries: Tensor, place: seqx.Place, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    def forward(self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
         """Attend from [B, T, D]; returns [B, T, D]."""
         q = F.normalize(self._split(self.query(queries)), dim=-1)
-        q = place.query(q) * self.scale  # [B, H, T, K]
+        q = positioned.query(q) * self.scale  # [B, H, T, K]
         scores = q @ memory.keys.mT  # [B, H, T, S]
-        relative = place.bias(q, memory)
+        relative = positioned.bias(q, memory)
         if relative is not None:
             scores = scores + relative
-        visible = mask.dense(place.layout, memory.layout)  # [B, 1, T, S]
+        visible = mask.dense(positioned.layout, memory.layout)  # [B, 1, T, S]
         # A large number instead of infinity keeps the softmax finite where nothing is visible.
         weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1)
         mixed = weights @ memory.values
-        added = place.values(weights, memory)
+        added = positioned.values(weights, memory)
         if added is not None:
             mixed = mixed + added
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))  # [B, T, D]

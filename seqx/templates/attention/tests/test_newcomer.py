@@ -12,8 +12,8 @@ def test_scores_are_cosines() -> None:
     torch.manual_seed(0)
     attention = Newcomer(8, heads=1, scale=3.0)
     x = torch.randn(1, 5, 8)
-    place = seqx.Place.nowhere(seqx.Layout.of(torch.ones(1, 5, dtype=torch.bool)))
-    outputs = attention(x, place, attention.project(x, x, place), seqx.Mask())
+    positioned = seqx.Positioned.unordered(seqx.Layout.of(torch.ones(1, 5, dtype=torch.bool)))
+    outputs = attention(x, positioned, attention.project(x, x, positioned), seqx.Mask())
     q, k, v = attention.query(x[0]), attention.key(x[0]), attention.value(x[0])
     for t in range(5):
         cosines = torch.stack([F.cosine_similarity(q[t], k[s], dim=0) for s in range(5)])

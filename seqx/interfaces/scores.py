@@ -16,7 +16,7 @@ def perplexity(nats: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class ValidationScore:
     """A score or the perplexity of a validation. At the worst value of the score, perplexity is compared."""
 
     name: str  # of a score of the task, or "perplexity"
@@ -25,13 +25,13 @@ class Figure:
     at_worst: bool  # see Score.at_worst
     perplexity: float | None  # of the same validation
 
-    def beats(self, other: "Figure") -> bool:
+    def beats(self, other: "ValidationScore") -> bool:
         """Return true if it is better than another one of the same name."""
         if self.rank == other.rank:
             return self._tells_more(other)
         return self.rank > other.rank
 
-    def improves(self, best: "Figure") -> bool:
+    def improves(self, best: "ValidationScore") -> bool:
         """Return true if it is better than `best`; while both are at their worst, compare perplexity."""
         return self.beats(best) or self._tells_more(best)
 
@@ -42,7 +42,7 @@ class Figure:
         beside = "" if self.perplexity is None else f", perplexity {self.perplexity:.5g}"
         return f"{self.name} {self.value:.2f}{beside}"
 
-    def _tells_more(self, other: "Figure") -> bool:
+    def _tells_more(self, other: "ValidationScore") -> bool:
         if not (self.at_worst and other.at_worst) or self.perplexity is None or other.perplexity is None:
             return False
         return self.perplexity < other.perplexity or (

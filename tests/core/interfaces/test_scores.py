@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 import seqx
-from seqx.interfaces.figures import Figure
+from seqx.interfaces.scores import ValidationScore
 from seqx.storage.checkpoints import Progress
 from seqx.storage.json_format import json_text
 from seqx.training.config import Patience
@@ -26,10 +26,10 @@ def test_a_perplexity_too_large_for_a_float_is_infinite(nats: float, right: floa
     assert math.isnan(seqx.perplexity(NAN))
 
 
-def score(value: float, perplexity: float | None = None, *, cost: bool = False) -> Figure:
-    kind = seqx.Cost if cost else seqx.Score
-    scores = {"it": kind(value=value, signature=""), "other": seqx.Score(value=1.0, signature="")}
-    return seqx.Evaluation(scores=scores, perplexity=perplexity).figure()
+def score(value: float, perplexity: float | None = None, *, lower_is_better: bool = False) -> ValidationScore:
+    first = seqx.Score(value=value, signature="", lower_is_better=lower_is_better)
+    scores = {"it": first, "other": seqx.Score(value=1.0, signature="")}
+    return seqx.Evaluation(scores=scores, perplexity=perplexity).validation_score()
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def score(value: float, perplexity: float | None = None, *, cost: bool = False) 
         (score(0, 3), score(0, INF)),
         (score(0, INF), score(0, NAN)),
         (score(NAN, 3), score(NAN, 9)),
-        (score(1, cost=True), score(2, cost=True)),
-        (score(2, cost=True), score(INF, cost=True)),
-        (score(2, cost=True), score(NAN, cost=True)),
-        (score(INF, 3, cost=True), score(NAN, 9, cost=True)),
+        (score(1, lower_is_better=True), score(2, lower_is_better=True)),
+        (score(2, lower_is_better=True), score(INF, lower_is_better=True)),
+        (score(2, lower_is_better=True), score(NAN, lower_is_better=True)),
+        (score(INF, 3, lower_is_better=True), score(NAN, 9, lower_is_better=True)),
     ],
 )
-def test_the_better_one(better: Figure, worse: Figure) -> None:
+def test_the_better_one(better: ValidationScore, worse: ValidationScore) -> None:
     assert better.beats(worse)
     assert not worse.beats(better)
     assert better.improves(worse)
@@ -63,21 +63,24 @@ def test_the_better_one(better: Figure, worse: Figure) -> None:
         (score(0, 3), score(0, 3)),
         (score(0), score(0, 3)),
         (score(0, NAN), score(0, NAN)),
-        (score(0, cost=True), score(0, cost=True)),
-        (score(INF, INF, cost=True), score(INF, INF, cost=True)),
+        (score(0, lower_is_better=True), score(0, lower_is_better=True)),
+        (score(INF, INF, lower_is_better=True), score(INF, INF, lower_is_better=True)),
     ],
 )
-def test_neither_is_better(one: Figure, other: Figure) -> None:
+def test_neither_is_better(one: ValidationScore, other: ValidationScore) -> None:
     assert not one.beats(other)
     assert not other.beats(one)
 
 
 def test_a_score_is_found_by_its_name() -> None:
     evaluation = seqx.Evaluation(
-        scores={"bleu": seqx.Score(value=3.0, signature=""), "x": seqx.Cost(value=2.0, signature="")},
+        scores={
+            "bleu": seqx.Score(value=3.0, signature=""),
+            "x": seqx.Score(value=2.0, signature="", lower_is_better=True),
+        },
         perplexity=7.0,
     )
-    found = [evaluation.figure(name) for name in (None, "x", "perplexity")]
+    found = [evaluation.validation_score(name) for name in (None, "x", "perplexity")]
     assert [(each.name, each.value, each.rank) for each in found] == [
         *(("bleu", 3.0, 3.0), ("x", 2.0, -2.0), ("perplexity", 7.0, -7.0))
     ]
@@ -85,9 +88,11 @@ def test_a_score_is_found_by_its_name() -> None:
     with pytest.raises(
         seqx.UserError, match=r"no score called 'y'; .* name one of these: bleu, x, perplexity$"
     ):
-        evaluation.figure("y")
-    own = seqx.Evaluation(scores={"perplexity": seqx.Cost(value=5.0, signature="")}, perplexity=7.0)
-    assert own.figure("perplexity").value == 5.0  # the task's own
+        evaluation.validation_score("y")
+    own = seqx.Evaluation(
+        scores={"perplexity": seqx.Score(value=5.0, signature="", lower_is_better=True)}, perplexity=7.0
+    )
+    assert own.validation_score("perplexity").value == 5.0  # the task's own
 
 
 def test_patience_starts_again_with_another_score() -> None:
