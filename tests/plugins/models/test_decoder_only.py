@@ -33,7 +33,7 @@ def tokens(*rows: list[int]) -> seqx.Tokens:
 
 def logs(model: DecoderOnly, sequence: list[int]) -> Tensor:
     """Log-probabilities [T, V] after each token of one sequence, straight from the decoder."""
-    inputs = model.embedding(torch.tensor([sequence])) * 4  # the square root of d_model
+    inputs = model.embedding.weight[sequence][None] * 4  # sqrt(d_model)
     outputs, _ = model.decoder(inputs, model.decoder.start(None, 1, None), None)
     return model.head(outputs)[0].log_softmax(-1)
 

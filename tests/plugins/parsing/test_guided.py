@@ -77,7 +77,7 @@ def test_what_is_shown_is_the_next_word(*, told: bool) -> None:
     tokens = source(WORDS, told=told)
     memory = model.encode(tokens)
     outputs, state = model.advance(TARGETS, model.start(memory, None), None)
-    shown = outputs - model.target(TARGETS)
+    shown = outputs - model.target.weight[TARGETS] * model.target.scale
     for row, words in enumerate(WORDS):
         places = firsts(words) if told else list(range(sum(words) + 1))
         coming = 0
