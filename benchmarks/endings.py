@@ -41,17 +41,17 @@ def _contents(folder: Path, *, saves: bool) -> Iterator[tuple[str, Any]]:
             case ".lock" | "log.txt" | "environment.json" | "recipe.yaml" | "model.json":
                 continue  # names of runs, times of day
             case "manifest.json":
-                yield name, sorted(seqx.json_content(file, _LARGEST)["files"])
+                yield name, sorted(seqx.read_bounded_json(file, _LARGEST)["files"])
             case "metrics.jsonl":
                 yield name, list(_metrics(file, saves=saves))
             case "checkpoint.json" | "states.json":
-                yield name, _timeless(seqx.json_content(file, _LARGEST))
+                yield name, _timeless(seqx.read_bounded_json(file, _LARGEST))
             case _:
                 yield name, file.read_bytes()
 
 
 def _metrics(file: Path, *, saves: bool) -> Iterator[Any]:
-    for _, row in seqx.json_lines(_LINE, file, "run it again"):
+    for _, row in seqx.read_json_lines(_LINE, file, "run it again"):
         if row["kind"] not in STARTS and (saves or row["kind"] != "saved"):
             yield _timeless(row)
 

@@ -68,7 +68,7 @@ def main() -> int:
     command = [sys.executable, "-m", "seqx", "run", *recipe]
     began = time.monotonic()
     subprocess.run([*command, *overrides(arguments.updates, arguments.tokens)], check=True)
-    lines = seqx.json_lines(_LINE, arguments.folder / "metrics.jsonl", "run it again")
+    lines = seqx.read_json_lines(_LINE, arguments.folder / "metrics.jsonl", "run it again")
     losses = {line["step"]: float(line["loss"]) for _, line in lines if line["kind"] == "update"}
     stores = [path.parent for path in default_cache().glob("*/index.json")]
     newest = max(stores, key=lambda path: path.stat().st_mtime)

@@ -80,15 +80,16 @@ if TYPE_CHECKING:
     from seqx.run_folder import Record as Record
     from seqx.runtime.devices import has_bf16 as has_bf16
     from seqx.runtime.devices import to_device as to_device
-    from seqx.storage.bounded_read import content as content
-    from seqx.storage.bounded_read import json_content as json_content
-    from seqx.storage.json_format import first_fault as first_fault
-    from seqx.storage.json_format import json_as as json_as
-    from seqx.storage.json_format import json_lines as json_lines
+    from seqx.storage.bounded_read import read_bounded as read_bounded
+    from seqx.storage.bounded_read import read_bounded_json as read_bounded_json
+    from seqx.storage.json_format import first_error as first_error
     from seqx.storage.json_format import json_text as json_text
-    from seqx.storage.text_lines import expand as expand
-    from seqx.storage.text_lines import lines as lines
-    from seqx.storage.text_lines import standard_input as standard_input
+    from seqx.storage.json_format import read_json_as as read_json_as
+    from seqx.storage.json_format import read_json_lines as read_json_lines
+    from seqx.storage.locks import file_lock as file_lock
+    from seqx.storage.text_lines import expand_path as expand_path
+    from seqx.storage.text_lines import read_lines as read_lines
+    from seqx.storage.text_lines import read_standard_input as read_standard_input
     from seqx.tasks.metric import CorpusTask as CorpusTask
     from seqx.tasks.metric import MetricTask as MetricTask
     from seqx.tasks.metric import denormalize as denormalize
@@ -98,7 +99,7 @@ if TYPE_CHECKING:
     from seqx.training.update import Update as Update
 
 _HOMES = {
-    "seqx.storage.bounded_read": "content json_content",
+    "seqx.storage.bounded_read": "read_bounded read_bounded_json",
     "seqx.commands.answering": "Answering answering",
     "seqx.commands.arguments": "parted",
     "seqx.commands.chosen": "component",
@@ -106,7 +107,7 @@ _HOMES = {
     "seqx.runtime.devices": "has_bf16 to_device",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError unwritable",
     "seqx.inference": "Predictor load",
-    "seqx.storage.json_format": "first_fault json_as json_lines json_text",
+    "seqx.storage.json_format": "first_error json_text read_json_as read_json_lines",
     "seqx.plugin.hooks": "hookimpl",
     "seqx.interfaces.codec": "Codec",
     "seqx.interfaces.embedding": "ScaledEmbedding smallest_limit",
@@ -118,7 +119,8 @@ _HOMES = {
         "BOS EOS PAD UNK WORDS Answer Batch Rejected Evaluation Example Hypothesis KeyValue Layers "
         "Layout Mask Memory Request Score State Tokens fork per_layer rows"
     ),
-    "seqx.storage.text_lines": "expand lines standard_input",
+    "seqx.storage.locks": "file_lock",
+    "seqx.storage.text_lines": "expand_path read_lines read_standard_input",
     "seqx.recipe.differences": "differences",
     "seqx.plugin.registry": "Make Registry",
     "seqx.run_folder": "Record",

@@ -22,7 +22,7 @@ import click
 from seqx import __version__
 from seqx.errors import PluginError, UserError, mendable
 from seqx.runtime import printing
-from seqx.runtime.signals import Stop, Stopped
+from seqx.runtime.signals import Stopped, StopRequest
 from seqx_toolkit import DISTRIBUTION
 
 GROUP = "seqx.commands"
@@ -139,10 +139,10 @@ def _listening() -> Iterator[None]:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         yield
         return
-    stop = Stop()
-    with stop.listening():
+    stop = StopRequest()
+    with stop.handling_signals():
         yield
-        stop.look()
+        stop.raise_if_requested()
 
 
 def claimed() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:

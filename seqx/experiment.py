@@ -34,7 +34,7 @@ from seqx.run_folder import CHECKPOINTS, RunFolder
 from seqx.runtime import cpu_threads
 from seqx.runtime.allocator import keep_heap
 from seqx.runtime.devices import deterministic, device_of, precision_of, raise_torch_oom
-from seqx.runtime.signals import Stop
+from seqx.runtime.signals import StopRequest
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.compile import compile_layers, while_compiling
 from seqx.training.config import Training
@@ -106,7 +106,7 @@ def run(
     device: str = "auto",
     number_of_threads: int | None = None,
     changed_plugins: bool = False,
-    stop: Stop | None = None,
+    stop: StopRequest | None = None,
     world: World = SINGLE_PROCESS,
 ) -> Mapping[str, Mapping[str, Score]]:
     """The whole story: prepare, train, choose, test; returns the scores of each split.
@@ -136,7 +136,7 @@ def run(
         finished = world.broadcast(place.finished(made) if world.is_rank_zero else None)
         if finished is not None:
             return finished
-        experiment, stop = examined(made, begun=place.learnt.is_dir()), stop or Stop()
+        experiment, stop = examined(made, begun=place.learnt.is_dir()), stop or StopRequest()
         where = device_of(device)
         if where.type == "cpu":
             _use_threads(place, number_of_threads, world)
@@ -144,7 +144,7 @@ def run(
         if world.is_rank_zero:
             place.begin(made, plugins, vocabulary, world.size)
         same = deterministic(wanted=experiment.training.deterministic)
-        with stop.held(), trainer.telling_failure(), same:
+        with stop.deferred(), trainer.telling_failure(), same:
             trainer.train()
             trainer.write(place, made=made, plugins=plugins)
             return trainer.test(place)
@@ -166,7 +166,7 @@ def _prepared(
     name: str,
     place: RunFolder,
     device: torch.device,
-    stop: Stop,
+    stop: StopRequest,
     world: World,
 ) -> tuple[Trainer, Path]:
     """Text at hand, vocabulary learnt, corpus encoded, model built, and everything as it was last saved."""

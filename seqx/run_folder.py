@@ -1,12 +1,11 @@
 """The folder of a run: what it was asked for, whether it is finished, and that no two work in it at once."""
 
-import fcntl
 import hashlib
 import json
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,12 +28,15 @@ from seqx.recipe import NOT_SET, Made, differences, inside, left_out, read_plain
 from seqx.runtime import main_guard
 from seqx.runtime.cpu_threads import MOST
 from seqx.runtime.devices import uses_cuda
-from seqx.storage import checkpoints
-from seqx.storage.atomic import check_links, check_name, clear, whole_file, whole_folder
-from seqx.storage.checkpoints import SCORES, WEIGHTS, Checkpoints, Progress
-from seqx.storage.identity import Identity, Kept, of_model
+from seqx.storage.atomic import atomic_folder, check_links, check_name, remove_leftovers, write_atomically
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.checkpoints import Checkpoints
+from seqx.storage.identity import Identity, IdentityFile, model_identity
 from seqx.storage.json_format import read_as, read_json
-from seqx.storage.manifest import digest
+from seqx.storage.locks import file_lock
+from seqx.storage.manifest import sha256
+from seqx.storage.model_folder import SCORES, scores_text, write_model, write_scores
+from seqx.storage.weights import WEIGHTS
 from seqx.training.candidates import Candidate
 from seqx.training.candidates import read as read_compared
 from seqx.training.config import Patience
@@ -103,23 +105,30 @@ class RunFolder:
             UserError: it is another recipe's, in use, or cannot be written
         """
         self._check_free()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / ".lock").open("a", encoding="utf-8")
-        except OSError as error:
-            raise unwritable(self.folder, error, "choose another --folder") from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                main_guard.refuse()
-                raise UserError(
-                    f"{self.folder}: another run works here; wait for it, or choose another --folder"
-                ) from None
-            clear(self.folder)
+        with self._lock():
+            remove_leftovers(self.folder)
             self._check_same(made, plugins)
             if not changed_plugins:
                 self._check_plugins(plugins)
+            yield
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                is_locked = stack.enter_context(file_lock(self.folder / ".lock"))
+            except BlockingIOError:
+                main_guard.refuse()
+                raise UserError(
+                    f"{self.folder}: another run uses this folder; wait for it, or choose another --folder"
+                ) from None
+            except OSError as error:
+                raise unwritable(self.folder, error, "choose another --folder") from None
+            if not is_locked:
+                raise UserError(
+                    f"{self.folder}: this file system does not support locks; choose another --folder"
+                )
             yield
 
     def threads(self, processes: int) -> int | None:
@@ -167,7 +176,7 @@ class RunFolder:
         Raises:
             UserError: the vocabulary has changed
         """
-        kept, recipe = Kept.read(self.folder / IDENTITY), self.folder / "recipe.yaml"
+        kept, recipe = IdentityFile.read(self.folder / IDENTITY), self.folder / "recipe.yaml"
         if kept is None:
             begun = recipe.is_file() and self.learnt.is_dir()
             return self._identity(read_plain(recipe), self.learnt) if begun else None
@@ -194,17 +203,17 @@ class RunFolder:
     def begin(self, made: Made[Any], plugins: Plugins, learnt: Path, processes: int = 1) -> None:
         """Write what is asked for, and with what; from here on the folder is this recipe's."""
         identity = self.identity_of(made, plugins, learnt)
-        whole_file(self.folder / "recipe.yaml", written(made, plugins))
+        write_atomically(self.folder / "recipe.yaml", written(made, plugins))
         for plugin in plugins.loaded:
             if plugin.sha256 is not None:  # as it was loaded: preparing may have taken hours
                 _keep(plugin.data, self.folder / plugin.key)
         if not self.learnt.is_dir():
-            with whole_folder(self.learnt) as new:
+            with atomic_folder(self.learnt) as new:
                 shutil.copytree(learnt, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
         if not (self.folder / IDENTITY).is_file():
-            Kept(made_from=identity).write(self.folder / IDENTITY)
+            IdentityFile(made_from=identity).write(self.folder / IDENTITY)
         about = {**environment(plugins), "processes": processes}
-        whole_file(self.folder / "environment.json", json.dumps(about, indent=2) + "\n")
+        write_atomically(self.folder / "environment.json", json.dumps(about, indent=2) + "\n")
 
     def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
         """Return the scores of a finished run; None if the recipe asks for more updates."""
@@ -216,12 +225,12 @@ class RunFolder:
         if not file.is_file() or not recipe.is_file():
             return None
         if (identity := self.identity()) is not None:
-            identity.check(self.model, of_model(self.model))
+            identity.check(self.model, model_identity(self.model))
         before = _training(recipe)
         if before["steps"] < training["steps"] or self._has_more_patience(before, training):
             return None
-        found, kept = read_as(_SCORES, file), Kept.read(self.folder / IDENTITY)
-        if kept is not None and kept.scores not in (None, digest(file)):
+        found, kept = read_as(_SCORES, file), IdentityFile.read(self.folder / IDENTITY)
+        if kept is not None and kept.scores not in (None, sha256(file)):
             raise UserError(
                 f"{file}: the scores are not those that this run wrote; restore them, or remove the file "
                 "and give the same `seqx run` again, which scores the model anew"
@@ -230,11 +239,11 @@ class RunFolder:
 
     def write_scores(self, scores: Mapping[str, Mapping[str, Score]]) -> None:
         """Write the scores of the finished model, after their digest, by which `scores` checks them."""
-        kept = Kept.read(self.folder / IDENTITY)
+        kept = IdentityFile.read(self.folder / IDENTITY)
         assert kept is not None, "it was written when the run began"
-        text = checkpoints.scores_text(scores)
+        text = scores_text(scores)
         replace(kept, scores=hashlib.sha256(text.encode()).hexdigest()).write(self.folder / IDENTITY)
-        checkpoints.write_scores(self.model, scores)
+        write_scores(self.model, scores)
 
     def _has_more_patience(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
         """Return true if patience ended the run, and the new `training.patience` lets it go on."""
@@ -262,12 +271,12 @@ class RunFolder:
         """Write a model folder: the mean of the checkpoints of `steps`, and all that it needs of the run."""
         local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
         identity = self.identity()
-        checkpoints.write_model(
+        write_model(
             folder,
             weights,
             recipe=written(made, plugins),
-            learnt=self.learnt,
-            about={
+            vocabulary=self.learnt,
+            info={
                 "run": self.folder.resolve().name,
                 "steps": steps,
                 "parameters": parameters,
@@ -275,7 +284,7 @@ class RunFolder:
                 "made_from": None if identity is None else asdict(identity),
                 **environment(plugins),
             },
-            beside={name: self.folder / name for name in local},
+            files={name: self.folder / name for name in local},
         )
 
     def write_outputs(self, split: str, evaluation: Evaluation) -> None:
@@ -283,7 +292,7 @@ class RunFolder:
         folder = self.folder / "outputs"
         folder.mkdir(exist_ok=True)
         if evaluation.answers:
-            whole_file(
+            write_atomically(
                 folder / f"{split}.txt", "".join(f"{answer.output}\n" for answer in evaluation.answers)
             )
 
@@ -349,7 +358,7 @@ class Record:
     recipe: Mapping[str, Any]  # everything filled in, as plain values
     environment: Mapping[str, Any]  # versions, and the machine
     vocabulary: str  # equal for equal ones
-    progress: Progress  # at the newest checkpoint
+    progress: TrainingProgress  # at the newest checkpoint
     parameters: int | None  # told by finished runs
     scores: Mapping[str, Mapping[str, Score]] | None  # of each split, by metric, once the run is finished
     compared: Sequence[Candidate] = ()  # the weights that were compared, the best first
@@ -376,7 +385,7 @@ class Record:
                 recipe=recipe,
                 environment=environment,
                 vocabulary=fingerprint(place.learnt),
-                progress=place.checkpoints.progress() or Progress(step=_last(about)),
+                progress=place.checkpoints.progress() or TrainingProgress(step=_last(about)),
                 parameters=about["parameters"] if about else None,
                 scores=scores,
                 compared=() if scores is None else read_compared(place.model),

@@ -9,7 +9,8 @@ from seqx import recipe
 from seqx.inference.loading import InferenceRecipe
 from seqx.plugin import loading
 from seqx.run_folder import environment
-from seqx.storage import checkpoints
+from seqx.storage import model_folder
+from seqx.storage.weights import average
 
 RECIPE = """\
 task:
@@ -72,7 +73,7 @@ def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, learnt: Path
     model = experiment.model(experiment.task.sizes)
     weights = folder.parent / f"{folder.name}.safetensors"
     save_model(model, str(weights))
-    checkpoints.write_model(
-        folder, checkpoints.average([weights]), recipe=text, learnt=learnt, about=environment(found)
+    model_folder.write_model(
+        folder, average([weights]), recipe=text, vocabulary=learnt, info=environment(found)
     )
     return folder

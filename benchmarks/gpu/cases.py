@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqx.storage.atomic import whole_file
+from seqx.storage.atomic import write_atomically
 
 Figures = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ def run(cases: Iterable[Case], out: Path, limit: float) -> None:
             record |= _tried(case, left)
             record["seconds"] = round(time.monotonic() - began, 2)
         records.append(record)
-        whole_file(out, json.dumps(records))
+        write_atomically(out, json.dumps(records))
 
 
 class Unfit(Exception):  # noqa: N818  # no error: what is wanted is not at hand

@@ -126,7 +126,7 @@ class Seed:
 
     def figures(self) -> dict[str, Any]:
         """Speed and scores of the finished run."""
-        done = Checkpoints(self.folder / "checkpoints").about(self.reached()).progress
+        done = Checkpoints(self.folder / "checkpoints").info(self.reached()).progress
         scores = read_json(self.folder / "model" / "scores.json")
         return {
             "seed": self.seed,

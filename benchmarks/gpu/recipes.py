@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from seqx.data.batches import Batches, Loader
+from seqx.data.batches import Batches
+from seqx.data.loader import BatchLoader
 from seqx.data.store import Store
 from seqx.experiment import Experiment
 from seqx.parallel.ddp import Strategy
@@ -56,7 +57,7 @@ def training(
     how: Training, step: Step, made: Batches, device: torch.device
 ) -> Iterator[Generator[Update, None, None]]:
     """Updates as seqx makes them, for as long as somebody asks."""
-    with Loader(made, device=device) as plans:
+    with BatchLoader(made, device=device) as plans:
         yield updates(
             Strategy(step),
             how.optimizer.build(step),

@@ -113,7 +113,7 @@ def _parser(model: str, load: Callable[[str], Any]) -> Parser:
 
 def _sentences(*, raw: bool) -> Iterator[str]:
     """The lines of standard input that are not empty, their words apart."""
-    for line in seqx.standard_input():
+    for line in seqx.read_standard_input():
         sentence = tokenized(line) if raw else line
         if split(sentence):
             yield sentence

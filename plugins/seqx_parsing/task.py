@@ -147,7 +147,7 @@ class Parsing(seqx.CorpusTask):
     def load(self, folder: Path) -> None:
         """Use the vocabularies in `folder`."""
         self.tokenizer.load(folder / "tokenizer")
-        named = seqx.json_as(_NAMED, folder / "symbols.json", _LARGEST)
+        named = seqx.read_json_as(_NAMED, folder / "symbols.json", _LARGEST)
         self._symbols, self._tags = Vocabulary(tuple(named["symbols"])), Vocabulary(tuple(named["tags"]))
         self._root = named.get("root")
 

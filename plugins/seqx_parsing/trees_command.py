@@ -147,7 +147,7 @@ def convert(clean: Clean, /, files: Sequence[str], name: str, back: str | None, 
         return
     repairs = 0
     sentences = _sentences(files) if words else map(_said, map(clean, _trees(files)))
-    for number, (line, leaves) in enumerate(zip_longest(seqx.lines(Path(back)), sentences), 1):
+    for number, (line, leaves) in enumerate(zip_longest(seqx.read_lines(Path(back)), sentences), 1):
         if line is None or leaves is None:
             _uneven(number, back, short=line is None)
         tree, repaired = linearisation.decode(split(line), leaves)
@@ -194,9 +194,9 @@ def _sentences(files: Sequence[str]) -> Iterator[list[Leaf]]:
 def _texts(files: Sequence[str]) -> Iterator[tuple[str, Iterable[str]]]:
     """What each text is called, and its lines."""
     if not files:
-        yield "standard input", seqx.standard_input()
+        yield "standard input", seqx.read_standard_input()
     for file in files:
-        yield file, seqx.lines(Path(file))
+        yield file, seqx.read_lines(Path(file))
 
 
 def _uneven(number: int, back: str, *, short: bool) -> NoReturn:

@@ -62,7 +62,7 @@ class Files(seqx.Corpus):
             for number, files in enumerate(_groups(getattr(self, split))):
                 for column, name in enumerate(files):
                     try:
-                        _first_line(seqx.expand(name))
+                        _first_line(seqx.expand_path(name))
                     except seqx.UserError as error:
                         at = column if isinstance(flat, str) else f"{number}.{column}"
                         yield f"{split}.{at}", str(error)
@@ -101,7 +101,9 @@ class Files(seqx.Corpus):
     def place(self, split: str, row: int) -> str:
         """Return the file and the line of a row in the first column."""
         places = (
-            f"{files[0]}:{i}" for files in self._paths(split) for i, _ in enumerate(seqx.lines(files[0]), 1)
+            f"{files[0]}:{i}"
+            for files in self._paths(split)
+            for i, _ in enumerate(seqx.read_lines(files[0]), 1)
         )
         return next(islice(places, row, None), super().place(split, row))
 
@@ -113,7 +115,7 @@ class Files(seqx.Corpus):
     def _all(self, split: str) -> Iterator[tuple[str, ...]]:
         for files in self._paths(split):
             self._unchanged(files)
-            yield from zip(*map(seqx.lines, files), strict=False)
+            yield from zip(*map(seqx.read_lines, files), strict=False)
             self._unchanged(files)  # so that nothing is made of what changed meanwhile
 
     def _unchanged(self, files: Sequence[Path]) -> None:
@@ -126,7 +128,7 @@ class Files(seqx.Corpus):
                 )
 
     def _paths(self, split: str) -> list[list[Path]]:
-        return [[seqx.expand(name) for name in files] for files in _groups(getattr(self, split))]
+        return [[seqx.expand_path(name) for name in files] for files in _groups(getattr(self, split))]
 
 
 def _groups(files: list[str] | list[list[str]]) -> list[list[str]]:
@@ -151,7 +153,7 @@ def _check(path: Path) -> tuple[int, str]:
     """The number of lines of a file, and the hash of its text."""
     count, digest = 0, hashlib.sha256()
     _first_line(path)
-    for line in seqx.lines(path, plain=True):
+    for line in seqx.read_lines(path, plain=True):
         count += 1
         digest.update(line.encode() + b"\n")
     return count, digest.hexdigest()
@@ -164,6 +166,6 @@ def _first_line(path: Path) -> str:
         UserError: the file is missing, empty or not text
     """
     _stamp(path)
-    for line in seqx.lines(path, plain=True):
+    for line in seqx.read_lines(path, plain=True):
         return line
     raise seqx.UserError(f"{path}: is empty; a file of parallel text has a line for each sentence")

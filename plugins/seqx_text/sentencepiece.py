@@ -127,7 +127,9 @@ class SentencePiece(seqx.Tokenizer):
 
         file = folder / _FILE
         try:
-            content = seqx.content(file, _LARGEST) or b"\0"  # of nothing it would make a model without pieces
+            content = (
+                seqx.read_bounded(file, _LARGEST) or b"\0"
+            )  # of nothing it would make a model without pieces
             self._pieces = _checked(sentencepiece.SentencePieceProcessor(model_proto=content))
         except (OSError, RuntimeError, ValueError) as error:
             raise seqx.UserError(f"{file}: no SentencePiece model can be read from it ({error})") from error

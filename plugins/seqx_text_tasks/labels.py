@@ -42,7 +42,7 @@ class Labels(seqx.Tokenizer):
 
     def load(self, folder: Path) -> None:
         """Use the labels in `folder`."""
-        labels = seqx.json_as(_LABELS, folder / _FILE, _LARGEST)
+        labels = seqx.read_json_as(_LABELS, folder / _FILE, _LARGEST)
         self._use(labels)
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:

@@ -1,7 +1,6 @@
-"""One process at a time where several share a folder."""
+"""Let one process at a time work in a folder that several share."""
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,23 +9,18 @@ import seqx
 
 @contextlib.contextmanager
 def alone(folder: Path, progress: seqx.Progress) -> Iterator[None]:
-    """Work in `folder` while no other process does; where the file system has no locks, work all the same.
+    """Lock a folder, which is created if it is missing, and wait while another process holds the lock.
+
+    Where the file system has no locks, the block runs all the same: checksums find what two processes spoil.
 
     Raises:
-        UserError: the folder cannot be made
+        UserError: the folder cannot be created
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise seqx.unwritable(folder, error) from error
-    with lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress(f"waiting for another process that fetches into {folder}", None)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:
-            yield  # sums are checked in any case
-            return
+            folder.mkdir(parents=True, exist_ok=True)
+            message = f"waiting for another process that fetches into {folder}"
+            stack.enter_context(seqx.file_lock(folder / ".lock", on_wait=lambda: progress(message, None)))
+        except OSError as error:
+            raise seqx.unwritable(folder, error) from error
         yield

@@ -35,7 +35,7 @@ class Requests:
         for option, phrases in (("--require", self.require), ("--forbid", self.forbid)):
             if not all(phrase.strip() for phrase in phrases):
                 raise seqx.UserError(f"{option}: a phrase is empty; give at least a character")
-        self._lines: Iterator[str] | None = None if self.prefixes is None else seqx.lines(self.prefixes)
+        self._lines: Iterator[str] | None = None if self.prefixes is None else seqx.read_lines(self.prefixes)
 
     @property
     def read(self) -> Callable[[str], str | seqx.Request]:

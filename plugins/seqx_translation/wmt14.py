@@ -189,7 +189,7 @@ class Wmt14(seqx.Corpus):
         """Return the folder of archives that need no download."""
         if self.local is None:
             return None
-        local = seqx.expand(os.path.expandvars(self.local))
+        local = seqx.expand_path(os.path.expandvars(self.local))
         if not local.is_dir():
             raise seqx.UserError(f"task.corpus.local: there is no folder {local}")
         return local
@@ -212,4 +212,4 @@ class Wmt14(seqx.Corpus):
 
 
 def _pairs(files: list[Path]) -> Iterator[tuple[str, ...]]:
-    yield from zip(*(seqx.lines(file, errors="replace") for file in files), strict=True)
+    yield from zip(*(seqx.read_lines(file, errors="replace") for file in files), strict=True)

@@ -113,7 +113,7 @@ def _figures(record: seqx.Record) -> _Figures:
         )
     except ValidationError as error:
         raise seqx.UserError(
-            f"{record.folder}: cannot be read ({seqx.first_fault(error)}); compare this run with the "
+            f"{record.folder}: cannot be read ({seqx.first_error(error)}); compare this run with the "
             "version of seqx that wrote it"
         ) from None
 

@@ -104,7 +104,7 @@ class Measured:
         start: Mapping[str, Any] = {}
         looked: dict[str, Looked] = {}
         failed, step, tokens, seconds = None, 0, 0, 0.0
-        for _, line in seqx.json_lines(_LINE, file, _ADVICE):
+        for _, line in seqx.read_json_lines(_LINE, file, _ADVICE):
             match line["kind"]:
                 case "start":
                     start = line

@@ -131,7 +131,7 @@ def cut(path: Path, done: int, *, pending: bool = False) -> bool:
     end = 0  # of what was written up to the checkpoint
     new = path.with_name(f".{path.name}")
     try:
-        for line, about in seqx.json_lines(_LINE, path, "correct this line, or remove the file"):
+        for line, about in seqx.read_json_lines(_LINE, path, "correct this line, or remove the file"):
             step, kind = about.get("step"), about["kind"]
             if (step is not None and step > done) or (pending and _again(kind, step == done)):
                 break

@@ -18,7 +18,7 @@ from seqx.inference import Predictor, RefusedError, distinct, load
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Hypothesis, Request
 from seqx.storage.json_format import json_text
-from seqx.storage.text_lines import standard_input
+from seqx.storage.text_lines import read_standard_input
 
 T = TypeVar("T")
 
@@ -264,7 +264,7 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         try:
-            for line in standard_input(self._stream):
+            for line in read_standard_input(self._stream):
                 self.count += 1
                 yield line
         except UserError as error:

@@ -50,8 +50,8 @@ def average(
     _check_free(out)
     tell = partial(click.echo, err=True)
     count = last or best or how.average
-    steps, weights = checkpoints.mean(count, choose=choose, tell=tell, set_aside=False)
-    if best and any(checkpoints.about(step).score is None for step in steps):
+    steps, weights = checkpoints.average(count, select=choose, warn=tell, set_aside=False)
+    if best and any(checkpoints.info(step).score is None for step in steps):
         raise UserError(
             f"{run}: no checkpoint that it keeps was validated; give --last K, or train with "
             "training.choose=best, by which those with the best scores are kept"

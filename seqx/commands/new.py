@@ -9,7 +9,7 @@ import click
 
 from seqx.errors import UserError
 from seqx.plugin.loading import GROUP, Plugins, home, load, origin
-from seqx.storage.atomic import whole_folder
+from seqx.storage.atomic import atomic_folder
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 COMMON = "common"
@@ -40,7 +40,7 @@ def new(name: str, *, kind: str, folder: Path | None) -> None:
     place = folder or Path(f"seqx-{name}")
     if place.exists() or place.is_symlink():
         raise UserError(f"{place}: is there already; choose another name, or another --folder")
-    with whole_folder(place) as written:
+    with atomic_folder(place) as written:
         for template in (COMMON, kind):
             _write(TEMPLATES / template, written, name)
     click.echo(f"{place}: plugin {name}, with a component for {_title(kind)}. What next:")

@@ -13,8 +13,8 @@ from seqx.plugin.loading import load as load_plugins
 from seqx.recipe import Made, Recipe, check, load
 from seqx.run_folder import OPENED
 from seqx.storage.atomic import check_links
-from seqx.storage.checkpoints import WEIGHTS
 from seqx.storage.json_format import read_as
+from seqx.storage.weights import WEIGHTS
 
 profile = click.option("--profile", "-p", metavar="NAME", help="Lay one of the recipe's profiles over it.")
 

@@ -15,9 +15,10 @@ from seqx.parallel import World, joined, leave
 from seqx.parallel.launch import launch
 from seqx.plugin.blame import attributed
 from seqx.run_folder import RunFolder
+from seqx.runtime.background import has_abandoned_threads
 from seqx.runtime.cpu_threads import MOST
 from seqx.runtime.printing import forgiving
-from seqx.runtime.signals import Stop, Stopped, has_abandoned_threads
+from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.candidates import read as read_compared
 from seqx.training.candidates import told
@@ -66,9 +67,9 @@ def run(
     RECIPE is a file, or the name of a recipe that comes with seqx. The run is kept in runs/RECIPE[-PROFILE]
     unless --folder names another place. Started by torchrun, its processes train together.
     """
-    stop = Stop()
+    stop = StopRequest()
     if devices is not None and devices > 1:
-        with stop.listening():  # the error of a run is printed once, here
+        with stop.handling_signals():  # the error of a run is printed once, here
             found = opened(recipe, profile, overrides)
             place = RunFolder(_place(found, folder, profile))
             if place.finished(found.made) is None:
@@ -81,7 +82,7 @@ def run(
         if killed is not None:
             click.echo(killed, err=True)
         ctx.exit(code)
-    with joined(device) as (world, own), stop.listening(), forgiving():
+    with joined(device) as (world, own), stop.handling_signals(), forgiving():
         _run(
             ctx,
             world,
@@ -107,7 +108,7 @@ def _run(
     folder: Path | None,
     device: str,
     threads: int | None,
-    stop: Stop,
+    stop: StopRequest,
     *,
     changed_plugins: bool,
 ) -> None:

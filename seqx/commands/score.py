@@ -11,7 +11,7 @@ from seqx.data.doubts import empty
 from seqx.errors import UserError
 from seqx.interfaces.text import Metric
 from seqx.storage.json_format import json_text
-from seqx.storage.text_lines import lines
+from seqx.storage.text_lines import read_lines
 
 
 @click.command()
@@ -30,7 +30,7 @@ def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_js
     if len(files) != 2:
         raise click.UsageError(f"two files are wanted, REFERENCES and OUTPUTS; found {len(files)}", ctx)
     judge = component(Metric, "--metric", metric, settings)
-    references, outputs = (list(lines(file)) for file in files)
+    references, outputs = (list(read_lines(file)) for file in files)
     if len(references) != len(outputs) or not references:
         raise UserError(
             f"{files[0]} has {len(references):,} lines, {files[1]} {len(outputs):,}; "

@@ -1,33 +1,24 @@
-"""Updates as padded tensors, made by a thread while training computes."""
+"""The batches of each update, as padded tensors."""
 
-import queue
 import random
 import threading
-import weakref
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from seqx.data.plan import TARGET, Plan, plan
-from seqx.data.store import Ragged, Store
-from seqx.errors import UserError
+from seqx.data.store import Integers, Ragged, Store
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import WORDS, Batch, Tokens
-from seqx.runtime.signals import in_thread
-
-Integers = NDArray[np.integer[Any]]
+from seqx.runtime.background import in_thread
 
 
 @dataclass(frozen=True, order=True)
 class Position:
-    """Which update of which epoch; both counted from 0."""
+    """The position of an update in training: its epoch and its index in that epoch, both from 0."""
 
     epoch: int = 0
     index: int = 0
@@ -35,34 +26,36 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateBatch:
-    """What one step of the optimizer learns from: this device's share of it, in parts that fit its memory."""
+    """The share of one update that this rank computes, cut into microbatches."""
 
     position: Position
-    parts: list[Batch]
-    rows: list[Integers]  # the numbers of each part's examples
-    count: int  # target tokens of the whole update, over all devices
-    useful: float  # share of the places of `parts`, all columns together, that hold tokens
-    spare: tuple[Batch, Integers] | None = None  # a short example of a shared update, and its number
+    microbatches: list[Batch]
+    rows: list[Integers]  # for each microbatch, the indices of its examples in the store
+    target_tokens: int  # of the whole update, over all ranks
+    token_fraction: (
+        float  # share of the padded tokens in `microbatches` that are no padding, over all columns
+    )
+    dummy: tuple[Batch, Integers] | None = None  # a short example and its index, for ranks without data
 
     @property
     def next(self) -> Position:
-        """Where to go on after this update."""
+        """The position from which training continues after this update."""
         return Position(self.position.epoch, self.position.index + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batches:
-    """The updates of training, as a function of their positions.
+    """The batches of training as a pure function of seed, epoch and index.
 
     Args:
         store: the examples
-        tokens: target tokens of one update, over all devices and parts
-        groups: groups of examples of similar lengths that an update is made of
-        seed: of the order of examples
-        microbatch: the most places of a part, rows times the longest of all columns; None: a part is a group
-        rank: this device among those that share each update
-        world: how many devices share each update
-        task: encodes each example anew in each epoch (subword regularisation); None: as they are in the store
+        tokens: target tokens per update, over all ranks and microbatches
+        groups: groups of examples of similar lengths per update
+        seed: seed of the order of the examples
+        microbatch: maximum padded tokens per microbatch, as rows times the longest row; None: one group
+        rank: rank of this process among those that share each update
+        world: number of processes that share each update
+        task: encodes each example again in each epoch (subword regularisation); None: use the stored tokens
     """
 
     store: Store
@@ -77,7 +70,7 @@ class Batches:
     _lock: threading.Lock = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
 
     def plan(self, epoch: int) -> Plan:
-        """The updates of an epoch; that of the epoch that was last asked for is kept."""
+        """Return the plan of an epoch; only the last one is cached."""
         with self._lock:
             if epoch not in self._plans:
                 columns = self.store.columns.items()
@@ -89,75 +82,85 @@ class Batches:
             return self._plans[epoch]
 
     @property
-    def planning(self) -> bool:
-        """Whether an epoch is being planned now, which takes half a minute for tens of millions of rows."""
+    def is_planning(self) -> bool:
+        """True while an epoch is being planned, which takes half a minute for tens of millions of rows."""
         return self._lock.locked()
 
-    def portion(self, plan: Plan, position: Position, *, pin: bool = False) -> UpdateBatch:
-        """This device's portion of the update at a position, in the `plan` of its epoch.
+    def update_batch(self, plan: Plan, position: Position, *, pin: bool = False) -> UpdateBatch:
+        """Return this rank's batch for one update.
 
-        `pin`: in memory that a GPU copies from.
+        Args:
+            plan: the plan of the update's epoch
+            position: the update
+            pin: put the tensors into pinned memory
         """
-        batches, rows, count, tokens, places = [], list[Integers](), 0, 0, 0
-        spare = None
+        batches, rows, target_tokens, tokens, padded_tokens = [], list[Integers](), 0, 0, 0
+        dummy = None
         for group in self._groups(plan.rows(position.index)):
             columns = self._columns(group, position.epoch)
-            count += len(columns[TARGET].values)
-            if self.world > 1 and spare is None:
+            target_tokens += len(columns[TARGET].values)
+            if self.world > 1 and dummy is None:
                 shortest = columns[TARGET].lengths().argsort(kind="stable")[:1]
-                short = {name: column.take(shortest) for name, column in columns.items()}
-                spare = pack(short, pin=pin), group[shortest]
-            for part in split(columns, self.microbatch, self.rank, self.world):
-                batches.append(pack({name: column.take(part) for name, column in columns.items()}, pin=pin))
+                dummy = collate(_take(columns, shortest), pin=pin), group[shortest]
+            for part in split_into_microbatches(columns, self.microbatch, self.rank, self.world):
+                batches.append(collate(_take(columns, part), pin=pin))
                 rows.append(group[part])
-                packed = batches[-1].columns
-                tokens += sum(int(columns[name].lengths()[part].sum()) for name in packed)
-                places += sum(column.ids.numel() for column in packed.values())
-        useful = tokens / max(1, places)
+                collated = batches[-1].columns
+                tokens += sum(int(columns[name].lengths()[part].sum()) for name in collated)
+                padded_tokens += sum(column.ids.numel() for column in collated.values())
         return UpdateBatch(
-            position=position, parts=batches, rows=rows, count=count, useful=useful, spare=spare
+            position=position,
+            microbatches=batches,
+            rows=rows,
+            target_tokens=target_tokens,
+            token_fraction=tokens / max(1, padded_tokens),
+            dummy=dummy,
         )
 
-    def whole(self) -> "Batches":
-        """The same for one device, that has all of each update."""
+    def for_single_device(self) -> "Batches":
+        """Return the same batches for one process that computes whole updates."""
         return replace(self, rank=0, world=1)
 
     def batch(self, rows: Integers, epoch: int) -> Batch:
-        """Some examples, by their numbers, as an epoch encodes them."""
-        return pack(self._columns(rows, epoch))
+        """Return the examples with these indices as one batch, encoded as in an epoch."""
+        return collate(self._columns(rows, epoch))
 
-    def largest(self, epoch: int) -> UpdateBatch:
-        """The portion of the update of an epoch that needs the most memory."""
+    def largest_update(self, epoch: int) -> UpdateBatch:
+        """Return the batch of the update that needs the most memory in an epoch."""
         plan = self.plan(epoch)
-        return self.portion(plan, Position(epoch, plan.largest))
+        return self.update_batch(plan, Position(epoch, plan.largest))
 
-    def portions(
-        self, start: Position, *, without: Collection[Position] = (), pin: bool = False
+    def update_batches(
+        self, start: Position, *, skip: Collection[Position] = (), pin: bool = False
     ) -> Iterator[UpdateBatch]:
-        """The portions of all updates from a position on but those at `without`, for ever.
+        """Yield the batches of all updates from `start` on, without end.
 
-        Each epoch is planned while the last tenth of the one before it is learnt from.
+        The next epoch is planned in the background once nine tenths of the current one are done.
+
+        Args:
+            start: the first update
+            skip: updates to leave out
+            pin: put the tensors into pinned memory
         """
         epoch, index = start.epoch, start.index
-        planned = in_thread(partial(self.plan, epoch))
+        current = in_thread(partial(self.plan, epoch))
         while True:
-            plan, following = planned.result(), None
+            plan, following = current.result(), None
             for i in range(index, len(plan)):
                 if following is None and i >= len(plan) * 9 // 10:
                     following = in_thread(partial(self.plan, epoch + 1))
-                if Position(epoch, i) not in without:
-                    yield self.portion(plan, Position(epoch, i), pin=pin)
+                if Position(epoch, i) not in skip:
+                    yield self.update_batch(plan, Position(epoch, i), pin=pin)
             epoch, index = epoch + 1, 0
-            planned = following or in_thread(partial(self.plan, epoch))
+            current = following or in_thread(partial(self.plan, epoch))
 
     def _groups(self, groups: list[Integers]) -> list[Integers]:
-        """What is cut into parts as a whole: groups where parts are groups, else the update."""
+        """Return the groups if each is a microbatch of its own, else the whole update as one."""
         return groups if self.microbatch is None else [np.concatenate(groups)]
 
     def _columns(self, rows: Integers, epoch: int) -> dict[str, Ragged]:
-        """The columns of some examples."""
         if self.task is None:
-            return {name: column.take(rows) for name, column in self.store.columns.items()}
+            return _take(self.store.columns, rows)
         encoded = [
             self.task.encode(self.store.text(row), random.Random(f"{self.seed} {epoch} {row}"))  # noqa: S311
             for row in map(int, rows)
@@ -171,14 +174,18 @@ class Batches:
         }
 
 
-def split(columns: Mapping[str, Ragged], microbatch: int | None, rank: int, world: int) -> list[Integers]:
-    """The parts of some examples that one device computes: rows of similar lengths, in each part.
+def split_into_microbatches(
+    columns: Mapping[str, Ragged], microbatch: int | None, rank: int, world: int
+) -> list[Integers]:
+    """Return the rows of each microbatch of one rank; the rows of a microbatch have similar lengths.
+
+    All ranks together get each row once.
 
     Args:
-        columns: of the examples
-        microbatch: the most places of a part, rows times the longest of all columns; None: any
-        rank: the device
-        world: how many devices share the examples; together they have each of them once
+        columns: the columns of the examples
+        microbatch: maximum padded tokens per microbatch, as rows times the longest row; None: no limit
+        rank: rank of the process
+        world: number of processes that share the examples
     """
     lengths = [column.lengths() for column in columns.values()]
     longest = np.maximum.reduce(lengths)
@@ -188,15 +195,15 @@ def split(columns: Mapping[str, Ragged], microbatch: int | None, rank: int, worl
     parts: list[Integers] = []
     start, ordered = 0, longest[order]
     while start < len(order):
-        places = ordered[start:] * np.arange(1, len(order) - start + 1)
-        end = start + max(1, int(places.searchsorted(microbatch, "right")))
+        padded_tokens = ordered[start:] * np.arange(1, len(order) - start + 1)
+        end = start + max(1, int(padded_tokens.searchsorted(microbatch, "right")))
         parts.append(order[start:end])
         start = end
     return parts
 
 
-def pack(columns: Mapping[str, Ragged], *, pin: bool = False) -> Batch:
-    """Columns of examples as right-padded tensors."""
+def collate(columns: Mapping[str, Ragged], *, pin: bool = False) -> Batch:
+    """Return the columns of examples as right-padded tensors, in pinned memory if `pin` is set."""
     tokens = {name: _padded(column) for name, column in columns.items()}
     if WORDS in tokens:
         source, starts = tokens["source"], tokens.pop(WORDS).ids
@@ -206,115 +213,12 @@ def pack(columns: Mapping[str, Ragged], *, pin: bool = False) -> Batch:
     return Batch(tokens, len(columns[TARGET].values))
 
 
+def _take(columns: Mapping[str, Ragged], rows: Integers) -> dict[str, Ragged]:
+    return {name: column.take(rows) for name, column in columns.items()}
+
+
 def _padded(column: Ragged) -> Tokens:
     lengths = column.lengths()
     ids = np.zeros((len(lengths), int(lengths.max(initial=0))), np.int64)
     ids[np.arange(ids.shape[1]) < lengths[:, None]] = column.values
     return Tokens.of(torch.from_numpy(ids), torch.from_numpy(lengths))
-
-
-_FIRST = Position()
-
-
-class Loader:
-    """Iterates over updates that a thread makes ahead; stops the thread when closed or forgotten.
-
-    Args:
-        batches: makes the updates
-        start: the first of them
-        without: where updates are passed over
-        device: that will compute them
-        ahead: how many are made before they are asked for
-        waiting: in its block nobody is to blame for not getting on, as an epoch is being planned
-    """
-
-    def __init__(
-        self,
-        batches: Batches,
-        start: Position = _FIRST,
-        *,
-        without: Collection[Position] = (),
-        device: torch.device | None = None,
-        ahead: int = 8,
-        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        self._batches = batches
-        self._waiting = waiting
-        pin = device is not None and device.type == "cuda"
-        self._queue: queue.Queue[UpdateBatch | BaseException] = queue.Queue(ahead)
-        stop = threading.Event()
-        # The thread knows nothing of this object, which can thus be forgotten while the thread runs.
-        stream = batches.portions(start, without=without, pin=pin)
-        thread = threading.Thread(target=_produce, args=(stream, self._queue, stop), daemon=True)
-        self._thread = thread
-        self._close = weakref.finalize(self, _stop, thread, stop)
-        thread.start()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> UpdateBatch:
-        if not self._close.alive:
-            raise StopIteration
-        portion = self._next()
-        if isinstance(portion, BaseException):
-            self.close()
-            raise portion
-        return portion
-
-    def _next(self) -> UpdateBatch | BaseException:
-        while True:
-            # Asked first: what it made before it ended is in the queue.
-            alive = self._thread.is_alive()
-            with self._waiting() if self._batches.planning else nullcontext():
-                try:
-                    return self._queue.get(timeout=_PATIENCE if alive else 0)
-                except queue.Empty:
-                    if not alive:
-                        return UserError("the thread that makes batches died; the same command goes on")
-
-    def close(self) -> None:
-        """Stop the thread; there are no further updates."""
-        self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-_PATIENCE = 0.05  # seconds after which a thread that waits for room looks whether it is still wanted
-_FAREWELL = 1.0  # seconds that a thread has to end in; one that waits for a plan ends by itself later
-
-
-def _produce(
-    portions: Iterator[UpdateBatch], out: "queue.Queue[UpdateBatch | BaseException]", stop: threading.Event
-) -> None:
-    try:
-        for portion in portions:
-            if not _put(portion, out, stop):
-                return
-    except BaseException as error:  # noqa: BLE001
-        _put(error, out, stop)
-
-
-def _put(
-    item: UpdateBatch | BaseException, out: "queue.Queue[UpdateBatch | BaseException]", stop: threading.Event
-) -> bool:
-    while not stop.is_set():
-        try:
-            out.put(item, timeout=_PATIENCE)
-        except queue.Full:
-            continue
-        return True
-    return False
-
-
-def _stop(thread: threading.Thread, stop: threading.Event) -> None:
-    stop.set()
-    # Garbage may be collected, and this be called, in the thread itself.
-    if thread is not threading.current_thread():
-        thread.join(_FAREWELL)

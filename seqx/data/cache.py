@@ -1,19 +1,18 @@
 """Folders that are addressed by what they were made from, and appear all at once or not at all."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from seqx.errors import UserError, unwritable
 from seqx.interfaces.text import Progress
 from seqx.runtime import main_guard
-from seqx.storage.atomic import sync
+from seqx.storage.atomic import fsync
+from seqx.storage.locks import file_lock
 
 MADE_FROM = "made_from.json"
 """In each folder of the cache: what it was made from, for people. No part of what was made."""
@@ -64,8 +63,9 @@ def made(parts: Mapping[str, object], cache: Path, make: Callable[[Path], None],
     main_guard.refuse()
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache, folder.name, progress) as locked:
-            if locked:
+        message = "waiting for another process that makes the same"
+        with file_lock(cache / f".{folder.name}.lock", on_wait=lambda: progress(message, None)) as is_locked:
+            if is_locked:
                 for left in cache.glob(f".{folder.name}.tmp-*"):
                     shutil.rmtree(left, ignore_errors=True)
             if not folder.is_dir():
@@ -88,28 +88,13 @@ def _make(folder: Path, parts: Mapping[str, object], make: Callable[[Path], None
         text = json.dumps(parts, indent=2, sort_keys=True, ensure_ascii=False)
         (unfinished / MADE_FROM).write_text(text + "\n", encoding="utf-8")
         for path in (*unfinished.rglob("*"), unfinished):
-            sync(path)
+            fsync(path)
         try:
             unfinished.rename(folder)
         except OSError:
             # On a file system without locks somebody else may have been first; theirs is as good.
             if not folder.is_dir():
                 raise
-        sync(folder.parent)
+        fsync(folder.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(cache: Path, name: str, progress: Progress) -> Iterator[bool]:
-    """Alone among the processes that want to make `name`; False where the file system has no locks."""
-    with (cache / f".{name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("waiting for another process that makes the same", None)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-            return
-        yield True

@@ -27,8 +27,8 @@ from seqx.interfaces.text import Progress, Task
 from seqx.plugin.loading import Source, sources
 from seqx.runtime import main_guard
 from seqx.runtime.allocator import trim_heap
+from seqx.runtime.background import interruptible_call
 from seqx.runtime.cpu_threads import cpus
-from seqx.runtime.signals import interruptible_call
 
 DUPLICATE = "duplicate"
 """The reason under which repeated rows are dropped."""

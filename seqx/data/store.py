@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqx.errors import UserError
-from seqx.storage.bounded_read import json_content
-from seqx.storage.manifest import digest
+from seqx.storage.bounded_read import read_bounded_json
+from seqx.storage.manifest import sha256
 
 FORMAT = 1
 """The version of the files; another one is refused."""
@@ -93,7 +93,7 @@ class Store:
         """
         advice = "delete this folder, and its examples are prepared again"
         try:
-            index = json_content(folder / _INDEX, _LARGEST)
+            index = read_bounded_json(folder / _INDEX, _LARGEST)
             if index["format"] != FORMAT:
                 raise UserError(f"{folder}: a store of version {index['format']}, not {FORMAT}; {advice}")
             size = _count(index["examples"])
@@ -163,7 +163,7 @@ def _check_bytes(folder: Path, digests: Mapping[str, str], columns: Collection[s
     if sum((folder / name).stat().st_size for name in digests) > _READ:
         return
     for name, before in digests.items():
-        if digest(folder / name) != before:
+        if sha256(folder / name) != before:
             raise ValueError(f"{name} does not hold what was written")
 
 
@@ -223,7 +223,7 @@ class Writer:
             "texts": {name: column.finish(keep) for name, column in self._texts.items()},
         }
         files = sorted(path for path in self.folder.iterdir() if path.name != _INDEX)
-        index["sha256"] = {path.name: digest(path) for path in files}
+        index["sha256"] = {path.name: sha256(path) for path in files}
         (self.folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
     def close(self) -> None:

@@ -19,9 +19,11 @@ from seqx.recipe.yaml_tree import Node
 from seqx.runtime import cpu_threads
 from seqx.runtime.devices import Precision, device_of, precision_of
 from seqx.storage.atomic import check_links, check_name
-from seqx.storage.checkpoints import WEIGHTS, Checkpoints, check_model, read_weights
+from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import read_as
-from seqx.storage.safetensors_header import bounded, check_fits, header
+from seqx.storage.model_folder import check_model
+from seqx.storage.safetensors_header import check_fits, limit_module_count, read_header
+from seqx.storage.weights import WEIGHTS, read_weights
 
 
 def load(
@@ -102,9 +104,9 @@ class _Parts:
     def build(self) -> Model:
         """The model, with its weights."""
         file = self.folder / WEIGHTS
-        said = header(file)
-        with bounded(said, file):
-            check_fits(self._shell(), said, file)
+        tensors = read_header(file)
+        with limit_module_count(tensors, file):
+            check_fits(self._shell(), tensors, file)
         model: Model = self.model(self.task.sizes)
         read_weights(model, file)
         return model

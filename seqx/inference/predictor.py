@@ -321,7 +321,7 @@ class Predictor:
         except Stopped as stopped:
             if self.world.size == 1:
                 raise
-            by = stopped.by
+            by = stopped.signal
         every = self.world.all_gather((mine, by))
         for _, stopped_by in every:
             if stopped_by is not None:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from seqx.data.batches import pack, split
+from seqx.data.batches import collate, split_into_microbatches
 from seqx.data.store import Ragged
 from seqx.errors import UserError
 from seqx.inference.out_of_memory import Fitting
@@ -46,7 +46,7 @@ def logprobs(
     columns = {name: _ragged([examples[i][name] for i in order]) for name in examples[0]}
 
     def score(rows: Sequence[int]) -> list[float]:
-        batch = pack({name: values.take(np.array(rows)) for name, values in columns.items()}).to(device)
+        batch = collate({name: values.take(np.array(rows)) for name, values in columns.items()}).to(device)
         return model.score(batch.columns["source"], batch.columns["target"]).double().sum(1).tolist()
 
     training, fit = model.training, Fitting(device)
@@ -54,7 +54,7 @@ def logprobs(
     try:
         # Not inference_mode, in which autocast casts a weight again each time that it is used.
         with torch.no_grad(), autocast(device, precision):
-            for rows in split(columns, _PLACES, 0, 1):
+            for rows in split_into_microbatches(columns, _PLACES, 0, 1):
                 between()
                 for part, values in fit(rows.tolist(), score):
                     for row, value in zip(part, values, strict=True):

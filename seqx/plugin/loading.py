@@ -24,7 +24,7 @@ from seqx import __version__
 from seqx.errors import At, PluginError, UserError, shortened
 from seqx.plugin import hooks
 from seqx.plugin.registry import Component, Registry
-from seqx.storage.bounded_read import content
+from seqx.storage.bounded_read import read_bounded
 from seqx_toolkit import DISTRIBUTION
 
 GROUP = "seqx"
@@ -239,7 +239,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
 def _load_file(path: Path, at: At, registry: Registry, kept: Kept | None) -> Plugin:
     name = f"{LOCAL_MODULE}{path.stem}"
     try:
-        data = content(path, _LARGEST)
+        data = read_bounded(path, _LARGEST)
     except OSError as error:
         shown = shortened(str(path), 200)
         raise PluginError(f"{at}: cannot read the plugin {shown}: {error.strerror}") from error

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from seqx.errors import At, Problem, RecipeError, shortened
-from seqx.storage.bounded_read import content
+from seqx.storage.bounded_read import read_bounded
 
 _DEEPEST = 60  # levels of nesting
 _MOST = 20_000  # nodes, also after aliases are unfolded
@@ -56,7 +56,7 @@ def read(path: Path, problems: list[Problem] | None = None) -> Node:
     """
     source = str(path)
     try:
-        data = content(path, _LARGEST)
+        data = read_bounded(path, _LARGEST)
     except OSError as error:
         what = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
         raise RecipeError([Problem(At(source, 1, 1), what)]) from error

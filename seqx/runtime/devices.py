@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
@@ -183,16 +183,3 @@ def deterministic(*, wanted: bool) -> Iterator[None]:
 def uses_cuda() -> bool:
     """Return true if this process has initialised CUDA."""
     return torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Torch's random states of this process: the CPU's, and that of its GPU."""
-    states = {"cpu": torch.get_rng_state()}
-    return states | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Draw on from there; a device of another kind draws as it did."""
-    torch.set_rng_state(states["cpu"].cpu())
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"].cpu(), device)

@@ -1,47 +1,43 @@
-"""Stopping when asked: signals that let a run save what it has and end."""
+"""Signals that ask a run to save its state and end."""
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TypeVar
-
-T = TypeVar("T")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-"""What people (Ctrl-C), machines that are switched off, and schedulers that take a node back send."""
+"""The signals of Ctrl-C, of machines that shut down, and of schedulers that preempt a job."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to stop: what catches an interrupt catches it."""
+    """A signal asked this process to stop. Code that handles KeyboardInterrupt handles it, too."""
 
-    def __init__(self, by: signal.Signals) -> None:
-        super().__init__(by.name)
-        self.by = by
+    def __init__(self, signal_: signal.Signals) -> None:
+        super().__init__(signal_.name)
+        self.signal = signal_
 
 
-class Stop:
-    """Whether a signal asked this process to stop.
+class StopRequest:
+    """The first signal that asked this process to stop, if any.
 
-    While it is `listening`, a signal raises `Stopped` wherever the main thread is; while it is also `held`, a
-    signal is only remembered, until somebody looks. A second SIGINT interrupts at once, held or not, and
-    a third ends the process.
+    Inside `handling_signals`, a signal raises `Stopped` in the main thread; inside `deferred`, it is only
+    remembered until `raise_if_requested` is called. A second SIGINT raises KeyboardInterrupt at once, in both
+    cases, and a third one ends the process.
     """
 
     def __init__(self) -> None:
-        self.by: signal.Signals | None = None
-        self._held = False
+        self.signal: signal.Signals | None = None
+        self._is_deferred = False
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle signals, but not those that this process was started to be deaf to (`nohup`, `&`)."""
+    def handling_signals(self) -> Iterator[None]:
+        """Handle signals in the block, except those that were ignored before (`nohup`, `&`)."""
         if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread may say what a signal does
+            yield  # only the main thread may set handlers
             return
-        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._handle) for number in heard}
+        handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._handle) for number in handled}
         try:
             yield
         finally:
@@ -49,66 +45,29 @@ class Stop:
                 signal.signal(number, handler)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Signals wait until somebody looks."""
-        self._held = True
+    def deferred(self) -> Iterator[None]:
+        """Remember signals in the block instead of raising; see `raise_if_requested`."""
+        self._is_deferred = True
         try:
             yield
         finally:
-            self._held = False
+            self._is_deferred = False
 
-    def look(self) -> None:
-        """Stop here, if that was asked.
+    def raise_if_requested(self) -> None:
+        """Raise `Stopped` if a signal has come.
 
         Raises:
-            Stopped: a signal came
+            Stopped: a signal asked this process to stop
         """
-        if self.by is not None:
-            raise Stopped(self.by)
+        if self.signal is not None:
+            raise Stopped(self.signal)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
-        again = self.by is not None and number == signal.SIGINT
-        if again:
+        is_first = self.signal is None
+        if not is_first and number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             raise KeyboardInterrupt
-        first = self.by is None
-        self.by = self.by or signal.Signals(number)
-        if first and not self._held:
-            raise Stopped(self.by)
-
-
-_APART = "seqx-apart"
-
-
-def in_thread(work: Callable[[], T], name: str | None = None) -> "Future[T]":
-    """What comes of something that a thread does, which nobody has to wait for, not even the end of all."""
-    future = Future[T]()
-
-    def do() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001  whoever waits for it gets it
-            future.set_exception(error)
-
-    threading.Thread(target=do, name=name, daemon=True).start()
-    return future
-
-
-def interruptible_call(work: Callable[[], T]) -> T:
-    """What comes of something that takes long outside of Python, where no signal would be heard.
-
-    A signal, or whatever else is raised here, leaves it behind: see `has_abandoned_threads`.
-    """
-    future = in_thread(work, _APART)
-    while not future.done():
-        wait([future], 0.1)
-    return future.result()
-
-
-def has_abandoned_threads() -> bool:
-    """Whether something goes on apart, over which an interpreter that takes its leave could stumble."""
-    left = [thread for thread in threading.enumerate() if thread.name == _APART]
-    for thread in left:
-        thread.join(0.2)
-    return any(thread.is_alive() for thread in left)
+        self.signal = self.signal or signal.Signals(number)
+        if is_first and not self._is_deferred:
+            raise Stopped(self.signal)

@@ -1,7 +1,7 @@
-"""Files and folders that are either whole or not there.
+"""Files and folders that appear complete or not at all.
 
-What is being written has a name that begins with a dot and ends with `.part`. A process that is killed
-leaves it behind; `clear` removes that, and puts back what was about to be replaced.
+While something is written, its name begins with a dot and ends with `.part`. A killed process leaves it
+behind; `remove_leftovers` removes it, and restores what was about to be replaced.
 """
 
 import contextlib
@@ -14,19 +14,21 @@ from pathlib import Path
 from seqx.errors import DamagedError, UserError, unwritable
 
 _PART = ".part"
-_REPLACED = ".replaced.part"  # a folder that holds the one whose place is taken
+_REPLACED = ".replaced.part"  # a folder with the old version of a folder that is being replaced
 
 
 def check_name(folder: Path) -> None:
-    """Refuse a folder in which no weights can be kept.
+    """Refuse a folder in which weights cannot be saved.
 
     Raises:
-        UserError: its name is not UTF-8, and the library of their format knows no other names
+        UserError: its name is not UTF-8, which safetensors requires
     """
     try:
         str(folder).encode()
     except UnicodeEncodeError:
-        raise UserError(f"{folder}: weights need a folder whose name is UTF-8; rename it") from None
+        raise UserError(
+            f"{folder}: the name of a folder with weights must be UTF-8; rename the folder"
+        ) from None
 
 
 def check_links(folder: Path, *names: str) -> None:
@@ -58,18 +60,18 @@ def _check_link(entry: Path, home: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole_folder(folder: Path, *, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
-    """A folder to write into; takes the place of `folder` when the block ends, vanishes when it fails.
+def atomic_folder(folder: Path, *, check: Callable[[Path], object] | None = None) -> Iterator[Path]:
+    """Yield an empty folder that replaces `folder` when the block ends, and is removed when it fails.
 
     Args:
-        folder: its place
-        check: looks at what was written, when it is on the disk and before anybody sees it
+        folder: the final path
+        check: called with the new folder once it is on the disk, before it replaces the old one
 
     Raises:
-        UserError: there is no room, or no permission
+        UserError: the folder cannot be written
     """
     try:
-        _made(folder.parent)
+        _make_folders(folder.parent)
         new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PART, dir=folder.parent))
     except OSError as error:
         raise unwritable(folder, error) from None
@@ -77,58 +79,62 @@ def whole_folder(folder: Path, *, check: Callable[[Path], object] | None = None)
         yield new
         new.chmod(0o755)
         for file in (*new.rglob("*"), new):
-            sync(file)
+            fsync(file)
         if check is not None:
             check(new)
         _replace(new, folder)
-        sync(folder.parent)
+        fsync(folder.parent)
     except OSError as error:
         raise unwritable(folder, error) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def whole_file(file: Path, text: str) -> None:
-    """Write a text file that is never seen half."""
+def write_atomically(file: Path, text: str) -> None:
+    """Write a text file that is never seen incomplete.
+
+    Raises:
+        UserError: the file cannot be written
+    """
     new = file.with_name(f".{file.name}.{os.getpid()}{_PART}")
     try:
         new.write_text(text, encoding="utf-8")
-        sync(new)
+        fsync(new)
         new.replace(file)
-        sync(file.parent)
+        fsync(file.parent)
     except OSError as error:
         raise unwritable(file, error) from None
     finally:
         new.unlink(missing_ok=True)
 
 
-def clear(folder: Path) -> None:
-    """Remove what processes that were killed left half in a folder, and in those within it.
+def remove_leftovers(folder: Path) -> None:
+    """Remove incomplete files and folders of killed processes, at any depth.
 
-    Only for a folder in which nobody writes now. A folder that was moved aside for another one, which never
-    came, is put back.
+    Call it only while no other process writes to the folder. A folder that was moved away to be replaced,
+    and was not, is moved back.
     """
     for replaced in [*folder.rglob(f".*{_REPLACED}")]:
         for before in replaced.iterdir():
             if not (place := replaced.parent / before.name).exists():
                 before.rename(place)
-    for half in [*folder.rglob(f".*{_PART}")]:
-        if half.is_dir():
-            shutil.rmtree(half, ignore_errors=True)
+    for part in [*folder.rglob(f".*{_PART}")]:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
         else:
-            half.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
 
 
-def _made(folder: Path) -> None:
-    """Make a folder and those above it, with their names on the disk."""
+def _make_folders(folder: Path) -> None:
+    """Create a folder and its parents durably."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
-        sync(path.parent)
+        fsync(path.parent)
 
 
 def _replace(new: Path, folder: Path) -> None:
-    """Folders cannot be replaced in one step when the old one holds something: move that aside first."""
+    """Rename `new` to `folder`; an old folder is moved away first, because `rename` needs an empty target."""
     if not folder.exists():
         new.rename(folder)
         return
@@ -144,8 +150,8 @@ def _replace(new: Path, folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk before going on."""
+def fsync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Files that may come from a stranger, read whole, but never past a bound."""
+"""Read whole files from untrusted sources, up to a maximum size."""
 
 import errno
 import json
@@ -11,55 +11,53 @@ from typing import Any, BinaryIO
 
 
 class BoundError(OSError):
-    """A file that is larger than any of its kind, or is no plain file."""
+    """A file that is too large, or is not a regular file."""
 
     def __str__(self) -> str:
         return str(self.strerror)
 
 
-def content(file: Path, most: int) -> bytes:
-    """The bytes of a plain file that has at most `most` of them; links are followed.
+def read_bounded(file: Path, max_bytes: int) -> bytes:
+    """Read a regular file of at most `max_bytes` bytes; links are followed.
 
     Raises:
-        BoundError: it is larger, or a pipe, a device or the like; nothing was read
-        OSError: it cannot be read
+        BoundError: the file is larger, or a pipe, a device or the like; nothing was read
+        OSError: the file cannot be read
     """
-    with opened(file, most) as stream:
-        return stream.read(os.fstat(stream.fileno()).st_size)  # this allocates as many bytes at once
+    with open_bounded(file, max_bytes) as stream:
+        return stream.read(os.fstat(stream.fileno()).st_size)  # a size avoids reading into growing buffers
 
 
 @contextmanager
-def opened(file: Path, most: int) -> Iterator[BinaryIO]:
-    """Open a plain file that has at most `most` bytes, as `content` does.
+def open_bounded(file: Path, max_bytes: int) -> Iterator[BinaryIO]:
+    """Open a regular file of at most `max_bytes` bytes; links are followed.
 
     Raises:
-        BoundError: it is larger, or a pipe, a device or the like
-        OSError: it cannot be opened
+        BoundError: the file is larger, or a pipe, a device or the like
+        OSError: the file cannot be opened
     """
-    # A pipe that nobody writes to would otherwise be waited for.
-    with open(file, "rb", opener=_without_waiting) as stream:
-        about = os.fstat(stream.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise BoundError(errno.EINVAL, "it is no plain file")
-        if about.st_size > most:
-            raise BoundError(
-                errno.EFBIG, f"it has {about.st_size:,} bytes, and no file of its kind has more than {most:,}"
-            )
+    with open(file, "rb", opener=_nonblocking) as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise BoundError(errno.EINVAL, "it is not a regular file")
+        if status.st_size > max_bytes:
+            raise BoundError(errno.EFBIG, f"it has {status.st_size:,} bytes; the maximum is {max_bytes:,}")
         yield stream
 
 
-def _without_waiting(name: str, flags: int) -> int:
+def _nonblocking(name: str, flags: int) -> int:
+    """Open without waiting for the writer of a pipe."""
     return os.open(name, flags | os.O_NONBLOCK)
 
 
-def json_content(file: Path, most: int) -> Any:
-    """The value in a JSON file of at most `most` bytes.
+def read_bounded_json(file: Path, max_bytes: int) -> Any:
+    """Read the value in a JSON file of at most `max_bytes` bytes.
 
     Raises:
-        OSError: it cannot be read, or is larger
-        ValueError: it is no JSON, or nested deeper than Python can follow
+        OSError: the file cannot be read, or is larger
+        ValueError: it is not JSON, or is nested deeper than Python's parser allows
     """
-    text = content(file, most).decode()
+    text = read_bounded(file, max_bytes).decode()
     try:
         return json.loads(text)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""The version of what seqx writes, and its JSON files, which are checked before they are believed."""
+"""The JSON files of runs and models, and the format of what seqx writes."""
 
 import json
 import math
@@ -9,70 +9,81 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from seqx.errors import DamagedError, UserError, shortened, unreadable
-from seqx.storage.bounded_read import json_content, opened
+from seqx.storage.bounded_read import open_bounded, read_bounded_json
 
 T = TypeVar("T")
 
 FORMAT = 2
-"""The version of checkpoints and models; a reader refuses what is newer.
+"""The format of checkpoints and models. Format 1 was never released and is refused."""
 
-1: no manifest; states and random states pickled, in `training.pt`.
-2: `manifest.json`; states and random states in `states.json` and `states.safetensors`.
-"""
-
-_MOST = 1 << 20  # bytes of a file, and of a line
-_DEEPEST = 60  # levels of nesting
-_MOST_LINES = 1 << 32  # bytes of a file of lines, which is read line by line
+_MAX_BYTES = 1 << 20  # of a file, and of a line
+_MAX_DEPTH = 60
+_MAX_LINES_BYTES = 1 << 32  # of a file that is read line by line
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file of a run or a model.
+    """Read a JSON object from a file of a run or a model.
 
     Raises:
-        DamagedError: it is missing or damaged
-        UserError: it is of a newer seqx
+        DamagedError: the file is missing or damaged
+        UserError: a newer version of seqx wrote it
     """
     try:
-        about = json_content(file, _MOST)
-        _check_depth(about)
+        value = read_bounded_json(file, _MAX_BYTES)
+        _check_depth(value)
     except (OSError, ValueError) as error:
         raise unreadable(file, error) from None
-    if not isinstance(about, dict):
+    if not isinstance(value, dict):
         raise DamagedError(f"{file}: cannot be read (not a JSON object)")
-    check_format(about.get("format", FORMAT), file)
-    return about
+    check_format(value.get("format", FORMAT), file)
+    return value
 
 
 def _check_depth(value: Any) -> None:
     """Refuse JSON that is nested so deep that a recursive reader would fail."""
     level = [value]
-    for _ in range(_DEEPEST):
-        level = [item for group in level if isinstance(group, dict | list) for item in _inside(group)]
+    for _ in range(_MAX_DEPTH):
+        level = [item for group in level if isinstance(group, dict | list) for item in _items(group)]
         if not level:
             return
     raise ValueError("it is nested too deep")
 
 
-def _inside(group: dict[str, Any] | list[Any]) -> Iterable[Any]:
+def _items(group: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return group.values() if isinstance(group, dict) else group
 
 
 def check_format(found: object, file: Path, newest: int = FORMAT) -> None:
-    """See that what a file says of its format is one that can be read.
+    """Check the number of a format.
 
     Raises:
-        DamagedError: it is none
-        UserError: it is that of a newer seqx
+        DamagedError: it is not a format number
+        UserError: a newer version of seqx wrote the file
     """
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise DamagedError(f"{file}: cannot be read (format: {shortened(repr(found))} is none)")
+        raise DamagedError(
+            f"{file}: cannot be read (format: {shortened(repr(found))} is not a format number)"
+        )
     if found > newest:
-        said = shortened(str(found))
-        raise UserError(f"{file}: written by a newer seqx (format {said}); update seqx to read it")
+        number = shortened(str(found))
+        raise UserError(f"{file}: written by a newer seqx (format {number}); update seqx to read it")
+
+
+def check_supported(found: int, file: Path) -> None:
+    """Check that a checkpoint or a model does not have a format older than this version can read.
+
+    Raises:
+        UserError: the format is too old
+    """
+    if found < FORMAT:
+        raise UserError(
+            f"{file}: has format {found}, which this version of seqx cannot read (it reads format {FORMAT}); "
+            "train again, or read it with the version that wrote it"
+        )
 
 
 def json_text(value: object, *, indent: int | None = None, ensure_ascii: bool = True) -> str:
-    """Return plain values as JSON, in which numbers that are not finite are "Infinity", "-Infinity" or "NaN".
+    """Return plain values as JSON, with numbers that are not finite as "Infinity", "-Infinity" and "NaN".
 
     JSON has no such numbers; `read_as` and Python's `float` convert these strings back.
     """
@@ -93,59 +104,59 @@ def _strict(value: Any) -> Any:
             return value
 
 
-def read_as(kind: TypeAdapter[T], file: Path) -> T:
-    """A JSON file of a run or a model, as what it must be.
+def read_as(adapter: TypeAdapter[T], file: Path) -> T:
+    """Read a JSON file of a run or a model and check its type.
 
     Raises:
-        DamagedError: it is missing, damaged, or something else
-        UserError: it is of a newer seqx
+        DamagedError: the file is missing, damaged, or of another type
+        UserError: a newer version of seqx wrote it
     """
-    return _as(kind, read_json(file), file)
+    return _validated(adapter, read_json(file), file)
 
 
-def json_as(kind: TypeAdapter[T], file: Path, most: int) -> T:
-    """The value in a JSON file of at most `most` bytes, as what it must be.
+def read_json_as(adapter: TypeAdapter[T], file: Path, max_bytes: int) -> T:
+    """Read a JSON file of at most `max_bytes` bytes and check its type.
 
     Raises:
-        DamagedError: it cannot be read, is larger, or something else
+        DamagedError: the file cannot be read, is larger, or is of another type
     """
     try:
-        said = json_content(file, most)
-        _check_depth(said)
+        value = read_bounded_json(file, max_bytes)
+        _check_depth(value)
     except (OSError, ValueError) as error:
         raise unreadable(file, error) from None
-    return _as(kind, said, file)
+    return _validated(adapter, value, file)
 
 
-def json_lines(kind: TypeAdapter[T], file: Path, advice: str) -> Iterator[tuple[str, T]]:
-    """Yield the text and the value of each line of a file of JSON lines, which may be missing.
+def read_json_lines(adapter: TypeAdapter[T], file: Path, advice: str) -> Iterator[tuple[str, T]]:
+    """Yield the text and the value of each line of a JSON Lines file, which may be missing.
 
     A line that is not JSON is skipped: a killed process can leave half a line.
 
     Args:
-        kind: the type of the value of each line
+        adapter: the type of the value of each line
         file: the lines, each ended by a line feed
         advice: what the user can do about a line of another type
 
     Raises:
-        DamagedError: the file cannot be read, or a line, which is named, is too long or not of the `kind`
+        DamagedError: the file cannot be read, or a line is too long or of another type
     """
     if not file.exists():
         return
     try:
-        with opened(file, _MOST_LINES) as stream:
+        with open_bounded(file, _MAX_LINES_BYTES) as stream:
             number = 0
-            while raw := stream.readline(_MOST + 1):
+            while raw := stream.readline(_MAX_BYTES + 1):
                 number += 1
-                if len(raw) > _MOST:
-                    said = f"it has more than {_MOST:,} bytes"
-                    raise DamagedError(f"{file}:{number}: cannot be read ({said}); {advice}")
+                if len(raw) > _MAX_BYTES:
+                    problem = f"it has more than {_MAX_BYTES:,} bytes"
+                    raise DamagedError(f"{file}:{number}: cannot be read ({problem}); {advice}")
                 text = raw.decode(errors="replace").removesuffix("\n")
                 try:
-                    value = kind.validate_python(json.loads(text))
+                    value = adapter.validate_python(json.loads(text))
                 except ValidationError as error:
-                    said = first_fault(error)
-                    raise DamagedError(f"{file}:{number}: cannot be read ({said}); {advice}") from None
+                    problem = first_error(error)
+                    raise DamagedError(f"{file}:{number}: cannot be read ({problem}); {advice}") from None
                 except (ValueError, RecursionError):
                     continue
                 yield text, value
@@ -153,21 +164,21 @@ def json_lines(kind: TypeAdapter[T], file: Path, advice: str) -> Iterator[tuple[
         raise DamagedError(f"{file}: cannot be read: {error.strerror}; {advice}") from None
 
 
-def _as(kind: TypeAdapter[T], said: object, file: Path) -> T:
+def _validated(adapter: TypeAdapter[T], value: object, file: Path) -> T:
     try:
-        return kind.validate_python(said)
+        return adapter.validate_python(value)
     except ValidationError as error:
-        raise DamagedError(f"{file}: cannot be read ({first_fault(error)})") from None
+        raise DamagedError(f"{file}: cannot be read ({first_error(error)})") from None
 
 
-def first_fault(error: ValidationError, inside: str = "") -> str:
-    """Where the first mistake is, and what it is, of a value that is not what it must be.
+def first_error(error: ValidationError, key: str = "") -> str:
+    """Return the first of pydantic's errors as "path.to.value: message".
 
     Args:
-        error: tells of all mistakes
-        inside: the key of the value in what it is a part of
+        error: pydantic's errors
+        key: the key of the checked value in the file, if it is a part of one
     """
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(shortened(str(part)) for part in (inside, *first["loc"]) if part != "")
+    path = ".".join(shortened(str(part)) for part in (key, *first["loc"]) if part != "")
     why = first["msg"].removeprefix("Value error, ")
-    return f"{where or 'all of it'}: {shortened(why, 200)}"
+    return f"{path or 'the whole value'}: {shortened(why, 200)}"

@@ -1,4 +1,4 @@
-"""What a folder should hold, written into it last: a file that is missing, cut or changed is found."""
+"""The manifest of a folder: size and SHA-256 of each file, to find missing, cut or changed files."""
 
 import hashlib
 import json
@@ -10,17 +10,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from seqx.errors import DamagedError, shortened, unreadable
-from seqx.storage.bounded_read import json_content
+from seqx.storage.bounded_read import read_bounded_json
 from seqx.storage.json_format import check_format
 
-NAME = "manifest.json"
-_LARGEST = 2**20  # bytes of a manifest: those written here have a few kilobytes
-_LONGEST = 1000  # bytes of a name
+MANIFEST = "manifest.json"
+_MAX_BYTES = 2**20  # of a manifest; real ones have a few kilobytes
+_MAX_NAME_BYTES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file, as it was written."""
+    """Size and hash of one file."""
 
     size: int  # bytes
     sha256: str
@@ -28,7 +28,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is in a folder, by the names of its files relative to it, and in which format it is written."""
+    """The files of a folder by their names relative to it, and the format of the folder."""
 
     folder: Path
     format: int
@@ -36,33 +36,33 @@ class Manifest:
 
     @classmethod
     def seal(cls, folder: Path, version: int) -> Self:
-        """Write the manifest of what a folder holds now; nothing is written after it."""
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
+        """Write the manifest of a complete folder; nothing may be written after it."""
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
         entries = {
-            path.relative_to(folder).as_posix(): Entry(size=path.stat().st_size, sha256=digest(path))
+            path.relative_to(folder).as_posix(): Entry(size=path.stat().st_size, sha256=sha256(path))
             for path in files
         }
         plain = {name: {"size": entry.size, "sha256": entry.sha256} for name, entry in entries.items()}
         text = json.dumps({"format": version, "files": plain}, indent=2) + "\n"
-        (folder / NAME).write_text(text, encoding="utf-8")
+        (folder / MANIFEST).write_text(text, encoding="utf-8")
         return cls(folder, version, entries)
 
     @classmethod
     def read(cls, folder: Path, newest: int) -> Self | None:
-        """The manifest of a folder; None where none was written.
+        """Read the manifest of a folder; return None if there is none.
 
         Args:
-            folder: holds it
-            newest: the last format that can be read
+            folder: the folder
+            newest: the newest format that this version can read
 
         Raises:
-            DamagedError: it is none
-            UserError: the format is newer
+            DamagedError: the manifest is damaged
+            UserError: its format is newer
         """
-        file = folder / NAME
+        file = folder / MANIFEST
         try:
-            about = json_content(file, _LARGEST)
-            version, files = about["format"], about["files"]
+            plain = read_bounded_json(file, _MAX_BYTES)
+            version, files = plain["format"], plain["files"]
             check_format(version, file, newest)
             entries = {name: _entry(name, entry) for name, entry in files.items()}
         except FileNotFoundError:
@@ -70,54 +70,54 @@ class Manifest:
         except OSError as error:
             raise unreadable(file, error) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            said = shortened(str(error), 200)
-            raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {said})") from None
+            why = shortened(str(error), 200)
+            raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {why})") from None
         return cls(folder, version, entries)
 
     def check_sizes(self) -> None:
-        """Every file is there, in its size.
+        """Check that every file exists and has its size.
 
         Raises:
-            DamagedError: one is not
+            DamagedError: a file is missing or has another size
         """
         for name, entry in self.files.items():
             file = self.folder / name
             try:
-                found = file.stat()
+                status = file.stat()
             except OSError as error:
                 raise unreadable(file, error) from None
-            if not stat.S_ISREG(found.st_mode):
-                raise DamagedError(f"{file}: cannot be read (it is no plain file)")
-            if found.st_size != entry.size:
+            if not stat.S_ISREG(status.st_mode):
+                raise DamagedError(f"{file}: cannot be read (it is not a regular file)")
+            if status.st_size != entry.size:
                 raise DamagedError(
-                    f"{file}: cannot be read (it has {found.st_size:,} bytes, not {entry.size:,})"
+                    f"{file}: cannot be read (it has {status.st_size:,} bytes, not {entry.size:,})"
                 )
 
-    def check(self, *names: str, most: int | None = None) -> None:
-        """These files, or all, are what was written, to the last byte.
+    def check_hashes(self, *names: str, max_bytes: int | None = None) -> None:
+        """Check that files have their hashes.
 
         Args:
-            names: of the files; none: all
-            most: bytes that one of them may have; None: any
+            names: the files to check; without any, all
+            max_bytes: maximum size of each file; None: no limit
 
         Raises:
-            DamagedError: one is not, or is none that was written
+            DamagedError: a file has changed, is too large, or is not in the manifest
         """
         for name in names or self.files:
             file = self.folder / name
             if name not in self.files:
-                raise DamagedError(f"{file}: cannot be read ({NAME} does not name it)")
-            if most is not None and self.files[name].size > most:
-                raise DamagedError(f"{file}: cannot be read (it has more than {most:,} bytes)")
+                raise DamagedError(f"{file}: cannot be read ({MANIFEST} does not name it)")
+            if max_bytes is not None and self.files[name].size > max_bytes:
+                raise DamagedError(f"{file}: cannot be read (it has more than {max_bytes:,} bytes)")
             try:
-                same = digest(file) == self.files[name].sha256
+                is_same = sha256(file) == self.files[name].sha256
             except OSError as error:
                 raise unreadable(file, error) from None
-            if not same:
+            if not is_same:
                 raise DamagedError(f"{file}: cannot be read (its bytes are not those that were written)")
 
-    def forget(self) -> None:
-        """Have the next look at the files be one at the disk, where the system lets us ask for that."""
+    def drop_page_cache(self) -> None:
+        """Ask the system to read the files from the disk next time, where that is possible."""
         if not hasattr(os, "posix_fadvise"):
             return
         for name in self.files:
@@ -128,20 +128,20 @@ class Manifest:
                 os.close(descriptor)
 
 
-def digest(file: Path) -> str:
-    """The SHA-256 of a file."""
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _entry(name: str, about: Mapping[str, Any]) -> Entry:
+def _entry(name: str, plain: Mapping[str, Any]) -> Entry:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{shortened(name)!r} leads out of the folder")
-    written = os.fsencode(name)
-    if b"\0" in written or len(written) > _LONGEST:
-        raise ValueError(f"{shortened(name)!r} is the name of no file")
-    size, sha256 = about["size"], about["sha256"]
-    if not isinstance(size, int) or not isinstance(sha256, str):
+    encoded = os.fsencode(name)
+    if b"\0" in encoded or len(encoded) > _MAX_NAME_BYTES:
+        raise ValueError(f"{shortened(name)!r} cannot be the name of a file")
+    size, hash_ = plain["size"], plain["sha256"]
+    if not isinstance(size, int) or not isinstance(hash_, str):
         raise TypeError(f"{shortened(name)!r} has no size and sha256")
-    return Entry(size=size, sha256=sha256)
+    return Entry(size=size, sha256=hash_)

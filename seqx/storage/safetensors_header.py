@@ -1,7 +1,7 @@
-"""What a file of tensors says of itself: read, checked and compared before any tensor is.
+"""Read and check the header of a safetensors file before any tensor is loaded.
 
-The format is that of safetensors: 8 bytes with the length of the header (little-endian), the header in JSON
-(for each tensor its type, shape, and place), and the tensors one after another.
+A file is 8 bytes with the length of the header (little-endian), the header in JSON (type, shape and offsets
+of each tensor), and the tensors one after another.
 """
 
 import json
@@ -16,21 +16,21 @@ import torch
 from annotated_types import Ge, Lt, MaxLen
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
-from torch.nn.modules import module as registering
+from torch.nn.modules import module as torch_module
 from typing_extensions import TypedDict
 
 from seqx.errors import UserError, shortened, unreadable
 from seqx.storage.bounded_read import BoundError
-from seqx.storage.json_format import first_fault
+from seqx.storage.json_format import first_error
 
-HEADER = 1 << 24
-"""Most bytes of a header; that of a model of a thousand tensors has a hundred thousand."""
+MAX_HEADER_BYTES = 1 << 24
+"""Maximum size of a header; that of a model of a thousand tensors has a hundred thousand bytes."""
 
-TENSORS = 100_000
-"""Most tensors of a file; a model of a hundred layers has a few thousand."""
+MAX_TENSORS = 100_000
+"""Maximum number of tensors in a file; a model of a hundred layers has a few thousand."""
 
-MODULES = 64
-"""Most modules of a model for each tensor that its file holds, see `bounded`."""
+MODULES_PER_TENSOR = 64
+"""Maximum number of modules of a model for each tensor in its file, see `limit_module_count`."""
 
 _DTYPES = {
     "BOOL": torch.bool,
@@ -47,7 +47,7 @@ _DTYPES = {
 _METADATA = "__metadata__"
 
 
-class Said(NamedTuple):
+class TensorInfo(NamedTuple):
     """Type and shape of a tensor in a file."""
 
     dtype: torch.dtype
@@ -66,111 +66,116 @@ class _Entry(TypedDict):
 _ENTRY = TypeAdapter(_Entry)
 
 
-def header(file: Path) -> dict[str, Said]:
-    """What the tensors of a file are by its header, which belongs to a file of its size.
+def read_header(file: Path) -> dict[str, TensorInfo]:
+    """Return type and shape of each tensor in a file, by name.
 
     Raises:
-        DamagedError: it cannot be read, is too long, or does not describe the bytes that follow it
+        DamagedError: the header cannot be read, is too long, or does not match the size of the file
     """
     try:
         entries, size = _entries(file)
-        said, end = {}, 0
+        tensors, end = {}, 0
         for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
             dtype, shape = _DTYPES.get(entry["dtype"]), tuple(entry["shape"])
             if dtype is None:
                 raise ValueError(  # noqa: TRY301
-                    f"{shortened(name)} is of the type {shortened(entry['dtype'])!r}, which no model has"
+                    f"{shortened(name)} has the unknown type {shortened(entry['dtype'])!r}"
                 )
             start, stop = entry["data_offsets"]
             if start != end or stop - start != math.prod(shape) * dtype.itemsize:
-                raise ValueError(f"{shortened(name)} is not where its shape and type put it")  # noqa: TRY301
-            said[name], end = Said(dtype, shape), stop
+                raise ValueError(f"the offsets of {shortened(name)} do not match its shape and type")  # noqa: TRY301
+            tensors[name], end = TensorInfo(dtype, shape), stop
         if end != size:
-            raise ValueError(f"the tensors have {end:,} bytes by its header, and {size:,} in the file")  # noqa: TRY301
+            raise ValueError(f"its tensors have {size:,} bytes, but {end:,} according to its header")  # noqa: TRY301
     except (OSError, ValueError, RecursionError) as error:
         raise unreadable(file, error) from None
-    return said
+    return tensors
 
 
 def _entries(file: Path) -> tuple[dict[str, _Entry], int]:
-    """The header as it is written, and the bytes that follow it."""
+    """Return the entries of the header, and the number of bytes that follow it."""
     if file.exists() and not file.is_file():
-        raise BoundError(0, "it is no plain file")
+        raise BoundError(0, "it is not a regular file")
     with file.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         length = int.from_bytes(stream.read(8), "little")
-        if length > HEADER:
-            raise ValueError(f"its header would have {length:,} bytes, and none has more than {HEADER:,}")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(
+                f"its header has {length:,} bytes, more than the maximum of {MAX_HEADER_BYTES:,}"
+            )
         if length + 8 > size:
-            raise ValueError(f"its header would have {length:,} bytes, and the file has {size:,}")
-        written = json.loads(stream.read(length))
-    if not isinstance(written, dict):
-        raise ValueError("its header is no JSON object")  # noqa: TRY004  what the caller tells
-    written.pop(_METADATA, None)
-    if len(written) > TENSORS:
-        raise ValueError(f"its header names {len(written):,} tensors, and none names more than {TENSORS:,}")
-    return {name: _entry(name, about) for name, about in written.items()}, size - length - 8
+            raise ValueError(f"its header has {length:,} bytes, but the file only {size:,}")
+        plain = json.loads(stream.read(length))
+    if not isinstance(plain, dict):
+        raise ValueError("its header is not a JSON object")  # noqa: TRY004  the caller handles ValueError
+    plain.pop(_METADATA, None)
+    if len(plain) > MAX_TENSORS:
+        raise ValueError(f"its header names {len(plain):,} tensors; the maximum is {MAX_TENSORS:,}")
+    return {name: _entry(name, value) for name, value in plain.items()}, size - length - 8
 
 
-def _entry(name: str, about: object) -> _Entry:
+def _entry(name: str, value: object) -> _Entry:
     try:
-        return _ENTRY.validate_python(about)
+        return _ENTRY.validate_python(value)
     except ValidationError as error:
-        raise ValueError(f"its header: {first_fault(error, name)}") from None
+        raise ValueError(f"its header: {first_error(error, name)}") from None
 
 
-def check_fits(model: nn.Module, said: Mapping[str, Said], file: Path) -> None:
-    """Compare what a file holds with what a model wants, which may have been built without memory.
+def check_fits(model: nn.Module, tensors: Mapping[str, TensorInfo], file: Path) -> None:
+    """Check that the tensors in a file are those of a model, which may be on the meta device.
 
-    Tensors that the model has under several names are in the file under one of them. Floating-point types
-    stand for each other, since weights are converted when they are loaded.
+    A tensor that the model has under several names (tied embeddings) is in the file under one of them.
+    Floating-point types are interchangeable, since weights are converted when they are loaded.
 
     Raises:
-        UserError: a tensor is missing, too many, or of another shape or type
+        UserError: a tensor is missing, unknown, or of another shape or type
     """
-    wanted = model.state_dict(keep_vars=True)
-    held = {id(tensor) for name, tensor in wanted.items() if name in said}
-    faults = [f"{shortened(name)} is missing" for name, tensor in wanted.items() if id(tensor) not in held]
-    faults += [f"{shortened(name)} is none of its tensors" for name in said if name not in wanted]
-    for name, found in said.items():
-        tensor = wanted.get(name)
+    expected = model.state_dict(keep_vars=True)
+    present = {id(tensor) for name, tensor in expected.items() if name in tensors}
+    problems = [
+        f"{shortened(name)} is missing" for name, tensor in expected.items() if id(tensor) not in present
+    ]
+    problems += [f"{shortened(name)} is not one of its tensors" for name in tensors if name not in expected]
+    for name, found in tensors.items():
+        tensor = expected.get(name)
         if tensor is None:
             continue
         if tuple(tensor.shape) != found.shape:
-            faults.append(f"{name} is {list(found.shape)} and should be {list(tensor.shape)}")
+            problems.append(f"{name} is {list(found.shape)} and should be {list(tensor.shape)}")
         elif tensor.dtype != found.dtype and not (
             tensor.dtype.is_floating_point and found.dtype.is_floating_point
         ):
-            faults.append(f"{name} is of {found.dtype} and should be of {tensor.dtype}")
-    if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise UserError(f"{file}: holds the weights of another model: {faults[0]}{more}")
+            problems.append(f"{name} is of {found.dtype} and should be of {tensor.dtype}")
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise UserError(f"{file}: holds the weights of another model: {problems[0]}{more}")
 
 
 @contextmanager
-def bounded(said: Mapping[str, Said], file: Path) -> Iterator[None]:
-    """A stretch in which no model is built that has many more parts than a file has tensors.
+def limit_module_count(tensors: Mapping[str, TensorInfo], file: Path) -> Iterator[None]:
+    """Stop the construction of a model in the block that has far more modules than a file has tensors.
 
-    A recipe can ask for a thousand million layers; even without memory for weights building them has no end.
+    An untrusted recipe can ask for a thousand million layers, which take forever to build even on the meta
+    device.
 
     Raises:
-        UserError: it would have more
+        UserError: the model has too many modules
     """
-    left = MODULES * (len(said) + 16)
+    left = MODULES_PER_TENSOR * (len(tensors) + 16)
 
     def count(*_: object) -> None:
         nonlocal left
         left -= 1
         if left < 0:
             raise UserError(
-                f"{file}: holds the weights of another model: its {len(said)} tensors are far "
-                "fewer than those of the model that the recipe describes"
+                f"{file}: holds the weights of another model: it has {len(tensors)} tensors, far fewer than "
+                "the model that the recipe describes"
             )
 
     hooks = [
-        registering.register_module_module_registration_hook(count),
-        registering.register_module_parameter_registration_hook(count),
-        registering.register_module_buffer_registration_hook(count),
+        torch_module.register_module_module_registration_hook(count),
+        torch_module.register_module_parameter_registration_hook(count),
+        torch_module.register_module_buffer_registration_hook(count),
     ]
     try:
         yield

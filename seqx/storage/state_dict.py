@@ -1,8 +1,8 @@
-"""States on disk: nested dicts, lists, numbers, strings and tensors, as JSON beside safetensors, bit by bit.
+"""Save nested states as JSON and safetensors, without loss.
 
-Where a tensor stands, the JSON has its name in the other file. Plain values stand for themselves; what JSON
-has no word for is an object with one key that says what it is: "dict" (pairs, so that keys may be numbers),
-"tuple", "float" (one that is not finite, as its eight bytes), "tensor".
+States are dicts, lists, tuples, numbers, strings and tensors. The JSON has the name of a tensor in
+its place. What JSON cannot express is an object with one key: "dict" (a list of pairs, so that keys may be
+numbers), "tuple", "float" (a number that is not finite, as its eight bytes), "tensor".
 """
 
 import json
@@ -18,27 +18,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seqx.errors import DamagedError, UserError, shortened, unreadable
-from seqx.storage.bounded_read import json_content
+from seqx.storage.bounded_read import read_bounded_json
 
 TREE, TENSORS = "states.json", "states.safetensors"
-_LARGEST = 2**26  # bytes of JSON: a model of 10,000 parameters has states of about 3 MB
-_DEEPEST = 64
+_MAX_BYTES = 2**26  # of JSON; the states of a model of 10,000 parameters have about 3 MB
+_MAX_DEPTH = 64
 
 
 def write(folder: Path, states: Mapping[str, Any]) -> None:
     """Write states into a folder, as two files.
 
     Raises:
-        UserError: a state holds what is neither a number, a string, a tensor, nor a dict or list of such
+        UserError: a state contains an object of another type, or is nested too deep
     """
     tensors: dict[str, Tensor] = {}
-    tree = _flat(states, (), tensors)
+    tree = _encoded(states, (), tensors)
     save_file(tensors, folder / TENSORS)
     (folder / TREE).write_text(json.dumps(tree, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read(folder: Path, device: torch.device) -> dict[str, Any]:
-    """The states that were written into a folder, with tensors on a device.
+    """Read the states in a folder, with tensors on a device.
 
     Raises:
         DamagedError: they cannot be read
@@ -47,24 +47,26 @@ def read(folder: Path, device: torch.device) -> dict[str, Any]:
     try:
         tensors = load_file(file, device=str(device))
         file = folder / TREE
-        states = _tree(file, tensors)
+        states = _decoded(read_bounded_json(file, _MAX_BYTES), tensors, 0)
+        if not isinstance(states, dict):
+            raise TypeError("not a dict")  # noqa: TRY301
     except OSError as error:
         raise unreadable(file, error) from None
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
-        said = shortened(str(error), 200)
-        raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {said})") from None
+        why = shortened(str(error), 200)
+        raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {why})") from None
     return states
 
 
-def _flat(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
-    if len(path) > _DEEPEST:
-        raise UserError(f"{path[0]}: its state_dict is nested more than {_DEEPEST} deep")
+def _encoded(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
+    if len(path) > _MAX_DEPTH:
+        raise UserError(f"{path[0]}: its state_dict is nested more than {_MAX_DEPTH} deep")
     match value:
         case Tensor():
             name = ".".join(path)
             while name in tensors:  # {"a.b": ...} beside {"a": {"b": ...}}
                 name += "'"
-            # A copy where memory is shared: each name has its own tensor in the file.
+            # safetensors refuses tensors that share memory, so that each is copied.
             tensors[name] = value.detach().clone(memory_format=torch.contiguous_format)
             return {"tensor": name}
         case None | bool() | int() | str():
@@ -74,16 +76,17 @@ def _flat(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
         case Mapping():
             return {
                 "dict": [
-                    [_key(key, path), _flat(item, (*path, str(key)), tensors)] for key, item in value.items()
+                    [_key(key, path), _encoded(item, (*path, str(key)), tensors)]
+                    for key, item in value.items()
                 ]
             }
         case tuple() | list():
-            items = [_flat(item, (*path, str(index)), tensors) for index, item in enumerate(value)]
+            items = [_encoded(item, (*path, str(index)), tensors) for index, item in enumerate(value)]
             return {"tuple": items} if isinstance(value, tuple) else items
         case _:
             raise UserError(
-                f"{path[0]}: its state_dict holds a {type(value).__name__} ({'.'.join(path)}); what is saved "
-                "is tensors, numbers, strings, and dicts, lists and tuples of them"
+                f"{path[0]}: its state_dict holds a {type(value).__name__} ({'.'.join(path)}); it may hold "
+                "tensors, numbers, strings, and dicts, lists and tuples of them"
             )
 
 
@@ -96,28 +99,21 @@ def _key(key: object, path: tuple[str, ...]) -> str | int:
     )
 
 
-def _tree(file: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    states = _nested(json_content(file, _LARGEST), tensors, 0)
-    if not isinstance(states, dict):
-        raise TypeError("not a dict")
-    return states
-
-
-def _nested(node: Any, tensors: Mapping[str, Tensor], depth: int) -> Any:
-    if depth > _DEEPEST:
-        raise ValueError(f"nested more than {_DEEPEST} deep")
+def _decoded(node: Any, tensors: Mapping[str, Tensor], depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"nested more than {_MAX_DEPTH} deep")
     match node:
         case {"tensor": str(name)}:
             return tensors[name]
         case {"float": str(text)}:
             return struct.unpack(">d", bytes.fromhex(text))[0]
         case {"tuple": list(items)}:
-            return tuple(_nested(item, tensors, depth + 1) for item in items)
+            return tuple(_decoded(item, tensors, depth + 1) for item in items)
         case {"dict": list(pairs)}:
-            return {key: _nested(item, tensors, depth + 1) for key, item in pairs}
+            return {key: _decoded(item, tensors, depth + 1) for key, item in pairs}
         case list(items):
-            return [_nested(item, tensors, depth + 1) for item in items]
+            return [_decoded(item, tensors, depth + 1) for item in items]
         case dict():
-            raise ValueError(f"an object of {sorted(node)[:5]}")
+            raise ValueError(f"an object with the keys {sorted(node)[:5]}")
         case _:
             return node

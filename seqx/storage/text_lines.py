@@ -1,4 +1,4 @@
-"""Text in files, read line by line: UTF-8, plain or packed by gzip, bzip2, xz or zstd."""
+"""Text files, read line by line: UTF-8, plain or compressed with gzip, bzip2, xz or zstd."""
 
 import os
 import re
@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from seqx.errors import UserError
-from seqx.storage.packed import unpacked
+from seqx.storage.compressed import decompressed
 
-LONGEST = 1 << 24
-"""Most bytes of a line with its end. What has more is no text, and would be read into memory whole."""
+MAX_LINE_BYTES = 1 << 24
+"""Maximum bytes of a line with its line feed. A longer line is not text, and would fill the memory."""
 
-TOO_LONG = f"the line has more than {LONGEST:,} bytes; end lines with a line feed, and break this one"
+TOO_LONG = f"the line has more than {MAX_LINE_BYTES:,} bytes; end lines with a line feed, and split this one"
 
 
-def expand(name: str) -> Path:
-    """The path that a user wrote: `${NAME}` is an environment variable, `~` the home, all else below here.
+def expand_path(name: str) -> Path:
+    """Return a path that a user wrote as an absolute path.
+
+    `${NAME}` is replaced by the environment variable, `~` by the home folder.
 
     Raises:
-        UserError: the variable is not set, or the home is not known
+        UserError: the variable is not set, or the home folder is unknown
     """
 
     def variable(match: re.Match[str]) -> str:
@@ -35,43 +37,42 @@ def expand(name: str) -> Path:
         return path.expanduser().absolute()
     except RuntimeError:
         raise UserError(
-            f"{name}: it is not known where {path.parts[0]} is; write the path of the folder instead"
+            f"{name}: the home folder {path.parts[0]} is unknown; write the path of the folder instead"
         ) from None
 
 
-def lines(
+def read_lines(
     path: Path, *, errors: Literal["strict", "replace"] = "strict", plain: bool = False
 ) -> Iterator[str]:
-    r"""The lines of a file, ended by "\n" alone; "\r" before it is Windows' and no text.
+    r"""Yield the lines of a text file, without line endings.
 
-    A byte order mark before the first line is no text, either. A file that is packed by gzip, bzip2, xz or
-    zstd is recognised by its first bytes, and unpacked while it is read.
-
-    Text of the field is full of U+0085, U+2028 and lone carriage returns, which other readers split at.
+    Only "\n" ends a line: corpora are full of U+0085, U+2028 and lone carriage returns, where other readers
+    split. "\r" before "\n" and a byte order mark at the beginning are removed. Files compressed with gzip,
+    bzip2, xz or zstd are recognised by their first bytes.
 
     Args:
         path: the file
-        errors: whether bytes that are not UTF-8 are a mistake, or become U+FFFD
+        errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD
         plain: refuse a pipe, a device or the like, because the text will be read again
 
     Raises:
-        UserError: the file cannot be read or is damaged, or some line is not UTF-8 or too long
+        UserError: the file cannot be read or is damaged, or a line is not UTF-8 or too long
     """
     if plain and path.exists() and not (path.is_file() or path.is_dir()):
         raise UserError(
-            f"{path}: is no plain file, and its text is read again; write it to a file, and name that"
+            f"{path}: is not a regular file, but its text is read more than once; copy it to a file first"
         )
-    return _decoded(_bytes(path), str(path), errors)
+    return _decoded(_file_lines(path), str(path), errors)
 
 
-def standard_input(stream: BinaryIO | None = None) -> Iterator[str]:
-    """The lines of standard input, as those of a file.
+def read_standard_input(stream: BinaryIO | None = None) -> Iterator[str]:
+    """Yield the lines of standard input, as `read_lines` does for a file.
 
     Args:
-        stream: the bytes of the file, if it is open already
+        stream: the bytes of standard input, if they are not those of `sys.stdin`
 
     Raises:
-        UserError: some line is not UTF-8, or too long, or the input is packed and damaged
+        UserError: a line is not UTF-8 or too long, or the input is compressed and damaged
     """
     source = "standard input"
     return _decoded(_raw_lines(sys.stdin.buffer if stream is None else stream, source), source)
@@ -79,7 +80,7 @@ def standard_input(stream: BinaryIO | None = None) -> Iterator[str]:
 
 def _decoded(raw: Iterable[bytes], source: str, errors: str = "strict") -> Iterator[str]:
     for number, line in enumerate(raw, 1):
-        if len(line) > LONGEST:
+        if len(line) > MAX_LINE_BYTES:
             raise UserError(f"{source}:{number}: {TOO_LONG}")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors)
@@ -87,20 +88,20 @@ def _decoded(raw: Iterable[bytes], source: str, errors: str = "strict") -> Itera
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{source}:{number}: byte {error.start + 1} of the line is not UTF-8 ({error.reason}); "
-                "convert the text to UTF-8, as with iconv"
+                "convert the text to UTF-8, for example with iconv"
             ) from None
 
 
 def _raw_lines(file: BinaryIO, name: str) -> Iterator[bytes]:
-    """The lines of a file, up to one that is longer than `LONGEST`, which is cut a byte behind that."""
-    text = unpacked(file, name)
-    while line := text.readline(LONGEST + 1):
+    """Yield lines up to the first one that is too long, which is cut after `MAX_LINE_BYTES` + 1 bytes."""
+    text = decompressed(file, name)
+    while line := text.readline(MAX_LINE_BYTES + 1):
         yield line
-        if len(line) > LONGEST:
+        if len(line) > MAX_LINE_BYTES:
             return
 
 
-def _bytes(path: Path) -> Iterator[bytes]:
+def _file_lines(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
             yield from _raw_lines(file, str(path))

@@ -10,7 +10,7 @@ from annotated_types import MinLen
 from pydantic import TypeAdapter
 
 from seqx.interfaces.scores import ValidationScore
-from seqx.storage.atomic import whole_file
+from seqx.storage.atomic import write_atomically
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import json_text, read_as
 from seqx.training.config import Order, Training
@@ -56,12 +56,12 @@ def candidates(checkpoints: Checkpoints, how: Training, tell: Callable[[str], ob
     found: dict[tuple[int, ...], Candidate] = {}
     wanted: Sequence[tuple[int, Order]] = ((how.average, how.order), (1, "last"), (1, "best"))
     for count, order in wanted:
-        steps, _ = checkpoints.mean(count, choose=order, tell=tell)
+        steps, _ = checkpoints.average(count, select=order, warn=tell)
         single = len(steps) == 1
         candidate = Candidate(
             kind=order if single else "average",
             steps=tuple(steps),
-            figure=checkpoints.about(steps[0]).figure if single else None,
+            figure=checkpoints.info(steps[0]).figure if single else None,
         )
         found.setdefault(candidate.steps, candidate)
     asked, *others = found.values()
@@ -91,7 +91,7 @@ def _figure(candidate: Candidate) -> ValidationScore:
 def write(model: Path, compared: Sequence[Candidate]) -> None:
     """Write the comparison into a model's folder."""
     text = json_text(asdict(_Compared(candidates=compared)), indent=2)
-    whole_file(model / COMPARED, f"{text}\n")
+    write_atomically(model / COMPARED, f"{text}\n")
 
 
 def read(model: Path) -> list[Candidate]:

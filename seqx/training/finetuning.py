@@ -9,9 +9,8 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Normalizer
 from seqx.plugin.registry import settings_of
 from seqx.recipe import Fixed, Made, differences, names_kind, read_plain
-from seqx.storage import checkpoints
-from seqx.storage.checkpoints import WEIGHTS
-from seqx.storage.safetensors_header import check_fits, header
+from seqx.storage.safetensors_header import check_fits, read_header
+from seqx.storage.weights import WEIGHTS, read_weights
 
 
 def vocabulary_problems(made: Made[Any], first: Path) -> Sequence[Problem]:
@@ -29,7 +28,7 @@ def vocabulary_problems(made: Made[Any], first: Path) -> Sequence[Problem]:
 def model_problems(made: Made[Any], first: Path, model: Model) -> Iterator[Problem]:
     """Find that the weights of the model `first` do not fit `model`, which may be built without memory."""
     try:
-        check_fits(model, header(first / WEIGHTS), first / WEIGHTS)
+        check_fits(model, read_header(first / WEIGHTS), first / WEIGHTS)
     except UserError as error:
         yield made.problem("training.init", str(_explained(error, made, first)))
 
@@ -41,7 +40,7 @@ def start_from(first: Path, model: Model, made: Made[Any]) -> None:
         UserError: `first` has other sizes or parts
     """
     try:
-        checkpoints.read_weights(model, first / WEIGHTS)
+        read_weights(model, first / WEIGHTS)
     except UserError as error:
         raise UserError(f"training.init: {_explained(error, made, first)}") from None
 

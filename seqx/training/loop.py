@@ -76,7 +76,9 @@ def updates(
         update = f"update {number}"
         if strategy.rebuilds_buckets and number == done + 1:
             with _learning_nothing(strategy.step, device):
-                _computed(strategy, update, replace(portion, parts=[], rows=[]), device, precision, named)
+                _computed(
+                    strategy, update, replace(portion, microbatches=[], rows=[]), device, precision, named
+                )
         sums, counts, oom_retries = _computed(strategy, update, portion, device, precision, named)
         rate = rates(number)
         for group in optimizer.param_groups:
@@ -94,8 +96,8 @@ def updates(
             step=number,
             sums=sums,
             counts=counts,
-            tokens=portion.count,
-            padding=1 - portion.useful,
+            tokens=portion.target_tokens,
+            padding=1 - portion.token_fraction,
             at=portion.position,
             then=portion.next,
             learning_rate=rate,
@@ -175,14 +177,14 @@ def _computed(
     exchange: bool = True,
 ) -> tuple[dict[str, Tensor], Counter[str], int]:
     """Gradients of the quotients of sums and counts; both, and how often the update was computed again."""
-    parts: list[Part] = list(zip(portion.parts, portion.rows, strict=True))
+    parts: list[Part] = list(zip(portion.microbatches, portion.rows, strict=True))
     parts = _smaller(parts, strategy.limit or math.inf)
     with _as_shortage(update, device, parts):
         counts = strategy.global_counts([part for part, _ in parts])
     oom_retries = 0
     while True:
         sums, missing = _gradients(
-            strategy, parts, portion.spare, counts, device, precision, exchange=exchange
+            strategy, parts, portion.dummy, counts, device, precision, exchange=exchange
         )
         if missing is not None and len(missing[1]) == 1:
             raise UserError(

@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from seqx.interfaces.scores import ValidationScore
-from seqx.storage.checkpoints import Progress
+from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.training.config import Patience
 
 
-def validated(progress: Progress, figure: ValidationScore, waits_for: str | None) -> Progress:
+def validated(progress: TrainingProgress, figure: ValidationScore, waits_for: str | None) -> TrainingProgress:
     """Return the progress after a validation, with the number of validations since the best one.
 
     Args:
@@ -21,7 +21,7 @@ def validated(progress: Progress, figure: ValidationScore, waits_for: str | None
     return replace(progress, stale=progress.stale + 1)
 
 
-def is_over(progress: Progress, patience: Patience | None) -> bool:
+def is_over(progress: TrainingProgress, patience: Patience | None) -> bool:
     """Return true if training has to stop."""
     if patience is None or progress.waits_for != patience.by:
         return False

@@ -14,7 +14,8 @@ import pluggy
 import torch
 from torch import Tensor
 
-from seqx.data.batches import Batches, Loader, Position
+from seqx.data.batches import Batches, Position
+from seqx.data.loader import BatchLoader
 from seqx.errors import TooLittleMemoryError, UserError
 from seqx.inference import Predictor
 from seqx.interfaces.learning import Callback, Search
@@ -27,10 +28,17 @@ from seqx.plugin.blame import attributed
 from seqx.plugin.loading import Plugins
 from seqx.recipe import Made
 from seqx.run_folder import RunFolder
-from seqx.runtime.devices import raise_torch_oom, random_state, set_random_state
-from seqx.runtime.signals import Stop, Stopped
-from seqx.storage import checkpoints
-from seqx.storage.checkpoints import WEIGHTS, Checkpoints, Progress, random_states, set_random_states
+from seqx.runtime.devices import raise_torch_oom
+from seqx.runtime.random_state import (
+    all_random_states,
+    random_state,
+    set_all_random_states,
+    set_random_state,
+)
+from seqx.runtime.signals import Stopped, StopRequest
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.checkpoints import Checkpoints
+from seqx.storage.weights import WEIGHTS, average, read_weights
 from seqx.training.candidates import Candidate, candidates, in_order
 from seqx.training.candidates import write as write_compared
 from seqx.training.ema import Average
@@ -76,7 +84,7 @@ class Trainer:
         callbacks: Sequence[Callback],
         device: torch.device,
         tell: pluggy.HookRelay,
-        stop: Stop,
+        stop: StopRequest,
         world: World,
         strategy: Strategy,
     ) -> None:
@@ -95,7 +103,7 @@ class Trainer:
         self.stop = stop
         self.world = world
         self.strategy = strategy
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self._fresh = torch.get_rng_state()  # that of this process's own seed
         self._saved = 0.0  # when, by the clock that only goes forward
         self._told = False  # that memory is short
@@ -122,7 +130,7 @@ class Trainer:
                 alike = sum(path.partition("#")[0] == name for path in self.stateful)
                 self.stateful[f"{name}#{alike + 1}" if alike else name] = callback
 
-    def resume(self, before: int | None = None) -> Progress:
+    def resume(self, before: int | None = None) -> TrainingProgress:
         """Go on from the newest checkpoint, of updates `before` one, that is whole, if there is one."""
         found = self._newest(before)
         if found is not None:
@@ -155,7 +163,7 @@ class Trainer:
                 f"{type(thing).__name__} ({said}); it was written by something else than this version of seqx"
             ) from error
 
-    def _newest(self, before: int | None) -> tuple[Progress, dict[str, Any]] | None:
+    def _newest(self, before: int | None) -> tuple[TrainingProgress, dict[str, Any]] | None:
         """What the newest whole checkpoint has; the first process finds it, and sets damaged ones aside."""
         place = self.strategy.load_device(self.device)
         if self.world.is_rank_zero:
@@ -228,7 +236,7 @@ class Trainer:
         oom_retries = rehearse(
             self.strategy,
             self.optimizer,
-            self.batches.largest(self.progress.epoch),
+            self.batches.largest_update(self.progress.epoch),
             device=self.device,
             precision=self.run.precision,
             named=partial(named, self.batches.store),
@@ -251,7 +259,7 @@ class Trainer:
         if step != self.run.training.steps:
             return False
         return not self.world.broadcast(
-            self.checkpoints.about(step).ranked if self.world.is_rank_zero else False
+            self.checkpoints.info(step).ranked if self.world.is_rank_zero else False
         )
 
     def _is_over(self) -> bool:
@@ -261,12 +269,12 @@ class Trainer:
         """Those that are still to be made, until there is trouble."""
         how = self.run.training
         position = Position(self.progress.epoch, self.progress.index)
-        with Loader(
+        with BatchLoader(
             self.batches,
             position,
-            without=passed.positions,
+            skip=passed.positions,
             device=self.device,
-            waiting=self.strategy.waiting,
+            while_blocked=self.strategy.waiting,
         ) as portions:
             stream = updates(
                 self.strategy,
@@ -322,7 +330,7 @@ class Trainer:
 
     def _report(self, trouble: Divergence) -> str:
         """What a person needs who looks for the cause."""
-        at, batches = trouble.marks[0].at, self.batches.whole()
+        at, batches = trouble.marks[0].at, self.batches.for_single_device()
         with self.strategy.gradient_sync(last=False):
             examples = worst_examples(
                 self.step, batches, at, device=self.device, precision=self.run.precision
@@ -337,7 +345,7 @@ class Trainer:
         """Write the best of the average, the last and the best checkpoint as the model, and load it."""
         how = self.run.training
         if self.world.is_rank_zero and self.watch.suspects:  # checkpoints that were kept to go back to
-            self.checkpoints.prune(how.keep, choose=how.order, tell=self._warn)
+            self.checkpoints.prune(how.keep, select=how.order, warn=self._warn)
         found = self.world.broadcast(
             candidates(self.checkpoints, how, self._warn) if self.world.is_rank_zero else list[Candidate]()
         )
@@ -366,7 +374,7 @@ class Trainer:
         if self.world.is_rank_zero:
             place.write_model(
                 place.model,
-                checkpoints.average([self.checkpoints.path(step) / WEIGHTS for step in steps]),
+                average([self.checkpoints.path(step) / WEIGHTS for step in steps]),
                 steps=steps,
                 sizes=self.task.sizes,
                 parameters=self.run.parameters,
@@ -374,7 +382,7 @@ class Trainer:
                 plugins=plugins,
             )
         self.world.barrier()
-        checkpoints.read_weights(self.model, place.model / WEIGHTS)
+        read_weights(self.model, place.model / WEIGHTS)
 
     def test(self, place: RunFolder) -> Mapping[str, Mapping[str, Score]]:
         """Score the model on dev and test, if they exist, and write the scores, which finishes the run."""
@@ -457,7 +465,7 @@ class Trainer:
 
         What is done next goes by this, and not by what has come to one of them since.
         """
-        own = [self.stop.by or 0, int(self._minutes_are_over())]
+        own = [self.stop.signal or 0, int(self._minutes_are_over())]
         by, late = (max(said) for said in zip(*self.world.all_gather_ints(own), strict=True))
         self._asked = signal.Signals(by) if by else None
         self._late = bool(late)
@@ -490,12 +498,12 @@ class Trainer:
 
     def _validate_or_save(self) -> ValidationScore:
         """Validate; when that is stopped, save what was there before it, and that it is still to be done."""
-        random = random_states()
+        random = all_random_states()
         try:
             self._look()
             return self._validate()
         except Stopped:
-            set_random_states(random)  # a search may have drawn some
+            set_all_random_states(random)  # a search may have drawn some
             self.progress = replace(self.progress, pending=True)
             self._save(ranked=False, figure=None)
             raise
@@ -540,7 +548,7 @@ class Trainer:
             self.search,
             device=self.device,
             precision=precision,
-            between=self.stop.look,
+            between=self.stop.raise_if_requested,
             world=self.world,
             lenient=True,
         )
@@ -569,7 +577,7 @@ class Trainer:
         if self.world.is_rank_zero:
             path = self.checkpoints.save(self.progress, self.model, states, figure=figure, ranked=ranked)
             if not self.watch.suspects:  # the run may have to go back to any of them
-                self.checkpoints.prune(how.keep, choose=how.order, tell=self._warn)
+                self.checkpoints.prune(how.keep, select=how.order, warn=self._warn)
         self.world.barrier()
         self._saved = time.monotonic()
         if not self.progress.pending:  # else the update is saved once more, when all is done that is due

@@ -23,7 +23,9 @@ from torch import nn
 
 from seqx.data.batches import Position
 from seqx.data.store import Store
-from seqx.storage.checkpoints import Checkpoints, average, random_states
+from seqx.runtime.random_state import all_random_states
+from seqx.storage.checkpoints import Checkpoints
+from seqx.storage.weights import average
 from seqx.training.recovery.divergence import Divergence, UpdateRef
 from seqx.training.recovery.skipped_batches import SkippedBatches
 
@@ -63,7 +65,7 @@ def read(folder: Path) -> dict[str, Any]:
         "progress": asdict(progress),
         "weights": digest(average([checkpoints.path(2) / "model.safetensors"])),
         "states": digest(states),
-        "random": digest({**random_states(), "cuda": []}),
+        "random": digest({**all_random_states(), "cuda": []}),
         "model": digest(average([folder / "run" / "model" / "model.safetensors"])),
     }
     if (folder / "store").is_dir():

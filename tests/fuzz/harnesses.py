@@ -27,11 +27,13 @@ from seqx.recipe import yaml_tree
 from seqx.recipe.overrides import override
 from seqx.run_folder import Record
 from seqx.storage import manifest
-from seqx.storage.bounded_read import json_content
-from seqx.storage.checkpoints import Checkpoints, Progress, read_weights
+from seqx.storage.bounded_read import read_bounded_json
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import FORMAT, read_json
 from seqx.storage.manifest import Manifest
-from seqx.storage.text_lines import lines
+from seqx.storage.text_lines import read_lines
+from seqx.storage.weights import read_weights
 from seqx_parsing.evalb import Evalb
 from seqx_parsing.evalb.parameters import read_parameters
 from seqx_parsing.reader import read as read_trees
@@ -82,7 +84,7 @@ def recipes(data: bytes) -> None:
 
 def trees(data: bytes) -> None:
     """Trees in brackets: what was read is written and reads back the same."""
-    for found in read_trees(lines(_file("trees.txt", data)), "trees.txt"):
+    for found in read_trees(read_lines(_file("trees.txt", data)), "trees.txt"):
         assert [*read_trees([str(found)], "again")] == [found]
         assert found.readable() is found
 
@@ -146,11 +148,13 @@ def checkpoint(data: bytes) -> None:
     checkpoints, model = Checkpoints(SCRATCH / "checkpoints"), torch.nn.Linear(2, 3)
     folder = checkpoints.path(1)
     if not folder.is_dir():
-        checkpoints.save(Progress(step=1), model, {"optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}})
-    for name in ("states.json", "checkpoint.json", manifest.NAME):
-        kept = {file: file.read_bytes() for file in (folder / name, folder / manifest.NAME)}
+        checkpoints.save(
+            TrainingProgress(step=1), model, {"optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}
+        )
+    for name in ("states.json", "checkpoint.json", manifest.MANIFEST):
+        kept = {file: file.read_bytes() for file in (folder / name, folder / manifest.MANIFEST)}
         (folder / name).write_bytes(data)
-        if name != manifest.NAME:
+        if name != manifest.MANIFEST:
             Manifest.seal(folder, FORMAT)
         with contextlib.suppress(UserError):
             checkpoints.restore(1, model, torch.device("cpu"))
@@ -163,7 +167,7 @@ def checkpoint_files() -> list[bytes]:
     checkpoint(b"{}")
     return [
         (SCRATCH / "checkpoints" / "00000001" / name).read_bytes()
-        for name in ("states.json", "checkpoint.json", manifest.NAME)
+        for name in ("states.json", "checkpoint.json", manifest.MANIFEST)
     ]
 
 
@@ -178,7 +182,7 @@ def about(data: bytes) -> None:
     _file("run/recipe.yaml", b"training: {steps: 1}\n")
     _file("run/model/recipe.yaml", b"training: {steps: 1}\n")
     with contextlib.suppress(OSError, ValueError):
-        json.dumps(json_content(file, 1 << 20))
+        json.dumps(read_bounded_json(file, 1 << 20))
     with contextlib.suppress(UserError):
         read_json(file)
     with contextlib.suppress(UserError):
@@ -216,7 +220,7 @@ def standard_input(data: bytes) -> None:
             str(request).encode()
     for suffix in ("txt", "gz"):
         with contextlib.suppress(UserError):
-            assert all("\n" not in line for line in lines(_file(f"lines.{suffix}", data)))
+            assert all("\n" not in line for line in read_lines(_file(f"lines.{suffix}", data)))
 
 
 def sentencepiece(data: bytes) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 import seqx
 from seqx import recipe
-from seqx.data.batches import Batches, Loader
+from seqx.data.batches import Batches
+from seqx.data.loader import BatchLoader
 from seqx.data.store import Store
 from seqx.parallel.ddp import Strategy
 from seqx.parallel.step import Step
@@ -91,7 +92,7 @@ def training(
     torch.manual_seed(1)
     model = what.model(SIZES)
     step = Step(model, how.objective).to(device)
-    with Loader(Batches(store=store, tokens=how.tokens, groups=2), device=device) as portions:
+    with BatchLoader(Batches(store=store, tokens=how.tokens, groups=2), device=device) as portions:
         yield (
             Trained(model),
             updates(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from seqx.storage import checkpoints
+from seqx.storage import weights
 from seqx.storage.checkpoints import Checkpoints
 from tests.stories.tiny import TINY, done, lines, refused, tiny
 
@@ -60,18 +60,18 @@ def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
 
 def test_old_checkpoints_go_when_the_new_one_was_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     order = list[str]()
-    read, removed = checkpoints._verify, Checkpoints.prune
+    read, removed = weights._verify, Checkpoints.prune
 
-    def verify(new: Path, *, place: Path) -> None:
-        read(new, place=place)
-        order.append(f"read {place.name}")
+    def verify(new: Path, *, path: Path) -> None:
+        read(new, path=path)
+        order.append(f"read {path.name}")
 
     def prune(self: Checkpoints, keep: int, **how: Any) -> None:
         order.append(f"with {self.steps()}")
         removed(self, keep, **how)
         order.append(f"left {self.steps()}")
 
-    monkeypatch.setattr(checkpoints, "_verify", verify)
+    monkeypatch.setattr(weights, "_verify", verify)
     monkeypatch.setattr(Checkpoints, "prune", prune)
     done("run", tiny(), "training.keep=1", "training.average=1", "training.save_every=3")
     assert order == [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqx.storage import checkpoints
+from seqx.storage.weights import average
 from seqx.training.trainer import Trainer
 from tests.stories.scripted import asked, compared, scripted, strict
 from tests.stories.tiny import done, lines, seqx, weights
@@ -19,7 +19,7 @@ RUN = Path("runs/tiny")
 def is_mean(*steps: int) -> bool:
     """Return true if the model is the mean of these checkpoints."""
     files = [RUN / "checkpoints" / f"{step:08}" / "model.safetensors" for step in steps]
-    mean, model = checkpoints.average(files), weights(RUN / "model")
+    mean, model = average(files), weights(RUN / "model")
     assert strict(RUN / "model" / "model.json")["steps"] == list(steps)
     return all(torch.equal(tensor, mean[name]) for name, tensor in model.items())
 

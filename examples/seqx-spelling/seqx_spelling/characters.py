@@ -43,7 +43,7 @@ class Characters(seqx.Tokenizer):
 
     def load(self, folder: Path) -> None:
         """Use the characters that were counted."""
-        self._use(seqx.json_as(CHARACTERS, folder / "characters.json", LARGEST))
+        self._use(seqx.read_json_as(CHARACTERS, folder / "characters.json", LARGEST))
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
         """The id of each character; there is one way only."""

@@ -92,7 +92,7 @@ class Evalb(seqx.Metric):
 
     def _read(self) -> Parameters:
         """Read the parameters when they are needed; a model may be loaded after the file is gone."""
-        return read_parameters(seqx.expand(self.parameters)) if self.parameters else COLLINS
+        return read_parameters(seqx.expand_path(self.parameters)) if self.parameters else COLLINS
 
     def _signature(self, totals: Totals, lengths: str, parameters: Parameters) -> str:
         return (

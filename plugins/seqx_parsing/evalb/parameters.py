@@ -85,7 +85,7 @@ def read_parameters(path: Path) -> Parameters:
         UserError: with file and line, for a parameter that is not known or has no such value
     """
     said: dict[str, Any] = {key: () for key, _, read in _KNOWN.values() if read in (_label, _pair)}
-    for number, line in enumerate(seqx.lines(path), 1):
+    for number, line in enumerate(seqx.read_lines(path), 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, *values = line.split()

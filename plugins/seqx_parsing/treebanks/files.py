@@ -33,8 +33,8 @@ class TreebankFiles(Treebank):
 
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
         """The files that the settings name."""
-        for path in map(seqx.expand, getattr(self, split)):
-            yield str(path), seqx.lines(path, plain=True)
+        for path in map(seqx.expand_path, getattr(self, split)):
+            yield str(path), seqx.read_lines(path, plain=True)
 
     def setting(self, split: str, number: int) -> str:
         """Return the setting that names a file."""

@@ -63,7 +63,7 @@ class NltkTreebank(Treebank):
     def _found(self) -> Path | zipfile.Path:
         """The folder of the files, which may still be packed as NLTK downloaded it."""
         for place in [self.folder] if self.folder else _data_path():
-            corpora = seqx.expand(place) / "corpora"
+            corpora = seqx.expand_path(place) / "corpora"
             if (corpora / "treebank/combined").is_dir():
                 return corpora / "treebank/combined"
             if (corpora / "treebank.zip").is_file():

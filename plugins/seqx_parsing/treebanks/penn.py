@@ -53,7 +53,7 @@ class PennTreebank(Treebank):
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
         """The files of the split's sections, in order."""
         for path in self._files(getattr(self, split)):
-            yield str(path), seqx.lines(path, plain=True)
+            yield str(path), seqx.read_lines(path, plain=True)
 
     def expected(self, split: str) -> int | None:
         """How many trees the usual splits have."""
@@ -61,7 +61,7 @@ class PennTreebank(Treebank):
 
     def _files(self, sections: Sequence[int]) -> list[Path]:
         try:
-            root = seqx.expand(self.folder)
+            root = seqx.expand_path(self.folder)
         except seqx.UserError as error:
             raise seqx.UserError(f"{error}. {_LICENSED}") from None
         wsj = next((found for place in _PLACES if (found := _within(root, place)) and _sections(found)), None)

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.interfaces.text import Task
-from seqx.storage.atomic import whole_file
+from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import read_as
 
 HELD_OUT = ("dev", "test")
@@ -53,7 +53,7 @@ class DataFingerprint:
         for split, found in now.items():
             self._compare(split, found)
         if not file.exists():
-            whole_file(file, json.dumps({"format": 1, "sha256": now}, indent=2) + "\n")
+            write_atomically(file, json.dumps({"format": 1, "sha256": now}, indent=2) + "\n")
 
     def check(self, split: str) -> None:
         """Read a held-out split, and compare.

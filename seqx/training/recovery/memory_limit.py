@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from seqx.errors import DamagedError, UserError
-from seqx.storage.atomic import whole_file
+from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import read_as
 
 
@@ -50,4 +50,4 @@ class MicrobatchLimit:
     def write(self, places: int) -> None:
         """So many were too many."""
         kept = {"format": 1, "processes": self.processes, "places": places}
-        whole_file(self.file, json.dumps(kept) + "\n")
+        write_atomically(self.file, json.dumps(kept) + "\n")

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from seqx.data.batches import Position
 from seqx.errors import DamagedError, UserError
-from seqx.storage.atomic import whole_file
+from seqx.storage.atomic import write_atomically
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import read_as
 from seqx.training.recovery.divergence import Divergence
@@ -77,7 +77,7 @@ class SkippedBatches:
             }
         )
         if keep:
-            whole_file(self.file, json.dumps({"format": 1, "returns": self._returns}, indent=2) + "\n")
+            write_atomically(self.file, json.dumps({"format": 1, "returns": self._returns}, indent=2) + "\n")
 
 
 def forget_after(step: int, checkpoints: Checkpoints) -> None:

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from seqx.data.batches import Batches, Integers, Position
-from seqx.data.store import Store
+from seqx.data.batches import Batches, Position
+from seqx.data.store import Integers, Store
 from seqx.parallel.step import Step
 from seqx.runtime.devices import autocast, raise_torch_oom
 
@@ -45,7 +45,7 @@ def worst_examples(
         else:
             heapq.heappush(parts, (-size, next(ties), rows))
 
-    for rows in batches.portion(batches.plan(at.epoch), at).rows:
+    for rows in batches.update_batch(batches.plan(at.epoch), at).rows:
         weigh(rows)
     found: list[int] = []
     largest = 0.0

@@ -16,7 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqx.data.batches import Batches, Loader, Position, UpdateBatch, split
+from seqx.data.batches import Batches, Position, UpdateBatch, split_into_microbatches
+from seqx.data.loader import BatchLoader
 from seqx.data.plan import Plan, plan
 from seqx.data.prepare import prepare
 from seqx.data.store import Ragged, Store
@@ -55,7 +56,7 @@ def pairs(batch: Batch) -> list[Pair]:
 
 def content(updates: list[UpdateBatch]) -> list[Pair]:
     """What the shares of one update hold together."""
-    return sorted(pair for update in updates for batch in update.parts for pair in pairs(batch))
+    return sorted(pair for update in updates for batch in update.microbatches for pair in pairs(batch))
 
 
 def stored(store: Store, index: list[int]) -> list[Pair]:
@@ -75,11 +76,13 @@ def test_an_update_is_the_same_on_any_devices(data: st.DataObject, store: Store)
         Batches(store=store, tokens=tokens, groups=groups, microbatch=microbatch, rank=rank, world=world)
         for rank in range(world)
     ]
-    updates = [share.portion(share.plan(0), position) for share in shares]
+    updates = [share.update_batch(share.plan(0), position) for share in shares]
     wanted = stored(store, np.concatenate(plan.rows(position.index)).tolist())
-    assert content(updates) == content([whole.portion(plan, position)]) == wanted
-    assert {update.count for update in updates} == {plan.count(position.index)}
-    assert sum(batch.count for update in updates for batch in update.parts) == plan.count(position.index)
+    assert content(updates) == content([whole.update_batch(plan, position)]) == wanted
+    assert {update.target_tokens for update in updates} == {plan.count(position.index)}
+    assert sum(batch.count for update in updates for batch in update.microbatches) == plan.count(
+        position.index
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -93,7 +96,7 @@ def test_parts_fit_and_are_shared_evenly(lengths: list[tuple[int, int]], microba
         name: Ragged.of(np.zeros(sum(side), np.int64), np.array(side, np.int64))
         for name, side in zip(("source", "target"), zip(*lengths, strict=True), strict=True)
     }
-    shares = [split(columns, microbatch, rank, world) for rank in range(world)]
+    shares = [split_into_microbatches(columns, microbatch, rank, world) for rank in range(world)]
     for part in itertools.chain(*shares):
         assert len(part) == 1 or len(part) * max(max(lengths[i]) for i in part) <= microbatch
     assert sorted(np.concatenate([*itertools.chain(*shares)]).tolist()) == [*range(len(lengths))]
@@ -103,15 +106,15 @@ def test_parts_fit_and_are_shared_evenly(lengths: list[tuple[int, int]], microba
 
 def test_a_rank_may_have_nothing_to_do(store: Store) -> None:
     last = Batches(store=store, tokens=1, world=2, rank=1)
-    assert last.portion(last.plan(0), Position()).parts == []
+    assert last.update_batch(last.plan(0), Position()).microbatches == []
 
 
 def test_useful_is_the_share_of_places_with_tokens(store: Store) -> None:
     batches = Batches(store=store, tokens=500, microbatch=300)
-    update = batches.portion(batches.plan(0), Position(0, 3))
-    columns = [tokens for batch in update.parts for tokens in batch.columns.values()]
+    update = batches.update_batch(batches.plan(0), Position(0, 3))
+    columns = [tokens for batch in update.microbatches for tokens in batch.columns.values()]
     kept = sum(int(tokens.layout.keep.sum()) for tokens in columns)
-    assert update.useful == kept / sum(tokens.ids.numel() for tokens in columns)
+    assert update.token_fraction == kept / sum(tokens.ids.numel() for tokens in columns)
 
 
 class Syllables(Pairs):
@@ -137,9 +140,9 @@ def test_the_source_knows_which_word_a_token_is_a_part_of(tmp_path: Path, *, sto
     task = Syllables({"train": rows(60)})
     store = prepare(task, "train", {}, tmp_path)
     batches = Batches(store=store, tokens=400, task=task if stochastic else None)
-    update = batches.portion(batches.plan(0), Position(1, 2))
-    assert update.parts
-    for batch in update.parts:
+    update = batches.update_batch(batches.plan(0), Position(1, 2))
+    assert update.microbatches
+    for batch in update.microbatches:
         assert set(batch.columns) == {"source", "target"}
         assert batch.columns["target"].layout.words is None
         source = batch.to(torch.device("cpu")).columns["source"]
@@ -151,24 +154,26 @@ def test_the_source_knows_which_word_a_token_is_a_part_of(tmp_path: Path, *, sto
                 expected += [word] * (1 + ids[len(expected)] % 3)
             assert source.layout.words is not None
             assert source.layout.words[i, :length].tolist() == [*expected, word]
-    kept = sum(int(tokens.layout.keep.sum()) for batch in update.parts for tokens in batch.columns.values())
-    assert update.useful == kept / sum(
-        tokens.ids.numel() for batch in update.parts for tokens in batch.columns.values()
+    kept = sum(
+        int(tokens.layout.keep.sum()) for batch in update.microbatches for tokens in batch.columns.values()
+    )
+    assert update.token_fraction == kept / sum(
+        tokens.ids.numel() for batch in update.microbatches for tokens in batch.columns.values()
     )
 
 
 def ids(update: UpdateBatch) -> list[list[int]]:
-    return [batch.columns["target"].ids.tolist() for batch in update.parts]
+    return [batch.columns["target"].ids.tolist() for batch in update.microbatches]
 
 
 def test_going_on_is_the_same_as_starting_there(store: Store) -> None:
     batches = Batches(store=store, tokens=1500, groups=2, microbatch=500)
     per_epoch = len(batches.plan(0))
-    with Loader(batches) as loader:
+    with BatchLoader(batches) as loader:
         updates = list(itertools.islice(loader, 2 * per_epoch + 3))
     assert {update.position.epoch for update in updates} == {0, 1, 2}
     for start in (4, per_epoch - 1, 2 * per_epoch):
-        with Loader(batches, updates[start - 1].next) as loader:
+        with BatchLoader(batches, updates[start - 1].next) as loader:
             resumed = list(itertools.islice(loader, 3))
         assert list(map(ids, resumed)) == list(map(ids, updates[start : start + 3]))
         assert [u.position for u in resumed] == [u.position for u in updates[start : start + 3]]
@@ -176,31 +181,33 @@ def test_going_on_is_the_same_as_starting_there(store: Store) -> None:
 
 def test_the_largest_update_is_one_of_the_first_epoch(store: Store) -> None:
     batches = Batches(store=store, tokens=1500)
-    largest, plan = batches.largest(0), batches.plan(0)
+    largest, plan = batches.largest_update(0), batches.plan(0)
 
     def places(update: UpdateBatch) -> int:
-        return sum(tokens.ids.numel() for batch in update.parts for tokens in batch.columns.values())
+        return sum(tokens.ids.numel() for batch in update.microbatches for tokens in batch.columns.values())
 
-    assert places(largest) == max(places(batches.portion(plan, Position(0, i))) for i in range(len(plan)))
+    assert places(largest) == max(
+        places(batches.update_batch(plan, Position(0, i))) for i in range(len(plan))
+    )
 
 
 def test_sampled_encodings_depend_on_seed_epoch_and_example_alone(store: Store, task: Pairs) -> None:
     batches = Batches(store=store, tokens=1000, task=task)
     plan = batches.plan(0)
-    first = batches.portion(plan, Position(0, 2))
-    assert first.count == sum(len(target) for _, target in content([first]))
-    assert first.count > plan.count(2)
+    first = batches.update_batch(plan, Position(0, 2))
+    assert first.target_tokens == sum(len(target) for _, target in content([first]))
+    assert first.target_tokens > plan.count(2)
     shares = [
-        Batches(store=store, tokens=1000, task=task, microbatch=200, rank=rank, world=2).portion(
+        Batches(store=store, tokens=1000, task=task, microbatch=200, rank=rank, world=2).update_batch(
             plan, Position(0, 2)
         )
         for rank in (0, 1)
     ]
     assert content(shares) == content([first])
-    assert {share.count for share in shares} == {first.count}
-    assert content([batches.portion(plan, Position(1, 2))]) != content([first])
+    assert {share.target_tokens for share in shares} == {first.target_tokens}
+    assert content([batches.update_batch(plan, Position(1, 2))]) != content([first])
     other = Batches(store=store, tokens=1000, task=task, seed=2)
-    assert content([other.portion(plan, Position(0, 2))]) != content([first])
+    assert content([other.update_batch(plan, Position(0, 2))]) != content([first])
 
 
 def threads() -> set[threading.Thread]:
@@ -210,13 +217,13 @@ def threads() -> set[threading.Thread]:
 def test_the_thread_ends_when_closed_or_forgotten(store: Store) -> None:
     before = threads()
     batches = Batches(store=store, tokens=500)
-    loader = Loader(batches, ahead=2)
+    loader = BatchLoader(batches, prefetch=2)
     next(loader)
     assert threads() - before
     loader.close()
     assert threads() == before
     assert list(loader) == []
-    forgotten = Loader(batches, ahead=2)
+    forgotten = BatchLoader(batches, prefetch=2)
     next(forgotten)
     del forgotten
     gc.collect()
@@ -245,7 +252,7 @@ def test_an_epoch_is_planned_before_it_is_needed(
     planned, _ = slow
     batches = Batches(store=store, tokens=100)
     updates = len(batches.plan(0))
-    portions = batches.portions(Position())
+    portions = batches.update_batches(Position())
     for _ in range(updates * 9 // 10):
         next(portions)
     assert planned == [0]
@@ -264,13 +271,13 @@ def test_nobody_is_to_blame_while_an_epoch_is_planned(
     batches, waits = Batches(store=store, tokens=500), 0
 
     @contextmanager
-    def waiting() -> Iterator[None]:
+    def while_blocked() -> Iterator[None]:
         nonlocal waits
         waits += 1
         yield
         go.set()
 
-    with Loader(batches, Position(0, len(batches.plan(0)) - 1), waiting=waiting) as loader:
+    with BatchLoader(batches, Position(0, len(batches.plan(0)) - 1), while_blocked=while_blocked) as loader:
         assert next(loader).position.epoch == 0
         assert next(loader).position == Position(1, 0)
     assert waits > 0
@@ -282,14 +289,14 @@ def test_a_plan_that_fails_is_told_and_over(store: Store, monkeypatch: pytest.Mo
 
     batches = Batches(store=store, tokens=500)
     monkeypatch.setattr("seqx.data.batches.plan", failing)
-    with Loader(batches) as loader, pytest.raises(MemoryError):
+    with BatchLoader(batches) as loader, pytest.raises(MemoryError):
         next(loader)
-    assert not batches.planning
+    assert not batches.is_planning
 
 
 def test_closing_does_not_wait_for_a_plan(store: Store, slow: tuple[list[int], threading.Event]) -> None:
     planned, _ = slow
-    loader = Loader(Batches(store=store, tokens=500), Position(1, 0))
+    loader = BatchLoader(Batches(store=store, tokens=500), Position(1, 0))
     while not planned:
         time.sleep(0.01)
     began = time.monotonic()
@@ -301,27 +308,27 @@ def test_updates_are_passed_over(store: Store) -> None:
     batches = Batches(store=store, tokens=500)
     last = len(batches.plan(0)) - 1
     gone = {Position(0, 1), Position(0, last), Position(1, 0)}
-    with Loader(batches, Position(0, last - 2), without=gone) as loader:
+    with BatchLoader(batches, Position(0, last - 2), skip=gone) as loader:
         positions = [update.position for update in itertools.islice(loader, 3)]
     assert positions == [Position(0, last - 2), Position(0, last - 1), Position(1, 1)]
-    first = next(batches.portions(Position(0, 1), without=gone))
+    first = next(batches.update_batches(Position(0, 1), skip=gone))
     assert first.position == Position(0, 2)
-    assert content([first]) == content([batches.portion(batches.plan(0), Position(0, 2))])
+    assert content([first]) == content([batches.update_batch(batches.plan(0), Position(0, 2))])
 
 
 def test_each_part_tells_its_examples(store: Store) -> None:
-    update = next(Batches(store=store, tokens=500, microbatch=200).portions(Position()))
-    assert len(update.parts) > 1
-    for part, numbers in zip(update.parts, update.rows, strict=True):
+    update = next(Batches(store=store, tokens=500, microbatch=200).update_batches(Position()))
+    assert len(update.microbatches) > 1
+    for part, numbers in zip(update.microbatches, update.rows, strict=True):
         assert pairs(part) == [
             (tuple(store[i]["source"].tolist()), tuple(store[i]["target"].tolist())) for i in numbers
         ]
 
 
 def test_a_thread_that_is_gone_is_one_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqx.data.batches._produce", lambda *_: None)
-    with pytest.raises(UserError, match="the thread that makes batches died; the same command goes on"):
-        next(Loader(Batches(store=store, tokens=500)))
+    monkeypatch.setattr("seqx.data.loader._produce", lambda *_: None)
+    with pytest.raises(UserError, match="the thread that builds batches died; run the same command again"):
+        next(BatchLoader(Batches(store=store, tokens=500)))
 
 
 class Broken(Pairs):
@@ -331,7 +338,7 @@ class Broken(Pairs):
 
 def test_an_exception_is_handed_on(store: Store) -> None:
     before = threads()
-    loader = Loader(Batches(store=store, tokens=500, task=Broken()))
+    loader = BatchLoader(Batches(store=store, tokens=500, task=Broken()))
     with pytest.raises(RuntimeError, match="cannot encode"):
         next(loader)
     assert threads() == before
@@ -342,10 +349,11 @@ def test_an_exception_is_handed_on(store: Store) -> None:
 def test_an_interpreter_with_a_loader_ends(store: Store) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from seqx.data.batches import Batches, Loader\n"
+        "from seqx.data.batches import Batches\n"
+        "from seqx.data.loader import BatchLoader\n"
         "from seqx.data.store import Store\n"
-        "loader = Loader(Batches(store=Store.open(Path(sys.argv[1])), tokens=500))\n"
-        "print(next(loader).count)\n"
+        "loader = BatchLoader(Batches(store=Store.open(Path(sys.argv[1])), tokens=500))\n"
+        "print(next(loader).target_tokens)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(store.folder)],
@@ -358,8 +366,8 @@ def test_an_interpreter_with_a_loader_ends(store: Store) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_batches_for_a_gpu_are_pinned(store: Store) -> None:
-    with Loader(Batches(store=store, tokens=500), device=torch.device("cuda")) as loader:
-        tokens = next(loader).parts[0].columns["target"]
+    with BatchLoader(Batches(store=store, tokens=500), device=torch.device("cuda")) as loader:
+        tokens = next(loader).microbatches[0].columns["target"]
     assert tokens.ids.is_pinned()
     assert tokens.layout.keep.is_pinned()
 
@@ -368,7 +376,7 @@ def test_batches_for_a_gpu_are_pinned(store: Store) -> None:
 def test_what_is_known_of_words_is_pinned(tmp_path: Path) -> None:
     task = Syllables({"train": rows(60)})
     batches = Batches(store=prepare(task, "train", {}, tmp_path), tokens=400)
-    with Loader(batches, device=torch.device("cuda")) as loader:
-        words = next(loader).parts[0].columns["source"].layout.words
+    with BatchLoader(batches, device=torch.device("cuda")) as loader:
+        words = next(loader).microbatches[0].columns["source"].layout.words
     assert words is not None
     assert words.is_pinned()

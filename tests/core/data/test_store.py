@@ -137,7 +137,7 @@ def test_large_stores_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.Mon
         (edit(examples=float("inf")), "'inf' is no number of anything"),
         (edit(examples=2**70), "target.at has"),
         (lambda folder: (folder / "index.json").write_text("[" * 100_000), "nested too deep"),
-        (lambda folder: os.truncate(folder / "index.json", 1 << 40), "has more than 1,048,576"),
+        (lambda folder: os.truncate(folder / "index.json", 1 << 40), "the maximum is 1,048,576"),
         (lambda folder: (folder / "index.json").write_bytes(b"\xff"), "damaged"),
         (edit(texts=None), "damaged"),
         (edit(sha256={"/dev/zero": "0"}), "'/dev/zero' is no file of it"),

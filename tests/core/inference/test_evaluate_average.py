@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 import seqx
 from seqx.cli import main
-from seqx.storage import checkpoints
 from seqx.storage.json_format import FORMAT
 from seqx.storage.manifest import Manifest
+from seqx.storage.weights import average
 from tests.models import RECIPE
 
 TRAINING = """\
@@ -181,7 +181,7 @@ def test_average_is_the_mean_and_answers(run: Path, tmp_path: Path) -> None:
 def test_average_without_an_option_follows_the_recipe(run: Path) -> None:
     assert call("average", run).stdout == f"{run / 'averaged-2'}: the mean of steps 4, 6\n"
     mean = load_file(run / "averaged-2" / "model.safetensors")
-    right = checkpoints.average([run / "checkpoints" / f"{step:08}" / "model.safetensors" for step in (4, 6)])
+    right = average([run / "checkpoints" / f"{step:08}" / "model.safetensors" for step in (4, 6)])
     assert all((mean[name] == tensor).all() for name, tensor in right.items())
     again = call("average", run)
     assert again.exit_code == 2

@@ -14,10 +14,10 @@ import torch
 
 import seqx
 from seqx.commands.opening import opened, opened_of_run
-from seqx.storage.checkpoints import WEIGHTS, read_weights
 from seqx.storage.json_format import FORMAT
-from seqx.storage.manifest import NAME, Manifest
-from seqx.storage.safetensors_header import HEADER, TENSORS, header
+from seqx.storage.manifest import MANIFEST, sha256
+from seqx.storage.safetensors_header import MAX_HEADER_BYTES, MAX_TENSORS, read_header
+from seqx.storage.weights import WEIGHTS, read_weights
 from tests.models import write_model
 
 TERABYTE = 1 << 40
@@ -30,12 +30,21 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def theirs(model: Path, tmp_path: Path) -> Path:
-    """Of the first format, which had no hashes: a stranger need not say any."""
-    folder = shutil.copytree(model, tmp_path / "theirs")
-    (folder / NAME).unlink()
-    about = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**about, "format": 1}))
-    return folder
+    return shutil.copytree(model, tmp_path / "theirs")
+
+
+def load(folder: Path, *, trust_local_plugins: bool = False) -> seqx.Predictor:
+    """Load a model after writing a manifest that fits its files, as anybody who changes them can."""
+    files = {
+        str(path.relative_to(folder)): {
+            "size": path.stat().st_size,
+            "sha256": sha256(path) if path.stat().st_size < 1 << 24 else "0" * 64,
+        }
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != MANIFEST
+    }
+    (folder / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}))
+    return seqx.load(folder, trust_local_plugins=trust_local_plugins)
 
 
 def rewritten(file: Path, before: str, after: str) -> None:
@@ -60,7 +69,7 @@ def test_its_recipe_names_nothing_outside(line: str, told: str, trust: bool, the
     recipe = theirs / "recipe.yaml"
     recipe.write_text(f"{line}\n{recipe.read_text('utf-8')}", "utf-8")
     with pytest.raises(seqx.UserError, match=r"recipe.yaml:1:\d+: ") as caught:
-        seqx.load(theirs, trust_local_plugins=trust)
+        load(theirs, trust_local_plugins=trust)
     assert told in str(caught.value)
 
 
@@ -91,6 +100,7 @@ def test_nothing_but_the_folder_is_opened(theirs: Path, tmp_path: Path) -> None:
     )
     with (theirs / "recipe.yaml").open("a") as recipe:
         recipe.write(f"training: {{init: {secret}}}\npublished: {secret}\n")
+    load(theirs)
     command = [sys.executable, "-c", OPENED, str(theirs)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -114,12 +124,12 @@ def test_nothing_but_the_folder_is_opened(theirs: Path, tmp_path: Path) -> None:
 def test_what_its_recipe_wants_is_compared_before_it_is_built(before: str, after: str, theirs: Path) -> None:
     rewritten(theirs / "recipe.yaml", before, after)
     if after == "heads: 1":  # of which the tensors are the same
-        assert seqx.load(theirs)(["a"])
+        assert load(theirs)(["a"])
         return
     with pytest.raises(
         seqx.UserError, match=r"holds the weights of another model|is more than the 16,777,216"
     ):
-        seqx.load(theirs)
+        load(theirs)
 
 
 def sparse(file: Path) -> None:
@@ -149,7 +159,7 @@ def other(file: Path) -> None:
 def test_any_of_its_files_may_be_anything(damage: Callable[[Path], None], name: str, theirs: Path) -> None:
     damage(theirs / name)
     with pytest.raises(seqx.UserError) as caught:
-        seqx.load(theirs)
+        load(theirs)
     assert name.rpartition("/")[2] in str(caught.value)
 
 
@@ -158,7 +168,7 @@ SECRET = "password: [hunter2\n"
 
 @pytest.mark.parametrize(
     "name",
-    ["recipe.yaml", "model.json", "task", "task/tokenizer/sentencepiece.model", WEIGHTS, NAME, "other"],
+    ["recipe.yaml", "model.json", "task", "task/tokenizer/sentencepiece.model", WEIGHTS, MANIFEST, "other"],
 )
 @pytest.mark.parametrize("through", [False, True])
 def test_no_link_leads_out_of_its_folder(name: str, through: bool, model: Path, tmp_path: Path) -> None:
@@ -188,7 +198,7 @@ def test_links_to_no_file(target: str, theirs: Path) -> None:
     (theirs / "recipe.yaml").unlink()
     (theirs / "recipe.yaml").symlink_to(target)
     with pytest.raises(seqx.UserError):
-        seqx.load(theirs)
+        load(theirs)
 
 
 def test_links_within_the_folder_and_to_it_are_followed(model: Path, tmp_path: Path) -> None:
@@ -231,9 +241,9 @@ def test_hashes_are_taken_of_plain_files_of_bounded_size(
     folder = shutil.copytree(model, tmp_path / "theirs")
     file = "task/tokenizer/sentencepiece.model"
     damage(folder / file)
-    about = json.loads((folder / NAME).read_text())
+    about = json.loads((folder / MANIFEST).read_text())
     about["files"][file]["size"] = (folder / file).stat().st_size
-    (folder / NAME).write_text(json.dumps(about))
+    (folder / MANIFEST).write_text(json.dumps(about))
     with pytest.raises(seqx.UserError, match=r"sentencepiece.model: (cannot be read|is a link)"):
         seqx.load(folder)
 
@@ -245,21 +255,34 @@ def test_what_it_says_of_plugins(plugins: object, theirs: Path) -> None:
     about = json.loads((theirs / "model.json").read_text())
     (theirs / "model.json").write_text(json.dumps({**about, "plugins": plugins}))
     with pytest.raises(seqx.UserError, match=r"model.json: cannot be read \(plugins"):
-        seqx.load(theirs)
+        load(theirs)
 
 
 @pytest.mark.parametrize("number", [-5, True, None, 1.5, [1], "x" * 10_000])
 def test_its_format_is_one(number: object, theirs: Path) -> None:
     about = json.loads((theirs / "model.json").read_text())
     (theirs / "model.json").write_text(json.dumps({**about, "format": number}))
-    with pytest.raises(seqx.UserError, match=r"model.json: cannot be read \(format: .* is none\)") as caught:
-        seqx.load(theirs)
+    with pytest.raises(
+        seqx.UserError, match=r"model.json: cannot be read \(format: .* is not a format number\)"
+    ) as caught:
+        load(theirs)
     assert len(str(caught.value)) < 400
 
 
-def test_the_first_format_has_no_hashes(theirs: Path) -> None:
-    Manifest.seal(theirs, FORMAT)
-    with pytest.raises(seqx.UserError, match=r"manifest.json: cannot be read \(beside it is format 1"):
+def test_model_of_format_1_is_refused(theirs: Path) -> None:
+    info = json.loads((theirs / "model.json").read_text())
+    (theirs / "model.json").write_text(json.dumps({**info, "format": 1}))
+    message = r"model\.json: has format 1, which this version of seqx cannot read \(it reads format 2\)"
+    with pytest.raises(seqx.UserError, match=message):
+        load(theirs)
+    (theirs / MANIFEST).unlink()
+    with pytest.raises(seqx.UserError, match=message):
+        seqx.load(theirs)
+
+
+def test_model_without_manifest_is_damaged(theirs: Path) -> None:
+    (theirs / MANIFEST).unlink()
+    with pytest.raises(seqx.UserError, match=r"manifest\.json: cannot be read \(it is missing\)"):
         seqx.load(theirs)
 
 
@@ -276,41 +299,41 @@ def entry(dtype: object = "F32", shape: object = (2, 3), offsets: object = (0, 2
 @pytest.mark.parametrize(
     ("entries", "told"),
     [
-        (entry(dtype="F9"), "weight is of the type 'F9'"),
+        (entry(dtype="F9"), "weight has the unknown type 'F9'"),
         (entry(dtype=3), "weight.dtype"),
-        (entry(shape=[2, 4]), "weight is not where its shape and type put it"),
+        (entry(shape=[2, 4]), "the offsets of weight do not match its shape and type"),
         (entry(shape=[-2, -3]), "weight.shape.0"),
-        (entry(shape=[2**62, 2**62]), "weight is not where"),
+        (entry(shape=[2**62, 2**62]), "the offsets of weight do not match"),
         (entry(shape=[1] * 9), "weight.shape"),
-        (entry(offsets=[8, 32]), "weight is not where"),
+        (entry(offsets=[8, 32]), "the offsets of weight do not match"),
         (entry(offsets=[0, 2**64]), "weight.data_offsets.1"),
-        (entry(shape=[2], offsets=[0, 8]), "the tensors have 8 bytes by its header, and 24 in the file"),
-        ([1], "its header is no JSON object"),
+        (entry(shape=[2], offsets=[0, 8]), "its tensors have 24 bytes, but 8 according to its header"),
+        ([1], "its header is not a JSON object"),
         ({"weight": 3}, "weight: Input should be"),
         ({"weight": entry()["weight"], "other": {}}, "other.dtype: Field required"),
-        ({f"{number:x}": {} for number in range(TENSORS + 1)}, "its header names 100,001 tensors"),
-        (entry(dtype="F" * 1_000_000), "weight is of the type 'FFF"),
+        ({f"{number:x}": {} for number in range(MAX_TENSORS + 1)}, "its header names 100,001 tensors"),
+        (entry(dtype="F" * 1_000_000), "weight has the unknown type 'FFF"),
         ({"w" * 1_000_000: {}}, "www....dtype: Field required"),
-        ({"w" * 1_000_000: entry(shape=[2])["weight"]}, "www... is not where its shape and type put it"),
-        ({}, "the tensors have 0 bytes by its header"),
+        ({"w" * 1_000_000: entry(shape=[2])["weight"]}, "www... do not match its shape and type"),
+        ({}, "its tensors have 24 bytes, but 0 according to its header"),
     ],
 )
 def test_a_header_that_is_wrong_is_told(entries: object, told: str, tmp_path: Path) -> None:
     file = written(tmp_path / "x.safetensors", entries)
     with pytest.raises(seqx.UserError, match=r"x.safetensors: cannot be read") as caught:
-        header(file)
+        read_header(file)
     assert told in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
 def test_a_header_is_no_longer_than_any_is(tmp_path: Path) -> None:
-    file = written(tmp_path / "x", entry(), length=HEADER + 1)
+    file = written(tmp_path / "x", entry(), length=MAX_HEADER_BYTES + 1)
     sparse(file)
-    with pytest.raises(seqx.UserError, match="none has more than 16,777,216"):
-        header(file)
-    with pytest.raises(seqx.UserError, match="and the file has"):
-        header(written(tmp_path / "y", entry(), length=5000))
-    assert header(written(tmp_path / "z", entry()))["weight"].shape == (2, 3)
+    with pytest.raises(seqx.UserError, match="the maximum is 16,777,216"):
+        read_header(file)
+    with pytest.raises(seqx.UserError, match="but the file only"):
+        read_header(written(tmp_path / "y", entry(), length=5000))
+    assert read_header(written(tmp_path / "z", entry()))["weight"].shape == (2, 3)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ def test_what_cannot_be_loaded_is_told(model: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(model, tmp_path / "m")
     (moved / "model.json").write_text('{"format": "x"}')
     Manifest.seal(moved, FORMAT)
-    with pytest.raises(seqx.UserError, match=r"model.json: cannot be read \(format: 'x' is none\)"):
+    with pytest.raises(
+        seqx.UserError, match=r"model.json: cannot be read \(format: 'x' is not a format number\)"
+    ):
         seqx.load(moved)
 
 

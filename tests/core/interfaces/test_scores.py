@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 import seqx
 from seqx.interfaces.scores import ValidationScore
-from seqx.storage.checkpoints import Progress
+from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.json_format import json_text
 from seqx.training.config import Patience
 from seqx.training.patience import is_over, validated
@@ -96,7 +96,7 @@ def test_a_score_is_found_by_its_name() -> None:
 
 
 def test_patience_starts_again_with_another_score() -> None:
-    progress = Progress()
+    progress = TrainingProgress()
     for _ in range(3):
         progress = validated(progress, score(1), None)
     assert progress.stale == 2

@@ -17,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from seqx.interfaces.values import Batch
 from seqx.parallel import World
 from seqx.parallel.step import Step
-from seqx.runtime.signals import Stop, Stopped
-from seqx.storage.checkpoints import WEIGHTS
+from seqx.runtime.signals import Stopped, StopRequest
+from seqx.storage.weights import WEIGHTS
 from tests.core.parallel.crew import Left, crew
 from tests.core.parallel.test_training import CLOSE, losses, spread, trained
 from tests.stories.tiny import lines
@@ -37,14 +37,14 @@ def altered(
     """
 
     def job(world: World) -> Any:
-        forward, calls, stop = Step.forward, 0, Stop()
+        forward, calls, stop = Step.forward, 0, StopRequest()
 
         def other(step: Step, batch: Any) -> Sums:
             nonlocal calls
             calls += step.training
             found = change(world.rank, calls if step.training else 0, batch, dict(forward(step, batch)))
             if not found and stops:
-                stop.by = signal.SIGTERM
+                stop.signal = signal.SIGTERM
                 found = dict(forward(step, batch))
             return found
 

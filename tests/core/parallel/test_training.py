@@ -20,7 +20,7 @@ from seqx.parallel.fsdp import FSDP
 from seqx.parallel.step import Step
 from seqx.plugin import loading
 from seqx.recipe import Made
-from seqx.runtime.signals import Stop
+from seqx.runtime.signals import StopRequest
 from seqx.storage.checkpoints import Checkpoints
 from tests.core.parallel.crew import crew
 from tests.models import RECIPE
@@ -50,7 +50,7 @@ def made(folder: Path, *settings: str) -> tuple[Made[Experiment], loading.Plugin
     return recipe.check(recipe.load(file, None, settings).tree, found.registry, Experiment), found
 
 
-def trained(world: World, folder: Path, name: str, *settings: str, stop: Stop | None = None) -> Any:
+def trained(world: World, folder: Path, name: str, *settings: str, stop: StopRequest | None = None) -> Any:
     """A run in `folder / name`; its scores."""
     checked, found = made(folder, *settings) if world.is_rank_zero else (None, None)
     if world.size > 1:

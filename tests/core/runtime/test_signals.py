@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from seqx.runtime.signals import SIGNALS, Stop, Stopped
+from seqx.runtime.signals import SIGNALS, Stopped, StopRequest
 
 
 def send(number: signal.Signals) -> None:
@@ -15,21 +15,21 @@ def send(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_stops_at_once_or_when_somebody_looks(number: signal.Signals) -> None:
-    stop = Stop()
-    with stop.listening(), pytest.raises(Stopped, match=f"^{number.name}$"):
+    stop = StopRequest()
+    with stop.handling_signals(), pytest.raises(Stopped, match=f"^{number.name}$"):
         send(number)
-    stop = Stop()
-    with stop.listening(), stop.held():
-        stop.look()
+    stop = StopRequest()
+    with stop.handling_signals(), stop.deferred():
+        stop.raise_if_requested()
         send(number)
         send(signal.SIGTERM)  # whatever comes later changes nothing
         with pytest.raises(Stopped, match=f"^{number.name}$"):
-            stop.look()
+            stop.raise_if_requested()
 
 
 def test_a_second_interrupt_does_not_wait() -> None:
-    stop = Stop()
-    with stop.listening(), stop.held():
+    stop = StopRequest()
+    with stop.handling_signals(), stop.deferred():
         send(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt) as raised:
             send(signal.SIGINT)
@@ -41,10 +41,10 @@ def test_a_second_interrupt_does_not_wait() -> None:
 def test_what_is_ignored_stays_ignored_and_handlers_are_put_back() -> None:
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as `nohup` and `&` do with others
     try:
-        stop = Stop()
-        with stop.listening(), stop.held():
+        stop = StopRequest()
+        with stop.handling_signals(), stop.deferred():
             send(signal.SIGUSR1)
-            stop.look()
+            stop.raise_if_requested()
             assert signal.getsignal(signal.SIGTERM) == stop._handle
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
@@ -56,7 +56,7 @@ def test_another_thread_may_run_but_hears_nothing() -> None:
     heard = list[object]()
 
     def work() -> None:
-        with Stop().listening():
+        with StopRequest().handling_signals():
             heard.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)

@@ -16,7 +16,7 @@ import pytest
 
 from seqx.errors import UserError, unwritable
 from seqx.storage import atomic
-from seqx.storage.atomic import clear, whole_file, whole_folder
+from seqx.storage.atomic import atomic_folder, remove_leftovers, write_atomically
 
 
 def listed(folder: Path) -> list[str]:
@@ -25,7 +25,7 @@ def listed(folder: Path) -> list[str]:
 
 def write(place: Path, **contents: str | BaseException) -> None:
     """Files in a folder that is whole in the end; an error breaks it off."""
-    with whole_folder(place) as new:
+    with atomic_folder(place) as new:
         for name, content in contents.items():
             if isinstance(content, BaseException):
                 raise content
@@ -38,7 +38,7 @@ def seen(folder: Path) -> dict[str, str]:
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
     place = tmp_path / "a" / "b"
-    with whole_folder(place) as new:
+    with atomic_folder(place) as new:
         (new / "deep").mkdir()
         (new / "deep" / "file").write_text("one")
         assert not place.exists()
@@ -49,7 +49,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
 def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
     place = tmp_path / "model"
     for text in ("old", "new"):
-        with whole_folder(place) as new:
+        with atomic_folder(place) as new:
             (new / text).write_text(text)
             if text == "new":
                 assert seen(place) == {"old": "old"}
@@ -99,11 +99,11 @@ def test_errors_of_writing_have_advice(
     (tmp_path / "from" / "within").mkdir(parents=True)
     (tmp_path / "from" / "within" / "file").write_text("")
     expected = f"{tmp_path / 'model'}: cannot be written: {told}"
-    with pytest.raises(UserError) as caught, atomic.whole_folder(tmp_path / "model") as new:
+    with pytest.raises(UserError) as caught, atomic.atomic_folder(tmp_path / "model") as new:
         shutil.copytree(tmp_path / "from", new, dirs_exist_ok=True, copy_function=fail)
     assert str(caught.value) == expected
     monkeypatch.setattr(tempfile, "mkdtemp", fail)
-    with pytest.raises(UserError) as caught, atomic.whole_folder(tmp_path / "model"):
+    with pytest.raises(UserError) as caught, atomic.atomic_folder(tmp_path / "model"):
         pass
     assert str(caught.value) == expected
     library = RuntimeError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
@@ -118,36 +118,36 @@ def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     file = tmp_path / "scores.json"
-    whole_file(file, "eins\n")
-    whole_file(file, "zwei ä\n")
+    write_atomically(file, "eins\n")
+    write_atomically(file, "zwei ä\n")
     assert file.read_bytes() == "zwei ä\n".encode()
     assert listed(tmp_path) == ["scores.json"]
 
 
 def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "scores.json"
-    whole_file(file, "old")
+    write_atomically(file, "old")
 
     def full(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(atomic, "sync", full)
+    monkeypatch.setattr(atomic, "fsync", full)
     with pytest.raises(UserError, match=r"scores\.json: cannot be written: No space left on device"):
-        whole_file(file, "new")
+        write_atomically(file, "new")
     assert seen(tmp_path) == {"scores.json": "old"}
 
 
 def test_everything_is_on_disk_before_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "model"
     order: list[str] = []
-    sync: Callable[[Path], None] = atomic.sync
+    fsync: Callable[[Path], None] = atomic.fsync
 
     def watched(path: Path) -> None:
         order.append(f"{path.name} {place.exists()}")
-        sync(path)
+        fsync(path)
 
-    monkeypatch.setattr(atomic, "sync", watched)
-    with whole_folder(place) as new:
+    monkeypatch.setattr(atomic, "fsync", watched)
+    with atomic_folder(place) as new:
         (new / "weights").write_text("1")
     assert order[0] == "weights False"
     assert order[-1] == f"{tmp_path.name} True"
@@ -169,7 +169,7 @@ def killed(job: Callable[[], None], step: int) -> bool:
 
         for name in ("rename", "replace", "write_text"):
             setattr(Path, name, counted(getattr(Path, name)))
-        atomic.sync = counted(atomic.sync)
+        atomic.fsync = counted(atomic.fsync)
         try:
             job()
         finally:
@@ -182,14 +182,14 @@ def test_one_that_is_killed_leaves_nothing_and_loses_nothing(tmp_path: Path) -> 
 
     def written(text: str) -> None:
         write(run / "model", file=text)
-        whole_file(run / "model" / "scores.json", text)
+        write_atomically(run / "model" / "scores.json", text)
 
     found = list[tuple[str, str | None]]()
     for step in itertools.count():
         written("old")
         if not killed(partial(written, "new"), step):
             break
-        clear(run)
+        remove_leftovers(run)
         there = seen(tmp_path)
         found.append((there.pop("run/model/file"), there.pop("run/model/scores.json", None)))
         assert there == {}

@@ -10,8 +10,8 @@ import pytest
 
 import seqx
 from seqx.commands.answering import Lines
-from seqx.storage.bounded_read import content, json_content
-from seqx.storage.text_lines import LONGEST
+from seqx.storage.bounded_read import read_bounded, read_bounded_json
+from seqx.storage.text_lines import MAX_LINE_BYTES
 from seqx_parsing import Evalb, Parsing, TopDown
 from seqx_sample import Sample
 from seqx_text_tasks import Labels
@@ -23,29 +23,29 @@ UNLIKE = ["A\nB", "A)(B", "A B", "A\x1b[31m", "", "\ud800", "A" * 200_000]
 def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(b"[1]")
-    assert content(file, 3) == b"[1]"
-    assert json_content(file, 3) == [1]
+    assert read_bounded(file, 3) == b"[1]"
+    assert read_bounded_json(file, 3) == [1]
     (tmp_path / "link").symlink_to(file)
-    assert content(tmp_path / "link", 3) == b"[1]"
-    with pytest.raises(OSError, match=r"^it has 3 bytes, and no file of its kind has more than 2$"):
-        content(file, 2)
+    assert read_bounded(tmp_path / "link", 3) == b"[1]"
+    with pytest.raises(OSError, match=r"^it has 3 bytes; the maximum is 2$"):
+        read_bounded(file, 2)
     os.truncate(file, 1 << 40)
     with pytest.raises(OSError, match="no file of its kind"):
-        content(file, 1 << 20)
+        read_bounded(file, 1 << 20)
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "pipe"])
 def test_what_has_no_end_is_not_read(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="no plain file"):
-        content(tmp_path / name, 10)
+    with pytest.raises(OSError, match="not a regular file"):
+        read_bounded(tmp_path / name, 10)
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "{", "1" * 5000, "\udcff"])
 def test_what_is_no_json(text: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ValueError):
-        json_content(tmp_path / "x", 1 << 20)
+        read_bounded_json(tmp_path / "x", 1 << 20)
 
 
 @pytest.mark.parametrize("text", ["[1]", "{}", "[]", '"a"', "[" * 200_000, "[null]", f"[1{', 1' * 9999}]"])
@@ -87,7 +87,7 @@ def test_symbols_are_lists_of_labels(text: str, tmp_path: Path) -> None:
 
 def of_a_file(data: bytes, folder: Path) -> list[str]:
     (folder / "x.txt").write_bytes(data)
-    return list(seqx.lines(folder / "x.txt"))
+    return list(seqx.read_lines(folder / "x.txt"))
 
 
 def of_a_command(data: bytes, folder: Path) -> list[str]:
@@ -100,6 +100,6 @@ def of_a_command(data: bytes, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("read", [of_a_file, of_a_command])
 def test_a_line_ends_somewhere(read: Callable[[bytes, Path], list[str]], tmp_path: Path) -> None:
-    assert read(b"a\n" + b"x" * (LONGEST - 1) + b"\nb", tmp_path)[2] == "b"
+    assert read(b"a\n" + b"x" * (MAX_LINE_BYTES - 1) + b"\nb", tmp_path)[2] == "b"
     with pytest.raises(seqx.UserError, match=":2: the line has more than 16,777,216 bytes"):
-        read(b"a\n" + b"x" * (LONGEST + 9) + b"\nb", tmp_path)
+        read(b"a\n" + b"x" * (MAX_LINE_BYTES + 9) + b"\nb", tmp_path)

@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from seqx.errors import DamagedError, UserError
 from seqx.interfaces.scores import ValidationScore
 from seqx.interfaces.values import Evaluation, Score
-from seqx.storage import checkpoints, state_dict
-from seqx.storage.checkpoints import WEIGHTS, About, Checkpoints, Progress, average
+from seqx.storage import model_folder, state_dict
+from seqx.storage.checkpoint_info import CheckpointInfo, TrainingProgress
+from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import FORMAT, read_json
 from seqx.storage.manifest import Manifest
+from seqx.storage.weights import WEIGHTS, average, read_weights
 
 CPU = torch.device("cpu")
 
@@ -77,7 +79,7 @@ def saved(folder: Path, *steps: int) -> Checkpoints:
     """One checkpoint a step, of a model seeded by it; its score is minus its distance to 30."""
     checkpoints = Checkpoints(folder)
     for step in steps:
-        checkpoints.save(Progress(step=step), Tied(step), {}, figure=figure(-abs(step - 30.0)))
+        checkpoints.save(TrainingProgress(step=step), Tied(step), {}, figure=figure(-abs(step - 30.0)))
     return checkpoints
 
 
@@ -85,7 +87,9 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     model = Tied()
     optimizer = trained(model, 3)
-    progress = Progress(step=3, epoch=1, index=2, tokens=15, seconds=1.5, best=27.25, best_step=2, stale=1)
+    progress = TrainingProgress(
+        step=3, epoch=1, index=2, tokens=15, seconds=1.5, best=27.25, best_step=2, stale=1
+    )
     path = checkpoints.save(progress, model, {"optimizer": optimizer.state_dict()}, figure=figure(27.25))
     learn(model, optimizer, 3)
 
@@ -110,7 +114,7 @@ def test_steps_in_order_of_number(tmp_path: Path) -> None:
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 5)
-    checkpoints.save(Progress(step=5, tokens=7), Tied(6), {}, ranked=False)
+    checkpoints.save(TrainingProgress(step=5, tokens=7), Tied(6), {}, ranked=False)
     model = Tied()
     assert checkpoints.restore(5, model, CPU)[0].tokens == 7
     assert same(model, Tied(6))
@@ -118,7 +122,7 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("choose", "keep", "chosen", "left"),
+    ("select", "keep", "selected", "left"),
     [
         ("last", 2, [40, 50], [30, 40, 50]),  # the best one is kept, too
         ("best", 2, [30, 40], [30, 40, 50]),
@@ -127,11 +131,11 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_chosen_and_kept(
-    tmp_path: Path, choose: str, keep: int, chosen: list[int], left: list[int]
+    tmp_path: Path, select: str, keep: int, selected: list[int], left: list[int]
 ) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30, 40, 50)
-    assert checkpoints.chosen(keep, choose=choose, tell=print) == chosen
-    checkpoints.prune(keep, choose=choose, tell=print)
+    assert checkpoints.select(keep, select=select, warn=print) == selected
+    checkpoints.prune(keep, select=select, warn=print)
     assert checkpoints.steps() == left
 
 
@@ -139,33 +143,33 @@ def test_checkpoints_that_only_serve_to_resume(tmp_path: Path) -> None:
     """They are neither averaged nor kept when there is a newer one, and never push out one that is ranked."""
     checkpoints = saved(tmp_path, 10, 20)
     for step in (25, 27):
-        checkpoints.save(Progress(step=step), Tied(), {}, ranked=False)
-        checkpoints.prune(2, choose="last", tell=print)
+        checkpoints.save(TrainingProgress(step=step), Tied(), {}, ranked=False)
+        checkpoints.prune(2, select="last", warn=print)
         assert checkpoints.steps() == [10, 20, step]
         assert (
-            checkpoints.chosen(5, choose="last", tell=print)
-            == checkpoints.chosen(5, choose="best", tell=print)
+            checkpoints.select(5, select="last", warn=print)
+            == checkpoints.select(5, select="best", warn=print)
             == [10, 20]
         )
 
 
 def test_without_a_ranked_one_the_newest_is_chosen(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.chosen(3, choose="last", tell=print) == []
+    assert checkpoints.select(3, select="last", warn=print) == []
     for step in (1, 2):
-        checkpoints.save(Progress(step=step), Tied(), {}, ranked=False)
+        checkpoints.save(TrainingProgress(step=step), Tied(), {}, ranked=False)
     assert (
-        checkpoints.chosen(3, choose="last", tell=print)
-        == checkpoints.chosen(3, choose="best", tell=print)
+        checkpoints.select(3, select="last", warn=print)
+        == checkpoints.select(3, select="best", warn=print)
         == [2]
     )
 
 
 def test_the_best_of_those_that_were_scored(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 30)
-    checkpoints.save(Progress(step=40), Tied(), {})
-    assert checkpoints.chosen(1, choose="best", tell=print) == [30]
-    assert checkpoints.chosen(3, choose="best", tell=print) == [10, 30]
+    checkpoints.save(TrainingProgress(step=40), Tied(), {})
+    assert checkpoints.select(1, select="best", warn=print) == [30]
+    assert checkpoints.select(3, select="best", warn=print) == [10, 30]
 
 
 def test_a_checkpoint_that_failed_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +182,7 @@ def test_a_checkpoint_that_failed_is_never_seen(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(state_dict, "write", broken)
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.save(Progress(step=20), Tied(), {})
+        checkpoints.save(TrainingProgress(step=20), Tied(), {})
     assert listed(tmp_path) == ["00000010"]
 
 
@@ -186,7 +190,7 @@ def test_a_save_that_was_killed_leaves_nothing_for_ever(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
     assert checkpoints.steps() == [10]
-    checkpoints.prune(1, choose="last", tell=print)
+    checkpoints.prune(1, select="last", warn=print)
     assert listed(tmp_path) == ["00000010"]
 
 
@@ -204,13 +208,14 @@ def test_a_full_disk_is_one_message_and_loses_nothing(tmp_path: Path, most: int)
     script = f"""
 import resource, torch
 from pathlib import Path
-from seqx.storage.checkpoints import Checkpoints, Progress
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.checkpoints import Checkpoints
 from seqx.errors import UserError
 model, checkpoints = torch.nn.Linear(8, 9), Checkpoints(Path({str(tmp_path)!r}))
-checkpoints.save(Progress(step=1), model, {{}})
+checkpoints.save(TrainingProgress(step=1), model, {{}})
 resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))
 try:
-    checkpoints.save(Progress(step=2), model, {{"optimizer": torch.zeros(1000)}})
+    checkpoints.save(TrainingProgress(step=2), model, {{"optimizer": torch.zeros(1000)}})
 except UserError as error:
     print(error)
 """
@@ -226,12 +231,12 @@ except UserError as error:
 def test_what_is_removed_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
-        checkpoints.save(Progress(step=step), Tied(), {})
+        checkpoints.save(TrainingProgress(step=step), Tied(), {})
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before anything was deleted
-    checkpoints.prune(1, choose="last", tell=print)
+    checkpoints.prune(1, select="last", warn=print)
     assert checkpoints.steps() == [3]
     monkeypatch.undo()
-    checkpoints.prune(1, choose="last", tell=print)
+    checkpoints.prune(1, select="last", warn=print)
     assert [path.name for path in tmp_path.iterdir()] == ["00000003"]
 
 
@@ -288,39 +293,51 @@ def test_what_it_says_of_itself_is_checked(tmp_path: Path, name: str, value: obj
         with pytest.raises(DamagedError, match=rf"checkpoint\.json: cannot be read \({where}: "):
             read()
     told: list[str] = []
-    assert checkpoints.chosen(2, choose="last", tell=told.append) == [5]
+    assert checkpoints.select(2, select="last", warn=told.append) == [5]
     assert [f"cannot be read ({where}: " in said for said in told] == [True]
 
 
-@pytest.mark.parametrize("missing", [[], ["manifest.json"], ["states.json"]])
-def test_what_the_first_format_lacks_is_not_beside_it(tmp_path: Path, missing: list[str]) -> None:
-    """Nobody leaves out the hashes by saying that it is of a format that had none."""
+def test_format_1_is_refused(tmp_path: Path) -> None:
+    """No hash is left out because a checkpoint claims a format that had none."""
     checkpoints = saved(tmp_path, 10)
     path = checkpoints.path(10)
-    about = json.loads((path / "checkpoint.json").read_text())
-    (path / "checkpoint.json").write_text(json.dumps({**about, "format": 1}))
-    for name in missing:
-        (path / name).unlink()
-    if "manifest.json" not in missing:
-        Manifest.seal(path, FORMAT)
-    with pytest.raises(DamagedError, match=r"json: cannot be read \(beside it is format 1, which has none\)"):
-        checkpoints.about(10)
+    info = json.loads((path / "checkpoint.json").read_text())
+    (path / "checkpoint.json").write_text(json.dumps({**info, "format": 1}))
+    message = r"^.*00000010/checkpoint\.json: has format 1, which this version of seqx cannot read"
+    Manifest.seal(path, FORMAT)
+    with pytest.raises(UserError, match=message):
+        checkpoints.info(10)
+    (path / "manifest.json").unlink()
+    with pytest.raises(UserError, match=message):
+        checkpoints.restore(10, Tied(), CPU)
 
 
-def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
+def test_checkpoint_without_manifest_is_damaged(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 10)
+    (checkpoints.path(10) / "manifest.json").unlink()
+    with pytest.raises(DamagedError, match=r"manifest\.json: cannot be read \(it is missing\)"):
+        checkpoints.info(10)
+
+
+def test_restoring_executes_nothing(tmp_path: Path) -> None:
+    """A pickle in place of any file of a checkpoint is refused, and its code is not run."""
+
     class Trap:
         def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
             return os.system, (f"touch {tmp_path / 'sprung'}",)
 
     checkpoints = saved(tmp_path / "checkpoints", 10)
     path = checkpoints.path(10)
-    torch.save({"states": {"x": Trap()}, "rng": {}}, path / "training.pt")
-    about = json.loads((path / "checkpoint.json").read_text())
-    (path / "checkpoint.json").write_text(json.dumps({**about, "format": 1}))
-    for name in ("manifest.json", "states.json"):  # as the first format, which had it pickled, has none
-        (path / name).unlink()
-    with pytest.raises(UserError, match=r"training\.pt: cannot be read"):
-        checkpoints.restore(10, Tied(), CPU)
+    for name in (WEIGHTS, "states.json", "states.safetensors", "checkpoint.json", "manifest.json"):
+        content = {file: (path / file).read_bytes() for file in (name, "manifest.json")}
+        torch.save({"states": {"x": Trap()}, "rng": {}}, path / name)
+        if name != "manifest.json":
+            Manifest.seal(path, FORMAT)
+        with pytest.raises(UserError, match=rf"{name}: cannot be read"):
+            checkpoints.restore(10, Tied(), CPU)
+        for file, data in content.items():
+            (path / file).write_bytes(data)
+    checkpoints.restore(10, Tied(), CPU)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -331,7 +348,7 @@ def test_the_mean_is_numpys(tmp_path: Path) -> None:
     assert mean.keys() == arrays[0].keys()
     assert "counter" in mean
     for name, tensor in mean.items():
-        expected = np.mean([array[name].astype(np.float64) for array in arrays], 0)
+        expected = np.average([array[name].astype(np.float64) for array in arrays], 0)
         assert tensor.numpy().dtype == arrays[0][name].dtype
         np.testing.assert_array_equal(tensor.numpy(), expected.astype(arrays[0][name].dtype), err_msg=name)
 
@@ -345,14 +362,14 @@ def test_the_mean_of_equals_changes_nothing(tmp_path: Path) -> None:
 
 def test_other_tensors_are_not_averaged(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1)
-    checkpoints.save(Progress(step=2), nn.Linear(2, 2), {})
+    checkpoints.save(TrainingProgress(step=2), nn.Linear(2, 2), {})
     with pytest.raises(UserError, match=r"00000002/.*: holds other tensors than .*00000001"):
         average([checkpoints.path(step) / WEIGHTS for step in (1, 2)])
 
 
 def test_other_shapes_are_not_averaged(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1)
-    checkpoints.save(Progress(step=2), Tied(width=1), {})
+    checkpoints.save(TrainingProgress(step=2), Tied(width=1), {})
     with pytest.raises(UserError, match=r"00000002/.*: holds other tensors than .*00000001"):
         average([checkpoints.path(step) / WEIGHTS for step in (1, 2)])
 
@@ -370,14 +387,14 @@ def test_a_models_folder(tmp_path: Path) -> None:
     (learnt / "pieces").write_text("a b c")
     weights = average([saved(tmp_path / "checkpoints", 4).path(4) / WEIGHTS])
     folder = tmp_path / "model"
-    checkpoints.write_model(folder, weights, recipe="task: ä\n", learnt=learnt, about={"steps": [4]})
+    model_folder.write_model(folder, weights, recipe="task: ä\n", vocabulary=learnt, info={"steps": [4]})
     model = Tied()
-    checkpoints.read_weights(model, folder / WEIGHTS)
+    read_weights(model, folder / WEIGHTS)
     assert same(model, Tied(4))
     assert (folder / "recipe.yaml").read_text(encoding="utf-8") == "task: ä\n"
     assert (folder / "task" / "pieces").read_text() == "a b c"
     assert read_json(folder / "model.json") == {"format": FORMAT, "steps": [4]}
-    checkpoints.write_scores(folder, {"test": {"bleu": Score(value=27.5, signature="v:1")}})
+    model_folder.write_scores(folder, {"test": {"bleu": Score(value=27.5, signature="v:1")}})
     found = json.loads((folder / "scores.json").read_text())
     assert found == {"test": {"bleu": {"value": 27.5, "signature": "v:1"}}}
 
@@ -447,8 +464,8 @@ def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path: Path) -> None:
     assert said[0].endswith("going on from the checkpoint of update 10; it is now 00000030.damaged")
     assert checkpoints.steps() == [10]
     assert sorted(listed(tmp_path)) == ["00000010", "00000020.damaged", "00000030.damaged"]
-    checkpoints.save(Progress(step=20), Tied(20), {})
-    checkpoints.prune(1, choose="last", tell=print)
+    checkpoints.save(TrainingProgress(step=20), Tied(20), {})
+    checkpoints.prune(1, select="last", warn=print)
     assert checkpoints.steps() == [10, 20]  # the best one is kept, too
 
 
@@ -466,13 +483,13 @@ def test_a_damaged_checkpoint_does_not_stop_those_that_come_after_it(tmp_path: P
     cut(checkpoints.path(10) / "states.safetensors")
     flipped(checkpoints.path(20) / WEIGHTS)  # in its right length
     said = list[str]()
-    checkpoints.prune(9, choose="last", tell=said.append)
+    checkpoints.prune(9, select="last", warn=said.append)
     assert [line.partition(": cannot be read (")[0] for line in said] == [
         f"{tmp_path}/00000010/states.safetensors"
     ]
     assert said[0].endswith("; going on without it; it is now 00000010.damaged")
     assert checkpoints.steps() == [20, 30, 40]
-    steps, weights = checkpoints.mean(3, choose="last", tell=said.append)
+    steps, weights = checkpoints.average(3, select="last", warn=said.append)
     assert steps == checkpoints.steps() == [30, 40]
     assert said[1].startswith(f"{tmp_path}/00000020/{WEIGHTS}: cannot be read (its bytes are not those")
     assert said[1].endswith("; it is not averaged; it is now 00000020.damaged")
@@ -481,7 +498,7 @@ def test_a_damaged_checkpoint_does_not_stop_those_that_come_after_it(tmp_path: P
     for step in steps:
         flipped(checkpoints.path(step) / WEIGHTS)
     with pytest.raises(UserError, match=f"{tmp_path}: there is no whole checkpoint .*bytes"):
-        checkpoints.mean(3, choose="last", tell=said.append)
+        checkpoints.average(3, select="last", warn=said.append)
     assert checkpoints.steps() == [30, 40]
 
 
@@ -499,11 +516,11 @@ def test_what_is_out_of_reach_is_not_damaged(tmp_path: Path, monkeypatch: pytest
     def refuse(file: Path) -> str:
         raise PermissionError(errno.EACCES, "Permission denied", str(file))
 
-    monkeypatch.setattr("seqx.storage.manifest.digest", refuse)
+    monkeypatch.setattr("seqx.storage.manifest.sha256", refuse)
     for look in (
         lambda: checkpoints.resume(Tied(), CPU, print),
-        lambda: checkpoints.mean(2, choose="last", tell=print),
-        lambda: checkpoints.prune(1, choose="last", tell=print),
+        lambda: checkpoints.average(2, select="last", warn=print),
+        lambda: checkpoints.prune(1, select="last", warn=print),
     ):
         with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); see to that") as caught:
             look()
@@ -516,14 +533,14 @@ def test_one_that_is_pruned_meanwhile_is_not_averaged(
 ) -> None:
     checkpoints, said = saved(tmp_path, 10, 20, 30), list[str]()
     flipped(checkpoints.path(30) / WEIGHTS)
-    about = Checkpoints.about
+    about = Checkpoints.info
 
-    def pruning(self: Checkpoints, step: int) -> About:
+    def pruning(self: Checkpoints, step: int) -> CheckpointInfo:
         shutil.rmtree(self.path(10), ignore_errors=True)
         return about(self, step)
 
     monkeypatch.setattr(Checkpoints, "about", pruning)
-    steps, _ = checkpoints.mean(3, choose="last", tell=said.append, set_aside=False)
+    steps, _ = checkpoints.average(3, select="last", warn=said.append, set_aside=False)
     assert steps == [20]
     assert [line.rpartition(";")[2] for line in said] == [" it is not averaged"]
     assert checkpoints.steps() == [20, 30]
@@ -535,7 +552,7 @@ def test_old_ones_stay_when_the_new_one_is_not_read_as_it_was_written(
     checkpoints = saved(tmp_path, 10)
     monkeypatch.setattr(Manifest, "forget", lambda self: flipped(self.folder / WEIGHTS))  # a bad disk
     with pytest.raises(UserError, match=rf"00000020/{WEIGHTS}: .*though it was just written; older checkp"):
-        checkpoints.save(Progress(step=20), Tied(20), {})
+        checkpoints.save(TrainingProgress(step=20), Tied(20), {})
     monkeypatch.undo()
     found = checkpoints.resume(Tied(), CPU, lambda _: None)
     assert found is not None
@@ -546,5 +563,5 @@ def test_what_a_save_that_was_killed_left_does_not_fill_the_disk(tmp_path: Path)
     """It is removed before the next save, not after it."""
     checkpoints = saved(tmp_path, 10)
     shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
-    checkpoints.save(Progress(step=20), Tied(20), {})
+    checkpoints.save(TrainingProgress(step=20), Tied(20), {})
     assert sorted(listed(tmp_path)) == ["00000010", "00000020"]

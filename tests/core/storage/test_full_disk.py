@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 from seqx.errors import UserError
-from seqx.storage import atomic, checkpoints, state_dict
-from seqx.storage.checkpoints import WEIGHTS, Checkpoints, Progress
+from seqx.storage import atomic, checkpoints, model_folder, state_dict
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.checkpoints import Checkpoints
+from seqx.storage.weights import WEIGHTS
 
 CPU = torch.device("cpu")
 
@@ -38,11 +40,11 @@ def filled(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
 
     step(tempfile, "mkdtemp")
     step(checkpoints, "save_model")
-    step(checkpoints, "save_file")
+    step(model_folder, "save_file")
     step(state_dict, "save_file")
     step(Path, "write_text")
     step(shutil, "copytree")
-    step(atomic, "sync")
+    step(atomic, "fsync")
     step(Path, "chmod")
     step(Path, "rename")
     return tried
@@ -62,12 +64,12 @@ def told(error: UserError) -> None:
 
 def test_at_every_write_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints, model = Checkpoints(tmp_path / "checkpoints"), nn.Linear(3, 4)
-    checkpoints.save(Progress(step=1), model, {"x": torch.ones(3)})
+    checkpoints.save(TrainingProgress(step=1), model, {"x": torch.ones(3)})
     for after in itertools.count():
         with monkeypatch.context() as patch:
             tried = filled(patch, after)
             try:
-                checkpoints.save(Progress(step=2), model, {"x": torch.ones(3)})
+                checkpoints.save(TrainingProgress(step=2), model, {"x": torch.ones(3)})
                 break
             except UserError as error:
                 told(error)
@@ -92,7 +94,7 @@ def test_at_every_write_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             tried = filled(patch, after)
             try:
                 weights = {"x": torch.ones(2)}
-                checkpoints.write_model(place / "model", weights, recipe="", learnt=learnt, about={})
+                model_folder.write_model(place / "model", weights, recipe="", vocabulary=learnt, info={})
                 break
             except UserError as error:
                 told(error)
@@ -100,8 +102,8 @@ def test_at_every_write_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         seen = listed(place) or seen
         assert listed(place) == seen  # one that was there stays there
         if seen:
-            checkpoints.check_model(place / "model")
-    checkpoints.check_model(place / "model")
+            model_folder.check_model(place / "model")
+    model_folder.check_model(place / "model")
     assert {"save_file", "copytree", "write_text", "sync", "rename"} <= set(tried)
 
 
@@ -129,7 +131,7 @@ def test_a_disk_that_is_full(small: Path, width: int) -> None:
     saved = list[int]()
     for step in range(1, 40):
         try:
-            checkpoints.save(Progress(step=step), model, saves)
+            checkpoints.save(TrainingProgress(step=step), model, saves)
         except UserError as error:
             said = str(error)
             break
@@ -148,5 +150,5 @@ def test_a_disk_that_is_full(small: Path, width: int) -> None:
     for step in saved[:-1]:
         checkpoints.path(step).rename(small / f".{step}")  # as what a prune that was killed leaves
     if len(saved) > 1:
-        checkpoints.save(Progress(step=saved[-1] + 1), model, saves)
+        checkpoints.save(TrainingProgress(step=saved[-1] + 1), model, saves)
         assert checkpoints.steps() == [saved[-1], saved[-1] + 1]

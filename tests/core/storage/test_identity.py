@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from seqx.errors import UserError
-from seqx.storage.checkpoints import Checkpoints, Progress
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.identity import Identity
 from seqx.storage.json_format import FORMAT
 from seqx.storage.manifest import Manifest
@@ -120,7 +121,7 @@ def test_a_checkpoint_of_another_vocabulary(runs: Path) -> None:
     kept = Identity(**json.loads((runs / "a" / "identity.json").read_text())["made_from"])
     model = nn.Linear(2, 2)
     checkpoints = Checkpoints(runs / "checkpoints", kept)
-    checkpoints.save(Progress(step=2), model, {})
+    checkpoints.save(TrainingProgress(step=2), model, {})
     other = Checkpoints(runs / "checkpoints", Identity(recipe=kept.recipe, vocabulary="other"))
     with pytest.raises(UserError, match=r"00000002: was made by another run, whose vocabulary differs from"):
         other.resume(model, torch.device("cpu"), print)
@@ -130,14 +131,16 @@ def test_going_back_deletes_nothing_of_another_run(runs: Path) -> None:
     model, own = nn.Linear(2, 2), Identity(recipe="r", vocabulary="v")
     checkpoints = Checkpoints(runs / "checkpoints", own)
     for step in (2, 4):
-        checkpoints.save(Progress(step=step), model, {})
-    Checkpoints(runs / "checkpoints", Identity(recipe="o", vocabulary="v")).save(Progress(step=6), model, {})
+        checkpoints.save(TrainingProgress(step=step), model, {})
+    Checkpoints(runs / "checkpoints", Identity(recipe="o", vocabulary="v")).save(
+        TrainingProgress(step=6), model, {}
+    )
     with pytest.raises(UserError, match="00000006: was made by another run"):
         checkpoints.resume(model, torch.device("cpu"), print, before=4)
     for act in (
         lambda: forget_after(2, checkpoints),
-        lambda: checkpoints.prune(1, choose="last", tell=print),
-        lambda: checkpoints.mean(1, choose="last", tell=print),
+        lambda: checkpoints.prune(1, select="last", warn=print),
+        lambda: checkpoints.average(1, select="last", warn=print),
     ):
         with pytest.raises(UserError, match="00000006: was made by another run"):
             act()
@@ -223,7 +226,7 @@ def test_settings_that_may_change_are_not_part_of_the_identity(runs: Path) -> No
     result = call(*go_on(runs, "training.microbatch=500", "training.save_minutes=null"))
     assert result.exit_code == 0, result.output
     checkpoints = Checkpoints(runs / "a" / "checkpoints")
-    assert checkpoints.about(8).made_from == checkpoints.about(4).made_from
+    assert checkpoints.info(8).made_from == checkpoints.info(4).made_from
 
 
 def test_a_newer_seqx_goes_on_with_the_digest_of_the_older(runs: Path) -> None:
@@ -247,4 +250,4 @@ def test_a_newer_seqx_goes_on_with_the_digest_of_the_older(runs: Path) -> None:
         assert result.exit_code == 0, result.output
     assert "  groups: 1\n" in recipe.read_text("utf-8")
     checkpoints = Checkpoints(run / "checkpoints")
-    assert checkpoints.about(8).made_from == checkpoints.about(4).made_from
+    assert checkpoints.info(8).made_from == checkpoints.info(4).made_from

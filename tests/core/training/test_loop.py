@@ -81,7 +81,13 @@ def portions(cut: Sequence[Sequence[int]]) -> Iterator[UpdateBatch]:
     while True:
         count = sum(map(len, ROWS))
         numbers = [np.array(part) for part in cut]
-        yield UpdateBatch(position=Position(0, index), parts=parts, rows=numbers, count=count, useful=0.75)
+        yield UpdateBatch(
+            position=Position(0, index),
+            microbatches=parts,
+            rows=numbers,
+            target_tokens=count,
+            token_fraction=0.75,
+        )
         index += 1
 
 

@@ -64,7 +64,13 @@ def test_too_little_memory_shows_before_anything_is_learnt() -> None:
     before = [p.clone() for p in step.parameters()]
     optimizer = seqx_training.Adam().build(step)
     part = next(portions([[2]]))
-    portion = UpdateBatch(position=Position(), parts=part.parts, rows=part.rows, count=5, useful=1.0)
+    portion = UpdateBatch(
+        position=Position(),
+        microbatches=part.microbatches,
+        rows=part.rows,
+        target_tokens=5,
+        token_fraction=1.0,
+    )
     with pytest.raises(
         UserError, match=r"the largest update: cpu has too little memory for a single example: example 2;"
     ):

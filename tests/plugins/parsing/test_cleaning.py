@@ -119,7 +119,7 @@ def constituents(tree: Tree) -> Iterator[Tree]:
 def test_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
     folder, _, file = name.partition("/")
     before, after, words = set(), set(), set()
-    for tree in read(seqx.lines(data(folder) / file), file):
+    for tree in read(seqx.read_lines(data(folder) / file), file):
         leaves = [leaf for leaf in tree.leaves() if leaf.tag != "-NONE-"]
         judged, trained = clean(tree), clean(tree, training=True)
         if not leaves:

@@ -25,7 +25,7 @@ GOLD = "(TOP (S (NP (DT the) (NN cat)) (VP (VBZ sleeps) (ADVP (RB well))) (. .))
 
 
 def lines(path: Path) -> list[str]:
-    return list(seqx.lines(path))
+    return list(seqx.read_lines(path))
 
 
 def counted(gold: str, test: str, parameters: Parameters = COLLINS, *, strict: bool = False) -> Sentence:

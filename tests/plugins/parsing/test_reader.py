@@ -200,14 +200,14 @@ COUNTS = {
 def test_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
     folder, _, file = name.partition("/")
     trees = words = 0
-    for tree in read(seqx.lines(data(folder) / file), file):
+    for tree in read(seqx.read_lines(data(folder) / file), file):
         trees += 1
         words += sum(leaf.tag != "-NONE-" for leaf in tree.leaves())
     assert (trees, words) == COUNTS[name]
 
 
 def test_the_same_trees_as_nltk_reads(data: Callable[[str], Path]) -> None:
-    text = "\n".join(seqx.lines(data("ptb_nltk_sample") / "dev.mrg.gz"))
+    text = "\n".join(seqx.read_lines(data("ptb_nltk_sample") / "dev.mrg.gz"))
     theirs = [NltkTree.fromstring(part) for part in _apart(text)]
     ours = [str(tree) for tree in read(text.split("\n"), "dev")]
     assert [_flat(tree) for tree in theirs] == ours

@@ -151,7 +151,7 @@ def test_files_are_checked_before_anything_is_made(tmp_path: Path, content: str,
     with pytest.raises(seqx.UserError, match=r"nothing\.mrg: cannot be read"):
         fetched(TreebankFiles(test=[str(tmp_path / "nothing.mrg")]))
     os.mkfifo(tmp_path / "pipe.mrg")
-    with pytest.raises(seqx.UserError, match=r"pipe\.mrg: is no plain file"):
+    with pytest.raises(seqx.UserError, match=r"pipe\.mrg: is not a regular file"):
         fetched(TreebankFiles(test=[str(tmp_path / "pipe.mrg")]))
 
 
@@ -232,8 +232,8 @@ def nltk_data(data: Callable[[str], Path], tmp_path: Path) -> Path:
     sample = data("ptb_nltk_sample")
     combined = tmp_path / "nltk_data/corpora/treebank/combined"
     combined.mkdir(parents=True)
-    texts = {split: seqx.lines(sample / f"{split}.mrg.gz") for split in seqx.SPLITS}
-    for row in list(seqx.lines(sample / "files.tsv"))[1:]:
+    texts = {split: seqx.read_lines(sample / f"{split}.mrg.gz") for split in seqx.SPLITS}
+    for row in list(seqx.read_lines(sample / "files.tsv"))[1:]:
         name, split, _, count = row.split("\t")
         text = "".join(f"{next(texts[split])}\n" for _ in range(int(count)))
         (combined / name).write_text(text)

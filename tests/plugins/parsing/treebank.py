@@ -18,5 +18,5 @@ FILES = {
 def trees(folder: Path) -> list[Tree]:
     """All trees of a treebank that have words."""
     paths = [folder / file for file in FILES[folder.name]]
-    cleaned = (clean(tree) for path in paths for tree in read(seqx.lines(path), path))
+    cleaned = (clean(tree) for path in paths for tree in read(seqx.read_lines(path), path))
     return [tree for tree in cleaned if tree is not None]

@@ -113,7 +113,7 @@ def test_missing_files_and_variables_are_named_in_full(
     for path, message in (
         ("nothing.en", f"{tmp_path}/nothing.en: cannot be read .No such file"),
         (str(tmp_path), f"{tmp_path}: cannot be read .Is a directory"),
-        ("/dev/null", "^/dev/null: is no plain file, and its text is read again; write it"),
+        ("/dev/null", "^/dev/null: is not a regular file, but its text is read more than once; copy it"),
         ("${NOWHERE}/x", "^\\$\\{NOWHERE\\}/x: the environment variable NOWHERE is not set"),
     ):
         with pytest.raises(seqx.UserError, match=message):

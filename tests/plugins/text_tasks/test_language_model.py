@@ -127,7 +127,7 @@ def test_real_text_is_whole_in_blocks(data: Callable[[str], Path], tmp_path: Pat
     language_model.fetch(tmp_path, lambda *_: None)
     language_model.learn(tmp_path, lambda *_: None)
     blocks = [row[0] for row in language_model.rows("dev")]
-    assert "".join(blocks).split("\n")[:-1] == list(seqx.lines(Path(file)))
+    assert "".join(blocks).split("\n")[:-1] == list(seqx.read_lines(Path(file)))
     lengths = [len(_target(language_model, block)) for block in blocks]
     assert max(lengths) <= 64
     assert sum(lengths) / len(lengths) > 48

@@ -1,0 +1,87 @@
+"""Write and check the folder of a finished model."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from seqx.errors import DamagedError
+from seqx.interfaces.values import Score
+from seqx.storage.atomic import write_atomically
+from seqx.storage.json_format import FORMAT, check_supported, json_text, read_json
+from seqx.storage.weights import WEIGHTS, checked_manifest, missing_manifest, sealed_folder
+
+MAX_FILE_BYTES = 1 << 28
+"""Maximum size of each file in a model's folder that holds no weights."""
+
+SCORES = "scores.json"
+
+
+def write_model(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    *,
+    recipe: str,
+    vocabulary: Path,
+    info: Mapping[str, Any],
+    files: Mapping[str, Path] | None = None,
+) -> None:
+    """Write the folder of a model, which needs no other files.
+
+    Args:
+        folder: the final path; an older model there is replaced
+        weights: the tensors by their names
+        recipe: the resolved recipe as YAML
+        vocabulary: the folder with the vocabulary, which is copied to `task/`
+        info: the content of `model.json`, to which the format is added
+        files: further files to copy, by their names in the folder
+
+    Raises:
+        UserError: the folder cannot be written
+    """
+    with sealed_folder(folder) as new:
+        save_file(dict(weights), str(new / WEIGHTS), metadata={"format": "pt"})
+        (new / "recipe.yaml").write_text(recipe, encoding="utf-8")
+        shutil.copytree(vocabulary, new / "task")
+        for name, file in (files or {}).items():
+            (new / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, new / name)
+        text = json_text({"format": FORMAT, **info}, indent=2)
+        (new / "model.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_scores(folder: Path, scores: Mapping[str, Mapping[str, Score]]) -> None:
+    """Write the scores of each split, with their signatures, to `scores.json`."""
+    write_atomically(folder / SCORES, scores_text(scores))
+
+
+def scores_text(scores: Mapping[str, Mapping[str, Score]]) -> str:
+    """Return the content of `scores.json`."""
+    plain = {
+        split: {name: score.to_json() for name, score in named.items()} for split, named in scores.items()
+    }
+    return json_text(plain, indent=2) + "\n"
+
+
+def check_model(folder: Path) -> None:
+    """Check that all files of a model are as they were written; the weights are checked when they are read.
+
+    Raises:
+        DamagedError: a file is missing, damaged or changed
+        UserError: the format of the model is not supported
+    """
+    try:
+        manifest = checked_manifest(folder)
+        if manifest is not None:
+            others = (name for name in manifest.files if name != WEIGHTS)
+            manifest.check_hashes(*others, max_bytes=MAX_FILE_BYTES)
+        check_supported(read_json(folder / "model.json").get("format", FORMAT), folder / "model.json")
+        if manifest is None:
+            raise missing_manifest(folder)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}; copy the model again (settings are changed with KEY=VALUE, not in its files)"
+        ) from None

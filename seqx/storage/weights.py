@@ -1,0 +1,134 @@
+"""Read, average and verify the weights of models.
+
+Weights lie in folders that are written atomically, with a manifest as the last file. Readers compare the
+sizes of all files, and the hash of each file that they read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, load_model
+from torch import Tensor, nn
+
+from seqx.errors import DamagedError, UserError, unreadable, unwritable
+from seqx.storage.atomic import atomic_folder
+from seqx.storage.json_format import FORMAT
+from seqx.storage.manifest import MANIFEST, Manifest
+from seqx.storage.safetensors_header import check_fits, read_header
+
+WEIGHTS = "model.safetensors"
+
+
+def read_weights(model: nn.Module, file: Path) -> None:
+    """Load the weights in a file into a model.
+
+    Raises:
+        DamagedError: the file is missing, damaged or changed
+        UserError: the weights are those of another model
+    """
+    tensors = read_header(file)
+    checked_manifest(file.parent, file.name)
+    check_fits(model, tensors, file)
+    try:
+        load_model(model, str(file))
+    except (SafetensorError, OSError) as error:
+        raise unreadable(file, error) from None
+    except RuntimeError as error:
+        first, *rest = [line.strip() for line in str(error).splitlines()[1:] or [str(error)]]
+        more = f" (and {len(rest)} more)" if rest else ""
+        raise UserError(f"{file}: holds the weights of another model: {first}{more}") from None
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Return the tensors in a file of weights.
+
+    Raises:
+        DamagedError: the file is missing, damaged or changed
+    """
+    read_header(file)
+    checked_manifest(file.parent, file.name)
+    try:
+        return load_file(str(file))
+    except (SafetensorError, OSError) as error:
+        raise unreadable(file, error) from None
+
+
+def average(files: Sequence[Path]) -> dict[str, Tensor]:
+    """Return the mean of the weights in several files, computed in double precision.
+
+    Raises:
+        DamagedError: a file is missing, damaged or changed
+        UserError: the files hold different tensors
+    """
+    total: dict[str, Tensor] = {}
+    dtypes: dict[str, torch.dtype] = {}
+    for file in files:
+        weights = read_tensors(file)
+        if total and _shapes(weights) != _shapes(total):
+            raise UserError(f"{file}: holds other tensors than {files[0]}; average checkpoints of one run")
+        for name, tensor in weights.items():
+            dtypes[name] = tensor.dtype
+            total[name] = total.get(name, 0) + tensor.double()
+    return {name: (tensor / len(files)).to(dtypes[name]) for name, tensor in total.items()}
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
+
+
+def checked_manifest(folder: Path, *names: str) -> Manifest | None:
+    """Read the manifest of a folder; check the sizes of all files, and the hashes of `names`.
+
+    Returns:
+        the manifest; None if the folder has none
+
+    Raises:
+        DamagedError: the manifest or a file is damaged
+        UserError: a newer version of seqx wrote the folder
+    """
+    manifest = Manifest.read(folder, FORMAT)
+    if manifest is not None:
+        manifest.check_sizes()
+        if names:
+            manifest.check_hashes(*names)
+    return manifest
+
+
+def missing_manifest(folder: Path) -> DamagedError:
+    """Return the error about a folder that should have a manifest."""
+    return DamagedError(f"{folder / MANIFEST}: cannot be read (it is missing)")
+
+
+@contextmanager
+def sealed_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that gets a manifest, is read again, and then replaces `folder`.
+
+    Raises:
+        UserError: the folder cannot be written, or is not read as it was written
+    """
+    with atomic_folder(folder, check=partial(_verify, path=folder)) as new:
+        try:
+            yield new
+            Manifest.seal(new, FORMAT)
+        except (SafetensorError, RuntimeError) as error:  # torch and safetensors report a full disk so
+            raise unwritable(folder, error, "check the disk") from None
+
+
+def _verify(new: Path, *, path: Path) -> None:
+    """Read a folder from the disk again, before it is moved to `path`."""
+    try:
+        manifest = Manifest.read(new, FORMAT)
+        assert manifest is not None, "it was written last"
+        manifest.drop_page_cache()
+        manifest.check_sizes()
+        manifest.check_hashes()
+    except (DamagedError, OSError) as error:
+        message = str(error).replace(str(new), str(path))
+        raise UserError(
+            f"{message}, though it was just written; older checkpoints are kept: check the disk, then run "
+            "the same command again to continue from them"
+        ) from None
