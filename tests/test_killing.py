@@ -8,6 +8,8 @@ import pytest
 from benchmarks import endings, kill_test
 
 
+@pytest.mark.promise("resume-is-bitwise-equal")
+@pytest.mark.promise("resume-after-kill-in-save")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_run_that_is_killed_ends_as_one_that_is_not(tmp_path: Path) -> None:
     told = kill_test.soak(tmp_path, kills=4, saves=1, full=0, each=2, seed=3)

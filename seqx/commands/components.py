@@ -55,12 +55,13 @@ def _kind(written: str, registry: Registry) -> type:
 def _card(component: Component, registry: Registry) -> str:
     lines = [component.summary, f"{component.where}, plugin {component.plugin}", ""]
     for setting in component.settings.values():
-        lines.append(f"{setting.name}: {_asked(setting, registry)}")
+        lines.append(f"{setting.name}: {type_and_default(setting, registry)}")
         lines += textwrap.wrap(setting.help, 90, initial_indent="    ", subsequent_indent="    ")
     return "\n".join(lines if component.settings else [*lines, "It has no settings."])
 
 
-def _asked(setting: Setting, registry: Registry) -> str:
+def type_and_default(setting: Setting, registry: Registry) -> str:
+    """Return the type of a setting in words, with its default: `int > 0 = 8`."""
     text = _words(shape(setting.annotation, registry))
     if setting.required:
         return f"{text}, required"

@@ -1,4 +1,4 @@
-"""The documents say what the records say, and how often tests inject their faults."""
+"""Compare the tables of the documents with the records in benchmarks/results/."""
 
 import json
 import re
@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks.measured import DOCUMENTS, RECORDS, renewed
 from benchmarks.table3 import against_base
-from tests.docs import reliability
 from tests.fuzz.harnesses import HARNESSES
 
 
@@ -58,8 +57,3 @@ def test_each_record_says_where_it_comes_from() -> None:
     for file in RECORDS.glob("*.json"):
         record = json.loads(file.read_text(encoding="utf-8"))
         assert record.keys() & {"machine", "parts"}, file.name
-
-
-def test_the_cases_of_each_promise_are_counted() -> None:
-    text = reliability.DOCUMENT.read_text(encoding="utf-8")
-    assert reliability.counted(text) == text

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tests.fuzz.harnesses import HARNESSES, tried
 from tests.fuzz.seeds import SEEDS
 
+pytestmark = pytest.mark.promise("parsers-survive-any-bytes")
+
 FOUND = Path(__file__).parent / "found"
 MEGABYTES = 64
 EXAMPLES = 60

@@ -38,6 +38,7 @@ def edited(recipe: Path) -> Path:
     return recipe
 
 
+@pytest.mark.promise("text-changes-during-run")
 @pytest.mark.parametrize("more", ["", "one more\n"])
 def test_a_file_that_is_read_again_has_changed(
     more: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -53,6 +54,7 @@ def test_a_file_that_is_read_again_has_changed(
     done("run", recipe)
 
 
+@pytest.mark.promise("text-changes-between-starts")
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
 def test_text_has_changed_between_two_starts(split: str, tmp_path: Path) -> None:
     recipe = corpus(tmp_path / "text")
@@ -76,6 +78,7 @@ def test_a_touched_file_has_not_changed(tmp_path: Path) -> None:
     done("run", recipe)
 
 
+@pytest.mark.promise("damaged-prepared-data")
 def test_examples_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQX_CACHE", "fresh")
     recipe = corpus(tmp_path / "text")

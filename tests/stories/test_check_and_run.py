@@ -11,6 +11,8 @@ import pytest
 
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
+pytestmark = pytest.mark.promise("check-equals-run")
+
 ROOT = Path(__file__).parents[2]
 FILES = "{type: files, train: [t.en, t.de], dev: [d.en, d.de], test: [d.en, d.de]}"
 TEXT = [
@@ -196,6 +198,7 @@ def test_a_repeated_line_is_reported() -> None:
     assert f"dev: 6 of 6 rows are identical: '{TEXT[0].strip()} / {TEXT[1].strip()}'\n" in said
 
 
+@pytest.mark.promise("long-lines-are-not-scored-whole")
 def test_a_very_long_line_is_not_scored_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     from seqx.interfaces.networks import Model
 

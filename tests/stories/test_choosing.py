@@ -58,6 +58,7 @@ def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
     assert not Path("runs/wrong/recipe.yaml").exists()
 
 
+@pytest.mark.promise("prune-after-verification")
 def test_old_checkpoints_go_when_the_new_one_was_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     order = list[str]()
     read, removed = weights._verify, Checkpoints.prune

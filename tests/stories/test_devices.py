@@ -16,6 +16,8 @@ import pytest
 from seqx.parallel.launch import launch
 from tests.stories.tiny import TINY, lines, seqx, tiny
 
+pytestmark = pytest.mark.promise("launchers-agree")
+
 ROOT = Path(__file__).parents[2]
 SETTINGS = (
     "training.schedule.peak=1e-3",
@@ -59,6 +61,7 @@ def endless(text: str, mark: Path) -> Iterator["subprocess.Popen[str]"]:
         yield process
 
 
+@pytest.mark.promise("signal-to-launcher")
 def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on() -> None:
     with endless(TINY, Path("two", "data.json")) as process:
         process.send_signal(signal.SIGTERM)
@@ -105,6 +108,7 @@ def slow() -> str:
     return "plugins: [slow.py]\n" + TINY.replace("callbacks: [", "callbacks: [slow, ")
 
 
+@pytest.mark.promise("second-interrupt-of-launcher")
 def test_a_second_interrupt_of_the_launcher_waits_for_nothing() -> None:
     with endless(slow(), Path("pid")) as process:
         process.send_signal(signal.SIGINT)
@@ -115,6 +119,7 @@ def test_a_second_interrupt_of_the_launcher_waits_for_nothing() -> None:
     assert process.returncode == 130, said
 
 
+@pytest.mark.promise("rank-killed-while-stopping")
 def test_one_that_is_killed_while_all_are_to_stop_was_not_saved() -> None:
     with endless(slow(), Path("pid")) as process:
         process.send_signal(signal.SIGTERM)
@@ -125,6 +130,7 @@ def test_one_that_is_killed_while_all_are_to_stop_was_not_saved() -> None:
     assert f"process 0 (pid {killed}) was killed by SIGKILL (perhaps for want of memory)\n" in said
 
 
+@pytest.mark.promise("launcher-is-gone")
 def test_processes_end_when_the_launcher_is_gone() -> None:
     with endless(slow(), Path("pid")) as process:
         process.kill()
@@ -148,6 +154,7 @@ def test_two_devices_give_the_scores_of_one() -> None:
     assert "Warning" not in two.stderr
 
 
+@pytest.mark.promise("one-message-for-all-ranks")
 def test_a_mistake_is_told_once_by_the_launcher() -> None:
     """Found by the first process in the middle of a run, while the other one waits."""
     recipe = str(tiny())
@@ -189,6 +196,7 @@ def seqx_register(registry: seqx.Registry) -> None:
 """
 
 
+@pytest.mark.promise("out-of-memory-with-shards")
 @pytest.mark.parametrize(
     "start",
     [

@@ -114,6 +114,7 @@ SETTINGS = (
 )
 
 
+@pytest.mark.promise("rollback-skips-batches")
 def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     file = recipe("longest: 24")
     done("run", file, *SETTINGS, "training.steps=15")
@@ -155,6 +156,7 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
     assert "KILL" not in os.environ
 
 
+@pytest.mark.promise("no-resume-from-diverged-checkpoint")
 def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -178,6 +180,7 @@ def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
     assert all(last == back_to for last, back_to in seen)
 
 
+@pytest.mark.promise("rollback-target-is-kept")
 def test_the_checkpoint_from_before_the_trouble_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Although each update is saved, and only the last one is to be kept."""
     forward, calls = Step.forward, 0
@@ -200,6 +203,7 @@ def test_the_checkpoint_from_before_the_trouble_is_kept(monkeypatch: pytest.Monk
     assert (best, last) == (6, 12)
 
 
+@pytest.mark.promise("rollback-target-is-damaged")
 def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is told and kept is where the run went on from; what is whole stays until that is known."""
     run, damaged, go_back = Path("runs/tiny"), list[int](), Trainer._go_back
@@ -221,6 +225,7 @@ def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.Mo
     assert first["said"] in [row["what"] for row in lines(run, "noticed")]
 
 
+@pytest.mark.promise("rollback-target-is-damaged")
 def test_when_no_checkpoint_from_before_is_whole_later_ones_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     run, kept, go_back = Path("runs/tiny"), list[int](), Trainer._go_back
 
@@ -241,6 +246,7 @@ def test_when_no_checkpoint_from_before_is_whole_later_ones_are_left(monkeypatch
     assert not (run / "passed_over.json").exists()
 
 
+@pytest.mark.promise("stop-after-max-rollbacks")
 @pytest.mark.parametrize("returns", [0, 1])
 def test_it_stops_and_names_the_sentence(returns: int) -> None:
     file = recipe("longest: 24")
@@ -253,6 +259,7 @@ def test_it_stops_and_names_the_sentence(returns: int) -> None:
     assert said.count("going back to the checkpoint") == returns
 
 
+@pytest.mark.promise("skipped-updates-are-counted")
 def test_single_updates_that_are_not_finite_are_skipped_and_counted() -> None:
     run = Path("runs/tiny")
     done("run", recipe("longest: 24"), *SETTINGS, "training.nonfinite=1")
@@ -263,6 +270,7 @@ def test_single_updates_that_are_not_finite_are_skipped_and_counted() -> None:
     assert not (run / "passed_over.json").exists()
 
 
+@pytest.mark.promise("rollback-after-spike")
 def test_it_goes_back_from_a_spike() -> None:
     run = Path("runs/tiny")
     done(
@@ -275,6 +283,7 @@ def test_it_goes_back_from_a_spike() -> None:
     assert "the gradient or the loss was far above the usual (training.spike); going back" in notices(run)[0]
 
 
+@pytest.mark.promise("out-of-memory-in-run")
 def test_too_little_memory_loses_nothing() -> None:
     how = ("training.steps=4", "model.encoder.dropout=0", "model.decoder.dropout=0")
     done("run", recipe("most: 9999"), *how)
@@ -288,6 +297,7 @@ def test_too_little_memory_loses_nothing() -> None:
     assert log.count("computed again") == 1
 
 
+@pytest.mark.promise("too-long-sentence-is-named")
 def test_one_sentence_that_does_not_fit_is_named() -> None:
     said = refused("run", recipe("most: 0"), "training.steps=4").splitlines()[-1]
     assert said.startswith("update 1: cpu has too little memory for a single example: example ")

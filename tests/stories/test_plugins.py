@@ -41,6 +41,7 @@ def test_a_local_plugin_is_listed_with_its_recipe() -> None:
     assert "no recipe is called 'nowhere'" in refused("components", "--recipe", "nowhere")
 
 
+@pytest.mark.promise("code-needs-trust")
 def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) -> None:
     folder = Path("lab")
     folder.mkdir()

@@ -46,6 +46,7 @@ def stopped(recipe: Path, step: int, by: signal.Signals) -> "subprocess.Popen[st
     )
 
 
+@pytest.mark.promise("resume-is-bitwise-equal")
 def test_killed_and_interrupted_it_ends_as_if_it_had_not_been() -> None:
     Path("stopper.py").write_text(STOPPER, encoding="utf-8")
     text = TINY.replace("steps: 6", "steps: 10").replace("callbacks: [", "callbacks: [stopper, ")
@@ -146,6 +147,7 @@ def test_a_checkpoint_that_was_half_written_is_no_checkpoint() -> None:
     ]
 
 
+@pytest.mark.promise("fallback-to-older-checkpoint")
 @pytest.mark.parametrize(
     "callbacks", ["[progress, {type: metrics, every: 1}]", "[{type: metrics, every: 1}]"]
 )
@@ -173,6 +175,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(callbacks: str
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.promise("fallback-to-older-checkpoint")
 def test_when_no_checkpoint_is_whole_nothing_is_begun_anew() -> None:
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe, "training.steps=2")

@@ -56,6 +56,7 @@ def sending(
     monkeypatch.setattr(place, name, wrapped)
 
 
+@pytest.mark.promise("signals-save-and-stop")
 @pytest.mark.parametrize(
     ("place", "name", "call", "kept"),
     [
@@ -87,6 +88,7 @@ def test_wherever_it_is(
     assert differences(RUN, whole, saves=False) == []
 
 
+@pytest.mark.promise("output-errors-keep-exit-code")
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
 def test_when_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """The reader ends first, as after Ctrl-C with `2>&1 | tee`; an error of a callback changes nothing."""
@@ -116,6 +118,7 @@ def test_when_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatch, number: in
         assert end.value.code == expected
 
 
+@pytest.mark.promise("signals-save-and-stop")
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 6])
 def test_after_every_kind_of_update(whole: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """One after which nothing is due, one that is saved, one that is validated, the last one."""
@@ -131,6 +134,7 @@ def test_after_every_kind_of_update(whole: Path, monkeypatch: pytest.MonkeyPatch
     assert differences(RUN, whole, saves=False) == []
 
 
+@pytest.mark.promise("second-interrupt-is-immediate")
 def test_a_second_interrupt_does_not_wait_for_anything(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
@@ -143,6 +147,7 @@ def test_a_second_interrupt_does_not_wait_for_anything(whole: Path, monkeypatch:
     assert differences(RUN, whole) == []
 
 
+@pytest.mark.promise("stop-then-fewer-steps")
 def test_asked_for_no_more_than_it_was_stopped_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was saved there only to be gone on with, and is the last update now; only what was told differs."""
     recipe = tiny(TEXT)
@@ -184,6 +189,7 @@ main(sys.argv[3:])
 """
 
 
+@pytest.mark.promise("signals-save-and-stop")
 @pytest.mark.parametrize("by", ["SIGTERM", "SIGINT", "SIGUSR1"])
 @pytest.mark.parametrize("when", ["torch", "seqx_translation"])
 def test_while_modules_are_imported(when: str, by: str) -> None:
@@ -208,6 +214,7 @@ main()
 """
 
 
+@pytest.mark.promise("signals-during-vocabulary")
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_while_a_library_learns_the_vocabulary(by: signal.Signals, tmp_path: Path) -> None:
     """It is at work outside of Python, where nobody hears a signal."""
@@ -232,6 +239,7 @@ def test_while_a_library_learns_the_vocabulary(by: signal.Signals, tmp_path: Pat
     assert not list((tmp_path / "cache").glob(".*.tmp-*"))
 
 
+@pytest.mark.promise("signals-during-vocabulary")
 def test_one_of_several_hears_a_signal_while_the_vocabulary_is_learnt(tmp_path: Path) -> None:
     """Nobody takes it for killed."""
     recipe = tiny(TEXT)
@@ -262,6 +270,7 @@ def test_one_of_several_hears_a_signal_while_the_vocabulary_is_learnt(tmp_path: 
     assert "sign of life" not in "".join(told)
 
 
+@pytest.mark.promise("signals-save-and-stop")
 def test_a_process_has_saved_and_gone_within_twenty_seconds() -> None:
     """A signal from outside, to a command of its own."""
     recipe = tiny(TEXT.replace("steps: 6", "steps: 100000"))

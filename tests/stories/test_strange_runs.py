@@ -12,6 +12,8 @@ import pytest
 from seqx.training.recovery.divergence import DivergenceDetector
 from tests.stories.tiny import TINY, done, lines, refused, seqx, tiny
 
+pytestmark = pytest.mark.promise("invalid-run-files")
+
 RUN = Path("runs/tiny")
 RETURN = {"why": "spike", "from": 3, "said": "gone back", "batches": [[0, 2]]}
 

@@ -8,6 +8,8 @@ from click.testing import CliRunner
 from seqx.cli import main
 from tests.models import PARSING, RECIPE, write_model
 
+pytestmark = [pytest.mark.promise("one-line-per-line"), pytest.mark.promise("lines-are-bounded")]
+
 STACK = "{type: transformer, layers: 1, attention: {type: multihead, heads: 2}}"
 SAMPLE = "train: 120, dev: 6, test: 6"
 PIECES = "{type: sentencepiece, model: unigram, size: 400}"
@@ -120,6 +122,7 @@ def test_half_a_character_is_one_message_behind_the_lines_before_it(half: str, m
     assert "holds half a character" in result.stderr
 
 
+@pytest.mark.promise("unanswerable-line-is-named")
 def test_a_line_that_cannot_be_answered_is_named_behind_the_answers_before_it(models: Path) -> None:
     answered("parse", models, [""])
     arguments = ["parse", str(models / "parse"), "task.tags=given"]

@@ -102,6 +102,7 @@ def test_a_mistake_is_a_message_and_exit_code_2(call: Call, verb: str) -> None:
     )
 
 
+@pytest.mark.promise("invalid-folder-names")
 @pytest.mark.parametrize(
     "arguments",
     [

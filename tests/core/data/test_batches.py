@@ -246,6 +246,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[int], threading
     go.set()
 
 
+@pytest.mark.promise("slow-planning")
 def test_an_epoch_is_planned_before_it_is_needed(
     store: Store, slow: tuple[list[int], threading.Event]
 ) -> None:
@@ -264,6 +265,7 @@ def test_an_epoch_is_planned_before_it_is_needed(
     assert next(portions).position.epoch == 0
 
 
+@pytest.mark.promise("slow-planning")
 def test_nobody_is_to_blame_while_an_epoch_is_planned(
     store: Store, slow: tuple[list[int], threading.Event]
 ) -> None:
@@ -294,6 +296,7 @@ def test_a_plan_that_fails_is_told_and_over(store: Store, monkeypatch: pytest.Mo
     assert not batches.is_planning
 
 
+@pytest.mark.promise("slow-planning")
 def test_closing_does_not_wait_for_a_plan(store: Store, slow: tuple[list[int], threading.Event]) -> None:
     planned, _ = slow
     loader = BatchLoader(Batches(store=store, tokens=500), Position(1, 0))
@@ -325,6 +328,7 @@ def test_each_part_tells_its_examples(store: Store) -> None:
         ]
 
 
+@pytest.mark.promise("batch-thread-fails")
 def test_a_thread_that_is_gone_is_one_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.data.loader._produce", lambda *_: None)
     with pytest.raises(UserError, match="the thread that builds batches died; run the same command again"):

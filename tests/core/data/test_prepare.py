@@ -130,6 +130,7 @@ def test_any_number_of_processes_makes_the_same_bytes(tmp_path: Path) -> None:
     assert one.columns["source"].values.dtype == np.uint32
 
 
+@pytest.mark.promise("preparation-worker-dies")
 def test_an_error_in_another_process_is_handed_on(tmp_path: Path) -> None:
     train = rows(5000)
     task = Pairs({"train": train}, fail_at=train[4500][0])

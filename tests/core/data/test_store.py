@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from seqx.data.store import Ragged, Store, Writer
 from seqx.errors import UserError
 
+pytestmark = pytest.mark.promise("json-is-checked")
+
 examples = st.lists(
     st.tuples(st.lists(st.integers(0, 2**40), max_size=6), st.text(max_size=8)), min_size=1, max_size=20
 )
@@ -117,6 +119,7 @@ def test_large_stores_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.Mon
     assert Store.open(folder).text(0) == {"target": "b"}
 
 
+@pytest.mark.promise("invalid-prepared-data")
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -53,6 +53,7 @@ def rewritten(file: Path, before: str, after: str) -> None:
     file.write_text(text.replace(before, after), "utf-8")
 
 
+@pytest.mark.promise("model-recipes-stay-inside")
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -89,6 +90,7 @@ print("\\n".join(sorted({str(name) for name in opened if isinstance(name, str | 
 """.replace("HOOKED", "('open', 'os.listdir', 'os.scandir', 'subprocess.Popen', 'socket.connect', 'exec')")
 
 
+@pytest.mark.promise("models-open-only-their-folder")
 def test_nothing_but_the_folder_is_opened(theirs: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("a\n")
@@ -111,6 +113,7 @@ def test_nothing_but_the_folder_is_opened(theirs: Path, tmp_path: Path) -> None:
     assert set(strangers) <= {"."}  # where Python looks for modules, so that a folder is listed
 
 
+@pytest.mark.promise("shapes-before-building")
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -154,6 +157,7 @@ def other(file: Path) -> None:
     file.write_text('{"format": 1, "plugins": [1], "symbols": 7}')
 
 
+@pytest.mark.promise("model-files-are-bounded")
 @pytest.mark.parametrize("damage", [sparse, pipe, device, deep, other])
 @pytest.mark.parametrize("name", ["recipe.yaml", "model.json", "task/tokenizer/sentencepiece.model", WEIGHTS])
 def test_any_of_its_files_may_be_anything(damage: Callable[[Path], None], name: str, theirs: Path) -> None:
@@ -166,6 +170,7 @@ def test_any_of_its_files_may_be_anything(damage: Callable[[Path], None], name: 
 SECRET = "password: [hunter2\n"
 
 
+@pytest.mark.promise("links-stay-inside")
 @pytest.mark.parametrize(
     "name",
     ["recipe.yaml", "model.json", "task", "task/tokenizer/sentencepiece.model", WEIGHTS, MANIFEST, "other"],
@@ -193,6 +198,7 @@ def test_no_link_leads_out_of_its_folder(name: str, through: bool, model: Path, 
         assert str(caught.value).startswith(f"{theirs}/")
 
 
+@pytest.mark.promise("links-stay-inside")
 @pytest.mark.parametrize("target", ["/dev/zero", "nothing", "recipe.yaml", "/proc/self/environ", "."])
 def test_links_to_no_file(target: str, theirs: Path) -> None:
     (theirs / "recipe.yaml").unlink()
@@ -212,6 +218,7 @@ def test_links_within_the_folder_and_to_it_are_followed(model: Path, tmp_path: P
         assert len(seqx.load(folder)(["A dog sleeps."])) == 1
 
 
+@pytest.mark.promise("links-stay-inside")
 def test_a_run_of_a_stranger_is_read_without_links_out_of_it(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     run = tmp_path / "run"
@@ -222,6 +229,7 @@ def test_a_run_of_a_stranger_is_read_without_links_out_of_it(tmp_path: Path) -> 
             use()
 
 
+@pytest.mark.promise("links-stay-inside")
 def test_a_recipe_extends_only_recipes(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     (tmp_path / "link.yaml").symlink_to("secret")
@@ -248,6 +256,7 @@ def test_hashes_are_taken_of_plain_files_of_bounded_size(
         seqx.load(folder)
 
 
+@pytest.mark.promise("json-is-checked")
 @pytest.mark.parametrize(
     "plugins", [7, [], {"x": 1}, {"x": {"version": []}}, {"x": {"sha256": 1}}, {"x": None}, "text"]
 )
@@ -296,6 +305,7 @@ def entry(dtype: object = "F32", shape: object = (2, 3), offsets: object = (0, 2
     return {"weight": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
 
 
+@pytest.mark.promise("weight-headers-are-bounded")
 @pytest.mark.parametrize(
     ("entries", "told"),
     [
@@ -326,6 +336,7 @@ def test_a_header_that_is_wrong_is_told(entries: object, told: str, tmp_path: Pa
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.promise("weight-headers-are-bounded")
 def test_a_header_is_no_longer_than_any_is(tmp_path: Path) -> None:
     file = written(tmp_path / "x", entry(), length=MAX_HEADER_BYTES + 1)
     sparse(file)

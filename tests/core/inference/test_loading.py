@@ -98,6 +98,7 @@ def broken(model: Path, tmp_path: Path) -> Path:
     return shutil.copytree(model, tmp_path / "broken")
 
 
+@pytest.mark.promise("damage-is-detected")
 def test_damaged_weights(broken: Path) -> None:
     weights = (broken / "model.safetensors").read_bytes()
     (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
@@ -108,6 +109,7 @@ def test_damaged_weights(broken: Path) -> None:
         seqx.load(broken)
 
 
+@pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "recipe.yaml", "model.json", "task/*/*", "manifest.json"]
 )
@@ -153,6 +155,7 @@ def test_a_plugin_that_is_not_here(broken: Path) -> None:
         seqx.load(broken)
 
 
+@pytest.mark.promise("code-needs-trust")
 def test_code_in_a_model_is_not_run_unasked(broken: Path) -> None:
     recipe = broken / "recipe.yaml"
     recipe.write_text("plugins: [./mine.py]\n" + recipe.read_text("utf-8"), "utf-8")

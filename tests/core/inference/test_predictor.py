@@ -256,6 +256,7 @@ class Cramped(Watched):
         return super().encode(source)
 
 
+@pytest.mark.promise("out-of-memory-in-decoding")
 def test_too_little_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -> None:
     texts = ["abc", "a", "", "ccc b", "ab", "bca", "cab", "b"]
     plenty = predictor(Greedy()).hypotheses(texts)
@@ -283,6 +284,7 @@ class Overdrawn(Watched):
         return super().encode(source)
 
 
+@pytest.mark.promise("unanswerable-line-is-named")
 def test_what_the_cpu_has_no_memory_for_takes_no_other_answer_with_it() -> None:
     given = Predictor(Letters(), Overdrawn(), Greedy(), device=CPU).hypotheses(["abc", "a", "abcab", "b"])
     assert [answers[0][0] for answers in islice(given, 2)] == predictor(Greedy())(["abc", "a"])

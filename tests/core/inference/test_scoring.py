@@ -52,6 +52,7 @@ def test_each_target_s_log_probability_in_the_order_given() -> None:
     assert predictor(model).logprobs([]) == []
 
 
+@pytest.mark.promise("out-of-memory-in-decoding")
 def test_too_little_memory_changes_no_log_probability(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Toy(SIZES)
     found, score, most = predictor(model).logprobs(EXAMPLES), model.score, 1

@@ -68,6 +68,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     return folder / "run", spread(2, folder, "run")[0]
 
 
+@pytest.mark.promise("out-of-memory-on-one-rank")
 def test_memory_that_one_lacks_makes_all_compute_again(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
     def short(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
         places = sum(column.ids.numel() for column in batch.columns.values())
@@ -99,6 +100,7 @@ class Narrow(torch.autograd.Function):
         return gradient
 
 
+@pytest.mark.promise("out-of-memory-on-one-rank")
 @pytest.mark.parametrize("passing", ["forward", "backward"])
 def test_memory_that_one_lacks_while_gradients_are_exchanged_makes_all_compute_again(
     passing: str, undisturbed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +126,7 @@ def test_memory_that_one_lacks_while_gradients_are_exchanged_makes_all_compute_a
     assert len(lines(tmp_path / "run", "noticed")) == 1
 
 
+@pytest.mark.promise("out-of-memory-on-one-rank")
 def test_memory_that_one_lacks_for_a_batch_itself_makes_all_compute_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +149,7 @@ def test_memory_that_one_lacks_for_a_batch_itself_makes_all_compute_again(
     assert noticed["what"].startswith("update 2 needs too much memory")
 
 
+@pytest.mark.promise("signal-on-one-rank")
 def test_a_signal_to_one_stops_all(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
     def asked(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
         del batch
@@ -158,6 +162,7 @@ def test_a_signal_to_one_stops_all(undisturbed: tuple[Path, Any], tmp_path: Path
     assert losses(tmp_path / "run") == losses(undisturbed[0])
 
 
+@pytest.mark.promise("rollback-on-all-ranks")
 def test_all_go_back_from_what_is_not_finite(tmp_path: Path) -> None:
     def spoilt(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
         del batch
@@ -169,6 +174,7 @@ def test_all_go_back_from_what_is_not_finite(tmp_path: Path) -> None:
     assert (gone["from"], gone["to"], len(gone["batches"])) == (7, 5, 1)
 
 
+@pytest.mark.promise("damaged-checkpoint-on-all-ranks")
 def test_a_damaged_checkpoint_is_passed_over_by_all(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
     spread(2, tmp_path, "run", "training.steps=10")
     shutil.rmtree(tmp_path / "run" / "model")

@@ -8,6 +8,8 @@ from seqx.parallel.clock import PAUSE, Clock, Silence
 from seqx.parallel.heartbeat import DEAD_AFTER_S, HANG_AFTER_S, UPDATE, Heartbeat, Mailbox
 from seqx.parallel.stragglers import Stragglers
 
+pytestmark = pytest.mark.promise("suspended-processes")
+
 
 class Hands:
     """A simulated clock."""

@@ -61,6 +61,7 @@ def run_out() -> None:
     raise torch.OutOfMemoryError("no more")
 
 
+@pytest.mark.promise("error-on-one-rank")
 @pytest.mark.parametrize(
     ("rank", "fault", "settings", "code", "message"),
     [
@@ -112,6 +113,7 @@ def test_there_is_no_memory_to_begin_an_update_anew(
     assert [each.code for each in left] == [code, code]
 
 
+@pytest.mark.promise("parameters-without-gradient")
 def test_one_leaves_out_a_parameter_that_the_others_learn(tmp_path: Path) -> None:
     """In one update only; the others would wait for its gradient for ever."""
 
@@ -140,6 +142,7 @@ def test_one_leaves_out_a_parameter_that_the_others_learn(tmp_path: Path) -> Non
     assert [each.code for each in left] == [2, 2]
 
 
+@pytest.mark.promise("killed-rank")
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
 def test_one_is_killed_or_stopped(sign: signal.Signals, tmp_path: Path) -> None:
     left = ended(3, tmp_path, 1, lambda: os.kill(os.getpid(), sign))
@@ -154,6 +157,7 @@ def test_one_is_killed_or_stopped(sign: signal.Signals, tmp_path: Path) -> None:
     assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
 
 
+@pytest.mark.promise("killed-rank")
 def test_one_is_killed_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.parallel.heartbeat.DEAD_AFTER_S", 2.0)
 
@@ -169,6 +173,7 @@ def test_one_is_killed_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytes
     assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
 
 
+@pytest.mark.promise("hang-in-update")
 def test_one_hangs(tmp_path: Path) -> None:
     left = ended(2, tmp_path, 1, lambda: time.sleep(1000))
 
@@ -178,6 +183,7 @@ def test_one_hangs(tmp_path: Path) -> None:
     assert [each.code for each in left] == [1, 1]
 
 
+@pytest.mark.promise("hang-with-shards")
 def test_one_hangs_that_all_others_wait_for_in_every_layer(tmp_path: Path) -> None:
     """With shards nobody can say who it is: all show where they are."""
 
@@ -194,6 +200,7 @@ def test_one_hangs_that_all_others_wait_for_in_every_layer(tmp_path: Path) -> No
     assert [each.code for each in left] == [1, 1, 1]
 
 
+@pytest.mark.promise("slow-save-or-validation")
 def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first update, validating, saving and preparing may take any time, and so may waiting for them."""
     monkeypatch.setattr("seqx.parallel.heartbeat.DEAD_AFTER_S", 1.0)
@@ -216,6 +223,7 @@ def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.M
     assert [each.said for each in left] == ["", ""]
 
 
+@pytest.mark.promise("slow-planning")
 def test_an_epoch_that_takes_long_to_plan_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +261,7 @@ def test_an_environment_that_leads_nowhere(
         pass
 
 
+@pytest.mark.promise("straggler-is-named")
 def test_the_straggler_is_named(tmp_path: Path) -> None:
     def job(world: World) -> Any:
         forward = Step.forward

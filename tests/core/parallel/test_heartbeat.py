@@ -7,6 +7,8 @@ from torch._C._distributed_c10d import TCPStore
 
 from seqx.parallel.heartbeat import Beat, Mailbox, Verdict
 
+pytestmark = pytest.mark.promise("restarts-by-torchrun")
+
 SIGN = Beat(1, "starting", 0.0, None, "host", 1, "0")
 
 

@@ -5,6 +5,8 @@ import pytest
 from seqx.parallel import SINGLE_PROCESS
 from seqx.parallel.stragglers import Stragglers
 
+pytestmark = pytest.mark.promise("straggler-is-named")
+
 
 def test_waiting_for_others_is_nobodys_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0

@@ -91,6 +91,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     return folder / "1", spread(1, folder, "1")[0]
 
 
+@pytest.mark.promise("same-losses-on-all-ranks")
 @pytest.mark.parametrize(("size", "settings"), [(2, ()), (3, ("training.microbatch=100",)), (4, ())])
 def test_the_same_losses_however_an_update_is_shared(
     size: int, settings: tuple[str, ...], alone: tuple[Path, Any], tmp_path: Path
@@ -106,6 +107,7 @@ def test_the_same_losses_however_an_update_is_shared(
         assert known == alone[1]
 
 
+@pytest.mark.promise("ranks-without-rows")
 def test_processes_without_a_row_take_part(tmp_path: Path) -> None:
     """Updates of one or two sentences, for three processes."""
     few = ("training.tokens=30", "training.validate_every=20")
@@ -124,6 +126,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.promise("resume-with-other-process-count")
 @pytest.mark.parametrize("size", [1, 3, 4])
 def test_a_run_goes_on_with_another_number_of_processes(
     size: int, half: Path, alone: tuple[Path, Any], tmp_path: Path
@@ -136,6 +139,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=CLOSE)
 
 
+@pytest.mark.promise("resume-on-several-devices")
 @pytest.mark.parametrize("sharding", ["none", "full"])
 def test_killed_with_the_same_number_it_ends_as_if_it_had_not_been(sharding: str, tmp_path: Path) -> None:
     """All that it leaves, bit by bit; dropout of each process included.
@@ -167,6 +171,7 @@ def test_killed_with_the_same_number_it_ends_as_if_it_had_not_been(sharding: str
     assert differences(tmp_path / "killed", tmp_path / "whole") == []
 
 
+@pytest.mark.promise("sharded-training")
 def test_shards_train_as_one(alone: tuple[Path, Any], tmp_path: Path) -> None:
     """With as many parts on each, and more on one; then whole again, on other numbers of processes."""
     sharded = ("training.sharding=full", "training.microbatch=100")
@@ -196,6 +201,7 @@ KINDS = {
 }
 
 
+@pytest.mark.promise("sharded-training")
 @pytest.mark.parametrize("kind", KINDS)
 def test_shards_of_any_model_and_optimizer(kind: str, tmp_path: Path) -> None:
     spread(1, tmp_path, "one", *KINDS[kind], "training.steps=6")
@@ -229,6 +235,7 @@ class Half(torch.nn.Module):
         return {"loss": self.used(inputs).sum()}
 
 
+@pytest.mark.promise("parameters-without-gradient")
 def test_what_learns_nothing_is_told_before_anybody_waits_for_it(tmp_path: Path) -> None:
     def job(world: World) -> None:
         strategy = DDP(cast("Any", Half()), world)

@@ -12,6 +12,8 @@ from seqx.errors import RecipeError
 from seqx.recipe.overrides import override
 from seqx.recipe.yaml_tree import Node, dump, merge, of_profile, parse, read
 
+pytestmark = pytest.mark.promise("recipes-are-bounded")
+
 
 def plain(text: str) -> Any:
     return parse(text, "x.yaml").plain()

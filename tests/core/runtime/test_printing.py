@@ -17,6 +17,8 @@ from seqx.cli import Verbs, main
 from seqx.errors import UserError
 from seqx.runtime.printing import Channel, Output, ReaderGoneError, checked, forgiving
 
+pytestmark = pytest.mark.promise("output-errors-keep-exit-code")
+
 
 class Failing(io.RawIOBase):
     """A file that accepts so many bytes, and then fails."""

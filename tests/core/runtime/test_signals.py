@@ -13,6 +13,7 @@ def send(number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
 
 
+@pytest.mark.promise("signals-save-and-stop")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_stops_at_once_or_when_somebody_looks(number: signal.Signals) -> None:
     stop = StopRequest()
@@ -27,6 +28,7 @@ def test_a_signal_stops_at_once_or_when_somebody_looks(number: signal.Signals) -
             stop.raise_if_requested()
 
 
+@pytest.mark.promise("second-interrupt-is-immediate")
 def test_a_second_interrupt_does_not_wait() -> None:
     stop = StopRequest()
     with stop.handling_signals(), stop.deferred():

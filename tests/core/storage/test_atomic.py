@@ -18,6 +18,8 @@ from seqx.errors import UserError, unwritable
 from seqx.storage import atomic
 from seqx.storage.atomic import atomic_folder, remove_leftovers, write_atomically
 
+pytestmark = pytest.mark.promise("checkpoints-are-atomic")
+
 
 def listed(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
@@ -177,6 +179,7 @@ def killed(job: Callable[[], None], step: int) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
+@pytest.mark.promise("leftovers-of-killed-writes")
 def test_one_that_is_killed_leaves_nothing_and_loses_nothing(tmp_path: Path) -> None:
     run = tmp_path / "run"
 

@@ -16,6 +16,8 @@ from seqx_parsing import Evalb, Parsing, TopDown
 from seqx_sample import Sample
 from seqx_text_tasks import Labels
 
+pytestmark = [pytest.mark.promise("model-files-are-bounded"), pytest.mark.promise("json-is-checked")]
+
 UNLIKE = ["A\nB", "A)(B", "A B", "A\x1b[31m", "", "\ud800", "A" * 200_000]
 """What no label of a tree is."""
 
@@ -98,6 +100,7 @@ def of_a_command(data: bytes, folder: Path) -> list[str]:
     return said
 
 
+@pytest.mark.promise("lines-are-bounded")
 @pytest.mark.parametrize("read", [of_a_file, of_a_command])
 def test_a_line_ends_somewhere(read: Callable[[bytes, Path], list[str]], tmp_path: Path) -> None:
     assert read(b"a\n" + b"x" * (MAX_LINE_BYTES - 1) + b"\nb", tmp_path)[2] == "b"

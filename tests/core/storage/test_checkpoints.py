@@ -172,6 +172,7 @@ def test_the_best_of_those_that_were_scored(tmp_path: Path) -> None:
     assert checkpoints.select(3, select="best", warn=print) == [10, 30]
 
 
+@pytest.mark.promise("checkpoints-are-atomic")
 def test_a_checkpoint_that_failed_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = saved(tmp_path, 10)
 
@@ -186,6 +187,7 @@ def test_a_checkpoint_that_failed_is_never_seen(tmp_path: Path, monkeypatch: pyt
     assert listed(tmp_path) == ["00000010"]
 
 
+@pytest.mark.promise("checkpoints-are-atomic")
 def test_a_save_that_was_killed_leaves_nothing_for_ever(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
@@ -228,6 +230,7 @@ except UserError as error:
     assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
 
 
+@pytest.mark.promise("checkpoints-are-atomic")
 def test_what_is_removed_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
@@ -240,6 +243,7 @@ def test_what_is_removed_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.
     assert [path.name for path in tmp_path.iterdir()] == ["00000003"]
 
 
+@pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize("damage", [cut, scribble, Path.unlink])
 @pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
 def test_damage_is_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
@@ -269,6 +273,7 @@ def test_what_a_newer_seqx_wrote_is_refused(tmp_path: Path) -> None:
         checkpoints.restore(10, Tied(), CPU)
 
 
+@pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize(
     ("name", "value", "where"),
     [
@@ -297,6 +302,7 @@ def test_what_it_says_of_itself_is_checked(tmp_path: Path, name: str, value: obj
     assert [f"cannot be read ({where}: " in said for said in told] == [True]
 
 
+@pytest.mark.promise("damage-is-detected")
 def test_format_1_is_refused(tmp_path: Path) -> None:
     """No hash is left out because a checkpoint claims a format that had none."""
     checkpoints = saved(tmp_path, 10)
@@ -312,6 +318,7 @@ def test_format_1_is_refused(tmp_path: Path) -> None:
         checkpoints.restore(10, Tied(), CPU)
 
 
+@pytest.mark.promise("damage-is-detected")
 def test_checkpoint_without_manifest_is_damaged(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     (checkpoints.path(10) / "manifest.json").unlink()
@@ -319,6 +326,7 @@ def test_checkpoint_without_manifest_is_damaged(tmp_path: Path) -> None:
         checkpoints.info(10)
 
 
+@pytest.mark.promise("checkpoints-execute-nothing")
 def test_restoring_executes_nothing(tmp_path: Path) -> None:
     """A pickle in place of any file of a checkpoint is refused, and its code is not run."""
 
@@ -405,6 +413,7 @@ def flipped(file: Path) -> None:
     file.write_bytes(data)
 
 
+@pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
 def test_one_bit_is_found(tmp_path: Path, name: str) -> None:
     checkpoints = saved(tmp_path, 10)
@@ -413,6 +422,7 @@ def test_one_bit_is_found(tmp_path: Path, name: str) -> None:
         checkpoints.restore(10, Tied(), CPU)
 
 
+@pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
 def test_no_file_is_left_out_of_sizes(tmp_path: Path, name: str) -> None:
     """A look at how far a run has come finds a file that is cut, whichever it is."""
@@ -448,6 +458,7 @@ def test_a_manifest_that_is_none(tmp_path: Path) -> None:
         checkpoints.restore(10, Tied(), CPU)
 
 
+@pytest.mark.promise("fallback-to-older-checkpoint")
 def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30)
     cut(checkpoints.path(30) / WEIGHTS)
@@ -469,6 +480,7 @@ def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path: Path) -> None:
     assert checkpoints.steps() == [10, 20]  # the best one is kept, too
 
 
+@pytest.mark.promise("fallback-to-older-checkpoint")
 def test_without_a_whole_one_nothing_is_begun_anew_in_silence(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     cut(checkpoints.path(10) / WEIGHTS)
@@ -478,6 +490,7 @@ def test_without_a_whole_one_nothing_is_begun_anew_in_silence(tmp_path: Path) ->
     assert (said, checkpoints.steps()) == ([], [10])
 
 
+@pytest.mark.promise("damaged-older-checkpoint")
 def test_a_damaged_checkpoint_does_not_stop_those_that_come_after_it(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30, 40)
     cut(checkpoints.path(10) / "states.safetensors")
@@ -502,6 +515,7 @@ def test_a_damaged_checkpoint_does_not_stop_those_that_come_after_it(tmp_path: P
     assert checkpoints.steps() == [30, 40]
 
 
+@pytest.mark.promise("damaged-older-checkpoint")
 def test_when_all_were_set_aside_nothing_is_begun_anew(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     checkpoints.path(10).rename(tmp_path / "00000010.damaged")
@@ -509,6 +523,7 @@ def test_when_all_were_set_aside_nothing_is_begun_anew(tmp_path: Path) -> None:
         checkpoints.resume(Tied(), CPU, print)
 
 
+@pytest.mark.promise("unreadable-is-not-damaged")
 def test_what_is_out_of_reach_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No permission, a disk that is away, too many files: the run stops, and nothing is set aside."""
     checkpoints = saved(tmp_path, 10, 20)
@@ -528,6 +543,7 @@ def test_what_is_out_of_reach_is_not_damaged(tmp_path: Path, monkeypatch: pytest
     assert sorted(listed(tmp_path)) == ["00000010", "00000020"]
 
 
+@pytest.mark.promise("damaged-older-checkpoint")
 def test_one_that_is_pruned_meanwhile_is_not_averaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -546,6 +562,7 @@ def test_one_that_is_pruned_meanwhile_is_not_averaged(
     assert checkpoints.steps() == [20, 30]
 
 
+@pytest.mark.promise("prune-after-verification")
 def test_old_ones_stay_when_the_new_one_is_not_read_as_it_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ from seqx.storage.json_format import FORMAT
 from tests.core.format_sample import WRITTEN_BY_CALLBACKS, flat, read, samples
 from tests.stories.tiny import done, lines
 
+pytestmark = pytest.mark.promise("old-formats")
+
 SAMPLES = samples()
 
 

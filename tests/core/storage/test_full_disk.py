@@ -20,6 +20,8 @@ from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.weights import WEIGHTS
 
+pytestmark = pytest.mark.promise("full-disk")
+
 CPU = torch.device("cpu")
 
 

@@ -19,6 +19,8 @@ from seqx.training.recovery.skipped_batches import forget_after
 from tests.models import RECIPE
 from tests.stories.tiny import seqx as call
 
+pytestmark = pytest.mark.promise("foreign-files")
+
 TRAINING = """\
 training:
   steps: 4

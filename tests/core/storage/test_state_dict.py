@@ -16,6 +16,8 @@ from torch import Tensor
 from seqx.errors import DamagedError, UserError
 from seqx.storage import state_dict
 
+pytestmark = pytest.mark.promise("state-round-trip")
+
 CPU = torch.device("cpu")
 KINDS = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
@@ -149,6 +151,7 @@ def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
         state_dict.read(tmp_path, CPU)
 
 
+@pytest.mark.promise("checkpoints-execute-nothing")
 def test_there_is_nothing_but_json_and_safetensors(tmp_path: Path) -> None:
     state_dict.write(tmp_path, {"x": torch.ones(2)})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["states.json", "states.safetensors"]

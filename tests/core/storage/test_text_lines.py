@@ -15,6 +15,8 @@ import pytest
 import seqx
 from seqx.storage.text_lines import read_standard_input
 
+pytestmark = pytest.mark.promise("compressed-files")
+
 
 def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
     file = tmp_path / "text"

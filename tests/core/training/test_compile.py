@@ -66,6 +66,7 @@ def test_a_model_without_stacks_has_nothing_to_compile() -> None:
     assert compile_layers(torch.nn.Linear(2, 2)) == 0
 
 
+@pytest.mark.promise("slow-compilation")
 def test_nobody_is_blamed_while_something_is_compiled() -> None:
     """Also later, for other sizes."""
     happened = list[str]()

@@ -69,6 +69,7 @@ def same(one: object, other: object) -> bool:
             return one == other
 
 
+@pytest.mark.promise("skipped-update-changes-nothing")
 @pytest.mark.parametrize("course", ["-++", "+-+", "++-", "+--+-+"])
 @pytest.mark.parametrize("name", BUILDS)
 def test_a_step_that_is_left_out_leaves_no_trace(name: str, course: str) -> None:
@@ -122,6 +123,7 @@ class Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.promise("no-device-sync")
 @pytest.mark.parametrize(
     "name", ["adafactor", "adam", "adamw", "muon and adamw", "sgd with momentum", "sgd with momentum, fused"]
 )

@@ -50,6 +50,7 @@ def steps(trouble: Divergence) -> list[int]:
     return [mark.step for mark in trouble.marks]
 
 
+@pytest.mark.promise("nonfinite-updates-are-detected")
 @pytest.mark.parametrize("start", range(1, 40))
 def test_more_in_a_row_than_allowed_are_trouble_soon(start: int) -> None:
     course = [update(step, NAN if start <= step else 1.0) for step in range(1, 100)]
@@ -82,6 +83,7 @@ def test_looking_at_once_finds_the_same_earlier() -> None:
     assert str(trouble) == "update 2 (batch 2 of epoch 1): the gradient was not finite"
 
 
+@pytest.mark.promise("spikes-are-detected")
 @pytest.mark.parametrize(
     ("course", "expected"),
     [

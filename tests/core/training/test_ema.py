@@ -61,6 +61,7 @@ def test_each_update_moves_it_by_what_does_not_stay(how: Ema, shares: list[float
     assert not averaged.table.weight.equal(model.table.weight)
 
 
+@pytest.mark.promise("skipped-update-keeps-ema")
 def test_a_skipped_update_leaves_it_as_it_is() -> None:
     model = Tied()
     average = Average(Ema(decay=0.9, warmup=False), model)

@@ -163,6 +163,7 @@ class Once(Likelihood):
         return sums
 
 
+@pytest.mark.promise("out-of-memory-in-microbatch")
 @pytest.mark.parametrize(
     ("at", "rows"),
     [

@@ -44,6 +44,7 @@ def trained(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim
     return step, steps, torch.get_rng_state()
 
 
+@pytest.mark.promise("trial-update-changes-nothing")
 @pytest.mark.parametrize(
     "optimizer", [seqx_training.Adam(), seqx_training.AdamW(), seqx_training.Adafactor()], ids=str
 )
@@ -59,6 +60,7 @@ def test_it_leaves_no_trace(optimizer: Optimizer) -> None:
     assert torch.equal(one[2], other[2])
 
 
+@pytest.mark.promise("out-of-memory-before-training")
 def test_too_little_memory_shows_before_anything_is_learnt() -> None:
     step = Step(Words(), Small(0))
     before = [p.clone() for p in step.parameters()]

@@ -47,6 +47,7 @@ class Weighty(Objective):
         return {"loss": (squares * scale).sum()}
 
 
+@pytest.mark.promise("worst-examples-are-found")
 @pytest.mark.parametrize("microbatch", [None, 100])
 @pytest.mark.parametrize(
     ("factors", "expected"),

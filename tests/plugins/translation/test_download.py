@@ -21,6 +21,8 @@ from tests.plugins.translation.server import (
     without_sense,
 )
 
+pytestmark = pytest.mark.promise("downloads-are-verified")
+
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 

@@ -21,6 +21,8 @@ from seqx_translation.newstest import SETS
 from seqx_translation.wmt14 import ARCHIVES
 from tests.plugins.translation.server import Site, cut, serving
 
+pytestmark = pytest.mark.promise("archives-stay-inside")
+
 EUROPARL = {
     "training/europarl-v7.de-en.en": "a\u0085b\nc\rd\r\n\n",
     "training/europarl-v7.de-en.de": "A\u2028B\nC\nD\n",
@@ -215,6 +217,7 @@ def test_members_may_be_packed_in_plain_archives(tmp_path: Path, heldout: Files)
     assert list(giga.rows("train")) == [("one", "un"), ("tw\ufffd", "deux")]
 
 
+@pytest.mark.promise("lines-are-bounded")
 def test_a_line_of_an_archive_ends_somewhere(tmp_path: Path, heldout: Files) -> None:
     text = {"x.en": b"a\n\xff\r\n" + b"x" * (1 << 24) + b"\n", "x.de": b"A\nB\nC\n"}
     with serving(**{"x.tgz": tar(text)}) as site:
@@ -312,6 +315,7 @@ def header(kind: bytes, size: int) -> bytes:
 ZEROS = bytes(3 << 20)
 
 
+@pytest.mark.promise("archives-are-bounded")
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -351,6 +355,7 @@ def test_bounds_are_far_from_what_text_packs_to(tmp_path: Path) -> None:
     assert files["en"].read_bytes() == text["x.en"]
 
 
+@pytest.mark.promise("downloads-are-verified")
 @pytest.mark.parametrize(
     ("settings", "told"),
     [

@@ -1,0 +1,91 @@
+"""docs/reference/promises.md: the promises of tests/promises.yaml, with the tests that hold them."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PROMISES = ROOT / "tests" / "promises.yaml"
+
+INTRODUCTION = """\
+# Promises and tests
+
+Each promise is held by tests that inject the fault. "Cases" is the number of test cases that pytest collects.
+[Reliability](../explanation/reliability.md) explains the behaviour behind them.
+
+A test holds a promise if it carries the marker `@pytest.mark.promise("NAME")`. The names and the texts are in
+`tests/promises.yaml`, and `python -m docs.generate` writes this page.
+"""
+
+
+class Held(NamedTuple):
+    """The tests of one promise, and the number of their cases."""
+
+    tests: list[str]
+    cases: int
+
+
+def promises() -> str:
+    """Return the page.
+
+    Raises:
+        ValueError: a promise has no test, or a test names an unknown promise
+    """
+    sections = yaml.safe_load(PROMISES.read_text(encoding="utf-8"))
+    held = _held()
+    known = {name for section in sections.values() for name in section}
+    if known != held.keys():
+        raise ValueError(
+            f"promises without a test: {sorted(known - held.keys())}; "
+            f"tests with an unknown promise: {sorted(held.keys() - known)}"
+        )
+    lines = [INTRODUCTION]
+    for title, section in sections.items():
+        lines += [f"## {title}", "", "| promise | injected fault | tests | cases |", "|---|---|---|---|"]
+        lines += [
+            f"| {entry['promise']} | {entry.get('fault', '')} | {_tests(held[name].tests)} "
+            f"| {held[name].cases} |"
+            for name, entry in section.items()
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _tests(nodes: list[str]) -> str:
+    """Return test functions as Markdown, with the file in front of the first one of each file."""
+    shown, last = [], ""
+    for node in nodes:
+        file, _, name = node.partition("::")
+        shown.append(f"`::{name}`" if file == last else f"`{node}`")
+        last = file
+    return ", ".join(shown)
+
+
+def _held() -> dict[str, Held]:
+    cases: dict[str, Counter[str]] = {}
+    for name, test in _collected():
+        cases.setdefault(name, Counter())[test] += 1
+    return {name: Held(list(counted), counted.total()) for name, counted in cases.items()}
+
+
+def _collected() -> Iterator[tuple[str, str]]:
+    """Yield the promise and the test of each case, in the order of collection."""
+    files = sorted(
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if "pytest.mark.promise(" in path.read_text(encoding="utf-8")
+    )
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-p", "tests.docs.promises"]
+    command += ["-p", "no:cacheprovider", *files]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"pytest could not collect the tests:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    for line in done.stdout.splitlines():
+        match line.split():
+            case ["promise", name, test]:
+                yield name, test
