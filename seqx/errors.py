@@ -91,18 +91,18 @@ def mendable(error: OSError) -> bool:
 
 
 class TooLittleMemoryError(UserError):
-    """A device that others wait for has too little memory: all are to begin again, in smaller parts.
+    """A device is out of memory while other ranks wait for it; all must restart with smaller microbatches.
 
     Args:
-        said: the message
-        places: of the part that was too large, padding included
+        message: for users
+        padded_tokens: of the microbatch that did not fit
     """
 
     code = os.EX_OSERR
 
-    def __init__(self, said: str, places: int) -> None:
-        super().__init__(said)
-        self.places = places
+    def __init__(self, message: str, padded_tokens: int) -> None:
+        super().__init__(message)
+        self.padded_tokens = padded_tokens
 
 
 class PluginError(UserError):

@@ -24,8 +24,9 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Metric, Task
 from seqx.interfaces.values import Score
 from seqx.parallel import SINGLE_PROCESS, World
-from seqx.parallel.ddp import DDP, Strategy
+from seqx.parallel.ddp import DDP
 from seqx.parallel.step import Step
+from seqx.parallel.strategy import Strategy
 from seqx.plugin.hooks import events
 from seqx.plugin.loading import Plugins
 from seqx.plugin.registry import Make
@@ -218,7 +219,7 @@ def _prepared(
         seed=how.seed,
         microbatch=microbatch,
         rank=world.rank,
-        world=world.size,
+        world_size=world.size,
         task=task if task.stochastic else None,
     )
     trainer = Trainer(

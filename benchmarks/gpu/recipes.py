@@ -11,12 +11,13 @@ from seqx.data.batches import Batches
 from seqx.data.loader import BatchLoader
 from seqx.data.store import Store
 from seqx.experiment import Experiment
-from seqx.parallel.ddp import Strategy
 from seqx.parallel.step import Step
+from seqx.parallel.strategy import Strategy
 from seqx.plugin.loading import load as load_plugins
 from seqx.recipe import check, load
 from seqx.runtime.devices import precision_of
 from seqx.training.config import Training
+from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import updates
 from seqx.training.update import Update
 from seqx_models import EncoderDecoder
@@ -59,12 +60,12 @@ def training(
     """Updates as seqx makes them, for as long as somebody asks."""
     with BatchLoader(made, device=device) as plans:
         yield updates(
-            Strategy(step),
+            GradientAccumulation(
+                strategy=Strategy(step), device=device, precision=precision_of(how.precision, device)
+            ),
             how.optimizer.build(step),
             partial(how.schedule, steps=how.steps),
             plans,
-            device=device,
-            precision=precision_of(how.precision, device),
             clip=how.clip,
             done=0,
         )

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,18 +25,27 @@ class Position:
     index: int = 0
 
 
+class Microbatch(NamedTuple):
+    """Examples that one forward and backward pass computes, and their indices in the store."""
+
+    batch: Batch
+    examples: Integers
+
+    @property
+    def padded_tokens(self) -> int:
+        """The number of tokens in all columns, padding included."""
+        return sum(column.ids.numel() for column in self.batch.columns.values())
+
+
 @dataclass(frozen=True, kw_only=True)
 class UpdateBatch:
     """The share of one update that this rank computes, cut into microbatches."""
 
     position: Position
-    microbatches: list[Batch]
-    rows: list[Integers]  # for each microbatch, the indices of its examples in the store
+    microbatches: list[Microbatch]
     target_tokens: int  # of the whole update, over all ranks
-    token_fraction: (
-        float  # share of the padded tokens in `microbatches` that are no padding, over all columns
-    )
-    dummy: tuple[Batch, Integers] | None = None  # a short example and its index, for ranks without data
+    token_fraction: float  # share of the padded tokens in `microbatches` that are no padding
+    dummy: Microbatch | None = None  # a short example, for ranks without data
 
     @property
     def next(self) -> Position:
@@ -54,7 +64,7 @@ class Batches:
         seed: seed of the order of the examples
         microbatch: maximum padded tokens per microbatch, as rows times the longest row; None: one group
         rank: rank of this process among those that share each update
-        world: number of processes that share each update
+        world_size: number of ranks that share each update
         task: encodes each example again in each epoch (subword regularisation); None: use the stored tokens
     """
 
@@ -64,7 +74,7 @@ class Batches:
     seed: int = 1
     microbatch: int | None = None
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     task: Task | None = None
     _plans: dict[int, Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
     _lock: threading.Lock = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
@@ -94,24 +104,22 @@ class Batches:
             position: the update
             pin: put the tensors into pinned memory
         """
-        batches, rows, target_tokens, tokens, padded_tokens = [], list[Integers](), 0, 0, 0
+        microbatches, target_tokens, tokens = list[Microbatch](), 0, 0
         dummy = None
         for group in self._groups(plan.rows(position.index)):
             columns = self._columns(group, position.epoch)
             target_tokens += len(columns[TARGET].values)
-            if self.world > 1 and dummy is None:
+            if self.world_size > 1 and dummy is None:
                 shortest = columns[TARGET].lengths().argsort(kind="stable")[:1]
-                dummy = collate(_take(columns, shortest), pin=pin), group[shortest]
-            for part in split_into_microbatches(columns, self.microbatch, self.rank, self.world):
-                batches.append(collate(_take(columns, part), pin=pin))
-                rows.append(group[part])
-                collated = batches[-1].columns
-                tokens += sum(int(columns[name].lengths()[part].sum()) for name in collated)
-                padded_tokens += sum(column.ids.numel() for column in collated.values())
+                dummy = Microbatch(collate(_take(columns, shortest), pin=pin), group[shortest])
+            for part in split_into_microbatches(columns, self.microbatch, self.rank, self.world_size):
+                batch = collate(_take(columns, part), pin=pin)
+                microbatches.append(Microbatch(batch, group[part]))
+                tokens += sum(int(columns[name].lengths()[part].sum()) for name in batch.columns)
+        padded_tokens = sum(microbatch.padded_tokens for microbatch in microbatches)
         return UpdateBatch(
             position=position,
-            microbatches=batches,
-            rows=rows,
+            microbatches=microbatches,
             target_tokens=target_tokens,
             token_fraction=tokens / max(1, padded_tokens),
             dummy=dummy,
@@ -119,7 +127,7 @@ class Batches:
 
     def for_single_device(self) -> "Batches":
         """Return the same batches for one process that computes whole updates."""
-        return replace(self, rank=0, world=1)
+        return replace(self, rank=0, world_size=1)
 
     def batch(self, rows: Integers, epoch: int) -> Batch:
         """Return the examples with these indices as one batch, encoded as in an epoch."""

@@ -1,4 +1,4 @@
-"""A step whose weights, gradients and optimizer state lie in shards on all devices (FSDP2).
+"""Sharded data parallelism: all ranks share weights, gradients and optimizer state (torch's FSDP2).
 
 Zhao et al. 2023 (arXiv:2304.11277); Rajbhandari et al. 2020 (arXiv:1910.02054), section 5.
 """
@@ -20,68 +20,69 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from seqx.errors import UserError
 from seqx.interfaces.networks import Attention, Model
 from seqx.interfaces.values import Batch, Layers
-from seqx.parallel import World
-from seqx.parallel.ddp import DistributedStrategy, added, shared_counts
+from seqx.parallel.process_group import World
 from seqx.parallel.step import Step
+from seqx.parallel.strategy import DistributedStrategy
 
 
 class FSDP(DistributedStrategy):
-    """A step of which every device keeps a share; a part of it is put together when it is computed.
+    """Keep a shard of the model on every rank, and gather parameters when they are needed.
 
-    All devices compute as many parts, since each part needs what the others keep. What is validated and saved
-    is a whole copy of the model, which lies in the memory of the CPU while it is not asked.
+    All ranks run the same number of microbatches, because each pass needs the shards of all ranks. The model
+    that is validated and saved is a whole copy. It is in the memory of the CPU while it is not used.
 
     Args:
-        step: what is trained, on the CPU; what a device keeps of it is moved there
-        world: the processes that share it
-        device: of this process
-        full: whether weights are given up again as soon as a layer is computed, and not after the update
+        step: the model and the objective, on the CPU; the shard of this rank is moved to its device
+        world: the ranks
+        device: of this rank
+        full: free the gathered weights of a layer after each pass; false: after the update
 
     Raises:
-        UserError: when called, if `full` and a layer is called several times a batch
+        UserError: in the forward pass, if `full` is true and a layer is called several times per batch
     """
 
     def __init__(self, step: Step, world: World, device: torch.device, *, full: bool = True) -> None:
         super().__init__(step, world)
         world.expect_lockstep()
         self.device = device
-        self._whole = copy.deepcopy(step.model)  # with requires_grad, as in `Average`
-        self._most = 0
+        self._full_model = copy.deepcopy(step.model)  # with requires_grad, as in `Average`
+        self._num_microbatches = 0
         mesh = init_device_mesh(device.type, (world.size,))
         called = set[nn.Module]()
+        units = _units(step)
         if full:
             step.register_forward_pre_hook(lambda *_: called.clear())
-            for part in _units(step):
-                part.register_forward_pre_hook(partial(_once, called))
-        for part in (*_units(step), step) if full else (step,):
-            sharded = fully_shard(part, mesh=mesh)
-            if isinstance(part, Attention):
-                register_fsdp_forward_method(part, "project")
-            # Sums of gradients, not means: what is divided by is that of the whole update already.
+            for module in units:
+                module.register_forward_pre_hook(partial(_check_called_once, called))
+        for module in (*units, step) if full else (step,):
+            sharded = fully_shard(module, mesh=mesh)
+            if isinstance(module, Attention):
+                register_fsdp_forward_method(module, "project")
+            # Add up gradients instead of averaging them: the sums are divided by global counts already.
             sharded.set_force_sum_reduction_for_comms(enable=True)
             sharded.set_gradient_divide_factor(1.0)
 
     @property
     def model(self) -> Model:
-        """The whole model, as it was last collected."""
-        return self._whole
+        """The whole model, as it was after the last `gather_full_model`."""
+        return self._full_model
 
-    def clip_grad_norm(self, longest: float) -> Tensor:
-        """Shorten the gradient to a norm of `longest`; returns the norm that it had."""
-        return _whole(super().clip_grad_norm(longest))
+    def clip_grad_norm(self, max_norm: float) -> Tensor:
+        """Clip the gradient to a norm of `max_norm`; return the norm before."""
+        return _full_tensor(super().clip_grad_norm(max_norm))
 
-    def global_counts(self, parts: Sequence[Batch]) -> Counter[str]:
-        """The counts of all devices together."""
-        counts, self._most = shared_counts(self.step, self.world, parts, self.stragglers)
+    def global_counts(self, batches: Sequence[Batch]) -> Counter[str]:
+        """Return the counts over all ranks, given this rank's batches (collective)."""
+        counts, self._num_microbatches = self.share_counts(batches)
         return counts
 
-    def num_microbatches(self, parts: int) -> int:
-        """As many as the device has that has most."""
-        del parts
-        return self._most
+    def num_microbatches(self, own: int) -> int:
+        """Return the largest number of microbatches that any rank has, which all ranks must run."""
+        del own
+        return self._num_microbatches
 
-    def abort_update(self, *, exchange: bool) -> None:
-        """Not possible: each part of the others needs what this device keeps.
+    def abort_update(self, *, sync: bool) -> None:
+        """Fail: each pass of the other ranks needs the shard of this one.
 
         Raises:
             OutOfMemoryError: always
@@ -90,37 +91,41 @@ class FSDP(DistributedStrategy):
 
     @contextlib.contextmanager
     def gradient_sync(self, *, last: bool) -> Iterator[None]:
-        """Where a part is computed; what its gradients add up to is exchanged at once."""
+        """Return the context of one microbatch; gradients of all ranks are added up in each of them."""
         del last
         with warnings.catch_warnings():
-            # Keys and values are views, which nobody changes in place.
+            # `Attention.project` returns views. Nobody changes them in place, which FSDP2 warns about.
             warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
             yield
 
     def reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The sums over all devices."""
-        self.stragglers.handed_over()
-        return added(self.world, sums)
+        """Return the sums added up over all ranks (collective)."""
+        self.stragglers.share_done()
+        return self.all_reduce_sums(sums)
 
     @torch.no_grad()
     def gather_full_model(self) -> None:
-        """Make the whole model that which was trained."""
-        whole = dict(self._whole.named_parameters()) | dict(self._whole.named_buffers())
-        for name, tensor in (*self.step.model.named_parameters(), *self.step.model.named_buffers()):
-            whole[name].copy_(_whole(tensor))
+        """Copy the trained weights of all ranks into the whole model (collective)."""
+        for tensor, shard in self._pairs():
+            tensor.copy_(_full_tensor(shard))
 
     @torch.no_grad()
     def load_full_model(self) -> None:
-        """Train on from the whole model."""
-        whole = dict(self._whole.named_parameters()) | dict(self._whole.named_buffers())
-        for name, tensor in (*self.step.model.named_parameters(), *self.step.model.named_buffers()):
-            tensor.copy_(_share(whole[name], tensor))
+        """Copy this rank's shards of the whole model into the module that is trained."""
+        for tensor, shard in self._pairs():
+            shard.copy_(_shard(tensor, shard))
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each parameter and buffer of the whole model with that of the sharded model."""
+        full = dict(self._full_model.named_parameters()) | dict(self._full_model.named_buffers())
+        for name, shard in (*self.step.model.named_parameters(), *self.step.model.named_buffers()):
+            yield full[name], shard
 
     def full_state_dict(self, state: Any) -> Any:
-        """A nest of states whose tensors are whole, in the memory of the CPU."""
+        """Return a nest of states with whole tensors, in the memory of the CPU (collective)."""
         match state:
             case DTensor():
-                return _whole(state).cpu()
+                return _full_tensor(state).cpu()
             case Mapping():
                 return {key: self.full_state_dict(value) for key, value in state.items()}
             case list() | tuple():
@@ -129,64 +134,62 @@ class FSDP(DistributedStrategy):
                 return state
 
     def load_optimizer_state(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-        """Give an optimizer a state whose tensors are whole; a device keeps its share of them."""
+        """Load this rank's shards of a state with whole tensors into the optimizer."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        shares = {
+        shards = {
             number: {
-                name: _share(value, parameters[number])
+                name: _shard(value, parameters[number])
                 if isinstance(value, Tensor) and value.shape == parameters[number].shape
                 else value
-                for name, value in held.items()
+                for name, value in values.items()
             }
-            for number, held in state["state"].items()
+            for number, values in state["state"].items()
         }
-        optimizer.load_state_dict({**state, "state": shares})
+        optimizer.load_state_dict({**state, "state": shards})
 
     def load_device(self, device: torch.device) -> torch.device:
-        """Where whole tensors are put when they are read."""
+        """Return the CPU: a checkpoint's tensors are whole, and may not fit on the device."""
         del device
         return torch.device("cpu")
 
     @contextlib.contextmanager
     def model_on_device(self) -> Iterator[None]:
-        """In the block the whole model lies on the device."""
-        self._whole.to(self.device)
+        """Move the whole model to the device for the block."""
+        self._full_model.to(self.device)
         try:
             yield
         finally:
-            self._whole.to("cpu")
+            self._full_model.to("cpu")
 
 
-def _once(called: set[nn.Module], part: nn.Module, _: object) -> None:
-    """Devices would wait for each other for ever if one called a part more often than the others."""
-    if part in called:
+def _check_called_once(called: set[nn.Module], module: nn.Module, _: object) -> None:
+    """Refuse a second call in a batch: ranks that call a module more often than others wait for ever."""
+    if module in called:
         raise UserError(
-            "training.sharding: full is for models that call each layer once a batch, and "
-            f"{type(part).__name__} is called for each token; set sharding: state"
+            "training.sharding: full is for models that call each layer once per batch, but "
+            f"{type(module).__name__} is called for each token; set sharding: state"
         )
-    called.add(part)
+    called.add(module)
 
 
 def _units(step: Step) -> list[nn.Module]:
-    """What is put together at a time, from the inside out.
+    """Return the modules whose parameters are gathered together, inner modules first.
 
-    A decoder projects the source before its layers are called, so that attentions are units of their own.
+    Attentions are units of their own, because a decoder calls `Attention.project` before its layers.
     """
-    parts = list(step.modules())
-    attentions = [part for part in parts if isinstance(part, Attention)]
-    return [
-        *attentions,
-        *dict.fromkeys(layer for part in parts if isinstance(part, Layers) for layer in part),
-    ]
+    modules = list(step.modules())
+    attentions = [module for module in modules if isinstance(module, Attention)]
+    layers = (layer for module in modules if isinstance(module, Layers) for layer in module)
+    return [*attentions, *dict.fromkeys(layers)]
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def _full_tensor(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def _share(value: Tensor, like: Tensor) -> Tensor:
-    """Of a tensor that all processes have, what this one keeps of one like `like`."""
+def _shard(full: Tensor, like: Tensor) -> Tensor:
+    """Return this rank's shard of a tensor that all ranks have, sharded as `like` is."""
     if not isinstance(like, DTensor):
-        return value
-    value = value.to(like.device, like.dtype)
-    return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
+        return full
+    full = full.to(like.device, like.dtype)
+    return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None)

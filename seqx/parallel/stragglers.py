@@ -1,90 +1,90 @@
-"""Which device keeps the others waiting."""
+"""Find the rank that keeps the others waiting."""
 
 import contextlib
 import logging
 import statistics
 from collections.abc import Iterator, Sequence
 
-from seqx.parallel import World
 from seqx.parallel.heartbeat import UPDATE
+from seqx.parallel.process_group import World
 
 WINDOW = 20
-"""Updates over which the time of each device is added up."""
+"""The number of updates over which the time of each rank is added up."""
 
 FACTOR = 1.5
-"""How many times as long as most others a straggler takes."""
+"""A straggler takes at least this many times as long as the median of the other ranks."""
 
-LEAST = 0.01
-"""Seconds an update that are worth a word."""
+LEAST_S = 0.01
+"""A straggler takes at least this many seconds more per update than the median."""
 
 log = logging.getLogger("seqx.parallel")
 
 
 class Stragglers:
-    """Adds up what each process takes for its own share of updates, waiting for others left out.
+    """Measure the seconds that each rank takes for its own share of updates, without waiting for others.
 
-    That is from the end of one update to the moment when all gradients of the next were handed over. Where a
-    GPU computes it is the time of the host, which the device's work holds up as far as the host waits for it.
-    Time in which the process was suspended does not count.
+    A share lasts from the end of one update until all gradients of the next were handed over. On a GPU this
+    is the time of the host, which the work of the GPU delays as far as the host waits for it. Time in which
+    the process was suspended does not count.
 
     Args:
-        world: the processes
+        world: the ranks
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._began: float | None = self.world.clock()  # None: it has handed over its share and waits
-        self._own = 0.0
-        self._spent = [0.0] * world.size
+        self._started: float | None = self.world.clock()  # None: this rank has done its share and waits
+        self._own_seconds = 0.0
+        self._seconds = [0.0] * world.size
         self._updates = 0
 
-    def began(self) -> None:
-        """An update begins: its batches are asked for."""
-        self._began = self.world.clock()
+    def update_started(self) -> None:
+        """Start the time of an update, before its batch is fetched."""
+        self._started = self.world.clock()
         self.world.enter_stage(UPDATE)
 
-    def arrived(self) -> float:
-        """This process has its batches, and tells what it took for the update before."""
-        spent, self._own = self._own, 0.0
+    def data_ready(self) -> float:
+        """Return the seconds of this rank's share of the update before, and stop the time."""
+        seconds, self._own_seconds = self._own_seconds, 0.0
         self._stop()
-        return spent
+        return seconds
 
-    def heard(self, spent: Sequence[float]) -> None:
-        """What each process took for the update before; now the next one is computed."""
-        self._began = self.world.clock()
-        self._spent = [before + more for before, more in zip(self._spent, spent, strict=True)]
+    def record(self, seconds: Sequence[float]) -> None:
+        """Add the seconds of each rank for the update before, and start the time of this update's passes."""
+        self._started = self.world.clock()
+        self._seconds = [before + more for before, more in zip(self._seconds, seconds, strict=True)]
         self._updates += 1
         if self._updates >= WINDOW:
-            if self.world.is_rank_zero and (said := self.found()):
-                log.warning(said)
-            self._spent, self._updates = [0.0] * self.world.size, 0
+            if self.world.is_rank_zero and (warning := self.warning()):
+                log.warning(warning)
+            self._seconds, self._updates = [0.0] * self.world.size, 0
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """In the block this process waits, for others or for what all of them have to do."""
+        """Do not count the time in the block: this rank waits, or does what all ranks have to do."""
         self._stop()
         with self.world.waiting():
             yield
-        self._began = self.world.clock()
+        self._started = self.world.clock()
 
-    def handed_over(self) -> None:
-        """This process has done its share, and waits for the others from here on."""
+    def share_done(self) -> None:
+        """Stop the time: this rank has done its share, and only waits for others from here on."""
         self._stop()
         self.world.share_done()
 
     def _stop(self) -> None:
-        if self._began is not None:
-            self._own += self.world.clock() - self._began
-        self._began = None
+        if self._started is not None:
+            self._own_seconds += self.world.clock() - self._started
+        self._started = None
 
-    def found(self) -> str | None:
-        """A word on the slowest process, if it is much slower than most."""
-        slowest = max(range(self.world.size), key=self._spent.__getitem__)
-        others = [seconds for rank, seconds in enumerate(self._spent) if rank != slowest]
-        usual, most = statistics.median(others) / self._updates, self._spent[slowest] / self._updates
-        if most < FACTOR * usual or most - usual < LEAST:
+    def warning(self) -> str | None:
+        """Return a message about the slowest rank, if it is much slower than the median; else None."""
+        slowest = max(range(self.world.size), key=self._seconds.__getitem__)
+        others = [seconds for rank, seconds in enumerate(self._seconds) if rank != slowest]
+        usual, most = statistics.median(others) / self._updates, self._seconds[slowest] / self._updates
+        if most < FACTOR * usual or most - usual < LEAST_S:
             return None
         return (
-            f"process {slowest} is a straggler: {most:.3f} s an update, the others {usual:.3f} s; "
+            f"process {slowest} is a straggler: {most:.3f} s per update, the others {usual:.3f} s; "
             "all wait for it"
         )

@@ -23,7 +23,7 @@ from seqx.interfaces.scores import ValidationScore
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import Evaluation, Score
 from seqx.parallel import World
-from seqx.parallel.ddp import Strategy
+from seqx.parallel.strategy import Strategy
 from seqx.plugin.blame import attributed
 from seqx.plugin.loading import Plugins
 from seqx.recipe import Made
@@ -42,6 +42,7 @@ from seqx.storage.weights import WEIGHTS, average, read_weights
 from seqx.training.candidates import Candidate, candidates, in_order
 from seqx.training.candidates import write as write_compared
 from seqx.training.ema import Average
+from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import rehearse, updates
 from seqx.training.patience import is_over, validated
 from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
@@ -199,8 +200,13 @@ class Trainer:
         if self._is_over():
             return
         self._check_schedule()
-        limit = MicrobatchLimit(self.run.folder / LIMIT, self.world.size)
-        self.strategy.limit = limit.read()
+        self.accumulation = GradientAccumulation(
+            strategy=self.strategy,
+            device=self.device,
+            precision=self.run.precision,
+            limit=MicrobatchLimit(self.run.folder / LIMIT, self.world.size),
+            describe=partial(named, self.batches.store),
+        )
         try:
             if self.device.type == "cuda":  # where there may be too little memory, it is to show at once
                 self.rehearse()
@@ -209,7 +215,7 @@ class Trainer:
                 if self.progress.pending and self._attend():
                     return
         except TooLittleMemoryError as error:
-            limit.write(error.places)
+            self.accumulation.limit.save(error.padded_tokens)
             raise
 
     def _start(self, passed: SkippedBatches) -> None:
@@ -233,14 +239,8 @@ class Trainer:
 
     def rehearse(self) -> None:
         """Compute the largest update and learn nothing from it; training goes on as if that had not been."""
-        oom_retries = rehearse(
-            self.strategy,
-            self.optimizer,
-            self.batches.largest_update(self.progress.epoch),
-            device=self.device,
-            precision=self.run.precision,
-            named=partial(named, self.batches.store),
-        )
+        largest = self.batches.largest_update(self.progress.epoch)
+        oom_retries = rehearse(self.accumulation, self.optimizer, largest)
         self._tell_of(oom_retries, "the largest update")
 
     def _tell_of(self, oom_retries: int, update: str) -> None:
@@ -275,17 +275,14 @@ class Trainer:
             skip=passed.positions,
             device=self.device,
             while_blocked=self.strategy.waiting,
-        ) as portions:
+        ) as batches:
             stream = updates(
-                self.strategy,
+                self.accumulation,
                 self.optimizer,
                 partial(how.schedule, steps=how.steps),
-                portions,
-                device=self.device,
-                precision=self.run.precision,
+                batches,
                 clip=how.clip,
                 done=self.progress.step,
-                named=partial(named, self.batches.store),
             )
             with closing(stream):
                 trouble = self._follow(islice(stream, how.steps - self.progress.step))

@@ -17,12 +17,13 @@ from seqx import recipe
 from seqx.data.batches import Batches
 from seqx.data.loader import BatchLoader
 from seqx.data.store import Store
-from seqx.parallel.ddp import Strategy
 from seqx.parallel.step import Step
+from seqx.parallel.strategy import Strategy
 from seqx.plugin import loading
 from seqx.plugin.registry import Registry
 from seqx.runtime.devices import autocast
 from seqx.training.config import Training
+from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import updates
 from seqx.training.update import Update
 
@@ -92,16 +93,14 @@ def training(
     torch.manual_seed(1)
     model = what.model(SIZES)
     step = Step(model, how.objective).to(device)
-    with BatchLoader(Batches(store=store, tokens=how.tokens, groups=2), device=device) as portions:
+    with BatchLoader(Batches(store=store, tokens=how.tokens, groups=2), device=device) as batches:
         yield (
             Trained(model),
             updates(
-                Strategy(step),
+                GradientAccumulation(strategy=Strategy(step), device=device, precision=precision),
                 how.optimizer.build(step),
                 partial(how.schedule, steps=how.steps),
-                portions,
-                device=device,
-                precision=precision,
+                batches,
                 clip=how.clip,
                 done=0,
             ),

@@ -1,4 +1,4 @@
-"""Places of a part that were too many for the memory of a device, kept where a later start finds them."""
+"""The microbatch size that did not fit into the memory of a device, kept for later starts of the run."""
 
 import json
 from pathlib import Path
@@ -13,41 +13,43 @@ from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import read_as
 
 
-class _Kept(TypedDict):
+class _LimitFile(TypedDict):
     processes: int
-    places: Annotated[int, Gt(0)]
+    places: Annotated[int, Gt(0)]  # padded tokens
 
 
-_KEPT = TypeAdapter(_Kept)
+_LIMIT_FILE = TypeAdapter(_LimitFile)
 
 
 class MicrobatchLimit:
-    """A JSON file, written by the device that had too little memory; for as many processes as there were.
+    """The number of padded tokens that was too large for one forward and backward pass; None: none was.
 
     Args:
-        file: where it is, once there is one
-        processes: how many share an update
+        file: the limit is read from it, and `save` writes it; None: nothing is read or written
+        ranks: the number of ranks; a limit that was found with another number of ranks does not apply
+
+    Raises:
+        UserError: the file cannot be read
     """
 
-    def __init__(self, file: Path, processes: int) -> None:
-        self.file = file
-        self.processes = processes
+    def __init__(self, file: Path | None = None, ranks: int = 1) -> None:
+        self._file = file
+        self._ranks = ranks
+        self.padded_tokens: int | None = None
+        if file is not None and file.exists():
+            try:
+                kept = read_as(_LIMIT_FILE, file)
+            except DamagedError as error:
+                raise UserError(f"{error}; remove it") from None
+            if kept["processes"] == ranks:
+                self.padded_tokens = kept["places"]
 
-    def read(self) -> int | None:
-        """What was too many; None: nothing yet.
+    def lower(self, padded_tokens: int) -> None:
+        """Record a size that did not fit, unless a smaller one is known."""
+        self.padded_tokens = min(padded_tokens, self.padded_tokens or padded_tokens)
 
-        Raises:
-            UserError: the file cannot be read
-        """
-        if not self.file.exists():
-            return None
-        try:
-            kept = read_as(_KEPT, self.file)
-        except DamagedError as error:
-            raise UserError(f"{error}; remove it") from None
-        return kept["places"] if kept["processes"] == self.processes else None
-
-    def write(self, places: int) -> None:
-        """So many were too many."""
-        kept = {"format": 1, "processes": self.processes, "places": places}
-        write_atomically(self.file, json.dumps(kept) + "\n")
+    def save(self, padded_tokens: int) -> None:
+        """Write a size that did not fit, for the next start."""
+        if self._file is not None:
+            kept = {"format": 1, "processes": self._ranks, "places": padded_tokens}
+            write_atomically(self._file, json.dumps(kept) + "\n")

@@ -34,19 +34,19 @@ def worst_examples(
     ties = itertools.count()
     parts: list[tuple[float, int, Integers]] = []
 
-    def weigh(rows: Integers) -> None:
+    def push_gradient_norm(rows: Integers) -> None:
         try:
             with raise_torch_oom():
                 size = _size(step, batches, rows, at.epoch, device, precision)
         except torch.OutOfMemoryError:
             step.zero_grad(set_to_none=True)
             for half in np.array_split(rows, 2) if len(rows) > 1 else ():
-                weigh(half)
+                push_gradient_norm(half)
         else:
             heapq.heappush(parts, (-size, next(ties), rows))
 
-    for rows in batches.update_batch(batches.plan(at.epoch), at).rows:
-        weigh(rows)
+    for microbatch in batches.update_batch(batches.plan(at.epoch), at).microbatches:
+        push_gradient_norm(microbatch.examples)
     found: list[int] = []
     largest = 0.0
     while parts and len(found) < most:
@@ -58,7 +58,7 @@ def worst_examples(
             found.append(int(rows[0]))
         else:
             for half in np.array_split(rows, 2):
-                weigh(half)
+                push_gradient_norm(half)
     return found
 
 

@@ -56,7 +56,7 @@ def pairs(batch: Batch) -> list[Pair]:
 
 def content(updates: list[UpdateBatch]) -> list[Pair]:
     """What the shares of one update hold together."""
-    return sorted(pair for update in updates for batch in update.microbatches for pair in pairs(batch))
+    return sorted(pair for update in updates for batch, _ in update.microbatches for pair in pairs(batch))
 
 
 def stored(store: Store, index: list[int]) -> list[Pair]:
@@ -73,14 +73,14 @@ def test_an_update_is_the_same_on_any_devices(data: st.DataObject, store: Store)
     plan = whole.plan(0)
     position = Position(0, data.draw(st.integers(0, len(plan) - 1)))
     shares = [
-        Batches(store=store, tokens=tokens, groups=groups, microbatch=microbatch, rank=rank, world=world)
+        Batches(store=store, tokens=tokens, groups=groups, microbatch=microbatch, rank=rank, world_size=world)
         for rank in range(world)
     ]
     updates = [share.update_batch(share.plan(0), position) for share in shares]
     wanted = stored(store, np.concatenate(plan.rows(position.index)).tolist())
     assert content(updates) == content([whole.update_batch(plan, position)]) == wanted
     assert {update.target_tokens for update in updates} == {plan.count(position.index)}
-    assert sum(batch.count for update in updates for batch in update.microbatches) == plan.count(
+    assert sum(batch.count for update in updates for batch, _ in update.microbatches) == plan.count(
         position.index
     )
 
@@ -105,14 +105,14 @@ def test_parts_fit_and_are_shared_evenly(lengths: list[tuple[int, int]], microba
 
 
 def test_a_rank_may_have_nothing_to_do(store: Store) -> None:
-    last = Batches(store=store, tokens=1, world=2, rank=1)
+    last = Batches(store=store, tokens=1, world_size=2, rank=1)
     assert last.update_batch(last.plan(0), Position()).microbatches == []
 
 
 def test_useful_is_the_share_of_places_with_tokens(store: Store) -> None:
     batches = Batches(store=store, tokens=500, microbatch=300)
     update = batches.update_batch(batches.plan(0), Position(0, 3))
-    columns = [tokens for batch in update.microbatches for tokens in batch.columns.values()]
+    columns = [tokens for batch, _ in update.microbatches for tokens in batch.columns.values()]
     kept = sum(int(tokens.layout.keep.sum()) for tokens in columns)
     assert update.token_fraction == kept / sum(tokens.ids.numel() for tokens in columns)
 
@@ -142,7 +142,7 @@ def test_the_source_knows_which_word_a_token_is_a_part_of(tmp_path: Path, *, sto
     batches = Batches(store=store, tokens=400, task=task if stochastic else None)
     update = batches.update_batch(batches.plan(0), Position(1, 2))
     assert update.microbatches
-    for batch in update.microbatches:
+    for batch, _ in update.microbatches:
         assert set(batch.columns) == {"source", "target"}
         assert batch.columns["target"].layout.words is None
         source = batch.to(torch.device("cpu")).columns["source"]
@@ -155,15 +155,15 @@ def test_the_source_knows_which_word_a_token_is_a_part_of(tmp_path: Path, *, sto
             assert source.layout.words is not None
             assert source.layout.words[i, :length].tolist() == [*expected, word]
     kept = sum(
-        int(tokens.layout.keep.sum()) for batch in update.microbatches for tokens in batch.columns.values()
+        int(tokens.layout.keep.sum()) for batch, _ in update.microbatches for tokens in batch.columns.values()
     )
     assert update.token_fraction == kept / sum(
-        tokens.ids.numel() for batch in update.microbatches for tokens in batch.columns.values()
+        tokens.ids.numel() for batch, _ in update.microbatches for tokens in batch.columns.values()
     )
 
 
 def ids(update: UpdateBatch) -> list[list[int]]:
-    return [batch.columns["target"].ids.tolist() for batch in update.microbatches]
+    return [batch.columns["target"].ids.tolist() for batch, _ in update.microbatches]
 
 
 def test_going_on_is_the_same_as_starting_there(store: Store) -> None:
@@ -183,11 +183,13 @@ def test_the_largest_update_is_one_of_the_first_epoch(store: Store) -> None:
     batches = Batches(store=store, tokens=1500)
     largest, plan = batches.largest_update(0), batches.plan(0)
 
-    def places(update: UpdateBatch) -> int:
-        return sum(tokens.ids.numel() for batch in update.microbatches for tokens in batch.columns.values())
+    def padded_tokens(update: UpdateBatch) -> int:
+        return sum(
+            tokens.ids.numel() for batch, _ in update.microbatches for tokens in batch.columns.values()
+        )
 
-    assert places(largest) == max(
-        places(batches.update_batch(plan, Position(0, i))) for i in range(len(plan))
+    assert padded_tokens(largest) == max(
+        padded_tokens(batches.update_batch(plan, Position(0, i))) for i in range(len(plan))
     )
 
 
@@ -198,7 +200,7 @@ def test_sampled_encodings_depend_on_seed_epoch_and_example_alone(store: Store, 
     assert first.target_tokens == sum(len(target) for _, target in content([first]))
     assert first.target_tokens > plan.count(2)
     shares = [
-        Batches(store=store, tokens=1000, task=task, microbatch=200, rank=rank, world=2).update_batch(
+        Batches(store=store, tokens=1000, task=task, microbatch=200, rank=rank, world_size=2).update_batch(
             plan, Position(0, 2)
         )
         for rank in (0, 1)
@@ -322,7 +324,7 @@ def test_updates_are_passed_over(store: Store) -> None:
 def test_each_part_tells_its_examples(store: Store) -> None:
     update = next(Batches(store=store, tokens=500, microbatch=200).update_batches(Position()))
     assert len(update.microbatches) > 1
-    for part, numbers in zip(update.microbatches, update.rows, strict=True):
+    for part, numbers in update.microbatches:
         assert pairs(part) == [
             (tuple(store[i]["source"].tolist()), tuple(store[i]["target"].tolist())) for i in numbers
         ]
@@ -371,7 +373,7 @@ def test_an_interpreter_with_a_loader_ends(store: Store) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_batches_for_a_gpu_are_pinned(store: Store) -> None:
     with BatchLoader(Batches(store=store, tokens=500), device=torch.device("cuda")) as loader:
-        tokens = next(loader).microbatches[0].columns["target"]
+        tokens = next(loader).microbatches[0].batch.columns["target"]
     assert tokens.ids.is_pinned()
     assert tokens.layout.keep.is_pinned()
 
@@ -381,6 +383,6 @@ def test_what_is_known_of_words_is_pinned(tmp_path: Path) -> None:
     task = Syllables({"train": rows(60)})
     batches = Batches(store=prepare(task, "train", {}, tmp_path), tokens=400)
     with BatchLoader(batches, device=torch.device("cuda")) as loader:
-        words = next(loader).microbatches[0].columns["source"].layout.words
+        words = next(loader).microbatches[0].batch.columns["source"].layout.words
     assert words is not None
     assert words.is_pinned()

@@ -92,9 +92,9 @@ def test_an_update_with_a_pause_does_not_raise_the_limit_for_hangs(
 
 def test_a_process_that_was_suspended_is_no_straggler(heartbeat: Heartbeat, hands: Hands) -> None:
     stragglers = Stragglers(World(0, 2, heartbeat=heartbeat))
-    stragglers.began()
+    stragglers.update_started()
     hands.now += 2
     heartbeat._beat()
     hands.now += 300
-    stragglers.handed_over()
-    assert stragglers.arrived() == 2
+    stragglers.share_done()
+    assert stragglers.data_ready() == 2

@@ -138,7 +138,7 @@ def test_one_leaves_out_a_parameter_that_the_others_learn(tmp_path: Path) -> Non
         return trained(world, tmp_path, "run")
 
     left = crew(2, job, tmp_path, agent=True)
-    assert "training.objective: nothing is learnt by more.weight (1 such parameters)" in left[1].said
+    assert "training.objective: no gradient for more.weight (1 in all)" in left[1].said
     assert [each.code for each in left] == [2, 2]
 
 

@@ -12,19 +12,19 @@ def test_waiting_for_others_is_nobodys_own_time(monkeypatch: pytest.MonkeyPatch)
     now = 0.0
     monkeypatch.setattr("seqx.parallel.process_group.time.monotonic", lambda: now)
     stragglers = Stragglers(SINGLE_PROCESS)
-    stragglers.began()
+    stragglers.update_started()
     now += 1  # batches
-    stragglers.arrived()
+    stragglers.data_ready()
     now += 10  # until the others have theirs
-    stragglers.heard([0.0])
+    stragglers.record([0.0])
     now += 2
     with stragglers.waiting():
         now += 10
     now += 4
-    stragglers.handed_over()
+    stragglers.share_done()
     now += 10  # the gradients of others
     with stragglers.waiting():
         now += 10
-    stragglers.began()
+    stragglers.update_started()
     now += 8
-    assert stragglers.arrived() == 1 + 2 + 4
+    assert stragglers.data_ready() == 1 + 2 + 4

@@ -247,7 +247,7 @@ def test_what_learns_nothing_is_told_before_anybody_waits_for_it(tmp_path: Path)
     left = crew(2, job, tmp_path)
     assert [each.code for each in left] == [2, 2]
     said = "".join(each.said for each in left)
-    assert "training.objective: nothing is learnt by idle.weight, idle.bias (2 such parameters)" in said
+    assert "training.objective: no gradient for idle.weight, idle.bias (2 in all)" in said
 
 
 def test_each_keeps_its_share(tmp_path: Path) -> None:

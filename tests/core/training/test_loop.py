@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqx.data.batches import Position, UpdateBatch
+from seqx.data.batches import Microbatch, Position, UpdateBatch
 from seqx.errors import TooLittleMemoryError, UserError
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch, Tokens
-from seqx.parallel.ddp import Strategy
 from seqx.parallel.step import Step
-from seqx.training.loop import _as_shortage, updates
+from seqx.parallel.strategy import Strategy
+from seqx.training.gradient_accumulation import GradientAccumulation, oom_as_restart
+from seqx.training.loop import updates
 from seqx.training.update import Update
 
 CPU = torch.device("cpu")
@@ -74,19 +75,14 @@ def batch(rows: Sequence[Sequence[int]]) -> Batch:
     return Batch({"source": tokens, "target": tokens}, sum(map(len, rows)))
 
 
-def portions(cut: Sequence[Sequence[int]]) -> Iterator[UpdateBatch]:
-    """The same update for ever, cut in one way."""
-    parts = [batch([ROWS[i] for i in part]) for part in cut]
+def update_batches(cut: Sequence[Sequence[int]]) -> Iterator[UpdateBatch]:
+    """Yield the same update for ever, with the given rows in each microbatch."""
+    parts = [Microbatch(batch([ROWS[i] for i in part]), np.array(part)) for part in cut]
     index = 0
     while True:
         count = sum(map(len, ROWS))
-        numbers = [np.array(part) for part in cut]
         yield UpdateBatch(
-            position=Position(0, index),
-            microbatches=parts,
-            rows=numbers,
-            target_tokens=count,
-            token_fraction=0.75,
+            position=Position(0, index), microbatches=parts, target_tokens=count, token_fraction=0.75
         )
         index += 1
 
@@ -96,9 +92,13 @@ def step() -> Step:
     return Step(Words(), Likelihood())
 
 
+def accumulation(step: Step) -> GradientAccumulation:
+    return GradientAccumulation(strategy=Strategy(step), device=CPU, precision="fp32")
+
+
 def train(
     what: Step,
-    portions: Iterable[UpdateBatch],
+    batches: Iterable[UpdateBatch],
     *,
     clip: float | None = None,
     done: int = 0,
@@ -107,15 +107,15 @@ def train(
 ) -> Iterator[Update]:
     groups = [{"params": list(what.parameters()), **(extra or {})}]
     optimizer = torch.optim.SGD(groups, momentum=momentum)
-    return updates(
-        Strategy(what), optimizer, rising, portions, device=CPU, precision="fp32", clip=clip, done=done
-    )
+    return updates(accumulation(what), optimizer, rising, batches, clip=clip, done=done)
 
 
 @pytest.mark.parametrize("cut", [[[0, 1], [2, 3, 4]], [[0], [1], [2], [3], [4]], [[3], [4, 1, 0, 2]]])
 def test_parts_of_an_update_change_nothing(cut: list[list[int]]) -> None:
     whole, parts = step(), step()
-    for one, other in islice(zip(train(whole, portions(WHOLE)), train(parts, portions(cut)), strict=True), 5):
+    for one, other in islice(
+        zip(train(whole, update_batches(WHOLE)), train(parts, update_batches(cut)), strict=True), 5
+    ):
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
         assert one.counts == other.counts == {"loss": 15, "rows": 5, "seen": 15}
         torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
@@ -140,7 +140,9 @@ class Small(Likelihood):
 def test_what_needs_too_much_memory_is_computed_in_halves(most: int) -> None:
     whole, halved = step(), Step(step().model, Small(most))
     cut = [[3], [4, 1, 0, 2]]
-    for one, other in islice(zip(train(whole, portions(cut)), train(halved, portions(cut)), strict=True), 3):
+    for one, other in islice(
+        zip(train(whole, update_batches(cut)), train(halved, update_batches(cut)), strict=True), 3
+    ):
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
         assert one.counts == other.counts
         torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
@@ -175,7 +177,7 @@ class Once(Likelihood):
 def test_memory_that_runs_out_at_any_part_changes_nothing(at: int, rows: list[int]) -> None:
     cut = [[1, 3], [4, 0], [2]]  # 4, 8 and 5 places in each column
     whole, short = step(), Step(step().model, Once(at))
-    pairs = islice(zip(train(whole, portions(cut)), train(short, portions(cut)), strict=True), 2)
+    pairs = islice(zip(train(whole, update_batches(cut)), train(short, update_batches(cut)), strict=True), 2)
     for one, other in pairs:
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
         torch.testing.assert_close(one.norm, other.norm, rtol=1e-5, atol=0)
@@ -187,28 +189,29 @@ def test_memory_that_runs_out_at_any_part_changes_nothing(at: int, rows: list[in
     assert short.objective.rows == rows
 
 
-def test_what_is_to_be_smaller_next_time_can_be_smaller() -> None:
-    """One long example alone is larger than two short ones, and cannot be halved."""
-    single, several = (batch([ROWS[2]]), np.array([2])), (batch([ROWS[1], ROWS[3]]), np.array([1, 3]))
-    with pytest.raises(TooLittleMemoryError) as caught, _as_shortage("update 1", CPU, [single, several]):
+def test_out_of_memory_restart_ignores_microbatches_that_cannot_be_split() -> None:
+    """A single long example is larger than two short ones, but only those can be split."""
+    single = Microbatch(batch([ROWS[2]]), np.array([2]))
+    several = Microbatch(batch([ROWS[1], ROWS[3]]), np.array([1, 3]))
+    with pytest.raises(TooLittleMemoryError) as caught, oom_as_restart("update 1", CPU, [single, several]):
         raise torch.OutOfMemoryError
-    assert caught.value.places == 8
+    assert caught.value.padded_tokens == 8
     told = "update 1: cpu has too little memory for the model and its gradients"
-    with pytest.raises(UserError, match=told), _as_shortage("update 1", CPU, [single]):
+    with pytest.raises(UserError, match=told), oom_as_restart("update 1", CPU, [single]):
         raise torch.OutOfMemoryError
 
 
 def test_one_example_that_needs_too_much_memory_is_named() -> None:
     told = r"update 1: cpu has too little memory for a single example: example 3; make the model smaller"
     with pytest.raises(UserError, match=told):
-        next(train(Step(step().model, Small(0)), portions([[3], [4, 1, 0, 2]])))
+        next(train(Step(step().model, Small(0)), update_batches([[3], [4, 1, 0, 2]])))
 
 
 def test_each_learnt_sum_is_divided_once_by_its_count() -> None:
     found, expected = step(), step()
     sums = expected(batch(ROWS))
     (sums["loss"] / 15 + sums["rows"] / 5).backward()
-    update = next(train(found, portions([[0, 1], [2], [3, 4]])))
+    update = next(train(found, update_batches([[0, 1], [2], [3, 4]])))
     before = step().model.table.weight  # type: ignore[union-attr]
     weights, gradient = found.model.table.weight, expected.model.table.weight.grad  # type: ignore[union-attr]
     torch.testing.assert_close(weights, before - 0.1 * gradient, rtol=0, atol=1e-6)  # type: ignore[operator]
@@ -217,7 +220,7 @@ def test_each_learnt_sum_is_divided_once_by_its_count() -> None:
 
 
 def test_what_an_update_tells() -> None:
-    stream = train(step(), portions(WHOLE), done=6)
+    stream = train(step(), update_batches(WHOLE), done=6)
     first, second = next(stream), next(stream)
     assert (first.step, second.step) == (7, 8)
     assert (first.learning_rate, second.learning_rate) == (0.7, 0.8)
@@ -234,8 +237,8 @@ def test_what_an_update_tells() -> None:
 def test_groups_may_scale_the_learning_rate() -> None:
     plain, scaled = step(), step()
     start = [p.detach().clone() for p in plain.parameters()]
-    next(train(plain, portions(WHOLE)))
-    next(train(scaled, portions(WHOLE), extra={"scale": 0.5}))
+    next(train(plain, update_batches(WHOLE)))
+    next(train(scaled, update_batches(WHOLE), extra={"scale": 0.5}))
     for p, q, s in zip(plain.parameters(), scaled.parameters(), start, strict=True):
         torch.testing.assert_close(q - s, (p - s) / 2)
 
@@ -243,8 +246,8 @@ def test_groups_may_scale_the_learning_rate() -> None:
 def test_clipping_bounds_what_is_learnt_and_tells_the_norm_before() -> None:
     free, bound = step(), step()
     start = [p.detach().clone() for p in bound.parameters()]
-    norm = next(train(free, portions(WHOLE))).norm
-    update = next(train(bound, portions(WHOLE), clip=0.01))
+    norm = next(train(free, update_batches(WHOLE))).norm
+    update = next(train(bound, update_batches(WHOLE), clip=0.01))
     assert update.norm == norm > 0.01
     moved = torch.stack([(p - s).norm() for p, s in zip(bound.parameters(), start, strict=True)]).norm()
     assert float(moved.detach()) == pytest.approx(0.1 * 0.01, rel=1e-3)
@@ -270,7 +273,7 @@ class Broken(Likelihood):
 def test_updates_that_are_not_finite_are_skipped(value: float, clip: float | None) -> None:
     broken, well = step(), step()
     broken.objective = Broken({2, 3}, value)
-    stream = train(broken, portions(WHOLE), clip=clip, momentum=0.9)
+    stream = train(broken, update_batches(WHOLE), clip=clip, momentum=0.9)
     next(stream)
     before = [p.detach().clone() for p in broken.parameters()]
     for number in (2, 3):
@@ -280,7 +283,7 @@ def test_updates_that_are_not_finite_are_skipped(value: float, clip: float | Non
         assert update.learning_rate == number / 10
         assert all(torch.equal(p, q) for p, q in zip(broken.parameters(), before, strict=True))
     assert not next(stream).skipped
-    again = train(well, portions(WHOLE), clip=clip, momentum=0.9)
+    again = train(well, update_batches(WHOLE), clip=clip, momentum=0.9)
     next(again)
     assert not any(torch.equal(p, q) for p, q in zip(broken.parameters(), before, strict=True))
     assert all(bool(p.isfinite().all()) for p in broken.parameters())
@@ -289,11 +292,11 @@ def test_updates_that_are_not_finite_are_skipped(value: float, clip: float | Non
 def test_what_looks_on_may_set_evaluation_mode() -> None:
     """Validation between two updates leaves the model in evaluation mode; training goes on in its own."""
     what = step()
-    for _ in islice(train(what, portions(WHOLE)), 3):
+    for _ in islice(train(what, update_batches(WHOLE)), 3):
         what.eval()
     assert isinstance(what.model, Words)
     assert all(what.model.modes)
 
 
 def test_ends_with_its_plans() -> None:
-    assert len(list(train(step(), islice(portions(WHOLE), 4)))) == 4
+    assert len(list(train(step(), islice(update_batches(WHOLE), 4)))) == 4

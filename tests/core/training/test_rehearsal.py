@@ -7,14 +7,20 @@ import torch
 from torch import Tensor, nn
 
 import seqx_training
-from seqx.data.batches import Position, UpdateBatch
 from seqx.errors import UserError
 from seqx.interfaces.learning import Optimizer
 from seqx.interfaces.values import Tokens
-from seqx.parallel.ddp import Strategy
 from seqx.parallel.step import Step
 from seqx.training.loop import rehearse, updates
-from tests.core.training.test_loop import CPU, WHOLE, Likelihood, Small, Words, portions, rising
+from tests.core.training.test_loop import (
+    WHOLE,
+    Likelihood,
+    Small,
+    Words,
+    accumulation,
+    rising,
+    update_batches,
+)
 
 
 class Forgetful(Words):
@@ -36,10 +42,8 @@ def trained(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim
     steps = optimizer.build(step)
     if rehearsed:
         step.eval()
-        rehearse(Strategy(step), steps, next(portions(WHOLE)), device=CPU, precision="fp32")
-    stream = updates(
-        Strategy(step), steps, rising, portions(WHOLE), device=CPU, precision="fp32", clip=None, done=0
-    )
+        rehearse(accumulation(step), steps, next(update_batches(WHOLE)))
+    stream = updates(accumulation(step), steps, rising, update_batches(WHOLE), clip=None, done=0)
     list(islice(stream, 3))
     return step, steps, torch.get_rng_state()
 
@@ -65,18 +69,11 @@ def test_too_little_memory_shows_before_anything_is_learnt() -> None:
     step = Step(Words(), Small(0))
     before = [p.clone() for p in step.parameters()]
     optimizer = seqx_training.Adam().build(step)
-    part = next(portions([[2]]))
-    portion = UpdateBatch(
-        position=Position(),
-        microbatches=part.microbatches,
-        rows=part.rows,
-        target_tokens=5,
-        token_fraction=1.0,
-    )
+    batch = next(update_batches([[2]]))
     with pytest.raises(
         UserError, match=r"the largest update: cpu has too little memory for a single example: example 2;"
     ):
-        rehearse(Strategy(step), optimizer, portion, device=CPU, precision="fp32")
+        rehearse(accumulation(step), optimizer, batch)
     assert all(torch.equal(p, q) for p, q in zip(step.parameters(), before, strict=True))
 
 
@@ -91,4 +88,4 @@ def test_too_little_memory_for_the_optimizer_shows_then_too(monkeypatch: pytest.
     with pytest.raises(
         UserError, match="the first update: cpu has too little memory for the step of the opti"
     ):
-        rehearse(Strategy(step), optimizer, next(portions(WHOLE)), device=CPU, precision="fp32")
+        rehearse(accumulation(step), optimizer, next(update_batches(WHOLE)))

@@ -1,0 +1,184 @@
+"""How the ranks of a run share an update: the contract, and the implementation for one device.
+
+Each rank computes its own examples of every update, in one or more microbatches. Every sum of the objective
+is divided by its count over the whole update, and all ranks know these counts before they compute. So the
+gradients of the ranks only have to be added up, never averaged.
+"""
+
+import contextlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, get_total_norm
+
+from seqx.interfaces.networks import Model
+from seqx.interfaces.values import Batch
+from seqx.parallel.process_group import World
+from seqx.parallel.step import Step
+from seqx.parallel.stragglers import Stragglers
+
+
+class Strategy:
+    """Training on one device, and the base class of the strategies for several.
+
+    All ranks call these methods in this order for each update, and meet in those marked "collective":
+
+    1. `update_started`, before the batch is fetched
+    2. `global_counts` (collective)
+    3. for each of `num_microbatches` microbatches: a forward and a backward pass within `gradient_sync`,
+       which is collective for the last one (for each one, if parameters are sharded)
+    4. `check_all_grads`; or `abort_update`, if a microbatch did not fit into memory
+    5. `any` (collective), which tells whether a rank called `abort_update`. If so: `reset_after_oom`
+       (collective), and again from 3. with smaller microbatches
+    6. `reduce_sums` (collective), and `clip_grad_norm`
+
+    Before the model is validated or saved, all ranks call `gather_full_model` (collective).
+
+    Args:
+        step: the model and the objective
+    """
+
+    rebuilds_buckets = False
+    """True if the first gradient synchronisation decides in which order later ones add up gradients."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    @property
+    def model(self) -> Model:
+        """The model that is validated and saved, as it was after the last `gather_full_model`."""
+        return self.step.model
+
+    def any(self, flag: bool) -> bool:
+        """Return true if the flag is true on any rank (collective)."""
+        return flag
+
+    def update_started(self) -> None:
+        """Start the time of this rank's share of an update."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Return a context in which time is not counted when looking for stragglers."""
+        return contextlib.nullcontext()
+
+    def clip_grad_norm(self, max_norm: float) -> Tensor:
+        """Clip the gradient to a norm of `max_norm`; return the norm before."""
+        if math.isinf(max_norm):
+            return get_total_norm([p.grad for p in self.step.parameters() if p.grad is not None])
+        return clip_grad_norm_(self.step.parameters(), max_norm)
+
+    def global_counts(self, batches: Sequence[Batch]) -> Counter[str]:
+        """Return the counts that divide the update's sums, given this rank's batches (collective)."""
+        return own_counts(self.step, batches)
+
+    def num_microbatches(self, own: int) -> int:
+        """Return the number of microbatches this rank must run, given how many it has data for."""
+        return own
+
+    def abort_update(self, *, sync: bool) -> None:
+        """Give up an update that did not fit into memory, and release the ranks that wait for this one.
+
+        `sync`: true if the other ranks wait for gradients of this one.
+
+        Raises:
+            OutOfMemoryError: they cannot go on without this rank
+        """
+
+    def check_all_grads(self) -> None:
+        """Check that each parameter for which other ranks wait has a gradient.
+
+        Raises:
+            UserError: a parameter has none
+        """
+
+    def reset_after_oom(self) -> None:
+        """Prepare for computing the update again after any rank ran out of memory (collective)."""
+        torch.cuda.empty_cache()  # smaller microbatches do not fit into the blocks that large ones left
+
+    def gradient_sync(self, *, last: bool) -> AbstractContextManager[None]:
+        """Return the context of one microbatch; gradients of all ranks are added up in the `last` one."""
+        del last
+        return contextlib.nullcontext()
+
+    def __call__(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the objective's named sums over a batch."""
+        return self.step(batch)
+
+    def reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sums added up over all ranks (collective)."""
+        return sums
+
+    def gather_full_model(self) -> None:
+        """Copy the trained weights of all ranks into `model` (collective)."""
+
+    def load_full_model(self) -> None:
+        """Copy the weights of `model` into the module that is trained."""
+
+    def full_state_dict(self, state: Any) -> Any:
+        """Return a nest of states with whole tensors instead of shards (collective)."""
+        return state
+
+    def load_optimizer_state(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+        """Load a state that was saved with whole tensors into the optimizer."""
+        optimizer.load_state_dict(dict(state))
+
+    def load_device(self, device: torch.device) -> torch.device:
+        """Return the device into whose memory a checkpoint is read, for training on `device`."""
+        return device
+
+    def model_on_device(self) -> AbstractContextManager[None]:
+        """Return a context in which `model` is on the training device."""
+        return contextlib.nullcontext()
+
+
+class DistributedStrategy(Strategy):
+    """Base class of the strategies for several ranks: it shares counts and looks for stragglers.
+
+    Args:
+        step: the model and the objective
+        world: the ranks
+    """
+
+    def __init__(self, step: Step, world: World) -> None:
+        super().__init__(step)
+        self.world = world
+        self.stragglers = Stragglers(world)
+
+    def update_started(self) -> None:
+        """Start the time of this rank's share of an update."""
+        self.stragglers.update_started()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Return a context in which time is not counted when looking for stragglers."""
+        return self.stragglers.waiting()
+
+    def share_counts(self, batches: Sequence[Batch]) -> tuple[Counter[str], int]:
+        """Return the counts over all ranks, and the largest number of batches of a rank (collective)."""
+        own = own_counts(self.step, batches)
+        names = sorted(own) if batches else []
+        seconds = self.stragglers.data_ready()
+        # A rank without batches knows no names. The first rank has a batch if any rank has.
+        gathered = self.world.all_gather((names, [own[name] for name in names], len(batches), seconds))
+        counts = Counter[str]()
+        for rank_names, rank_counts, _, _ in gathered:
+            counts.update(dict(zip(rank_names, rank_counts, strict=True)))
+        self.stragglers.record([seconds for *_, seconds in gathered])
+        return counts, max(size for _, _, size, _ in gathered)
+
+    def all_reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return named scalars added up over all ranks (collective)."""
+        names = sorted(sums)
+        total = self.world.all_reduce(torch.stack([sums[name].float() for name in names]))
+        return dict(zip(names, total.unbind(), strict=True))
+
+
+def own_counts(step: Step, batches: Sequence[Batch]) -> Counter[str]:
+    """Return the objective's counts over some batches."""
+    counts = Counter[str]()
+    for batch in batches:
+        counts.update(step.objective.counts(batch))
+    return counts

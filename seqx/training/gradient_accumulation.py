@@ -1,0 +1,190 @@
+"""The gradient of one update: forward and backward passes over its microbatches, and out-of-memory errors."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqx.data.batches import Microbatch, UpdateBatch
+from seqx.errors import TooLittleMemoryError, UserError
+from seqx.interfaces.values import Batch, rows
+from seqx.parallel.strategy import Strategy
+from seqx.runtime.devices import autocast, raise_torch_oom
+from seqx.training.recovery.memory_limit import MicrobatchLimit
+
+
+def numbers(examples: Sequence[int]) -> str:
+    """Return the numbers of examples as text, for messages."""
+    return ", ".join(f"example {number}" for number in examples)
+
+
+class Sums(NamedTuple):
+    """The sums of the objective over an update, and the counts that divide them."""
+
+    sums: dict[str, Tensor]  # on the device
+    counts: Counter[str]
+    oom_retries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientAccumulation:
+    """Compute the gradient of each update, one microbatch after another.
+
+    A microbatch that does not fit into memory is split in halves, and the update is computed again.
+
+    Args:
+        strategy: the model and the objective, and the way in which ranks share an update
+        device: of this rank
+        precision: of matrix products
+        limit: the microbatch size that did not fit into memory, if there is one
+        describe: describes examples for messages, given their numbers in the store
+    """
+
+    strategy: Strategy
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+    limit: MicrobatchLimit = field(default_factory=MicrobatchLimit)
+    describe: Callable[[Sequence[int]], str] = numbers
+
+    def accumulate_gradients(self, batch: UpdateBatch, update: str, *, sync: bool = True) -> Sums:
+        """Add up the gradients of an update's microbatches in the parameters' `grad`.
+
+        Each sum of the objective is divided once, by its count over the whole update, so that the result does
+        not depend on the microbatches.
+
+        Args:
+            batch: the examples of this rank
+            update: the name of the update in messages, as "update 7"
+            sync: add up the gradients of all ranks; false: leave each rank with its own
+
+        Raises:
+            TooLittleMemoryError: the ranks cannot compute the update again; restart to go on
+            UserError: a single example does not fit into memory
+        """
+        strategy = self.strategy
+        microbatches = split_to_fit(batch.microbatches, self.limit)
+        with oom_as_restart(update, self.device, microbatches):
+            counts = strategy.global_counts([microbatch.batch for microbatch in microbatches])
+        oom_retries = 0
+        while True:
+            sums, too_large = self._run_microbatches(microbatches, batch.dummy, counts, sync=sync)
+            if too_large is not None:
+                self._check_splittable(too_large, update)
+                with oom_as_restart(update, self.device, [too_large]):
+                    strategy.abort_update(sync=sync)
+            elif sync:
+                strategy.check_all_grads()
+            if not strategy.any(too_large is not None):
+                return Sums(strategy.reduce_sums(sums) if sync else sums, counts, oom_retries)
+            strategy.step.zero_grad(set_to_none=True)
+            with oom_as_restart(update, self.device, microbatches):
+                strategy.reset_after_oom()
+            oom_retries += 1
+            if too_large is not None:
+                self.limit.lower(too_large.padded_tokens)
+                microbatches = split_to_fit(microbatches, self.limit)
+
+    def _run_microbatches(
+        self,
+        microbatches: list[Microbatch],
+        dummy: Microbatch | None,
+        counts: Mapping[str, int],
+        *,
+        sync: bool,
+    ) -> tuple[dict[str, Tensor], Microbatch | None]:
+        """Return the sums over the microbatches, or the first microbatch that does not fit into memory.
+
+        With `sync` the gradients of all ranks are added up during the last microbatch. A rank with fewer
+        microbatches than it must run computes the dummy with weight 0.
+        """
+        sums: dict[str, Tensor] = {}
+        weighted = [(microbatch, 1.0) for microbatch in microbatches]
+        idle = self.strategy.num_microbatches(len(microbatches)) - len(microbatches)
+        if idle:
+            assert dummy is not None, "an update that ranks share has a dummy microbatch"
+            weighted += [(dummy, 0.0)] * idle
+        for number, (microbatch, weight) in enumerate(weighted, 1):
+            last = number == len(weighted)
+            try:
+                with raise_torch_oom(), self.strategy.gradient_sync(last=sync and last):
+                    self._backward(microbatch.batch, weight, counts, sums)
+            except torch.OutOfMemoryError:
+                return {}, microbatch
+        return sums, None
+
+    def _backward(
+        self, batch: Batch, weight: float, counts: Mapping[str, int], sums: dict[str, Tensor]
+    ) -> None:
+        """Add the gradients of a batch to the parameters' `grad`, and the terms of its loss to `sums`."""
+        with autocast(self.device, self.precision):
+            terms = self.strategy(batch.to(self.device))
+        learnt = self.strategy.step.objective.learnt
+        loss = sum(weight * terms[name] / max(1, counts[name]) for name in learnt)
+        assert isinstance(loss, Tensor), "an objective learns from at least one sum"
+        loss.backward()  # type: ignore[no-untyped-call]
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0) + weight * term.detach()
+
+    def _check_splittable(self, microbatch: Microbatch, update: str) -> None:
+        if len(microbatch.examples) == 1:
+            raise UserError(
+                f"{update}: {self.device} has too little memory for a single example: "
+                f"{self.describe([int(microbatch.examples[0])])}; make the model smaller, or leave out long "
+                "examples (the task's setting `longest`, where it has one)"
+            )
+
+
+@contextmanager
+def oom_as_restart(update: str, device: torch.device, microbatches: list[Microbatch]) -> Iterator[None]:
+    """Turn an out-of-memory error in the block into a request to restart with smaller microbatches.
+
+    The other ranks wait for this one in the block, so the update cannot be computed again at once.
+    """
+    try:
+        with raise_torch_oom():
+            yield
+    except torch.OutOfMemoryError:
+        splittable = [part.padded_tokens for part in microbatches if len(part.examples) > 1]
+        if not splittable:
+            raise UserError(
+                f"{update}: {device} has too little memory for the model and its gradients; make "
+                "the model smaller, or share it among more devices with training.sharding=state"
+            ) from None
+        raise TooLittleMemoryError(
+            f"{update}: {device} is out of memory with {max(splittable)} padded tokens per pass. "
+            "Restart to continue with smaller microbatches (seqx run --devices and torchrun "
+            "--max-restarts do so by themselves)",
+            max(splittable),
+        ) from None
+
+
+def split_to_fit(microbatches: list[Microbatch], limit: MicrobatchLimit) -> list[Microbatch]:
+    """Split microbatches that are too large in halves, and those again, down to single examples."""
+    bound = limit.padded_tokens or math.inf
+    while True:
+        halves = [
+            half
+            for microbatch in microbatches
+            for half in (_halves(microbatch) if microbatch.padded_tokens >= bound else [microbatch])
+        ]
+        if len(halves) == len(microbatches):
+            return microbatches
+        microbatches = halves
+
+
+def _halves(microbatch: Microbatch) -> list[Microbatch]:
+    """Return the two halves of a microbatch; one example is left as it is."""
+    batch, examples = microbatch
+    if len(examples) == 1:
+        return [microbatch]
+    halves: list[Microbatch] = []
+    for index in torch.arange(len(examples)).tensor_split(2):
+        columns = {name: rows(tokens, index) for name, tokens in batch.columns.items()}
+        count = int(columns["target"].layout.keep.sum())
+        halves.append(Microbatch(Batch(columns, count), examples[index.numpy()]))
+    return halves
