@@ -25,7 +25,7 @@ import torch
 from seqx.inference import Predictor, load
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import SPLITS, Progress, Task, TextModel
+from seqx.interfaces.text import SPLITS, ProgressReporter, Task, TextModel
 from seqx.interfaces.values import EOS, UNK, Evaluation, Example, Rejected
 from seqx.runtime.devices import device_of
 from seqx_models import EncoderDecoder
@@ -39,7 +39,7 @@ class Numbers(Task):
     """Texts are ids, written out."""
 
     @property
-    def sizes(self) -> Mapping[str, int]:
+    def vocab_sizes(self) -> Mapping[str, int]:
         """One vocabulary for both sides."""
         return {"source": VOCABULARY, "target": VOCABULARY}
 
@@ -51,10 +51,10 @@ class Numbers(Task):
         """The ids as a list."""
         return " ".join(map(str, ids))
 
-    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
+    def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
         """Nothing to do."""
 
-    def learn(self, folder: Path, progress: Progress) -> None:
+    def learn(self, folder: Path, progress: ProgressReporter) -> None:
         """Nothing to learn."""
 
     def load(self, folder: Path) -> None:
@@ -96,7 +96,7 @@ def base() -> Model:
     attention = lambda d: MultiHeadAttention(d, heads=8)  # noqa: E731
     feedforward = lambda d: ReLU(d, width=2048)  # noqa: E731
     return EncoderDecoder(
-        Numbers().sizes,
+        Numbers().vocab_sizes,
         d_model=512,
         share="all",
         encoder=lambda d: TransformerEncoder(d, layers=6, attention=attention, feedforward=feedforward),

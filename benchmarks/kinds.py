@@ -67,7 +67,7 @@ class Trial:
         """The classes that its model is made of, which is built without memory for it."""
         experiment = opened(RECIPE, self.profile, self.overrides).made()
         with torch.device("meta"):
-            return {type(module) for module in experiment.model(experiment.task.sizes).modules()}
+            return {type(module) for module in experiment.model(experiment.task.vocab_sizes).modules()}
 
 
 def trials() -> dict[str, Trial]:

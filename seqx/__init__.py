@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.text import Corpus as Corpus
     from seqx.interfaces.text import Metric as Metric
     from seqx.interfaces.text import Normalizer as Normalizer
-    from seqx.interfaces.text import Progress as Progress
+    from seqx.interfaces.text import ProgressReporter as ProgressReporter
     from seqx.interfaces.text import Task as Task
     from seqx.interfaces.text import TextModel as TextModel
     from seqx.interfaces.text import Tokenizer as Tokenizer
@@ -114,7 +114,7 @@ _HOMES = {
     "seqx.interfaces.scores": "perplexity",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
     "seqx.interfaces.networks": "Attention Ensemble Decoder Encoder Model Positioned PositionalEncoding",
-    "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer Progress Task TextModel Tokenizer",
+    "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer ProgressReporter Task TextModel Tokenizer",
     "seqx.interfaces.values": (
         "BOS EOS PAD UNK WORDS Answer Batch Rejected Evaluation Example Hypothesis KeyValue Layers "
         "Layout Mask Memory Request Score State Tokens fork per_layer rows"

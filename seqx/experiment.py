@@ -191,7 +191,7 @@ def _prepared(
             vocabulary = learnt(task, settings, cache, progress=progress)
     task.load(vocabulary)
     torch.manual_seed(how.seed)
-    model = experiment.model(task.sizes)
+    model = experiment.model(task.vocab_sizes)
     if first is not None:
         start_from(first, model, made)
     settings = {**settings, "vocabulary": fingerprint(vocabulary)}
@@ -220,7 +220,7 @@ def _prepared(
         microbatch=microbatch,
         rank=world.rank,
         world_size=world.size,
-        task=task if task.stochastic else None,
+        task=task if task.resegments else None,
     )
     trainer = Trainer(
         task=task,
@@ -239,7 +239,7 @@ def _prepared(
     )
     done = trainer.resume()
     if world.is_rank_zero and not done.step:
-        trainer.remark([*task.cautions(), *remarks(first, made)])
+        trainer.remark([*task.training_warnings(), *remarks(first, made)])
         trainer.remark(said for split in against for said in doubts(task, split))
     place.check_rates(how.schedule, how.steps, done.step)
     trainer.run = Run(
@@ -320,7 +320,7 @@ def _check_lengths(model: Model, task: Task, store: Store) -> None:
     if model.single_sequence:
         lengths = store.lengths("source") + store.lengths("target") - 1
     longest, longer = int(lengths.max()), int((lengths > model.limit).sum())
-    if task.stochastic:  # other encodings may be longer, up to what the task allows
+    if task.resegments:  # other encodings may be longer, up to what the task allows
         longest = max(longest, task.longest or longest)
     if longest > model.limit:
         raise UserError(

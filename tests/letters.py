@@ -13,7 +13,9 @@ class Rows(seqx.Corpus):
     def __init__(self, **splits: Sequence[tuple[str, ...]]) -> None:
         self.splits = splits
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         pass
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:

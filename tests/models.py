@@ -70,7 +70,7 @@ def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, learnt: Path
         experiment.task.learn(learnt, lambda _what, _share: None)
     experiment.task.load(learnt)
     torch.manual_seed(seed)
-    model = experiment.model(experiment.task.sizes)
+    model = experiment.model(experiment.task.vocab_sizes)
     weights = folder.parent / f"{folder.name}.safetensors"
     save_model(model, str(weights))
     model_folder.write_model(

@@ -23,7 +23,7 @@ class Endless(Model):
     """Never ends an output before it must."""
 
     def __init__(self, model: Model) -> None:
-        super().__init__(model.sizes)
+        super().__init__(model.vocab_sizes)
         self.model = model
 
     def encode(self, source: Tokens) -> State:
@@ -61,7 +61,7 @@ def measure(model: Model, size: int, left: float, *, repeats: int) -> Figures:
     device = device_of("auto")
     precision = precision_of("auto", device)
     search = Beam(size=4, alpha=0.6)
-    ids = torch.randint(UNK + 1, model.sizes["source"], (size, LENGTH))
+    ids = torch.randint(UNK + 1, model.vocab_sizes["source"], (size, LENGTH))
     ids[:, -1] = EOS
     source = Tokens.of(ids, torch.full((size,), LENGTH)).to(device)
     limits = torch.full((size,), LENGTH - 1)

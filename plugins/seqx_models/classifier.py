@@ -39,7 +39,7 @@ class Classifier(seqx.Model):
 
     def __init__(
         self,
-        sizes: Mapping[str, int],
+        vocab_sizes: Mapping[str, int],
         *,
         d_model: Annotated[int, Gt(0)] = 512,
         encoder: seqx.Make[seqx.Encoder],
@@ -48,17 +48,17 @@ class Classifier(seqx.Model):
         scale_embeddings: bool = True,
         embedding_std: Annotated[float, Gt(0)] | None = None,
     ) -> None:
-        super().__init__(sizes)
+        super().__init__(vocab_sizes)
         self.d_model = d_model
         self.embedding = seqx.ScaledEmbedding(
-            sizes["source"], d_model, scaled=scale_embeddings, std=embedding_std
+            vocab_sizes["source"], d_model, scaled=scale_embeddings, std=embedding_std
         )
         self.encoder = encoder(d_model)
         self.limit = self.encoder.limit
         self.pool = POOLINGS[pooling]
         self.dropout = nn.Dropout(dropout)
         self.after = nn.Parameter(torch.randn(d_model))
-        self.projection = nn.Linear(d_model, sizes["target"])
+        self.projection = nn.Linear(d_model, vocab_sizes["target"])
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
         """Read the source [B, S]."""

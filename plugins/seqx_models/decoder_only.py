@@ -45,7 +45,7 @@ class DecoderOnly(seqx.Model):
 
     def __init__(
         self,
-        sizes: Mapping[str, int],
+        vocab_sizes: Mapping[str, int],
         *,
         d_model: Annotated[int, Gt(0)] = 512,
         decoder: seqx.Make[seqx.Decoder],
@@ -53,8 +53,8 @@ class DecoderOnly(seqx.Model):
         scale_embeddings: bool = True,
         embedding_std: Annotated[float, Gt(0)] | None = None,
     ) -> None:
-        super().__init__(sizes)
-        source, target = sizes["source"], sizes["target"]
+        super().__init__(vocab_sizes)
+        source, target = vocab_sizes["source"], vocab_sizes["target"]
         if source != target:
             raise ValueError(
                 f"decoder_only has one vocabulary; the task's two have {source} and {target} symbols"

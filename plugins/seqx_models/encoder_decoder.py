@@ -34,7 +34,7 @@ class EncoderDecoder(seqx.Model):
 
     def __init__(
         self,
-        sizes: Mapping[str, int],
+        vocab_sizes: Mapping[str, int],
         *,
         d_model: Annotated[int, Gt(0)] = 512,
         encoder: seqx.Make[seqx.Encoder],
@@ -43,8 +43,8 @@ class EncoderDecoder(seqx.Model):
         scale_embeddings: bool = True,
         embedding_std: Annotated[float, Gt(0)] | None = None,
     ) -> None:
-        super().__init__(sizes)
-        source, target = sizes["source"], sizes["target"]
+        super().__init__(vocab_sizes)
+        source, target = vocab_sizes["source"], vocab_sizes["target"]
         if share == "all" and source != target:
             raise ValueError(
                 f"share: all needs one vocabulary for both sides; they have {source} and {target} symbols"

@@ -42,21 +42,21 @@ class GuidedEncoderDecoder(seqx.Model):
 
     def __init__(
         self,
-        sizes: Mapping[str, int],
+        vocab_sizes: Mapping[str, int],
         *,
         d_model: Annotated[int, Gt(0)] = 512,
         encoder: seqx.Make[seqx.Encoder],
         decoder: seqx.Make[seqx.Decoder],
         column: str = seqx.WORDS,
     ) -> None:
-        super().__init__(sizes)
-        if column not in sizes:
+        super().__init__(vocab_sizes)
+        if column not in vocab_sizes:
             raise ValueError(f"the task does not say which symbols are words: it has no column {column!r}")
         self.d_model = d_model
-        self.first_other = sizes[column]
-        self.source = seqx.ScaledEmbedding(sizes["source"], d_model)
-        self.target = seqx.ScaledEmbedding(sizes["target"], d_model)
-        self.projection = nn.Linear(d_model, sizes["target"], bias=False)
+        self.first_other = vocab_sizes[column]
+        self.source = seqx.ScaledEmbedding(vocab_sizes["source"], d_model)
+        self.target = seqx.ScaledEmbedding(vocab_sizes["target"], d_model)
+        self.projection = nn.Linear(d_model, vocab_sizes["target"], bias=False)
         self.encoder = encoder(d_model)
         self.decoder = decoder(d_model)
         self.decoder.check(source=True)

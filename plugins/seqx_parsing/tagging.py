@@ -24,24 +24,24 @@ class Tagging(seqx.Model):
 
     def __init__(
         self,
-        sizes: Mapping[str, int],
+        vocab_sizes: Mapping[str, int],
         *,
         inner: seqx.Make[seqx.Model],
         column: str = "tags",
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
     ) -> None:
-        super().__init__(sizes)
-        if column not in sizes:
+        super().__init__(vocab_sizes)
+        if column not in vocab_sizes:
             raise ValueError(
-                f"the task has no column {column!r} to label tokens with; it has {', '.join(sizes)}"
+                f"the task has no column {column!r} to label tokens with; it has {', '.join(vocab_sizes)}"
             )
-        self.inner = inner(sizes)
+        self.inner = inner(vocab_sizes)
         self.limit = self.inner.limit
         self.column = column
         self.dropout = dropout
         if self.inner.d_model is None:
             raise ValueError("inner: this model does not say how wide its encoder's states are")
-        self.tag = nn.Linear(self.inner.d_model, sizes[column])
+        self.tag = nn.Linear(self.inner.d_model, vocab_sizes[column])
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
         """Read the source [B, S]."""
@@ -84,7 +84,7 @@ class Tagged(seqx.Objective):
         self.inner = inner
         self.column = column
         self.weight = weight
-        self.learnt = (*inner.learnt, "tags")
+        self.trained_on = (*inner.trained_on, "tags")
 
     def counts(self, batch: seqx.Batch) -> Mapping[str, int]:
         """Those of the other objective, and the labelled tokens."""
@@ -109,7 +109,7 @@ class _Read(seqx.Model):
     """A model that has read its source already, once."""
 
     def __init__(self, model: seqx.Model, memory: seqx.State) -> None:
-        super().__init__(model.sizes)
+        super().__init__(model.vocab_sizes)
         self.model = model
         self.memory = memory
 

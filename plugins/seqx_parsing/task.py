@@ -93,13 +93,13 @@ class Parsing(seqx.CorpusTask):
             raise ValueError(
                 f"the linearisation writes tags, so that tags must be predicted, not {self.tags}"
             )
-        self.stochastic = self.sample_segmentation
+        self.resegments = self.sample_segmentation
         self._symbols = Vocabulary(())
         self._tags = Vocabulary(())
         self._root: str | None = None
 
     @property
-    def sizes(self) -> Mapping[str, int]:
+    def vocab_sizes(self) -> Mapping[str, int]:
         """The vocabularies of "source", "target" and "tags"; target ids below "words" stand for words."""
         words = sum(map(self.linearisation.is_word, self._symbols.symbols))
         return {
@@ -113,7 +113,7 @@ class Parsing(seqx.CorpusTask):
         """The column of the trees."""
         return {"column": self.column}
 
-    def learn(self, folder: Path, progress: seqx.Progress) -> None:
+    def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None:
         """Learn the words' subwords, and note the symbols and tags, of the training trees.
 
         Raises:
@@ -207,11 +207,11 @@ class Parsing(seqx.CorpusTask):
         """Subwords, or symbols of linearised trees."""
         return self.tokenizer.symbols(ids) if column == "source" else self._symbols.read(ids)
 
-    def pieces(self, text: str, longest: int) -> list[str]:
-        """A sentence of more than `longest` subwords in parts."""
+    def split_long_input(self, text: str, max_length: int) -> list[str]:
+        """A sentence of more than `max_length` subwords in parts."""
 
         def fits(words: Sequence[str]) -> bool:
-            return len(self.read(" ".join(words))["source"]) <= longest
+            return len(self.read(" ".join(words))["source"]) <= max_length
 
         return [" ".join(piece) for piece in wording.pieces(wording.split(text), fits)]
 
@@ -224,7 +224,7 @@ class Parsing(seqx.CorpusTask):
             children += tree.children if tree.label == TOP else [tree]
         return str(Tree(TOP, tuple(children)))
 
-    def cautions(self) -> Sequence[str]:
+    def training_warnings(self) -> Sequence[str]:
         """Warn about a root that is treated as TOP, and about training trees that the grammar rules out."""
         said = []
         if self._root is not None:

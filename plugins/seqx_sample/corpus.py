@@ -59,7 +59,9 @@ class Sample(seqx.Corpus):
         """The number of columns."""
         return len(self._columns)
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         """Nothing to do: the sentences are made when they are read."""
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:

@@ -84,7 +84,7 @@ class Beam(LengthLimitedSearch):
         return self.size
 
     @property
-    def wanted(self) -> int:
+    def num_answers(self) -> int:
         """The number of different answers to a sentence that the search should give."""
         return self.nbest
 
@@ -115,7 +115,9 @@ class Beam(LengthLimitedSearch):
         finite = torch.ones((), dtype=torch.bool, device=device)
         for step in range(steps):
             outputs, state = model.advance(token, state, None)
-            allowed, due = (None, None) if grammar is None else (grammar.allowed(rules), grammar.due(rules))
+            allowed, due = (
+                (None, None) if grammar is None else (grammar.allowed(rules), grammar.remaining(rules))
+            )
             logits = model.head(outputs[:, -1]).float()  # [N, V]
             finite = finite & (logits.amax(1).isfinite()).all()
             candidates = self._candidates(opened.logprob, logits, allowed, due, limits <= step)

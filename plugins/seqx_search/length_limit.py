@@ -31,7 +31,7 @@ class LengthLimitedSearch(seqx.Search):
         if self.ratio == 0 and self.extra == 0:
             raise ValueError("ratio and extra are both 0, so that every output would be empty")
 
-    def limits(self, lengths: Tensor) -> Tensor:
+    def max_lengths(self, lengths: Tensor) -> Tensor:
         """The longest output [B], EOS not counted, for sources of `lengths` [B] tokens, EOS not counted."""
         return (lengths.double() * self.ratio + self.extra).long()
 

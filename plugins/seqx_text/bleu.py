@@ -46,7 +46,7 @@ class Bleu(seqx.Metric):
         value = bleu.corpus_score(list(outputs), [list(references)]).score
         return {"bleu": seqx.Score(value=value, signature=str(bleu.get_signature()))}
 
-    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+    def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the tokenizer does not split the references into words."""
         return spacing.remarks(references, f"bleu: tokenize={self.tokenize}", _SPLIT.get(self.tokenize, ()))
 
@@ -67,7 +67,7 @@ class TokenizedBleu(seqx.Metric):
         score = _of_tokens(map(self._tokens, outputs), map(self._tokens, references), how)
         return {"tokenized_bleu": score}
 
-    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+    def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the normalizers do not split the references into words."""
         how = "tokenized_bleu: the list of normalizers"
         return spacing.remarks(list(map(self._tokens, references)), how, advice=_BLEU)
@@ -97,7 +97,7 @@ class PaperBleu(seqx.Metric):
         how = f"unicode punctuation+{self._moses!r}+##AT##|sacremoses:{version()}"
         return {"paper_bleu": _of_tokens(map(self._tokens, outputs), map(self._tokens, references), how)}
 
-    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+    def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if Moses' tokenizer does not split the references into words."""
         how = "paper_bleu: Moses' tokenizer"
         return spacing.remarks(list(map(self._tokens, references)), how, advice=_BLEU)

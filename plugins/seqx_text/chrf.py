@@ -30,7 +30,7 @@ class Chrf(seqx.Metric):
         value = chrf.corpus_score(list(outputs), [list(references)]).score
         return {"chrf": seqx.Score(value=value, signature=str(chrf.get_signature()))}
 
-    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+    def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if word n-grams do not fit the references."""
         if not self.words:
             return ()

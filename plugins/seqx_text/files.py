@@ -55,7 +55,7 @@ class Files(seqx.Corpus):
         """The number of columns, one for each file of a list."""
         return len(_groups(getattr(self, self.available[0]))[0]) if self.available else None
 
-    def problems(self) -> Iterator[tuple[str, str]]:
+    def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report files that are missing, empty or not text."""
         for split in self.available:
             flat = getattr(self, split)[0]
@@ -67,7 +67,9 @@ class Files(seqx.Corpus):
                         at = column if isinstance(flat, str) else f"{number}.{column}"
                         yield f"{split}.{at}", str(error)
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         """Read each of `splits` once, so that whatever is wrong is said before anything is made from it.
 
         Raises:

@@ -51,7 +51,7 @@ class Mixed(seqx.Corpus):
         """The number of columns, which all corpora share."""
         return self.corpora[0].width
 
-    def problems(self) -> Iterator[tuple[str, str]]:
+    def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report corpora without training text, or with another number of columns than the first."""
         for number, corpus in enumerate(self.corpora):
             if "train" not in corpus.available:
@@ -59,7 +59,9 @@ class Mixed(seqx.Corpus):
             elif None not in (corpus.width, self.width) and corpus.width != self.width:
                 yield f"corpora.{number}", f"it has {corpus.width} columns, and the first has {self.width}"
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         """Have all of them at hand if "train" is wanted, else those that it is judged by.
 
         Raises:

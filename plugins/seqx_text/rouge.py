@@ -49,7 +49,7 @@ class Rouge(seqx.Metric):
         count = max(len(references), 1)
         return {kind: seqx.Score(value=100 * sums[kind] / count, signature=how) for kind in self.kinds}
 
-    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+    def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the tokenizer finds no words in the references."""
         advice = "use chrf, or bleu with tokenize=char"
         return spacing.remarks(

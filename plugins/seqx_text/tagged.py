@@ -42,12 +42,14 @@ class TaggedCorpus(seqx.Corpus):
         """The number of columns of the other corpus."""
         return self.corpus.width
 
-    def problems(self) -> Iterator[tuple[str, str]]:
+    def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report a column that the corpus does not have."""
         if self.width is not None and self.column >= self.width:
             yield "column", f"it is {self.column}, but the corpus has {self.width} columns, counted from 0"
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         """Have the other corpus at hand."""
         self.corpus.fetch(folder, progress, splits)
 

@@ -32,7 +32,7 @@ class LanguageModel(seqx.CorpusTask):
             regularisation, Kudo 2018); how far they stray is the tokenizer's setting
     """
 
-    running = True
+    many_eos = True
 
     tokenizer: seqx.Tokenizer
     normalizers: list[seqx.Normalizer] = field(default_factory=list)
@@ -42,10 +42,10 @@ class LanguageModel(seqx.CorpusTask):
     sample_segmentation: bool = False
 
     def __post_init__(self) -> None:
-        self.stochastic = self.sample_segmentation
+        self.resegments = self.sample_segmentation
 
     @property
-    def sizes(self) -> Mapping[str, int]:
+    def vocab_sizes(self) -> Mapping[str, int]:
         """The one vocabulary, of "source" and "target"."""
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
@@ -53,14 +53,16 @@ class LanguageModel(seqx.CorpusTask):
         """The column of the text."""
         return {"column": self.column}
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         """Have the corpus at hand, with text in each of `splits`."""
         self.corpus.fetch(folder, progress, splits)
         for split in splits:
             if next(self._lines(split), None) is None:
                 raise seqx.UserError(f"the corpus has no text for {split}")
 
-    def learn(self, folder: Path, progress: seqx.Progress) -> None:
+    def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None:
         """Learn the vocabulary from the training text."""
         progress("learning the vocabulary", None)
         self.tokenizer.learn(self._lines("train"), folder / "tokenizer")

@@ -51,7 +51,7 @@ class Archive:
         return PurePosixPath(self.url).name
 
 
-def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: seqx.Progress) -> None:
+def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: seqx.ProgressReporter) -> None:
     """Write the text of each language from the archive at `path` to `files`, all of them or none.
 
     Nothing else is read out of the archive, whatever its members are called.
@@ -82,7 +82,9 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
             part.unlink(missing_ok=True)
 
 
-def _read(archive: Archive, path: Path, parts: Mapping[str, Path], progress: seqx.Progress) -> dict[str, int]:
+def _read(
+    archive: Archive, path: Path, parts: Mapping[str, Path], progress: seqx.ProgressReporter
+) -> dict[str, int]:
     """Write each language's member to its file; the numbers of lines of those that were found."""
     wanted = {archive.members[language]: language for language in parts}
     counts: dict[str, int] = {}

@@ -32,7 +32,7 @@ def download(
     file: Path,
     size: int,
     sha256: str,
-    progress: seqx.Progress,
+    progress: seqx.ProgressReporter,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
     """Have the file at `url`, of `size` bytes, as `file`; a part left by an earlier attempt is gone on with.
@@ -67,7 +67,7 @@ def download(
         raise seqx.unwritable(part, error) from error
 
 
-def verify(file: Path, size: int, sha256: str, progress: seqx.Progress, advice: str) -> None:
+def verify(file: Path, size: int, sha256: str, progress: seqx.ProgressReporter, advice: str) -> None:
     """Compare a file's size and checksum with what they should be; a `.part` that differs is removed.
 
     Raises:
@@ -93,7 +93,9 @@ def verify(file: Path, size: int, sha256: str, progress: seqx.Progress, advice: 
     raise seqx.UserError(f"{file.name.removesuffix('.part')} is damaged or another file: {sums}. {advice}")
 
 
-def _collect(url: str, part: Path, size: int, progress: seqx.Progress, wait: Callable[[float], None]) -> None:
+def _collect(
+    url: str, part: Path, size: int, progress: seqx.ProgressReporter, wait: Callable[[float], None]
+) -> None:
     """Attempt after attempt, until `part` has `size` bytes or there is no hope."""
     fruitless, reason = 0, ""
     for _ in range(_ATTEMPTS):
@@ -114,7 +116,7 @@ def _collect(url: str, part: Path, size: int, progress: seqx.Progress, wait: Cal
     raise UnreachableError(f"{url}: cannot be fetched, tried several times ({reason})")
 
 
-def _attempt(url: str, part: Path, size: int, progress: seqx.Progress) -> str:
+def _attempt(url: str, part: Path, size: int, progress: seqx.ProgressReporter) -> str:
     """One request for what is missing; what went wrong, if that is known and may pass."""
     try:
         for done in _received(url, part, size):

@@ -42,7 +42,9 @@ class Translation(seqx.Seq2SeqTask):
         """The columns of both sides."""
         return {"source": self.source, "target": self.target}
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         """Get the corpus; sources that are to be scored by their tags have some."""
         super().fetch(folder, progress, splits)
         if self.tags:
@@ -50,7 +52,7 @@ class Translation(seqx.Seq2SeqTask):
                 for text in self.inputs(split) if split != "train" else ():
                     self._own_tag(text)
 
-    def cautions(self) -> Sequence[str]:
+    def training_warnings(self) -> Sequence[str]:
         """Warn about tags that the vocabulary splits into several pieces."""
         cut = [tag for tag in self.tags if tag not in self.symbols("source", self.read(tag)["source"])]
         if not cut:
@@ -81,11 +83,11 @@ class Translation(seqx.Seq2SeqTask):
                 return seqx.Rejected("badly matched")
         return made
 
-    def pieces(self, text: str, longest: int) -> list[str]:
-        """A text of more than `longest` tokens as its sentences, and these as parts where they must be."""
+    def split_long_input(self, text: str, max_length: int) -> list[str]:
+        """A text of more than `max_length` tokens as its sentences, and these as parts where they must be."""
         tag, rest = self._tag(text)
         before = f"{tag} " if tag else ""
-        parts = pieces(rest, lambda part: len(self.read(before + part)["source"]) <= longest)
+        parts = pieces(rest, lambda part: len(self.read(before + part)["source"]) <= max_length)
         return [before + part for part in parts]
 
     def score_names(self) -> Sequence[str] | None:

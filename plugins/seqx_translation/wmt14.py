@@ -111,14 +111,16 @@ class Wmt14(seqx.Corpus):
         """The number of columns: source and target."""
         return 2
 
-    def problems(self) -> Iterator[tuple[str, str]]:
+    def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report a missing folder of archives."""
         try:
             self._local()
         except seqx.UserError as error:
             yield "local", str(error).removeprefix("task.corpus.local: ")
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         """Have in `folder` the archives and their text, if "train" is wanted, and the test sets that are.
 
         Raises:
@@ -146,7 +148,7 @@ class Wmt14(seqx.Corpus):
             "limit": self.limit,
         }
 
-    def _fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str]) -> None:
+    def _fetch(self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str]) -> None:
         # What is small comes first: whoever has no network learns it before gigabytes are fetched.
         if self.heldout is not None:
             self.heldout.fetch(folder / "heldout", progress, splits)
@@ -158,7 +160,7 @@ class Wmt14(seqx.Corpus):
             if not all(file.exists() for file in files.values()):
                 extract(archive, self._have(archive, folder, progress), files, progress)
 
-    def _fetch_newstest(self, split: str, progress: seqx.Progress) -> None:
+    def _fetch_newstest(self, split: str, progress: seqx.ProgressReporter) -> None:
         copies = self._newstest(split)
         if all(copy.exists() for copy in copies):
             return
@@ -168,7 +170,7 @@ class Wmt14(seqx.Corpus):
             shutil.copyfile(file, part := copy.with_name(f"{copy.name}.part"))
             part.replace(copy)
 
-    def _have(self, archive: Archive, folder: Path, progress: seqx.Progress) -> Path:
+    def _have(self, archive: Archive, folder: Path, progress: seqx.ProgressReporter) -> Path:
         """Where the archive is, checked: where the user has it, or in `folder`."""
         local = self._local()
         if local is not None and (mine := local / archive.name).exists():

@@ -63,7 +63,7 @@ def average(
         folder,
         weights,
         steps=steps,
-        sizes=experiment.task.sizes,
+        sizes=experiment.task.vocab_sizes,
         parameters=parameters(experiment),
         made=found.made,
         plugins=found.plugins,

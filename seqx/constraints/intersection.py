@@ -44,8 +44,8 @@ class Intersection(Grammar):
             grammar.advance(part, tokens) for grammar, part in zip(self.grammars, state, strict=True)
         )
 
-    def due(self, state: State) -> Tensor | None:
+    def remaining(self, state: State) -> Tensor | None:
         """The sums of what each grammar still demands."""
-        parts = (grammar.due(part) for grammar, part in zip(self.grammars, state, strict=True))
+        parts = (grammar.remaining(part) for grammar, part in zip(self.grammars, state, strict=True))
         told = [part for part in parts if part is not None]
         return reduce(torch.add, told) if told else None

@@ -174,7 +174,7 @@ class LexicalGrammar(Grammar):
             left=state.left - 1,
         )
 
-    def due(self, state: Written) -> Tensor | None:
+    def remaining(self, state: Written) -> Tensor | None:
         """The fewest symbols that the required phrases still take after each symbol: [N, V] int16."""
         if not any(require for require, _ in self.kinds):
             return None

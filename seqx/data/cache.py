@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from seqx.errors import UserError, unwritable
-from seqx.interfaces.text import Progress
+from seqx.interfaces.text import ProgressReporter
 from seqx.runtime import main_guard
 from seqx.storage.atomic import fsync
 from seqx.storage.locks import file_lock
@@ -49,7 +49,9 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def made(parts: Mapping[str, object], cache: Path, make: Callable[[Path], None], progress: Progress) -> Path:
+def made(
+    parts: Mapping[str, object], cache: Path, make: Callable[[Path], None], progress: ProgressReporter
+) -> Path:
     """The folder in `cache` that `make` fills, given an empty one, from `parts`, unless it is there.
 
     Several processes may ask for the same folder: one makes it, the others wait for it.

@@ -21,7 +21,7 @@ def doubts(task: Task, split: str) -> list[str]:
     left_out = len(rows) - len(task.references(split))
     if left_out > 0:
         said.append(f"{left_out:,} of {len(rows):,} rows cannot be scored, and are left out")
-    return [*(f"{split}: {what}" for what in said), *task.doubts(split)]
+    return [*(f"{split}: {what}" for what in said), *task.data_warnings(split)]
 
 
 def empty(texts: Sequence[str], what: str) -> Iterator[str]:

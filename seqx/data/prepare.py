@@ -23,7 +23,7 @@ from seqx.data.cache import address, default_cache, made
 from seqx.data.encode import Block, Encoder, Leaks, Row, Shared, first_of_each
 from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
-from seqx.interfaces.text import Progress, Task
+from seqx.interfaces.text import ProgressReporter, Task
 from seqx.plugin.loading import Source, sources
 from seqx.runtime import main_guard
 from seqx.runtime.allocator import trim_heap
@@ -48,7 +48,7 @@ def prepare(
     cache: Path | None = None,
     *,
     processes: int | None = None,
-    progress: Progress = quiet,
+    progress: ProgressReporter = quiet,
     leaks: Literal["report", "drop"] = "report",
     against: tuple[str, ...] = ("dev", "test"),
     text: bool = True,
@@ -100,7 +100,11 @@ def prepare(
 
 
 def learnt(
-    task: Task, settings: Mapping[str, object], cache: Path | None = None, *, progress: Progress = quiet
+    task: Task,
+    settings: Mapping[str, object],
+    cache: Path | None = None,
+    *,
+    progress: ProgressReporter = quiet,
 ) -> Path:
     """The folder of what the task learns from its training rows, from the cache, or learnt and kept there.
 
@@ -126,7 +130,13 @@ def learnt(
 
 
 def _write(
-    folder: Path, identity: str, split: str, blocks: Iterable[Block], progress: Progress, *, unique: bool
+    folder: Path,
+    identity: str,
+    split: str,
+    blocks: Iterable[Block],
+    progress: ProgressReporter,
+    *,
+    unique: bool,
 ) -> None:
     writer = Writer(folder)
     rows, dropped, hashes = 0, Counter[str](), [np.zeros(0, np.uint64)]

@@ -107,7 +107,7 @@ class _Parts:
         tensors = read_header(file)
         with limit_module_count(tensors, file):
             check_fits(self._shell(), tensors, file)
-        model: Model = self.model(self.task.sizes)
+        model: Model = self.model(self.task.vocab_sizes)
         read_weights(model, file)
         return model
 
@@ -115,7 +115,7 @@ class _Parts:
         """The model without memory for weights, which the recipe of a stranger may want any amount of."""
         try:
             with torch.device("meta"):
-                model: Model = self.model(self.task.sizes)
+                model: Model = self.model(self.task.vocab_sizes)
         except (RuntimeError, OverflowError) as error:
             raise UserError(f"{self.folder}: its model cannot be built in these sizes ({error})") from None
         return model

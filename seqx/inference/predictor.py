@@ -76,7 +76,7 @@ class Predictor:
     """A task, a model and a search as one: it answers texts in their order.
 
     The answers to an input have different texts: of hypotheses with the same text only the best is kept. If
-    fewer than `Search.wanted` are left, the input is searched again with `Search.wider`.
+    fewer than `Search.num_answers` are left, the input is searched again with `Search.wider`.
 
     An empty input has an empty answer, and the model is not asked. An input over the limit (the shortest of
     the task's and the model's) is split by the task; of each piece only the best answer is kept, and they are
@@ -192,7 +192,7 @@ class Predictor:
         A target may be as long as the longest input, or as the longest answer of the search.
         """
         source, target = (len(example.columns[name]) for name in ("source", "target"))
-        most = max(self.longest, int(self.search.limits(torch.tensor([source]))) + 1)
+        most = max(self.longest, int(self.search.max_lengths(torch.tensor([source]))) + 1)
         limit = self.model.limit
         fitting = source <= self.longest and target <= most
         fitting = fitting and (limit is None or self.model.positions_used(source, target) <= limit)
@@ -274,7 +274,7 @@ class Predictor:
         whole = _Piece(line, request, self.task.read(text))
         if whole.length <= self.longest:
             return [whole] if _says_something(whole) else []
-        parts = self.task.pieces(text, self.longest)
+        parts = self.task.split_long_input(text, self.longest)
         asked = [replace(request, text=parts[0])]
         asked += [Request(text=part, forbid=request.forbid) for part in parts[1:]]
         pieces = (
@@ -340,18 +340,18 @@ class Predictor:
             self.model.train(training)
 
     def _different(self, pieces: Sequence[_Piece]) -> list[Answers]:
-        """Return `Search.wanted` answers with different texts to each piece, or fewer if there are no more.
+        """Return up to `Search.num_answers` answers with different texts to each piece.
 
         Different hypotheses can have the same text. A piece with too few texts is searched again with a wider
         search, until it has enough or the search finds no more.
         """
         search = self.search
-        wanted = search.wanted
+        wanted = search.num_answers
         found = self._hypotheses(pieces, search)
         kept = list(map(distinct, found))
         for _ in range(_WIDENINGS):
             short = [
-                i for i, all_ in enumerate(found) if len(kept[i]) < wanted and len(all_) >= search.wanted
+                i for i, all_ in enumerate(found) if len(kept[i]) < wanted and len(all_) >= search.num_answers
             ]
             wider = search.wider() if short else None
             if wider is None:
@@ -385,7 +385,7 @@ class Predictor:
     def _limits(self, pieces: Sequence[_Piece], search: Search) -> list[int]:
         """The longest output to each piece, EOS not counted; one of the model's places is for EOS."""
         lengths = [piece.length - (piece.columns["source"][-1:] == [EOS]) for piece in pieces]
-        limits = search.limits(torch.tensor(lengths, dtype=torch.int64))
+        limits = search.max_lengths(torch.tensor(lengths, dtype=torch.int64))
         if self.model.limit is not None:
             taken = [piece.length if self.model.single_sequence else 1 for piece in pieces]
             limits = limits.minimum(self.model.limit - torch.tensor(taken)).clamp_min(0)

@@ -14,12 +14,12 @@ from seqx.interfaces.values import Batch, Hypothesis, State, Tokens
 class Objective(nn.Module, ABC):
     """What training makes small: named sums, each divided once by its count over the whole update."""
 
-    learnt: tuple[str, ...] = ("loss",)
+    trained_on: tuple[str, ...] = ("loss",)
     """The sums that are learnt from; the others are only reported."""
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         """What each sum over the batch is divided by, known before anything is computed."""
-        return dict.fromkeys(self.learnt, batch.count)
+        return dict.fromkeys(self.trained_on, batch.count)
 
     @abstractmethod
     def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
@@ -56,7 +56,7 @@ class Grammar(ABC):
     given up has no answer.
     """
 
-    def prepare(self, limits: Sequence[int]) -> None:
+    def prepare(self, max_lengths: Sequence[int]) -> None:
         """Build what depends on the limits of the sentences, while these are still on the host.
 
         A search calls it before `start`, which then need not wait for a GPU to read the limits.
@@ -64,8 +64,8 @@ class Grammar(ABC):
         return
 
     @abstractmethod
-    def start(self, rows: int, limits: Tensor) -> State:
-        """The state of `rows` sentences that may have `limits` [rows] tokens each, EOS not counted."""
+    def start(self, rows: int, max_lengths: Tensor) -> State:
+        """The state of `rows` sentences that may have `max_lengths` [rows] tokens each, EOS not counted."""
 
     @abstractmethod
     def allowed(self, state: State) -> Tensor:
@@ -75,7 +75,7 @@ class Grammar(ABC):
     def advance(self, state: State, tokens: Tensor) -> State:
         """After one more token of each hypothesis, [N] int64."""
 
-    def due(self, state: State) -> Tensor | None:
+    def remaining(self, state: State) -> Tensor | None:
         """How much is still demanded of each hypothesis after each symbol: [N, V] integers, not negative.
 
         A beam gives hypotheses of which less is demanded places of their own, since what is demanded makes
@@ -93,7 +93,7 @@ class Search(ABC):
         return 1
 
     @property
-    def wanted(self) -> int:
+    def num_answers(self) -> int:
         """The number of different answers to a sentence that the search should give."""
         return 1
 
@@ -105,14 +105,14 @@ class Search(ABC):
         return None
 
     @abstractmethod
-    def limits(self, lengths: Tensor) -> Tensor:
+    def max_lengths(self, lengths: Tensor) -> Tensor:
         """The longest output [B], EOS not counted, for sources of `lengths` [B] tokens, EOS not counted."""
 
     @abstractmethod
     def __call__(
-        self, model: Model, source: Tokens, limits: Tensor, grammar: Grammar | None = None
+        self, model: Model, source: Tokens, max_lengths: Tensor, grammar: Grammar | None = None
     ) -> Sequence[Sequence[Hypothesis]]:
-        """The hypotheses of each sentence, best first, of at most `limits` [B] tokens, EOS not counted.
+        """The hypotheses of each sentence, best first, of at most `max_lengths` [B] tokens, EOS not counted.
 
         None of a sentence of which the grammar gave up all.
         """

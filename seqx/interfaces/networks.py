@@ -234,9 +234,9 @@ class Model(nn.Module, ABC):
     d_model: int | None = None
     """The width of the states of the Memory that `encode` leaves, where it leaves one."""
 
-    def __init__(self, sizes: Mapping[str, int]) -> None:
+    def __init__(self, vocab_sizes: Mapping[str, int]) -> None:
         super().__init__()
-        self.sizes = dict(sizes)
+        self.vocab_sizes = dict(vocab_sizes)
 
     @abstractmethod
     def encode(self, source: Tokens) -> State:
@@ -288,7 +288,7 @@ class Ensemble(Model, ABC):
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
-        sizes = [model.sizes for model in models]
+        sizes = [model.vocab_sizes for model in models]
         if not sizes or any(other != sizes[0] for other in sizes):
             raise ValueError(f"models can be combined when they have the same vocabularies, not {sizes}")
         super().__init__(sizes[0])

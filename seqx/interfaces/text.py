@@ -14,7 +14,7 @@ from seqx.interfaces.values import Evaluation, Example, Rejected, Request, Score
 SPLITS = ("train", "dev", "test")
 """The parts of a corpus: to learn from, to validate with, to be judged by."""
 
-Progress = Callable[[str, float | None], None]
+ProgressReporter = Callable[[str, float | None], None]
 """Told what is being done, and which share of it is done (0 to 1, None where nobody knows)."""
 
 
@@ -87,12 +87,12 @@ class Corpus(ABC):
         """The number of columns, or None if it is not known before `fetch`."""
         return None
 
-    def problems(self) -> Iterable[Problem]:
+    def setting_errors(self) -> Iterable[Problem]:
         """Return problems that are quick to find and that `fetch` would refuse, such as missing files."""
         return ()
 
     @abstractmethod
-    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
+    def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
         """Have the rows of `splits` at hand, in `folder` if they must be kept; does nothing the second time.
 
         What only other splits need may be missing: whoever scores a model needs no training text.
@@ -128,11 +128,11 @@ class Metric(ABC):
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
         """Return the scores by name, the main score first."""
 
-    def problems(self) -> Iterable[Problem]:
+    def setting_errors(self) -> Iterable[Problem]:
         """Return problems that prevent computing it, such as a missing file or package."""
         return ()
 
-    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+    def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Return warnings about scores against these references, a line each.
 
         `outputs` are the scored texts, if they are known.
@@ -175,10 +175,10 @@ class Task(ABC):
     longest: int | None = None
     """The most tokens of an input that it was trained on, when there is such a limit."""
 
-    stochastic: bool = False
+    resegments: bool = False
     """Whether examples are to be encoded anew in each epoch, by `encode`."""
 
-    running: bool = False
+    many_eos: bool = False
     """Whether targets are stretches of running text, in which EOS ends each line, rather than answers, which
     end with their only EOS."""
 
@@ -192,17 +192,17 @@ class Task(ABC):
         """The splits that the task has ("train", "dev", "test"), known before `fetch`."""
         return SPLITS
 
-    def problems(self) -> Iterable[Problem]:
+    def setting_errors(self) -> Iterable[Problem]:
         """Return problems that are quick to find and that `fetch` would refuse."""
         return ()
 
     @property
     @abstractmethod
-    def sizes(self) -> Mapping[str, int]:
+    def vocab_sizes(self) -> Mapping[str, int]:
         """The vocabulary of each column the model sees, after `learn` or `load` exactly."""
 
     @abstractmethod
-    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
+    def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
         """Have the raw material of `splits` at hand, and no other."""
 
     @abstractmethod
@@ -210,7 +210,7 @@ class Task(ABC):
         """What all examples are made from besides the task's settings, as plain values (see Corpus)."""
 
     @abstractmethod
-    def learn(self, folder: Path, progress: Progress) -> None:
+    def learn(self, folder: Path, progress: ProgressReporter) -> None:
         """Learn what must travel with the model (a vocabulary) from the training rows, into `folder`."""
 
     @abstractmethod
@@ -247,15 +247,15 @@ class Task(ABC):
         """How people call each token of a column, of which none is PAD, BOS or EOS."""
         return list(map(str, ids))
 
-    def pieces(self, text: str, longest: int) -> list[str]:
-        """An input as parts of at most `longest` tokens each, answered one by one."""
+    def split_long_input(self, text: str, max_length: int) -> list[str]:
+        """An input as parts of at most `max_length` tokens each, answered one by one."""
         return [text]
 
     def join(self, answers: Sequence[str]) -> str:
         """The answer to a whole input, from those to its pieces."""
         return " ".join(answers)
 
-    def cautions(self) -> Sequence[str]:
+    def training_warnings(self) -> Sequence[str]:
         """Return warnings about vocabulary and training rows, a line each, before training begins."""
         return ()
 
@@ -278,7 +278,7 @@ class Task(ABC):
     def references(self, split: str) -> list[str]:
         """The right answers of a split."""
 
-    def doubts(self, split: str) -> Sequence[str]:
+    def data_warnings(self, split: str) -> Sequence[str]:
         """Return warnings about the scores of a split, a line each."""
         return ()
 

@@ -11,7 +11,7 @@ from seqx.interfaces.text import (
     Metric,
     Normalizer,
     Problem,
-    Progress,
+    ProgressReporter,
     Task,
     TextModel,
 )
@@ -42,7 +42,7 @@ class CorpusTask(Task):
         """The splits of the corpus."""
         return self.corpus.available
 
-    def problems(self) -> Iterable[Problem]:
+    def setting_errors(self) -> Iterable[Problem]:
         """Report a corpus without training text, or without a column that a setting names."""
         if "train" not in self.available:
             yield "corpus", "the corpus has no training text; set its 'train'"
@@ -55,7 +55,7 @@ class CorpusTask(Task):
         """The largest column of the corpus that each setting names."""
         return {}
 
-    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
+    def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
         """Have the corpus at hand, with something to learn from or to answer in each of `splits`."""
         self.corpus.fetch(folder, progress, splits)
         for split in splits:
@@ -83,14 +83,14 @@ class MetricTask(CorpusTask):
         if not self.metrics:
             raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
 
-    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
+    def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
         """Have the corpus at hand, with rows in each of `splits`, and metrics that work."""
         self.scores(_TRIAL, _TRIAL)
         super().fetch(folder, progress, splits)
 
-    def problems(self) -> Iterable[Problem]:
+    def setting_errors(self) -> Iterable[Problem]:
         """Check the metrics, too: a package may be missing, and two may give a score of the same name."""
-        yield from super().problems()
+        yield from super().setting_errors()
         seen: set[str] = set()
         for number, metric in enumerate(self.metrics):
             try:
@@ -102,10 +102,10 @@ class MetricTask(CorpusTask):
                 yield f"metrics.{number}", _twice(twice)
             seen |= found
 
-    def doubts(self, split: str) -> Sequence[str]:
+    def data_warnings(self, split: str) -> Sequence[str]:
         """Return the warnings of the metrics about the references."""
         references = self.references(split)
-        said = (said for metric in self.metrics for said in metric.remarks(references))
+        said = (said for metric in self.metrics for said in metric.warnings(references))
         return [f"{split}: {remark}" for remark in dict.fromkeys(said)]
 
     def inputs(self, split: str) -> list[str]:

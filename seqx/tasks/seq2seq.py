@@ -12,7 +12,7 @@ from annotated_types import Gt
 from seqx.constraints import LexicalConstraint, LexicalGrammar, Surfaces
 from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
-from seqx.interfaces.text import Normalizer, Progress, Tokenizer
+from seqx.interfaces.text import Normalizer, ProgressReporter, Tokenizer
 from seqx.interfaces.values import EOS, Example, Rejected, Request
 from seqx.tasks.metric import MetricTask, denormalize, normalize
 
@@ -42,15 +42,15 @@ class Seq2SeqTask(MetricTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.stochastic = self.sample_segmentation
+        self.resegments = self.sample_segmentation
         self._surfaces: Surfaces | None = None
 
     @property
-    def sizes(self) -> Mapping[str, int]:
+    def vocab_sizes(self) -> Mapping[str, int]:
         """The vocabularies of "source" and "target"."""
         return {"source": self.tokenizer.size, "target": self._target_tokenizer.size}
 
-    def learn(self, folder: Path, progress: Progress) -> None:
+    def learn(self, folder: Path, progress: ProgressReporter) -> None:
         """Learn the vocabulary, or both, from the training rows."""
         progress("learning the vocabulary", None)
         rows = self._normalized("train")

@@ -57,7 +57,7 @@ def batch_order_does_not_matter(subject: Subject) -> None:
 def limits_are_sensible(subject: Subject) -> None:
     """One for each sentence, and longer sources never get less."""
     lengths = torch.tensor([1, 2, 10, 100])
-    limits = subject.build().limits(lengths)
+    limits = subject.build().max_lengths(lengths)
     assert limits.shape == lengths.shape
     assert limits.dtype == torch.int64
     assert (limits >= 1).all()

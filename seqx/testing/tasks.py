@@ -30,7 +30,7 @@ def what_was_learnt_can_be_loaded(subject: Subject) -> None:
         second: Task = subject.build()
         second.fetch(Path(folder, "a"), lambda _, __: None)
         second.load(Path(folder, "a"))
-        assert dict(second.sizes) == dict(first.sizes)
+        assert dict(second.vocab_sizes) == dict(first.vocab_sizes)
         assert second.identity() == first.identity()
         assert _examples(second, "dev") == _examples(first, "dev")
 
@@ -43,11 +43,11 @@ def examples_fit_the_model(subject: Subject) -> None:
         assert _examples(task, "train")
         assert len(_examples(task, "test")) == len(list(task.rows("test")))
         for example in _examples(task, "dev"):
-            for column, size in task.sizes.items():
+            for column, size in task.vocab_sizes.items():
                 assert all(0 <= i < size for i in example.columns[column])
             target = example.columns["target"]
             assert target
-            assert task.running or target.index(EOS) == len(target) - 1
+            assert task.many_eos or target.index(EOS) == len(target) - 1
 
 
 @law(Task)

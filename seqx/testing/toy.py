@@ -19,11 +19,13 @@ class Toy(Model):
     """
 
     def __init__(
-        self, sizes: Mapping[str, int], *, sure: float = 2.0, endless: bool = False, seed: int = 0
+        self, vocab_sizes: Mapping[str, int], *, sure: float = 2.0, endless: bool = False, seed: int = 0
     ) -> None:
-        super().__init__(sizes)
+        super().__init__(vocab_sizes)
         self.sure, self.endless = sure, endless
-        noise = torch.randn(sizes["target"], sizes["target"], generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(
+            vocab_sizes["target"], vocab_sizes["target"], generator=torch.Generator().manual_seed(seed)
+        )
         self.noise = nn.Parameter(noise * 0.1)  # what follows what, [V, V]
 
     def encode(self, source: Tokens) -> Memory:
@@ -42,7 +44,7 @@ class Toy(Model):
         places = copied[:, None] + torch.arange(ids.size(1))
         wanted = source.gather(1, places.clamp_max(source.size(1) - 1))
         wanted = wanted.masked_fill(places >= source.size(1), EOS)
-        logits = self.noise[ids] + self.sure * nn.functional.one_hot(wanted, self.sizes["target"])
+        logits = self.noise[ids] + self.sure * nn.functional.one_hot(wanted, self.vocab_sizes["target"])
         if self.endless:
             logits = logits.index_fill(-1, torch.tensor([EOS]), -80.0)
         return logits, (source, copied + ids.size(1))

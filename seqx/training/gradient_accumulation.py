@@ -123,7 +123,7 @@ class GradientAccumulation:
         """Add the gradients of a batch to the parameters' `grad`, and the terms of its loss to `sums`."""
         with autocast(self.device, self.precision):
             terms = self.strategy(batch.to(self.device))
-        learnt = self.strategy.step.objective.learnt
+        learnt = self.strategy.step.objective.trained_on
         loss = sum(weight * terms[name] / max(1, counts[name]) for name in learnt)
         assert isinstance(loss, Tensor), "an objective learns from at least one sum"
         loss.backward()  # type: ignore[no-untyped-call]

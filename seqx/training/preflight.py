@@ -68,15 +68,15 @@ def shell(experiment: Described) -> Model:
     """
     try:
         with torch.device("meta"):
-            model: Model = experiment.model(experiment.task.sizes)
+            model: Model = experiment.model(experiment.task.vocab_sizes)
     except RuntimeError as error:
         raise UserError(f"model: cannot be built with these sizes ({error})") from None
     return model
 
 
 def _problems(thing: object) -> Iterator[tuple[str, str]]:
-    """Return the problems of a component, if its kind has the method `problems`."""
-    find = getattr(thing, "problems", None)
+    """Return the problems of a component, if its kind has the method `setting_errors`."""
+    find = getattr(thing, "setting_errors", None)
     if find is not None:
         yield from find()
 
@@ -106,7 +106,7 @@ def _at_odds(experiment: Described, model: Model) -> Iterator[tuple[str, str]]:
         how.optimizer.build(Step(model, how.objective))
     except UserError as error:
         yield "training.optimizer", str(error).removeprefix("training.optimizer: ")
-    if task.stochastic and model.limit is not None and (task.longest or 0) > model.limit:
+    if task.resegments and model.limit is not None and (task.longest or 0) > model.limit:
         why = f"at most {model.limit} tokens, EOS counted, but examples that are encoded anew in each epoch"
         advice = "raise the limit of its positions, or let the task leave out long examples"
         yield "model", f"the model reads and writes {why} may have {task.longest}; {advice}"

@@ -373,7 +373,7 @@ class Trainer:
                 place.model,
                 average([self.checkpoints.path(step) / WEIGHTS for step in steps]),
                 steps=steps,
-                sizes=self.task.sizes,
+                sizes=self.task.vocab_sizes,
                 parameters=self.run.parameters,
                 made=made,
                 plugins=plugins,

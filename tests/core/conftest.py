@@ -117,7 +117,7 @@ class LSTM(Encoder):
 class Model(nn.Module):
     """From source to target."""
 
-    def __init__(self, sizes: Mapping[str, int]) -> None:
+    def __init__(self, vocab_sizes: Mapping[str, int]) -> None:
         super().__init__()
 
 
@@ -132,14 +132,14 @@ class EncoderDecoder(Model):
 
     def __init__(
         self,
-        sizes: Mapping[str, int],
+        vocab_sizes: Mapping[str, int],
         *,
         d_model: int,
         encoder: Make[Encoder],
         share: Literal["all", "none"] = "none",
     ) -> None:
-        super().__init__(sizes)
-        self.embedding = nn.Embedding(sizes["source"], d_model)
+        super().__init__(vocab_sizes)
+        self.embedding = nn.Embedding(vocab_sizes["source"], d_model)
         self.encoder = encoder(d_model)
 
 
@@ -185,7 +185,7 @@ class Translation(Task):
         limits: dict[str, int] | None = None,
     ) -> None:
         self.source, self.metrics, self.folder, self.limits = source, metrics, folder, limits
-        self.sizes = {"source": 10}
+        self.vocab_sizes = {"source": 10}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,9 +139,9 @@ class WholeDecoder(TransformerDecoder, Whole):
 class WholeModel(EncoderDecoder, Whole):
     """A model."""
 
-    def __init__(self, sizes: dict[str, int]) -> None:
+    def __init__(self, vocab_sizes: dict[str, int]) -> None:
         stacks: Any = {"encoder": WholeEncoder, "decoder": WholeDecoder}
-        EncoderDecoder.__init__(self, sizes, d_model=16, **stacks)
+        EncoderDecoder.__init__(self, vocab_sizes, d_model=16, **stacks)
         self.prepare()
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:

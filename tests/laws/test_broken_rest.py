@@ -93,8 +93,8 @@ class WholeSearch(Greedy):
     def __init__(self) -> None:
         super().__init__()
 
-    def limits(self, lengths: Tensor) -> Tensor:
-        limits = super().limits(lengths)
+    def max_lengths(self, lengths: Tensor) -> Tensor:
+        limits = super().max_lengths(lengths)
         return 0 * limits if self.fault == "limits_are_sensible" else limits
 
     def __call__(
@@ -167,7 +167,9 @@ class WholeCorpus(Sample):
         self.reads = 0
         self.fetched: set[str] = set()
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         self.fetched.update(splits)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:

@@ -79,7 +79,7 @@ class Counting(seqx.Model):
     """Wraps a model, and counts its decoding steps."""
 
     def __init__(self, model: seqx.Model) -> None:
-        super().__init__(model.sizes)
+        super().__init__(model.vocab_sizes)
         self.model, self.steps = model, 0
 
     def encode(self, source: seqx.Tokens) -> Any:

@@ -39,7 +39,7 @@ class Misspelt(seqx.Corpus):
     most: Annotated[int, Gt(0)] | None = None
     seed: int = 1
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have the text at hand; every split is made from its training part."""
         self.text.fetch(folder, progress, ("train",))
 

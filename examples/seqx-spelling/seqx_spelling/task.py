@@ -32,11 +32,11 @@ class Spelling(seqx.Task):
             raise ValueError("metrics is empty; name one at least, as in metrics: [word_accuracy]")
 
     @property
-    def sizes(self) -> Mapping[str, int]:
+    def vocab_sizes(self) -> Mapping[str, int]:
         """One vocabulary, for what is read and what is written."""
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS) -> None:
         """Have the corpus at hand."""
         self.corpus.fetch(folder, progress, splits)
 
@@ -44,7 +44,7 @@ class Spelling(seqx.Task):
         """What the corpus is made from."""
         return self.corpus.identity()
 
-    def learn(self, folder: Path, progress: seqx.Progress) -> None:
+    def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None:
         """Learn the vocabulary from the training words."""
         progress("learning the vocabulary", None)
         self.tokenizer.learn(chain.from_iterable(self.rows("train")), folder / "tokenizer")

@@ -55,14 +55,14 @@ class Evalb(seqx.Metric):
             f"{prefix}f1_len{parameters.cutoff}": seqx.Score(value=short.f1, signature=said),
         }
 
-    def problems(self) -> Iterator[tuple[str, str]]:
+    def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report a file of parameters that cannot be read."""
         try:
             self._read()
         except seqx.UserError as error:
             yield "parameters", str(error)
 
-    def remarks(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
+    def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn about an outermost label that is scored although it is probably a dummy root."""
         return _roots(outputs, references, self._read())
 

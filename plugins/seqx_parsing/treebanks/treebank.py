@@ -34,7 +34,7 @@ class Treebank(seqx.Corpus):
         """The number of columns: one, with trees."""
         return 1
 
-    def problems(self) -> Iterator[tuple[str, str]]:
+    def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report files that are missing, empty or not text; `fetch` reads the trees."""
         for split in self.available:
             number = 0
@@ -49,7 +49,9 @@ class Treebank(seqx.Corpus):
         """How many trees a split must have, if that is known."""
         return None
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         """Read each of `splits` once, so that whatever is wrong is said before anything is made from it.
 
         Raises:
@@ -78,7 +80,7 @@ class Treebank(seqx.Corpus):
         assert self._hashes.keys() >= {*self.available}, "fetch comes first"
         return {split: self._hashes[split] for split in self.available}
 
-    def _check(self, split: str, progress: seqx.Progress) -> str:
+    def _check(self, split: str, progress: seqx.ProgressReporter) -> str:
         digest, files, count, name = hashlib.sha256(), 0, 0, ""
         for name, lines in self.texts(split):
             progress(f"reading {split}: {name}", None)

@@ -75,7 +75,7 @@ def _size(
     batch = batches.batch(rows, epoch)
     with autocast(device, precision):
         terms = step(batch.to(device))
-    loss = sum(terms[name] / batch.count for name in step.objective.learnt)
+    loss = sum(terms[name] / batch.count for name in step.objective.trained_on)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(step.parameters(), float("inf"))
     step.zero_grad(set_to_none=True)

@@ -225,7 +225,7 @@ def test_a_beam_that_keeps_places_finds_better_answers_than_one_that_forces_at_t
     """Banks: what is required is written where it suits, not when there is no room left for anything else."""
 
     class Forced(seqx.LexicalGrammar):
-        def due(self, state: object) -> None:
+        def remaining(self, state: object) -> None:
             return None
 
     gains = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seqx.errors import UserError
-from seqx.interfaces.text import SPLITS, Progress, Task, TextModel
+from seqx.interfaces.text import SPLITS, ProgressReporter, Task, TextModel
 from seqx.interfaces.values import EOS, Evaluation, Example, Rejected
 
 Row = tuple[str, ...]
@@ -24,16 +24,16 @@ class Pairs(Task):
     die_at: str = ""
 
     @property
-    def sizes(self) -> Mapping[str, int]:
+    def vocab_sizes(self) -> Mapping[str, int]:
         return {"source": self.vocabulary, "target": self.vocabulary}
 
-    def fetch(self, folder: Path, progress: Progress, splits: Sequence[str] = SPLITS) -> None:
+    def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
         pass
 
     def identity(self) -> Mapping[str, object]:
         return {"rows": hashlib.sha256(repr(self.splits).encode()).hexdigest()}
 
-    def learn(self, folder: Path, progress: Progress) -> None:
+    def learn(self, folder: Path, progress: ProgressReporter) -> None:
         (folder / "vocabulary").write_text(str(self.vocabulary))
 
     def load(self, folder: Path) -> None:

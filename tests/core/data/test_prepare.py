@@ -105,7 +105,7 @@ def test_the_vocabulary_is_learnt_once(tmp_path: Path) -> None:
     assert learnt(Pairs(vocabulary=88), {"size": 77}, tmp_path) == folder
     task = Pairs()
     task.load(folder)
-    assert task.sizes["source"] == 77
+    assert task.vocab_sizes["source"] == 77
     assert learnt(Pairs(vocabulary=88), {"size": 88}, tmp_path) != folder
 
 

@@ -23,7 +23,7 @@ class Letters(seqx.Task):
     longest = 6
 
     @property
-    def sizes(self) -> Mapping[str, int]:
+    def vocab_sizes(self) -> Mapping[str, int]:
         return {"source": 7, "target": 7}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
@@ -32,14 +32,16 @@ class Letters(seqx.Task):
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         return f"{text}:{''.join('?abc'[i - 3] for i in ids)}"
 
-    def pieces(self, text: str, longest: int) -> list[str]:
+    def split_long_input(self, text: str, max_length: int) -> list[str]:
         return text.split()
 
     def join(self, answers: Sequence[str]) -> str:
         return " + ".join(answers)
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None: ...
-    def learn(self, folder: Path, progress: seqx.Progress) -> None: ...
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None: ...
+    def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None: ...
     def load(self, folder: Path) -> None: ...
 
     def identity(self) -> Mapping[str, object]:
@@ -64,7 +66,7 @@ class Letters(seqx.Task):
 class Whole(Letters):
     """Cannot split."""
 
-    def pieces(self, text: str, longest: int) -> list[str]:
+    def split_long_input(self, text: str, max_length: int) -> list[str]:
         return [text]
 
 

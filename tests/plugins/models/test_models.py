@@ -14,13 +14,13 @@ SMALL: dict[str, Any] = {"layers": 1, "attention": partial(MultiHeadAttention, h
 SIZES = {"source": 11, "target": 11}
 
 
-def build(sizes: dict[str, int] = SIZES, **settings: Any) -> EncoderDecoder:
+def build(vocab_sizes: dict[str, int] = SIZES, **settings: Any) -> EncoderDecoder:
     small: dict[str, Any] = {
         "d_model": 16,
         "encoder": partial(TransformerEncoder, **SMALL),
         "decoder": partial(TransformerDecoder, **SMALL),
     }
-    return EncoderDecoder(sizes, **(small | settings)).eval()
+    return EncoderDecoder(vocab_sizes, **(small | settings)).eval()
 
 
 def base(*, d_model: int = 512, layers: int = 6, heads: int = 8, width: int = 2048, **attention: Any) -> int:
@@ -90,7 +90,7 @@ def test_embeddings_are_scaled_by_the_root_of_the_width() -> None:
     torch.testing.assert_close(plain.encode(ids).inputs, plain.target.weight[None, [5, 6]])
     wide = build({"source": 3000, "target": 3000}, d_model=64)
     assert wide.target.weight.std().item() == pytest.approx(1 / 8, rel=0.02)
-    assert build(embedding_std=3.0, sizes={"source": 3000, "target": 3000}).target.weight.std() > 2.9
+    assert build(embedding_std=3.0, vocab_sizes={"source": 3000, "target": 3000}).target.weight.std() > 2.9
 
 
 def test_the_limit_is_the_smallest() -> None:

@@ -137,7 +137,7 @@ def test_a_beam_finds_trees_only(linearisation: Linearisation) -> None:
     source = seqx.Tokens.of(torch.arange(9).expand(4, -1) % 5 + 4, lengths)
     model = Toy({"source": 9, "target": known.size}, sure=0)
     search = Beam(size=4, nbest=4, ratio=2, extra=3, alpha=0)
-    found = search(model, source, search.limits(lengths), linearisation.grammar(known, lengths))
+    found = search(model, source, search.max_lengths(lengths), linearisation.grammar(known, lengths))
     for hypotheses, n in zip(found, lengths.tolist(), strict=True):
         assert hypotheses
         for hypothesis in hypotheses:

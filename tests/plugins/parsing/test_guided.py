@@ -101,7 +101,7 @@ def test_a_beam_finds_what_it_finds_for_each_sentence_alone(linearisation: Linea
     model, search = guided(seed=3), Beam(size=4, nbest=3, ratio=2, extra=8, alpha=0.3)
 
     def found(sentences: list[list[int]], tokens: seqx.Tokens) -> list[list[seqx.Hypothesis]]:
-        limits = search.limits(torch.tensor([sum(words) for words in sentences]))
+        limits = search.max_lengths(torch.tensor([sum(words) for words in sentences]))
         grammar = linearisation.grammar(known, torch.tensor([len(words) for words in sentences]))
         return list(search(model, tokens, limits, grammar))
 

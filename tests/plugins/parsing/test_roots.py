@@ -60,7 +60,7 @@ def test_the_dummy_roots_of_some_trees(trees: list[str], dummies: list[str]) -> 
 
 def test_evalb_names_dummy_roots_of_some_trees() -> None:
     mixed = [*ROOTED, "(S1 (S (NN a)))"]
-    said = Evalb().remarks(mixed, [*ROOTED, "(TOP (S (NN a)))"])
+    said = Evalb().warnings(mixed, [*ROOTED, "(TOP (S (NN a)))"])
     assert [line.partition(" and is scored")[0] for line in said] == [
         "ROOT is the outermost bracket of some references and of some outputs",
         "S1 is the outermost bracket of some references",
@@ -99,6 +99,6 @@ def test_evalb_names_a_dummy_root_that_counts() -> None:
         ([f"( {tree})" for tree in bare], bare, ""),
     ):
         report = Evalb(errors=True).report(outputs, references)
-        assert Evalb().remarks(references, outputs) == ([told.format(sides)] if sides else [])
+        assert Evalb().warnings(references, outputs) == ([told.format(sides)] if sides else [])
         assert (told.format(sides) in report) == bool(sides)
     assert Evalb()(punctuated, punctuated)["f1"].value == 100

@@ -52,7 +52,7 @@ def tagging(seed: int = 0, **settings: Any) -> Tagging:
 
 def test_the_sums_are_those_of_the_parts() -> None:
     model, objective = tagging().eval(), Tagged(inner=CrossEntropy(smoothing=0.1), weight=0.5)
-    assert objective.learnt == ("loss", "tags")
+    assert objective.trained_on == ("loss", "tags")
     assert objective.counts(BATCH) == {"loss": 7, "nll": 7, "tags": 4}
     sums = objective(model, BATCH)
     alone = CrossEntropy(smoothing=0.1)(model.inner, BATCH)
@@ -135,8 +135,8 @@ def test_what_does_not_fit_is_told() -> None:
         Tagging({"source": 20, "target": 9}, inner=INNER)
 
     class Silent(EncoderDecoder):
-        def __init__(self, sizes: Any, **settings: Any) -> None:
-            super().__init__(sizes, **settings)
+        def __init__(self, vocab_sizes: Any, **settings: Any) -> None:
+            super().__init__(vocab_sizes, **settings)
             self.d_model = None
 
     with pytest.raises(ValueError, match="does not say how wide its encoder's states are"):

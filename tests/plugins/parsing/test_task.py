@@ -23,7 +23,9 @@ class Trees(seqx.Corpus):
     def __init__(self, **splits: list[str]) -> None:
         self.splits = splits
 
-    def fetch(self, folder: Path, progress: seqx.Progress, splits: Sequence[str] = seqx.SPLITS) -> None: ...
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None: ...
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         return ((tree,) for tree in self.splits[split])
@@ -188,7 +190,7 @@ def test_other_segmentations_keep_words_and_tags(tmp_path: Path, rows: list[str]
 def test_long_sentences_are_parsed_in_parts_and_nothing_is_lost(tmp_path: Path, rows: list[str]) -> None:
     task = learnt(tmp_path, rows)
     text = " ".join(task.inputs("test"))
-    pieces = task.pieces(text, 30)
+    pieces = task.split_long_input(text, 30)
     assert " ".join(pieces) == text
     assert max(len(task.read(piece)["source"]) for piece in pieces) <= 30
     assert len(task.read("x" * 100_000)["source"]) == LONGEST + 1  # however long a word is
@@ -217,20 +219,20 @@ def test_a_root_that_all_trees_share_is_treated_as_top(tmp_path: Path, root: str
     assert task.references("dev") == same.references("dev")
     for row, other in zip(task.rows("train"), same.rows("train"), strict=True):
         assert task.example(row, training=True) == same.example(other, training=True)
-    assert task.sizes == same.sizes
+    assert task.vocab_sizes == same.vocab_sizes
     name = root.rpartition("(")[2]
-    (told,) = task.cautions()
+    (told,) = task.training_warnings()
     assert told.startswith(
         f"{name} is the outermost label of every tree that the symbols were learnt from; it "
     )
-    assert same.cautions() == []
+    assert same.training_warnings() == []
     again = learnt(tmp_path / "root", odd, tags="none", tokenizer=Letters())  # over the same folder
     assert again.references("dev") == same.references("dev")
 
 
 def test_a_dummy_root_of_some_trees_is_told(tmp_path: Path) -> None:
     task = learnt(tmp_path, [*odd_treebank("ROOT"), *odd_treebank("TOP")], tags="none", tokenizer=Letters())
-    (told,) = task.cautions()
+    (told,) = task.training_warnings()
     assert told == (
         "ROOT is the outermost label of some training trees, and is learnt, written and scored as a "
         "constituent; if it is none, write TOP instead"
@@ -241,7 +243,7 @@ def test_a_root_that_is_a_constituent_is_learnt(tmp_path: Path) -> None:
     plain = [tree[5:-1] for tree in odd_treebank("TOP") if tree.startswith("(TOP (S")] * 3
     task = learnt(tmp_path, plain, tokenizer=Letters())
     assert task.references("dev") == plain[-10:]
-    assert task.cautions() == []
+    assert task.training_warnings() == []
     example = task.example((plain[0],), training=True)
     assert isinstance(example, seqx.Example)
     assert example.text["target"].startswith("(S (NP")
@@ -250,12 +252,12 @@ def test_a_root_that_is_a_constituent_is_learnt(tmp_path: Path) -> None:
 def test_training_trees_that_the_grammar_rules_out_are_counted(tmp_path: Path) -> None:
     odd = odd_treebank("TOP")
     task = learnt(tmp_path, odd, linearisation=InOrder(), tokenizer=Letters())
-    assert task.cautions() == [
+    assert task.training_warnings() == [
         "task.linearisation: 6 of 20 trees are ruled out by the grammar; raise unaries from 4 to 5"
     ]
     for settings in ({"constrained": False}, {"linearisation": InOrder(unaries=5)}):
         task = learnt(tmp_path, odd, **({"linearisation": InOrder()} | settings), tokenizer=Letters())
-        assert task.cautions() == []
+        assert task.training_warnings() == []
 
 
 def test_separators_of_labels_and_tags(tmp_path: Path) -> None:

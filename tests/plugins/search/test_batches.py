@@ -36,9 +36,9 @@ def transformer(seed: int) -> seqx.Model:
 )
 def test_alone_or_among_others(search: seqx.Search) -> None:
     model = transformer(1)
-    mixed = search(model, sources(*SENTENCES), search.limits(torch.tensor([len(s) for s in SENTENCES])))
+    mixed = search(model, sources(*SENTENCES), search.max_lengths(torch.tensor([len(s) for s in SENTENCES])))
     for sentence, together in zip(SENTENCES, mixed, strict=True):
-        (alone,) = search(model, sources(sentence), search.limits(torch.tensor([len(sentence)])))
+        (alone,) = search(model, sources(sentence), search.max_lengths(torch.tensor([len(sentence)])))
         for one, other in zip(alone, together, strict=True):
             assert other.score == pytest.approx(one.score, rel=1e-6, abs=1e-5)
             assert other.ids == one.ids

@@ -151,8 +151,8 @@ def test_settings_at_odds() -> None:
 
 
 def test_longest_output_of_the_paper() -> None:
-    assert Beam().limits(torch.tensor([0, 1, 27])).tolist() == [50, 51, 77]
-    assert Greedy(ratio=1.5, extra=3).limits(torch.tensor([0, 1, 10])).tolist() == [3, 4, 18]
+    assert Beam().max_lengths(torch.tensor([0, 1, 27])).tolist() == [50, 51, 77]
+    assert Greedy(ratio=1.5, extra=3).max_lengths(torch.tensor([0, 1, 10])).tolist() == [3, 4, 18]
 
 
 class Chain(Toy):

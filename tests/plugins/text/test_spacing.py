@@ -53,21 +53,21 @@ CHINESE, JAPANESE, THAI = ["我喜欢猫。", "他在家里。"], ["私は猫が
 
 
 def test_the_tokenizers_that_fit_are_named() -> None:
-    (said,) = Bleu().remarks(CHINESE)
+    (said,) = Bleu().warnings(CHINESE)
     assert said == (
         "bleu: tokenize=13a does not split the references, because Chinese has no spaces between words, and "
         "the score means little; set one of tokenize=zh, tokenize=flores200, tokenize=char"
     )
-    assert "tokenize=ja-mecab" in Bleu(tokenize="intl").remarks(JAPANESE)[0]
-    assert "tokenize=zh" not in Bleu(tokenize="zh").remarks(THAI)[0].partition("; ")[2]
-    assert Bleu(tokenize="zh").remarks(JAPANESE)
+    assert "tokenize=ja-mecab" in Bleu(tokenize="intl").warnings(JAPANESE)[0]
+    assert "tokenize=zh" not in Bleu(tokenize="zh").warnings(THAI)[0].partition("; ")[2]
+    assert Bleu(tokenize="zh").warnings(JAPANESE)
     for fits, texts in (("zh", CHINESE), ("char", THAI), ("flores200", JAPANESE), ("ja-mecab", JAPANESE)):
-        assert Bleu(tokenize=fits).remarks(texts) == []  # type: ignore[arg-type]
-    assert Bleu().remarks(GERMAN) == []
+        assert Bleu(tokenize=fits).warnings(texts) == []  # type: ignore[arg-type]
+    assert Bleu().warnings(GERMAN) == []
 
 
 def test_other_metrics_that_split_at_spaces() -> None:
     for metric in (TokenizedBleu(), PaperBleu(lang="zh"), Chrf(words=2), Rouge()):
-        assert len(metric.remarks(CHINESE)) == 1
-        assert len(metric.remarks(GERMAN)) == 0
-    assert not Chrf().remarks(CHINESE)
+        assert len(metric.warnings(CHINESE)) == 1
+        assert len(metric.warnings(GERMAN)) == 0
+    assert not Chrf().warnings(CHINESE)

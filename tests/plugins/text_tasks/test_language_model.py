@@ -110,7 +110,7 @@ def test_mistakes(tmp_path: Path) -> None:
 
 def test_other_encodings_that_got_too_long_are_not_used() -> None:
     language_model = task(longest=9, sample_segmentation=True)
-    assert language_model.stochastic
+    assert language_model.resegments
     rng = random.Random(0)
     assert language_model.encode({"target": "abc\n"}, rng)["target"] == [*ids("aabbcc"), seqx.EOS]
     assert language_model.encode({"target": "abcdef\n"}, rng)["target"] == [*ids("abcdef"), seqx.EOS]

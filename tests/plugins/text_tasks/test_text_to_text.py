@@ -115,7 +115,7 @@ def test_labels_are_those_of_the_training_rows_and_travel(tmp_path: Path) -> Non
     films(tmp_path)
     loaded = Classification(corpus=Rows(), tokenizer=Letters(), metrics=[Accuracy()])
     loaded.load(tmp_path)
-    assert loaded.sizes["target"] == 6
+    assert loaded.vocab_sizes["target"] == 6
     assert [loaded.write([i], "", {}) for i in (4, 5)] == ["bad", "good"]
 
 

@@ -121,7 +121,7 @@ def test_bf16_under_autocast() -> None:
 
 def test_counts_are_target_tokens() -> None:
     assert RDrop().counts(SENTENCES) == {"loss": 18, "nll": 18, "kl": 18}
-    assert RDrop().learnt == ("loss",)
+    assert RDrop().trained_on == ("loss",)
 
 
 def test_no_gradient_is_made_where_none_is_wanted() -> None:

@@ -48,11 +48,11 @@ def test_each_direction_is_scored_by_itself(task: Translation) -> None:
 
 def test_each_part_of_a_long_text_has_its_tag(task: Translation) -> None:
     sentences = ["The old man sees the house.", "The dog sleeps.", "The woman reads the book in the garden."]
-    parts = task.pieces("<2de> " + " ".join(sentences), 24)
+    parts = task.split_long_input("<2de> " + " ".join(sentences), 24)
     assert [part.removeprefix("<2de> ") for part in parts] == sentences
     assert all(len(task.read(part)["source"]) <= 24 for part in parts)
-    assert task.pieces(" ".join(sentences), 24) == sentences
-    assert task.pieces("<2fr> " + " ".join(sentences), 24)[1:] == sentences[1:]
+    assert task.split_long_input(" ".join(sentences), 24) == sentences
+    assert task.split_long_input("<2fr> " + " ".join(sentences), 24)[1:] == sentences[1:]
 
 
 def test_a_tag_is_one_piece_of_the_source(task: Translation) -> None:
@@ -81,7 +81,7 @@ def test_a_tag_that_is_split_into_pieces_is_reported(tmp_path: Path) -> None:
         task = Translation(corpus=corpus, tokenizer=tokenizer, metrics=[Bleu()], tags=("<2de>",))
         task.fetch(tmp_path, lambda _what, _share: None)
         task.learn(tmp_path / str(told), lambda _what, _share: None)
-        found = task.cautions()
+        found = task.training_warnings()
         assert ["the vocabulary splits <2de> into several pieces" in line for line in found] == [True] * told
 
 

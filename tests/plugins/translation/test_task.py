@@ -142,7 +142,7 @@ def test_what_would_fail_late_is_said_by_fetch(tmp_path: Path) -> None:
 def test_pieces_fit_and_lose_nothing() -> None:
     task = letters(source_normalizers=[Bracketed()])
     text = "One two. Three " + "x" * 50
-    parts = task.pieces(text, 13)
+    parts = task.split_long_input(text, 13)
     assert parts[:2] == ["One two.", "Three"]
     assert all(len(task.read(part)["source"]) <= 13 for part in parts)
     assert "".join(parts) == text.replace(" ", "", 2).replace(" ", "").replace("Onetwo", "One two")
@@ -169,7 +169,7 @@ def test_real_captions_there_and_back(data: Callable[[str], Path], tmp_path: Pat
     task.fetch(tmp_path, quiet)
     task.learn(tmp_path, quiet)
     task.load(tmp_path)
-    assert task.sizes == {"source": 2000, "target": 2000}
+    assert task.vocab_sizes == {"source": 2000, "target": 2000}
     copy = pickle.loads(pickle.dumps(task))
     assert copy.read("A Boston terrier.") == task.read("a boston  terrier .")
     examples = [task.example(row, training=True) for row in task.rows("train")]
