@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.corpus import sentences
 from benchmarks.provenance import provenance
 from seqx.commands.opening import opened
-from seqx.data.prepare import learnt, prepare, quiet
+from seqx.data.prepare import cached_vocabulary, no_progress, prepare
 from seqx.interfaces.text import Task
 from seqx_watch.table import markdown
 
@@ -151,8 +151,8 @@ def main() -> None:
         size = f"task.tokenizer.size={settings.vocabulary}"
         said = written(cache, settings.pairs, settings.seed)
         task = opened("wmt_en_de", None, [*said, size]).made().task
-        task.fetch(cache, quiet)
-        task.load(learnt(task, {}, cache))
+        task.fetch(cache, no_progress)
+        task.load(cached_vocabulary(task, {}, cache))
         runs = []
         for processes in settings.processes:
             runs.append(measure(task, cache, processes))

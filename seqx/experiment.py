@@ -14,8 +14,8 @@ from annotated_types import Gt
 
 from seqx.data.batches import Batches
 from seqx.data.cache import default_cache, fingerprint
-from seqx.data.doubts import doubts
-from seqx.data.prepare import learnt, prepare
+from seqx.data.held_out import held_out_warnings
+from seqx.data.prepare import cached_vocabulary, prepare
 from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.inference.loading import model_folder
@@ -188,7 +188,7 @@ def _prepared(
         elif first is not None:  # the weights need the vocabulary that they were trained with
             vocabulary = first / "task"
         else:
-            vocabulary = learnt(task, settings, cache, progress=progress)
+            vocabulary = cached_vocabulary(task, settings, cache, progress=progress)
     task.load(vocabulary)
     torch.manual_seed(how.seed)
     model = experiment.model(task.vocab_sizes)
@@ -240,7 +240,7 @@ def _prepared(
     done = trainer.resume()
     if world.is_rank_zero and not done.step:
         trainer.remark([*task.training_warnings(), *remarks(first, made)])
-        trainer.remark(said for split in against for said in doubts(task, split))
+        trainer.remark(said for split in against for said in held_out_warnings(task, split))
     place.check_rates(how.schedule, how.steps, done.step)
     trainer.run = Run(
         name=name,

@@ -7,7 +7,7 @@ import click
 
 from seqx.commands.arguments import parted, texts, trust
 from seqx.data.cache import default_cache
-from seqx.data.doubts import doubts
+from seqx.data.held_out import held_out_warnings
 from seqx.errors import UserError
 from seqx.inference import load
 from seqx.storage.json_format import json_text
@@ -58,7 +58,7 @@ def evaluate(
     )
     predictor.task.fetch(default_cache() / "corpora", _tell, splits=(split,))
     scores = predictor.task.evaluate(predictor, split).scores
-    for remark in (*doubts(predictor.task, split), *predictor.left_out(split)):
+    for remark in (*held_out_warnings(predictor.task, split), *predictor.left_out(split)):
         click.echo(remark, err=True)
     if as_json:
         found = {name: score.to_json() for name, score in scores.items()}

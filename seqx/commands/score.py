@@ -7,7 +7,7 @@ import click
 
 from seqx.commands.arguments import parted
 from seqx.commands.chosen import component
-from seqx.data.doubts import empty
+from seqx.data.held_out import empty_texts
 from seqx.errors import UserError
 from seqx.interfaces.text import Metric
 from seqx.storage.json_format import json_text
@@ -36,7 +36,7 @@ def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_js
             f"{files[0]} has {len(references):,} lines, {files[1]} {len(outputs):,}; "
             "each line of the one must answer a line of the other"
         )
-    for remark in (*empty(references, "references"), *judge.warnings(references, outputs)):
+    for remark in (*empty_texts(references, "references"), *judge.warnings(references, outputs)):
         click.echo(remark, err=True)
     if not as_json:
         click.echo(judge.report(outputs, references), nl=False)

@@ -1,9 +1,11 @@
-"""From a task's rows to the updates of training.
+"""From the rows of a task to the batches of training.
 
-- `cache`: folders that are addressed by what they were made from, and appear all at once
-- `store`: examples as memory-mapped columns of numbers and of text
-- `encode`: a block of rows as columns of numbers, in whichever process
-- `prepare`: from a task's rows to a store, with several processes; learning a vocabulary
-- `plan`: which examples each update of an epoch is made of
-- `batches`: updates as padded tensors, made ahead of training
+- `cache`: corpora, vocabularies and prepared examples, shared by runs
+- `store`: examples as memory-mapped columns
+- `encode`: a block of rows as columns of integers
+- `prepare`: prepare examples in several processes; train a vocabulary
+- `held_out`: warnings about the development and test sets
+- `plan`: the examples of each update
+- `batches`: the batches of each update as padded tensors
+- `loader`: a thread that builds batches ahead
 """

@@ -1,4 +1,4 @@
-"""Folders that are addressed by what they were made from, and appear all at once or not at all."""
+"""The cache of corpora, vocabularies and examples. A folder is named by a digest of what it was made from."""
 
 import hashlib
 import json
@@ -15,32 +15,32 @@ from seqx.storage.atomic import fsync
 from seqx.storage.locks import file_lock
 
 MADE_FROM = "made_from.json"
-"""In each folder of the cache: what it was made from, for people. No part of what was made."""
+"""The file in each folder of the cache that tells people what the folder was made from."""
 
 
 def default_cache() -> Path:
-    """The cache shared by all runs: the variable SEQX_CACHE, else ~/.cache/seqx.
+    """Return the folder of the cache: the environment variable SEQX_CACHE, else ~/.cache/seqx.
 
     Raises:
-        UserError: it is not known where that is
+        UserError: the home folder is unknown
     """
-    named = os.environ.get("SEQX_CACHE") or "~/.cache/seqx"
+    name = os.environ.get("SEQX_CACHE") or "~/.cache/seqx"
     try:
-        return Path(named).expanduser()
+        return Path(name).expanduser()
     except RuntimeError:
         raise UserError(
-            f"{named}: it is not known where this is; set the variable SEQX_CACHE to a whole path"
+            f"{name}: the home folder is unknown; set the environment variable SEQX_CACHE to an absolute path"
         ) from None
 
 
-def address(parts: Mapping[str, object]) -> str:
-    """A name for what is made from `parts` (plain values): equal parts, equal names, in any order of keys."""
+def cache_key(parts: Mapping[str, object]) -> str:
+    """Return a digest of plain values that does not depend on the order of keys."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def fingerprint(folder: Path) -> str:
-    """The SHA-256 of the files in a folder, with their names, wherever the folder lies."""
+    """Return a SHA-256 of the names and contents of all files in a folder."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MADE_FROM):
         digest.update(
@@ -49,44 +49,50 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def made(
-    parts: Mapping[str, object], cache: Path, make: Callable[[Path], None], progress: ProgressReporter
+def get_or_create(
+    parts: Mapping[str, object], cache: Path, create: Callable[[Path], None], progress: ProgressReporter
 ) -> Path:
-    """The folder in `cache` that `make` fills, given an empty one, from `parts`, unless it is there.
+    """Return the folder in the cache that is made from `parts`; create it if it is missing.
 
-    Several processes may ask for the same folder: one makes it, the others wait for it.
+    If several processes ask for the same folder, one creates it and the others wait.
+
+    Args:
+        parts: everything that decides the content, as plain values
+        cache: the folder of the cache
+        create: writes the content into an empty folder
+        progress: called with a message before waiting for another process
 
     Raises:
         UserError: the cache cannot be written
     """
-    folder = cache / address(parts)
+    folder = cache / cache_key(parts)
     if folder.is_dir():
         return folder
     main_guard.refuse()
+    message = "waiting for another process that makes the same"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        message = "waiting for another process that makes the same"
-        with file_lock(cache / f".{folder.name}.lock", on_wait=lambda: progress(message, None)) as is_locked:
+        lock = cache / f".{folder.name}.lock"
+        with file_lock(lock, on_wait=lambda: progress(message, None)) as is_locked:
             if is_locked:
-                for left in cache.glob(f".{folder.name}.tmp-*"):
-                    shutil.rmtree(left, ignore_errors=True)
+                for leftover in cache.glob(f".{folder.name}.tmp-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
             if not folder.is_dir():
-                _make(folder, parts, make)
+                _create(folder, parts, create)
     except OSError as error:
         at = Path(error.filename or cache)
         if not at.is_relative_to(cache) and at not in cache.parents:
             raise
-        raise unwritable(
-            at, error, "the cache must be writable (the variable SEQX_CACHE names another place)"
-        ) from error
+        advice = "make the cache writable, or set the environment variable SEQX_CACHE to another folder"
+        raise unwritable(at, error, advice) from error
     return folder
 
 
-def _make(folder: Path, parts: Mapping[str, object], make: Callable[[Path], None]) -> None:
+def _create(folder: Path, parts: Mapping[str, object], create: Callable[[Path], None]) -> None:
     unfinished = folder.with_name(f".{folder.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
     unfinished.mkdir()
     try:
-        make(unfinished)
+        create(unfinished)
         text = json.dumps(parts, indent=2, sort_keys=True, ensure_ascii=False)
         (unfinished / MADE_FROM).write_text(text + "\n", encoding="utf-8")
         for path in (*unfinished.rglob("*"), unfinished):
@@ -94,7 +100,7 @@ def _make(folder: Path, parts: Mapping[str, object], make: Callable[[Path], None
         try:
             unfinished.rename(folder)
         except OSError:
-            # On a file system without locks somebody else may have been first; theirs is as good.
+            # Where the file system has no locks, another process may have created an equal folder.
             if not folder.is_dir():
                 raise
         fsync(folder.parent)

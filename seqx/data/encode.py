@@ -1,4 +1,4 @@
-"""A block of rows as columns of numbers: what each process of preparation does."""
+"""Encode blocks of rows as columns of integers; this is the work of each preparation process."""
 
 import hashlib
 import itertools
@@ -17,24 +17,28 @@ from seqx.interfaces.values import Example, Rejected
 Row = tuple[str, ...]
 
 LEAK = "leak"
-"""The reason under which rows that are shared with other splits are dropped."""
+"""The reason for which rows that occur in other splits, too, are dropped."""
 
 
 @dataclass
-class Shared:
-    """How many rows share something with another split."""
+class Overlap:
+    """Numbers of rows that also occur in another split."""
 
-    rows: int = 0  # the whole row
-    sides: list[int] = field(default_factory=list)  # one column of it, by the column's place
+    rows: int = 0  # the whole row occurs there
+    sides: list[int] = field(default_factory=list)  # a single column occurs there, column by column
 
-    def add(self, other: "Shared") -> None:
-        """Count what another block shares, too."""
+    def add(self, other: "Overlap") -> None:
+        """Add the numbers of another block."""
         self.rows += other.rows
         self.sides = [a + b for a, b in itertools.zip_longest(self.sides, other.sides, fillvalue=0)]
 
 
-class Leaks:
-    """Finds what rows share with other splits, case and white space aside; empty text never counts."""
+class LeakFinder:
+    """Find rows that occur in other splits; case and white space are ignored, and empty text never counts.
+
+    Args:
+        splits: the rows of each other split, by name
+    """
 
     def __init__(self, splits: Mapping[str, Iterable[Row]]) -> None:
         self._rows: dict[str, set[Row]] = {}
@@ -46,50 +50,50 @@ class Leaks:
             self._sides[split] = [set(side) - {""} for side in zip(*folded, strict=True)]
             self._ends.update(_ends(text) for row in folded for text in row)
 
-    def count(self, row: Row, shared: Mapping[str, Shared]) -> bool:
-        """Count a row in what is shared with each split; whether it shares anything."""
-        # To fold whole rows costs a fifth of all preparation, and few rows begin and end as known ones do.
+    def count(self, row: Row, overlaps: Mapping[str, Overlap]) -> bool:
+        """Add a row to the overlap with each split; return true if any column occurs in any split."""
+        # Folding every row would take a fifth of the preparation; few rows have the ends of a known text.
         if all(_ends(text) not in self._ends for text in row):
             return False
-        folded, found = _folded(row), False
+        folded, is_leak = _folded(row), False
         for split, sides in self._sides.items():
             hits = [text in side for side, text in zip(sides, folded, strict=False)]
             if any(hits):
-                shared[split].add(Shared(folded in self._rows[split], list(map(int, hits))))
-                found = True
-        return found
+                overlaps[split].add(Overlap(folded in self._rows[split], list(map(int, hits))))
+                is_leak = True
+        return is_leak
 
-    def shared(self) -> dict[str, Shared]:
-        """Nothing found yet, by split."""
-        return {split: Shared(0, [0] * len(sides)) for split, sides in self._sides.items()}
+    def no_overlaps(self) -> dict[str, Overlap]:
+        """Return an empty overlap for each split."""
+        return {split: Overlap(0, [0] * len(sides)) for split, sides in self._sides.items()}
 
 
 @dataclass(frozen=True)
 class Block:
-    """What became of some rows."""
+    """The examples of some rows."""
 
-    rows: int
+    rows: int  # dropped ones included
     columns: Mapping[str, Ragged]
     texts: Mapping[str, Ragged]
     hashes: NDArray[np.uint64]  # [examples] of the raw rows
-    dropped: Counter[str]
-    shared: Mapping[str, Shared]  # by split
+    dropped: Counter[str]  # rows by the reason why they were dropped
+    overlaps: Mapping[str, Overlap]  # by split
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoder:
-    """Makes blocks of rows; goes to other processes as it is."""
+class RowEncoder:
+    """Encode rows; picklable, so that it can be sent to other processes."""
 
     task: Task
-    training: bool
-    text: bool
-    leaks: Leaks
+    training: bool  # the rows are training rows, which the task may reject
+    text: bool  # keep the text beside the tokens
+    leaks: LeakFinder
     drop_leaks: bool
 
     def __call__(self, rows: Sequence[Row]) -> Block:
-        """The examples of some rows, in their order."""
+        """Return the examples of some rows, in their order."""
         dropped = Counter[str]()
-        shared = self.leaks.shared()
+        overlaps = self.leaks.no_overlaps()
         examples: list[Example] = []
         hashes: list[int] = []
         for row in rows:
@@ -97,37 +101,44 @@ class Encoder:
             if isinstance(example, Rejected):
                 dropped[example.reason] += 1
                 continue
-            if self.leaks.count(row, shared) and self.drop_leaks:
+            if self.leaks.count(row, overlaps) and self.drop_leaks:
                 dropped[LEAK] += 1
                 continue
             examples.append(example)
             hashes.append(_hash(row))
         columns = {
-            name: _numbers([e.columns[name] for e in examples]) for name in _names(examples, "columns")
+            name: _integers([e.columns[name] for e in examples]) for name in _names(examples, "columns")
         }
-        texts = {name: _text([e.text[name] for e in examples]) for name in _names(examples, "text")}
-        kept = texts if self.text else {}
-        return Block(len(rows), columns, kept, np.array(hashes, np.uint64), dropped, shared)
+        texts = {name: _utf8([e.text[name] for e in examples]) for name in _names(examples, "text")}
+        return Block(
+            rows=len(rows),
+            columns=columns,
+            texts=texts if self.text else {},
+            hashes=np.array(hashes, np.uint64),
+            dropped=dropped,
+            overlaps=overlaps,
+        )
 
 
-def _names(examples: Sequence[Example], part: str) -> list[str]:
-    """The columns, which all examples of a task must have."""
-    names = list(getattr(examples[0], part)) if examples else []
+def _names(examples: Sequence[Example], attribute: str) -> list[str]:
+    """Return the names of the columns; all examples of a task must have the same."""
+    names = list(getattr(examples[0], attribute)) if examples else []
     for example in examples:
-        if list(getattr(example, part)) != names:
-            raise ValueError(f"a task's examples differ in {part}: {names}, {list(getattr(example, part))}")
+        found = list(getattr(example, attribute))
+        if found != names:
+            raise ValueError(f"the examples of a task must have equal {attribute}, not {names} and {found}")
     return names
 
 
-def _numbers(rows: Sequence[Sequence[int]]) -> Ragged:
+def _integers(rows: Sequence[Sequence[int]]) -> Ragged:
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     values = np.fromiter(itertools.chain.from_iterable(rows), np.int64, int(lengths.sum()))
     if values.size and values.min() < 0:
-        raise ValueError(f"a task's column holds a negative number: {values.min()}")
+        raise ValueError(f"a column of a task holds a negative number: {values.min()}")
     return Ragged.of(smallest(values), lengths)
 
 
-def _text(rows: Sequence[str]) -> Ragged:
+def _utf8(rows: Sequence[str]) -> Ragged:
     encoded = [row.encode() for row in rows]
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     return Ragged.of(np.frombuffer(b"".join(encoded), np.uint8), lengths)
@@ -138,38 +149,41 @@ def _folded(row: Row) -> Row:
 
 
 def _ends(text: str) -> str:
-    """The first and the last word, folded: of each text, a part of what `_folded` makes of it."""
+    """Return the first and the last word, folded; equal for texts that `_folded` makes equal."""
     words = text.split(None, 1)
     return f"{words[0]} {text.rsplit(None, 1)[-1]}".casefold() if words else ""
 
 
 def _hash(row: Row) -> int:
-    """64 bits of a row, white space around its columns aside (36 M rows: a collision in 28,000 corpora)."""
+    """Return 64 bits of a row without white space at the ends of columns.
+
+    One in 28,000 corpora of 36 million rows has a collision.
+    """
     key = "\0".join(map(str.strip, row)).encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
 
 
 def first_of_each(hashes: NDArray[np.uint64]) -> NDArray[Any]:
-    """True where a hash occurs for the first time."""
+    """Return true where a hash occurs for the first time."""
     ordered = np.sort(hashes)
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     del ordered
     keep = np.ones(len(hashes), np.bool_)
     if repeated.size:
-        # Only hashes that occur twice are looked at one by one; they are few, and so is the memory for them.
-        places = np.concatenate(
+        # Only hashes that occur more than once are compared; they are few, which saves memory.
+        indices = np.concatenate(
             [
-                start + np.flatnonzero(_member(hashes[start : start + _CHUNK], repeated))
+                start + np.flatnonzero(_is_in(hashes[start : start + _CHUNK], repeated))
                 for start in range(0, len(hashes), _CHUNK)
             ]
         )
-        keep[places] = False
-        keep[places[np.unique(hashes[places], return_index=True)[1]]] = True
+        keep[indices] = False
+        keep[indices[np.unique(hashes[indices], return_index=True)[1]]] = True
     return keep
 
 
 _CHUNK = 1 << 20
 
 
-def _member(values: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def _is_in(values: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return ordered[np.searchsorted(ordered, values).clip(max=len(ordered) - 1)] == values

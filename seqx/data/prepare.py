@@ -1,4 +1,4 @@
-"""From a task's rows to a store, with several processes; and learning what the rows are encoded with."""
+"""Prepare examples and vocabularies, with several processes and a cache."""
 
 import itertools
 import multiprocessing
@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from seqx import __version__
-from seqx.data.cache import address, default_cache, made
-from seqx.data.encode import Block, Encoder, Leaks, Row, Shared, first_of_each
+from seqx.data.cache import cache_key, default_cache, get_or_create
+from seqx.data.encode import Block, LeakFinder, Overlap, Row, RowEncoder, first_of_each
 from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
 from seqx.interfaces.text import ProgressReporter, Task
@@ -31,14 +31,14 @@ from seqx.runtime.background import interruptible_call
 from seqx.runtime.cpu_threads import cpus
 
 DUPLICATE = "duplicate"
-"""The reason under which repeated rows are dropped."""
+"""The reason for which repeated rows are dropped."""
 
-_BLOCK = 1000  # rows that are handed to a process at once
-_ALONE = 20_000  # rows that are done before other processes would have started
+_ROWS_PER_BLOCK = 1000
+_MIN_ROWS_FOR_PROCESSES = 20_000  # with fewer rows, this process is done before others have started
 
 
-def quiet(_: str, __: float | None) -> None:
-    """Tells nobody what is being done."""
+def no_progress(_: str, __: float | None) -> None:
+    """Report no progress."""
 
 
 def prepare(
@@ -48,34 +48,33 @@ def prepare(
     cache: Path | None = None,
     *,
     processes: int | None = None,
-    progress: ProgressReporter = quiet,
+    progress: ProgressReporter = no_progress,
     leaks: Literal["report", "drop"] = "report",
     against: tuple[str, ...] = ("dev", "test"),
     text: bool = True,
-    alone: int = _ALONE,
+    min_rows: int = _MIN_ROWS_FOR_PROCESSES,
 ) -> Store:
-    """The examples of a split, from the cache, or made and kept there.
+    """Return the examples of a split, which are encoded unless they are in the cache.
 
-    Training rows that `example` refuses are dropped, and so are exact repeats of a row (white space around
-    its columns aside) unless the task repeats them on purpose; the store says how many, and why. It also says
-    how many training rows it shares with each split in `against`: `{"dev": {"rows": 1, "sides": [3, 2]}}`,
-    letters' case and white space aside.
-    The result does not depend on `processes`.
+    Training rows that the task rejects are dropped, and so are exact repetitions (white space around columns
+    aside) unless the corpus repeats them on purpose; the store records how many, and why. It also records how
+    many training rows occur in each split of `against`, without regard to case and white space:
+    `{"dev": {"rows": 1, "sides": [3, 2]}}`. The result does not depend on `processes`.
 
     Args:
-        task: fetched, and with its vocabulary loaded
-        split: "train" is prepared for training; of all others every row is kept
+        task: has fetched its corpus and loaded its vocabulary
+        split: rows are dropped from "train" only
         settings: what decides the examples besides `task.identity()`, as plain values
-        cache: where stores are kept; None: the default cache
-        processes: how many encode at once; None: as many as there are cores for this process
-        progress: told how many rows are done
-        leaks: whether rows that share a side with a split in `against` are only counted, or dropped
+        cache: the folder of the cache; None: the default
+        processes: number of processes that encode; None: as many as this process may use CPUs
+        progress: called with the number of rows done
+        leaks: report rows of which a column occurs in a split of `against`, or drop them
         against: the splits that training must not have seen
-        text: keep the text beside the numbers, for encodings made again in each epoch
-        alone: with fewer rows than this no process is started
+        text: keep the text beside the tokens, so that each epoch can encode it again
+        min_rows: number of rows from which on further processes are started
 
     Raises:
-        UserError: nothing is left to learn from, a process was killed, or the task's own
+        UserError: no row is left, a process was killed, or the task raised one
     """
     training = split == "train"
     parts = {
@@ -90,43 +89,45 @@ def prepare(
         "text": text,
     }
 
-    def make(folder: Path) -> None:
-        known = Leaks({other: task.rows(other) for other in against if training})
-        encoder = Encoder(task=task, training=training, text=text, leaks=known, drop_leaks=leaks == "drop")
-        blocks = _blocks(encoder, task.rows(split), processes or cpus(), alone)
-        _write(folder, address(parts), split, blocks, progress, unique=training and task.unique)
+    def create(folder: Path) -> None:
+        finder = LeakFinder({other: task.rows(other) for other in against if training})
+        encoder = RowEncoder(
+            task=task, training=training, text=text, leaks=finder, drop_leaks=leaks == "drop"
+        )
+        blocks = _blocks(encoder, task.rows(split), processes or cpus(), min_rows)
+        _write(folder, cache_key(parts), split, blocks, progress, unique=training and task.unique)
 
-    return Store.open(made(parts, cache or default_cache(), make, progress))
+    return Store.open(get_or_create(parts, cache or default_cache(), create, progress))
 
 
-def learnt(
+def cached_vocabulary(
     task: Task,
     settings: Mapping[str, object],
     cache: Path | None = None,
     *,
-    progress: ProgressReporter = quiet,
+    progress: ProgressReporter = no_progress,
 ) -> Path:
-    """The folder of what the task learns from its training rows, from the cache, or learnt and kept there.
+    """Return the folder of the task's vocabulary, which is trained unless it is in the cache.
 
     Args:
-        task: fetched; it still has to `load` the folder
-        settings: what decides the outcome besides `task.identity()`, as plain values
-        cache: where it is kept; None: the default cache
-        progress: told what is being done
+        task: has fetched its corpus; it still has to `load` the folder
+        settings: what decides the vocabulary besides `task.identity()`, as plain values
+        cache: the folder of the cache; None: the default
+        progress: called with what is being done
     """
     parts = {
         "format": FORMAT,
-        "seqx": __version__,  # what a component makes of text may change from one version to the next
+        "seqx": __version__,  # another version may segment text in another way
         "made": "vocabulary",
         "task": settings,
         "identity": task.identity(),
     }
 
-    def make(folder: Path) -> None:
+    def create(folder: Path) -> None:
         interruptible_call(lambda: task.learn(folder, progress))
         trim_heap()
 
-    return made(parts, cache or default_cache(), make, progress)
+    return get_or_create(parts, cache or default_cache(), create, progress)
 
 
 def _write(
@@ -140,7 +141,7 @@ def _write(
 ) -> None:
     writer = Writer(folder)
     rows, dropped, hashes = 0, Counter[str](), [np.zeros(0, np.uint64)]
-    shared: dict[str, Shared] = {}
+    overlaps: dict[str, Overlap] = {}
     try:
         for block in blocks:
             if len(block.hashes):
@@ -148,8 +149,8 @@ def _write(
             hashes.append(block.hashes)
             rows += block.rows
             dropped.update(block.dropped)
-            for other, found in block.shared.items():
-                shared.setdefault(other, Shared()).add(found)
+            for other, overlap in block.overlaps.items():
+                overlaps.setdefault(other, Overlap()).add(overlap)
             progress(f"preparing {split}: {rows:,} rows", None)
         progress(f"prepared {split}: {rows:,} rows", None)
         keep = first_of_each(np.concatenate(hashes)) if unique else None
@@ -157,49 +158,50 @@ def _write(
             dropped[DUPLICATE] += int((~keep).sum())
         if rows == sum(dropped.values()):
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
-            raise UserError(
-                f"{split}: none of {rows:,} rows is left ({reasons or 'it is empty'}); mend the corpus"
-            )
-        leaks = {other: asdict(found) for other, found in shared.items()}
+            why = f"dropped: {reasons}" if reasons else "it is empty"
+            raise UserError(f"{split}: none of {rows:,} rows is left ({why}); check the corpus")
+        leaks = {other: asdict(overlap) for other, overlap in overlaps.items()}
         writer.finish(keep=keep, rows=rows, dropped=dropped, leaks=leaks, identity=identity)
     finally:
         writer.close()
 
 
-def _blocks(encoder: Encoder, rows: Iterable[Row], processes: int, alone: int) -> Iterator[Block]:
-    """Blocks in the order of the rows, encoded here, or elsewhere when there are many."""
+def _blocks(encoder: RowEncoder, rows: Iterable[Row], processes: int, min_rows: int) -> Iterator[Block]:
+    """Yield blocks in the order of the rows, encoded by other processes if there are many rows."""
     rows = iter(rows)
-    first = list(itertools.islice(rows, alone)) if processes > 1 else []
-    spread = processes > 1 and len(first) == alone
+    first = list(itertools.islice(rows, min_rows)) if processes > 1 else []
+    use_processes = processes > 1 and len(first) == min_rows
     batches = _batched(itertools.chain(first, rows))
     del first
-    yield from _spread(encoder, batches, processes) if spread else map(encoder, batches)
+    yield from _encoded_by_processes(encoder, batches, processes) if use_processes else map(encoder, batches)
 
 
 def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    while batch := list(itertools.islice(rows, _BLOCK)):
+    while batch := list(itertools.islice(rows, _ROWS_PER_BLOCK)):
         yield batch
 
 
-def _spread(encoder: Encoder, batches: Iterator[list[Row]], processes: int) -> Iterator[Block]:
-    """Encode in several processes, with no more rows under way than keeps them busy."""
-    # A fork of this process, where torch may have threads, could hang; a fresh one would import torch anew.
+def _encoded_by_processes(
+    encoder: RowEncoder, batches: Iterator[list[Row]], processes: int
+) -> Iterator[Block]:
+    """Encode in several processes, and read only as many rows ahead as keep them busy."""
+    # "fork" could deadlock because of torch's threads, and "spawn" would import torch in each process.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["seqx.data.encode"])
     main_guard.check(context)
-    pool = ProcessPoolExecutor(processes, context, _begin, (sources(), pickle.dumps(encoder)))
-    under_way: deque[Future[Block]] = deque()
+    pool = ProcessPoolExecutor(processes, context, _start_process, (sources(), pickle.dumps(encoder)))
+    pending: deque[Future[Block]] = deque()
     try:
         for batch in batches:
-            under_way.append(pool.submit(_encode, batch))
-            if len(under_way) > 3 * processes:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            pending.append(pool.submit(_encode, batch))
+            if len(pending) > 3 * processes:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     except BrokenProcessPool:
         raise UserError(
-            "a process that prepared examples was killed (perhaps for want of memory) or could not start; "
-            "free memory, and give the same command again"
+            "a preparation process was killed (perhaps it ran out of memory) or could not start; free memory "
+            "and run the same command again"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -208,30 +210,30 @@ def _spread(encoder: Encoder, batches: Iterator[list[Row]], processes: int) -> I
 _encoder: Callable[[Sequence[Row]], Block]
 
 
-def _begin(local: Sequence[Source], encoder: bytes) -> None:
+def _start_process(local: Sequence[Source], encoder: bytes) -> None:
     global _encoder  # noqa: PLW0603
-    torch.set_num_threads(1)  # there are as many processes as cores
-    for source in local:  # a fresh process cannot find the classes of local plugins by itself
+    torch.set_num_threads(1)  # there are as many processes as CPUs
+    for source in local:  # a new process cannot find the classes of local plugins by itself
         source.load()
     try:
         _encoder = pickle.loads(encoder)  # noqa: S301  it comes from this program
     except (AttributeError, ImportError) as error:
         _encoder = partial(_cannot_encode, str(error))
-    # The first process decides what an interrupt means, and none outlives it.
+    # The main process handles interrupts; the others end when it ends.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
 def _cannot_encode(why: str, _: Sequence[Row]) -> Block:
-    """Raise the error with the first rows: an error in `_begin` would end the process with a traceback."""
+    """Raise the error with the first rows: in `_start_process` it would end the process with a traceback."""
     raise UserError(
-        f"a process that prepares examples cannot load the task ({why}); define the classes of its "
-        "components in a module or a script that can be imported, or register them in a plugin"
+        f"a preparation process cannot load the task ({why}); define the classes of its components in a "
+        "module or a script that can be imported, or register them in a plugin"
     )
 
 
-def _leave_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

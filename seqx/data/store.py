@@ -1,7 +1,7 @@
-"""Examples as memory-mapped columns: ragged arrays of the smallest integers, and text as UTF-8.
+"""Examples as memory-mapped columns of unsigned integers and UTF-8 text.
 
-A store is a folder: `index.json`, and for each column one file of values and one of offsets (int64, one more
-than there are examples), all in the machine's little-endian order.
+A store is a folder with `index.json`, and for each column a file of values and a file of offsets (int64, one
+more than there are examples), all little-endian.
 """
 
 import hashlib
@@ -19,166 +19,165 @@ from seqx.storage.bounded_read import read_bounded_json
 from seqx.storage.manifest import sha256
 
 FORMAT = 1
-"""The version of the files; another one is refused."""
+"""The format of a store; a store with another format is refused."""
 
 _INDEX = "index.json"
 _UNSIGNED = tuple(np.dtype(f"<u{size}") for size in (1, 2, 4, 8))
 _DTYPES = {dtype.str: dtype for dtype in _UNSIGNED}
-_LARGEST = 1 << 20  # bytes of an index
+_MAX_INDEX_BYTES = 1 << 20
 _OFFSET = np.dtype("<i8")
-_CHUNK = 1 << 18  # examples, or values, that are copied at once
-_READ = (
-    1 << 28
-)  # bytes of a store that is read whole when it is opened; of a larger one sizes alone are checked
+_CHUNK = 1 << 18  # number of examples, or of values, that are copied at once
+_MAX_HASHED_BYTES = 1 << 28  # hashes of larger stores are not checked when they are opened
 
 Integers = NDArray[np.integer[Any]]
 
 
 def smallest(values: Integers) -> Integers:
-    """The same non-negative values in the smallest unsigned type that holds them."""
+    """Return non-negative values in the smallest unsigned type that holds them."""
     top = int(values.max()) if values.size else 0
     dtype = next(dtype for dtype in _UNSIGNED if top <= np.iinfo(dtype).max)
     return values.astype(dtype, copy=False)
 
 
 class Ragged(NamedTuple):
-    """Rows of different lengths, one after another."""
+    """Rows of different lengths in one array."""
 
-    values: Integers  # [all lengths summed]
+    values: Integers  # [sum of lengths]
     offsets: Integers  # [rows + 1]
 
     @classmethod
     def of(cls, values: Integers, lengths: Integers) -> Self:
-        """Values of rows that have these lengths."""
+        """Return the concatenated `values` of rows with these lengths as a ragged array."""
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         return cls(values, offsets)
 
     def row(self, i: int) -> Integers:
-        """A view of row `i`."""
+        """Return a view of row `i`."""
         return self.values[self.offsets[i] : self.offsets[i + 1]]
 
     def take(self, rows: Integers) -> "Ragged":
-        """Copies of some rows, in their order."""
+        """Return copies of some rows, in the order given."""
         starts = self.offsets[rows]
         taken = Ragged.of(self.values, self.offsets[rows + 1] - starts)
         shift = np.repeat(starts - taken.offsets[:-1], taken.lengths())
         return Ragged(self.values[np.arange(len(shift)) + shift], taken.offsets)
 
     def lengths(self) -> Integers:
-        """The length of each row."""
+        """Return the length of each row."""
         return np.diff(self.offsets)
 
 
 @dataclass(frozen=True)
 class Store:
-    """Prepared examples, opened at once whatever their number."""
+    """Prepared examples on the disk; opening a store takes the same time for any number of them."""
 
     folder: Path
     columns: Mapping[str, Ragged]
     texts: Mapping[str, Ragged]  # UTF-8
-    dropped: Mapping[str, int]  # rows that made no example, by reason
-    leaks: Mapping[str, Mapping[str, Any]]  # rows shared with each other split: see `prepare`
+    dropped: Mapping[str, int]  # rows without an example, by reason
+    leaks: Mapping[str, Mapping[str, Any]]  # rows that occur in each other split, see `prepare`
     rows: int  # of the corpus, dropped ones included
-    identity: str  # the address of what it was made from
-    size: int
-    digest: str = ""  # of all its bytes; empty: it was made by a seqx that took none
+    identity: str  # the cache key of what it was made from
+    size: int  # number of examples
+    digest: str = ""  # of all its bytes; empty if an older seqx made it
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open what a `Writer` finished.
+        """Open the store that a `Writer` has finished.
 
         Raises:
-            UserError: the folder is no store, of another version, or damaged
+            UserError: the folder is not a store, has another format, or is damaged
         """
-        advice = "delete this folder, and its examples are prepared again"
+        advice = "delete this folder; its examples will be prepared again"
         try:
-            index = read_bounded_json(folder / _INDEX, _LARGEST)
+            index = read_bounded_json(folder / _INDEX, _MAX_INDEX_BYTES)
             if index["format"] != FORMAT:
-                raise UserError(f"{folder}: a store of version {index['format']}, not {FORMAT}; {advice}")
+                raise UserError(f"{folder}: has format {index['format']}, not {FORMAT}; {advice}")
             size = _count(index["examples"])
             columns = {
-                name: _opened(folder, name, _dtype(about["dtype"]), _count(about["values"]), size)
-                for name, about in index["columns"].items()
+                name: _open_column(folder, name, _dtype(entry["dtype"]), _count(entry["values"]), size)
+                for name, entry in index["columns"].items()
             }
             texts = {
-                name: _opened(folder, f"{name}.text", _UNSIGNED[0], _count(about["values"]), size)
-                for name, about in index["texts"].items()
+                name: _open_column(folder, f"{name}.text", _UNSIGNED[0], _count(entry["values"]), size)
+                for name, entry in index["texts"].items()
             }
             digests = dict(index.get("sha256", {}))
-            _check_bytes(folder, digests, {*columns, *(f"{name}.text" for name in texts)})
-            told = dict(index["dropped"]), dict(index["leaks"]), _count(index["rows"]), str(index["identity"])
+            _check_hashes(folder, digests, {*columns, *(f"{name}.text" for name in texts)})
+            counts = dict(index["dropped"]), dict(index["leaks"]), _count(index["rows"])
+            identity = str(index["identity"])
         except OSError as error:
             problem = f"cannot read {error.filename or folder / _INDEX}: {error.strerror}"
             raise UserError(f"{folder}: not a store of prepared examples ({problem}); {advice}") from None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{folder}: a damaged store of prepared examples ({error}); {advice}") from None
-        together = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-        return cls(folder, columns, texts, *told, size, together if digests else "")
+        digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+        return cls(folder, columns, texts, *counts, identity, size, digest if digests else "")
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, i: int) -> dict[str, Integers]:
-        """Views of the columns of example `i`."""
+        """Return views of the columns of example `i`."""
         if not 0 <= i < self.size:
             raise IndexError(i)
         return {name: column.row(i) for name, column in self.columns.items()}
 
     def text(self, i: int) -> dict[str, str]:
-        """The text that example `i` was made from, where the task keeps it."""
+        """Return the text of example `i`, if the store keeps it."""
         return {name: column.row(i).tobytes().decode() for name, column in self.texts.items()}
 
     def lengths(self, column: str) -> Integers:
-        """The number of tokens of each example in a column."""
+        """Return the number of tokens of each example in a column."""
         return self.columns[column].lengths()
 
 
-def _opened(folder: Path, name: str, dtype: np.dtype[Any], values: int, size: int) -> Ragged:
+def _open_column(folder: Path, name: str, dtype: np.dtype[Any], values: int, size: int) -> Ragged:
     if not name.replace(".", "_").isidentifier():
-        raise ValueError(f"{name!r} names no file of it")
+        raise ValueError(f"{name!r} is not the name of a column")
     column = Ragged(_mapped(folder / name, dtype, values), _mapped(folder / f"{name}.at", _OFFSET, size + 1))
     if column.offsets[0] != 0 or column.offsets[-1] != values:
-        raise ValueError(f"{name}.at does not belong to {name}")
+        raise ValueError(f"the offsets in {name}.at do not fit {name}")
     return column
 
 
 def _dtype(name: object) -> np.dtype[Any]:
     if not isinstance(name, str) or name not in _DTYPES:
-        raise ValueError(f"it has values of type {name!r}")
+        raise ValueError(f"its values have the unknown type {name!r}")
     return _DTYPES[name]
 
 
 def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{str(value)[:40]!r} is no number of anything")
+        raise ValueError(f"{str(value)[:40]!r} is not a count")
     return value
 
 
-def _check_bytes(folder: Path, digests: Mapping[str, str], columns: Collection[str]) -> None:
-    """Read a small store whole: a damaged disk or a careless editor may leave sizes as they were."""
+def _check_hashes(folder: Path, digests: Mapping[str, str], columns: Collection[str]) -> None:
+    """Compare the hashes of a small store: a damaged disk can change bytes without changing sizes."""
     for name in digests:
         if name.removesuffix(".at") not in columns:
-            raise ValueError(f"{name[:40]!r} is no file of it")
-    if sum((folder / name).stat().st_size for name in digests) > _READ:
+            raise ValueError(f"{name[:40]!r} is not one of its files")
+    if sum((folder / name).stat().st_size for name in digests) > _MAX_HASHED_BYTES:
         return
-    for name, before in digests.items():
-        if sha256(folder / name) != before:
-            raise ValueError(f"{name} does not hold what was written")
+    for name, expected in digests.items():
+        if sha256(folder / name) != expected:
+            raise ValueError(f"the bytes of {name} are not those that were written")
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> Integers:
-    found, expected = path.stat().st_size, count * dtype.itemsize
-    if found != expected:
-        raise ValueError(f"{path.name} has {found} bytes instead of {expected}")
+    size, expected = path.stat().st_size, count * dtype.itemsize
+    if size != expected:
+        raise ValueError(f"{path.name} has {size} bytes instead of {expected}")
     if count == 0:
         return np.zeros(0, dtype)
-    # A plain array over the map: indexing it makes no further memmap objects.
+    # As a plain array: indexing a memmap would create a memmap each time, which is slow.
     return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
 
 
 class Writer:
-    """Writes a store into an existing folder, block by block."""
+    """Write a store into an existing folder, block by block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -187,7 +186,7 @@ class Writer:
         self._examples = 0
 
     def add(self, columns: Mapping[str, Ragged], texts: Mapping[str, Ragged]) -> None:
-        """Append some examples; all blocks have the same columns."""
+        """Append a block of examples; all blocks have the same columns."""
         sizes = {len(column.offsets) - 1 for column in (*columns.values(), *texts.values())}
         assert len(sizes) == 1, f"columns of different lengths: {sizes}"
         if not self._examples:
@@ -209,7 +208,15 @@ class Writer:
         leaks: Mapping[str, Mapping[str, Any]],
         identity: str,
     ) -> None:
-        """Close the store; of all examples only those marked in `keep` [examples] remain, if it is given."""
+        """Finish the store.
+
+        Args:
+            keep: [examples] false for examples to remove; None: keep all
+            rows: number of rows of the corpus
+            dropped: number of dropped rows, by reason
+            leaks: see `Store`
+            identity: the cache key of what the store was made from
+        """
         if keep is not None and keep.all():
             keep = None
         index = {
@@ -227,13 +234,13 @@ class Writer:
         (self.folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
     def close(self) -> None:
-        """Close the files of a store that is given up."""
+        """Close all files; this does not finish the store."""
         for column in (*self._columns.values(), *self._texts.values()):
             column.close()
 
 
 class _Column:
-    """The two files of a column while they are written; values are rewritten when a wider type is needed."""
+    """The two files of a column while they are written; they are rewritten when a wider type is needed."""
 
     def __init__(self, path: Path) -> None:
         assert path.name.replace(".", "_").isidentifier(), path.name
@@ -278,7 +285,7 @@ class _Column:
         self.dtype = dtype
 
     def _compact(self, keep: NDArray[np.bool_]) -> None:
-        """Leave out the rows that are not to be kept."""
+        """Remove the rows that are not marked in `keep`."""
         column = Ragged(
             _mapped(self.path, self.dtype, self.total), _mapped(self._at_path, _OFFSET, len(keep) + 1)
         )
@@ -290,8 +297,8 @@ class _Column:
                 marks = keep[start : start + _CHUNK]
                 offsets = column.offsets[start : start + len(marks) + 1]
                 lengths = np.diff(offsets)
-                stretch = column.values[offsets[0] : offsets[-1]]
-                values.write(stretch[np.repeat(marks, lengths)].tobytes())
+                values_ = column.values[offsets[0] : offsets[-1]]
+                values.write(values_[np.repeat(marks, lengths)].tobytes())
                 ends = self.total + np.cumsum(lengths[marks])
                 at.write(ends.astype(_OFFSET).tobytes())
                 self.total = int(ends[-1]) if len(ends) else self.total

@@ -18,7 +18,7 @@ _BEGAN_AGAIN = 71  # exit code: the script began the work that its parent is doi
 _PATIENCE = 120.0  # seconds
 
 _MEND = (
-    'put everything except imports and definitions under `if __name__ == "__main__":`, and give the same '
+    'put everything except imports and definitions under `if __name__ == "__main__":`, and run the same '
     "command again"
 )
 

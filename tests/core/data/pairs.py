@@ -1,4 +1,4 @@
-"""A task of plain word ids, for tests: no vocabulary to learn, and it can be told to fail."""
+"""A task for tests: a token is a hash of a word, and chosen rows raise an error or kill the process."""
 
 import hashlib
 import os
@@ -56,7 +56,7 @@ class Pairs(Task):
         return Example(columns=columns, text=text)
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """Some words twice, by chance."""
+        """Return the tokens with random repetitions."""
         return {
             name: [*(i for i in self._ids(words)[:-1] for _ in range(rng.choice((1, 2)))), EOS]
             for name, words in text.items()
@@ -87,7 +87,7 @@ class Pairs(Task):
 
 
 def rows(count: int, seed: int = 0, longest: int = 40) -> list[Row]:
-    """Pairs of random words."""
+    """Return pairs of sentences of random words."""
     rng = random.Random(seed)
     words = [f"w{i}" for i in range(2000)]
 

@@ -39,7 +39,7 @@ def store(task: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def pairs(batch: Batch) -> list[Pair]:
-    """The examples of a batch, without padding."""
+    """Return the examples of a batch without padding."""
     found = []
     for i in range(len(batch.columns["target"].ids)):
         sides = []
@@ -55,7 +55,7 @@ def pairs(batch: Batch) -> list[Pair]:
 
 
 def content(updates: list[UpdateBatch]) -> list[Pair]:
-    """What the shares of one update hold together."""
+    """Return the sorted examples of the shares of one update."""
     return sorted(pair for update in updates for batch, _ in update.microbatches for pair in pairs(batch))
 
 
@@ -65,7 +65,7 @@ def stored(store: Store, index: list[int]) -> list[Pair]:
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_an_update_is_the_same_on_any_devices(data: st.DataObject, store: Store) -> None:
+def test_update_is_the_same_for_any_number_of_ranks(data: st.DataObject, store: Store) -> None:
     tokens, groups = data.draw(st.integers(1, 3000)), data.draw(st.integers(1, 4))
     microbatch = data.draw(st.none() | st.integers(1, 2000))
     world = data.draw(st.integers(1, 9))
@@ -91,7 +91,9 @@ def test_an_update_is_the_same_on_any_devices(data: st.DataObject, store: Store)
     microbatch=st.integers(1, 300),
     world=st.integers(1, 4),
 )
-def test_parts_fit_and_are_shared_evenly(lengths: list[tuple[int, int]], microbatch: int, world: int) -> None:
+def test_microbatches_fit_and_rows_are_shared_evenly(
+    lengths: list[tuple[int, int]], microbatch: int, world: int
+) -> None:
     columns = {
         name: Ragged.of(np.zeros(sum(side), np.int64), np.array(side, np.int64))
         for name, side in zip(("source", "target"), zip(*lengths, strict=True), strict=True)
@@ -104,12 +106,12 @@ def test_parts_fit_and_are_shared_evenly(lengths: list[tuple[int, int]], microba
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_a_rank_may_have_nothing_to_do(store: Store) -> None:
+def test_rank_without_rows_gets_no_microbatch(store: Store) -> None:
     last = Batches(store=store, tokens=1, world_size=2, rank=1)
     assert last.update_batch(last.plan(0), Position()).microbatches == []
 
 
-def test_useful_is_the_share_of_places_with_tokens(store: Store) -> None:
+def test_token_fraction_is_the_share_of_padded_tokens_that_are_no_padding(store: Store) -> None:
     batches = Batches(store=store, tokens=500, microbatch=300)
     update = batches.update_batch(batches.plan(0), Position(0, 3))
     columns = [tokens for batch, _ in update.microbatches for tokens in batch.columns.values()]
@@ -118,7 +120,7 @@ def test_useful_is_the_share_of_places_with_tokens(store: Store) -> None:
 
 
 class Syllables(Pairs):
-    """Each word is one to three tokens."""
+    """A task in which each word has one to three tokens."""
 
     def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
         example = super().example(row, training=training)
@@ -136,7 +138,7 @@ class Syllables(Pairs):
 
 
 @pytest.mark.parametrize("stochastic", [False, True])
-def test_the_source_knows_which_word_a_token_is_a_part_of(tmp_path: Path, *, stochastic: bool) -> None:
+def test_source_layout_has_the_word_of_each_token(tmp_path: Path, *, stochastic: bool) -> None:
     task = Syllables({"train": rows(60)})
     store = prepare(task, "train", {}, tmp_path)
     batches = Batches(store=store, tokens=400, task=task if stochastic else None)
@@ -166,7 +168,7 @@ def ids(update: UpdateBatch) -> list[list[int]]:
     return [batch.columns["target"].ids.tolist() for batch, _ in update.microbatches]
 
 
-def test_going_on_is_the_same_as_starting_there(store: Store) -> None:
+def test_loader_resumes_with_the_same_updates(store: Store) -> None:
     batches = Batches(store=store, tokens=1500, groups=2, microbatch=500)
     per_epoch = len(batches.plan(0))
     with BatchLoader(batches) as loader:
@@ -179,7 +181,7 @@ def test_going_on_is_the_same_as_starting_there(store: Store) -> None:
         assert [u.position for u in resumed] == [u.position for u in updates[start : start + 3]]
 
 
-def test_the_largest_update_is_one_of_the_first_epoch(store: Store) -> None:
+def test_largest_update_has_the_most_padded_tokens(store: Store) -> None:
     batches = Batches(store=store, tokens=1500)
     largest, plan = batches.largest_update(0), batches.plan(0)
 
@@ -193,7 +195,7 @@ def test_the_largest_update_is_one_of_the_first_epoch(store: Store) -> None:
     )
 
 
-def test_sampled_encodings_depend_on_seed_epoch_and_example_alone(store: Store, task: Pairs) -> None:
+def test_resegmentation_depends_only_on_seed_epoch_and_example(store: Store, task: Pairs) -> None:
     batches = Batches(store=store, tokens=1000, task=task)
     plan = batches.plan(0)
     first = batches.update_batch(plan, Position(0, 2))
@@ -216,7 +218,7 @@ def threads() -> set[threading.Thread]:
     return set(threading.enumerate())
 
 
-def test_the_thread_ends_when_closed_or_forgotten(store: Store) -> None:
+def test_loader_thread_ends_when_closed_or_collected(store: Store) -> None:
     before = threads()
     batches = Batches(store=store, tokens=500)
     loader = BatchLoader(batches, prefetch=2)
@@ -225,16 +227,16 @@ def test_the_thread_ends_when_closed_or_forgotten(store: Store) -> None:
     loader.close()
     assert threads() == before
     assert list(loader) == []
-    forgotten = BatchLoader(batches, prefetch=2)
-    next(forgotten)
-    del forgotten
+    collected = BatchLoader(batches, prefetch=2)
+    next(collected)
+    del collected
     gc.collect()
     assert threads() == before
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[int], threading.Event]]:
-    """Which epochs are planned; the second one waits for the event."""
+    """The list of planned epochs, and an event for which the planning of the second one waits."""
     planned, go = list[int](), threading.Event()
 
     def planning(*given: Any, epoch: int, **named: Any) -> Plan:
@@ -249,9 +251,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[int], threading
 
 
 @pytest.mark.promise("slow-planning")
-def test_an_epoch_is_planned_before_it_is_needed(
-    store: Store, slow: tuple[list[int], threading.Event]
-) -> None:
+def test_next_epoch_is_planned_in_advance(store: Store, slow: tuple[list[int], threading.Event]) -> None:
     planned, _ = slow
     batches = Batches(store=store, tokens=100)
     updates = len(batches.plan(0))
@@ -268,7 +268,7 @@ def test_an_epoch_is_planned_before_it_is_needed(
 
 
 @pytest.mark.promise("slow-planning")
-def test_nobody_is_to_blame_while_an_epoch_is_planned(
+def test_waiting_for_a_plan_enters_while_blocked(
     store: Store, slow: tuple[list[int], threading.Event]
 ) -> None:
     _, go = slow
@@ -287,7 +287,7 @@ def test_nobody_is_to_blame_while_an_epoch_is_planned(
     assert waits > 0
 
 
-def test_a_plan_that_fails_is_told_and_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_in_planning_is_raised(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: Any, **__: Any) -> Plan:
         raise MemoryError
 
@@ -299,7 +299,9 @@ def test_a_plan_that_fails_is_told_and_over(store: Store, monkeypatch: pytest.Mo
 
 
 @pytest.mark.promise("slow-planning")
-def test_closing_does_not_wait_for_a_plan(store: Store, slow: tuple[list[int], threading.Event]) -> None:
+def test_closing_the_loader_does_not_wait_for_a_plan(
+    store: Store, slow: tuple[list[int], threading.Event]
+) -> None:
     planned, _ = slow
     loader = BatchLoader(Batches(store=store, tokens=500), Position(1, 0))
     while not planned:
@@ -309,7 +311,7 @@ def test_closing_does_not_wait_for_a_plan(store: Store, slow: tuple[list[int], t
     assert time.monotonic() - began < 10
 
 
-def test_updates_are_passed_over(store: Store) -> None:
+def test_loader_skips_updates(store: Store) -> None:
     batches = Batches(store=store, tokens=500)
     last = len(batches.plan(0)) - 1
     gone = {Position(0, 1), Position(0, last), Position(1, 0)}
@@ -321,7 +323,7 @@ def test_updates_are_passed_over(store: Store) -> None:
     assert content([first]) == content([batches.update_batch(batches.plan(0), Position(0, 2))])
 
 
-def test_each_part_tells_its_examples(store: Store) -> None:
+def test_rows_of_each_microbatch_are_its_examples(store: Store) -> None:
     update = next(Batches(store=store, tokens=500, microbatch=200).update_batches(Position()))
     assert len(update.microbatches) > 1
     for part, numbers in update.microbatches:
@@ -331,9 +333,11 @@ def test_each_part_tells_its_examples(store: Store) -> None:
 
 
 @pytest.mark.promise("batch-thread-fails")
-def test_a_thread_that_is_gone_is_one_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_loader_thread_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.data.loader._produce", lambda *_: None)
-    with pytest.raises(UserError, match="the thread that builds batches died; run the same command again"):
+    with pytest.raises(
+        UserError, match="the thread that builds batches died; run the same command again to continue"
+    ):
         next(BatchLoader(Batches(store=store, tokens=500)))
 
 
@@ -342,7 +346,7 @@ class Broken(Pairs):
         raise RuntimeError("cannot encode")
 
 
-def test_an_exception_is_handed_on(store: Store) -> None:
+def test_exception_in_the_loader_thread_is_raised(store: Store) -> None:
     before = threads()
     loader = BatchLoader(Batches(store=store, tokens=500, task=Broken()))
     with pytest.raises(RuntimeError, match="cannot encode"):
@@ -352,7 +356,7 @@ def test_an_exception_is_handed_on(store: Store) -> None:
         next(loader)
 
 
-def test_an_interpreter_with_a_loader_ends(store: Store) -> None:
+def test_interpreter_exits_with_an_open_loader(store: Store) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from seqx.data.batches import Batches\n"
@@ -371,7 +375,7 @@ def test_an_interpreter_with_a_loader_ends(store: Store) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_batches_for_a_gpu_are_pinned(store: Store) -> None:
+def test_batches_for_cuda_are_pinned(store: Store) -> None:
     with BatchLoader(Batches(store=store, tokens=500), device=torch.device("cuda")) as loader:
         tokens = next(loader).microbatches[0].batch.columns["target"]
     assert tokens.ids.is_pinned()
@@ -379,7 +383,7 @@ def test_batches_for_a_gpu_are_pinned(store: Store) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_what_is_known_of_words_is_pinned(tmp_path: Path) -> None:
+def test_words_of_batches_for_cuda_are_pinned(tmp_path: Path) -> None:
     task = Syllables({"train": rows(60)})
     batches = Batches(store=prepare(task, "train", {}, tmp_path), tokens=400)
     with BatchLoader(batches, device=torch.device("cuda")) as loader:

@@ -1,4 +1,4 @@
-"""Tasks of local plugins are encoded in other processes, too, and what fails there is theirs."""
+"""Preparation processes load the tasks of local plugins, and blame the plugin for its errors."""
 
 import sys
 from pathlib import Path
@@ -34,23 +34,23 @@ def seqx_register(registry):
 
 
 @pytest.mark.parametrize("bad", [False, True])
-def test_other_processes_know_local_plugins(
+def test_preparation_processes_load_local_plugins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
     file = Path("mine.py")
     file.write_text(PLUGIN, encoding="utf-8")
     load({file: At("mine.yaml", 1, 1)}, found=[])
-    file.unlink()  # what was loaded counts, not what lies there now
+    file.unlink()  # processes get the text that was loaded
     train = [(f"w{i}", f"w{i % 7}") for i in range(3000)]
     if bad:
         train[2500] = ("bad", "bad")
     task = sys.modules["seqx_local_mine"].Local({"train": train})
     if not bad:
-        assert len(prepare(task, "train", {}, tmp_path / "cache", processes=2, alone=100)) == len(train)
+        assert len(prepare(task, "train", {}, tmp_path / "cache", processes=2, min_rows=100)) == len(train)
         return
     with pytest.raises(RuntimeError) as caught:
-        prepare(task, "train", {}, tmp_path / "cache", processes=2, alone=100)
+        prepare(task, "train", {}, tmp_path / "cache", processes=2, min_rows=100)
     assert attributed(caught.value) == (
         "mine.py:8: plugin mine.py: RuntimeError: cannot read this; `seqx --debug` shows the traceback"
     )

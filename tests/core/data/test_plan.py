@@ -18,17 +18,17 @@ def planned(pairs: list[tuple[int, int]], tokens: int, groups: int, seed: int = 
 
 @settings(max_examples=150, deadline=None)
 @given(pairs=lengths, tokens=st.integers(1, 200), groups=st.integers(1, 5), epoch=st.integers(0, 3))
-def test_each_example_once_and_no_update_too_large(
+def test_plan_has_each_example_once_and_no_update_too_large(
     pairs: list[tuple[int, int]], tokens: int, groups: int, epoch: int
 ) -> None:
-    made = planned(pairs, tokens, groups, epoch=epoch)
-    updates = [made.rows(i) for i in range(len(made))]
+    epoch_plan = planned(pairs, tokens, groups, epoch=epoch)
+    updates = [epoch_plan.rows(i) for i in range(len(epoch_plan))]
     assert sorted(np.concatenate([row for update in updates for row in update]).tolist()) == [
         *range(len(pairs))
     ]
     for index, update in enumerate(updates):
         count = sum(pairs[i][1] for group in update for i in group)
-        assert made.count(index) == count
+        assert epoch_plan.count(index) == count
         assert 1 <= len(update) <= groups
         assert count <= tokens or sum(map(len, update)) == 1
         for group in update:
@@ -37,54 +37,60 @@ def test_each_example_once_and_no_update_too_large(
 
 @settings(max_examples=50, deadline=None)
 @given(pairs=lengths, tokens=st.integers(1, 200), groups=st.integers(1, 5))
-def test_the_largest_update_has_the_group_with_most_places(
+def test_largest_update_has_the_group_with_the_most_padded_tokens(
     pairs: list[tuple[int, int]], tokens: int, groups: int
 ) -> None:
-    made = planned(pairs, tokens, groups)
+    epoch_plan = planned(pairs, tokens, groups)
 
-    def places(index: int) -> int:
+    def padded_tokens(index: int) -> int:
         return max(
             len(group) * (max(pairs[i][0] for i in group) + max(pairs[i][1] for i in group))
-            for group in made.rows(index)
+            for group in epoch_plan.rows(index)
         )
 
-    assert places(made.largest) == max(map(places, range(len(made))))
+    assert padded_tokens(epoch_plan.largest) == max(map(padded_tokens, range(len(epoch_plan))))
 
 
 def corpus(size: int, seed: int = 0) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int32]]]:
-    """Lengths as those of news text: log-normal, the two sides' alike."""
+    """Return lengths like those of news text: log-normal, and correlated between the two sides."""
     rng = np.random.default_rng(seed)
     source = rng.lognormal(3.2, 0.6, size).clip(1, 250)
     target = (source * rng.lognormal(0, 0.2, size)).clip(1, 250)
     return {"source": source.astype(np.int32) + 1, "target": target.astype(np.int32) + 1}
 
 
-def test_updates_are_full_and_hold_similar_lengths() -> None:
+def test_planned_updates_are_full_and_hold_similar_lengths() -> None:
     columns = corpus(100_000)
     for groups in (1, 4):
-        made = plan(columns, tokens=25_000, groups=groups, seed=1, epoch=0)
-        counts = np.array([made.count(i) for i in range(len(made))])
+        epoch_plan = plan(columns, tokens=25_000, groups=groups, seed=1, epoch=0)
+        counts = np.array([epoch_plan.count(i) for i in range(len(epoch_plan))])
         assert np.median(counts) > (0.995 if groups == 1 else 0.98) * 25_000
-        assert (counts < 0.95 * 25_000).sum() <= 2 + 0.02 * len(made)
-        rows = [group for i in range(len(made)) for group in made.rows(i)]
-        places = sum(len(group) * int(columns[name][group].max()) for group in rows for name in columns)
+        assert (counts < 0.95 * 25_000).sum() <= 2 + 0.02 * len(epoch_plan)
+        rows = [group for i in range(len(epoch_plan)) for group in epoch_plan.rows(i)]
+        padded_tokens = sum(
+            len(group) * int(columns[name][group].max()) for group in rows for name in columns
+        )
         tokens = sum(int(column.sum()) for column in columns.values())
-        assert tokens / places > 0.85
+        assert tokens / padded_tokens > 0.85
 
 
-def test_the_plan_is_pinned() -> None:
-    """Whoever resumes a run with a later version gets the same updates."""
+def test_plan_is_pinned() -> None:
+    """A run that is resumed with a later version of seqx gets the same updates."""
     columns = {
         name: np.arange(1, 2001, dtype=np.int32) * factor % 83 + 1
         for name, factor in (("source", 7), ("target", 11))
     }
-    made = plan(columns, tokens=500, groups=3, seed=5, epoch=2)
-    parts = (made.order.astype(np.int64), made.groups.astype(np.int64), made.updates.astype(np.int64))
+    epoch_plan = plan(columns, tokens=500, groups=3, seed=5, epoch=2)
+    parts = (
+        epoch_plan.order.astype(np.int64),
+        epoch_plan.groups.astype(np.int64),
+        epoch_plan.updates.astype(np.int64),
+    )
     digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
     assert digest == "95251d5fbcc6e9a2d02ca91ec456f5ee0f1575cc7260225d1b9f3ec481df99b7"
 
 
-def test_epochs_and_seeds_differ() -> None:
+def test_plans_of_other_epochs_and_seeds_differ() -> None:
     columns = corpus(3000)
     first, *others = (
         plan(columns, tokens=2000, groups=1, seed=seed, epoch=epoch).order.tolist()
@@ -93,7 +99,7 @@ def test_epochs_and_seeds_differ() -> None:
     assert all(first != other for other in others)
 
 
-def test_a_million_examples_are_planned_at_once() -> None:
+def test_planning_a_million_examples_is_fast() -> None:
     columns = corpus(1_000_000)
     tracemalloc.start()
     began = time.process_time()

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqx.data.encode import first_of_each
-from seqx.data.prepare import learnt, prepare
+from seqx.data.prepare import cached_vocabulary, prepare
 from seqx.data.store import Store
 from seqx.errors import UserError
 from tests.core.data.pairs import Pairs, rows
 
 
 def digest(store: Store) -> dict[str, str]:
-    """Of each file of a store."""
+    """Return the SHA-256 of each file of a store."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in store.folder.iterdir()}
 
 
@@ -29,7 +29,7 @@ def examples(store: Store) -> list[dict[str, str]]:
     return [store.text(i) for i in range(len(store))]
 
 
-def test_examples_are_those_of_the_rows_in_order(tmp_path: Path) -> None:
+def test_prepared_examples_are_in_the_order_of_the_rows(tmp_path: Path) -> None:
     task = Pairs({"train": rows(50)})
     store = prepare(task, "train", {}, tmp_path)
     assert len(store) == store.rows == 50
@@ -52,7 +52,7 @@ def test_dropped_rows_are_counted_by_reason(tmp_path: Path) -> None:
     assert (len(dev), dev.dropped, dev.leaks) == (7, {}, {})
 
 
-def test_what_training_shares_with_other_splits(tmp_path: Path) -> None:
+def test_overlap_of_training_rows_with_other_splits_is_counted_or_dropped(tmp_path: Path) -> None:
     train = [
         ("A  man.", "Ein Mann."),
         ("a man.", "Mann"),
@@ -71,26 +71,26 @@ def test_what_training_shares_with_other_splits(tmp_path: Path) -> None:
     assert [text["source"] for text in examples(clean)] == ["a cat", "a"]
 
 
-def test_lines_hold_whatever_unicode_takes_for_line_ends(tmp_path: Path) -> None:
+def test_prepared_text_keeps_unicode_line_separators(tmp_path: Path) -> None:
     row = ("a\u0085b\u2028c\u000bd", "x\u001cy\u00a0z")
     store = prepare(Pairs({"train": [row]}), "train", {}, tmp_path)
     assert tuple(store.text(0).values()) == row
 
 
-def test_text_is_kept_when_asked_for(tmp_path: Path) -> None:
+def test_prepare_can_leave_out_the_text(tmp_path: Path) -> None:
     store = prepare(Pairs({"train": rows(5)}), "train", {}, tmp_path, text=False)
     assert store.texts == {}
     assert len(store) == 5
 
 
-def test_the_second_time_nothing_is_made(tmp_path: Path) -> None:
-    told: list[str] = []
+def test_prepared_store_is_cached(tmp_path: Path) -> None:
+    messages: list[str] = []
     task = Pairs({"train": rows(5)})
-    first = prepare(task, "train", {"a": 1}, tmp_path, progress=lambda text, _: told.append(text))
-    assert told == ["preparing train: 5 rows", "prepared train: 5 rows"]
-    again = prepare(task, "train", {"a": 1}, tmp_path, progress=lambda text, _: told.append(text))
+    first = prepare(task, "train", {"a": 1}, tmp_path, progress=lambda text, _: messages.append(text))
+    assert messages == ["preparing train: 5 rows", "prepared train: 5 rows"]
+    again = prepare(task, "train", {"a": 1}, tmp_path, progress=lambda text, _: messages.append(text))
     assert first.folder == again.folder
-    assert len(told) == 2
+    assert len(messages) == 2
     others = {
         prepare(task, "train", {"a": 2}, tmp_path).folder,
         prepare(Pairs({"train": rows(6)}), "train", {"a": 1}, tmp_path).folder,
@@ -100,27 +100,29 @@ def test_the_second_time_nothing_is_made(tmp_path: Path) -> None:
     assert first.identity == first.folder.name
 
 
-def test_the_vocabulary_is_learnt_once(tmp_path: Path) -> None:
-    folder = learnt(Pairs(vocabulary=77), {"size": 77}, tmp_path)
-    assert learnt(Pairs(vocabulary=88), {"size": 77}, tmp_path) == folder
+def test_vocabulary_is_cached(tmp_path: Path) -> None:
+    folder = cached_vocabulary(Pairs(vocabulary=77), {"size": 77}, tmp_path)
+    assert cached_vocabulary(Pairs(vocabulary=88), {"size": 77}, tmp_path) == folder
     task = Pairs()
     task.load(folder)
     assert task.vocab_sizes["source"] == 77
-    assert learnt(Pairs(vocabulary=88), {"size": 88}, tmp_path) != folder
+    assert cached_vocabulary(Pairs(vocabulary=88), {"size": 88}, tmp_path) != folder
 
 
 @pytest.mark.parametrize(("train", "message"), [([], "it is empty"), ([("", ""), ("", "a")], "2 empty")])
-def test_nothing_to_learn_from(train: list[tuple[str, str]], message: str, tmp_path: Path) -> None:
+def test_prepare_without_remaining_rows_is_an_error(
+    train: list[tuple[str, str]], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=f"train: none of .* rows is left .*{message}"):
         prepare(Pairs({"train": train}), "train", {}, tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
-def test_any_number_of_processes_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_prepared_bytes_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     train = [*rows(5000), *rows(700), ("", "x"), *rows(3000, seed=1, longest=60)]
     task = Pairs({"train": train, "dev": rows(30), "test": rows(3, seed=1)}, vocabulary=70_000)
     one, three = (
-        prepare(task, "train", {}, tmp_path / str(processes), processes=processes, alone=100)
+        prepare(task, "train", {}, tmp_path / str(processes), processes=processes, min_rows=100)
         for processes in (1, 3)
     )
     assert digest(one) == digest(three)
@@ -131,19 +133,19 @@ def test_any_number_of_processes_makes_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("preparation-worker-dies")
-def test_an_error_in_another_process_is_handed_on(tmp_path: Path) -> None:
+def test_error_in_a_preparation_process_is_raised(tmp_path: Path) -> None:
     train = rows(5000)
     task = Pairs({"train": train}, fail_at=train[4500][0])
     with pytest.raises(UserError, match=r"^corpus.en:7: no good$"):
-        prepare(task, "train", {}, tmp_path, processes=2, alone=100)
+        prepare(task, "train", {}, tmp_path, processes=2, min_rows=100)
     killed = replace(task, fail_at="", die_at=train[4500][0])
     with pytest.raises(UserError, match="was killed"):
-        prepare(killed, "train", {}, tmp_path, processes=2, alone=100)
+        prepare(killed, "train", {}, tmp_path, processes=2, min_rows=100)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     assert not multiprocessing.active_children()
 
 
-def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+def test_interrupted_preparation_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, itertools, os, signal, pathlib\n"
         "from seqx.data.prepare import prepare\n"
@@ -157,7 +159,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
         "    os.setpgid(0, 0)\n"
         "    try:\n"
         "        prepare(Endless(), 'train', {}, pathlib.Path('c'),"
-        " processes=2, alone=9, progress=interrupt)\n"
+        " processes=2, min_rows=9, progress=interrupt)\n"
         "    except KeyboardInterrupt:\n"
         "        print('interrupted')\n"
     )
@@ -174,12 +176,12 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 12), max_size=50))
-def test_the_first_of_each_is_kept(hashes: list[int]) -> None:
+def test_first_of_each_keeps_the_first_occurrence(hashes: list[int]) -> None:
     keep = first_of_each(np.array(hashes, np.uint64))
     assert [h for h, kept in zip(hashes, keep, strict=True) if kept] == list(dict.fromkeys(hashes))
 
 
-def test_repeats_are_found_quickly_among_many() -> None:
+def test_first_of_each_is_fast_for_millions_of_hashes() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**63, 2_000_000).astype(np.uint64)
     hashes[-1000:] = hashes[:1000]
     began = time.process_time()
@@ -193,8 +195,8 @@ def lines(path: Path) -> list[str]:
     return gzip.open(path, "rt", encoding="utf-8", newline="\n").read().removesuffix("\n").split("\n")
 
 
-def test_multi30k(data: Callable[[str], Path], tmp_path: Path) -> None:
-    """The counts that the data's own description gives."""
+def test_prepared_multi30k_has_the_published_counts(data: Callable[[str], Path], tmp_path: Path) -> None:
+    """The counts are those of the description of the data."""
     folder = data("multi30k")
 
     def split(name: str) -> list[tuple[str, ...]]:
@@ -215,7 +217,7 @@ from tests.core.data.pairs import Pairs, rows
 class Own(Pairs): pass
 def work(kind):
     task = kind({"train": rows(300)})
-    print(len(prepare(task, "train", {}, pathlib.Path("c"), processes=2, alone=100)))
+    print(len(prepare(task, "train", {}, pathlib.Path("c"), processes=2, min_rows=100)))
 """
 """A script that prepares a corpus, without its last line."""
 
@@ -223,12 +225,12 @@ _EACH = ": several processes prepare examples, and each imports the main script,
 IN_NO_FILE = f"{_EACH} is in no file; save it in a file, and run that file"
 AGAIN = (
     f"{_EACH} would begin to prepare them again; put everything except imports and definitions under "
-    '`if __name__ == "__main__":`, and give the same command again'
+    '`if __name__ == "__main__":`, and run the same command again'
 )
 
 
 @pytest.mark.parametrize(
-    ("how", "last", "said"),
+    ("mode", "last", "message"),
     [
         ("file", "work(Pairs)", f"script.py{AGAIN}"),
         ("file", "if __name__ == '__main__': work(Own)", "300"),
@@ -238,17 +240,17 @@ AGAIN = (
     ],
 )  # fmt: skip
 def test_scripts_that_workers_cannot_import_get_advice(
-    how: str, last: str, said: str, tmp_path: Path
+    mode: str, last: str, message: str, tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(BARE + last + "\n", encoding="utf-8")
-    command = {"file": [str(script)], "stdin": ["-"], "-c": ["-c", script.read_text(encoding="utf-8")]}[how]
+    command = {"file": [str(script)], "stdin": ["-"], "-c": ["-c", script.read_text(encoding="utf-8")]}[mode]
     done = subprocess.run(
         [sys.executable, *command],
         cwd=tmp_path, check=False, text=True, timeout=60,
         input=script.read_text(encoding="utf-8"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={"PYTHONPATH": ":".join([str(Path(__file__).parents[3]), *sys.path]), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert said in done.stdout.splitlines()[-1]
+    assert message in done.stdout.splitlines()[-1]
     assert (tmp_path / "c").is_dir()
-    assert len([path for path in (tmp_path / "c").iterdir() if path.is_dir()]) == (said == "300")
+    assert len([path for path in (tmp_path / "c").iterdir() if path.is_dir()]) == (message == "300")

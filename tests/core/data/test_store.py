@@ -39,7 +39,7 @@ def write(
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), rows=examples, block=st.integers(1, 7))
-def test_what_is_written_is_read(
+def test_store_reads_what_the_writer_wrote(
     data: st.DataObject,
     rows: list[tuple[list[int], str]],
     block: int,
@@ -55,7 +55,7 @@ def test_what_is_written_is_read(
 
 @settings(max_examples=30, deadline=None)
 @given(data=st.data(), rows=st.lists(st.lists(st.integers(0, 9), max_size=5), min_size=1, max_size=9))
-def test_rows_are_taken_in_any_order(data: st.DataObject, rows: list[list[int]]) -> None:
+def test_ragged_take_copies_rows_in_the_order_given(data: st.DataObject, rows: list[list[int]]) -> None:
     index = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=12))
     taken = ragged(rows).take(np.array(index, np.int64))
     assert [taken.row(i).tolist() for i in range(len(index))] == [rows[i] for i in index]
@@ -64,19 +64,19 @@ def test_rows_are_taken_in_any_order(data: st.DataObject, rows: list[list[int]])
 @pytest.mark.parametrize(
     ("top", "dtype"), [(255, "|u1"), (256, "<u2"), (65_535, "<u2"), (65_536, "<u4"), (2**32, "<u8")]
 )
-def test_the_smallest_type_holds_the_values(top: int, dtype: str, tmp_path: Path) -> None:
+def test_writer_chooses_the_smallest_dtype(top: int, dtype: str, tmp_path: Path) -> None:
     store = write(tmp_path / "s", [([1], ""), ([2, 3], ""), ([top], ""), ([4], "")], block=1)
     assert store.columns["target"].values.dtype.str == dtype
     assert [store[i]["target"].tolist() for i in range(4)] == [[1], [2, 3], [top], [4]]
 
 
-def test_views_are_of_the_file(tmp_path: Path) -> None:
+def test_store_returns_views_of_the_mapped_file(tmp_path: Path) -> None:
     row = write(tmp_path / "s", [([1, 2], "")])[0]["target"]
     assert not row.flags.owndata
     assert not row.flags.writeable
 
 
-def test_there_is_nothing_beyond_the_end(tmp_path: Path) -> None:
+def test_store_index_beyond_the_end_raises(tmp_path: Path) -> None:
     with pytest.raises(IndexError):
         write(tmp_path / "s", [([1], "")])[1]
 
@@ -99,7 +99,7 @@ def edit(**changes: object) -> object:
     return change
 
 
-def test_a_store_from_before_there_were_digests_is_read(tmp_path: Path) -> None:
+def test_store_without_hashes_of_an_older_version_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     write(folder, [([1, 300], "a")])
     assert len(Store.open(folder).digest) == 64
@@ -109,13 +109,13 @@ def test_a_store_from_before_there_were_digests_is_read(tmp_path: Path) -> None:
     assert Store.open(folder).digest == ""
 
 
-def test_large_stores_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_of_large_stores_are_not_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "s"
     write(folder, [([1, 300], "a")])
     (folder / "target.text").write_bytes(b"b")
-    with pytest.raises(UserError, match=r"target\.text does not hold what was written"):
+    with pytest.raises(UserError, match=r"the bytes of target\.text are not those that were written"):
         Store.open(folder)
-    monkeypatch.setattr("seqx.data.store._READ", 3)
+    monkeypatch.setattr("seqx.data.store._MAX_HASHED_BYTES", 3)
     assert Store.open(folder).text(0) == {"target": "b"}
 
 
@@ -124,29 +124,29 @@ def test_large_stores_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.Mon
     ("damage", "message"),
     [
         (truncate, "target has 5 bytes instead of 6"),
-        (exchange, "target.at does not belong to target"),
+        (exchange, "the offsets in target.at do not fit target"),
         (lambda folder: (folder / "target.text").unlink(), "cannot read .*target.text"),
         (lambda folder: (folder / "index.json").unlink(), "not a store"),
         (lambda folder: (folder / "index.json").write_text("{"), "damaged"),
         (lambda folder: (folder / "index.json").write_text("[]"), "damaged"),
-        (edit(format=99), "version 99"),
+        (edit(format=99), "has format 99, not 1"),
         (edit(examples=4), "target.at has"),
         (edit(columns={"target": {"dtype": "<f4", "values": 3}}), "<f4"),
         (edit(columns={"target": {"dtype": "object", "values": 3}}), "object"),
         (edit(columns=7), "damaged"),
-        (edit(columns={"../target": {"dtype": "|u1", "values": 3}}), "names no file of it"),
-        (edit(columns={"/etc/passwd": {"dtype": "|u1", "values": 3}}), "names no file of it"),
-        (edit(columns={"target": {"dtype": "<u2", "values": -1}}), "'-1' is no number of anything"),
-        (edit(examples=float("inf")), "'inf' is no number of anything"),
+        (edit(columns={"../target": {"dtype": "|u1", "values": 3}}), "is not the name of a column"),
+        (edit(columns={"/etc/passwd": {"dtype": "|u1", "values": 3}}), "is not the name of a column"),
+        (edit(columns={"target": {"dtype": "<u2", "values": -1}}), "'-1' is not a count"),
+        (edit(examples=float("inf")), "'inf' is not a count"),
         (edit(examples=2**70), "target.at has"),
         (lambda folder: (folder / "index.json").write_text("[" * 100_000), "nested too deep"),
         (lambda folder: os.truncate(folder / "index.json", 1 << 40), "the maximum is 1,048,576"),
         (lambda folder: (folder / "index.json").write_bytes(b"\xff"), "damaged"),
         (edit(texts=None), "damaged"),
-        (edit(sha256={"/dev/zero": "0"}), "'/dev/zero' is no file of it"),
+        (edit(sha256={"/dev/zero": "0"}), "'/dev/zero' is not one of its files"),
     ],
 )
-def test_a_damaged_store_is_refused_in_one_message(damage: object, message: str, tmp_path: Path) -> None:
+def test_damaged_store_is_refused(damage: object, message: str, tmp_path: Path) -> None:
     folder = tmp_path / "s"
     write(folder, [([1, 300], "a"), ([], "b"), ([2], "")])
     assert callable(damage)

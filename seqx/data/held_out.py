@@ -1,0 +1,63 @@
+"""Warnings about suspicious rows in the development and test sets, which are scored all the same."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from seqx.errors import shortened
+from seqx.interfaces.text import Task
+
+T = TypeVar("T")
+
+_ROW_SHARE = 0.01  # share of a split from which on a repeated row is reported
+_SIDE_SHARE = 0.1  # the same for a repeated source or reference
+_MIN_SIDES = 10  # minimum number of repetitions of a source or reference
+
+
+def held_out_warnings(task: Task, split: str) -> list[str]:
+    """Return the warnings about a split, a line each."""
+    rows = [tuple(text.strip() for text in row) for row in task.rows(split)]
+    warnings = [*_suspicious(rows)]
+    excluded = len(rows) - len(task.references(split))
+    if excluded > 0:
+        warnings.append(f"{excluded:,} of {len(rows):,} rows cannot be scored and are left out")
+    return [*(f"{split}: {warning}" for warning in warnings), *task.data_warnings(split)]
+
+
+def empty_texts(texts: Sequence[str], name: str) -> Iterator[str]:
+    """Yield a warning with the number of empty texts, if there are any; `name` says what they are."""
+    count = sum(not text.strip() for text in texts)
+    if count:
+        yield f"{count:,} of {len(texts):,} {name} are empty"
+
+
+def _suspicious(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Yield warnings about empty sides, sources that equal their reference, and repetitions."""
+    sides = [*zip(*rows, strict=True)]
+    names = ["sources", "references"] if len(sides) == 2 else ["rows"]
+    for name, side in zip(names, sides, strict=False):
+        yield from empty_texts(side, name)
+    if len(sides) > 1:
+        copies = sum(row[0] == row[1] != "" for row in rows)
+        if copies:
+            yield f"{copies:,} of {len(rows):,} sources equal their references"
+    repeated = _most_common(rows, minimum=3, share=_ROW_SHARE)
+    if repeated:
+        yield f"{repeated[1]:,} of {len(rows):,} rows are identical: {_quoted(' / '.join(repeated[0]))}"
+        return
+    for name, side in zip(names, sides, strict=False) if len(sides) > 1 else ():
+        found = _most_common(side, minimum=_MIN_SIDES, share=_SIDE_SHARE)
+        distinct = len(set(side))
+        is_text = distinct == 1 or 50 * distinct > len(side)  # few distinct values are labels, which repeat
+        if found and found[0] and is_text:
+            yield f"{found[1]:,} of {len(side):,} {name} are identical: {_quoted(found[0])}"
+
+
+def _most_common(values: Sequence[T], *, minimum: int, share: float) -> tuple[T, int] | None:
+    """Return the most frequent value and its count; None if it is not frequent enough."""
+    value, count = Counter(values).most_common(1)[0] if values else (None, 0)
+    return (value, count) if value is not None and count >= max(minimum, share * len(values)) else None
+
+
+def _quoted(text: str) -> str:
+    return repr(shortened(text, 60))
