@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from seqx.parallel.launch import launch
+from tests import forked
 from tests.stories.tiny import TINY, lines, seqx, tiny
 
 pytestmark = pytest.mark.promise("launchers-agree")
@@ -49,12 +50,7 @@ def started(*arguments: str) -> subprocess.CompletedProcess[str]:
 def endless(text: str, mark: Path) -> Iterator["subprocess.Popen[str]"]:
     """A run of two processes, without an end, once a file is there."""
     command = ["run", str(tiny(text)), "--folder", "two", "--devices", "2", "--device", "cpu"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "seqx", *command, *SETTINGS[:-1], *NEVER],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}"},
-    ) as process:
+    with forked.Forked([*command, *SETTINGS[:-1], *NEVER], stderr=subprocess.PIPE, text=True) as process:
         end = time.monotonic() + 120
         while not mark.is_file() and time.monotonic() < end:
             time.sleep(0.1)
@@ -73,7 +69,7 @@ def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on() -> None:
     (kept,) = Path("two", "checkpoints").glob("0*")
     on = f"training.steps={int(kept.name) + 2}"
     command = ["run", "tiny.yaml", "--folder", "two", "--devices", "2", "--device", "cpu", *SETTINGS[:-1]]
-    again = started("seqx", *command, *NEVER[1:], on)
+    again = forked.run(*command, *NEVER[1:], on)
     assert again.returncode == 0, again.stderr
     assert scores("two").keys() == {"dev", "test"}
 
@@ -160,7 +156,7 @@ def test_a_mistake_is_told_once_by_the_launcher() -> None:
     recipe = str(tiny())
     Path("taken").mkdir()
     Path("taken", "thesis.txt").touch()
-    left = started("seqx", "run", recipe, "--folder", "taken", "--devices", "2", "--device", "cpu")
+    left = forked.run("run", recipe, "--folder", "taken", "--devices", "2", "--device", "cpu")
 
     assert left.returncode == 2
     assert left.stderr == "taken: holds no run, but other files (thesis.txt); choose another --folder\n"
@@ -196,24 +192,29 @@ def seqx_register(registry: seqx.Registry) -> None:
 """
 
 
+def by_devices(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return forked.run("run", "--devices", "2", *arguments)
+
+
+def by_torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
+    launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "4", "-m")
+    return started(*launcher, "seqx", "run", *arguments)
+
+
 @pytest.mark.promise("out-of-memory-with-shards")
-@pytest.mark.parametrize(
-    "start",
-    [
-        ("seqx", "run", "--devices", "2"),
-        ("torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "4", "-m", "seqx", "run"),
-    ],
-)
-def test_too_little_memory_for_shards_begins_again_in_smaller_parts(start: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("start", [by_devices, by_torchrun])
+def test_too_little_memory_for_shards_begins_again_in_smaller_parts(
+    start: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     Path("narrow.py").write_text(NARROW, encoding="utf-8")
     text = "plugins: [narrow.py]\n" + TINY.replace(
         "type: cross_entropy, smoothing: 0.1", "type: narrow, most: 99"
     )
     recipe, how = str(tiny(text)), (*SETTINGS, "training.sharding=full")
-    plenty = started("seqx", "run", recipe, "--folder", "plenty", "--devices", "2", "--device", "cpu", *how)
+    plenty = forked.run("run", recipe, "--folder", "plenty", "--devices", "2", "--device", "cpu", *how)
     assert plenty.returncode == 0, plenty.stderr
     recipe = str(tiny(text.replace("99", "4"), "small.yaml"))
-    left = started(*start, recipe, "--folder", "little", "--device", "cpu", *how)
+    left = start(recipe, "--folder", "little", "--device", "cpu", *how)
 
     assert left.returncode == 0, left.stderr
     told = re.findall(r"^(.*) cpu has too little memory for|^(resumed.*)", left.stderr, re.MULTILINE)

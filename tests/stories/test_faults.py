@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from seqx.storage.checkpoints import Checkpoints
 from seqx.training.recovery.divergence import Divergence
 from seqx.training.recovery.skipped_batches import SkippedBatches, forget_after
 from seqx.training.trainer import Trainer
+from tests import forked
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
 PLUGIN = """\
@@ -143,9 +142,9 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
     recipe("longest: 24", "again.yaml")
     with monkeypatch.context() as context:
         context.setenv("KILL", "1")
-        killed = [sys.executable, "-m", "seqx", "run", "again.yaml", *SETTINGS, "training.steps=15"]
+        killed = ["run", "again.yaml", *SETTINGS, "training.steps=15"]
         for _ in kept:
-            process = subprocess.run(killed, check=False, capture_output=True, text=True, timeout=120)
+            process = forked.run(*killed, timeout=120)
             assert process.returncode == -signal.SIGKILL, process.stderr
     done("run", "again.yaml", *SETTINGS, "training.steps=15")
     again = Path("runs/again")

@@ -5,13 +5,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
+from tests.forked import Forked
 from tests.stories.tiny import TINY, done, files, lines, refused, seqx, tiny, weights
 
 STOPPER = """\
@@ -35,10 +35,10 @@ def seqx_register(registry: seqx.Registry) -> None:
 """
 
 
-def stopped(recipe: Path, step: int, by: signal.Signals) -> "subprocess.Popen[str]":
+def stopped(recipe: Path, step: int, by: signal.Signals) -> Forked:
     """The command, in a process of its own that gets a signal after a step."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "seqx", "run", recipe],
+    return Forked(
+        ["run", recipe],
         env={**os.environ, "STOP_AT": str(step), "STOP_BY": str(int(by))},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,

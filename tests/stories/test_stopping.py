@@ -19,8 +19,10 @@ from seqx.data import prepare
 from seqx.inference.predictor import Predictor
 from seqx.storage import checkpoints, state_dict
 from seqx.training.ema import Average
+from seqx_text import SentencePiece
 from seqx_watch import Metrics
 from tests.core.runtime.test_printing import failing
+from tests.forked import Forked
 from tests.stories.tiny import TINY, done, lines, seqx, tiny
 
 TEXT = TINY.replace("average: 2", "average: 2\n  choose: best\n  ema: {decay: 0.6}")
@@ -200,26 +202,23 @@ def test_while_modules_are_imported(when: str, by: str) -> None:
     assert not RUN.exists()
 
 
-LEARNING = """\
-import signal, sys, time
-from seqx.cli import main
-from seqx_text import SentencePiece
+def learning() -> None:
+    """Let a library take minutes to learn a vocabulary, outside of Python."""
 
-def learn(self, lines, folder):
-    print("learning", flush=True)
-    time.sleep(300)
+    def learn(*_: object) -> None:
+        print("learning", flush=True)  # noqa: T201
+        time.sleep(300)
 
-SentencePiece.learn = learn
-main()
-"""
+    SentencePiece.learn = learn  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.promise("signals-during-vocabulary")
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_while_a_library_learns_the_vocabulary(by: signal.Signals, tmp_path: Path) -> None:
     """It is at work outside of Python, where nobody hears a signal."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", LEARNING, "run", tiny(TEXT)],
+    process = Forked(
+        ["run", tiny(TEXT)],
+        before=learning,
         env={**os.environ, "SEQX_CACHE": str(tmp_path / "cache")},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -239,6 +238,9 @@ def test_while_a_library_learns_the_vocabulary(by: signal.Signals, tmp_path: Pat
     assert not list((tmp_path / "cache").glob(".*.tmp-*"))
 
 
+LEARNING = "from tests.stories.test_stopping import learning; learning(); from seqx.cli import main; main()"
+
+
 @pytest.mark.promise("signals-during-vocabulary")
 def test_one_of_several_hears_a_signal_while_the_vocabulary_is_learnt(tmp_path: Path) -> None:
     """Nobody takes it for killed."""
@@ -247,7 +249,8 @@ def test_one_of_several_hears_a_signal_while_the_vocabulary_is_learnt(tmp_path: 
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
     crew = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    common = {**os.environ, "SEQX_CACHE": str(tmp_path / "cache"), **crew}
+    root = str(Path(__file__).parents[2])
+    common = {**os.environ, "PYTHONPATH": root, "SEQX_CACHE": str(tmp_path / "cache"), **crew}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", LEARNING, "run", recipe, "--device", "cpu"],
