@@ -1,4 +1,4 @@
-"""The Transformer: stacks of attention and feed-forward layers, and the pieces that they are made of."""
+"""The Transformer (Vaswani et al. 2017) and its variants, with each part a component of its own."""
 
 import seqx
 from seqx_transformer.attention import MultiHeadAttention
@@ -50,7 +50,7 @@ __all__ = [
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer the Transformer and its pieces; FeedForward, Norm and Initialisation are kinds of this plugin."""
+    """Register the Transformer and its parts; this plugin defines FeedForward, Norm and Initialisation."""
     registry.add(seqx.Encoder, transformer=TransformerEncoder)
     registry.add(seqx.Decoder, transformer=TransformerDecoder)
     registry.add(

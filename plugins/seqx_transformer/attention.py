@@ -17,19 +17,21 @@ from seqx_transformer.dropout import Dropout
 
 
 class MultiHeadAttention(seqx.Attention):
-    """Scaled dot-product attention in several subspaces at once (Vaswani et al. 2017, section 3.2).
+    """Scaled dot-product attention with several heads (Vaswani et al. 2017, section 3.2).
+
+    softmax(Q K^T / sqrt(d_k)) V in each head; Q, K and V are linear projections of the inputs, and another
+    linear map combines the heads.
 
     Args:
-        heads: number of subspaces; divides d_model where d_k or d_v is left out
-        d_k: width of each head's queries and keys; d_model / heads when left out
-        d_v: width of each head's values; d_model / heads when left out
-        bias: whether the projections add a bias
-        dropout: share of attention weights dropped in training
-        scaled: whether scores are divided by the square root of d_k; dot-product attention without
-            that scale does worse for large d_k (section 3.2.1)
+        heads: number of heads; must divide d_model unless both d_k and d_v are set
+        d_k: width of each head's queries and keys; d_model / heads if left out
+        d_v: width of each head's values; d_model / heads if left out
+        bias: add a bias in the linear maps
+        dropout: dropout probability of the attention weights
+        scaled: divide the scores by sqrt(d_k) (section 3.2.1)
 
     Raises:
-        ValueError: when heads does not divide d_model and d_k or d_v is left out
+        ValueError: heads does not divide d_model, and d_k or d_v is left out
     """
 
     def __init__(
@@ -57,87 +59,87 @@ class MultiHeadAttention(seqx.Attention):
         self.dropout = Dropout(dropout)
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
-        """Keys [B, H, S, K] and values [B, H, S, V], both from [B, S, D]."""
-        k, v = self._split(self.key(keys)), self._split(self.value(values))
+        """Return keys [B, H, S, K] and values [B, H, S, V], both projected from [B, S, D]."""
+        k, v = split_heads(self.key(keys), self.heads), split_heads(self.value(values), self.heads)
         return seqx.KeyValue(positioned.key(k), v, positioned.layout)
 
     def forward(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        """Attend from [B, T, D]; returns [B, T, D]."""
-        q, bias = self._compared(queries, positioned, memory, mask)
-        mixed = self.mix(q, positioned, memory, bias)  # [B, H, T, V]
-        return self.output(mixed.transpose(1, 2).flatten(2))  # [B, T, D]
+        """Attend from [B, T, D]; return [B, T, D]."""
+        q, bias = self._queries_and_bias(queries, positioned, memory, mask)
+        heads = self.attend(q, positioned, memory, bias)  # [B, H, T, V]
+        return self.output(heads.transpose(1, 2).flatten(2))  # [B, T, D]
 
     def weights(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
-        q, bias = self._compared(queries, positioned, memory, mask)
+        """Return the attention weights [B, H, T, S] of queries [B, T, D], without dropout."""
+        q, bias = self._queries_and_bias(queries, positioned, memory, mask)
         return (self.scores(q, memory.keys) + bias).softmax(-1, torch.float32)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
-        """Refuse positions that were made for heads of another width."""
+        """Raise an error if the encoding adds vectors of another width than d_v to the values."""
         if encoding is None:
             return
         x = torch.zeros(1, 1, self.d_model)
         positioned = seqx.Positioned(encoding, seqx.Layout.of(torch.ones(1, 1, dtype=torch.bool)))
         with torch.no_grad():
             memory = self.project(x, x, positioned)
-            relative = positioned.values(self.weights(x, positioned, memory, seqx.Mask()), memory)
-        wide = memory.values.size(-1)
-        if relative is not None and relative.size(-1) != wide:
+            added = positioned.values(self.weights(x, positioned, memory, seqx.Mask()), memory)
+        d_v = memory.values.size(-1)
+        if added is not None and added.size(-1) != d_v:
             raise ValueError(
-                f"positions: set d_v of {type(encoding).__name__.lower()} to the attention's, {wide}"
+                f"positions: set d_v of {type(encoding).__name__.lower()} to the attention's, {d_v}"
             )
 
     def query_key_parameters(self) -> Iterable[nn.Parameter]:
-        """Those of the queries' and the keys' maps."""
+        """Return the parameters of the query and key projections."""
         return (*self.query.parameters(), *self.key.parameters())
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        """How well keys [B, H, S, K] match queries [B, H, T, K], which are scaled: [B, H, T, S]."""
+        """Return the scores [B, H, T, S] of scaled queries [B, H, T, K] with keys [B, H, S, K]."""
         return q @ k.mT
 
-    def _compared(
-        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
-    ) -> tuple[Tensor, Tensor]:
-        """Scaled queries [B, H, T, K], and what is added to their scores [B or 1, H or 1, T, S]."""
-        q = positioned.query(self._split(self.query(queries))) * self.scale
-        visible = mask.dense(positioned.layout, memory.layout)  # [B, 1, T, S]
-        # A large number instead of infinity keeps the softmax finite where nothing is visible; half of the
-        # largest leaves room for the scores that are added to it.
-        bias = torch.where(visible, 0.0, torch.finfo(q.dtype).min / 2).to(q.dtype)
-        relative = positioned.bias(q, memory)
-        if relative is not None:
-            bias = bias + relative.to(q.dtype)
-        return q, bias
+    def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+        """Return softmax(scores + bias) V in each head: [B, H, T, V].
 
-    def mix(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """Weigh values by the softmax of scores, the step that has rival kernels.
-
-        From scaled queries [B, H, T, K] and what is added to their scores, [B or 1, H or 1, T, S], to
-        [B, H, T, V].
+        Args:
+            q: scaled queries [B, H, T, K]
+            positioned: their positional encoding, which may add to the values
+            memory: keys and values
+            bias: mask and positional bias [B or 1, H or 1, T, S]
         """
-        # SDPA keeps its weights to itself, its backward pass in bfloat16 is slow on CPUs, and with a bias it
-        # adds up gradients in another order each time.
-        repeats = torch.are_deterministic_algorithms_enabled()
-        if q.device.type != "cpu" and not positioned.encoding.has_value_term and not repeats:
+        # torch's fused kernel does not return its weights, has a slow backward pass in bfloat16 on CPUs, and
+        # with a bias it adds up gradients in an order that varies.
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        if q.device.type != "cpu" and not positioned.encoding.has_value_term and not deterministic:
             dropout = self.dropout.p if self.training else 0.0
             return F.scaled_dot_product_attention(q, memory.keys, memory.values, bias, dropout, scale=1.0)
-        return self.weigh(q, positioned, memory, bias)
+        return self.attend_eager(q, positioned, memory, bias)
 
-    def weigh(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """The same for any scores, with their weights at hand."""
+    def attend_eager(
+        self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor
+    ) -> Tensor:
+        """Compute `attend` step by step, for any `scores` and any encoding."""
         weights = self.dropout(self.scores(q, memory.keys).add_(bias).softmax(-1))  # [B, H, T, S]
-        mixed = weights @ memory.values
-        relative = positioned.values(weights, memory)
-        return mixed if relative is None else mixed + relative
+        heads = weights @ memory.values
+        added = positioned.values(weights, memory)
+        return heads if added is None else heads + added
 
-    def _split(self, x: Tensor) -> Tensor:
-        return split(x, self.heads)
+    def _queries_and_bias(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> tuple[Tensor, Tensor]:
+        """Return scaled queries [B, H, T, K] and the mask with the positional bias [B or 1, H or 1, T, S]."""
+        q = positioned.query(split_heads(self.query(queries), self.heads)) * self.scale
+        visible = mask.dense(positioned.layout, memory.layout)  # [B, 1, T, S]
+        # A large negative number, not minus infinity, keeps the softmax finite in a row that is masked
+        # completely. Half of the largest leaves room for the scores.
+        bias = torch.where(visible, 0.0, torch.finfo(q.dtype).min / 2).to(q.dtype)
+        positional = positioned.bias(q, memory)
+        return q, bias if positional is None else bias + positional.to(q.dtype)
 
 
-def split(x: Tensor, heads: int) -> Tensor:
-    """Features [B, T, H K] by head: [B, H, T, K]."""
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Split features [B, T, H K] into heads: [B, H, T, K]."""
     return x.view(*x.shape[:2], heads, x.size(2) // heads).transpose(1, 2)

@@ -3,6 +3,7 @@
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model.
 """
 
+from functools import partial
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -11,25 +12,25 @@ from torch import Tensor, nn
 
 import seqx
 from seqx_transformer.attention import MultiHeadAttention
-from seqx_transformer.dropout import Dropout
 from seqx_transformer.feedforward import FeedForward, ReLU
 from seqx_transformer.initialisation import Initialisation, Xavier
 from seqx_transformer.norm import LayerNorm, Norm
 from seqx_transformer.positions import Sinusoidal
-from seqx_transformer.stack import Positions
-from seqx_transformer.sublayer import Residual
+from seqx_transformer.stack import Residual, TransformerStack
 
 
 class TransformerState(NamedTuple):
-    """What a decoder remembers between tokens."""
+    """The state of the decoder between tokens: the keys and values of each layer."""
 
-    lengths: Tensor  # [B] tokens written so far
-    past: tuple[seqx.KeyValue, ...] | None  # what each layer projected of them; None before the first
-    source: tuple[seqx.KeyValue, ...] | None  # what each layer projected of the source
+    lengths: Tensor  # [B] number of target tokens so far
+    past: (
+        tuple[seqx.KeyValue, ...] | None
+    )  # self-attention's, of the target so far; None before the first token
+    source: tuple[seqx.KeyValue, ...] | None  # cross-attention's, of the source; None without a source
 
 
 class TransformerDecoderLayer(nn.Module):
-    """Self-attention, attention to the source where there is one, then feed-forward."""
+    """Causal self-attention, cross-attention if there is a source, and feed-forward, each in a residual."""
 
     def __init__(
         self,
@@ -51,47 +52,41 @@ class TransformerDecoderLayer(nn.Module):
     def forward(
         self, x: Tensor, positioned: seqx.Positioned, past: seqx.KeyValue | None, source: seqx.KeyValue | None
     ) -> tuple[Tensor, seqx.KeyValue]:
-        """From [B, T, D] to [B, T, D], and all that self-attention has projected so far."""
-        seen = past
-
-        def attend(x: Tensor) -> Tensor:
-            nonlocal seen
-            new = self.attention.project(x, x, positioned)
-            seen = new if past is None else past.extend(new)
-            return self.attention(x, positioned, seen, seqx.Mask(causal=True))
-
-        x = self.attended(x, attend)
-        look, crossed = self.cross_attention, self.crossed
-        if look is not None and crossed is not None and source is not None:
-            x = crossed(
-                x, lambda x: look(x, seqx.Positioned.unordered(positioned.layout), source, seqx.Mask())
-            )
-        x = self.transformed(x, self.feedforward)
-        assert seen is not None, "a residual calls its sub-layer"
-        return x, seen
+        """Map [B, T, D] to [B, T, D]; also return `past` with the keys and values of these T tokens."""
+        h = self.attended.before(x)
+        new = self.attention.project(h, h, positioned)
+        past = new if past is None else past.extend(new)
+        x = self.attended(x, self.attention(h, positioned, past, seqx.Mask(causal=True)))
+        if self.cross_attention is not None and self.crossed is not None and source is not None:
+            unordered = seqx.Positioned.unordered(positioned.layout)
+            h = self.cross_attention(self.crossed.before(x), unordered, source, seqx.Mask())
+            x = self.crossed(x, h)
+        h = self.feedforward(self.transformed.before(x))
+        return self.transformed(x, h), past
 
 
-class TransformerDecoder(seqx.Decoder):
-    """A stack of causal self-attention, attention to the source and feed-forward (Vaswani et al. 2017, 3.1).
+class TransformerDecoder(TransformerStack, seqx.Decoder):
+    """The Transformer's decoder (Vaswani et al. 2017, section 3.1), or a language model without a source.
 
-    With `norm_place: pre` a last norm follows the stack; with `post` every layer ends with one already.
+    Each layer has causal self-attention, cross-attention and feed-forward. With pre-norm, a norm follows the
+    last layer.
 
     Args:
-        layers: how many
-        attention: what each layer attends to its past with; a list gives each layer its own
-        cross_attention: what each layer attends to the source with; as `attention` when left out
-        cross: whether there is a source to attend to; a language model has none
-        feedforward: what follows attention in each layer
-        positions: how the stack is told about order
-        dropout: share dropped in training of each sub-layer's output and of the embeddings (section 5.4)
-        norm: which norm stands around each sub-layer
-        norm_place: after the residual sum (post) or before the sub-layer (pre)
-        residual: factor of what a sub-layer's output is added to; DeepNorm's alpha
-        initialisation: first values of the linear maps
+        layers: number of layers
+        attention: self-attention of each layer; a list names one for each layer
+        cross_attention: attention to the source of each layer; the same as `attention` if left out
+        cross: attend to a source; false for a language model
+        feedforward: feed-forward network of each layer
+        positions: positional encoding of self-attention
+        dropout: dropout probability of each sub-layer's output and of the embeddings (section 5.4)
+        norm: norm of each sub-layer
+        norm_place: post: after the residual sum, as in the paper; pre: before the sub-layer
+        residual: factor of the residual connection: DeepNorm's alpha
+        initialisation: initial weights of the linear maps
 
     Raises:
-        ValueError: when a list of attentions has another length than there are layers, or one is for a single
-            sequence and looks at the source; when `cross_attention` is set and `cross` is not
+        ValueError: the number of listed attentions is not the number of layers; the cross-attention works
+            within one sequence only; `cross_attention` is set and `cross` is false
     """
 
     source_setting = "cross"
@@ -113,58 +108,68 @@ class TransformerDecoder(seqx.Decoder):
         initialisation: seqx.Make[Initialisation] = Xavier,
     ) -> None:
         super().__init__(d_model)
-
-        def around() -> Residual:
-            return Residual(norm(d_model), norm_place, dropout, residual)
-
-        def layer(attends: seqx.Attention, looks: seqx.Attention | None) -> TransformerDecoderLayer:
-            crossed = None if looks is None else around()
-            return TransformerDecoderLayer(attends, looks, feedforward(d_model), around(), crossed, around())
-
-        attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
         if cross_attention is not None and not cross:
-            raise ValueError("cross_attention needs a source to look at; leave it out, or set cross: true")
+            raise ValueError("cross_attention needs a source; leave it out, or set cross: true")
+        self.uses_source = cross
+        connection = partial(Residual, norm, d_model, norm_place, dropout, residual)
+        attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
         across = attention if cross_attention is None else cross_attention
-        looks = [
+        cross_attentions = [
             make(d_model) if cross else None for make in seqx.per_layer(across, layers, "cross_attention")
         ]
-        for look in looks:
-            if look is not None:
-                look.check(None)
-        self.uses_source = cross
-        self.layers: seqx.Layers[TransformerDecoderLayer] = seqx.Layers(map(layer, attentions, looks))
-        initialisation()(self.layers)
-        self.positions = Positions(positions, d_model, attentions)
-        self.limit = self.positions.limit
-        self.dropout = Dropout(dropout)
-        self.norm = norm(d_model) if norm_place == "pre" else nn.Identity()
+        for to_source in cross_attentions:
+            if to_source is not None:
+                to_source.check(None)
+        self.layers: seqx.Layers[TransformerDecoderLayer] = seqx.Layers(
+            TransformerDecoderLayer(
+                self_attention,
+                to_source,
+                feedforward(d_model),
+                connection(),
+                connection() if cross else None,
+                connection(),
+            )
+            for self_attention, to_source in zip(attentions, cross_attentions, strict=True)
+        )
+        self._complete(
+            attentions,
+            positions=positions,
+            initialisation=initialisation,
+            norm=norm,
+            order=norm_place,
+            dropout=dropout,
+        )
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> TransformerState:
-        """The state of `batch` sentences before the first token; the cache grows, whatever the capacity."""
-        device = next(self.parameters()).device
-        lengths = torch.zeros(batch, dtype=torch.int64, device=device)
+        """Project the source once; return the state before the first token.
+
+        The cache of keys and values grows with each token, so `capacity` is not used.
+        """
+        lengths = torch.zeros(batch, dtype=torch.int64, device=next(self.parameters()).device)
         if not self.uses_source:
             return TransformerState(lengths, None, None)
-        assert memory is not None, "a decoder that reads is started from a source"
-        positioned = seqx.Positioned.unordered(memory.layout)
-        looks = [layer.cross_attention for layer in self.layers]
-        states = memory.states
-        source = tuple(look.project(states, states, positioned) for look in looks if look is not None)
+        assert memory is not None, "check() guarantees a source"
+        unordered = seqx.Positioned.unordered(memory.layout)
+        source = tuple(
+            layer.cross_attention.project(memory.states, memory.states, unordered)
+            for layer in self.layers
+            if layer.cross_attention is not None
+        )
         return TransformerState(lengths, None, source)
 
     def forward(
         self, inputs: Tensor, state: TransformerState, keep: Tensor | None
     ) -> tuple[Tensor, TransformerState]:
-        """Advance by embeddings [B, T, D]; returns outputs [B, T, D] and the state after them."""
+        """Advance by embeddings [B, T, D]; return outputs [B, T, D] and the state after them."""
         if keep is None:
             keep = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
         layout = seqx.Layout.of(keep, state.lengths)
-        x = self.dropout(self.positions.embed(inputs, layout))
+        x = self._embed(inputs, layout)
         past = []
         for i, layer in enumerate(self.layers):
-            positioned = seqx.Positioned(self.positions.of(layer.attention.heads), layout)
+            positioned = self.positions.positioned(layer.attention, layout)
             before = None if state.past is None else state.past[i]
             source = None if state.source is None else state.source[i]
-            x, seen = layer(x, positioned, before, source)
-            past.append(seen)
+            x, key_value = layer(x, positioned, before, source)
+            past.append(key_value)
         return self.norm(x), TransformerState(state.lengths + keep.sum(1), tuple(past), state.source)

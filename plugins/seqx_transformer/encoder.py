@@ -3,6 +3,7 @@
 Letters in shapes: B sentences, S tokens, D = d_model.
 """
 
+from functools import partial
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
@@ -10,17 +11,15 @@ from torch import Tensor, nn
 
 import seqx
 from seqx_transformer.attention import MultiHeadAttention
-from seqx_transformer.dropout import Dropout
 from seqx_transformer.feedforward import FeedForward, ReLU
 from seqx_transformer.initialisation import Initialisation, Xavier
 from seqx_transformer.norm import LayerNorm, Norm
 from seqx_transformer.positions import Sinusoidal
-from seqx_transformer.stack import Positions
-from seqx_transformer.sublayer import Residual
+from seqx_transformer.stack import Residual, TransformerStack
 
 
 class TransformerEncoderLayer(nn.Module):
-    """Self-attention, then feed-forward."""
+    """Self-attention, then feed-forward, each inside a residual connection."""
 
     def __init__(
         self, attention: seqx.Attention, feedforward: FeedForward, attended: Residual, transformed: Residual
@@ -32,32 +31,32 @@ class TransformerEncoderLayer(nn.Module):
         self.transformed = transformed
 
     def forward(self, x: Tensor, positioned: seqx.Positioned, mask: seqx.Mask) -> Tensor:
-        """From [B, S, D] to [B, S, D]."""
+        """Map [B, S, D] to [B, S, D]."""
+        h = self.attended.before(x)
+        h = self.attention(h, positioned, self.attention.project(h, h, positioned), mask)
+        x = self.attended(x, h)
+        h = self.feedforward(self.transformed.before(x))
+        return self.transformed(x, h)
 
-        def attend(x: Tensor) -> Tensor:
-            return self.attention(x, positioned, self.attention.project(x, x, positioned), mask)
 
-        return self.transformed(self.attended(x, attend), self.feedforward)
+class TransformerEncoder(TransformerStack, seqx.Encoder):
+    """Layers of self-attention and feed-forward (Vaswani et al. 2017, section 3.1).
 
-
-class TransformerEncoder(seqx.Encoder):
-    """A stack of self-attention and feed-forward layers (Vaswani et al. 2017, section 3.1).
-
-    With `norm_place: pre` a last norm follows the stack; with `post` every layer ends with one already.
+    With pre-norm, a norm follows the last layer.
 
     Args:
-        layers: how many
-        attention: what each layer attends with; a list gives each layer its own
-        feedforward: what follows attention in each layer
-        positions: how the stack is told about order
-        dropout: share dropped in training of each sub-layer's output and of the embeddings (section 5.4)
-        norm: which norm stands around each sub-layer
-        norm_place: after the residual sum (post) or before the sub-layer (pre)
-        residual: factor of what a sub-layer's output is added to; DeepNorm's alpha
-        initialisation: first values of the linear maps
+        layers: number of layers
+        attention: self-attention of each layer; a list names one for each layer
+        feedforward: feed-forward network of each layer
+        positions: positional encoding
+        dropout: dropout probability of each sub-layer's output and of the embeddings (section 5.4)
+        norm: norm of each sub-layer
+        norm_place: post: after the residual sum, as in the paper; pre: before the sub-layer
+        residual: factor of the residual connection: DeepNorm's alpha
+        initialisation: initial weights of the linear maps
 
     Raises:
-        ValueError: when a list of attentions has another length than there are layers
+        ValueError: the number of listed attentions is not the number of layers
     """
 
     def __init__(
@@ -75,25 +74,24 @@ class TransformerEncoder(seqx.Encoder):
         initialisation: seqx.Make[Initialisation] = Xavier,
     ) -> None:
         super().__init__(d_model)
-
-        def around() -> Residual:
-            return Residual(norm(d_model), norm_place, dropout, residual)
-
+        connection = partial(Residual, norm, d_model, norm_place, dropout, residual)
         attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
         self.layers: seqx.Layers[TransformerEncoderLayer] = seqx.Layers(
-            TransformerEncoderLayer(attends, feedforward(d_model), around(), around())
-            for attends in attentions
+            TransformerEncoderLayer(self_attention, feedforward(d_model), connection(), connection())
+            for self_attention in attentions
         )
-        initialisation()(self.layers)
-        self.positions = Positions(positions, d_model, attentions)
-        self.limit = self.positions.limit
-        self.dropout = Dropout(dropout)
-        self.norm = norm(d_model) if norm_place == "pre" else nn.Identity()
+        self._complete(
+            attentions,
+            positions=positions,
+            initialisation=initialisation,
+            norm=norm,
+            order=norm_place,
+            dropout=dropout,
+        )
 
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
-        """From embeddings [B, S, D] to states [B, S, D]."""
-        x = self.dropout(self.positions.embed(inputs, layout))
+        """Map embeddings [B, S, D] to states [B, S, D]."""
+        x = self._embed(inputs, layout)
         for layer in self.layers:
-            positioned = seqx.Positioned(self.positions.of(layer.attention.heads), layout)
-            x = layer(x, positioned, seqx.Mask())
+            x = layer(x, self.positions.positioned(layer.attention, layout), seqx.Mask())
         return self.norm(x)

@@ -1,4 +1,4 @@
-"""Feed-forward sub-layers: what happens at each position alone.
+"""Feed-forward networks, which act on each position alone.
 
 Letters in shapes: B sentences, T tokens, D = d_model.
 """
@@ -15,7 +15,7 @@ from seqx_transformer.dropout import Dropout
 
 
 class FeedForward(nn.Module, ABC):
-    """Transforms each position by itself."""
+    """The feed-forward sub-layer of a Transformer layer."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -23,16 +23,16 @@ class FeedForward(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """From [B, T, D] to [B, T, D]."""
+        """Map [B, T, D] to [B, T, D]; an output depends on the input at its own position only."""
 
 
 class ReLU(FeedForward):
-    """Two linear maps with a ReLU between them (Vaswani et al. 2017, section 3.3).
+    """W2 max(0, W1 x + b1) + b2 (Vaswani et al. 2017, section 3.3).
 
     Args:
-        width: of the inner layer; four times d_model when left out
-        dropout: share of the inner layer dropped in training
-        bias: whether both maps add a bias
+        width: width of the hidden layer, d_ff; 4 d_model if left out
+        dropout: dropout probability of the hidden layer
+        bias: add a bias in both linear maps
     """
 
     def __init__(
@@ -50,49 +50,49 @@ class ReLU(FeedForward):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From [B, T, D] to [B, T, D]."""
+        """Map [B, T, D] to [B, T, D]."""
         return self.outer(self.dropout(self.activate(self.inner(x))))
 
     def linear(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
-        """A linear map of each position's features."""
+        """Build one of the two linear maps."""
         return nn.Linear(inputs, outputs, bias)
 
     def activate(self, x: Tensor) -> Tensor:
-        """The function between the two maps."""
+        """Apply the activation function."""
         return F.relu(x)
 
 
 class GELU(ReLU):
-    """Two linear maps with a GELU between them (Hendrycks and Gimpel 2016)."""
+    """W2 GELU(W1 x + b1) + b2 (Hendrycks and Gimpel 2016)."""
 
     def activate(self, x: Tensor) -> Tensor:
-        """The function between the two maps."""
+        """Apply the activation function."""
         return F.gelu(x)
 
 
 class Convolutions(ReLU):
-    """Two convolutions of width 1 with a ReLU between them (Vaswani et al. 2017, section 3.3).
+    """Two convolutions with kernel size 1 and a ReLU between them (Vaswani et al. 2017, section 3.3).
 
-    The paper's other description of what `relu` computes; it may be faster where convolutions are.
+    The paper's other description of the same function as `relu`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """From [B, T, D] to [B, T, D]."""
+        """Map [B, T, D] to [B, T, D]."""
         return super().forward(x.mT).mT
 
     def linear(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
-        """A convolution that sees one position at a time, of [B, inputs, T]."""
+        """Build one of the two convolutions, which map [B, inputs, T] to [B, outputs, T]."""
         return nn.Conv1d(inputs, outputs, 1, bias=bias)
 
 
 class Gated(FeedForward):
-    """Two linear maps, the inner one multiplied by a gate (Shazeer 2020).
+    """W2 (f(Wg x) * W1 x), a gated linear unit (Shazeer 2020, equation 6).
 
     Args:
-        activation: of the gate: silu makes a SwiGLU, gelu a GEGLU
-        width: of the inner layer; 8/3 of d_model when left out, which costs as much as an ungated 4 d_model
-        dropout: share of the inner layer dropped in training
-        bias: whether the maps add a bias
+        activation: f of the gate: silu for SwiGLU, gelu for GEGLU
+        width: width of the hidden layer; 8/3 d_model if left out, which has as many parameters as `relu`
+        dropout: dropout probability of the hidden layer
+        bias: add a bias in the linear maps
     """
 
     def __init__(
@@ -113,5 +113,5 @@ class Gated(FeedForward):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From [B, T, D] to [B, T, D]."""
+        """Map [B, T, D] to [B, T, D]."""
         return self.outer(self.dropout(self.activate(self.gate(x)) * self.inner(x)))

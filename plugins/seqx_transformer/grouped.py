@@ -1,7 +1,7 @@
-"""Multi-head attention that keeps fewer keys and values.
+"""Grouped-query and multi-query attention.
 
-Letters in shapes: B sentences, S keys, D = d_model, H heads, G groups, K the width of a head's queries and
-keys, V that of its values.
+Letters in shapes: B sentences, S keys, T queries, D = d_model, H heads, G groups, K the width of a head's
+queries and keys, V that of its values.
 """
 
 from typing import Annotated
@@ -10,25 +10,25 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.attention import MultiHeadAttention, split
+from seqx_transformer.attention import MultiHeadAttention, split_heads
 
 
 class GroupedQueryAttention(MultiHeadAttention):
-    """Heads that share keys and values in groups (Ainslie et al. 2023, section 2.2).
+    """Multi-head attention in which groups of heads share keys and values (Ainslie et al. 2023, section 2.2).
 
-    With one group it is multi-query attention (Shazeer 2019, section 3). What a search has to keep of the
-    past shrinks by heads / groups.
+    With one group it is multi-query attention (Shazeer 2019, section 3). The keys and values that a search
+    caches shrink by the factor heads / groups.
 
     Args:
-        heads: number of subspaces of the queries
-        groups: number of subspaces of the keys and values; divides heads
-        d_k: width of each head's queries and keys; d_model / heads when left out
-        d_v: width of each head's values; d_model / heads when left out
-        bias: whether the projections add a bias
-        dropout: share of attention weights dropped in training
+        heads: number of heads of the queries
+        groups: number of heads of the keys and values; must divide heads
+        d_k: width of each head's queries and keys; d_model / heads if left out
+        d_v: width of each head's values; d_model / heads if left out
+        bias: add a bias in the linear maps
+        dropout: dropout probability of the attention weights
 
     Raises:
-        ValueError: when groups does not divide heads, or heads not d_model and d_k or d_v is left out
+        ValueError: groups does not divide heads; or heads does not divide d_model, and d_k or d_v is left out
     """
 
     def __init__(
@@ -50,23 +50,24 @@ class GroupedQueryAttention(MultiHeadAttention):
         self.value = nn.Linear(d_model, groups * self.d_v, bias)
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
-        """Keys [B, G, S, K] and values [B, G, S, V], both from [B, S, D]."""
-        k, v = (split(layer(x), self.groups) for layer, x in ((self.key, keys), (self.value, values)))
+        """Return keys [B, G, S, K] and values [B, G, S, V], both projected from [B, S, D]."""
+        k, v = split_heads(self.key(keys), self.groups), split_heads(self.value(values), self.groups)
         return seqx.KeyValue(positioned.key(k), v, positioned.layout)
 
     def forward(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        """Attend from [B, T, D]; returns [B, T, D]."""
-        return super().forward(queries, positioned, self._by_head(memory), mask)
+        """Attend from [B, T, D]; return [B, T, D]."""
+        return super().forward(queries, positioned, self._repeat_groups(memory), mask)
 
     def weights(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
-        return super().weights(queries, positioned, self._by_head(memory), mask)
+        """Return the attention weights [B, H, T, S] of queries [B, T, D], without dropout."""
+        return super().weights(queries, positioned, self._repeat_groups(memory), mask)
 
-    def _by_head(self, memory: seqx.KeyValue) -> seqx.KeyValue:
-        each = self.heads // self.groups
-        k, v = (x.repeat_interleave(each, 1) for x in (memory.keys, memory.values))
+    def _repeat_groups(self, memory: seqx.KeyValue) -> seqx.KeyValue:
+        """Repeat the keys and values of each group for its heads: from [B, G, S, ...] to [B, H, S, ...]."""
+        size = self.heads // self.groups
+        k, v = (x.repeat_interleave(size, 1) for x in (memory.keys, memory.values))
         return memory._replace(keys=k, values=v)

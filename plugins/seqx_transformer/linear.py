@@ -1,7 +1,7 @@
-"""Attention in linear time.
+"""Linear attention.
 
 Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head's queries and
-keys, V that of its values, N chunks of C tokens.
+keys, V that of its values, N chunks of C = CHUNK tokens.
 """
 
 from collections.abc import Iterable
@@ -13,24 +13,27 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.attention import split
+from seqx_transformer.attention import split_heads
 
-_CHUNK = 64
+CHUNK = 64
 
 
 class LinearAttention(seqx.Attention):
-    """Weights are products of features, elu(x) + 1, without a softmax (Katharopoulos et al. 2020, section 3).
+    """Attention with a kernel instead of the softmax (Katharopoulos et al. 2020, section 3).
 
-    Over a whole sequence it costs O(n): values are summed once for all queries, and chunk by chunk where a
-    query may not look ahead. Positions that add to scores cannot be had, as there are none. A search keeps
-    the keys and values of all tokens, as with other kinds.
+    output_i = phi(q_i) sum_j phi(k_j) v_j / phi(q_i) sum_j phi(k_j), with phi(x) = elu(x) + 1 (equation 7).
+
+    A sequence of n tokens takes O(n) operations: the sums over j are computed once for all queries, or, if
+    attention is causal, chunk by chunk. There are no scores, so positional encodings that add to scores or to
+    values are refused. Unlike the paper's recurrent form (section 3.4), a search caches the keys and values
+    of all tokens.
 
     Args:
-        heads: number of subspaces; divides d_model
-        bias: whether the projections add a bias
+        heads: number of heads; must divide d_model
+        bias: add a bias in the linear maps
 
     Raises:
-        ValueError: when heads does not divide d_model
+        ValueError: heads does not divide d_model
     """
 
     def __init__(self, d_model: int, *, heads: Annotated[int, Gt(0)] = 8, bias: bool = False) -> None:
@@ -44,78 +47,83 @@ class LinearAttention(seqx.Attention):
         self.output = nn.Linear(d_model, d_model, bias)
 
     def query_key_parameters(self) -> Iterable[nn.Parameter]:
-        """Those of the queries' and the keys' maps."""
+        """Return the parameters of the query and key projections."""
         return (*self.query.parameters(), *self.key.parameters())
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
-        """Features of the keys [B, H, S, K], zero on padding, and values [B, H, S, V], from [B, S, D]."""
-        k, v = self._split(self.key(keys)), self._split(self.value(values))
+        """Return phi(keys) [B, H, S, K], zero on padding, and values [B, H, S, V], from [B, S, D]."""
+        k, v = split_heads(self.key(keys), self.heads), split_heads(self.value(values), self.heads)
         features = (F.elu(positioned.key(k)) + 1) * positioned.layout.keep[:, None, :, None]
         return seqx.KeyValue(features, v, positioned.layout)
 
     def forward(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        """Attend from [B, T, D]; returns [B, T, D]."""
+        """Attend from [B, T, D]; return [B, T, D]."""
         q = self._features(queries, positioned)
-        with torch.autocast(q.device.type, enabled=False):  # sums over a sequence want more than 8 bits
-            mixed = self._mixed(q, positioned, memory, mask)
-        return self.output(mixed.to(queries.dtype).transpose(1, 2).flatten(2))
+        with torch.autocast(q.device.type, enabled=False):  # sums over a sequence need float32
+            heads = self._attend(q, positioned, memory, mask)
+        return self.output(heads.to(queries.dtype).transpose(1, 2).flatten(2))
 
     def weights(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        """How much each query [B, T, D] takes of each value: [B, H, T, S]."""
+        """Return the attention weights [B, H, T, S] of queries [B, T, D]."""
         return _weights(self._features(queries, positioned), positioned, memory, mask)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
-        """Refuse positions that would be ignored."""
+        """Refuse an encoding that adds to scores or to values."""
         if encoding is not None and (encoding.has_bias or encoding.has_value_term):
             raise ValueError(
                 f"linear attention has no scores for {type(encoding).__name__} positions to add to; "
-                "take others, as sinusoidal or rotary"
+                "set other positions, such as sinusoidal or rotary"
             )
 
-    def _mixed(
+    def _attend(
         self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        """Means of the values [B, H, T, V] by features of the queries [B, H, T, K]."""
+        """Return the weighted means of the values [B, H, T, V] for phi(queries) [B, H, T, K]."""
         k, v = memory.keys.float(), memory.values.float()
-        plain = mask.window is None and (positioned.layout.segments is None or memory.layout.segments is None)
-        if plain and not mask.causal:
-            return _over(q @ (k.mT @ v), q @ k.sum(-2)[..., None])
-        if plain and positioned.layout is memory.layout:
+        segments = positioned.layout.segments is not None and memory.layout.segments is not None
+        unrestricted = mask.window is None and not segments
+        if unrestricted and not mask.causal:
+            return _divide(q @ (k.mT @ v), q @ k.sum(-2)[..., None])
+        if unrestricted and positioned.layout is memory.layout:
             return _causal(q, k, v)
         return _weights(q, positioned, memory, mask) @ v
 
     def _features(self, queries: Tensor, positioned: seqx.Positioned) -> Tensor:
-        return (F.elu(positioned.query(self._split(self.query(queries)))) + 1).float()  # [B, H, T, K]
-
-    def _split(self, x: Tensor) -> Tensor:
-        return split(x, self.heads)
+        """Return phi(queries) [B, H, T, K]."""
+        q = positioned.query(split_heads(self.query(queries), self.heads))
+        return (F.elu(q) + 1).float()
 
 
 def _weights(q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
+    """Return the attention weights [B, H, T, S] of phi(queries) [B, H, T, K]."""
     weights = q @ memory.keys.float().mT
     weights = weights * mask.dense(positioned.layout, memory.layout)
-    return _over(weights, weights.sum(-1, keepdim=True))
+    return _divide(weights, weights.sum(-1, keepdim=True))
 
 
-def _over(sums: Tensor, weights: Tensor) -> Tensor:
-    """Means, where anything weighs something; zeros elsewhere."""
+def _divide(sums: Tensor, weights: Tensor) -> Tensor:
+    """Divide weighted sums by the sums of their weights; return zeros where those are 0."""
     return sums / torch.where(weights > 0, weights, 1.0)
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Each query with the keys up to its own: within its chunk one by one, of chunks before by their sums."""
+    """Return the outputs [B, H, T, V] of causal attention.
+
+    Within its chunk a query is compared with each key. The keys and values of earlier chunks enter as sums.
+    """
     length = q.size(2)
-    short = -length % _CHUNK
-    q, k, v = (_chunks(F.pad(x, (0, 0, 0, short))) for x in (q, k, v))  # [B, H, N, C, K]
+    missing = -length % CHUNK
+    q, k, v = (_chunks(F.pad(x, (0, 0, 0, missing))) for x in (q, k, v))  # [B, H, N, C, K]
     within = (q @ k.mT).tril()
     sums, totals = (x.cumsum(2) - x for x in (k.mT @ v, k.sum(-2)))  # [B, H, N, K, V], [B, H, N, K]
     weights = within.sum(-1, keepdim=True) + q @ totals[..., None]
-    return _over(within @ v + q @ sums, weights).flatten(2, 3)[:, :, :length]
+    return _divide(within @ v + q @ sums, weights).flatten(2, 3)[:, :, :length]
 
 
 def _chunks(x: Tensor) -> Tensor:
-    return x.reshape(*x.shape[:2], -1, _CHUNK, x.size(-1))
+    """Cut [B, H, N C, K] into chunks [B, H, N, C, K]."""
+    return x.reshape(*x.shape[:2], -1, CHUNK, x.size(-1))

@@ -1,4 +1,4 @@
-"""Normalisation of each position's vector.
+"""Layer normalisation and RMS normalisation.
 
 Letters in shapes: B sentences, T tokens, D = d_model.
 """
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 
 class Norm(nn.Module, ABC):
-    """Brings each position's vector to a common scale.
+    """Normalisation of the vector at each position.
 
-    The result has the type of the input, because it is added to the residual stream.
+    The output has the dtype of the input, so that the residual stream keeps its dtype.
     """
 
     def __init__(self, d_model: int) -> None:
@@ -24,14 +24,14 @@ class Norm(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """From [B, T, D] to [B, T, D]."""
+        """Normalise [B, T, D] over the last dimension."""
 
 
 class LayerNorm(Norm):
-    """Mean 0 and variance 1, then a learned gain and bias (Ba et al. 2016).
+    """(x - mean) / sqrt(variance + eps) * gain + bias (Ba et al. 2016); gain and bias are learned.
 
     Args:
-        eps: added to the variance
+        eps: term added to the variance
     """
 
     def __init__(self, d_model: int, *, eps: Annotated[float, Gt(0)] = 1e-5) -> None:
@@ -41,18 +41,18 @@ class LayerNorm(Norm):
         self.bias = nn.Parameter(torch.zeros(d_model))
 
     def forward(self, x: Tensor) -> Tensor:
-        """From [B, T, D] to [B, T, D]."""
-        # The CPU's kernel accepts float32 weights with bfloat16 inputs, CUDA's does not.
+        """Normalise [B, T, D] over the last dimension."""
+        # The CPU kernel accepts float32 weights with bfloat16 inputs; the CUDA kernel does not.
         kind = self.weight.dtype if x.device.type == "cpu" else x.dtype
         with without_autocast(x):
             return F.layer_norm(x, (self.d_model,), self.weight.to(kind), self.bias.to(kind), self.eps)
 
 
 class RMSNorm(Norm):
-    """Mean square 1, then a learned gain (Zhang and Sennrich 2019).
+    """x / sqrt(mean square + eps) * gain (Zhang and Sennrich 2019); the gain is learned.
 
     Args:
-        eps: added to the mean square
+        eps: term added to the mean square
     """
 
     def __init__(self, d_model: int, *, eps: Annotated[float, Gt(0)] = 1e-6) -> None:
@@ -61,14 +61,14 @@ class RMSNorm(Norm):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Tensor) -> Tensor:
-        """From [B, T, D] to [B, T, D]."""
+        """Normalise [B, T, D] over the last dimension."""
         with without_autocast(x):
             return F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
 
 
 def without_autocast(x: Tensor) -> torch.autocast:
-    """Disable autocast for CUDA, under which norms, and so all residual sums, would be float32.
+    """Disable autocast, which on CUDA would make the output, and so the residual stream, float32.
 
-    The kernels compute means and variances in float32 for every type of x.
+    The kernels compute means and variances in float32 for every dtype of x.
     """
     return torch.autocast(x.device.type, enabled=False)

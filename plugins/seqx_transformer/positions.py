@@ -1,4 +1,4 @@
-"""Positional encodings that are added to word embeddings, and several at once.
+"""Positional encodings that are added to embeddings, and combinations of encodings.
 
 Letters in shapes: B sentences, T tokens, D = d_model.
 """
@@ -16,19 +16,19 @@ import seqx
 
 
 class NoPositions(seqx.PositionalEncoding):
-    """Says nothing about order: what lies around a causal mask is a bag of words."""
+    """No positional encoding: apart from the causal mask, attention is order-invariant."""
 
 
 class Sinusoidal(seqx.PositionalEncoding):
-    """Adds sines and cosines of geometrically growing wavelengths (Vaswani et al. 2017, section 3.5).
+    """Fixed sines and cosines, added to embeddings (Vaswani et al. 2017, section 3.5).
 
-    Interleaved as printed there: even features are sines, odd ones cosines.
+    PE(pos, 2i) = sin(pos / base^(2i / d_model)) and PE(pos, 2i + 1) = cos(pos / base^(2i / d_model)).
 
     Args:
-        base: the longest wavelength is 2 pi times this
+        base: base of the wavelengths, which reach 2 pi base
 
     Raises:
-        ValueError: when d_model is odd
+        ValueError: d_model is odd
     """
 
     def __init__(self, d_model: int, heads: int, *, base: Annotated[float, Gt(1)] = 10000.0) -> None:
@@ -38,18 +38,20 @@ class Sinusoidal(seqx.PositionalEncoding):
         self.base = base
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Embeddings [B, T, D] plus what each of `positions` [B, T] looks like."""
-        # Computed, not kept: a buffer would lose digits in a model that is cast to bfloat16.
+        """Add the encodings of `positions` [B, T] to embeddings [B, T, D]."""
+        # Not a buffer: it would lose precision in a model that is cast to bfloat16.
         exponents = torch.arange(0, self.d_model, 2, device=positions.device) / self.d_model
         angles = positions[..., None] * torch.exp(exponents * -math.log(self.base))  # [B, T, D / 2]
         return x + torch.stack([angles.sin(), angles.cos()], -1).flatten(-2).to(x.dtype)
 
 
 class Learned(seqx.PositionalEncoding):
-    """Adds a learned vector per position (Gehring et al. 2017; Vaswani et al. 2017, table 3, row E).
+    """A learned vector for each position, added to embeddings (Gehring et al. 2017, section 3.1).
+
+    Row E of table 3 in Vaswani et al. 2017.
 
     Args:
-        limit: number of positions; longer sequences cannot be read or written
+        limit: number of positions, and so the length of the longest sequence
     """
 
     def __init__(self, d_model: int, heads: int, *, limit: Annotated[int, Gt(0)] = 512) -> None:
@@ -58,18 +60,18 @@ class Learned(seqx.PositionalEncoding):
         self.table = nn.Parameter(torch.randn(limit, d_model) * d_model**-0.5)
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Embeddings [B, T, D] plus the vectors of `positions` [B, T]."""
+        """Add the vectors of `positions` [B, T] to embeddings [B, T, D]."""
         return x + self.table[positions]
 
 
 class Combined(seqx.PositionalEncoding):
-    """Several encodings at once, in the order in which they are listed.
+    """Several encodings, applied in the listed order; their biases and value terms are added up.
 
     Args:
-        encodings: which ones; one at least
+        encodings: the encodings, at least one
 
     Raises:
-        ValueError: when there is none
+        ValueError: the list is empty
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Combined(seqx.PositionalEncoding):
     ) -> None:
         super().__init__(d_model, heads)
         if not encodings:
-            raise ValueError("encodings is empty; name one at least, or take positions: none")
+            raise ValueError("encodings is empty; list at least one, or set positions: none")
         self.encodings: seqx.Layers[seqx.PositionalEncoding] = seqx.Layers(
             make(d_model, heads) for make in encodings
         )
@@ -85,46 +87,46 @@ class Combined(seqx.PositionalEncoding):
 
     @property
     def acts_in_attention(self) -> bool:
-        """Whether attention hears of order from any of them."""
+        """Return true if any of the encodings acts in attention."""
         return any(encoding.acts_in_attention for encoding in self.encodings)
 
     @property
     def has_bias(self) -> bool:
-        """Whether any of them adds to the scores."""
+        """Return true if any of the encodings adds to the scores."""
         return any(encoding.has_bias for encoding in self.encodings)
 
     @property
     def has_value_term(self) -> bool:
-        """Whether any of them adds to the values."""
+        """Return true if any of the encodings adds to the values."""
         return any(encoding.has_value_term for encoding in self.encodings)
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Embeddings [B, T, D] that all have seen."""
+        """Apply all encodings to embeddings [B, T, D]."""
         for encoding in self.encodings:
             x = encoding.embed(x, positions)
         return x
 
     def query(self, q: Tensor, positions: Tensor) -> Tensor:
-        """Queries [B, H, T, K] that all have seen."""
+        """Apply all encodings to queries [B, H, T, K]."""
         for encoding in self.encodings:
             q = encoding.query(q, positions)
         return q
 
     def key(self, k: Tensor, positions: Tensor) -> Tensor:
-        """Keys [B, H, S, K] that all have seen."""
+        """Apply all encodings to keys [B, H, S, K]."""
         for encoding in self.encodings:
             k = encoding.key(k, positions)
         return k
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
-        """The sum of what they add to the scores."""
+        """Return the sum of the biases [B or 1, H or 1, T, S]; None if there are none."""
         return _sum(encoding.bias(q, k, q_positions, k_positions) for encoding in self.encodings)
 
     def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
-        """The sum of what they add to the values."""
+        """Return the sum of the value terms [B, H, T, K]; None if there are none."""
         return _sum(encoding.values(weights, q_positions, k_positions) for encoding in self.encodings)
 
 
 def _sum(terms: Iterable[Tensor | None]) -> Tensor | None:
-    given = [term for term in terms if term is not None]
-    return reduce(Tensor.add, given) if given else None
+    tensors = [term for term in terms if term is not None]
+    return reduce(Tensor.add, tensors) if tensors else None

@@ -1,7 +1,7 @@
-"""Attention to a neighbourhood.
+"""Attention within a window (local attention).
 
-Letters in shapes: B sentences, T queries and keys, N blocks of W of them, D = d_model, H heads, K the width
-of a head's keys or values.
+Letters in shapes: B sentences, T queries and keys, N blocks of W = window queries, D = d_model, H heads, K
+the width of a head's keys or values.
 """
 
 from typing import Annotated
@@ -16,22 +16,23 @@ from seqx_transformer.attention import MultiHeadAttention
 
 
 class RestrictedAttention(MultiHeadAttention):
-    """Multi-head attention to the keys that are at most so far away (Vaswani et al. 2017, section 4).
+    """Multi-head self-attention to keys at most `window` positions away (Vaswani et al. 2017, section 4).
 
-    Over a whole sequence it costs O(n r), as the paper's table 1 says: each block of `window` queries meets
-    its own keys and its neighbours', not all. For attention of a sequence to itself: between two, a window of
-    positions says nothing.
+    A sequence of n tokens takes O(n window) operations instead of O(n^2) (table 1: restricted
+    self-attention): the queries are cut into blocks, and each block is compared with the keys of its own and
+    of the neighbouring blocks only. Cross-attention is refused, because the positions of two sequences are
+    not comparable.
 
     Args:
-        window: the largest distance between positions, r in table 1
-        heads: number of subspaces; divides d_model where d_k or d_v is left out
-        d_k: width of each head's queries and keys; d_model / heads when left out
-        d_v: width of each head's values; d_model / heads when left out
-        bias: whether the projections add a bias
-        dropout: share of attention weights dropped in training
+        window: largest distance between a query and a key: r in table 1
+        heads: number of heads; must divide d_model unless both d_k and d_v are set
+        d_k: width of each head's queries and keys; d_model / heads if left out
+        d_v: width of each head's values; d_model / heads if left out
+        bias: add a bias in the linear maps
+        dropout: dropout probability of the attention weights
 
     Raises:
-        ValueError: when heads does not divide d_model and d_k or d_v is left out
+        ValueError: heads does not divide d_model, and d_k or d_v is left out
     """
 
     def __init__(
@@ -51,57 +52,61 @@ class RestrictedAttention(MultiHeadAttention):
     def forward(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        """Attend from [B, T, D]; returns [B, T, D]."""
-        mask, window = self._narrowed(mask)
+        """Attend from [B, T, D]; return [B, T, D]."""
+        mask, window = self._narrow(mask)
         batch, length = queries.shape[:2]
-        # Only a stretch that meets itself has its neighbours in position beside it.
+        # Blocks need neighbouring positions to be neighbours in memory. That holds for a sequence that
+        # attends to itself, but not for a single new token that attends to its past.
         if positioned.layout is not memory.layout or length <= 2 * window:
             return super().forward(queries, positioned, memory, mask)
-        sides = (window, 0 if mask.causal else window)
-
-        def keys(x: Tensor, dim: int) -> Tensor:
-            return _blocks(x, dim, window, sides)
+        alone, context = (0, 0), (window, 0 if mask.causal else window)
 
         def layout(sides: tuple[int, int]) -> seqx.Layout:
             return seqx.Layout._make(
                 x if x is None else _blocks(x, 1, window, sides) for x in positioned.layout
             )
 
-        blocks = seqx.KeyValue(keys(memory.keys, 2), keys(memory.values, 2), layout(sides))
-        here = positioned._replace(layout=layout((0, 0)))
-        mixed = super().forward(_blocks(queries, 1, window, (0, 0)), here, blocks, mask)  # [B N, W, D]
-        return mixed.reshape(batch, -1, self.d_model)[:, :length]
+        k, v = _blocks(memory.keys, 2, window, context), _blocks(memory.values, 2, window, context)
+        outputs = super().forward(  # [B N, W, D]
+            _blocks(queries, 1, window, alone),
+            positioned._replace(layout=layout(alone)),
+            seqx.KeyValue(k, v, layout(context)),
+            mask,
+        )
+        return outputs.reshape(batch, -1, self.d_model)[:, :length]
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
-        """Refuse another sequence."""
+        """Refuse cross-attention."""
         if encoding is None:
-            raise ValueError("restricted attention is for one sequence; name another to look at the source")
+            raise ValueError("restricted attention works within one sequence; set another cross_attention")
         super().check(encoding)
 
     def weights(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        """How much each query [B, T, D] takes of each value, those too far away included: [B, H, T, S]."""
-        mask, _ = self._narrowed(mask)
+        """Return the attention weights [B, H, T, S] of queries [B, T, D]; 0 outside the window."""
+        mask, _ = self._narrow(mask)
         weights = super().weights(queries, positioned, memory, mask)
         return weights * mask.dense(positioned.layout, memory.layout)
 
-    def mix(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """Weigh values by the softmax of scores; nothing where there is no key so near."""
-        near = (bias > torch.finfo(bias.dtype).min / 4).any(-1, keepdim=True)
-        return super().mix(q, positioned, memory, bias) * near
+    def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+        """Return softmax(scores + bias) V [B, H, T, V]; zeros for a query that has no key in its window."""
+        has_keys = (bias > torch.finfo(bias.dtype).min / 4).any(-1, keepdim=True)
+        return super().attend(q, positioned, memory, bias) * has_keys
 
-    def _narrowed(self, mask: seqx.Mask) -> tuple[seqx.Mask, int]:
+    def _narrow(self, mask: seqx.Mask) -> tuple[seqx.Mask, int]:
+        """Return the mask with the smaller of its window and this attention's, and that window."""
         window = self.window if mask.window is None else min(self.window, mask.window)
         return mask._replace(window=window), window
 
 
 def _blocks(x: Tensor, dim: int, size: int, sides: tuple[int, int]) -> Tensor:
-    """Every `size` places of a dimension, with so many more on both sides of them, as rows: [B N, ...].
+    """Cut a dimension into N blocks of `size`, and stack them on the batch dimension: [B N, ...].
 
-    Beyond the ends stand zeros; a mask of places that is False there hides them.
+    Each block also has the `sides[0]` elements before it and the `sides[1]` elements after it. Beyond the
+    ends are zeros, which the mask hides because `keep` is False (zero) there as well.
     """
-    short = -x.size(dim) % size
-    padding = [0, 0] * (x.dim() - dim - 1) + [sides[0], short + sides[1]]
-    blocks = F.pad(x, padding).unfold(dim, size + sum(sides), size)  # [B, ..., N, ..., places]
+    missing = -x.size(dim) % size
+    padding = [0, 0] * (x.dim() - dim - 1) + [sides[0], missing + sides[1]]
+    blocks = F.pad(x, padding).unfold(dim, size + sum(sides), size)  # [B, ..., N, ..., size + sides]
     return blocks.movedim(dim, 1).movedim(-1, dim + 1).flatten(0, 1)

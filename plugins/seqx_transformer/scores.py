@@ -1,4 +1,4 @@
-"""Multi-head attention whose scores are no dot product of projected queries and keys.
+"""Additive and multiplicative attention: multi-head attention with other scores than dot products.
 
 Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head's queries and
 keys.
@@ -15,19 +15,20 @@ from seqx_transformer.attention import MultiHeadAttention
 
 
 class AdditiveAttention(MultiHeadAttention):
-    """Scores by a feed-forward network with one hidden layer (Bahdanau et al. 2015, section 3.1 and A.1.2).
+    """Attention with the scores v . tanh(W q + U k) (Bahdanau et al. 2015, sections 3.1 and A.1.2).
 
-    A score is v . tanh(W q + U k). All [B, H, T, S, K] hidden values are in memory at once.
+    The paper has one head and attends to the states themselves; here each head has its own v, W and U, and
+    its own projection of the values. Memory grows with [B, H, T, S, K], all hidden units of all scores.
 
     Args:
-        heads: number of networks, each with its own values
-        d_k: width of each network's hidden layer; d_model / heads when left out
-        d_v: width of each head's values; d_model / heads when left out
-        bias: whether the projections add a bias
-        dropout: share of attention weights dropped in training
+        heads: number of heads; must divide d_model unless both d_k and d_v are set
+        d_k: width of the hidden layer of each head's score; d_model / heads if left out
+        d_v: width of each head's values; d_model / heads if left out
+        bias: add a bias in the linear maps
+        dropout: dropout probability of the attention weights
 
     Raises:
-        ValueError: when heads does not divide d_model and d_k or d_v is left out
+        ValueError: heads does not divide d_model, and d_k or d_v is left out
     """
 
     def __init__(
@@ -43,32 +44,33 @@ class AdditiveAttention(MultiHeadAttention):
         super().__init__(d_model, heads=heads, d_k=d_k, d_v=d_v, bias=bias, dropout=dropout, scaled=False)
         self.score = nn.Parameter(torch.randn(heads, 1, self.d_k) * self.d_k**-0.5)
 
-    def mix(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """Weigh values by the softmax of scores; kernels of dot products do not serve."""
-        return self.weigh(q, positioned, memory, bias)
+    def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+        """Return softmax(scores + bias) V [B, H, T, V]; a fused kernel computes dot products only."""
+        return self.attend_eager(q, positioned, memory, bias)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
-        """What the networks give for queries [B, H, T, K] and keys [B, H, S, K]: [B, H, T, S]."""
+        """Return the scores [B, H, T, S] of queries [B, H, T, K] with keys [B, H, S, K]."""
         hidden = (q[..., None, :] + k[..., None, :, :]).tanh()  # [B, H, T, S, K]
         return (hidden @ self.score[..., None])[..., 0]
 
 
 class MultiplicativeAttention(MultiHeadAttention):
-    """Scores by a bilinear form, q . W k, Luong et al.'s "general" (2015, section 3.1).
+    """Attention with the scores q W k, "general" in Luong et al. 2015, section 3.1.
 
-    The keys are what is attended to as it is; each head has a part of its features. The paper divides by
-    nothing, and its states are between -1 and 1; a Transformer's are larger, and without the division its
-    softmax begins so sharp that nothing is learnt. W can undo it.
+    The keys are the attended states themselves, without a projection; each head takes a slice of their
+    features. Unlike the paper, scores are divided by sqrt(d_model / heads) by default: the paper's states are
+    between -1 and 1, but those of a Transformer are larger, and without the division the softmax starts
+    saturated and the model does not learn.
 
     Args:
-        heads: number of bilinear forms, each with its own values; divides d_model
-        scaled: whether scores are divided by the square root of the width of a head's keys
-        d_v: width of each head's values; d_model / heads when left out
-        bias: whether the projections add a bias
-        dropout: share of attention weights dropped in training
+        heads: number of heads; must divide d_model
+        scaled: divide the scores by the square root of the width of a head's keys
+        d_v: width of each head's values; d_model / heads if left out
+        bias: add a bias in the linear maps
+        dropout: dropout probability of the attention weights
 
     Raises:
-        ValueError: when heads does not divide d_model
+        ValueError: heads does not divide d_model
     """
 
     def __init__(

@@ -85,10 +85,10 @@ class WholeAttention(MultiHeadAttention, Whole):
         if self.fault != "order_is_heard_or_refused":
             super().check(encoding)
 
-    def mix(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
+    def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
         if self.fault == "no_visible_key_gives_finite_numbers":
             bias = bias.masked_fill(bias < -1e30, float("-inf"))
-        return super().mix(q, positioned, memory, bias)
+        return super().attend(q, positioned, memory, bias)
 
 
 class Picked(NamedTuple):

@@ -187,7 +187,7 @@ def test_what_has_no_key_in_its_window_gets_nothing() -> None:
 
 
 def test_a_window_is_for_one_sequence() -> None:
-    with pytest.raises(ValueError, match="name another to look at the source"):
+    with pytest.raises(ValueError, match="works within one sequence; set another cross_attention"):
         TransformerDecoder(D, layers=1, attention=RestrictedAttention)
     assert TransformerDecoder(D, layers=1, attention=RestrictedAttention, cross=False)
     with pytest.raises(ValueError, match="cross_attention needs a source"):

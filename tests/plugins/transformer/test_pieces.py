@@ -31,7 +31,7 @@ from seqx_transformer import (
     Xavier,
 )
 from seqx_transformer.dropout import Dropout
-from seqx_transformer.sublayer import Residual
+from seqx_transformer.stack import Residual
 
 
 def test_the_sinusoid_is_as_printed() -> None:
@@ -137,7 +137,7 @@ def test_what_is_only_added_to_embeddings_is_shared_by_all_layers() -> None:
     assert [table.shape for table in tables] == [(512, 16)]
     both = partial(Combined, encodings=[Learned, Shaw])
     assert TransformerEncoder(16, layers=2, attention=kinds[0], positions=both)
-    with pytest.raises(ValueError, match="as many heads in all layers, not 2 and 4"):
+    with pytest.raises(ValueError, match="all layers must have the same number of heads, not 2 and 4"):
         TransformerEncoder(16, layers=2, attention=kinds, positions=both)
 
 
@@ -242,13 +242,13 @@ def test_deepnorm_spares_queries_and_keys() -> None:
     assert seen == 2 * (4 + 4 + 2)
 
 
-@pytest.mark.parametrize("place", ["post", "pre"])
-def test_a_residual_may_weigh_more(place: Literal["post", "pre"]) -> None:
+@pytest.mark.parametrize("order", ["post", "pre"])
+def test_residual_connection_is_scaled(order: Literal["post", "pre"]) -> None:
     """DeepNorm: LayerNorm(alpha x + f(x))."""
     torch.manual_seed(0)
-    norm, x = LayerNorm(8), torch.randn(2, 3, 8)
-    found = Residual(norm, place, 0.5, scale=1.7).eval()(x, torch.tanh)
-    if place == "post":
+    residual, x = Residual(LayerNorm, 8, order, 0.5, scale=1.7).eval(), torch.randn(2, 3, 8)
+    found = residual(x, torch.tanh(residual.before(x)))
+    if order == "post":
         torch.testing.assert_close(found, F.layer_norm(1.7 * x + torch.tanh(x), (8,)))
     else:
         torch.testing.assert_close(found, 1.7 * x + torch.tanh(F.layer_norm(x, (8,))))

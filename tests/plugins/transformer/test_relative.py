@@ -87,9 +87,9 @@ def test_t5_buckets_are_those_of_the_paper(ahead: bool) -> None:
 
 
 def test_t5_wants_buckets_that_fit() -> None:
-    with pytest.raises(ValueError, match="3 buckets are not right for distances up to 128"):
+    with pytest.raises(ValueError, match="3 buckets do not fit distances up to 128; use at least 4 buckets"):
         T5(16, 4, buckets=3)
-    with pytest.raises(ValueError, match="buckets are not right"):
+    with pytest.raises(ValueError, match="a farthest above 16"):
         T5(16, 4, buckets=64, farthest=8)
 
 
