@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 import seqx
 from benchmarks.provenance import provenance
-from seqx.plugin.loading import load
+from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component, Registry
 from seqx.recipe import check
 from seqx.recipe.yaml_tree import parse
@@ -86,7 +86,7 @@ class Limits:
 
 def layers(width: int) -> Iterator[tuple[str, Component, Layer]]:
     """One layer of each registered attention and encoder, and of positions in attention, by `KIND-NAME`."""
-    registry = load().registry
+    registry = load_plugins().registry
     attentions = registry.components(seqx.Attention)
     for name, component in attentions.items():
         yield f"Attention-{name}", component, _attending(_built(seqx.Attention, component, registry)(width))

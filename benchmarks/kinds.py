@@ -20,7 +20,7 @@ import torch
 import seqx
 from benchmarks.background import Job, one_thread, told, work
 from seqx.commands.opening import opened
-from seqx.plugin.loading import load
+from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component
 
 RECIPE = "kinds"
@@ -74,7 +74,7 @@ def trials() -> dict[str, Trial]:
     """By their names: the recipe as it is, its profiles, and each component that none of these has."""
     found = {"base": Trial(), **{name: Trial(name) for name in opened(RECIPE).recipe.profiles}}
     used = set[type]().union(*(trial.parts() for trial in found.values()))
-    registry = load().registry
+    registry = load_plugins().registry
     for kind, place in PLACES.items():
         for name, component in registry.components(kind).items():
             if component.maker not in used:

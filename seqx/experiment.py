@@ -30,7 +30,7 @@ from seqx.parallel.strategy import Strategy
 from seqx.plugin.hooks import events
 from seqx.plugin.loading import Plugins
 from seqx.plugin.registry import Make
-from seqx.recipe import Made
+from seqx.recipe import Configured
 from seqx.run_folder import CHECKPOINTS, RunFolder
 from seqx.runtime import cpu_threads
 from seqx.runtime.allocator import keep_heap
@@ -99,7 +99,7 @@ class Experiment:
 
 
 def run(
-    made: Made[Experiment],
+    made: Configured[Experiment],
     plugins: Plugins,
     *,
     name: str,
@@ -162,7 +162,7 @@ def _use_threads(place: RunFolder, wanted: int | None, world: World) -> None:
 
 def _prepared(
     experiment: Experiment,
-    made: Made[Experiment],
+    made: Configured[Experiment],
     plugins: Plugins,
     name: str,
     place: RunFolder,
@@ -261,14 +261,14 @@ def _prepared(
     return trainer, vocabulary
 
 
-def _deciding(made: Made[Experiment]) -> dict[str, Any]:
+def _deciding(made: Configured[Experiment]) -> dict[str, Any]:
     """The settings of the task that decide its examples: all but those that only judge outputs."""
     task = made.settings["task"]
-    assert isinstance(task, Made), "a task is a component"
+    assert isinstance(task, Configured), "a task is a component"
     judging = [
         name
         for name, value in task.settings.items()
-        if any(issubclass(component.kind, Metric) for component in value.used())
+        if any(issubclass(component.interface, Metric) for component in value.used())
     ]
     return {name: value for name, value in task.plain().items() if name not in judging}
 

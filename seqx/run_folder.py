@@ -24,7 +24,7 @@ from seqx.errors import DamagedError, UserError, unwritable
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugin.loading import LOCAL, MADE_WITH, Plugins, changed
-from seqx.recipe import NOT_SET, Made, differences, inside, left_out, read_plain, yaml_tree
+from seqx.recipe import NOT_SET, Configured, differences, inside, left_out, read_plain, yaml_tree
 from seqx.runtime import main_guard
 from seqx.runtime.cpu_threads import MOST
 from seqx.runtime.devices import uses_cuda
@@ -98,7 +98,9 @@ class RunFolder:
         return self.folder / "task"
 
     @contextmanager
-    def opened(self, made: Made[Any], plugins: Plugins, *, changed_plugins: bool = False) -> Iterator[None]:
+    def opened(
+        self, made: Configured[Any], plugins: Plugins, *, changed_plugins: bool = False
+    ) -> Iterator[None]:
         """The folder for one run alone, new or of the same recipe, and of the same text of local plugins.
 
         Raises:
@@ -187,7 +189,7 @@ class RunFolder:
             )
         return kept.made_from
 
-    def identity_of(self, made: Made[Any], plugins: Plugins, learnt: Path) -> Identity:
+    def identity_of(self, made: Configured[Any], plugins: Plugins, learnt: Path) -> Identity:
         """Return the digests that the run began with, or those of a run that begins now."""
         plain = yaml_tree.parse(written(made, plugins), str(self.folder / "recipe.yaml")).plain()
         return self.identity() or self._identity(plain, learnt)
@@ -200,7 +202,7 @@ class RunFolder:
         text = json.dumps(settings, sort_keys=True)
         return Identity(recipe=hashlib.sha256(text.encode()).hexdigest(), vocabulary=fingerprint(learnt))
 
-    def begin(self, made: Made[Any], plugins: Plugins, learnt: Path, processes: int = 1) -> None:
+    def begin(self, made: Configured[Any], plugins: Plugins, learnt: Path, processes: int = 1) -> None:
         """Write what is asked for, and with what; from here on the folder is this recipe's."""
         identity = self.identity_of(made, plugins, learnt)
         write_atomically(self.folder / "recipe.yaml", written(made, plugins))
@@ -215,7 +217,7 @@ class RunFolder:
         about = {**environment(plugins), "processes": processes}
         write_atomically(self.folder / "environment.json", json.dumps(about, indent=2) + "\n")
 
-    def finished(self, made: Made[Any]) -> Mapping[str, Mapping[str, Score]] | None:
+    def finished(self, made: Configured[Any]) -> Mapping[str, Mapping[str, Score]] | None:
         """Return the scores of a finished run; None if the recipe asks for more updates."""
         return self.scores(made.plain()["training"])
 
@@ -265,7 +267,7 @@ class RunFolder:
         steps: Sequence[int],
         sizes: Mapping[str, int],
         parameters: int,
-        made: Made[Any],
+        made: Configured[Any],
         plugins: Plugins,
     ) -> None:
         """Write a model folder: the mean of the checkpoints of `steps`, and all that it needs of the run."""
@@ -311,7 +313,7 @@ class RunFolder:
                 f"{self.folder}: holds no run, but other files ({min(others)}); choose another --folder"
             )
 
-    def _check_same(self, made: Made[Any], plugins: Plugins) -> None:
+    def _check_same(self, made: Configured[Any], plugins: Plugins) -> None:
         file = self.folder / "recipe.yaml"
         if not file.is_file():
             return
@@ -402,7 +404,7 @@ def _last(about: _About | None) -> int:
     return max(about["steps"]) if about else 0
 
 
-def written(made: Made[Any], plugins: Plugins) -> str:
+def written(made: Configured[Any], plugins: Plugins) -> str:
     """A recipe as YAML, everything filled in; local plugins are named as they lie beside it."""
     local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
     recipe = {**({"plugins": local} if local else {}), **made.plain()}

@@ -7,7 +7,7 @@ from safetensors.torch import save_model
 
 from seqx import recipe
 from seqx.inference.loading import InferenceRecipe
-from seqx.plugin import loading
+from seqx.plugin.loading import load_plugins
 from seqx.run_folder import environment
 from seqx.storage import model_folder
 from seqx.storage.weights import average
@@ -61,7 +61,7 @@ def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, learnt: Path
     file = folder.parent / f"{folder.name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
-    found = loading.load()
+    found = load_plugins()
     made = recipe.check(recipe.load(file).tree, found.registry, InferenceRecipe)
     experiment = made()
     if learnt is None:

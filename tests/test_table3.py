@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from seqx.experiment import Experiment, parameters
-from seqx.plugin import loading
-from seqx.plugin.loading import Plugins
-from seqx.recipe import Made, check, differences, load, named
+from seqx.plugin.loading import Plugins, load_plugins
+from seqx.recipe import Configured, check, differences, load, named
 from tests.stories.tiny import done
 
 ROOT = Path(__file__).parents[1]
@@ -54,10 +53,10 @@ OTHERS = [name for name in TABLE if name != "big"]
 
 @pytest.fixture(scope="module")
 def found() -> Plugins:
-    return loading.load()
+    return load_plugins()
 
 
-def made(found: Plugins, row: str, profile: str | None = None, *overrides: str) -> Made[Experiment]:
+def made(found: Plugins, row: str, profile: str | None = None, *overrides: str) -> Configured[Experiment]:
     return check(load(f"table3/{row}", profile, overrides).tree, found.registry, Experiment)
 
 

@@ -13,7 +13,7 @@ from seqx.data.store import Store
 from seqx.experiment import Experiment
 from seqx.parallel.step import Step
 from seqx.parallel.strategy import Strategy
-from seqx.plugin.loading import load as load_plugins
+from seqx.plugin.loading import load_plugins
 from seqx.recipe import check, load
 from seqx.runtime.devices import precision_of
 from seqx.training.config import Training

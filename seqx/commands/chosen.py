@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from typing_extensions import TypeForm
 
-from seqx.plugin.loading import load
+from seqx.plugin.loading import load_plugins
 from seqx.recipe import check
 from seqx.recipe.overrides import laid, override
 from seqx.recipe.yaml_tree import Node
@@ -31,4 +31,4 @@ def component(kind: TypeForm[T], option: str, written: str, settings: Iterable[s
     for setting in settings:
         node = override(node, setting)
     section = make_dataclass("Section", [(name, kind)], kw_only=True)
-    return getattr(check(Node({name: node}, node.at), load().registry, section)(), name)
+    return getattr(check(Node({name: node}, node.at), load_plugins().registry, section)(), name)

@@ -8,9 +8,18 @@ import click
 
 from seqx.commands.opening import with_plugins
 from seqx.errors import UserError
-from seqx.plugin.loading import load
+from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component, Registry, Setting, summary
-from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, shape
+from seqx.recipe.annotations import (
+    ComponentShape,
+    LeafShape,
+    ListShape,
+    MapShape,
+    SectionShape,
+    Shape,
+    UnionShape,
+    shape,
+)
 from seqx.recipe.suggestions import hint
 from seqx.recipe.yaml_tree import dump
 
@@ -24,9 +33,9 @@ def components(interface: str | None, name: str | None, *, recipe: str | None) -
 
     Every interface; the components of an INTERFACE; or the settings of the one called NAME.
     """
-    registry = (load() if recipe is None else with_plugins(recipe)[1]).registry
+    registry = (load_plugins() if recipe is None else with_plugins(recipe)[1]).registry
     if interface is None:
-        for kind in registry.kinds():
+        for kind in registry.interfaces():
             click.echo(f"{kind.__name__}: {', '.join(registry.components(kind))}")
         return
     kind = _kind(interface, registry)
@@ -44,7 +53,7 @@ def components(interface: str | None, name: str | None, *, recipe: str | None) -
 
 def _kind(written: str, registry: Registry) -> type:
     """An interface by its class name, in whatever case and with or without underscores."""
-    kinds = {kind.__name__: kind for kind in registry.kinds()}
+    kinds = {kind.__name__: kind for kind in registry.interfaces()}
     folded = written.replace("_", "").lower()
     for name, kind in kinds.items():
         if name.lower() == folded:
@@ -73,18 +82,18 @@ def type_and_default(setting: Setting, registry: Registry) -> str:
 
 def _words(wanted: Shape) -> str:
     match wanted:
-        case Part():
-            return wanted.kind.__name__
-        case Section():
+        case ComponentShape():
+            return wanted.interface.__name__
+        case SectionShape():
             return f"section {wanted.cls.__name__}"
-        case Items():
+        case ListShape():
             return f"list of {_words(wanted.inner)}"
-        case Table():
+        case MapShape():
             return f"mapping to {_words(wanted.inner)}"
-        case Either():
+        case UnionShape():
             leaf = [wanted.leaf] if wanted.leaf else []
             return " or ".join(_words(choice) for choice in [*wanted.choices, *leaf])
-        case Plain():
+        case LeafShape():
             return _leaf(wanted.annotation)
 
 

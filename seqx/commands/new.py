@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from seqx.errors import UserError
-from seqx.plugin.loading import GROUP, Plugins, home, load, origin
+from seqx.plugin.loading import GROUP, Plugins, home, load_plugins, origin
 from seqx.storage.atomic import atomic_folder
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -35,7 +35,7 @@ def new(name: str, *, kind: str, folder: Path | None) -> None:
     It has a component, a recipe that uses it, tests that try the laws of its interface, and an entry point by
     which seqx finds it once it is installed.
     """
-    found = load()
+    found = load_plugins()
     _check_name(name, found)
     place = folder or Path(f"seqx-{name}")
     if place.exists() or place.is_symlink():
@@ -65,7 +65,7 @@ def _check_name(name: str, found: Plugins) -> None:
             )
     if home(f"seqx_{name}") is not None:
         raise UserError(f"a package called seqx_{name} is installed; choose another name")
-    for kind in found.registry.kinds():
+    for kind in found.registry.interfaces():
         if component := found.registry.components(kind).get(name):
             raise UserError(
                 f"plugin {component.plugin!r} has {name!r} as {kind.__name__} already; choose another name"

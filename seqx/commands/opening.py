@@ -8,9 +8,8 @@ import click
 
 from seqx import experiment
 from seqx.errors import Problem, RecipeError
-from seqx.plugin.loading import MADE_WITH, Plugins
-from seqx.plugin.loading import load as load_plugins
-from seqx.recipe import Made, Recipe, check, load
+from seqx.plugin.loading import MADE_WITH, Plugins, load_plugins
+from seqx.recipe import Configured, Recipe, check, load
 from seqx.run_folder import OPENED
 from seqx.storage.atomic import check_links
 from seqx.storage.json_format import read_as
@@ -25,7 +24,7 @@ class Opened:
 
     recipe: Recipe
     plugins: Plugins
-    made: Made[experiment.Experiment]
+    made: Configured[experiment.Experiment]
 
 
 def opened_of_run(folder: Path, *, trust: bool) -> Opened:

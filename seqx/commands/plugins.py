@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from seqx.cli import claimed
-from seqx.plugin.loading import Fault, Plugin, home, load, origin, package
+from seqx.plugin.loading import Fault, Plugin, home, load_plugins, origin, package
 
 
 @click.command()
@@ -18,11 +18,11 @@ from seqx.plugin.loading import Fault, Plugin, home, load, origin, package
 def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
     """The plugins: versions, what they bring, what failed.
 
-    A plugin is shown with its version, the distribution and the folder that it is from, its components by
-    kind, the kinds that it opens itself, and its commands; one that failed with the reason, and with
+    For each plugin: version, distribution, folder, components by interface, the interfaces that
+    it defines itself, and its commands. For a plugin that did not load: the reason, and with
     `seqx --debug plugins` the traceback.
     """
-    found = load()
+    found = load_plugins()
     named, ignored = claimed()
     commands = {name: entries[0] for name, entries in named.items()}
     debug = bool(ctx.find_root().params.get("debug"))
@@ -51,7 +51,7 @@ def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
 def _plugin(plugin: Plugin, commands: Iterable[EntryPoint]) -> dict[str, Any]:
     components: dict[str, list[str]] = {}
     for component in plugin.components:
-        components.setdefault(component.kind.__name__, []).append(component.name)
+        components.setdefault(component.interface.__name__, []).append(component.name)
     place = home(plugin.module)
     ours = [entry.name for entry in commands if package(entry.module) == package(plugin.module)]
     return {
@@ -60,7 +60,7 @@ def _plugin(plugin: Plugin, commands: Iterable[EntryPoint]) -> dict[str, Any]:
         "from": plugin.source,
         "path": str(place) if place else None,
         "components": components,
-        "kinds": plugin.kinds,
+        "interfaces": plugin.interfaces,
         "commands": sorted(ours),
     }
 
@@ -74,8 +74,8 @@ def _shown(plugin: Mapping[str, Any]) -> str:
     place = f", {plugin['path']}" if plugin["path"] else ""
     lines = [f"{plugin['name']} {plugin['version']}, from {plugin['from']}{place}"]
     lines += [
-        f"  {kind}{' (a kind of its own)' * (kind in plugin['kinds'])}: {', '.join(names)}"
-        for kind, names in plugin["components"].items()
+        f"  {interface}{' (its own interface)' * (interface in plugin['interfaces'])}: {', '.join(names)}"
+        for interface, names in plugin["components"].items()
     ]
     if plugin["commands"]:
         lines.append(f"  commands: {', '.join(plugin['commands'])}")

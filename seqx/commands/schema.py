@@ -5,7 +5,7 @@ import json
 import click
 
 from seqx import experiment, recipe
-from seqx.plugin import loading
+from seqx.plugin.loading import load_plugins
 
 
 @click.command()
@@ -14,4 +14,4 @@ def schema() -> None:
 
     Keep it as .schema.json beside a recipe that begins with `# yaml-language-server: $schema=.schema.json`.
     """
-    click.echo(json.dumps(recipe.schema(loading.load().registry, experiment.Experiment), indent=1))
+    click.echo(json.dumps(recipe.schema(load_plugins().registry, experiment.Experiment), indent=1))

@@ -13,7 +13,7 @@ from seqx.inference.predictor import Predictor
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Ensemble, Model
 from seqx.interfaces.text import Task
-from seqx.plugin import loading
+from seqx.plugin.loading import MADE_WITH, Kept, Plugins, load_plugins
 from seqx.plugin.registry import Make, Registry
 from seqx.recipe.yaml_tree import Node
 from seqx.runtime import cpu_threads
@@ -182,10 +182,10 @@ def _unfinished(run: Path) -> str:
 
 def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
     check_model(folder)
-    kept = read_as(loading.MADE_WITH, folder / "model.json").get("plugins", {})
+    kept = read_as(MADE_WITH, folder / "model.json").get("plugins", {})
     _check_overrides(overrides)
     read = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust, whole=True)
-    found = loading.load(read.plugins, kept=kept)
+    found = load_plugins(read.plugins, kept=kept)
     root = read.tree
     assert isinstance(root.value, dict)
     _check_sizes(root.value.get("model"), "model")
@@ -230,16 +230,16 @@ def _check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
-def _check_vocabulary(checked: recipe.Made[InferenceRecipe], folder: Path) -> None:
+def _check_vocabulary(checked: recipe.Configured[InferenceRecipe], folder: Path) -> None:
     """Refuse overrides of settings that determine the vocabulary."""
     task = checked.settings["task"]
-    assert isinstance(task, recipe.Made), "a task is a component"
+    assert isinstance(task, recipe.Configured), "a task is a component"
     theirs = recipe.read_plain(folder / "recipe.yaml")["task"]
     if problems := list(recipe.Fixed(str(folder), ", or leave it out").problems(task, theirs)):
         raise RecipeError(problems)
 
 
-def _missing(needed: loading.Kept, found: loading.Plugins) -> list[str]:
+def _missing(needed: Kept, found: Plugins) -> list[str]:
     """The plugins, with their versions, that a model was trained with and that did not load here."""
     here = {plugin.name for plugin in found.loaded}
     faults = {fault.name: f", which fails: {fault.error}" for fault in found.faults}

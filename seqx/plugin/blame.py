@@ -65,7 +65,7 @@ def _text(error: BaseException) -> str:
 def _said(step: _Step, author: _Author, steps: Sequence[tuple[_Step, _Author]]) -> str:
     frames = [one.frame for one, owner in steps if owner is author and one.frame is not None]
     component = _component(frames, author)
-    part = f", {component.kind.__name__} {component.name!r}" if component else ""
+    part = f", {component.interface.__name__} {component.name!r}" if component else ""
     return f"{step.file}:{step.line}: {author.title}{part}"
 
 

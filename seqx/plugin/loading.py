@@ -67,9 +67,9 @@ class Plugin:
         return self.name if self.sha256 is None else f"{LOCAL}/{Path(self.source).name}"
 
     @property
-    def kinds(self) -> list[str]:
-        """The kinds of component that it opens: classes of its own that components were registered for."""
-        found = (component.kind for component in self.components)
+    def interfaces(self) -> list[str]:
+        """The interfaces that the plugin defines itself and has components for."""
+        found = (component.interface for component in self.components)
         return list(dict.fromkeys(k.__name__ for k in found if package(k.__module__) == package(self.module)))
 
 
@@ -103,7 +103,7 @@ def changed(plugins: Plugins, kept: Kept) -> str | None:
     return next((p.key for p in local if p.sha256 != kept.get(p.key, {}).get("sha256")), None)
 
 
-def load(
+def load_plugins(
     local: Mapping[Path, At] | None = None,
     found: Iterable[EntryPoint] | None = None,
     kept: Kept | None = None,
@@ -225,7 +225,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
     manager.register(module, name=name)
     with registry.on_behalf_of(name):
         manager.hook.seqx_register(registry=registry)
-        components = registry.brought_by(name)
+        components = registry.components_of(name)
         if not components:
             advice = (
                 "its seqx_register calls registry.add for none"

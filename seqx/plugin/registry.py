@@ -1,4 +1,4 @@
-"""Names for components, and what their constructors say about them."""
+"""The registry of components, and the settings that their constructors declare."""
 
 import dataclasses
 import functools
@@ -16,14 +16,14 @@ from seqx.errors import RegistrationError
 
 T = TypeVar("T")
 
-MAKE = "make"  # marks an annotation whose component is configured but not built
+MAKE = "make"  # marks an annotation whose component is configured but not yet built
 Make = Annotated[Callable[..., T], MAKE]
 REQUIRED = inspect.Parameter.empty
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A keyword-only parameter of a constructor: what a recipe may set."""
+    """A keyword-only parameter of a constructor, which a recipe may set."""
 
     name: str
     annotation: Any
@@ -32,23 +32,23 @@ class Setting:
 
     @property
     def required(self) -> bool:
-        """Whether a recipe has to set it."""
+        """True if the parameter has no default, so that a recipe must set it."""
         return self.default is REQUIRED
 
 
 @dataclass(frozen=True)
 class Component:
-    """Something that a recipe can name, as one kind of thing."""
+    """An implementation of an interface under the name that recipes use."""
 
     name: str
-    kind: type
+    interface: type
     maker: Callable[..., Any]
     settings: Mapping[str, Setting]
     plugin: str | None = None
 
     @property
     def where(self) -> str:
-        """File and line of its definition."""
+        """The file and line of its definition."""
         return where(self.maker)
 
     @property
@@ -58,68 +58,76 @@ class Component:
 
 
 class Registry:
-    """What plugins offer: for each kind (an interface's class) its components by name."""
+    """The components of all plugins: for each interface (a class) its components by name."""
 
     def __init__(self) -> None:
-        self.absent: list[str] = []  # plugins that failed to load, so that their components are missing
-        self._kinds: dict[type, dict[str, Component]] = {}
+        self.absent: list[str] = []  # names of plugins that failed to load; their components are missing
+        self._components: dict[type, dict[str, Component]] = {}
         self._plugin: str | None = None
 
-    def add(self, kind: TypeForm[T], **makers: Callable[..., T]) -> None:
-        """Offer each of `makers` under its name, wherever a recipe wants a `kind`."""
-        if not isinstance(kind, type):
-            raise RegistrationError(f"a kind is a class, not {kind!r}")
-        cls = cast("type", kind)
+    def add(self, interface: TypeForm[T], **makers: Callable[..., T]) -> None:
+        """Register components of an interface.
+
+        Args:
+            interface: the class that the components implement, such as `seqx.Attention`
+            makers: the components by the names that recipes use: classes, or functions that build one
+
+        Raises:
+            RegistrationError: the name is taken, or the constructor does not fit the interface
+        """
+        if not isinstance(interface, type):
+            raise RegistrationError(f"an interface is a class, not {interface!r}")
+        cls = cast("type", interface)
         for name, maker in makers.items():
-            _check_given(cls, name, maker)
+            _check_constructor(cls, name, maker)
             settings = settings_of(maker)
             if "type" in settings:
                 raise RegistrationError(
-                    f"{where(maker)}: no setting can be called 'type', because that names the component"
+                    f"{where(maker)}: a setting cannot be called 'type', because 'type' names the component"
                 )
-            taken = self._kinds.get(cls, {}).get(name)
+            taken = self._components.get(cls, {}).get(name)
             if taken is not None:
                 owner = f"from plugin {taken.plugin!r}, " if taken.plugin else "from "
                 raise RegistrationError(
                     f"{where(maker)}: {cls.__name__} {name!r} already exists, {owner}{taken.where}; "
                     "choose another name"
                 )
-            self._kinds.setdefault(cls, {})[name] = Component(name, cls, maker, settings, self._plugin)
+            self._components.setdefault(cls, {})[name] = Component(name, cls, maker, settings, self._plugin)
 
-    def kinds(self) -> list[type]:
-        """Every kind that has a component, in the order in which they came."""
-        return list(self._kinds)
+    def interfaces(self) -> list[type]:
+        """Return every interface that has a component, in the order of registration."""
+        return list(self._components)
 
-    def components(self, kind: type) -> Mapping[str, Component]:
-        """The components of a kind by name; none for a class that is no kind."""
-        return self._kinds.get(kind, {})
+    def components(self, interface: type) -> Mapping[str, Component]:
+        """Return the components of an interface by name; empty if nothing is registered for this class."""
+        return self._components.get(interface, {})
 
-    def brought_by(self, plugin: str) -> list[Component]:
-        """The components that a plugin registered."""
-        return [c for named in self._kinds.values() for c in named.values() if c.plugin == plugin]
+    def components_of(self, plugin: str) -> list[Component]:
+        """Return the components that a plugin registered."""
+        return [c for named in self._components.values() for c in named.values() if c.plugin == plugin]
 
     @contextmanager
     def on_behalf_of(self, plugin: str) -> Iterator[None]:
-        """What is added inside is `plugin`'s; when it fails, nothing of it stays."""
+        """Attribute components that are added in the block to `plugin`; remove them if the block fails."""
         before, self._plugin = self._plugin, plugin
-        kept = {kind: dict(named) for kind, named in self._kinds.items()}
+        saved = {interface: dict(named) for interface, named in self._components.items()}
         try:
             yield
         except BaseException:
-            self._kinds = kept
+            self._components = saved
             raise
         finally:
             self._plugin = before
 
 
-def given(maker: Callable[..., Any]) -> tuple[str, ...]:
-    """The positional parameters of a constructor: what the code that builds it passes."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(p.name for p in inspect.signature(maker).parameters.values() if p.kind in kinds)
+def provided_parameters(maker: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the positional parameters of a constructor, which the code that builds the component passes."""
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(p.name for p in inspect.signature(maker).parameters.values() if p.kind in positional)
 
 
 def settings_of(maker: Callable[..., Any]) -> dict[str, Setting]:
-    """The keyword-only parameters of a constructor: what a recipe may set."""
+    """Return the keyword-only parameters of a constructor, which a recipe may set."""
     hints = _hints(maker)
     helps = _helps(maker)
     factories = {
@@ -140,15 +148,15 @@ def settings_of(maker: Callable[..., Any]) -> dict[str, Setting]:
 
 
 def section_settings(cls: Callable[..., Any]) -> dict[str, Setting]:
-    """The settings of a section, which nothing is given to."""
-    if given(cls):
-        names = ", ".join(given(cls))
+    """Return the settings of a section, whose parameters must all be keyword-only."""
+    if provided_parameters(cls):
+        names = ", ".join(provided_parameters(cls))
         raise RegistrationError(f"{where(cls)}: the settings of a section are keyword-only, unlike {names}")
     return settings_of(cls)
 
 
 def where(maker: Callable[..., Any]) -> str:
-    """File and line at which something was defined, the file relative to the working directory if inside."""
+    """Return the file and line of a definition; the file is relative to the working directory if inside."""
     target: Any = _function(maker) if isinstance(maker, functools.partial) else inspect.unwrap(maker)
     try:
         file = Path(inspect.getsourcefile(target) or "?")
@@ -161,31 +169,33 @@ def where(maker: Callable[..., Any]) -> str:
 
 
 def summary(thing: object) -> str:
-    """The first line of a docstring that was written for `thing` itself."""
+    """Return the first line of the docstring of `thing`; an inherited docstring does not count."""
     doc = thing.__dict__.get("__doc__") if isinstance(thing, type) else getattr(thing, "__doc__", None)
     return inspect.cleandoc(doc).partition("\n")[0] if doc else ""
 
 
-def _check_given(kind: type, name: str, maker: Callable[..., Any]) -> None:
-    expected, found = given(kind), given(maker)
-    if expected != found:
-        shown = f"({', '.join(found)})"
+def _check_constructor(interface: type, name: str, maker: Callable[..., Any]) -> None:
+    """Check that a constructor takes what its interface provides, and that all its settings are named."""
+    expected, actual = provided_parameters(interface), provided_parameters(maker)
+    title = interface.__name__
+    if expected != actual:
         raise RegistrationError(
-            f"{where(maker)}: every {kind.__name__} is given ({', '.join(expected)}) but "
-            f"{name} takes {shown}; put what a recipe may set after a '*'"
+            f"{where(maker)}: every {title} is given ({', '.join(expected)}) but "
+            f"{name} takes ({', '.join(actual)}); put what a recipe may set after a '*'"
         )
-    if isinstance(maker, type) and not issubclass(maker, kind):
-        raise RegistrationError(f"{where(maker)}: {name} is no {kind.__name__}; derive it from that class")
+    if isinstance(maker, type) and not issubclass(maker, interface):
+        raise RegistrationError(
+            f"{where(maker)}: {name} is not a subclass of {title}; derive it from that class"
+        )
     if missing := sorted(getattr(maker, "__abstractmethods__", ())):
         raise RegistrationError(
-            f"{where(maker)}: {name} lacks {', '.join(missing)}, which every {kind.__name__} must have; "
-            "write it"
+            f"{where(maker)}: {name} lacks {', '.join(missing)}, which every {title} must have; implement it"
         )
-    inherited = isinstance(maker, type) and maker.__init__ is kind.__init__  # type: ignore[misc]
+    inherited = isinstance(maker, type) and maker.__init__ is interface.__init__  # type: ignore[misc]
     for parameter in inspect.signature(maker).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) and not inherited:
             raise RegistrationError(
-                f"{where(maker)}: {name} takes {parameter}, which hides its settings; name each one"
+                f"{where(maker)}: {name} takes {parameter}, which hides its settings; name each setting"
             )
 
 
@@ -198,7 +208,7 @@ def _function(maker: Callable[..., Any]) -> Any:
 def _hints(maker: Callable[..., Any]) -> dict[str, Any]:
     function = _function(maker)
     if not hasattr(function, "__annotations__"):
-        return {}  # object's own constructor: nothing to set
+        return {}  # the constructor of `object` has no settings
     try:
         return get_type_hints(function, include_extras=True)
     except NameError as error:
@@ -211,7 +221,7 @@ _ARGUMENT = re.compile(r"(\s+)\*{0,2}(\w+)(?: \([^)]*\))?: *(.*)")
 
 
 def _helps(maker: Callable[..., Any]) -> dict[str, str]:
-    """What the Args sections of a constructor's classes say about each setting, the nearest class first."""
+    """Return the help of each setting from the `Args:` sections; a class overrides its base classes."""
     owners = maker.__mro__ if isinstance(maker, type) else (maker,)
     helps: dict[str, str] = {}
     for owner in reversed(owners):
@@ -221,6 +231,7 @@ def _helps(maker: Callable[..., Any]) -> dict[str, str]:
 
 
 def _arguments(doc: str) -> dict[str, str]:
+    """Return the texts of the `Args:` section of a docstring by the names of the parameters."""
     found: dict[str, str] = {}
     name, indent = "", 0
     for line in doc.partition("\nArgs:\n")[2].splitlines():

@@ -1,20 +1,20 @@
 """Recipes: load and merge them, check them against constructors, show them, describe them to editors."""
 
 from seqx.recipe.checker import check
-from seqx.recipe.configured import Leaf, Made, Several, Value, building
+from seqx.recipe.configured import Collection, Configured, Leaf, Value, building
 from seqx.recipe.differences import NOT_SET, differences, inside, left_out
 from seqx.recipe.files import Recipe, load, named, read_plain
 from seqx.recipe.json_schema import schema
 from seqx.recipe.printer import show
-from seqx.recipe.vocabulary import Fixed, names_kind
+from seqx.recipe.vocabulary import Fixed, names_interface
 
 __all__ = [
     "NOT_SET",
+    "Collection",
+    "Configured",
     "Fixed",
     "Leaf",
-    "Made",
     "Recipe",
-    "Several",
     "Value",
     "building",
     "check",
@@ -23,7 +23,7 @@ __all__ = [
     "left_out",
     "load",
     "named",
-    "names_kind",
+    "names_interface",
     "read_plain",
     "schema",
     "show",

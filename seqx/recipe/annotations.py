@@ -15,22 +15,22 @@ from seqx.plugin.registry import MAKE, Registry
 
 
 @dataclass(frozen=True)
-class Part:
-    """A component of a kind; `later` when it is configured but not built."""
+class ComponentShape:
+    """A component of a kind; `deferred` when it is configured but not built."""
 
-    kind: type
-    later: bool
+    interface: type
+    deferred: bool
 
 
 @dataclass(frozen=True)
-class Section:
+class SectionShape:
     """A dataclass whose fields are settings."""
 
     cls: type
 
 
 @dataclass(frozen=True)
-class Items:
+class ListShape:
     """A list or tuple of one sort of thing."""
 
     inner: "Shape"
@@ -38,28 +38,28 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Table:
+class MapShape:
     """A mapping from words to one sort of thing."""
 
     inner: "Shape"
 
 
 @dataclass(frozen=True)
-class Plain:
+class LeafShape:
     """A leaf: whatever pydantic reads."""
 
     annotation: Any
 
 
 @dataclass(frozen=True)
-class Either:
+class UnionShape:
     """One of several; `leaf` is all that is no component, as one annotation, None among it."""
 
     choices: tuple["Shape", ...]
-    leaf: Plain | None
+    leaf: LeafShape | None
 
 
-Shape = Part | Section | Items | Table | Plain | Either
+Shape = ComponentShape | SectionShape | ListShape | MapShape | LeafShape | UnionShape
 
 _LISTS: dict[Any, Callable[[Iterable[Any]], Any]] = {
     list: list,
@@ -75,27 +75,27 @@ def shape(annotation: Any, registry: Registry) -> Shape:  # noqa: PLR0911  one f
     """What `annotation` asks for, given the kinds in `registry`."""
     made = _made(annotation)
     if made is not None:
-        return Part(made, later=True)
+        return ComponentShape(made, deferred=True)
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         inner = shape(args[0], registry)
-        return Plain(annotation) if isinstance(inner, Plain) else inner
+        return LeafShape(annotation) if isinstance(inner, LeafShape) else inner
     if origin in (Union, types.UnionType):
         return _either(annotation, args, registry)
     if origin in _LISTS and args and (len(args) == 1 or args[1:] == (...,)):
         inner = shape(args[0], registry)
-        return Plain(annotation) if isinstance(inner, Plain) else Items(inner, _LISTS[origin])
+        return LeafShape(annotation) if isinstance(inner, LeafShape) else ListShape(inner, _LISTS[origin])
     if origin in _TABLES and len(args) == len(("key", "value")):
         inner = shape(args[1], registry)
-        return Plain(annotation) if isinstance(inner, Plain) else Table(inner)
+        return LeafShape(annotation) if isinstance(inner, LeafShape) else MapShape(inner)
     if isinstance(annotation, type) and origin is None:
-        if annotation in registry.kinds():
-            return Part(annotation, later=False)
+        if annotation in registry.interfaces():
+            return ComponentShape(annotation, deferred=False)
         if dataclasses.is_dataclass(annotation):
-            return Section(annotation)
+            return SectionShape(annotation)
         if not _readable(annotation):
-            return Part(annotation, later=False)  # an interface for which no plugin is here
-    return Plain(annotation)
+            return ComponentShape(annotation, deferred=False)  # an interface for which no plugin is here
+    return LeafShape(annotation)
 
 
 def _made(annotation: Any) -> type | None:
@@ -108,11 +108,11 @@ def _made(annotation: Any) -> type | None:
 
 def _either(annotation: Any, args: tuple[Any, ...], registry: Registry) -> Shape:
     shapes = [(arg, shape(arg, registry)) for arg in args]
-    choices = tuple(found for _, found in shapes if not isinstance(found, Plain))
+    choices = tuple(found for _, found in shapes if not isinstance(found, LeafShape))
     if not choices:
-        return Plain(annotation)
-    leaves = tuple(arg for arg, found in shapes if isinstance(found, Plain))
-    return Either(choices, Plain(Union[leaves]) if leaves else None)  # noqa: UP007  known at run time only
+        return LeafShape(annotation)
+    leaves = tuple(arg for arg, found in shapes if isinstance(found, LeafShape))
+    return UnionShape(choices, LeafShape(Union[leaves]) if leaves else None)  # noqa: UP007  known at run time only
 
 
 def _readable(cls: type) -> bool:

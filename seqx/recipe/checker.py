@@ -9,9 +9,19 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from seqx.errors import At, Problem, RecipeError, shortened
-from seqx.plugin.registry import Registry, Setting, given, section_settings
-from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
-from seqx.recipe.configured import Leaf, Made, Several, Value
+from seqx.plugin.registry import Registry, Setting, provided_parameters, section_settings
+from seqx.recipe.annotations import (
+    ComponentShape,
+    LeafShape,
+    ListShape,
+    MapShape,
+    SectionShape,
+    Shape,
+    UnionShape,
+    adapter,
+    shape,
+)
+from seqx.recipe.configured import Collection, Configured, Leaf, Value
 from seqx.recipe.defaults import Defaults
 from seqx.recipe.suggestions import hint
 from seqx.recipe.yaml_tree import Node
@@ -23,7 +33,7 @@ _WIDEST = 200  # characters of a path
 
 def check(
     node: Node, registry: Registry, root: Callable[..., T], problems: Sequence[Problem] = ()
-) -> Made[T]:
+) -> Configured[T]:
     """`root` with the settings that `node` gives it; RecipeError names `problems` and all that it has."""
     walk = _Walk(registry, Defaults(registry), [*problems])
     if not isinstance(node.value, dict):
@@ -33,7 +43,7 @@ def check(
     settings = walk.settings(node, _Called(root, section_settings(root)), "")
     if walk.problems:
         raise RecipeError(walk.problems)
-    return Made(root, None, settings, node.at, node.at, "")
+    return Configured(root, None, settings, node.at, node.at, "")
 
 
 @dataclass(frozen=True)
@@ -64,22 +74,22 @@ class _Walk:
 
     def value(self, node: Node, wanted: Shape, path: str) -> Value:
         match wanted:
-            case Part():
+            case ComponentShape():
                 return self.component(node, wanted, path)
-            case Section():
+            case SectionShape():
                 return self.section(node, wanted, path)
-            case Items():
+            case ListShape():
                 return self.items(node, wanted, path)
-            case Table():
+            case MapShape():
                 return self.table(node, wanted, path)
-            case Either():
+            case UnionShape():
                 return self.either(node, wanted, path)
-            case Plain():
+            case LeafShape():
                 return self.leaf(node, wanted, path)
 
-    def component(self, node: Node, wanted: Part, path: str) -> Value:
-        kind = wanted.kind.__name__
-        known = self.registry.components(wanted.kind)
+    def component(self, node: Node, wanted: ComponentShape, path: str) -> Value:
+        kind = wanted.interface.__name__
+        known = self.registry.components(wanted.interface)
         if not isinstance(node.value, str | dict):
             return self.problem(node.at, path, f"{_article(kind)} is wanted, found {_shown(node)}")
         named = node.value.get("type") if isinstance(node.value, dict) else node
@@ -96,7 +106,9 @@ class _Walk:
             )
         called = _Called(component.maker, component.settings, component.name)
         settings = self.settings(node, called, path)
-        return Made(component.maker, component, settings, node.at, node.at, path, wanted.later, named.at)
+        return Configured(
+            component.maker, component, settings, node.at, node.at, path, wanted.deferred, named.at
+        )
 
     def absent(self) -> str:
         """A word about plugins that could have brought what is missing."""
@@ -105,11 +117,11 @@ class _Walk:
         names = ", ".join(map(repr, self.registry.absent))
         return f" (did not load: {names}; see `seqx plugins`)"
 
-    def section(self, node: Node, wanted: Section, path: str) -> Value:
+    def section(self, node: Node, wanted: SectionShape, path: str) -> Value:
         if not isinstance(node.value, dict):
             return self.problem(node.at, path, f"a mapping of settings is wanted, found {_shown(node)}")
         called = _Called(wanted.cls, section_settings(wanted.cls))
-        return Made(wanted.cls, None, self.settings(node, called, path), node.at, node.at, path)
+        return Configured(wanted.cls, None, self.settings(node, called, path), node.at, node.at, path)
 
     def settings(self, node: Node, called: _Called, path: str) -> dict[str, Value]:
         """The constructor's settings from a mapping, or from a bare name that sets nothing."""
@@ -132,27 +144,29 @@ class _Walk:
                 self.problem(node.at, path, f"{called.title} needs {name!r}{note}")
         return values
 
-    def items(self, node: Node, wanted: Items, path: str) -> Value:
+    def items(self, node: Node, wanted: ListShape, path: str) -> Value:
         if not isinstance(node.value, list):
             return self.problem(node.at, path, f"a list is wanted, found {_shown(node)}")
         items = [self.value(item, wanted.inner, f"{path}.{i}") for i, item in enumerate(node.value)]
-        return Several(items, wanted.container, node.at)
+        return Collection(items, wanted.container, node.at)
 
-    def table(self, node: Node, wanted: Table, path: str) -> Value:
+    def table(self, node: Node, wanted: MapShape, path: str) -> Value:
         if not isinstance(node.value, dict):
             return self.problem(node.at, path, f"a mapping is wanted, found {_shown(node)}")
         items = {key: self.value(item, wanted.inner, f"{path}.{key}") for key, item in node.value.items()}
-        return Several(items, dict, node.at)
+        return Collection(items, dict, node.at)
 
-    def either(self, node: Node, wanted: Either, path: str) -> Value:
+    def either(self, node: Node, wanted: UnionShape, path: str) -> Value:
         """The choice that what was written looks like; a word that names no component may be a leaf."""
-        parts = [choice for choice in wanted.choices if isinstance(choice, Part)]
+        parts = [choice for choice in wanted.choices if isinstance(choice, ComponentShape)]
         if isinstance(node.value, list):
-            fitting: list[Shape] = [choice for choice in wanted.choices if isinstance(choice, Items)]
+            fitting: list[Shape] = [choice for choice in wanted.choices if isinstance(choice, ListShape)]
         elif isinstance(node.value, dict) and (node.type is None or not parts):
-            fitting = [choice for choice in wanted.choices if isinstance(choice, Section | Table)] or [*parts]
+            fitting = [
+                choice for choice in wanted.choices if isinstance(choice, SectionShape | MapShape)
+            ] or [*parts]
         elif node.type is not None:
-            fitting = [part for part in parts if node.type in self.registry.components(part.kind)]
+            fitting = [part for part in parts if node.type in self.registry.components(part.interface)]
             unnamed = isinstance(node.value, str) and wanted.leaf is not None and wanted.leaf.annotation
             if not fitting and unnamed in (None, False, types.NoneType):
                 fitting = [*parts]
@@ -164,7 +178,7 @@ class _Walk:
             return self.leaf(node, wanted.leaf, path)
         return self.value(node, wanted.choices[0], path)
 
-    def leaf(self, node: Node, wanted: Plain, path: str) -> Value:
+    def leaf(self, node: Node, wanted: LeafShape, path: str) -> Value:
         reader = adapter(wanted.annotation)
         try:
             content = reader.validate_json(json.dumps(node.plain()), strict=True)
@@ -176,7 +190,7 @@ class _Walk:
 
 
 def _unknown(key: str, called: _Called) -> str:
-    if key in given(called.maker):
+    if key in provided_parameters(called.maker):
         return f"{called.title} is given {shortened(key)!r} by what it is part of; leave it out"
     return f"{called.title} has no setting {shortened(key)!r}{hint(key, called.settings)}"
 

@@ -10,7 +10,7 @@ from seqx.errors import At, Problem, RecipeError
 from seqx.plugin.registry import Component
 
 T_co = TypeVar("T_co", covariant=True)
-UNSAID: Any = object()  # a default that YAML cannot write; leaving it out means the same
+NOT_EXPRESSIBLE: Any = object()  # a default that YAML cannot write; leaving it out means the same
 
 
 class Value(Protocol):
@@ -52,7 +52,7 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class Several:
+class Collection:
     """A list, tuple or mapping of values."""
 
     items: Sequence[Value] | Mapping[str, Value]
@@ -66,7 +66,7 @@ class Several:
             parts = said.values()
         else:
             said = parts = [item.plain() for item in self.items]
-        return UNSAID if any(part is UNSAID for part in parts) else said
+        return NOT_EXPRESSIBLE if any(part is NOT_EXPRESSIBLE for part in parts) else said
 
     def value(self) -> Any:
         """The items' values in the container that the annotation names."""
@@ -81,11 +81,18 @@ class Several:
 
 
 @dataclass(frozen=True)
-class Made(Generic[T_co]):
-    """A component, a section or a whole recipe: configured, not built. Calling it builds it.
+class Configured(Generic[T_co]):
+    """A component, a section or a whole recipe with its settings, not built yet. Calling it builds it.
 
-    `later` ones are handed on unbuilt. `place` is where it was written, or the nearest thing around that was;
-    `named` is where its type was.
+    Args:
+        maker: the constructor
+        component: its entry in the registry; None for a section or a whole recipe
+        settings: the checked settings by name
+        at: the place where it was written; None for a default
+        place: the place where it was written, or that of the nearest parent that was written
+        path: the path of the setting, such as `model.encoder`
+        deferred: true for a `Make[...]`, which the parent builds itself
+        named: the place of its `type`
     """
 
     maker: Callable[..., T_co]
@@ -94,7 +101,7 @@ class Made(Generic[T_co]):
     at: At | None
     place: At
     path: str
-    later: bool = False
+    deferred: bool = False
     named: At | None = None
 
     def __call__(self, *given: Any, **more: Any) -> T_co:
@@ -120,14 +127,14 @@ class Made(Generic[T_co]):
     def plain(self) -> Any:
         """The settings, everything filled in, as YAML would say it; which reads back as the same."""
         said = {name: item.plain() for name, item in self.settings.items()}
-        said = {name: item for name, item in said.items() if item is not UNSAID}
+        said = {name: item for name, item in said.items() if item is not NOT_EXPRESSIBLE}
         if self.component is None:
             return said
         return {"type": self.component.name, **said} if said else self.component.name
 
     def value(self) -> Any:
         """Itself where a Make is wanted, else what it builds."""
-        return self if self.later else self()
+        return self if self.deferred else self()
 
     def used(self) -> Iterator[Component]:
         """The components inside, its own first."""
@@ -137,13 +144,13 @@ class Made(Generic[T_co]):
             yield from item.used()
 
 
-_noted: ContextVar[list[tuple[Made[Any], object]] | None] = ContextVar("noted", default=None)
+_noted: ContextVar[list[tuple[Configured[Any], object]] | None] = ContextVar("noted", default=None)
 
 
 @contextmanager
-def building() -> Iterator[list[tuple[Made[Any], object]]]:
+def building() -> Iterator[list[tuple[Configured[Any], object]]]:
     """Record each object that is built in the block with the settings that it is built from."""
-    noted: list[tuple[Made[Any], object]] = []
+    noted: list[tuple[Configured[Any], object]] = []
     token = _noted.set(noted)
     try:
         yield noted
@@ -153,9 +160,9 @@ def building() -> Iterator[list[tuple[Made[Any], object]]]:
 
 def _inside(value: Value | None, step: str) -> Value | None:
     """Return the value of a setting, a key or an index of a list, or None."""
-    if isinstance(value, Made):
+    if isinstance(value, Configured):
         return value.settings.get(step)
-    if not isinstance(value, Several):
+    if not isinstance(value, Collection):
         return None
     if isinstance(value.items, Mapping):
         return value.items.get(step)

@@ -11,8 +11,18 @@ from pydantic_core import PydanticSerializationError
 
 from seqx.errors import At
 from seqx.plugin.registry import Component, Registry, section_settings
-from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
-from seqx.recipe.configured import UNSAID, Leaf, Made, Several, Value
+from seqx.recipe.annotations import (
+    ComponentShape,
+    LeafShape,
+    ListShape,
+    MapShape,
+    SectionShape,
+    Shape,
+    UnionShape,
+    adapter,
+    shape,
+)
+from seqx.recipe.configured import NOT_EXPRESSIBLE, Collection, Configured, Leaf, Value
 
 
 @dataclass(frozen=True)
@@ -26,54 +36,54 @@ class Defaults:
     ) -> Value:
         """A default in the shape that its annotation asks for."""
         match wanted:
-            case Part() if callable(default):
+            case ComponentShape() if callable(default):
                 return self._component(default, wanted, around, path)
-            case Section() if isinstance(default, wanted.cls):
+            case SectionShape() if isinstance(default, wanted.cls):
                 settings = {
                     name: self.value(
                         getattr(default, name), shape(s.annotation, self.registry), around, f"{path}.{name}"
                     )
                     for name, s in section_settings(wanted.cls).items()
                 }
-                return Made(wanted.cls, None, settings, None, around, path)
-            case Items() if isinstance(default, list | tuple):
+                return Configured(wanted.cls, None, settings, None, around, path)
+            case ListShape() if isinstance(default, list | tuple):
                 items = [
                     self.value(item, wanted.inner, around, f"{path}.{i}") for i, item in enumerate(default)
                 ]
-                return Several(items, wanted.container, None)
-            case Table() if isinstance(default, Mapping):
+                return Collection(items, wanted.container, None)
+            case MapShape() if isinstance(default, Mapping):
                 table = {
                     k: self.value(item, wanted.inner, around, f"{path}.{k}") for k, item in default.items()
                 }
-                return Several(table, dict, None)
-            case Either():
+                return Collection(table, dict, None)
+            case UnionShape():
                 return self._either(default, wanted, around, path)
-            case Plain():
+            case LeafShape():
                 return _leaf(default, wanted)
-        return Leaf(default, UNSAID, None)
+        return Leaf(default, NOT_EXPRESSIBLE, None)
 
-    def _either(self, default: Any, wanted: Either, around: At, path: str) -> Value:
+    def _either(self, default: Any, wanted: UnionShape, around: At, path: str) -> Value:
         if wanted.leaf is not None and (default is None or isinstance(default, str | int | float)):
             return _leaf(default, wanted.leaf)
         for choice in wanted.choices:
             read = self.value(default, choice, around, path)
-            if read.plain() is not UNSAID:
+            if read.plain() is not NOT_EXPRESSIBLE:
                 return read
-        return Leaf(default, UNSAID, None) if wanted.leaf is None else _leaf(default, wanted.leaf)
+        return Leaf(default, NOT_EXPRESSIBLE, None) if wanted.leaf is None else _leaf(default, wanted.leaf)
 
-    def _component(self, default: Any, wanted: Part, around: At, path: str) -> Value:
+    def _component(self, default: Any, wanted: ComponentShape, around: At, path: str) -> Value:
         """A class (or a partial of one) that serves as default, under the name by which it is registered."""
         maker, said = default, {}
         if isinstance(default, functools.partial) and not default.args:
             maker, said = default.func, default.keywords
-        known = self.registry.components(wanted.kind).values()
+        known = self.registry.components(wanted.interface).values()
         component = next((c for c in known if c.maker is maker), None)
         if component is None or not set(said) <= set(component.settings):
-            return Leaf(default, UNSAID, None)
+            return Leaf(default, NOT_EXPRESSIBLE, None)
         return self._configured(component, said, wanted, around, path)
 
     def _configured(
-        self, component: Component, said: Mapping[str, Any], wanted: Part, around: At, path: str
+        self, component: Component, said: Mapping[str, Any], wanted: ComponentShape, around: At, path: str
     ) -> Value:
         settings = {
             name: self.value(
@@ -82,14 +92,14 @@ class Defaults:
             for name, s in component.settings.items()
             if name in said or s.default is not inspect.Parameter.empty
         }
-        return Made(component.maker, component, settings, None, around, path, later=wanted.later)
+        return Configured(component.maker, component, settings, None, around, path, deferred=wanted.deferred)
 
 
-def _leaf(default: Any, wanted: Plain) -> Value:
+def _leaf(default: Any, wanted: LeafShape) -> Value:
     if dataclasses.is_dataclass(default):
-        return Leaf(default, UNSAID, None)
+        return Leaf(default, NOT_EXPRESSIBLE, None)
     try:
         written = adapter(wanted.annotation).dump_python(default, mode="json", warnings=False)
     except PydanticSerializationError:
-        return Leaf(default, UNSAID, None)
+        return Leaf(default, NOT_EXPRESSIBLE, None)
     return Leaf(default, written, None)

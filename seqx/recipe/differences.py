@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from seqx.recipe.configured import Made, Several, Value
+from seqx.recipe.configured import Collection, Configured, Value
 
 NOT_SET = "not set"
 
@@ -21,9 +21,9 @@ def differences(before: object, now: object) -> dict[str, tuple[object, object]]
 def left_out(value: Value, path: str = "") -> Iterator[str]:
     """The paths of settings that a checked recipe leaves to their defaults."""
     parts: Mapping[str, Value] = {}
-    if isinstance(value, Made):
+    if isinstance(value, Configured):
         parts = value.settings
-    elif isinstance(value, Several):
+    elif isinstance(value, Collection):
         items = value.items
         parts = items if isinstance(items, Mapping) else {str(i): item for i, item in enumerate(items)}
     for name, item in parts.items():

@@ -4,7 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from seqx.plugin.registry import Registry, Setting, section_settings, summary
-from seqx.recipe.annotations import Either, Items, Part, Plain, Section, Shape, Table, adapter, shape
+from seqx.recipe.annotations import (
+    ComponentShape,
+    LeafShape,
+    ListShape,
+    MapShape,
+    SectionShape,
+    Shape,
+    UnionShape,
+    adapter,
+    shape,
+)
 
 Schema = dict[str, Any]
 
@@ -62,18 +72,18 @@ class _Writer:
 
     def shape(self, wanted: Shape) -> Schema:
         match wanted:
-            case Part():
-                return self.refer(wanted.kind, self.kind)
-            case Section():
+            case ComponentShape():
+                return self.refer(wanted.interface, self.kind)
+            case SectionShape():
                 return self.refer(wanted.cls, self.section)
-            case Items():
+            case ListShape():
                 return {"type": "array", "items": self.shape(wanted.inner)}
-            case Table():
+            case MapShape():
                 return {"type": "object", "additionalProperties": self.shape(wanted.inner)}
-            case Either():
+            case UnionShape():
                 choices = [*wanted.choices, *([wanted.leaf] if wanted.leaf else [])]
                 return {"anyOf": [self.shape(choice) for choice in choices]}
-            case Plain():
+            case LeafShape():
                 return self.leaf(wanted)
 
     def refer(self, cls: type, write: Callable[[Any], Schema]) -> Schema:
@@ -120,7 +130,7 @@ class _Writer:
             "additionalProperties": False,
         }
 
-    def leaf(self, wanted: Plain) -> Schema:
+    def leaf(self, wanted: LeafShape) -> Schema:
         written = adapter(wanted.annotation).json_schema(ref_template="#/$defs/{model}")
         self.definitions.update(written.pop("$defs", {}))
         return written

@@ -5,21 +5,21 @@ from typing import Any
 
 from seqx.errors import At
 from seqx.recipe import yaml_tree
-from seqx.recipe.configured import UNSAID, Leaf, Made, Several, Value
+from seqx.recipe.configured import NOT_EXPRESSIBLE, Collection, Configured, Leaf, Value
 
 _STEP = "  "
 _WIDEST = 60  # column behind which a comment no longer lines up
 
 
-def show(made: Made[Any]) -> str:
+def show(made: Configured[Any]) -> str:
     """The recipe as text that is itself a recipe; a comment on each line says where its value came from."""
     rows = list(_mapping(_said(made), ""))
     width = min(_WIDEST, max((len(line) for line, _ in rows), default=0))
     return "".join(f"{line:<{width}}  # {origin}\n" if origin else f"{line}\n" for line, origin in rows)
 
 
-def _said(made: Made[Any]) -> Mapping[str, Value]:
-    said = {name: item for name, item in made.settings.items() if item.plain() is not UNSAID}
+def _said(made: Configured[Any]) -> Mapping[str, Value]:
+    said = {name: item for name, item in made.settings.items() if item.plain() is not NOT_EXPRESSIBLE}
     if made.component is not None:
         named = Leaf(made.component.name, made.component.name, made.named)
         return {"type": named, **said}
@@ -36,7 +36,7 @@ def _entry(head: str, item: Value, indent: str) -> Iterator[tuple[str, str]]:
     if inner is not None:
         yield head, ""
         yield from _mapping(inner, indent + _STEP)
-    elif isinstance(item, Several) and item.items and not isinstance(item.items, Mapping):
+    elif isinstance(item, Collection) and item.items and not isinstance(item.items, Mapping):
         yield head, ""
         for one in item.items:
             yield from _item(one, indent + _STEP)
@@ -55,11 +55,13 @@ def _item(item: Value, indent: str) -> Iterator[tuple[str, str]]:
 
 def _mapping_of(item: Value) -> Mapping[str, Value] | None:
     """The entries of what is written as a mapping on lines of its own."""
-    if isinstance(item, Made):
+    if isinstance(item, Configured):
         said = _said(item)
         return None if not said or (item.component is not None and len(said) == 1) else said
     return (
-        item.items if isinstance(item, Several) and isinstance(item.items, Mapping) and item.items else None
+        item.items
+        if isinstance(item, Collection) and isinstance(item.items, Mapping) and item.items
+        else None
     )
 
 

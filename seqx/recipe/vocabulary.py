@@ -9,7 +9,7 @@ import yaml
 from seqx.errors import At, Problem
 from seqx.interfaces.codec import Codec
 from seqx.plugin.registry import settings_of
-from seqx.recipe.configured import UNSAID, Made, Value
+from seqx.recipe.configured import NOT_EXPRESSIBLE, Configured, Value
 from seqx.recipe.differences import NOT_SET
 
 
@@ -25,7 +25,7 @@ class Fixed:
     model: str
     otherwise: str = ""
 
-    def problems(self, task: Made[Any], theirs: Any) -> Iterator[Problem]:
+    def problems(self, task: Configured[Any], theirs: Any) -> Iterator[Problem]:
         """Yield a problem for each setting of the task that does not fit the vocabulary.
 
         Args:
@@ -34,29 +34,29 @@ class Fixed:
         """
         yield from self._search(task, theirs, task.path)
 
-    def _search(self, made: Made[Any], theirs: Any, path: str) -> Iterator[Problem]:
+    def _search(self, made: Configured[Any], theirs: Any, path: str) -> Iterator[Problem]:
         """Look for codecs among the settings of a component, and inside of them."""
         same = _type(theirs) == _name(made)
         annotations = {name: setting.annotation for name, setting in settings_of(made.maker).items()}
         for name, item in made.settings.items():
             their = _setting(theirs, name)
-            if names_kind(annotations[name], Codec):
+            if names_interface(annotations[name], Codec):
                 if their != NOT_SET or item.at is not None or not same:
                     yield from self._compare(item, their, f"{path}.{name}", made.place)
-            elif isinstance(item, Made):
+            elif isinstance(item, Configured):
                 yield from self._search(item, their, f"{path}.{name}")
 
     def _compare(self, item: Value, theirs: Any, path: str, around: At) -> Iterator[Problem]:
         """Compare a setting that determines the vocabulary; `around` is the place of its parent."""
-        if isinstance(item, Made) and _type(theirs) == _name(item):
+        if isinstance(item, Configured) and _type(theirs) == _name(item):
             free: frozenset[str] = getattr(item.maker, "adjustable", frozenset())
             for name, inner in item.settings.items():
                 their = _setting(theirs, name)
                 # A setting that the model's version of seqx did not have differs only if the recipe sets it.
                 if name not in free and (their != NOT_SET or inner.at is not None):
                     yield from self._compare(inner, their, f"{path}.{name}", item.place)
-        elif (ours := item.plain()) is not UNSAID and ours != theirs:
-            named = item.named if isinstance(item, Made) else None
+        elif (ours := item.plain()) is not NOT_EXPRESSIBLE and ours != theirs:
+            named = item.named if isinstance(item, Configured) else None
             yield Problem(named or item.at or around, self._said(path, ours, theirs))
 
     def _said(self, path: str, ours: Any, theirs: Any) -> str:
@@ -69,14 +69,14 @@ class Fixed:
         )
 
 
-def names_kind(annotation: Any, kind: type) -> bool:
-    """Return true if the annotation of a setting contains this kind of component."""
-    if isinstance(annotation, type) and issubclass(annotation, kind):
+def names_interface(annotation: Any, interface: type) -> bool:
+    """Return true if the annotation of a setting names this interface or a subclass of it."""
+    if isinstance(annotation, type) and issubclass(annotation, interface):
         return True
-    return any(names_kind(part, kind) for part in get_args(annotation))
+    return any(names_interface(part, interface) for part in get_args(annotation))
 
 
-def _name(made: Made[Any]) -> str | None:
+def _name(made: Configured[Any]) -> str | None:
     return None if made.component is None else made.component.name
 
 

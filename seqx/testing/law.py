@@ -58,7 +58,7 @@ def subjects(
         if hasattr(plugin, "seqx_register"):
             plugin.seqx_register(registry)
     found = []
-    for kind in registry.kinds():
+    for kind in registry.interfaces():
         for component in registry.components(kind).values():
             maker = component.maker
             if maker in without:
@@ -89,9 +89,11 @@ def laws(
         ValueError: when a component has required settings and `settings` has none for it
     """
     cases = [
-        pytest.param(check, subject, id=f"{subject.component.kind.__name__}-{subject.component.name}-{name}")
+        pytest.param(
+            check, subject, id=f"{subject.component.interface.__name__}-{subject.component.name}-{name}"
+        )
         for subject in subjects(*plugins, settings=settings, without=without)
-        for check in laws_of(subject.component.kind)
+        for check in laws_of(subject.component.interface)
         for name in [getattr(check, "__name__", str(check))]
     ]
 

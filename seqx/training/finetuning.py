@@ -8,12 +8,12 @@ from seqx.errors import DamagedError, Problem, UserError
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Normalizer
 from seqx.plugin.registry import settings_of
-from seqx.recipe import Fixed, Made, differences, names_kind, read_plain
+from seqx.recipe import Configured, Fixed, differences, names_interface, read_plain
 from seqx.storage.safetensors_header import check_fits, read_header
 from seqx.storage.weights import WEIGHTS, read_weights
 
 
-def vocabulary_problems(made: Made[Any], first: Path) -> Sequence[Problem]:
+def vocabulary_problems(made: Configured[Any], first: Path) -> Sequence[Problem]:
     """Find settings that do not fit the vocabulary of the model `first`."""
     ours, theirs = _task(made), _plain(first).get("task")
     fixed = Fixed(f"{first} (training.init)", ", or leave training.init out")
@@ -25,7 +25,7 @@ def vocabulary_problems(made: Made[Any], first: Path) -> Sequence[Problem]:
     return problems
 
 
-def model_problems(made: Made[Any], first: Path, model: Model) -> Iterator[Problem]:
+def model_problems(made: Configured[Any], first: Path, model: Model) -> Iterator[Problem]:
     """Find that the weights of the model `first` do not fit `model`, which may be built without memory."""
     try:
         check_fits(model, read_header(first / WEIGHTS), first / WEIGHTS)
@@ -33,7 +33,7 @@ def model_problems(made: Made[Any], first: Path, model: Model) -> Iterator[Probl
         yield made.problem("training.init", str(_explained(error, made, first)))
 
 
-def start_from(first: Path, model: Model, made: Made[Any]) -> None:
+def start_from(first: Path, model: Model, made: Configured[Any]) -> None:
     """Load the weights of the model `first` into a model.
 
     Raises:
@@ -45,7 +45,7 @@ def start_from(first: Path, model: Model, made: Made[Any]) -> None:
         raise UserError(f"training.init: {_explained(error, made, first)}") from None
 
 
-def _explained(error: UserError, made: Made[Any], first: Path) -> UserError:
+def _explained(error: UserError, made: Configured[Any], first: Path) -> UserError:
     """Name the settings of the model that differ, if there are any, instead of the tensors."""
     different = differences({"model": _plain(first).get("model")}, {"model": made.plain()["model"]})
     if isinstance(error, DamagedError) or not different:
@@ -56,7 +56,7 @@ def _explained(error: UserError, made: Made[Any], first: Path) -> UserError:
     )
 
 
-def remarks(first: Path | None, made: Made[Any]) -> Iterator[str]:
+def remarks(first: Path | None, made: Configured[Any]) -> Iterator[str]:
     """Yield a line about settings that differ from those that the weights of `first` were trained with."""
     if first is None:
         return
@@ -64,16 +64,16 @@ def remarks(first: Path | None, made: Made[Any]) -> Iterator[str]:
     different = differences({"model": theirs.get("model")}, {"model": ours["model"]})
     for name, setting in settings_of(_task(made).maker).items():
         pair = theirs["task"].get(name, []), ours["task"].get(name, [])
-        if names_kind(setting.annotation, Normalizer) and pair[0] != pair[1]:
+        if names_interface(setting.annotation, Normalizer) and pair[0] != pair[1]:
             different[f"task.{name}"] = pair
     if different:
         said = "; ".join(f"{key}: {one} there, {other} here" for key, (one, other) in different.items())
         yield f"training.init: the weights of {first} were trained with other settings: {said}"
 
 
-def _task(made: Made[Any]) -> Made[Any]:
+def _task(made: Configured[Any]) -> Configured[Any]:
     task = made.settings["task"]
-    assert isinstance(task, Made), "a task is a component"
+    assert isinstance(task, Configured), "a task is a component"
     return task
 
 

@@ -13,7 +13,7 @@ from seqx.interfaces.scores import PERPLEXITY
 from seqx.interfaces.text import Task
 from seqx.parallel.step import Step
 from seqx.plugin.registry import Make
-from seqx.recipe import Made, building
+from seqx.recipe import Configured, building
 from seqx.training.compile import layers
 from seqx.training.config import Training
 from seqx.training.finetuning import model_problems, vocabulary_problems
@@ -30,7 +30,7 @@ class Described(Protocol):
 D = TypeVar("D", bound=Described)
 
 
-def examined(made: Made[D], *, begun: bool = False) -> D:
+def examined(made: Configured[D], *, begun: bool = False) -> D:
     """Build what a recipe describes, without reading its text.
 
     Args:
@@ -126,14 +126,16 @@ def _unknown_figures(task: Task, how: Training) -> Iterator[tuple[str, str]]:
             yield setting, f"the task gives no score called {name!r}; name {names} or {PERPLEXITY}"
 
 
-def _unbuilt(made: Made[D], error: UserError) -> Sequence[Problem]:
+def _unbuilt(made: Configured[D], error: UserError) -> Sequence[Problem]:
     """Return the reasons why the model cannot be built."""
     if isinstance(error, RecipeError):
         return error.problems
     return [made.problem("model", str(error).removeprefix("model: "))]
 
 
-def _load_first_vocabulary(made: Made[D], experiment: D, init: Path, *, begun: bool) -> Iterator[Problem]:
+def _load_first_vocabulary(
+    made: Configured[D], experiment: D, init: Path, *, begun: bool
+) -> Iterator[Problem]:
     """Load the vocabulary of the model at `init` into the task, or yield the reasons why that is impossible.
 
     A run that has begun keeps its own vocabulary.

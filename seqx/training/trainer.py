@@ -26,7 +26,7 @@ from seqx.parallel import World
 from seqx.parallel.strategy import Strategy
 from seqx.plugin.blame import attributed
 from seqx.plugin.loading import Plugins
-from seqx.recipe import Made
+from seqx.recipe import Configured
 from seqx.run_folder import RunFolder
 from seqx.runtime.devices import raise_torch_oom
 from seqx.runtime.random_state import (
@@ -338,7 +338,7 @@ class Trainer:
             "rate (training.schedule), set training.clip, or set training.precision=fp32"
         )
 
-    def write(self, place: RunFolder, *, made: Made[Any], plugins: Plugins) -> None:
+    def write(self, place: RunFolder, *, made: Configured[Any], plugins: Plugins) -> None:
         """Write the best of the average, the last and the best checkpoint as the model, and load it."""
         how = self.run.training
         if self.world.is_rank_zero and self.watch.suspects:  # checkpoints that were kept to go back to
@@ -366,7 +366,7 @@ class Trainer:
         if self.world.is_rank_zero:
             write_compared(place.model, [best, *others])
 
-    def _hold(self, place: RunFolder, made: Made[Any], plugins: Plugins, steps: Sequence[int]) -> None:
+    def _hold(self, place: RunFolder, made: Configured[Any], plugins: Plugins, steps: Sequence[int]) -> None:
         """Write the mean of some checkpoints as the model, and load it."""
         if self.world.is_rank_zero:
             place.write_model(

@@ -76,14 +76,14 @@ def test_each_interface_is_in_the_table() -> None:
 
 
 def test_each_kind_that_a_plugin_opens_is_named() -> None:
-    opened = {kind for plugin in loading.load().loaded for kind in plugin.kinds}
+    opened = {kind for plugin in loading.load_plugins().loaded for kind in plugin.interfaces}
     assert opened >= {"FeedForward", "Linearisation"}
     assert {kind for kind in opened if f"`{kind}`" not in ALL} == set()
 
 
 def test_each_component_is_named() -> None:
-    registry = loading.load().registry
-    for kind in registry.kinds():
+    registry = loading.load_plugins().registry
+    for kind in registry.interfaces():
         for name in registry.components(kind):
             assert f"`{name}`" in ALL, f"{kind.__name__} {name} is in no document"
 
@@ -138,7 +138,7 @@ def test_no_block_is_left_out_without_a_reason() -> None:
 
 def test_lines_of_progress_are_of_the_sample() -> None:
     read = recipe.load("wmt_en_de", "sample")
-    training = recipe.check(read.tree, loading.load().registry, Experiment)().training
+    training = recipe.check(read.tree, loading.load_plugins().registry, Experiment)().training
     shown = re.findall(r"^step +(\d+)/(\d+)  loss .*  rate (\S+) ", ALL, re.MULTILINE)
     assert len(shown) == 2
     for step, steps, rate in shown:

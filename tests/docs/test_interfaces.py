@@ -82,8 +82,8 @@ def test_what_a_listing_offers_obeys_the_laws(module: ModuleType) -> None:
     registry = Registry()
     module.seqx_register(registry)
     name = module.__name__.removeprefix("listing_")
-    assert name in [kind.__name__ for kind in registry.kinds()]
-    for kind in registry.kinds():
+    assert name in [kind.__name__ for kind in registry.interfaces()]
+    for kind in registry.interfaces():
         for component in registry.components(kind).values():
             subject = Subject(component, SETTINGS.get(component.maker.__name__, {}))
             laws = laws_of(kind)

@@ -22,7 +22,7 @@ from seqx.commands.answering import Lines
 from seqx.data.store import Ragged, Store, Writer
 from seqx.errors import RecipeError, UserError
 from seqx.experiment import Experiment
-from seqx.plugin import loading
+from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import yaml_tree
 from seqx.recipe.overrides import override
 from seqx.run_folder import Record
@@ -68,11 +68,11 @@ def yaml(data: bytes) -> None:
 class _Registry:
     """The plugins, loaded once."""
 
-    found: loading.Plugins | None = None
+    found: Plugins | None = None
 
     @classmethod
-    def get(cls) -> loading.Plugins:
-        cls.found = cls.found or loading.load()
+    def get(cls) -> Plugins:
+        cls.found = cls.found or load_plugins()
         return cls.found
 
 

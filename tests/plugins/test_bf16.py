@@ -10,8 +10,7 @@ from torch import Tensor
 from seqx import recipe
 from seqx.experiment import Experiment
 from seqx.interfaces.values import Batch
-from seqx.plugin import loading
-from seqx.plugin.loading import Plugins
+from seqx.plugin.loading import Plugins, load_plugins
 from seqx.runtime.devices import autocast
 from seqx.testing.samples import SIZES, SOURCE, TARGET, TARGET_LENGTHS, B
 
@@ -25,7 +24,7 @@ NAMES = [
 CPU = torch.device("cpu")
 LIMITS = torch.full((B,), 5)
 
-found = cache(loading.load)
+found = cache(load_plugins)
 
 
 def described(name: str, profile: str | None, plugged: Plugins) -> Experiment:

@@ -19,7 +19,7 @@ from seqx.data.loader import BatchLoader
 from seqx.data.store import Store
 from seqx.parallel.step import Step
 from seqx.parallel.strategy import Strategy
-from seqx.plugin import loading
+from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Registry
 from seqx.runtime.devices import autocast
 from seqx.training.config import Training
@@ -59,7 +59,7 @@ class Described:
 
 @cache
 def registry() -> Registry:
-    return loading.load().registry
+    return load_plugins().registry
 
 
 def described(folder: Path, overrides: Sequence[str]) -> Described:

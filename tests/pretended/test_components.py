@@ -83,7 +83,9 @@ def ids(case: tuple[type, str]) -> str:
 def test_all_kinds_that_run_on_a_device_are_listed() -> None:
     others = {"Corpus", "Metric", "Normalizer", "Task", "Tokenizer", "Callback"}  # of the host
     elsewhere = {"Ensemble", "Linearisation", "Search"}  # test_search.py
-    assert {kind.__name__ for kind in registry().kinds()} - others - elsewhere == {k.__name__ for k in KINDS}
+    assert {kind.__name__ for kind in registry().interfaces()} - others - elsewhere == {
+        k.__name__ for k in KINDS
+    }
 
 
 @pytest.mark.parametrize("case", COMPONENTS, ids=ids)

@@ -36,7 +36,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: SimpleNamespace
 
     @hookimpl
     def seqx_register(registry: Registry) -> None:
-        for kind in house.registry.kinds():
+        for kind in house.registry.interfaces():
             known = house.registry.components(kind)
             registry.add(kind, **{name: component.maker for name, component in known.items()})
 
@@ -171,7 +171,7 @@ def test_plugins_for_programs(call: Call) -> None:
     found = json.loads(call("plugins", "--json").stdout)
     (house,) = found["plugins"]
     assert house["components"]["Encoder"] == ["stack", "lstm"]
-    assert (house["name"], house["from"], house["kinds"], house["commands"]) == (
+    assert (house["name"], house["from"], house["interfaces"], house["commands"]) == (
         *("house", "house_plugin"),
         *([], []),
     )

@@ -8,7 +8,7 @@ import pytest
 from seqx.data.prepare import prepare
 from seqx.errors import At
 from seqx.plugin.blame import attributed
-from seqx.plugin.loading import load
+from seqx.plugin.loading import load_plugins
 
 PLUGIN = """\
 import seqx
@@ -40,7 +40,7 @@ def test_preparation_processes_load_local_plugins(
     monkeypatch.chdir(tmp_path)
     file = Path("mine.py")
     file.write_text(PLUGIN, encoding="utf-8")
-    load({file: At("mine.yaml", 1, 1)}, found=[])
+    load_plugins({file: At("mine.yaml", 1, 1)}, found=[])
     file.unlink()  # processes get the text that was loaded
     train = [(f"w{i}", f"w{i % 7}") for i in range(3000)]
     if bad:

@@ -18,8 +18,8 @@ from seqx.parallel import SINGLE_PROCESS, World
 from seqx.parallel.ddp import DDP
 from seqx.parallel.fsdp import FSDP
 from seqx.parallel.step import Step
-from seqx.plugin import loading
-from seqx.recipe import Made
+from seqx.plugin.loading import Plugins, load_plugins
+from seqx.recipe import Configured
 from seqx.runtime.signals import StopRequest
 from seqx.storage.checkpoints import Checkpoints
 from tests.core.parallel.crew import crew
@@ -42,11 +42,11 @@ callbacks: [{type: metrics, every: 1}]
 CLOSE = 1e-6
 
 
-def made(folder: Path, *settings: str) -> tuple[Made[Experiment], loading.Plugins]:
+def made(folder: Path, *settings: str) -> tuple[Configured[Experiment], Plugins]:
     """The recipe, checked."""
     file = folder / "tiny.yaml"
     file.write_text(RECIPE.replace("layers: 1", "layers: 1, dropout: 0") + QUIET, encoding="utf-8")
-    found = loading.load()
+    found = load_plugins()
     return recipe.check(recipe.load(file, None, settings).tree, found.registry, Experiment), found
 
 

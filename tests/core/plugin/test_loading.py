@@ -13,7 +13,7 @@ import pytest
 from seqx import __version__
 from seqx.errors import At, PluginError
 from seqx.plugin.hooks import events, hookimpl
-from seqx.plugin.loading import Plugins, load
+from seqx.plugin.loading import Plugins, load_plugins
 from seqx.plugin.registry import Registry
 
 KIND = '''
@@ -55,11 +55,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
 
 def names(plugins: Plugins) -> set[str]:
-    return {name for kind in plugins.registry.kinds() for name in plugins.registry.components(kind)}
+    return {name for kind in plugins.registry.interfaces() for name in plugins.registry.components(kind)}
 
 
 def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint]]) -> None:
-    plugins = load(found=installed(good=GOOD.format(name="x")))
+    plugins = load_plugins(found=installed(good=GOOD.format(name="x")))
     (plugin,) = plugins.loaded
     assert (plugin.name, plugin.version, plugin.source) == ("good", "unknown", "plugin_good")
     (component,) = plugin.components
@@ -118,14 +118,14 @@ def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint
         ),
         (
             GOOD.format(name="bad").replace("class Good(Kind)", "class Good"),
-            "plugin_bad.py:4: bad is no Kind; derive it from that class",
+            "plugin_bad.py:4: bad is not a subclass of Kind; derive it from that class",
         ),
         (
             "from abc import abstractmethod\n"
             + GOOD.format(name="bad")
             .replace("(Kind):", "(Kind, metaclass=__import__('abc').ABCMeta):")
             .replace("    def __init__", "    @abstractmethod\n    def make(self): ...\n    def __init__"),
-            "plugin_bad.py:5: bad lacks make, which every Kind must have; write it",
+            "plugin_bad.py:5: bad lacks make, which every Kind must have; implement it",
         ),
         (
             (
@@ -139,7 +139,7 @@ def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint
 def test_one_that_fails_takes_nothing_else_down(
     installed: Callable[..., list[EntryPoint]], source: str, error: str
 ) -> None:
-    plugins = load(found=installed(a=GOOD.format(name="x"), bad=source, z=GOOD.format(name="y")))
+    plugins = load_plugins(found=installed(a=GOOD.format(name="x"), bad=source, z=GOOD.format(name="y")))
     (fault,) = plugins.faults
     assert fault.name == "bad"
     assert fault.error.startswith(error)
@@ -152,7 +152,7 @@ def test_one_that_fails_takes_nothing_else_down(
 def test_two_plugins_of_one_name(installed: Callable[..., list[EntryPoint]]) -> None:
     (one,) = installed(one=GOOD.format(name="x"))
     (two,) = installed(two=GOOD.format(name="y"))
-    plugins = load(found=[one, EntryPoint("one", two.value, "seqx")])
+    plugins = load_plugins(found=[one, EntryPoint("one", two.value, "seqx")])
     assert [fault.error for fault in plugins.faults] == [
         "a plugin of plugin_one is called 'one', too; uninstall one of them"
     ]
@@ -160,13 +160,13 @@ def test_two_plugins_of_one_name(installed: Callable[..., list[EntryPoint]]) -> 
 
 
 def test_where_an_import_failed_is_told(installed: Callable[..., list[EntryPoint]]) -> None:
-    (fault,) = load(found=installed(bad="import json\n\njson.loads('')\n")).faults
+    (fault,) = load_plugins(found=installed(bad="import json\n\njson.loads('')\n")).faults
     place = Path("plugin_bad.py").resolve()
     assert fault.error.endswith(f"(char 0) ({place}:3); `seqx --debug plugins` shows the traceback")
 
 
 def test_names_that_are_taken_name_both_plugins(installed: Callable[..., list[EntryPoint]]) -> None:
-    plugins = load(found=installed(one=GOOD.format(name="x"), two=GOOD.format(name="x")))
+    plugins = load_plugins(found=installed(one=GOOD.format(name="x"), two=GOOD.format(name="x")))
     assert [fault.error for fault in plugins.faults] == [
         "plugin_two.py:4: Kind 'x' already exists, from plugin 'one', plugin_one.py:4; choose another name"
     ]
@@ -189,7 +189,7 @@ def test_a_plugin_for_another_seqx_is_not_even_imported(
 ) -> None:
     installed(good="raise AssertionError")
     requires = needed.split("|")
-    (fault,) = load(found=[dist(tmp_path, *requires)]).faults
+    (fault,) = load_plugins(found=[dist(tmp_path, *requires)]).faults
     assert fault.error == (
         f"outsider 2.0 needs {requires[-1].replace('_', '-')}, and this is seqx-toolkit {__version__}; "
         "install a seqx that it can use, or another version of outsider"
@@ -201,7 +201,7 @@ def test_a_dependency_that_is_none_is_told(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path
 ) -> None:
     installed(good=GOOD.format(name="x"))
-    (fault,) = load(found=[dist(tmp_path, "seqx-toolkit (>=0")]).faults
+    (fault,) = load_plugins(found=[dist(tmp_path, "seqx-toolkit (>=0")]).faults
     assert fault.error.startswith(
         "outsider: its metadata has a dependency that is none, 'seqx-toolkit (>=0' ("
     )
@@ -212,7 +212,7 @@ def test_a_plugin_that_depends_on_the_other_projects_package_is_told_the_name(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path
 ) -> None:
     installed(good="raise AssertionError")
-    (fault,) = load(found=[dist(tmp_path, "seqx>=0.1.0")]).faults
+    (fault,) = load_plugins(found=[dist(tmp_path, "seqx>=0.1.0")]).faults
     assert fault.error == (
         "outsider 2.0 depends on the package 'seqx', which is another project; write seqx-toolkit>=0.1.0 in "
         "`dependencies` of its pyproject.toml, and install it again"
@@ -226,7 +226,7 @@ def test_a_plugin_for_this_seqx_is_loaded(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path, needed: str
 ) -> None:
     installed(good=GOOD.format(name="x"))
-    (plugin,) = load(found=[dist(tmp_path, needed)]).loaded
+    (plugin,) = load_plugins(found=[dist(tmp_path, needed)]).loaded
     assert (plugin.version, plugin.source) == ("2.0", "outsider")
 
 
@@ -234,7 +234,7 @@ def test_kinds_that_a_plugin_opens_are_its_own(installed: Callable[..., list[Ent
     opens = GOOD.format(name="x").replace("(Kind)", "(Own)").replace("registry.add(Kind", "registry.add(Own")
     opens = opens.replace("class Good", "class Own:\n    pass\n\nclass Good")
     entries = installed(own=opens, other=GOOD.format(name="y"))
-    kinds = {plugin.name: plugin.kinds for plugin in load(found=entries).loaded}
+    kinds = {plugin.name: plugin.interfaces for plugin in load_plugins(found=entries).loaded}
     assert kinds == {"own": ["Own"], "other": []}
 
 
@@ -247,14 +247,14 @@ def test_what_runs_is_what_was_hashed(installed: Callable[..., list[EntryPoint]]
     for name in "ab":  # of one size, within one tick of the clock: a compiled file would look fresh
         file.write_text(GOOD.format(name=name))
         os.utime(file, (1, 1))
-        assert names(load({file: AT}, found=[])) == {name}
+        assert names(load_plugins({file: AT}, found=[])) == {name}
     assert not Path("__pycache__/mine.cpython-311.pyc").exists()
 
 
 def test_a_local_file(installed: Callable[..., list[EntryPoint]]) -> None:
     installed()
     Path("mine.py").write_text(GOOD.format(name="local"))
-    plugins = load({Path("mine.py"): AT}, found=[])
+    plugins = load_plugins({Path("mine.py"): AT}, found=[])
     (plugin,) = plugins.loaded
     assert plugin.name == "mine.py"
     assert plugin.sha256 == hashlib.sha256(Path("mine.py").read_bytes()).hexdigest()
@@ -307,14 +307,14 @@ def test_a_local_file_that_fails_is_an_error(
     if source is not None:
         Path(name).write_text(source)
     with pytest.raises(PluginError) as caught:
-        load({Path(name): AT}, found=[])
+        load_plugins({Path(name): AT}, found=[])
     assert str(caught.value).startswith(message)
     assert "seqx_local_bad" not in sys.modules
     assert ("--debug" in str(caught.value)) == ("Error: " in message)
 
 
 def test_what_is_installed_here_loads() -> None:
-    plugins = load()
+    plugins = load_plugins()
     assert plugins.faults == []
     assert isinstance(plugins.registry, Registry)
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from seqx.errors import RegistrationError
-from seqx.plugin.registry import Make, Registry, given, section_settings, settings_of, where
-from seqx.recipe.annotations import Either, Part, Plain, shape
+from seqx.plugin.registry import Make, Registry, provided_parameters, section_settings, settings_of, where
+from seqx.recipe.annotations import ComponentShape, LeafShape, UnionShape, shape
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -55,7 +55,7 @@ def test_settings_are_the_keyword_only_parameters() -> None:
     assert (rate.name, rate.annotation, rate.required) == ("rate", float, True)
     assert rate.help == "how fast it goes"
     assert (table.default, table.required, table.help) == (None, False, "a second way: with a colon")
-    assert given(Good) == ("d_model",)
+    assert provided_parameters(Good) == ("d_model",)
     assert settings_of(Kind) == settings_of(object) == {}
     assert settings_of(Heir)["rate"].help == "how fast it goes"
 
@@ -63,7 +63,9 @@ def test_settings_are_the_keyword_only_parameters() -> None:
 def test_a_dataclass_with_strings_for_annotations_and_factories() -> None:
     names, other = section_settings(Section).values()
     assert names.default == []
-    assert shape(other.annotation, Registry()) == Either((Part(Kind, later=True),), Plain(type(None)))
+    assert shape(other.annotation, Registry()) == UnionShape(
+        (ComponentShape(Kind, deferred=True),), LeafShape(type(None))
+    )
 
 
 def test_a_component_knows_where_it_comes_from() -> None:
@@ -71,14 +73,14 @@ def test_a_component_knows_where_it_comes_from() -> None:
     with registry.on_behalf_of("mine"):
         registry.add(Kind, good=Good)
     (component,) = registry.components(Kind).values()
-    assert (component.name, component.kind, component.plugin) == ("good", Kind, "mine")
+    assert (component.name, component.interface, component.plugin) == ("good", Kind, "mine")
     assert component.summary == "Good."
     assert component.where == where(Good)
     file, _, line = component.where.rpartition(":")
     assert file.endswith(HERE)
     assert Path(__file__).read_text().splitlines()[int(line) - 1] == "class Good(Kind):"
-    assert registry.kinds() == [Kind]
-    assert registry.brought_by("mine") == [component]
+    assert registry.interfaces() == [Kind]
+    assert registry.components_of("mine") == [component]
     assert registry.components(Good) == {}
 
 
@@ -135,8 +137,8 @@ class Typed(Kind):
                 "so import it outside TYPE_CHECKING"
             ),
         ),
-        (Loose, "x takes **more: float, which hides its settings; name each one"),
-        (Typed, "no setting can be called 'type', because that names the component"),
+        (Loose, "x takes **more: float, which hides its settings; name each setting"),
+        (Typed, "a setting cannot be called 'type', because 'type' names the component"),
     ],
 )
 def test_what_cannot_be_registered(maker: Callable[..., Any], message: str) -> None:
@@ -146,7 +148,7 @@ def test_what_cannot_be_registered(maker: Callable[..., Any], message: str) -> N
     place, text = str(caught.value).split(": ", 1)
     assert text == message
     assert place == where(maker)
-    assert registry.kinds() == []
+    assert registry.interfaces() == []
 
 
 def test_a_name_is_taken_once() -> None:
@@ -172,7 +174,7 @@ def test_what_a_failing_plugin_brought_is_taken_back() -> None:
     with pytest.raises(RegistrationError):
         half()
     assert list(registry.components(Kind)) == ["good"]
-    assert registry.kinds() == [Kind]
+    assert registry.interfaces() == [Kind]
 
 
 def test_a_section_is_given_nothing() -> None:
@@ -190,5 +192,5 @@ class Stranger:
 
 
 def test_a_stranger_is_refused_by_the_type_checker_and_at_run_time() -> None:
-    with pytest.raises(RegistrationError, match="x is no Kind; derive it from that class"):
+    with pytest.raises(RegistrationError, match="x is not a subclass of Kind; derive it from that class"):
         Registry().add(Kind, x=Stranger)  # type: ignore[arg-type]

@@ -7,8 +7,7 @@ import jsonschema
 import pytest
 
 from seqx.experiment import Experiment
-from seqx.plugin import loading
-from seqx.plugin.loading import Plugins
+from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import check, load, named, schema, show
 from seqx.recipe.yaml_tree import parse, read
 
@@ -17,7 +16,7 @@ RECIPES = named()
 
 @pytest.fixture(scope="module")
 def found() -> Plugins:
-    return loading.load()
+    return load_plugins()
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +47,10 @@ def test_every_part_of_a_model_and_of_learning_is_in_some_recipe(found: Plugins)
     for name in RECIPES:
         for profile in [None, *load(name).profiles]:
             made = check(load(name, profile).tree, found.registry, Experiment)
-            used |= {(component.kind.__name__, component.name) for component in made.used()}
+            used |= {(component.interface.__name__, component.name) for component in made.used()}
     there = {
         (kind.__name__, name)
-        for kind in found.registry.kinds()
+        for kind in found.registry.interfaces()
         if kind.__name__ in PARTS
         for name in found.registry.components(kind)
     }

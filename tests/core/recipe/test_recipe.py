@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqx.errors import RecipeError, UserError
-from seqx.recipe import Made, check, load, named, schema, show
+from seqx.recipe import Configured, check, load, named, schema, show
 from seqx.recipe.yaml_tree import dump, parse
 
 BASE = """\
@@ -38,17 +38,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def make(house: SimpleNamespace) -> Callable[..., Made[Any]]:
+def make(house: SimpleNamespace) -> Callable[..., Configured[Any]]:
     """Load and check a recipe with the small house."""
 
-    def made(path: str = "base.yaml", *overrides: str, profile: str | None = None) -> Made[Any]:
+    def made(path: str = "base.yaml", *overrides: str, profile: str | None = None) -> Configured[Any]:
         return check(load(path, profile, overrides).tree, house.registry, house.Experiment)
 
     return made
 
 
 @pytest.fixture
-def wrong(make: Callable[..., Made[Any]]) -> Callable[..., str]:
+def wrong(make: Callable[..., Configured[Any]]) -> Callable[..., str]:
     """What is said about a recipe that has problems."""
 
     def said(text: str, *overrides: str, profile: str | None = None) -> str:
@@ -218,7 +218,7 @@ def test_anything_anywhere_is_checked_and_reads_back_or_is_told(
         assert again.plain() == made.plain()
 
 
-def test_settings_at_odds_are_told_where_they_were_written(make: Callable[..., Made[Any]]) -> None:
+def test_settings_at_odds_are_told_where_they_were_written(make: Callable[..., Configured[Any]]) -> None:
     Path("heads.yaml").write_text("extends: base.yaml\nmodel:\n  encoder:\n    attention: {heads: 6}\n")
     experiment = make("heads.yaml")()
     with pytest.raises(RecipeError) as caught:
@@ -230,7 +230,9 @@ def test_settings_at_odds_are_told_where_they_were_written(make: Callable[..., M
     )
 
 
-def test_a_default_at_odds_is_told_at_the_component_that_left_it_out(make: Callable[..., Made[Any]]) -> None:
+def test_a_default_at_odds_is_told_at_the_component_that_left_it_out(
+    make: Callable[..., Configured[Any]],
+) -> None:
     Path("odd.yaml").write_text(
         "extends: base.yaml\nmodel:\n  d_model: 12\n  encoder: {type: stack, layers: 1}\n"
     )
@@ -241,7 +243,7 @@ def test_a_default_at_odds_is_told_at_the_component_that_left_it_out(make: Calla
         experiment.model({"source": 10})
 
 
-def test_building(make: Callable[..., Made[Any]], house: SimpleNamespace) -> None:
+def test_building(make: Callable[..., Configured[Any]], house: SimpleNamespace) -> None:
     experiment = make()()
     assert [type(metric) for metric in experiment.task.metrics] == [house.Bleu, house.Chrf]
     assert experiment.training == house.Training(steps=100, rate=1e-3)
@@ -251,13 +253,13 @@ def test_building(make: Callable[..., Made[Any]], house: SimpleNamespace) -> Non
     assert model.encoder is not experiment.model({"source": 10}).encoder
 
 
-def test_layers_of_different_kinds(make: Callable[..., Made[Any]], house: SimpleNamespace) -> None:
+def test_layers_of_different_kinds(make: Callable[..., Configured[Any]], house: SimpleNamespace) -> None:
     text = "model.encoder.attention=[additive, {type: multihead, heads: 2}]"
     encoder = make("base.yaml", text)().model({"source": 10}).encoder
     assert [type(layer) for layer in encoder.layers] == [house.Additive, house.MultiHead]
 
 
-def test_later_wins(make: Callable[..., Made[Any]]) -> None:
+def test_later_wins(make: Callable[..., Configured[Any]]) -> None:
     Path("sub").mkdir()
     Path("sub/child.yaml").write_text(
         "extends: ../base.yaml\ntraining: {steps: 200}\n"
@@ -278,7 +280,7 @@ def test_later_wins(make: Callable[..., Made[Any]]) -> None:
     assert recipe.files == [Path("sub/child.yaml"), Path("base.yaml")]
 
 
-def test_another_type_leaves_nothing_behind(make: Callable[..., Made[Any]]) -> None:
+def test_another_type_leaves_nothing_behind(make: Callable[..., Configured[Any]]) -> None:
     plain = make("base.yaml", "model.encoder=lstm", "model.encoder.width=3").plain()
     assert plain["model"]["encoder"] == {"type": "lstm", "width": 3}
 
@@ -385,7 +387,7 @@ def test_local_plugins_are_the_commands_own(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_everything_is_filled_in_and_reads_back_as_the_same(
-    make: Callable[..., Made[Any]], house: SimpleNamespace
+    make: Callable[..., Configured[Any]], house: SimpleNamespace
 ) -> None:
     made = make("base.yaml", "task.folder=data/x", "extra={a: bleu}", profile="small")
     plain = made.plain()
@@ -405,12 +407,12 @@ def test_everything_is_filled_in_and_reads_back_as_the_same(
     assert isinstance(made().task.folder, Path)
 
 
-def test_a_component_as_default_is_shown_under_its_name(make: Callable[..., Made[Any]]) -> None:
+def test_a_component_as_default_is_shown_under_its_name(make: Callable[..., Configured[Any]]) -> None:
     made = make("base.yaml", "model.encoder={type: lstm, width: 1}", "model.encoder={type: stack}")
     assert made.plain()["model"]["encoder"]["attention"] == {"type": "multihead", "heads": 8, "bias": True}
 
 
-def test_a_default_that_has_no_name_is_left_out(make: Callable[..., Made[Any]]) -> None:
+def test_a_default_that_has_no_name_is_left_out(make: Callable[..., Configured[Any]]) -> None:
     made = make("base.yaml", "task={type: translation, source: de}")
     Path("no.yaml").write_text(BASE.replace(", metrics: [bleu, chrf]", ""))
     plain = make("no.yaml").plain()
@@ -445,11 +447,11 @@ extra: null              # default
 """
 
 
-def test_show_says_where_each_value_came_from(make: Callable[..., Made[Any]]) -> None:
+def test_show_says_where_each_value_came_from(make: Callable[..., Configured[Any]]) -> None:
     assert show(make("base.yaml", "model.encoder={type: lstm, width: 3}", profile="small")) == SHOWN
 
 
-def test_the_components_that_are_used(make: Callable[..., Made[Any]]) -> None:
+def test_the_components_that_are_used(make: Callable[..., Configured[Any]]) -> None:
     assert [component.name for component in make().used()] == [
         "translation",
         "bleu",
@@ -460,7 +462,7 @@ def test_the_components_that_are_used(make: Callable[..., Made[Any]]) -> None:
     ]
 
 
-def test_infinity_is_a_number(make: Callable[..., Made[Any]]) -> None:
+def test_infinity_is_a_number(make: Callable[..., Configured[Any]]) -> None:
     assert make("base.yaml", "training.rate=.inf")().training.rate == math.inf
 
 

@@ -12,7 +12,7 @@ import seqx
 from seqx import recipe
 from seqx.errors import RecipeError
 from seqx.inference.loading import InferenceRecipe
-from seqx.plugin import loading
+from seqx.plugin.loading import load_plugins
 from seqx.recipe import Fixed
 from seqx.recipe.yaml_tree import parse
 from seqx_parsing import Parsing
@@ -183,14 +183,14 @@ def test_a_finished_model_keeps_its_vocabulary(folder: Path) -> None:
 
 
 def problems(text: str, theirs: Any, registry: Any = None) -> list[str]:
-    found = registry or loading.load().registry
+    found = registry or load_plugins().registry
     made = recipe.check(parse(text, "r.yaml"), found, InferenceRecipe)
     task: Any = made.settings["task"]
     return [str(problem).splitlines()[0] for problem in Fixed("m").problems(task, theirs)]
 
 
 def plain(text: str) -> Any:
-    made = recipe.check(parse(text, "r.yaml"), loading.load().registry, InferenceRecipe)
+    made = recipe.check(parse(text, "r.yaml"), load_plugins().registry, InferenceRecipe)
     return made.plain()["task"]
 
 
@@ -217,7 +217,7 @@ class Own(Letters):
 
 
 def test_all_settings_of_a_tokenizer_count_unless_it_says_otherwise() -> None:
-    registry = loading.load().registry
+    registry = load_plugins().registry
     registry.add(seqx.Tokenizer, own=Own)
     text = RECIPE.replace("{type: sentencepiece, model: bpe, size: 400}", "{type: own, case: false}")
     theirs = plain(RECIPE)
@@ -256,7 +256,7 @@ def seqx_metric() -> seqx.Metric:
 
 
 def test_trees_that_the_vocabulary_cannot_write_are_left_out_and_counted(tmp_path: Path) -> None:
-    made: Any = recipe.check(parse(PARSING, "r.yaml"), loading.load().registry, InferenceRecipe)()
+    made: Any = recipe.check(parse(PARSING, "r.yaml"), load_plugins().registry, InferenceRecipe)()
     task: Parsing = made.task
     task.fetch(tmp_path, lambda *_: None)
     task.learn(tmp_path, lambda *_: None)

@@ -89,9 +89,9 @@ def test_multi30k_has_both_languages(data: object, tmp_path: Path) -> None:
     data("multi30k")  # type: ignore[operator]
     from seqx import recipe
     from seqx.experiment import Experiment
-    from seqx.plugin import loading
+    from seqx.plugin.loading import load_plugins
 
-    made = recipe.check(recipe.load("multi30k_multilingual").tree, loading.load().registry, Experiment)()
+    made = recipe.check(recipe.load("multi30k_multilingual").tree, load_plugins().registry, Experiment)()
     corpus = made.task.corpus  # type: ignore[attr-defined]
     corpus.fetch(tmp_path, lambda _what, _share: None)
     train = list(corpus.rows("train"))
