@@ -25,7 +25,7 @@ import torch
 from seqx.inference import Predictor, load
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import SPLITS, ProgressReporter, Task, TextModel
+from seqx.interfaces.text import SPLITS, ProgressReporter, Split, Task, TextModel
 from seqx.interfaces.values import EOS, UNK, Evaluation, Example, Rejected
 from seqx.runtime.devices import device_of
 from seqx_models import EncoderDecoder
@@ -72,20 +72,20 @@ class Numbers(Task):
         """No examples."""
         return Rejected("all")
 
-    def inputs(self, split: str) -> list[str]:
+    def inputs(self, split: Split) -> list[str]:
         """Lengths like those of WMT in subwords: 27 on average, up to 100."""
         rng = random.Random(1)  # noqa: S311  # no secret
         lengths = (min(100, max(1, round(rng.lognormvariate(3.15, 0.55)))) for _ in iter(int, 1))
         return [
             " ".join(str(rng.randrange(UNK + 1, VOCABULARY)) for _ in range(length))
-            for length in islice(lengths, int(split))
+            for length in islice(lengths, int(split.name))
         ]
 
-    def references(self, split: str) -> list[str]:
+    def references(self, split: Split) -> list[str]:
         """None."""
         return []
 
-    def evaluate(self, predictor: TextModel, split: str) -> Evaluation:
+    def evaluate(self, model: TextModel, split: Split) -> Evaluation:
         """Not judged."""
         return Evaluation(scores={})
 
@@ -142,11 +142,18 @@ def measure(args: argparse.Namespace, precision: Literal["fp32", "bf16"], size: 
             precision=precision,
             batch_tokens=args.batch_tokens,
         )
-        lines = predictor.task.inputs(str(args.lines))
+        lines = predictor.task.inputs(Split(str(args.lines), ()))
     together, answers = timed(predictor, lines)
     some = lines[: args.alone]
-    predictor.batch_tokens = 1
-    alone, expected = timed(predictor, some)
+    one_by_one = Predictor(
+        predictor.task,
+        predictor.model,
+        predictor.search,
+        device=predictor.device,
+        precision=predictor.precision,
+        batch_tokens=1,
+    )
+    alone, expected = timed(one_by_one, some)
     changed = sum(one != other for one, other in zip(answers, expected, strict=False))
     return {
         "precision": precision,

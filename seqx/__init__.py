@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from seqx.interfaces.learning import Optimizer as Optimizer
     from seqx.interfaces.learning import Schedule as Schedule
     from seqx.interfaces.learning import Search as Search
+    from seqx.interfaces.nbest import Candidate as Candidate
+    from seqx.interfaces.nbest import NBest as NBest
+    from seqx.interfaces.nbest import sum_warnings as sum_warnings
     from seqx.interfaces.networks import Attention as Attention
     from seqx.interfaces.networks import Decoder as Decoder
     from seqx.interfaces.networks import Encoder as Encoder
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.text import Metric as Metric
     from seqx.interfaces.text import Normalizer as Normalizer
     from seqx.interfaces.text import ProgressReporter as ProgressReporter
+    from seqx.interfaces.text import Split as Split
     from seqx.interfaces.text import Task as Task
     from seqx.interfaces.text import TextModel as TextModel
     from seqx.interfaces.text import Tokenizer as Tokenizer
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
     from seqx.interfaces.values import UNK as UNK
     from seqx.interfaces.values import WORDS as WORDS
     from seqx.interfaces.values import Answer as Answer
+    from seqx.interfaces.values import AnswerWarning as AnswerWarning
     from seqx.interfaces.values import Batch as Batch
     from seqx.interfaces.values import Evaluation as Evaluation
     from seqx.interfaces.values import Example as Example
@@ -114,10 +119,11 @@ _HOMES = {
     "seqx.interfaces.scores": "perplexity",
     "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
     "seqx.interfaces.networks": "Attention Ensemble Decoder Encoder Model Positioned PositionalEncoding",
-    "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer ProgressReporter Task TextModel Tokenizer",
+    "seqx.interfaces.nbest": "Candidate NBest sum_warnings",
+    "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer ProgressReporter Split Task TextModel Tokenizer",
     "seqx.interfaces.values": (
-        "BOS EOS PAD UNK WORDS Answer Batch Rejected Evaluation Example Hypothesis KeyValue Layers "
-        "Layout Mask Memory Request Score State Tokens fork per_layer rows"
+        "BOS EOS PAD UNK WORDS Answer AnswerWarning Batch Rejected Evaluation Example Hypothesis KeyValue "
+        "Layers Layout Mask Memory Request Score State Tokens fork per_layer rows"
     ),
     "seqx.storage.locks": "file_lock",
     "seqx.storage.text_lines": "expand_path read_lines read_standard_input",

@@ -240,7 +240,7 @@ def _prepared(
     done = trainer.resume()
     if world.is_rank_zero and not done.step:
         trainer.remark([*task.training_warnings(), *remarks(first, made)])
-        trainer.remark(said for split in against for said in held_out_warnings(task, split))
+        trainer.remark(said for split in against for said in held_out_warnings(task, task.read_split(split)))
     place.check_rates(how.schedule, how.steps, done.step)
     trainer.run = Run(
         name=name,

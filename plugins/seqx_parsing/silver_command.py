@@ -1,7 +1,6 @@
 """`seqx trees silver`."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,10 +20,8 @@ WINDOW = 2048
 class Parser(NamedTuple):
     """A model that parses."""
 
-    # The trees of the sentences ("": none), and the sums of the counts
-    parse: Callable[[Sequence[str]], tuple[Sequence[str], Mapping[str, int]]]
-    fits: Callable[[str], bool]  # whether it parses a sentence in one piece
-    remarks: Callable[[Mapping[str, int]], Sequence[str]]
+    parse: Callable[[Sequence[str]], Iterable[seqx.NBest]]  # the trees of each sentence
+    fits: Callable[[str], bool]  # true if it parses a sentence in one piece
 
 
 @click.command()
@@ -72,7 +69,7 @@ def silver(
     parsers = [_parser(model, load) for model in models]
     most = float("inf") if max_words is None else max_words
     agreement, left_out = Agreement(), 0
-    counts = [Counter[str]() for _ in parsers]
+    warnings: list[list[seqx.AnswerWarning]] = [[] for _ in parsers]  # of each parser, summed
     sentences = _sentences(raw=raw)
     try:
         while window := list(islice(sentences, WINDOW)):
@@ -82,11 +79,11 @@ def silver(
                 if (min_words or 1) <= len(split(line)) <= most and all(one.fits(line) for one in parsers)
             ]
             left_out += len(window) - len(kept)
-            parsed = [one.parse(kept) for one in parsers]
-            for total, (_, found) in zip(counts, parsed, strict=True):
-                total.update(found)
-            for answers in zip(*(trees for trees, _ in parsed), strict=True):
-                tree = agreement.add(answers)
+            parsed = [[*one.parse(kept)] for one in parsers]
+            for i, nbests in enumerate(parsed):
+                warnings[i] = seqx.sum_warnings([seqx.NBest(warnings=warnings[i]), *nbests])
+            for answers in zip(*parsed, strict=True):
+                tree = agreement.add([nbest.text for nbest in answers])
                 if tree is not None:
                     click.echo(tree)
     finally:  # whatever ended it
@@ -94,9 +91,10 @@ def silver(
         if left_out:
             were = "were" if left_out > 1 else "was"
             click.echo(f"{left_out:,} more {were} left out, too short or too long", err=True)
-        for model, one, total in zip(models, parsers, counts, strict=True):
-            for remark in one.remarks(total):
-                click.echo(f"{model}: {remark}", err=True)
+        for model, summed in zip(models, warnings, strict=True):
+            for warning in summed:
+                if warning.count:
+                    click.echo(f"{model}: {warning}", err=True)
 
 
 def _parser(model: str, load: Callable[[str], Any]) -> Parser:
@@ -106,9 +104,9 @@ def _parser(model: str, load: Callable[[str], Any]) -> Parser:
         raise seqx.UserError(f"{model}: this model is no parser; its task is {type(task).__name__}")
 
     def fits(line: str) -> bool:
-        return len(task.read(line)["source"]) <= int(predictor.longest)
+        return len(task.read(line)["source"]) <= int(predictor.max_length)
 
-    return Parser(predictor.counted, fits, task.remarks)
+    return Parser(predictor.hypotheses, fits)
 
 
 def _sentences(*, raw: bool) -> Iterator[str]:

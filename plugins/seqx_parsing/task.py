@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired
@@ -197,11 +197,16 @@ class Parsing(seqx.CorpusTask):
         tree, repaired = self._decoded(ids, leaves)
         return "" if repaired and not self.repair else str(tree)
 
-    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
-        """Count the answers, and those that are not trees over the words."""
+    def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
+        """Count the answers that are not trees over the words."""
         leaves = self._leaves(text)
         repaired = sum(self._decoded(ids, leaves).repaired for ids in answers)
-        return {"outputs": len(answers), "repaired": repaired}
+        return [seqx.AnswerWarning(self._invalid_outputs, repaired, len(answers))]
+
+    @property
+    def _invalid_outputs(self) -> str:
+        consequence = "they were made trees" if self.repair else "they are left out"
+        return f"outputs were no trees over the words; {consequence}"
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         """Subwords, or symbols of linearised trees."""
@@ -245,22 +250,16 @@ class Parsing(seqx.CorpusTask):
             said.append(f"task.linearisation: {ruled_out}")
         return said
 
-    def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
-        """Return how many outputs were no trees, if any."""
-        if not counts.get("repaired"):
-            return ()
-        then = "they were made trees" if self.repair else "they are left out"
-        return (f"{counts['repaired']} of {counts['outputs']} outputs were no trees over the words; {then}",)
-
-    def inputs(self, split: str) -> list[str]:
-        """The words of a split's trees, with their tags where these are given."""
+    def inputs(self, split: seqx.Split) -> list[str]:
+        """Return the words of a split's trees, with their tags if the setting `tags` is `given`."""
+        trees = self._trees(split.name, split.rows)
         if self.tags == "given":
-            return [" ".join(f"{word}_{tag}" for tag, word in tree.leaves()) for tree in self._trees(split)]
-        return [" ".join(_words(tree)) for tree in self._trees(split)]
+            return [" ".join(f"{word}_{tag}" for tag, word in tree.leaves()) for tree in trees]
+        return [" ".join(_words(tree)) for tree in trees]
 
-    def references(self, split: str) -> list[str]:
-        """The trees of a split, cleaned."""
-        return list(map(str, self._trees(split)))
+    def references(self, split: seqx.Split) -> list[str]:
+        """Return the trees of a split, cleaned."""
+        return list(map(str, self._trees(split.name, split.rows)))
 
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar | None:
         """What lets only trees over the inputs' words be written."""
@@ -281,11 +280,14 @@ class Parsing(seqx.CorpusTask):
         """Return the names of the metrics' scores, and that of the share of valid outputs."""
         return [*(name for metric in self.metrics for name in metric(_TRIAL, _TRIAL)), VALID]
 
-    def evaluate(self, predictor: seqx.TextModel, split: str) -> seqx.Evaluation:
+    def evaluate(self, model: seqx.TextModel, split: seqx.Split) -> seqx.Evaluation:
         """Parse a split and compare with its trees; "valid" is the share of outputs that needed no repair."""
         inputs, references = self.inputs(split), self.references(split)
-        outputs, counts = predictor.counted(inputs)
-        written, repaired = counts.get("outputs", 0), counts.get("repaired", 0)
+        nbests = [*model.hypotheses(inputs)]
+        outputs = [nbest.text for nbest in nbests]
+        warnings = {warning.message: warning for warning in seqx.sum_warnings(nbests)}
+        invalid = warnings.pop(self._invalid_outputs, seqx.AnswerWarning("", 0, 0))
+        written, repaired = invalid.total, invalid.count
         judged = outputs
         if self.tags == "none":
             judged = [_with_tags(output, right) for output, right in zip(outputs, references, strict=True)]
@@ -302,18 +304,23 @@ class Parsing(seqx.CorpusTask):
             seqx.Answer(input=sentence, output=output, reference=reference)
             for sentence, output, reference in zip(inputs, outputs, references, strict=True)
         ]
-        return seqx.Evaluation(scores=scores, answers=answers)
+        # `valid` gives the number of outputs that were no trees; a warning would repeat it.
+        return seqx.Evaluation(scores=scores, answers=answers, warnings=[*warnings.values()])
 
-    def _trees(self, split: str, *, training: bool = False) -> Iterator[Tree]:
-        return (tree for _, tree in self._said(split, training=training))
+    def _trees(
+        self, split: str, rows: Iterable[tuple[str, ...]] | None = None, *, training: bool = False
+    ) -> Iterator[Tree]:
+        return (tree for _, tree in self._said(split, rows, training=training))
 
-    def _said(self, split: str, *, training: bool = False) -> Iterator[tuple[int, Tree]]:
+    def _said(
+        self, split: str, rows: Iterable[tuple[str, ...]] | None = None, *, training: bool = False
+    ) -> Iterator[tuple[int, Tree]]:
         """Yield the trees of a split that have words, each with the number of its row, from 0.
 
         Raises:
             UserError: with its place, for a row that is not a tree
         """
-        for row, (line,) in enumerate(self.rows(split)):
+        for row, (line,) in enumerate(self.rows(split) if rows is None else rows):
             try:
                 tree = self._cleaned(line, training=training)
             except seqx.UserError as error:

@@ -98,7 +98,12 @@ class Beam(LengthLimitedSearch):
 
     @torch.no_grad()
     def __call__(
-        self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
+        self,
+        model: seqx.Model,
+        source: seqx.Tokens,
+        limits: Tensor,
+        grammar: seqx.Grammar | None = None,
+        memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
         """The `nbest` hypotheses of each sentence, fewer where there are not so many, or not allowed."""
         count, device = source.ids.size(0), source.ids.device
@@ -106,7 +111,8 @@ class Beam(LengthLimitedSearch):
         if grammar is not None:
             grammar.prepare(limits.tolist())
         limits = seqx.to_device(limits, device)
-        state = seqx.fork(model.start(model.encode(source), steps), self.size)
+        memory = model.encode(source) if memory is None else memory
+        state = seqx.fork(model.start(memory, steps), self.size)
         rules: Any = None if grammar is None else seqx.fork(grammar.start(count, limits), self.size)
         opened, ended = self._start(count, steps, device)
         token = torch.full((count * self.size, 1), seqx.BOS, device=device)  # [N, 1]

@@ -16,9 +16,14 @@ class Greedy(LengthLimitedSearch):
 
     @torch.no_grad()
     def __call__(
-        self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
+        self,
+        model: seqx.Model,
+        source: seqx.Tokens,
+        limits: Tensor,
+        grammar: seqx.Grammar | None = None,
+        memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
         """One hypothesis for each sentence, if any is allowed; its score is its log-probability."""
         return decode_one_hypothesis(
-            model, source, limits, grammar, lambda logits, _sentences, _step: logits.argmax(1)
+            model, source, limits, grammar, memory, choose=lambda logits, _sentences, _step: logits.argmax(1)
         )

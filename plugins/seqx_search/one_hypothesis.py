@@ -19,7 +19,13 @@ to and the step, from 0: the chosen symbol [N], counted from EOS."""
 
 
 def decode_one_hypothesis(
-    model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None, choose: Choose
+    model: seqx.Model,
+    source: seqx.Tokens,
+    limits: Tensor,
+    grammar: seqx.Grammar | None,
+    memory: seqx.State | None,
+    *,
+    choose: Choose,
 ) -> list[list[seqx.Hypothesis]]:
     """One hypothesis for each sentence, whose score is its log-probability; none where nothing is allowed."""
     count, device = source.ids.size(0), source.ids.device
@@ -27,7 +33,7 @@ def decode_one_hypothesis(
     if grammar is not None:
         grammar.prepare(limits.tolist())
     limits = seqx.to_device(limits, device)
-    state = model.start(model.encode(source), steps)
+    state = model.start(model.encode(source) if memory is None else memory, steps)
     rules: Any = None if grammar is None else grammar.start(count, limits)
     sentences = torch.arange(count, device=device)  # [N] those in the batch
     numbers = list(range(count))  # the same on the host

@@ -35,7 +35,12 @@ class Sampling(LengthLimitedSearch):
 
     @torch.no_grad()
     def __call__(
-        self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
+        self,
+        model: seqx.Model,
+        source: seqx.Tokens,
+        limits: Tensor,
+        grammar: seqx.Grammar | None = None,
+        memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
         """One hypothesis for each sentence, if any is allowed; its score is its log-probability."""
         draws = self._draws(source, int(limits.max()) + 1)  # [B, T]
@@ -43,7 +48,7 @@ class Sampling(LengthLimitedSearch):
         def choose(logits: Tensor, sentences: Tensor, step: int) -> Tensor:
             return _invert(self._probabilities(logits), draws[sentences, step])
 
-        return decode_one_hypothesis(model, source, limits, grammar, choose)
+        return decode_one_hypothesis(model, source, limits, grammar, memory, choose=choose)
 
     def _draws(self, source: seqx.Tokens, steps: int) -> Tensor:
         """A number in [0, 1) for each sentence and step; a longer row begins as a shorter one does."""

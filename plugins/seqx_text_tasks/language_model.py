@@ -106,51 +106,46 @@ class LanguageModel(seqx.CorpusTask):
         """The prompt and what follows it."""
         return seqx.denormalize(self.normalizers, self.tokenizer.decode([*self._prompt(text), *ids]))
 
-    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
+    def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
         """Count the prompt if it was truncated."""
-        return {"cut": int(len(self._prompt(text)) >= self.longest)}
-
-    def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
-        """Return a message with the number of truncated prompts, if any."""
-        if not counts.get("cut"):
-            return ()
-        return (f"{counts['cut']} prompts have {self.longest} tokens or more; only their ends were read",)
+        message = f"prompts have {self.longest} tokens or more; only their ends were read"
+        return [seqx.AnswerWarning(message, int(len(self._prompt(text)) >= self.longest), 1)]
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         """The tokenizer's pieces."""
         return self.tokenizer.symbols(ids)
 
-    def inputs(self, split: str) -> list[str]:
-        """Nothing, for each example: its text is written from the beginning."""
-        return ["" for _ in self.rows(split)]
+    def inputs(self, split: seqx.Split) -> list[str]:
+        """Return an empty prompt for each example, whose text is written from the beginning."""
+        return ["" for _ in split.rows]
 
-    def references(self, split: str) -> list[str]:
-        """The text of each example, without the line feed at its end."""
-        return [text.removesuffix("\n") for (text,) in self.rows(split)]
+    def references(self, split: seqx.Split) -> list[str]:
+        """Return the text of each example, without the line feed at its end."""
+        return [text.removesuffix("\n") for (text,) in split.rows]
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the three figures."""
         return ["bits_per_character", "word_perplexity", "token_perplexity"]
 
-    def evaluate(self, predictor: seqx.TextModel, split: str) -> seqx.Evaluation:
+    def evaluate(self, model: seqx.TextModel, split: seqx.Split) -> seqx.Evaluation:
         """How probable the text of a split is: bits of a character, perplexities of a word and of a token.
 
         The end of a line counts as a character, a word and a token. Bits of a character and perplexities of a
         word are comparable between vocabularies, where no token is unknown; perplexities of a token are not.
         """
-        texts, examples, left_out = [], [], 0
-        for row in self.rows(split):
-            example = self.example(row, training=False)
-            assert isinstance(example, seqx.Example), "rows are dropped in training alone"
-            if not predictor.fits(example):
-                left_out += 1
-                continue
-            texts.append(row[0])
-            examples.append(example)
-        if not examples:
-            raise seqx.UserError(f"{split}: no example is short enough to be scored; raise task.longest")
-        nats = -math.fsum(predictor.logprobs(examples))
-        targets = [example.columns["target"] for example in examples]
+        examples = [
+            seqx.Example(columns={"source": [seqx.BOS], "target": self._ids(text)}) for (text,) in split.rows
+        ]
+        scored = [
+            (text, example.columns["target"], logprob)
+            for (text,), example, logprob in zip(split.rows, examples, model.logprobs(examples), strict=True)
+            if logprob is not None
+        ]
+        if not scored:
+            raise seqx.UserError(f"{split.name}: no example is short enough to be scored; raise task.longest")
+        texts, targets, logprobs = zip(*scored, strict=True)
+        left_out = len(examples) - len(scored)
+        nats = -math.fsum(logprobs)
         characters, tokens = sum(map(len, texts)), sum(map(len, targets))
         words = sum(len(text.split()) + text.count("\n") for text in texts)
         unknown = sum(target.count(seqx.UNK) for target in targets)
@@ -166,6 +161,13 @@ class LanguageModel(seqx.CorpusTask):
                 "token_perplexity": _lower_is_better(perplexity, f"tokens:{tokens}|{how}"),
             },
             perplexity=perplexity,
+            warnings=[
+                seqx.AnswerWarning(
+                    f"examples have more than {model.max_length} tokens; the perplexity leaves them out",
+                    left_out,
+                    len(examples),
+                )
+            ],
         )
 
     def _prompt(self, text: str) -> list[int]:

@@ -60,14 +60,8 @@ class TextToText(seqx.Seq2SeqTask):
         ids = super().source_ids(text, rng)
         return [*ids[: self.longest - 1], seqx.EOS] if self.truncate and len(ids) > self.longest else ids
 
-    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
-        """Count the input, and if it was truncated."""
-        cut = self.truncate and len(super().source_ids(self.source_text(text))) > self.longest
-        return {"inputs": 1, "cut": int(cut)}
-
-    def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
-        """Return a message with the number of truncated inputs, if any."""
-        if not counts.get("cut"):
-            return ()
-        cut = f"{counts['cut']} of {counts['inputs']} inputs have more than {self.longest} tokens"
-        return (f"{cut}; their ends were not read",)
+    def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
+        """Count the input if it was truncated."""
+        truncated = self.truncate and len(super().source_ids(self.source_text(text))) > self.longest
+        message = f"inputs have more than {self.longest} tokens; their ends were not read"
+        return [seqx.AnswerWarning(message, int(truncated), 1)]

@@ -49,7 +49,7 @@ class Translation(seqx.Seq2SeqTask):
         super().fetch(folder, progress, splits)
         if self.tags:
             for split in splits:
-                for text in self.inputs(split) if split != "train" else ():
+                for text in self.inputs(self.read_split(split)) if split != "train" else ():
                     self._own_tag(text)
 
     def training_warnings(self) -> Sequence[str]:
@@ -95,7 +95,7 @@ class Translation(seqx.Seq2SeqTask):
         names = [*(super().score_names() or ())]
         return names + [f"{name}.{tag.strip('<>')}" for tag in self.tags for name in names]
 
-    def judge(
+    def score(
         self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
     ) -> Mapping[str, seqx.Score]:
         """Each metric's scores of what has each tag, behind their mean; without tags, of the whole."""

@@ -2,8 +2,8 @@
 
 import functools
 import sys
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -14,9 +14,10 @@ from seqx.cli import INTERRUPTED
 from seqx.commands.arguments import parted, texts, trust
 from seqx.commands.attention import AttentionFolder
 from seqx.errors import RecipeError, UserError
-from seqx.inference import Predictor, RefusedError, distinct, load
+from seqx.inference import InputError, Predictor, load
+from seqx.interfaces.nbest import Candidate, NBest, distinct, sum_warnings
 from seqx.interfaces.text import Task
-from seqx.interfaces.values import Hypothesis, Request
+from seqx.interfaces.values import AnswerWarning, Hypothesis, Request
 from seqx.storage.json_format import json_text
 from seqx.storage.text_lines import read_standard_input
 
@@ -113,10 +114,10 @@ class Answering:
         given, asked, unmet = Lines(source), deque[tuple[str, Request]](), list[int]()
         questions = _questions(given, read, asked)
         answered = _up_to_refusal(predictor.hypotheses(questions, window), given)
-        number, counts = 0, Counter[str]()
+        number, warnings = 0, list[AnswerWarning]()
         for number, answers in enumerate(answered, 1):
-            counts.update(answers.counts)
-            shown = [(show(text) if text else text, hypothesis) for text, hypothesis in answers]
+            warnings = sum_warnings([NBest(warnings=warnings), answers])
+            shown = [Candidate(show(text) if text else text, hypothesis) for text, hypothesis in answers]
             text, question = asked.popleft()
             if question.constrained and question.text.strip() and not answers:
                 unmet.append(number)
@@ -125,24 +126,13 @@ class Answering:
             sink.flush()
             if looking is not None and answers:
                 looking.write(number, question.text, answers[0][1].ids)
-        self._remark(predictor, number, unmet, counts)
+        for warning in warnings:
+            if warning.count:
+                click.echo(warning, err=True)
+        if unmet:
+            click.echo(_unmet(unmet, number), err=True)
         if given.error is not None:
             raise given.error
-
-    def _remark(
-        self, predictor: Predictor, count: int, unmet: Sequence[int], counts: Mapping[str, int]
-    ) -> None:
-        """Say what else there is to know of so many answers."""
-        if predictor.split:
-            click.echo(
-                f"{predictor.split} of {count} lines have more than {predictor.longest} tokens; "
-                "they were answered in parts",
-                err=True,
-            )
-        if unmet:
-            click.echo(_unmet(unmet, count), err=True)
-        for remark in predictor.task.remarks(counts):
-            click.echo(remark, err=True)
 
     def _check_models(self) -> None:
         """Refuse `-` or a file of text after the model, which other programs would read."""
@@ -186,11 +176,13 @@ class Answering:
     def _plain(
         self,
         number: int,
-        answers: Sequence[tuple[str, Hypothesis]],
+        answers: Sequence[Candidate],
         figure: Callable[[Hypothesis], str],
         one_line: bool,
     ) -> str:
-        shown = distinct((_one_line(text) if one_line else text, hypothesis) for text, hypothesis in answers)
+        shown = distinct(
+            Candidate(_one_line(text) if one_line else text, hypothesis) for text, hypothesis in answers
+        )
         if self.nbest is None:
             return f"{shown[0][0] if shown else ''}\n"
         if not shown:
@@ -295,8 +287,8 @@ def _up_to_refusal(answered: Iterator[T], lines: Lines) -> Iterator[T]:
     try:
         for number, answers in enumerate(answered, 1):  # noqa: B007  used when it is over
             yield answers
-    except RefusedError as refused:
-        lines.error = RefusedError(f"standard input:{number + 1}: {refused}", number)
+    except InputError as refused:
+        lines.error = InputError(f"standard input:{number + 1}: {refused}", number)
 
 
 def _unmet(numbers: Sequence[int], count: int) -> str:
@@ -315,7 +307,7 @@ def _one_line(text: str) -> str:
     return text.replace("\n", " ")
 
 
-def _json(text: str, answers: Sequence[tuple[str, Hypothesis]]) -> str:
+def _json(text: str, answers: Sequence[Candidate]) -> str:
     nbest = [
         {"output": output, "score": hypothesis.score, "logprob": hypothesis.logprob}
         for output, hypothesis in answers

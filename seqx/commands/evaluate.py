@@ -57,9 +57,12 @@ def evaluate(
         trust_local_plugins=trust_local_plugins,
     )
     predictor.task.fetch(default_cache() / "corpora", _tell, splits=(split,))
-    scores = predictor.task.evaluate(predictor, split).scores
-    for remark in (*held_out_warnings(predictor.task, split), *predictor.left_out(split)):
-        click.echo(remark, err=True)
+    rows = predictor.task.read_split(split)
+    evaluation = predictor.task.evaluate(predictor, rows)
+    scores = evaluation.scores
+    about_answers = [f"{split}: {warning}" for warning in evaluation.warnings if warning.count]
+    for warning in (*held_out_warnings(predictor.task, rows), *about_answers):
+        click.echo(warning, err=True)
     if as_json:
         found = {name: score.to_json() for name, score in scores.items()}
         click.echo(json_text({split: found}, indent=2, ensure_ascii=False))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from seqx.errors import shortened
-from seqx.interfaces.text import Task
+from seqx.interfaces.text import Split, Task
 
 T = TypeVar("T")
 
@@ -14,14 +14,14 @@ _SIDE_SHARE = 0.1  # the same for a repeated source or reference
 _MIN_SIDES = 10  # minimum number of repetitions of a source or reference
 
 
-def held_out_warnings(task: Task, split: str) -> list[str]:
+def held_out_warnings(task: Task, split: Split) -> list[str]:
     """Return the warnings about a split, a line each."""
-    rows = [tuple(text.strip() for text in row) for row in task.rows(split)]
+    rows = [tuple(text.strip() for text in row) for row in split.rows]
     warnings = [*_suspicious(rows)]
     excluded = len(rows) - len(task.references(split))
     if excluded > 0:
         warnings.append(f"{excluded:,} of {len(rows):,} rows cannot be scored and are left out")
-    return [*(f"{split}: {warning}" for warning in warnings), *task.data_warnings(split)]
+    return [*(f"{split.name}: {warning}" for warning in warnings), *task.data_warnings(split)]
 
 
 def empty_texts(texts: Sequence[str], name: str) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Models that answer: raw text in, raw text out."""
 
-from seqx.inference.answers import Answers, distinct
 from seqx.inference.attention_maps import AttentionMaps
+from seqx.inference.evaluation import evaluate
 from seqx.inference.loading import load
-from seqx.inference.predictor import Predictor, RefusedError
+from seqx.inference.pieces import InputError
+from seqx.inference.predictor import Predictor
 
-__all__ = ["Answers", "AttentionMaps", "Predictor", "RefusedError", "distinct", "load"]
+__all__ = ["AttentionMaps", "InputError", "Predictor", "evaluate", "load"]

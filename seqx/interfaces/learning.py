@@ -110,11 +110,21 @@ class Search(ABC):
 
     @abstractmethod
     def __call__(
-        self, model: Model, source: Tokens, max_lengths: Tensor, grammar: Grammar | None = None
+        self,
+        model: Model,
+        source: Tokens,
+        max_lengths: Tensor,
+        grammar: Grammar | None = None,
+        memory: State | None = None,
     ) -> Sequence[Sequence[Hypothesis]]:
-        """The hypotheses of each sentence, best first, of at most `max_lengths` [B] tokens, EOS not counted.
+        """Return the hypotheses of each sentence, best first; none if the grammar allows no output.
 
-        None of a sentence of which the grammar gave up all.
+        Args:
+            model: gives the logits
+            source: the padded sources [B, S]
+            max_lengths: maximum output tokens [B] of each sentence, EOS excluded
+            grammar: restricts the outputs
+            memory: `model.encode(source)`, if the caller has it already
         """
 
 

@@ -3,13 +3,15 @@
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from seqx.errors import UserError
 from seqx.interfaces.codec import Codec
 from seqx.interfaces.learning import Grammar
-from seqx.interfaces.values import Evaluation, Example, Rejected, Request, Score
+from seqx.interfaces.nbest import NBest
+from seqx.interfaces.values import AnswerWarning, Evaluation, Example, Rejected, Request, Score
 
 SPLITS = ("train", "dev", "test")
 """The parts of a corpus: to learn from, to validate with, to be judged by."""
@@ -145,27 +147,35 @@ class Metric(ABC):
         return "".join(f"{name} {score}\n" for name, score in scores.items())
 
 
+@dataclass(frozen=True)
+class Split:
+    """The rows of a split, which were read once."""
+
+    name: str  # train, dev or test
+    rows: Sequence[tuple[str, ...]]
+
+
 class TextModel(Protocol):
-    """A model that answers raw text."""
+    """The methods of `seqx.Predictor` with which a task evaluates a model."""
+
+    @property
+    def max_length(self) -> int:
+        """The maximum tokens of an input, EOS included, that is answered in one piece."""
+        ...
 
     def __call__(self, texts: Iterable[str]) -> list[str]:
-        """The best answer to each text, in the order of the texts."""
+        """Return the best answer to each text, in the order of the texts; "" if there is none."""
         ...
 
-    def counted(self, texts: Iterable[str]) -> tuple[list[str], Mapping[str, int]]:
-        """Answer the texts as `__call__` does, and return the sums of `Task.counts` over them, too."""
+    def hypotheses(self, texts: Iterable[str]) -> Iterable[NBest]:
+        """Yield the n-best list of each text with its warnings, in the order of the texts."""
         ...
 
-    def logprobs(self, examples: Sequence[Example]) -> list[float]:
-        """The natural log-probability of each example's whole target, given its other columns.
+    def logprobs(self, examples: Sequence[Example]) -> list[float | None]:
+        """Return the natural log-probability of each example's target, given its other columns.
 
-        Raises:
-            UserError: an example is too long
+        None: the example is too long to be scored in one forward pass.
         """
-        ...
-
-    def fits(self, example: Example) -> bool:
-        """Return true if an example is short enough for `logprobs`; count it if it is too long."""
         ...
 
 
@@ -259,32 +269,36 @@ class Task(ABC):
         """Return warnings about vocabulary and training rows, a line each, before training begins."""
         return ()
 
-    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
-        """Count properties of the answers to an input that users should know, such as repaired answers.
+    def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[AnswerWarning]:
+        """Return warnings about the answers to an input, such as the number of repaired answers.
 
-        `answers` has the ids of each. The counts are summed over inputs and processes.
+        Warnings with equal messages are added up over all inputs, so give one also if its count is 0.
+
+        Args:
+            text: the input, or one piece of it
+            answers: the ids of each answer
         """
-        return {}
-
-    def remarks(self, counts: Mapping[str, int]) -> Sequence[str]:
-        """Return messages about the answers, a line each, from the sums of their `counts`."""
         return ()
 
-    @abstractmethod
-    def inputs(self, split: str) -> list[str]:
-        """The inputs of a split, as a user would type them."""
+    def read_split(self, name: str) -> Split:
+        """Read the rows of a split into memory."""
+        return Split(name, [*self.rows(name)])
 
     @abstractmethod
-    def references(self, split: str) -> list[str]:
-        """The right answers of a split."""
+    def inputs(self, split: Split) -> list[str]:
+        """Return the inputs of a split, as a user would type them."""
 
-    def data_warnings(self, split: str) -> Sequence[str]:
+    @abstractmethod
+    def references(self, split: Split) -> list[str]:
+        """Return the correct output for each input of a split."""
+
+    def data_warnings(self, split: Split) -> Sequence[str]:
         """Return warnings about the scores of a split, a line each."""
         return ()
 
     @abstractmethod
-    def evaluate(self, predictor: TextModel, split: str) -> Evaluation:
-        """How well a model does on a split: scores, the one that counts first, and what it answered."""
+    def evaluate(self, model: TextModel, split: Split) -> Evaluation:
+        """Return the scores of a model on a split, the main score first, and its answers with warnings."""
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the scores that `evaluate` gives, in its order, before anything is fetched.

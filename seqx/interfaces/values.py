@@ -234,6 +234,25 @@ class Answer:
     reference: str
 
 
+@dataclass(frozen=True)
+class AnswerWarning:
+    """A property that users should know about, and how many inputs or answers have it.
+
+    Args:
+        message: the property, in words that can follow "2 of 5", such as "inputs have more than 256 tokens"
+        count: how many have the property
+        total: of how many. Give it even if `count` is 0, because both are summed over all inputs.
+    """
+
+    message: str
+    count: int
+    total: int
+
+    def __str__(self) -> str:
+        """Return the line that commands print."""
+        return f"{self.count:,} of {self.total:,} {self.message}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """How well a model did on a split."""
@@ -241,6 +260,7 @@ class Evaluation:
     scores: Mapping[str, Score]  # the main score first
     answers: Sequence[Answer] = ()
     perplexity: float | None = None  # of a target token; the core computes it where the task did not
+    warnings: Sequence[AnswerWarning] = ()  # about the answers and the examples
 
     def validation_score(self, name: str | None = None) -> ValidationScore:
         """Return the score called `name`, or the perplexity; without a name the first score.

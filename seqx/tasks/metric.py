@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqx.errors import UserError
+from seqx.interfaces.nbest import sum_warnings
 from seqx.interfaces.text import (
     SPLITS,
     Corpus,
@@ -12,6 +13,7 @@ from seqx.interfaces.text import (
     Normalizer,
     Problem,
     ProgressReporter,
+    Split,
     Task,
     TextModel,
 )
@@ -102,36 +104,38 @@ class MetricTask(CorpusTask):
                 yield f"metrics.{number}", _twice(twice)
             seen |= found
 
-    def data_warnings(self, split: str) -> Sequence[str]:
+    def data_warnings(self, split: Split) -> Sequence[str]:
         """Return the warnings of the metrics about the references."""
         references = self.references(split)
-        said = (said for metric in self.metrics for said in metric.warnings(references))
-        return [f"{split}: {remark}" for remark in dict.fromkeys(said)]
+        warnings = (warning for metric in self.metrics for warning in metric.warnings(references))
+        return [f"{split.name}: {warning}" for warning in dict.fromkeys(warnings)]
 
-    def inputs(self, split: str) -> list[str]:
-        """The inputs of a split."""
-        return [row[0] for row in self.rows(split)]
+    def inputs(self, split: Split) -> list[str]:
+        """Return the inputs of a split."""
+        return [row[0] for row in split.rows]
 
-    def references(self, split: str) -> list[str]:
-        """The right answers of a split."""
-        return [row[1] for row in self.rows(split)]
+    def references(self, split: Split) -> list[str]:
+        """Return the references of a split."""
+        return [row[1] for row in split.rows]
 
-    def evaluate(self, predictor: TextModel, split: str) -> Evaluation:
-        """Answer the inputs of a split and compare with its references, by every metric."""
+    def evaluate(self, model: TextModel, split: Split) -> Evaluation:
+        """Answer the inputs of a split, and compare the outputs with the references by every metric."""
         inputs, references = self.inputs(split), self.references(split)
-        outputs = predictor(inputs)
+        nbests = [*model.hypotheses(inputs)]
+        outputs = [nbest.text for nbest in nbests]
         answers = [
             Answer(input=text, output=output, reference=reference)
             for text, output, reference in zip(inputs, outputs, references, strict=True)
         ]
-        return Evaluation(scores=self.judge(inputs, outputs, references), answers=answers)
+        scores = self.score(inputs, outputs, references)
+        return Evaluation(scores=scores, answers=answers, warnings=sum_warnings(nbests))
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the metrics' scores; None if they depend on the text, as with one per label."""
         names, others = (list(self.scores(text, text)) for text in (_TRIAL, _OTHER_TRIAL))
         return names if names == others else None
 
-    def judge(
+    def score(
         self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
     ) -> Mapping[str, Score]:
         """How good the outputs are that were given to these inputs, the figure that counts first."""

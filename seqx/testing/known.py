@@ -1,8 +1,11 @@
 """A predictor without a model."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from seqx.interfaces.values import Example
+from seqx.interfaces.nbest import Candidate, NBest
+from seqx.interfaces.values import AnswerWarning, Example, Hypothesis
+
+_HYPOTHESIS = Hypothesis(ids=[], score=0.0, logprob=0.0)
 
 
 class Known:
@@ -11,31 +14,32 @@ class Known:
     Args:
         answer: the answer to a text
         logprob: of each token of a target
-        counts: of all answers together
+        warnings: of all answers together
     """
+
+    max_length = 1 << 30
 
     def __init__(
         self,
         answer: Callable[[str], str],
         logprob: float = 0.0,
-        counts: Callable[[], Mapping[str, int]] = dict,
+        warnings: Callable[[], Sequence[AnswerWarning]] = tuple,
     ) -> None:
         self.answer = answer
         self.logprob = logprob
-        self.counts = counts
+        self.warnings = warnings
 
     def __call__(self, texts: Iterable[str]) -> list[str]:
         """The answer to each text."""
         return [self.answer(text) for text in texts]
 
-    def counted(self, texts: Iterable[str]) -> tuple[list[str], Mapping[str, int]]:
-        """The answer to each text, and the counts."""
-        return self(texts), self.counts()
+    def hypotheses(self, texts: Iterable[str]) -> Iterator[NBest]:
+        """Yield an n-best list with one answer for each text; the last list has the warnings."""
+        nbests = [NBest([Candidate(text, _HYPOTHESIS)]) for text in self(texts)]
+        if nbests:
+            nbests[-1] = NBest(nbests[-1], self.warnings())
+        yield from nbests
 
-    def logprobs(self, examples: Sequence[Example]) -> list[float]:
-        """As many times `logprob` as each target has tokens."""
+    def logprobs(self, examples: Sequence[Example]) -> list[float | None]:
+        """Return `logprob` times the number of target tokens of each example."""
         return [self.logprob * len(example.columns["target"]) for example in examples]
-
-    def fits(self, example: Example) -> bool:
-        """Return true: every example is short enough."""
-        return True

@@ -55,8 +55,8 @@ def inputs_read_like_examples(subject: Subject) -> None:
     """What a user types is encoded as in training."""
     with tempfile.TemporaryDirectory() as folder:
         task = _learnt(subject, Path(folder, "a"))
-        examples, inputs = _examples(task, "test"), task.inputs("test")
-        assert len(inputs) == len(task.references("test")) == len(examples)
+        examples, inputs = _examples(task, "test"), task.inputs(task.read_split("test"))
+        assert len(inputs) == len(task.references(task.read_split("test"))) == len(examples)
         for text, example in zip(inputs, examples, strict=True):
             assert list(task.read(text)["source"]) == list(example.columns["source"])
 
@@ -68,7 +68,7 @@ def scores_have_the_names_that_were_told(subject: Subject) -> None:
         task = _learnt(subject, Path(folder, "a"))
         told = task.score_names()
         if told is not None:
-            names = list(task.evaluate(Known(lambda _: "x", -9.0), "test").scores)
+            names = list(task.evaluate(Known(lambda _: "x", -9.0), task.read_split("test")).scores)
             assert names[0] == told[0]
             assert set(names) <= set(told)
 
@@ -78,13 +78,13 @@ def right_answers_score_best(subject: Subject) -> None:
     """The references, and nearly so what is written from their ids; silence scores less."""
     with tempfile.TemporaryDirectory() as folder:
         task = _learnt(subject, Path(folder, "a"))
-        inputs, right = task.inputs("test"), iter(task.references("test"))
+        inputs, right = task.inputs(task.read_split("test")), iter(task.references(task.read_split("test")))
         targets = (example.columns["target"][:-1] for example in _examples(task, "test"))
         written = iter([task.write(ids, text, {}) for ids, text in zip(targets, inputs, strict=True)])
         ranks = []
         known = (Known(lambda _: next(right)), Known(lambda _: next(written)), Known(lambda _: "x", -9.0))
         for predictor in known:
-            evaluation = task.evaluate(predictor, "test")
+            evaluation = task.evaluate(predictor, task.read_split("test"))
             ranks.append(next(iter(evaluation.scores.values())).rank)
         best, again, worst = ranks
         assert best >= again > worst

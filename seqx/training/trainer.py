@@ -17,7 +17,7 @@ from torch import Tensor
 from seqx.data.batches import Batches, Position
 from seqx.data.loader import BatchLoader
 from seqx.errors import TooLittleMemoryError, UserError
-from seqx.inference import Predictor
+from seqx.inference import Predictor, evaluate
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.scores import ValidationScore
 from seqx.interfaces.text import Task
@@ -537,28 +537,27 @@ class Trainer:
         return evaluation
 
     def _score(self, split: str) -> Evaluation:
-        self.digests.check(split)
-        model, precision = self.model, self.run.precision
+        rows = self.task.read_split(split)
+        self.digests.check(rows)
         predictor = Predictor(
             self.task,
-            model,
+            self.model,
             self.search,
             device=self.device,
-            precision=precision,
-            between=self.stop.raise_if_requested,
+            precision=self.run.precision,
+            before_batch=self.stop.raise_if_requested,
             world=self.world,
             lenient=True,
         )
         self.world.enter_stage(f"scoring {split}")
         # What is compiled for training does not fit a search's ever longer states.
         with torch.compiler.set_stance("force_eager"), self.strategy.model_on_device():
-            evaluation = self.task.evaluate(predictor, split)
-            if evaluation.perplexity is None:
-                evaluation = replace(evaluation, perplexity=predictor.perplexity(split))
+            evaluation = evaluate(predictor, rows)
         if split not in self._bounded:  # once for each split
             self._bounded.add(split)
-            for line in predictor.left_out(split) if self.world.is_rank_zero else ():
-                click.echo(line, err=True)
+            for warning in evaluation.warnings if self.world.is_rank_zero else ():
+                if warning.count:
+                    click.echo(f"{split}: {warning}", err=True)
         return evaluation
 
     def _save(self, *, ranked: bool, figure: ValidationScore | None) -> None:

@@ -98,11 +98,16 @@ class WholeSearch(Greedy):
         return 0 * limits if self.fault == "limits_are_sensible" else limits
 
     def __call__(
-        self, model: seqx.Model, source: seqx.Tokens, limits: Tensor, grammar: seqx.Grammar | None = None
+        self,
+        model: seqx.Model,
+        source: seqx.Tokens,
+        limits: Tensor,
+        grammar: seqx.Grammar | None = None,
+        memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
         if self.fault == "respects_limits":
             limits = limits + 1
-        found = super().__call__(model, source, limits, grammar)
+        found = super().__call__(model, source, limits, grammar, memory)
         if self.fault == "finds_the_best":
             return [[dataclasses.replace(h, logprob=-9.0) for h in hypotheses] for hypotheses in found]
         if self.fault == "obeys_a_grammar" and grammar is not None:

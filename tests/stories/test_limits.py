@@ -25,6 +25,6 @@ def test_segmentations_that_may_get_too_long_are_refused() -> None:
 def test_longer_ones_of_the_development_set_are_left_out_of_the_perplexity() -> None:
     done("run", tiny(LEARNED), "task.longest=20", "training.steps=3", "task.corpus.dev=60")
     task = load("runs/tiny").task
-    assert max(len(task.read(text)["source"]) for text in task.inputs("dev")) > 20
+    assert max(len(task.read(text)["source"]) for text in task.inputs(task.read_split("dev"))) > 20
     evaluations = [row for row in lines(Path("runs/tiny"), "evaluation") if row["split"] == "dev"]
     assert all(1 < row["perplexity"] < math.inf for row in evaluations)

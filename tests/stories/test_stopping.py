@@ -16,7 +16,7 @@ import seqx as seqx_api
 from benchmarks.endings import differences
 from seqx.cli import main
 from seqx.data import prepare
-from seqx.inference.predictor import Predictor
+from seqx.inference.decoding import BatchDecoder
 from seqx.storage import checkpoints, state_dict
 from seqx.training.ema import Average
 from seqx_text import SentencePiece
@@ -62,11 +62,11 @@ def sending(
 @pytest.mark.parametrize(
     ("place", "name", "call", "kept"),
     [
-        (Predictor, "_batch", 1, "the checkpoint of update 3 is kept"),  # while validated
-        (Predictor, "_batch", 2, "the checkpoint of update 6 is kept"),  # the last time
+        (BatchDecoder, "_decode_batch", 1, "the checkpoint of update 3 is kept"),  # while validated
+        (BatchDecoder, "_decode_batch", 2, "the checkpoint of update 6 is kept"),  # the last time
         (state_dict, "write", 2, "the checkpoint of update 3 is kept"),  # while saved
         (checkpoints, "average", 1, "the checkpoint of update 6 is kept"),
-        (Predictor, "_batch", 4, "the checkpoint of update 6 is kept"),  # while tested
+        (BatchDecoder, "_decode_batch", 4, "the checkpoint of update 6 is kept"),  # while tested
         (prepare, "_write", 1, "no checkpoint was written yet"),
     ],
 )
@@ -167,7 +167,7 @@ def test_asked_for_more_after_it_was_stopped_in_its_last_validation(monkeypatch:
     """What was pending at the last update is not due any more, and is pending no longer."""
     recipe = tiny(TEXT.replace("validate_every: 3", "validate_every: 4").replace("every: 4}", "every: 1}"))
     with monkeypatch.context() as patch:
-        sending(patch, Predictor, "_batch", 2, signal.SIGTERM)
+        sending(patch, BatchDecoder, "_decode_batch", 2, signal.SIGTERM)
         assert seqx("run", recipe).exit_code == 75
     done("run", recipe, "training.steps=9")
     assert [row["step"] for row in lines(RUN, "evaluation")] == [4, 8, 9, 9, 9]

@@ -72,22 +72,22 @@ class Spelling(seqx.Task):
         """The mended word."""
         return self.tokenizer.decode(ids)
 
-    def inputs(self, split: str) -> list[str]:
-        """The misspelt words of a split."""
-        return [wrong for wrong, _ in self.rows(split)]
+    def inputs(self, split: seqx.Split) -> list[str]:
+        """Return the misspelt words of a split."""
+        return [wrong for wrong, _ in split.rows]
 
-    def references(self, split: str) -> list[str]:
-        """The right words of a split."""
-        return [right for _, right in self.rows(split)]
+    def references(self, split: seqx.Split) -> list[str]:
+        """Return the correct words of a split."""
+        return [right for _, right in split.rows]
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the metrics' scores."""
         return [name for metric in self.metrics for name in metric(["word"], ["word"])]
 
-    def evaluate(self, predictor: seqx.TextModel, split: str) -> seqx.Evaluation:
-        """Mend the words of a split and compare them with the right ones."""
+    def evaluate(self, model: seqx.TextModel, split: seqx.Split) -> seqx.Evaluation:
+        """Correct the words of a split, and compare them with the references."""
         inputs, references = self.inputs(split), self.references(split)
-        outputs = predictor(inputs)
+        outputs = model(inputs)
         scores: dict[str, seqx.Score] = {}
         for metric in self.metrics:
             scores |= metric(outputs, references)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from seqx.data.store import Store
 from seqx.errors import UserError
-from seqx.interfaces.text import Task
+from seqx.interfaces.text import Split, Task
 from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import read_as
 
@@ -18,12 +18,12 @@ HELD_OUT = ("dev", "test")
 """What is read again whenever a model is scored."""
 
 
-def digest(task: Task, split: str) -> str:
-    """The SHA-256 of the rows of a split, as they are now."""
-    found = hashlib.sha256()
-    for row in task.rows(split):
-        found.update(json.dumps(row).encode() + b"\n")
-    return found.hexdigest()
+def digest(rows: Iterable[tuple[str, ...]]) -> str:
+    """Return the SHA-256 of rows."""
+    sha256 = hashlib.sha256()
+    for row in rows:
+        sha256.update(json.dumps(row).encode() + b"\n")
+    return sha256.hexdigest()
 
 
 class _Kept(TypedDict):
@@ -47,21 +47,20 @@ class DataFingerprint:
 
     def __init__(self, file: Path, task: Task, store: Store) -> None:
         self.file = file
-        self.task = task
-        now = {"train": store.digest, **{s: digest(task, s) for s in HELD_OUT if s in task.available}}
+        now = {"train": store.digest, **{s: digest(task.rows(s)) for s in HELD_OUT if s in task.available}}
         self._digests = {**now, **(read_as(_KEPT, file)["sha256"] if file.exists() else {})}
         for split, found in now.items():
             self._compare(split, found)
         if not file.exists():
             write_atomically(file, json.dumps({"format": 1, "sha256": now}, indent=2) + "\n")
 
-    def check(self, split: str) -> None:
-        """Read a held-out split, and compare.
+    def check(self, split: Split) -> None:
+        """Compare the rows of a held-out split with those that the run began with.
 
         Raises:
-            UserError: it is not what it was when the run began
+            UserError: they differ
         """
-        self._compare(split, digest(self.task, split))
+        self._compare(split.name, digest(split.rows))
 
     def _compare(self, split: str, now: str) -> None:
         before = self._digests[split]

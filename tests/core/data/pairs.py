@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seqx.errors import UserError
-from seqx.interfaces.text import SPLITS, ProgressReporter, Task, TextModel
+from seqx.interfaces.text import SPLITS, ProgressReporter, Split, Task, TextModel
 from seqx.interfaces.values import EOS, Evaluation, Example, Rejected
 
 Row = tuple[str, ...]
@@ -68,13 +68,13 @@ class Pairs(Task):
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         raise NotImplementedError
 
-    def inputs(self, split: str) -> list[str]:
-        return [row[0] for row in self.rows(split)]
+    def inputs(self, split: Split) -> list[str]:
+        return [row[0] for row in split.rows]
 
-    def references(self, split: str) -> list[str]:
-        return [row[1] for row in self.rows(split)]
+    def references(self, split: Split) -> list[str]:
+        return [row[1] for row in split.rows]
 
-    def evaluate(self, predictor: TextModel, split: str) -> Evaluation:
+    def evaluate(self, model: TextModel, split: Split) -> Evaluation:
         raise NotImplementedError
 
     def _ids(self, text: str) -> list[int]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 import seqx
-from seqx.inference import Predictor, distinct
+from seqx.inference import Predictor
+from seqx.interfaces.nbest import distinct
 from seqx_search import Beam, Greedy, Sampling
 from tests.plugins.search.toy import Toy
 
@@ -28,8 +29,8 @@ class Folding:
         self.written += 1
         return "".join(LETTERS[i % len(LETTERS)] for i in ids)
 
-    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
-        return {"answers": len(answers)}
+    def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
+        return ()
 
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> None:
         return None
@@ -42,7 +43,9 @@ def predictor(search: seqx.Search) -> Predictor:
 
 def test_the_first_of_equal_texts_is_kept() -> None:
     scores = [("a", 5.0), ("b", 4.0), ("a", 3.0), ("", 2.0), ("b", 1.0), ("", 0.5)]
-    answers = [(text, seqx.Hypothesis(ids=[], score=score, logprob=score)) for text, score in scores]
+    answers = [
+        seqx.Candidate(text, seqx.Hypothesis(ids=[], score=score, logprob=score)) for text, score in scores
+    ]
     assert distinct(answers) == [answers[0], answers[1], answers[3]]
 
 
@@ -83,10 +86,11 @@ def test_a_wider_beam_that_does_not_fit_adds_nothing(monkeypatch: pytest.MonkeyP
         source: seqx.Tokens,
         limits: Tensor,
         grammar: seqx.Grammar | None = None,
+        memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
         if self.size > 4:
             raise torch.OutOfMemoryError
-        return usual(self, model, source, limits, grammar)
+        return usual(self, model, source, limits, grammar, memory)
 
     monkeypatch.setattr(Beam, "__call__", limited)
     for answers in predictor(search).hypotheses(["abc", "b", "cab"]):

@@ -53,13 +53,13 @@ class Letters(seqx.Task):
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         return seqx.Rejected("all")
 
-    def inputs(self, split: str) -> list[str]:
+    def inputs(self, split: seqx.Split) -> list[str]:
         return []
 
-    def references(self, split: str) -> list[str]:
+    def references(self, split: seqx.Split) -> list[str]:
         return []
 
-    def evaluate(self, predictor: seqx.TextModel, split: str) -> seqx.Evaluation:
+    def evaluate(self, model: seqx.TextModel, split: seqx.Split) -> seqx.Evaluation:
         return seqx.Evaluation(scores={})
 
 
@@ -89,6 +89,11 @@ class Watched(Toy):
 
 def predictor(search: seqx.Search | None = None, task: seqx.Task | None = None, **settings: Any) -> Predictor:
     return Predictor(task or Letters(), Watched(), search or Beam(size=3), device=CPU, **settings)
+
+
+def split_inputs(*nbests: seqx.NBest) -> int:
+    """Return how many inputs were answered in parts."""
+    return seqx.sum_warnings(nbests)[0].count
 
 
 LINES = ["abc", "", "c", "aabb c", "   ", "-", "b", "abcab", "ca", "b"]
@@ -181,11 +186,11 @@ def test_what_is_no_list_of_texts_is_told() -> None:
         ("abc", "a model answers several texts: give a list of strings"),
         ([b"abc"], "a model answers strings, not bytes: b'abc'"),
         ([None], "a model answers strings, not NoneType"),
-        (["a\ud800"], "holds half a character"),
+        (["a\ud800"], "is not valid Unicode"),
     ):
         with pytest.raises(seqx.UserError, match=told):
             predictor()(texts)  # type: ignore[arg-type]
-    with pytest.raises(seqx.UserError, match="batch_tokens is 0; a batch needs a place at least"):
+    with pytest.raises(seqx.UserError, match="batch_tokens is 0; it must be at least 1"):
         predictor(batch_tokens=0)
 
 
@@ -208,24 +213,24 @@ def test_long_lines_are_answered_in_parts() -> None:
     assert answers[0][1].ids == [token for _, hypothesis in parts for token in hypothesis.ids]
     assert answers[0][1].score == pytest.approx(sum(hypothesis.score for _, hypothesis in parts))
     assert short == parts[0]
-    assert model.split == 1
+    assert split_inputs(answers) == 1
 
 
 def test_the_shorter_limit_counts_and_answers_keep_to_it() -> None:
     model = predictor(Greedy())
-    assert model.longest == 6
+    assert model.max_length == 6
     model.model.limit = 4
-    assert model.longest == 4
-    model(["abc a b"])
-    assert model.split == 1
+    assert model.max_length == 4
+    assert split_inputs(*model.hypotheses(["abc a b"])) == 1
     assert isinstance(model.model, Watched)
     assert {capacity for _, _, capacity in model.model.shapes} == {4}  # BOS and three tokens: 4 places
 
 
 def test_what_cannot_be_split_is_refused_only_where_the_model_must() -> None:
     model = predictor(task=Whole())
-    assert model(["abcabcabc"])[0].startswith("abcabcabc:")
-    assert model.split == 0
+    (answers,) = model.hypotheses(["abcabcabc"])
+    assert answers.text.startswith("abcabcabc:")
+    assert split_inputs(answers) == 0
     model.model.limit = 8
     with pytest.raises(seqx.UserError, match=r"10 tokens, of which the model reads at most 8.*'abcabcabc'"):
         model(["abcabcabc"])
@@ -266,7 +271,10 @@ def test_too_little_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -
     little = Predictor(Letters(), cramped, Greedy(), device=CPU, batch_tokens=10_000)
     assert list(little.hypotheses(texts)) == list(plenty)
     assert sorted(rows for rows, *_ in cramped.shapes) == [1, 2, 2, 2]
-    assert "cpu has too little memory for 7 inputs at once; they are done in halves" in caplog.text
+    assert (
+        "cpu ran out of memory with 7 inputs in one batch; they are computed in smaller batches"
+        in caplog.text
+    )
     cramped.shapes.clear()
     caplog.clear()
     little(texts)  # batches are smaller now

@@ -1,6 +1,6 @@
 """Several processes answer together: each gets all answers, and the counts of all processes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,29 @@ TEXTS = [*LINES, "aabb caa"]  # the last is answered in two parts
 class Counting(Letters):
     """Counts its answers, and the letters that it reads."""
 
-    def counts(self, text: str, answers: Sequence[Sequence[int]]) -> Mapping[str, int]:
-        return {"answers": len(answers), "letters": len(text.replace(" ", ""))}
+    def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
+        return [seqx.AnswerWarning("answers", len(answers), len(text.replace(" ", "")))]
+
+
+def count(nbests: Iterable[seqx.NBest]) -> tuple[int, int]:
+    """Return the sums of the warning of `Counting`: the answers, and the letters of the inputs."""
+    sums = {warning.message: warning for warning in seqx.sum_warnings(nbests)}
+    return (sums["answers"].count, sums["answers"].total) if "answers" in sums else (0, 0)
 
 
 def counted(world: World) -> Any:
-    """Return the answers of a greedy search, its counts, and those of a beam with three answers each."""
+    """Return the answers and counts of a greedy search, and the counts of a beam with three answers each."""
     greedy = Predictor(Counting(), Watched(), Greedy(), device=CPU, world=world)
     beam = Predictor(Counting(), Watched(), Beam(size=3, nbest=3), device=CPU, world=world)
-    each = [dict(answers.counts) for answers in greedy.hypotheses(TEXTS, 4)]
-    return greedy.counted(TEXTS), beam.counted(TEXTS)[1], each
+    each = [count([nbest]) for nbest in greedy.hypotheses(TEXTS, 4)]
+    return (greedy(TEXTS), count(greedy.hypotheses(TEXTS))), count(beam.hypotheses(TEXTS)), each
 
 
 def test_counts_are_those_of_all_processes(tmp_path: Path) -> None:
     alone = counted(SINGLE_PROCESS)
-    assert alone[0][1] == {"answers": 9, "letters": 25}
-    assert alone[1]["answers"] > 9
-    assert [alone[2][0], alone[2][1], alone[2][-1]] == [
-        {"answers": 1, "letters": 3},
-        {},
-        {"answers": 2, "letters": 7},
-    ]
+    assert alone[0][1] == (9, 25)
+    assert alone[1][0] > 9
+    assert [alone[2][0], alone[2][1], alone[2][-1]] == [(1, 3), (0, 0), (2, 7)]
     left = crew(2, counted, tmp_path)
     assert [each.code for each in left] == [0, 0], left
     assert [each.answer for each in left] == [alone, alone]
@@ -50,13 +52,16 @@ def test_the_share_of_valid_trees_is_that_of_all_processes(tmp_path: Path) -> No
     predictor.task.fetch(tmp_path, lambda *_: None)
 
     def judged(world: World) -> Any:
-        predictor.world = world
-        evaluation = predictor.task.evaluate(predictor, "dev")
-        return evaluation.scores["valid"], predictor.task.remarks(predictor.counted(["The dog sleeps ."])[1])
+        together = Predictor(
+            predictor.task, predictor.model, predictor.search, device=predictor.device, world=world
+        )
+        evaluation = together.task.evaluate(together, together.task.read_split("dev"))
+        warnings = seqx.sum_warnings(together.hypotheses(["The dog sleeps ."]))
+        return evaluation.scores["valid"], [str(warning) for warning in warnings if warning.count]
 
     alone = judged(SINGLE_PROCESS)
     assert "repaired:6|outputs:6" in alone[0].signature
-    assert alone[1] == ("1 of 1 outputs were no trees over the words; they were made trees",)
+    assert alone[1] == ["1 of 1 outputs were no trees over the words; they were made trees"]
     left = crew(2, judged, tmp_path)
     assert [each.code for each in left] == [0, 0], left
     assert [each.answer for each in left] == [alone, alone]

@@ -11,7 +11,6 @@ import yaml
 from click.testing import CliRunner, Result
 
 import seqx
-from seqx.inference.answers import summed
 from seqx_parsing import InOrder, Parsing, Tree
 from seqx_parsing.linearisation import Decoded
 from seqx_parsing.parse_command import parse
@@ -194,7 +193,7 @@ def test_long_sentences(model: Path) -> None:
     result = call(f"{line}\n", model, "task.longest=2000", quick)
     assert (words(answered(result)[0]), result.stderr) == (typed(line), "")
     result = call(f"{line}\nThe dog sleeps .\n{line}\n", model, "task.longest=50", quick)
-    assert result.stderr == "2 of 3 lines have more than 50 tokens; they were answered in parts\n"
+    assert result.stderr == "2 of 3 inputs have more than 50 tokens; they were answered in parts\n"
     first, short, second = answered(result)
     assert first == second
     assert (words(first), words(short)) == (typed(line), typed("The dog sleeps ."))
@@ -333,9 +332,9 @@ def test_whatever_the_weights_all_that_is_found_are_trees(
     answers = list(predictor.hypotheses(sentences))
     task = predictor.task
     assert isinstance(task, Parsing)
-    counts = summed(answers)
-    assert (counts["repaired"], predictor.split) == (0, 0)
-    assert counts["outputs"] > (1700 if "6" in search else 299)
+    split, _, repaired = seqx.sum_warnings(answers)
+    assert (repaired.count, split.count) == (0, 0)
+    assert repaired.total > (1700 if "6" in search else 299)
     assert len({trees[0][0] for trees in answers}) > 200
     for sentence, trees in zip(sentences, answers, strict=True):
         for tree, _ in trees:

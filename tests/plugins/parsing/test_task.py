@@ -1,7 +1,6 @@
 """The parsing task: from a treebank's rows to ids, and from ids to trees, on real trees."""
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,9 @@ def rows(data: Callable[[str], Path]) -> list[str]:
 
 
 def answered(
-    task: Parsing, how: Callable[[seqx.Example, str], str], counts: Mapping[str, int] | None = None
+    task: Parsing,
+    how: Callable[[seqx.Example, str], str],
+    warnings: Sequence[seqx.AnswerWarning] = (),
 ) -> Mapping[str, seqx.Score]:
     """The scores of a model that answers each test sentence from its right example."""
 
@@ -72,7 +73,7 @@ def answered(
         assert isinstance(example, seqx.Example)
         return how(example, text)
 
-    return task.evaluate(Known(known, counts=lambda: counts or {}), "test").scores
+    return task.evaluate(Known(known, warnings=lambda: warnings), task.read_split("test")).scores
 
 
 @pytest.mark.parametrize("linearisation", [TopDown(), TopDown(tags=True), InOrder()], ids=repr)
@@ -100,14 +101,14 @@ def test_predicted_tags_are_those_of_the_first_subwords(tmp_path: Path, rows: li
     assert (scores["f1"].value, scores["tag_accuracy"].value) == (100, 100)
     assert "tags:predicted" in scores["f1"].signature
     with pytest.raises(seqx.UserError, match="let it be of type tagging"):
-        task.write([], task.inputs("test")[0], {})
+        task.write([], task.inputs(task.read_split("test"))[0], {})
     unlikely = {"tags": [seqx.UNK] * len(task.read("No idea")["source"])}
     assert task.write([], "No idea", unlikely) == "(TOP (XX No) (XX idea))"
 
 
 def test_given_tags_come_with_the_words(tmp_path: Path, rows: list[str]) -> None:
     task = learnt(tmp_path, rows, tags="given")
-    assert all("_" in word for word in task.inputs("test")[0].split())
+    assert all("_" in word for word in task.inputs(task.read_split("test"))[0].split())
 
     def right(example: seqx.Example, text: str) -> str:
         return task.write(example.columns["target"][:-1], text, {})
@@ -124,21 +125,21 @@ def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[
     for repair in (True, False):
         task = learnt(tmp_path, rows, repair=repair, metrics=[Evalb(), Evalb(strict=True)])
         every = iter(range(10))
-        counts = Counter[str]()
+        warnings: list[seqx.AnswerWarning] = []
 
         def half(
             example: seqx.Example,
             text: str,
             task: Parsing = task,
             every: Iterator[int] = every,
-            counts: Counter[str] = counts,
+            warnings: list[seqx.AnswerWarning] = warnings,
         ) -> str:
             right = example.columns["target"][:-1]
             ids = right if next(every) % 2 else [*right[1:], right[0]]
-            counts.update(task.counts(text, [ids]))
+            warnings.extend(task.answer_warnings(text, [ids]))
             return task.write(ids, text, {})
 
-        scores = answered(task, half, counts)
+        scores = answered(task, half, warnings)
         assert scores["valid"].value == 50
         assert "repaired:5|outputs:10" in scores["valid"].signature
         if repair:
@@ -147,12 +148,13 @@ def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[
             assert scores["f1"].value == 100
             assert scores["strict_f1"].value < 80
         told = "they were made trees" if repair else "they are left out"
-        assert task.remarks(counts) == (f"5 of 10 outputs were no trees over the words; {told}",)
+        (summed,) = seqx.sum_warnings([seqx.NBest(warnings=warnings)])
+        assert str(summed) == f"5 of 10 outputs were no trees over the words; {told}"
 
 
 def test_what_is_read_is_what_is_trained_on(tmp_path: Path, rows: list[str]) -> None:
     task = learnt(tmp_path, rows)
-    for row, text in zip(task.rows("test"), task.inputs("test"), strict=True):
+    for row, text in zip(task.rows("test"), task.inputs(task.read_split("test")), strict=True):
         example, read = task.example(row, training=False), task.read(text)
         assert isinstance(example, seqx.Example)
         assert example.columns["source"] == read["source"]
@@ -189,7 +191,7 @@ def test_other_segmentations_keep_words_and_tags(tmp_path: Path, rows: list[str]
 
 def test_long_sentences_are_parsed_in_parts_and_nothing_is_lost(tmp_path: Path, rows: list[str]) -> None:
     task = learnt(tmp_path, rows)
-    text = " ".join(task.inputs("test"))
+    text = " ".join(task.inputs(task.read_split("test")))
     pieces = task.split_long_input(text, 30)
     assert " ".join(pieces) == text
     assert max(len(task.read(piece)["source"]) for piece in pieces) <= 30
@@ -216,7 +218,7 @@ def test_a_root_that_all_trees_share_is_treated_as_top(tmp_path: Path, root: str
     odd = [tree + close for tree in odd_treebank(root)]
     same = learnt(tmp_path / "top", odd_treebank("TOP"), tags="none", tokenizer=Letters())
     task = learnt(tmp_path / "root", odd, tags="none", tokenizer=Letters())
-    assert task.references("dev") == same.references("dev")
+    assert task.references(task.read_split("dev")) == same.references(same.read_split("dev"))
     for row, other in zip(task.rows("train"), same.rows("train"), strict=True):
         assert task.example(row, training=True) == same.example(other, training=True)
     assert task.vocab_sizes == same.vocab_sizes
@@ -227,7 +229,7 @@ def test_a_root_that_all_trees_share_is_treated_as_top(tmp_path: Path, root: str
     )
     assert same.training_warnings() == []
     again = learnt(tmp_path / "root", odd, tags="none", tokenizer=Letters())  # over the same folder
-    assert again.references("dev") == same.references("dev")
+    assert again.references(again.read_split("dev")) == same.references(same.read_split("dev"))
 
 
 def test_a_dummy_root_of_some_trees_is_told(tmp_path: Path) -> None:
@@ -242,7 +244,7 @@ def test_a_dummy_root_of_some_trees_is_told(tmp_path: Path) -> None:
 def test_a_root_that_is_a_constituent_is_learnt(tmp_path: Path) -> None:
     plain = [tree[5:-1] for tree in odd_treebank("TOP") if tree.startswith("(TOP (S")] * 3
     task = learnt(tmp_path, plain, tokenizer=Letters())
-    assert task.references("dev") == plain[-10:]
+    assert task.references(task.read_split("dev")) == plain[-10:]
     assert task.training_warnings() == []
     example = task.example((plain[0],), training=True)
     assert isinstance(example, seqx.Example)
@@ -263,9 +265,9 @@ def test_training_trees_that_the_grammar_rules_out_are_counted(tmp_path: Path) -
 def test_separators_of_labels_and_tags(tmp_path: Path) -> None:
     odd = ["(TOP (S_x (NP##n=s## (NN##m## a)) (VP-y (VB-z b))))"] * 30
     task = learnt(tmp_path, odd, tokenizer=Letters())
-    assert task.references("dev")[0] == "(TOP (S_x (NP (NN a)) (VP (VB-z b))))"
+    assert task.references(task.read_split("dev"))[0] == "(TOP (S_x (NP (NN a)) (VP (VB-z b))))"
     task = learnt(tmp_path, odd, separators=("_",), tag_separators=("-", "##"), tokenizer=Letters())
-    assert task.references("dev")[0] == "(TOP (S (NP##n=s## (NN a)) (VP-y (VB b))))"
+    assert task.references(task.read_split("dev"))[0] == "(TOP (S (NP##n=s## (NN a)) (VP-y (VB b))))"
 
 
 @pytest.mark.parametrize(("row", "count"), [("", 0), ("<S ID=1>", 0), ("(S (NN a)) (S (NN b))", 2)])

@@ -69,7 +69,9 @@ def test_a_prompt_is_read_behind_bos_and_written_again() -> None:
 def test_figures_by_hand() -> None:
     """Every token has probability 1/2: 6 + 3 + 6 letters and spaces, and three line ends."""
     rows = Rows(dev=[("one tw",), ("abc",), ("a b cd",)])
-    evaluation = task(corpus=rows).evaluate(Known(str, math.log(1 / 2)), "dev")
+    language_model = task(corpus=rows)
+    known = Known(str, math.log(1 / 2))
+    evaluation = language_model.evaluate(known, language_model.read_split("dev"))
     assert list(evaluation.scores) == ["bits_per_character", "word_perplexity", "token_perplexity"]
     values = {name: score.value for name, score in evaluation.scores.items()}
     assert values["bits_per_character"] == pytest.approx(1)
@@ -89,15 +91,16 @@ def test_bits_of_a_character_do_not_depend_on_tokens() -> None:
 
     text = "some text"
     rows = Rows(dev=[(text,)])
-    one = task(corpus=rows).evaluate(Known(str, -19 / 10), "dev").scores["bits_per_character"]
-    two = (
-        task(corpus=rows, tokenizer=Doubled()).evaluate(Known(str, -1.0), "dev").scores["bits_per_character"]
-    )
+    single = task(corpus=rows)
+    one = single.evaluate(Known(str, -19 / 10), single.read_split("dev")).scores["bits_per_character"]
+    double = task(corpus=rows, tokenizer=Doubled())
+    two = double.evaluate(Known(str, -1.0), double.read_split("dev")).scores["bits_per_character"]
     assert one.value == pytest.approx(two.value)
 
 
 def test_what_overflows_is_infinite() -> None:
-    evaluation = task().evaluate(Known(str, -1e4), "dev")
+    language_model = task()
+    evaluation = language_model.evaluate(Known(str, -1e4), language_model.read_split("dev"))
     assert evaluation.scores["word_perplexity"].value == math.inf
 
 

@@ -1,7 +1,6 @@
 """Text to text, and labels as text."""
 
 import random
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,8 @@ def task(**settings: Any) -> TextToText:
 
 def test_columns_are_typed_with_tabs_between_and_read_through_the_template() -> None:
     answers = task()
-    assert answers.inputs("dev") == ["who?\tAnna sleeps.", "where?\tIn bed."]
-    assert answers.references("dev") == ["Anna", "bed"]
+    assert answers.inputs(answers.read_split("dev")) == ["who?\tAnna sleeps.", "where?\tIn bed."]
+    assert answers.references(answers.read_split("dev")) == ["Anna", "bed"]
     wanted = [*ids("question: who? context: Anna sleeps."), seqx.EOS]
     assert answers.read("who?\tAnna sleeps.") == {"source": wanted}
     example = answers.example(next(answers.rows("train")), training=True)
@@ -53,7 +52,7 @@ def test_columns_in_another_order_and_braces_that_are_text() -> None:
 def test_a_tab_in_one_column_is_a_space() -> None:
     answers = task(template="{0}? {0}!")
     assert answers.source_text("a\tb") == "a b? a b!"
-    assert answers.source_text(answers.inputs("dev")[0]) == "who?? who?!"
+    assert answers.source_text(answers.inputs(answers.read_split("dev"))[0]) == "who?? who?!"
 
 
 def test_another_number_of_columns_is_a_mistake_of_the_user() -> None:
@@ -80,21 +79,21 @@ def test_long_inputs_are_dropped_in_training_or_cut() -> None:
     whole = task(template="{0}", target=1, longest=5)
     assert whole.example(row, training=True) == seqx.Rejected("too long")
     assert whole.read("abcdefgh")["source"] == [*ids("abcdefgh"), seqx.EOS]
-    assert whole.remarks(whole.counts("abcdefgh", [[]])) == ()
+    assert [warning.count for warning in whole.answer_warnings("abcdefgh", [[]])] == [0]
     cut = task(template="{0}", target=1, longest=5, truncate=True)
     example = cut.example(row, training=True)
     assert isinstance(example, seqx.Example)
     assert example.columns["source"] == [*ids("abcd"), seqx.EOS] == cut.read("abcdefgh")["source"]
     assert len(cut.read("abcd")["source"]) == 5
-    sums = Counter[str]()
-    for text in ("abcdefgh", "abcd"):
-        sums.update(cut.counts(text, [[], []]))
-    assert cut.remarks(sums) == ("1 of 2 inputs have more than 5 tokens; their ends were not read",)
+    nbests = [seqx.NBest(warnings=cut.answer_warnings(text, [[], []])) for text in ("abcdefgh", "abcd")]
+    (warning,) = seqx.sum_warnings(nbests)
+    assert str(warning) == "1 of 2 inputs have more than 5 tokens; their ends were not read"
 
 
 def test_answers_are_judged() -> None:
     answers = {"who?\tAnna sleeps.": "the Anna!", "where?\tIn bed.": "a big bed"}
-    evaluation = task().evaluate(Known(answers.__getitem__), "dev")
+    questions = task()
+    evaluation = questions.evaluate(Known(answers.__getitem__), questions.read_split("dev"))
     assert {name: score.value for name, score in evaluation.scores.items()} == pytest.approx(
         {"exact_match": 50, "squad_f1": 100 * (1 + 2 / 3) / 2}
     )
@@ -125,7 +124,7 @@ def test_a_label_is_one_token_and_a_strange_one_is_unknown(tmp_path: Path) -> No
     examples = [classification.example(row, training=False) for row in rows]
     targets = [example.columns["target"] for example in examples if isinstance(example, seqx.Example)]
     assert targets == [[5, 2], [4, 2], [5, 2], [seqx.UNK, 2], [5, 2]]
-    evaluation = classification.evaluate(Known(lambda _: "good"), "dev")
+    evaluation = classification.evaluate(Known(lambda _: "good"), classification.read_split("dev"))
     assert evaluation.scores["accuracy"].value == 50
 
 

@@ -259,7 +259,7 @@ def test_long_lines_are_split_and_counted(model: Path) -> None:
     long = "The old man sees the house. The dog sleeps. The woman reads the book in the garden."
     result = call(f"{long}\nThe dog sleeps.\n{long}\n", model)
     assert result.stdout.count("\n") == 3
-    assert result.stderr == "2 of 3 lines have more than 24 tokens; they were answered in parts\n"
+    assert result.stderr == "2 of 3 inputs have more than 24 tokens; they were answered in parts\n"
     first, _, second = result.stdout.split("\n")[:-1]
     assert first == second != ""
 

@@ -33,16 +33,21 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Translation:
 
 def test_each_direction_is_scored_by_itself(task: Translation) -> None:
     """One is translated rightly, one not at all: their mean is half of the whole, whatever their sizes."""
-    right = dict(zip(task.inputs("test"), task.references("test"), strict=True))
+    right = dict(
+        zip(task.inputs(task.read_split("test")), task.references(task.read_split("test")), strict=True)
+    )
 
     known = Known(lambda text: right[text] if text.startswith("<2de> ") else "x")
-    scores = task.evaluate(known, "test").scores
+    scores = task.evaluate(known, task.read_split("test")).scores
     assert list(scores) == ["bleu", "chrf", "bleu.2de", "chrf.2de", "bleu.2en", "chrf.2en"]
     assert scores["bleu.2de"].value == pytest.approx(100)
     assert scores["bleu.2en"].value == pytest.approx(0)
     assert scores["bleu"].value == pytest.approx(50)
     assert scores["bleu"].signature == f"mean of:<2de>+<2en>|{scores['bleu.2de'].signature}"
-    alone = Bleu()([right[t] for t in task.inputs("test")[:6]], task.references("test")[:6])["bleu"]
+    alone = Bleu()(
+        [right[t] for t in task.inputs(task.read_split("test"))[:6]],
+        task.references(task.read_split("test"))[:6],
+    )["bleu"]
     assert scores["bleu.2de"] == alone
 
 
@@ -66,7 +71,7 @@ def test_what_has_no_tag_is_told(task: Translation, tmp_path: Path) -> None:
         corpus=Sample(train=5, dev=2, test=2), tokenizer=task.tokenizer, metrics=[Bleu()], tags=TAGS
     )
     with pytest.raises(seqx.UserError, match="begins with none of <2de>, <2en>; put tags before the text"):
-        other.evaluate(Known(lambda _: "x"), "test")
+        other.evaluate(Known(lambda _: "x"), other.read_split("test"))
     with pytest.raises(seqx.UserError, match="begins with none of"):  # before anything is learnt
         other.fetch(tmp_path, lambda _what, _share: None)
     for tags in (("<a>", "<a>"), ("",), ("<a>", "a")):

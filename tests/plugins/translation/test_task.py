@@ -118,8 +118,8 @@ def test_other_encodings_that_got_too_long_are_not_used() -> None:
 def test_columns_can_be_swapped_and_must_be_there(tmp_path: Path) -> None:
     back = letters(source=1, target=0)
     assert list(back.rows("train")) == [("cde", "ab"), ("h", "fg")]
-    assert back.inputs("dev") == ["cde", "h"]
-    assert back.references("dev") == ["ab", "fg"]
+    assert back.inputs(back.read_split("dev")) == ["cde", "h"]
+    assert back.references(back.read_split("dev")) == ["ab", "fg"]
     with pytest.raises(seqx.UserError, match=r"task.target 2, but the corpus has 2 columns"):
         letters(target=2).fetch(tmp_path, quiet)
     with pytest.raises(ValueError, match="same column"):
@@ -175,7 +175,9 @@ def test_real_captions_there_and_back(data: Callable[[str], Path], tmp_path: Pat
     examples = [task.example(row, training=True) for row in task.rows("train")]
     assert all(isinstance(example, seqx.Example) for example in examples)
 
-    answers = dict(zip(task.inputs("test"), task.references("test"), strict=True))
+    answers = dict(
+        zip(task.inputs(task.read_split("test")), task.references(task.read_split("test")), strict=True)
+    )
 
     def perfect(text: str) -> str:
         """What a perfect model answers, through its ids."""
@@ -183,7 +185,7 @@ def test_real_captions_there_and_back(data: Callable[[str], Path], tmp_path: Pat
         assert isinstance(example, seqx.Example)
         return task.write(example.columns["target"], text, {})
 
-    evaluation = task.evaluate(Known(perfect), "test")
+    evaluation = task.evaluate(Known(perfect), task.read_split("test"))
     assert list(evaluation.scores) == ["tokenized_bleu", "bleu"]
     assert evaluation.scores["tokenized_bleu"].value == pytest.approx(100)
     assert 15 < evaluation.scores["bleu"].value < 40  # small letters are wrong where case counts

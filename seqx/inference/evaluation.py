@@ -1,0 +1,35 @@
+"""Evaluation of a model on a split: the scores of its task, and the perplexity."""
+
+import math
+from dataclasses import replace
+
+from seqx.inference.predictor import Predictor
+from seqx.interfaces.scores import perplexity
+from seqx.interfaces.text import Split
+from seqx.interfaces.values import AnswerWarning, Evaluation, Example
+
+
+def evaluate(predictor: Predictor, split: Split) -> Evaluation:
+    """Evaluate a model on a split; the perplexity is computed here if the task does not give it.
+
+    The perplexity is that of a target token, EOS included, so compare it only between models with the same
+    vocabulary. It leaves out examples that are too long, and a warning tells how many.
+    """
+    evaluation = predictor.task.evaluate(predictor, split)
+    if evaluation.perplexity is not None:
+        return evaluation
+    rows = (predictor.task.example(row, training=False) for row in split.rows)
+    examples = [example for example in rows if isinstance(example, Example)]
+    logprobs = predictor.logprobs(examples)
+    scored = [(e, value) for e, value in zip(examples, logprobs, strict=True) if value is not None]
+    tokens = sum(len(example.columns["target"]) for example, _ in scored)
+    too_long = AnswerWarning(
+        f"examples have more than {predictor.max_length} tokens; the perplexity leaves them out",
+        len(examples) - len(scored),
+        len(examples),
+    )
+    return replace(
+        evaluation,
+        perplexity=perplexity(-math.fsum(value for _, value in scored) / tokens) if tokens else None,
+        warnings=[*evaluation.warnings, too_long],
+    )

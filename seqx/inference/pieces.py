@@ -1,0 +1,142 @@
+"""Inputs as pieces that a model can read, and the answers to pieces as one answer."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from seqx.errors import UserError
+from seqx.interfaces.nbest import Candidate, NBest, sum_warnings
+from seqx.interfaces.text import Task
+from seqx.interfaces.values import EOS, AnswerWarning, Hypothesis, Request
+
+DEFAULT_MAX_LENGTH = 1024
+"""The maximum tokens of a piece if neither the task nor the model has a limit (attention is quadratic)."""
+
+
+class InputError(UserError):
+    """An input that cannot be answered.
+
+    Args:
+        message: what is wrong with it, and what to do
+        index: the number of the input in its window, from 0
+    """
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class TooLongError(UserError):
+    """An input that has more tokens than the model can read."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An input, or one part of an input that was split."""
+
+    index: int  # the number of the input in its window
+    request: Request
+    columns: Mapping[str, list[int]]
+
+    @property
+    def text(self) -> str:
+        """The text of the piece."""
+        return self.request.text
+
+    @property
+    def length(self) -> int:
+        """The number of source tokens, EOS included."""
+        return len(self.columns["source"])
+
+    @property
+    def is_empty(self) -> bool:
+        """True if the source has no token except EOS."""
+        return all(token == EOS for token in self.columns["source"])
+
+
+@dataclass(frozen=True)
+class SplitInput:
+    """The pieces of one input. An empty input has none, and one that is too long has none either."""
+
+    pieces: Sequence[Piece] = ()
+    was_split: bool = False
+    too_long: bool = False
+
+    def warnings(self, max_length: int) -> Iterable[AnswerWarning]:
+        """Return the warnings about the length of the input."""
+        more = f"inputs have more than {max_length} tokens"
+        yield AnswerWarning(f"{more}; they were answered in parts", int(self.was_split), 1)
+        yield AnswerWarning(f"{more} and cannot be split; their answers are empty", int(self.too_long), 1)
+
+
+def split_input(
+    task: Task, request: Request, index: int, *, max_length: int, model_limit: int | None
+) -> SplitInput:
+    """Split an input into pieces of at most `max_length` tokens, as far as the task can split it.
+
+    The first piece keeps the prefix and the required phrases of the request. All pieces keep the forbidden
+    phrases.
+
+    Args:
+        task: tokenizes and splits the text
+        request: the input
+        index: the number of the input in its window
+        max_length: maximum tokens of a piece, EOS included
+        model_limit: maximum tokens that the model can read; None: there is no such limit
+
+    Raises:
+        TooLongError: a piece that the task cannot split has more tokens than the model can read
+        UserError: a text is not a string or not valid Unicode, or the task cannot read it
+    """
+    for text in (request.text, request.prefix, *request.require, *request.forbid):
+        _check_text(text)
+    if not request.text.strip():
+        return SplitInput()
+    whole = Piece(index, request, task.read(request.text))
+    if whole.length <= max_length:
+        return SplitInput([] if whole.is_empty else [whole])
+    first, *others = task.split_long_input(request.text, max_length)
+    pieces = [whole]
+    if others:
+        requests = [replace(request, text=first)]
+        requests += [Request(text=text, forbid=request.forbid) for text in others]
+        pieces = [Piece(index, part, task.read(part.text)) for part in requests]
+    longest = max(piece.length for piece in pieces)
+    # A task may answer an input that is longer than those it was trained on, if the model has no limit.
+    limit = max(max_length, 4 * DEFAULT_MAX_LENGTH) if model_limit is None else model_limit
+    if longest > limit:
+        raise TooLongError(
+            f"an input of {longest} tokens, of which the model reads at most {limit}: make it shorter; "
+            f"it begins {request.text[:40]!r}"
+        )
+    return SplitInput([piece for piece in pieces if not piece.is_empty], was_split=bool(others))
+
+
+def join_pieces(task: Task, answers: Sequence[NBest]) -> NBest:
+    """Join the best answers to the pieces of an input; there is no answer if a piece has none.
+
+    The score and the log-probability of the joined hypothesis are the sums over its pieces.
+    """
+    if len(answers) == 1:
+        return answers[0]
+    warnings = sum_warnings(answers)
+    if not answers or not all(answers):
+        return NBest(warnings=warnings)
+    hypotheses = [nbest[0].hypothesis for nbest in answers]
+    joined = Hypothesis(
+        ids=[token for hypothesis in hypotheses for token in hypothesis.ids],
+        score=math.fsum(hypothesis.score for hypothesis in hypotheses),
+        logprob=math.fsum(hypothesis.logprob for hypothesis in hypotheses),
+    )
+    return NBest([Candidate(task.join([nbest.text for nbest in answers]), joined)], warnings)
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise UserError(f"a model answers strings, not {type(text).__name__}: {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{text[:40]!r} is not valid Unicode: it has a lone surrogate at {error.start}; remove it"
+        ) from None
