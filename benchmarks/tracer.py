@@ -1,0 +1,91 @@
+"""Which files of seqx one update and one translation go through: a local plugin, and a program.
+
+benchmarks/structure.py uses both.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import seqx
+
+ROOT = Path(__file__).parents[1]
+UPDATE = 3
+"""The update that is traced: the first ones do what is done once."""
+
+INSIDE = tuple(f"{ROOT / folder}/" for folder in ("seqx", "plugins"))
+
+
+def file_of(frame: FrameType) -> str | None:
+    """Return the file of a frame relative to the checkout, None for files that are not seqx's."""
+    name = frame.f_code.co_filename
+    return str(Path(name).relative_to(ROOT)) if name.startswith(INSIDE) else None
+
+
+class Tracer(seqx.Callback):
+    """Write the names of the files of which a function runs during one update.
+
+    Args:
+        file: a JSON file to write
+    """
+
+    def __init__(self, *, file: str) -> None:
+        self.file = Path(file)
+        self.files: set[str] = set()
+
+    @seqx.hookimpl
+    def updated(self, update: seqx.Update) -> None:
+        """Trace from the event of one update to that of the next."""
+        if update.step == UPDATE - 1:
+            sys.setprofile(self._profile)
+        elif update.step == UPDATE:
+            sys.setprofile(None)
+            self.file.write_text(json.dumps(sorted(self.files)), encoding="utf-8")
+
+    def _profile(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and (name := file_of(frame)):
+            self.files.add(name)
+
+
+@seqx.hookimpl
+def seqx_register(registry: seqx.Registry) -> None:
+    """Register the tracer."""
+    registry.add(seqx.Callback, tracer=Tracer)
+
+
+def frames_above(frame: FrameType) -> list[str]:
+    """Return the functions from `Predictor.__call__` to a frame, each with its file."""
+    found = [f"{file_of(frame)}: {frame.f_code.co_qualname}"]
+    while frame.f_code.co_qualname != "Predictor.__call__" and frame.f_back is not None:
+        frame = frame.f_back
+        found.append(f"{file_of(frame) or frame.f_code.co_filename}: {frame.f_code.co_qualname}")
+    return found[::-1]
+
+
+def translation(predictor: Callable[[list[str]], Any], sentence: str) -> dict[str, list[str]]:
+    """Translate a sentence twice; return the files and the frames of the second time."""
+    predictor([sentence])
+    files: set[str] = set()
+    frames: list[str] = []
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        name = file_of(frame) if event == "call" else None
+        if name is None:
+            return
+        files.add(name)
+        if not frames and "seqx_search" in name and frame.f_code.co_name == "__call__":
+            frames.extend(frames_above(frame))
+
+    sys.setprofile(profile)
+    predictor([sentence])
+    sys.setprofile(None)
+    return {"a sentence": sorted(files), "frames from the predictor to the search": frames}
+
+
+if __name__ == "__main__":
+    model, file, sentence = sys.argv[1:]
+    predictor = seqx.load(model, device="cpu", trust_local_plugins=True)
+    Path(file).write_text(json.dumps(translation(predictor, sentence)), encoding="utf-8")
