@@ -1,8 +1,9 @@
 # make run   trains a translator on the sentences that come along, scores it, and translates with it
 # make test  lints, checks types and imports, and runs every test
+# make test-quick  does the same without the slow tests, in less than two minutes
 # make test-isa  repeats the tests that depend on the CPU's instruction set with smaller instruction sets
 #
-# Both set themselves up in $(VENV); all they need is Python 3.11 or later, as $(PYTHON).
+# All set themselves up in $(VENV); all they need is Python 3.11 or later, as $(PYTHON).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -19,7 +20,11 @@ SENTENCES := "Please put the most important letter behind the bed." \
 FEWER := ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
   ATEN_CPU_CAPABILITY=default
 
-.PHONY: run test test-isa lint clean
+# The files with tests for test-isa, and how tests are shared among workers: by file, the slow ones first.
+ISA = tests/laws $(shell grep --recursive --files-with-matches --include='test_*.py' mark.isa tests)
+SHARED := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+.PHONY: run test test-quick test-isa lint types imports clean
 
 run: $(VENV)/installed
 	$(BIN)/seqx run recipes/wmt_en_de.yaml --profile sample
@@ -29,19 +34,27 @@ run: $(VENV)/installed
 
 # Tests on the pretended GPU need processes in which no other test has computed gradients before.
 test: lint
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest $(SHARED)
 	$(BIN)/pytest --numprocesses $(WORKERS) tests/pretended
+
+test-quick: lint
+	$(BIN)/pytest $(SHARED) -m 'not slow'
 
 test-isa: $(VENV)/installed-dev
 	@for fewer in $(FEWER); do \
 	  echo "with $$fewer"; \
-	  env $$(echo "$$fewer" | tr , ' ') $(BIN)/pytest -m isa --numprocesses $(WORKERS) --dist loadscope || exit 1; \
+	  env $$(echo "$$fewer" | tr , ' ') $(BIN)/pytest -m isa --numprocesses $(WORKERS) --dist loadscope $(ISA) || exit 1; \
 	done
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --quiet --check
+	@$(MAKE) --no-print-directory --jobs 2 types imports
+
+types: $(VENV)/installed-dev
 	$(BIN)/mypy --no-error-summary
+
+imports: $(VENV)/installed-dev
 	$(BIN)/lint-imports --no-logo
 
 clean:
