@@ -1,4 +1,4 @@
-"""Recurrent networks: encoders and decoders of LSTMs and GRUs, with any attention."""
+"""Recurrent networks: encoders and decoders made of LSTMs or GRUs, with any attention to the source."""
 
 import seqx
 from seqx_recurrent.decoder import GRUDecoder, LSTMDecoder
@@ -9,6 +9,6 @@ __all__ = ["GRUDecoder", "GRUEncoder", "LSTMDecoder", "LSTMEncoder"]
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer the encoders and decoders."""
+    """Register the encoders and decoders."""
     registry.add(seqx.Encoder, lstm=LSTMEncoder, gru=GRUEncoder)
     registry.add(seqx.Decoder, lstm=LSTMDecoder, gru=GRUDecoder)

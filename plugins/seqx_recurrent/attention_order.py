@@ -1,4 +1,4 @@
-"""When a recurrent decoder looks at the source, and what becomes of what it saw.
+"""The order of a recurrent decoder's steps: when it attends to the source, and how it uses the context.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model.
 """
@@ -11,74 +11,78 @@ import torch
 from torch import Tensor, nn
 
 import seqx
-from seqx_recurrent.recurrence import latest
+from seqx_recurrent.recurrence import at_last_token
 from seqx_recurrent.stack import Hiddens, Stack
 
 
 class RecurrentState(NamedTuple):
-    """What a decoder remembers between tokens."""
+    """The state of a recurrent decoder between tokens."""
 
-    lengths: Tensor  # [B] tokens written so far
-    hidden: Hiddens  # what each layer remembers
-    fed: Tensor | None  # [B, D] the last output, where it is fed back
-    source: seqx.KeyValue | None  # what attention projected of the source
+    lengths: Tensor  # [B] number of target tokens so far
+    hidden: Hiddens  # the hidden state of each layer
+    output: Tensor | None  # [B, D] the previous output, for input feeding
+    source: seqx.KeyValue | None  # the keys and values of the source
 
 
 class AttentionOrder(nn.Module, ABC):
-    """Runs a stack over target tokens."""
+    """Base class: runs a stack over the target tokens and attends to the source."""
 
-    looks: bool = True
-    """Whether there has to be a source."""
+    uses_source: bool = True
+    """True if the order attends to a source."""
 
-    feeds: bool = False
-    """Whether the last output is a part of the state."""
+    feeds_output: bool = False
+    """True if the previous output is part of the input of the first layer, and so of the state."""
 
-    told: bool = False
-    """Whether what enters the first layer has D more numbers than an embedding."""
+    has_wide_input: bool = False
+    """True if the first layer's input is an embedding and another vector: 2 D features instead of D."""
 
     @abstractmethod
     def forward(
         self, x: Tensor, stack: Stack, state: RecurrentState, layout: seqx.Layout, keep: Tensor | None
     ) -> tuple[Tensor, RecurrentState]:
-        """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
+        """Map embeddings [B, T, D] to outputs [B, T, D]; also return the state after them."""
 
     def project(self, memory: seqx.Memory) -> seqx.KeyValue | None:
-        """What can be looked at, where something looks."""
+        """Return the keys and values of the source; None without attention."""
         return None
 
 
 class NoAttention(AttentionOrder):
-    """Looks at nothing."""
+    """The stack alone: a language model, or a decoder that sees the source in its first state only."""
 
-    looks = False
+    uses_source = False
 
     def forward(
         self, x: Tensor, stack: Stack, state: RecurrentState, layout: seqx.Layout, keep: Tensor | None
     ) -> tuple[Tensor, RecurrentState]:
-        """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
+        """Map embeddings [B, T, D] to outputs [B, T, D]; also return the state after them."""
         y, hidden = stack(x, state.hidden, keep)
         return y, state._replace(hidden=hidden)
 
 
 class WithAttention(AttentionOrder):
-    """Looks at a source."""
+    """Base class of the orders that attend to a source."""
 
     def __init__(self, d_model: int, attention: seqx.Attention) -> None:
         super().__init__()
         self.attention = attention
 
     def project(self, memory: seqx.Memory) -> seqx.KeyValue:
-        """What can be looked at."""
+        """Return the keys and values of the source."""
         return self.attention.project(memory.states, memory.states, seqx.Positioned.unordered(memory.layout))
 
-    def look(self, queries: Tensor, state: RecurrentState, layout: seqx.Layout) -> Tensor:
-        """What the source has for [B, T, D]: [B, T, D]."""
-        assert state.source is not None, "whoever looks has started from a source"
+    def context(self, queries: Tensor, state: RecurrentState, layout: seqx.Layout) -> Tensor:
+        """Return the context vectors [B, T, D] of queries [B, T, D]."""
+        assert state.source is not None, "check() guarantees a source"
         return self.attention(queries, seqx.Positioned.unordered(layout), state.source, seqx.Mask())
 
 
 class Luong(WithAttention):
-    """Reads a token, then looks with the new state; all tokens at once (Luong et al. 2015, section 3)."""
+    """Global attention after the recurrent step (Luong et al. 2015, section 3.1), for all tokens at once.
+
+    The stack reads token t and gives s_t; s_t attends to the source and gives the context c_t; the output is
+    tanh(W [c_t; s_t]) (equation 5).
+    """
 
     def __init__(self, d_model: int, attention: seqx.Attention) -> None:
         super().__init__(d_model, attention)
@@ -88,46 +92,50 @@ class Luong(WithAttention):
     def forward(
         self, x: Tensor, stack: Stack, state: RecurrentState, layout: seqx.Layout, keep: Tensor | None
     ) -> tuple[Tensor, RecurrentState]:
-        """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
+        """Map embeddings [B, T, D] to outputs [B, T, D]; also return the state after them."""
         y, hidden = stack(x, state.hidden, keep)
         return self.attentional(y, state, layout), state._replace(hidden=hidden)
 
     def attentional(self, y: Tensor, state: RecurrentState, layout: seqx.Layout) -> Tensor:
-        """The attentional vectors [B, T, D] of what the stack gives."""
-        return torch.tanh(self.combine(torch.cat([self.look(y, state, layout), y], -1)))
+        """Return the attentional vectors tanh(W [c; s]) [B, T, D] of the stack's outputs s [B, T, D]."""
+        return torch.tanh(self.combine(torch.cat([self.context(y, state, layout), y], -1)))
 
 
 class InputFeeding(Luong):
-    """As `Luong`, and each output enters with the next token (section 3.3), which has to wait for it."""
+    """Luong's order with input feeding: the output for token t - 1 is an input at token t (section 3.3).
 
-    feeds = told = True
+    Each token has to wait for the one before it, so training takes a loop over the tokens.
+    """
+
+    feeds_output = has_wide_input = True
 
     def forward(
         self, x: Tensor, stack: Stack, state: RecurrentState, layout: seqx.Layout, keep: Tensor | None
     ) -> tuple[Tensor, RecurrentState]:
-        """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
-        weights, hidden, fed = stack.weights(), state.hidden, state.fed
-        assert fed is not None, "what is fed is part of the state"
-        outputs, remembered, before = [], [], fed
-        for token, positioned in _tokens(x, layout):
-            y, hidden = stack.step(torch.cat([token, fed], -1), hidden, weights)
-            fed = self.attentional(y[:, None], state, positioned)[:, 0]
-            outputs.append(fed)
-            remembered.append(hidden)
-        written = torch.stack(outputs, 1)
-        hidden = _settled(remembered, keep, state.hidden)
-        return written, state._replace(hidden=hidden, fed=latest(written, keep, before))
+        """Map embeddings [B, T, D] to outputs [B, T, D]; also return the state after them."""
+        weights, hidden, output = stack.weights(), state.hidden, state.output
+        assert output is not None, "start() sets the output"
+        outputs, hiddens, before = [], [], output
+        for token, token_layout in _tokens(x, layout):
+            y, hidden = stack.step(torch.cat([token, output], -1), hidden, weights)
+            output = self.attentional(y[:, None], state, token_layout)[:, 0]
+            outputs.append(output)
+            hiddens.append(hidden)
+        all_outputs = torch.stack(outputs, 1)
+        hidden = _hidden_at_last_token(hiddens, keep, state.hidden)
+        return all_outputs, state._replace(hidden=hidden, output=at_last_token(all_outputs, keep, before))
 
 
 class Bahdanau(WithAttention):
-    """Looks with the state before a token, and reads it with what was seen (Bahdanau et al. 2015, A.2.2).
+    """Attention before the recurrent step (Bahdanau et al. 2015, appendix A.2.2).
 
-    The highest layer's state looks, the lowest layer is told. Outputs are the larger of two linear maps
-    (maxout) of state, token and what was seen. The state is that after the token; the paper takes the one
-    before, which with several layers would know little of it.
+    The previous state of the highest layer attends to the source; the context and the token's embedding are
+    the input of the lowest layer. The output is the maximum of two linear maps (maxout) of state, embedding
+    and context. The state is the one after the token; the paper uses the one before it, which with several
+    layers would not depend on the token's context.
     """
 
-    told = True
+    has_wide_input = True
 
     def __init__(self, d_model: int, attention: seqx.Attention) -> None:
         super().__init__(d_model, attention)
@@ -138,34 +146,40 @@ class Bahdanau(WithAttention):
     def forward(
         self, x: Tensor, stack: Stack, state: RecurrentState, layout: seqx.Layout, keep: Tensor | None
     ) -> tuple[Tensor, RecurrentState]:
-        """From embeddings [B, T, D] to outputs [B, T, D], and what is remembered after them."""
+        """Map embeddings [B, T, D] to outputs [B, T, D]; also return the state after them."""
         weights, hidden = stack.weights(), state.hidden
-        outputs, seen, remembered = [], [], []
-        for token, positioned in _tokens(x, layout):
-            context = self.look(hidden[-1][0][:, None], state, positioned)[:, 0]
+        states, contexts, hiddens = [], [], []
+        for token, token_layout in _tokens(x, layout):
+            context = self.context(hidden[-1][0][:, None], state, token_layout)[:, 0]
             y, hidden = stack.step(torch.cat([token, context], -1), hidden, weights)
-            outputs.append(y)
-            seen.append(context)
-            remembered.append(hidden)
-        known = torch.cat([torch.stack(outputs, 1), x, torch.stack(seen, 1)], -1)  # [B, T, 3 * D]
-        written = self.readout(known).unflatten(-1, (-1, 2)).amax(-1)
-        return written, state._replace(hidden=_settled(remembered, keep, state.hidden))
+            states.append(y)
+            contexts.append(context)
+            hiddens.append(hidden)
+        features = torch.cat([torch.stack(states, 1), x, torch.stack(contexts, 1)], -1)  # [B, T, 3 D]
+        outputs = self.readout(features).unflatten(-1, (-1, 2)).amax(-1)
+        return outputs, state._replace(hidden=_hidden_at_last_token(hiddens, keep, state.hidden))
 
 
 def _tokens(x: Tensor, layout: seqx.Layout) -> Iterator[tuple[Tensor, seqx.Layout]]:
-    """Each token's embedding [B, D] and place."""
+    """Yield the embedding [B, D] and the layout [B, 1] of each token."""
     for t, token in enumerate(x.unbind(1)):
         yield token, seqx.Layout(layout.keep[:, t : t + 1], layout.positions[:, t : t + 1])
 
 
-def _settled(remembered: list[Hiddens], keep: Tensor | None, before: Hiddens) -> Hiddens:
-    """Of what was remembered after each token, what was so after each sentence's last one."""
+def _hidden_at_last_token(hiddens: list[Hiddens], keep: Tensor | None, before: Hiddens) -> Hiddens:
+    """Return the hidden state after each sentence's last token.
+
+    Args:
+        hiddens: the hidden states after each of the T tokens
+        keep: [B, T] bool, False on padding
+        before: the hidden state of sentences that have no token
+    """
     if keep is None:
-        return remembered[-1]
-    layers = zip(*remembered, strict=True)  # of each, what it remembered after each token
+        return hiddens[-1]
+    layers = zip(*hiddens, strict=True)  # for each layer, its hidden states after each token
     return tuple(
         tuple(
-            latest(torch.stack(values, 1), keep, first)
+            at_last_token(torch.stack(values, 1), keep, first)
             for values, first in zip(zip(*layer, strict=True), start, strict=True)
         )
         for layer, start in zip(layers, before, strict=True)

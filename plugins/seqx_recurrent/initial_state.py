@@ -1,6 +1,6 @@
-"""What a decoder remembers before the first token.
+"""The initial hidden state of a recurrent decoder.
 
-Letters in shapes: B sentences, S source tokens, D = d_model, N tensors that a stack remembers.
+Letters in shapes: B sentences, S source tokens, D = d_model, N tensors of a stack's hidden state.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import seqx
 
 Summary = Literal["mean", "first", "last"]
+"""The encoder state that summarises the source: the mean of all, the first or the last one."""
 
 
 def _mean(keep: Tensor) -> Tensor:
@@ -26,28 +27,28 @@ def _last(keep: Tensor) -> Tensor:
     return keep & (keep.cumsum(1) == keep.sum(1, keepdim=True))
 
 
-_SHARES: dict[Summary, Callable[[Tensor], Tensor]] = {"mean": _mean, "first": _first, "last": _last}
-"""From which places are kept [B, S] to how much each counts."""
+_WEIGHTS: dict[Summary, Callable[[Tensor], Tensor]] = {"mean": _mean, "first": _first, "last": _last}
+"""Functions from `keep` [B, S], True on tokens, to the weight [B, S] of each encoder state in the summary."""
 
 
 class InitialState(nn.Module):
-    """A tanh layer from a summary of the source to what is remembered first (Bahdanau et al. 2015, A.2.2).
+    """tanh(W summary + b): the hidden state before the first token (Bahdanau et al. 2015, appendix A.2.2).
 
-    The paper's summary is the backward state of the first token, of which `first` is the half that matters;
-    the mean is that of Nematus, Sennrich et al. 2017. Of no source the summary is 0.
+    The paper's summary is the backward state of the first token, which is one half of `first`. The mean is
+    Nematus' choice (Sennrich et al. 2017). The summary of an empty source is 0.
     """
 
     def __init__(self, d_model: int, tensors: int, summary: Summary) -> None:
         super().__init__()
         self.tensors = tensors
-        self.shares = _SHARES[summary]
+        self.weights = _WEIGHTS[summary]
         self.linear = nn.Linear(d_model, tensors * d_model)
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, memory: seqx.Memory) -> tuple[Tensor, ...]:
-        """N tensors [B, D]."""
-        shares = self.shares(memory.layout.keep).to(memory.states.dtype)
+        """Return N tensors [B, D]."""
+        weights = self.weights(memory.layout.keep).to(memory.states.dtype)
         states = memory.states.masked_fill(~memory.layout.keep[..., None], 0)
-        summary = (shares[:, None] @ states)[:, 0]  # [B, D]
+        summary = (weights[:, None] @ states)[:, 0]  # [B, D]
         return torch.tanh(self.linear(summary)).chunk(self.tensors, -1)

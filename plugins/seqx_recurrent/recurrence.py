@@ -1,7 +1,7 @@
-"""One recurrent layer: LSTM and GRU.
+"""Recurrent layers: LSTM and GRU.
 
-Letters in shapes: B sentences, T tokens, I the width of what enters, D that of what leaves, G gates and
-candidates of a cell.
+Letters in shapes: B sentences, T tokens, I input features, D hidden features, G gates of a cell, its
+candidate included.
 """
 
 from abc import ABC, abstractmethod
@@ -17,29 +17,31 @@ import seqx
 R = TypeVar("R")
 
 Hidden = tuple[Tensor, ...]
-"""What a layer remembers of each sentence, [B, D] each: its last output, and whatever else."""
+"""The hidden state of a layer, [B, D] each: the last output first, then, for an LSTM, the cell."""
 
-SHUT = 1e4
-"""Added to or taken from what a gate sees, it leaves the gate fully open or fully shut, in any precision."""
+SATURATE = 1e4
+"""A value that, added to the input of a sigmoid, makes it exactly 1 (or, subtracted, 0) in any precision."""
 
 
 class Recurrence(nn.Module, ABC):
-    """Reads a sequence token by token; after each, what it remembers has changed.
+    """A recurrent layer.
 
-    Weights are named and laid out as those of PyTorch's cells. At first they are, gate by gate, uniform for
-    what enters (Glorot and Bengio 2010), orthogonal for what is remembered (Saxe et al. 2014); biases are 0.
+    Weights have the names and the layout of PyTorch's cells. Each gate is initialised by itself: input
+    weights are uniform (Glorot and Bengio 2010), recurrent weights orthogonal (Saxe et al. 2014), biases 0.
 
     Args:
-        forget_bias: first bias of the gate that keeps what is remembered
-        dropout: share of the recurrent weights dropped in training
+        forget_bias: initial bias of the forget gate (LSTM) or update gate (GRU)
+        dropout: dropout probability of the recurrent weights
     """
 
     gates: int
-    remembers: int
-    """How many tensors a layer's `Hidden` has."""
+    """Number of gates, the candidate included: G."""
 
-    keeps: int
-    """Which of the gates keeps what is remembered."""
+    hidden_tensors: int
+    """Number of tensors of a `Hidden`."""
+
+    forget_gate: int
+    """Index of the gate that keeps the hidden state."""
 
     def __init__(self, inputs: int, width: int, *, forget_bias: float, dropout: float) -> None:
         super().__init__()
@@ -55,31 +57,32 @@ class Recurrence(nn.Module, ABC):
         ):
             for gate in weights.data.chunk(self.gates):
                 initialise(gate)
-        nn.init.constant_(self.bias_ih.data.chunk(self.gates)[self.keeps], forget_bias)
+        nn.init.constant_(self.bias_ih.data.chunk(self.gates)[self.forget_gate], forget_bias)
 
     def start(self, x: Tensor) -> Hidden:
-        """Nothing remembered: zeros, for sentences x [B, ...]."""
-        return (x.new_zeros(x.size(0), self.width),) * self.remembers
+        """Return a hidden state of zeros for the sentences x [B, ...]."""
+        return (x.new_zeros(x.size(0), self.width),) * self.hidden_tensors
 
     def weights(self) -> list[Tensor]:
-        """Of what enters [G * D, I] and of what is remembered [G * D, D], and the biases [G * D] of both."""
+        """Return the weights of input [G D, I] and hidden state [G D, D], and the biases [G D] of both."""
         recurrent = F.dropout(self.weight_hh, self.dropout, self.training) if self.dropout else self.weight_hh
         weights = [self.weight_ih, recurrent, self.bias_ih, self.bias_hh]
         dtype = kernel_dtype(recurrent.device)
         return weights if dtype is None else [tensor.to(dtype) for tensor in weights]
 
     def forward(self, x: Tensor, hidden: Hidden, keep: Tensor | None) -> tuple[Tensor, Hidden]:
-        """From [B, T, I] to [B, T, D] by a kernel that knows all T tokens, and what is remembered after them.
+        """Map T tokens [B, T, I] to [B, T, D] by one kernel; also return the hidden state after them.
 
-        `keep` [B, T] bool is False on padding, which is on the right and moves nothing; None: no padding.
+        `keep` [B, T] bool is False on padding, which is on the right and does not change the hidden state;
+        None: no padding.
         """
-        return self._called(self._sequence, x, hidden, keep, self.weights())
+        return self._run(self._sequence, x, hidden, keep, self.weights())
 
     def step(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
-        """What is remembered after one more token [B, I]; `weights` are those of the whole sequence."""
-        return self._called(self._cell, x, hidden, weights)
+        """Return the hidden state after one more token [B, I]; `weights` come from `weights()`."""
+        return self._run(self._cell, x, hidden, weights)
 
-    def _called(self, kernel: Callable[..., R], x: Tensor, hidden: Hidden, *others: Any) -> R:
+    def _run(self, kernel: Callable[..., R], x: Tensor, hidden: Hidden, *others: Any) -> R:
         """Call a kernel with all tensors in `kernel_dtype`."""
         dtype = kernel_dtype(x.device)
         if dtype is None:
@@ -101,70 +104,85 @@ class Recurrence(nn.Module, ABC):
 class LSTM(Recurrence):
     """Long short-term memory (Hochreiter and Schmidhuber 1997) with a forget gate (Gers et al. 2000)."""
 
-    gates, remembers, keeps = 4, 2, 1
+    gates, hidden_tensors, forget_gate = 4, 2, 1
 
     def _sequence(
         self, x: Tensor, hidden: Hidden, keep: Tensor | None, weights: list[Tensor]
     ) -> tuple[Tensor, Hidden]:
-        """From [B, T, I] to [B, T, D], and the last output and cell."""
+        """Map [B, T, I] to [B, T, D]; also return the last output and cell."""
         h, c = hidden
-        into, *others = weights
+        input_weights, *others = weights
         if keep is not None:
-            # The kernel hands over the last cell alone, so padding must not move it: a further input, 1 on
-            # padding, shuts the input gate and opens the forget gate.
+            # The kernel returns the cell after the last position only, so padding must not change it: an
+            # additional input, 1 on padding, closes the input gate and opens the forget gate.
             padding = ~keep[..., None]
             x = torch.cat([x.masked_fill(padding, 0), padding.to(x.dtype)], -1)
-            still = into.new_zeros(len(into))  # created on the device, to avoid a copy from the host
-            still[: self.width] = -SHUT
-            still[self.width : 2 * self.width] = SHUT
-            into = torch.cat([into, still[:, None]], 1)
+            freeze = input_weights.new_zeros(len(input_weights))  # on the device: no copy from the host
+            freeze[: self.width] = -SATURATE
+            freeze[self.width : 2 * self.width] = SATURATE
+            input_weights = torch.cat([input_weights, freeze[:, None]], 1)
         y, _, c = torch.lstm(
-            x, (h[None], c[None]), [into, *others], True, 1, 0.0, torch.is_grad_enabled(), False, True
+            x,
+            (h[None], c[None]),
+            [input_weights, *others],
+            True,
+            1,
+            0.0,
+            torch.is_grad_enabled(),
+            False,
+            True,
         )
-        return y, (latest(y, keep, h), c[0])
+        return y, (at_last_token(y, keep, h), c[0])
 
     def _cell(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
-        """The output and the cell after one more token [B, I]."""
+        """Return the output and the cell after one more token [B, I]."""
         return torch.lstm_cell(x, hidden, *weights)
 
 
 class GRU(Recurrence):
-    """Gated recurrent units (Cho et al. 2014), the reset gate behind the matrix product, as cuDNN has it."""
+    """Gated recurrent unit (Cho et al. 2014), with the reset gate after the matrix product, as in cuDNN."""
 
-    gates, remembers, keeps = 3, 1, 1
+    gates, hidden_tensors, forget_gate = 3, 1, 1
 
     def _sequence(
         self, x: Tensor, hidden: Hidden, keep: Tensor | None, weights: list[Tensor]
     ) -> tuple[Tensor, Hidden]:
-        """From [B, T, I] to [B, T, D], and the last output."""
+        """Map [B, T, I] to [B, T, D]; also return the last output."""
         (h,) = hidden
         y, _ = torch.gru(x, h[None], weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
-        return y, (latest(y, keep, h),)
+        return y, (at_last_token(y, keep, h),)
 
     def _cell(self, x: Tensor, hidden: Hidden, weights: list[Tensor]) -> Hidden:
-        """The output after one more token [B, I]."""
+        """Return the output after one more token [B, I]."""
         return (torch.gru_cell(x, *hidden, *weights),)
 
 
-def latest(values: Tensor, keep: Tensor | None, before: Tensor) -> Tensor:
-    """Of [B, T, D] what stands at each sentence's last token; `before` [B, D] where it has none."""
+def at_last_token(values: Tensor, keep: Tensor | None, before: Tensor) -> Tensor:
+    """Return the values [B, D] at each sentence's last token, from [B, T, D].
+
+    Args:
+        values: [B, T, D]
+        keep: [B, T] bool, False on padding, which is on the right; None: no padding
+        before: [B, D] for sentences without a token
+    """
     if keep is None:
         return values[:, -1]
     lengths = keep.sum(1)
-    places = (lengths - 1).clamp_min(0)[:, None, None].expand(-1, 1, values.size(2))
-    return torch.where(lengths[:, None] > 0, values.gather(1, places)[:, 0], before)
+    last = (lengths - 1).clamp_min(0)[:, None, None].expand(-1, 1, values.size(2))
+    return torch.where(lengths[:, None] > 0, values.gather(1, last)[:, 0], before)
 
 
 def kernel_dtype(device: torch.device) -> torch.dtype | None:
-    """Return the type for calling a recurrent kernel with autocast disabled; None: leave autocast on.
+    """Return the dtype in which to call a recurrent kernel with autocast disabled; None: leave autocast on.
 
-    Autocast chooses float16 on GPUs instead of bfloat16, and on CPUs without bfloat16 a kernel that does not
-    exist. On CPUs with bfloat16 it works, and casts the weights once for all tokens of a search.
+    For recurrent kernels autocast chooses float16 instead of bfloat16 on GPUs, and a kernel that does not
+    exist on CPUs without bfloat16. On CPUs with bfloat16 autocast works, and casts the weights only once for
+    all tokens of a search.
     """
     if not torch.is_autocast_enabled(device.type):
         return None
     wanted, cpu = torch.get_autocast_dtype(device.type), device.type == "cpu"
-    if torch.compiler.is_compiling():  # the device can't be asked
+    if torch.compiler.is_compiling():  # has_bf16 cannot run inside of a compiled graph
         return torch.float32 if cpu else wanted
     if not seqx.has_bf16(device):
         return torch.float32

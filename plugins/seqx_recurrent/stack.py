@@ -1,6 +1,6 @@
-"""Recurrent layers on top of each other.
+"""Stacked recurrent layers.
 
-Letters in shapes: B sentences, T tokens, I the width of what enters, D = d_model.
+Letters in shapes: B sentences, T tokens, I input features, D = d_model.
 """
 
 from collections.abc import Sequence
@@ -11,19 +11,20 @@ from torch import Tensor, nn
 from seqx_recurrent.recurrence import Hidden, Recurrence
 
 Hiddens = tuple[Hidden, ...]
-"""What each layer of a stack remembers."""
+"""The hidden state of each layer of a stack."""
 
 
 class Stack(nn.Module):
-    """Layers that read in one direction.
+    """Unidirectional recurrent layers, one on top of the other.
 
-    Dropout falls on what enters each layer, never on what it remembers (Zaremba et al. 2014). Residual
+    Dropout applies to the input of each layer, never to its hidden state (Zaremba et al. 2014). Residual
     connections go around each layer but the first (Wu et al. 2016, section 3.1).
     """
 
     def __init__(self, layers: Sequence[Recurrence], *, residual: bool, dropout: float) -> None:
         super().__init__()
-        # No seqx.Layers: compiled, the kernels' loops over tokens would be unrolled anew for each length.
+        # Not seqx.Layers, which are compiled: the kernels' loops over tokens would be unrolled for each
+        # length.
         self.layers = nn.ModuleList(layers)
         self.residual = residual
         self.dropout = nn.Dropout(dropout)
@@ -33,11 +34,14 @@ class Stack(nn.Module):
         return cast("Sequence[Recurrence]", self.layers)
 
     def start(self, x: Tensor) -> Hiddens:
-        """Nothing remembered, for sentences x [B, ...]."""
+        """Return hidden states of zeros for the sentences x [B, ...]."""
         return tuple(layer.start(x) for layer in self._recurrences)
 
     def forward(self, x: Tensor, hidden: Hiddens, keep: Tensor | None) -> tuple[Tensor, Hiddens]:
-        """From [B, T, I] to [B, T, D], each layer all tokens at once, and what is remembered after them."""
+        """Map T tokens [B, T, I] to [B, T, D]; also return the hidden states after them.
+
+        `keep` [B, T] is False on padding, which is on the right; None: no padding.
+        """
         after = []
         for i, layer in enumerate(self._recurrences):
             y, new = layer(self.dropout(x), hidden[i], keep)
@@ -46,11 +50,11 @@ class Stack(nn.Module):
         return x, tuple(after)
 
     def weights(self) -> list[list[Tensor]]:
-        """What the steps through a batch share: the same recurrent weights are dropped at all tokens."""
+        """Return the weights for all steps over a batch; all its tokens share one dropout mask of weights."""
         return [layer.weights() for layer in self._recurrences]
 
     def step(self, x: Tensor, hidden: Hiddens, weights: list[list[Tensor]]) -> tuple[Tensor, Hiddens]:
-        """From one token [B, I] to [B, D], and what is remembered after it."""
+        """Map one token [B, I] to [B, D]; also return the hidden states after it."""
         after = []
         for i, layer in enumerate(self._recurrences):
             new = layer.step(self.dropout(x), hidden[i], weights[i])

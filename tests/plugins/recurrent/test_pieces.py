@@ -23,9 +23,12 @@ def memory() -> seqx.Memory:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"attention": None, "input_feeding": True}, "input_feeding needs an attention"),
-        ({"attention": None, "order": "bahdanau"}, "order: bahdanau needs an attention"),
-        ({"attention": ATTENTION, "order": "bahdanau", "input_feeding": True}, "belongs to order: luong"),
+        ({"attention": None, "input_feeding": True}, "input_feeding needs attention"),
+        ({"attention": None, "order": "bahdanau"}, "order: bahdanau needs attention"),
+        (
+            {"attention": ATTENTION, "order": "bahdanau", "input_feeding": True},
+            "input_feeding is for order: luong only",
+        ),
     ],
 )
 def test_settings_at_odds_are_refused(settings: dict[str, Any], message: str) -> None:

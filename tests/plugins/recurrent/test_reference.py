@@ -79,7 +79,7 @@ def test_what_a_layer_remembers_does_not_move_on_padding(kind: Any) -> None:
     ours: Recurrence = scrambled(recurrence(5, D, forget_bias=0.0, dropout=0.0))
     reference = layer_of(theirs, ours)
     x = torch.randn(B, T, 5).masked_fill(~KEEP[..., None], 1e3)
-    before = tuple(torch.randn(B, D).tanh() for _ in range(ours.remembers))
+    before = tuple(torch.randn(B, D).tanh() for _ in range(ours.hidden_tensors))
     y, after = ours(x, before, KEEP)
     for i, length in enumerate(TARGET_LENGTHS):
         start = tuple(part[None, i : i + 1] for part in before)
@@ -118,7 +118,7 @@ class Naive:
         self.decoder, self.states, self.writing = decoder, states, decoder.writing
         self.layers = list(decoder.stack.layers)
         self.cell = CELLS[type(decoder)]
-        parts = self.layers[0].remembers
+        parts = self.layers[0].hidden_tensors
         first = (decoder.first.linear.weight @ states.mean(0) + decoder.first.linear.bias).tanh().view(-1, D)
         self.hidden = [tuple(first[i * parts : (i + 1) * parts]) for i in range(len(self.layers))]
 
