@@ -19,7 +19,7 @@ import torch
 
 import seqx
 from benchmarks.background import Job, one_thread, told, work
-from seqx.commands.opening import opened
+from seqx.commands.loading import load_checked
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component
 
@@ -65,14 +65,14 @@ class Trial:
 
     def parts(self) -> set[type]:
         """The classes that its model is made of, which is built without memory for it."""
-        experiment = opened(RECIPE, self.profile, self.overrides).made()
+        experiment = load_checked(RECIPE, self.profile, self.overrides).made()
         with torch.device("meta"):
             return {type(module) for module in experiment.model(experiment.task.vocab_sizes).modules()}
 
 
 def trials() -> dict[str, Trial]:
     """By their names: the recipe as it is, its profiles, and each component that none of these has."""
-    found = {"base": Trial(), **{name: Trial(name) for name in opened(RECIPE).recipe.profiles}}
+    found = {"base": Trial(), **{name: Trial(name) for name in load_checked(RECIPE).recipe.profiles}}
     used = set[type]().union(*(trial.parts() for trial in found.values()))
     registry = load_plugins().registry
     for kind, place in PLACES.items():

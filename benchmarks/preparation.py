@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.corpus import sentences
 from benchmarks.provenance import provenance
-from seqx.commands.opening import opened
+from seqx.commands.loading import load_checked
 from seqx.data.prepare import cached_vocabulary, no_progress, prepare
 from seqx.interfaces.text import Task
 from seqx_watch.table import markdown
@@ -150,7 +150,7 @@ def main() -> None:
         cache = Path(folder)
         size = f"task.tokenizer.size={settings.vocabulary}"
         said = written(cache, settings.pairs, settings.seed)
-        task = opened("wmt_en_de", None, [*said, size]).made().task
+        task = load_checked("wmt_en_de", None, [*said, size]).made().task
         task.fetch(cache, no_progress)
         task.load(cached_vocabulary(task, {}, cache))
         runs = []

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from seqx.commands.answering import Answering as Answering
-    from seqx.commands.answering import answering as answering
-    from seqx.commands.arguments import parted as parted
-    from seqx.commands.chosen import component as component
+    from seqx.commands.arguments import split_overrides as split_overrides
+    from seqx.commands.component_option import component_from_option as component_from_option
+    from seqx.commands.stdin_command import StdinCommand as StdinCommand
+    from seqx.commands.stdin_command import stdin_command as stdin_command
     from seqx.constraints import Intersection as Intersection
     from seqx.constraints import LexicalConstraint as LexicalConstraint
     from seqx.constraints import LexicalGrammar as LexicalGrammar
@@ -105,9 +105,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "seqx.storage.bounded_read": "read_bounded read_bounded_json",
-    "seqx.commands.answering": "Answering answering",
-    "seqx.commands.arguments": "parted",
-    "seqx.commands.chosen": "component",
+    "seqx.commands.stdin_command": "StdinCommand stdin_command",
+    "seqx.commands.arguments": "split_overrides",
+    "seqx.commands.component_option": "component_from_option",
     "seqx.constraints": "Intersection LexicalGrammar Surfaces LexicalConstraint",
     "seqx.runtime.devices": "has_bf16 to_device",
     "seqx.errors": "PluginError RecipeError RegistrationError UserError unwritable",

@@ -1,6 +1,6 @@
-"""The command line: the verbs, and how a user's mistakes are told.
+"""The command line: find the command, and report errors.
 
-A verb is imported when it is called, so that `seqx --help` needs neither torch nor a plugin.
+A command is imported when it is called, so that `seqx --help` needs neither torch nor a plugin.
 """
 
 import ast
@@ -20,121 +20,129 @@ from typing import Any, NoReturn
 import click
 
 from seqx import __version__
-from seqx.errors import PluginError, UserError, mendable
+from seqx.errors import PluginError, UserError, user_can_fix
 from seqx.runtime import printing
 from seqx.runtime.signals import Stopped, StopRequest
 from seqx_toolkit import DISTRIBUTION
 
 GROUP = "seqx.commands"
-MISTAKE = 2  # exit code for what the user can mend
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: give the same command again
+"""The group of the entry points of plugins' commands."""
+
+EXIT_USER_ERROR = 2
+"""The exit code after an error that the user can fix."""
+
+EXIT_INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 + SIGINT, as in shells."""
+
+EXIT_STOPPED = 75
+"""The exit code after a signal: EX_TEMPFAIL of sysexits.h, since the same command resumes the run."""
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: they move a cursor
 
-VERBS = {  # name: where it lives, what it does
+COMMANDS = {
     "run": (
         "seqx.commands.run:run",
-        "Prepare, train, average and test what RECIPE says; the same command resumes.",
+        "Train and test the model of a RECIPE, or resume a run.",
     ),
     "evaluate": ("seqx.commands.evaluate:evaluate", "Score a model on a split of its corpus."),
-    "score": ("seqx.commands.score:score", "Score a file of outputs against one of references."),
-    "average": ("seqx.commands.average:average", "Average checkpoints of a run into one model."),
-    "check": ("seqx.commands.check:check", "Report every problem of recipes, or their parameters."),
-    "show": ("seqx.commands.show:show", "A recipe with everything filled in, and where from."),
-    "schema": ("seqx.commands.schema:schema", "JSON Schema of recipes, for editors."),
-    "plugins": ("seqx.commands.plugins:plugins", "The plugins: versions, what they bring, what failed."),
-    "components": ("seqx.commands.components:components", "What a recipe can name, and its settings."),
-    "new": ("seqx.commands.new:new", "Write a plugin that works, to be changed into one's own."),
+    "score": ("seqx.commands.score:score", "Score a file of outputs against a file of references."),
+    "average": ("seqx.commands.average:average", "Average checkpoints of a run into a model."),
+    "check": ("seqx.commands.check:check", "Check recipes and count the parameters of their models."),
+    "show": ("seqx.commands.show:show", "Print the resolved recipe and where each value came from."),
+    "schema": ("seqx.commands.schema:schema", "Print the JSON Schema of recipes, for editors."),
+    "plugins": ("seqx.commands.plugins:plugins", "List the installed plugins and what they provide."),
+    "components": ("seqx.commands.components:components", "List components and explain their settings."),
+    "new": ("seqx.commands.new:new", "Create a plugin from a template."),
 }
+"""seqx's own commands: name, module and attribute, and the first line of the help."""
 
 
-class Verbs(click.Group):
-    """seqx's own verbs and those of plugins (entry points in group "seqx.commands")."""
+class CommandGroup(click.Group):
+    """The commands of seqx and of plugins (entry points in group "seqx.commands")."""
 
     @property
-    def foreign(self) -> dict[str, list[EntryPoint]]:
-        """The commands of plugins by name; one that several plugins have cannot be called."""
-        return claimed()[0]
+    def plugin_commands(self) -> dict[str, list[EntryPoint]]:
+        """The commands of plugins by name; a name with several entry points cannot be called."""
+        return plugin_commands()[0]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every verb, ours first."""
+        """Return the names of all commands, those of seqx first."""
         del ctx
-        return [*VERBS, *self.foreign]
+        return [*COMMANDS, *self.plugin_commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one verb."""
+        """Import a command."""
         del ctx
-        if cmd_name in VERBS:
-            module, _, attribute = VERBS[cmd_name][0].partition(":")
-            with _listening() if cmd_name == "run" else contextlib.nullcontext():
+        if cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            with _stop_during_import() if cmd_name == "run" else contextlib.nullcontext():
                 command = getattr(importlib.import_module(module), attribute)
             assert isinstance(command, click.Command)
             return command
-        claims = self.foreign.get(cmd_name, [])
-        if len(claims) > 1:
-            sources = ", ".join(_source(entry) for entry in claims)
+        entries = self.plugin_commands.get(cmd_name, [])
+        if len(entries) > 1:
+            sources = ", ".join(_source(entry) for entry in entries)
             raise PluginError(
                 f"{cmd_name}: several plugins have a command of this name: {sources}; uninstall all but one"
             )
-        return _load(claims[0]) if claims else None
+        return _load(entries[0]) if entries else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the verb; for one that nobody has, name the nearest."""
+        """Find the command; suggest the most similar name for one that does not exist."""
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
-            near = difflib.get_close_matches(args[0], known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else "see `seqx --help`"
+            similar = difflib.get_close_matches(args[0], known, 1)
+            hint = f"did you mean {similar[0]!r}?" if similar else "see `seqx --help`"
             raise click.UsageError(f"there is no command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs without importing them."""
+        """Write the list of commands without importing them."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
-        rows = [(name, summary(entries[0])) for name, entries in self.foreign.items()]
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        rows = [(name, summary(entries[0])) for name, entries in self.plugin_commands.items()]
         if rows:
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(rows)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command line; an output that cannot be written does not change how a command ended."""
-        with printing.checked():
+        """Run the command line; an output that cannot be written does not change the exit code."""
+        with printing.checked_streams():
             try:
                 return super().main(*args, **kwargs)
-            except UserError as error:  # of --help and --version, which print before a verb is called
-                say(str(error))
+            except UserError as error:  # of --help and --version, which print before `invoke` is called
+                print_error(str(error))
                 sys.exit(error.code)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the verb; a mistake that the user can mend is one message and exit code 2, an interrupt 130."""
+        """Run the command, and report errors that the user can fix in one message."""
         try:
             result = super().invoke(ctx)
             if sys.stdout is not None:
-                sys.stdout.flush()  # what cannot be written is told here, too
+                sys.stdout.flush()  # so that an error of writing is reported here
         except Exception as error:
-            message = _explained(error)
+            message = _message(error)
             if message is None:
                 raise
-            _tell(ctx, error, message)
+            _exit_with_message(ctx, error, message)
         except Stopped as stopped:
-            click.echo(f"stopped by {stopped}; the same command goes on", err=True)
-            ctx.exit(STOPPED)
+            click.echo(f"stopped by {stopped}; run the same command again to continue", err=True)
+            ctx.exit(EXIT_STOPPED)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
-            ctx.exit(INTERRUPTED)
+            ctx.exit(EXIT_INTERRUPTED)
         else:
             return result
 
 
 @contextlib.contextmanager
-def _listening() -> Iterator[None]:
-    """Signals are heard while torch is imported, which takes seconds.
+def _stop_during_import() -> Iterator[None]:
+    """Handle signals while torch is imported, which takes seconds.
 
-    Not by one of several processes: those that came further would wait for it in vain.
+    A rank of several does not: the others would wait for it in vain.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         yield
@@ -145,51 +153,51 @@ def _listening() -> Iterator[None]:
         stop.raise_if_requested()
 
 
-def claimed() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:
-    """The commands of plugins by name, and those that are ignored because seqx has one of their name."""
+def plugin_commands() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:
+    """Return the commands of plugins by name, and those that are ignored because seqx has the same name."""
     found: dict[str, list[EntryPoint]] = {}
     ignored = []
     for entry in sorted(
         entry_points(group=GROUP), key=lambda entry: (_source(entry) != DISTRIBUTION, entry.name)
     ):
         others = found.setdefault(entry.name, [])
-        if entry.name in VERBS or any(_source(other) == DISTRIBUTION for other in others):
+        if entry.name in COMMANDS or any(_source(other) == DISTRIBUTION for other in others):
             ignored.append(entry)
         else:
             others.append(entry)
     return {name: found[name] for name in sorted(found) if found[name]}, ignored
 
 
-def _explained(error: Exception) -> str | None:
-    """The one message about an error that somebody else than seqx can mend."""
+def _message(error: Exception) -> str | None:
+    """Return the message about an error of the user or of a plugin; None for all others."""
     match error:
         case UserError():
             return str(error)
         case printing.ReaderGoneError() | click.ClickException() | click.Abort() | click.exceptions.Exit():
             return None
         case _:
-            from seqx.plugin.blame import attributed  # noqa: PLC0415  needs torch, which most verbs can wait for
+            from seqx.plugin.blame import attributed  # noqa: PLC0415  it imports torch, which is slow
 
             message = attributed(error)
-            if message is None and isinstance(error, BrokenPipeError):  # click would end without a message
+            if message is None and isinstance(error, BrokenPipeError):  # click would exit without a message
                 return (
                     f"a process that seqx writes to has ended ({error}); `seqx --debug` shows the traceback"
                 )
-            if message is None and isinstance(error, OSError) and mendable(error):
-                return f"{os.fsdecode(error.filename)}: {error.strerror}; see to that, or name another place"
+            if message is None and isinstance(error, OSError) and user_can_fix(error):
+                return f"{os.fsdecode(error.filename)}: {error.strerror}; fix that, or name another file"
             return message
 
 
-def say(message: str) -> None:
-    """Tell something on standard error; what it repeats of a file moves no cursor."""
+def print_error(message: str) -> None:
+    """Print a message on standard error, with control characters replaced, since it may quote any file."""
     click.echo(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", message), err=True)
 
 
-def _tell(ctx: click.Context, error: Exception, message: str) -> NoReturn:
+def _exit_with_message(ctx: click.Context, error: Exception, message: str) -> NoReturn:
     if ctx.params.get("debug"):
         traceback.print_exception(error)
-    say(message)
-    ctx.exit(error.code if isinstance(error, UserError) else MISTAKE)
+    print_error(message)
+    ctx.exit(error.code if isinstance(error, UserError) else EXIT_USER_ERROR)
 
 
 def _source(entry: EntryPoint) -> str:
@@ -204,14 +212,14 @@ def _load(entry: EntryPoint) -> click.Command:
             f"{entry.name}: this command of {_source(entry)} does not load: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(command, click.Command):
-        raise PluginError(f"{entry.name}: {entry.value} of {_source(entry)} is no click command")
+        raise PluginError(f"{entry.name}: {entry.value} of {_source(entry)} is not a click command")
     return command
 
 
 def summary(entry: EntryPoint) -> str:
-    """The first line of a command's docstring, read from its file without importing it."""
+    """Return the first line of a command's docstring, read from its file without importing it."""
     try:
-        path = _file(entry.module)
+        path = _source_file(entry.module)
         body = ast.parse(path.read_bytes()).body if path else []
     except (OSError, SyntaxError, ValueError):
         body = []
@@ -221,8 +229,8 @@ def summary(entry: EntryPoint) -> str:
     return f"From {_source(entry)}."
 
 
-def _file(module: str) -> Path | None:
-    """The source of a module, found without running its packages."""
+def _source_file(module: str) -> Path | None:
+    """Return the file of a module, found without importing its packages."""
     folders, name, origin = None, "", None
     for part in module.split("."):
         name = f"{name}.{part}".removeprefix(".")
@@ -233,9 +241,15 @@ def _file(module: str) -> Path | None:
     return Path(origin) if origin else None
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.version_option(__version__, message="%(prog)s %(version)s", help="Show the version and exit.")
 def main(*, debug: bool) -> None:
-    """Sequence models from plugins and recipes."""
+    """Train and use sequence models that are described by recipes.
+
+    A recipe is a YAML file; `seqx run` trains its model and writes it to runs/NAME/model. Settings can be
+    changed on the command line, as in `seqx run wmt_en_de training.steps=1000`.
+
+    `seqx COMMAND --help` explains a command.
+    """
     del debug

@@ -1,4 +1,4 @@
-"""Mistakes that a user can mend: where they are, what they are, what to do."""
+"""Errors that the user can fix. Their messages say where the problem is, what it is, and what to do."""
 
 import errno
 import os
@@ -7,23 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 COMMAND_LINE = "command line"
-_WIDEST = 120  # characters of a line that are shown around a caret
-_QUOTED = 80  # characters of what messages repeat
-_LISTED = 20  # problems of a recipe that are shown
+_MAX_EXCERPT = 120  # characters of a line that are shown around a caret
+_MAX_QUOTE = 80  # characters that messages repeat from a file
+_MAX_PROBLEMS = 20  # problems of a recipe that are shown
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; its text says where, what, and what to do."""
+    """An error that the user can fix. Its message says where it is, what it is, and what to do."""
 
     code = 2
-    """The exit code that it leads to."""
+    """The exit code of the process."""
 
 
 class DamagedError(UserError):
-    """Something on the disk that cannot be read, or is not what was written."""
+    """A file that cannot be read, or is not what was written."""
 
 
-_OUT_OF_REACH = frozenset(
+_TEMPORARY = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.EAGAIN),
         *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
@@ -32,40 +32,40 @@ _OUT_OF_REACH = frozenset(
 
 
 def unreadable(file: object, error: Exception) -> UserError:
-    """What to raise about a file: that it is damaged, unless it is only out of reach at the moment."""
-    said = f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})"
-    if isinstance(error, OSError) and error.errno in _OUT_OF_REACH:
-        return UserError(f"{said}; see to that, and give the same command again")
-    return DamagedError(said)
+    """Return an error about a file: that it is damaged, or that it cannot be accessed at the moment."""
+    message = f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})"
+    if isinstance(error, OSError) and error.errno in _TEMPORARY:
+        return UserError(f"{message}; fix that, and run the same command again")
+    return DamagedError(message)
 
 
-_FOLDER = "choose another folder"
+_OTHER_FOLDER = "choose another folder"
 _ADVICE: Mapping[int, str] = {
-    errno.ENOSPC: "make room, and give the same command again",
-    errno.EDQUOT: "make room, and give the same command again",
+    errno.ENOSPC: "free disk space, and run the same command again",
+    errno.EDQUOT: "free disk space, and run the same command again",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
     errno.ENFILE: "raise the limit on open files",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EIO: "check the disk",
 }
-"""Advice for errors of writing; for all others: choose another place."""
+"""Advice by error number; for all others: choose another folder."""
 
 
-def unwritable(file: object, error: Exception, instead: str = _FOLDER) -> UserError:
+def unwritable(file: object, error: Exception, advice: str = _OTHER_FOLDER) -> UserError:
     """Return an error about a file or a folder that cannot be written: the cause, and what to do.
 
     Args:
-        file: the file or folder that cannot be written
-        error: an error of the system, or of a library that repeats it in its text
-        instead: the advice if another place helps
+        file: the file or folder
+        error: an error of the system, or of a library that repeats it in its message
+        advice: what to do if the cause has no advice of its own
     """
     number, why = _cause(error)
-    return UserError(f"{file}: cannot be written: {why}; {_ADVICE.get(number, instead)}")
+    return UserError(f"{file}: cannot be written: {why}; {_ADVICE.get(number, advice)}")
 
 
 def _cause(error: Exception) -> tuple[int, str]:
-    """Return the number (0: none) and the text of the system's error in an error.
+    """Return the system's error number (0: none) and message in an error.
 
     `shutil` collects the errors of many files; the first is taken. safetensors repeats the error in its text.
     """
@@ -77,7 +77,7 @@ def _cause(error: Exception) -> tuple[int, str]:
     return 0, shortened(" ".join(str(error).split()), 200)
 
 
-_MENDABLE = frozenset(
+_USER_CAN_FIX = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
         *(errno.ELOOP, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE),
@@ -85,17 +85,17 @@ _MENDABLE = frozenset(
 )
 
 
-def mendable(error: OSError) -> bool:
-    """Whether somebody else than seqx can mend it, whose file it names."""
-    return error.errno in _MENDABLE and isinstance(error.filename, str | bytes)
+def user_can_fix(error: OSError) -> bool:
+    """Return true if the user, rather than a developer, can fix an error: it names a file of the user."""
+    return error.errno in _USER_CAN_FIX and isinstance(error.filename, str | bytes)
 
 
-class TooLittleMemoryError(UserError):
-    """A device is out of memory while other ranks wait for it; all must restart with smaller microbatches.
+class OomRestartError(UserError):
+    """A rank that others wait for is out of memory: all must restart with smaller microbatches.
 
     Args:
-        message: for users
-        padded_tokens: of the microbatch that did not fit
+        message: the message for the user
+        padded_tokens: padded tokens of the microbatch that was too large
     """
 
     code = os.EX_OSERR
@@ -110,12 +110,12 @@ class PluginError(UserError):
 
 
 class RegistrationError(UserError):
-    """A component that cannot be registered as it is."""
+    """A component that cannot be registered."""
 
 
 @dataclass(frozen=True, slots=True)
-class At:
-    """A place in something written: a file's line and column (from 1), and the line itself."""
+class Location:
+    """A location in a file or on the command line: line and column (from 1), and the text of the line."""
 
     source: str
     line: int
@@ -128,14 +128,14 @@ class At:
 
     @property
     def origin(self) -> str:
-        """Where a value came from, in short: file and line, and the profile that holds it."""
+        """The origin of a value in short: file and line, and the profile that holds it."""
         place = self.source if self.source == COMMAND_LINE else f"{self.source}:{self.line}"
         return place if self.profile is None else f"{place}, profile {self.profile}"
 
-    def picture(self) -> str:
-        """The line with a caret below the column; a stretch of it when the line is very long."""
-        start = max(0, self.column - 1 - _WIDEST // 2) if len(self.text) > _WIDEST else 0
-        shown = self.text[start : start + _WIDEST]
+    def excerpt(self) -> str:
+        """Return the line with a caret below the column; a part of it if the line is very long."""
+        start = max(0, self.column - 1 - _MAX_EXCERPT // 2) if len(self.text) > _MAX_EXCERPT else 0
+        shown = self.text[start : start + _MAX_EXCERPT]
         shown = "".join(c if c == "\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
         before = "".join("\t" if c == "\t" else " " for c in shown[: self.column - 1 - start])
         return f"    {shown}\n    {before}^"
@@ -143,35 +143,35 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong in a recipe, and its place."""
+    """A problem in a recipe, and its location."""
 
-    at: At
+    at: Location
     message: str
 
     def __str__(self) -> str:
         text = f"{self.at}: {self.message}"
-        return f"{text}\n{self.at.picture()}" if self.at.text.strip() else text
+        return f"{text}\n{self.at.excerpt()}" if self.at.text.strip() else text
 
 
 class RecipeError(UserError):
-    """Everything that is wrong with a recipe, at once; of very many problems the first are shown."""
+    """All problems of a recipe; if there are very many, the message has the first ones."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(problems)
         self.problems = sorted(problems, key=_order)
 
     def __str__(self) -> str:
-        shown = [*map(str, self.problems[:_LISTED])]
+        shown = [*map(str, self.problems[:_MAX_PROBLEMS])]
         more = len(self.problems) - len(shown)
         return "\n".join([*shown, f"and {more:,} more"] if more else shown)
 
 
-def shortened(text: str, most: int = _QUOTED) -> str:
-    """What a message repeats of a file, which may be of any length: `most` characters of it."""
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+def shortened(text: str, max_length: int = _MAX_QUOTE) -> str:
+    """Return a text of any length with at most `max_length` characters, for a message."""
+    return text if len(text) <= max_length else f"{text[: max_length - 3]}..."
 
 
 def _order(problem: Problem) -> tuple[bool, str, int, int]:
-    """File by file from top to bottom; then the command line's, as they come."""
+    """Sort key: file by file, from top to bottom; then those of the command line in their order."""
     at = problem.at
     return (True, "", 0, 0) if at.source == COMMAND_LINE else (False, at.source, at.line, at.column)

@@ -144,7 +144,7 @@ def run(
         trainer, vocabulary = _prepared(experiment, made, plugins, name, place, where, stop, world)
         if world.is_rank_zero:
             place.begin(made, plugins, vocabulary, world.size)
-        same = deterministic(wanted=experiment.training.deterministic)
+        same = deterministic(enabled=experiment.training.deterministic)
         with stop.deferred(), trainer.telling_failure(), same:
             trainer.train()
             trainer.write(place, made=made, plugins=plugins)
@@ -154,10 +154,10 @@ def run(
 def _use_threads(place: RunFolder, wanted: int | None, world: World) -> None:
     """Set the number of threads to the one that the run began with, or to the one that the user gave."""
     began_with = world.broadcast(place.threads(world.size) if world.is_rank_zero else None)
-    cpu_threads.keep(
+    cpu_threads.keep_thread_count(
         began_with, wanted, partial(click.echo, err=True) if world.is_rank_zero else lambda _: None
     )
-    cpu_threads.adapt()
+    cpu_threads.adapt_to_contention()
 
 
 def _prepared(

@@ -26,7 +26,7 @@ from seqx.interfaces.values import Evaluation, Score
 from seqx.plugin.loading import LOCAL, MADE_WITH, Plugins, changed
 from seqx.recipe import NOT_SET, Configured, differences, inside, left_out, read_plain, yaml_tree
 from seqx.runtime import main_guard
-from seqx.runtime.cpu_threads import MOST
+from seqx.runtime.cpu_threads import MAX_THREADS
 from seqx.runtime.devices import uses_cuda
 from seqx.storage.atomic import atomic_folder, check_links, check_name, remove_leftovers, write_atomically
 from seqx.storage.checkpoint_info import TrainingProgress
@@ -146,7 +146,7 @@ class RunFolder:
         found = about.get("threads")
         if about.get("processes", processes) != processes:
             return None
-        return found if type(found) is int and 0 < found <= MOST else None
+        return found if type(found) is int and 0 < found <= MAX_THREADS else None
 
     def check_rates(self, schedule: Schedule, steps: int, done: int) -> None:
         """Refuse another number of updates where those made would have had other learning rates.

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import beside, fuzz, initialisation, preparation
 from benchmarks.corpus import lengths
-from seqx.commands.opening import opened
+from seqx.commands.loading import load_checked
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,9 +62,11 @@ def test_generated_pairs_have_the_lengths_that_they_say() -> None:
 
 def test_the_initialisation_is_that_of_the_base_recipe(data: Callable[[str], Path]) -> None:
     data("tatoeba_en_de")
-    made = opened(str(ROOT / "recipes" / "wmt_en_de.yaml"), None, initialisation.overrides(300, 1500)).made
+    made = load_checked(
+        str(ROOT / "recipes" / "wmt_en_de.yaml"), None, initialisation.overrides(300, 1500)
+    ).made
     plain = made.plain()
-    assert plain["model"] == opened("wmt_en_de").made.plain()["model"]
+    assert plain["model"] == load_checked("wmt_en_de").made.plain()["model"]
     assert plain["training"]["steps"] == 300
     assert "SEQX_DATA" in os.environ
 

@@ -15,7 +15,7 @@ import torch
 import seqx
 from benchmarks import complexity, kinds, rivals, table3
 from benchmarks.background import Job, work
-from seqx.errors import At
+from seqx.errors import Location
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import named
 from tests.plugins.watch.test_compare import table
@@ -65,7 +65,7 @@ def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A plugin with an encoder `later`, which the benchmarks find like those that are installed."""
     file = tmp_path / "another.py"
     file.write_text(RECURRENT, encoding="utf-8")
-    with_it = partial(load_plugins, {file: At(str(file), 1, 1)})
+    with_it = partial(load_plugins, {file: Location(str(file), 1, 1)})
     monkeypatch.setattr(complexity, "load", with_it)
     monkeypatch.setattr(kinds, "load", with_it)
     return file
@@ -241,7 +241,7 @@ def test_complexity_of_every_layer_beside_what_table_1_claims(
     monkeypatch.setattr(sys, "argv", ["complexity", *asked, "--out", str(out), "--draw", str(picture)])
     assert complexity.main() == 0
     found = json.loads(out.read_text(encoding="utf-8"))["layers"]
-    registry = load_plugins({another: At(str(another), 1, 1)}).registry
+    registry = load_plugins({another: Location(str(another), 1, 1)}).registry
     expected = {
         f"{kind.__name__}-{name}"
         for kind in (seqx.Attention, seqx.Encoder)

@@ -1,4 +1,4 @@
-"""The name of the distribution: on the package index, `seqx` is another project."""
+"""The distribution is called seqx-toolkit: on the package index, `seqx` is another project."""
 
 import os
 import re
@@ -52,11 +52,11 @@ def test_instructions_for_the_other_project_are_recognised(text: str) -> None:
         "pip install . ; seqx run wmt_en_de",
     ],
 )
-def test_other_instructions_are_none(text: str) -> None:
+def test_other_instructions_are_not_recognised(text: str) -> None:
     assert not instructions(text)
 
 
-def test_no_file_tells_to_install_the_other_project() -> None:
+def test_no_file_has_instructions_for_the_other_project() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout")
@@ -94,7 +94,7 @@ def started(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_other_package_in_the_environment_is_named(other: Path) -> None:
+def test_installed_other_package_is_reported(other: Path) -> None:
     done = started(other, "--version")
     assert (done.returncode, done.stdout.partition(" ")[0]) == (0, "seqx")
     assert done.stderr.startswith(
@@ -103,7 +103,7 @@ def test_the_other_package_in_the_environment_is_named(other: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_only_the_message_is_printed_if_the_other_package_is_imported(other: Path) -> None:
+def test_importing_the_other_package_prints_only_the_message(other: Path) -> None:
     (other / "seqx").mkdir()
     (other / "seqx" / "__init__.py").touch()
     done = started(other, "--version")

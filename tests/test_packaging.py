@@ -1,4 +1,4 @@
-"""What is built can be installed, and then works without a checkout."""
+"""The built wheel can be installed, and works without a checkout."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The distribution, built from this checkout."""
+    """Return the wheel that is built from this checkout."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -26,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds seqx and nothing else."""
+    """Return a folder in which only seqx is installed."""
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
     subprocess.run([*pip, "--target", str(folder), str(wheel)], check=True, capture_output=True)
@@ -34,7 +34,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def seqx(installed: Path, *arguments: str) -> str:
-    """What the installed command prints, run from elsewhere."""
+    """Return the output of the installed command, run from another folder."""
     done = subprocess.run(
         [sys.executable, "-m", "seqx", *arguments],
         cwd=installed.parent,
@@ -47,7 +47,7 @@ def seqx(installed: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_everything_travels_and_nothing_else(wheel: Path) -> None:
+def test_wheel_has_all_packages_and_recipes_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     plugins = {path.parent.name for path in ROOT.glob("plugins/*/__init__.py")}
@@ -64,11 +64,12 @@ def test_everything_travels_and_nothing_else(wheel: Path) -> None:
     modules |= {str(path.relative_to(ROOT)) for path in (*ROOT.glob("seqx/**/*.py"), *ROOT.glob("*.py"))}
     assert {"seqx_parsing/evalb/metric.py", "seqx_parsing/treebanks/penn.py"} <= modules
     assert modules == {name for name in names if name.endswith(".py")}
-    assert {"seqx/py.typed", "seqx_sample/nouns.txt"} <= set(names)
+    assert {"seqx_sample/nouns.txt"} <= set(names)
+    assert {f"{package}/py.typed" for package in ("seqx", *plugins)} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_plugins_are_found_and_recipes_go_by_their_names(installed: Path) -> None:
+def test_installed_plugins_and_recipes_are_found(installed: Path) -> None:
     listed = seqx(installed, "plugins")
     for name in PYPROJECT["project"]["entry-points"]["seqx"]:
         assert f"\n{name} " in f"\n{listed}"
@@ -79,7 +80,7 @@ def test_plugins_are_found_and_recipes_go_by_their_names(installed: Path) -> Non
     assert f"{installed.name}/seqx/recipes/table3/C_layers_2.yaml" in shown
 
 
-def test_every_plugin_is_declared_everywhere() -> None:
+def test_every_plugin_is_declared_in_pyproject() -> None:
     plugins = sorted(path.parent.name for path in ROOT.glob("plugins/*/__init__.py"))
     tool = PYPROJECT["tool"]
     assert sorted(PYPROJECT["project"]["entry-points"]["seqx"].values()) == plugins
@@ -92,7 +93,7 @@ def test_every_plugin_is_declared_everywhere() -> None:
                 assert sorted(contract[key]) == plugins, contract["name"]
 
 
-def test_every_requirement_has_a_tested_version() -> None:
+def test_every_dependency_has_a_constraint() -> None:
     project = PYPROJECT["project"]
     asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     asked += PYPROJECT["build-system"]["requires"]

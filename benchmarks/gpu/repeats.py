@@ -34,7 +34,7 @@ def twice(
 ) -> Figures:
     """How much the weights of two trainings are apart."""
     del left
-    with deterministic(wanted=deterministically):
+    with deterministic(enabled=deterministically):
         one, other = (_weights(store, tokens, overrides) for _ in range(2))
     apart = [(p - q).abs().max() for p, q in zip(one, other, strict=True)]
     same = all(torch.equal(p, q) for p, q in zip(one, other, strict=True))

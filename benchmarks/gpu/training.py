@@ -74,7 +74,7 @@ def cases(*, dry_run: bool) -> Iterator[Case]:
 
 def measure(asked: How, store: Store, size: Size, left: float) -> Figures:
     """Figures of one model, trained by seqx's own loop for at most `left` seconds."""
-    with deterministic(wanted=asked.deterministic):
+    with deterministic(enabled=asked.deterministic):
         return _measured(asked, store, size, left)
 
 

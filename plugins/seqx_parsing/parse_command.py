@@ -12,8 +12,8 @@ from seqx_parsing.words import tokenized
 @click.command()
 @click.option("--raw", is_flag=True, help="The lines are running text, of which words must be made first.")
 @click.option("--draw", is_flag=True, help="Draw the trees.")
-@seqx.answering
-def parse(answer: seqx.Answering, *, raw: bool, draw: bool) -> None:
+@seqx.stdin_command
+def parse(answer: seqx.StdinCommand, *, raw: bool, draw: bool) -> None:
     """Parse standard input: line i of the output is the tree of line i.
 
     A line is a sentence, its words separated by spaces as a treebank separates them; with --raw it is running

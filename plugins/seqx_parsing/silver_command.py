@@ -55,7 +55,7 @@ def silver(
     sentences there were, how many the models agree on, and how much they do: the F1 of EVALB of one against
     the other, over all pairs of models.
     """
-    models, overrides = seqx.parted(arguments)
+    models, overrides = seqx.split_overrides(arguments)
     if len({Path(model).resolve() for model in models}) < max(2, len(models)):
         raise click.UsageError("name two models at least, each once: a model always agrees with itself")
     load = partial(

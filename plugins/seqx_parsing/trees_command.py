@@ -172,7 +172,7 @@ def draw(clean: Clean, /, files: Sequence[str], *, cleaned: bool, plain: bool) -
 
 
 def _linearisation(option: str, name: str) -> Linearisation:
-    return seqx.component(Linearisation, option, name)
+    return seqx.component_from_option(Linearisation, option, name)
 
 
 def _trees(files: Sequence[str]) -> Iterator[Tree]:

@@ -11,8 +11,8 @@ from seqx_text_tasks.text_to_text import TextToText
 
 
 @click.command()
-@seqx.answering
-def generate(answer: seqx.Answering) -> None:
+@seqx.stdin_command
+def generate(answer: seqx.StdinCommand) -> None:
     """Continue standard input: line i of the output begins with line i.
 
     A language model goes on from each line to the end of a line, with the search of its recipe: a KEY=VALUE
@@ -28,8 +28,8 @@ def generate(answer: seqx.Answering) -> None:
 
 
 @click.command()
-@seqx.answering
-def answer(answer: seqx.Answering) -> None:
+@seqx.stdin_command
+def answer(answer: seqx.StdinCommand) -> None:
     """Answer standard input by a text-to-text model: line i of the output answers line i.
 
     Where the model reads several columns of a corpus, as a question and its context, a line has them with
@@ -43,8 +43,8 @@ def answer(answer: seqx.Answering) -> None:
 
 
 @click.command()
-@seqx.answering
-def classify(answer: seqx.Answering) -> None:
+@seqx.stdin_command
+def classify(answer: seqx.StdinCommand) -> None:
     """Label standard input: line i of the output is the label of line i.
 
     With --nbest the N likeliest labels are lines of their own: number of the input line, rank, probability

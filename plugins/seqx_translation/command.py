@@ -25,9 +25,9 @@ from seqx_translation.task import Translation
 )
 @click.option("--forbid", multiple=True, metavar="PHRASE", help="Occurs in no translation; may be repeated.")
 @click.option("--json-input", is_flag=True, help="Lines are JSON objects: text, and prefix, require, forbid.")
-@seqx.answering
+@seqx.stdin_command
 def translate(
-    answer: seqx.Answering,
+    answer: seqx.StdinCommand,
     *,
     prefixes: Path | None,
     prefix_all: str,

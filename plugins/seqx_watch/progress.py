@@ -140,7 +140,7 @@ class Progress(seqx.Callback):
     def failed(self, run: seqx.Run, error: BaseException) -> None:
         """Say that the run broke off; the command says why, the log keeps it."""
         if isinstance(error, KeyboardInterrupt):
-            line = "interrupted; the same command goes on from the last checkpoint"
+            line = "interrupted; run the same command again to continue from the last checkpoint"
         else:
             line = lines.plain(f"broken off: {type(error).__name__}: {error}")
         self._say(line, terminal=False, loud=False)

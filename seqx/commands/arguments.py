@@ -1,4 +1,4 @@
-"""Which of a command's arguments are names, and which say KEY=VALUE; an option that commands share."""
+"""Arguments and options that several commands share."""
 
 import os.path
 import re
@@ -7,30 +7,47 @@ from collections.abc import Iterable
 import click
 
 _OVERRIDE = re.compile(r"[\w.-]*=")
+_MODEL_FILES = (".yaml", ".yml", ".json", ".safetensors")
 
-trust = click.option(
-    "--trust-local-plugins", is_flag=True, help="Run the Python files that a model or a run names as plugins."
+trust_option = click.option(
+    "--trust-local-plugins",
+    is_flag=True,
+    help="Run the Python files that the model or run names as plugins. Use it only if you trust them.",
 )
+device_option = click.option(
+    "--device", metavar="DEVICE", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."
+)
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "bf16", "fp32"]),
+    default="auto",
+    show_default=True,
+    help="Number format; auto: bf16 if the device has units for it.",
+)
+batch_tokens_option = click.option(
+    "--batch-tokens",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Maximum padded tokens per batch; fewer need less memory.",
+)
+profile_option = click.option("--profile", "-p", metavar="NAME", help="Apply a profile of the recipe.")
 
 
-_OF_MODELS = (".yaml", ".yml", ".json", ".safetensors")
-
-
-def texts(name: str) -> bool:
+def is_text_file(name: str) -> bool:
     """Return true if a file has this name and is neither a recipe nor a part of a model."""
-    return os.path.isfile(name) and not name.endswith(_OF_MODELS)  # noqa: PTH113  Path raises for some names
+    return os.path.isfile(name) and not name.endswith(_MODEL_FILES)  # noqa: PTH113  Path raises for some names
 
 
-def parted(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The names among `arguments`, and the overrides, both in their order.
+def split_overrides(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Split arguments into names and KEY=VALUE overrides, both in their order.
 
-    An override has a dotted key before its first `=`, and no file or folder is called as it is: a model may
-    lie in `lr=1e-3/model`.
+    An override has a dotted key before its first `=`, and no file or folder has its name: a model may be in
+    `lr=1e-3/model`.
     """
     names: list[str] = []
     overrides: list[str] = []
     for argument in arguments:
-        # Path.exists raises for an override that is longer than a name may be.
-        there = os.path.exists(argument)  # noqa: PTH110
-        (overrides if _OVERRIDE.match(argument) and not there else names).append(argument)
+        # Path.exists raises for an override that is longer than a file name may be.
+        exists = os.path.exists(argument)  # noqa: PTH110
+        (overrides if _OVERRIDE.match(argument) and not exists else names).append(argument)
     return names, overrides

@@ -1,12 +1,12 @@
-"""`seqx check`."""
+"""The command `seqx check`."""
 
 from collections.abc import Sequence
 
 import click
 
-from seqx.cli import MISTAKE, say
-from seqx.commands.arguments import parted
-from seqx.commands.opening import opened, profile
+from seqx.cli import EXIT_USER_ERROR, print_error
+from seqx.commands.arguments import profile_option, split_overrides
+from seqx.commands.loading import load_checked
 from seqx.errors import UserError
 from seqx.experiment import parameters
 from seqx.training.preflight import examined
@@ -14,26 +14,27 @@ from seqx.training.preflight import examined
 
 @click.command()
 @click.argument("arguments", metavar="RECIPE... [KEY=VALUE...]", nargs=-1, required=True)
-@profile
+@profile_option
 @click.pass_context
 def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) -> None:
-    """Report every problem of recipes, or their parameters.
+    """Check recipes and count the parameters of their models.
 
-    Exit code 2 when there is one.
+    Prints the number of parameters of each correct RECIPE, and every problem of the others with its file,
+    line and column. Exit code 2: there is a problem.
     """
-    recipes, overrides = parted(arguments)
+    recipes, overrides = split_overrides(arguments)
     if not recipes:
-        raise click.UsageError("name a recipe before its KEY=VALUE", ctx)
-    problems = []
+        raise click.UsageError("name a recipe before KEY=VALUE", ctx)
+    errors = []
     for recipe in recipes:
         try:
-            count = parameters(examined(opened(recipe, profile, overrides).made))
+            count = parameters(examined(load_checked(recipe, profile, overrides).made))
         except UserError as error:
-            problems.append(error)
+            errors.append(error)
         else:
             click.echo(f"{recipe}: {count:,} parameters")
-    if len(problems) == 1:
-        raise problems[0]
-    if problems:
-        say("\n".join(map(str, problems)))
-        ctx.exit(MISTAKE)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        print_error("\n".join(map(str, errors)))
+        ctx.exit(EXIT_USER_ERROR)

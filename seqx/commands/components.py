@@ -1,4 +1,4 @@
-"""`seqx components`."""
+"""The command `seqx components`."""
 
 import textwrap
 from types import UnionType
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 
-from seqx.commands.opening import with_plugins
+from seqx.commands.loading import load_with_plugins
 from seqx.errors import UserError
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component, Registry, Setting, summary
@@ -27,18 +27,19 @@ from seqx.recipe.yaml_tree import dump
 @click.command()
 @click.argument("interface", required=False)
 @click.argument("name", required=False)
-@click.option("--recipe", metavar="RECIPE", help="Also list the components of this recipe's local plugins.")
+@click.option("--recipe", metavar="RECIPE", help="Include the local plugins of this recipe.")
 def components(interface: str | None, name: str | None, *, recipe: str | None) -> None:
-    """What a recipe can name, and its settings.
+    """List components and explain their settings.
 
-    Every interface; the components of an INTERFACE; or the settings of the one called NAME.
+    Without arguments, lists all interfaces and their components. With an INTERFACE, as attention, lists its
+    components with a summary each. With the NAME of a component, too, explains its settings.
     """
-    registry = (load_plugins() if recipe is None else with_plugins(recipe)[1]).registry
+    registry = (load_plugins() if recipe is None else load_with_plugins(recipe)[1]).registry
     if interface is None:
         for kind in registry.interfaces():
             click.echo(f"{kind.__name__}: {', '.join(registry.components(kind))}")
         return
-    kind = _kind(interface, registry)
+    kind = _interface(interface, registry)
     known = registry.components(kind)
     if name is None:
         click.echo(f"{kind.__name__}: {summary(kind)}\n")
@@ -48,11 +49,11 @@ def components(interface: str | None, name: str | None, *, recipe: str | None) -
         return
     if name not in known:
         raise UserError(f"no {kind.__name__} is called {name!r}{hint(name, known)}")
-    click.echo(_card(known[name], registry))
+    click.echo(_explain(known[name], registry))
 
 
-def _kind(written: str, registry: Registry) -> type:
-    """An interface by its class name, in whatever case and with or without underscores."""
+def _interface(written: str, registry: Registry) -> type:
+    """Return the interface with this class name, in any case and with or without underscores."""
     kinds = {kind.__name__: kind for kind in registry.interfaces()}
     folded = written.replace("_", "").lower()
     for name, kind in kinds.items():
@@ -61,7 +62,7 @@ def _kind(written: str, registry: Registry) -> type:
     raise UserError(f"no interface is called {written!r}{hint(written, kinds)}")
 
 
-def _card(component: Component, registry: Registry) -> str:
+def _explain(component: Component, registry: Registry) -> str:
     lines = [component.summary, f"{component.where}, plugin {component.plugin}", ""]
     for setting in component.settings.values():
         lines.append(f"{setting.name}: {type_and_default(setting, registry)}")
@@ -71,7 +72,7 @@ def _card(component: Component, registry: Registry) -> str:
 
 def type_and_default(setting: Setting, registry: Registry) -> str:
     """Return the type of a setting in words, with its default: `int > 0 = 8`."""
-    text = _words(shape(setting.annotation, registry))
+    text = _describe(shape(setting.annotation, registry))
     if setting.required:
         return f"{text}, required"
     default = setting.default
@@ -80,19 +81,19 @@ def type_and_default(setting: Setting, registry: Registry) -> str:
     return f"{text} = {dump(plain, flow=True) if known else getattr(default, '__name__', repr(default))}"
 
 
-def _words(wanted: Shape) -> str:
+def _describe(wanted: Shape) -> str:
     match wanted:
         case ComponentShape():
             return wanted.interface.__name__
         case SectionShape():
             return f"section {wanted.cls.__name__}"
         case ListShape():
-            return f"list of {_words(wanted.inner)}"
+            return f"list of {_describe(wanted.inner)}"
         case MapShape():
-            return f"mapping to {_words(wanted.inner)}"
+            return f"mapping to {_describe(wanted.inner)}"
         case UnionShape():
             leaf = [wanted.leaf] if wanted.leaf else []
-            return " or ".join(_words(choice) for choice in [*wanted.choices, *leaf])
+            return " or ".join(_describe(choice) for choice in [*wanted.choices, *leaf])
         case LeafShape():
             return _leaf(wanted.annotation)
 
@@ -103,10 +104,10 @@ _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "a multip
 def _leaf(annotation: Any) -> str:
     if get_origin(annotation) is Annotated:
         base, *limits = get_args(annotation)
-        said = [
+        constraints = [
             f" {sign} {getattr(m, key)}" for m in limits for key, sign in _SIGNS.items() if hasattr(m, key)
         ]
-        return _leaf(base) + " and".join(said)
+        return _leaf(base) + " and".join(constraints)
     if get_origin(annotation) in (Union, UnionType):
         return " or ".join(_leaf(arg) for arg in get_args(annotation))
     if get_origin(annotation) is list:

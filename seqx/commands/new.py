@@ -1,4 +1,4 @@
-"""`seqx new`."""
+"""The command `seqx new`."""
 
 import keyword
 import re
@@ -13,50 +13,58 @@ from seqx.storage.atomic import atomic_folder
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 COMMON = "common"
-"""The template of what every plugin has; each of the others is an interface's."""
+"""The template of the files that every plugin has; each of the others is for an interface."""
 
 KINDS = sorted(path.name for path in TEMPLATES.iterdir() if path.name != COMMON and path.is_dir())
-NAME = "newcomer"  # what the plugin of the templates is called
-_RIGHT = re.compile(r"[a-z][a-z0-9_]{0,38}[a-z0-9]")
-_RESERVED = {"null", "seqx"}  # no name in a recipe, no plugin of seqx's
+PLACEHOLDER = "newcomer"  # the name of the plugin in the templates
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,38}[a-z0-9]")
+_RESERVED = {"null", "seqx"}  # null has a meaning in YAML; the package seqx_seqx would confuse
 
 
 @click.command()
 @click.argument("name")
 @click.option(
-    "--kind", type=click.Choice(KINDS), default="attention", show_default=True, help="What it offers."
+    "--kind",
+    type=click.Choice(KINDS),
+    default="attention",
+    show_default=True,
+    help="Interface of the plugin's component.",
 )
 @click.option(
-    "--folder", metavar="DIR", type=click.Path(path_type=Path), help="Where; seqx-NAME when left out."
+    "--folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the plugin.  [default: seqx-NAME]",
 )
 def new(name: str, *, kind: str, folder: Path | None) -> None:
-    """Write a plugin that works, to be changed into one's own.
+    """Create a plugin from a template.
 
-    It has a component, a recipe that uses it, tests that try the laws of its interface, and an entry point by
-    which seqx finds it once it is installed.
+    The plugin works at once: it has a component, a recipe that uses it, tests of the laws of its interface,
+    and an entry point through which seqx finds it once it is installed. Change it to suit your needs.
     """
-    found = load_plugins()
-    _check_name(name, found)
-    place = folder or Path(f"seqx-{name}")
-    if place.exists() or place.is_symlink():
-        raise UserError(f"{place}: is there already; choose another name, or another --folder")
-    with atomic_folder(place) as written:
+    plugins = load_plugins()
+    _check_name(name, plugins)
+    target = folder or Path(f"seqx-{name}")
+    if target.exists() or target.is_symlink():
+        raise UserError(f"{target}: exists already; choose another name, or another --folder")
+    with atomic_folder(target) as written:
         for template in (COMMON, kind):
             _write(TEMPLATES / template, written, name)
-    click.echo(f"{place}: plugin {name}, with a component for {_title(kind)}. What next:")
-    click.echo(f"  cd {place}")
+    click.echo(f"{target}: plugin {name}, with a component for {_camel_case(kind)}. Next steps:")
+    click.echo(f"  cd {target}")
     click.echo("  pip install --editable '.[dev]'")
     click.echo("  pytest")
     click.echo(f"  seqx run recipes/{name}.yaml --profile sample")
 
 
-def _check_name(name: str, found: Plugins) -> None:
-    if not _is_right(name):
-        near = re.sub(r"\W+", "_", name.lower()).strip("_0123456789")
-        hint = f"; {near!r} would do" if _is_right(near) else ""
+def _check_name(name: str, plugins: Plugins) -> None:
+    if not _is_valid(name):
+        similar = re.sub(r"\W+", "_", name.lower()).strip("_0123456789")
+        hint = f"; {similar!r} would do" if _is_valid(similar) else ""
         raise UserError(
-            f"{name!r} cannot be a plugin's name: 2 to 40 small letters, digits and underscores, a letter "
-            f"first, no underscore last, no word of Python's or YAML's own, nor seqx{hint}"
+            f"{name!r} cannot be the name of a plugin: it needs 2 to 40 lowercase letters, digits and "
+            "underscores, begins with a letter, does not end with an underscore, and is neither a keyword of "
+            f"Python or YAML nor seqx{hint}"
         )
     for entry in entry_points(group=GROUP):
         if entry.name == name:
@@ -65,27 +73,27 @@ def _check_name(name: str, found: Plugins) -> None:
             )
     if home(f"seqx_{name}") is not None:
         raise UserError(f"a package called seqx_{name} is installed; choose another name")
-    for kind in found.registry.interfaces():
-        if component := found.registry.components(kind).get(name):
+    for kind in plugins.registry.interfaces():
+        if component := plugins.registry.components(kind).get(name):
             raise UserError(
-                f"plugin {component.plugin!r} has {name!r} as {kind.__name__} already; choose another name"
+                f"plugin {component.plugin!r} has a {kind.__name__} called {name!r}; choose another name"
             )
 
 
-def _is_right(name: str) -> bool:
-    words = (name, _title(name))  # of the package, and of the class
-    return bool(_RIGHT.fullmatch(name)) and name not in _RESERVED and not any(map(keyword.iskeyword, words))
+def _is_valid(name: str) -> bool:
+    words = (name, _camel_case(name))  # of the package, and of the class
+    return bool(_NAME.fullmatch(name)) and name not in _RESERVED and not any(map(keyword.iskeyword, words))
 
 
-def _title(kind: str) -> str:
-    return "".join(word.capitalize() for word in kind.split("_"))
+def _camel_case(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
 
 
 def _write(template: Path, folder: Path, name: str) -> None:
     for source in sorted(template.rglob("*")):
         if not source.is_file() or "__pycache__" in source.parts:
             continue
-        target = folder / str(source.relative_to(template)).replace(NAME, name)
+        target = folder / str(source.relative_to(template)).replace(PLACEHOLDER, name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        text = source.read_text(encoding="utf-8")
-        target.write_text(text.replace(NAME, name).replace(_title(NAME), _title(name)), encoding="utf-8")
+        text = source.read_text(encoding="utf-8").replace(PLACEHOLDER, name)
+        target.write_text(text.replace(_camel_case(PLACEHOLDER), _camel_case(name)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`seqx plugins`."""
+"""The command `seqx plugins`."""
 
 import json
 import textwrap
@@ -8,74 +8,78 @@ from typing import Any
 
 import click
 
-from seqx.cli import claimed
+from seqx.cli import plugin_commands
 from seqx.plugin.loading import Fault, Plugin, home, load_plugins, origin, package
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object: plugins, faults, commands.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print plugins, faults and commands as one JSON object."
+)
 @click.pass_context
 def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
-    """The plugins: versions, what they bring, what failed.
+    """List the installed plugins and what they provide.
 
-    For each plugin: version, distribution, folder, components by interface, the interfaces that
-    it defines itself, and its commands. For a plugin that did not load: the reason, and with
-    `seqx --debug plugins` the traceback.
+    For each plugin: its version, distribution and folder, its components by interface, the interfaces that it
+    defines, and its commands. For a plugin that failed to load: the error; `seqx --debug plugins` shows the
+    traceback.
     """
-    found = load_plugins()
-    named, ignored = claimed()
-    commands = {name: entries[0] for name, entries in named.items()}
+    loaded = load_plugins()
+    by_name, ignored = plugin_commands()
+    commands = {name: entries[0] for name, entries in by_name.items()}
     debug = bool(ctx.find_root().params.get("debug"))
-    brought = [_plugin(plugin, commands.values()) for plugin in found.loaded]
-    owned = {name for plugin in brought for name in plugin["commands"]}
-    failed = [_fault(fault, trace=debug) for fault in found.faults]
-    others = {name: origin(entry)[1] for name, entry in sorted(commands.items()) if name not in owned}
+    described = [_describe_plugin(plugin, commands.values()) for plugin in loaded.loaded]
+    owned = {name for plugin in described for name in plugin["commands"]}
+    failed = [_describe_fault(fault, trace=debug) for fault in loaded.faults]
+    orphaned = {name: origin(entry)[1] for name, entry in sorted(commands.items()) if name not in owned}
     unused = {entry.name: origin(entry)[1] for entry in ignored}
     if as_json:
-        told = {"plugins": brought, "faults": failed, "commands": others, "ignored": unused}
-        click.echo(json.dumps(told, indent=2))
+        report = {"plugins": described, "faults": failed, "commands": orphaned, "ignored": unused}
+        click.echo(json.dumps(report, indent=2))
         return
-    if not brought and not failed:
+    if not described and not failed:
         click.echo("No plugin is installed, not even those of seqx; install seqx again from its checkout.")
-    for plugin in brought:
-        click.echo(_shown(plugin))
+    for plugin in described:
+        click.echo(_format(plugin))
     for fault in failed:
         click.echo(f"{fault['name']} {fault['version']}, from {fault['from']}: did not load")
         click.echo(textwrap.indent((fault.get("traceback") or fault["error"]).rstrip(), "  "))
-    for name, source in others.items():
+    for name, source in orphaned.items():
         click.echo(f"command {name}, from {source}, whose plugin is not loaded")
     for name, source in unused.items():
-        click.echo(f"command {name}, from {source}, is ignored: seqx has one of this name; uninstall that")
+        click.echo(
+            f"command {name}, from {source}, is ignored: seqx has a command of this name; uninstall it"
+        )
 
 
-def _plugin(plugin: Plugin, commands: Iterable[EntryPoint]) -> dict[str, Any]:
+def _describe_plugin(plugin: Plugin, commands: Iterable[EntryPoint]) -> dict[str, Any]:
     components: dict[str, list[str]] = {}
     for component in plugin.components:
         components.setdefault(component.interface.__name__, []).append(component.name)
-    place = home(plugin.module)
-    ours = [entry.name for entry in commands if package(entry.module) == package(plugin.module)]
+    folder = home(plugin.module)
+    own = [entry.name for entry in commands if package(entry.module) == package(plugin.module)]
     return {
         "name": plugin.name,
         "version": plugin.version,
         "from": plugin.source,
-        "path": str(place) if place else None,
+        "path": str(folder) if folder else None,
         "components": components,
         "interfaces": plugin.interfaces,
-        "commands": sorted(ours),
+        "commands": sorted(own),
     }
 
 
-def _fault(fault: Fault, *, trace: bool) -> dict[str, Any]:
-    about = {"name": fault.name, "version": fault.version, "from": fault.source, "error": fault.error}
-    return {**about, "traceback": fault.trace} if trace else about
+def _describe_fault(fault: Fault, *, trace: bool) -> dict[str, Any]:
+    plain = {"name": fault.name, "version": fault.version, "from": fault.source, "error": fault.error}
+    return {**plain, "traceback": fault.trace} if trace else plain
 
 
-def _shown(plugin: Mapping[str, Any]) -> str:
-    place = f", {plugin['path']}" if plugin["path"] else ""
-    lines = [f"{plugin['name']} {plugin['version']}, from {plugin['from']}{place}"]
+def _format(plugin: Mapping[str, Any]) -> str:
+    path = f", {plugin['path']}" if plugin["path"] else ""
+    lines = [f"{plugin['name']} {plugin['version']}, from {plugin['from']}{path}"]
     lines += [
-        f"  {interface}{' (its own interface)' * (interface in plugin['interfaces'])}: {', '.join(names)}"
-        for interface, names in plugin["components"].items()
+        f"  {name}{' (defined by this plugin)' * (name in plugin['interfaces'])}: {', '.join(components)}"
+        for name, components in plugin["components"].items()
     ]
     if plugin["commands"]:
         lines.append(f"  commands: {', '.join(plugin['commands'])}")

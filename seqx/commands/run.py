@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from seqx.cli import INTERRUPTED, STOPPED
-from seqx.commands.opening import Opened, opened, profile
+from seqx.cli import EXIT_INTERRUPTED, EXIT_STOPPED
+from seqx.commands.arguments import profile_option
+from seqx.commands.loading import CheckedRecipe, load_checked
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
 from seqx.interfaces.values import Score
@@ -16,8 +17,8 @@ from seqx.parallel.launch import launch
 from seqx.plugin.blame import attributed
 from seqx.run_folder import RunFolder
 from seqx.runtime.background import has_abandoned_threads
-from seqx.runtime.cpu_threads import MOST
-from seqx.runtime.printing import forgiving
+from seqx.runtime.cpu_threads import MAX_THREADS
+from seqx.runtime.printing import defer_write_errors
 from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.candidates import read as read_compared
@@ -28,7 +29,7 @@ from seqx.training.preflight import examined
 @click.command()
 @click.argument("recipe")
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
-@profile
+@profile_option
 @click.option(
     "--folder", metavar="DIR", type=click.Path(path_type=Path), help="Where the run keeps what it makes."
 )
@@ -42,7 +43,7 @@ from seqx.training.preflight import examined
 @click.option(
     "--threads",
     metavar="N",
-    type=click.IntRange(1, MOST),
+    type=click.IntRange(1, MAX_THREADS),
     help="Threads of each process on a CPU; by default a run goes on with the number that it began with.",
 )
 @click.option(
@@ -62,7 +63,7 @@ def run(
     threads: int | None,
     changed_plugins: bool,
 ) -> None:
-    """Prepare, train, average and test what RECIPE says; the same command resumes.
+    """Train and test the model of a RECIPE, or resume a run.
 
     RECIPE is a file, or the name of a recipe that comes with seqx. The run is kept in runs/RECIPE[-PROFILE]
     unless --folder names another place. Started by torchrun, its processes train together.
@@ -70,7 +71,7 @@ def run(
     stop = StopRequest()
     if devices is not None and devices > 1:
         with stop.handling_signals():  # the error of a run is printed once, here
-            found = opened(recipe, profile, overrides)
+            found = load_checked(recipe, profile, overrides)
             place = RunFolder(_place(found, folder, profile))
             if place.finished(found.made) is None:
                 examined(found.made, begun=place.learnt.is_dir())
@@ -82,7 +83,7 @@ def run(
         if killed is not None:
             click.echo(killed, err=True)
         ctx.exit(code)
-    with joined(device) as (world, own), stop.handling_signals(), forgiving():
+    with joined(device) as (world, own), stop.handling_signals(), defer_write_errors():
         _run(
             ctx,
             world,
@@ -112,7 +113,7 @@ def _run(
     *,
     changed_plugins: bool,
 ) -> None:
-    found = opened(recipe, profile, overrides)
+    found = load_checked(recipe, profile, overrides)
     place = _place(found, folder, profile)
     done = RunFolder(place).finished(found.made) is not None
     with _telling(ctx, place, world):
@@ -131,15 +132,17 @@ def _run(
         _tell(found, place, scores, done=done)
 
 
-def _name(found: Opened, profile: str | None) -> str:
+def _name(found: CheckedRecipe, profile: str | None) -> str:
     return found.recipe.name + (f"-{profile}" if profile else "")
 
 
-def _place(found: Opened, folder: Path | None, profile: str | None) -> Path:
+def _place(found: CheckedRecipe, folder: Path | None, profile: str | None) -> Path:
     return folder or Path("runs", _name(found, profile))
 
 
-def _tell(found: Opened, place: Path, scores: Mapping[str, Mapping[str, Score]], *, done: bool) -> None:
+def _tell(
+    found: CheckedRecipe, place: Path, scores: Mapping[str, Mapping[str, Score]], *, done: bool
+) -> None:
     if done:
         click.echo(f"{place}: this run is finished; its scores:")
     for split, named in scores.items():
@@ -161,12 +164,15 @@ def _telling(ctx: click.Context, place: Path, world: World) -> Iterator[None]:
         yield
     except Stopped as stopped:
         if world.is_rank_zero:
-            click.echo(f"{place}: stopped by {stopped}, {_kept(place)}; the same command goes on", err=True)
-        _exit(ctx, STOPPED, world)
+            click.echo(
+                f"{place}: stopped by {stopped}, {_kept(place)}; run the same command again to continue",
+                err=True,
+            )
+        _exit(ctx, EXIT_STOPPED, world)
     except KeyboardInterrupt:
         if world.is_rank_zero:
-            click.echo(f"{place}: interrupted; the same command goes on", err=True)
-        _exit(ctx, INTERRUPTED, world)
+            click.echo(f"{place}: interrupted; run the same command again to continue", err=True)
+        _exit(ctx, EXIT_INTERRUPTED, world)
     except UserError:
         raise
     except Exception as error:

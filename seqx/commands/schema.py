@@ -1,4 +1,4 @@
-"""`seqx schema`."""
+"""The command `seqx schema`."""
 
 import json
 
@@ -10,8 +10,9 @@ from seqx.plugin.loading import load_plugins
 
 @click.command()
 def schema() -> None:
-    """JSON Schema of recipes, for editors.
+    """Print the JSON Schema of recipes, for editors.
 
-    Keep it as .schema.json beside a recipe that begins with `# yaml-language-server: $schema=.schema.json`.
+    Save it as .schema.json in the folder of your recipes, and begin each recipe with the line
+    `# yaml-language-server: $schema=.schema.json`. The editor then completes and explains settings.
     """
     click.echo(json.dumps(recipe.schema(load_plugins().registry, experiment.Experiment), indent=1))

@@ -1,12 +1,12 @@
-"""`seqx score`."""
+"""The command `seqx score`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from seqx.commands.arguments import parted
-from seqx.commands.chosen import component
+from seqx.commands.arguments import split_overrides
+from seqx.commands.component_option import component_from_option
 from seqx.data.held_out import empty_texts
 from seqx.errors import UserError
 from seqx.interfaces.text import Metric
@@ -17,29 +17,30 @@ from seqx.storage.text_lines import read_lines
 @click.command()
 @click.argument("arguments", metavar="[KEY=VALUE...] REFERENCES OUTPUTS", nargs=-1, required=True)
 @click.option("--metric", required=True, metavar="NAME", help="See `seqx components metric`.")
-@click.option("--json", "as_json", is_flag=True, help="Scores as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @click.pass_context
 def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_json: bool) -> None:
-    """Score a file of outputs against one of references.
+    """Score a file of outputs against a file of references.
 
-    Line i of OUTPUTS is compared with line i of REFERENCES; both are UTF-8, plain or packed. A KEY=VALUE is
-    a setting of the metric, as lowercase=true; `seqx components metric NAME` explains them.
+    Line i of OUTPUTS is compared with line i of REFERENCES. Both files are UTF-8, and may be compressed with
+    gzip, bzip2, xz or zstd. KEY=VALUE is a setting of the metric, as lowercase=true; `seqx components metric
+    NAME` explains them.
     """
-    names, settings = parted(arguments)
+    names, settings = split_overrides(arguments)
     files = [Path(name) for name in names]
     if len(files) != 2:
-        raise click.UsageError(f"two files are wanted, REFERENCES and OUTPUTS; found {len(files)}", ctx)
-    judge = component(Metric, "--metric", metric, settings)
+        raise click.UsageError(f"expected two files, REFERENCES and OUTPUTS, but got {len(files)}", ctx)
+    scorer = component_from_option(Metric, "--metric", metric, settings)
     references, outputs = (list(read_lines(file)) for file in files)
     if len(references) != len(outputs) or not references:
         raise UserError(
-            f"{files[0]} has {len(references):,} lines, {files[1]} {len(outputs):,}; "
-            "each line of the one must answer a line of the other"
+            f"{files[0]} has {len(references):,} lines and {files[1]} has {len(outputs):,}; "
+            "each reference needs one output"
         )
-    for remark in (*empty_texts(references, "references"), *judge.warnings(references, outputs)):
-        click.echo(remark, err=True)
+    for warning in (*empty_texts(references, "references"), *scorer.warnings(references, outputs)):
+        click.echo(warning, err=True)
     if not as_json:
-        click.echo(judge.report(outputs, references), nl=False)
+        click.echo(scorer.report(outputs, references), nl=False)
         return
-    found = {name: value.to_json() for name, value in judge(outputs, references).items()}
-    click.echo(json_text(found, indent=2, ensure_ascii=False))
+    scores = {name: value.to_json() for name, value in scorer(outputs, references).items()}
+    click.echo(json_text(scores, indent=2, ensure_ascii=False))

@@ -1,20 +1,21 @@
-"""`seqx show`."""
+"""The command `seqx show`."""
 
 from collections.abc import Sequence
 
 import click
 
 from seqx import recipe as recipes
-from seqx.commands.opening import opened, profile
+from seqx.commands.arguments import profile_option
+from seqx.commands.loading import load_checked
 
 
 @click.command()
 @click.argument("recipe")
-@click.argument("overrides", metavar="[KEY=VALUE...]", nargs=-1)
-@profile
+@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@profile_option
 def show(recipe: str, overrides: Sequence[str], profile: str | None) -> None:
-    """A recipe with everything filled in, and where from.
+    """Print the resolved recipe and where each value came from.
 
-    What it prints is itself a recipe.
+    All settings are filled in. The output is a recipe, too.
     """
-    click.echo(recipes.show(opened(recipe, profile, overrides).made), nl=False)
+    click.echo(recipes.show(load_checked(recipe, profile, overrides).made), nl=False)

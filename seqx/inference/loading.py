@@ -55,7 +55,7 @@ def load(
         raise UserError("name at least one model")
     where = device_of(device)
     if where.type == "cpu":
-        cpu_threads.adapt()
+        cpu_threads.adapt_to_contention()
     said = [overrides] if isinstance(overrides, str) else list(overrides)
     parts = [_read(model_folder(Path(one)), said, trust=trust_local_plugins) for one in folders]
     for other in parts[1:]:

@@ -23,7 +23,7 @@ import click
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store  # public in torch.distributed but for its types
 
-from seqx.errors import UserError, mendable
+from seqx.errors import UserError, user_can_fix
 from seqx.parallel.clock import Clock, Silence
 from seqx.runtime.signals import Stopped
 
@@ -272,7 +272,7 @@ def _code(error: BaseException) -> int:
     match error:
         case UserError():
             return error.code
-        case OSError() if mendable(error):
+        case OSError() if user_can_fix(error):
             return UserError.code
         case Stopped():
             return os.EX_TEMPFAIL

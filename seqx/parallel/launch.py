@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from torch._C._distributed_c10d import TCPStore  # public in torch.distributed but for its types
 
-from seqx.errors import TooLittleMemoryError
+from seqx.errors import OomRestartError
 from seqx.runtime.cpu_threads import cpus
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -39,7 +39,7 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
     with _handing_on(started) as asked:
         while True:
             first = _run_through(arguments, processes, started, asked)
-            if first is None or asked or started[first].returncode != TooLittleMemoryError.code:
+            if first is None or asked or started[first].returncode != OomRestartError.code:
                 break
     if first is None:
         return (os.EX_TEMPFAIL if any(process.returncode for process in started) else 0), None

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from seqx import __version__
-from seqx.errors import At, PluginError, UserError, shortened
+from seqx.errors import Location, PluginError, UserError, shortened
 from seqx.plugin import hooks
 from seqx.plugin.registry import Component, Registry
 from seqx.storage.bounded_read import read_bounded
@@ -104,7 +104,7 @@ def changed(plugins: Plugins, kept: Kept) -> str | None:
 
 
 def load_plugins(
-    local: Mapping[Path, At] | None = None,
+    local: Mapping[Path, Location] | None = None,
     found: Iterable[EntryPoint] | None = None,
     kept: Kept | None = None,
 ) -> Plugins:
@@ -236,7 +236,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
     return components
 
 
-def _load_file(path: Path, at: At, registry: Registry, kept: Kept | None) -> Plugin:
+def _load_file(path: Path, at: Location, registry: Registry, kept: Kept | None) -> Plugin:
     name = f"{LOCAL_MODULE}{path.stem}"
     try:
         data = read_bounded(path, _LARGEST)

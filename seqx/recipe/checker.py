@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from seqx.errors import At, Problem, RecipeError, shortened
+from seqx.errors import Location, Problem, RecipeError, shortened
 from seqx.plugin.registry import Registry, Setting, provided_parameters, section_settings
 from seqx.recipe.annotations import (
     ComponentShape,
@@ -68,7 +68,7 @@ class _Walk:
     defaults: Defaults
     problems: list[Problem]
 
-    def problem(self, at: At, path: str, message: str) -> Leaf:
+    def problem(self, at: Location, path: str, message: str) -> Leaf:
         self.problems.append(Problem(at, f"{shortened(path, _WIDEST) or 'recipe'}: {message}"))
         return _FAILED
 
@@ -197,7 +197,7 @@ def _unknown(key: str, called: _Called) -> str:
 
 def _complaints(error: ValidationError, node: Node, path: str) -> list[tuple[Node, str, str]]:
     """Pydantic's errors, each at the innermost node that it is about; alternatives of a union as one."""
-    found: dict[tuple[At, str], tuple[Node, list[str]]] = {}
+    found: dict[tuple[Location, str], tuple[Node, list[str]]] = {}
     for one in error.errors(include_url=False):
         place, inside = node, path
         for step in one["loc"]:

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from seqx.errors import At, Problem, RecipeError
+from seqx.errors import Location, Problem, RecipeError
 from seqx.plugin.registry import Component
 
 T_co = TypeVar("T_co", covariant=True)
@@ -17,7 +17,7 @@ class Value(Protocol):
     """One value of a checked recipe; `at` is None for a default."""
 
     @property
-    def at(self) -> At | None:
+    def at(self) -> Location | None:
         """Where it was written."""
 
     def plain(self) -> Any:
@@ -36,7 +36,7 @@ class Leaf:
 
     content: Any
     written: Any
-    at: At | None
+    at: Location | None
 
     def plain(self) -> Any:
         """As YAML would say it."""
@@ -57,7 +57,7 @@ class Collection:
 
     items: Sequence[Value] | Mapping[str, Value]
     container: Callable[[Any], Any]
-    at: At | None
+    at: Location | None
 
     def plain(self) -> Any:
         """As YAML would say it."""
@@ -98,11 +98,11 @@ class Configured(Generic[T_co]):
     maker: Callable[..., T_co]
     component: Component | None
     settings: Mapping[str, Value]
-    at: At | None
-    place: At
+    at: Location | None
+    place: Location
     path: str
     deferred: bool = False
-    named: At | None = None
+    named: Location | None = None
 
     def __call__(self, *given: Any, **more: Any) -> T_co:
         """Build it; settings at odds (a ValueError of the constructor) become a problem at its place."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
-from seqx.errors import At
+from seqx.errors import Location
 from seqx.plugin.registry import Component, Registry, section_settings
 from seqx.recipe.annotations import (
     ComponentShape,
@@ -32,7 +32,7 @@ class Defaults:
     registry: Registry
 
     def value(  # noqa: PLR0911  one for each shape
-        self, default: Any, wanted: Shape, around: At, path: str
+        self, default: Any, wanted: Shape, around: Location, path: str
     ) -> Value:
         """A default in the shape that its annotation asks for."""
         match wanted:
@@ -62,7 +62,7 @@ class Defaults:
                 return _leaf(default, wanted)
         return Leaf(default, NOT_EXPRESSIBLE, None)
 
-    def _either(self, default: Any, wanted: UnionShape, around: At, path: str) -> Value:
+    def _either(self, default: Any, wanted: UnionShape, around: Location, path: str) -> Value:
         if wanted.leaf is not None and (default is None or isinstance(default, str | int | float)):
             return _leaf(default, wanted.leaf)
         for choice in wanted.choices:
@@ -71,7 +71,7 @@ class Defaults:
                 return read
         return Leaf(default, NOT_EXPRESSIBLE, None) if wanted.leaf is None else _leaf(default, wanted.leaf)
 
-    def _component(self, default: Any, wanted: ComponentShape, around: At, path: str) -> Value:
+    def _component(self, default: Any, wanted: ComponentShape, around: Location, path: str) -> Value:
         """A class (or a partial of one) that serves as default, under the name by which it is registered."""
         maker, said = default, {}
         if isinstance(default, functools.partial) and not default.args:
@@ -83,7 +83,12 @@ class Defaults:
         return self._configured(component, said, wanted, around, path)
 
     def _configured(
-        self, component: Component, said: Mapping[str, Any], wanted: ComponentShape, around: At, path: str
+        self,
+        component: Component,
+        said: Mapping[str, Any],
+        wanted: ComponentShape,
+        around: Location,
+        path: str,
     ) -> Value:
         settings = {
             name: self.value(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqx.errors import COMMAND_LINE, At, Problem, RecipeError, UserError, shortened
+from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError, UserError, shortened
 from seqx.recipe import yaml_tree
 from seqx.recipe.overrides import override
 from seqx.recipe.suggestions import hint
@@ -26,7 +26,7 @@ class Recipe:
 
     tree: Node
     files: Sequence[Path]
-    plugins: Mapping[Path, At]
+    plugins: Mapping[Path, Location]
     profiles: Sequence[str]
 
     @property
@@ -78,7 +78,7 @@ def load(
         key = text.partition("=")[0].partition(".")[0]
         if key in ASIDE:
             message = f"{key} belongs in a recipe's file and cannot be set on the command line"
-            raise RecipeError([Problem(At(COMMAND_LINE, 1, 1, text), message)])
+            raise RecipeError([Problem(Location(COMMAND_LINE, 1, 1, text), message)])
         root = override(root, text)
     assert isinstance(root.value, dict)
     kept = {key: node for key, node in root.value.items() if key not in ASIDE}
@@ -106,11 +106,11 @@ def _unknown(profile: str, known: Mapping[str, Node]) -> str:
     return f"no profile is called {profile!r}{near}{listed}"
 
 
-def _head(root: Node, path: Path) -> At:
-    return root.keys.get("profiles") or At(str(path), 1, 1)
+def _head(root: Node, path: Path) -> Location:
+    return root.keys.get("profiles") or Location(str(path), 1, 1)
 
 
-def _find(recipe: str, at: At | None) -> Path:
+def _find(recipe: str, at: Location | None) -> Path:
     path = Path(recipe)
     known = named()
     if _is_file(path) or _is_path(recipe, known):
@@ -141,7 +141,7 @@ def _is_path(recipe: str, known: Iterable[str]) -> bool:
 
 def _with_parents(
     path: Path, children: list[Path], problems: list[Problem] | None, *, whole: bool = False
-) -> tuple[Node, list[Path], dict[Path, At], dict[Path, At]]:
+) -> tuple[Node, list[Path], dict[Path, Location], dict[Path, Location]]:
     """The merged tree, the files behind it, the file's own plugins and its parents'."""
     root = yaml_tree.read(path, problems)
     if not isinstance(root.value, dict):
@@ -170,7 +170,7 @@ def _with_parents(
     return yaml_tree.merge(base, root), [path, *files], plugins, {**inherited, **theirs}
 
 
-def _check_whole(root: Node, folder: Path, plugins: Mapping[Path, At]) -> None:
+def _check_whole(root: Node, folder: Path, plugins: Mapping[Path, Location]) -> None:
     """Whoever uses a model has not read its recipe: it may name no file that is not the model's."""
     assert isinstance(root.value, dict)
     problems = [
@@ -188,13 +188,13 @@ def _check_whole(root: Node, folder: Path, plugins: Mapping[Path, At]) -> None:
         raise RecipeError(problems)
 
 
-def _parent(written: str, child: Path, at: At) -> Path:
+def _parent(written: str, child: Path, at: Location) -> Path:
     if _is_path(written, named()):
         return Path(os.path.normpath(child.parent / written))
     return _find(written, at)
 
 
-def _plugins(root: Node, folder: Path) -> dict[Path, At]:
+def _plugins(root: Node, folder: Path) -> dict[Path, Location]:
     assert isinstance(root.value, dict)
     listed = root.value.get("plugins")
     if listed is None:
@@ -207,7 +207,7 @@ def _plugins(root: Node, folder: Path) -> dict[Path, At]:
     return {Path(os.path.normpath(folder / str(item.value))): item.at for item in listed.value}
 
 
-def _trust(plugins: Mapping[Path, At], inherited: Mapping[Path, At], *, allowed: bool) -> None:
+def _trust(plugins: Mapping[Path, Location], inherited: Mapping[Path, Location], *, allowed: bool) -> None:
     if not allowed and plugins:
         message = (
             "this recipe brings code of its own; read it, then pass --trust-local-plugins if you trust it"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from seqx.errors import COMMAND_LINE, At, Problem, RecipeError
+from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError
 from seqx.recipe.yaml_tree import Node, merge, moved, parse
 
 _DEEPEST = 60  # keys of a path
@@ -11,21 +11,21 @@ _DEEPEST = 60  # keys of a path
 def override(root: Node, text: str) -> Node:
     """`root` with one `key.path=value` of the command line laid over it; the value is YAML."""
     path, equals, value = text.partition("=")
-    at = At(COMMAND_LINE, 1, 1, text)
+    at = Location(COMMAND_LINE, 1, 1, text)
     keys = path.split(".")
     if not equals or not all(keys):
         raise RecipeError([Problem(at, f"{text!r} should read key.path=value, as in model.d_model=256")])
 
     if len(keys) > _DEEPEST:
         raise RecipeError([Problem(at, f"a setting lies at most {_DEEPEST} levels deep, not {len(keys)}")])
-    return _put(root, keys, laid(value, text, path), at, "")
+    return _put(root, keys, parse_override_value(value, text, path), at, "")
 
 
-def laid(value: str, text: str, path: str) -> Node:
+def parse_override_value(value: str, text: str, path: str) -> Node:
     """What `value` says, which is YAML and ends `text`, an argument of the command line."""
     column = len(text) - len(value)
 
-    def behind(place: At) -> At:  # the value is parsed on its own but stands behind something
+    def behind(place: Location) -> Location:  # the value is parsed on its own but stands behind something
         first = place.line == 1
         return replace(place, column=place.column + column, text=text) if first else place
 
@@ -36,7 +36,7 @@ def laid(value: str, text: str, path: str) -> Node:
     return moved(node, behind)
 
 
-def _put(base: Node | None, keys: list[str], value: Node, at: At, path: str) -> Node:
+def _put(base: Node | None, keys: list[str], value: Node, at: Location, path: str) -> Node:
     if not keys:
         return value if base is None else merge(base, value)
     key, *rest = keys

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from seqx.errors import At
+from seqx.errors import Location
 from seqx.recipe import yaml_tree
 from seqx.recipe.configured import NOT_EXPRESSIBLE, Collection, Configured, Leaf, Value
 
@@ -65,5 +65,5 @@ def _mapping_of(item: Value) -> Mapping[str, Value] | None:
     )
 
 
-def _origin(at: At | None) -> str:
+def _origin(at: Location | None) -> str:
     return "default" if at is None else at.origin

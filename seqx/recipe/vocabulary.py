@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import yaml
 
-from seqx.errors import At, Problem
+from seqx.errors import Location, Problem
 from seqx.interfaces.codec import Codec
 from seqx.plugin.registry import settings_of
 from seqx.recipe.configured import NOT_EXPRESSIBLE, Configured, Value
@@ -46,7 +46,7 @@ class Fixed:
             elif isinstance(item, Configured):
                 yield from self._search(item, their, f"{path}.{name}")
 
-    def _compare(self, item: Value, theirs: Any, path: str, around: At) -> Iterator[Problem]:
+    def _compare(self, item: Value, theirs: Any, path: str, around: Location) -> Iterator[Problem]:
         """Compare a setting that determines the vocabulary; `around` is the place of its parent."""
         if isinstance(item, Configured) and _type(theirs) == _name(item):
             free: frozenset[str] = getattr(item.maker, "adjustable", frozenset())

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from seqx.errors import At, Problem, RecipeError, shortened
+from seqx.errors import Location, Problem, RecipeError, shortened
 from seqx.storage.bounded_read import read_bounded
 
 _DEEPEST = 60  # levels of nesting
@@ -29,8 +29,8 @@ class Node:
     """A value of a recipe and where it was written; `keys` are the places of a mapping's keys."""
 
     value: "bool | int | float | str | list[Node] | dict[str, Node] | None"
-    at: At
-    keys: Mapping[str, At] = field(default_factory=dict)
+    at: Location
+    keys: Mapping[str, Location] = field(default_factory=dict)
 
     @property
     def type(self) -> str | None:
@@ -59,7 +59,7 @@ def read(path: Path, problems: list[Problem] | None = None) -> Node:
         data = read_bounded(path, _LARGEST)
     except OSError as error:
         what = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
-        raise RecipeError([Problem(At(source, 1, 1), what)]) from error
+        raise RecipeError([Problem(Location(source, 1, 1), what)]) from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -82,7 +82,7 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         lines = _BREAK.split(text)
-        at = _place(source, lines, mark) if mark else At(source, 1, 1)
+        at = _place(source, lines, mark) if mark else Location(source, 1, 1)
         tab = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
         message = f"not valid YAML: {shortened(str(error.problem or error.context), 200)}{tab}"
         raise RecipeError([Problem(at, message)]) from error
@@ -90,7 +90,7 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
         at = _place(source, _BREAK.split(text), loader.get_mark())
         raise RecipeError([Problem(at, f"not valid YAML: {error}")]) from error
     if root is None:
-        return Node(None, At(source, 1, 1))
+        return Node(None, Location(source, 1, 1))
     reader = _Reader(source, _BREAK.split(text))
     node = reader.node(root, 0)
     if problems is not None:
@@ -100,15 +100,15 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
     return node
 
 
-def _at(source: str, text: str, position: int) -> At:
+def _at(source: str, text: str, position: int) -> Location:
     lines = _BREAK.split(text[:position])
     whole = _BREAK.split(text)
-    return At(source, len(lines), len(lines[-1]) + 1, whole[len(lines) - 1])
+    return Location(source, len(lines), len(lines[-1]) + 1, whole[len(lines) - 1])
 
 
-def _place(source: str, lines: list[str], mark: yaml.Mark) -> At:
+def _place(source: str, lines: list[str], mark: yaml.Mark) -> Location:
     text = lines[mark.line] if mark.line < len(lines) else ""
-    return At(source, mark.line + 1, mark.column + 1, text)
+    return Location(source, mark.line + 1, mark.column + 1, text)
 
 
 class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer):
@@ -214,9 +214,9 @@ class _Reader:
             self.problems.append(Problem(at, str(error)))
             return Node(None, at)
 
-    def mapping(self, raw: yaml.MappingNode, at: At, depth: int) -> Node:
+    def mapping(self, raw: yaml.MappingNode, at: Location, depth: int) -> Node:
         value: dict[str, Node] = {}
-        keys: dict[str, At] = {}
+        keys: dict[str, Location] = {}
         for key, child in raw.value:
             where = _place(self.source, self.lines, key.start_mark)
             if not isinstance(key, yaml.ScalarNode) or _STRANGE.search(key.value):
@@ -260,7 +260,7 @@ def of_profile(node: Node, name: str) -> Node:
     return moved(node, lambda at: replace(at, profile=name))
 
 
-def moved(node: Node, change: Callable[[At], At]) -> Node:
+def moved(node: Node, change: Callable[[Location], Location]) -> Node:
     """The same tree with its places changed."""
     value = node.value
     if isinstance(value, dict):

@@ -1,15 +1,15 @@
-"""What becomes of memory that this process no longer needs: settings of glibc, nothing where it is not."""
+"""Settings of glibc's memory allocator. With another C library these functions do nothing."""
 
 import ctypes
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of its malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def keep_heap() -> None:
-    """Keep freed memory for the next tensors instead of giving it back to the system each time.
+    """Keep freed memory for the next tensors instead of returning it to the system.
 
-    Fresh pages cost more than what fills them is worth: training of small models on a CPU is a tenth faster.
+    Fresh pages are expensive: training of small models on a CPU is about 10 % faster without them.
     """
     libc = _glibc()
     if libc is not None:
@@ -18,7 +18,7 @@ def keep_heap() -> None:
 
 
 def trim_heap() -> None:
-    """Give freed memory back to the system, after something that needed much and will not come again."""
+    """Return freed memory to the system. Call it after a step that needed much memory and does not recur."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

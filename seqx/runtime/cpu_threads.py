@@ -1,11 +1,11 @@
-"""The number of torch's CPU threads, and the way in which they wait for each other.
+"""Number of torch's CPU threads, and how they wait for each other.
 
-With GNU's OpenMP (libgomp, that of torch's Linux packages) a thread that has nothing to do spins for some
-milliseconds before it sleeps. This is fastest on an idle machine, and slowest while other processes compete
-for the CPUs: a spinning thread takes the CPU from the thread that it waits for. libgomp spins a thousandth of
-that time while it manages more threads than there are CPUs. `adapt` uses this: while other processes compete,
-it holds a second pool of sleeping threads, and releases it when the machine is idle again. The number of
-computing threads stays the same, and so does every bit of the results.
+With GNU's OpenMP (libgomp, which torch's Linux packages use) an idle thread spins for some milliseconds
+before it sleeps. This is fastest on an idle machine, and slowest while other processes compete for CPUs: a
+spinning thread takes the CPU from the thread that it waits for. While libgomp manages more threads than there
+are CPUs, it spins for a thousandth of that time. `adapt_to_contention` uses this: while other processes
+compete, it holds a second pool of sleeping threads, and releases it when the machine is idle again. The
+number of computing threads stays the same, and so does every bit of the results.
 """
 
 import ctypes
@@ -22,23 +22,23 @@ import torch
 PERIOD = 0.5
 """Seconds between two measurements of how long threads wait for a CPU."""
 
-BUSY = 0.12
-"""The share of time that a thread waits for a CPU from which on other processes compete for it."""
+CONTENDED_SHARE = 0.12
+"""Share of time for which a thread waits for a CPU, from which on other processes count as competing."""
 
-QUIET = 0.06
-"""The share up to which no other process competes; on an idle machine it is 0.01 to 0.04."""
+IDLE_SHARE = 0.06
+"""Share up to which no other process counts as competing; on an idle machine it is 0.01 to 0.04."""
 
-CALM = 3
-"""Measurements in a row without competition after which threads spin again."""
+IDLE_PERIODS = 3
+"""Number of consecutive periods without competition after which threads spin again."""
 
-CALMEST = 60
-"""The largest value of `CALM`, which doubles each time that others compete again soon after."""
+MAX_IDLE_PERIODS = 60
+"""Maximum number of such periods; it doubles each time that others compete again soon after."""
 
-MOST = 1024
-"""The most threads of a process."""
+MAX_THREADS = 1024
+"""Maximum number of threads of a process."""
 
 OWN_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_THREAD_LIMIT", "OMP_DYNAMIC")
-"""Environment variables by which users decide themselves how threads wait, or the size of a pool."""
+"""Environment variables with which users choose how threads wait, or the size of a pool."""
 
 
 def cpus() -> int:
@@ -48,25 +48,25 @@ def cpus() -> int:
     return os.cpu_count() or 1
 
 
-_AT_FIRST = cpus()  # libgomp counts the CPUs once, when it is loaded
+_INITIAL_CPUS = cpus()  # libgomp counts the CPUs once, when it is loaded
 
 
-def waits(tasks: Path = Path("/proc/self/task")) -> Mapping[str, float]:
+def wait_seconds(tasks: Path = Path("/proc/self/task")) -> Mapping[str, float]:
     """Return the seconds for which each thread of this process was ready to run, but had no CPU.
 
     The result is empty where this is unknown: outside of Linux, and in some sandboxes.
     """
-    found = {}
+    seconds = {}
     try:
         for task in tasks.iterdir():
             try:
                 nanoseconds = (task / "schedstat").read_text(encoding="ascii").split()[1]
             except (FileNotFoundError, ProcessLookupError):
                 continue  # the thread has ended
-            found[task.name] = int(nanoseconds) / 1e9
+            seconds[task.name] = int(nanoseconds) / 1e9
     except (OSError, ValueError, LookupError):
         return {}
-    return found
+    return seconds
 
 
 def libgomp() -> ctypes.CDLL | None:
@@ -94,13 +94,13 @@ class Pool:
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self.size = max(_AT_FIRST, library.omp_get_num_procs()) + 1
+        self.size = max(_INITIAL_CPUS, library.omp_get_num_procs()) + 1
         self._library = library
         self._holder: threading.Thread | None = None
         self._released = threading.Event()
 
     @property
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         """True while the pool is held, so that threads spin only briefly."""
         return self._holder is not None
 
@@ -122,35 +122,35 @@ class Pool:
             self._holder = None
 
     def _hold(self, started: threading.Event) -> None:
-        nothing = ctypes.cast(self._library.omp_get_num_threads, ctypes.c_void_p)  # a function without effect
-        self._library.GOMP_parallel(nothing, None, ctypes.c_uint(self.size), ctypes.c_uint(0))
+        no_op = ctypes.cast(self._library.omp_get_num_threads, ctypes.c_void_p)
+        self._library.GOMP_parallel(no_op, None, ctypes.c_uint(self.size), ctypes.c_uint(0))
         started.set()
         self._released.wait()
 
 
 def _may_start(threads: int) -> bool:
-    """Return true if so many threads can be started; libgomp ends the process if it cannot start one."""
-    done = threading.Event()
+    """Return true if that many threads can be started; libgomp ends the process if it cannot start one."""
+    stop = threading.Event()
     started = []
     try:
         for _ in range(threads):
-            thread = threading.Thread(target=done.wait, daemon=True)
+            thread = threading.Thread(target=stop.wait, daemon=True)
             thread.start()
             started.append(thread)
     except RuntimeError:
         return False
     finally:
-        done.set()
+        stop.set()
         for thread in started:
             thread.join()
     return True
 
 
-class Switch(Protocol):
+class HoldablePool(Protocol):
     """The interface of a pool."""
 
     @property
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         """True while it is held."""
 
     def hold(self) -> None:
@@ -161,82 +161,82 @@ class Switch(Protocol):
 
 
 class Watcher:
-    """Holds a pool while other processes compete for the CPUs, and releases it when they no longer do.
+    """Hold a pool while other processes compete for the CPUs, and release it when they no longer do.
 
     Args:
         pool: the pool
-        waits: returns how long each thread has waited for a CPU
-        now: monotonic seconds
+        wait_seconds: returns for how long each thread has waited for a CPU
+        now: returns monotonic seconds
     """
 
     def __init__(
         self,
-        pool: Switch,
-        waits: Callable[[], Mapping[str, float]] = waits,
+        pool: HoldablePool,
+        wait_seconds: Callable[[], Mapping[str, float]] = wait_seconds,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pool = pool
-        self._waits = waits
+        self._wait_seconds = wait_seconds
         self._now = now
-        self._before, self._at = waits(), now()
-        self._calm = CALM
-        self._quiet = (
-            2 * CALM
-        )  # measurements in a row without competition while held; all since it was released
+        self._before, self._at = wait_seconds(), now()
+        self._required_idle = IDLE_PERIODS
+        # While the pool is held: consecutive periods without competition; else: periods since its release.
+        self._periods = 2 * IDLE_PERIODS
 
-    def watch(self) -> None:
-        """Measure once a period, until the process ends."""
+    def run(self) -> None:
+        """Measure once per period, until the process ends."""
         while True:
             time.sleep(PERIOD)
-            self.look()
+            self.measure()
 
-    def look(self) -> None:
+    def measure(self) -> None:
         """Compare with the last measurement, and hold or release the pool."""
-        waits, at = self._waits(), self._now()
+        waits, at = self._wait_seconds(), self._now()
         more = (seconds - self._before.get(thread, seconds) for thread, seconds in waits.items())
         share = max(more, default=0.0) / max(at - self._at, PERIOD / 10)
         self._before, self._at = waits, at
-        if self.pool.held:
-            self._quiet = self._quiet + 1 if share <= QUIET else 0
-            if self._quiet >= self._calm:
+        if self.pool.is_held:
+            self._periods = self._periods + 1 if share <= IDLE_SHARE else 0
+            if self._periods >= self._required_idle:
                 self.pool.release()
-                self._quiet = 0
-        elif share >= BUSY:
-            self._calm = min(2 * self._calm, CALMEST) if self._released_lately() else CALM
-            self._quiet = 0
+                self._periods = 0
+        elif share >= CONTENDED_SHARE:
+            doubled = min(2 * self._required_idle, MAX_IDLE_PERIODS)
+            self._required_idle = doubled if self._was_released_recently() else IDLE_PERIODS
+            self._periods = 0
             self.pool.hold()
         else:
-            self._quiet += 1
+            self._periods += 1
 
-    def _released_lately(self) -> bool:
-        return self._quiet < 2 * self._calm
+    def _was_released_recently(self) -> bool:
+        return self._periods < 2 * self._required_idle
 
 
 _watcher: Watcher | None = None
 
 
-def keep(began_with: int | None, wanted: int | None, tell: Callable[[str], None]) -> None:
-    """Set the number of threads that a run began with, because the bits of its results depend on it.
+def keep_thread_count(recorded: int | None, requested: int | None, warn: Callable[[str], None]) -> None:
+    """Set the number of threads with which a run began, because the bits of its results depend on it.
 
     Args:
-        began_with: the number at the run's earlier starts; None: it is the first start, or not recorded
-        wanted: the number that the user gives, which takes precedence; None: not given
-        tell: gets a message if the number changes for this run or this process
+        recorded: the number at the run's earlier starts; None: this is the first start, or not recorded
+        requested: the number that the user gives, which takes precedence; None: not given
+        warn: called with a message if the number changes for this run or this process
     """
     here = torch.get_num_threads()
-    number = wanted or began_with or here
+    number = requested or recorded or here
     torch.set_num_threads(number)  # even without a change: MKL then uses exactly this number
-    if began_with is None or number == here == began_with:
+    if recorded is None or number == here == recorded:
         return
-    if number != began_with:
-        tell(
-            f"this run computed with {_counted(began_with)} before and goes on with {number} (--threads); "
-            f"the last bits of its results differ from those with {began_with}"
+    if number != recorded:
+        warn(
+            f"this run computed with {_counted(recorded)} before and continues with {number} (--threads); "
+            f"the last bits of its results differ from those with {recorded}"
         )
-    elif wanted is None:
+    elif requested is None:
         why = "OMP_NUM_THREADS" if os.environ.get("OMP_NUM_THREADS") else f"{_counted(cpus(), 'CPU')} here"
-        tell(
-            f"this run goes on with {_counted(number)}, as it began, and not with {here} ({why}), because "
+        warn(
+            f"this run continues with {_counted(number)}, as it began, and not with {here} ({why}), because "
             f"that would change the last bits of its results; to use {here}, give --threads {here}"
         )
 
@@ -245,8 +245,8 @@ def _counted(number: int, what: str = "thread") -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def adapt() -> None:
-    """Let waiting threads of this process sleep while other processes compete for the CPUs, else spin.
+def adapt_to_contention() -> None:
+    """Let idle threads of this process sleep while other processes compete for the CPUs, else spin.
 
     This does nothing with a single thread, if the user set one of `OWN_SETTINGS`, if torch does not use
     libgomp, or if the system does not report how long threads wait.
@@ -255,10 +255,10 @@ def adapt() -> None:
     if _watcher is not None or torch.get_num_threads() == 1 or any(map(os.environ.get, OWN_SETTINGS)):
         return
     library = libgomp()
-    if library is None or not waits():
+    if library is None or not wait_seconds():
         return
     _watcher = Watcher(Pool(library))
-    threading.Thread(target=_watcher.watch, name="seqx-threads", daemon=True).start()
+    threading.Thread(target=_watcher.run, name="seqx-threads", daemon=True).start()
 
 
 def _forget() -> None:

@@ -1,4 +1,4 @@
-"""Which device computes, and how exactly."""
+"""Devices, number formats, and out-of-memory errors."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 
 def device_of(name: str) -> torch.device:
-    """The device called "auto", "cpu", "cuda", "cuda:1", ...
+    """Return the device with a name: "auto", "cpu", "cuda", "cuda:1", ...
 
     Raises:
         UserError: this machine has no such device
@@ -24,7 +24,7 @@ def device_of(name: str) -> torch.device:
     device = _named(name)
     if device.type == "cuda":
         # On Hopper GPUs torch prefers cuDNN's attention kernel, which compiles a plan for each new shape
-        # (about a second). Nearly every update and every decoding step has a new shape.
+        # (about a second); nearly every update and decoding step has one.
         torch.backends.cuda.enable_cudnn_sdp(False)
     return device
 
@@ -40,7 +40,7 @@ def _named(name: str) -> torch.device:
         found = torch.cuda.device_count()
         raise UserError(f"device {name!r}: this machine has {found} CUDA devices; write auto or cpu")
     if device.type not in ("cpu", "cuda"):
-        raise UserError(f"device {name!r}: seqx was tried on cpu and cuda only; write auto, cpu or cuda")
+        raise UserError(f"device {name!r}: seqx supports only cpu and cuda; write auto, cpu or cuda")
     return device
 
 
@@ -52,8 +52,8 @@ _WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_COR
 def has_bf16(device: torch.device) -> bool:
     """Return true if the device has units for bfloat16, which multiply faster than in float32.
 
-    GPUs have them since Ampere, CPUs with AMX or AVX-512 BF16. Without, a CPU's products of bfloat16 are many
-    times slower than those of float32, or have no kernel.
+    GPUs have them since Ampere, CPUs with AMX or AVX-512 BF16. Without them, a CPU multiplies bfloat16 many
+    times more slowly than float32, or not at all.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -69,10 +69,10 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def precision_of(name: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
-    """What "auto" means on a device.
+    """Return the number format with a name on a device; "auto" is bf16 if the device has units for it.
 
     Raises:
-        UserError: for another name
+        UserError: there is no number format of this name
     """
     if name not in get_args(Precision):
         raise UserError(f"precision {name!r}: write {', '.join(get_args(Precision))}")
@@ -86,7 +86,7 @@ _NO_KERNEL = re.compile(r"could not create a primitive|not implemented for '?BFl
 
 @contextlib.contextmanager
 def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterator[None]:
-    """Compute the block's matrix products in that precision.
+    """Compute the matrix products in the block with this precision.
 
     Raises:
         UserError: the device has no bf16 kernel for an operation of the model
@@ -100,10 +100,10 @@ def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterat
     except RuntimeError as error:
         if not _NO_KERNEL.search(str(error)):
             raise
-        said = str(error).partition("\n")[0].partition(". ")[0]
+        why = str(error).partition("\n")[0].partition(". ")[0]
         raise UserError(
             f"precision bf16: PyTorch has no kernel on this {device.type} for an operation that the model "
-            f"computes ({said}); set precision to fp32"
+            f"computes ({why}); set precision to fp32"
         ) from error
 
 
@@ -140,7 +140,7 @@ def raise_torch_oom() -> Iterator[None]:
     """Turn every out-of-memory error in the block into `torch.OutOfMemoryError`.
 
     Raises:
-        OutOfMemoryError: there is too little
+        torch.OutOfMemoryError: an allocation failed
     """
     try:
         yield
@@ -153,20 +153,20 @@ def raise_torch_oom() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def deterministic(*, wanted: bool) -> Iterator[None]:
-    """In the block, if it is `wanted`, torch takes only kernels that give the same bits every time.
+def deterministic(*, enabled: bool) -> Iterator[None]:
+    """If `enabled`, use only deterministic kernels in the block.
 
-    A CPU's do anyway. On a GPU it must be entered before anything is computed there.
+    Kernels for CPUs are deterministic anyway. On a GPU, enter the block before anything is computed there.
 
     Raises:
-        UserError: there is no such kernel for something that is computed
+        UserError: an operation has no deterministic kernel
     """
-    if not wanted:
+    if not enabled:
         yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # torch's own types lack it
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # torch's own types lack it
     torch.use_deterministic_algorithms(mode=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
@@ -177,7 +177,7 @@ def deterministic(*, wanted: bool) -> Iterator[None]:
         raise UserError(f"training.deterministic: {str(error).partition(',')[0]}; set it to false") from None
     finally:
         torch.use_deterministic_algorithms(mode=before)
-        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 
 def uses_cuda() -> bool:

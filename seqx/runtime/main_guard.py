@@ -14,10 +14,10 @@ from pathlib import Path
 from seqx.errors import UserError
 
 _NAME = "seqx-rerun"
-_BEGAN_AGAIN = 71  # exit code: the script began the work that its parent is doing
-_PATIENCE = 120.0  # seconds
+_EXIT_REPEATED = 71  # exit code of a worker that began the work of its parent
+_TIMEOUT_SECONDS = 120.0
 
-_MEND = (
+_ADVICE = (
     'put everything except imports and definitions under `if __name__ == "__main__":`, and run the same '
     "command again"
 )
@@ -32,13 +32,13 @@ def check(context: BaseContext) -> None:
     script = _script()
     if script is not None and not Path(script).exists():
         raise UserError(
-            f"{script}: several processes prepare examples, and each imports the main script, which is in no "
-            "file; save it in a file, and run that file"
+            f"{script}: several processes prepare examples, and each imports the main script, which is not "
+            "in a file; save it in a file, and run that file"
         )
-    process = context.Process(target=_nothing, name=_NAME, daemon=True)  # type: ignore[attr-defined]  # typeshed has it in subclasses only
+    process = context.Process(target=_do_nothing, name=_NAME, daemon=True)  # type: ignore[attr-defined]  # typeshed has it in subclasses only
     try:
         process.start()
-        process.join(_PATIENCE)
+        process.join(_TIMEOUT_SECONDS)
         code = process.exitcode
     finally:
         if process.is_alive():
@@ -46,12 +46,12 @@ def check(context: BaseContext) -> None:
             process.join()
     if code == 0:
         return
-    begins = f"{script or sys.argv[0]}: several processes prepare examples, and each imports the main script"
-    if code == _BEGAN_AGAIN:
-        raise UserError(f"{begins}, which would begin to prepare them again; {_MEND}")
+    prefix = f"{script or sys.argv[0]}: several processes prepare examples, and each imports the main script"
+    if code == _EXIT_REPEATED:
+        raise UserError(f"{prefix}, which would prepare them again; {_ADVICE}")
     if code is None:
-        raise UserError(f"{begins}, which did not end within {_PATIENCE:.0f} s there; {_MEND}")
-    raise UserError(f"{begins}, which failed there (exit code {code}, its error is above); {_MEND}")
+        raise UserError(f"{prefix}, which did not end within {_TIMEOUT_SECONDS:.0f} s there; {_ADVICE}")
+    raise UserError(f"{prefix}, which failed there (exit code {code}, its error is above); {_ADVICE}")
 
 
 def refuse() -> None:
@@ -60,7 +60,7 @@ def refuse() -> None:
     Call it before waiting for the result or the lock of another process.
     """
     if multiprocessing.current_process().name == _NAME:
-        os._exit(_BEGAN_AGAIN)
+        os._exit(_EXIT_REPEATED)
 
 
 def _script() -> str | None:
@@ -69,5 +69,5 @@ def _script() -> str | None:
     return None if getattr(main, "__spec__", None) is not None else getattr(main, "__file__", None)
 
 
-def _nothing() -> None:
-    """Do nothing, after the script was imported."""
+def _do_nothing() -> None:
+    """Do nothing: importing the script was the test."""

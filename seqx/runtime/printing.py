@@ -1,6 +1,6 @@
-"""Standard output and standard error, whose failures never replace the outcome of a command.
+"""Standard output and standard error whose failures do not change the result of a command.
 
-The reader of a pipe may be gone, the disk of a log may be full, a descriptor may be closed.
+The reader of a pipe may have exited, the disk of a log may be full, a descriptor may be closed.
 """
 
 import contextlib
@@ -12,64 +12,64 @@ from typing import IO, Any, TextIO, cast
 
 from seqx.errors import UserError
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ReaderGoneError(BrokenPipeError):
-    """The reader of a pipe is gone; this needs no message."""
+    """The reader of a pipe has exited; this needs no message."""
 
 
-class Channel:
-    """Handles the failures of one output, for its stream of text and the stream of bytes below.
+class WriteErrors:
+    """What to do with the write errors of an output, for its text stream and the binary stream below.
 
     Args:
-        name: of the output, for messages
-        forgiving: keep failures in `failure` instead of raising them
+        name: the name of the output in messages
+        deferred: keep the first error in `first` instead of raising it
     """
 
-    def __init__(self, name: str, *, forgiving: bool) -> None:
+    def __init__(self, name: str, *, deferred: bool) -> None:
         self.name = name
-        self.forgiving = forgiving
-        self.failure: OSError | None = None
+        self.deferred = deferred
+        self.first: OSError | None = None
 
-    def failed(self, error: OSError) -> None:
-        """Keep an error of writing, or raise what `tell` makes of it."""
-        if self.forgiving:
-            self.failure = self.failure or error
+    def handle(self, error: OSError) -> None:
+        """Keep or raise an error, see `deferred`."""
+        if self.deferred:
+            self.first = self.first or error
         else:
-            self.tell(error)
+            self.raise_error(error)
 
-    def tell(self, error: OSError) -> None:
-        """Raise an error of writing, with its place and what to do.
+    def raise_error(self, error: OSError) -> None:
+        """Raise an error with the name of the output and advice.
 
         Raises:
-            ReaderGoneError: the reader of the pipe is gone
+            ReaderGoneError: the reader of the pipe has exited
             UserError: any other reason
         """
         if error.errno == errno.EPIPE:
             raise ReaderGoneError(*error.args) from None
-        advice = "make room for it" if error.errno in _NO_ROOM else "write it to another place"
+        advice = "free disk space" if error.errno in _DISK_FULL else "redirect it to another file"
         raise UserError(f"{self.name}: {error.strerror or error}; {advice}") from None
 
 
 class Output:
-    """A wrapper of an output stream that passes failures to a channel.
+    """A wrapper of an output stream that handles its write errors.
 
     Args:
-        stream: of text or of bytes
-        channel: decides about its failures
+        stream: a text or binary stream
+        errors: handles the errors
     """
 
-    def __init__(self, stream: IO[Any], channel: Channel) -> None:
+    def __init__(self, stream: IO[Any], errors: WriteErrors) -> None:
         self._stream = stream
-        self.channel = channel
+        self.write_errors = errors
 
     def write(self, text: Any) -> int:
         """Write text or bytes."""
         try:
             return self._stream.write(text)
         except OSError as error:
-            self.channel.failed(error)
+            self.write_errors.handle(error)
             return len(text)
 
     def writelines(self, lines: Iterable[Any]) -> None:
@@ -78,80 +78,80 @@ class Output:
             self.write(line)
 
     def flush(self) -> None:
-        """Write the buffered text."""
+        """Flush the stream."""
         try:
             self._stream.flush()
         except OSError as error:
-            self.channel.failed(error)
+            self.write_errors.handle(error)
 
     @property
     def buffer(self) -> "Output":
-        """The stream of bytes below one of text."""
-        return Output(cast("TextIO", self._stream).buffer, self.channel)
+        """The binary stream below a text stream."""
+        return Output(cast("TextIO", self._stream).buffer, self.write_errors)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
 @contextlib.contextmanager
-def checked() -> Iterator[None]:
-    """Ignore failures of standard error in the block; raise one error for those of standard output.
+def checked_streams() -> Iterator[None]:
+    """Ignore write errors of standard error in the block; raise those of standard output with a message.
 
     Text that could not be written is dropped at the end, so that the interpreter does not try again.
     """
-    _occupy()
+    _open_closed_descriptors()
     before = sys.stdout, sys.stderr
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  os.devnull is a string
+    with open(os.devnull, "w", encoding="utf-8") as devnull:  # noqa: PTH123  os.devnull is a string
         if sys.stdout is not None:
-            sys.stdout = cast("TextIO", Output(sys.stdout, Channel("standard output", forgiving=False)))
-        error = nowhere if sys.stderr is None else sys.stderr
-        sys.stderr = cast("TextIO", Output(error, Channel("standard error", forgiving=True)))
+            sys.stdout = cast("TextIO", Output(sys.stdout, WriteErrors("standard output", deferred=False)))
+        error = devnull if sys.stderr is None else sys.stderr
+        sys.stderr = cast("TextIO", Output(error, WriteErrors("standard error", deferred=True)))
         try:
             yield
         finally:
             sys.stdout, sys.stderr = before
             for stream in before:
-                _finish(stream)
+                _flush_or_drop(stream)
 
 
 @contextlib.contextmanager
-def forgiving() -> Iterator[None]:
-    """Raise a failure of standard output only at the end of the block.
+def defer_write_errors() -> Iterator[None]:
+    """Raise a write error of standard output only at the end of the block, so that the work is done.
 
-    If the reader of a pipe is gone, nothing is raised.
+    If the reader of a pipe has exited, nothing is raised.
 
     Raises:
         UserError: at the end of the block, if standard output could not be written
     """
-    channel = getattr(sys.stdout, "channel", None)
-    if not isinstance(channel, Channel):
+    errors = getattr(sys.stdout, "write_errors", None)
+    if not isinstance(errors, WriteErrors):
         yield
         return
-    channel.forgiving = True
+    errors.deferred = True
     try:
         yield
         sys.stdout.flush()
     finally:
-        channel.forgiving = channel.failure is not None  # buffered text would fail again
-    if channel.failure is not None and channel.failure.errno != errno.EPIPE:
-        channel.tell(channel.failure)
+        errors.deferred = errors.first is not None  # buffered text would fail again
+    if errors.first is not None and errors.first.errno != errno.EPIPE:
+        errors.raise_error(errors.first)
 
 
-def _occupy() -> None:
+def _open_closed_descriptors() -> None:
     """Open /dev/null for closed standard descriptors, so that no other file gets their numbers."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
 
 
-def _finish(stream: TextIO | None) -> None:
-    """Write the buffered text, or drop it."""
+def _flush_or_drop(stream: TextIO | None) -> None:
+    """Write the buffered text, or drop it if that fails."""
     try:
         if stream is not None and not stream.closed:
             stream.flush()
     except OSError:
         assert stream is not None
         with contextlib.suppress(OSError):  # the stream has no descriptor
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(devnull, stream.fileno())
+            os.close(devnull)

@@ -100,9 +100,7 @@ def _entries(file: Path) -> tuple[dict[str, _Entry], int]:
         size = os.fstat(stream.fileno()).st_size
         length = int.from_bytes(stream.read(8), "little")
         if length > MAX_HEADER_BYTES:
-            raise ValueError(
-                f"its header has {length:,} bytes, more than the maximum of {MAX_HEADER_BYTES:,}"
-            )
+            raise ValueError(f"its header has {length:,} bytes; the maximum is {MAX_HEADER_BYTES:,}")
         if length + 8 > size:
             raise ValueError(f"its header has {length:,} bytes, but the file only {size:,}")
         plain = json.loads(stream.read(length))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seqx.data.batches import Microbatch, UpdateBatch
-from seqx.errors import TooLittleMemoryError, UserError
+from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.values import Batch, rows
 from seqx.parallel.strategy import Strategy
 from seqx.runtime.devices import autocast, raise_torch_oom
@@ -63,7 +63,7 @@ class GradientAccumulation:
             sync: add up the gradients of all ranks; false: leave each rank with its own
 
         Raises:
-            TooLittleMemoryError: the ranks cannot compute the update again; restart to go on
+            OomRestartError: the ranks cannot compute the update again; restart to go on
             UserError: a single example does not fit into memory
         """
         strategy = self.strategy
@@ -155,7 +155,7 @@ def oom_as_restart(update: str, device: torch.device, microbatches: list[Microba
                 f"{update}: {device} has too little memory for the model and its gradients; make "
                 "the model smaller, or share it among more devices with training.sharding=state"
             ) from None
-        raise TooLittleMemoryError(
+        raise OomRestartError(
             f"{update}: {device} is out of memory with {max(splittable)} padded tokens per pass. "
             "Restart to continue with smaller microbatches (seqx run --devices and torchrun "
             "--max-restarts do so by themselves)",

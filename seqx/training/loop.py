@@ -40,7 +40,7 @@ def updates(
         done: the number of updates made before
 
     Raises:
-        TooLittleMemoryError: the ranks cannot compute an update again; restart to go on
+        OomRestartError: the ranks cannot compute an update again; restart to go on
         UserError: a single example, or the optimizer, does not fit into memory
     """
     strategy = accumulation.strategy
@@ -92,7 +92,7 @@ def rehearse(accumulation: GradientAccumulation, optimizer: torch.optim.Optimize
     created their state. Returns the number of retries with smaller microbatches.
 
     Raises:
-        TooLittleMemoryError: the ranks cannot compute the update again; restart to go on
+        OomRestartError: the ranks cannot compute the update again; restart to go on
         UserError: a single example, or the optimizer, does not fit into memory
     """
     step = accumulation.strategy.step

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seqx.data.batches import Batches, Position
 from seqx.data.loader import BatchLoader
-from seqx.errors import TooLittleMemoryError, UserError
+from seqx.errors import OomRestartError, UserError
 from seqx.inference import Predictor, evaluate
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.scores import ValidationScore
@@ -214,7 +214,7 @@ class Trainer:
                 self._go_back(trouble, passed)
                 if self.progress.pending and self._attend():
                     return
-        except TooLittleMemoryError as error:
+        except OomRestartError as error:
             self.accumulation.limit.save(error.padded_tokens)
             raise
 

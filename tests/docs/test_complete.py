@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from seqx import recipe
-from seqx.cli import GROUP, VERBS
+from seqx.cli import COMMANDS, GROUP
 from seqx.experiment import Experiment
 from seqx.interfaces import learning, networks, text
 from seqx.plugin import hooks, loading
@@ -31,7 +31,7 @@ def test_each_setting_of_training_is_explained(setting: str) -> None:
     assert f"\n- `{setting}`: " in TEXTS["train.md"]
 
 
-@pytest.mark.parametrize("verb", [*VERBS, *(entry.name for entry in entry_points(group=GROUP))])
+@pytest.mark.parametrize("verb", [*COMMANDS, *(entry.name for entry in entry_points(group=GROUP))])
 def test_each_verb_is_shown(verb: str) -> None:
     commands = [
         command.text

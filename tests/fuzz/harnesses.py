@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from seqx import recipe
-from seqx.commands.answering import Lines
+from seqx.commands.stdin_command import Lines
 from seqx.data.store import Ragged, Store, Writer
 from seqx.errors import RecipeError, UserError
 from seqx.experiment import Experiment

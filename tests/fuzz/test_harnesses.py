@@ -31,7 +31,7 @@ def _applied(seed: bytes, changes: list[tuple[int, int, bytes, int]]) -> bytes:
 
 
 @pytest.mark.parametrize("name", HARNESSES)
-def test_bytes_end_in_a_value_or_one_message(name: str) -> None:
+def test_harness_ends_with_a_value_or_a_user_error(name: str) -> None:
     inputs = st.binary(max_size=200) | st.one_of([changed(seed) for seed in SEEDS[name]])
 
     @settings(max_examples=EXAMPLES, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
@@ -45,7 +45,7 @@ def test_bytes_end_in_a_value_or_one_message(name: str) -> None:
 @pytest.mark.parametrize(
     "file", sorted(FOUND.glob("*/*")), ids=lambda file: f"{file.parent.name}-{file.name}"
 )
-def test_what_was_found_stays_mended(file: Path) -> None:
+def test_inputs_that_once_failed_stay_fixed(file: Path) -> None:
     tracemalloc.start()
     try:
         tried(file.parent.name, file.read_bytes())
@@ -55,5 +55,5 @@ def test_what_was_found_stays_mended(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(HARNESSES.keys() - {"about", "checkpoint"}))  # bytes for three
-def test_good_inputs_are_no_mistakes(name: str) -> None:
+def test_valid_inputs_are_accepted(name: str) -> None:
     HARNESSES[name](SEEDS[name][0])

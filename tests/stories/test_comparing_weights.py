@@ -133,7 +133,7 @@ def test_a_run_that_is_stopped_while_it_compares(monkeypatch: pytest.MonkeyPatch
     recipe = scripted(10, 30, *[20] * (call - 3), 20, 30)
     stopped = seqx("run", recipe)
     assert stopped.exit_code == 75
-    assert "the checkpoint of update 6 is kept; the same command goes on" in stopped.stderr
+    assert "the checkpoint of update 6 is kept; run the same command again to continue" in stopped.stderr
     done("run", recipe)
     assert is_mean(6)
     assert compared(RUN) == compared(Path("whole")) == [("last", [6], 30), ("average", [3, 6], 20)]

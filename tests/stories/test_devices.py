@@ -63,7 +63,9 @@ def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on() -> None:
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 75, said
-    assert re.search(r"^two: stopped by SIGTERM, .*; the same command goes on$", said, re.MULTILINE), said
+    assert re.search(
+        r"^two: stopped by SIGTERM, .*; run the same command again to continue$", said, re.MULTILINE
+    ), said
     assert "Traceback" not in said
     assert not re.search(r"^W\d{4} ", said, re.MULTILINE)
     (kept,) = Path("two", "checkpoints").glob("0*")

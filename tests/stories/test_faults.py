@@ -239,7 +239,7 @@ def test_when_no_checkpoint_from_before_is_whole_later_ones_are_left(monkeypatch
     monkeypatch.setattr(Trainer, "_go_back", going)
     how = ("training.nonfinite=1", "training.save_every=1", "training.groups=1", "training.keep=99")
     said = refused("run", recipe("longest: 24", more=60), *SETTINGS, *how)
-    assert "no checkpoint before it is whole" in said.splitlines()[-1]
+    assert "no earlier checkpoint is intact" in said.splitlines()[-1]
     assert kept
     assert set(kept) <= set(Checkpoints(run / "checkpoints").steps())
     assert not (run / "passed_over.json").exists()

@@ -69,7 +69,8 @@ def test_killed_and_interrupted_it_ends_as_if_it_had_not_been() -> None:
     assert process.returncode == 75
     assert "Traceback" not in error
     assert error.splitlines()[-1] == (
-        f"{run}: stopped by SIGINT, the checkpoint of update 9 is kept; the same command goes on"
+        f"{run}: stopped by SIGINT, the checkpoint of update 9 is kept; "
+        "run the same command again to continue"
     )
     assert [row["step"] for row in lines(run, "start")] == [0, 4]
 
@@ -163,8 +164,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(callbacks: str
     result = seqx("run", recipe, f"callbacks={callbacks}")
     assert result.exit_code == 0
     message = (
-        f"{file}: cannot be read (its bytes are not those that were written); going on from the checkpoint "
-        "of update 2; it is now 00000004.damaged"
+        f"{file}: cannot be read (its bytes are not those that were written); resuming from the checkpoint "
+        "of update 2; it was renamed to 00000004.damaged"
     )
     assert result.stderr.count(message) == 1
     if "progress" in callbacks:
@@ -182,14 +183,14 @@ def test_when_no_checkpoint_is_whole_nothing_is_begun_anew() -> None:
     (run / "checkpoints/00000002/states.json").unlink()
     said = refused("run", recipe)
     assert said.splitlines()[-1] == (
-        f"{run}/checkpoints/00000002/states.json: cannot be read (No such file or directory); no checkpoint "
-        f"before it is whole: remove {run}/checkpoints to begin anew"
+        f"{run}/checkpoints/00000002/states.json: cannot be read (No such file or directory); no earlier "
+        f"checkpoint is intact: remove {run}/checkpoints to start again"
     )
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000002"]
 
 
 def test_a_resumed_run_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqx.runtime.cpu_threads.adapt", lambda: None)
+    monkeypatch.setattr("seqx.runtime.cpu_threads.adapt_to_contention", lambda: None)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     recipe, environment = tiny(TINY), Path("runs/tiny/environment.json")
 
@@ -206,12 +207,12 @@ def test_a_resumed_run_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPat
 
     assert threads("--threads", "2", "training.steps=2") == (2, "")
     number, said = threads("training.steps=4")
-    assert (number, "goes on with 2 threads, as it began, and not with 1 (OMP_NUM_THREADS)" in said) == (
+    assert (number, "continues with 2 threads, as it began, and not with 1 (OMP_NUM_THREADS)" in said) == (
         2,
         True,
     )
     number, said = threads("training.steps=6", "--threads", "1")
-    assert (number, "computed with 2 threads before and goes on with 1 (--threads)" in said) == (1, True)
+    assert (number, "computed with 2 threads before and continues with 1 (--threads)" in said) == (1, True)
     assert threads("training.steps=8") == (1, "")
 
     # Another number of processes made it, so that the last bits differ with any number of threads.

@@ -83,7 +83,7 @@ def test_wherever_it_is(
         result = seqx("run", recipe)
     assert result.exit_code == 75
     said = result.stderr.splitlines()
-    assert said[-1] == f"{RUN}: stopped by {by.name}, {kept}; the same command goes on"
+    assert said[-1] == f"{RUN}: stopped by {by.name}, {kept}; run the same command again to continue"
     assert not list(RUN.glob("checkpoints/.*"))
     log = done("run", recipe)
     assert f"model: {RUN / 'model'}" in log
@@ -130,7 +130,10 @@ def test_after_every_kind_of_update(whole: Path, monkeypatch: pytest.MonkeyPatch
         result = seqx("run", recipe)
     assert result.exit_code == 75
     kept = f"the checkpoint of update {step} is kept"
-    assert result.stderr.splitlines()[-1] == f"{RUN}: stopped by SIGINT, {kept}; the same command goes on"
+    assert (
+        result.stderr.splitlines()[-1]
+        == f"{RUN}: stopped by SIGINT, {kept}; run the same command again to continue"
+    )
     done("run", recipe)
     assert [row["step"] for row in lines(RUN, "start")] == [0, step]
     assert differences(RUN, whole, saves=False) == []
@@ -143,7 +146,7 @@ def test_a_second_interrupt_does_not_wait_for_anything(whole: Path, monkeypatch:
         sending(patch, Average, "follow", 5, signal.SIGINT, signal.SIGINT)
         result = seqx("run", recipe)
     assert result.exit_code == 130
-    assert result.stderr.splitlines()[-1] == f"{RUN}: interrupted; the same command goes on"
+    assert result.stderr.splitlines()[-1] == f"{RUN}: interrupted; run the same command again to continue"
     done("run", recipe)
     assert [row["step"] for row in lines(RUN, "start")] == [0, 4]
     assert differences(RUN, whole) == []
@@ -198,7 +201,10 @@ def test_while_modules_are_imported(when: str, by: str) -> None:
     """Which takes seconds, before a recipe was read."""
     command = [sys.executable, "-c", EARLY, when, by, "run", str(tiny(TEXT))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (75, f"stopped by {by}; the same command goes on\n")
+    assert (ended.returncode, ended.stderr) == (
+        75,
+        f"stopped by {by}; run the same command again to continue\n",
+    )
     assert not RUN.exists()
 
 
@@ -233,7 +239,9 @@ def test_while_a_library_learns_the_vocabulary(by: signal.Signals, tmp_path: Pat
     finally:
         process.kill()
     assert process.returncode == 75
-    said = f"{RUN}: stopped by {by.name}, no checkpoint was written yet; the same command goes on"
+    said = (
+        f"{RUN}: stopped by {by.name}, no checkpoint was written yet; run the same command again to continue"
+    )
     assert told.splitlines()[-1] == said
     assert not list((tmp_path / "cache").glob(".*.tmp-*"))
 

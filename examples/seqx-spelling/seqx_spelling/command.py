@@ -7,8 +7,8 @@ from seqx_spelling.task import Spelling
 
 
 @click.command()
-@seqx.answering
-def spell(answer: seqx.Answering) -> None:
+@seqx.stdin_command
+def spell(answer: seqx.StdinCommand) -> None:
     """Mend misspelt words, one a line of standard input.
 
     Line i of the output answers line i. With --nbest 3 the three likeliest words are shown.

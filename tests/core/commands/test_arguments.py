@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seqx.commands.arguments import parted
+from seqx.commands.arguments import split_overrides
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     "name", ["lr=1e-3/model", "./lr=1e-3/model", "runs/lr=1/model", "search.size=8", "plain", "nowhere", ""]
 )
 def test_names(name: str) -> None:
-    assert parted([name]) == ([name], [])
+    assert split_overrides([name]) == ([name], [])
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def test_names(name: str) -> None:
     ],
 )
 def test_overrides(override: str) -> None:
-    assert parted([override]) == ([], [override])
+    assert split_overrides([override]) == ([], [override])
 
 
-def test_both_keep_their_order() -> None:
-    assert parted(["b", "x=1", "a", "x.y=2", "lr=1e-3/model"]) == (
+def test_names_and_overrides_keep_their_order() -> None:
+    assert split_overrides(["b", "x=1", "a", "x.y=2", "lr=1e-3/model"]) == (
         ["b", "a", "lr=1e-3/model"],
         ["x=1", "x.y=2"],
     )

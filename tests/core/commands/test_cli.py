@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import seqx.cli
-from seqx.cli import GROUP, VERBS, main
+from seqx.cli import COMMANDS, GROUP, main
 from seqx.interfaces import values
 from seqx.plugin.hooks import hookimpl
 from seqx.plugin.registry import Registry
@@ -27,7 +27,7 @@ training: {steps: 100}
 """
 
 Call = Callable[..., Result]
-COMMANDS = {entry.name for entry in entry_points(group=GROUP)}
+PLUGIN_COMMANDS = {entry.name for entry in entry_points(group=GROUP)}
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_check_reports_every_recipe(call: Call) -> None:
     )
 
 
-def test_a_recipe_may_have_an_equals_sign_in_its_path(call: Call) -> None:
+def test_recipe_path_may_have_an_equals_sign(call: Call) -> None:
     Path("lr=1").mkdir()
     Path("lr=1/mine.yaml").write_text(RECIPE)
     result = call("check", "lr=1/mine.yaml", "model.d_model=32")
@@ -90,7 +90,7 @@ def test_a_recipe_may_have_an_equals_sign_in_its_path(call: Call) -> None:
 
 
 @pytest.mark.parametrize("verb", ["check", "show"])
-def test_a_mistake_is_a_message_and_exit_code_2(call: Call, verb: str) -> None:
+def test_recipe_errors_are_one_message_and_exit_code_2(call: Call, verb: str) -> None:
     result = call(verb, "mine.yaml", "training.steps=many", "model.encoder=lstm")
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -114,13 +114,13 @@ def test_a_mistake_is_a_message_and_exit_code_2(call: Call, verb: str) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["a" * 300, "r\udcff"])
-def test_names_that_no_folder_can_have_are_one_message(call: Call, arguments: list[str], name: str) -> None:
+def test_invalid_folder_names_are_one_message(call: Call, arguments: list[str], name: str) -> None:
     result = call(*(argument.format(name) for argument in arguments))
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "a" * 70 in result.stderr or "r\\udcff" in result.stderr
 
 
-def test_what_a_message_repeats_moves_no_cursor(call: Call) -> None:
+def test_messages_have_no_control_characters(call: Call) -> None:
     result = call("translate", "\x1b[2J\r\x9bmodel")
     assert result.exit_code == 2
     assert result.stderr.startswith("\ufffd[2J\ufffd\ufffdmodel: there is no such folder")
@@ -162,12 +162,15 @@ def test_plugins(call: Call) -> None:
         "  Task: translation",
         "bad unknown, from house_of_cards: did not load",
         "  ModuleNotFoundError: No module named 'house_of_cards'; `seqx --debug plugins` shows the traceback",
-        *(f"command {name}, from seqx-toolkit, whose plugin is not loaded" for name in sorted(COMMANDS)),
+        *(
+            f"command {name}, from seqx-toolkit, whose plugin is not loaded"
+            for name in sorted(PLUGIN_COMMANDS)
+        ),
     ]
     assert "Traceback" in call("--debug", "plugins").stdout
 
 
-def test_plugins_for_programs(call: Call) -> None:
+def test_plugins_as_json(call: Call) -> None:
     found = json.loads(call("plugins", "--json").stdout)
     (house,) = found["plugins"]
     assert house["components"]["Encoder"] == ["stack", "lstm"]
@@ -182,7 +185,7 @@ def test_plugins_for_programs(call: Call) -> None:
     assert found["commands"]["translate"] == "seqx-toolkit"
 
 
-def test_only_recipes_that_need_a_plugin_that_failed_fail(call: Call) -> None:
+def test_failed_plugin_affects_only_recipes_that_need_it(call: Call) -> None:
     assert call("check", "mine.yaml").exit_code == 0
     result = call("check", "mine.yaml", "model.encoder=kerple")
     assert "no Encoder is called 'kerple'; there are stack, lstm (did not load: 'bad';" in result.stderr
@@ -218,16 +221,16 @@ def test_components(call: Call) -> None:
     )
 
 
-def test_an_unknown_command_names_the_nearest(call: Call) -> None:
+def test_unknown_command_suggests_the_most_similar(call: Call) -> None:
     result = call("chek")
     assert result.exit_code == 2
     assert "there is no command 'chek'; did you mean 'check'?" in result.stderr
     assert "see `seqx --help`" in call("zzz").stderr
 
 
-def test_every_verb_is_a_command_whose_help_says_the_same() -> None:
-    group = seqx.cli.Verbs()
-    for name, (_, text) in VERBS.items():
+def test_help_of_each_command_begins_as_in_the_list() -> None:
+    group = seqx.cli.CommandGroup()
+    for name, (_, text) in COMMANDS.items():
         command = group.get_command(click.Context(group), name)
         assert command is not None
         assert (command.help or "").partition("\n")[0] == text, name
@@ -261,7 +264,7 @@ def test_public_names_are_imported_once(monkeypatch: pytest.MonkeyPatch) -> None
     imported.assert_called_once_with("seqx.interfaces.values")
 
 
-def test_help_is_quick() -> None:
+def test_help_is_fast() -> None:
     took = []
     for _ in range(3):
         began = time.perf_counter()
@@ -307,7 +310,7 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
     return install
 
 
-def test_a_plugins_command_is_listed_without_being_imported(foreign: Callable[[int], None]) -> None:
+def test_plugin_command_is_listed_without_being_imported(foreign: Callable[[int], None]) -> None:
     foreign(0)
     result = CliRunner().invoke(main, ["--help"])
     assert "Commands of plugins:\n  greet  Greets.\n" in result.output
@@ -319,13 +322,13 @@ def test_a_plugins_command_is_listed_without_being_imported(foreign: Callable[[i
     )
 
 
-def test_a_plugins_command_runs(foreign: Callable[[int], None]) -> None:
+def test_plugin_command_runs(foreign: Callable[[int], None]) -> None:
     foreign(1)
     assert CliRunner().invoke(main, ["greet"]).output == "good day\n"
 
 
 @pytest.mark.parametrize("name", ["check", "translate"])
-def test_no_plugin_takes_a_command_from_seqx(
+def test_plugin_cannot_replace_a_command_of_seqx(
     foreign: Callable[..., None], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = CliRunner().invoke(main, [name, "--help"]).output
@@ -337,10 +340,10 @@ def test_no_plugin_takes_a_command_from_seqx(
     assert "Greets" not in CliRunner().invoke(main, ["--help"]).output
     said = CliRunner().invoke(main, ["plugins"]).output
     source = "house_commands_2.greeting:greet"
-    assert f"command {name}, from {source}, is ignored: seqx has one of this name; uninstall that" in said
+    assert f"command {name}, from {source}, is ignored: seqx has a command of this name; uninstall it" in said
 
 
-def test_a_command_that_two_plugins_have(
+def test_command_of_two_plugins_is_refused(
     foreign: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign(2)

@@ -1,4 +1,4 @@
-"""`seqx new`: what it writes is clean and obeys the laws; what it refuses, it refuses in one message."""
+"""`seqx new` writes clean plugins whose tests pass, and refuses names that cannot be used."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from seqx.commands.new import KINDS, NAME, TEMPLATES
+from seqx.commands.new import KINDS, PLACEHOLDER, TEMPLATES
 from tests.stories.tiny import done, refused
 
 NAMES = {"attention": "qk_norm", "positional_encoding": "fire2", "schedule": "a2"}
@@ -18,7 +18,7 @@ NAMES = {"attention": "qk_norm", "positional_encoding": "fire2", "schedule": "a2
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """A plugin of each kind."""
+    """Write a plugin for each interface."""
     monkeypatch.chdir(tmp_path)
     for kind, name in NAMES.items():
         said = done("new", name, "--kind", kind).splitlines()
@@ -27,11 +27,11 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return [Path(f"seqx-{name}").resolve() for name in NAMES.values()]
 
 
-def test_there_is_one_of_each_kind() -> None:
+def test_new_plugins_cover_every_template() -> None:
     assert list(NAMES) == KINDS
 
 
-def test_nothing_of_the_template_is_left(written: list[Path]) -> None:
+def test_new_plugin_has_no_trace_of_the_template(written: list[Path]) -> None:
     for folder, name in zip(written, NAMES.values(), strict=True):
         files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
         assert sorted(files) == sorted(
@@ -40,14 +40,14 @@ def test_nothing_of_the_template_is_left(written: list[Path]) -> None:
                 *(f"seqx_{name}/py.typed", f"tests/test_{name}.py", "tests/test_laws.py"),
             ]
         )
-        assert not [file for file, path in files.items() if NAME in path.read_text().lower()]
+        assert not [file for file, path in files.items() if PLACEHOLDER in path.read_text().lower()]
         project = tomllib.loads(files["pyproject.toml"].read_text())["project"]
         (needed,) = map(Requirement, project["dependencies"])
         assert needed.specifier.contains(version("seqx-toolkit"))
 
 
 @pytest.mark.parametrize("command", [["check", "--no-cache"], ["format", "--check", "--no-cache"]])
-def test_it_is_as_clean_as_it_asks_to_be(written: list[Path], command: list[str]) -> None:
+def test_new_plugin_passes_its_own_linter(written: list[Path], command: list[str]) -> None:
     for folder in written:
         result = subprocess.run(
             [sys.executable, "-m", "ruff", *command], cwd=folder, capture_output=True, text=True, check=False
@@ -55,8 +55,8 @@ def test_it_is_as_clean_as_it_asks_to_be(written: list[Path], command: list[str]
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_its_tests_pass(written: list[Path]) -> None:
-    """Of attention tests/test_outside.py tries them where it is installed."""
+def test_new_plugin_passes_its_tests(written: list[Path]) -> None:
+    """tests/test_outside.py runs those of the attention plugin, installed."""
     tests = [str(folder / "tests") for folder in written if folder.name != f"seqx-{NAMES['attention']}"]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", *tests],
@@ -86,25 +86,23 @@ def test_its_tests_pass(written: list[Path]) -> None:
         ("a" * 41, " nor seqx\n"),
     ],
 )
-def test_names_that_cannot_be(
+def test_invalid_plugin_names_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said = refused("new", name)
-    assert said.startswith(f"{name!r} cannot be a plugin's name: 2 to 40 small letters, digits and under")
+    assert said.startswith(f"{name!r} cannot be the name of a plugin: it needs 2 to 40 lowercase letters")
     assert said.endswith(message if message.endswith("\n") else f"{message}\n")
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_there_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_folder_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("seqx-mine").mkdir()
     Path("broken").symlink_to("nowhere")
-    assert refused("new", "mine") == (
-        "seqx-mine: is there already; choose another name, or another --folder\n"
-    )
-    assert refused("new", "mine", "--folder", "broken").startswith("broken: is there already")
+    assert refused("new", "mine") == ("seqx-mine: exists already; choose another name, or another --folder\n")
+    assert refused("new", "mine", "--folder", "broken").startswith("broken: exists already")
     assert not list(Path("seqx-mine").iterdir())
 
 
@@ -115,11 +113,11 @@ def test_what_is_there_is_not_touched(tmp_path: Path, monkeypatch: pytest.Monkey
             "transformer",
             "a plugin called 'transformer' is installed, from seqx-toolkit; choose another name\n",
         ),
-        ("alibi", "plugin 'transformer' has 'alibi' as PositionalEncoding already; choose another name\n"),
+        ("alibi", "plugin 'transformer' has a PositionalEncoding called 'alibi'; choose another name\n"),
         ("elsewhere", "a package called seqx_elsewhere is installed; choose another name\n"),
     ],
 )
-def test_names_that_are_taken(
+def test_names_that_are_in_use_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
     (tmp_path / "seqx_elsewhere.py").write_text("")
@@ -129,7 +127,7 @@ def test_names_that_are_taken(
     assert not Path(f"seqx-{name}").exists()
 
 
-def test_templates_are_plain_files() -> None:
+def test_templates_are_in_the_package() -> None:
     assert (TEMPLATES / "common" / "pyproject.toml").is_file()
     for kind in KINDS:
-        assert (TEMPLATES / kind / f"seqx_{NAME}" / "__init__.py").is_file()
+        assert (TEMPLATES / kind / f"seqx_{PLACEHOLDER}" / "__init__.py").is_file()

@@ -82,33 +82,33 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     return run
 
 
-def test_a_line_for_each_score(call: Call) -> None:
+def test_score_prints_a_line_for_each_score(call: Call) -> None:
     result = call("--metric", "exact", "gold", "test")
     assert result.exit_code == 0, result.output
     assert result.stdout == "exact 50.00  case:False\nerrors -2.00  ä\n"
 
 
-def test_settings_are_those_of_a_recipe(call: Call) -> None:
+def test_score_takes_settings_of_the_metric(call: Call) -> None:
     result = call("lowercase=true", "gold", "test", "scale=1e1", "--metric=exact")
     assert result.stdout == "exact 7.50  case:True\nerrors -2.00  ä\n"
 
 
-def test_the_metric_may_be_written_as_in_a_recipe(call: Call) -> None:
+def test_score_takes_a_metric_as_in_a_recipe(call: Call) -> None:
     result = call("--metric", "{type: exact, lowercase: true, scale: 1}", "scale=10", "gold", "test")
     assert result.stdout == "exact 7.50  case:True\nerrors -2.00  ä\n"
 
 
-def test_files_may_have_an_equals_sign_in_their_names(call: Call) -> None:
+def test_score_files_may_have_an_equals_sign(call: Call) -> None:
     Path("beam=4").write_bytes(Path("test").read_bytes())
     assert call("--metric", "exact", "gold", "beam=4").stdout.startswith("exact 50.00")
 
 
-def test_packed_files(call: Call) -> None:
+def test_score_reads_compressed_files(call: Call) -> None:
     Path("gold.gz").write_bytes(gzip.compress(Path("gold").read_bytes()))
     assert call("--metric", "exact", "gold.gz", "test").stdout.startswith("exact 50.00")
 
 
-def test_json(call: Call) -> None:
+def test_score_prints_json(call: Call) -> None:
     result = call("--metric", "verbose", "--json", "gold", "test")
     assert json.loads(result.stdout) == {
         "exact": {"value": 50.0, "signature": "case:False"},
@@ -116,7 +116,7 @@ def test_json(call: Call) -> None:
     }
 
 
-def test_a_metric_may_report_in_its_own_way(call: Call) -> None:
+def test_metric_may_define_its_report(call: Call) -> None:
     assert call("--metric", "verbose", "gold", "test").stdout == "4 outputs\nand no end"
 
 
@@ -153,15 +153,15 @@ def test_a_metric_may_report_in_its_own_way(call: Call) -> None:
         ("--metric exact gold nothing", "nothing: cannot be read (No such file or directory)\n"),
         (
             "--metric exact gold short",
-            "gold has 4 lines, short 1; each line of the one must answer a line of the other\n",
+            "gold has 4 lines and short has 1; each reference needs one output\n",
         ),
         (
             "--metric exact empty empty",
-            "empty has 0 lines, empty 0; each line of the one must answer a line of the other\n",
+            "empty has 0 lines and empty has 0; each reference needs one output\n",
         ),
     ],
 )
-def test_a_mistake_is_one_message(call: Call, arguments: str, message: str) -> None:
+def test_score_errors_are_one_message(call: Call, arguments: str, message: str) -> None:
     Path("short").write_text("One\n")
     Path("empty").write_text("")
     result = call(*arguments.split())
@@ -169,7 +169,7 @@ def test_a_mistake_is_one_message(call: Call, arguments: str, message: str) -> N
 
 
 @pytest.mark.parametrize("files", ["", "gold", "gold test gold"])
-def test_two_files_are_wanted(call: Call, files: str) -> None:
+def test_score_needs_two_files(call: Call, files: str) -> None:
     result = call("--metric", "exact", "stop=2", *files.split())
     assert result.exit_code == 2
-    assert f"two files are wanted, REFERENCES and OUTPUTS; found {len(files.split())}" in result.stderr
+    assert f"expected two files, REFERENCES and OUTPUTS, but got {len(files.split())}" in result.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from seqx.data.prepare import prepare
-from seqx.errors import At
+from seqx.errors import Location
 from seqx.plugin.blame import attributed
 from seqx.plugin.loading import load_plugins
 
@@ -40,7 +40,7 @@ def test_preparation_processes_load_local_plugins(
     monkeypatch.chdir(tmp_path)
     file = Path("mine.py")
     file.write_text(PLUGIN, encoding="utf-8")
-    load_plugins({file: At("mine.yaml", 1, 1)}, found=[])
+    load_plugins({file: Location("mine.yaml", 1, 1)}, found=[])
     file.unlink()  # processes get the text that was loaded
     train = [(f"w{i}", f"w{i % 7}") for i in range(3000)]
     if bad:

@@ -222,9 +222,9 @@ def work(kind):
 """A script that prepares a corpus, without its last line."""
 
 _EACH = ": several processes prepare examples, and each imports the main script, which"
-IN_NO_FILE = f"{_EACH} is in no file; save it in a file, and run that file"
+IN_NO_FILE = f"{_EACH} is not in a file; save it in a file, and run that file"
 AGAIN = (
-    f"{_EACH} would begin to prepare them again; put everything except imports and definitions under "
+    f"{_EACH} would prepare them again; put everything except imports and definitions under "
     '`if __name__ == "__main__":`, and run the same command again'
 )
 

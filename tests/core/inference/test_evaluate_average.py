@@ -185,7 +185,7 @@ def test_average_without_an_option_follows_the_recipe(run: Path) -> None:
     assert all((mean[name] == tensor).all() for name, tensor in right.items())
     again = call("average", run)
     assert again.exit_code == 2
-    assert "averaged-2: is there already" in again.stderr
+    assert "averaged-2: exists already" in again.stderr
 
 
 def test_average_without_a_finished_model(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_average_without_a_finished_model(run: Path, tmp_path: Path, monkeypatch
     assert "has 3 checkpoints to average, not 5" in result.stderr
     assert not (tmp_path / "nothing").exists()
     assert seqx.load(tmp_path / "mean")(["a"])
-    assert "no run is in this folder" in call("average", tmp_path).stderr
+    assert "is not the folder of a run" in call("average", tmp_path).stderr
 
 
 def test_the_best_when_the_recipe_or_the_user_says_so(run: Path, tmp_path: Path) -> None:
@@ -221,5 +221,5 @@ def test_the_best_when_the_recipe_or_the_user_says_so(run: Path, tmp_path: Path)
         file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"score": None}), encoding="utf-8")
         Manifest.seal(file.parent, FORMAT)
     none = call("average", copy, "--best", "2", "--out", tmp_path / "best")
-    assert (none.exit_code, "no checkpoint that it keeps was validated" in none.stderr) == (2, True)
+    assert (none.exit_code, "none of its checkpoints was validated" in none.stderr) == (2, True)
     assert not (tmp_path / "best").exists()

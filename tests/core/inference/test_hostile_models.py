@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import seqx
-from seqx.commands.opening import opened, opened_of_run
+from seqx.commands.loading import load_checked, load_checked_run
 from seqx.storage.json_format import FORMAT
 from seqx.storage.manifest import MANIFEST, sha256
 from seqx.storage.safetensors_header import MAX_HEADER_BYTES, MAX_TENSORS, read_header
@@ -189,7 +189,7 @@ def test_no_link_leads_out_of_its_folder(name: str, through: bool, model: Path, 
         target.symlink_to("../secret")
     (theirs / name).unlink(missing_ok=True)
     (theirs / name).symlink_to(target)
-    for use in (lambda: seqx.load(theirs), lambda: opened(str(theirs / "recipe.yaml"))):
+    for use in (lambda: seqx.load(theirs), lambda: load_checked(str(theirs / "recipe.yaml"))):
         with pytest.raises(
             seqx.UserError, match="is a link that leads out of the folder or nowhere"
         ) as caught:
@@ -224,7 +224,7 @@ def test_a_run_of_a_stranger_is_read_without_links_out_of_it(tmp_path: Path) -> 
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     (run / "recipe.yaml").symlink_to("../secret")
-    for use in (lambda: seqx.Record.read(run), lambda: opened_of_run(run, trust=True)):
+    for use in (lambda: seqx.Record.read(run), lambda: load_checked_run(run, trust_local_plugins=True)):
         with pytest.raises(seqx.UserError, match=r"recipe\.yaml: is a link that leads out of the folder"):
             use()
 
@@ -238,7 +238,7 @@ def test_a_recipe_extends_only_recipes(tmp_path: Path) -> None:
         with pytest.raises(
             seqx.RecipeError, match=r"is not a recipe; the name of a recipe ends in \.yaml"
         ) as caught:
-            opened(str(tmp_path / "r.yaml"))
+            load_checked(str(tmp_path / "r.yaml"))
         assert "hunter2" not in str(caught.value)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from seqx import __version__
-from seqx.errors import At, PluginError
+from seqx.errors import Location, PluginError
 from seqx.plugin.hooks import events, hookimpl
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.plugin.registry import Registry
@@ -238,7 +238,7 @@ def test_kinds_that_a_plugin_opens_are_its_own(installed: Callable[..., list[Ent
     assert kinds == {"own": ["Own"], "other": []}
 
 
-AT = At("mine.yaml", 1, 11)
+AT = Location("mine.yaml", 1, 11)
 
 
 def test_what_runs_is_what_was_hashed(installed: Callable[..., list[EntryPoint]]) -> None:

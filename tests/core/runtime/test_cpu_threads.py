@@ -1,4 +1,4 @@
-"""Waiting threads next to other processes, and the number of threads of a run that goes on."""
+"""Idle threads sleep while other processes compete for the CPUs, and a resumed run keeps its threads."""
 
 import os
 import subprocess
@@ -12,30 +12,38 @@ import pytest
 import torch
 
 from seqx.runtime import cpu_threads
-from seqx.runtime.cpu_threads import CALM, CALMEST, Pool, Watcher, keep, libgomp, waits
+from seqx.runtime.cpu_threads import (
+    IDLE_PERIODS,
+    MAX_IDLE_PERIODS,
+    Pool,
+    Watcher,
+    keep_thread_count,
+    libgomp,
+    wait_seconds,
+)
 
 LIBGOMP = libgomp()
-known = pytest.mark.skipif(LIBGOMP is None or not waits(), reason="another OpenMP, or no /proc")
+known = pytest.mark.skipif(LIBGOMP is None or not wait_seconds(), reason="another OpenMP, or no /proc")
 
 
 class Fake:
     """A pool, a simulated clock, and threads with simulated waiting times."""
 
     def __init__(self) -> None:
-        self.held = False
+        self.is_held = False
         self.at = 0.0
         self.threads = {"1": 5.0, "2": 50.0}
 
     def hold(self) -> None:
-        self.held = True
+        self.is_held = True
 
     def release(self) -> None:
-        self.held = False
+        self.is_held = False
 
     def now(self) -> float:
         return self.at
 
-    def waits(self) -> Mapping[str, float]:
+    def wait_seconds(self) -> Mapping[str, float]:
         return dict(self.threads)
 
 
@@ -46,66 +54,66 @@ def fake() -> Fake:
 
 @pytest.fixture
 def watcher(fake: Fake) -> Watcher:
-    return Watcher(fake, fake.waits, fake.now)
+    return Watcher(fake, fake.wait_seconds, fake.now)
 
 
-def looks(fake: Fake, watcher: Watcher, shares: list[float]) -> list[bool]:
+def held_after(fake: Fake, watcher: Watcher, shares: list[float]) -> list[bool]:
     """Return for each measurement if the pool is held, given the share of time that a thread waited."""
-    found = []
+    held = []
     for share in shares:
         fake.at += 1
         fake.threads["2"] += share
-        watcher.look()
-        found.append(fake.held)
-    return found
+        watcher.measure()
+        held.append(fake.is_held)
+    return held
 
 
 def test_threads_sleep_under_competition_and_spin_without(fake: Fake, watcher: Watcher) -> None:
-    assert looks(fake, watcher, [0.03, 0.1, 0.5, 0.3, 0.1, 0.05, 0.1]) == [False, False, *[True] * 5]
-    assert looks(fake, watcher, [0.01] * CALM) == [*[True] * (CALM - 1), False]
+    assert held_after(fake, watcher, [0.03, 0.1, 0.5, 0.3, 0.1, 0.05, 0.1]) == [False, False, *[True] * 5]
+    assert held_after(fake, watcher, [0.01] * IDLE_PERIODS) == [*[True] * (IDLE_PERIODS - 1), False]
 
 
-def test_intermittent_competition_is_waited_for_longer_each_time(fake: Fake, watcher: Watcher) -> None:
-    looks(fake, watcher, [0.0] * 10)
+def test_repeated_competition_doubles_the_idle_periods(fake: Fake, watcher: Watcher) -> None:
+    held_after(fake, watcher, [0.0] * 10)
     lengths = []
     for _ in range(7):
-        assert looks(fake, watcher, [0.4]) == [True]
-        lengths.append(looks(fake, watcher, [0.0] * 2 * CALMEST).index(False) + 1)
+        assert held_after(fake, watcher, [0.4]) == [True]
+        lengths.append(held_after(fake, watcher, [0.0] * 2 * MAX_IDLE_PERIODS).index(False) + 1)
         fake.release()
-        watcher._quiet = 0
-    assert lengths == [min(CALMEST, CALM * 2**times) for times in range(7)]
-    looks(fake, watcher, [0.0] * (2 * CALMEST + 1))
-    assert looks(fake, watcher, [0.4, *[0.0] * CALM])[-2:] == [True, False]
+        watcher._periods = 0
+    assert lengths == [min(MAX_IDLE_PERIODS, IDLE_PERIODS * 2**times) for times in range(7)]
+    held_after(fake, watcher, [0.0] * (2 * MAX_IDLE_PERIODS + 1))
+    assert held_after(fake, watcher, [0.4, *[0.0] * IDLE_PERIODS])[-2:] == [True, False]
 
 
 def test_threads_that_begin_or_end_are_ignored(fake: Fake, watcher: Watcher) -> None:
     fake.threads["3"] = 70.0
-    assert looks(fake, watcher, [0.0]) == [False]
+    assert held_after(fake, watcher, [0.0]) == [False]
     del fake.threads["3"]
-    assert looks(fake, watcher, [0.0]) == [False]
+    assert held_after(fake, watcher, [0.0]) == [False]
 
 
-def test_waits_are_empty_where_the_system_does_not_report_them(tmp_path: Path) -> None:
-    assert waits(tmp_path / "none") == {}
+def test_wait_seconds_are_empty_where_the_system_does_not_report_them(tmp_path: Path) -> None:
+    assert wait_seconds(tmp_path / "none") == {}
     (tmp_path / "7").mkdir()
-    assert waits(tmp_path) == {}
+    assert wait_seconds(tmp_path) == {}
     (tmp_path / "7" / "schedstat").write_text("5 250000000 3\n", encoding="utf-8")
-    assert waits(tmp_path) == {"7": 0.25}
+    assert wait_seconds(tmp_path) == {"7": 0.25}
     (tmp_path / "7" / "schedstat").write_text("not kept\n", encoding="utf-8")
-    assert waits(tmp_path) == {}
+    assert wait_seconds(tmp_path) == {}
 
 
 @known
-def test_the_pool_comes_and_goes() -> None:
+def test_pool_is_held_and_released() -> None:
     assert LIBGOMP is not None
     before = tasks()
     pool = Pool(LIBGOMP)
     for _ in range(3):
         pool.hold()
-        assert pool.held
+        assert pool.is_held
         assert tasks() == before + pool.size
         pool.release()
-        assert not pool.held
+        assert not pool.is_held
         assert _becomes(before)
 
 
@@ -126,7 +134,7 @@ def _moments() -> Iterator[None]:
 
 
 @known
-def test_no_pool_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pool_is_not_held_if_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LIBGOMP is not None
     pool = Pool(LIBGOMP)
 
@@ -135,7 +143,7 @@ def test_no_pool_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("threading.Thread.start", start)
     pool.hold()
-    assert not pool.held
+    assert not pool.is_held
 
 
 SPINS = """
@@ -181,32 +189,32 @@ def _two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @known
 @pytest.mark.usefixtures("_two_threads")
-def test_users_decide_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_users_disable_the_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in cpu_threads.OWN_SETTINGS:
         monkeypatch.setenv(name, "1")
-        cpu_threads.adapt()
+        cpu_threads.adapt_to_contention()
         assert cpu_threads._watcher is None
         monkeypatch.delenv(name)
     torch.set_num_threads(1)
-    cpu_threads.adapt()
+    cpu_threads.adapt_to_contention()
     assert cpu_threads._watcher is None
     torch.set_num_threads(2)
-    cpu_threads.adapt()
+    cpu_threads.adapt_to_contention()
     assert cpu_threads._watcher is not None
 
 
 KEPT = (
-    "this run goes on with 3 threads, as it began, and not with 2 (OMP_NUM_THREADS), because that would "
+    "this run continues with 3 threads, as it began, and not with 2 (OMP_NUM_THREADS), because that would "
     "change the last bits of its results; to use 2, give --threads 2"
 )
 CHANGED = (
-    "this run computed with 1 thread before and goes on with 2 (--threads); the last bits of its results "
+    "this run computed with 1 thread before and continues with 2 (--threads); the last bits of its results "
     "differ from those with 1"
 )
 
 
 @pytest.mark.parametrize(
-    ("began_with", "wanted", "number", "said"),
+    ("recorded", "requested", "number", "message"),
     [
         (None, None, 2, None),
         (None, 3, 3, None),
@@ -217,11 +225,15 @@ CHANGED = (
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("_two_threads")
-def test_a_run_keeps_the_number_of_its_threads(
-    began_with: int | None, wanted: int | None, number: int, said: str | None, monkeypatch: pytest.MonkeyPatch
+def test_resumed_run_keeps_its_number_of_threads(
+    recorded: int | None,
+    requested: int | None,
+    number: int,
+    message: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    heard: list[str] = []
-    keep(began_with, wanted, heard.append)
+    warnings: list[str] = []
+    keep_thread_count(recorded, requested, warnings.append)
     assert torch.get_num_threads() == number
-    assert heard == ([] if said is None else [said])
+    assert warnings == ([] if message is None else [message])

@@ -21,25 +21,25 @@ from seqx.runtime.devices import (
 )
 
 
-def test_deterministic_kernels_are_asked_for_and_given_up_again() -> None:
-    with deterministic(wanted=False):
+def test_deterministic_kernels_are_enabled_in_the_block_only() -> None:
+    with deterministic(enabled=False):
         assert not torch.are_deterministic_algorithms_enabled()
-    with deterministic(wanted=True):
+    with deterministic(enabled=True):
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_what_has_no_deterministic_kernel_is_told() -> None:
+def test_operation_without_deterministic_kernel_is_reported() -> None:
     said = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_...'"
     with (
         pytest.raises(
             UserError, match=r"^training.deterministic: cumsum_cuda_kernel does not have [^,]*; set"
         ),
-        deterministic(wanted=True),
+        deterministic(enabled=True),
     ):
         raise RuntimeError(said)
     assert not torch.are_deterministic_algorithms_enabled()
-    with pytest.raises(RuntimeError, match="other"), deterministic(wanted=True):
+    with pytest.raises(RuntimeError, match="other"), deterministic(enabled=True):
         raise RuntimeError("other")
 
 
@@ -87,12 +87,14 @@ def test_a_cpu_whose_units_are_enabled_has_bf16(modern: Callable[..., bool]) -> 
     ("what", "value"),
     [(what, "AVX2" if value == "AVX512" else False) for what, value in [*MODERN.items()][1:]],
 )
-def test_bf16_needs_all_of_a_cpu(what: tuple[Any, str], value: object, modern: Callable[..., bool]) -> None:
+def test_bf16_needs_every_property_of_a_cpu(
+    what: tuple[Any, str], value: object, modern: Callable[..., bool]
+) -> None:
     assert not modern((what, value))
 
 
 @pytest.mark.isa
-def test_auto_is_bf16_where_a_product_of_it_has_a_kernel() -> None:
+def test_auto_precision_is_bf16_if_matrix_products_have_a_kernel() -> None:
     assert precision_of("auto", CPU) == ("bf16" if has_bf16(CPU) else "fp32")
     if has_bf16(CPU):
         assert torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -151,7 +153,7 @@ def test_out_of_memory_errors_by_type(error: Exception) -> None:
         ValueError("out of memory"),
     ],
 )
-def test_other_errors_are_left_alone(error: Exception) -> None:
+def test_other_errors_are_not_out_of_memory(error: Exception) -> None:
     assert not is_out_of_memory(error)
     with pytest.raises(type(error), match=re.escape(str(error))), raise_torch_oom():
         raise error
@@ -173,7 +175,7 @@ def _with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "taken"), [("cpu", True), ("cuda", False), ("auto", False), ("cuda:0", False)]
 )
-def test_cudnn_attention_is_disabled_when_a_gpu_is_chosen(name: str, taken: bool) -> None:
+def test_selecting_a_gpu_disables_cudnn_attention(name: str, taken: bool) -> None:
     before = torch._C._get_cudnn_sdp_enabled()
     try:
         torch.backends.cuda.enable_cudnn_sdp(enabled=True)
@@ -184,6 +186,6 @@ def test_cudnn_attention_is_disabled_when_a_gpu_is_chosen(name: str, taken: bool
     assert not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
 
 
-def test_a_tensor_for_a_cpu_is_not_copied() -> None:
+def test_to_device_does_not_copy_a_cpu_tensor() -> None:
     x = torch.ones(2)
     assert to_device(x, torch.device("cpu")) is x

@@ -13,9 +13,9 @@ from typing import Any
 import click
 import pytest
 
-from seqx.cli import Verbs, main
+from seqx.cli import CommandGroup, main
 from seqx.errors import UserError
-from seqx.runtime.printing import Channel, Output, ReaderGoneError, checked, forgiving
+from seqx.runtime.printing import Output, ReaderGoneError, WriteErrors, checked_streams, defer_write_errors
 
 pytestmark = pytest.mark.promise("output-errors-keep-exit-code")
 
@@ -46,9 +46,9 @@ FAILURES = [errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EDQUOT, errno.EBADF]
 
 
 @pytest.mark.parametrize("number", FAILURES)
-def test_standard_error_may_fail(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_failing_standard_error_is_ignored(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(sys, "stderr", failing(number))
-    with checked():
+    with checked_streams():
         print("news", file=sys.stderr, flush=True)
         click.echo("news", err=True)
         click.echo(b"news", err=True)
@@ -59,18 +59,18 @@ def test_standard_error_may_fail(monkeypatch: pytest.MonkeyPatch, number: int) -
 def test_text_before_a_failure_reaches_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = failing(errno.ENOSPC, room=5)
     monkeypatch.setattr(sys, "stderr", stream)
-    with checked():
+    with checked_streams():
         click.echo("news", err=True)
         click.echo("more", err=True)
     raw = stream.buffer.raw  # type: ignore[attr-defined]
     assert raw.taken == b"news\n"
 
 
-def test_a_closed_standard_error_is_no_other_stream(
+def test_closed_standard_error_is_not_replaced_by_standard_output(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    with checked():
+    with checked_streams():
         print("news", file=sys.stderr)  # with None it would go to standard output
         assert not sys.stderr.isatty()
     assert capsys.readouterr().out == ""
@@ -78,52 +78,56 @@ def test_a_closed_standard_error_is_no_other_stream(
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "message"),
     [
-        (errno.ENOSPC, "standard output: No space left on device; make room for it"),
-        (errno.EDQUOT, "standard output: Disk quota exceeded; make room for it"),
-        (errno.EFBIG, "standard output: File too large; make room for it"),
-        (errno.EIO, "standard output: Input/output error; write it to another place"),
+        (errno.ENOSPC, "standard output: No space left on device; free disk space"),
+        (errno.EDQUOT, "standard output: Disk quota exceeded; free disk space"),
+        (errno.EFBIG, "standard output: File too large; free disk space"),
+        (errno.EIO, "standard output: Input/output error; redirect it to another file"),
     ],
 )
 @pytest.mark.parametrize("write", [click.echo, lambda text: click.echo(text.encode())])
-def test_a_failure_of_standard_output_is_reported(
-    monkeypatch: pytest.MonkeyPatch, number: int, told: str, write: Callable[[str], None]
+def test_failing_standard_output_is_reported(
+    monkeypatch: pytest.MonkeyPatch, number: int, message: str, write: Callable[[str], None]
 ) -> None:
     monkeypatch.setattr(sys, "stdout", failing(number))
-    with checked(), pytest.raises(UserError) as caught:
+    with checked_streams(), pytest.raises(UserError) as caught:
         write("result")
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
-def test_a_reader_that_is_gone_needs_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exited_reader_of_a_pipe_needs_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", failing(errno.EPIPE))
-    with checked(), pytest.raises(ReaderGoneError):
+    with checked_streams(), pytest.raises(ReaderGoneError):
         click.echo("result")
-    with checked(), forgiving():  # the work matters more than its output
+    with checked_streams(), defer_write_errors():  # the work matters more than its output
         click.echo("result")
 
 
-def test_a_full_disk_is_reported_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deferred_write_error_is_raised_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", failing(errno.ENOSPC))
     done = False
     with (
-        checked(),
-        pytest.raises(UserError, match=r"^standard output: No space left on device; make room for it$"),
-        forgiving(),
+        checked_streams(),
+        pytest.raises(UserError, match=r"^standard output: No space left on device; free disk space$"),
+        defer_write_errors(),
     ):
         print("result")
         print("more results", flush=True)
         done = True
     assert done
-    with checked(), pytest.raises(KeyboardInterrupt), forgiving():  # the interrupt matters more
+    with (
+        checked_streams(),
+        pytest.raises(KeyboardInterrupt),
+        defer_write_errors(),
+    ):  # the interrupt matters more
         print("result")
         raise KeyboardInterrupt
 
 
-def test_an_output_passes_other_attributes_on() -> None:
+def test_output_forwards_other_attributes() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    output = Output(stream, Channel("standard output", forgiving=False))
+    output = Output(stream, WriteErrors("standard output", deferred=False))
     assert (output.encoding, output.isatty(), output.write("é")) == ("utf-8", False, 1)
     output.flush()
     assert output.buffer.write(b"x") == 1
@@ -131,28 +135,30 @@ def test_an_output_passes_other_attributes_on() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["check", "--help"], ["plugins"]])
-def test_every_command_reports_a_full_output(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_every_command_reports_a_full_standard_output(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
     error = io.StringIO()
     monkeypatch.setattr(sys, "stdout", failing(errno.ENOSPC))
     monkeypatch.setattr(sys, "stderr", error)
     with pytest.raises(SystemExit) as end:
         main(arguments, prog_name="seqx")
     assert end.value.code == 2
-    assert error.getvalue() == "standard output: No space left on device; make room for it\n"
+    assert error.getvalue() == "standard output: No space left on device; free disk space\n"
     monkeypatch.setattr(sys, "stderr", failing(errno.ENOSPC))
     with pytest.raises(SystemExit) as end:
         main(arguments, prog_name="seqx")
     assert end.value.code == 2
 
 
-def test_a_broken_pipe_that_is_not_standard_output_is_reported(
+def test_broken_pipe_of_another_process_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken() -> None:
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
     command = click.Command("broken", callback=broken)
-    monkeypatch.setattr(Verbs, "get_command", lambda self, ctx, name: command)
+    monkeypatch.setattr(CommandGroup, "get_command", lambda self, ctx, name: command)
     with pytest.raises(SystemExit) as end:
         main(["check"], prog_name="seqx")
     assert end.value.code == 2
@@ -162,9 +168,9 @@ def test_a_broken_pipe_that_is_not_standard_output_is_reported(
 
 
 @pytest.mark.parametrize(
-    ("redirected", "code", "told"),
+    ("redirected", "code", "message"),
     [
-        (">/dev/full", 2, "standard output: No space left on device; make room for it\n"),
+        (">/dev/full", 2, "standard output: No space left on device; free disk space\n"),
         (">/dev/full 2>/dev/full", 2, ""),
         ("2>&-", 0, ""),
         ("2>/dev/full nonsense", 2, ""),
@@ -172,16 +178,16 @@ def test_a_broken_pipe_that_is_not_standard_output_is_reported(
         ("2>&- nonsense", 2, ""),
     ],
 )
-def test_exit_codes_of_processes_with_broken_outputs(redirected: str, code: int, told: str) -> None:
+def test_broken_outputs_do_not_change_exit_codes(redirected: str, code: int, message: str) -> None:
     """The interpreter flushes its buffers at exit, and exits with 120 if that fails."""
     option = "" if "nonsense" in redirected else "--version"
     command = f"{sys.executable} -m seqx {option} {redirected}"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr) == (code, told)
+    assert (result.returncode, result.stderr) == (code, message)
 
 
-def test_closed_descriptors_are_no_files_that_are_opened_later() -> None:
-    script = "import os; from seqx.runtime.printing import checked; checked().__enter__(); "
+def test_closed_standard_descriptors_are_not_reused_for_files() -> None:
+    script = "import os; from seqx.runtime.printing import checked_streams; checked_streams().__enter__(); "
     script += "os._exit(os.open(os.devnull, os.O_RDONLY))"
     command = f'{sys.executable} -c "{script}" 0<&- 1>&- 2>&-'
     assert subprocess.run(command, shell=True, check=False).returncode > 2

@@ -15,7 +15,7 @@ def send(number: signal.Signals) -> None:
 
 @pytest.mark.promise("signals-save-and-stop")
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_stops_at_once_or_when_somebody_looks(number: signal.Signals) -> None:
+def test_signal_raises_stopped_at_once_or_deferred(number: signal.Signals) -> None:
     stop = StopRequest()
     with stop.handling_signals(), pytest.raises(Stopped, match=f"^{number.name}$"):
         send(number)
@@ -29,7 +29,7 @@ def test_a_signal_stops_at_once_or_when_somebody_looks(number: signal.Signals) -
 
 
 @pytest.mark.promise("second-interrupt-is-immediate")
-def test_a_second_interrupt_does_not_wait() -> None:
+def test_second_sigint_interrupts_at_once() -> None:
     stop = StopRequest()
     with stop.handling_signals(), stop.deferred():
         send(signal.SIGINT)
@@ -40,7 +40,7 @@ def test_a_second_interrupt_does_not_wait() -> None:
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
-def test_what_is_ignored_stays_ignored_and_handlers_are_put_back() -> None:
+def test_ignored_signals_stay_ignored_and_handlers_are_restored() -> None:
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # as `nohup` and `&` do with others
     try:
         stop = StopRequest()
@@ -54,7 +54,7 @@ def test_what_is_ignored_stays_ignored_and_handlers_are_put_back() -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_another_thread_may_run_but_hears_nothing() -> None:
+def test_other_threads_set_no_signal_handlers() -> None:
     heard = list[object]()
 
     def work() -> None:

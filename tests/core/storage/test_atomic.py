@@ -38,7 +38,7 @@ def seen(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_atomic_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
     place = tmp_path / "a" / "b"
     with atomic_folder(place) as new:
         (new / "deep").mkdir()
@@ -48,7 +48,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
     assert stat.S_IMODE(place.stat().st_mode) == 0o755
 
 
-def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
+def test_atomic_folder_replaces_an_old_one(tmp_path: Path) -> None:
     place = tmp_path / "model"
     for text in ("old", "new"):
         with atomic_folder(place) as new:
@@ -61,7 +61,7 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), UserError("no room")])
 @pytest.mark.parametrize("before", [True, False])
-def test_nothing_is_left_of_a_folder_that_failed(tmp_path: Path, error: BaseException, before: bool) -> None:
+def test_failed_atomic_folder_leaves_nothing(tmp_path: Path, error: BaseException, before: bool) -> None:
     place = tmp_path / "model"
     if before:
         place.mkdir()
@@ -72,7 +72,7 @@ def test_nothing_is_left_of_a_folder_that_failed(tmp_path: Path, error: BaseExce
     assert listed(tmp_path) == (["model"] if before else [])
 
 
-def test_no_room_is_one_message(tmp_path: Path) -> None:
+def test_full_disk_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model: cannot be written: No space left on device"):
         write(tmp_path / "model", file="half", then=OSError(28, "No space left on device"))
     assert listed(tmp_path) == []
@@ -81,8 +81,8 @@ def test_no_room_is_one_message(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        (errno.ENOSPC, "No space left on device; make room, and give the same command again"),
-        (errno.EDQUOT, "Disk quota exceeded; make room, and give the same command again"),
+        (errno.ENOSPC, "No space left on device; free disk space, and run the same command again"),
+        (errno.EDQUOT, "Disk quota exceeded; free disk space, and run the same command again"),
         (errno.EROFS, "Read-only file system; choose another folder"),
         (errno.EACCES, "Permission denied; choose another folder"),
         (errno.ENAMETOOLONG, "File name too long; choose a shorter name"),
@@ -90,7 +90,7 @@ def test_no_room_is_one_message(tmp_path: Path) -> None:
         (errno.EIO, "Input/output error; check the disk"),
     ],
 )
-def test_errors_of_writing_have_advice(
+def test_write_errors_have_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
 ) -> None:
     """Errors that `shutil` collects from many files, in nested lists, too."""
@@ -112,13 +112,13 @@ def test_errors_of_writing_have_advice(
     assert str(unwritable(tmp_path / "model", library)) == expected
 
 
-def test_a_place_that_cannot_be_made(tmp_path: Path) -> None:
+def test_parent_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"model: cannot be written: .*choose another folder"):
         write(tmp_path / "file" / "model")
 
 
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+def test_write_atomically_replaces_a_file(tmp_path: Path) -> None:
     file = tmp_path / "scores.json"
     write_atomically(file, "eins\n")
     write_atomically(file, "zwei ä\n")
@@ -126,7 +126,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert listed(tmp_path) == ["scores.json"]
 
 
-def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_atomically_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "scores.json"
     write_atomically(file, "old")
 
@@ -139,7 +139,9 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pytes
     assert seen(tmp_path) == {"scores.json": "old"}
 
 
-def test_everything_is_on_disk_before_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atomic_folder_is_flushed_before_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = tmp_path / "model"
     order: list[str] = []
     fsync: Callable[[Path], None] = atomic.fsync
@@ -180,7 +182,7 @@ def killed(job: Callable[[], None], step: int) -> bool:
 
 
 @pytest.mark.promise("leftovers-of-killed-writes")
-def test_one_that_is_killed_leaves_nothing_and_loses_nothing(tmp_path: Path) -> None:
+def test_process_killed_at_any_step_loses_no_folder(tmp_path: Path) -> None:
     run = tmp_path / "run"
 
     def written(text: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import seqx
-from seqx.commands.answering import Lines
+from seqx.commands.stdin_command import Lines
 from seqx.storage.bounded_read import read_bounded, read_bounded_json
 from seqx.storage.text_lines import MAX_LINE_BYTES
 from seqx_parsing import Evalb, Parsing, TopDown
@@ -22,7 +22,7 @@ UNLIKE = ["A\nB", "A)(B", "A B", "A\x1b[31m", "", "\ud800", "A" * 200_000]
 """What no label of a tree is."""
 
 
-def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
+def test_bounded_read_refuses_larger_files(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(b"[1]")
     assert read_bounded(file, 3) == b"[1]"
@@ -37,21 +37,21 @@ def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "pipe"])
-def test_what_has_no_end_is_not_read(name: str, tmp_path: Path) -> None:
+def test_bounded_read_refuses_devices_and_pipes(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a regular file"):
         read_bounded(tmp_path / name, 10)
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "{", "1" * 5000, "\udcff"])
-def test_what_is_no_json(text: str, tmp_path: Path) -> None:
+def test_invalid_json_raises_value_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(ValueError):
         read_bounded_json(tmp_path / "x", 1 << 20)
 
 
 @pytest.mark.parametrize("text", ["[1]", "{}", "[]", '"a"', "[" * 200_000, "[null]", f"[1{', 1' * 9999}]"])
-def test_labels_are_a_list_of_words(text: str, tmp_path: Path) -> None:
+def test_labels_file_must_be_a_list_of_strings(text: str, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(seqx.UserError, match=r"labels.json: cannot be read") as caught:
         Labels().load(tmp_path)
@@ -74,7 +74,7 @@ def test_labels_are_a_list_of_words(text: str, tmp_path: Path) -> None:
     ],
     ids=lambda text: text[:40],
 )
-def test_symbols_are_lists_of_labels(text: str, tmp_path: Path) -> None:
+def test_symbols_file_must_have_lists_of_labels(text: str, tmp_path: Path) -> None:
     class Tokenizer(Labels):
         def load(self, folder: Path) -> None:
             pass
@@ -102,7 +102,7 @@ def of_a_command(data: bytes, folder: Path) -> list[str]:
 
 @pytest.mark.promise("lines-are-bounded")
 @pytest.mark.parametrize("read", [of_a_file, of_a_command])
-def test_a_line_ends_somewhere(read: Callable[[bytes, Path], list[str]], tmp_path: Path) -> None:
+def test_lines_have_a_maximum_length(read: Callable[[bytes, Path], list[str]], tmp_path: Path) -> None:
     assert read(b"a\n" + b"x" * (MAX_LINE_BYTES - 1) + b"\nb", tmp_path)[2] == "b"
     with pytest.raises(seqx.UserError, match=":2: the line has more than 16,777,216 bytes"):
         read(b"a\n" + b"x" * (MAX_LINE_BYTES + 9) + b"\nb", tmp_path)

@@ -83,7 +83,7 @@ def saved(folder: Path, *steps: int) -> Checkpoints:
     return checkpoints
 
 
-def test_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+def test_restored_training_continues_identically(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     model = Tied()
     optimizer = trained(model, 3)
@@ -105,14 +105,14 @@ def test_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     assert same(model, other)
 
 
-def test_steps_in_order_of_number(tmp_path: Path) -> None:
+def test_checkpoint_steps_are_sorted(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "none").steps() == []
     assert saved(tmp_path, 9, 100, 20).steps() == [9, 20, 100]
     (tmp_path / "notes").mkdir()
     assert Checkpoints(tmp_path).steps() == [9, 20, 100]
 
 
-def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
+def test_saving_a_step_again_replaces_the_checkpoint(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 5)
     checkpoints.save(TrainingProgress(step=5, tokens=7), Tied(6), {}, ranked=False)
     model = Tied()
@@ -130,7 +130,7 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
         ("last", 9, [10, 20, 30, 40, 50], [10, 20, 30, 40, 50]),
     ],
 )
-def test_what_is_chosen_and_kept(
+def test_select_and_prune_by_last_or_best(
     tmp_path: Path, select: str, keep: int, selected: list[int], left: list[int]
 ) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30, 40, 50)
@@ -139,7 +139,7 @@ def test_what_is_chosen_and_kept(
     assert checkpoints.steps() == left
 
 
-def test_checkpoints_that_only_serve_to_resume(tmp_path: Path) -> None:
+def test_unranked_checkpoints_are_never_selected_or_kept_for_long(tmp_path: Path) -> None:
     """They are neither averaged nor kept when there is a newer one, and never push out one that is ranked."""
     checkpoints = saved(tmp_path, 10, 20)
     for step in (25, 27):
@@ -153,7 +153,7 @@ def test_checkpoints_that_only_serve_to_resume(tmp_path: Path) -> None:
         )
 
 
-def test_without_a_ranked_one_the_newest_is_chosen(tmp_path: Path) -> None:
+def test_newest_checkpoint_is_selected_if_none_is_ranked(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.select(3, select="last", warn=print) == []
     for step in (1, 2):
@@ -165,7 +165,7 @@ def test_without_a_ranked_one_the_newest_is_chosen(tmp_path: Path) -> None:
     )
 
 
-def test_the_best_of_those_that_were_scored(tmp_path: Path) -> None:
+def test_best_checkpoints_are_selected_among_scored_ones(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 30)
     checkpoints.save(TrainingProgress(step=40), Tied(), {})
     assert checkpoints.select(1, select="best", warn=print) == [30]
@@ -173,7 +173,7 @@ def test_the_best_of_those_that_were_scored(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("checkpoints-are-atomic")
-def test_a_checkpoint_that_failed_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_save_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = saved(tmp_path, 10)
 
     def broken(*_: object) -> None:
@@ -188,7 +188,7 @@ def test_a_checkpoint_that_failed_is_never_seen(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.promise("checkpoints-are-atomic")
-def test_a_save_that_was_killed_leaves_nothing_for_ever(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_save_are_pruned(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
     assert checkpoints.steps() == [10]
@@ -205,7 +205,7 @@ def scribble(file: Path) -> None:
 
 
 @pytest.mark.parametrize("most", [100, 900])
-def test_a_full_disk_is_one_message_and_loses_nothing(tmp_path: Path, most: int) -> None:
+def test_save_on_a_full_disk_keeps_older_checkpoints(tmp_path: Path, most: int) -> None:
     """A file that may not grow fails inside the libraries that write tensors."""
     script = f"""
 import resource, torch
@@ -231,7 +231,7 @@ except UserError as error:
 
 
 @pytest.mark.promise("checkpoints-are-atomic")
-def test_what_is_removed_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pruned_checkpoint_is_never_seen_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
         checkpoints.save(TrainingProgress(step=step), Tied(), {})
@@ -246,7 +246,7 @@ def test_what_is_removed_is_never_seen_half(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize("damage", [cut, scribble, Path.unlink])
 @pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
-def test_damage_is_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+def test_damaged_checkpoint_file_is_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
     checkpoints = saved(tmp_path, 10)
     damage(checkpoints.path(10) / name)
     with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
@@ -257,13 +257,13 @@ def test_damage_is_named(tmp_path: Path, name: str, damage: Callable[[Path], Non
             checkpoints.restore(10, Tied(), CPU)
 
 
-def test_weights_of_another_model(tmp_path: Path) -> None:
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     with pytest.raises(UserError, match=rf"00000010/{WEIGHTS}: holds the weights of another model"):
         checkpoints.restore(10, Tied(width=5), CPU)
 
 
-def test_what_a_newer_seqx_wrote_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     file = checkpoints.path(10) / "checkpoint.json"
     about = json.loads(file.read_text())
@@ -289,7 +289,7 @@ def test_what_a_newer_seqx_wrote_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_it_says_of_itself_is_checked(tmp_path: Path, name: str, value: object, where: str) -> None:
+def test_checkpoint_json_is_validated(tmp_path: Path, name: str, value: object, where: str) -> None:
     checkpoints = saved(tmp_path, 5, 10)
     file = checkpoints.path(10) / "checkpoint.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
@@ -349,7 +349,7 @@ def test_restoring_executes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-def test_the_mean_is_numpys(tmp_path: Path) -> None:
+def test_average_equals_numpy_mean(tmp_path: Path) -> None:
     files = [saved(tmp_path, 1, 2, 5).path(step) / WEIGHTS for step in (1, 2, 5)]
     mean = average(files)
     arrays = [load_file(file) for file in files]
@@ -361,35 +361,35 @@ def test_the_mean_is_numpys(tmp_path: Path) -> None:
         np.testing.assert_array_equal(tensor.numpy(), expected.astype(arrays[0][name].dtype), err_msg=name)
 
 
-def test_the_mean_of_equals_changes_nothing(tmp_path: Path) -> None:
+def test_average_of_equal_weights_is_exact(tmp_path: Path) -> None:
     file = saved(tmp_path, 3).path(3) / WEIGHTS
     mean = average([file] * 5)
     for name, tensor in average([file]).items():
         assert torch.equal(tensor, mean[name])
 
 
-def test_other_tensors_are_not_averaged(tmp_path: Path) -> None:
+def test_average_refuses_different_tensors(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1)
     checkpoints.save(TrainingProgress(step=2), nn.Linear(2, 2), {})
     with pytest.raises(UserError, match=r"00000002/.*: holds other tensors than .*00000001"):
         average([checkpoints.path(step) / WEIGHTS for step in (1, 2)])
 
 
-def test_other_shapes_are_not_averaged(tmp_path: Path) -> None:
+def test_average_refuses_different_shapes(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1)
     checkpoints.save(TrainingProgress(step=2), Tied(width=1), {})
     with pytest.raises(UserError, match=r"00000002/.*: holds other tensors than .*00000001"):
         average([checkpoints.path(step) / WEIGHTS for step in (1, 2)])
 
 
-def test_json_that_says_nothing_of_the_kind(tmp_path: Path) -> None:
+def test_read_json_refuses_a_list(tmp_path: Path) -> None:
     file = tmp_path / "checkpoint.json"
     file.write_text("[1]")
     with pytest.raises(UserError, match=r"checkpoint\.json: cannot be read"):
         read_json(file)
 
 
-def test_a_models_folder(tmp_path: Path) -> None:
+def test_model_folder_has_weights_recipe_vocabulary_and_scores(tmp_path: Path) -> None:
     learnt = tmp_path / "vocabulary"
     learnt.mkdir()
     (learnt / "pieces").write_text("a b c")
@@ -415,7 +415,7 @@ def flipped(file: Path) -> None:
 
 @pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
-def test_one_bit_is_found(tmp_path: Path, name: str) -> None:
+def test_flipped_bit_is_found(tmp_path: Path, name: str) -> None:
     checkpoints = saved(tmp_path, 10)
     flipped(checkpoints.path(10) / name)
     with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read \(its bytes are not those"):
@@ -424,7 +424,7 @@ def test_one_bit_is_found(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
-def test_no_file_is_left_out_of_sizes(tmp_path: Path, name: str) -> None:
+def test_progress_checks_the_sizes_of_all_files(tmp_path: Path, name: str) -> None:
     """A look at how far a run has come finds a file that is cut, whichever it is."""
     checkpoints = saved(tmp_path, 10)
     cut(checkpoints.path(10) / name)
@@ -432,7 +432,7 @@ def test_no_file_is_left_out_of_sizes(tmp_path: Path, name: str) -> None:
         checkpoints.progress()
 
 
-def test_a_manifest_that_is_none(tmp_path: Path) -> None:
+def test_invalid_manifest_is_damage(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     file = checkpoints.path(10) / "manifest.json"
     whole = json.loads(file.read_text())
@@ -459,7 +459,7 @@ def test_a_manifest_that_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("fallback-to-older-checkpoint")
-def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path: Path) -> None:
+def test_resume_uses_the_newest_intact_checkpoint(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30)
     cut(checkpoints.path(30) / WEIGHTS)
     flipped(checkpoints.path(20) / "states.safetensors")
@@ -472,7 +472,7 @@ def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path: Path) -> None:
         f"{tmp_path}/00000030/{WEIGHTS}",
         f"{tmp_path}/00000020/states.safetensors",
     ]
-    assert said[0].endswith("going on from the checkpoint of update 10; it is now 00000030.damaged")
+    assert said[0].endswith("resuming from the checkpoint of update 10; it was renamed to 00000030.damaged")
     assert checkpoints.steps() == [10]
     assert sorted(listed(tmp_path)) == ["00000010", "00000020.damaged", "00000030.damaged"]
     checkpoints.save(TrainingProgress(step=20), Tied(20), {})
@@ -481,17 +481,17 @@ def test_of_damaged_checkpoints_the_one_before_is_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("fallback-to-older-checkpoint")
-def test_without_a_whole_one_nothing_is_begun_anew_in_silence(tmp_path: Path) -> None:
+def test_resume_refuses_to_start_again_if_all_are_damaged(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     cut(checkpoints.path(10) / WEIGHTS)
     said = list[str]()
-    with pytest.raises(UserError, match=rf"cannot be read .*; .* remove {tmp_path} to begin anew"):
+    with pytest.raises(UserError, match=rf"cannot be read .*; .* remove {tmp_path} to start again"):
         checkpoints.resume(Tied(), CPU, said.append)
     assert (said, checkpoints.steps()) == ([], [10])
 
 
 @pytest.mark.promise("damaged-older-checkpoint")
-def test_a_damaged_checkpoint_does_not_stop_those_that_come_after_it(tmp_path: Path) -> None:
+def test_damaged_checkpoint_does_not_stop_pruning_or_averaging(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30, 40)
     cut(checkpoints.path(10) / "states.safetensors")
     flipped(checkpoints.path(20) / WEIGHTS)  # in its right length
@@ -500,12 +500,12 @@ def test_a_damaged_checkpoint_does_not_stop_those_that_come_after_it(tmp_path: P
     assert [line.partition(": cannot be read (")[0] for line in said] == [
         f"{tmp_path}/00000010/states.safetensors"
     ]
-    assert said[0].endswith("; going on without it; it is now 00000010.damaged")
+    assert said[0].endswith("; continuing without it; it was renamed to 00000010.damaged")
     assert checkpoints.steps() == [20, 30, 40]
     steps, weights = checkpoints.average(3, select="last", warn=said.append)
     assert steps == checkpoints.steps() == [30, 40]
     assert said[1].startswith(f"{tmp_path}/00000020/{WEIGHTS}: cannot be read (its bytes are not those")
-    assert said[1].endswith("; it is not averaged; it is now 00000020.damaged")
+    assert said[1].endswith("; it is not averaged; it was renamed to 00000020.damaged")
     for name, tensor in average([checkpoints.path(step) / WEIGHTS for step in steps]).items():
         assert torch.equal(weights[name], tensor)
     for step in steps:
@@ -516,7 +516,7 @@ def test_a_damaged_checkpoint_does_not_stop_those_that_come_after_it(tmp_path: P
 
 
 @pytest.mark.promise("damaged-older-checkpoint")
-def test_when_all_were_set_aside_nothing_is_begun_anew(tmp_path: Path) -> None:
+def test_resume_refuses_to_start_again_if_all_were_set_aside(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     checkpoints.path(10).rename(tmp_path / "00000010.damaged")
     with pytest.raises(UserError, match=r"only damaged checkpoints are left \(00000010\.damaged\)"):
@@ -524,7 +524,7 @@ def test_when_all_were_set_aside_nothing_is_begun_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("unreadable-is-not-damaged")
-def test_what_is_out_of_reach_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_checkpoint_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No permission, a disk that is away, too many files: the run stops, and nothing is set aside."""
     checkpoints = saved(tmp_path, 10, 20)
 
@@ -537,25 +537,23 @@ def test_what_is_out_of_reach_is_not_damaged(tmp_path: Path, monkeypatch: pytest
         lambda: checkpoints.average(2, select="last", warn=print),
         lambda: checkpoints.prune(1, select="last", warn=print),
     ):
-        with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); see to that") as caught:
+        with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); fix that") as caught:
             look()
         assert not isinstance(caught.value, DamagedError)
     assert sorted(listed(tmp_path)) == ["00000010", "00000020"]
 
 
 @pytest.mark.promise("damaged-older-checkpoint")
-def test_one_that_is_pruned_meanwhile_is_not_averaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoint_pruned_meanwhile_is_not_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints, said = saved(tmp_path, 10, 20, 30), list[str]()
     flipped(checkpoints.path(30) / WEIGHTS)
-    about = Checkpoints.info
+    info = Checkpoints.info
 
     def pruning(self: Checkpoints, step: int) -> CheckpointInfo:
         shutil.rmtree(self.path(10), ignore_errors=True)
-        return about(self, step)
+        return info(self, step)
 
-    monkeypatch.setattr(Checkpoints, "about", pruning)
+    monkeypatch.setattr(Checkpoints, "info", pruning)
     steps, _ = checkpoints.average(3, select="last", warn=said.append, set_aside=False)
     assert steps == [20]
     assert [line.rpartition(";")[2] for line in said] == [" it is not averaged"]
@@ -563,11 +561,13 @@ def test_one_that_is_pruned_meanwhile_is_not_averaged(
 
 
 @pytest.mark.promise("prune-after-verification")
-def test_old_ones_stay_when_the_new_one_is_not_read_as_it_was_written(
+def test_old_checkpoints_stay_if_the_new_one_fails_verification(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoints = saved(tmp_path, 10)
-    monkeypatch.setattr(Manifest, "forget", lambda self: flipped(self.folder / WEIGHTS))  # a bad disk
+    monkeypatch.setattr(
+        Manifest, "drop_page_cache", lambda self: flipped(self.folder / WEIGHTS)
+    )  # a bad disk
     with pytest.raises(UserError, match=rf"00000020/{WEIGHTS}: .*though it was just written; older checkp"):
         checkpoints.save(TrainingProgress(step=20), Tied(20), {})
     monkeypatch.undo()
@@ -576,7 +576,7 @@ def test_old_ones_stay_when_the_new_one_is_not_read_as_it_was_written(
     assert found[0].step == 10
 
 
-def test_what_a_save_that_was_killed_left_does_not_fill_the_disk(tmp_path: Path) -> None:
+def test_save_removes_leftovers_of_a_killed_save(tmp_path: Path) -> None:
     """It is removed before the next save, not after it."""
     checkpoints = saved(tmp_path, 10)
     shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")

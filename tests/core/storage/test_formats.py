@@ -19,14 +19,14 @@ pytestmark = pytest.mark.promise("old-formats")
 SAMPLES = samples()
 
 
-def test_there_is_a_sample_of_every_format() -> None:
+def test_format_samples_cover_every_supported_format() -> None:
     assert {int(float(path.name)) for path in SAMPLES} == {FORMAT}
     for folder in SAMPLES:
         assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 200_000
 
 
 @pytest.mark.parametrize("folder", SAMPLES, ids=lambda path: path.name)
-def test_a_checkpoint_is_read_bit_by_bit(folder: Path) -> None:
+def test_sample_checkpoint_is_read_exactly(folder: Path) -> None:
     """`expected.json` has digests of what those that wrote it read; weights and states, all of them."""
     expected = json.loads((folder / "expected.json").read_text())
     found = read(folder)
@@ -35,14 +35,14 @@ def test_a_checkpoint_is_read_bit_by_bit(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", SAMPLES, ids=lambda path: path.name)
-def test_a_model_answers(folder: Path) -> None:
+def test_sample_model_answers(folder: Path) -> None:
     answers = seqx.load(folder / "run" / "model")(["A dog sleeps.", ""])
     assert answers[0]
     assert answers[1] == ""
 
 
 @pytest.mark.parametrize("folder", SAMPLES, ids=lambda path: path.name)
-def test_a_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_run_resumes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     recipe = shutil.copyfile(folder / "small.yaml", "small.yaml")
@@ -56,7 +56,7 @@ def test_a_run_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert json.loads((run / "model/model.json").read_text())["steps"] == [2, 4]
 
 
-def test_the_newest_sample_has_all_that_is_written_today(
+def test_newest_sample_has_every_file_and_key_written_today(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else nothing would tell when a later seqx no longer reads it: `python -m tests.core.format_sample`."""

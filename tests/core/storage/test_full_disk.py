@@ -59,12 +59,13 @@ def listed(folder: Path) -> list[str]:
 def told(error: UserError) -> None:
     message = str(error)
     assert message.count("\n") == 0
-    assert "cannot be written: No space left on device; make room, and give the same command" in message or (
-        "choose another folder" in message
+    assert (
+        "cannot be written: No space left on device; free disk space, and run the same command" in message
+        or ("choose another folder" in message)
     )
 
 
-def test_at_every_write_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_at_every_write_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints, model = Checkpoints(tmp_path / "checkpoints"), nn.Linear(3, 4)
     checkpoints.save(TrainingProgress(step=1), model, {"x": torch.ones(3)})
     for after in itertools.count():
@@ -81,11 +82,11 @@ def test_at_every_write_of_a_checkpoint(tmp_path: Path, monkeypatch: pytest.Monk
         found = checkpoints.resume(nn.Linear(3, 4), CPU, pytest.fail)
         assert found is not None
     assert after > 12
-    assert tried[-4:] == ["mkdtemp", "rename", "rename", "sync"]  # a folder took the place of another
+    assert tried[-4:] == ["mkdtemp", "rename", "rename", "fsync"]  # a folder took the place of another
     assert {"save_model", "save_file", "write_text"} <= set(tried)
 
 
-def test_at_every_write_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_at_every_write_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learnt, place = tmp_path / "learnt", tmp_path / "place"
     for folder in (learnt, place):
         folder.mkdir()
@@ -106,7 +107,7 @@ def test_at_every_write_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         if seen:
             model_folder.check_model(place / "model")
     model_folder.check_model(place / "model")
-    assert {"save_file", "copytree", "write_text", "sync", "rename"} <= set(tried)
+    assert {"save_file", "copytree", "write_text", "fsync", "rename"} <= set(tried)
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 90])
-def test_a_disk_that_is_full(small: Path, width: int) -> None:
+def test_save_on_a_full_file_system(small: Path, width: int) -> None:
     """Wherever it happens to be full: one checkpoint has room, the next one has not."""
     checkpoints, model = Checkpoints(small), nn.Linear(width, width)
     saves = {"optimizer": {"state": {0: {"exp_avg": torch.ones(3, width, width)}}}}

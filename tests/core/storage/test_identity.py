@@ -98,7 +98,7 @@ COMMANDS: dict[str, Callable[[Path], tuple[str | Path, ...]]] = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("step", [6, 3, 2], ids=["newer", "between", "in its place"])
-def test_a_checkpoint_of_another_run(runs: Path, command: str, step: int) -> None:
+def test_checkpoint_of_another_run_is_refused(runs: Path, command: str, step: int) -> None:
     foreign = runs / "a" / "checkpoints" / f"{step:08}"
     shutil.rmtree(foreign, ignore_errors=True)
     shutil.copytree(runs / "b" / "checkpoints" / f"{step + step % 2:08}", foreign)
@@ -111,14 +111,14 @@ def test_a_checkpoint_of_another_run(runs: Path, command: str, step: int) -> Non
     else:
         assert said == (
             f"{foreign}: was made by another run, whose recipe differs from that of the run in this folder; "
-            "move it away, and give the same command again\n"
+            "move it away, and run the same command again\n"
         )
     assert not (runs / "out").exists()
     shutil.move(foreign, runs / "away")
     assert call(*COMMANDS[command](runs)).exit_code == 0
 
 
-def test_a_checkpoint_of_another_vocabulary(runs: Path) -> None:
+def test_checkpoint_of_another_vocabulary_is_refused(runs: Path) -> None:
     """Two runs can have the same recipe, if their text files were changed in between."""
     kept = Identity(**json.loads((runs / "a" / "identity.json").read_text())["made_from"])
     model = nn.Linear(2, 2)
@@ -129,7 +129,7 @@ def test_a_checkpoint_of_another_vocabulary(runs: Path) -> None:
         other.resume(model, torch.device("cpu"), print)
 
 
-def test_going_back_deletes_nothing_of_another_run(runs: Path) -> None:
+def test_rollback_deletes_no_checkpoint_of_another_run(runs: Path) -> None:
     model, own = nn.Linear(2, 2), Identity(recipe="r", vocabulary="v")
     checkpoints = Checkpoints(runs / "checkpoints", own)
     for step in (2, 4):
@@ -152,17 +152,17 @@ def test_going_back_deletes_nothing_of_another_run(runs: Path) -> None:
 @pytest.mark.parametrize(
     "swapped", ["model.safetensors", "states.safetensors", "checkpoint.json", "manifest.json"]
 )
-def test_files_of_another_checkpoint_are_damage(runs: Path, swapped: str) -> None:
+def test_file_of_another_checkpoint_is_damage(runs: Path, swapped: str) -> None:
     """The manifest has digests of all files; a damaged checkpoint is moved away, and an older one used."""
     steps = runs / "a" / "checkpoints"
     shutil.copy(steps / "00000002" / swapped, steps / "00000004" / swapped)
     result = call(*go_on(runs))
     assert result.exit_code == 0, result.output
     assert f"{steps / '00000004'}" in result.stderr
-    assert "going on from the checkpoint of update 2; it is now 00000004.damaged\n" in result.stderr
+    assert "resuming from the checkpoint of update 2; it was renamed to 00000004.damaged\n" in result.stderr
 
 
-def test_a_model_of_another_run(runs: Path) -> None:
+def test_model_of_another_run_is_refused(runs: Path) -> None:
     model = runs / "a" / "model"
     shutil.rmtree(model)
     shutil.copytree(runs / "b" / "model", model)
@@ -172,7 +172,7 @@ def test_a_model_of_another_run(runs: Path) -> None:
     assert call(*finish(runs)).exit_code == 0
 
 
-def test_scores_of_another_run(runs: Path) -> None:
+def test_scores_of_another_run_are_refused(runs: Path) -> None:
     scores = runs / "a" / "model" / "scores.json"
     own = scores.read_bytes()
     text = (runs / "b" / "model" / "scores.json").read_text("utf-8")
@@ -186,7 +186,7 @@ def test_scores_of_another_run(runs: Path) -> None:
     assert scores.read_bytes() == own
 
 
-def test_a_vocabulary_of_another_run(runs: Path) -> None:
+def test_vocabulary_of_another_run_is_refused(runs: Path) -> None:
     learnt = runs / "a" / "task"
     shutil.rmtree(learnt)
     shutil.copytree(runs / "c" / "task", learnt)
@@ -210,7 +210,7 @@ def old(run: Path) -> None:
             scores.write_bytes(kept)
 
 
-def test_runs_of_earlier_versions_go_on(runs: Path) -> None:
+def test_runs_without_identity_of_earlier_versions_resume(runs: Path) -> None:
     identity = (runs / "a" / "identity.json").read_text("utf-8")
     old(runs / "a")
     assert call(*finish(runs)).exit_code == 0
@@ -224,14 +224,14 @@ def test_runs_of_earlier_versions_go_on(runs: Path) -> None:
     assert "holds the checkpoint of update 6" in refused(*go_on(runs), run=runs / "a")
 
 
-def test_settings_that_may_change_are_not_part_of_the_identity(runs: Path) -> None:
+def test_changeable_settings_are_not_part_of_the_identity(runs: Path) -> None:
     result = call(*go_on(runs, "training.microbatch=500", "training.save_minutes=null"))
     assert result.exit_code == 0, result.output
     checkpoints = Checkpoints(runs / "a" / "checkpoints")
     assert checkpoints.info(8).made_from == checkpoints.info(4).made_from
 
 
-def test_a_newer_seqx_goes_on_with_the_digest_of_the_older(runs: Path) -> None:
+def test_newer_version_keeps_the_recorded_identity(runs: Path) -> None:
     """A new setting with its default changes neither the run nor the digests in its checkpoints."""
     run = runs / "a"
     recipe = run / "recipe.yaml"

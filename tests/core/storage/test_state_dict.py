@@ -55,14 +55,14 @@ def bits(tensor: Tensor) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_tensors_of_every_kind(tmp_path: Path, kind: torch.dtype) -> None:
+def test_state_dict_keeps_tensors_of_every_dtype(tmp_path: Path, kind: torch.dtype) -> None:
     raw = torch.randint(0, 256, (3, 4, 16), dtype=torch.uint8)
     tensor = (raw > 99) if kind == torch.bool else raw.view(kind)
     for value in (tensor, tensor[0, 0, 0], tensor[:0], tensor.transpose(0, 1), tensor[:, ::2]):
         assert same(value, back(tmp_path / "s", value))
 
 
-def test_what_an_optimizer_says_of_itself(tmp_path: Path) -> None:
+def test_state_dict_keeps_optimizer_states(tmp_path: Path) -> None:
     weights = torch.nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(weights.parameters(), lr=0.1, betas=(0.9, 0.98), amsgrad=True)
     weights(torch.ones(1, 3)).sum().backward()
@@ -74,18 +74,18 @@ def test_what_an_optimizer_says_of_itself(tmp_path: Path) -> None:
     assert found["param_groups"][0]["betas"] == (0.9, 0.98)
 
 
-def test_tensors_that_share_memory_or_a_name(tmp_path: Path) -> None:
+def test_state_dict_keeps_tensors_that_share_memory_or_a_name(tmp_path: Path) -> None:
     tensor = torch.arange(6.0)
     value = {"a.b": tensor, "a": {"b": tensor[2:], 0: tensor, "0": -tensor}, "c": tensor.view(2, 3).T}
     assert same(value, back(tmp_path, value))
 
 
-def test_numbers_that_json_has_not(tmp_path: Path) -> None:
+def test_state_dict_keeps_numbers_that_json_lacks(tmp_path: Path) -> None:
     value = [math.inf, -math.inf, math.nan, -0.0, 5e-324, 0.1, 2**80, -1, True, None, "ä\u2028\0"]
     assert same(value, back(tmp_path, value))
 
 
-def test_an_ordered_dict_is_a_dict(tmp_path: Path) -> None:
+def test_state_dict_reads_an_ordered_dict_as_a_dict(tmp_path: Path) -> None:
     assert back(tmp_path, OrderedDict(b=1, a=2)) == {"b": 1, "a": 2}
 
 
@@ -102,19 +102,19 @@ VALUES = st.recursive(
 
 @settings(max_examples=50, deadline=None)
 @given(value=VALUES)
-def test_whatever_is_nested(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+def test_state_dict_keeps_any_nested_value(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     assert same(value, back(tmp_path_factory.getbasetemp() / "states", value))
 
 
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), 1j, {(1, 2): 3}, {None: 1}, {True: 1}])
-def test_what_is_not_saved_is_told_with_its_place(tmp_path: Path, value: object) -> None:
+def test_state_dict_names_values_that_cannot_be_saved(tmp_path: Path, value: object) -> None:
     with pytest.raises(
         UserError, match=r"^callbacks\.Mine: its state_dict (holds|has) a.*callbacks\.Mine\.seen"
     ):
         state_dict.write(tmp_path, {"callbacks.Mine": {"seen": value}})
 
 
-def test_too_deep(tmp_path: Path) -> None:
+def test_state_dict_refuses_deep_nesting(tmp_path: Path) -> None:
     value: list[Any] = []
     value.append(value)
     with pytest.raises(UserError, match=r"^callbacks\.Mine: its state_dict is nested more than 64 deep"):
@@ -136,23 +136,23 @@ def test_too_deep(tmp_path: Path) -> None:
         '{"dict": [["x", {"tensor": 1}]]}',
     ],
 )
-def test_nonsense_is_named(tmp_path: Path, text: str) -> None:
+def test_invalid_state_json_is_damage(tmp_path: Path, text: str) -> None:
     state_dict.write(tmp_path, {})
     (tmp_path / state_dict.TREE).write_text(text)
     with pytest.raises(DamagedError, match=r"states\.json: cannot be read"):
         state_dict.read(tmp_path, CPU)
 
 
-def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+def test_state_json_has_a_maximum_size(tmp_path: Path) -> None:
     state_dict.write(tmp_path, {})
     with (tmp_path / state_dict.TREE).open("r+b") as file:
         file.truncate(2**40)  # holds nothing, and takes no room
-    with pytest.raises(DamagedError, match=r"states\.json: cannot be read .* more than 67,108,864"):
+    with pytest.raises(DamagedError, match=r"states\.json: cannot be read .* the maximum is 67,108,864"):
         state_dict.read(tmp_path, CPU)
 
 
 @pytest.mark.promise("checkpoints-execute-nothing")
-def test_there_is_nothing_but_json_and_safetensors(tmp_path: Path) -> None:
+def test_state_dict_writes_only_json_and_safetensors(tmp_path: Path) -> None:
     state_dict.write(tmp_path, {"x": torch.ones(2)})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["states.json", "states.safetensors"]
     assert json.loads((tmp_path / state_dict.TREE).read_text()) == {"dict": [["x", {"tensor": "x"}]]}

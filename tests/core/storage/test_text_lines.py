@@ -18,20 +18,20 @@ from seqx.storage.text_lines import read_standard_input
 pytestmark = pytest.mark.promise("compressed-files")
 
 
-def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+def test_only_a_line_feed_ends_a_text_line(tmp_path: Path) -> None:
     file = tmp_path / "text"
     file.write_bytes("one\r\ntwo\rthree\x0b\n\n zwei\u2028drei\u0085\nlast".encode())
     assert list(seqx.read_lines(file)) == ["one", "two\rthree\x0b", "", " zwei\u2028drei\u0085", "last"]
 
 
-def test_packed_text_is_the_same_text(tmp_path: Path) -> None:
+def test_compressed_text_is_read_like_plain_text(tmp_path: Path) -> None:
     plain, packed = tmp_path / "a", tmp_path / "a.gz"
     plain.write_bytes(b"one\n\ntwo\n")
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     assert list(seqx.read_lines(plain)) == list(seqx.read_lines(packed)) == ["one", "", "two"]
 
 
-def test_real_news_with_its_odd_line_ends(data: Callable[[str], Path]) -> None:
+def test_news_text_with_unusual_separators(data: Callable[[str], Path]) -> None:
     lines = list(seqx.read_lines(data("wmt_news") / "en-de/train.de.gz"))
     assert len(lines) == 24_743
     assert sum(line.count("\u0085") for line in lines) == 10
@@ -75,7 +75,7 @@ PACKERS: list[Callable[[bytes], bytes]] = [
 
 @pytest.mark.parametrize("pack", PACKERS)
 @pytest.mark.parametrize("name", ["a", "a.gz", "a.en", "a.zip"])
-def test_packed_files_are_read_under_any_name(
+def test_compressed_files_are_recognised_under_any_name(
     pack: Callable[[bytes], bytes], name: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(pack(TEXT))
@@ -83,7 +83,7 @@ def test_packed_files_are_read_under_any_name(
     assert list(read_standard_input(io.BytesIO(pack(TEXT)))) == LINES
 
 
-def test_plain_text_may_have_the_name_of_a_packed_file(tmp_path: Path) -> None:
+def test_plain_text_may_have_the_name_of_a_compressed_file(tmp_path: Path) -> None:
     for name in ("a.gz", "a.xz", "a.zst", "a.bz2"):
         (tmp_path / name).write_bytes(TEXT)
         assert list(seqx.read_lines(tmp_path / name)) == LINES
@@ -99,7 +99,7 @@ def test_plain_text_may_have_the_name_of_a_packed_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [*PACKERS[:3], zstd])
-def test_members_are_read_one_after_the_other(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+def test_members_of_compressed_files_are_concatenated(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     file = tmp_path / "a"
     middle = TEXT.index(b"\n", len(TEXT) // 2) - 2  # within a line
     file.write_bytes(pack(TEXT[:middle]) + pack(b"") + pack(TEXT[middle:]) + bytes(8))
@@ -110,7 +110,7 @@ def test_members_are_read_one_after_the_other(pack: Callable[[bytes], bytes], tm
 
 
 @pytest.mark.parametrize("pack", PACKERS)
-def test_truncated_packed_files_are_reported(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+def test_truncated_compressed_files_are_reported(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     file, whole = tmp_path / "a", pack(TEXT)
     for length in (14, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:length])
@@ -119,7 +119,7 @@ def test_truncated_packed_files_are_reported(pack: Callable[[bytes], bytes], tmp
 
 
 @pytest.mark.parametrize("pack", [*PACKERS[:3], zstd])
-def test_damaged_packed_files_are_reported(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+def test_damaged_compressed_files_are_reported(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     whole = bytearray(pack(TEXT))
     whole[len(whole) // 2] ^= 0xFF
     (tmp_path / "a").write_bytes(whole)
@@ -127,7 +127,7 @@ def test_damaged_packed_files_are_reported(pack: Callable[[bytes], bytes], tmp_p
         list(seqx.read_lines(tmp_path / "a"))
 
 
-def test_a_file_that_unpacks_to_more_than_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(bz2.compress(b"\n" * (1 << 23)))
     monkeypatch.setattr("seqx.storage.compressed._ALWAYS_ALLOWED", 1 << 22)
     with pytest.raises(seqx.UserError, match=r"/a: .* bytes of bzip2 decompress to more than 4,2"):
@@ -139,7 +139,7 @@ def test_a_file_that_unpacks_to_more_than_any_text(tmp_path: Path, monkeypatch: 
         list(seqx.read_lines(tmp_path / "a"))
 
 
-def test_zstd_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zstd_without_its_package_has_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"\x28\xb5\x2f\xfd and so on")
     monkeypatch.setitem(sys.modules, "backports.zstd", None)
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
@@ -174,7 +174,7 @@ def test_zstd_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ],
     ids=lambda value: value if isinstance(value, str) else "content",  # archives hold the time of day
 )
-def test_other_kinds_are_named(content: bytes, told: str, tmp_path: Path) -> None:
+def test_other_file_types_are_named(content: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
     for source in (seqx.read_lines(tmp_path / "a"), read_standard_input(io.BytesIO(content))):
         with pytest.raises(seqx.UserError) as raised:
@@ -182,7 +182,7 @@ def test_other_kinds_are_named(content: bytes, told: str, tmp_path: Path) -> Non
         assert told in str(raised.value)
 
 
-def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:
+def test_empty_files_have_no_lines(tmp_path: Path) -> None:
     for content in (b"", *(pack(b"") for pack in PACKERS)):
         (tmp_path / "a").write_bytes(content)
         assert list(seqx.read_lines(tmp_path / "a")) == list(read_standard_input(io.BytesIO(content))) == []
@@ -199,13 +199,13 @@ WHOLE = gzip.compress(b"one\ntwo\n" * 1000, mtime=0)
         ("a.gz", WHOLE[:20] + b"\x00\xff\x00" + WHOLE[23:], r"/a.gz: is damaged or cut off"),
     ],
 )
-def test_what_is_wrong_is_one_message(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_invalid_text_is_one_message(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(seqx.UserError, match=message):
         list(seqx.read_lines(tmp_path / name))
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_text_files_are_reported(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "nothing.en", f"{tmp_path}/nothing.en: cannot be read .No such file"),
         (tmp_path, f"{tmp_path}: cannot be read .Is a directory"),
@@ -214,7 +214,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
             list(seqx.read_lines(path))
 
 
-def test_paths_as_users_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expand_path_replaces_variables_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXT", str(tmp_path / "there"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("NOWHERE", raising=False)
@@ -227,11 +227,12 @@ def test_paths_as_users_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ):
         seqx.expand_path("${NOWHERE}/x")
     with pytest.raises(
-        seqx.UserError, match=r"^~nobody-of-this-name/x: it is not known where ~nobody-of-this-name is; write"
+        seqx.UserError,
+        match=r"^~nobody-of-this-name/x: the home folder ~nobody-of-this-name is unknown; write",
     ):
         seqx.expand_path("~nobody-of-this-name/x")
 
 
-def test_marks_of_windows_are_no_text(tmp_path: Path) -> None:
+def test_byte_order_mark_and_carriage_returns_are_removed(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("\ufeffone\r\n\ufefftwo\r\nthree\r".encode())
     assert list(seqx.read_lines(tmp_path / "a.txt")) == ["one", "\ufefftwo", "three"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqx.data.batches import Microbatch, Position, UpdateBatch
-from seqx.errors import TooLittleMemoryError, UserError
+from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch, Tokens
@@ -193,7 +193,7 @@ def test_out_of_memory_restart_ignores_microbatches_that_cannot_be_split() -> No
     """A single long example is larger than two short ones, but only those can be split."""
     single = Microbatch(batch([ROWS[2]]), np.array([2]))
     several = Microbatch(batch([ROWS[1], ROWS[3]]), np.array([1, 3]))
-    with pytest.raises(TooLittleMemoryError) as caught, oom_as_restart("update 1", CPU, [single, several]):
+    with pytest.raises(OomRestartError) as caught, oom_as_restart("update 1", CPU, [single, several]):
         raise torch.OutOfMemoryError
     assert caught.value.padded_tokens == 8
     told = "update 1: cpu has too little memory for the model and its gradients"

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import seqx
 from seqx.cli import main
-from seqx.commands import attention
+from seqx.commands import attention_folder
 from seqx_translation.command import translate
 from tests.models import write_model
 
@@ -85,16 +85,14 @@ def test_attention_is_written_for_each_line(model: Path, answers: list[str], tmp
 def test_a_line_in_parts_has_no_attention_and_is_told(model: Path, tmp_path: Path) -> None:
     result = call(" ".join(LINES * 5), model, "--attention", tmp_path / "looks")
     assert result.exit_code == 0
-    assert result.stderr.splitlines()[0] == (
-        f"line 1 is too long: nothing is written to {tmp_path / 'looks'} for it"
-    )
+    assert result.stderr.splitlines()[0] == (f"line 1 is too long; {tmp_path / 'looks'} has no files for it")
     assert not list((tmp_path / "looks").iterdir())
 
 
 def test_long_lines_have_weights_and_no_pictures(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "LARGEST", 6)
+    monkeypatch.setattr(attention_folder, "MAX_TOKENS", 6)
     folder = tmp_path / "looks"
     short = ["search.ratio=0", "search.extra=2"]
     result = call(f"{LINES[0]}\nxyz\n", model, "--attention", folder, *short)
@@ -102,8 +100,8 @@ def test_long_lines_have_weights_and_no_pictures(
     weights = load_file(folder / "000001.safetensors")
     places = max(max(found.shape) for found in weights.values())
     assert result.stderr == (
-        f"line 1 or its answer has {places} tokens, and a picture at most 6: "
-        f"weights alone are written to {folder} for it\n"
+        f"line 1 or its output has {places} tokens, more than the 6 of a figure; "
+        f"{folder} has only its weights\n"
     )
     assert sorted(file.name[:7] for file in folder.glob("*.svg")) == ["000002-"] * 6
 
@@ -125,7 +123,7 @@ def test_attention_that_cannot_be_drawn_or_written(
         main, ["translate", str(model), "--attention", str(tmp_path / "looks")], input="x"
     )
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "pictures need matplotlib, which is not installed: pip install matplotlib\n"
+    assert result.stderr == "figures need matplotlib, which is not installed: pip install matplotlib\n"
 
 
 def test_only_a_line_feed_ends_a_line(model: Path) -> None:
@@ -141,7 +139,7 @@ def test_marks_of_windows_are_no_text(model: Path, answers: list[str]) -> None:
 
 def test_a_full_or_closed_output_is_one_message(model: Path) -> None:
     for redirected, told in (
-        (">/dev/full", "standard output: No space left on device; make room for it\n"),
+        (">/dev/full", "standard output: No space left on device; free disk space\n"),
         (">&-", "standard input or output is closed; give the command a file, a pipe or a terminal\n"),
     ):
         words = shlex.join([sys.executable, "-m", "seqx", "translate", str(model)])

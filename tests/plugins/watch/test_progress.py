@@ -136,7 +136,7 @@ def test_a_resumed_run_goes_on_with_its_log(
     assert "left  0:04:40\n" in err  # 280 updates, a second each
     assert err.endswith("dev: bleu 20.00 (best 30.00 at step 8)  chrf 40.00  perplexity 7.25\n")
     log = (tmp_path / "log.txt").read_text()
-    assert "interrupted; the same command goes on from the last checkpoint\n" in log
+    assert "interrupted; run the same command again to continue from the last checkpoint\n" in log
     assert log.endswith(err)
 
 

@@ -10,9 +10,16 @@ from typing import Any, BinaryIO, Literal, TypeVar
 
 import click
 
-from seqx.cli import INTERRUPTED
-from seqx.commands.arguments import parted, texts, trust
-from seqx.commands.attention import AttentionFolder
+from seqx.cli import EXIT_INTERRUPTED
+from seqx.commands.arguments import (
+    batch_tokens_option,
+    device_option,
+    is_text_file,
+    precision_option,
+    split_overrides,
+    trust_option,
+)
+from seqx.commands.attention_folder import AttentionFolder
 from seqx.errors import RecipeError, UserError
 from seqx.inference import InputError, Predictor, load
 from seqx.interfaces.nbest import Candidate, NBest, distinct, sum_warnings
@@ -25,33 +32,29 @@ T = TypeVar("T")
 
 _OPTIONS = (
     click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with scores."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, with scores."),
     click.option(
-        "--nbest", type=click.IntRange(1), metavar="N", help="The N best answers: LINE, RANK, SCORE, TEXT."
-    ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."),
-    click.option(
-        "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True
-    ),
-    click.option(
-        "--batch-tokens",
+        "--nbest",
         type=click.IntRange(1),
         metavar="N",
-        help="Places of a batch; less needs less memory.",
+        help="Print the N best answers as LINE, RANK, SCORE, TEXT.",
     ),
+    device_option,
+    precision_option,
+    batch_tokens_option,
     click.option(
         "--window",
         type=click.IntRange(1, 1 << 30),
         metavar="N",
-        help="Lines read before the first is answered.",
+        help="Number of lines that are sorted by length and batched together.",
     ),
     click.option(
         "--attention",
         type=click.Path(file_okay=False, path_type=Path),
-        metavar="FOLDER",
-        help="Write where the model looks, for each line: weights and pictures.",
+        metavar="DIR",
+        help="Write the attention weights of each line, and figures of them.",
     ),
-    trust,
+    trust_option,
 )
 
 
@@ -60,7 +63,7 @@ def _score(hypothesis: Hypothesis) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answering:
+class StdinCommand:
     """What the user asked of a model that answers standard input; called, it answers.
 
     Text is UTF-8 whatever the locale says, and only a line feed ends a line. An empty line has an empty
@@ -138,7 +141,7 @@ class Answering:
         """Refuse `-` or a file of text after the model, which other programs would read."""
         if "-" in self.models and not Path("-").exists():
             raise UserError("-: is not a model; leave it out, lines are read from standard input without it")
-        files = [name for name in self.models if texts(name)]
+        files = [name for name in self.models if is_text_file(name)]
         if files:
             models = " ".join(name for name in self.models if name not in files) or "MODEL"
             raise UserError(
@@ -194,10 +197,10 @@ class Answering:
         )
 
 
-def answering(command: Callable[..., None]) -> Callable[..., None]:
+def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the arguments and options of one that answers standard input.
 
-    The command gets an `Answering` first, then its own options by name.
+    The command gets an `StdinCommand` first, then its own options by name.
     """
 
     @click.pass_context
@@ -217,10 +220,10 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
         trust_local_plugins: bool,
         **own: Any,
     ) -> None:
-        models, overrides = parted(arguments)
+        models, overrides = split_overrides(arguments)
         if not models:
             raise click.UsageError("name a model before its KEY=VALUE", ctx)
-        asked = Answering(
+        asked = StdinCommand(
             command=f"seqx {ctx.info_name}",
             models=models,
             overrides=overrides,
@@ -236,7 +239,7 @@ def answering(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(asked, **own)
         except KeyboardInterrupt:
-            ctx.exit(INTERRUPTED)
+            ctx.exit(EXIT_INTERRUPTED)
 
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)

@@ -1,0 +1,85 @@
+"""The folder of the option `--attention`: attention weights as numbers and as figures."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+from safetensors.torch import save
+from torch import Tensor
+
+from seqx.commands.attention_figures import Panel, draw_lines, draw_maps, import_matplotlib
+from seqx.errors import unwritable
+from seqx.inference import AttentionMaps, Predictor
+
+MAX_TOKENS = 128
+"""Maximum tokens of a figure. A larger one would take minutes, and could not be read."""
+
+
+class AttentionFolder:
+    """Write attention weights and figures of them into a folder; files are numbered by input lines.
+
+    `000001.safetensors` has a tensor [H, Q, K] for each attention layer, under the layer's name in the model.
+    Its metadata has the tokens of `source` and `target` as JSON. For each pair of query side and key side
+    there are two figures of layers (rows) by heads (columns), if they have at most `MAX_TOKENS` tokens.
+
+    Raises:
+        UserError: the folder cannot be written, or matplotlib is not installed
+    """
+
+    def __init__(self, folder: Path, predictor: Predictor) -> None:
+        import_matplotlib()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(f"--attention {folder}", error) from None
+        self._folder = folder
+        self._predictor = predictor
+
+    def write(self, number: int, text: str, ids: Sequence[int]) -> None:
+        """Write the attention weights of one input and its output.
+
+        Args:
+            number: number of the input line
+            text: the input
+            ids: the tokens of the output
+        """
+        attention = self._predictor.attention(text, ids)
+        if attention is None or not attention.maps:
+            why = "is too long" if attention is None else "has no attention weights"
+            click.echo(f"line {number} {why}; {self._folder} has no files for it", err=True)
+            return
+        tokens = max(max(layer.weights.shape[2:]) for layer in attention.maps.values())
+        try:
+            tensors = self._write_weights(f"{number:06}", attention)
+            if tokens <= MAX_TOKENS:
+                self._draw(f"{number:06}", attention, tensors)
+        except OSError as error:
+            raise unwritable(self._folder, error) from None
+        if tokens > MAX_TOKENS:
+            click.echo(
+                f"line {number} or its output has {tokens} tokens, more than the {MAX_TOKENS} of a figure; "
+                f"{self._folder} has only its weights",
+                err=True,
+            )
+
+    def _write_weights(self, name: str, attention: AttentionMaps) -> Mapping[str, Tensor]:
+        tensors = {path: layer.weights[0].cpu().contiguous() for path, layer in attention.maps.items()}
+        metadata = {
+            side: json.dumps(getattr(attention, side), ensure_ascii=False) for side in ("source", "target")
+        }
+        (self._folder / f"{name}.safetensors").write_bytes(save(tensors, metadata))
+        return tensors
+
+    def _draw(self, name: str, attention: AttentionMaps, tensors: Mapping[str, Tensor]) -> None:
+        source, target = list(attention.source), list(attention.target)
+        query_tokens = {"source": source, "target": target, "text": source[1:] + target}
+        key_tokens = {"source": source, "target": ["<s>", *target[:-1]], "text": source + target[:-1]}
+        for queries, keys in dict.fromkeys((layer.queries, layer.keys) for layer in attention.maps.values()):
+            panels = [
+                Panel(path, weights.numpy(), query_tokens[queries], key_tokens[keys])
+                for path, weights in tensors.items()
+                if (attention.maps[path].queries, attention.maps[path].keys) == (queries, keys)
+            ]
+            for kind, draw in (("map", draw_maps), ("lines", draw_lines)):
+                draw(panels, self._folder / f"{name}-{queries}-{keys}-{kind}.svg")
