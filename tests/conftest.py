@@ -30,6 +30,7 @@ SLOW = (
     "test_comparing_benchmarks.py",
     "test_benchmarks.py",
     "test_packaging.py",
+    "docs/test_generated.py",
     "test_table3.py",
     "core/commands/test_new.py",
     "core/parallel",

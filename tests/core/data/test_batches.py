@@ -356,6 +356,7 @@ def test_exception_in_the_loader_thread_is_raised(store: Store) -> None:
         next(loader)
 
 
+@pytest.mark.slow
 def test_interpreter_exits_with_an_open_loader(store: Store) -> None:
     code = (
         "import sys; from pathlib import Path\n"

@@ -145,6 +145,7 @@ def test_error_in_a_preparation_process_is_raised(tmp_path: Path) -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_interrupted_preparation_leaves_nothing(tmp_path: Path) -> None:
     code = (
         "import sys, itertools, os, signal, pathlib\n"
@@ -229,6 +230,7 @@ AGAIN = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "last", "message"),
     [

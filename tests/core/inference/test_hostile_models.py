@@ -90,6 +90,7 @@ print("\\n".join(sorted({str(name) for name in opened if isinstance(name, str | 
 """.replace("HOOKED", "('open', 'os.listdir', 'os.scandir', 'subprocess.Popen', 'socket.connect', 'exec')")
 
 
+@pytest.mark.slow
 @pytest.mark.promise("models-open-only-their-folder")
 def test_nothing_but_the_folder_is_opened(theirs: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"

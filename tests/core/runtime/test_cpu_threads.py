@@ -165,6 +165,7 @@ print(second < first / 2 and second < third / 2, first, second, third)
 """
 
 
+@pytest.mark.slow
 @known
 def test_threads_stop_spinning_while_the_pool_is_held() -> None:
     """Measure the effect on libgomp by CPU time."""

@@ -51,6 +51,7 @@ def gradients(which: seqx.Model, shape: tuple[int, int, int]) -> dict[str, Tenso
     return {name: p.grad.clone() for name, p in which.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.slow
 def test_numbers_and_names_stay_and_new_shapes_compile_nothing() -> None:
     plain, compiled = model(), model()
     assert compile_layers(compiled, backend="aot_eager") == 4

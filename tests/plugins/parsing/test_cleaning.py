@@ -115,6 +115,7 @@ def constituents(tree: Tree) -> Iterator[Tree]:
             yield from constituents(child)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
     folder, _, file = name.partition("/")

@@ -42,6 +42,7 @@ def vocabulary(linearisation: Linearisation, labels: str = PENN) -> Vocabulary:
     return Vocabulary.of([brackets, TAGS if linearisation.tags else ["XX"]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linearisation", [TopDown(), InOrder(tags=True)], ids=repr)
 @pytest.mark.parametrize("treebank", FILES)
 def test_every_gold_tree_is_allowed_and_just_fits(

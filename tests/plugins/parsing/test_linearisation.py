@@ -44,6 +44,7 @@ def test_symbols(linearisation: Linearisation, symbols: str) -> None:
     assert linearisation.decode(symbols.split(), LEAVES) == (TREE, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linearisation", [TopDown(), InOrder(tags=True)], ids=repr)
 @pytest.mark.parametrize("treebank", FILES)
 def test_every_tree_of_the_treebanks_comes_back(

@@ -322,6 +322,7 @@ def sentences() -> list[str]:
     return [*found, "\u200b", " ".join(VOCABULARY * 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("linearisation", LINEARISATIONS)
 def test_whatever_the_weights_all_that_is_found_are_trees(

@@ -196,6 +196,7 @@ COUNTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
 def test_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
     folder, _, file = name.partition("/")
