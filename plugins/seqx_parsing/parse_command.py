@@ -29,10 +29,10 @@ def parse(answer: seqx.StdinCommand, *, raw: bool, draw: bool) -> None:
     inputs: input, output, score, logprob, and in nbest every answer.
     """
     answer(
-        read=tokenized if raw else str,
-        show=_drawn if draw else str,
-        of=Parsing,
-        lines=not draw,
+        parse=tokenized if raw else str,
+        format_answer=_drawn if draw else str,
+        task=Parsing,
+        one_line=not draw,
     )
 
 

@@ -24,7 +24,7 @@ def generate(answer: seqx.StdinCommand) -> None:
     many lines as inputs: input, output, score, logprob (both of what follows the input), and in nbest every
     answer.
     """
-    answer(of=LanguageModel)
+    answer(task=LanguageModel)
 
 
 @click.command()
@@ -39,7 +39,7 @@ def answer(answer: seqx.StdinCommand) -> None:
     An empty line has an empty answer. Lines whose ends were not read, where the task cuts long ones, are
     counted on standard error. --nbest and --json are as of `seqx generate`.
     """
-    answer(of=TextToText)
+    answer(task=TextToText)
 
 
 @click.command()
@@ -55,4 +55,4 @@ def classify(answer: seqx.StdinCommand) -> None:
     An empty line has an empty answer. Lines whose ends were not read, where the task cuts long ones, are
     counted on standard error.
     """
-    answer(of=Classification, figure=lambda hypothesis: f"{math.exp(hypothesis.logprob):.4f}")
+    answer(task=Classification, format_score=lambda hypothesis: f"{math.exp(hypothesis.logprob):.4f}")

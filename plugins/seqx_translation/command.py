@@ -56,5 +56,5 @@ def translate(
     requests = Requests(
         prefix=prefix_all, prefixes=prefixes, require=require, forbid=forbid, as_json=json_input
     )
-    answer(read=requests.read, of=Translation)
+    answer(requests.read, task=Translation)
     requests.finish()

@@ -1,12 +1,12 @@
-"""Line in, line out: what the commands share that let a model answer standard input."""
+"""Commands that answer each line of standard input with a model."""
 
 import functools
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, Literal
 
 import click
 
@@ -20,15 +20,15 @@ from seqx.commands.arguments import (
     trust_option,
 )
 from seqx.commands.attention_folder import AttentionFolder
+from seqx.commands.input_lines import InputLines
 from seqx.errors import RecipeError, UserError
-from seqx.inference import InputError, Predictor, load
+from seqx.inference import Predictor, load
 from seqx.interfaces.nbest import Candidate, NBest, distinct, sum_warnings
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import AnswerWarning, Hypothesis, Request
 from seqx.storage.json_format import json_text
-from seqx.storage.text_lines import read_standard_input
 
-T = TypeVar("T")
+_MAX_LISTED_LINES = 10
 
 _OPTIONS = (
     click.argument("arguments", metavar="MODEL... [KEY=VALUE...]", nargs=-1, required=True),
@@ -37,7 +37,7 @@ _OPTIONS = (
         "--nbest",
         type=click.IntRange(1),
         metavar="N",
-        help="Print the N best answers as LINE, RANK, SCORE, TEXT.",
+        help="Print the N best answers as LINE, RANK, SCORE, TEXT, separated by tabs.",
     ),
     device_option,
     precision_option,
@@ -46,31 +46,31 @@ _OPTIONS = (
         "--window",
         type=click.IntRange(1, 1 << 30),
         metavar="N",
-        help="Number of lines that are sorted by length and batched together.",
+        help="Number of lines to read before the first is answered; they are batched by length.",
     ),
     click.option(
         "--attention",
         type=click.Path(file_okay=False, path_type=Path),
         metavar="DIR",
-        help="Write the attention weights of each line, and figures of them.",
+        help="Write the attention weights of each line, and figures of them, to DIR.",
     ),
     trust_option,
 )
 
 
-def _score(hypothesis: Hypothesis) -> str:
+def _format_score(hypothesis: Hypothesis) -> str:
     return f"{hypothesis.score:.4f}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StdinCommand:
-    """What the user asked of a model that answers standard input; called, it answers.
+    """The arguments of a command that answers standard input; call it to answer.
 
-    Text is UTF-8 whatever the locale says, and only a line feed ends a line. An empty line has an empty
-    answer; a line that is too long is answered in parts, and counted on standard error.
+    Text is UTF-8 in every locale, and only a line feed ends a line. An empty line gets an empty answer. A
+    line that is too long is split and answered in parts; a warning has the number of such lines.
     """
 
-    command: str  # as the user typed it, "seqx translate"
+    command: str  # as the user typed it, as "seqx translate"
     models: Sequence[str]
     overrides: Sequence[str]
     as_json: bool
@@ -84,21 +84,24 @@ class StdinCommand:
 
     def __call__(
         self,
-        read: Callable[[str], str | Request] = str,
-        show: Callable[[str], str] = str,
-        figure: Callable[[Hypothesis], str] = _score,
+        parse: Callable[[str], str | Request] = str,
+        format_answer: Callable[[str], str] = str,
+        format_score: Callable[[Hypothesis], str] = _format_score,
         *,
-        of: type[Task] = Task,
-        lines: bool = True,
+        task: type[Task] = Task,
+        one_line: bool = True,
     ) -> None:
         """Answer each line of standard input.
 
         Args:
-            of: the task of the models that the command is for
-            read: makes of a line what the model is asked; an error of its ends the input before that line
-            show: makes of an answer what is written
-            figure: what is written before each of several answers
-            lines: whether what is written is one line; else each of several answers begins in the next one
+            task: the task of the models that the command accepts
+            parse: makes a text or a request of a line; its UserError ends the input before that line
+            format_answer: makes the text that is written of an answer
+            format_score: makes the score of each of several answers
+            one_line: an answer is written as one line; false: it may have several, and begins on its own line
+
+        Raises:
+            UserError: the models cannot be used, or a line is invalid; all lines before it are answered
         """
         if sys.stdin is None or sys.stdout is None:
             raise UserError(
@@ -107,40 +110,48 @@ class StdinCommand:
         source, sink = sys.stdin.buffer, sys.stdout.buffer
         self._check_models()
         predictor = self._predictor()
-        if not isinstance(predictor.task, of):
-            raise UserError(
-                f"{', '.join(self.models)}: a model of the task {type(predictor.task).__name__}, and this "
-                f"command is for {of.__name__}; `seqx --help` names the others"
-            )
-        looking = None if self.attention is None else AttentionFolder(self.attention, predictor)
+        self._check_task(predictor, task)
+        attention = None if self.attention is None else AttentionFolder(self.attention, predictor)
         window = self.window or (1 if source.isatty() else predictor.window)
-        given, asked, unmet = Lines(source), deque[tuple[str, Request]](), list[int]()
-        questions = _questions(given, read, asked)
-        answered = _up_to_refusal(predictor.hypotheses(questions, window), given)
+        lines, pending, unmet = InputLines(source), deque[tuple[str, Request]](), list[int]()
+        answers = lines.until_refused(predictor.hypotheses(lines.requests(parse, pending), window))
         number, warnings = 0, list[AnswerWarning]()
-        for number, answers in enumerate(answered, 1):
-            warnings = sum_warnings([NBest(warnings=warnings), answers])
-            shown = [Candidate(show(text) if text else text, hypothesis) for text, hypothesis in answers]
-            text, question = asked.popleft()
-            if question.constrained and question.text.strip() and not answers:
+        for number, nbest in enumerate(answers, 1):
+            warnings = sum_warnings([NBest(warnings=warnings), nbest])
+            shown = [
+                Candidate(format_answer(text) if text else text, hypothesis) for text, hypothesis in nbest
+            ]
+            text, request = pending.popleft()
+            if request.constrained and request.text.strip() and not nbest:
                 unmet.append(number)
-            row = _json(text, shown) if self.as_json else self._plain(number, shown, figure, lines)
+            row = (
+                _format_json(text, shown)
+                if self.as_json
+                else self._format_plain(number, shown, format_score, one_line)
+            )
             sink.write(row.encode("utf-8", errors="replace"))
             sink.flush()
-            if looking is not None and answers:
-                looking.write(number, question.text, answers[0][1].ids)
+            if attention is not None and nbest:
+                attention.write(number, request.text, nbest[0].hypothesis.ids)
         for warning in warnings:
             if warning.count:
                 click.echo(warning, err=True)
         if unmet:
-            click.echo(_unmet(unmet, number), err=True)
-        if given.error is not None:
-            raise given.error
+            click.echo(_unmet_message(unmet, number), err=True)
+        if lines.error is not None:
+            raise lines.error
+
+    def _check_task(self, predictor: Predictor, task: type[Task]) -> None:
+        if not isinstance(predictor.task, task):
+            raise UserError(
+                f"{', '.join(self.models)}: this is a model of the task {type(predictor.task).__name__}, but "
+                f"{self.command} is for {task.__name__}; `seqx --help` lists the other commands"
+            )
 
     def _check_models(self) -> None:
-        """Refuse `-` or a file of text after the model, which other programs would read."""
+        """Refuse `-` or a text file after the model, which other programs would read."""
         if "-" in self.models and not Path("-").exists():
-            raise UserError("-: is not a model; leave it out, lines are read from standard input without it")
+            raise UserError("-: is not a model; leave it out, lines are always read from standard input")
         files = [name for name in self.models if is_text_file(name)]
         if files:
             models = " ".join(name for name in self.models if name not in files) or "MODEL"
@@ -150,21 +161,23 @@ class StdinCommand:
             )
 
     def _predictor(self) -> Predictor:
-        """The models as one, with a search that finds as many answers as are wanted."""
+        """Load the models, with a search that finds as many answers as `--nbest` asks for."""
         if self.nbest is None:
             return self._load(self.overrides)
         try:
             return self._load([*self.overrides, f"search.nbest={self.nbest}"])
         except RecipeError:
-            predictor = self._load(self.overrides)  # which fails for any other reason
+            predictor = self._load(self.overrides)  # raises if the error has another reason
             width = predictor.search.width
             if self.nbest == 1:  # every search finds one
                 return predictor
             if width >= self.nbest:
                 raise
-        one = "needs a beam search; add search=beam"
-        several = f"is more than a beam of size {width} finds; add"
-        raise UserError(f"--nbest {self.nbest} {one if width == 1 else several} search.size={self.nbest}")
+        if width == 1:
+            problem = "needs a beam search; add search=beam"
+        else:
+            problem = f"is more than a beam of size {width} finds; add"
+        raise UserError(f"--nbest {self.nbest} {problem} search.size={self.nbest}")
 
     def _load(self, overrides: Sequence[str]) -> Predictor:
         return load(
@@ -176,23 +189,24 @@ class StdinCommand:
             trust_local_plugins=self.trust_local_plugins,
         )
 
-    def _plain(
+    def _format_plain(
         self,
         number: int,
-        answers: Sequence[Candidate],
-        figure: Callable[[Hypothesis], str],
+        candidates: Sequence[Candidate],
+        format_score: Callable[[Hypothesis], str],
         one_line: bool,
     ) -> str:
         shown = distinct(
-            Candidate(_one_line(text) if one_line else text, hypothesis) for text, hypothesis in answers
+            Candidate(_without_line_feeds(text) if one_line else text, hypothesis)
+            for text, hypothesis in candidates
         )
         if self.nbest is None:
-            return f"{shown[0][0] if shown else ''}\n"
+            return f"{shown[0].text if shown else ''}\n"
         if not shown:
             return f"{number}\t1\t0.0000\t\n"
-        between = "\t" if one_line else "\n"
+        separator = "\t" if one_line else "\n"
         return "".join(
-            f"{number}\t{rank}\t{figure(hypothesis)}{between}{text}\n"
+            f"{number}\t{rank}\t{format_score(hypothesis)}{separator}{text}\n"
             for rank, (text, hypothesis) in enumerate(shown, 1)
         )
 
@@ -200,7 +214,7 @@ class StdinCommand:
 def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the arguments and options of one that answers standard input.
 
-    The command gets an `StdinCommand` first, then its own options by name.
+    The command is called with a `StdinCommand`, and with its own options by name.
     """
 
     @click.pass_context
@@ -222,8 +236,8 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         models, overrides = split_overrides(arguments)
         if not models:
-            raise click.UsageError("name a model before its KEY=VALUE", ctx)
-        asked = StdinCommand(
+            raise click.UsageError("name a model before KEY=VALUE", ctx)
+        answer = StdinCommand(
             command=f"seqx {ctx.info_name}",
             models=models,
             overrides=overrides,
@@ -237,7 +251,7 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
             trust_local_plugins=trust_local_plugins,
         )
         try:
-            command(asked, **own)
+            command(answer, **own)
         except KeyboardInterrupt:
             ctx.exit(EXIT_INTERRUPTED)
 
@@ -246,74 +260,26 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-class Lines:
-    """The lines of standard input up to its end or to the first unreadable one; see `error`.
-
-    The error is not raised at once, so that all lines before it can be answered.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.count = 0
-        self.error: UserError | None = None
-
-    def __iter__(self) -> Iterator[str]:
-        try:
-            for line in read_standard_input(self._stream):
-                self.count += 1
-                yield line
-        except UserError as error:
-            self.error = error
-
-
-def _questions(
-    lines: Lines, read: Callable[[str], str | Request], asked: deque[tuple[str, Request]]
-) -> Iterator[Request]:
-    """What the model is asked, up to the first line that cannot be read.
-
-    Each question is put into `asked`, behind the text that is shown for it.
-    """
-    for line in lines:
-        try:
-            question = read(line)
-        except UserError as error:
-            lines.error = error
-            return
-        request = Request(text=question) if isinstance(question, str) else question
-        asked.append((line if isinstance(question, str) else request.text, request))
-        yield request
-
-
-def _up_to_refusal(answered: Iterator[T], lines: Lines) -> Iterator[T]:
-    """What comes before an input that cannot be answered, which is then the error of the `lines`."""
-    number = 0
-    try:
-        for number, answers in enumerate(answered, 1):  # noqa: B007  used when it is over
-            yield answers
-    except InputError as refused:
-        lines.error = InputError(f"standard input:{number + 1}: {refused}", number)
-
-
-def _unmet(numbers: Sequence[int], count: int) -> str:
-    """Which lines have no answer that is as it was to be."""
-    most = 10
-    named = ", ".join(map(str, numbers[:most])) + (", ..." if len(numbers) > most else "")
+def _unmet_message(numbers: Sequence[int], count: int) -> str:
+    """Return the warning about lines whose constraints no answer meets."""
+    listed = ", ".join(map(str, numbers[:_MAX_LISTED_LINES]))
+    more = ", ..." if len(numbers) > _MAX_LISTED_LINES else ""
     lines = "line" if len(numbers) == 1 else "lines"
     return (
-        f"{len(numbers)} of {count} lines have no answer ({lines} {named}): within the search's limit none "
-        "was found that is as it must be; ask for less, or raise search.extra or search.size"
+        f"{len(numbers)} of {count} lines have no answer ({lines} {listed}{more}): the search found none "
+        "that meets all constraints within its limit; ask for less, or raise search.extra or search.size"
     )
 
 
-def _one_line(text: str) -> str:
-    """A model that writes bytes can write a line feed; the next answer must not move."""
+def _without_line_feeds(text: str) -> str:
+    """Replace line feeds, which a model of bytes can write, so that answers stay on their lines."""
     return text.replace("\n", " ")
 
 
-def _json(text: str, answers: Sequence[Candidate]) -> str:
+def _format_json(text: str, candidates: Sequence[Candidate]) -> str:
     nbest = [
         {"output": output, "score": hypothesis.score, "logprob": hypothesis.logprob}
-        for output, hypothesis in answers
+        for output, hypothesis in candidates
     ]
     best = nbest[0] if nbest else {"output": "", "score": None, "logprob": None}
     return json_text({"input": text, **best, "nbest": nbest}, ensure_ascii=False) + "\n"

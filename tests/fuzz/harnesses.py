@@ -1,7 +1,7 @@
-"""What a stranger's bytes are given to: each harness ends with a value or with a UserError, or it has failed.
+"""Harnesses for the parsers of untrusted bytes. Each must return, or raise a UserError.
 
-A harness is a function of bytes. Hypothesis calls it with bytes that it makes (test_harnesses.py), atheris
-with bytes that reach new code (`python -m tests.fuzz`), and both with all that were ever found (`found/`).
+A harness is a function of bytes. Hypothesis calls it with mutated seeds (test_harnesses.py), atheris with
+bytes that reach new code (`python -m tests.fuzz`), and both with all inputs that once failed (`found/`).
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from seqx import recipe
-from seqx.commands.stdin_command import Lines
+from seqx.commands.input_lines import InputLines
 from seqx.data.store import Ragged, Store, Writer
 from seqx.errors import RecipeError, UserError
 from seqx.experiment import Experiment
@@ -55,7 +55,7 @@ def _file(name: str, data: bytes) -> Path:
 
 
 def yaml(data: bytes) -> None:
-    """The tree of a file, which is written and reads back the same, and each of its lines as a setting."""
+    """Parse YAML, check that the tree can be written and read again, and parse its lines as overrides."""
     node = yaml_tree.read(_file("tree.yaml", data))
     again = yaml_tree.parse(yaml_tree.dump(node.plain()), "again")
     assert repr(again.plain()) == repr(node.plain())
@@ -66,7 +66,7 @@ def yaml(data: bytes) -> None:
 
 
 class _Registry:
-    """The plugins, loaded once."""
+    """The plugins, which are loaded once."""
 
     found: Plugins | None = None
 
@@ -77,20 +77,20 @@ class _Registry:
 
 
 def recipes(data: bytes) -> None:
-    """A recipe that is read, as that of a model, and checked, but not run."""
+    """Read and check a recipe like that of a model."""
     read = recipe.load(_file("recipe.yaml", data), local_plugins=False, whole=True)
     recipe.check(read.tree, _Registry.get().registry, Experiment)
 
 
 def trees(data: bytes) -> None:
-    """Trees in brackets: what was read is written and reads back the same."""
+    """Read bracketed trees, and check that they can be written and read again."""
     for found in read_trees(read_lines(_file("trees.txt", data)), "trees.txt"):
         assert [*read_trees([str(found)], "again")] == [found]
         assert found.readable() is found
 
 
 def evalb(data: bytes) -> None:
-    """A gold tree and an answer to it, and what EVALB prints of them."""
+    """Score a tree against a gold tree, and print EVALB's report."""
     gold, _, answer = data.decode(errors="replace").partition("\n")
     for strict in (False, True):
         metric = Evalb(strict=strict, labels=True, errors=True)
@@ -100,12 +100,12 @@ def evalb(data: bytes) -> None:
 
 
 def evalb_parameters(data: bytes) -> None:
-    """A parameter file of EVALB's."""
+    """Read a parameter file of EVALB."""
     assert read_parameters(_file("x.prm", data)).signature
 
 
 def store(data: bytes) -> None:
-    """The index of a store whose other files are as they should be."""
+    """Open a store with this index and valid other files."""
     folder = SCRATCH / "store"
     if not folder.is_dir():
         _written(folder)
@@ -126,7 +126,7 @@ def _written(folder: Path) -> None:
 
 
 def index_of_a_store() -> bytes:
-    """A good one, to begin with."""
+    """Return a valid index of a store."""
     folder = SCRATCH / "good"
     if not folder.is_dir():
         _written(folder)
@@ -134,7 +134,7 @@ def index_of_a_store() -> bytes:
 
 
 def weights(data: bytes) -> None:
-    """A file of weights; and the same bytes as a header, whose length and tensors are right."""
+    """Read a file of weights, and a file with these bytes as header and valid tensors."""
     model = torch.nn.Linear(2, 3)
     for content in (data, struct.pack("<Q", len(data)) + data + bytes(36)):
         try:
@@ -144,7 +144,7 @@ def weights(data: bytes) -> None:
 
 
 def checkpoint(data: bytes) -> None:
-    """A checkpoint in which one JSON file after another is these bytes, and sealed with them."""
+    """Restore a checkpoint in which each JSON file in turn has these bytes, and a matching manifest."""
     checkpoints, model = Checkpoints(SCRATCH / "checkpoints"), torch.nn.Linear(2, 3)
     folder = checkpoints.path(1)
     if not folder.is_dir():
@@ -163,7 +163,7 @@ def checkpoint(data: bytes) -> None:
 
 
 def checkpoint_files() -> list[bytes]:
-    """Good ones, to begin with."""
+    """Return the valid JSON files of a checkpoint."""
     checkpoint(b"{}")
     return [
         (SCRATCH / "checkpoints" / "00000001" / name).read_bytes()
@@ -172,7 +172,7 @@ def checkpoint_files() -> list[bytes]:
 
 
 def about(data: bytes) -> None:
-    """The JSON files of a model, and those of a run."""
+    """Read the JSON files of a model and of a run."""
     run = SCRATCH / "run"
     (run / "task").mkdir(parents=True, exist_ok=True)
     (run / "checkpoints").mkdir(exist_ok=True)
@@ -191,14 +191,14 @@ def about(data: bytes) -> None:
 
 
 class _Any:
-    """Checksums of which every one is right."""
+    """Checksums that match every header."""
 
     def __contains__(self, _sum: object) -> bool:
         return True
 
 
 def archive(data: bytes) -> None:
-    """An archive, of which two members are wanted; also as if the sums of its headers were right."""
+    """Extract two members of an archive, also as if the checksums of its headers were right."""
     target = {"en": SCRATCH / "text.en", "de": SCRATCH / "text.de"}
     wanted = Archive(
         url="https://localhost/x.tgz", size=1, sha256="0" * 64, members={"en": "x.en", "de": "x.de.gz"}
@@ -209,8 +209,8 @@ def archive(data: bytes) -> None:
 
 
 def standard_input(data: bytes) -> None:
-    """The lines that a command reads, as text and as JSON; as many as there are line feeds, or an error."""
-    stream = Lines(io.BytesIO(data))
+    """Read standard input as text and as JSON; the number of lines must match that of line feeds."""
+    stream = InputLines(io.BytesIO(data))
     found = [*stream]
     if stream.error is None:
         assert len(found) == data.count(b"\n") + (data[-1:] not in (b"", b"\n"))
@@ -224,7 +224,7 @@ def standard_input(data: bytes) -> None:
 
 
 def sentencepiece(data: bytes) -> None:
-    """A model of SentencePiece, and what it makes of a text."""
+    """Load a SentencePiece model, and segment a text with it."""
     tokenizer = SentencePiece()
     tokenizer.load(_file("pieces/sentencepiece.model", data).parent)
     ids = tokenizer.encode(_TEXT)
@@ -251,8 +251,8 @@ HARNESSES: Mapping[str, Callable[[bytes], None]] = {
 }
 
 
-def tried(name: str, data: bytes) -> None:
-    """Give bytes to a harness; a mistake that is told as one is how it should be."""
+def run_harness(name: str, data: bytes) -> None:
+    """Run a harness on bytes; a UserError with a printable message is a correct result."""
     with contextlib.suppress(UserError):
         try:
             HARNESSES[name](data)

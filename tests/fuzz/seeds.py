@@ -1,4 +1,4 @@
-"""Good inputs of each harness, from which worse ones are made."""
+"""Valid inputs of each harness, which fuzzing mutates."""
 
 import functools
 import gzip
@@ -18,7 +18,7 @@ _QUOTED = "(S (`` ``) (NP (NN a)) ('' ') (POS '))"
 
 
 def tar(members: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
-    """An archive of plain files."""
+    """Return a tar archive of regular files."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]
         for name, content in members.items():
@@ -29,18 +29,18 @@ def tar(members: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
 
 
 def header() -> bytes:
-    """That of the weights that the harness wants."""
-    said = {
+    """Return the safetensors header that the harness `weights` expects."""
+    entries = {
         "bias": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]},
         "weight": {"dtype": "F32", "shape": [3, 2], "data_offsets": [12, 36]},
     }
-    return json.dumps(said).encode()
+    return json.dumps(entries).encode()
 
 
 @functools.cache
 def pieces() -> bytes:
-    """A small model of SentencePiece."""
-    folder = SCRATCH / "learnt"
+    """Return a small SentencePiece model."""
+    folder = SCRATCH / "vocabulary"
     SentencePiece(size=280).learn(["the dog sees the old man", "near Paris"] * 9, folder)
     return (folder / "sentencepiece.model").read_bytes()
 

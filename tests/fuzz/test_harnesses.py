@@ -1,4 +1,4 @@
-"""Bytes of strangers: one message or a value; no crash, no hang, no memory past a bound."""
+"""Parsers of untrusted bytes return a value or raise a UserError, in bounded time and memory."""
 
 import tracemalloc
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.harnesses import HARNESSES, tried
+from tests.fuzz.harnesses import HARNESSES, run_harness
 from tests.fuzz.seeds import SEEDS
 
 pytestmark = pytest.mark.promise("parsers-survive-any-bytes")
@@ -17,27 +17,27 @@ MEGABYTES = 64
 EXAMPLES = 60
 
 
-def changed(seed: bytes) -> st.SearchStrategy[bytes]:
-    """A good input with a few changes: bytes replaced, left out, put in, repeated."""
-    places = st.integers(0, len(seed))
-    change = st.tuples(places, st.integers(0, 12), st.binary(max_size=6), st.integers(1, 3))
+def mutated(seed: bytes) -> st.SearchStrategy[bytes]:
+    """Draw a valid input with a few changes: bytes replaced, removed, inserted, repeated."""
+    offsets = st.integers(0, len(seed))
+    change = st.tuples(offsets, st.integers(0, 12), st.binary(max_size=6), st.integers(1, 3))
     return st.lists(change, max_size=4).map(lambda changes: _applied(seed, changes))
 
 
 def _applied(seed: bytes, changes: list[tuple[int, int, bytes, int]]) -> bytes:
-    for place, length, put, times in changes:
-        seed = seed[:place] + put * times + seed[place + length :]
+    for offset, length, inserted, times in changes:
+        seed = seed[:offset] + inserted * times + seed[offset + length :]
     return seed
 
 
 @pytest.mark.parametrize("name", HARNESSES)
 def test_harness_ends_with_a_value_or_a_user_error(name: str) -> None:
-    inputs = st.binary(max_size=200) | st.one_of([changed(seed) for seed in SEEDS[name]])
+    inputs = st.binary(max_size=200) | st.one_of([mutated(seed) for seed in SEEDS[name]])
 
     @settings(max_examples=EXAMPLES, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
     @given(inputs)
     def examine(data: bytes) -> None:
-        tried(name, data)
+        run_harness(name, data)
 
     examine()
 
@@ -48,12 +48,12 @@ def test_harness_ends_with_a_value_or_a_user_error(name: str) -> None:
 def test_inputs_that_once_failed_stay_fixed(file: Path) -> None:
     tracemalloc.start()
     try:
-        tried(file.parent.name, file.read_bytes())
+        run_harness(file.parent.name, file.read_bytes())
         assert tracemalloc.get_traced_memory()[1] < MEGABYTES << 20
     finally:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("name", sorted(HARNESSES.keys() - {"about", "checkpoint"}))  # bytes for three
+@pytest.mark.parametrize("name", sorted(HARNESSES.keys() - {"about", "checkpoint"}))  # seeds of many files
 def test_valid_inputs_are_accepted(name: str) -> None:
     HARNESSES[name](SEEDS[name][0])

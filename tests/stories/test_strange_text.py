@@ -139,5 +139,5 @@ def test_models_of_other_tasks_are_refused(command: str, models: Path) -> None:
         answered(other, models, [""])
         result = CliRunner().invoke(main, [command, str(models / other)], input="The dog sleeps.\n")
         assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr.startswith(f"{models / other}: a model of the task ")
+        assert result.stderr.startswith(f"{models / other}: this is a model of the task ")
         assert result.stderr.endswith("; `seqx --help` names the others\n")

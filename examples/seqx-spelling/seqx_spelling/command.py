@@ -13,4 +13,4 @@ def spell(answer: seqx.StdinCommand) -> None:
 
     Line i of the output answers line i. With --nbest 3 the three likeliest words are shown.
     """
-    answer(of=Spelling)
+    answer(task=Spelling)

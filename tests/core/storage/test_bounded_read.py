@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import seqx
-from seqx.commands.stdin_command import Lines
+from seqx.commands.input_lines import InputLines
 from seqx.storage.bounded_read import read_bounded, read_bounded_json
 from seqx.storage.text_lines import MAX_LINE_BYTES
 from seqx_parsing import Evalb, Parsing, TopDown
@@ -93,7 +93,7 @@ def of_a_file(data: bytes, folder: Path) -> list[str]:
 
 
 def of_a_command(data: bytes, folder: Path) -> list[str]:
-    found = Lines(io.BytesIO(data))
+    found = InputLines(io.BytesIO(data))
     said = [*found]
     if found.error is not None:
         raise found.error

@@ -510,7 +510,7 @@ def test_damaged_checkpoint_does_not_stop_pruning_or_averaging(tmp_path: Path) -
         assert torch.equal(weights[name], tensor)
     for step in steps:
         flipped(checkpoints.path(step) / WEIGHTS)
-    with pytest.raises(UserError, match=f"{tmp_path}: there is no whole checkpoint .*bytes"):
+    with pytest.raises(UserError, match=f"{tmp_path}: there is no intact checkpoint .*bytes"):
         checkpoints.average(3, select="last", warn=said.append)
     assert checkpoints.steps() == [30, 40]
 

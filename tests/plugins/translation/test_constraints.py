@@ -105,8 +105,8 @@ def test_what_cannot_be_met_has_no_answer_and_is_named(model: Path) -> None:
     result = call("\n".join(map(json.dumps, asked)), model, "--json-input")
     assert [bool(text) for text in outputs(result)] == [False, True, False]
     assert result.stderr == (
-        "2 of 3 lines have no answer (lines 1, 3): within the search's limit none was found that is as it "
-        "must be; ask for less, or raise search.extra or search.size\n"
+        "2 of 3 lines have no answer (lines 1, 3): the search found none that meets all constraints within "
+        "its limit; ask for less, or raise search.extra or search.size\n"
     )
 
 

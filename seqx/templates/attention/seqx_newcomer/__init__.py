@@ -1,4 +1,4 @@
-"""An attention that compares directions.
+"""Attention with normalized queries and keys.
 
 Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head.
 """
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 
 class Newcomer(seqx.Attention):
-    """Scores are cosines times a learned number, so that none can grow large (Henry et al. 2020, section 3).
+    """Query-key normalization: scores are cosines times a learned scale (Henry et al. 2020, section 3).
 
     Args:
         heads: number of subspaces; divides d_model
-        scale: what cosines are multiplied by at first
+        scale: initial value of the learned scale
 
     Raises:
-        ValueError: when heads does not divide d_model
+        ValueError: heads does not divide d_model
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class Newcomer(seqx.Attention):
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
-        """Keys and values [B, H, S, K], both from [B, S, D]."""
+        """Return keys and values [B, H, S, K], both from [B, S, D]."""
         k = F.normalize(self._split(self.key(keys)), dim=-1)
         return seqx.KeyValue(positioned.key(k), self._split(self.value(values)), positioned.layout)
 
-    def forward(self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask) -> Tensor:
-        """Attend from [B, T, D]; returns [B, T, D]."""
+    def forward(
+        self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
+    ) -> Tensor:
+        """Attend from the queries [B, T, D] to the memory; return [B, T, D]."""
         q = F.normalize(self._split(self.query(queries)), dim=-1)
         q = positioned.query(q) * self.scale  # [B, H, T, K]
         scores = q @ memory.keys.mT  # [B, H, T, S]
@@ -50,7 +52,7 @@ class Newcomer(seqx.Attention):
         if relative is not None:
             scores = scores + relative
         visible = mask.dense(positioned.layout, memory.layout)  # [B, 1, T, S]
-        # A large number instead of infinity keeps the softmax finite where nothing is visible.
+        # A finite number instead of -inf avoids NaN in rows where nothing is visible.
         weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1)
         mixed = weights @ memory.values
         added = positioned.values(weights, memory)
@@ -65,5 +67,5 @@ class Newcomer(seqx.Attention):
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer it to recipes."""
+    """Register the component under its name in recipes."""
     registry.add(seqx.Attention, newcomer=Newcomer)

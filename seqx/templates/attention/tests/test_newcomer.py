@@ -1,4 +1,4 @@
-"""What it computes, against its formula."""
+"""Compare the component with its formula."""
 
 import pytest
 import seqx
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from seqx_newcomer import Newcomer
 
 
-def test_scores_are_cosines() -> None:
+def test_scores_are_scaled_cosines() -> None:
     torch.manual_seed(0)
     attention = Newcomer(8, heads=1, scale=3.0)
     x = torch.randn(1, 5, 8)
@@ -21,6 +21,6 @@ def test_scores_are_cosines() -> None:
         torch.testing.assert_close(outputs[0, t], attention.output(mixed))
 
 
-def test_heads_divide_the_model() -> None:
+def test_heads_must_divide_d_model() -> None:
     with pytest.raises(ValueError, match=r"heads \(3\) must divide d_model \(8\)"):
         Newcomer(8, heads=3)

@@ -1,4 +1,4 @@
-"""The laws of each interface, tried on whatever the plugin offers."""
+"""Test the laws of their interfaces on all components of the plugin."""
 
 import seqx.testing
 

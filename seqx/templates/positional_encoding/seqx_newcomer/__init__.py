@@ -1,4 +1,4 @@
-"""A positional encoding that learns how attention changes with distance.
+"""A relative positional encoding that generalizes to longer sequences.
 
 Letters in shapes: B sentences, T queries, S keys, H heads, K the width of a head.
 """
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 
 class Newcomer(seqx.PositionalEncoding):
-    """Adds to scores a learned function of the distance as a share of the position (FIRE, Li et al. 2024).
+    """FIRE: a bias that is a learned function of the relative distance (Li et al. 2024).
 
-    Distances are shares of the query's own position, or of a learned threshold where that is larger, so that
-    longer sentences than those trained on look like known ones (section 3.2).
+    The distance is divided by the position of the query, or by a learned threshold if that is larger, so that
+    sentences longer than those of training have relative distances that are known (section 3.2).
 
     Args:
-        hidden: width of the network that maps a share to a number for each head
-        threshold: positions below it count as this one, at first
+        hidden: width of the network that maps a relative distance to a bias for each head
+        threshold: initial value of the learned threshold
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Newcomer(seqx.PositionalEncoding):
         self.threshold = nn.Parameter(torch.tensor(threshold))
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
-        """Numbers that are added to the scores, [B, H, T, S]."""
+        """Return the bias of the attention scores, [B, H, T, S]."""
         distances = (q_positions[:, :, None] - k_positions[:, None, :]).abs()  # [B, T, S]
-        whole = torch.maximum(q_positions.float(), self.threshold.abs())  # [B, T]
-        shares = self._squeeze(distances) / self._squeeze(whole)[:, :, None]
-        numbers: Tensor = self.network(shares[..., None])  # [B, T, S, H]
-        return numbers.permute(0, 3, 1, 2)
+        normalizer = torch.maximum(q_positions.float(), self.threshold.abs())  # [B, T]
+        relative = self._squeeze(distances) / self._squeeze(normalizer)[:, :, None]
+        bias: Tensor = self.network(relative[..., None])  # [B, T, S, H]
+        return bias.permute(0, 3, 1, 2)
 
     def _squeeze(self, numbers: Tensor) -> Tensor:
         return torch.log1p(self.growth.abs() * numbers)
@@ -49,5 +49,5 @@ class Newcomer(seqx.PositionalEncoding):
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer it to recipes."""
+    """Register the component under its name in recipes."""
     registry.add(seqx.PositionalEncoding, newcomer=Newcomer)

@@ -1,4 +1,4 @@
-"""What it computes, against its formula."""
+"""Compare the component with its formula."""
 
 import math
 
@@ -9,16 +9,16 @@ from seqx_newcomer import Newcomer
 
 
 @pytest.mark.parametrize(("query", "key"), [(3, 1), (1, 3), (90, 20)])
-def test_a_score_gets_a_function_of_a_share(query: int, key: int) -> None:
+def test_bias_is_a_function_of_the_relative_distance(query: int, key: int) -> None:
     torch.manual_seed(0)
     encoding = Newcomer(8, 2)
     vectors = torch.zeros(1, 2, 1, 4)
     bias = encoding.bias(vectors, vectors, torch.tensor([[query]]), torch.tensor([[key]]))
-    share = math.log(0.1 * abs(query - key) + 1) / math.log(0.1 * max(query, 64) + 1)
-    torch.testing.assert_close(bias[0, :, 0, 0], encoding.network(torch.tensor([share])))
+    relative = math.log(0.1 * abs(query - key) + 1) / math.log(0.1 * max(query, 64) + 1)
+    torch.testing.assert_close(bias[0, :, 0, 0], encoding.network(torch.tensor([relative])))
 
 
-def test_far_beyond_the_threshold_only_shares_count() -> None:
+def test_bias_is_equal_for_equal_relative_distances() -> None:
     encoding = Newcomer(8, 2)
     vectors = torch.zeros(1, 2, 1, 4)
     near, far = (

@@ -1,4 +1,4 @@
-"""A learning rate that falls as a power of what is left of a run."""
+"""Polynomial decay of the learning rate."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,16 +9,16 @@ from annotated_types import Gt
 
 @dataclass(frozen=True, kw_only=True)
 class Newcomer(seqx.Schedule):
-    """Rises linearly, then falls as a power of what is left of the run (Chen et al. 2018, section 4.1).
+    """Linear warmup, then polynomial decay to the end of the run (Chen et al. 2018, section 4.1).
 
     Args:
         warmup: updates until the peak
-        peak: the largest learning rate
-        least: the lowest one
-        power: 1 falls evenly, more falls sooner
+        peak: maximum learning rate
+        least: minimum learning rate
+        power: exponent of the decay; 1 is linear, more decays earlier
 
     Raises:
-        ValueError: when least is above peak
+        ValueError: least is above peak
     """
 
     warmup: Annotated[int, Gt(0)] = 4000
@@ -27,12 +27,12 @@ class Newcomer(seqx.Schedule):
     power: Annotated[float, Gt(0)] = 0.9
 
     def __post_init__(self) -> None:
-        """Refuse settings at odds."""
+        """Check that the settings are consistent."""
         if self.least > self.peak:
             raise ValueError(f"least ({self.least}) is above peak ({self.peak})")
 
     def __call__(self, step: int, steps: int) -> float:
-        """The learning rate of update `step`, counted from 1, of a run of `steps` updates."""
+        """Return the learning rate of update `step`, from 1, in a run of `steps` updates."""
         if step < self.warmup:
             return self.peak * step / self.warmup
         left = (steps - step) / max(1, steps - self.warmup)
@@ -41,5 +41,5 @@ class Newcomer(seqx.Schedule):
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer it to recipes."""
+    """Register the component under its name in recipes."""
     registry.add(seqx.Schedule, newcomer=Newcomer)
