@@ -1,4 +1,4 @@
-"""ConvS2S: gated convolutions that read and write, with attention in every layer (Gehring et al. 2017)."""
+"""ConvS2S: a convolutional encoder and decoder with attention in every layer (Gehring et al. 2017)."""
 
 import seqx
 from seqx_convolution.decoder import ConvolutionDecoder
@@ -9,6 +9,6 @@ __all__ = ["ConvolutionDecoder", "ConvolutionEncoder"]
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer the encoder and the decoder."""
+    """Register the encoder and the decoder."""
     registry.add(seqx.Encoder, convolution=ConvolutionEncoder)
     registry.add(seqx.Decoder, convolution=ConvolutionDecoder)

@@ -1,4 +1,4 @@
-"""Multi-step attention: a decoder's layers look at the source one after the other.
+"""Multi-step attention: each layer of the decoder attends to the source (Gehring et al. 2017, section 3.3).
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, C channels.
 """
@@ -9,23 +9,24 @@ import torch
 from torch import Tensor, nn
 
 import seqx
-from seqx_convolution.block import halved
+from seqx_convolution.block import scaled_sum
 from seqx_convolution.weight_norm import WeightNormed
 
 
 class ProjectedSource(NamedTuple):
-    """What the layers of a decoder look at."""
+    """The source as the decoder's layers attend to it."""
 
-    projected: tuple[seqx.KeyValue, ...]  # by the attention of each layer
-    root: Tensor  # [B] the square root of the number of source tokens
+    projected: tuple[seqx.KeyValue, ...]  # the keys and values of each layer's attention
+    root: Tensor  # [B] square root of the number of source tokens
 
 
 class AttentionStep(nn.Module):
-    """One step: asks with a layer's output and the last token's embedding (Gehring et al. 2017, section 3.3).
+    """One step of multi-step attention.
 
-    What the attention gives is a mean over the source's tokens; times the root of their number its variance
-    is that of one of them, were they all looked at alike (section 3.4). The attention's own linear maps start
-    as all that no gated linear unit follows (section 3.5).
+    The query is a projection of the layer's output plus the embedding of the previous target token (equation
+    1). The context of m source tokens is multiplied by sqrt(m). The paper uses m sqrt(1/m), which is the
+    same: it restores the variance if all attention weights are equal (section 3.4). The linear maps of the
+    attention are initialised like those without a gated linear unit behind them (section 3.5).
     """
 
     def __init__(self, attention: seqx.Attention, width: int) -> None:
@@ -42,12 +43,20 @@ class AttentionStep(nn.Module):
     def forward(
         self, x: Tensor, embedded: Tensor, layout: seqx.Layout, source: seqx.KeyValue, root: Tensor
     ) -> Tensor:
-        """From a layer's outputs [B, T, C] and its tokens' embeddings [B, T, D] to [B, T, C]."""
-        queries = halved(self.query(x), embedded)
-        found = self.attention(queries, seqx.Positioned.unordered(layout), source, seqx.Mask())
-        return halved(x, self.output(found * root.to(found.dtype)[:, None, None]))
+        """Add the context to a layer's outputs.
+
+        Args:
+            x: outputs of the layer [B, T, C]
+            embedded: embeddings of the target tokens with positions [B, T, D]
+            layout: layout of the target tokens
+            source: keys and values of the source
+            root: [B] square root of the number of source tokens
+        """
+        queries = scaled_sum(self.query(x), embedded)
+        context = self.attention(queries, seqx.Positioned.unordered(layout), source, seqx.Mask())
+        return scaled_sum(x, self.output(context * root.to(context.dtype)[:, None, None]))
 
 
-def restrained(x: Tensor, factor: float) -> Tensor:
-    """The same numbers; their gradient is multiplied by a factor."""
-    return torch.lerp(x.detach(), x, factor)  # between a number and itself: exact
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """Return x unchanged, with a gradient that is multiplied by `factor`."""
+    return torch.lerp(x.detach(), x, factor)  # exact, because both ends are the same number

@@ -1,6 +1,6 @@
-"""What the layers of encoder and decoder are made of: a gated convolution, and sums that keep the variance.
+"""The parts of encoder and decoder layers: gated convolutions, and sums that keep the variance.
 
-Letters in shapes: B sentences, T places, C channels, k places that a kernel sees.
+Letters in shapes: B sentences, T positions, C channels, k kernel size.
 """
 
 import math
@@ -15,17 +15,17 @@ from seqx_convolution.weight_norm import WeightNormed
 
 T = TypeVar("T")
 Count = Annotated[int, Gt(0)]
-"""A number of layers, of channels, of places."""
+"""A positive number of layers, channels or positions."""
 
 
 class GatedConvolution(nn.Module):
-    """Convolution, then a gated linear unit (Dauphin et al. 2016; Gehring et al. 2017, section 3.2).
+    """A convolution and a gated linear unit, A * sigmoid(B) (Dauphin et al. 2016; Gehring et al. 2017, 3.2).
 
     Args:
-        inputs: channels before
-        outputs: channels after
-        kernel: places that one output sees
-        dropout: share of the inputs that was dropped
+        inputs: number of input channels
+        outputs: number of output channels
+        kernel: kernel size k
+        dropout: dropout probability of the inputs, for the initialisation
     """
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, dropout: float) -> None:
@@ -34,18 +34,18 @@ class GatedConvolution(nn.Module):
         self.map = WeightNormed(kernel * inputs, 2 * outputs, dropout=dropout, gated=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From [B, T + k - 1, C] to [B, T, C]: no place is added."""
-        places = x.size(1) - self.kernel + 1
-        # One matrix product with what each kernel sees side by side: faster than conv1d in bfloat16 on CPUs.
-        seen = torch.cat([x[:, i : i + places] for i in range(self.kernel)], -1)  # [B, T, k C]
-        return F.glu(self.map(seen), -1)
+        """Map [B, T + k - 1, C] to [B, T, C], without padding."""
+        length = x.size(1) - self.kernel + 1
+        # One matrix product over windows is faster than conv1d in bfloat16 on CPUs.
+        windows = torch.cat([x[:, i : i + length] for i in range(self.kernel)], -1)  # [B, T, k C]
+        return F.glu(self.map(windows), -1)
 
 
-def halved(x: Tensor, y: Tensor) -> Tensor:
-    """The sum of two, with the variance of one (section 3.4)."""
+def scaled_sum(x: Tensor, y: Tensor) -> Tensor:
+    """Return (x + y) sqrt(0.5), which has the variance of x if x and y have the same (section 3.4)."""
     return (x + y) * math.sqrt(0.5)
 
 
 def shortcut(inputs: int, outputs: int) -> nn.Module:
-    """What goes round a layer: the identity, or a linear map where the layer changes the width."""
+    """Build the residual connection of a layer: the identity, or a linear map if the width changes."""
     return nn.Identity() if inputs == outputs else WeightNormed(inputs, outputs)

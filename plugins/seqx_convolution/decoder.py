@@ -1,7 +1,6 @@
 """The decoder of ConvS2S.
 
-Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, C channels, k places that a
-kernel sees.
+Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, C channels, k kernel size.
 """
 
 from itertools import pairwise
@@ -13,24 +12,22 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_convolution.attention import AttentionStep, ProjectedSource, restrained
-from seqx_convolution.block import Count, GatedConvolution, halved, shortcut
-from seqx_convolution.embedding import Embedded
+from seqx_convolution.attention import AttentionStep, ProjectedSource, scale_gradient
+from seqx_convolution.block import Count, GatedConvolution, scaled_sum, shortcut
+from seqx_convolution.embedding import EmbeddingInput
 from seqx_convolution.weight_norm import WeightNormed
 
 
 class ConvolutionState(NamedTuple):
-    """What a decoder remembers between tokens."""
+    """The state of the decoder between tokens."""
 
-    lengths: Tensor  # [B] tokens written so far
-    past: (
-        tuple[Tensor, ...] | None
-    )  # the last k - 1 inputs of each layer [B, k - 1, C]; None before the first
-    source: ProjectedSource | None
+    lengths: Tensor  # [B] number of target tokens so far
+    past: tuple[Tensor, ...] | None  # last k - 1 inputs of each layer [B, k - 1, C]; None at first
+    source: ProjectedSource | None  # None without a source
 
 
 class ConvolutionDecoderLayer(nn.Module):
-    """A gated convolution over the past, attention to the source where there is one, and a residual sum."""
+    """A gated causal convolution, attention to the source if there is one, and a residual connection."""
 
     def __init__(
         self, inputs: int, outputs: int, attention: seqx.Attention | None, *, kernel: int, dropout: float
@@ -50,37 +47,45 @@ class ConvolutionDecoderLayer(nn.Module):
         source: seqx.KeyValue | None,
         root: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """From [B, T, C] to [B, T, C], and the last k - 1 inputs that were no padding."""
-        before, inside = self.convolution.kernel - 1, self.dropout(x)
-        seen = F.pad(inside, (0, 0, before, 0)) if past is None else torch.cat([past, inside], 1)
-        y = self.convolution(seen)
+        """Map [B, T, C] to [B, T, C]; also return the last k - 1 inputs that are not padding, as `past`.
+
+        Args:
+            x: inputs [B, T, C]
+            embedded: embeddings of the target tokens with positions [B, T, D]
+            layout: layout of the target tokens
+            past: the k - 1 inputs before these tokens [B, k - 1, C]; None before the first token
+            source: keys and values of the source
+            root: [B] square root of the number of source tokens
+        """
+        before, dropped = self.convolution.kernel - 1, self.dropout(x)
+        window = F.pad(dropped, (0, 0, before, 0)) if past is None else torch.cat([past, dropped], 1)
+        y = self.convolution(window)
         if self.look is not None and source is not None and root is not None:
             y = self.look(y, embedded, layout, source, root)
-        places = layout.keep.sum(1)[:, None] + torch.arange(before, device=x.device)  # [B, k - 1]
-        last = seen.gather(1, places[..., None].expand(-1, -1, seen.size(2)))
-        return halved(y, self.shortcut(x)), last
+        last = layout.keep.sum(1)[:, None] + torch.arange(before, device=x.device)  # [B, k - 1]
+        past = window.gather(1, last[..., None].expand(-1, -1, window.size(2)))
+        return scaled_sum(y, self.shortcut(x)), past
 
 
 class ConvolutionDecoder(seqx.Decoder):
-    """Gated convolutions over the past, each with attention to the source (Gehring et al. 2017, section 3).
+    """Gated causal convolutions, each with attention to the source (Gehring et al. 2017, section 3).
 
-    Attention finds the encoder's states and hands over their sums with the source's embeddings. Where the
-    paper leaves open what is summed when, it is as in its authors' program: a layer's gated output, then
-    attention's, then its input, and each sum of two times the root of a half.
+    The keys of attention are the encoder's states, the values are states plus source embeddings. The paper
+    does not give the order of the sums in a layer. It is that of the authors' code: the gated output, plus
+    the context, plus the layer's input; each sum of two is multiplied by sqrt(0.5).
 
     Args:
-        layers: how many; 20 as for English to Romanian (section 5.1)
-        width: channels of each layer; a list gives each layer its own
-        kernel: places that each layer sees at once; a list gives each layer its own
-        attention: what each layer looks at the source with; a list gives each layer its own; null: there is
-            no source, as in a language model
-        positions: what is added to the embeddings; null: nothing, order is known to the kernels alone
-        source_positions: what is added to the source's embeddings that attention hands over; null: nothing
-        dropout: share dropped in training of embeddings, each layer's input and the outputs (section 4.2)
+        layers: number of layers; 20 as for English to Romanian (section 5.1)
+        width: number of channels of each layer; a list has one for each layer
+        kernel: kernel size of each layer; a list has one for each layer
+        attention: attention of each layer to the source; a list names one for each layer; null: no source, as
+            in a language model
+        positions: positional encoding of the target; null: none, only the kernels see the order
+        source_positions: positional encoding of the source embeddings in the values; null: none
+        dropout: dropout probability of embeddings, each layer's input and the outputs (section 4.2)
 
     Raises:
-        ValueError: when a list has another length than there are layers, or positions say nothing to
-            embeddings
+        ValueError: a list does not have one item for each layer; a positional encoding acts in attention
     """
 
     def __init__(
@@ -100,14 +105,16 @@ class ConvolutionDecoder(seqx.Decoder):
         kernels = seqx.per_layer(kernel, layers, "kernel")
         makers = seqx.per_layer(attention, layers, "attention")
         attentions = [None if make is None else make(d_model) for make in makers]
-        for look in attentions:
-            if look is not None:
-                look.check(None)
+        for built in attentions:
+            if built is not None:
+                built.check(None)
         self.uses_source = attention is not None
         if attention is None and source_positions is not None:
-            raise ValueError("source_positions, but no attention to a source; name one, or null for both")
-        self.embedded = Embedded(positions, d_model, dropout=dropout)
-        self.source = None if attention is None else Embedded(source_positions, d_model, dropout=dropout)
+            raise ValueError("source_positions needs attention to a source; set attention, or both to null")
+        self.embedded = EmbeddingInput(positions, d_model, dropout=dropout)
+        self.source = (
+            None if attention is None else EmbeddingInput(source_positions, d_model, dropout=dropout)
+        )
         self.limit = seqx.smallest_limit(
             self.embedded.limit, None if self.source is None else self.source.limit
         )
@@ -122,23 +129,26 @@ class ConvolutionDecoder(seqx.Decoder):
         self.dropout = nn.Dropout(dropout)
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> ConvolutionState:
-        """The state of `batch` sentences before the first token; it has one size, whatever the capacity."""
+        """Project the source for each layer; return the state before the first token.
+
+        The state does not grow, so `capacity` is not used.
+        """
         lengths = torch.zeros(batch, dtype=torch.int64, device=self.enter.bias.device)
         if self.source is None:
             return ConvolutionState(lengths, None, None)
-        assert memory is not None, "a decoder that reads is started from a source"
-        looks = [layer.look for layer in self.layers if layer.look is not None]
-        # Keys and values of all layers send gradients to the encoder, too much of them (section 3.4).
-        states = restrained(memory.states, 0.5 / len(looks))
-        values = halved(states, self.source(memory.inputs, memory.layout))
+        assert memory is not None, "check() guarantees a source"
+        steps = [layer.look for layer in self.layers if layer.look is not None]
+        # The encoder gets gradients from the keys and values of all layers; section 3.4 scales them down.
+        states = scale_gradient(memory.states, 0.5 / len(steps))
+        values = scaled_sum(states, self.source(memory.inputs, memory.layout))
         positioned = seqx.Positioned.unordered(memory.layout)
-        projected = tuple(look.attention.project(states, values, positioned) for look in looks)
+        projected = tuple(step.attention.project(states, values, positioned) for step in steps)
         return ConvolutionState(lengths, None, ProjectedSource(projected, memory.layout.keep.sum(1).sqrt()))
 
     def forward(
         self, inputs: Tensor, state: ConvolutionState, keep: Tensor | None
     ) -> tuple[Tensor, ConvolutionState]:
-        """Advance by embeddings [B, T, D]; returns outputs [B, T, D] and the state after them."""
+        """Advance by embeddings [B, T, D]; return outputs [B, T, D] and the state after them."""
         if keep is None:
             keep = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
         layout = seqx.Layout.of(keep, state.lengths)

@@ -1,4 +1,4 @@
-"""Word embeddings as a stack takes them in.
+"""The input of a convolutional stack.
 
 Letters in shapes: B sentences, T tokens, D = d_model.
 """
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 import seqx
 
 
-class Embedded(nn.Module):
-    """Tells word embeddings their positions, where there is an encoding, and drops some (section 3.1).
+class EmbeddingInput(nn.Module):
+    """Embeddings plus positions, with dropout (Gehring et al. 2017, sections 3.1 and 4.2).
 
     Args:
-        make: builds the encoding
+        make: builds the positional encoding; None: no positions
         d_model: width of the embeddings
-        dropout: share dropped in training
+        dropout: dropout probability
 
     Raises:
-        ValueError: for an encoding that acts inside attention, where this would change nothing
+        ValueError: the encoding acts in attention, so that convolutions would ignore it
     """
 
     def __init__(
@@ -30,18 +30,21 @@ class Embedded(nn.Module):
         self.positions = None if make is None else make(d_model, 1)
         if self.positions is not None and self.positions.acts_in_attention:
             raise ValueError(
-                f"{type(self.positions).__name__} positions act inside attention, at least in part, and "
-                "convolutions have none; name others, or null for none"
+                f"{type(self.positions).__name__} positions act in attention, at least in part, which "
+                "convolutions do not have; set other positions, or null for none"
             )
         self.dropout = nn.Dropout(dropout)
 
     @property
     def limit(self) -> int | None:
-        """The number of positions that can be encoded, when there is one."""
+        """The largest number of positions that can be encoded; None: no limit."""
         return None if self.positions is None else self.positions.limit
 
     def forward(self, x: Tensor, layout: seqx.Layout) -> Tensor:
-        """From [B, T, D] to [B, T, D]; under autocast of its type, so that sums with it are, too."""
+        """Return the input [B, T, D] of the first layer for embeddings [B, T, D].
+
+        Under autocast it has autocast's dtype, and so have all sums with it.
+        """
         if self.positions is not None:
             x = self.positions.embed(x, layout.positions)
         device = x.device.type

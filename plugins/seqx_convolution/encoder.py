@@ -11,43 +11,42 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_convolution.block import Count, GatedConvolution, halved, shortcut
-from seqx_convolution.embedding import Embedded
+from seqx_convolution.block import Count, GatedConvolution, scaled_sum, shortcut
+from seqx_convolution.embedding import EmbeddingInput
 from seqx_convolution.weight_norm import WeightNormed
 
 
 class ConvolutionEncoderLayer(nn.Module):
-    """A gated convolution around each place, and a residual sum."""
+    """A gated convolution centred on each position, and a residual connection."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int, dropout: float) -> None:
         super().__init__()
-        self.around = ((kernel - 1) // 2, kernel // 2)
+        self.padding = ((kernel - 1) // 2, kernel // 2)
         self.dropout = nn.Dropout(dropout)
         self.convolution = GatedConvolution(inputs, outputs, kernel=kernel, dropout=dropout)
         self.shortcut = shortcut(inputs, outputs)
 
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
-        """From [B, S, C] to [B, S, C]; where `keep` [B, S] is False, neighbours see zeros."""
-        inside = self.dropout(x).masked_fill(~keep[..., None], 0.0)
-        seen = F.pad(inside, (0, 0, *self.around))
-        return halved(self.convolution(seen), self.shortcut(x))
+        """Map [B, S, C] to [B, S, C]; padding, where `keep` [B, S] is False, counts as zeros."""
+        dropped = self.dropout(x).masked_fill(~keep[..., None], 0.0)
+        padded = F.pad(dropped, (0, 0, *self.padding))
+        return scaled_sum(self.convolution(padded), self.shortcut(x))
 
 
 class ConvolutionEncoder(seqx.Encoder):
     """A stack of gated convolutions (Gehring et al. 2017, arXiv:1705.03122, section 3.2).
 
-    Linear maps lead from embeddings to channels and back; all weights are normalised.
+    Linear maps lead from embeddings to channels and back. All maps have weight normalisation.
 
     Args:
-        layers: how many; 20 as for English to Romanian (section 5.1)
-        width: channels of each layer; a list gives each layer its own
-        kernel: places that each layer sees at once; a list gives each layer its own
-        positions: what is added to the embeddings; null: nothing, order is known to the kernels alone
-        dropout: share dropped in training of the embeddings and of each layer's input (section 4.2)
+        layers: number of layers; 20 as for English to Romanian (section 5.1)
+        width: number of channels of each layer; a list has one for each layer
+        kernel: kernel size of each layer; a list has one for each layer
+        positions: positional encoding; null: none, only the kernels see the order
+        dropout: dropout probability of the embeddings and of each layer's input (section 4.2)
 
     Raises:
-        ValueError: when a list has another length than there are layers, or positions say nothing to
-            embeddings
+        ValueError: a list does not have one item for each layer; the positional encoding acts in attention
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class ConvolutionEncoder(seqx.Encoder):
         super().__init__(d_model)
         widths = seqx.per_layer(width, layers, "width")
         kernels = seqx.per_layer(kernel, layers, "kernel")
-        self.embedded = Embedded(positions, d_model, dropout=dropout)
+        self.embedded = EmbeddingInput(positions, d_model, dropout=dropout)
         self.limit = self.embedded.limit
         self.enter = WeightNormed(d_model, widths[0], dropout=dropout)
         self.layers: seqx.Layers[ConvolutionEncoderLayer] = seqx.Layers(
@@ -73,7 +72,7 @@ class ConvolutionEncoder(seqx.Encoder):
         self.leave = WeightNormed(widths[-1], d_model)
 
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
-        """From embeddings [B, S, D] to states [B, S, D]."""
+        """Map embeddings [B, S, D] to states [B, S, D]."""
         x = self.enter(self.embedded(inputs, layout))
         for layer in self.layers:
             x = layer(x, layout.keep)

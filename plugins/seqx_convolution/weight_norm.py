@@ -1,4 +1,4 @@
-"""Linear maps with normalised weights.
+"""Linear maps with weight normalisation.
 
 Letters in shapes: I inputs, O outputs.
 """
@@ -11,20 +11,20 @@ from torch import Tensor, nn
 
 
 class WeightNormed(nn.Module):
-    """A linear map of which each row of weights is a direction and a length (Salimans and Kingma 2016).
+    """A linear map with weight normalisation: each row of W is length x direction / |direction|.
 
-    First weights are normal, with the variance of Gehring et al. 2017, section 3.5: the share of inputs that
-    dropout keeps over the number of inputs, four times that in front of a gated linear unit, which takes away
-    three quarters of the variance. Biases start at zero.
+    See Salimans and Kingma 2016, equation 2. Initial weights are normal with the variance of Gehring et al.
+    2017, section 3.5: (1 - dropout) / inputs, and four times that before a gated linear unit, which reduces
+    the variance to a quarter. Biases start at zero.
 
-    While nothing is learnt, weights are made once and kept until a parameter changes: a search calls for
-    them with every token.
+    Outside of training, W is computed once and cached until a parameter changes, because a search needs it
+    for every token.
 
     Args:
-        inputs: how many
-        outputs: how many
-        dropout: share of the inputs that was dropped
-        gated: whether a gated linear unit follows
+        inputs: number of input features, I
+        outputs: number of output features, O
+        dropout: dropout probability of the inputs, for the initialisation
+        gated: a gated linear unit follows
     """
 
     def __init__(self, inputs: int, outputs: int, *, dropout: float = 0.0, gated: bool = False) -> None:
@@ -33,34 +33,35 @@ class WeightNormed(nn.Module):
         self.direction = nn.Parameter(torch.randn(outputs, inputs) * std)  # [O, I]
         self.length = nn.Parameter(self.direction.detach().norm(dim=1))  # [O]
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self._kept: tuple[Any, Tensor] | None = None
+        self._cached: tuple[Any, Tensor] | None = None
 
     @property
     def weight(self) -> Tensor:
-        """Directions of length 1 times lengths: [O, I]."""
+        """The weights W [O, I]."""
         return self.direction * (self.length / self.direction.norm(dim=1))[:, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        """From [..., I] to [..., O]."""
-        return F.linear(x, self._weight(), self.bias)
+        """Map [..., I] to [..., O]."""
+        return F.linear(x, self._current_weight(), self.bias)
 
     def train(self, mode: bool = True) -> Self:
-        """As of any module; kept weights go."""
-        self._kept = None
+        """Set training or evaluation mode, and empty the cache."""
+        self._cached = None
         return super().train(mode)
 
-    def _weight(self) -> Tensor:
+    def _current_weight(self) -> Tensor:
+        """Return W, from the cache if it is valid."""
         if torch.compiler.is_compiling():
             return self.weight
         if self.training or torch.is_grad_enabled():
-            self._kept = None  # a fused optimizer changes parameters, and does not tell
+            self._cached = None  # fused optimizers do not change _version
             return self.weight
         device = self.direction.device.type
         cast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if cast else self.direction.dtype
-        # What autograd itself tells by that a tensor was changed in place.
+        # Autograd counts in-place changes of a tensor in _version.
         changes = [(p.data_ptr(), p._version) for p in (self.direction, self.length)]  # noqa: SLF001
         key = (dtype, *changes)
-        if self._kept is None or self._kept[0] != key:
-            self._kept = key, self.weight.to(dtype)
-        return self._kept[1]
+        if self._cached is None or self._cached[0] != key:
+            self._cached = key, self.weight.to(dtype)
+        return self._cached[1]

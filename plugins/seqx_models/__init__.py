@@ -1,4 +1,4 @@
-"""Models: an encoder and a decoder with their embeddings, either alone, and several models as one."""
+"""Models: encoder-decoder, decoder-only model, classifier, and ensembles of models."""
 
 import seqx
 from seqx_models.classifier import Classifier
@@ -11,6 +11,6 @@ __all__ = ["AveragingEnsemble", "Classifier", "DecoderOnly", "EncoderDecoder"]
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer the models."""
+    """Register the models."""
     registry.add(seqx.Model, classifier=Classifier, decoder_only=DecoderOnly, encoder_decoder=EncoderDecoder)
     registry.add(seqx.Ensemble, ensemble=AveragingEnsemble)

@@ -1,4 +1,4 @@
-"""An encoder with a head over labels.
+"""An encoder with a linear classifier.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V labels and special symbols.
 """
@@ -15,26 +15,27 @@ from seqx_models.pooling import POOLINGS, Pooling
 
 
 class ClassifierState(NamedTuple):
-    """What a classifier remembers between the label and EOS."""
+    """The state of a classifier between the label and EOS."""
 
-    sentence: Tensor  # [B, D]
-    lengths: Tensor  # [B] tokens advanced by so far
+    sentence: Tensor  # [B, D] the pooled states of the source
+    lengths: Tensor  # [B] number of target tokens so far
 
 
 class Classifier(seqx.Model):
-    """One label for a source: an encoder, its states pooled, a linear head.
+    """A classifier: encoder, pooling and a linear map to the labels.
 
-    The target is a label and EOS. The label's distribution comes from the source; that of what follows is one
-    learned vector's, whatever the source and the label, and soon says EOS with near certainty. So a label's
-    log-probability is the classifier's, and every search and objective serves.
+    The target is a label followed by EOS, so that every objective and search works. The label's distribution
+    depends on the source. The distribution after it comes from one learned vector, for all sources and labels
+    alike, and soon gives EOS a probability near 1. The log-probability of a target is therefore almost that
+    of its label.
 
     Args:
-        d_model: width of embeddings and states
-        encoder: what reads the source
-        pooling: how a sentence's states become one: their mean, the largest of each dimension, or the first
-        dropout: share of the pooled state dropped in training
-        scale_embeddings: whether embeddings are multiplied by the square root of d_model
-        embedding_std: standard deviation of the embeddings' first values; d_model^-0.5 when left out
+        d_model: width of embeddings and states, D
+        encoder: encoder of the source
+        pooling: the mean of the states, their maximum in each dimension, or the first state
+        dropout: dropout probability of the pooled state
+        scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
+        embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
     """
 
     def __init__(
@@ -61,12 +62,12 @@ class Classifier(seqx.Model):
         self.projection = nn.Linear(d_model, vocab_sizes["target"])
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
-        """Read the source [B, S]."""
+        """Encode the source [B, S]."""
         inputs = self.embedding(source.ids)
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> ClassifierState:
-        """The state before the label."""
+        """Pool the source; return the state before the label."""
         sentence = self.pool(memory.states, memory.layout.keep)
         return ClassifierState(
             self.dropout(sentence), memory.layout.keep.new_zeros(len(sentence), dtype=torch.int64)
@@ -75,7 +76,7 @@ class Classifier(seqx.Model):
     def advance(
         self, ids: Tensor, state: ClassifierState, keep: Tensor | None
     ) -> tuple[Tensor, ClassifierState]:
-        """After target ids [B, T], whatever they are: outputs [B, T, D] that `head` reads, and the state."""
+        """Advance by T target tokens, whose ids do not matter; return outputs [B, T, D] and the state."""
         kept = torch.ones_like(ids) if keep is None else keep.long()
         positions = state.lengths[:, None] + kept.cumsum(1) - kept  # [B, T]
         outputs = torch.where(
@@ -84,5 +85,5 @@ class Classifier(seqx.Model):
         return outputs, ClassifierState(state.sentence, state.lengths + kept.sum(1))
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Logits [..., V] of each next token, from outputs [..., D]."""
+        """Return the logits [..., V] of the next token for outputs [..., D]."""
         return self.projection(outputs)

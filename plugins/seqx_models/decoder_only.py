@@ -1,4 +1,4 @@
-"""A decoder alone: what it reads and what it writes are one sequence.
+"""A decoder-only model: source and target are one sequence.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V symbols of a vocabulary.
 """
@@ -15,30 +15,28 @@ import seqx
 
 
 class DecoderOnlyState(NamedTuple):
-    """The state of a decoder, and what comes first where nothing was written yet."""
+    """The state of the decoder, and its next input before the first target token."""
 
     decoder: seqx.State
-    first: Tensor | None  # [B, D] the embedding of the source's last token, which stands for BOS
+    first: Tensor | None  # [B, D] embedding of the last source token, which replaces BOS; None after it
 
 
 class DecoderOnly(seqx.Model):
-    """A decoder that goes on from its source, as language models do (Liu et al. 2018, section 4.2).
+    """A decoder that continues its source, as a language model does (Liu et al. 2018, section 4.2.3).
 
-    Source and target are one sequence of one vocabulary, so that the source needs no BOS and no encoder: the
-    last token of the source is what the first token of the target follows. A language model's source is BOS
-    alone, or BOS and a prompt. Of other tasks the source ends with EOS, which parts it from the target; no
-    source may be empty.
+    Source and target are one sequence over one vocabulary: the first target token is predicted at the last
+    source token. The source of a language model is BOS, or BOS and a prompt. In other tasks it ends with EOS,
+    which separates it from the target. A source must not be empty.
 
     Args:
-        d_model: width of embeddings and states
-        decoder: what writes; it must not look at a source (of the Transformer's, `cross: false`)
-        share: whether the projection before the softmax is the embedding (Press and Wolf 2017)
-        scale_embeddings: whether embeddings are multiplied by the square root of d_model
-        embedding_std: standard deviation of the embeddings' first values; d_model^-0.5 when left out
+        d_model: width of embeddings and states, D
+        decoder: decoder that does not use a source (the Transformer's with `cross: false`)
+        share: tie the embedding and the output projection (Press and Wolf 2017)
+        scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
+        embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
 
     Raises:
-        ValueError: when source and target have vocabularies of different sizes, or the decoder looks at a
-            source
+        ValueError: source and target have vocabularies of different sizes, or the decoder uses a source
     """
 
     single_sequence = True
@@ -57,7 +55,7 @@ class DecoderOnly(seqx.Model):
         source, target = vocab_sizes["source"], vocab_sizes["target"]
         if source != target:
             raise ValueError(
-                f"decoder_only has one vocabulary; the task's two have {source} and {target} symbols"
+                f"decoder_only needs one vocabulary for both sides; they have {source} and {target} symbols"
             )
         self.d_model = d_model
         embedding = partial(seqx.ScaledEmbedding, target, d_model, scaled=scale_embeddings, std=embedding_std)
@@ -68,17 +66,20 @@ class DecoderOnly(seqx.Model):
         self.limit = self.decoder.limit
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
-        """Embed the source [B, S]; it is read when the target is started."""
+        """Embed the source [B, S]; `start` runs the decoder over it."""
         inputs = self.embedding(source.ids)
         return seqx.Memory(inputs, inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> DecoderOnlyState:
-        """After all of the source but its last token; `capacity`: the most tokens that will be written."""
+        """Run the decoder over the source without its last token, which `advance` takes in place of BOS.
+
+        `capacity` is the largest number of target tokens.
+        """
         inputs, keep = memory.inputs, memory.layout.keep
-        batch, read = inputs.shape[:2]
-        state = self.decoder.start(None, batch, None if capacity is None else capacity + read - 1)
-        if read > 1:
-            # A place is read where another of the source follows: padding stays on the right.
+        batch, length = inputs.shape[:2]
+        state = self.decoder.start(None, batch, None if capacity is None else capacity + length - 1)
+        if length > 1:
+            # keep[:, 1:] is True where another source token follows; padding stays on the right.
             _, state = self.decoder(inputs[:, :-1], state, keep[:, 1:])
         last = keep.sum(1) - 1
         return DecoderOnlyState(state, inputs[torch.arange(batch, device=inputs.device), last])
@@ -86,7 +87,7 @@ class DecoderOnly(seqx.Model):
     def advance(
         self, ids: Tensor, state: DecoderOnlyState, keep: Tensor | None
     ) -> tuple[Tensor, DecoderOnlyState]:
-        """After target ids [B, T]: outputs [B, T, D] that `head` reads, and the state."""
+        """Advance by target ids [B, T]; return outputs [B, T, D] and the state after them."""
         inputs = self.embedding(ids)
         if state.first is not None:  # then the first of `ids` is BOS
             inputs = torch.cat([state.first[:, None], inputs[:, 1:]], 1)
@@ -94,5 +95,5 @@ class DecoderOnly(seqx.Model):
         return outputs, DecoderOnlyState(decoder, None)
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Logits [..., V] of each next token, from outputs [..., D]."""
+        """Return the logits [..., V] of the next token for outputs [..., D]."""
         return (self.projection or self.embedding).logits(outputs)

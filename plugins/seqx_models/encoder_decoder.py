@@ -1,4 +1,4 @@
-"""An encoder and a decoder, with the embeddings around them.
+"""The encoder-decoder model.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V symbols of a vocabulary.
 """
@@ -14,22 +14,23 @@ import seqx
 
 
 class EncoderDecoder(seqx.Model):
-    """An encoder reads the source, a decoder writes the target (Sutskever et al. 2014; Cho et al. 2014).
+    """An encoder, a decoder, and embeddings (Sutskever et al. 2014; Cho et al. 2014).
 
-    Both embeddings and the projection before the softmax can share their weights (Press and Wolf 2017;
-    Vaswani et al. 2017, section 3.4).
+    The embeddings and the output projection can be tied (Press and Wolf 2017; Vaswani et al. 2017, section
+    3.4).
 
     Args:
-        d_model: width of embeddings and states
-        encoder: what reads the source
-        decoder: what writes the target
-        share: target: the target's embedding is the projection, too; all: and the source's, the paper's way
-        scale_embeddings: whether embeddings are multiplied by the square root of d_model
-        embedding_std: standard deviation of the embeddings' first values; d_model^-0.5 when left out
+        d_model: width of embeddings and states, D
+        encoder: encoder of the source
+        decoder: decoder of the target
+        share: embeddings to tie: none; target: target embedding and output projection; all: these and the
+            source
+            embedding, as in Vaswani et al. 2017
+        scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
+        embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
 
     Raises:
-        ValueError: when all embeddings are to be shared by vocabularies of different sizes, or the decoder
-            looks at no source
+        ValueError: `share: all` with vocabularies of different sizes, or the decoder does not use a source
     """
 
     def __init__(
@@ -60,18 +61,18 @@ class EncoderDecoder(seqx.Model):
         self.limit = seqx.smallest_limit(self.encoder.limit, self.decoder.limit)
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
-        """Read the source [B, S]."""
+        """Encode the source [B, S]."""
         inputs = (self.source or self.target)(source.ids)
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> seqx.State:
-        """The state before the first target token; `capacity`: the most tokens that will be written."""
+        """Return the decoder's state before the first token; `capacity` is the largest number of tokens."""
         return self.decoder.start(memory, memory.states.size(0), capacity)
 
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
-        """After target ids [B, T]: outputs [B, T, D] that `head` reads, and the state."""
+        """Advance by target ids [B, T]; return outputs [B, T, D] and the state after them."""
         return self.decoder(self.target(ids), state, keep)
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Logits [..., V] of each next token, from outputs [..., D]."""
+        """Return the logits [..., V] of the next token for outputs [..., D]."""
         return (self.projection or self.target).logits(outputs)

@@ -1,4 +1,4 @@
-"""Several models that answer as one.
+"""Ensembles of models.
 
 Letters in shapes: B sentences, T target tokens, V symbols of a vocabulary.
 """
@@ -13,12 +13,12 @@ import seqx
 
 
 class AveragingEnsemble(seqx.Ensemble):
-    """Next tokens with the mean of several models' probabilities (Sutskever et al. 2014, section 3.2).
+    """An ensemble that averages the probabilities of its models (Sutskever et al. 2014, table 1).
 
-    Its outputs are the logarithms of these means, so that models of any widths can be combined.
+    Its outputs are the logarithms of the averages, so that the models may have different widths.
 
     Raises:
-        ValueError: for no models, or models whose vocabularies differ in size
+        ValueError: there are no models, or their vocabularies have different sizes
     """
 
     def __init__(self, models: Sequence[seqx.Model]) -> None:
@@ -27,15 +27,15 @@ class AveragingEnsemble(seqx.Ensemble):
         self.single_sequence = any(model.single_sequence for model in models)
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
-        """Read the source: the memory of each model."""
+        """Encode the source with each model; return their memories."""
         return tuple(model.encode(source) for model in self.models)
 
     def start(self, memory: seqx.State, capacity: int | None) -> seqx.State:
-        """The state of each model before the first target token."""
+        """Return the state of each model before the first target token."""
         return tuple(model.start(m, capacity) for model, m in zip(self.models, memory, strict=True))
 
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
-        """After target ids [B, T]: log-probabilities [B, T, V] of each next token, and the states."""
+        """Advance by target ids [B, T]; return log-probabilities [B, T, V] and the states after them."""
         logs, states = [], []
         for model, before in zip(self.models, state, strict=True):
             outputs, after = model.advance(ids, before, keep)
@@ -45,11 +45,11 @@ class AveragingEnsemble(seqx.Ensemble):
 
     @property
     def has_token_labels(self) -> bool:
-        """Whether any of the models labels tokens."""
+        """Return true if any of the models labels source tokens."""
         return any(model.has_token_labels for model in self.models)
 
     def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
-        """The logarithms of the means of the models' probabilities, of what all of them label."""
+        """Return the logarithms of the averaged probabilities of each column that all models label."""
         each = [model.labels(m) for model, m in zip(self.models, memory, strict=True)]
         return {
             name: torch.stack([labels[name] for labels in each]).logsumexp(0) - math.log(len(each))
@@ -58,5 +58,5 @@ class AveragingEnsemble(seqx.Ensemble):
         }
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Logits are what `advance` gives."""
+        """Return the log-probabilities of `advance` unchanged."""
         return outputs

@@ -1,4 +1,4 @@
-"""From the states of a sentence to one vector.
+"""Pooling: one vector for the states of a sentence.
 
 Letters in shapes: B sentences, S source tokens, D = d_model.
 """
@@ -13,18 +13,18 @@ Pooling = Literal["mean", "max", "first"]
 
 
 def mean(states: Tensor, keep: Tensor) -> Tensor:
-    """The mean [B, D] of the kept states [B, S, D]."""
+    """Return the mean [B, D] of the states [B, S, D] of tokens; `keep` [B, S] is False on padding."""
     return states.masked_fill(~keep[..., None], 0).sum(1) / keep.sum(1, keepdim=True)
 
 
-def largest(states: Tensor, keep: Tensor) -> Tensor:
-    """The largest value [B, D] in each dimension of the kept states [B, S, D]."""
+def maximum(states: Tensor, keep: Tensor) -> Tensor:
+    """Return the maximum [B, D] in each dimension of the states [B, S, D] of tokens."""
     return states.masked_fill(~keep[..., None], -torch.inf).amax(1)
 
 
 def first(states: Tensor, _keep: Tensor) -> Tensor:
-    """The first state [B, D] of each sentence [B, S, D]."""
+    """Return the first state [B, D] of each sentence [B, S, D]."""
     return states[:, 0]
 
 
-POOLINGS: dict[Pooling, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean, "max": largest, "first": first}
+POOLINGS: dict[Pooling, Callable[[Tensor, Tensor], Tensor]] = {"mean": mean, "max": maximum, "first": first}

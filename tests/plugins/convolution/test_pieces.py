@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import seqx
 from seqx_convolution import ConvolutionDecoder, ConvolutionEncoder
-from seqx_convolution.attention import restrained
+from seqx_convolution.attention import scale_gradient
 from seqx_convolution.weight_norm import WeightNormed
 from seqx_transformer import Combined, Learned, MultiHeadAttention, Rotary, Sinusoidal
 
@@ -126,7 +126,7 @@ def test_a_decoder_sees_as_far_back_as_its_kernels() -> None:
 def test_the_gradient_for_the_encoder_is_restrained() -> None:
     """By the number of attentions, for keys and for values; that of the embeddings is not (section 3.4)."""
     x = torch.randn(5, requires_grad=True)
-    y = restrained(x, 0.25)
+    y = scale_gradient(x, 0.25)
     assert y.equal(x)
     y.square().sum().backward()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(x.grad, x.detach() / 2)

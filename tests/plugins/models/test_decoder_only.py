@@ -67,7 +67,7 @@ def test_search_continues_a_prompt_as_the_whole_sequence_says() -> None:
 
 
 def test_one_vocabulary() -> None:
-    with pytest.raises(ValueError, match="one vocabulary; the task's two have 11 and 12 symbols"):
+    with pytest.raises(ValueError, match="one vocabulary for both sides; they have 11 and 12 symbols"):
         DecoderOnly({"source": 11, "target": 12}, decoder=partial(TransformerDecoder, cross=False))
 
 
