@@ -40,7 +40,7 @@ from seqx.storage.weights import WEIGHTS
 from seqx.training.candidates import Candidate
 from seqx.training.candidates import read as read_compared
 from seqx.training.config import Patience
-from seqx.training.patience import is_over
+from seqx.training.progress import patience_is_over
 
 HARMLESS = (
     "callbacks",
@@ -257,7 +257,9 @@ class RunFolder:
             return True  # the run goes on from an older checkpoint
         patience = _PATIENCE.validate_python(now.get("patience"))
         patience = Patience(validations=patience) if isinstance(patience, int) else patience
-        return progress is not None and progress.step < now["steps"] and not is_over(progress, patience)
+        return (
+            progress is not None and progress.step < now["steps"] and not patience_is_over(progress, patience)
+        )
 
     def write_model(
         self,

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from seqx.experiment import Experiment, parameters
+from seqx.build import parameters
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import Configured, check, differences, load, named
+from seqx.training.description import Experiment
 from tests.stories.tiny import done
 
 ROOT = Path(__file__).parents[1]

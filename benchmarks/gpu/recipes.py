@@ -10,13 +10,13 @@ import torch
 from seqx.data.batches import Batches
 from seqx.data.loader import BatchLoader
 from seqx.data.store import Store
-from seqx.experiment import Experiment
 from seqx.parallel.step import Step
 from seqx.parallel.strategy import Strategy
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import check, load
 from seqx.runtime.devices import precision_of
 from seqx.training.config import Training
+from seqx.training.description import Experiment
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import updates
 from seqx.training.update import Update

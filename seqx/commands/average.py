@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
+from seqx.build import parameters
 from seqx.commands.arguments import trust_option
 from seqx.commands.loading import load_checked_run
 from seqx.errors import UserError
-from seqx.experiment import parameters
 from seqx.run_folder import RunFolder
 
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import click
 
+from seqx.build import parameters
 from seqx.cli import EXIT_USER_ERROR, print_error
 from seqx.commands.arguments import profile_option, split_overrides
 from seqx.commands.loading import load_checked
 from seqx.errors import UserError
-from seqx.experiment import parameters
 from seqx.training.preflight import examined
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqx import experiment
 from seqx.errors import Problem, RecipeError
 from seqx.plugin.loading import MADE_WITH, Plugins, load_plugins
 from seqx.recipe import Configured, Recipe, check, load
@@ -12,6 +11,7 @@ from seqx.run_folder import OPENED
 from seqx.storage.atomic import check_links
 from seqx.storage.json_format import read_as
 from seqx.storage.weights import WEIGHTS
+from seqx.training import description
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class CheckedRecipe:
 
     recipe: Recipe
     plugins: Plugins
-    made: Configured[experiment.Experiment]
+    made: Configured[description.Experiment]
 
 
 def load_checked_run(folder: Path, *, trust_local_plugins: bool) -> CheckedRecipe:
@@ -34,14 +34,14 @@ def load_checked_run(folder: Path, *, trust_local_plugins: bool) -> CheckedRecip
     recipe = load(folder / "recipe.yaml", local_plugins=trust_local_plugins, whole=True)
     recorded = read_as(MADE_WITH, folder / "environment.json").get("plugins", {})
     plugins = load_plugins(recipe.plugins, kept=recorded)
-    return CheckedRecipe(recipe, plugins, check(recipe.tree, plugins.registry, experiment.Experiment))
+    return CheckedRecipe(recipe, plugins, check(recipe.tree, plugins.registry, description.Experiment))
 
 
 def load_checked(argument: str, profile: str | None = None, overrides: Iterable[str] = ()) -> CheckedRecipe:
     """Load the recipe that a user names, and its plugins, and check it."""
     problems: list[Problem] = []
     recipe, plugins = load_with_plugins(argument, profile, overrides, problems)
-    made = check(recipe.tree, plugins.registry, experiment.Experiment, problems)
+    made = check(recipe.tree, plugins.registry, description.Experiment, problems)
     return CheckedRecipe(recipe, plugins, made)
 
 

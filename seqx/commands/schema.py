@@ -4,8 +4,9 @@ import json
 
 import click
 
-from seqx import experiment, recipe
+from seqx import recipe
 from seqx.plugin.loading import load_plugins
+from seqx.training import description
 
 
 @click.command()
@@ -15,4 +16,4 @@ def schema() -> None:
     Save it as .schema.json in the folder of your recipes, and begin each recipe with the line
     `# yaml-language-server: $schema=.schema.json`. The editor then completes and explains settings.
     """
-    click.echo(json.dumps(recipe.schema(load_plugins().registry, experiment.Experiment), indent=1))
+    click.echo(json.dumps(recipe.schema(load_plugins().registry, description.Experiment), indent=1))

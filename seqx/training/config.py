@@ -9,7 +9,6 @@ from annotated_types import Ge, Gt, Lt
 from seqx.interfaces.learning import Objective, Optimizer, Schedule
 from seqx.runtime.devices import Precision
 from seqx.training.ema import Ema
-from seqx.training.recovery.divergence import Spike
 
 Sharding = Literal["none", "state", "full"]
 
@@ -43,6 +42,27 @@ class Patience:
 
     validations: Annotated[int, Gt(0)]
     by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spike:
+    """Detection of spikes: several updates in a row whose gradient or loss is far above the median.
+
+    An update is high if its loss, or the norm of its gradient before clipping, is larger than a multiple of
+    the median over the last `window` updates that were not high. Detection starts after `window` updates. The
+    run then goes back to a checkpoint and skips batches, as in Chowdhery et al. 2022 (PaLM), section 5.1.
+
+    Args:
+        norm: the multiple of the median norm of the gradient
+        loss: the multiple of the median loss
+        updates: the number of high updates in a row after which the run goes back
+        window: the number of updates over which medians are computed
+    """
+
+    norm: Annotated[float, Gt(1)] = 10.0
+    loss: Annotated[float, Gt(1)] = 2.0
+    updates: Annotated[int, Gt(0)] = 5
+    window: Annotated[int, Gt(0)] = 100
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,28 +1,40 @@
 """A run, as its callbacks see it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from seqx.data.store import Store
+from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.training.config import Training
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training run, from a recipe to a score."""
+    """A training run since its last start: since it was started, resumed or went back to a checkpoint."""
 
-    name: str  # the recipe's, with its profile
+    name: str  # of the recipe, with its profile
     folder: Path
     training: Training
-    done: int  # updates made by earlier starts
+    done: int  # updates made before this start
     parameters: int
     device: str
     precision: Literal["bf16", "fp32"]
-    store: Store  # the training examples, and what was dropped or found in dev and test, too
-    updates: int  # of one epoch
-    processes: int = 1  # that share each update, with a device each
-    best: float | None = None  # the best score on the development set in earlier starts
+    store: Store  # the training examples, and how many rows were dropped or occur in dev and test, too
+    updates: int  # per epoch
+    processes: int = 1  # the ranks that share each update, with a device each
+    best: float | None = None  # the best score on the development set before this start
     best_step: int = 0
-    resumed: Path | None = None  # the checkpoint that this start goes on from
-    pending: bool = False  # it was stopped before what is due after its last update: it is validated now
+    resumed: Path | None = None  # the checkpoint that this start continues from
+    pending: bool = False  # the run stopped before the validation after its last update, which comes now
+
+    def started_at(self, progress: TrainingProgress, checkpoint: Path) -> Self:
+        """Return the run with a start at the progress of a checkpoint; at step 0 there is no checkpoint."""
+        return replace(
+            self,
+            done=progress.step,
+            best=progress.best,
+            best_step=progress.best_step,
+            resumed=checkpoint if progress.step else None,
+            pending=progress.pending,
+        )

@@ -93,8 +93,8 @@ def main() -> None:
             env={"PATH": "", "OMP_NUM_THREADS": "1", "SEQX_CACHE": str(work / "cache")},
         )  # fmt: skip
         run = work / "runs" / "small"
-        trouble = Divergence(kind="spike", marks=[UpdateRef(3, Position(1, 1))])
-        SkippedBatches(run / "passed_over.json").add(trouble, back_to=2, said="going back, for the sample")
+        divergence = Divergence(kind="spike", updates=[UpdateRef(3, Position(1, 1))])
+        SkippedBatches(run).add(divergence, back_to=2, message="going back, for the sample")
         folder.mkdir()
         shutil.copyfile(recipe, folder / "small.yaml")
         shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns(*WRITTEN_BY_CALLBACKS, ".*"))

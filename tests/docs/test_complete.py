@@ -14,10 +14,10 @@ import pytest
 
 from seqx import recipe
 from seqx.cli import COMMANDS, GROUP
-from seqx.experiment import Experiment
 from seqx.interfaces import learning, networks, text
 from seqx.plugin import hooks, loading
 from seqx.training.config import Training
+from seqx.training.description import Experiment
 from seqx_sample import Sample
 from tests.docs.listings import DOCUMENTS, ROOT, listings
 

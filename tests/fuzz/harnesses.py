@@ -21,7 +21,6 @@ from seqx import recipe
 from seqx.commands.input_lines import InputLines
 from seqx.data.store import Ragged, Store, Writer
 from seqx.errors import RecipeError, UserError
-from seqx.experiment import Experiment
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import yaml_tree
 from seqx.recipe.overrides import override
@@ -34,6 +33,7 @@ from seqx.storage.json_format import FORMAT, read_json
 from seqx.storage.manifest import Manifest
 from seqx.storage.text_lines import read_lines
 from seqx.storage.weights import read_weights
+from seqx.training.description import Experiment
 from seqx_parsing.evalb import Evalb
 from seqx_parsing.evalb.parameters import read_parameters
 from seqx_parsing.reader import read as read_trees

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from seqx import recipe
-from seqx.experiment import Experiment
 from seqx.interfaces.values import Batch
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.runtime.devices import autocast
 from seqx.testing.samples import SIZES, SOURCE, TARGET, TARGET_LENGTHS, B
+from seqx.training.description import Experiment
 
 pytestmark = pytest.mark.isa
 

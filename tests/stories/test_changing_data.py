@@ -64,7 +64,7 @@ def test_text_has_changed_between_two_starts(split: str, tmp_path: Path) -> None
     file.write_bytes(before.replace(b"dog", b"pig"))
     said = refused("run", recipe).splitlines()
     assert said[-1] == (
-        f"runs/tiny/data.json: the text of {split} is not what it was when this run began (its files, or "
+        f"runs/tiny/data.json: the text of {split} has changed since this run began (its files, or "
         "what prepares them, changed); put it back, and the same command goes on; or choose another --folder"
     )
     file.write_bytes(before)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqx.storage.weights import average
-from seqx.training.trainer import Trainer
+from seqx.training.validation import Validator
 from tests.stories.scripted import asked, compared, scripted, strict
 from tests.stories.tiny import done, lines, seqx, weights
 
@@ -120,16 +120,16 @@ def test_with_a_moving_average_its_checkpoints_are_compared() -> None:
 @pytest.mark.parametrize("call", [3, 4])  # while the average is scored, and the model
 def test_a_run_that_is_stopped_while_it_compares(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     done("run", scripted(10, 30, 20, 30), "--folder", "whole")
-    real, calls = Trainer._score, 0
+    real, calls = Validator.score, 0
 
-    def score(self: Trainer, split: str) -> object:
+    def score(self: Validator, split: str) -> object:
         nonlocal calls
         calls += 1
         if calls == call:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(self, split)
 
-    monkeypatch.setattr(Trainer, "_score", score)
+    monkeypatch.setattr(Validator, "score", score)
     recipe = scripted(10, 30, *[20] * (call - 3), 20, 30)
     stopped = seqx("run", recipe)
     assert stopped.exit_code == 75

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from seqx.parallel.step import Step
+from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.recovery.divergence import Divergence
-from seqx.training.recovery.skipped_batches import SkippedBatches, forget_after
-from seqx.training.trainer import Trainer
+from seqx.training.recovery.rollback import Rollback
+from seqx.training.recovery.skipped_batches import SkippedBatches, remove_later_checkpoints
 from tests import forked
 from tests.stories.tiny import TINY, done, lines, refused, tiny, weights
 
@@ -118,7 +119,7 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
     file = recipe("longest: 24")
     done("run", file, *SETTINGS, "training.steps=15")
     run = Path("runs/tiny")
-    kept = json.loads((run / "passed_over.json").read_text(encoding="utf-8"))["returns"]
+    kept = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
     assert kept
     assert len(notices(run)) == len(kept) <= 3
     first = kept[0]
@@ -128,7 +129,7 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
     assert len(first["batches"]) == 1
     assert notices(run)[0] == (
         f"update {first['from']} (batch {index + 1} of epoch {epoch + 1}): the gradient was not finite; "
-        f"going back to the checkpoint of update {first['to']}, and passing over the batches of 1 updates"
+        f"going back to the checkpoint of update {first['to']}, and skipping the batches of 1 updates"
     )
     noticed = [(row["step"], row["what"]) for row in lines(run, "noticed") if row["step"]]
     assert noticed == [(gone["to"], gone["said"]) for gone in kept]
@@ -148,7 +149,7 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
             assert process.returncode == -signal.SIGKILL, process.stderr
     done("run", "again.yaml", *SETTINGS, "training.steps=15")
     again = Path("runs/again")
-    assert json.loads((again / "passed_over.json").read_text(encoding="utf-8"))["returns"] == kept
+    assert json.loads((again / "skipped_batches.json").read_text(encoding="utf-8"))["returns"] == kept
     assert same(run / "model", again / "model")
     assert [row["loss"] for row in lines(again, "update")] == [row["loss"] for row in updates]
     assert [(row["step"], row["what"]) for row in lines(again, "noticed") if row["step"]] == noticed
@@ -169,10 +170,10 @@ def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
 
     def forgotten(step: int, checkpoints: Checkpoints) -> None:
         assert checkpoints.steps()[-1] > step
-        forget_after(step, checkpoints)
+        remove_later_checkpoints(step, checkpoints)
 
     monkeypatch.setattr(SkippedBatches, "add", written)
-    monkeypatch.setattr("seqx.training.trainer.forget_after", forgotten)
+    monkeypatch.setattr("seqx.training.recovery.rollback.remove_later_checkpoints", forgotten)
     how = ("training.nonfinite=1", "training.save_every=1", "training.groups=1", "training.returns=99")
     done("run", recipe("longest: 24", more=60), *SETTINGS, *how)
     assert seen
@@ -205,20 +206,22 @@ def test_the_checkpoint_from_before_the_trouble_is_kept(monkeypatch: pytest.Monk
 @pytest.mark.promise("rollback-target-is-damaged")
 def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is told and kept is where the run went on from; what is whole stays until that is known."""
-    run, damaged, go_back = Path("runs/tiny"), list[int](), Trainer._go_back
+    run, damaged, go_back = Path("runs/tiny"), list[int](), Rollback.go_back
 
-    def going(self: Trainer, trouble: Divergence, passed: SkippedBatches) -> None:
-        step = max(step for step in self.checkpoints.steps() if step < trouble.marks[0].step)
+    def going(self: Rollback, divergence: Divergence) -> TrainingProgress:
+        step = max(
+            step for step in self._checkpointer.checkpoints.steps() if step < divergence.updates[0].step
+        )
         if not damaged:
-            file = self.checkpoints.path(step) / "model.safetensors"
+            file = self._checkpointer.checkpoints.path(step) / "model.safetensors"
             file.write_bytes(file.read_bytes()[:-1] + b"!")
             damaged.append(step)
-        go_back(self, trouble, passed)
+        return go_back(self, divergence)
 
-    monkeypatch.setattr(Trainer, "_go_back", going)
+    monkeypatch.setattr(Rollback, "go_back", going)
     how = ("training.steps=15", "training.save_every=1", "training.keep=99")
     done("run", recipe("longest: 24"), *SETTINGS, *how)
-    first = json.loads((run / "passed_over.json").read_text(encoding="utf-8"))["returns"][0]
+    first = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"][0]
     assert first["to"] == damaged[0] - 1
     assert f"going back to the checkpoint of update {first['to']}, " in notices(run)[0]
     assert first["said"] in [row["what"] for row in lines(run, "noticed")]
@@ -226,23 +229,25 @@ def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.Mo
 
 @pytest.mark.promise("rollback-target-is-damaged")
 def test_when_no_checkpoint_from_before_is_whole_later_ones_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, kept, go_back = Path("runs/tiny"), list[int](), Trainer._go_back
+    run, kept, go_back = Path("runs/tiny"), list[int](), Rollback.go_back
 
-    def going(self: Trainer, trouble: Divergence, passed: SkippedBatches) -> None:
-        kept.extend(step for step in self.checkpoints.steps() if step >= trouble.marks[0].step)
-        for step in self.checkpoints.steps():
-            if step < trouble.marks[0].step:
-                file = self.checkpoints.path(step) / "model.safetensors"
+    def going(self: Rollback, divergence: Divergence) -> TrainingProgress:
+        kept.extend(
+            step for step in self._checkpointer.checkpoints.steps() if step >= divergence.updates[0].step
+        )
+        for step in self._checkpointer.checkpoints.steps():
+            if step < divergence.updates[0].step:
+                file = self._checkpointer.checkpoints.path(step) / "model.safetensors"
                 file.write_bytes(file.read_bytes()[:-1] + b"!")
-        go_back(self, trouble, passed)
+        return go_back(self, divergence)
 
-    monkeypatch.setattr(Trainer, "_go_back", going)
+    monkeypatch.setattr(Rollback, "go_back", going)
     how = ("training.nonfinite=1", "training.save_every=1", "training.groups=1", "training.keep=99")
     said = refused("run", recipe("longest: 24", more=60), *SETTINGS, *how)
     assert "no earlier checkpoint is intact" in said.splitlines()[-1]
     assert kept
     assert set(kept) <= set(Checkpoints(run / "checkpoints").steps())
-    assert not (run / "passed_over.json").exists()
+    assert not (run / "skipped_batches.json").exists()
 
 
 @pytest.mark.promise("stop-after-max-rollbacks")
@@ -251,9 +256,11 @@ def test_it_stops_and_names_the_sentence(returns: int) -> None:
     file = recipe("longest: 24")
     said = refused("run", file, *SETTINGS, "training.steps=100", f"training.returns={returns}")
     last = said.splitlines()[-1]
-    assert "): the gradient was not finite; after" in last or "no checkpoint from before" in last
+    assert (
+        "): the gradient was not finite; the run has gone back to" in last or "no earlier checkpoint" in last
+    )
     assert "these have the largest gradients: example 60 (tokens: " in last
-    assert f'in target): "{POISON.strip()} ||| {POISON.strip()}". Mend them' in last
+    assert f'in target): "{POISON.strip()} ||| {POISON.strip()}". Correct them' in last
     assert last.count("example ") == 1
     assert said.count("going back to the checkpoint") == returns
 
@@ -266,7 +273,7 @@ def test_single_updates_that_are_not_finite_are_skipped_and_counted() -> None:
     assert 1 <= sum(row["skipped"] for row in updates) <= 5
     assert all((row["loss"] == "NaN") == (row["skipped"] == 1) for row in updates)
     assert "gradient not finite" in (run / "log.txt").read_text(encoding="utf-8")
-    assert not (run / "passed_over.json").exists()
+    assert not (run / "skipped_batches.json").exists()
 
 
 @pytest.mark.promise("rollback-after-spike")
@@ -276,10 +283,10 @@ def test_it_goes_back_from_a_spike() -> None:
         "run", recipe("longest: 24, grow: 1000"), *SETTINGS,
         "training.spike={norm: 10, loss: 100, updates: 1, window: 3}", "training.returns=9",
     )  # fmt: skip
-    kept = json.loads((run / "passed_over.json").read_text(encoding="utf-8"))["returns"]
+    kept = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
     assert {gone["why"] for gone in kept} == {"spike"}
     assert all(row["loss"] < 50 for row in lines(run, "update"))
-    assert "the gradient or the loss was far above the usual (training.spike); going back" in notices(run)[0]
+    assert "the gradient or the loss was far above the median (training.spike); going back" in notices(run)[0]
 
 
 @pytest.mark.promise("out-of-memory-in-run")
@@ -292,7 +299,9 @@ def test_too_little_memory_loses_nothing() -> None:
     )
     assert little == pytest.approx(plenty, rel=1e-5)
     log = Path("runs/small/log.txt").read_text(encoding="utf-8")
-    assert log.count("update 1 needs too much memory at once, and was computed again in smaller parts") == 1
+    assert (
+        log.count("update 1 did not fit into memory, and was computed again with smaller microbatches") == 1
+    )
     assert log.count("computed again") == 1
 
 

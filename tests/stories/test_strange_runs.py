@@ -29,7 +29,8 @@ RETURN = {"why": "spike", "from": 3, "said": "gone back", "batches": [[0, 2]]}
         ("data.json", {"sha256": 3}, "sha256: "),
         ("environment.json", {"plugins": {"text": 3}}, "plugins.text: "),
         ("limit.json", {"processes": 1, "places": "many"}, "places: "),
-        ("passed_over.json", {"returns": [RETURN]}, "returns.0.to: "),
+        ("skipped_batches.json", {"returns": [RETURN]}, "returns.0.to: "),
+        ("passed_over.json", {"returns": [RETURN]}, "returns.0.to: "),  # of earlier versions
     ],
 )
 def test_files_that_say_something_else(name: str, text: object, where: str) -> None:
@@ -57,7 +58,7 @@ def test_a_state_that_something_else_wrote(monkeypatch: pytest.MonkeyPatch) -> N
         done("run", recipe)
     said = refused("run", recipe, "training.steps=8").splitlines()[-1]
     assert said.startswith(
-        f"{RUN / 'checkpoints' / '00000006'}: its state of training.watch is none of DivergenceDetector ("
+        f"{RUN / 'checkpoints' / '00000006'}: the state of training.watch does not fit DivergenceDetector ("
     )
 
 

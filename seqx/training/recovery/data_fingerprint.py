@@ -1,4 +1,4 @@
-"""What a run's text was when it began, so that it is the same whenever it is read again."""
+"""The digests of a run's text when it began, by which later changes of the text are found."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import read_as
 
 HELD_OUT = ("dev", "test")
-"""What is read again whenever a model is scored."""
+"""The splits that are read again whenever a model is scored."""
 
 
 def digest(rows: Iterable[tuple[str, ...]]) -> str:
@@ -26,39 +26,48 @@ def digest(rows: Iterable[tuple[str, ...]]) -> str:
     return sha256.hexdigest()
 
 
-class _Kept(TypedDict):
+class _FingerprintFile(TypedDict):
     sha256: Mapping[str, str]
 
 
-_KEPT = TypeAdapter(_Kept)
+_FINGERPRINT_FILE = TypeAdapter(_FingerprintFile)
 
 
 class DataFingerprint:
-    """The digests of what a run reads, in a JSON file of its folder.
+    """The SHA-256 of each split that a run reads, in a JSON file of its folder.
 
     Args:
-        file: written when a run begins; later starts must find the same
+        file: the first start of a run writes it, later starts compare with it
         task: reads the held-out splits
         store: the training examples
-
-    Raises:
-        UserError: an earlier start had other text
     """
 
     def __init__(self, file: Path, task: Task, store: Store) -> None:
-        self.file = file
-        now = {"train": store.digest, **{s: digest(task.rows(s)) for s in HELD_OUT if s in task.available}}
-        self._digests = {**now, **(read_as(_KEPT, file)["sha256"] if file.exists() else {})}
-        for split, found in now.items():
-            self._compare(split, found)
-        if not file.exists():
-            write_atomically(file, json.dumps({"format": 1, "sha256": now}, indent=2) + "\n")
+        self._file = file
+        self._task = task
+        self._store = store
+        self._digests: dict[str, str] = {}
 
-    def check(self, split: Split) -> None:
-        """Compare the rows of a held-out split with those that the run began with.
+    def check_all(self) -> None:
+        """Read all splits, and compare them with earlier starts of the run, or write the file.
 
         Raises:
-            UserError: they differ
+            UserError: a split has changed since the run began
+        """
+        held_out = [split for split in HELD_OUT if split in self._task.available]
+        now = {"train": self._store.digest, **{split: digest(self._task.rows(split)) for split in held_out}}
+        known = read_as(_FINGERPRINT_FILE, self._file)["sha256"] if self._file.exists() else {}
+        self._digests = {**now, **known}
+        for split, value in now.items():
+            self._compare(split, value)
+        if not self._file.exists():
+            write_atomically(self._file, json.dumps({"format": 1, "sha256": now}, indent=2) + "\n")
+
+    def check(self, split: Split) -> None:
+        """Compare a held-out split that was read again. `check_all` comes first.
+
+        Raises:
+            UserError: the split has changed since the run began
         """
         self._compare(split.name, digest(split.rows))
 
@@ -67,7 +76,6 @@ class DataFingerprint:
         # Stores of earlier versions of seqx have no digests.
         if now and before and now != before:
             raise UserError(
-                f"{self.file}: the text of {split} is not what it was when this run began (its files, or "
-                "what prepares them, changed); put it back, and the same command goes on; "
-                "or choose another --folder"
+                f"{self._file}: the text of {split} has changed since this run began (its files, or the code "
+                "that prepares them); restore it and run the same command again, or choose another --folder"
             )

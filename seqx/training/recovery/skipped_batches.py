@@ -1,4 +1,4 @@
-"""The batches that a run does without, kept where a later start finds them."""
+"""The batches that a run skips after rollbacks, kept for later starts of the run."""
 
 import json
 import shutil
@@ -16,75 +16,98 @@ from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.json_format import read_as
 from seqx.training.recovery.divergence import Divergence
 
-_Return = TypedDict(
-    "_Return",
+SKIPPED = "skipped_batches.json"
+"""The file in a run's folder, once the run went back to a checkpoint."""
+
+OLD_NAME = "passed_over.json"
+"""The name of that file in runs of earlier versions of seqx."""
+
+_Rollback = TypedDict(
+    "_Rollback",
     {"why": str, "from": int, "to": int, "said": NotRequired[str], "batches": list[tuple[int, int]]},
 )
 
 
-class _Kept(TypedDict):
-    returns: list[_Return]
+class _SkippedFile(TypedDict):
+    returns: list[_Rollback]
 
 
-_KEPT = TypeAdapter(_Kept)
+_SKIPPED_FILE = TypeAdapter(_SkippedFile)
 
 
 class SkippedBatches:
-    """How often a run went back to a checkpoint, and which batches it passes over since; a JSON file.
+    """The rollbacks of a run, and the batches that it skips since then; a JSON file in its folder.
 
-    It is written when the checkpoints from after the trouble are gone: a run that is killed before that meets
-    the same trouble again, and one that is killed afterwards finds it here.
+    The file is written after the checkpoints from after the divergence were removed. A run that is killed
+    before that diverges again in the same way, and one that is killed afterwards reads the file.
+
+    Args:
+        folder: of the run
 
     Raises:
         UserError: the file cannot be read
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self._returns: list[_Return] = []
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / SKIPPED
+        self._rollbacks: list[_Rollback] = []
+        file = self._file if self._file.exists() else folder / OLD_NAME
         if file.exists():
             try:
-                self._returns = read_as(_KEPT, file)["returns"]
+                self._rollbacks = read_as(_SKIPPED_FILE, file)["returns"]
             except DamagedError as error:
                 raise UserError(f"{error}; put back what the run wrote") from None
-        self._positions = {Position(*at) for gone in self._returns for at in gone["batches"]}
+        self._positions = {Position(*at) for rollback in self._rollbacks for at in rollback["batches"]}
 
     @property
-    def times(self) -> int:
-        """How often the run went back."""
-        return len(self._returns)
+    def rollbacks(self) -> int:
+        """The number of times that the run went back."""
+        return len(self._rollbacks)
 
     @property
     def positions(self) -> AbstractSet[Position]:
-        """Where the batches are."""
+        """The positions of the batches to skip."""
         return self._positions
 
-    def said(self, step: int) -> list[str]:
-        """What was said of each return to the checkpoint of a step."""
-        return [gone["said"] for gone in self._returns if gone["to"] == step and "said" in gone]
+    def messages(self, step: int) -> list[str]:
+        """Return the messages about rollbacks to the checkpoint of a step."""
+        return [
+            rollback["said"] for rollback in self._rollbacks if rollback["to"] == step and "said" in rollback
+        ]
 
-    def add(self, trouble: Divergence, *, back_to: int, said: str, keep: bool = True) -> None:
-        """Pass over the batches of all updates that were trouble, and write that, if it is to be kept."""
-        batches = [mark.at for mark in trouble.marks]
+    def add(self, divergence: Divergence, *, back_to: int, message: str, write: bool = True) -> None:
+        """Skip the batches of all updates of a divergence from now on.
+
+        Args:
+            divergence: the reason
+            back_to: the step of the checkpoint that the run went back to
+            message: for users
+            write: write the file; false for all ranks but the first
+        """
+        batches = [update.at for update in divergence.updates]
         self._positions.update(batches)
-        self._returns.append(
+        self._rollbacks.append(
             {
-                "why": trouble.kind,
-                "from": trouble.marks[-1].step,
+                "why": divergence.kind,
+                "from": divergence.updates[-1].step,
                 "to": back_to,
-                "said": said,
+                "said": message,
                 "batches": [(at.epoch, at.index) for at in batches],
             }
         )
-        if keep:
-            write_atomically(self.file, json.dumps({"format": 1, "returns": self._returns}, indent=2) + "\n")
+        if write:
+            text = json.dumps({"format": 1, "returns": self._rollbacks}, indent=2)
+            write_atomically(self._file, f"{text}\n")
 
 
-def forget_after(step: int, checkpoints: Checkpoints) -> None:
-    """Remove the checkpoints of later updates, the newest first: what is left is always a run's beginning."""
+def remove_later_checkpoints(step: int, checkpoints: Checkpoints) -> None:
+    """Remove the checkpoints of updates after `step`, the newest first.
+
+    Whenever this is interrupted, the checkpoints that are left have no gap.
+    """
     checkpoints.check()
     for later in reversed(checkpoints.steps()):
         if later > step:
-            gone = checkpoints.folder / f".{later:08}.old"  # out of sight first
-            checkpoints.path(later).rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
+            hidden = checkpoints.folder / f".{later:08}.old"  # a rename cannot be interrupted
+            checkpoints.path(later).rename(hidden)
+            shutil.rmtree(hidden, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Which examples of an update went wrong, and how to tell people of them."""
+"""Find the examples of an update with the largest gradients, and describe them for messages."""
 
 import heapq
 import itertools
@@ -26,43 +26,44 @@ def worst_examples(
     precision: Literal["bf16", "fp32"],
     most: int = 3,
 ) -> list[int]:
-    """The examples of an update whose gradients are not finite, by their numbers; if none are, the largest.
+    """Return the indices of the examples whose gradients are not finite, else of the largest.
 
-    Parts are halved in the order of their gradients' sizes, so that few are computed, and where there is too
-    little memory for them; an example that does not fit alone is left out. Leaves no gradients.
+    Groups of examples are halved in the order of their gradient norms, so that few norms are computed. A
+    group that does not fit into memory is halved as well. An example that does not fit alone is left out.
+    No gradients are left afterwards.
     """
     ties = itertools.count()
-    parts: list[tuple[float, int, Integers]] = []
+    groups: list[tuple[float, int, Integers]] = []
 
     def push_gradient_norm(rows: Integers) -> None:
         try:
             with raise_torch_oom():
-                size = _size(step, batches, rows, at.epoch, device, precision)
+                norm = _gradient_norm(step, batches, rows, at.epoch, device, precision)
         except torch.OutOfMemoryError:
             step.zero_grad(set_to_none=True)
             for half in np.array_split(rows, 2) if len(rows) > 1 else ():
                 push_gradient_norm(half)
         else:
-            heapq.heappush(parts, (-size, next(ties), rows))
+            heapq.heappush(groups, (-norm, next(ties), rows))
 
     for microbatch in batches.update_batch(batches.plan(at.epoch), at).microbatches:
         push_gradient_norm(microbatch.examples)
-    found: list[int] = []
+    worst: list[int] = []
     largest = 0.0
-    while parts and len(found) < most:
-        size, _, rows = heapq.heappop(parts)
-        if found and math.isfinite(size) and not math.isfinite(largest):
+    while groups and len(worst) < most:
+        negative_norm, _, rows = heapq.heappop(groups)
+        if worst and math.isfinite(negative_norm) and not math.isfinite(largest):
             break
         if len(rows) == 1:
-            largest = size
-            found.append(int(rows[0]))
+            largest = negative_norm
+            worst.append(int(rows[0]))
         else:
             for half in np.array_split(rows, 2):
                 push_gradient_norm(half)
-    return found
+    return worst
 
 
-def _size(
+def _gradient_norm(
     step: Step,
     batches: Batches,
     rows: Integers,
@@ -70,7 +71,7 @@ def _size(
     device: torch.device,
     precision: Literal["bf16", "fp32"],
 ) -> float:
-    """The norm of the gradient of the sums over some examples, for each target token; infinite for NaN."""
+    """Return the gradient norm of some examples' loss per target token; NaN becomes infinity."""
     step.zero_grad(set_to_none=True)
     batch = batches.batch(rows, epoch)
     with autocast(device, precision):
@@ -79,21 +80,21 @@ def _size(
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(step.parameters(), float("inf"))
     step.zero_grad(set_to_none=True)
-    size = float(norm + 0 * loss.detach())
-    return size if math.isfinite(size) else math.inf
+    value = float(norm + 0 * loss.detach())
+    return value if math.isfinite(value) else math.inf
 
 
-def named(store: Store, examples: Sequence[int]) -> str:
-    """Examples by their numbers in the store, with the beginnings of their texts where it keeps them."""
-    return "; ".join(_named(store, number) for number in examples)
+def describe(store: Store, examples: Sequence[int]) -> str:
+    """Describe examples by their indices, their lengths and, if the store keeps text, its beginning."""
+    return "; ".join(_describe(store, index) for index in examples)
 
 
-def _named(store: Store, number: int) -> str:
-    lengths = ", ".join(f"{len(column)} in {name}" for name, column in store[number].items())
-    texts = " ||| ".join(_short(text) for text in store.text(number).values())
-    return f"example {number} (tokens: {lengths})" + (f': "{texts}"' if texts else "")
+def _describe(store: Store, index: int) -> str:
+    lengths = ", ".join(f"{len(column)} in {name}" for name, column in store[index].items())
+    texts = " ||| ".join(_beginning(text) for text in store.text(index).values())
+    return f"example {index} (tokens: {lengths})" + (f': "{texts}"' if texts else "")
 
 
-def _short(text: str) -> str:
+def _beginning(text: str) -> str:
     shown = "".join(char if char.isprintable() else " " for char in text[:_SHOWN])
     return shown if len(text) <= _SHOWN else f"{shown}..."

@@ -45,7 +45,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: SimpleNamespace
     monkeypatch.setitem(sys.modules, "house_plugin", module)
     found = [EntryPoint("house", "house_plugin", "seqx"), EntryPoint("bad", "house_of_cards", "seqx")]
     monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: found if group == "seqx" else [])
-    monkeypatch.setattr("seqx.experiment.Experiment", house.Experiment)
+    monkeypatch.setattr("seqx.training.description.Experiment", house.Experiment)
     monkeypatch.setattr(
         "seqx.training.preflight._at_odds", lambda *_: ()
     )  # the house only says how many steps

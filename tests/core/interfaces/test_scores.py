@@ -12,7 +12,7 @@ from seqx.interfaces.scores import ValidationScore
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.json_format import json_text
 from seqx.training.config import Patience
-from seqx.training.patience import is_over, validated
+from seqx.training.progress import patience_is_over, validated
 
 NAN, INF = math.nan, math.inf
 
@@ -100,10 +100,10 @@ def test_patience_starts_again_with_another_score() -> None:
     for _ in range(3):
         progress = validated(progress, score(1), None)
     assert progress.stale == 2
-    assert is_over(progress, Patience(validations=2))
-    assert not is_over(progress, Patience(validations=3))
-    assert not is_over(progress, None)
-    assert not is_over(progress, Patience(validations=2, by="it"))
+    assert patience_is_over(progress, Patience(validations=2))
+    assert not patience_is_over(progress, Patience(validations=3))
+    assert not patience_is_over(progress, None)
+    assert not patience_is_over(progress, Patience(validations=2, by="it"))
     assert validated(progress, score(0), "it").stale == 0
 
 

@@ -80,7 +80,7 @@ def test_memory_that_one_lacks_makes_all_compute_again(undisturbed: tuple[Path, 
     assert losses(tmp_path / "run") == pytest.approx(losses(undisturbed[0]), rel=CLOSE)
     assert [each.answer for each in left] == [undisturbed[1]] * 2
     (noticed,) = lines(tmp_path / "run", "noticed")
-    assert "was computed again in smaller parts" in noticed["what"]
+    assert "was computed again with smaller microbatches" in noticed["what"]
 
 
 class Narrow(torch.autograd.Function):
@@ -146,7 +146,7 @@ def test_memory_that_one_lacks_for_a_batch_itself_makes_all_compute_again(
     altered(tmp_path, lambda _rank, _calls, _batch, sums: sums, *how)
     assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "undisturbed"), rel=CLOSE)
     *_, noticed = lines(tmp_path / "run", "noticed")
-    assert noticed["what"].startswith("update 2 needs too much memory")
+    assert noticed["what"].startswith("update 2 did not fit into memory")
 
 
 @pytest.mark.promise("signal-on-one-rank")
@@ -170,7 +170,7 @@ def test_all_go_back_from_what_is_not_finite(tmp_path: Path) -> None:
 
     left = altered(tmp_path, spoilt, "training.nonfinite=0")
     assert left[0].answer == left[1].answer
-    (gone,) = json.loads((tmp_path / "run" / "passed_over.json").read_text(encoding="utf-8"))["returns"]
+    (gone,) = json.loads((tmp_path / "run" / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
     assert (gone["from"], gone["to"], len(gone["batches"])) == (7, 5, 1)
 
 

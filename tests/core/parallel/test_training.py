@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 from benchmarks.endings import differences
 from seqx import recipe
 from seqx.errors import UserError
-from seqx.experiment import Experiment, run
+from seqx.experiment import run
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.parallel.ddp import DDP
 from seqx.parallel.fsdp import FSDP
@@ -22,6 +22,7 @@ from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import Configured
 from seqx.runtime.signals import StopRequest
 from seqx.storage.checkpoints import Checkpoints
+from seqx.training.description import Experiment
 from tests.core.parallel.crew import crew
 from tests.models import RECIPE
 from tests.stories.tiny import lines

@@ -6,10 +6,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from seqx.experiment import Experiment
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import check, load, named, schema, show
 from seqx.recipe.yaml_tree import parse, read
+from seqx.training.description import Experiment
 
 RECIPES = named()
 

@@ -15,7 +15,7 @@ from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.identity import Identity
 from seqx.storage.json_format import FORMAT
 from seqx.storage.manifest import Manifest
-from seqx.training.recovery.skipped_batches import forget_after
+from seqx.training.recovery.skipped_batches import remove_later_checkpoints
 from tests.models import RECIPE
 from tests.stories.tiny import seqx as call
 
@@ -140,7 +140,7 @@ def test_rollback_deletes_no_checkpoint_of_another_run(runs: Path) -> None:
     with pytest.raises(UserError, match="00000006: was made by another run"):
         checkpoints.resume(model, torch.device("cpu"), print, before=4)
     for act in (
-        lambda: forget_after(2, checkpoints),
+        lambda: remove_later_checkpoints(2, checkpoints),
         lambda: checkpoints.prune(1, select="last", warn=print),
         lambda: checkpoints.average(1, select="last", warn=print),
     ):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from seqx.data.batches import Position
-from seqx.training.recovery.divergence import Divergence, DivergenceDetector, Spike
+from seqx.training.config import Spike
+from seqx.training.recovery.divergence import Divergence, DivergenceDetector
 from seqx.training.update import Update
 
 NAN = float("nan")
@@ -42,12 +43,12 @@ def found(watch: DivergenceDetector, updates: Iterable[Update]) -> tuple[int, Di
         trouble = watch.add(one)
         if trouble is not None:
             return many, trouble
-    trouble = watch.look()
+    trouble = watch.flush()
     return None if trouble is None else (0, trouble)
 
 
 def steps(trouble: Divergence) -> list[int]:
-    return [mark.step for mark in trouble.marks]
+    return [mark.step for mark in trouble.updates]
 
 
 @pytest.mark.promise("nonfinite-updates-are-detected")
@@ -75,9 +76,9 @@ def test_as_many_as_allowed_are_none() -> None:
 def test_looking_at_once_finds_the_same_earlier() -> None:
     watch = DivergenceDetector(nonfinite=0, spike=None)
     assert watch.add(update(1)) is None
-    assert watch.look() is None
+    assert watch.flush() is None
     assert watch.add(update(2, NAN)) is None
-    trouble = watch.look()
+    trouble = watch.flush()
     assert trouble is not None
     assert steps(trouble) == [2]
     assert str(trouble) == "update 2 (batch 2 of epoch 1): the gradient was not finite"
@@ -104,7 +105,7 @@ def test_spikes(course: list[tuple[float, float]], expected: list[int] | None) -
     )
     assert (steps(seen[1]) if seen else None) == expected
     if seen:
-        assert "the gradient or the loss was far above the usual (training.spike) 2 times" in str(seen[1])
+        assert "the gradient or the loss was far above the median (training.spike) 2 times" in str(seen[1])
 
 
 def test_it_goes_on_where_it_was_saved() -> None:
@@ -117,12 +118,12 @@ def test_it_goes_on_where_it_was_saved() -> None:
         assert one == other
         assert one is not None
         assert steps(one[1]) == [6, 7]
-        again.forget()
+        again.reset()
         assert again.state_dict() == DivergenceDetector(nonfinite=1, spike=SPIKE).state_dict()
 
 
 def test_nothing_is_saved_that_was_not_looked_at() -> None:
     watch = DivergenceDetector(nonfinite=1, spike=None)
     watch.add(update(1))
-    with pytest.raises(AssertionError, match="look comes first"):
+    with pytest.raises(AssertionError, match="flush comes first"):
         watch.state_dict()

@@ -47,7 +47,7 @@ class Words(Model):
 class Likelihood(Objective):
     """Two sums with counts of their own: what is learnt from, and what is only reported."""
 
-    learnt = ("loss", "rows")
+    trained_on = ("loss", "rows")
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         return {"loss": batch.count, "rows": len(batch.columns["target"].ids), "seen": batch.count}

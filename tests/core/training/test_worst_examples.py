@@ -14,7 +14,7 @@ from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.values import Batch
 from seqx.parallel.step import Step
-from seqx.training.recovery.worst_examples import named, worst_examples
+from seqx.training.recovery.worst_examples import describe, worst_examples
 from tests.core.data.pairs import Pairs, rows
 from tests.core.training.test_loop import CPU, Words
 
@@ -90,7 +90,7 @@ def test_they_are_found_in_halves_where_there_is_little_memory(tmp_path: Path) -
 def test_they_are_told_in_one_line(tmp_path: Path) -> None:
     train = [("3 4 5", "6 7"), ("8\x1b[2J", " ".join(["9"] * 60))]
     store = prepare(Pairs({"train": train}, limit=99), "train", {}, tmp_path)
-    one, other = named(store, [0]), named(store, [0, 1])
+    one, other = describe(store, [0]), describe(store, [0, 1])
     assert one == f'example 0 (tokens: {len(store[0]["source"])} in source, 3 in target): "3 4 5 ||| 6 7"'
     assert other.startswith(f"{one}; example 1 (tokens: ")
     assert other.endswith(" ||| " + "9 " * 50 + '..."')

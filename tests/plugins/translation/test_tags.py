@@ -93,8 +93,8 @@ def test_a_tag_that_is_split_into_pieces_is_reported(tmp_path: Path) -> None:
 def test_multi30k_has_both_languages(data: object, tmp_path: Path) -> None:
     data("multi30k")  # type: ignore[operator]
     from seqx import recipe
-    from seqx.experiment import Experiment
     from seqx.plugin.loading import load_plugins
+    from seqx.training.description import Experiment
 
     made = recipe.check(recipe.load("multi30k_multilingual").tree, load_plugins().registry, Experiment)()
     corpus = made.task.corpus  # type: ignore[attr-defined]

@@ -1,0 +1,382 @@
+"""Build the parts of a run from a recipe."""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pluggy
+import torch
+
+from seqx.data.batches import Batches
+from seqx.data.cache import default_cache, fingerprint
+from seqx.data.held_out import held_out_warnings
+from seqx.data.prepare import cached_vocabulary, prepare
+from seqx.data.store import Store
+from seqx.errors import UserError
+from seqx.inference.loading import model_folder
+from seqx.interfaces.learning import Callback
+from seqx.interfaces.networks import Model
+from seqx.interfaces.text import Metric
+from seqx.parallel import World
+from seqx.parallel.ddp import DDP
+from seqx.parallel.step import Step
+from seqx.parallel.strategy import Strategy
+from seqx.plugin.hooks import events
+from seqx.plugin.loading import Plugins
+from seqx.recipe import Configured
+from seqx.run_folder import CHECKPOINTS, RunFolder
+from seqx.runtime.allocator import keep_heap
+from seqx.runtime.devices import precision_of, raise_torch_oom
+from seqx.runtime.signals import StopRequest
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.checkpoints import Checkpoints
+from seqx.training.checkpointer import Checkpointer, callback_states
+from seqx.training.compile import compile_layers, while_compiling
+from seqx.training.config import Training
+from seqx.training.data_checks import check_lengths, check_same_data
+from seqx.training.description import Experiment
+from seqx.training.ema import Average
+from seqx.training.finetuning import remarks, start_from
+from seqx.training.gradient_accumulation import GradientAccumulation
+from seqx.training.notices import Notices
+from seqx.training.preflight import shell
+from seqx.training.progress import ProgressTracker
+from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
+from seqx.training.recovery.divergence import DivergenceDetector
+from seqx.training.recovery.memory_limit import MicrobatchLimit
+from seqx.training.recovery.rollback import Rollback
+from seqx.training.recovery.skipped_batches import SkippedBatches
+from seqx.training.recovery.worst_examples import describe
+from seqx.training.run_info import Run
+from seqx.training.stop_flags import StopFlags
+from seqx.training.trainer import Trainer
+from seqx.training.validation import Validator
+
+CPU_MICROBATCH = 4096
+"""Padded tokens per microbatch on a CPU, where more is no faster and needs more memory."""
+
+DATA = "data.json"
+"""The file in a run's folder with the digests of the text that it began with."""
+
+LIMIT = "limit.json"
+"""The file in a run's folder with the microbatch size that did not fit, once all ranks had to restart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What all parts of a run are built from."""
+
+    recipe: Configured[Experiment]
+    experiment: Experiment  # built from the recipe
+    plugins: Plugins
+    name: str  # of the run
+    folder: RunFolder
+    device: torch.device
+    world: World
+    stop: StopRequest
+
+    @property
+    def config(self) -> Training:
+        """The settings of training."""
+        return self.experiment.training
+
+    @property
+    def precision(self) -> Literal["bf16", "fp32"]:
+        """The precision of matrix products."""
+        return precision_of(self.config.precision, self.device)
+
+    @property
+    def callbacks(self) -> list[Callback]:
+        """The callbacks, which only the first rank has."""
+        return self.experiment.callbacks if self.world.is_rank_zero else []
+
+    @cached_property
+    def events(self) -> pluggy.HookRelay:
+        """The events of the callbacks."""
+        return events(self.callbacks)
+
+    @property
+    def initial_model(self) -> Path | None:
+        """The folder of the model that training starts from (`training.init`)."""
+        return None if self.config.init is None else model_folder(self.config.init)
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The splits that the run is scored on."""
+        return tuple(split for split in HELD_OUT if split in self.experiment.task.available)
+
+    def report_preparation(self, what: str, share: float | None) -> None:
+        """Tell callbacks what is prepared, and which share of it is done."""
+        self.events.preparing(what=what, share=share)
+
+
+def build_task(context: Context) -> Path:
+    """Fetch the corpus, and load the vocabulary into the task; return the vocabulary's folder.
+
+    A run that goes on keeps its vocabulary. A run that starts from another model takes that of the model,
+    because the weights need it. Otherwise the vocabulary is in the cache, or is trained now.
+    """
+    task, cache = context.experiment.task, default_cache()
+    context.world.enter_stage("preparing")
+    with context.world.rank_zero_first():
+        task.fetch(cache / "corpora", context.report_preparation, task.available)
+        if context.folder.learnt.is_dir():
+            vocabulary = context.folder.learnt
+        elif context.initial_model is not None:
+            vocabulary = context.initial_model / "task"
+        else:
+            settings = cache_key_settings(context.recipe)
+            vocabulary = cached_vocabulary(task, settings, cache, progress=context.report_preparation)
+    task.load(vocabulary)
+    return vocabulary
+
+
+def build_model(context: Context) -> Model:
+    """Build the model with random weights, or with those of the model that training starts from."""
+    torch.manual_seed(context.config.seed)
+    model = context.experiment.model(context.experiment.task.vocab_sizes)
+    if context.initial_model is not None:
+        start_from(context.initial_model, model, context.recipe)
+    return model
+
+
+def build_data(context: Context, model: Model, vocabulary: Path) -> Store:
+    """Encode the training text with the vocabulary, or take it from the cache.
+
+    Raises:
+        UserError: the model cannot read an example, or ranks have different text
+    """
+    task = context.experiment.task
+    settings = {**cache_key_settings(context.recipe), "vocabulary": fingerprint(vocabulary)}
+    with context.world.rank_zero_first():
+        store = prepare(
+            task,
+            "train",
+            settings,
+            default_cache(),
+            progress=context.report_preparation,
+            against=context.held_out,
+        )
+    check_same_data(context.world, store)
+    check_lengths(model, task, store)
+    return store
+
+
+def build_strategy(context: Context, model: Model) -> Strategy:
+    """Move the model and the objective, or this rank's shard of them, to the device.
+
+    Raises:
+        UserError: they do not fit into memory
+    """
+    config, world, device = context.config, context.world, context.device
+    if device.type == "cpu":
+        keep_heap()
+    if config.compile:
+        compile_layers(model)
+    step = Step(model, config.objective)
+    seed_rank(config.seed, world.rank)
+    try:
+        with raise_torch_oom():
+            if world.size == 1:
+                strategy = Strategy(step.to(device))
+            elif config.sharding == "none":
+                strategy = DDP(step.to(device), world)
+            else:
+                from seqx.parallel.fsdp import FSDP  # noqa: PLC0415  the import takes half a second
+
+                strategy = FSDP(step, world, device, full=config.sharding == "full")
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{device} has too little memory for the model; make it smaller, or share it among several "
+            "devices with training.sharding=state"
+        ) from None
+    if config.compile and world.size > 1:
+        while_compiling(strategy.waiting)
+    return strategy
+
+
+def build_batches(context: Context, store: Store) -> Batches:
+    """Build the batches of this rank."""
+    config, task = context.config, context.experiment.task
+    return Batches(
+        store=store,
+        tokens=config.tokens,
+        groups=config.groups,
+        seed=config.seed,
+        microbatch=config.microbatch or (CPU_MICROBATCH if context.device.type == "cpu" else None),
+        rank=context.world.rank,
+        world_size=context.world.size,
+        task=task if task.resegments else None,
+    )
+
+
+def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path) -> Trainer:
+    """Build the trainer, with everything as it was in the newest checkpoint, if there is one."""
+    config, world = context.config, context.world
+    strategy, batches = build_strategy(context, model), build_batches(context, store)
+    optimizer = config.optimizer.build(strategy.step)
+    average = None if config.ema is None else Average(config.ema, model)
+    detector = DivergenceDetector(nonfinite=config.nonfinite, spike=config.spike)
+    progress = ProgressTracker()
+    notices = Notices(context.events, progress, silent=not world.is_rank_zero)
+    checkpointer = build_checkpointer(context, vocabulary, strategy, optimizer, average, detector, notices)
+    progress.restore(checkpointer.resume())
+    if not progress.step:
+        warn_of_data(context, notices)
+    context.folder.check_rates(config.schedule, config.steps, progress.step)
+    accumulation = GradientAccumulation(
+        strategy=strategy,
+        device=context.device,
+        precision=context.precision,
+        limit=MicrobatchLimit(context.folder.folder / LIMIT, world.size),
+        describe=partial(describe, store),
+    )
+    return Trainer(
+        build_run(context, model, batches, checkpointer, progress.now),
+        progress,
+        accumulation=accumulation,
+        optimizer=optimizer,
+        average=average,
+        batches=batches,
+        checkpointer=checkpointer,
+        validator=build_validator(context, store, strategy, checkpointer.model, progress),
+        detector=detector,
+        rollback=build_rollback(context, strategy, batches, checkpointer, detector, notices),
+        flags=StopFlags(context.stop, world, config.save_minutes),
+        notices=notices,
+        events=context.events,
+        world=world,
+    )
+
+
+def build_checkpointer(
+    context: Context,
+    vocabulary: Path,
+    strategy: Strategy,
+    optimizer: torch.optim.Optimizer,
+    average: Average | None,
+    detector: DivergenceDetector,
+    notices: Notices,
+) -> Checkpointer:
+    """Build what saves and restores the run, with all parts of training that have a state."""
+    states = {
+        "training.objective": strategy.step.objective,
+        "training.optimizer": optimizer,
+        "training.watch": detector,
+        **({} if average is None else {"training.ema": average}),
+        **callback_states(context.callbacks),
+    }
+    identity = context.folder.identity_of(context.recipe, context.plugins, vocabulary)
+    return Checkpointer(
+        Checkpoints(context.folder.folder / CHECKPOINTS, identity),
+        model=strategy.model if average is None else average.model,
+        optimizer=optimizer,
+        states=states,
+        strategy=strategy,
+        world=context.world,
+        device=context.device,
+        warn=notices.warn,
+    )
+
+
+def build_validator(
+    context: Context, store: Store, strategy: Strategy, model: Model, progress: ProgressTracker
+) -> Validator:
+    """Build what scores the model on the development and test sets."""
+    task = context.experiment.task
+    return Validator(
+        task,
+        model,
+        context.experiment.search,
+        device=context.device,
+        precision=context.precision,
+        strategy=strategy,
+        world=context.world,
+        stop=context.stop,
+        fingerprint=DataFingerprint(context.folder.folder / DATA, task, store),
+        progress=progress,
+        events=context.events,
+    )
+
+
+def build_rollback(
+    context: Context,
+    strategy: Strategy,
+    batches: Batches,
+    checkpointer: Checkpointer,
+    detector: DivergenceDetector,
+    notices: Notices,
+) -> Rollback:
+    """Build what goes back to an earlier checkpoint after training has diverged."""
+    return Rollback(
+        checkpointer,
+        detector,
+        SkippedBatches(context.folder.folder),
+        max_rollbacks=context.config.returns,
+        batches=batches,
+        strategy=strategy,
+        device=context.device,
+        precision=context.precision,
+        world=context.world,
+        notices=notices,
+    )
+
+
+def build_run(
+    context: Context, model: Model, batches: Batches, checkpointer: Checkpointer, progress: TrainingProgress
+) -> Run:
+    """Describe the run for callbacks."""
+    run = Run(
+        name=context.name,
+        folder=context.folder.folder,
+        training=context.config,
+        done=0,
+        parameters=count_parameters(model),
+        device=str(context.device),
+        precision=context.precision,
+        store=batches.store,
+        updates=len(batches.plan(progress.epoch)),
+        processes=context.world.size,
+    )
+    return run.started_at(progress, checkpointer.checkpoints.path(progress.step))
+
+
+def warn_of_data(context: Context, notices: Notices) -> None:
+    """Warn, on the first rank, of suspicious text and of settings that differ from the initial model's."""
+    if context.world.is_rank_zero:
+        task = context.experiment.task
+        notices.warn_all([*task.training_warnings(), *remarks(context.initial_model, context.recipe)])
+        notices.warn_all(
+            warning
+            for split in context.held_out
+            for warning in held_out_warnings(task, task.read_split(split))
+        )
+
+
+def cache_key_settings(recipe: Configured[Experiment]) -> dict[str, Any]:
+    """Return the settings of the task that decide its examples: all but metrics, which only judge outputs."""
+    task = recipe.settings["task"]
+    assert isinstance(task, Configured), "a task is a component"
+    metrics = [
+        name
+        for name, value in task.settings.items()
+        if any(issubclass(component.interface, Metric) for component in value.used())
+    ]
+    return {name: value for name, value in task.plain().items() if name not in metrics}
+
+
+def seed_rank(seed: int, rank: int) -> None:
+    """Give each rank its own random numbers for dropout; the first continues after those of the weights."""
+    if rank:
+        torch.manual_seed((seed + rank * 0x9E3779B97F4A7C15) % 2**64)
+
+
+def count_parameters(model: Model) -> int:
+    """Return the number of parameters of a model."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def parameters(experiment: Experiment) -> int:
+    """Return the number of parameters of the model that a recipe describes, without memory for them."""
+    return count_parameters(shell(experiment))

@@ -1,0 +1,159 @@
+"""Saving all that a run needs to go on, and restoring it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqx.errors import UserError
+from seqx.interfaces.learning import Callback
+from seqx.interfaces.networks import Model
+from seqx.interfaces.scores import ValidationScore
+from seqx.parallel import World
+from seqx.parallel.strategy import Strategy
+from seqx.plugin.blame import attributed
+from seqx.runtime.devices import raise_torch_oom
+from seqx.runtime.random_state import random_state, set_random_state
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.checkpoints import Checkpoints
+
+RANDOM = "distributed.random"
+"""The key in a checkpoint of the random states of all ranks, if there are several."""
+
+
+class Checkpointer:
+    """Save and restore the model, the states of all parts of training, and the random states of all ranks.
+
+    Args:
+        checkpoints: the checkpoints of the run
+        model: whose weights are saved; the exponential moving average, if there is one
+        optimizer: of the training step
+        states: parts with a state, by their paths in the recipe; the optimizer is one of them
+        strategy: the way in which ranks share the model
+        world: the ranks
+        device: of this rank
+        warn: gets a message about each damaged checkpoint
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        *,
+        model: Model,
+        optimizer: torch.optim.Optimizer,
+        states: Mapping[str, Any],
+        strategy: Strategy,
+        world: World,
+        device: torch.device,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.checkpoints = checkpoints
+        self.model = model
+        self._optimizer = optimizer
+        self._states = states
+        self._strategy = strategy
+        self._world = world
+        self._device = device
+        self._warn = warn
+        self._seeded_state = torch.get_rng_state()  # for a rank that no checkpoint has a state of
+
+    def resume(self, before: int | None = None) -> TrainingProgress:
+        """Restore the newest undamaged checkpoint; return its progress. Without one, it is that of a new run.
+
+        `before`: ignore the checkpoints of this update and later ones.
+        """
+        found = self._newest(before)
+        if found is None:
+            return TrainingProgress()
+        progress, states = found
+        for path in self._states.keys() & states.keys():
+            self._load_state(path, states[path], progress.step)
+        self._strategy.load_full_model()
+        self._set_random_state(states.get(RANDOM, []))
+        return progress
+
+    def save(
+        self, progress: TrainingProgress, *, ranked: bool, validation_score: ValidationScore | None
+    ) -> Path:
+        """Write a checkpoint; return its folder.
+
+        Args:
+            progress: of the run
+            ranked: the checkpoint may be averaged or selected, not only resumed from
+            validation_score: of the validation after the same update
+        """
+        self._world.enter_stage("saving")
+        self._strategy.gather_full_model()
+        states = self._strategy.full_state_dict(
+            {path: part.state_dict() for path, part in self._states.items()}
+        )
+        if self._world.size > 1:
+            states[RANDOM] = self._world.all_gather(random_state(self._device))
+        if not self._world.is_rank_zero:
+            return self.checkpoints.path(progress.step)
+        return self.checkpoints.save(progress, self.model, states, figure=validation_score, ranked=ranked)
+
+    def prune(self, keep: int, *, select: str) -> None:
+        """Remove checkpoints that are no longer needed; see `Checkpoints.prune`."""
+        self.checkpoints.prune(keep, select=select, warn=self._warn)
+
+    def _newest(self, before: int | None) -> tuple[TrainingProgress, dict[str, Any]] | None:
+        """Read the newest undamaged checkpoint. The first rank finds it, and renames damaged ones."""
+        device = self._strategy.load_device(self._device)
+        if self._world.is_rank_zero:
+            found = self.checkpoints.resume(self.model, device, self._warn, before=before)
+            self._world.broadcast(found[0].step if found else None)
+            return found
+        step = self._world.broadcast(None)
+        return None if step is None else self.checkpoints.restore(step, self.model, device)
+
+    def _load_state(self, path: str, state: Any, step: int) -> None:
+        part = self._states[path]
+        try:
+            with raise_torch_oom():
+                if part is self._optimizer:
+                    self._strategy.load_optimizer_state(self._optimizer, state)
+                else:
+                    part.load_state_dict(state)
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"{self._device} has too little memory for the state of {path}; make the model smaller, or "
+                "share it among several devices with training.sharding=state"
+            ) from None
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if attributed(error) is not None:
+                raise
+            detail = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise UserError(
+                f"{self.checkpoints.path(step)}: the state of {path} does not fit {type(part).__name__} "
+                f"({detail}); the checkpoint was written by another version of seqx, or by something else"
+            ) from error
+
+    def _set_random_state(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Restore the random state of this rank; a rank without a saved state starts from its own seed.
+
+        That of the first rank is restored together with the checkpoint.
+        """
+        rank = self._world.rank
+        if rank < len(states):
+            set_random_state(states[rank], self._device)
+        elif rank:
+            torch.set_rng_state(self._seeded_state)
+            if self._device.type == "cuda":
+                torch.cuda.manual_seed(torch.initial_seed())
+
+
+def callback_states(callbacks: Iterable[Callback]) -> dict[str, Callback]:
+    """Return the callbacks that have a state, by names made of their classes.
+
+    Users may add, remove and reorder callbacks between starts, so their positions cannot name them.
+    """
+    states: dict[str, Callback] = {}
+    for callback in callbacks:
+        if hasattr(callback, "state_dict"):
+            name = f"callbacks.{type(callback).__qualname__}"
+            same = sum(path.partition("#")[0] == name for path in states)
+            states[f"{name}#{same + 1}" if same else name] = callback
+    return states

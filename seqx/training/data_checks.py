@@ -1,0 +1,46 @@
+"""Checks of the encoded training examples, before the first update."""
+
+import numpy as np
+
+from seqx.data.store import Store
+from seqx.errors import UserError
+from seqx.interfaces.networks import Model
+from seqx.interfaces.text import Task
+from seqx.parallel import World
+
+
+def check_same_data(world: World, store: Store) -> None:
+    """Refuse ranks that would train on different text (collective).
+
+    Raises:
+        UserError: a rank has another corpus or vocabulary than the first one
+    """
+    identities = world.all_gather(store.identity)
+    different = [rank for rank, identity in enumerate(identities) if identity != identities[0]]
+    if different:
+        raise UserError(
+            f"process {different[0]} has another corpus or vocabulary than process 0; give all machines the "
+            "same files and the same version of seqx"
+        )
+
+
+def check_lengths(model: Model, task: Task, store: Store) -> None:
+    """Refuse examples that are longer than the model can read or write.
+
+    Raises:
+        UserError: there are such examples
+    """
+    if model.limit is None:
+        return
+    lengths = np.max([store.lengths(column) for column in store.columns], axis=0)
+    if model.single_sequence:
+        lengths = store.lengths("source") + store.lengths("target") - 1
+    longest, too_long = int(lengths.max()), int((lengths > model.limit).sum())
+    if task.resegments:  # other segmentations may be longer, up to the limit of the task
+        longest = max(longest, task.longest or longest)
+    if longest > model.limit:
+        raise UserError(
+            f"the model reads and writes at most {model.limit} tokens, EOS counted, but training examples "
+            f"may have {longest}, and {too_long:,} of {len(store):,} have more than it can; "
+            "raise the limit of its positions, or let the task leave out long examples"
+        )

@@ -1,0 +1,60 @@
+"""What a recipe for training describes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt
+
+from seqx.interfaces.learning import Callback, Search
+from seqx.interfaces.networks import Model
+from seqx.interfaces.text import Task
+from seqx.plugin.registry import Make
+from seqx.training.config import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Published results for what a recipe describes, shown beside its own.
+
+    Args:
+        source: where they were published
+        parameters: the number of parameters of the model
+        dev: scores on the development set by name: a metric's, or perplexity
+        test: scores on the test set in the same way
+    """
+
+    source: str
+    parameters: Annotated[float, Gt(0)] | None = None
+    dev: Mapping[str, float] | None = None
+    test: Mapping[str, float] | None = None
+
+
+class Experiment:
+    """All that a recipe describes.
+
+    Args:
+        task: the corpus, the vocabulary and the metrics
+        model: the network
+        training: the settings of training
+        search: the decoding algorithm
+        callbacks: receive events about the run
+        published: results to compare the run with; nothing is computed from them
+    """
+
+    def __init__(
+        self,
+        *,
+        task: Task,
+        model: Make[Model],
+        training: Training,
+        search: Search,
+        callbacks: list[Callback] | None = None,
+        published: Published | None = None,
+    ) -> None:
+        self.task = task
+        self.model = model
+        self.training = training
+        self.search = search
+        self.callbacks = callbacks or []
+        self.published = published

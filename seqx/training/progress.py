@@ -1,0 +1,84 @@
+"""How far a run has come, and early stopping when a score no longer improves."""
+
+from dataclasses import replace
+
+from seqx.interfaces.scores import ValidationScore
+from seqx.interfaces.values import Score
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.training.config import Patience
+from seqx.training.update import Update
+
+
+class ProgressTracker:
+    """The progress of a run. All parts of training share this object, and only its methods change it.
+
+    Args:
+        progress: of the checkpoint that training starts from
+    """
+
+    def __init__(self, progress: TrainingProgress | None = None) -> None:
+        self._now = progress or TrainingProgress()
+
+    @property
+    def now(self) -> TrainingProgress:
+        """The progress after the last update."""
+        return self._now
+
+    @property
+    def step(self) -> int:
+        """The number of updates made."""
+        return self._now.step
+
+    def restore(self, progress: TrainingProgress) -> None:
+        """Continue from the progress of a checkpoint."""
+        self._now = progress
+
+    def add_update(self, update: Update, *, seconds: float) -> None:
+        """Count an update; `seconds` is the training time so far, over all starts."""
+        self._now = replace(
+            self._now,
+            step=update.step,
+            epoch=update.then.epoch,
+            index=update.then.index,
+            tokens=self._now.tokens + update.tokens,
+            seconds=seconds,
+        )
+
+    def add_validation(self, score: Score, watched: ValidationScore, waits_for: str | None) -> None:
+        """Record a validation.
+
+        Args:
+            score: the task's first score
+            watched: the score that patience watches
+            waits_for: the name of that score in the recipe; None: the task's first score
+        """
+        if self._now.best is None or score.beats(self._now.best):
+            self._now = replace(self._now, best=score.value, best_step=self._now.step)
+        self._now = validated(self._now, watched, waits_for)
+
+    def set_pending(self, *, pending: bool) -> None:
+        """Record whether the validation and the checkpoint of the last update are still to be done."""
+        self._now = replace(self._now, pending=pending)
+
+
+def validated(
+    progress: TrainingProgress, watched: ValidationScore, waits_for: str | None
+) -> TrainingProgress:
+    """Return the progress with the number of validations since the best one.
+
+    Args:
+        progress: before the validation
+        watched: the score that patience watches
+        waits_for: its name in the recipe; if it has changed, counting starts again at 0
+    """
+    best = progress.leader if progress.waits_for == waits_for else None
+    if best is None or watched.improves(best):
+        return replace(progress, leader=watched, waits_for=waits_for, stale=0)
+    return replace(progress, stale=progress.stale + 1)
+
+
+def patience_is_over(progress: TrainingProgress, patience: Patience | None) -> bool:
+    """Return true if training has to stop early."""
+    if patience is None or progress.waits_for != patience.by:
+        return False
+    return progress.stale >= patience.validations

@@ -1,0 +1,106 @@
+"""Return to an earlier checkpoint after training has diverged, and skip the batches that caused it."""
+
+from typing import Literal
+
+import click
+import torch
+
+from seqx.data.batches import Batches
+from seqx.errors import UserError
+from seqx.parallel import World
+from seqx.parallel.strategy import Strategy
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.training.checkpointer import Checkpointer
+from seqx.training.notices import Notices
+from seqx.training.recovery.divergence import Divergence, DivergenceDetector
+from seqx.training.recovery.skipped_batches import SkippedBatches, remove_later_checkpoints
+from seqx.training.recovery.worst_examples import describe, worst_examples
+
+
+class Rollback:
+    """Go back to a checkpoint from before a divergence.
+
+    Args:
+        checkpointer: restores the checkpoint
+        detector: forgets the updates that are undone
+        skipped: gets the batches that are left out from then on
+        max_rollbacks: the number of rollbacks after which a further divergence ends the run
+        batches: of the run
+        strategy: computes the gradients of single examples for the error message
+        device: of this rank
+        precision: of matrix products
+        world: the ranks
+        notices: gets the warnings
+    """
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        detector: DivergenceDetector,
+        skipped: SkippedBatches,
+        *,
+        max_rollbacks: int,
+        batches: Batches,
+        strategy: Strategy,
+        device: torch.device,
+        precision: Literal["bf16", "fp32"],
+        world: World,
+        notices: Notices,
+    ) -> None:
+        self.skipped = skipped
+        self._checkpointer = checkpointer
+        self._detector = detector
+        self._max_rollbacks = max_rollbacks
+        self._batches = batches
+        self._strategy = strategy
+        self._device = device
+        self._precision: Literal["bf16", "fp32"] = precision
+        self._world = world
+        self._notices = notices
+
+    def go_back(self, divergence: Divergence) -> TrainingProgress:
+        """Restore the last checkpoint from before the divergence; return its progress.
+
+        Raises:
+            UserError: there is no such checkpoint, or the run went back `max_rollbacks` times already
+        """
+        first = divergence.updates[0]
+        self._check_possible(divergence)
+        self._notices.hold()
+        self._detector.reset()
+        progress = self._checkpointer.resume(before=first.step)
+        message = (
+            f"{divergence}; going back to the checkpoint of update {progress.step}, and skipping the batches "
+            f"of {len(divergence.updates)} updates"
+        )
+        if self._world.is_rank_zero:
+            click.echo(message, err=True)
+            remove_later_checkpoints(progress.step, self._checkpointer.checkpoints)
+        self.skipped.add(divergence, back_to=progress.step, message=message, write=self._world.is_rank_zero)
+        return progress
+
+    def _check_possible(self, divergence: Divergence) -> None:
+        first = divergence.updates[0]
+        earlier = [step for step in self._checkpointer.checkpoints.steps() if step < first.step]
+        if not self._world.broadcast(earlier):
+            reason = "there is no earlier checkpoint to go back to"
+        elif self.skipped.rollbacks >= self._max_rollbacks:
+            reason = (
+                f"the run has gone back to a checkpoint {self.skipped.rollbacks} times (training.returns)"
+            )
+        else:
+            return
+        raise UserError(f"{divergence}; {reason}. {self._advice(divergence)}")
+
+    def _advice(self, divergence: Divergence) -> str:
+        """Name the examples that may be the cause, and say what to do."""
+        first, batches = divergence.updates[0], self._batches.for_single_device()
+        with self._strategy.gradient_sync(last=False):
+            examples = worst_examples(
+                self._strategy.step, batches, first.at, device=self._device, precision=self._precision
+            )
+        return (
+            f"Of the examples of update {first.step} these have the largest gradients: "
+            f"{describe(self._batches.store, examples)}. Correct them if they are broken; else lower the "
+            "learning rate (training.schedule), set training.clip, or set training.precision=fp32"
+        )

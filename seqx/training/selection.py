@@ -1,0 +1,77 @@
+"""Select the weights that become the model: the average, the last or the best checkpoint."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from seqx.interfaces.values import Evaluation
+from seqx.parallel import World
+from seqx.storage.checkpoints import Checkpoints
+from seqx.storage.weights import WEIGHTS, average, read_weights
+from seqx.training.candidates import Candidate, candidates, in_order, write
+from seqx.training.config import Training
+from seqx.training.validation import Validator
+
+
+class WriteModel(Protocol):
+    """Write a folder with the weights of a model, and with all else that the model needs."""
+
+    def __call__(self, folder: Path, weights: Mapping[str, Tensor], *, steps: Sequence[int]) -> None:
+        """Write the mean of the checkpoints of `steps`."""
+
+
+def select_model(
+    config: Training,
+    checkpoints: Checkpoints,
+    validator: Validator,
+    world: World,
+    *,
+    folder: Path,
+    write_model: WriteModel,
+    warn: Callable[[str], None],
+) -> Evaluation | None:
+    """Write the best candidate as the model, and load its weights into the validator's model.
+
+    Args:
+        config: says which checkpoints are averaged, and by which score candidates are compared
+        checkpoints: of the run
+        validator: scores a candidate on the development set, if it has no score yet
+        world: the ranks; the first one writes
+        folder: of the model
+        write_model: writes that folder
+        warn: gets a message about each damaged checkpoint
+
+    Returns:
+        the evaluation of the model on the development set, if it was computed here
+    """
+
+    def load(steps: Sequence[int]) -> None:
+        if world.is_rank_zero:
+            mean = average([checkpoints.path(step) / WEIGHTS for step in steps])
+            write_model(folder, mean, steps=steps)
+        world.barrier()
+        read_weights(validator.model, folder / WEIGHTS)
+
+    found = world.broadcast(
+        candidates(checkpoints, config, warn) if world.is_rank_zero else list[Candidate]()
+    )
+    if len(found) == 1:
+        load(found[0].steps)
+        return None
+    loaded, evaluations = None, dict[Candidate, Evaluation]()
+    for i, candidate in enumerate(found):
+        if candidate.figure is None:
+            load(candidate.steps)
+            evaluation = validator.score("dev")
+            figure = world.broadcast(evaluation.validation_score(config.figure))
+            loaded = found[i] = replace(candidate, figure=figure)
+            evaluations[loaded] = evaluation
+    best, *others = in_order(found)
+    if best is not loaded:
+        load(best.steps)
+    if world.is_rank_zero:
+        write(folder, [best, *others])
+    return evaluations.get(best)

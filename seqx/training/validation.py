@@ -1,0 +1,142 @@
+"""Scoring the model on the development and test sets."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import click
+import pluggy
+import torch
+
+from seqx.inference import Predictor, evaluate
+from seqx.interfaces.learning import Search
+from seqx.interfaces.networks import Model
+from seqx.interfaces.scores import ValidationScore
+from seqx.interfaces.text import Task
+from seqx.interfaces.values import Evaluation, Score
+from seqx.parallel import World
+from seqx.parallel.strategy import Strategy
+from seqx.runtime.signals import StopRequest
+from seqx.training.progress import ProgressTracker
+from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
+from seqx.training.run_info import Run
+
+
+class Validator:
+    """Score a model on held-out splits.
+
+    Args:
+        task: whose references and metrics are used
+        model: that is scored
+        search: that decodes
+        device: of this rank
+        precision: of matrix products
+        strategy: moves the model to the device, if it is elsewhere
+        world: the ranks, which share the work
+        stop: a signal interrupts the work
+        fingerprint: refuses text that has changed since the run began
+        progress: gets the scores of validations
+        events: of the callbacks
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: Model,
+        search: Search,
+        *,
+        device: torch.device,
+        precision: Literal["bf16", "fp32"],
+        strategy: Strategy,
+        world: World,
+        stop: StopRequest,
+        fingerprint: DataFingerprint,
+        progress: ProgressTracker,
+        events: pluggy.HookRelay,
+    ) -> None:
+        self.task = task
+        self.model = model
+        self._search = search
+        self._device = device
+        self._precision: Literal["bf16", "fp32"] = precision
+        self._strategy = strategy
+        self._world = world
+        self._stop = stop
+        self._fingerprint = fingerprint
+        self._progress = progress
+        self._events = events
+        self._reported: set[str] = set()  # splits whose examples that are too long were reported
+
+    def check_data(self) -> None:
+        """Compare the text with that of earlier starts of the run (collective).
+
+        Raises:
+            UserError: it has changed
+        """
+        with self._world.rank_zero_first():
+            self._fingerprint.check_all()
+
+    def validate(self, run: Run) -> ValidationScore:
+        """Score the model on the development set; return the score by which checkpoints are compared."""
+        self._strategy.gather_full_model()
+        config = run.training
+        waits_for = config.patient.by if config.patient else None
+        evaluation = self._evaluate(run, "dev")
+        score, watched, compared = self._world.broadcast(
+            (
+                next(iter(evaluation.scores.values())),
+                evaluation.validation_score(waits_for),
+                evaluation.validation_score(config.figure),
+            )
+        )
+        self._progress.add_validation(score, watched, waits_for)
+        return compared
+
+    def test(
+        self, run: Run, dev: Evaluation | None, write_outputs: Callable[[str, Evaluation], None]
+    ) -> Mapping[str, Mapping[str, Score]]:
+        """Score the finished model on the development and test sets, if they exist.
+
+        Args:
+            run: the run
+            dev: the evaluation of the finished model on the development set, if it was computed already
+            write_outputs: writes the outputs on a split; the first rank calls it
+        """
+        scores = {}
+        for split in HELD_OUT:
+            if split in self.task.available:
+                evaluation = self._evaluate(run, split, dev if split == "dev" else None)
+                scores[split] = evaluation.scores
+                if self._world.is_rank_zero:
+                    write_outputs(split, evaluation)
+        return scores
+
+    def score(self, split: str) -> Evaluation:
+        """Score the model on a split."""
+        rows = self.task.read_split(split)
+        self._fingerprint.check(rows)
+        predictor = Predictor(
+            self.task,
+            self.model,
+            self._search,
+            device=self._device,
+            precision=self._precision,
+            before_batch=self._stop.raise_if_requested,
+            world=self._world,
+            lenient=True,
+        )
+        self._world.enter_stage(f"scoring {split}")
+        # Layers that are compiled for training do not fit the growing states of a search.
+        with torch.compiler.set_stance("force_eager"), self._strategy.model_on_device():
+            evaluation = evaluate(predictor, rows)
+        if split not in self._reported:
+            self._reported.add(split)
+            for warning in evaluation.warnings if self._world.is_rank_zero else ():
+                if warning.count:
+                    click.echo(f"{split}: {warning}", err=True)
+        return evaluation
+
+    def _evaluate(self, run: Run, split: str, known: Evaluation | None = None) -> Evaluation:
+        """Score the model on a split, or take the `known` evaluation, and inform callbacks."""
+        evaluation = known or self.score(split)
+        self._events.evaluated(run=run, step=self._progress.step, split=split, evaluation=evaluation)
+        return evaluation
