@@ -124,9 +124,9 @@ def _names(examples: Sequence[Example], attribute: str) -> list[str]:
     """Return the names of the columns; all examples of a task must have the same."""
     names = list(getattr(examples[0], attribute)) if examples else []
     for example in examples:
-        found = list(getattr(example, attribute))
-        if found != names:
-            raise ValueError(f"the examples of a task must have equal {attribute}, not {names} and {found}")
+        others = list(getattr(example, attribute))
+        if others != names:
+            raise ValueError(f"the examples of a task must have equal {attribute}, not {names} and {others}")
     return names
 
 

@@ -75,7 +75,7 @@ def libgomp() -> ctypes.CDLL | None:
         return None
     try:
         # Names are looked up in torch and its linked libraries, so that this finds torch's own libgomp.
-        library = ctypes.CDLL(torch._C.__file__)  # noqa: SLF001  torch has no other way to tell
+        library = ctypes.CDLL(torch._C.__file__)  # noqa: SLF001  torch has no public name for it
     except OSError:
         return None
     # The runtimes of LLVM and Intel define libgomp's names, too, but their threads wait differently.

@@ -1,4 +1,4 @@
-"""Arguments of commands: names, and KEY=VALUE."""
+"""Arguments of commands are split into names and KEY=VALUE."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "name", ["lr=1e-3/model", "./lr=1e-3/model", "runs/lr=1/model", "search.size=8", "plain", "nowhere", ""]
 )
-def test_names(name: str) -> None:
+def test_names_are_not_overrides(name: str) -> None:
     assert split_overrides([name]) == ([name], [])
 
 
@@ -28,12 +28,12 @@ def test_names(name: str) -> None:
         "task.metrics.0=chrf",
         "search={type: beam, size: 4}",
         "task.corpus={type: files, test: [a=b/c, d]}",
-        "search..size=4",  # a mistake that is told as one in an override
+        "search..size=4",  # reported as a wrong override
         "=4",
         f"task.corpus.test={'x' * 5000}",
     ],
 )
-def test_overrides(override: str) -> None:
+def test_overrides_are_not_names(override: str) -> None:
     assert split_overrides([override]) == ([], [override])
 
 

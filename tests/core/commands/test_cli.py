@@ -1,4 +1,4 @@
-"""The command line: quick, lazy, and one message for what a user can mend."""
+"""The command line starts fast, and reports errors of the user in one message."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ PLUGIN_COMMANDS = {entry.name for entry in entry_points(group=GROUP)}
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: SimpleNamespace) -> Callable[..., Result]:
-    """`seqx` in a folder with a recipe, where one plugin brings the small house and another fails."""
+    """Run `seqx` in a folder with a recipe, with one plugin for tests and one that fails to load."""
 
     @hookimpl
     def seqx_register(registry: Registry) -> None:
@@ -46,9 +46,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: SimpleNamespace
     found = [EntryPoint("house", "house_plugin", "seqx"), EntryPoint("bad", "house_of_cards", "seqx")]
     monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: found if group == "seqx" else [])
     monkeypatch.setattr("seqx.training.description.Experiment", house.Experiment)
-    monkeypatch.setattr(
-        "seqx.training.preflight._at_odds", lambda *_: ()
-    )  # the house only says how many steps
+    monkeypatch.setattr("seqx.training.preflight._at_odds", lambda *_: ())  # this Experiment has only `steps`
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(RECIPE)
 
@@ -294,7 +292,7 @@ def greet() -> None:
 
 @pytest.fixture
 def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Install a plugin's command; with divisor 0 it cannot be imported."""
+    """Install a command of a plugin; with divisor 0 it cannot be imported."""
 
     def install(divisor: int, name: str = "greet") -> None:
         folder = tmp_path / f"house_commands_{divisor}"
@@ -338,9 +336,11 @@ def test_plugin_cannot_replace_a_command_of_seqx(
     monkeypatch.setattr("seqx.cli.entry_points", lambda group: [theirs, *own])
     assert CliRunner().invoke(main, [name, "--help"]).output == before
     assert "Greets" not in CliRunner().invoke(main, ["--help"]).output
-    said = CliRunner().invoke(main, ["plugins"]).output
+    output = CliRunner().invoke(main, ["plugins"]).output
     source = "house_commands_2.greeting:greet"
-    assert f"command {name}, from {source}, is ignored: seqx has a command of this name; uninstall it" in said
+    assert (
+        f"command {name}, from {source}, is ignored: seqx has a command of this name; uninstall it" in output
+    )
 
 
 def test_command_of_two_plugins_is_refused(

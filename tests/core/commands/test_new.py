@@ -21,9 +21,9 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Write a plugin for each interface."""
     monkeypatch.chdir(tmp_path)
     for kind, name in NAMES.items():
-        said = done("new", name, "--kind", kind).splitlines()
-        assert said[0].startswith(f"seqx-{name}: plugin {name}, with a component for ")
-        assert said[1] == f"  cd seqx-{name}"
+        output = done("new", name, "--kind", kind).splitlines()
+        assert output[0].startswith(f"seqx-{name}: plugin {name}, with a component for ")
+        assert output[1] == f"  cd seqx-{name}"
     return [Path(f"seqx-{name}").resolve() for name in NAMES.values()]
 
 
@@ -90,10 +90,10 @@ def test_invalid_plugin_names_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = refused("new", name)
-    assert said.startswith(f"{name!r} cannot be the name of a plugin: it needs 2 to 40 lowercase letters")
-    assert said.endswith(message if message.endswith("\n") else f"{message}\n")
-    assert said.count("\n") == 1
+    output = refused("new", name)
+    assert output.startswith(f"{name!r} cannot be the name of a plugin: it needs 2 to 40 lowercase letters")
+    assert output.endswith(message if message.endswith("\n") else f"{message}\n")
+    assert output.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 

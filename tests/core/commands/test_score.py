@@ -1,4 +1,4 @@
-"""`seqx score`: any metric on two files."""
+"""`seqx score` computes a metric on two files."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ Call = Callable[..., Result]
 
 @dataclass(frozen=True, kw_only=True)
 class Exact(seqx.Metric):
-    """The share of right lines.
+    """The share of correct lines.
 
     Args:
         scale: what all right ones are worth
@@ -53,7 +53,7 @@ class Exact(seqx.Metric):
 
 
 class Verbose(Exact):
-    """The same with a report of its own."""
+    """The same metric with its own report."""
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
         return f"{len(outputs)} outputs\nand no end"
@@ -61,7 +61,7 @@ class Verbose(Exact):
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """`seqx score` in a folder with two files, with the two metrics above."""
+    """Run `seqx score` in a folder with two files, and with the two metrics above."""
 
     @seqx.hookimpl
     def seqx_register(registry: seqx.Registry) -> None:

@@ -118,7 +118,7 @@ def test_pool_is_held_and_released() -> None:
 
 
 def _becomes(count: int) -> bool:
-    """Wait until there are so many threads: those of libgomp take a moment to end."""
+    """Wait until there are `count` threads: those of libgomp take a moment to end."""
     return any(tasks() == count for _ in _moments())
 
 
@@ -151,7 +151,7 @@ import resource, sys, time, torch
 from seqx.runtime import cpu_threads
 torch.set_num_threads(2)
 some = torch.ones(1 << 17)
-def spent():  # seconds of CPU in a time in which nothing has to be computed, after each operation
+def spent():  # CPU seconds while there is nothing to compute, after each operation
     before = resource.getrusage(resource.RUSAGE_SELF)
     for _ in range(100):
         some.add_(1.0)

@@ -1,4 +1,4 @@
-"""The choice of devices, deterministic kernels, detection of bfloat16, and out-of-memory errors."""
+"""Selection of devices, deterministic kernels, detection of bfloat16, and out-of-memory errors."""
 
 import re
 from collections.abc import Callable
@@ -30,14 +30,14 @@ def test_deterministic_kernels_are_enabled_in_the_block_only() -> None:
 
 
 def test_operation_without_deterministic_kernel_is_reported() -> None:
-    said = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_...'"
+    message = "cumsum_cuda_kernel does not have a deterministic implementation, but you set 'torch.use_...'"
     with (
         pytest.raises(
             UserError, match=r"^training.deterministic: cumsum_cuda_kernel does not have [^,]*; set"
         ),
         deterministic(enabled=True),
     ):
-        raise RuntimeError(said)
+        raise RuntimeError(message)
     assert not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(RuntimeError, match="other"), deterministic(enabled=True):
         raise RuntimeError("other")
@@ -54,7 +54,7 @@ MODERN: dict[tuple[Any, str], Any] = {
 
 @pytest.fixture
 def modern(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
-    """Return `has_bf16` for a CPU with all units, with one answer of torch or one variable changed."""
+    """Return `has_bf16` for a CPU with all units, with one property or one variable changed."""
 
     def answer(changed: tuple[tuple[Any, str], Any] | None = None, **limits: str) -> bool:
         with monkeypatch.context() as patch:
@@ -80,7 +80,9 @@ def test_a_cpu_whose_units_are_disabled_lacks_bf16(
 def test_a_cpu_whose_units_are_enabled_has_bf16(modern: Callable[..., bool]) -> None:
     assert modern()
     assert modern(ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16")
-    assert modern(ONEDNN_MAX_CPU_ISA="DEFAULT", DNNL_MAX_CPU_ISA="AVX2")  # the first of them counts
+    assert modern(
+        ONEDNN_MAX_CPU_ISA="DEFAULT", DNNL_MAX_CPU_ISA="AVX2"
+    )  # the first variable takes precedence
 
 
 @pytest.mark.parametrize(
@@ -104,9 +106,9 @@ def test_auto_precision_is_bf16_if_matrix_products_have_a_kernel() -> None:
 
 
 def test_a_missing_bf16_kernel_is_reported() -> None:
-    said = r"^precision bf16: PyTorch has no kernel on this cpu .*\(.*BFloat16.*\); set precision to fp32$"
+    message = r"^precision bf16: PyTorch has no kernel on this cpu .*\(.*BFloat16.*\); set precision to fp32$"
     numbers = torch.ones(2, dtype=torch.bfloat16)
-    with pytest.raises(UserError, match=said), autocast(CPU, "bf16"):
+    with pytest.raises(UserError, match=message), autocast(CPU, "bf16"):
         torch.special.airy_ai(numbers)
     with pytest.raises(UserError, match="primitive for it"), autocast(CPU, "bf16"):
         raise RuntimeError("could not create a primitive for it. Run workload with ONEDNN_VERBOSE=all")
@@ -117,7 +119,7 @@ def test_a_missing_bf16_kernel_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: can't allocate memory: you tried to ...",
         "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of ...",
@@ -132,10 +134,10 @@ def test_a_missing_bf16_kernel_is_reported() -> None:
     ],
 )
 @pytest.mark.parametrize("kind", [RuntimeError, torch.AcceleratorError, torch.distributed.DistBackendError])
-def test_out_of_memory_errors_of_all_libraries(said: str, kind: type[RuntimeError]) -> None:
-    assert is_out_of_memory(kind(said))
-    with pytest.raises(torch.OutOfMemoryError, match=re.escape(said)), raise_torch_oom():
-        raise kind(said)
+def test_out_of_memory_errors_of_all_libraries(message: str, kind: type[RuntimeError]) -> None:
+    assert is_out_of_memory(kind(message))
+    with pytest.raises(torch.OutOfMemoryError, match=re.escape(message)), raise_torch_oom():
+        raise kind(message)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA")])
@@ -161,7 +163,7 @@ def test_other_errors_are_not_out_of_memory(error: Exception) -> None:
 
 @pytest.fixture
 def _with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that has a GPU, which must not be used."""
+    """Simulate a machine with a GPU."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("CUDA is initialised")

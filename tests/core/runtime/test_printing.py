@@ -1,4 +1,4 @@
-"""Outputs that cannot be written are reported at most once, and never change how a command ends."""
+"""Write errors of outputs are reported at most once, and do not change the result of a command."""
 
 # ruff: noqa: T201, PT012  printing is what is tested
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.promise("output-errors-keep-exit-code")
 
 
 class Failing(io.RawIOBase):
-    """A file that accepts so many bytes, and then fails."""
+    """A file that accepts a number of bytes, and then fails."""
 
     def __init__(self, number: int, room: int = 0) -> None:
         self.number, self.room, self.taken = number, room, b""

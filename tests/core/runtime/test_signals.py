@@ -1,4 +1,4 @@
-"""Signals: heard where a run is, kept while it must not be broken off, and left alone otherwise."""
+"""Signals stop a process at once, or later where they are deferred, and are otherwise not handled."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def test_signal_raises_stopped_at_once_or_deferred(number: signal.Signals) -> No
     with stop.handling_signals(), stop.deferred():
         stop.raise_if_requested()
         send(number)
-        send(signal.SIGTERM)  # whatever comes later changes nothing
+        send(signal.SIGTERM)  # the first signal counts
         with pytest.raises(Stopped, match=f"^{number.name}$"):
             stop.raise_if_requested()
 
@@ -55,13 +55,13 @@ def test_ignored_signals_stay_ignored_and_handlers_are_restored() -> None:
 
 
 def test_other_threads_set_no_signal_handlers() -> None:
-    heard = list[object]()
+    handlers = list[object]()
 
     def work() -> None:
         with StopRequest().handling_signals():
-            heard.append(signal.getsignal(signal.SIGTERM))
+            handlers.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert heard == [signal.SIG_DFL]
+    assert handlers == [signal.SIG_DFL]

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there."""
+"""Files and folders that are written atomically."""
 
 import errno
 import itertools
@@ -26,7 +26,7 @@ def listed(folder: Path) -> list[str]:
 
 
 def write(place: Path, **contents: str | BaseException) -> None:
-    """Files in a folder that is whole in the end; an error breaks it off."""
+    """Write files into an atomic folder, which can fail with an error."""
     with atomic_folder(place) as new:
         for name, content in contents.items():
             if isinstance(content, BaseException):
@@ -79,7 +79,7 @@ def test_full_disk_is_one_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "message"),
     [
         (errno.ENOSPC, "No space left on device; free disk space, and run the same command again"),
         (errno.EDQUOT, "Disk quota exceeded; free disk space, and run the same command again"),
@@ -91,16 +91,16 @@ def test_full_disk_is_one_message(tmp_path: Path) -> None:
     ],
 )
 def test_write_errors_have_advice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
 ) -> None:
-    """Errors that `shutil` collects from many files, in nested lists, too."""
+    """The advice is also given for errors that `shutil` collects from many files."""
 
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), "a file")
 
     (tmp_path / "from" / "within").mkdir(parents=True)
     (tmp_path / "from" / "within" / "file").write_text("")
-    expected = f"{tmp_path / 'model'}: cannot be written: {told}"
+    expected = f"{tmp_path / 'model'}: cannot be written: {message}"
     with pytest.raises(UserError) as caught, atomic.atomic_folder(tmp_path / "model") as new:
         shutil.copytree(tmp_path / "from", new, dirs_exist_ok=True, copy_function=fail)
     assert str(caught.value) == expected
@@ -158,7 +158,7 @@ def test_atomic_folder_is_flushed_before_it_is_renamed(
 
 
 def killed(job: Callable[[], None], step: int) -> bool:
-    """Do it in a process that is killed at the numbered step that the disk sees; whether it got so far."""
+    """Run a job in a process that is killed at a numbered write; return true if it got that far."""
     child = os.fork()
     if not child:
         steps = itertools.count()

@@ -1,4 +1,4 @@
-"""Files and lines of strangers: read up to a bound, or not at all."""
+"""Untrusted files and lines are read up to a maximum size."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from seqx_text_tasks import Labels
 pytestmark = [pytest.mark.promise("model-files-are-bounded"), pytest.mark.promise("json-is-checked")]
 
 UNLIKE = ["A\nB", "A)(B", "A B", "A\x1b[31m", "", "\ud800", "A" * 200_000]
-"""What no label of a tree is."""
+"""Strings that are not labels of trees."""
 
 
 def test_bounded_read_refuses_larger_files(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def of_a_file(data: bytes, folder: Path) -> list[str]:
 
 def of_a_command(data: bytes, folder: Path) -> list[str]:
     found = InputLines(io.BytesIO(data))
-    said = [*found]
+    lines = [*found]
     if found.error is not None:
         raise found.error
-    return said
+    return lines
 
 
 @pytest.mark.promise("lines-are-bounded")

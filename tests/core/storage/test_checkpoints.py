@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back, what is damaged is named, and means are means."""
+"""Checkpoints are restored exactly, damage is reported, and weights are averaged."""
 
 import errno
 import json
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 class Tied(nn.Module):
-    """An embedding that is the projection, too; a buffer; integers."""
+    """A model with tied embeddings, a buffer and integer weights."""
 
     counter: Tensor
 
@@ -53,7 +53,7 @@ def trained(model: Tied, updates: int) -> torch.optim.Optimizer:
 
 
 def learn(model: Tied, optimizer: torch.optim.Optimizer, updates: int) -> None:
-    """With inputs and dropout drawn from torch's own random numbers."""
+    """Train with inputs and dropout from torch's random number generator."""
     for _ in range(updates):
         ids = torch.randint(0, 7, (5,))
         optimizer.zero_grad()
@@ -76,7 +76,7 @@ def figure(value: float) -> ValidationScore:
 
 
 def saved(folder: Path, *steps: int) -> Checkpoints:
-    """One checkpoint a step, of a model seeded by it; its score is minus its distance to 30."""
+    """Save a checkpoint for each step, which is the seed of its model; the best score is that of step 30."""
     checkpoints = Checkpoints(folder)
     for step in steps:
         checkpoints.save(TrainingProgress(step=step), Tied(step), {}, figure=figure(-abs(step - 30.0)))
@@ -124,7 +124,7 @@ def test_saving_a_step_again_replaces_the_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("select", "keep", "selected", "left"),
     [
-        ("last", 2, [40, 50], [30, 40, 50]),  # the best one is kept, too
+        ("last", 2, [40, 50], [30, 40, 50]),  # the best checkpoint is kept, too
         ("best", 2, [30, 40], [30, 40, 50]),
         ("best", 1, [30], [30, 50]),
         ("last", 9, [10, 20, 30, 40, 50], [10, 20, 30, 40, 50]),
@@ -140,7 +140,7 @@ def test_select_and_prune_by_last_or_best(
 
 
 def test_unranked_checkpoints_are_never_selected_or_kept_for_long(tmp_path: Path) -> None:
-    """They are neither averaged nor kept when there is a newer one, and never push out one that is ranked."""
+    """An unranked checkpoint is removed once there is a newer one, and never replaces a ranked one."""
     checkpoints = saved(tmp_path, 10, 20)
     for step in (25, 27):
         checkpoints.save(TrainingProgress(step=step), Tied(), {}, ranked=False)
@@ -177,7 +177,7 @@ def test_failed_save_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Mo
     checkpoints = saved(tmp_path, 10)
 
     def broken(*_: object) -> None:
-        assert len(listed(tmp_path)) == 2  # the weights of the new one were written
+        assert len(listed(tmp_path)) == 2  # the weights of the new checkpoint are written
         assert checkpoints.steps() == [10]
         raise KeyboardInterrupt
 
@@ -206,7 +206,7 @@ def scribble(file: Path) -> None:
 
 @pytest.mark.parametrize("most", [100, 900])
 def test_save_on_a_full_disk_keeps_older_checkpoints(tmp_path: Path, most: int) -> None:
-    """A file that may not grow fails inside the libraries that write tensors."""
+    """A limit on the size of files makes the libraries fail that write tensors."""
     script = f"""
 import resource, torch
 from pathlib import Path
@@ -221,12 +221,12 @@ try:
 except UserError as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert said.stdout == (
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == (
         f"{tmp_path}/00000002: cannot be written: File too large; "
         "raise the limit on the size of files (ulimit -f)\n"
     )
-    assert (said.stdout.count("\n"), said.stderr) == (1, "")
+    assert (result.stdout.count("\n"), result.stderr) == (1, "")
     assert [path.name for path in tmp_path.iterdir()] == ["00000001"]
 
 
@@ -235,7 +235,9 @@ def test_pruned_checkpoint_is_never_seen_incomplete(tmp_path: Path, monkeypatch:
     checkpoints = Checkpoints(tmp_path)
     for step in (1, 2, 3):
         checkpoints.save(TrainingProgress(step=step), Tied(), {})
-    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # killed before anything was deleted
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda *_, **__: None
+    )  # the process is killed before it deletes anything
     checkpoints.prune(1, select="last", warn=print)
     assert checkpoints.steps() == [3]
     monkeypatch.undo()
@@ -252,7 +254,7 @@ def test_damaged_checkpoint_file_is_named(tmp_path: Path, name: str, damage: Cal
     with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
         checkpoints.restore(10, Tied(), CPU)
     if damage is not Path.unlink:
-        Manifest.seal(checkpoints.path(10), FORMAT)  # by somebody who wrote nonsense
+        Manifest.seal(checkpoints.path(10), FORMAT)  # the hashes fit the damaged file
         with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
             checkpoints.restore(10, Tied(), CPU)
 
@@ -293,13 +295,13 @@ def test_checkpoint_json_is_validated(tmp_path: Path, name: str, value: object, 
     checkpoints = saved(tmp_path, 5, 10)
     file = checkpoints.path(10) / "checkpoint.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
-    Manifest.seal(checkpoints.path(10), FORMAT)  # by somebody who wrote nonsense
+    Manifest.seal(checkpoints.path(10), FORMAT)  # the hashes fit the damaged file
     for read in (checkpoints.progress, lambda: checkpoints.restore(10, Tied(), CPU)):
         with pytest.raises(DamagedError, match=rf"checkpoint\.json: cannot be read \({where}: "):
             read()
-    told: list[str] = []
-    assert checkpoints.select(2, select="last", warn=told.append) == [5]
-    assert [f"cannot be read ({where}: " in said for said in told] == [True]
+    warnings: list[str] = []
+    assert checkpoints.select(2, select="last", warn=warnings.append) == [5]
+    assert [f"cannot be read ({where}: " in warning for warning in warnings] == [True]
 
 
 @pytest.mark.promise("damage-is-detected")
@@ -425,7 +427,7 @@ def test_flipped_bit_is_found(tmp_path: Path, name: str) -> None:
 @pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
 def test_progress_checks_the_sizes_of_all_files(tmp_path: Path, name: str) -> None:
-    """A look at how far a run has come finds a file that is cut, whichever it is."""
+    """Reading the progress finds any truncated file."""
     checkpoints = saved(tmp_path, 10)
     cut(checkpoints.path(10) / name)
     with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
@@ -463,55 +465,57 @@ def test_resume_uses_the_newest_intact_checkpoint(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30)
     cut(checkpoints.path(30) / WEIGHTS)
     flipped(checkpoints.path(20) / "states.safetensors")
-    model, said = Tied(), list[str]()
-    found = checkpoints.resume(model, CPU, said.append)
+    model, warnings = Tied(), list[str]()
+    found = checkpoints.resume(model, CPU, warnings.append)
     assert found is not None
     assert found[0].step == 10
     assert same(model, Tied(10))
-    assert [line.partition(": cannot be read (")[0] for line in said] == [
+    assert [line.partition(": cannot be read (")[0] for line in warnings] == [
         f"{tmp_path}/00000030/{WEIGHTS}",
         f"{tmp_path}/00000020/states.safetensors",
     ]
-    assert said[0].endswith("resuming from the checkpoint of update 10; it was renamed to 00000030.damaged")
+    assert warnings[0].endswith(
+        "resuming from the checkpoint of update 10; it was renamed to 00000030.damaged"
+    )
     assert checkpoints.steps() == [10]
     assert sorted(listed(tmp_path)) == ["00000010", "00000020.damaged", "00000030.damaged"]
     checkpoints.save(TrainingProgress(step=20), Tied(20), {})
     checkpoints.prune(1, select="last", warn=print)
-    assert checkpoints.steps() == [10, 20]  # the best one is kept, too
+    assert checkpoints.steps() == [10, 20]  # the best checkpoint is kept, too
 
 
 @pytest.mark.promise("fallback-to-older-checkpoint")
 def test_resume_refuses_to_start_again_if_all_are_damaged(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     cut(checkpoints.path(10) / WEIGHTS)
-    said = list[str]()
+    warnings = list[str]()
     with pytest.raises(UserError, match=rf"cannot be read .*; .* remove {tmp_path} to start again"):
-        checkpoints.resume(Tied(), CPU, said.append)
-    assert (said, checkpoints.steps()) == ([], [10])
+        checkpoints.resume(Tied(), CPU, warnings.append)
+    assert (warnings, checkpoints.steps()) == ([], [10])
 
 
 @pytest.mark.promise("damaged-older-checkpoint")
 def test_damaged_checkpoint_does_not_stop_pruning_or_averaging(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30, 40)
     cut(checkpoints.path(10) / "states.safetensors")
-    flipped(checkpoints.path(20) / WEIGHTS)  # in its right length
-    said = list[str]()
-    checkpoints.prune(9, select="last", warn=said.append)
-    assert [line.partition(": cannot be read (")[0] for line in said] == [
+    flipped(checkpoints.path(20) / WEIGHTS)  # without changing its size
+    warnings = list[str]()
+    checkpoints.prune(9, select="last", warn=warnings.append)
+    assert [line.partition(": cannot be read (")[0] for line in warnings] == [
         f"{tmp_path}/00000010/states.safetensors"
     ]
-    assert said[0].endswith("; continuing without it; it was renamed to 00000010.damaged")
+    assert warnings[0].endswith("; continuing without it; it was renamed to 00000010.damaged")
     assert checkpoints.steps() == [20, 30, 40]
-    steps, weights = checkpoints.average(3, select="last", warn=said.append)
+    steps, weights = checkpoints.average(3, select="last", warn=warnings.append)
     assert steps == checkpoints.steps() == [30, 40]
-    assert said[1].startswith(f"{tmp_path}/00000020/{WEIGHTS}: cannot be read (its bytes are not those")
-    assert said[1].endswith("; it is not averaged; it was renamed to 00000020.damaged")
+    assert warnings[1].startswith(f"{tmp_path}/00000020/{WEIGHTS}: cannot be read (its bytes are not those")
+    assert warnings[1].endswith("; it is not averaged; it was renamed to 00000020.damaged")
     for name, tensor in average([checkpoints.path(step) / WEIGHTS for step in steps]).items():
         assert torch.equal(weights[name], tensor)
     for step in steps:
         flipped(checkpoints.path(step) / WEIGHTS)
     with pytest.raises(UserError, match=f"{tmp_path}: there is no intact checkpoint .*bytes"):
-        checkpoints.average(3, select="last", warn=said.append)
+        checkpoints.average(3, select="last", warn=warnings.append)
     assert checkpoints.steps() == [30, 40]
 
 
@@ -525,7 +529,7 @@ def test_resume_refuses_to_start_again_if_all_were_set_aside(tmp_path: Path) -> 
 
 @pytest.mark.promise("unreadable-is-not-damaged")
 def test_unreadable_checkpoint_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No permission, a disk that is away, too many files: the run stops, and nothing is set aside."""
+    """Missing permissions or an unavailable disk stop the run, and no checkpoint is renamed."""
     checkpoints = saved(tmp_path, 10, 20)
 
     def refuse(file: Path) -> str:
@@ -545,7 +549,7 @@ def test_unreadable_checkpoint_is_not_damaged(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.promise("damaged-older-checkpoint")
 def test_checkpoint_pruned_meanwhile_is_not_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoints, said = saved(tmp_path, 10, 20, 30), list[str]()
+    checkpoints, warnings = saved(tmp_path, 10, 20, 30), list[str]()
     flipped(checkpoints.path(30) / WEIGHTS)
     info = Checkpoints.info
 
@@ -554,9 +558,9 @@ def test_checkpoint_pruned_meanwhile_is_not_averaged(tmp_path: Path, monkeypatch
         return info(self, step)
 
     monkeypatch.setattr(Checkpoints, "info", pruning)
-    steps, _ = checkpoints.average(3, select="last", warn=said.append, set_aside=False)
+    steps, _ = checkpoints.average(3, select="last", warn=warnings.append, set_aside=False)
     assert steps == [20]
-    assert [line.rpartition(";")[2] for line in said] == [" it is not averaged"]
+    assert [line.rpartition(";")[2] for line in warnings] == [" it is not averaged"]
     assert checkpoints.steps() == [20, 30]
 
 
@@ -567,7 +571,7 @@ def test_old_checkpoints_stay_if_the_new_one_fails_verification(
     checkpoints = saved(tmp_path, 10)
     monkeypatch.setattr(
         Manifest, "drop_page_cache", lambda self: flipped(self.folder / WEIGHTS)
-    )  # a bad disk
+    )  # simulates a bad disk
     with pytest.raises(UserError, match=rf"00000020/{WEIGHTS}: .*though it was just written; older checkp"):
         checkpoints.save(TrainingProgress(step=20), Tied(20), {})
     monkeypatch.undo()
@@ -577,7 +581,7 @@ def test_old_checkpoints_stay_if_the_new_one_fails_verification(
 
 
 def test_save_removes_leftovers_of_a_killed_save(tmp_path: Path) -> None:
-    """It is removed before the next save, not after it."""
+    """They are removed before the next save, not after it, because they may fill the disk."""
     checkpoints = saved(tmp_path, 10)
     shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
     checkpoints.save(TrainingProgress(step=20), Tied(20), {})

@@ -1,4 +1,4 @@
-"""Runs and models of every format that was ever written load for ever."""
+"""Runs and models of every supported format can be read."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def test_format_samples_cover_every_supported_format() -> None:
 
 @pytest.mark.parametrize("folder", SAMPLES, ids=lambda path: path.name)
 def test_sample_checkpoint_is_read_exactly(folder: Path) -> None:
-    """`expected.json` has digests of what those that wrote it read; weights and states, all of them."""
+    """`expected.json` has digests of all weights and states as the version that wrote them read them."""
     expected = json.loads((folder / "expected.json").read_text())
     found = read(folder)
     assert expected["progress"].items() <= found["progress"].items()
@@ -59,7 +59,7 @@ def test_sample_run_resumes(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
 def test_newest_sample_has_every_file_and_key_written_today(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else nothing would tell when a later seqx no longer reads it: `python -m tests.core.format_sample`."""
+    """If this fails, write a new sample with `python -m tests.core.format_sample`."""
     monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     recipe = shutil.copyfile(SAMPLES[-1] / "small.yaml", "small.yaml")
@@ -70,7 +70,7 @@ def test_newest_sample_has_every_file_and_key_written_today(
 
 
 def written(run: Path) -> set[str]:
-    """The files of a folder, the keys in its JSON files, and in the states of its checkpoints."""
+    """Return the files of a folder, the keys of its JSON files, and the keys of checkpoint states."""
     files = [path for path in run.rglob("*") if path.is_file() and path.relative_to(run).parts[0][0] != "."]
     found = {str(path.relative_to(run)) for path in files}
     for path in files:
@@ -79,4 +79,6 @@ def written(run: Path) -> set[str]:
     for path in run.glob("checkpoints/*"):
         found |= {f"{path.name}:{key}" for key in state_dict.read(path, torch.device("cpu"))}
     found = {name for name in found if Path(name).parts[0] not in WRITTEN_BY_CALLBACKS}
-    return {re.sub("(:/(?:plugins|packages)/)[^/]+", r"\\1NAME", name) for name in found}  # whatever is here
+    return {
+        re.sub("(:/(?:plugins|packages)/)[^/]+", r"\\1NAME", name) for name in found
+    }  # whatever is installed

@@ -1,4 +1,4 @@
-"""A disk that is full, at every write of a checkpoint and of a model, and one that really is."""
+"""A disk that is full at each write of a checkpoint or a model; simulated, and a real small one."""
 
 import errno
 import itertools
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 
 def filled(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
-    """Let the disk be full at one step of writing, after so many; the steps that were tried."""
+    """Simulate a full disk after a number of writes; return the list of writes that were tried."""
     tried = list[str]()
 
     def step(place: object, name: str) -> None:
@@ -56,7 +56,7 @@ def listed(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def told(error: UserError) -> None:
+def check_message(error: UserError) -> None:
     message = str(error)
     assert message.count("\n") == 0
     assert (
@@ -75,14 +75,14 @@ def test_full_disk_at_every_write_of_a_checkpoint(tmp_path: Path, monkeypatch: p
                 checkpoints.save(TrainingProgress(step=2), model, {"x": torch.ones(3)})
                 break
             except UserError as error:
-                told(error)
-        # The last step fails when the folder is there, and its name may not be on the disk yet.
+                check_message(error)
+        # The last write flushes the name of a folder that is already in place.
         steps = ["00000001", "00000002"] if "00000002" in listed(checkpoints.folder) else ["00000001"]
         assert listed(checkpoints.folder) == steps
         found = checkpoints.resume(nn.Linear(3, 4), CPU, pytest.fail)
         assert found is not None
     assert after > 12
-    assert tried[-4:] == ["mkdtemp", "rename", "rename", "fsync"]  # a folder took the place of another
+    assert tried[-4:] == ["mkdtemp", "rename", "rename", "fsync"]  # a folder replaced another one
     assert {"save_model", "save_file", "write_text"} <= set(tried)
 
 
@@ -100,10 +100,10 @@ def test_full_disk_at_every_write_of_a_model(tmp_path: Path, monkeypatch: pytest
                 model_folder.write_model(place / "model", weights, recipe="", vocabulary=learnt, info={})
                 break
             except UserError as error:
-                told(error)
+                check_message(error)
         assert listed(place) in ([], ["model"])
         seen = listed(place) or seen
-        assert listed(place) == seen  # one that was there stays there
+        assert listed(place) == seen  # an older model stays
         if seen:
             model_folder.check_model(place / "model")
     model_folder.check_model(place / "model")
@@ -112,7 +112,7 @@ def test_full_disk_at_every_write_of_a_model(tmp_path: Path, monkeypatch: pytest
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB."""
+    """Mount a file system of 256 KiB."""
     place = tmp_path / "small"
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(place)]
@@ -128,7 +128,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 90])
 def test_save_on_a_full_file_system(small: Path, width: int) -> None:
-    """Wherever it happens to be full: one checkpoint has room, the next one has not."""
+    """Save until the file system is full; the last complete checkpoint is resumed."""
     checkpoints, model = Checkpoints(small), nn.Linear(width, width)
     saves = {"optimizer": {"state": {0: {"exp_avg": torch.ones(3, width, width)}}}}
     saved = list[int]()
@@ -136,12 +136,12 @@ def test_save_on_a_full_file_system(small: Path, width: int) -> None:
         try:
             checkpoints.save(TrainingProgress(step=step), model, saves)
         except UserError as error:
-            said = str(error)
+            message = str(error)
             break
         saved.append(step)
     assert saved
-    assert said.startswith(f"{small}/{saved[-1] + 1:08}: cannot be written")
-    assert ("No space left on device" in said, said.count("\n")) == (True, 0)
+    assert message.startswith(f"{small}/{saved[-1] + 1:08}: cannot be written")
+    assert ("No space left on device" in message, message.count("\n")) == (True, 0)
     assert listed(small) == [f"{step:08}" for step in saved]
     other = nn.Linear(width, width)
     found = checkpoints.resume(other, CPU, pytest.fail)
@@ -151,7 +151,7 @@ def test_save_on_a_full_file_system(small: Path, width: int) -> None:
     assert torch.equal(other.weight, model.weight)
     (checkpoints.path(saved[0]) / WEIGHTS).stat()
     for step in saved[:-1]:
-        checkpoints.path(step).rename(small / f".{step}")  # as what a prune that was killed leaves
+        checkpoints.path(step).rename(small / f".{step}")  # a killed prune leaves this
     if len(saved) > 1:
         checkpoints.save(TrainingProgress(step=saved[-1] + 1), model, saves)
         assert checkpoints.steps() == [saved[-1], saved[-1] + 1]

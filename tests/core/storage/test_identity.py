@@ -102,14 +102,14 @@ def test_checkpoint_of_another_run_is_refused(runs: Path, command: str, step: in
     foreign = runs / "a" / "checkpoints" / f"{step:08}"
     shutil.rmtree(foreign, ignore_errors=True)
     shutil.copytree(runs / "b" / "checkpoints" / f"{step + step % 2:08}", foreign)
-    said = refused(*COMMANDS[command](runs), run=runs / "a")
+    message = refused(*COMMANDS[command](runs), run=runs / "a")
     if step == 3:
-        assert said == (
+        assert message == (
             f"{foreign}: holds the checkpoint of update 4; rename it to 00000004, or move it out of "
             f"{foreign.parent}\n"
         )
     else:
-        assert said == (
+        assert message == (
             f"{foreign}: was made by another run, whose recipe differs from that of the run in this folder; "
             "move it away, and run the same command again\n"
         )
@@ -166,8 +166,8 @@ def test_model_of_another_run_is_refused(runs: Path) -> None:
     model = runs / "a" / "model"
     shutil.rmtree(model)
     shutil.copytree(runs / "b" / "model", model)
-    said = refused(*finish(runs), run=runs / "a")
-    assert said.startswith(f"{model}: was made by another run, whose recipe differs")
+    message = refused(*finish(runs), run=runs / "a")
+    assert message.startswith(f"{model}: was made by another run, whose recipe differs")
     shutil.rmtree(model)
     assert call(*finish(runs)).exit_code == 0
 
@@ -191,8 +191,10 @@ def test_vocabulary_of_another_run_is_refused(runs: Path) -> None:
     shutil.rmtree(learnt)
     shutil.copytree(runs / "c" / "task", learnt)
     for command in COMMANDS.values():
-        said = refused(*command(runs), run=runs / "a")
-        assert said.startswith(f"{learnt}: is not the vocabulary that this run began with; restore that one")
+        message = refused(*command(runs), run=runs / "a")
+        assert message.startswith(
+            f"{learnt}: is not the vocabulary that this run began with; restore that one"
+        )
 
 
 def old(run: Path) -> None:

@@ -1,4 +1,4 @@
-"""States on disk: what comes back is what went in, bit by bit, and nothing else is let in."""
+"""Saved states are read back exactly, and other types are refused."""
 
 import json
 import math
@@ -32,7 +32,7 @@ def back(folder: Path, value: Any) -> Any:
 
 
 def same(one: object, other: object) -> bool:
-    """Equal to the bit, and of one type; dicts in one order."""
+    """Check that two values are equal in every bit, type and order."""
     match one:
         case Tensor():
             assert isinstance(other, Tensor)
@@ -67,9 +67,9 @@ def test_state_dict_keeps_optimizer_states(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(weights.parameters(), lr=0.1, betas=(0.9, 0.98), amsgrad=True)
     weights(torch.ones(1, 3)).sum().backward()
     optimizer.step()
-    said = optimizer.state_dict()
-    found = back(tmp_path, said)
-    assert same(said, found)
+    states = optimizer.state_dict()
+    found = back(tmp_path, states)
+    assert same(states, found)
     assert list(found["state"]) == [0, 1]
     assert found["param_groups"][0]["betas"] == (0.9, 0.98)
 
@@ -146,7 +146,7 @@ def test_invalid_state_json_is_damage(tmp_path: Path, text: str) -> None:
 def test_state_json_has_a_maximum_size(tmp_path: Path) -> None:
     state_dict.write(tmp_path, {})
     with (tmp_path / state_dict.TREE).open("r+b") as file:
-        file.truncate(2**40)  # holds nothing, and takes no room
+        file.truncate(2**40)  # a sparse file
     with pytest.raises(DamagedError, match=r"states\.json: cannot be read .* the maximum is 67,108,864"):
         state_dict.read(tmp_path, CPU)
 

@@ -1,4 +1,4 @@
-"""Reading text: real lines whole, whatever is wrong named with its place."""
+"""Text files are read line by line; errors name file and line."""
 
 import bz2
 import gzip
@@ -93,7 +93,7 @@ def test_plain_text_may_have_the_name_of_a_compressed_file(tmp_path: Path) -> No
         "PK",
         "%PD",
         "x" * 257 + "usta",
-    ):  # similar to the first bytes of other kinds
+    ):  # similar to the first bytes of compressed files
         (tmp_path / "b").write_text(start)
         assert list(seqx.read_lines(tmp_path / "b")) == [start]
 
@@ -148,7 +148,7 @@ def test_zstd_without_its_package_has_advice(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "file_type"),
     [
         (zipped("a.txt", TEXT), "is a zip archive"),
         (zipped("word/document.xml", b"<w>"), "is a Word document"),
@@ -172,14 +172,14 @@ def test_zstd_without_its_package_has_advice(tmp_path: Path, monkeypatch: pytest
         (gzip.compress("ein Wort\n".encode("utf-16")), "and contains text in UTF-16"),
         (b"\x89PNG\r\n\x1a\n", "is a PNG image"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "content",  # archives hold the time of day
+    ids=lambda value: value if isinstance(value, str) else "content",  # archives contain the current time
 )
-def test_other_file_types_are_named(content: bytes, told: str, tmp_path: Path) -> None:
+def test_other_file_types_are_named(content: bytes, file_type: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(content)
     for source in (seqx.read_lines(tmp_path / "a"), read_standard_input(io.BytesIO(content))):
         with pytest.raises(seqx.UserError) as raised:
             list(source)
-        assert told in str(raised.value)
+        assert file_type in str(raised.value)
 
 
 def test_empty_files_have_no_lines(tmp_path: Path) -> None:

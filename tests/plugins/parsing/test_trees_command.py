@@ -232,7 +232,7 @@ MISTAKES: list[tuple[str, str | bytes, str]] = [
         "draw",
         b"(S (NN cat))\n(S (NN k\xe4se))",
         """standard input:2: byte 9 of the line is not UTF-8 (invalid continuation byte); \
-convert the text to UTF-8, as with iconv
+convert the text to UTF-8, for example with iconv
 """,
     ),
     ("stats nothing", "", "nothing: cannot be read (No such file or directory)\n"),
