@@ -1,5 +1,6 @@
 """Commands in forks of the test's process: real processes, without the seconds to import torch."""
 
+import contextlib
 import gc
 import importlib
 import inspect
@@ -90,7 +91,8 @@ def _become(arguments: list[str], before: Callable[[], None], named: Mapping[str
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+                stream.flush()
         os._exit(code)
 
 

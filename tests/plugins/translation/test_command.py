@@ -19,6 +19,7 @@ import seqx
 from seqx.cli import main
 from seqx.commands import attention_folder
 from seqx_translation.command import translate
+from tests.forked import Forked
 from tests.models import write_model
 
 PAIRS = ("source-source", "target-source", "target-target")
@@ -281,24 +282,29 @@ def test_a_hundred_thousand_characters(model: Path) -> None:
         assert time.monotonic() - start < 60
 
 
-def seqx_translate(*arguments: str | Path, **more: str) -> "subprocess.Popen[bytes]":
-    environment = {**os.environ, "PYTHONUNBUFFERED": "", **more}
-    command = [sys.executable, "-m", "seqx", "translate", *map(str, arguments)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
-
-
 def test_utf8_whatever_the_locale_and_exit_code_2(model: Path, answers: list[str]) -> None:
-    process = seqx_translate(model, LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
-    out, err = process.communicate("\n".join(LINES).encode() + b"\n\xff\n", timeout=60)
-    assert out.decode("utf-8").split("\n")[:-1] == answers
-    assert err.decode().startswith("standard input:7: byte 1 of the line")
-    assert err.count(b"\n") == 1
+    process = subprocess.run(
+        [sys.executable, "-m", "seqx", "translate", str(model)],
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+        input="\n".join(LINES).encode() + b"\n\xff\n",
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert process.stdout.decode("utf-8").split("\n")[:-1] == answers
+    assert process.stderr.decode().startswith("standard input:7: byte 1 of the line")
+    assert process.stderr.count(b"\n") == 1
     assert process.returncode == 2
 
 
+def window_of_one(model: Path) -> Forked:
+    """Start `seqx translate --window 1` with pipes."""
+    pipe = subprocess.PIPE
+    return Forked(["translate", model, "--window", "1"], stdin=pipe, stdout=pipe, stderr=pipe)
+
+
 def test_a_reader_that_has_enough(model: Path, answers: list[str]) -> None:
-    with seqx_translate(model, "--window", "1") as process:
+    with window_of_one(model) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -313,7 +319,7 @@ def test_a_reader_that_has_enough(model: Path, answers: list[str]) -> None:
 
 
 def test_interrupted(model: Path) -> None:
-    with seqx_translate(model, "--window", "1") as process:
+    with window_of_one(model) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
