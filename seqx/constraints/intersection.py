@@ -1,4 +1,4 @@
-"""Several grammars as one.
+"""The intersection of several grammars.
 
 Letters in shapes: N hypotheses, V symbols.
 """
@@ -14,38 +14,38 @@ from seqx.interfaces.values import State
 
 
 class Intersection(Grammar):
-    """Allows what each of its grammars allows.
+    """Allows the symbols that all its grammars allow.
 
-    Each of them keeps a way to its own end open, but there may be none that is a way for all of them: then
-    nothing is allowed, and the search gives the hypothesis up. That may show late: what a beam finds is
-    allowed by all, but it may find nothing where there is something.
+    Each grammar keeps a path to its own end open, but there may be no path that all of them allow. Then
+    nothing is allowed, and the search drops the hypothesis. This can show late, so a beam may find no answer
+    although there is one. The answers that it finds are allowed by all grammars.
     """
 
     def __init__(self, *grammars: Grammar) -> None:
         self.grammars = grammars
 
-    def prepare(self, limits: Sequence[int]) -> None:
+    def prepare(self, max_lengths: Sequence[int]) -> None:
         """Prepare each grammar."""
         for grammar in self.grammars:
-            grammar.prepare(limits)
+            grammar.prepare(max_lengths)
 
-    def start(self, rows: int, limits: Tensor) -> State:
-        """The states of each grammar."""
-        return tuple(grammar.start(rows, limits) for grammar in self.grammars)
+    def start(self, rows: int, max_lengths: Tensor) -> State:
+        """Return the first states of all grammars."""
+        return tuple(grammar.start(rows, max_lengths) for grammar in self.grammars)
 
     def allowed(self, state: State) -> Tensor:
-        """True where each grammar allows a symbol: [N, V] bool."""
+        """Return true for each symbol that all grammars allow: [N, V] bool."""
         parts = (grammar.allowed(part) for grammar, part in zip(self.grammars, state, strict=True))
         return reduce(torch.logical_and, parts)
 
     def advance(self, state: State, tokens: Tensor) -> State:
-        """After one more token of each hypothesis, [N] int64."""
+        """Return the states after one more token of each hypothesis, [N] int64."""
         return tuple(
             grammar.advance(part, tokens) for grammar, part in zip(self.grammars, state, strict=True)
         )
 
     def remaining(self, state: State) -> Tensor | None:
-        """The sums of what each grammar still demands."""
+        """Return the sum of what each grammar still requires, [N, V]; None if none requires anything."""
         parts = (grammar.remaining(part) for grammar, part in zip(self.grammars, state, strict=True))
-        told = [part for part in parts if part is not None]
-        return reduce(torch.add, told) if told else None
+        required = [part for part in parts if part is not None]
+        return reduce(torch.add, required) if required else None

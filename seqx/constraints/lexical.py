@@ -1,7 +1,17 @@
-"""The grammar of answers that begin in a given way, have some phrases and do not have others.
+"""The grammar of answers with a prefix, required phrases and forbidden phrases (constrained decoding).
+
+Hokamp and Liu 2017 (grid beam search) and Post and Vilar 2018 (dynamic beam allocation) constrain the
+subwords of an answer. This grammar constrains its text, so that a phrase may be segmented in any way. An
+automaton finds the phrases (see `byte_automaton`). For each of its nodes the distance to the end is known: the
+fewest symbols until EOS may come. A symbol is allowed if the distance after it still fits into the maximum
+length. Therefore every answer meets its constraint, whatever the model prefers. If the maximum length is too
+small from the start, nothing is allowed.
+
+Within the prefix, a table lists the symbols that may come at each byte position: those that write the next
+bytes of the prefix, and those whose text contains all of the rest and goes on.
 
 Letters in shapes: B sentences, N hypotheses, V symbols, A nodes of all automata, C classes of symbols, M sets
-of phrases, P places in all prefixes, E ways on from them.
+of required phrases, P byte positions of all prefixes, E entries of the table of the prefixes' symbols.
 """
 
 from collections.abc import Sequence
@@ -11,39 +21,40 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seqx.constraints.automaton import DEAD, START
-from seqx.constraints.surfaces import NEVER, Lifted, Surfaces
+from seqx.constraints.byte_automaton import DEAD, START
+from seqx.constraints.surfaces import Surfaces
+from seqx.constraints.token_automaton import UNREACHABLE, TokenAutomaton
 from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
 from seqx.interfaces.values import EOS
 from seqx.runtime.devices import to_device
 
-MOST = 8
-"""Phrases that may be required of one answer: the tables double with each."""
+MAX_PHRASES = 8
+"""The maximum of required phrases of one answer: each doubles the tables."""
 
 
-MOST_BYTES = 4096
-"""The most bytes of all phrases of one answer; a phrase that is too long for any answer does not count."""
+MAX_BYTES = 4096
+"""The maximum bytes of all phrases of one answer. A phrase that is too long for any answer does not count."""
 
 
-class Written(NamedTuple):
-    """What each hypothesis has written so far."""
+class LexicalState(NamedTuple):
+    """The state of each hypothesis."""
 
-    place: Tensor  # [N] in its sentence's prefix, which ends at `end`
-    end: Tensor  # [N]
-    node: Tensor  # [N] of its sentence's automaton
-    have: Tensor  # [N] a bit for each required phrase that has occurred
-    left: Tensor  # [N] symbols to come at most
+    position: Tensor  # [N] in the table of prefixes
+    prefix_end: Tensor  # [N] the position at which the prefix of the sentence ends
+    node: Tensor  # [N] of the sentence's automaton
+    matched: Tensor  # [N] one bit for each required phrase that has occurred
+    symbols_left: Tensor  # [N] the maximum of symbols to come
 
 
 @dataclass(frozen=True, kw_only=True)
 class LexicalConstraint:
-    """What one answer is to be.
+    """The constraint on one answer.
 
     Args:
-        prefix: the bytes that its symbols begin with
-        require: phrases that occur in it
-        forbid: phrases that do not
+        prefix: the bytes that the answer begins with
+        require: phrases that must occur
+        forbid: phrases that must not occur
     """
 
     prefix: bytes = b""
@@ -51,194 +62,203 @@ class LexicalConstraint:
     forbid: tuple[str, ...] = ()
 
 
-class _Prefix(NamedTuple):
-    """The ways through a prefix: from each of its places the symbols that may come there."""
+class _PrefixSymbols(NamedTuple):
+    """The symbols that may come at each byte position of a prefix."""
 
     symbols: list[list[int]]
-    needs: list[list[int]]  # symbols that must come behind each of these, before EOS may
-    due: list[list[int]]  # of them those that the phrases need
+    distances: list[list[int]]  # the fewest symbols after each of them until EOS may come
+    remaining: list[list[int]]  # those of them that the required phrases take
 
 
 class LexicalGrammar(Grammar):
-    """Answers whose text begins with a prefix, has all required phrases and none of the forbidden.
+    """Allows answers that begin with a prefix and contain all required and no forbidden phrases.
 
-    The prefix may be cut into symbols in any way, and may end within one, so that its last word can go on.
-    Where a phrase occurs says `automaton`. As Hokamp & Liu 2017 and Post & Vilar 2018, but over text instead
-    of subwords: no segmentation of a phrase is preferred.
-
-    What is required is always met: a symbol is allowed if the shortest way from there to where EOS may come,
-    which is known exactly, is not longer than what the limit leaves. Where the limit is too small from the
-    first, nothing is allowed.
+    The prefix may be segmented in any way, and may end within a symbol, so that its last word can go on.
 
     Args:
         surfaces: the text of each symbol
-        wanted: what the answer to each sentence is to be [B]
+        constraints: of each sentence [B]
+
+    Raises:
+        UserError: too many phrases are required of one answer
     """
 
-    def __init__(self, surfaces: Surfaces, wanted: Sequence[LexicalConstraint]) -> None:
-        if (most := max(len(one.require) for one in wanted)) > MOST:
-            raise UserError(f"{most} phrases are required of one answer; ask for {MOST} at most")
+    def __init__(self, surfaces: Surfaces, constraints: Sequence[LexicalConstraint]) -> None:
+        if (most := max(len(constraint.require) for constraint in constraints)) > MAX_PHRASES:
+            raise UserError(f"{most} phrases are required of one answer; ask for {MAX_PHRASES} at most")
         self.surfaces = surfaces
-        self.wanted = wanted
-        self._hopeless: Sequence[bool] | None = None  # of each sentence; None: not prepared
+        self.constraints = constraints
+        self._impossible: Sequence[bool] | None = None  # of each sentence; None: not prepared
 
-    def prepare(self, limits: Sequence[int]) -> None:
-        """Build the tables for answers of at most `limits` symbols."""
-        fitting = [self._fitting(one, limit) for one, limit in zip(self.wanted, limits, strict=True)]
-        self._build([one or LexicalConstraint() for one in fitting])
-        self._hopeless = [one is None for one in fitting]
+    def prepare(self, max_lengths: Sequence[int]) -> None:
+        """Build the tables for answers of at most `max_lengths` symbols."""
+        possible = [self._drop_long(*pair) for pair in zip(self.constraints, max_lengths, strict=True)]
+        self._build_tables([constraint or LexicalConstraint() for constraint in possible])
+        self._impossible = [constraint is None for constraint in possible]
 
-    def start(self, rows: int, limits: Tensor) -> Written:
-        """Nothing is written."""
-        if self._hopeless is None:
-            self.prepare(limits.tolist())
+    def start(self, rows: int, max_lengths: Tensor) -> LexicalState:
+        """Return the state before the first symbol."""
+        if self._impossible is None:
+            self.prepare(max_lengths.tolist())
         for name, table in vars(self).items():
             if isinstance(table, Tensor):
-                setattr(self, name, to_device(table, limits.device))
-        hopeless = to_device(torch.tensor(self._hopeless), limits.device)
-        self._hopeless = None
-        first = torch.where(hopeless, self.first + (DEAD - START), self.first)
-        return Written(self.begin, self.end, first, torch.zeros_like(first), limits)
+                setattr(self, name, to_device(table, max_lengths.device))
+        impossible = to_device(torch.tensor(self._impossible), max_lengths.device)
+        self._impossible = None
+        first = torch.where(impossible, self.first_node + (DEAD - START), self.first_node)
+        return LexicalState(self.prefix_begin, self.prefix_end, first, torch.zeros_like(first), max_lengths)
 
-    def _fitting(self, wanted: LexicalConstraint, limit: int) -> LexicalConstraint | None:
-        """Leave out forbidden phrases that are too long for `limit` symbols; None if a required one is.
+    def _drop_long(self, constraint: LexicalConstraint, max_length: int) -> LexicalConstraint | None:
+        """Remove forbidden phrases that are too long for any answer; return None if a required one is.
 
-        This bounds the size of the tables by the limit.
+        This bounds the size of the tables.
 
         Raises:
-            UserError: the other phrases have more than `MOST_BYTES`
+            UserError: the other phrases have more than `MAX_BYTES`
         """
-        if len(wanted.prefix) > limit * self.surfaces.longest:
+        if len(constraint.prefix) > max_length * self.surfaces.longest:
             return None
-        if not all(self.surfaces.fits(phrase, limit) for phrase in wanted.require):
+        if not all(self.surfaces.can_fit(phrase, max_length) for phrase in constraint.require):
             return None
-        forbid = tuple(phrase for phrase in wanted.forbid if self.surfaces.fits(phrase, limit))
-        if (size := sum(len(phrase.encode()) for phrase in (*wanted.require, *forbid))) > MOST_BYTES:
+        forbid = tuple(phrase for phrase in constraint.forbid if self.surfaces.can_fit(phrase, max_length))
+        size = sum(len(phrase.encode()) for phrase in (*constraint.require, *forbid))
+        if size > MAX_BYTES:
             raise UserError(
                 f"the required and forbidden phrases of one answer have {size:,} bytes together; "
-                f"give at most {MOST_BYTES:,}"
+                f"give at most {MAX_BYTES:,}"
             )
-        return replace(wanted, forbid=forbid)
+        return replace(constraint, forbid=forbid)
 
-    def _build(self, wanted: Sequence[LexicalConstraint]) -> None:
-        """Make the tables of the automata of all phrases, and of the symbols that continue each prefix."""
-        surfaces = self.surfaces
-        self.lengths = surfaces.lengths
-        kinds = self.kinds = list(dict.fromkeys((one.require, one.forbid) for one in wanted))
-        lifted = [surfaces.lifted(*kind) for kind in kinds]
-        starts = [0]
-        for one in lifted:
-            starts.append(starts[-1] + len(one.step))
-        self.requires = torch.tensor([bool(require) for require, _ in kinds])  # [kinds]
-        self.classes = torch.stack([one.classes for one in lifted])  # [kinds, V]
-        self.kind = torch.cat([torch.full((len(one.step),), i) for i, one in enumerate(lifted)])  # [A]
-        self.step = _stacked(
-            [one.step + start for one, start in zip(lifted, starts, strict=False)], 0
-        )  # [A, C]
-        self.found = _stacked([one.found for one in lifted], 0)  # [A, C]
-        self.need = _stacked([one.need for one in lifted], NEVER)  # [A, M] int16
-        places = [kinds.index((one.require, one.forbid)) for one in wanted]
-        ways = [_ways(surfaces, lifted[i], one.prefix) for i, one in zip(places, wanted, strict=True)]
-        lengths = torch.tensor([len(one.symbols) + 1 for one in ways])
-        self.end = lengths.cumsum(0) - 1  # [B] places where prefixes end, from which there are no ways
-        self.begin = self.end - lengths + 1  # [B]
-        per_place = [part for one in ways for part in (*one.symbols, [])]
-        self.ways = torch.tensor([0, *map(len, per_place)]).cumsum(0)  # [P + 1] where those of a place begin
-        self.symbols, self.needs, self.dues = (
-            torch.tensor([n for one in ways for part in one[column] for n in part], dtype=kind)  # [E]
-            for column, kind in enumerate((torch.int64, torch.int16, torch.int16))
+    def _build_tables(self, constraints: Sequence[LexicalConstraint]) -> None:
+        """Concatenate the automata of all phrase sets, and list the symbols of all prefixes."""
+        self.symbol_bytes = self.surfaces.lengths  # [V]
+        phrase_sets = list(dict.fromkeys((one.require, one.forbid) for one in constraints))
+        automata = [self.surfaces.automaton(*phrases) for phrases in phrase_sets]
+        offsets = [0]
+        for automaton in automata:
+            offsets.append(offsets[-1] + len(automaton.next_node))
+        self.any_required = any(require for require, _ in phrase_sets)
+        self.requires = torch.tensor([bool(require) for require, _ in phrase_sets])  # [automata]
+        self.classes = torch.stack([automaton.classes for automaton in automata])  # [automata, V]
+        self.automaton_of = torch.cat(
+            [torch.full((len(automaton.next_node),), i) for i, automaton in enumerate(automata)]
+        )  # [A]
+        shifted = [one.next_node + offset for one, offset in zip(automata, offsets, strict=False)]
+        self.next_node = _concatenate(shifted, 0)  # [A, C]
+        self.matches = _concatenate([automaton.matches for automaton in automata], 0)  # [A, C]
+        self.distance = _concatenate([automaton.distance for automaton in automata], UNREACHABLE)  # [A, M]
+        indices = [phrase_sets.index((one.require, one.forbid)) for one in constraints]
+        self.first_node = torch.tensor([offsets[i] + START for i in indices])  # [B]
+        self._list_prefix_symbols(
+            [
+                _prefix_symbols(self.surfaces, automata[i], constraint.prefix)
+                for i, constraint in zip(indices, constraints, strict=True)
+            ]
         )
-        self.most = max(map(len, per_place))  # symbols that can follow at one place of a prefix
-        self.first = torch.tensor([starts[i] + START for i in places])  # [B]
 
-    def allowed(self, state: Written) -> Tensor:
-        """True where a symbol may come next: [N, V] bool; nothing where the limit was too small."""
-        left = state.left.clamp(max=NEVER)
-        allowed = self._behind(state) < left[:, None]
-        allowed[:, EOS] = self.need[state.node, state.have] == 0
+    def _list_prefix_symbols(self, prefixes: Sequence[_PrefixSymbols]) -> None:
+        """Put the symbols of all prefixes into one list of E entries, and note where each position begins."""
+        lengths = torch.tensor([len(prefix.symbols) + 1 for prefix in prefixes])
+        self.prefix_end = lengths.cumsum(0) - 1  # [B]
+        self.prefix_begin = self.prefix_end - lengths + 1  # [B]
+        by_position = [symbols for prefix in prefixes for symbols in (*prefix.symbols, [])]
+        self.entry_begin = torch.tensor([0, *map(len, by_position)]).cumsum(0)  # [P + 1]
+        self.most_entries = max(map(len, by_position))  # at one position
+        self.entry_symbol, self.entry_distance, self.entry_remaining = (
+            torch.tensor([n for prefix in prefixes for part in prefix[column] for n in part], dtype=dtype)
+            for column, dtype in enumerate((torch.int64, torch.int16, torch.int16))
+        )  # [E]
+
+    def allowed(self, state: LexicalState) -> Tensor:
+        """Return true for each symbol that may come next: [N, V] bool."""
+        left = state.symbols_left.clamp(max=UNREACHABLE)
+        allowed = self._distance_after(state) < left[:, None]
+        allowed[:, EOS] = self.distance[state.node, state.matched] == 0
         allowed[:, :EOS] = False
-        allowed &= (state.place == state.end)[:, None]
-        hypothesis, way, there = self._ways(state)
-        # Unused entries of the list stand for PAD, which is never allowed.
-        allowed[hypothesis, self.symbols[way] * there] = (self.needs[way] < left[hypothesis]) & there
+        allowed &= (state.position == state.prefix_end)[:, None]
+        hypothesis, entry, used = self._prefix_entries(state)
+        # Unused entries stand for PAD, which is never allowed.
+        symbols = self.entry_symbol[entry] * used
+        allowed[hypothesis, symbols] = (self.entry_distance[entry] < left[hypothesis]) & used
         return allowed
 
-    def advance(self, state: Written, tokens: Tensor) -> Written:
-        """After one more token of each hypothesis, [N] int64."""
-        classes = self.classes[self.kind[state.node], tokens]
-        return Written(
-            place=(state.place + self.lengths[tokens]).minimum(state.end),
-            end=state.end,
-            node=self.step[state.node, classes],
-            have=state.have | self.found[state.node, classes],
-            left=state.left - 1,
+    def advance(self, state: LexicalState, tokens: Tensor) -> LexicalState:
+        """Return the state after one more symbol of each hypothesis, [N] int64."""
+        classes = self.classes[self.automaton_of[state.node], tokens]
+        return LexicalState(
+            position=(state.position + self.symbol_bytes[tokens]).minimum(state.prefix_end),
+            prefix_end=state.prefix_end,
+            node=self.next_node[state.node, classes],
+            matched=state.matched | self.matches[state.node, classes],
+            symbols_left=state.symbols_left - 1,
         )
 
-    def remaining(self, state: Written) -> Tensor | None:
-        """The fewest symbols that the required phrases still take after each symbol: [N, V] int16."""
-        if not any(require for require, _ in self.kinds):
+    def remaining(self, state: LexicalState) -> Tensor | None:
+        """Return the fewest symbols that the required phrases still take after each symbol: [N, V] int16."""
+        if not self.any_required:
             return None
-        due = self._behind(state)
-        due[:, EOS] = 0
-        hypothesis, way, there = self._ways(state)
-        due[hypothesis, self.symbols[way] * there] = self.dues[way] * there
-        # What is only forbidden may make a word go on, which is no demand.
-        return due * self.requires[self.kind[state.node]][:, None]
+        remaining = self._distance_after(state)
+        remaining[:, EOS] = 0
+        hypothesis, entry, used = self._prefix_entries(state)
+        remaining[hypothesis, self.entry_symbol[entry] * used] = self.entry_remaining[entry] * used
+        # The distance may also be positive because a forbidden phrase must be continued; that does not count.
+        return remaining * self.requires[self.automaton_of[state.node]][:, None]
 
-    def _behind(self, state: Written) -> Tensor:
-        """The fewest symbols that must come after each symbol before EOS may, no prefix regarded: [N, V]."""
-        after = self.step[state.node]  # [N, C]
-        have = state.have[:, None] | self.found[state.node]
-        return self.need[after, have].gather(1, self.classes[self.kind[state.node]])
+    def _distance_after(self, state: LexicalState) -> Tensor:
+        """Return the fewest symbols after each symbol until EOS may come, without the prefix: [N, V]."""
+        after = self.next_node[state.node]  # [N, C]
+        matched = state.matched[:, None] | self.matches[state.node]
+        return self.distance[after, matched].gather(1, self.classes[self.automaton_of[state.node]])
 
-    def _ways(self, state: Written) -> tuple[Tensor, Tensor, Tensor]:
-        """List the symbols that can follow in each hypothesis that is still within its prefix.
+    def _prefix_entries(self, state: LexicalState) -> tuple[Tensor, Tensor, Tensor]:
+        """List the symbols that may come next in each hypothesis that is still within its prefix.
 
-        Returns for each entry of the list the hypothesis, the index into `symbols`, and true if the entry
-        is used. On a GPU each hypothesis gets the largest number of entries that any could need, because the
-        host would have to wait for the exact number.
+        Returns for each item of the list its hypothesis, its entry in the table, and true if it is used. On a
+        GPU each hypothesis gets as many items as any could need, because the host would have to wait for the
+        exact number.
         """
-        start = self.ways[state.place]  # [N]
-        counts = self.ways[state.place + 1] - start
+        begin = self.entry_begin[state.position]  # [N]
+        counts = self.entry_begin[state.position + 1] - begin
         each = torch.arange(len(counts), device=counts.device)
         if counts.is_cuda:
-            hypothesis = each.repeat_interleave(self.most)
-            within = torch.arange(self.most, device=counts.device).repeat(len(counts))
+            hypothesis = each.repeat_interleave(self.most_entries)
+            number = torch.arange(self.most_entries, device=counts.device).repeat(len(counts))
         else:
             hypothesis = each.repeat_interleave(counts)
             first = counts.cumsum(0) - counts
-            within = torch.arange(len(hypothesis)) - first[hypothesis]
-        there = within < counts[hypothesis]
-        return hypothesis, (start[hypothesis] + within) * there, there
+            number = torch.arange(len(hypothesis)) - first[hypothesis]
+        used = number < counts[hypothesis]
+        return hypothesis, (begin[hypothesis] + number) * used, used
 
 
-def _ways(surfaces: Surfaces, lifted: Lifted, prefix: bytes) -> _Prefix:
-    """The symbols that may stand at each place of a prefix, with what must follow; found from its end."""
-    nodes, have = [START], [0]  # of the automaton, at each place
+def _prefix_symbols(surfaces: Surfaces, automaton: TokenAutomaton, prefix: bytes) -> _PrefixSymbols:
+    """Find the symbols that may come at each position of a prefix, from its end to its beginning."""
+    nodes, matched = [START], [0]  # of the automaton, at each position
     for byte in prefix:
-        have.append(have[-1] | int(lifted.byte_found[nodes[-1], byte]))
-        nodes.append(int(lifted.byte_step[nodes[-1], byte]))
-    total = len(prefix)
-    due = int(lifted.need[nodes[total], have[total]])
-    least = [NEVER] * total + [due]  # symbols to come, from each place
-    none: list[list[int]] = [[] for _ in range(total)]
-    found = _Prefix(none, list(none), list(none))
-    for place in range(total - 1, -1, -1):
-        rest = prefix[place : place + surfaces.longest + 1]
-        inner = [(symbol, least[place + n]) for symbol, n in surfaces.within(rest)]
-        outer = surfaces.beyond(rest)
-        classes = lifted.classes[outer]
-        node = lifted.step[nodes[place], classes]
-        needs = lifted.need[node, lifted.found[nodes[place], classes] | have[place]].tolist() if outer else []
-        found.symbols[place] = [symbol for symbol, _ in inner] + outer
-        found.needs[place] = [need for _, need in inner] + needs
-        found.due[place] = [due] * len(inner) + needs
-        least[place] = min(NEVER, 1 + min(found.needs[place], default=NEVER))
+        matched.append(matched[-1] | int(automaton.by_byte.matches[nodes[-1], byte]))
+        nodes.append(int(automaton.by_byte.next_node[nodes[-1], byte]))
+    length = len(prefix)
+    remaining = int(automaton.distance[nodes[length], matched[length]])
+    shortest = [UNREACHABLE] * length + [remaining]  # the fewest symbols to come, from each position
+    empty: list[list[int]] = [[] for _ in range(length)]
+    found = _PrefixSymbols(empty, list(empty), list(empty))
+    for position in range(length - 1, -1, -1):
+        rest = prefix[position : position + surfaces.longest + 1]
+        inner = [(symbol, shortest[position + n]) for symbol, n in surfaces.proper_prefixes(rest)]
+        outer = surfaces.extensions(rest)
+        classes = automaton.classes[outer]
+        node = automaton.next_node[nodes[position], classes]
+        matches = automaton.matches[nodes[position], classes] | matched[position]
+        distances = automaton.distance[node, matches].tolist() if outer else []
+        found.symbols[position] = [symbol for symbol, _ in inner] + outer
+        found.distances[position] = [distance for _, distance in inner] + distances
+        found.remaining[position] = [remaining] * len(inner) + distances
+        shortest[position] = min(UNREACHABLE, 1 + min(found.distances[position], default=UNREACHABLE))
     return found
 
 
-def _stacked(tables: Sequence[Tensor], fill: int) -> Tensor:
-    """Tables one below the other, the narrower ones filled up on the right."""
+def _concatenate(tables: Sequence[Tensor], fill: int) -> Tensor:
+    """Concatenate tables along the rows. Narrower ones are filled on the right."""
     width = max(table.size(1) for table in tables)
     return torch.cat(
         [torch.nn.functional.pad(table, (0, width - table.size(1)), value=fill) for table in tables]

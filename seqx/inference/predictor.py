@@ -106,7 +106,8 @@ class Predictor:
         Raises:
             InputError: a text cannot be answered
         """
-        return [nbest.text for nbest in self.hypotheses(texts)]
+        answers = list(self.hypotheses(texts))
+        return [nbest.text for nbest in answers]
 
     def hypotheses(self, texts: Iterable[str | Request], window: int | None = None) -> Iterator[NBest]:
         """Yield the n-best list of each text, in the order of the texts.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import seqx
-from seqx.constraints.automaton import END, automaton
+from seqx.constraints.byte_automaton import END_OF_TEXT, build_byte_automaton
 from seqx_search import Beam, Greedy, Sampling
 from tests.plugins.search.toy import VOCABULARY, Toy, logprob, outputs, sources
 
@@ -69,10 +69,10 @@ def right(
 )
 def test_the_automaton_against_a_regular_expression(phrases: list[str]) -> None:
     alphabet = sorted({*"".join(phrases), " ", "s", "…", "中", "ñ"})
-    step, found = (table.tolist() for table in automaton(phrases, []))
+    step, found = (table.tolist() for table in build_byte_automaton(phrases, []))
     for text in ("".join(t) for n in range(5) for t in itertools.product(alphabet, repeat=n)):
         node, bits = 0, 0
-        for byte in [*text.encode(), END]:
+        for byte in [*text.encode(), END_OF_TEXT]:
             node, bits = step[node][byte], bits | found[node][byte]
         assert [bool(bits >> i & 1) for i in range(len(phrases))] == [occurs(p, text) for p in phrases], text
 
@@ -187,14 +187,14 @@ def test_a_phrase_that_is_too_long_for_any_answer_is_refused_at_once(
     began = time.process_time()
     state = grammar.start(2, torch.tensor([limit, limit]))
     assert time.process_time() - began < 1
-    assert len(grammar.step) < 100
+    assert len(grammar.next_node) < 100
     assert grammar.allowed(state).any(1).tolist() == [False, True]
 
 
 def test_a_forbidden_phrase_that_is_too_long_costs_nothing() -> None:
     grammar = seqx.LexicalGrammar(LETTERS, [wanted(forbid=(LONG[:20_000],))])
     assert grammar.allowed(grammar.start(1, torch.tensor([60])))[0, 2:].all()
-    assert len(grammar.step) < 100
+    assert len(grammar.next_node) < 100
 
 
 @pytest.mark.parametrize("text", [LONG, "a " * 3000, "a" * 4000], ids=["text", "period", "letter"])
@@ -205,7 +205,7 @@ def test_the_cost_of_a_phrase_is_linear_in_its_length(text: str) -> None:
     began = time.process_time()
     state = grammar.start(1, torch.tensor([4000]))
     assert time.process_time() - began < 5  # 0.2 s on an idle machine
-    assert len(grammar.step) == len(phrase) + 3
+    assert len(grammar.next_node) == len(phrase) + 3
     ids = {piece: number for number, piece in enumerate(LETTERS.texts)}
     for letter in phrase.encode():
         assert not grammar.allowed(state)[0, seqx.EOS]
