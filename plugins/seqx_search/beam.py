@@ -1,7 +1,7 @@
 """Beam search.
 
-Letters in shapes: B sentences in the batch, K hypotheses of each (size), N = B * K of them next to each
-other, C candidates, V symbols, T tokens.
+Letters in shapes: B sentences in the batch, K hypotheses of each (the beam size), N = B * K hypotheses next
+to each other, C candidates, V symbols, T tokens.
 """
 
 from dataclasses import dataclass, replace
@@ -12,62 +12,68 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 import seqx
-from seqx_search.beam_allocation import allocate_beam, nearest
-from seqx_search.length_limit import NOT_FINITE, LengthLimitedSearch, first, on_host, reads
+from seqx_search.beam_allocation import allocate_beam, best_with_fewest_remaining
+from seqx_search.length_limit import (
+    NOT_FINITE,
+    LengthLimitedSearch,
+    copy_to_host,
+    should_poll,
+    true_indices,
+)
 
 L = TypeVar("L", float, Tensor)
 
-LARGEST = 10_000
-"""The most hypotheses that are kept for each sentence."""
+MAX_SIZE = 10_000
+"""The maximum beam size."""
 
 
-class Open(NamedTuple):
-    """The hypotheses of each sentence that have not ended, best first."""
+class Active(NamedTuple):
+    """The unfinished hypotheses of each sentence, best first."""
 
     logprob: Tensor  # [B, K], -inf where there is none
     ids: Tensor  # [B, K, T], EOS after what is written
 
 
-class Ended(NamedTuple):
-    """The best hypotheses of each sentence that have ended, best first."""
+class Finished(NamedTuple):
+    """The best finished hypotheses of each sentence, best first."""
 
     score: Tensor  # [B, nbest], -inf where there is none
     logprob: Tensor  # [B, nbest]
     ids: Tensor  # [B, nbest, T], EOS from the end on
 
 
-class Candidates(NamedTuple):
-    """The best continuations of each sentence's hypotheses, in the order in which they get a place."""
+class Continuations(NamedTuple):
+    """The best continuations of each sentence's hypotheses, in the order in which they enter the beam."""
 
     logprob: Tensor  # [B, C]
-    parent: Tensor  # [B, C] which of the sentence's hypotheses goes on
+    parent: Tensor  # [B, C] the number of the hypothesis within its sentence
     token: Tensor  # [B, C]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beam(LengthLimitedSearch):
-    """Keeps the `size` most probable beginnings and ranks what has ended by logprob / penalty.
+    """Keeps the `size` most probable unfinished hypotheses, and ranks finished ones by logprob / penalty.
 
-    The penalty is ((5 + length) / 6)^alpha (Wu et al. 2016, section 7), where the length counts EOS, as
-    tensor2tensor counts, with which Vaswani et al. 2017 decoded: the sentence "a b EOS" has length 3. Other
-    toolkits divide by length^alpha: an alpha of theirs means something else here.
+    The penalty is ((5 + length) / 6)^alpha (Wu et al. 2016, section 7). The length counts EOS, as in
+    tensor2tensor, with which Vaswani et al. 2017 decoded: the sentence "a b EOS" has length 3. Other toolkits
+    divide by length^alpha, so their values of alpha mean something else here.
 
-    A beginning ends where EOS is among the `size` best continuations of its sentence. A sentence is done
-    when no unfinished hypothesis can still get among its `nbest`: log-probabilities only fall, so the best
-    that one can reach is its present one divided by the penalty of the longest output allowed.
+    A hypothesis finishes if EOS is among the `size` best continuations of its sentence. A sentence is done
+    when no unfinished hypothesis can still enter its `nbest`. Log-probabilities only fall, so the best score
+    that a hypothesis can reach is its present log-probability divided by the penalty of the maximum length.
 
-    Where a grammar says what is due, places are shared out among hypotheses of which equally much is
-    demanded, so that those that meet a demand are not pushed out by those that put it off (dynamic beam
-    allocation, Post & Vilar 2018, by what is still due instead of what was met).
+    If a grammar says how much is still required, the beam is divided among the hypotheses by that number
+    (dynamic beam allocation, Post and Vilar 2018). Otherwise those that write a required phrase would be
+    pushed out by more probable ones that put it off.
 
     Args:
-        size: hypotheses kept for each sentence
-        alpha: strength of the length penalty; 0: hypotheses are ranked by log-probability
-        nbest: hypotheses returned for each sentence, at most `size`; if several of them have the same text,
-            the sentence is searched again with twice the size
+        size: unfinished hypotheses kept for each sentence
+        alpha: strength of the length penalty; 0 ranks hypotheses by log-probability
+        nbest: hypotheses returned for each sentence, at most `size`. If several of them have the same text,
+            the sentence is decoded again with twice the size.
     """
 
-    size: Annotated[int, Gt(0), Le(LARGEST)] = 4
+    size: Annotated[int, Gt(0), Le(MAX_SIZE)] = 4
     alpha: Annotated[float, Ge(0), Le(10)] = 0.6
     nbest: Annotated[int, Gt(0)] = 1
 
@@ -80,7 +86,7 @@ class Beam(LengthLimitedSearch):
 
     @property
     def width(self) -> int:
-        """How many hypotheses of a sentence are computed at once."""
+        """The number of hypotheses of a sentence that are computed at once."""
         return self.size
 
     @property
@@ -90,10 +96,10 @@ class Beam(LengthLimitedSearch):
 
     def wider(self) -> Self | None:
         """Return the same search with twice the beam size; None if that is too large."""
-        return replace(self, size=2 * self.size, nbest=2 * self.nbest) if 2 * self.size <= LARGEST else None
+        return replace(self, size=2 * self.size, nbest=2 * self.nbest) if 2 * self.size <= MAX_SIZE else None
 
     def penalty(self, length: L) -> L:
-        """What the log-probability of a hypothesis of `length` tokens, EOS counted, is divided by."""
+        """Return the divisor of the log-probability of a hypothesis of `length` tokens, EOS included."""
         return ((5 + length) / 6) ** self.alpha
 
     @torch.no_grad()
@@ -101,135 +107,143 @@ class Beam(LengthLimitedSearch):
         self,
         model: seqx.Model,
         source: seqx.Tokens,
-        limits: Tensor,
+        max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
-        """The `nbest` hypotheses of each sentence, fewer where there are not so many, or not allowed."""
+        """Return the `nbest` hypotheses of each sentence, or fewer if the grammar does not allow as many."""
         count, device = source.ids.size(0), source.ids.device
-        steps = int(limits.max()) + 1
+        steps = int(max_lengths.max()) + 1
         if grammar is not None:
-            grammar.prepare(limits.tolist())
-        limits = seqx.to_device(limits, device)
+            grammar.prepare(max_lengths.tolist())
+        max_lengths = seqx.to_device(max_lengths, device)
         memory = model.encode(source) if memory is None else memory
         state = seqx.fork(model.start(memory, steps), self.size)
-        rules: Any = None if grammar is None else seqx.fork(grammar.start(count, limits), self.size)
-        opened, ended = self._start(count, steps, device)
+        grammar_state: Any = (
+            None if grammar is None else seqx.fork(grammar.start(count, max_lengths), self.size)
+        )
+        active, finished = self._start(count, steps, device)
         token = torch.full((count * self.size, 1), seqx.BOS, device=device)  # [N, 1]
-        sentences = list(range(count))  # those in the batch
-        found: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
+        sentences = list(range(count))  # numbers of those that are not done
+        hypotheses: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
         finite = torch.ones((), dtype=torch.bool, device=device)
         for step in range(steps):
             outputs, state = model.advance(token, state, None)
-            allowed, due = (
-                (None, None) if grammar is None else (grammar.allowed(rules), grammar.remaining(rules))
-            )
+            allowed = None if grammar is None else grammar.allowed(grammar_state)
+            remaining = None if grammar is None else grammar.remaining(grammar_state)
             logits = model.head(outputs[:, -1]).float()  # [N, V]
             finite = finite & (logits.amax(1).isfinite()).all()
-            candidates = self._candidates(opened.logprob, logits, allowed, due, limits <= step)
-            ended = self._end(ended, opened, candidates, step)
-            opened, parent, last = self._go_on(opened, candidates, step)
-            done = ended.score[:, -1] >= opened.logprob.amax(1) / self.penalty(limits + 1)
-            done = done | (limits <= step)
-            # What goes on after its sentence is done must not push out an equal that ended before.
-            opened = opened._replace(logprob=opened.logprob.masked_fill(done[:, None], -torch.inf))
-            going = torch.arange(len(done), device=device)
-            if reads(step, steps, done):
-                written = ended._replace(ids=ended.ids[:, :, : step + 1])
-                gone, sound, *columns = on_host(done, finite.expand_as(done), *written)
-                for i in gone.nonzero()[:, 0].tolist():
-                    hypotheses = _hypotheses(*(column[i].tolist() for column in columns))
-                    if not hypotheses and (grammar is None or not sound[i]):
+            best = self._continuations(active.logprob, logits, allowed, remaining, max_lengths <= step)
+            finished = self._finish(finished, active, best, step)
+            active, parent, last = self._continue(active, best, step)
+            done = finished.score[:, -1] >= active.logprob.amax(1) / self.penalty(max_lengths + 1)
+            done = done | (max_lengths <= step)
+            # A hypothesis that goes on after its sentence is done must not replace an equal, finished one.
+            active = active._replace(logprob=active.logprob.masked_fill(done[:, None], -torch.inf))
+            kept = torch.arange(len(done), device=device)
+            if should_poll(step, steps, done):
+                written = finished._replace(ids=finished.ids[:, :, : step + 1])
+                ended, valid, *columns = copy_to_host(done, finite.expand_as(done), *written)
+                for i in ended.nonzero()[:, 0].tolist():
+                    found = _hypotheses(*(column[i].tolist() for column in columns))
+                    if not found and (grammar is None or not valid[i]):
                         raise seqx.UserError(NOT_FINITE)
-                    found[sentences[i]] = hypotheses
-                sentences = [
-                    sentence for sentence, over in zip(sentences, gone.tolist(), strict=True) if not over
-                ]
+                    hypotheses[sentences[i]] = found
+                sentences = [number for number, end in zip(sentences, ended.tolist(), strict=True) if not end]
                 if not sentences:
                     break
                 if len(sentences) < len(done):
-                    going = first(len(sentences), ~done)
-                    opened, ended = seqx.rows(opened, going), seqx.rows(ended, going)
-                    limits = limits[going]
-            chosen = (going[:, None] * self.size + parent[going]).flatten()  # [N]
-            token = last[going].view(-1, 1)
+                    kept = true_indices(~done, len(sentences))
+                    active, finished = seqx.rows(active, kept), seqx.rows(finished, kept)
+                    max_lengths = max_lengths[kept]
+            chosen = (kept[:, None] * self.size + parent[kept]).flatten()  # [N]
+            token = last[kept].view(-1, 1)
             state = seqx.rows(state, chosen)
             if grammar is not None:
-                rules = grammar.advance(seqx.rows(rules, chosen), token[:, 0])
-        return found
+                grammar_state = grammar.advance(seqx.rows(grammar_state, chosen), token[:, 0])
+        return hypotheses
 
-    def _start(self, count: int, steps: int, device: torch.device) -> tuple[Open, Ended]:
-        # In double precision: a sum of a hundred terms would lose the fifth digit, by which beams differ.
+    def _start(self, count: int, steps: int, device: torch.device) -> tuple[Active, Finished]:
+        # In single precision, sums of a hundred terms would differ in the fifth digit, which decides beams.
         logprob = torch.full((count, self.size), -torch.inf, dtype=torch.float64, device=device)
-        logprob[:, 0] = 0  # one empty hypothesis: others would be the same
+        logprob[:, 0] = 0  # one empty hypothesis, because several would be equal
         ids = torch.full((count, self.size, steps), seqx.EOS, device=device)
         none = logprob.new_full((count, self.nbest), -torch.inf)
-        return Open(logprob, ids), Ended(none, none, ids[:, : self.nbest])
+        return Active(logprob, ids), Finished(none, none, ids[:, : self.nbest])
 
-    def _candidates(
-        self, logprob: Tensor, logits: Tensor, allowed: Tensor | None, due: Tensor | None, last: Tensor
-    ) -> Candidates:
-        """The 2 * size best continuations, after logits [N, V]; for sentences at their limit [B] just EOS.
+    def _continuations(
+        self,
+        logprob: Tensor,
+        logits: Tensor,
+        allowed: Tensor | None,
+        remaining: Tensor | None,
+        at_limit: Tensor,
+    ) -> Continuations:
+        """Return the 2 * size best continuations of each sentence.
 
-        They are found in two stages. Each hypothesis gives size + 3: PAD and BOS are never written, and as
-        many as `size` must be left besides EOS. Where something is due [N, V], it also gives those after
-        which the least is, and what is due after them shares the places out.
+        First each hypothesis gives its size + 3 best symbols: PAD and BOS are never written, and `size` must
+        be left besides EOS. If something is required, it also gives the best symbols after which the fewest
+        required symbols remain. Then the best continuations of all hypotheses of a sentence are chosen.
+
+        Args:
+            logprob: of the hypotheses [B, K]
+            logits: of the next symbol [N, V]
+            allowed: true for the symbols that the grammar allows [N, V]
+            remaining: required symbols that remain after each symbol [N, V]
+            at_limit: true for sentences that must end now [B]
         """
         normalizer = logits.logsumexp(1, keepdim=True)  # [N, 1]
         choices = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
         value, token = choices.topk(min(self.size + 3, logits.size(1)))
         value = value.masked_fill(token < seqx.EOS, -torch.inf) - normalizer
-        last = last.repeat_interleave(self.size)
-        value = value.masked_fill(last[:, None], -torch.inf)
+        at_limit = at_limit.repeat_interleave(self.size)
+        value = value.masked_fill(at_limit[:, None], -torch.inf)
         end = logits[:, seqx.EOS] - normalizer[:, 0]
         if allowed is not None:
             end = end.masked_fill(~allowed.any(1), -torch.inf)
-        value[:, 0] = end.where(last, value[:, 0])
-        token[:, 0] = token[:, 0].where(~last, seqx.EOS)
-        if due is not None:
-            nearer, where = nearest(choices, due, token, self.size)
-            value = torch.cat([value, (nearer - normalizer).masked_fill(last[:, None], -torch.inf)], 1)
-            token = torch.cat([token, where], 1)
+        value[:, 0] = end.where(at_limit, value[:, 0])
+        token[:, 0] = token[:, 0].where(~at_limit, seqx.EOS)
+        if remaining is not None:
+            progress, which = best_with_fewest_remaining(choices, remaining, token, self.size)
+            progress = (progress - normalizer).masked_fill(at_limit[:, None], -torch.inf)
+            value, token = torch.cat([value, progress], 1), torch.cat([token, which], 1)
         each = token.size(1)
-        value, token = (
-            (logprob.view(-1, 1) + value).view(-1, self.size * each),
-            token.view(-1, self.size * each),
-        )
-        if due is None:
-            best, place = value.topk(2 * self.size)
+        total = (logprob.view(-1, 1) + value).view(-1, self.size * each)
+        tokens = token.view(-1, self.size * each)
+        if remaining is None:
+            best, index = total.topk(2 * self.size)
         else:
-            place = allocate_beam(value, due.gather(1, token.view(-1, each)).view_as(token))[
-                :, : 2 * self.size
-            ]
-            best = value.gather(1, place)
-        return Candidates(best, place // each, token.gather(1, place))
+            after = remaining.gather(1, token).view_as(tokens)
+            index = allocate_beam(total, after)[:, : 2 * self.size]
+            best = total.gather(1, index)
+        return Continuations(best, index // each, tokens.gather(1, index))
 
-    def _end(self, ended: Ended, opened: Open, candidates: Candidates, step: int) -> Ended:
-        """With the candidates that end among the `size` best."""
-        logprob = candidates.logprob[:, : self.size]
-        logprob = logprob.masked_fill(candidates.token[:, : self.size] != seqx.EOS, -torch.inf)
-        score, place = torch.cat([ended.score, logprob / self.penalty(step + 1)], 1).topk(self.nbest)
-        ids = torch.cat([ended.ids, _take(opened.ids, candidates.parent[:, : self.size])], 1)
-        return Ended(score, torch.cat([ended.logprob, logprob], 1).gather(1, place), _take(ids, place))
+    def _finish(self, finished: Finished, active: Active, best: Continuations, step: int) -> Finished:
+        """Add the continuations that end and are among the `size` best."""
+        logprob = best.logprob[:, : self.size]
+        logprob = logprob.masked_fill(best.token[:, : self.size] != seqx.EOS, -torch.inf)
+        score, index = torch.cat([finished.score, logprob / self.penalty(step + 1)], 1).topk(self.nbest)
+        ids = torch.cat([finished.ids, _take(active.ids, best.parent[:, : self.size])], 1)
+        return Finished(score, torch.cat([finished.logprob, logprob], 1).gather(1, index), _take(ids, index))
 
-    def _go_on(self, opened: Open, candidates: Candidates, step: int) -> tuple[Open, Tensor, Tensor]:
-        """The first `size` candidates that do not end, their parents and their tokens [B, K]."""
-        ends = candidates.token == seqx.EOS
-        place = ends.int().argsort(dim=1, stable=True)[:, : self.size]
-        logprob = candidates.logprob.masked_fill(ends, -torch.inf).gather(1, place)
-        parent, token = candidates.parent.gather(1, place), candidates.token.gather(1, place)
-        ids = _take(opened.ids, parent)
+    def _continue(self, active: Active, best: Continuations, step: int) -> tuple[Active, Tensor, Tensor]:
+        """Return the first `size` continuations that do not end, their parents and their tokens [B, K]."""
+        ends = best.token == seqx.EOS
+        index = ends.int().argsort(dim=1, stable=True)[:, : self.size]
+        logprob = best.logprob.masked_fill(ends, -torch.inf).gather(1, index)
+        parent, token = best.parent.gather(1, index), best.token.gather(1, index)
+        ids = _take(active.ids, parent)
         ids[:, :, step] = token
-        return Open(logprob, ids), parent, token
+        return Active(logprob, ids), parent, token
 
 
 def _take(ids: Tensor, index: Tensor) -> Tensor:
-    """Of each sentence's ids [B, C, T] those that index [B, K] names."""
+    """Return the rows of each sentence's ids [B, C, T] that `index` [B, K] selects."""
     return ids.gather(1, index[..., None].expand(-1, -1, ids.size(2)))
 
 
 def _hypotheses(scores: list[float], logprobs: list[float], ids: list[list[float]]) -> list[seqx.Hypothesis]:
-    """The finished hypotheses of a sentence."""
+    """Return the finished hypotheses of a sentence."""
     return [
         seqx.Hypothesis(
             ids=[int(token) for token in row[: row.index(seqx.EOS)]], score=score, logprob=logprob

@@ -1,4 +1,8 @@
-"""Sharing a beam's places out among hypotheses of which differently much is demanded (Post & Vilar 2018).
+"""Dynamic beam allocation for constrained search (Post and Vilar 2018).
+
+A hypothesis that writes a required phrase early is often less probable than one that puts it off, so it would
+be pushed out of the beam. Therefore the beam is divided among banks: the candidates that still have the same
+number of required symbols to write. Post and Vilar count the required symbols that were written instead.
 
 Letters in shapes: B sentences, N hypotheses, V symbols, C candidates, K of them chosen.
 """
@@ -9,38 +13,48 @@ from torch import Tensor
 import seqx
 
 
-def nearest(choices: Tensor, due: Tensor, known: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The best symbols after which the least is due, none of them among `known` [N, C].
+def best_with_fewest_remaining(
+    logits: Tensor, remaining: Tensor, known: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """Return the best symbols of each hypothesis after which the fewest required symbols remain.
+
+    The result has their logits and ids [N, K]. A logit is -inf where there are fewer than K such symbols, and
+    where no symbol makes progress.
 
     Args:
-        choices: logits [N, V], -inf where a symbol is not allowed
-        due: how much is due after each symbol [N, V]
-        known: symbols that are candidates already
-        count: how many to find for each hypothesis
+        logits: [N, V], -inf if a symbol is not allowed
+        remaining: required symbols that remain after each symbol [N, V]
+        known: symbols that are candidates already, which are left out [N, C]
+        count: how many to find for each hypothesis, K
     """
-    due = due.masked_fill(choices == -torch.inf, torch.iinfo(due.dtype).max)
-    least = due.amin(1, keepdim=True)
-    nearer = choices.masked_fill((due != least) | (least == 0), -torch.inf).scatter(1, known, -torch.inf)
-    nearer[:, : seqx.EOS] = -torch.inf
-    value, token = nearer.topk(min(count, choices.size(1)))
+    remaining = remaining.masked_fill(logits == -torch.inf, torch.iinfo(remaining.dtype).max)
+    fewest = remaining.amin(1, keepdim=True)
+    chosen = logits.masked_fill((remaining != fewest) | (fewest == 0), -torch.inf)
+    chosen = chosen.scatter(1, known, -torch.inf)
+    chosen[:, : seqx.EOS] = -torch.inf
+    value, token = chosen.topk(min(count, logits.size(1)))
     return value, token
 
 
-def allocate_beam(value: Tensor, due: Tensor) -> Tensor:
-    """The order in which candidates [B, C] get places: the best of each bank, then the second best of each...
+def allocate_beam(value: Tensor, remaining: Tensor) -> Tensor:
+    """Return the order in which candidates [B, C] enter the beam.
 
-    A bank is the candidates of a sentence after which equally much is due; within a round the more probable
-    come first, and those of probability 0 come last of all.
+    First comes the best candidate of each bank, then the second best of each bank, and so on. Within a round
+    the more probable candidates come first. Candidates of probability 0 come last of all.
+
+    Args:
+        value: log-probability of each candidate [B, C]
+        remaining: required symbols that remain after each candidate [B, C]
     """
     order = value.argsort(dim=1, descending=True, stable=True)
-    none = value == -torch.inf
-    bank = due.long().masked_fill(none, torch.iinfo(torch.int32).max).gather(1, order)
+    impossible = value == -torch.inf
+    bank = remaining.long().masked_fill(impossible, torch.iinfo(torch.int32).max).gather(1, order)
     by_bank = bank.argsort(dim=1, stable=True)
     sorted_banks = bank.gather(1, by_bank)
-    place = torch.arange(value.size(1), device=value.device).expand_as(value)
-    first = torch.ones_like(none)
-    first[:, 1:] = sorted_banks[:, 1:] != sorted_banks[:, :-1]
-    rank = place - place.where(first, 0).cummax(1).values
-    round_ = torch.empty_like(rank).scatter(1, by_bank, rank)  # of each, in the order of probability
-    round_ = round_.masked_fill(none.gather(1, order), value.size(1))
+    index = torch.arange(value.size(1), device=value.device).expand_as(value)
+    bank_begins = torch.ones_like(impossible)
+    bank_begins[:, 1:] = sorted_banks[:, 1:] != sorted_banks[:, :-1]
+    rank_in_bank = index - index.where(bank_begins, 0).cummax(1).values
+    round_ = torch.empty_like(rank_in_bank).scatter(1, by_bank, rank_in_bank)  # in the order of probability
+    round_ = round_.masked_fill(impossible.gather(1, order), value.size(1))
     return order.gather(1, round_.argsort(dim=1, stable=True))

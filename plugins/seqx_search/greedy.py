@@ -12,18 +12,23 @@ from seqx_search.one_hypothesis import decode_one_hypothesis
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy(LengthLimitedSearch):
-    """Always writes the most probable next token."""
+    """Always chooses the most probable next token."""
 
     @torch.no_grad()
     def __call__(
         self,
         model: seqx.Model,
         source: seqx.Tokens,
-        limits: Tensor,
+        max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
-        """One hypothesis for each sentence, if any is allowed; its score is its log-probability."""
+        """Return one hypothesis for each sentence, or none if the grammar allows none."""
         return decode_one_hypothesis(
-            model, source, limits, grammar, memory, choose=lambda logits, _sentences, _step: logits.argmax(1)
+            model,
+            source,
+            max_lengths,
+            grammar,
+            memory,
+            choose=lambda logits, _sentences, _step: logits.argmax(1),
         )

@@ -1,4 +1,4 @@
-"""Sampling from the model."""
+"""Sampling from the distribution of a model."""
 
 import hashlib
 import random
@@ -18,14 +18,15 @@ from seqx_search.one_hypothesis import decode_one_hypothesis
 class Sampling(LengthLimitedSearch):
     """Draws each token from the model's distribution, or from its most probable part.
 
-    What is drawn for a sentence depends on the seed and the sentence alone, not on its batch. Scores are the
-    model's own log-probabilities, whatever part of the distribution was drawn from.
+    The sample for a sentence depends on the seed and the sentence, not on its batch. Scores are the
+    log-probabilities of the unmodified distribution, for any temperature, `top_k` and `top_p`.
 
     Args:
-        temperature: logits are divided by it: below 1 probable tokens become more probable still
-        top_k: draw from that many most probable tokens; null: from all (Fan et al. 2018)
-        top_p: draw from the fewest most probable tokens that have this share (Holtzman et al. 2020)
-        seed: another seed gives other samples
+        temperature: divides the logits; below 1 it makes probable tokens more probable
+        top_k: draw from the `top_k` most probable tokens (Fan et al. 2018); null: from all
+        top_p: draw from the smallest set of most probable tokens whose probabilities sum to at least `top_p`
+            (nucleus sampling, Holtzman et al. 2020)
+        seed: seed of the random numbers
     """
 
     temperature: Annotated[float, Ge(1e-6)] = 1.0
@@ -38,24 +39,29 @@ class Sampling(LengthLimitedSearch):
         self,
         model: seqx.Model,
         source: seqx.Tokens,
-        limits: Tensor,
+        max_lengths: Tensor,
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
-        """One hypothesis for each sentence, if any is allowed; its score is its log-probability."""
-        draws = self._draws(source, int(limits.max()) + 1)  # [B, T]
+        """Return one hypothesis for each sentence, or none if the grammar allows none.
+
+        The score is the log-probability.
+        """
+        draws = self._draws(source, int(max_lengths.max()) + 1)  # [B, T]
 
         def choose(logits: Tensor, sentences: Tensor, step: int) -> Tensor:
             return _invert(self._probabilities(logits), draws[sentences, step])
 
-        return decode_one_hypothesis(model, source, limits, grammar, memory, choose=choose)
+        return decode_one_hypothesis(model, source, max_lengths, grammar, memory, choose=choose)
 
     def _draws(self, source: seqx.Tokens, steps: int) -> Tensor:
-        """A number in [0, 1) for each sentence and step; a longer row begins as a shorter one does."""
+        """Return a random number in [0, 1) for each sentence and step, [B, T].
+
+        The number of steps does not change the first numbers of a sentence.
+        """
         drawn = []
-        for ids in source.ids.where(
-            source.layout.keep, -1
-        ).tolist():  # the host waits once, for ids and lengths
+        # Ids and padding are read together, because each read waits for the device.
+        for ids in source.ids.where(source.layout.keep, -1).tolist():
             sentence = [token for token in ids if token >= 0]
             name = repr((self.seed, sentence)).encode()
             rng = random.Random(hashlib.blake2b(name, digest_size=8).digest())  # noqa: S311  # no secret
@@ -63,7 +69,7 @@ class Sampling(LengthLimitedSearch):
         return seqx.to_device(torch.tensor(drawn, dtype=torch.float64), source.ids.device)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        """Of each symbol [N, V]: 0 outside of the part that is drawn from."""
+        """Return the probability of each symbol, [N, V]; 0 for those that are not drawn from."""
         logits = logits.double() / self.temperature
         if self.top_k is not None:
             least = logits.topk(min(self.top_k, logits.size(1))).values[:, -1:]
@@ -71,13 +77,14 @@ class Sampling(LengthLimitedSearch):
         probabilities = logits.softmax(1)
         if self.top_p < 1:
             ranked = probabilities.sort(1, descending=True).values
-            needed = ranked.cumsum(1) - ranked < self.top_p  # those before it do not reach the share
+            # A token is needed if the tokens that are more probable do not reach top_p.
+            needed = ranked.cumsum(1) - ranked < self.top_p
             least = ranked.where(needed, torch.inf).amin(1, keepdim=True)
             probabilities = probabilities.where(probabilities >= least, 0)
         return probabilities
 
 
 def _invert(probabilities: Tensor, draws: Tensor) -> Tensor:
-    """The symbols [N] at which the cumulated probabilities [N, V] pass draws [N], shares of their sum."""
+    """Return the symbols [N] at which the cumulative probabilities pass `draws` [N] times their sum."""
     cumulated = probabilities.cumsum(1)
     return torch.searchsorted(cumulated, draws[:, None] * cumulated[:, -1:], right=True)[:, 0]

@@ -2,10 +2,10 @@
 
 Hokamp and Liu 2017 (grid beam search) and Post and Vilar 2018 (dynamic beam allocation) constrain the
 subwords of an answer. This grammar constrains its text, so that a phrase may be segmented in any way. An
-automaton finds the phrases (see `byte_automaton`). For each of its nodes the distance to the end is known: the
-fewest symbols until EOS may come. A symbol is allowed if the distance after it still fits into the maximum
-length. Therefore every answer meets its constraint, whatever the model prefers. If the maximum length is too
-small from the start, nothing is allowed.
+automaton finds the phrases (see `byte_automaton`). For each of its nodes the distance to the end is known:
+the fewest symbols until EOS may come. A symbol is allowed if the distance after it still fits into the
+maximum length. Therefore every answer meets its constraint, whatever the model prefers. If the maximum length
+is too small from the start, nothing is allowed.
 
 Within the prefix, a table lists the symbols that may come at each byte position: those that write the next
 bytes of the prefix, and those whose text contains all of the rest and goes on.

@@ -278,7 +278,7 @@ def test_a_hundred_thousand_characters(model: Path) -> None:
         assert result.exit_code == 0
         assert result.stdout.count("\n") == 1
         assert len(result.stdout.split(" ")) > 3000 or "abc" in text
-        assert result.stderr.startswith("1 of 1 lines")
+        assert result.stderr.startswith("1 of 1 inputs")
         assert time.monotonic() - start < 60
 
 
