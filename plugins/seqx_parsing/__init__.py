@@ -2,12 +2,12 @@
 
 import seqx
 from seqx_parsing.assembly import Assembly
-from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
+from seqx_parsing.bracketing import BracketGrammar, Bracketing, BracketState, LegalKinds
 from seqx_parsing.evalb import Evalb
 from seqx_parsing.guided import GuidedEncoderDecoder
 from seqx_parsing.in_order import InOrder
-from seqx_parsing.linearisation import TOP, Decoded, Linearisation, spelled
-from seqx_parsing.tagging import Tagged, Tagging
+from seqx_parsing.linearisation import TOP, Decoded, Linearisation, linearise
+from seqx_parsing.tagging import TaggingModel, TaggingObjective
 from seqx_parsing.task import Parsing
 from seqx_parsing.top_down import TopDown
 from seqx_parsing.tree import Leaf, Tree
@@ -18,25 +18,25 @@ __all__ = [
     "TOP",
     "Assembly",
     "BracketGrammar",
+    "BracketState",
     "Bracketing",
     "Decoded",
     "Evalb",
     "GuidedEncoderDecoder",
     "InOrder",
     "Leaf",
-    "Legal",
+    "LegalKinds",
     "Linearisation",
     "NltkTreebank",
     "Parsing",
     "PennTreebank",
-    "Tagged",
-    "Tagging",
+    "TaggingModel",
+    "TaggingObjective",
     "TopDown",
     "Tree",
     "TreebankFiles",
     "Vocabulary",
-    "Written",
-    "spelled",
+    "linearise",
 ]
 
 
@@ -45,7 +45,7 @@ def seqx_register(registry: seqx.Registry) -> None:
     """Offer this plugin's components; the plugin defines the interface Linearisation."""
     registry.add(seqx.Corpus, nltk_treebank=NltkTreebank, ptb=PennTreebank, treebank=TreebankFiles)
     registry.add(seqx.Metric, evalb=Evalb)
-    registry.add(seqx.Model, guided=GuidedEncoderDecoder, tagging=Tagging)
-    registry.add(seqx.Objective, tagged=Tagged)
+    registry.add(seqx.Model, guided=GuidedEncoderDecoder, tagging=TaggingModel)
+    registry.add(seqx.Objective, tagged=TaggingObjective)
     registry.add(seqx.Task, parsing=Parsing)
     registry.add(Linearisation, top_down=TopDown, in_order=InOrder)

@@ -1,34 +1,35 @@
-"""A tree that is put together step by step, and mended where the steps do not make one."""
+"""Build a tree step by step, and repair steps that do not form a tree."""
 
 from collections import deque
 from collections.abc import Iterable
 
-from seqx_parsing.linearisation import TOP, Decoded, rooted
-from seqx_parsing.tree import Leaf, Tree, written
+from seqx_parsing.linearisation import TOP, Decoded, add_top
+from seqx_parsing.tree import Leaf, Tree, escape_name
 
 
 class Assembly:
-    """Becomes a tree over exactly the given leaves, whatever steps it is told.
+    """Builds a tree over exactly the given leaves from any sequence of steps.
 
-    Wrong steps are mended so:
+    Invalid steps are repaired:
 
-    - a word where none is left: nothing
-    - a close whose label is not open: nothing; where it is open further out, all inside it is closed
-    - a label that is to go around finished parts, where there are fewer: it goes around those
-    - a constituent without words: it vanishes
-    - a label or a part of speech that cannot be written in brackets: it is changed by `written`
-    - at the end, what is open is closed; words that are left come last in the outermost of what was open,
-      and several parts, or a word alone, get TOP
+    - A word when no leaf is left is ignored.
+    - A close whose label is not open is ignored. If the label is open further out, all constituents inside it
+      are closed first.
+    - An open that shall adopt more finished children than there are adopts those that there are.
+    - An empty constituent is removed.
+    - A label or tag that cannot be written in brackets is changed by `escape_name`.
+    - At the end, open constituents are closed. Remaining leaves are appended to the outermost constituent
+      that was open. Several roots, or a single word, are put below TOP.
     """
 
     def __init__(self, leaves: Iterable[Leaf]) -> None:
         self._left = deque(leaves)
         self._open: list[tuple[str, list[Tree | Leaf]]] = [(TOP, [])]
-        self._new = True  # the last step opened, so that nothing after it is finished
+        self._new = True  # the last step was an open, so there are no finished children yet
         self.repaired = False
 
     def word(self, tag: str | None = None) -> None:
-        """The next word, with another part of speech where a `tag` is given."""
+        """Append the next word; `tag` replaces its part of speech."""
         if not self._left:
             self.repaired = True
             return
@@ -37,7 +38,7 @@ class Assembly:
         self._new = False
 
     def open(self, label: str, first: int = 0) -> None:
-        """A constituent begins; its first children are the `first` parts that were finished last."""
+        """Open a constituent, and adopt the last `first` finished siblings as its first children."""
         parts = self._open[-1][1]
         start = len(parts) if self._new else max(0, len(parts) - first)
         self.repaired |= start + first > len(parts)
@@ -46,7 +47,7 @@ class Assembly:
         self._new = True
 
     def close(self, label: str) -> None:
-        """The constituent ends that was opened last and has this label."""
+        """Close the innermost open constituent with this label."""
         label = self._named(label)
         height = next((i for i in range(len(self._open) - 1, 0, -1) if self._open[i][0] == label), 0)
         if height == 0:
@@ -56,11 +57,11 @@ class Assembly:
         self._close_down_to(height)
 
     def skip(self) -> None:
-        """A step that means nothing."""
+        """Handle a symbol without a meaning: it is only recorded as a repair."""
         self.repaired = True
 
     def finish(self) -> Decoded:
-        """The tree."""
+        """Close what is open and return the tree."""
         if len(self._open) > 1 or self._left:
             self.repaired = True
             self._close_down_to(2)
@@ -68,12 +69,12 @@ class Assembly:
             self._close_down_to(1)
         parts = self._open[0][1]
         loose = len(parts) > 1 or any(isinstance(part, Leaf) for part in parts)
-        return Decoded(rooted(parts), self.repaired or loose)
+        return Decoded(add_top(parts), self.repaired or loose)
 
     def _named(self, name: str) -> str:
         """Return a name that can be written in brackets."""
-        self.repaired |= written(name) != name
-        return written(name)
+        self.repaired |= escape_name(name) != name
+        return escape_name(name)
 
     def _close_down_to(self, height: int) -> None:
         while len(self._open) > height:

@@ -1,4 +1,4 @@
-"""Linearisations that write brackets with typed closes, as `(NP` and `)NP`, and one symbol for each word.
+"""Linearisations with typed brackets, such as `(NP` and `)NP`, and one symbol per word.
 
 Letters in shapes: B sentences, N hypotheses, V symbols, L labels, D = depth.
 """
@@ -15,13 +15,13 @@ from torch import Tensor
 
 import seqx
 from seqx_parsing.assembly import Assembly
-from seqx_parsing.linearisation import Decoded, Linearisation, spelled
+from seqx_parsing.linearisation import Decoded, Linearisation, linearise
 from seqx_parsing.tree import UNTAGGED, Leaf, Tree
 from seqx_parsing.vocabulary import UNKNOWN, Vocabulary
 
 
 class Kind(IntEnum):
-    """What a symbol does."""
+    """The kinds of symbols."""
 
     NOTHING = 0
     END = 1
@@ -32,25 +32,25 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Bracketing(Linearisation):
-    """Brackets with typed closes, and one symbol for each word.
+    """Linearisation with typed brackets and one symbol per word.
 
     Args:
-        tags: write each word as its part of speech; if not, as XX, which parses better (about 1 F1: Vinyals
-            et al. 2015, section 3)
-        depth: most constituents that the grammar lets be open at once; TOP counts where it is written
+        tags: write the part of speech of each word; if false, write XX for every word, which parses better
+            (by about 1 F1: Vinyals et al. 2015, section 3)
+        depth: maximum number of open constituents that the grammar allows; TOP counts where it is written
     """
 
     first: ClassVar[int]
-    """How many children come before the opening bracket."""
+    """The number of children that are written before the opening bracket."""
 
     adjustable: ClassVar[frozenset[str]] = frozenset({"depth"})
-    """The settings that limit the grammar; their names are those of the counts in `Most`."""
+    """The settings that limit the grammar. Each has the name of a field of `MaxCounts`."""
 
     tags: bool = False
     depth: Annotated[int, Gt(0)] = 60
 
     def order(self, tree: Tree) -> list[Tree | Leaf | str]:
-        """A constituent's brackets and children, in the order in which they are written."""
+        """Return a constituent's brackets and children in the order in which they are written."""
         return [
             *tree.children[: self.first],
             f"({tree.label}",
@@ -59,11 +59,11 @@ class Bracketing(Linearisation):
         ]
 
     def encode(self, tree: Tree) -> list[str]:
-        """The symbols of a tree."""
-        return spelled(tree, self.order, lambda leaf: leaf.tag if self.tags else UNTAGGED)
+        """Return the symbols of a tree."""
+        return linearise(tree, self.order, lambda leaf: leaf.tag if self.tags else UNTAGGED)
 
     def decode(self, symbols: Sequence[str], leaves: Sequence[Leaf]) -> Decoded:
-        """A tree over exactly these leaves; `Assembly` says how what is malformed is repaired."""
+        """Return a tree over exactly these leaves; `Assembly` documents the repairs of malformed symbols."""
         assembly = Assembly(leaves)
         for symbol in symbols:
             match self.kind(symbol):
@@ -78,27 +78,27 @@ class Bracketing(Linearisation):
         return assembly.finish()
 
     def needs(self, tree: Tree) -> Mapping[str, int]:
-        """Return the smallest value of each setting with which the grammar allows the symbols of a tree."""
-        most = Most.of(map(self.kind, self.encode(tree)))
+        """Return, for each limit of the grammar, the smallest value that allows this tree."""
+        most = MaxCounts.of(map(self.kind, self.encode(tree)))
         return {name: getattr(most, name) for name in sorted(self.adjustable)}
 
     def is_word(self, symbol: str) -> bool:
-        """Whether a symbol stands for a word."""
+        """Return true if a symbol stands for a word."""
         return self.kind(symbol) == Kind.WORD
 
     def kind(self, symbol: str) -> Kind:
-        """What a symbol does."""
+        """Return the kind of a symbol."""
         if len(symbol) > 1 and symbol[0] in "()":
             return Kind.OPEN if symbol[0] == "(" else Kind.CLOSE
         return Kind.WORD if (symbol != UNKNOWN if self.tags else symbol == UNTAGGED) else Kind.NOTHING
 
 
-class Most(NamedTuple):
-    """The largest counts in a tree of what the grammar limits; `Written` counts the same for hypotheses."""
+class MaxCounts(NamedTuple):
+    """The largest counts in one tree for each limit of the grammar; `BracketState` has the same counts."""
 
-    depth: int  # constituents open at once
+    depth: int  # open constituents
     opens: int  # constituents opened between two words
-    unaries: int  # constituents closed in a row, each right after it was opened
+    unaries: int  # constituents closed in a row, each directly after its opening bracket
 
     @classmethod
     def of(cls, symbols: Iterable[Kind]) -> Self:
@@ -118,22 +118,22 @@ class Most(NamedTuple):
         return most
 
 
-class Written(NamedTuple):
-    """What each hypothesis has written so far."""
+class BracketState(NamedTuple):
+    """The grammar's state: what each hypothesis has written so far."""
 
-    used: Tensor  # [N] words
-    left: Tensor  # [N] words to come
-    budget: Tensor  # [N] symbols to come at most
-    stack: Tensor  # [N, D + 1] int32 labels of what is open, the outermost first; behind `height` anything
-    height: Tensor  # [N] how much is open
-    new: Tensor  # [N] bool: the last symbol opened
-    opens: Tensor  # [N] constituents opened since the last word
-    unaries: Tensor  # [N] constituents closed in a row, each right after it was opened
-    begun: Tensor  # [N] bool: some constituent was opened
+    used: Tensor  # words written
+    left: Tensor  # words still to be written
+    budget: Tensor  # symbols that may still be written
+    stack: Tensor  # int32 labels of the open constituents, outermost first; undefined above `height`
+    height: Tensor  # number of open constituents
+    new: Tensor  # bool: the last symbol was an opening bracket
+    opens: Tensor  # constituents opened since the last word
+    unaries: Tensor  # constituents closed in a row, each directly after its opening bracket
+    begun: Tensor  # bool: at least one constituent was opened
 
 
-class Legal(NamedTuple):
-    """Which kinds of symbols may come next, [N] bool each; of all closes only the innermost label's."""
+class LegalKinds(NamedTuple):
+    """The kinds of symbols that may come next, each [N] bool. Only the innermost open label can be closed."""
 
     word: Tensor
     open: Tensor
@@ -142,18 +142,18 @@ class Legal(NamedTuple):
 
 
 class BracketGrammar(seqx.Grammar):
-    """What all grammars of brackets share: what was written, and that only the innermost label closes.
+    """Base class of the grammars for bracketed output: only the innermost open label can be closed.
 
-    Which kinds of symbols may come next is for `legal` to say, so that every row has one, also where a search
-    has written what was not allowed (beams do in hypotheses of probability 0) or has ended.
+    Subclasses define `legal`. It must allow at least one kind of symbol for every row, even if the row has
+    ended or a search wrote a forbidden symbol (beam search does so in hypotheses of probability 0).
 
-    A tree over n words takes n + 2 symbols at least. Where a limit leaves less, there is none to be had: the
-    words are written first, the search cuts off what follows, and `decode` repairs it.
+    A tree over n words needs at least n + 2 symbols. If a length limit leaves fewer, no complete tree exists:
+    the words are written first, the search stops at the limit, and `decode` repairs the output.
 
     Args:
-        linearisation: says what the symbols mean
-        vocabulary: what the model writes
-        words: of each sentence [B]
+        linearisation: defines the meaning of the symbols
+        vocabulary: the target vocabulary
+        words: number of words of each sentence, [B]
     """
 
     def __init__(self, linearisation: Bracketing, vocabulary: Vocabulary, words: Tensor) -> None:
@@ -173,23 +173,27 @@ class BracketGrammar(seqx.Grammar):
             if linearisation.kind(symbol) == Kind.WORD:
                 kinds[i] = Kind.WORD
         if not (inside and Kind.WORD in kinds):
-            raise ValueError("no tree can be written without a symbol for words and brackets of one label")
+            raise ValueError(
+                "the vocabulary needs a symbol for words, and the brackets of at least one label"
+            )
         self.kinds = torch.tensor(kinds)  # [V]
-        self.labels = torch.tensor(labels, dtype=torch.int32)  # [V] of opens
-        self.closes = torch.tensor([closes[label] for label in inside])  # [L] the symbol that closes it
+        self.labels = torch.tensor(labels, dtype=torch.int32)  # [V], defined for opening brackets
+        self.closes = torch.tensor(
+            [closes[label] for label in inside]
+        )  # [L] the closing bracket of each label
 
     @abstractmethod
-    def legal(self, written: Written) -> Legal:
-        """Which kinds of symbols may come next: at least one of each row."""
+    def legal(self, written: BracketState) -> LegalKinds:
+        """Return the kinds of symbols that may come next; at least one kind per row."""
 
-    def start(self, rows: int, limits: Tensor) -> Written:
-        """Nothing is written."""
+    def start(self, rows: int, limits: Tensor) -> BracketState:
+        """Return the state of `rows` empty hypotheses."""
         device = limits.device
         self.kinds, self.labels, self.closes = (
             seqx.to_device(table, device) for table in (self.kinds, self.labels, self.closes)
         )
         none = torch.zeros(rows, dtype=torch.int64, device=device)
-        return Written(
+        return BracketState(
             used=none,
             left=seqx.to_device(self.words, device),
             budget=limits,
@@ -201,23 +205,23 @@ class BracketGrammar(seqx.Grammar):
             begun=none.bool(),
         )
 
-    def allowed(self, state: Written) -> Tensor:
-        """True where a symbol may come next: [N, V] bool."""
+    def allowed(self, state: BracketState) -> Tensor:
+        """Return the symbols that may come next, [N, V] bool."""
         legal = self.legal(state)
         none = torch.zeros_like(legal.end)
         by_kind = torch.stack([none, legal.end, legal.word, legal.open, none], 1)  # [N, kinds]
         top = state.stack.gather(1, (state.height - 1).clamp_min(0)[:, None])  # [N, 1]
         return by_kind.index_select(1, self.kinds).scatter(1, self.closes[top], legal.close[:, None])
 
-    def advance(self, state: Written, tokens: Tensor) -> Written:
-        """After one more symbol of each hypothesis, [N] int64."""
+    def advance(self, state: BracketState, tokens: Tensor) -> BracketState:
+        """Return the state after one more symbol per hypothesis, [N] int64."""
         kind = self.kinds[tokens]
         word, opened, closed = kind == Kind.WORD, kind == Kind.OPEN, kind == Kind.CLOSE
-        return Written(
+        return BracketState(
             used=state.used + word,
             left=(state.left - word.long()).clamp_min(0),
             budget=state.budget - 1,
-            # Behind the height, where it matters only to what opened.
+            # Every symbol writes a label above the stack; only an opening bracket raises the height over it.
             stack=state.stack.scatter(1, state.height[:, None], self.labels[tokens][:, None]),
             height=(state.height + opened - closed.long()).clamp(0, self.depth),
             new=opened,

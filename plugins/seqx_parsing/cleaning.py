@@ -1,4 +1,4 @@
-"""From a treebank's tree to what a parser learns: no traces, bare labels, words as a reader sees them."""
+"""Clean treebank trees for training: remove traces, cut labels, and unescape words."""
 
 import re
 from collections.abc import Iterable
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from seqx_parsing.tree import Leaf, Tree
 
 TRACE = "-NONE-"
-"""The tag of what is not said: traces, and other elements that only the annotators see."""
+"""The tag of empty elements: traces and other nodes without words."""
 
 SEPARATORS = ("-", "=", "##")
-"""Separators of function tags and indices (NP-SBJ-1, NP=2), and of features of SPMRL (NP##num=s##)."""
+"""Separators of function tags and indices (NP-SBJ-1, NP=2), and of SPMRL features (NP##num=s##)."""
 
 TAG_SEPARATORS = ("##",)
-"""Separators in a part of speech, which EVALB does not cut at - or =."""
+"""Separators within part-of-speech tags. EVALB does not cut tags at - or =."""
 
-_ALTERNATIVES = re.compile(r"(?<=.)\|.*")  # where the annotators left it open: PRT|ADVP
+_ALTERNATIVES = re.compile(r"(?<=.)\|.*")  # ambiguous labels, such as PRT|ADVP
 
 _SHOWN = {
     "-LRB-": "(",
@@ -38,16 +38,16 @@ def clean(
     separators: Iterable[str] = SEPARATORS,
     tag_separators: Iterable[str] = TAG_SEPARATORS,
 ) -> Tree | None:
-    """Return the tree without traces, with labels and tags cut; None if no words are left.
+    """Return the tree without traces and with labels and tags cut; None if no words are left.
 
-    Labels are cut as EVALB cuts them, and at the beginning of features. In training trees, the first of
-    alternative labels is taken, too (PRT of PRT|ADVP); references keep both, because EVALB does.
+    Labels are cut as by EVALB, and at the beginning of features. In training trees, only the first of several
+    alternative labels is kept (PRT of PRT|ADVP). References keep all of them, because EVALB does.
 
     Args:
         tree: the tree of the treebank
         training: true for training trees
         separators: where labels are cut
-        tag_separators: where the words' tags are cut
+        tag_separators: where part-of-speech tags are cut
     """
     separators, tag_separators = tuple(separators), tuple(tag_separators)
 
@@ -69,19 +69,19 @@ def clean(
 
 
 def cut(name: str, separators: Iterable[str]) -> str:
-    """Cut a label or tag at the first separator, except one at its beginning (-LRB-)."""
+    """Cut a label or tag at the first separator that is not at its beginning (-LRB-)."""
     places = (name.find(each, 1) for each in separators if not name.startswith(each))
     return name[: min((place for place in places if place > 0), default=len(name))]
 
 
-def shown(word: str) -> str:
-    r"""A word of a tree as running text has it, and a model is to see it: "(" for -LRB-, "/" for \/.
+def unescape(word: str) -> str:
+    r"""Return a word of a tree as running text has it, for the model: "(" for -LRB-, "/" for \/.
 
-    Treebanks differ in what they escape, so that the way back is not known: trees keep the words they have.
+    Treebanks differ in what they escape, so the way back is ambiguous: trees keep their words.
     """
     return _ESCAPE.sub(lambda match: _SHOWN[match[0]], word)
 
 
-def escaped(word: str) -> str:
-    r"""A word of running text as the Penn Treebank writes it in trees: -LRB- for "(", \/ for "/"."""
+def escape(word: str) -> str:
+    r"""Return a word of running text as the Penn Treebank escapes it: -LRB- for "(", \/ for "/"."""
     return _SPECIAL.sub(lambda match: _ESCAPED[match[0]], word)

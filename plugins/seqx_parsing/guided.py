@@ -1,4 +1,4 @@
-"""An encoder and a decoder that is shown the next word.
+"""An encoder-decoder whose decoder receives the next word of the input.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V symbols.
 """
@@ -13,31 +13,31 @@ from torch import Tensor, nn
 import seqx
 
 
-class Guided(NamedTuple):
-    """What the model remembers between symbols."""
+class GuidedState(NamedTuple):
+    """The decoder state, with the encoder states of the words."""
 
     decoder: seqx.State
-    words: Tensor  # [B, S + 1, D] the encoder's state of each word's first token; behind the last word 0
+    words: Tensor  # [B, S + 1, D] encoder state of each word's first token; 0 after the last word
     lengths: Tensor  # [B] number of words
-    written: Tensor  # [B] number of words that the output has so far
+    written: Tensor  # [B] number of words written so far
 
 
 class GuidedEncoderDecoder(seqx.Model):
-    """An encoder-decoder whose decoder sees the next word that it has to write (deterministic attention).
+    """Encoder-decoder with deterministic attention: the decoder receives the next word to write.
 
-    A parser's output has a symbol for each word, in their order, so that it is known which word comes next:
-    the encoder's state of that word is added to the decoder's input (Ma et al. 2017, Deterministic Attention
-    for Sequence-to-Sequence Constituent Parsing; here beside the usual attention, which goes on seeing all
-    words). Without it a parser must learn to count, for which a small treebank does not suffice.
+    A parser writes one symbol per input word, in order, so the next word is always known. The encoder state
+    of that word is added to the decoder's input (Ma et al. 2017, Deterministic Attention for
+    Sequence-to-Sequence Constituent Parsing). The usual attention over all words remains. Without this input
+    a parser must learn to count words, which a small treebank is not enough for.
 
-    Which tokens of the source begin a word says their layout; without, each is one. The ids of the target
-    that stand for words are those below the size of `column`.
+    The source's layout marks the tokens that begin a word; without such marks, each token is a word. The
+    target ids below the size of `column` stand for words.
 
     Args:
         d_model: width of embeddings and states
-        encoder: what reads the source
-        decoder: what writes the target
-        column: whose size tells the symbols of words from others
+        encoder: the encoder of the source
+        decoder: the decoder of the target
+        column: the column whose size separates word symbols from other target symbols
     """
 
     def __init__(
@@ -51,7 +51,9 @@ class GuidedEncoderDecoder(seqx.Model):
     ) -> None:
         super().__init__(vocab_sizes)
         if column not in vocab_sizes:
-            raise ValueError(f"the task does not say which symbols are words: it has no column {column!r}")
+            raise ValueError(
+                f"the task does not define which target symbols stand for words: it has no column {column!r}"
+            )
         self.d_model = d_model
         self.first_other = vocab_sizes[column]
         self.source = seqx.ScaledEmbedding(vocab_sizes["source"], d_model)
@@ -64,19 +66,19 @@ class GuidedEncoderDecoder(seqx.Model):
         self.limit = seqx.smallest_limit(self.encoder.limit, self.decoder.limit)
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
-        """Read the source [B, S]."""
+        """Encode the source [B, S]."""
         inputs = self.source(source.ids)
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
-    def start(self, memory: seqx.Memory, capacity: int | None) -> Guided:
-        """The state before the first symbol; `capacity`: the most symbols that will be written."""
+    def start(self, memory: seqx.Memory, capacity: int | None) -> GuidedState:
+        """Return the state before the first symbol; `capacity` is the maximum number of symbols."""
         count, places, width = memory.states.shape
         layout, none = memory.layout, memory.states.new_zeros(count, dtype=torch.int64)
         words = layout.keep.long().cumsum(1) - 1 if layout.words is None else layout.words  # [B, S]
         words = words.clamp_min(0)
         begins = layout.keep & (words != nn.functional.pad(words, (1, 0), value=-1)[:, :-1])
         lengths = begins.sum(1)
-        # Each word's first place, found without loops: scattered by the number of the word.
+        # Find the first token of each word without a loop: scatter token positions by word number.
         target = torch.where(begins, words, places)
         first = (
             none[:, None]
@@ -86,10 +88,10 @@ class GuidedEncoderDecoder(seqx.Model):
         states = memory.states.gather(1, first[..., None].expand(-1, -1, width))
         here = torch.arange(places + 1, device=words.device) < lengths[:, None]
         decoder = self.decoder.start(memory, count, capacity)
-        return Guided(decoder, states.masked_fill(~here[..., None], 0), lengths, none)
+        return GuidedState(decoder, states.masked_fill(~here[..., None], 0), lengths, none)
 
-    def advance(self, ids: Tensor, state: Guided, keep: Tensor | None) -> tuple[Tensor, Guided]:
-        """After target ids [B, T]: outputs [B, T, D] that `head` reads, and the state."""
+    def advance(self, ids: Tensor, state: GuidedState, keep: Tensor | None) -> tuple[Tensor, GuidedState]:
+        """Decode target ids [B, T]; return outputs [B, T, D] for `head`, and the new state."""
         word = (ids > seqx.UNK) & (ids < self.first_other)
         if keep is not None:
             word = word & keep
@@ -101,5 +103,5 @@ class GuidedEncoderDecoder(seqx.Model):
         return outputs, state._replace(decoder=decoder, written=written[:, -1])
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Logits [..., V] of each next symbol, from outputs [..., D]."""
+        """Return the logits [..., V] of each next symbol, from outputs [..., D]."""
         return self.projection(outputs)

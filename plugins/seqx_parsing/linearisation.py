@@ -1,4 +1,4 @@
-"""The interface of linearisations: trees as sequences of symbols, so that a sequence model can write them."""
+"""The interface of linearisations: trees as symbol sequences for sequence-to-sequence models."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -14,76 +14,76 @@ TOP = "TOP"
 
 
 class Decoded(NamedTuple):
-    """The tree that symbols describe; `repaired`: they did not describe a tree over the sentence's words."""
+    """A decoded tree; `repaired` is true if the symbols did not form a tree over the sentence's words."""
 
     tree: Tree
     repaired: bool
 
 
 class Linearisation(seqx.Codec, ABC):
-    """Writes a tree as a sequence of symbols, and makes a tree of whatever sequence a model wrote.
+    """Converts trees to symbol sequences, and any symbol sequence back to a tree.
 
-    Trees have no empty constituents, as a cleaned treebank has none, and the root TOP: one with another root
-    comes back below a TOP. TOP is not written where it says nothing (see `unrooted`), and a sentence without
+    Trees are cleaned: no empty constituents, and the root is TOP. A tree with another root is decoded below a
+    TOP. A TOP with a single constituent as its child is not written (see `strip_top`). A sentence without
     words has no symbols.
     """
 
     @property
     def tags(self) -> bool:
-        """Whether symbols say the words' parts of speech; where not, those of the given leaves stay."""
+        """True if the symbols contain part-of-speech tags; else those of the given leaves are kept."""
         return False
 
     def is_word(self, symbol: str) -> bool:
-        """Whether a symbol stands for a word: models that look at the next word count them."""
+        """Return true if a symbol stands for a word; models such as `guided` count these."""
         return symbol == UNTAGGED
 
     @abstractmethod
     def encode(self, tree: Tree) -> list[str]:
-        """The symbols of a tree; `decode` makes the same tree of them, however deep or odd it is.
+        """Return the symbols of a tree. `decode` restores the same tree from them, however deep it is.
 
-        Each is a word of at most 100 characters; a bracket can be its first, and none stands within.
+        Each symbol is a word of at most 100 characters without brackets, except that it may begin with one.
         """
 
     @abstractmethod
     def decode(self, symbols: Sequence[str], leaves: Sequence[Leaf]) -> Decoded:
-        """A tree over exactly these leaves. What is malformed is repaired, always in the same way."""
+        """Return a tree over exactly these leaves. Malformed symbols are repaired deterministically."""
 
     def needs(self, tree: Tree) -> Mapping[str, int]:
-        """Return the smallest value of each setting that limits the grammar with which it allows a tree.
+        """Return, for each setting that limits the grammar, the smallest value that allows this tree.
 
-        With these, seqx counts the trees of a treebank that the grammar rules out.
+        From this seqx counts the trees of a treebank that the grammar rules out.
         """
         return {}
 
     @abstractmethod
     def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
-        """Allows for sentences of `words` [B] words just what `decode` need not repair.
+        """Return the grammar of outputs that `decode` need not repair, for sentences of `words` [B] words.
 
-        Plans ahead, so that every output ends in time: where a limit leaves room for a tree at all, none is
-        cut off. The vocabulary is that of all training trees.
+        The grammar plans ahead, so that every output ends in time: if the length limit leaves room for a
+        tree, the output is a complete tree. The vocabulary contains the symbols of all training trees.
         """
 
 
-def unrooted(tree: Tree) -> Tree:
-    """What is written of a tree: not its TOP where that has one child, a constituent with another label."""
+def strip_top(tree: Tree) -> Tree:
+    """Return the tree without its TOP, if the only child of that is a constituent with another label."""
     match tree:
         case Tree("TOP", (Tree(label) as child,)) if label != TOP:
             return child
     return tree
 
 
-def spelled(
+def linearise(
     tree: Tree, order: Callable[[Tree], Sequence[Tree | Leaf | str]], word: Callable[[Leaf], str]
 ) -> list[str]:
-    """The symbols of a tree, however deep.
+    """Return the symbols of a tree, without recursion.
 
     Args:
-        tree: what is written
-        order: a constituent's children, and the symbols that stand among them, in the order of writing
-        word: the symbol of a leaf
+        tree: the tree
+        order: returns a constituent's children and the symbols between them, in the order of writing
+        word: returns the symbol of a leaf
     """
     symbols = []
-    ahead: list[Tree | Leaf | str] = [unrooted(tree)] if tree.children else []
+    ahead: list[Tree | Leaf | str] = [strip_top(tree)] if tree.children else []
     while ahead:
         match part := ahead.pop():
             case Tree():
@@ -95,8 +95,8 @@ def spelled(
     return symbols
 
 
-def rooted(parts: Sequence[Tree | Leaf]) -> Tree:
-    """The opposite of `unrooted`; several parts come to stand next to each other."""
+def add_top(parts: Sequence[Tree | Leaf]) -> Tree:
+    """Undo `strip_top`: return the only TOP, or a TOP over all parts."""
     match parts:
         case [Tree("TOP") as tree]:
             return tree

@@ -3,38 +3,41 @@
 import click
 
 import seqx
-from seqx_parsing.drawing import drawn
+from seqx_parsing.drawing import draw_tree
 from seqx_parsing.reader import read
 from seqx_parsing.task import Parsing
-from seqx_parsing.words import tokenized
+from seqx_parsing.words import tokenize
 
 
 @click.command()
-@click.option("--raw", is_flag=True, help="The lines are running text, of which words must be made first.")
-@click.option("--draw", is_flag=True, help="Draw the trees.")
+@click.option("--raw", is_flag=True, help="Input is running text: split it into words first.")
+@click.option("--draw", is_flag=True, help="Draw the trees instead of writing brackets.")
 @seqx.stdin_command
 def parse(answer: seqx.StdinCommand, *, raw: bool, draw: bool) -> None:
-    """Parse standard input: line i of the output is the tree of line i.
+    """Parse sentences from standard input, one per line; write one tree per line.
 
-    A line is a sentence, its words separated by spaces as a treebank separates them; with --raw it is running
-    text, which NLTK's Treebank tokenizer splits: of can't it makes ca n't, of quotes `` and ''. Trees are in
-    brackets, on one line each; brackets among the words become -LRB- and -RRB-. Several MODELs answer as one,
-    by the mean of their probabilities. A KEY=VALUE changes a setting, as search.size=8,
-    task.constrained=false, or task.tags=given for words that come with their parts of speech (barks_VBZ).
+    Words are separated by spaces, as in a treebank. With --raw, lines are running text, split by NLTK's
+    Treebank tokenizer (can't becomes ca n't, quotes become `` and ''). Trees are written in brackets;
+    brackets that are words become -LRB- and -RRB-. An empty line is answered with an empty line.
 
-    An empty line has an empty answer. A sentence that is too long is parsed in parts, and counted on standard
-    error, as are outputs that had to be made trees. With --nbest each tree is a line of its own: number of
-    the input line, rank, score and tree, with tabs between them. The score, by which trees are ranked, is the
-    log-probability divided by the search's length penalty. With --json there are always as many lines as
-    inputs: input, output, score, logprob, and in nbest every answer.
+    Several MODELs form an ensemble that averages their probabilities. KEY=VALUE changes a setting, for
+    example search.size=8, task.constrained=false, or task.tags=given for input with part-of-speech tags
+    (barks_VBZ).
+
+    Sentences that are too long for the model are parsed in parts; standard error says how many. It also says
+    how many outputs were not valid trees and had to be repaired.
+
+    With --nbest, each line is LINE, RANK, SCORE and TREE, separated by tabs. Trees are ranked by the score:
+    the log-probability divided by the length penalty of the search. With --json, each input is answered with
+    one object: input, output, score, logprob and, in nbest, all answers.
     """
     answer(
-        parse=tokenized if raw else str,
-        format_answer=_drawn if draw else str,
+        parse=tokenize if raw else str,
+        format_answer=_draw if draw else str,
         task=Parsing,
         one_line=not draw,
     )
 
 
-def _drawn(text: str) -> str:
-    return "\n".join(map(drawn, read([text], "the answer")))
+def _draw(text: str) -> str:
+    return "\n".join(map(draw_tree, read([text], "the answer")))

@@ -1,4 +1,4 @@
-"""Reading trees in brackets, as the Penn Treebank and its successors write them."""
+"""Read bracketed trees in the format of the Penn Treebank and its successors."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -10,39 +10,39 @@ from seqx_parsing.tree import DEEPEST, Leaf, Tree
 
 SPACE = r"[ \t\n\v\f\r]"
 TEXT = r"[^() \t\n\v\f\r]*"
-"""Any number of characters except brackets and ASCII white space; U+00A0 is allowed."""
+"""Regular expression of any number of characters except brackets and ASCII white space; U+00A0 is allowed."""
 
 WORD = TEXT.removesuffix("*") + "+"
-"""The same, not empty."""
+"""Regular expression of one or more such characters."""
 
 _TOKEN = re.compile(rf"[()]|{WORD}")
 _MARKUP = re.compile(rf"{SPACE}*(?:<[^<>]*>{SPACE}*)+")  # as <S ID=1>, </S>
-_REMARKS = ("*x*", "%%")  # the beginnings of other lines: headers of Treebank-2, comments of NEGRA
+_IGNORED = ("*x*", "%%")  # lines between trees: headers of Treebank-2, comments of NEGRA
 
 
 def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
-    """The trees of a text, one after the other, however they are laid out over its lines.
+    """Yield the trees of a text one by one, whatever their layout over lines.
 
-    The outermost bracket may lack a label, as in the Penn Treebank; it becomes "TOP". Between
-    trees, markup (`<S ID=1>`, `<DATE> 1996 </DATE>`) and lines that begin with `*x*` or `%%` are ignored.
+    The outermost bracket may lack a label, as in the Penn Treebank; its label is then TOP. Between trees,
+    markup (`<S ID=1>`, `<DATE> 1996 </DATE>`) and lines that begin with `*x*` or `%%` are ignored.
 
     Args:
-        lines: of the text, read as far as needed
-        source: what the text is called in messages
+        lines: the lines of the text; they are read as needed
+        source: the name of the text in messages
 
     Raises:
-        UserError: with file and line, for what is no tree
+        UserError: the text is malformed; the message has the source and the line
     """
-    return (tree for _, tree in located(lines, source))
+    return (tree for _, tree in read_with_lines(lines, source))
 
 
-def located(lines: Iterable[str], source: str | Path) -> Iterator[tuple[int, Tree]]:
-    """Yield the trees of `read`, each with the number of the line in which it begins."""
+def read_with_lines(lines: Iterable[str], source: str | Path) -> Iterator[tuple[int, Tree]]:
+    """Yield the trees as `read` does, each with the number of the line where it begins."""
     stack: list[_Bracket] = []
     number = 0
     try:
         for number, line in enumerate(lines, 1):
-            text = line if stack else _without_remarks(line)
+            text = line if stack else _without_markup(line)
             for found in _TOKEN.finditer(text):
                 if not stack and _MARKUP.fullmatch(text, found.start()):
                     break
@@ -50,24 +50,24 @@ def located(lines: Iterable[str], source: str | Path) -> Iterator[tuple[int, Tre
                     case "(":
                         _open(stack, number)
                     case ")":
-                        begun = stack[0].line if stack else number
+                        first_line = stack[0].line if stack else number
                         tree = _close(stack)
                         if tree is not None:
-                            yield begun, tree
+                            yield first_line, tree
                     case _:
-                        _say(stack, token)
+                        _add_token(stack, token)
     except _Fault as fault:
         raise seqx.UserError(f"{source}:{number}: {fault}") from None
     if stack:
-        begun = stack[0].line
+        first_line = stack[0].line
         raise seqx.UserError(
-            f"{source}:{number}: the text ends inside of the tree that begins in line {begun}"
+            f"{source}:{number}: the text ends inside the tree that begins on line {first_line}"
         )
 
 
 @dataclass(slots=True)
 class _Bracket:
-    """One that is open, and what it has so far."""
+    """An open bracket and its content so far."""
 
     line: int
     label: str = ""
@@ -75,14 +75,14 @@ class _Bracket:
     children: list[Tree | Leaf] = field(default_factory=list)
 
 
-class _Fault(Exception):  # noqa: N818  it becomes an error where its place is known
-    """What makes a text no tree."""
+class _Fault(Exception):  # noqa: N818  callers turn it into a UserError
+    """The error of a malformed tree; the caller adds source and line."""
 
 
-def _without_remarks(line: str) -> str:
-    """Return a line that begins outside of brackets without its markup and remarks."""
+def _without_markup(line: str) -> str:
+    """Return a line outside of trees without its markup; empty if it is to be ignored."""
     text = line.strip(" \t\n\v\f\r")
-    if text.startswith(_REMARKS):
+    if text.startswith(_IGNORED):
         return ""
     markup = _MARKUP.match(text)
     if markup is None:
@@ -95,22 +95,22 @@ def _without_remarks(line: str) -> str:
 
 def _open(stack: list[_Bracket], number: int) -> None:
     if len(stack) == DEEPEST:
-        raise _Fault(f"more than {DEEPEST} brackets are open at once, which no sentence needs")
+        raise _Fault(f"more than {DEEPEST} brackets are open at once; is a closing bracket missing?")
     if stack and stack[-1].word:
         top = stack[-1]
-        raise _Fault(f"a bracket opens behind the word of ({top.label} {top.word}; close that first")
+        raise _Fault(f"a bracket opens after the word of ({top.label} {top.word}; close that bracket first")
     stack.append(_Bracket(number))
 
 
-def _say(stack: list[_Bracket], token: str) -> None:
-    """Take a label or a word."""
+def _add_token(stack: list[_Bracket], token: str) -> None:
+    """Add a label or a word to the innermost open bracket."""
     if not stack:
-        raise _Fault(f"{token!r} stands outside of brackets")
+        raise _Fault(f"{token!r} is outside of all brackets")
     top = stack[-1]
     if top.children:
-        raise _Fault(f"the word {token!r} stands beside brackets; give it a tag, as (NN {token})")
+        raise _Fault(f"the word {token!r} is next to a bracket; give it a tag, as in (NN {token})")
     if top.word:
-        raise _Fault(f"the bracket ({top.label} {top.word} has a second word, {token!r}; a leaf has one")
+        raise _Fault(f"the bracket ({top.label} {top.word} has a second word, {token!r}; only one is allowed")
     if top.label:
         top.word = token
     else:
@@ -118,18 +118,18 @@ def _say(stack: list[_Bracket], token: str) -> None:
 
 
 def _close(stack: list[_Bracket]) -> Tree | None:
-    """Finish a bracket; the tree, if it was the outermost."""
+    """Close the innermost bracket; return the tree if it was the outermost."""
     if not stack:
-        raise _Fault("a closing bracket without an opening one")
+        raise _Fault("a closing bracket has no opening bracket")
     top = stack.pop()
     if not (top.word or top.children):
-        raise _Fault(f"there is nothing in the bracket ({top.label})")
+        raise _Fault(f"the bracket ({top.label}) is empty")
     if not (top.label or not stack):
-        raise _Fault("a bracket without a label; only the outermost may lack it")
+        raise _Fault("a bracket has no label; only the outermost bracket may lack one")
     closed = Leaf(top.label, top.word) if top.word else Tree(top.label or "TOP", tuple(top.children))
     if stack:
         stack[-1].children.append(closed)
         return None
     if isinstance(closed, Leaf):
-        raise _Fault(f"{closed} is a word and no tree; write (TOP {closed})")
+        raise _Fault(f"{closed} is a word, not a tree; write (TOP {closed})")
     return closed

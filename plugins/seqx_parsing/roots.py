@@ -1,15 +1,15 @@
-"""Dummy roots: outermost labels that are not constituents, such as ROOT, S1 or VROOT."""
+"""Detect dummy roots: outermost labels such as ROOT, S1 or VROOT that are not constituents."""
 
 from collections.abc import Iterable, Iterator
 
-from seqx_parsing.linearisation import TOP, unrooted
+from seqx_parsing.linearisation import TOP, strip_top
 from seqx_parsing.tree import Leaf, Tree
 
 _KNOWN = {"root", "s1", "vroot", "top", "dummy"}
 
 
-class Roots:
-    """Collects the outermost labels of the trees of a treebank, except TOP."""
+class RootLabels:
+    """Collects the outermost labels of a treebank's trees, except TOP."""
 
     def __init__(self) -> None:
         self._outermost: set[str | None] = set()
@@ -17,12 +17,13 @@ class Roots:
         self._below: set[str | None] = set()
 
     def add(self, outermost: str | None, inside: Iterable[str], child: str | None) -> None:
-        """Add a tree, given its labels.
+        """Add the labels of one tree.
 
         Args:
-            outermost: the label of its outermost bracket; None: there is no such bracket, or it is TOP
+            outermost: the label of the outermost bracket; None if it is TOP or if there is no bracket around
+                all words
             inside: the labels of all other constituents
-            child: the label of the only child, if it is a constituent
+            child: the label of the only child, if that is a constituent
         """
         self._outermost.add(outermost)
         self._inside.update(inside)
@@ -30,7 +31,7 @@ class Roots:
 
     def add_tree(self, tree: Tree) -> None:
         """Add a cleaned tree."""
-        top = unrooted(tree)
+        top = strip_top(tree)
         outermost = None if top.label == TOP else top.label
         match top.children:
             case (Tree(child),):
@@ -40,11 +41,11 @@ class Roots:
 
     @property
     def dummy(self) -> str | None:
-        """The outermost label that all trees have, if it is a dummy root, else None.
+        """The outermost label of all trees if it is a dummy root, else None.
 
-        A dummy root is the label of no inner constituent. Besides, its name is a known one, or it always has
-        a single child, with different labels. Otherwise the label can be a true one, such as S in a treebank
-        of sentences.
+        A dummy root is never the label of an inner constituent. In addition, either its name is a common one
+        for dummy roots, or it always has a single child and these children have different labels. Otherwise
+        the label may be a real one, such as S in a treebank of sentences.
         """
         if len(self._outermost) != 1 or self._outermost & self._inside:
             return None
@@ -54,7 +55,7 @@ class Roots:
 
     @property
     def dummies(self) -> list[str]:
-        """The outermost labels that are dummies: that of all trees, or of some, if it is known as such."""
+        """The dummy roots: the label of all trees, or common names of dummy roots that some trees have."""
         if self.dummy is not None:
             return [self.dummy]
         found = {label for label in self._outermost - self._inside if label is not None}
@@ -62,8 +63,8 @@ class Roots:
 
 
 def without_root(tree: Tree, root: str | None) -> Tree:
-    """Return a tree with TOP instead of a dummy root."""
-    top = unrooted(tree)
+    """Return the tree with TOP in place of the dummy root."""
+    top = strip_top(tree)
     return Tree(TOP, top.children) if root is not None and top.label == root else tree
 
 

@@ -1,14 +1,14 @@
-"""Count trees that the grammar of a linearisation rules out by one of its limits."""
+"""Count trees that a limit of the linearisation's grammar rules out."""
 
 from seqx_parsing.linearisation import Linearisation
 from seqx_parsing.tree import Tree
 
 
 class RuledOut:
-    """Counts the trees of a treebank that a grammar rules out.
+    """Counts the trees of a treebank that the grammar rules out.
 
     Args:
-        linearisation: the linearisation with the grammar
+        linearisation: the linearisation whose grammar is checked
     """
 
     def __init__(self, linearisation: Linearisation) -> None:

@@ -1,4 +1,4 @@
-"""`seqx trees silver`."""
+"""The command `seqx trees silver`: build a training set from trees that several parsers agree on."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -9,30 +9,32 @@ from typing import Any, Literal, NamedTuple
 import click
 
 import seqx
-from seqx_parsing.agreement import Agreement
+from seqx_parsing.agreement import ParserAgreement
 from seqx_parsing.task import Parsing
-from seqx_parsing.words import split, tokenized
+from seqx_parsing.words import split_words, tokenize
 
 WINDOW = 2048
-"""Sentences that are read before the first is parsed; sorted by length, they make full batches."""
+"""Number of sentences read before the first is parsed. They are sorted by length, which fills the batches."""
 
 
 class Parser(NamedTuple):
-    """A model that parses."""
+    """A parser and the functions that the command needs of it."""
 
-    parse: Callable[[Sequence[str]], Iterable[seqx.NBest]]  # the trees of each sentence
-    fits: Callable[[str], bool]  # true if it parses a sentence in one piece
+    parse: Callable[[Sequence[str]], Iterable[seqx.NBest]]  # returns the trees of each sentence
+    fits: Callable[[str], bool]  # returns true if the sentence need not be split
 
 
 @click.command()
 @click.argument("arguments", metavar="MODEL MODEL... [KEY=VALUE...]", nargs=-1, required=True)
-@click.option("--raw", is_flag=True, help="The lines are running text, of which words must be made first.")
-@click.option("--min-words", type=click.IntRange(1), metavar="N", help="Leave shorter sentences out.")
-@click.option("--max-words", type=click.IntRange(1), metavar="N", help="Leave longer sentences out.")
+@click.option("--raw", is_flag=True, help="Input is running text: split it into words first.")
+@click.option("--min-words", type=click.IntRange(1), metavar="N", help="Skip sentences of fewer words.")
+@click.option("--max-words", type=click.IntRange(1), metavar="N", help="Skip sentences of more words.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
-@click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Places of a batch.")
-@click.option("--trust-local-plugins", is_flag=True, help="Run the Python files that models name as plugins.")
+@click.option("--batch-tokens", type=click.IntRange(1), metavar="N", help="Maximum padded tokens per batch.")
+@click.option(
+    "--trust-local-plugins", is_flag=True, help="Allow plugins from local Python files of the models."
+)
 def silver(
     arguments: Sequence[str],
     *,
@@ -44,20 +46,20 @@ def silver(
     batch_tokens: int | None,
     trust_local_plugins: bool,
 ) -> None:
-    """Parse standard input with each model, and write the trees on which all agree, one a line.
+    """Parse standard input with several models; write the trees that all of them agree on.
 
-    A line is a sentence as for `seqx parse`. Parsers that differ (in how they write trees, in what they were
-    trained on) seldom make the same mistake, so that what they agree on is good enough to train another one
-    (Vinyals et al. 2015, section 3.1). To agree is to have the same brackets and labels; parts of speech are
-    those of the first model. A KEY=VALUE changes a setting of all models, as search.size=1.
+    The input has one sentence per line, as for `seqx parse`. Different parsers (other linearisations, other
+    training data) rarely make the same mistake, so the trees they agree on are good enough to train another
+    parser (Vinyals et al. 2015, section 3.1). Models agree if all brackets and labels are the same;
+    part-of-speech tags are those of the first model. KEY=VALUE changes a setting of all models, for example
+    search.size=1.
 
-    Empty lines are skipped, and so are sentences that are too long for a model. Standard error says how many
-    sentences there were, how many the models agree on, and how much they do: the F1 of EVALB of one against
-    the other, over all pairs of models.
+    Empty lines and sentences that are too long for a model are skipped. Standard error reports the number of
+    sentences, how many the models agree on, and their average pairwise F1 (EVALB).
     """
     models, overrides = seqx.split_overrides(arguments)
     if len({Path(model).resolve() for model in models}) < max(2, len(models)):
-        raise click.UsageError("name two models at least, each once: a model always agrees with itself")
+        raise click.UsageError("name at least two different models: a model always agrees with itself")
     load = partial(
         seqx.load,
         device=device,
@@ -67,8 +69,8 @@ def silver(
         trust_local_plugins=trust_local_plugins,
     )
     parsers = [_parser(model, load) for model in models]
-    most = float("inf") if max_words is None else max_words
-    agreement, left_out = Agreement(), 0
+    longest = float("inf") if max_words is None else max_words
+    agreement, left_out = ParserAgreement(), 0
     warnings: list[list[seqx.AnswerWarning]] = [[] for _ in parsers]  # of each parser, summed
     sentences = _sentences(raw=raw)
     try:
@@ -76,7 +78,8 @@ def silver(
             kept = [
                 line
                 for line in window
-                if (min_words or 1) <= len(split(line)) <= most and all(one.fits(line) for one in parsers)
+                if (min_words or 1) <= len(split_words(line)) <= longest
+                and all(one.fits(line) for one in parsers)
             ]
             left_out += len(window) - len(kept)
             parsed = [[*one.parse(kept)] for one in parsers]
@@ -86,11 +89,11 @@ def silver(
                 tree = agreement.add([nbest.text for nbest in answers])
                 if tree is not None:
                     click.echo(tree)
-    finally:  # whatever ended it
+    finally:  # also after an error or an interruption
         click.echo(agreement, err=True)
         if left_out:
-            were = "were" if left_out > 1 else "was"
-            click.echo(f"{left_out:,} more {were} left out, too short or too long", err=True)
+            are = "sentences were" if left_out > 1 else "sentence was"
+            click.echo(f"{left_out:,} {are} skipped, too short or too long", err=True)
         for model, summed in zip(models, warnings, strict=True):
             for warning in summed:
                 if warning.count:
@@ -101,7 +104,7 @@ def _parser(model: str, load: Callable[[str], Any]) -> Parser:
     predictor = load(model)
     task = predictor.task
     if not isinstance(task, Parsing):
-        raise seqx.UserError(f"{model}: this model is no parser; its task is {type(task).__name__}")
+        raise seqx.UserError(f"{model}: not a model for parsing; its task is {type(task).__name__}")
 
     def fits(line: str) -> bool:
         return len(task.read(line)["source"]) <= int(predictor.max_length)
@@ -110,8 +113,8 @@ def _parser(model: str, load: Callable[[str], Any]) -> Parser:
 
 
 def _sentences(*, raw: bool) -> Iterator[str]:
-    """The lines of standard input that are not empty, their words apart."""
+    """Yield the non-empty lines of standard input, split into words."""
     for line in seqx.read_standard_input():
-        sentence = tokenized(line) if raw else line
-        if split(sentence):
+        sentence = tokenize(line) if raw else line
+        if split_words(sentence):
             yield sentence

@@ -1,4 +1,4 @@
-"""Parts of speech, learnt together with the trees.
+"""Part-of-speech tagging as a second objective of a parser.
 
 Letters in shapes: B sentences, S source tokens, D = d_model, L labels.
 """
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 import seqx
 
 
-class Tagging(seqx.Model):
-    """A model that labels each token of the source besides, by one layer on its encoder's states.
+class TaggingModel(seqx.Model):
+    """Adds a classifier to a model: it labels each source token from the encoder's state.
 
     Args:
         inner: the model
-        column: the labels; the task says how many there are
-        dropout: share of the states dropped before that layer
+        column: the column of the labels; the task defines their number
+        dropout: dropout probability of the encoder states before the classifier
     """
 
     def __init__(
@@ -33,48 +33,48 @@ class Tagging(seqx.Model):
         super().__init__(vocab_sizes)
         if column not in vocab_sizes:
             raise ValueError(
-                f"the task has no column {column!r} to label tokens with; it has {', '.join(vocab_sizes)}"
+                f"the task has no label column {column!r}; its columns are {', '.join(vocab_sizes)}"
             )
         self.inner = inner(vocab_sizes)
         self.limit = self.inner.limit
         self.column = column
         self.dropout = dropout
         if self.inner.d_model is None:
-            raise ValueError("inner: this model does not say how wide its encoder's states are")
+            raise ValueError("inner: this model does not define d_model, the width of its encoder states")
         self.tag = nn.Linear(self.inner.d_model, vocab_sizes[column])
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
-        """Read the source [B, S]."""
+        """Encode the source [B, S]."""
         return self.inner.encode(source)
 
     def start(self, memory: seqx.State, capacity: int | None) -> seqx.State:
-        """The state before the first target token."""
+        """Return the state before the first target token."""
         return self.inner.start(memory, capacity)
 
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
-        """After target ids [B, T]: outputs that `head` reads, and the state."""
+        """Decode target ids [B, T]; return outputs for `head`, and the new state."""
         return self.inner.advance(ids, state, keep)
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Logits [..., V] of each next token."""
+        """Return the logits [..., V] of each next token."""
         return self.inner.head(outputs)
 
     def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
-        """Log-probabilities [B, S, L] of labels of each source token."""
+        """Return the log-probabilities [B, S, L] of each source token's labels."""
         states = F.dropout(memory.states, self.dropout, self.training)
         return {self.column: self.tag(states).float().log_softmax(-1)}
 
 
-class Tagged(seqx.Objective):
-    """Another objective and the cross-entropy of the labels of source tokens, which `Tagging` gives.
+class TaggingObjective(seqx.Objective):
+    """The loss of another objective plus the cross-entropy of the source tokens' labels, for `TaggingModel`.
 
-    Tokens whose label is PAD have none. The source is read once for both; an objective that runs the model
-    again, with other dropout, reads it again.
+    Tokens with the label PAD are ignored. Both losses share one encoder pass, unless the other objective runs
+    the model a second time with other dropout (R-Drop).
 
     Args:
-        inner: what is learnt besides
-        column: the labels
-        weight: what the labels' cross-entropy is multiplied by; "tags" is the product, in nats
+        inner: the other objective
+        column: the column of the labels
+        weight: factor of the labels' cross-entropy; the loss "tags" includes it, in nats
     """
 
     def __init__(
@@ -87,26 +87,26 @@ class Tagged(seqx.Objective):
         self.trained_on = (*inner.trained_on, "tags")
 
     def counts(self, batch: seqx.Batch) -> Mapping[str, int]:
-        """Those of the other objective, and the labelled tokens."""
+        """Return the counts of the other objective, and the number of labelled tokens."""
         labelled = int((batch.columns[self.column].ids != seqx.PAD).sum())
         return {**self.inner.counts(batch), "tags": labelled}
 
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
-        """The sums over the batch."""
+        """Return the losses summed over the batch."""
         memory = model.encode(batch.columns["source"])
-        right = batch.columns[self.column].ids
-        said = model.labels(memory).get(self.column)
-        if said is None:
+        gold = batch.columns[self.column].ids
+        logprobs = model.labels(memory).get(self.column)
+        if logprobs is None:
             raise seqx.UserError(
-                f"the model has no labels {self.column!r} for this objective to teach; wrap it: "
+                f"the model does not predict labels {self.column!r} for the source tokens; wrap it: "
                 "{type: tagging, inner: ...}"
             )
-        tags = F.nll_loss(said.flatten(0, 1), right.flatten(), ignore_index=seqx.PAD, reduction="sum")
-        return {**self.inner(_Read(model, memory), batch), "tags": tags * self.weight}
+        tags = F.nll_loss(logprobs.flatten(0, 1), gold.flatten(), ignore_index=seqx.PAD, reduction="sum")
+        return {**self.inner(_PreEncodedModel(model, memory), batch), "tags": tags * self.weight}
 
 
-class _Read(seqx.Model):
-    """A model that has read its source already, once."""
+class _PreEncodedModel(seqx.Model):
+    """A model whose first call of `encode` returns a memory that was computed before."""
 
     def __init__(self, model: seqx.Model, memory: seqx.State) -> None:
         super().__init__(model.vocab_sizes)

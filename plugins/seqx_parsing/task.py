@@ -1,4 +1,4 @@
-"""Constituency parsing: words in, a tree out."""
+"""The task of constituency parsing: from words to a bracketed tree."""
 
 import json
 import random
@@ -13,65 +13,72 @@ from pydantic import AfterValidator, FailFast, TypeAdapter
 from typing_extensions import TypedDict
 
 import seqx
-from seqx_parsing import words as wording
-from seqx_parsing.cleaning import SEPARATORS, TAG_SEPARATORS, clean, shown
+from seqx_parsing.cleaning import SEPARATORS, TAG_SEPARATORS, clean, unescape
 from seqx_parsing.linearisation import TOP, Decoded, Linearisation
 from seqx_parsing.reader import read
-from seqx_parsing.roots import Roots, without_root
+from seqx_parsing.roots import RootLabels, without_root
 from seqx_parsing.ruled_out import RuledOut
 from seqx_parsing.tree import Leaf, Tree
 from seqx_parsing.vocabulary import Vocabulary, label, symbol
+from seqx_parsing.words import (
+    MAX_SUBWORDS,
+    Subwords,
+    encode_words,
+    split_sentence,
+    split_words,
+    tagged_leaves,
+    untagged_leaves,
+)
 
 VALID = "valid"
-"""The score that says which share of the outputs were trees as the model wrote them."""
+"""The name of the score for the percentage of outputs that were valid trees without a repair."""
 
-_SHOWN = 40  # characters of a row that is refused
-_TRIAL = ["(TOP (S (NP (NN Time)) (VP (VBZ flies))))"]  # scored once to find the names of the scores
+_SHOWN = 40  # characters of a malformed row in a message
+_TRIAL = ["(TOP (S (NP (NN Time)) (VP (VBZ flies))))"]  # scored to get the names of the scores
 
-_LARGEST = 1 << 24  # bytes of symbols.json
+_LARGEST = 1 << 24  # maximum bytes of symbols.json
 
 Separator = Annotated[str, MinLen(1)]
 
 
-def _unlike(names: list[str]) -> list[str]:
+def _unique(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
-        raise ValueError("some are there twice")
+        raise ValueError("contains duplicates")
     return names
 
 
-class _Named(TypedDict):
-    symbols: Annotated[list[Annotated[str, AfterValidator(symbol)]], FailFast(), AfterValidator(_unlike)]
-    tags: Annotated[list[Annotated[str, AfterValidator(label)]], FailFast(), AfterValidator(_unlike)]
-    root: NotRequired[Annotated[str, AfterValidator(label)]]  # an outermost label that is treated as TOP
+class _VocabularyFile(TypedDict):
+    symbols: Annotated[list[Annotated[str, AfterValidator(symbol)]], FailFast(), AfterValidator(_unique)]
+    tags: Annotated[list[Annotated[str, AfterValidator(label)]], FailFast(), AfterValidator(_unique)]
+    root: NotRequired[Annotated[str, AfterValidator(label)]]  # a dummy root, treated as TOP
 
 
-_NAMED = TypeAdapter(_Named)
+_VOCABULARY_FILE = TypeAdapter(_VocabularyFile)
 
 
 @dataclass(kw_only=True, eq=False)
 class Parsing(seqx.CorpusTask):
-    """Writes a sentence's constituents as a sequence (Vinyals et al. 2015; Vaswani et al. 2017, section 6.3).
+    """Parses by writing a linearised tree (Vinyals et al. 2015; Vaswani et al. 2017, section 6.3).
 
-    An input is a sentence's words with spaces between them, as the treebank has them; the source is their
-    subwords, the target the linearised tree without the words. Trees lose traces and function tags.
+    The input is a sentence, its words separated by spaces as in the treebank. The source is its subwords, the
+    target the linearised tree without the words. Traces and function tags are removed from trees.
 
     Args:
-        corpus: where trees come from, one to a row
-        tokenizer: what makes ids of the words
-        linearisation: how a tree is written as a sequence
-        metrics: how trees are judged, the one that counts first
-        tags: parts of speech in the output: `predicted` by a model of type tagging, or by a linearisation
-            that writes them; `given` with the input, as in `barks_VBZ`; `none`: XX, and the right ones when
-            trees are judged
-        constrained: whether the search can only write trees over the input's words
-        repair: whether what is written besides is made a tree; else there is no answer
-        longest: most subwords, with EOS, of a sentence that is trained on; longer ones are dropped
-        column: the column of the corpus that has the trees, from 0
-        sample_segmentation: whether each epoch draws other segmentations of the words (subword
-            regularisation, Kudo 2018); how far they stray is the tokenizer's setting
-        separators: labels are cut at these, which begin function tags, indices and features; one at the
-            beginning of a label does not cut it
-        tag_separators: parts of speech are cut at these
+        corpus: the treebank, one tree per row
+        tokenizer: splits the words into subwords
+        linearisation: converts trees to sequences
+        metrics: metrics of parsing; the first decides which checkpoint is best
+        tags: part-of-speech tags of the output: `predicted` by a model of type tagging, or by a linearisation
+            with tags; `given` with the input, as in `barks_VBZ`; `none`: XX, and for evaluation the gold tags
+        constrained: restrict the search to valid trees over the input's words
+        repair: repair invalid outputs; if false, their answer is empty
+        longest: maximum subwords, with EOS, of a training sentence; longer ones are dropped
+        column: the corpus column that contains the trees, counted from 0
+        sample_segmentation: sample the segmentation of words anew in each epoch (subword regularisation,
+            Kudo 2018); the tokenizer's settings control its strength
+        separators: labels are cut at these characters, which begin function tags, indices and features;
+            a separator at the beginning of a label does not cut it
+        tag_separators: part-of-speech tags are cut at these characters
     """
 
     tokenizer: seqx.Tokenizer
@@ -91,7 +98,7 @@ class Parsing(seqx.CorpusTask):
             raise ValueError("metrics is empty; name one at least, as in metrics: [evalb]")
         if self.linearisation.tags and self.tags != "predicted":
             raise ValueError(
-                f"the linearisation writes tags, so that tags must be predicted, not {self.tags}"
+                f"the linearisation writes part-of-speech tags, so tags must be predicted, not {self.tags}"
             )
         self.resegments = self.sample_segmentation
         self._symbols = Vocabulary(())
@@ -100,7 +107,7 @@ class Parsing(seqx.CorpusTask):
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
-        """The vocabularies of "source", "target" and "tags"; target ids below "words" stand for words."""
+        """The vocabulary size of each column; target ids below "words" stand for words."""
         words = sum(map(self.linearisation.is_word, self._symbols.symbols))
         return {
             "source": self.tokenizer.size,
@@ -110,49 +117,53 @@ class Parsing(seqx.CorpusTask):
         }
 
     def columns(self) -> Mapping[str, int]:
-        """The column of the trees."""
+        """Return the setting of the corpus column."""
         return {"column": self.column}
 
     def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None:
-        """Learn the words' subwords, and note the symbols and tags, of the training trees.
+        """Train the tokenizer on the training trees, and collect their symbols and tags.
 
         Raises:
-            UserError: a label or a tag is none
+            UserError: a label or tag is invalid
         """
         progress("learning the vocabulary", None)
-        roots, self._root = Roots(), None
-        for _, tree in self._said("train", training=True):
+        roots, self._root = RootLabels(), None
+        for _, tree in self._numbered_trees("train", training=True):
             roots.add_tree(tree)
         self._root = roots.dummy
-        lines = (" ".join(map(shown, _words(tree))) for _, tree in self._said("train", training=True))
+        lines = (
+            " ".join(map(unescape, _words(tree))) for _, tree in self._numbered_trees("train", training=True)
+        )
         self.tokenizer.learn(lines, folder / "tokenizer")
         symbols: set[str] = set()
         tags: set[str] = set()
-        for row, tree in self._said("train", training=True):
+        for row, tree in self._numbered_trees("train", training=True):
             try:
                 symbols.update(map(symbol, set(self.linearisation.encode(tree)) - symbols))
                 tags.update(map(label, {leaf.tag for leaf in tree.leaves()} - tags))
             except ValueError as error:
                 place = self.corpus.place("train", row)
-                raise seqx.UserError(f"{place}: {error}; correct it there, or leave the tree out") from None
+                raise seqx.UserError(f"{place}: {error}; correct or remove the tree") from None
         ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
-        # Two linearisations may have the same symbols, and models of both still do not answer as one.
+        # Two linearisations may have the same symbols, but their models must not form an ensemble.
         kind = type(self.linearisation).__qualname__
-        named = {"linearisation": kind, "symbols": ordered, "tags": sorted(tags)}
+        content = {"linearisation": kind, "symbols": ordered, "tags": sorted(tags)}
         if self._root is not None:
-            named["root"] = self._root
-        (folder / "symbols.json").write_text(json.dumps(named, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            content["root"] = self._root
+        (folder / "symbols.json").write_text(
+            json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8"
+        )
         self.load(folder)
 
     def load(self, folder: Path) -> None:
-        """Use the vocabularies in `folder`."""
+        """Load the vocabularies from `folder`."""
         self.tokenizer.load(folder / "tokenizer")
-        named = seqx.read_json_as(_NAMED, folder / "symbols.json", _LARGEST)
-        self._symbols, self._tags = Vocabulary(tuple(named["symbols"])), Vocabulary(tuple(named["tags"]))
-        self._root = named.get("root")
+        content = seqx.read_json_as(_VOCABULARY_FILE, folder / "symbols.json", _LARGEST)
+        self._symbols, self._tags = Vocabulary(tuple(content["symbols"])), Vocabulary(tuple(content["tags"]))
+        self._root = content.get("root")
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """Each tree, in brackets."""
+        """Yield the bracketed trees of a split."""
         for row in self.corpus.rows(split):
             if self.column >= len(row):
                 raise seqx.UserError(
@@ -161,7 +172,7 @@ class Parsing(seqx.CorpusTask):
             yield (row[self.column],)
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
-        """Subwords, linearised tree and the words' tags, the first two with EOS."""
+        """Return the subwords, the linearised tree and the words' tags."""
         tree = self._cleaned(row[0], training=training)
         if tree is None:
             return seqx.Rejected("empty")
@@ -173,24 +184,24 @@ class Parsing(seqx.CorpusTask):
         columns = self._columns(text)
         if training and len(columns["source"]) > self.longest:
             return seqx.Rejected("too long")
-        learnt = ("target", "tags") if self.tags == "predicted" else ("target",)
-        # All symbols are known, unless the vocabulary is that of training.init.
-        if training and any(seqx.UNK in columns[name] for name in learnt):
+        predicted = ("target", "tags") if self.tags == "predicted" else ("target",)
+        # Unknown symbols only occur with the vocabulary of another model (training.init).
+        if training and any(seqx.UNK in columns[name] for name in predicted):
             return seqx.Rejected("with labels that the vocabulary lacks")
         return seqx.Example(columns=columns, text=text)
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """The columns with one of several encodings of the words; the usual one where that got too long."""
-        drawn = self._columns(text, rng)
-        return drawn if len(drawn["source"]) <= self.longest else self._columns(text)
+        """Encode with a sampled segmentation; with the usual one if the sample is too long."""
+        sampled = self._columns(text, rng)
+        return sampled if len(sampled["source"]) <= self.longest else self._columns(text)
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """The subwords of a sentence, with EOS, and which of them begin a word."""
+        """Return the subwords of a sentence with EOS, and marks on those that begin a word."""
         ids, starts = self._subwords([leaf.word for leaf in self._leaves(text)])
         return {"source": [*ids, seqx.EOS], seqx.WORDS: [*starts, 0]}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        """The tree in brackets, on one line."""
+        """Return the tree in brackets, on one line."""
         leaves = self._leaves(text)
         if self.tags == "predicted" and not self.linearisation.tags:
             leaves = self._tagged(leaves, text, labels)
@@ -198,30 +209,30 @@ class Parsing(seqx.CorpusTask):
         return "" if repaired and not self.repair else str(tree)
 
     def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
-        """Count the answers that are not trees over the words."""
+        """Count the outputs that are not valid trees over the words."""
         leaves = self._leaves(text)
         repaired = sum(self._decoded(ids, leaves).repaired for ids in answers)
         return [seqx.AnswerWarning(self._invalid_outputs, repaired, len(answers))]
 
     @property
     def _invalid_outputs(self) -> str:
-        consequence = "they were made trees" if self.repair else "they are left out"
-        return f"outputs were no trees over the words; {consequence}"
+        action = "they were repaired" if self.repair else "their answers are empty"
+        return f"outputs were not valid trees over the words; {action}"
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
-        """Subwords, or symbols of linearised trees."""
+        """Return subwords, or symbols of linearised trees, for display."""
         return self.tokenizer.symbols(ids) if column == "source" else self._symbols.read(ids)
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:
-        """A sentence of more than `max_length` subwords in parts."""
+        """Split a sentence of more than `max_length` subwords into parts."""
 
         def fits(words: Sequence[str]) -> bool:
             return len(self.read(" ".join(words))["source"]) <= max_length
 
-        return [" ".join(piece) for piece in wording.pieces(wording.split(text), fits)]
+        return [" ".join(piece) for piece in split_sentence(split_words(text), fits)]
 
     def join(self, answers: Sequence[str]) -> str:
-        """The trees of a sentence's parts, next to each other in one; none where some part has none."""
+        """Join the trees of a sentence's parts below one TOP; empty if a part has no tree."""
         if not all(answers):
             return ""
         children: list[Tree | Leaf] = []
@@ -230,102 +241,102 @@ class Parsing(seqx.CorpusTask):
         return str(Tree(TOP, tuple(children)))
 
     def training_warnings(self) -> Sequence[str]:
-        """Warn about a root that is treated as TOP, and about training trees that the grammar rules out."""
-        said = []
+        """Warn about dummy roots, and about training trees that the grammar rules out."""
+        messages = []
         if self._root is not None:
-            said.append(
-                f"{self._root} is the outermost label of every tree that the symbols were learnt from; it is "
-                f"treated as {TOP}: not learnt, not written and not scored"
+            messages.append(
+                f"{self._root} is the outermost label of every training tree of the vocabulary; it is "
+                f"treated as {TOP}, so it is neither predicted nor scored"
             )
-        ruled_out, roots = RuledOut(self.linearisation), Roots()
+        ruled_out, roots = RuledOut(self.linearisation), RootLabels()
         for tree in self._trees("train", training=True):
             ruled_out.add(tree)
             roots.add_tree(tree)
-        said += [
+        messages += [
             f"{root} is the outermost label of {'all' if root == roots.dummy else 'some'} training trees, "
-            f"and is learnt, written and scored as a constituent; if it is none, write {TOP} instead"
+            f"and is predicted and scored as a constituent; if it is a dummy root, replace it by {TOP}"
             for root in roots.dummies
         ]
         if self.constrained and ruled_out.trees:
-            said.append(f"task.linearisation: {ruled_out}")
-        return said
+            messages.append(f"task.linearisation: {ruled_out}")
+        return messages
 
     def inputs(self, split: seqx.Split) -> list[str]:
-        """Return the words of a split's trees, with their tags if the setting `tags` is `given`."""
+        """Return the sentences of a split, with tags if `tags` is `given`."""
         trees = self._trees(split.name, split.rows)
         if self.tags == "given":
             return [" ".join(f"{word}_{tag}" for tag, word in tree.leaves()) for tree in trees]
         return [" ".join(_words(tree)) for tree in trees]
 
     def references(self, split: seqx.Split) -> list[str]:
-        """Return the trees of a split, cleaned."""
+        """Return the cleaned trees of a split."""
         return list(map(str, self._trees(split.name, split.rows)))
 
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar | None:
-        """What lets only trees over the inputs' words be written."""
+        """Return the grammar of trees over the inputs' words; None if `constrained` is false."""
         if not self.constrained:
             return None
         words = torch.tensor([sum(columns[seqx.WORDS]) for columns in inputs])
         return self.linearisation.grammar(self._symbols, words)
 
     def constraint(self, requests: Sequence[seqx.Request]) -> seqx.Grammar:
-        """What lets only trees be written whose symbols begin as they are to, with and without some of them.
+        """Return the grammar of the requests' prefixes and of their required and forbidden phrases.
 
-        A request names symbols of the linearisation, with spaces between: a prefix of `(S (NP`, say. What is
-        required may have no place left when a tree is nearly written, so that a narrow beam can miss it.
+        A request contains symbols of the linearisation separated by spaces, for example the prefix `(S (NP`.
+        Required symbols may no longer fit when a tree is almost complete, so a narrow beam can fail.
         """
-        return seqx.LexicalGrammar(self._symbols.surfaces, list(map(_wanted, requests)))
+        return seqx.LexicalGrammar(self._symbols.surfaces, list(map(_lexical_request, requests)))
 
     def score_names(self) -> Sequence[str] | None:
-        """Return the names of the metrics' scores, and that of the share of valid outputs."""
+        """Return the names of the metrics' scores and of the percentage of valid outputs."""
         return [*(name for metric in self.metrics for name in metric(_TRIAL, _TRIAL)), VALID]
 
     def evaluate(self, model: seqx.TextModel, split: seqx.Split) -> seqx.Evaluation:
-        """Parse a split and compare with its trees; "valid" is the share of outputs that needed no repair."""
+        """Parse a split and score it; "valid" is the percentage of outputs that needed no repair."""
         inputs, references = self.inputs(split), self.references(split)
         nbests = [*model.hypotheses(inputs)]
         outputs = [nbest.text for nbest in nbests]
         warnings = {warning.message: warning for warning in seqx.sum_warnings(nbests)}
         invalid = warnings.pop(self._invalid_outputs, seqx.AnswerWarning("", 0, 0))
         written, repaired = invalid.total, invalid.count
-        judged = outputs
+        scored = outputs
         if self.tags == "none":
-            judged = [_with_tags(output, right) for output, right in zip(outputs, references, strict=True)]
+            scored = [_with_tags(output, gold) for output, gold in zip(outputs, references, strict=True)]
         tags, grammar = "gold" if self.tags == "none" else self.tags, "yes" if self.constrained else "no"
-        how = f"|tags:{tags}|grammar:{grammar}"
+        settings = f"|tags:{tags}|grammar:{grammar}"
         scores = {
-            name: replace(score, signature=score.signature + how)
+            name: replace(score, signature=score.signature + settings)
             for metric in self.metrics
-            for name, score in metric(judged, references).items()
+            for name, score in metric(scored, references).items()
         }
         share = 100 * (1 - repaired / written) if written else 100.0
-        scores[VALID] = seqx.Score(value=share, signature=f"repaired:{repaired}|outputs:{written}{how}")
+        scores[VALID] = seqx.Score(value=share, signature=f"repaired:{repaired}|outputs:{written}{settings}")
         answers = [
             seqx.Answer(input=sentence, output=output, reference=reference)
             for sentence, output, reference in zip(inputs, outputs, references, strict=True)
         ]
-        # `valid` gives the number of outputs that were no trees; a warning would repeat it.
+        # The score `valid` has the number of invalid outputs; a warning would repeat it.
         return seqx.Evaluation(scores=scores, answers=answers, warnings=[*warnings.values()])
 
     def _trees(
         self, split: str, rows: Iterable[tuple[str, ...]] | None = None, *, training: bool = False
     ) -> Iterator[Tree]:
-        return (tree for _, tree in self._said(split, rows, training=training))
+        return (tree for _, tree in self._numbered_trees(split, rows, training=training))
 
-    def _said(
+    def _numbered_trees(
         self, split: str, rows: Iterable[tuple[str, ...]] | None = None, *, training: bool = False
     ) -> Iterator[tuple[int, Tree]]:
-        """Yield the trees of a split that have words, each with the number of its row, from 0.
+        """Yield the trees of a split that have words, each with its row number, counted from 0.
 
         Raises:
-            UserError: with its place, for a row that is not a tree
+            UserError: a row is not a tree; the message has its file and line
         """
         for row, (line,) in enumerate(self.rows(split) if rows is None else rows):
             try:
                 tree = self._cleaned(line, training=training)
             except seqx.UserError as error:
-                said = str(error).removeprefix("the corpus:1: ")
-                raise seqx.UserError(f"{self.corpus.place(split, row)}: {said}") from None
+                message = str(error).removeprefix("the corpus:1: ")
+                raise seqx.UserError(f"{self.corpus.place(split, row)}: {message}") from None
             if tree is not None:
                 yield row, tree
 
@@ -333,8 +344,8 @@ class Parsing(seqx.CorpusTask):
         trees = list(read([line], "the corpus"))
         if len(trees) != 1:
             raise seqx.UserError(
-                f"a row of the corpus has {len(trees)} trees, and must have one: {line[:_SHOWN]!r}; correct "
-                "it, or leave it out"
+                f"a row of the corpus has {len(trees)} trees instead of one: {line[:_SHOWN]!r}; "
+                "correct or remove it"
             )
         tree = clean(
             trees[0],
@@ -345,17 +356,17 @@ class Parsing(seqx.CorpusTask):
         return None if tree is None else without_root(tree, self._root)
 
     def _leaves(self, text: str) -> list[Leaf]:
-        words = wording.split(text)
-        return wording.tagged(words) if self.tags == "given" else wording.untagged(words)
+        words = split_words(text)
+        return tagged_leaves(words) if self.tags == "given" else untagged_leaves(words)
 
     def _decoded(self, ids: Sequence[int], leaves: Sequence[Leaf]) -> Decoded:
         decoded = self.linearisation.decode(self._symbols.read(ids), leaves)
         tree = decoded.tree.readable()
         return Decoded(tree, decoded.repaired or tree is not decoded.tree)
 
-    def _subwords(self, words: Sequence[str], rng: random.Random | None = None) -> wording.Subwords:
-        most = min(wording.LONGEST, self.longest - 1)
-        return wording.subwords(words, lambda word: self.tokenizer.encode(word, rng)[:most], seqx.UNK)
+    def _subwords(self, words: Sequence[str], rng: random.Random | None = None) -> Subwords:
+        most = min(MAX_SUBWORDS, self.longest - 1)
+        return encode_words(words, lambda word: self.tokenizer.encode(word, rng)[:most], seqx.UNK)
 
     def _columns(self, text: Mapping[str, str], rng: random.Random | None = None) -> dict[str, list[int]]:
         ids, starts = self._subwords(text["source"].split(" "), rng)
@@ -370,18 +381,18 @@ class Parsing(seqx.CorpusTask):
     def _tagged(self, leaves: list[Leaf], text: str, labels: Mapping[str, Sequence[int]]) -> list[Leaf]:
         if "tags" not in labels:
             raise seqx.UserError(
-                "task.tags is predicted, but the model predicts none: let it be of type tagging, "
+                "task.tags is predicted, but the model predicts no tags; use a model of type tagging, "
                 "or set task.tags to given or none"
             )
         starts = self.read(text)[seqx.WORDS]
-        said = (tag for tag, start in zip(labels["tags"], starts, strict=True) if start)
+        tags = (tag for tag, start in zip(labels["tags"], starts, strict=True) if start)
         return [
             leaf._replace(tag=self._tags.read([tag])[0]) if tag > seqx.UNK else leaf
-            for leaf, tag in zip(leaves, said, strict=True)
+            for leaf, tag in zip(leaves, tags, strict=True)
         ]
 
 
-def _wanted(request: seqx.Request) -> seqx.LexicalConstraint:
+def _lexical_request(request: seqx.Request) -> seqx.LexicalConstraint:
     prefix = " ".join(request.prefix.split())
     return seqx.LexicalConstraint(
         prefix=f" {prefix}".encode() if prefix else b"",
@@ -394,10 +405,10 @@ def _words(tree: Tree) -> list[str]:
     return [leaf.word for leaf in tree.leaves()]
 
 
-def _with_tags(output: str, right: str) -> str:
-    """A tree with another's tags, where both have the same words."""
+def _with_tags(output: str, gold: str) -> str:
+    """Return a tree with the tags of the gold tree if both have the same words."""
     try:
-        trees = [tree for text in (output, right) for tree in read([text], "the answers")]
+        trees = [tree for text in (output, gold) for tree in read([text], "the answers")]
     except seqx.UserError:
         return output
     if len(trees) != 2 or _words(trees[0]) != _words(trees[1]):

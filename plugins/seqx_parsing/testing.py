@@ -1,4 +1,4 @@
-"""The laws of linearisations, and random outputs of their grammars. Needs pytest.
+"""Laws for linearisations, and random outputs of their grammars. Needs pytest.
 
     import seqx.testing
     import seqx_parsing.testing
@@ -64,30 +64,30 @@ ODD_TREES = [
     *(_chain(length, last=last) for length in (1, 3, 4, 5, 9, 10, 11, 60, 61) for last in (False, True)),
     *(_branching(height) for height in (9, 10, 11, 30, 59, 60, 61)),
 ]
-"""Return trees that a grammar may rule out: each constituent has one or two children."""
+"""Trees that a grammar may rule out: every constituent has one or two children."""
 
 
 def walk(grammar: seqx.Grammar, limits: Tensor, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """At each step what is allowed [N, V] and which of it was taken [N]; EOS is taken at the limit.
+    """Yield the allowed symbols [N, V] and the symbol taken [N] at each step; EOS is taken at the limit.
 
-    Each row has likings of its own for some symbols, so that some trees are deep and others flat.
+    Each row prefers some symbols, so that some trees become deep and others flat.
     """
     generator = torch.Generator().manual_seed(seed)
     state: Any = grammar.start(len(limits), limits)
-    likings: Tensor | None = None
+    preferences: Tensor | None = None
     for step in range(int(limits.max()) + 1):
         allowed = grammar.allowed(state)
-        if likings is None:
-            likings = 3 * torch.randn(allowed.shape, generator=generator)
-        chance = torch.empty_like(likings).exponential_(generator=generator).log().neg()  # Gumbel's
-        token = (likings + chance).masked_fill(~allowed, -torch.inf).argmax(1)
+        if preferences is None:
+            preferences = 3 * torch.randn(allowed.shape, generator=generator)
+        noise = torch.empty_like(preferences).exponential_(generator=generator).log().neg()  # Gumbel noise
+        token = (preferences + noise).masked_fill(~allowed, -torch.inf).argmax(1)
         token = token.where(limits > step, seqx.EOS)
         yield allowed, token
         state = grammar.advance(state, token)
 
 
 def outputs(grammar: seqx.Grammar, limits: Tensor, seed: int) -> list[list[int]]:
-    """What each row has written when it ends."""
+    """Return the ids that each row has written before EOS."""
     rows = torch.stack([token for _, token in walk(grammar, limits, seed)], 1).tolist()
     return [row[: row.index(seqx.EOS)] for row in rows]
 
@@ -102,7 +102,7 @@ def _sentence(words: int) -> list[Leaf]:
 
 @law(Linearisation)
 def trees_come_back(subject: Subject) -> None:
-    """As they were, tags included, and nothing is repaired."""
+    """Decoding restores every encoded tree, with its tags, without a repair."""
     linearisation: Linearisation = subject.build()
     for tree in [*TREES, Tree(TOP, ())]:
         leaves = list(tree.leaves())
@@ -112,7 +112,7 @@ def trees_come_back(subject: Subject) -> None:
 
 @law(Linearisation)
 def symbols_are_words(subject: Subject) -> None:
-    """Such as a model's file may have, so that they can be written to a line, and none is the unknown one."""
+    """Symbols are valid in a model's vocabulary file and on a line, and none of them is `<unk>`."""
     vocabulary = _vocabulary(subject.build())
     assert all(symbol(written) for written in vocabulary.symbols)
     assert UNKNOWN not in vocabulary.symbols
@@ -120,7 +120,7 @@ def symbols_are_words(subject: Subject) -> None:
 
 @law(Linearisation)
 def anything_becomes_a_tree_over_the_words(subject: Subject) -> None:
-    """Whatever is decoded; what comes out can be written and read itself."""
+    """Any symbols are decoded to a tree over the words, and that tree can be encoded and decoded again."""
     linearisation: Linearisation = subject.build()
     rng = random.Random(0)  # noqa: S311  # no secret
     symbols = [*_vocabulary(linearisation).symbols, UNKNOWN]
@@ -134,7 +134,7 @@ def anything_becomes_a_tree_over_the_words(subject: Subject) -> None:
 
 @law(Linearisation)
 def the_grammar_allows_gold_trees(subject: Subject) -> None:
-    """Symbol by symbol, where the limit is not tight."""
+    """The grammar allows each symbol of gold trees if the length limit is generous."""
     linearisation: Linearisation = subject.build()
     vocabulary = _vocabulary(linearisation)
     for tree in TREES:
@@ -143,7 +143,7 @@ def the_grammar_allows_gold_trees(subject: Subject) -> None:
 
 @law(Linearisation)
 def what_the_grammar_rules_out_is_what_needs_more(subject: Subject) -> None:
-    """The values of `needs` are the smallest with which the grammar allows a tree; tried on odd trees."""
+    """The values of `needs` are the smallest with which the grammar allows a tree."""
     linearisation: Linearisation = subject.build()
     vocabulary = Vocabulary.of(map(linearisation.encode, [*TREES, *ODD_TREES]))
     for tree in ODD_TREES:
@@ -153,7 +153,7 @@ def what_the_grammar_rules_out_is_what_needs_more(subject: Subject) -> None:
 
 
 def _allowed(linearisation: Linearisation, vocabulary: Vocabulary, tree: Tree, extra: int) -> bool:
-    """Return true if the grammar allows each symbol of a tree within 4 symbols a word and `extra`."""
+    """Return true if the grammar allows all symbols of a tree within 4 symbols per word plus `extra`."""
     words = len(list(tree.leaves()))
     grammar = linearisation.grammar(vocabulary, torch.tensor([words]))
     state: Any = grammar.start(1, torch.tensor([4 * words + extra]))
@@ -179,7 +179,7 @@ def what_the_grammar_allows_needs_no_repair(subject: Subject) -> None:
 
 @law(Linearisation)
 def something_is_allowed_whatever_was_written(subject: Subject) -> None:
-    """Beams advance hypotheses of probability 0 by whatever symbol, too; special ones are never allowed."""
+    """Some symbol is always allowed, even after forbidden ones (in hypotheses of probability 0)."""
     linearisation: Linearisation = subject.build()
     vocabulary, generator = _vocabulary(linearisation), torch.Generator().manual_seed(0)
     words = torch.arange(500) % 26
@@ -194,14 +194,14 @@ def something_is_allowed_whatever_was_written(subject: Subject) -> None:
 
 @law(Linearisation)
 def rows_of_a_grammar_can_be_reordered(subject: Subject) -> None:
-    """And forked: hypotheses know nothing of each other, nor of their place in the batch."""
+    """Rows of the state can be reordered and forked: no hypothesis depends on others or on its row."""
     linearisation: Linearisation = subject.build()
     vocabulary, generator = _vocabulary(linearisation), torch.Generator().manual_seed(0)
     words, turn = torch.tensor([4, 7, 2]), torch.tensor([3, 0, 5, 1, 4, 2])
     one, other = (linearisation.grammar(vocabulary, w) for w in (words, words.repeat_interleave(2)))
     state: Any = seqx.fork(one.start(3, 3 * words + 9), 2)
     expected: Any = other.start(6, (3 * words + 9).repeat_interleave(2))
-    order = torch.arange(6)  # whose place is where in `state`
+    order = torch.arange(6)  # the hypothesis in each row of `state`
     for _ in range(20):
         state, order = seqx.rows(state, turn), order[turn]
         allowed = other.allowed(expected)

@@ -1,4 +1,4 @@
-"""The top-down linearisation and its grammar.
+"""The top-down linearisation and its grammar (Vinyals et al. 2015).
 
 Letters in shapes: B sentences, N hypotheses.
 """
@@ -10,16 +10,16 @@ from annotated_types import Gt
 from torch import Tensor
 
 import seqx
-from seqx_parsing.bracketing import BracketGrammar, Bracketing, Legal, Written
+from seqx_parsing.bracketing import BracketGrammar, Bracketing, BracketState, LegalKinds
 from seqx_parsing.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
 class TopDown(Bracketing):
-    """A constituent's label before its children: `(S (NP XX XX )NP (VP XX )VP )S` (Vinyals et al. 2015).
+    """Writes a label before its children: `(S (NP XX XX )NP (VP XX )VP )S` (Vinyals et al. 2015).
 
     Args:
-        opens: most constituents that the grammar lets open between two words
+        opens: maximum number of constituents that the grammar lets open between two words
     """
 
     first: ClassVar[int] = 0
@@ -28,23 +28,28 @@ class TopDown(Bracketing):
     opens: Annotated[int, Gt(0)] = 10
 
     def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
-        """For sentences of `words` [B] words."""
+        """Return the grammar for sentences of `words` [B] words."""
         return TopDownGrammar(self, vocabulary, words)
 
 
 class TopDownGrammar(BracketGrammar):
-    """All words stand in brackets, no bracket is empty, and the outermost closes after the last word."""
+    """Grammar of the top-down linearisation.
+
+    All words are inside brackets, no bracket is empty, and the outermost bracket closes after the last word.
+    """
 
     def __init__(self, linearisation: TopDown, vocabulary: Vocabulary, words: Tensor) -> None:
         super().__init__(linearisation, vocabulary, words)
         self.opens = linearisation.opens
 
-    def legal(self, written: Written) -> Legal:
-        """Which kinds of symbols may come next."""
+    def legal(self, written: BracketState) -> LegalKinds:
+        """Return the kinds of symbols that may come next."""
         more, inside = written.left > 0, written.height > 0
-        spare = written.budget - written.left - written.height  # for other symbols than words and closes due
+        spare = (
+            written.budget - written.left - written.height
+        )  # symbols beyond the remaining words and required closes
         room = (written.opens < self.opens) & (written.height < self.depth) & (spare >= 2)
-        return Legal(
+        return LegalKinds(
             word=more & inside,
             open=more & (room | ~inside),
             close=inside & (~more | (~written.new & (written.height > 1))),

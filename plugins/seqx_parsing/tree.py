@@ -5,17 +5,17 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 DEEPEST = 250
-"""The largest depth of a tree, on which recursive code relies. Real trees are less than 40 deep."""
+"""Maximum depth of a tree, so that recursive code is safe. Real trees are less than 40 deep."""
 
 UNTAGGED = "XX"
-"""The placeholder for an unknown word or part of speech."""
+"""Placeholder for an unknown word or part of speech."""
 
 _ESCAPED = {"(": "-LRB-", ")": "-RRB-"}
 _UNREADABLE = re.compile(r"[() \t\n\v\f\r]")
 
 
-def written(name: str) -> str:
-    """Return a word, tag or label that fits in brackets: -LRB- for "(", _ for a space, XX for ""."""
+def escape_name(name: str) -> str:
+    """Return a name that can be written in brackets: -LRB- for "(", _ for a space, XX for ""."""
     return _UNREADABLE.sub(lambda match: _ESCAPED.get(match[0], "_"), name) or UNTAGGED
 
 
@@ -26,12 +26,12 @@ class Leaf(NamedTuple):
     word: str
 
     def __str__(self) -> str:
-        """The leaf in brackets, as the Penn Treebank writes it."""
-        return f"({written(self.tag)} {written(self.word)})"
+        """Return the leaf in brackets, as the Penn Treebank writes it."""
+        return f"({escape_name(self.tag)} {escape_name(self.word)})"
 
 
 class Tree(NamedTuple):
-    """A labelled constituent. A treebank's outermost bracket, which has no label there, is a "TOP"."""
+    """A labelled constituent. The unlabelled outermost bracket of a treebank has the label "TOP"."""
 
     label: str
     children: "tuple[Tree | Leaf, ...]"
@@ -39,36 +39,36 @@ class Tree(NamedTuple):
     def __str__(self) -> str:
         """Return the tree in brackets on one line, which can be read again; "" for a tree without words.
 
-        `written` changes names that cannot be written, and `readable` the shape.
+        `escape_name` changes names that cannot be written; `readable` changes trees that cannot be read.
         """
         tree = self.readable()
-        said: list[str] = []
+        texts: list[str] = []
         ahead: list[Tree | Leaf | str] = [tree] if tree.children else []
-        while ahead:  # no recursion: Python's is soon at its end
+        while ahead:  # no recursion, since trees may be deeper than Python's stack
             part = ahead.pop()
             if isinstance(part, Tree):
-                said.append(f" ({written(part.label)}")
+                texts.append(f" ({escape_name(part.label)}")
                 ahead += (")", *reversed(part.children))
             else:
-                said.append(part if isinstance(part, str) else f" {part}")
-        return "".join(said)[1:]
+                texts.append(part if isinstance(part, str) else f" {part}")
+        return "".join(texts)[1:]
 
     def readable(self) -> "Tree":
-        """Return the tree in a shape that can be read.
+        """Return the tree in a form that can be read back.
 
-        Empty constituents are removed. Constituents that are nested too deep are replaced by their words.
+        Empty constituents are removed. Constituents below the depth limit are replaced by their words.
         """
         labels: list[str] = []
         parts: list[list[Tree | Leaf]] = [[]]
-        ahead: list[Tree | Leaf | None] = [self]  # None: a constituent ends
-        mended = False
+        ahead: list[Tree | Leaf | None] = [self]  # None marks the end of a constituent
+        changed = False
         while ahead:
             part = ahead.pop()
             if part is None:
                 label, children = labels.pop(), tuple(parts.pop())
                 if children or not labels:
                     parts[-1].append(Tree(label, children))
-                mended |= not children
+                changed |= not children
             elif isinstance(part, Leaf):
                 parts[-1].append(part)
             elif len(labels) < DEEPEST - 1:
@@ -77,12 +77,12 @@ class Tree(NamedTuple):
                 ahead += (None, *reversed(part.children))
             else:
                 ahead.extend(reversed(part.children))
-                mended = True
+                changed = True
         (whole,) = parts[0]
-        return whole if mended and isinstance(whole, Tree) else self
+        return whole if changed and isinstance(whole, Tree) else self
 
     def leaves(self) -> Iterator[Leaf]:
-        """The leaves, from left to right."""
+        """Yield the leaves from left to right."""
         ahead: list[Tree | Leaf] = [self]
         while ahead:
             part = ahead.pop()
@@ -92,7 +92,7 @@ class Tree(NamedTuple):
                 ahead.extend(reversed(part.children))
 
     def over(self, leaves: Iterable[Leaf]) -> "Tree":
-        """The same brackets over other leaves, which are as many."""
+        """Return the same brackets over other leaves, of the same number."""
         following = iter(leaves)
         within: list[tuple[str, Iterator[Tree | Leaf], list[Tree | Leaf]]] = []
         within.append((self.label, iter(self.children), []))

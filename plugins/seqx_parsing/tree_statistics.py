@@ -1,56 +1,58 @@
-"""What a treebank is like: how long, how deep, which labels, and how it reads as symbols."""
+"""Statistics of a treebank: lengths, depths, labels and linearised lengths."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from seqx_parsing.linearisation import TOP, Linearisation
-from seqx_parsing.roots import Roots
+from seqx_parsing.roots import RootLabels
 from seqx_parsing.ruled_out import RuledOut
 from seqx_parsing.tree import Leaf, Tree
 
 
-class Lengths:
-    """How many symbols a linearisation writes."""
+class LinearisedLengths:
+    """Counts the symbols of linearised trees."""
 
     def __init__(self, linearisation: Linearisation) -> None:
         self._linearisation = linearisation
         self.symbols = 0
-        self.spelled: set[str] = set()
-        self.besides = 0  # the most symbols that a sentence has besides 4 a word
+        self.distinct: set[str] = set()
+        self.excess = 0  # the largest number of symbols of a sentence beyond 4 per word
         self.ruled_out = RuledOut(linearisation)
 
     def add(self, tree: Tree, words: int) -> None:
-        """Count one more tree of so many words."""
+        """Count one tree of `words` words."""
         symbols = self._linearisation.encode(tree)
         self.symbols += len(symbols)
-        self.spelled.update(symbols)
-        self.besides = max(self.besides, len(symbols) - 4 * words)
+        self.distinct.update(symbols)
+        self.excess = max(self.excess, len(symbols) - 4 * words)
         self.ruled_out.add(tree)
 
 
-class Statistics:
-    """Counts over cleaned trees; the root, TOP, is no constituent.
+class TreeStatistics:
+    """Counts over cleaned trees. The root TOP does not count as a constituent.
 
     Args:
-        linearisations: by the names that they are shown under
+        linearisations: the linearisations to count symbols of, by name
     """
 
     def __init__(self, linearisations: Mapping[str, Linearisation]) -> None:
         self.trees = 0
-        self.silent = 0  # trees without words
-        self.lengths = Counter[int]()  # sentences by words
+        self.wordless = 0  # trees without words
+        self.lengths = Counter[int]()  # sentences by number of words
         self.labels = Counter[str]()
         self.tags = Counter[str]()
-        self.depths = Counter[int]()  # sentences by the constituents that their deepest word is in
-        self.chains = Counter[int]()  # constituents in a row that have one child each
-        self.roots = Roots()
-        self.linearised = {name: Lengths(linearisation) for name, linearisation in linearisations.items()}
+        self.depths = Counter[int]()  # sentences by depth: constituents around the deepest word
+        self.chains = Counter[int]()  # unary chains by length
+        self.roots = RootLabels()
+        self.linearised = {
+            name: LinearisedLengths(linearisation) for name, linearisation in linearisations.items()
+        }
 
     def add(self, tree: Tree | None) -> None:
-        """Count one more; None: nothing in it is said."""
+        """Count one tree; None is a tree without words."""
         self.trees += 1
         if tree is None:
-            self.silent += 1
+            self.wordless += 1
             return
         words = deepest = 0
         ahead: list[tuple[Tree | Leaf, int, int]] = [(tree, int(tree.label != TOP), 0)]
@@ -75,17 +77,17 @@ class Statistics:
 
     @property
     def words(self) -> int:
-        """Of all sentences."""
+        """The number of words in all sentences."""
         return sum(length * count for length, count in self.lengths.items())
 
     def lines(self) -> Iterator[str]:
-        """A table to be read."""
-        yield f"trees        {self.trees:,}" + (f", {self.silent:,} without words" if self.silent else "")
+        """Return the lines of the table."""
+        yield f"trees        {self.trees:,}" + (f", {self.wordless:,} without words" if self.wordless else "")
         if not self.lengths:
             return
-        sentences = self.trees - self.silent
+        sentences = self.trees - self.wordless
         mean = self.words / sentences
-        yield f"words        {self.words:,}; {mean:.1f} a sentence, {max(self.lengths)} at most"
+        yield f"words        {self.words:,}; {mean:.1f} per sentence, {max(self.lengths)} at most"
         depth = sum(depth * count for depth, count in self.depths.items()) / sentences
         yield f"depth        {depth:.1f} on average, {max(self.depths)} at most"
         chains = (f"{count:,} of {chain}" for chain, count in sorted(self.chains.items()) if count)
@@ -95,9 +97,9 @@ class Statistics:
         yield f"labels       {_counted(self.labels)}"
         yield f"tags         {_counted(self.tags)}"
         for name, lengths in self.linearised.items():
-            room = f"4 a word + {lengths.besides}" if lengths.besides > 0 else "4 a word"
+            bound = f"4 per word + {lengths.excess}" if lengths.excess > 0 else "4 per word"
             rate = lengths.symbols / self.words
-            yield f"{name}: {len(lengths.spelled)} symbols; {rate:.2f} a word, never more than {room}"
+            yield f"{name}: {len(lengths.distinct)} symbols; {rate:.2f} per word, at most {bound}"
             if lengths.ruled_out.trees:
                 yield f"{name}: {lengths.ruled_out}"
 

@@ -1,4 +1,4 @@
-"""The symbols that a parser writes, and their ids."""
+"""The target vocabulary of a parser: symbols and their ids."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,27 +11,27 @@ import seqx
 UNKNOWN = "<unk>"
 _FIRST = seqx.UNK + 1
 _LABEL = re.compile(r"[^() ]{1,100}")
-_SHOWN = 20  # characters of what is none
+_SHOWN = 20  # characters of an invalid label in a message
 
 
 def label(text: str) -> str:
-    """A label or a tag, as it can stand in a tree.
+    """Return a label or tag unchanged if it is valid.
 
     Raises:
-        ValueError: it cannot
+        ValueError: it is empty, too long, not printable, or contains a space or bracket
     """
     if not (_LABEL.fullmatch(text) and text.isprintable()):
         raise ValueError(
-            f"{text[:_SHOWN]!r} is no label, which has 1 to 100 printable characters, no space and no bracket"
+            f"{text[:_SHOWN]!r} is not a valid label: use 1 to 100 printable characters, no space, no bracket"
         )
     return text
 
 
 def symbol(text: str) -> str:
-    """A symbol of a linearisation: a label, behind a bracket or not.
+    """Return a symbol of a linearisation, a label with or without a leading bracket, if it is valid.
 
     Raises:
-        ValueError: it is none
+        ValueError: it is not
     """
     label(text[1:] if text.startswith(("(", ")")) else text)
     return text
@@ -39,13 +39,13 @@ def symbol(text: str) -> str:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Symbols and their ids: PAD, BOS, EOS and UNK are 0 to 3, the symbols follow in their order."""
+    """Symbols and their ids: PAD, BOS, EOS and UNK have the ids 0 to 3, and the symbols follow in order."""
 
     symbols: tuple[str, ...]
 
     @classmethod
     def of(cls, sequences: Iterable[Iterable[str]]) -> Self:
-        """All symbols that occur in linearised trees, sorted."""
+        """Build the vocabulary of all symbols in linearised trees, sorted."""
         return cls(tuple(sorted({symbol for sequence in sequences for symbol in sequence})))
 
     @property
@@ -54,11 +54,11 @@ class Vocabulary:
         return _FIRST + len(self.symbols)
 
     def ids(self, symbols: Iterable[str]) -> list[int]:
-        """The ids of symbols, UNK for those that are unknown."""
+        """Return the ids of symbols, UNK for unknown ones."""
         return [self._ids.get(symbol, seqx.UNK) for symbol in symbols]
 
     def read(self, ids: Sequence[int]) -> list[str]:
-        """The symbols of ids, `<unk>` for UNK; PAD, BOS and EOS say nothing."""
+        """Return the symbols of ids, `<unk>` for UNK; PAD, BOS and EOS are skipped."""
         return [
             UNKNOWN if i == seqx.UNK else self.symbols[i - _FIRST]
             for i in ids
@@ -67,7 +67,7 @@ class Vocabulary:
 
     @cached_property
     def surfaces(self) -> seqx.Surfaces:
-        """The symbols as text, a space before each."""
+        """The symbols as text, each after a space, for constraints on prefixes and phrases."""
         return seqx.Surfaces([*[None] * _FIRST, *(f" {symbol}".encode() for symbol in self.symbols)])
 
     @cached_property

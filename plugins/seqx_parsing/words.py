@@ -1,92 +1,92 @@
-"""From a line of words to what a model reads, and to leaves of a tree."""
+"""Split lines into words, and words into subwords and leaves."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import seqx
-from seqx_parsing.cleaning import shown
+from seqx_parsing.cleaning import unescape
 from seqx_parsing.reader import SPACE
 from seqx_parsing.tree import UNTAGGED, Leaf
 
-LONGEST = 64
-"""Most tokens of a word that a model reads. What has more is no word of a language; a tree has it whole."""
+MAX_SUBWORDS = 64
+"""Maximum number of subwords of one word for the model. The tree always has the full word."""
 
 _SPACE = re.compile(f"{SPACE}+")
-_MARKS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # behind which to cut, the best first
+_CUTS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # words after which to split, best first
 
-# Straight double quotes are left to the tokenizer, which knows whether they open or close.
+# Straight double quotes are left to the tokenizer, which decides whether they open or close.
 _PRINTED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
-"""Marks of printed text as the Penn Treebank has them."""
+"""Typographic characters, as the Penn Treebank writes them."""
 
 
 class Subwords(NamedTuple):
-    """What a model reads of a sentence: tokens, and which of them begin a word."""
+    """The subwords of a sentence, and which of them begin a word."""
 
     ids: list[int]
     starts: list[int]  # 1 or 0
 
 
-def split(line: str) -> list[str]:
-    """The words of a line, which ASCII white space separates."""
+def split_words(line: str) -> list[str]:
+    """Return the words of a line; ASCII white space separates them."""
     return [word for word in _SPACE.split(line) if word]
 
 
-def tokenized(line: str) -> str:
-    """Running text as words with spaces between them, those of quotes as the Penn Treebank has them."""
-    from nltk.tokenize import TreebankWordTokenizer  # noqa: PLC0415  NLTK takes its time to load
+def tokenize(line: str) -> str:
+    """Split running text into words, joined by spaces, with quotes as in the Penn Treebank."""
+    from nltk.tokenize import TreebankWordTokenizer  # noqa: PLC0415  NLTK is slow to import
 
     return " ".join(TreebankWordTokenizer().tokenize(line.translate(_PRINTED)))
 
 
-def untagged(words: Iterable[str]) -> list[Leaf]:
-    """Words as leaves."""
+def untagged_leaves(words: Iterable[str]) -> list[Leaf]:
+    """Return words as leaves without parts of speech."""
     return [Leaf(UNTAGGED, word) for word in words]
 
 
-def tagged(words: Iterable[str]) -> list[Leaf]:
-    """Words with their parts of speech behind an underscore, as leaves: `barks_VBZ`.
+def tagged_leaves(words: Iterable[str]) -> list[Leaf]:
+    """Return words of the form `barks_VBZ` as leaves with parts of speech.
 
     Raises:
-        UserError: a word comes without
+        UserError: a word has no part of speech
     """
     leaves = []
     for whole in words:
         word, _, tag = whole.rpartition("_")
         if not word or not tag:
             raise seqx.UserError(
-                f"{whole!r} comes without its part of speech; as task.tags is given, each word needs one, "
-                "as in barks_VBZ"
+                f"{whole!r} has no part-of-speech tag; because task.tags is given, write each word with "
+                "its tag, as in barks_VBZ"
             )
         leaves.append(Leaf(tag, word))
     return leaves
 
 
-def subwords(words: Iterable[str], encode: Callable[[str], Sequence[int]], unknown: int) -> Subwords:
-    """The tokens of words, each encoded by itself and as at least one token."""
+def encode_words(words: Iterable[str], encode: Callable[[str], Sequence[int]], unknown: int) -> Subwords:
+    """Encode each word separately, as at least one subword."""
     ids: list[int] = []
     starts: list[int] = []
     for word in words:
-        tokens = encode(shown(word)) or [unknown]
+        tokens = encode(unescape(word)) or [unknown]
         ids += tokens
         starts += [1, *[0] * (len(tokens) - 1)]
     return Subwords(ids, starts)
 
 
-def pieces(words: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> list[Sequence[str]]:
-    """A sentence that is too long as parts that fit, cut behind punctuation where possible."""
-    found: list[Sequence[str]] = []
+def split_sentence(words: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> list[Sequence[str]]:
+    """Split a sentence into parts that fit, after punctuation where possible."""
+    parts: list[Sequence[str]] = []
     start = 0
     while start < len(words):
-        low, high = 1, len(words) - start  # by halving: the longest part that fits
+        low, high = 1, len(words) - start  # bisect for the longest part that fits
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if fits(words[start : start + middle]) else (low, middle - 1)
         end = start + low
         if end < len(words):
             half = start + low // 2
-            cuts = (i + 1 for marks in _MARKS for i in reversed(range(half, end)) if words[i] in marks)
+            cuts = (i + 1 for marks in _CUTS for i in reversed(range(half, end)) if words[i] in marks)
             end = next(cuts, end)
-        found.append(words[start:end])
+        parts.append(words[start:end])
         start = end
-    return found
+    return parts

@@ -155,8 +155,11 @@ test_laws = seqx.testing.laws(
             "linearisation": seqx_parsing.TopDown(),
             "metrics": [seqx_parsing.Evalb()],
         },
-        seqx_parsing.Tagged: {"inner": seqx_training.CrossEntropy(), "column": "source"},
-        seqx_parsing.Tagging: {"inner": partial(seqx_models.EncoderDecoder, **STACKS), "column": "source"},
+        seqx_parsing.TaggingObjective: {"inner": seqx_training.CrossEntropy(), "column": "source"},
+        seqx_parsing.TaggingModel: {
+            "inner": partial(seqx_models.EncoderDecoder, **STACKS),
+            "column": "source",
+        },
         seqx_recurrent.GRUDecoder: RECURRENT,
         seqx_recurrent.LSTMDecoder: RECURRENT,
         seqx_sample.Sample: {"train": 50, "dev": 5, "test": 5},

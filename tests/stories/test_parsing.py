@@ -87,7 +87,7 @@ def test_without_the_treebank(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(said.splitlines()) == 3  # the message, the line of the recipe, and a caret
         for part in (
             "The Penn Treebank (LDC99T42) is licensed by the Linguistic Data Consortium",
-            "set 'folder' to your copy, in which parsed/mrg/wsj/02",
+            "Set 'folder' to your copy, which contains parsed/mrg/wsj/02",
             "`seqx run wsj_parsing --profile sample`",
         ):
             assert part in said
@@ -99,7 +99,7 @@ def test_without_the_treebank(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing_is_made(said)
     monkeypatch.setenv("PTB", "treebank_3")
     said = refused("run", "wsj_parsing_inorder")
-    assert f": task.corpus: {Path().absolute()}/treebank_3: is no folder. " in said
+    assert f": task.corpus: {Path().absolute()}/treebank_3: is not a folder. " in said
     nothing_is_made(said)
 
 
@@ -135,11 +135,13 @@ def test_a_release_of_the_treebank(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 FAULTS: dict[str, Callable[[str], str]] = {
-    r"7: a bracket opens behind the word of \(\S+ \S+; close that first": lambda t: t.replace(")", "", 1),
-    "7: a closing bracket without an opening one": lambda t: f"{t})",
-    "20: the text ends inside of the tree that begins in line 7": lambda t: t[:-1],
-    "7: 'rain' stands outside of brackets": lambda t: "rain",
-    r"7: there is nothing in the bracket \(NP\)": lambda t: t.replace("(S ", "(S (NP) "),
+    r"7: a bracket opens after the word of \(\S+ \S+; close that bracket first": lambda t: t.replace(
+        ")", "", 1
+    ),
+    "7: a closing bracket has no opening bracket": lambda t: f"{t})",
+    "20: the text ends inside the tree that begins on line 7": lambda t: t[:-1],
+    "7: 'rain' is outside of all brackets": lambda t: "rain",
+    r"7: the bracket \(NP\) is empty": lambda t: t.replace("(S ", "(S (NP) "),
 }
 
 

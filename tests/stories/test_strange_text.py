@@ -128,7 +128,7 @@ def test_a_line_that_cannot_be_answered_is_named_behind_the_answers_before_it(mo
     arguments = ["parse", str(models / "parse"), "task.tags=given"]
     result = CliRunner().invoke(main, arguments, input="a_DT\n\nb\nc_DT\n")
     assert (result.exit_code, result.stdout.count("\n")) == (2, 2)
-    assert result.stderr.startswith("standard input:3: 'b' comes without its part of speech")
+    assert result.stderr.startswith("standard input:3: 'b' has no part-of-speech tag")
 
 
 @pytest.mark.parametrize("command", RECIPES)

@@ -1,4 +1,4 @@
-"""EVALB: how brackets are read, counted, summed up and reported."""
+"""EVALB: read, count, sum up and report brackets."""
 
 from seqx_parsing.evalb.metric import Evalb
 

@@ -1,4 +1,4 @@
-"""A line of brackets as EVALB reads it: words, and labelled spans over them."""
+"""Read a line of brackets as EVALB does: words, and labelled spans over them."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,42 +9,42 @@ from seqx_parsing.reader import SPACE, TEXT, WORD
 from seqx_parsing.tree import Leaf
 
 _PART = re.compile(
-    rf"(\(({TEXT}){SPACE}+({TEXT})\))"  # a word with its tag; both can be empty, as the word of (ADVP )
+    rf"(\(({TEXT}){SPACE}+({TEXT})\))"  # a word with its tag; both may be empty: (ADVP ) is an empty word
     rf"|(\()({TEXT})|(\))|({WORD})"
 )
-"""The parts of a line as EVALB's C code reads them, character by character.
+"""The tokens of a line, as EVALB's C code reads them character by character.
 
-A label is what directly follows its bracket, and a word is what directly precedes the closing one.
+A label directly follows its bracket, and a word directly precedes its closing bracket.
 """
 
-Span = tuple[int, int]  # of words; the second is behind the last
+Span = tuple[int, int]  # first word, and the word after the last
 
-_MOST_QUOTES = 1_000_000  # of one side times the other
-_MARKS = frozenset(("'", '"', "/"))  # words that quote
+_MOST_QUOTES = 1_000_000  # number of gold times number of test quotation marks
+_MARKS = frozenset(("'", '"', "/"))  # words that may be quotation marks
 
 
-class Quote(NamedTuple):
-    """A word that may be a quotation mark, kept or not, and where to put it back."""
+class QuoteMark(NamedTuple):
+    """A word that may be a quotation mark, deleted or not, and its position for `insert`."""
 
     leaf: Leaf
-    word: int  # how many words are kept before it
-    bracket: int  # how many brackets open before it
-    around: tuple[int, ...]  # the brackets that are open there
+    word: int  # number of kept words before it
+    bracket: int  # number of brackets opened before it
+    around: tuple[int, ...]  # indices of the brackets open at its position
 
 
 @dataclass(slots=True)
-class Line:
-    """The words that are kept and the brackets, in the order in which they open."""
+class BracketedLine:
+    """The kept words, and the brackets in the order in which they open."""
 
     words: list[Leaf] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
-    quotes: list[Quote] = field(default_factory=list)
-    length: int = 0  # words for the cut-off, punctuation included
+    quotes: list[QuoteMark] = field(default_factory=list)
+    length: int = 0  # words for the length cut-off, including punctuation
 
-    def insert(self, quote: Quote) -> None:
-        """Put back a word that was deleted."""
+    def insert(self, quote: QuoteMark) -> None:
+        """Insert a word that was deleted."""
         self.words.insert(quote.word, quote.leaf)
         for bracket in range(quote.bracket, len(self.labels)):
             self.starts[bracket] += 1
@@ -53,9 +53,9 @@ class Line:
             self.ends[bracket] += 1
 
     def scored(self, parameters: Parameters) -> list[tuple[Span, str]]:
-        """The brackets that count, with labels cut at the first - or =.
+        """Return the brackets that count, with labels cut at the first - or =.
 
-        Those over no words do not count, nor those whose label is deleted.
+        Brackets without words and brackets with a deleted label do not count.
         """
         found = []
         for label, start, end in zip(self.labels, self.starts, self.ends, strict=True):
@@ -65,9 +65,10 @@ class Line:
         return found
 
     def outermost(self, parameters: Parameters) -> tuple[str | None, list[str], str | None]:
-        """Return the label of the bracket around all words, the other labels, and that of its only child.
+        """Return the label of the outermost bracket, the other labels, and the label of its only child.
 
-        Brackets that do not count or have no label are ignored. None: there is no such bracket.
+        The outermost bracket spans all words. Brackets that do not count or have no label are ignored. The
+        first and the last result may be None.
         """
         whole = (0, len(self.words))
         brackets = [(span, name) for span, name in self.scored(parameters) if name]
@@ -78,11 +79,11 @@ class Line:
 
 
 class MalformedError(ValueError):
-    """A line is not a tree in brackets.
+    """A line is not a bracketed tree.
 
     Args:
         reason: the message
-        wordless: true if EVALB skips the line, because it found no word up to its end
+        wordless: true if EVALB skips the line because no word was read before its end
     """
 
     def __init__(self, reason: str, *, wordless: bool = False) -> None:
@@ -90,17 +91,17 @@ class MalformedError(ValueError):
         self.wordless = wordless
 
 
-def read_line(text: str, parameters: Parameters) -> Line:
-    """Read any number of trees in one line; no tree at all is a line without words.
+def read_line(text: str, parameters: Parameters) -> BracketedLine:
+    """Read any number of trees in one line; an empty line has no words.
 
-    More than one tree, a word outside of constituents, an empty bracket and one without a label are allowed,
-    as EVALB allows them. White space in an otherwise empty bracket makes it an empty word, as in EVALB:
-    `(ADVP )` is a word, `(ADVP)` an empty constituent.
+    As EVALB does, this accepts several trees, words outside of constituents, empty brackets and brackets
+    without a label. White space in an otherwise empty bracket is an empty word: `(ADVP )` is a word, `(ADVP)`
+    an empty constituent.
 
     Raises:
-        MalformedError: brackets do not match, or a word is not alone with a tag
+        MalformedError: brackets do not match, or a word has no bracket of its own
     """
-    line = Line()
+    line = BracketedLine()
     stack: list[int] = []
     for leaf, tag, word, opens, label, closes, stray in _PART.findall(text):
         if leaf:
@@ -113,31 +114,32 @@ def read_line(text: str, parameters: Parameters) -> Line:
         elif closes and stack:
             line.ends[stack.pop()] = len(line.words)
         elif closes:
-            raise MalformedError("a bracket closes that none has opened")
+            raise MalformedError("a closing bracket has no opening bracket")
         else:
             raise MalformedError(
-                f"the word {stray!r} is not alone with a tag in brackets, as (NN {stray}), "
-                "without white space beside the brackets"
+                f"the word {stray!r} is not in a bracket of its own with a tag, as in (NN {stray}), "
+                "without white space next to the brackets"
             )
     if stack:
-        raise MalformedError(f"{len(stack)} of its brackets are never closed", wordless=not line.words)
+        raise MalformedError(f"brackets are not closed: {len(stack)}", wordless=not line.words)
     return line
 
 
-def _take(line: Line, leaf: Leaf, stack: list[int], parameters: Parameters) -> None:
+def _take(line: BracketedLine, leaf: Leaf, stack: list[int], parameters: Parameters) -> None:
     if leaf.tag not in parameters.delete_for_length:
         line.length += 1
     if leaf.tag in parameters.quotes and leaf.word in _MARKS:
-        line.quotes.append(Quote(leaf, len(line.words), len(line.labels), tuple(stack)))
+        line.quotes.append(QuoteMark(leaf, len(line.words), len(line.labels), tuple(stack)))
     if leaf.tag not in parameters.deleted_tags:
         line.words.append(leaf)
 
 
-def mend_quotes(gold: Line, test: Line, parameters: Parameters) -> None:
-    """Put back quotation marks that one side deleted by their tag and the other did not.
+def restore_quotes(gold: BracketedLine, test: BracketedLine, parameters: Parameters) -> None:
+    """Restore quotation marks that were deleted on one side only, because of their tags.
 
-    They are easily mistaken: ' may be a quote or a possessive. The deletion would leave the sides with
-    different words (David Ellis's amendment of 2006). No sentence has thousands, which would take hours.
+    Tags of quotation marks are ambiguous: ' may be a quote or a possessive. Deleting it on one side would
+    leave the two sides with different words (amendment of David Ellis, 2006). The limit avoids hours of work
+    on absurd input.
     """
     deleted = parameters.deleted_tags
     if len(gold.quotes) * len(test.quotes) > _MOST_QUOTES:

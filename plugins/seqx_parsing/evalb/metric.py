@@ -1,32 +1,32 @@
-"""EVALB, the measure of constituency parsing (Sekine and Collins 1997), in the version of 2006."""
+"""EVALB, the standard evaluation of constituency parsers (Sekine and Collins 1997), version of 2006."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import seqx
-from seqx_parsing.evalb.brackets import Line, MalformedError, read_line
+from seqx_parsing.evalb.brackets import BracketedLine, MalformedError, read_line
 from seqx_parsing.evalb.parameters import COLLINS, Parameters, read_parameters
-from seqx_parsing.evalb.report import by_label, mistakes, table
-from seqx_parsing.evalb.sentence import Sentence, count
+from seqx_parsing.evalb.report import error_list, label_table, table
+from seqx_parsing.evalb.sentence import SentenceCounts, compare
 from seqx_parsing.evalb.totals import Totals
-from seqx_parsing.roots import Roots
+from seqx_parsing.roots import RootLabels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evalb(seqx.Metric):
-    """Labelled brackets, as EVALB counts them: its figures to the last digit, its table to the byte.
+    """Labelled bracketing scores of EVALB: the figures to the last digit, the table byte for byte.
 
-    A sentence whose words are not the reference's is an error and one without words is skipped; both leave
-    all figures, so that a parser gains by breaking its bad trees. Therefore `strict`: such a sentence matches
-    nothing, and its reference's brackets count. Its own count against precision if they can be read; a
-    malformed or missing tree has none. The scores are then called `strict_f1` and so on. Unlike EVALB ours
-    stops at no number of errors, and a tree has no greatest size.
+    EVALB leaves out sentences whose words differ from the reference (errors) and sentences without words
+    (skipped). A parser could therefore gain by breaking its bad trees. With `strict`, such a sentence matches
+    nothing, but its reference's brackets count for recall. The output's brackets count for precision if they
+    can be read. The scores are then called `strict_f1` and so on. Unlike EVALB, there is no maximum number of
+    errors and no maximum size of a tree.
 
     Args:
-        parameters: a parameter file (.prm); COLLINS.prm when left out
-        strict: count what EVALB leaves out
-        labels: report the figures of each label, too
-        errors: report why sentences are errors or skipped, too
+        parameters: parameter file (.prm); COLLINS.prm is the default
+        strict: count the sentences that EVALB leaves out
+        labels: also report the figures of each label
+        errors: also report the reason for each error and each skipped sentence
     """
 
     parameters: str | None = None
@@ -35,11 +35,11 @@ class Evalb(seqx.Metric):
     errors: bool = False
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """The figures in percent: F1 first, and last the F1 of short sentences."""
+        """Return the scores in percent: F1 first, and last the F1 of short sentences."""
         parameters, sentences = self._counted(outputs, references)
         everything = Totals.of(sentences)
         short = Totals.of(one for one in sentences if one.length <= parameters.cutoff)
-        said = self._signature(everything, "all", parameters)
+        signature = self._signature(everything, "all", parameters)
         named = {
             "f1": everything.f1,
             "recall": everything.recall,
@@ -48,15 +48,17 @@ class Evalb(seqx.Metric):
             "tag_accuracy": everything.tag_accuracy,
         }
         prefix = "strict_" if self.strict else ""
-        scores = {f"{prefix}{name}": seqx.Score(value=value, signature=said) for name, value in named.items()}
-        said = self._signature(short, f"<={parameters.cutoff}", parameters)
+        scores = {
+            f"{prefix}{name}": seqx.Score(value=value, signature=signature) for name, value in named.items()
+        }
+        signature = self._signature(short, f"<={parameters.cutoff}", parameters)
         return {
             **scores,
-            f"{prefix}f1_len{parameters.cutoff}": seqx.Score(value=short.f1, signature=said),
+            f"{prefix}f1_len{parameters.cutoff}": seqx.Score(value=short.f1, signature=signature),
         }
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
-        """Report a file of parameters that cannot be read."""
+        """Report a parameter file that cannot be read."""
         try:
             self._read()
         except seqx.UserError as error:
@@ -67,31 +69,31 @@ class Evalb(seqx.Metric):
         return _roots(outputs, references, self._read())
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
-        """What EVALB prints, and below it what the settings ask for."""
+        """Return EVALB's table, followed by the parts that the settings ask for."""
         parameters, sentences = self._counted(outputs, references)
         parts = [table(sentences, parameters)]
         if self.labels:
-            parts.append(by_label(Totals.of(sentences)))
+            parts.append(label_table(Totals.of(sentences)))
         if self.errors:
-            parts.append(mistakes(sentences, parameters, _roots(outputs, references, parameters)))
+            parts.append(error_list(sentences, parameters, _roots(outputs, references, parameters)))
         return "\n".join(parts)
 
     def _counted(
         self, outputs: Sequence[str], references: Sequence[str]
-    ) -> tuple[Parameters, list[Sentence]]:
+    ) -> tuple[Parameters, list[SentenceCounts]]:
         if len(outputs) != len(references):
             raise seqx.UserError(
                 f"there are {len(references):,} references and {len(outputs):,} outputs; "
-                "each line must answer one, an empty line where there is no tree"
+                "write one line per reference, empty if there is no tree"
             )
         parameters = self._read()
         return parameters, [
-            count(_gold(reference, number, parameters), output, parameters, strict=self.strict)
+            compare(_gold(reference, number, parameters), output, parameters, strict=self.strict)
             for number, (output, reference) in enumerate(zip(outputs, references, strict=True), 1)
         ]
 
     def _read(self) -> Parameters:
-        """Read the parameters when they are needed; a model may be loaded after the file is gone."""
+        """Read the parameters when needed, since a model may be loaded after its parameter file is gone."""
         return read_parameters(seqx.expand_path(self.parameters)) if self.parameters else COLLINS
 
     def _signature(self, totals: Totals, lengths: str, parameters: Parameters) -> str:
@@ -105,7 +107,7 @@ def _roots(outputs: Sequence[str], references: Sequence[str], parameters: Parame
     """Return a warning for each dummy root that is scored."""
     found: dict[str, list[str]] = {}
     for side, texts in (("references", references), ("outputs", outputs)):
-        roots = Roots()
+        roots = RootLabels()
         for text in texts:
             try:
                 line = read_line(text, parameters)
@@ -116,14 +118,14 @@ def _roots(outputs: Sequence[str], references: Sequence[str], parameters: Parame
         for root in roots.dummies:
             found.setdefault(root, []).append(f"{'all' if root == roots.dummy else 'some'} {side}")
     return [
-        f"{root} is the outermost bracket of {' and of '.join(sides)} and is scored as any other bracket; "
-        f"if it is a dummy root, give parameters with DELETE_LABEL {root}, or write TOP instead"
+        f"{root} is the outermost bracket of {' and of '.join(sides)} and is scored like any other bracket; "
+        f"if it is a dummy root, add DELETE_LABEL {root} to the parameters, or replace it by TOP"
         for root, sides in found.items()
     ]
 
 
-def _gold(reference: str, number: int, parameters: Parameters) -> Line:
+def _gold(reference: str, number: int, parameters: Parameters) -> BracketedLine:
     try:
         return read_line(reference, parameters)
     except MalformedError as error:
-        raise seqx.UserError(f"references:{number}: this is no tree: {error}") from None
+        raise seqx.UserError(f"references:{number}: not a tree: {error}") from None

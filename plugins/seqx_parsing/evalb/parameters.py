@@ -1,4 +1,4 @@
-"""What EVALB is told by a parameter file (.prm)."""
+"""The parameters of EVALB, and their files (.prm)."""
 
 import difflib
 import hashlib
@@ -17,55 +17,55 @@ Pair = tuple[str, str]
 class Parameters:
     """How brackets are compared. The defaults are those of COLLINS.prm, which the literature uses for WSJ."""
 
-    debug: int = 0  # read, since files have it; ours is another report
-    max_error: int = 10  # errors after which EVALB stops; ours goes on
-    cutoff: int = 40  # the second summary is of sentences of at most so many words
+    debug: int = 0  # accepted but unused; our report differs from EVALB's debug output
+    max_error: int = 10  # EVALB stops after this many errors; we only report it
+    cutoff: int = 40  # the second summary covers sentences of at most this many words
     labeled: bool = True
     delete: tuple[str, ...] = ("TOP", "-NONE-", ",", ":", "``", "''", ".")
     delete_for_length: tuple[str, ...] = ("-NONE-",)
-    quotes: tuple[str, ...] = ()  # tags that quotation marks may be mistaken for
+    quotes: tuple[str, ...] = ()  # tags of words that may be quotation marks
     equal_labels: tuple[Pair, ...] = (("ADVP", "PRT"),)
     equal_words: tuple[Pair, ...] = ()
     name: str = field(default="COLLINS", compare=False)
 
     @cached_property
     def deleted_tags(self) -> frozenset[str]:
-        """Words with these tags are taken out of a sentence."""
+        """Words with these tags are deleted."""
         return frozenset(self.delete)
 
     @cached_property
     def deleted_labels(self) -> frozenset[str]:
-        """Constituents with these labels do not count: the same, and what is equal to one of them."""
+        """Constituents with these labels do not count: `deleted_tags` and labels equal to those."""
         return self.deleted_tags | {a for a, b in self.label_pairs if b in self.deleted_tags}
 
     @cached_property
     def label_pairs(self) -> frozenset[Pair]:
-        """Labels that are equal, in both orders."""
+        """The pairs of equal labels, in both orders."""
         return _both_ways(self.equal_labels)
 
     @cached_property
     def word_pairs(self) -> frozenset[Pair]:
-        """Words that are equal, in both orders."""
+        """The pairs of equal words, in both orders."""
         return _both_ways(self.equal_words)
 
     def same_label(self, one: str, other: str) -> bool:
-        """Whether two labels, or two tags, count as one. This is not transitive."""
+        """Return true if two labels or tags count as equal. The relation is not transitive."""
         return one == other or (one, other) in self.label_pairs
 
     def same_word(self, one: str, other: str) -> bool:
-        """Whether two words count as one."""
+        """Return true if two words count as equal."""
         return one == other or (one, other) in self.word_pairs
 
     @property
     def signature(self) -> str:
-        """COLLINS, where nothing that matters is different; else a name and a hash of what matters."""
+        """The name COLLINS for parameters equivalent to it, else the file's name and a hash of the values."""
         if self._effect == COLLINS._effect:
             return COLLINS.name
         return f"{self.name}:{hashlib.sha256(repr(self._effect).encode()).hexdigest()[:8]}"
 
     @property
     def _effect(self) -> tuple[object, ...]:
-        """Equal for parameters that give equal figures, in whatever order a file has them."""
+        """A value that is equal for equivalent parameters, whatever their order in a file."""
         tags = (self.delete, self.delete_for_length, self.quotes)
         pairs = (self.label_pairs, self.word_pairs)
         return self.cutoff, self.labeled, *(sorted(set(each)) for each in tags), *map(sorted, pairs)
@@ -79,28 +79,28 @@ COLLINS = Parameters()
 
 
 def read_parameters(path: Path) -> Parameters:
-    """The parameters in a file. Lists that it does not name are empty: no label is deleted, none are equal.
+    """Read a parameter file. Lists that the file does not mention are empty: nothing deleted, nothing equal.
 
     Raises:
-        UserError: with file and line, for a parameter that is not known or has no such value
+        UserError: a parameter is unknown or has an invalid value; the message has file and line
     """
-    said: dict[str, Any] = {key: () for key, _, read in _KNOWN.values() if read in (_label, _pair)}
+    values: dict[str, Any] = {key: () for key, _, read in _KNOWN.values() if read in (_label, _pair)}
     for number, line in enumerate(seqx.read_lines(path), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        name, *values = line.split()
+        name, *arguments = line.split()
         if name not in _KNOWN:
             near = difflib.get_close_matches(name.upper(), _KNOWN, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_KNOWN)}"
+            hint = f"did you mean {near[0]}?" if near else f"known parameters: {', '.join(_KNOWN)}"
             raise seqx.UserError(f"{path}:{number}: EVALB has no parameter {name}; {hint}")
         key, wanted, read = _KNOWN[name]
         try:
-            value = read(*values)
+            value = read(*arguments)
         except (TypeError, ValueError):
-            found = " ".join(values) or "nothing"
-            raise seqx.UserError(f"{path}:{number}: {name} wants {wanted}, found {found}") from None
-        said[key] = (*said[key], value) if key in said and read in (_label, _pair) else value
-    return replace(COLLINS, name=path.name, **said)
+            found = " ".join(arguments) or "nothing"
+            raise seqx.UserError(f"{path}:{number}: {name} needs {wanted}, found {found}") from None
+        values[key] = (*values[key], value) if key in values and read in (_label, _pair) else value
+    return replace(COLLINS, name=path.name, **values)
 
 
 def _number(value: str) -> int:

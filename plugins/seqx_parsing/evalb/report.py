@@ -1,10 +1,10 @@
-"""EVALB's table, to the byte, and what we add to it."""
+"""The table of EVALB, byte for byte, and additional tables."""
 
 import math
 from collections.abc import Iterable, Sequence
 
 from seqx_parsing.evalb.parameters import Parameters
-from seqx_parsing.evalb.sentence import Sentence, Status
+from seqx_parsing.evalb.sentence import SentenceCounts, Status
 from seqx_parsing.evalb.totals import Totals, harmonic, percentage
 
 _HEAD = """\
@@ -14,8 +14,8 @@ _HEAD = """\
 _FOOT = "=" * 76
 
 
-def table(sentences: Sequence[Sentence], parameters: Parameters) -> str:
-    """What EVALB prints: a line for each sentence, the totals, and the figures twice."""
+def table(sentences: Sequence[SentenceCounts], parameters: Parameters) -> str:
+    """Return EVALB's table: one line per sentence, the totals, and two summaries."""
     totals = Totals.of(sentences)
     short = Totals.of(one for one in sentences if one.length <= parameters.cutoff)
     return "\n".join(
@@ -36,7 +36,7 @@ def table(sentences: Sequence[Sentence], parameters: Parameters) -> str:
     )
 
 
-def _row(number: int, one: Sentence) -> str:
+def _row(number: int, one: SentenceCounts) -> str:
     matched, gold, test = len(one.pairs), len(one.gold), len(one.test)
     return (
         f"{number:4}  {one.length:3}    {one.status:d}  "
@@ -79,11 +79,11 @@ def _figures(totals: Totals) -> Iterable[str]:
         yield f"{name}= {figure:6.2f}"
 
 
-def by_label(totals: Totals) -> str:
-    """The figures of each label, the most frequent first.
+def label_table(totals: Totals) -> str:
+    """Return the figures of each label, the most frequent label first.
 
-    Found are brackets of the reference that were matched, correct those of the output; they differ where
-    labels are equal to others.
+    "found" counts matched brackets of the reference, "correct" matched brackets of the output. They differ
+    for labels that count as equal to others.
     """
     labels = sorted(totals.gold | totals.test, key=lambda label: (-totals.gold[label], label))
     width = max([8, *map(len, labels)])
@@ -105,8 +105,8 @@ def by_label(totals: Totals) -> str:
     return "\n".join([*lines, ""])
 
 
-def mistakes(sentences: Sequence[Sentence], parameters: Parameters, remarks: Sequence[str]) -> str:
-    """Return the sentences that do not match their reference, with reasons, then other remarks."""
+def error_list(sentences: Sequence[SentenceCounts], parameters: Parameters, remarks: Sequence[str]) -> str:
+    """Return the sentences that do not match their reference with the reasons, then the warnings."""
     lines = ["-- Errors --"]
     for number, one in enumerate(sentences, 1):
         if one.reason:
@@ -118,5 +118,5 @@ def mistakes(sentences: Sequence[Sentence], parameters: Parameters, remarks: Seq
     errors = sum(one.status is Status.ERROR for one in sentences)
     if errors > parameters.max_error:
         most = parameters.max_error
-        lines.append(f"These are more than {most}, MAX_ERROR, at which EVALB stops without a summary.")
+        lines.append(f"There are more errors than {most} (MAX_ERROR); EVALB would stop without a summary.")
     return "\n".join([*lines, ""] if len(lines) > 1 else [*lines, "none", ""])

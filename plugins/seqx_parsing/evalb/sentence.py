@@ -1,53 +1,53 @@
-"""One sentence as EVALB counts it."""
+"""Compare one sentence with its reference as EVALB does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from seqx_parsing.evalb.brackets import Line, MalformedError, Span, mend_quotes, read_line
+from seqx_parsing.evalb.brackets import BracketedLine, MalformedError, Span, read_line, restore_quotes
 from seqx_parsing.evalb.parameters import Parameters
 
 
 class Status(IntEnum):
-    """What became of a sentence; the numbers are EVALB's."""
+    """The status of a sentence, with EVALB's numbers."""
 
     VALID = 0
-    ERROR = 1  # its words are not those of the reference, or it is no tree
-    SKIP = 2  # there are no words
+    ERROR = 1  # its words differ from the reference, or it is not a tree
+    SKIP = 2  # it has no words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sentence:
-    """What was counted in one sentence."""
+class SentenceCounts:
+    """The counts of one sentence."""
 
     status: Status
-    length: int  # words of the reference for the cut-off
-    judged: bool  # whether the counts below are part of the totals
-    gold: Sequence[str] = ()  # the labels of the reference's brackets
+    length: int  # words of the reference for the length cut-off
+    judged: bool  # true if the counts below are part of the totals
+    gold: Sequence[str] = ()  # labels of the reference's brackets
     test: Sequence[str] = ()
-    pairs: Sequence[tuple[str, str]] = ()  # brackets that match: the reference's label, the output's
-    crossing: int = 0  # brackets of the output that cross one of the reference
+    pairs: Sequence[tuple[str, str]] = ()  # matched brackets: the reference's label and the output's
+    crossing: int = 0  # brackets of the output that cross a bracket of the reference
     words: int = 0
-    tags: int = 0  # words with the right tag
-    reason: str = ""  # what is wrong with it
+    tags: int = 0  # words with the correct tag
+    reason: str = ""  # why the sentence is an error or skipped
 
     @property
     def complete(self) -> bool:
-        """Whether every bracket is right, and none is missing."""
+        """True if all brackets match and none is missing."""
         return self.status is Status.VALID and len(self.gold) == len(self.test) == len(self.pairs)
 
 
-def count(gold: Line, output: str, parameters: Parameters, *, strict: bool) -> Sentence:
+def compare(gold: BracketedLine, output: str, parameters: Parameters, *, strict: bool) -> SentenceCounts:
     """Compare an output with the reference.
 
-    Strictly, a sentence that EVALB leaves out counts with no bracket matched and no tag right: all brackets
-    of the reference, and those of the output where it can be read at all. It is left out only if neither side
-    has a word to be scored.
+    If `strict`, a sentence that EVALB leaves out counts with no matched brackets and no correct tags: with
+    all brackets of the reference, and with those of the output if it can be read. It is left out only if
+    neither side has words to score.
     """
     try:
         test, reason, status = read_line(output, parameters), "", Status.SKIP
     except MalformedError as error:
-        test, reason = Line(), f"no tree: {error}"
+        test, reason = BracketedLine(), f"no tree: {error}"
         status = Status.SKIP if error.wordless else Status.ERROR
     if not reason and not test.words:
         reason = "no words to score" if output.strip() else "no tree"
@@ -57,8 +57,8 @@ def count(gold: Line, output: str, parameters: Parameters, *, strict: bool) -> S
     if not reason:
         return _compared(gold, test, parameters)
     if not strict or not (gold.words or test.words):
-        return Sentence(status=status, length=gold.length, judged=False, reason=reason)
-    return Sentence(
+        return SentenceCounts(status=status, length=gold.length, judged=False, reason=reason)
+    return SentenceCounts(
         status=status,
         length=gold.length,
         judged=True,
@@ -69,10 +69,10 @@ def count(gold: Line, output: str, parameters: Parameters, *, strict: bool) -> S
     )
 
 
-def _different(gold: Line, test: Line, parameters: Parameters) -> str:
-    """Why the sentences are not the same, if they are not; afterwards misread quotes are mended."""
+def _different(gold: BracketedLine, test: BracketedLine, parameters: Parameters) -> str:
+    """Return the difference between the words, or ""; misread quotation marks are restored first."""
     if len(gold.words) != len(test.words):
-        mend_quotes(gold, test, parameters)
+        restore_quotes(gold, test, parameters)
     if len(gold.words) != len(test.words):
         empty = any(not leaf.word for leaf in (*gold.words, *test.words))
         return (
@@ -86,9 +86,9 @@ def _different(gold: Line, test: Line, parameters: Parameters) -> str:
     return ""
 
 
-def _compared(gold: Line, test: Line, parameters: Parameters) -> Sentence:
+def _compared(gold: BracketedLine, test: BracketedLine, parameters: Parameters) -> SentenceCounts:
     right, found = gold.scored(parameters), test.scored(parameters)
-    return Sentence(
+    return SentenceCounts(
         status=Status.VALID,
         length=gold.length,
         judged=True,
@@ -107,7 +107,7 @@ def _compared(gold: Line, test: Line, parameters: Parameters) -> Sentence:
 def _matched(
     right: list[tuple[Span, str]], found: list[tuple[Span, str]], parameters: Parameters
 ) -> list[tuple[str, str]]:
-    """Each bracket of the reference takes the first equal one that is left, in the order of opening."""
+    """Match each bracket of the reference with the first remaining equal bracket, in the order of opening."""
     left: dict[Span, list[str]] = {}
     for span, label in found:
         left.setdefault(span, []).append(label)
@@ -123,7 +123,7 @@ def _matched(
 
 def _crossing(right: list[tuple[Span, str]], found: list[tuple[Span, str]]) -> int:
     spans = {span for span, _ in right}
-    # a bracket of the reference crosses no other one, so that only new spans can
+    # Brackets of the reference do not cross each other, so only other spans need a check.
     return sum(
         any(a < start < b < end or start < a < end < b for a, b in spans)
         for (start, end), _ in found

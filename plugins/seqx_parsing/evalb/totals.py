@@ -1,15 +1,15 @@
-"""Sums over sentences, and the figures that are made of them."""
+"""Sums over sentences, and the scores computed from them."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from seqx_parsing.evalb.sentence import Sentence, Status
+from seqx_parsing.evalb.sentence import SentenceCounts, Status
 
 
 @dataclass(kw_only=True)
 class Totals:
-    """What the sentences have together. Figures are percentages, 0 where there is nothing to divide by."""
+    """Sums over sentences. Scores are percentages, 0 if the denominator is 0."""
 
     sentences: int = 0
     errors: int = 0
@@ -22,20 +22,20 @@ class Totals:
     two_or_less: int = 0
     words: int = 0
     tags: int = 0
-    gold: Counter[str] = field(default_factory=Counter)  # brackets by label
+    gold: Counter[str] = field(default_factory=Counter)  # by label
     test: Counter[str] = field(default_factory=Counter)
-    found: Counter[str] = field(default_factory=Counter)  # of the reference's, those that were matched
-    correct: Counter[str] = field(default_factory=Counter)  # of the output's, those that were matched
+    found: Counter[str] = field(default_factory=Counter)  # matched brackets by the reference's label
+    correct: Counter[str] = field(default_factory=Counter)  # matched brackets by the output's label
 
     @classmethod
-    def of(cls, sentences: Iterable[Sentence]) -> "Totals":
-        """The totals of some sentences."""
+    def of(cls, sentences: Iterable[SentenceCounts]) -> "Totals":
+        """Sum up sentences."""
         totals = cls()
         for sentence in sentences:
             totals._add(sentence)
         return totals
 
-    def _add(self, one: Sentence) -> None:
+    def _add(self, one: SentenceCounts) -> None:
         self.sentences += 1
         self.errors += one.status is Status.ERROR
         self.skipped += one.status is Status.SKIP
@@ -57,22 +57,22 @@ class Totals:
 
     @property
     def valid(self) -> int:
-        """Sentences whose words are those of the reference."""
+        """The number of sentences whose words are those of the reference."""
         return self.sentences - self.errors - self.skipped
 
     @property
     def brackets(self) -> tuple[int, int]:
-        """Of the reference, and of the output."""
+        """The number of brackets of the reference, and of the output."""
         return self.gold.total(), self.test.total()
 
     @property
     def recall(self) -> float:
-        """Of the reference's brackets, those that were matched."""
+        """The percentage of the reference's brackets that were matched."""
         return percentage(self.matched, self.gold.total())
 
     @property
     def precision(self) -> float:
-        """Of the output's brackets, those that were matched."""
+        """The percentage of the output's brackets that were matched."""
         return percentage(self.matched, self.test.total())
 
     @property
@@ -82,20 +82,20 @@ class Totals:
 
     @property
     def complete_match(self) -> float:
-        """Of the sentences that count, those without any mistake."""
+        """The percentage of counted sentences without an error."""
         return percentage(self.complete, self.judged)
 
     @property
     def tag_accuracy(self) -> float:
-        """Of the words, those with the right tag."""
+        """The percentage of words with the correct tag."""
         return percentage(self.tags, self.words)
 
 
 def percentage(part: int, whole: int) -> float:
-    """A share in percent; 0 of nothing."""
+    """Return a percentage; 0 if the whole is 0."""
     return 100.0 * part / whole if whole else 0.0
 
 
 def harmonic(recall: float, precision: float) -> float | None:
-    """F1, which there is none of if both are 0."""
+    """Return F1, or None if recall and precision are both 0."""
     return 2 * precision * recall / (precision + recall) if precision + recall else None

@@ -1,4 +1,4 @@
-"""Treebanks as corpora: rows of one column, a tree in brackets on one line."""
+"""Treebanks as corpora. A row has one column: a bracketed tree on one line."""
 
 from seqx_parsing.treebanks.files import TreebankFiles
 from seqx_parsing.treebanks.nltk_sample import NltkTreebank

@@ -1,4 +1,4 @@
-"""Treebanks in files of the user's own."""
+"""A treebank from the user's own files."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,17 +13,16 @@ from seqx_parsing.treebanks.treebank import Treebank
 
 @dataclass(kw_only=True)
 class TreebankFiles(Treebank):
-    """Any files of trees in brackets: UTF-8, plain or packed by gzip, bzip2, xz or zstd.
+    """Trees in brackets from any files: UTF-8, plain or compressed with gzip, bzip2, xz or zstd.
 
-    A tree may span several lines.
-
-    `${NAME}` in a path is an environment variable; relative paths start at the current folder.
+    A tree may span several lines. `${NAME}` in a path is replaced by the environment variable; relative paths
+    start at the current folder.
 
     Args:
-        train: files of the trees to learn from, read one after the other
-        dev: files of the trees to validate with
-        test: files of the trees to be judged by
-        limit: most trees of `train` to use, from the first on
+        train: training files, read in this order
+        dev: validation files
+        test: test files
+        limit: maximum number of training trees, from the first on
     """
 
     train: list[str] = field(default_factory=list)
@@ -32,7 +31,7 @@ class TreebankFiles(Treebank):
     limit: Annotated[int, Gt(0)] | None = None
 
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
-        """The files that the settings name."""
+        """Yield the files of a split."""
         for path in map(seqx.expand_path, getattr(self, split)):
             yield str(path), seqx.read_lines(path, plain=True)
 
@@ -41,9 +40,9 @@ class TreebankFiles(Treebank):
         return f"{split}.{number}"
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The trees of "train", "dev" or "test", in the order of the files."""
+        """Yield the trees of a split, in the order of the files."""
         return islice(super().rows(split), self.limit if split == "train" else None)
 
     def identity(self) -> Mapping[str, object]:
-        """The SHA-256 of each split's trees, and how many of them are used."""
+        """Return the SHA-256 of each split's trees, and the limit."""
         return {**super().identity(), "limit": self.limit}

@@ -1,4 +1,4 @@
-"""The sample of the Penn Treebank that NLTK hands out."""
+"""The sample of the Penn Treebank that NLTK distributes."""
 
 import re
 import zipfile
@@ -16,22 +16,22 @@ from seqx_parsing.treebanks.treebank import Treebank
 
 File = Annotated[int, Ge(1), Le(199)]
 
-_AGAIN = "fetch it again with `python -m nltk.downloader --force treebank`"
-_KNOWN = {(1, 159): 3_396, (160, 179): 273, (180, 199): 245}  # trees of the splits that are the default
+_AGAIN = "download it again with `python -m nltk.downloader --force treebank`"
+_KNOWN = {(1, 159): 3_396, (160, 179): 273, (180, 199): 245}  # number of trees of the default splits
 
 
 @dataclass(kw_only=True)
 class NltkTreebank(Treebank):
-    """The 3,914 trees of WSJ that NLTK has, from sections 00 and 01, split by number of file.
+    """NLTK's 3,914 WSJ trees from sections 00 and 01 of the Penn Treebank, split by file number.
 
-    They are some 5 % of the Penn Treebank, for non-commercial use. This is not the split of the literature,
-    so that scores cannot be compared with published ones.
+    The sample is about 5 % of the Penn Treebank, for non-commercial use. This is not the standard split, so
+    scores are not comparable with published ones.
 
     Args:
-        train: the first and the last file to learn from, wsj_0001 being 1
-        dev: the first and the last file to validate with
-        test: the first and the last file to be judged by
-        folder: where NLTK's data lies, if not where NLTK itself looks for it
+        train: first and last training file; wsj_0001 is 1
+        dev: first and last validation file
+        test: first and last test file
+        folder: NLTK's data folder, if NLTK does not find it itself
     """
 
     train: tuple[File, File] = (1, 159)
@@ -49,7 +49,7 @@ class NltkTreebank(Treebank):
                 raise ValueError(f"{split}: the first file, {first}, comes after the last, {last}")
 
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
-        """The files of a split, in order."""
+        """Yield the files of a split, in order."""
         first, last = getattr(self, split)
         combined = self._found()
         for number in range(first, last + 1):
@@ -57,11 +57,11 @@ class NltkTreebank(Treebank):
             yield str(file), _lines(file)
 
     def expected(self, split: str) -> int | None:
-        """How many trees the splits have that are the default."""
+        """Return the number of trees of the default splits."""
         return _KNOWN.get(tuple(getattr(self, split)))
 
     def _found(self) -> Path | zipfile.Path:
-        """The folder of the files, which may still be packed as NLTK downloaded it."""
+        """Return the folder of the trees, or its path inside of the archive that NLTK downloads."""
         for place in [self.folder] if self.folder else _data_path():
             corpora = seqx.expand_path(place) / "corpora"
             if (corpora / "treebank/combined").is_dir():
@@ -70,13 +70,13 @@ class NltkTreebank(Treebank):
                 return _unpacked(corpora / "treebank.zip")
         where = self.folder or "any folder of NLTK's data"
         raise seqx.UserError(
-            f"there is no corpora/treebank in {where}; fetch NLTK's sample of the Penn Treebank with "
+            f"there is no corpora/treebank in {where}; download NLTK's sample of the Penn Treebank with "
             "`python -m nltk.downloader treebank`, or set NLTK_DATA to the folder where you have it"
         )
 
 
 def _data_path() -> list[str]:
-    """Where NLTK looks for data: what NLTK_DATA names, the home folder and so on."""
+    """Return the folders where NLTK looks for data: those in NLTK_DATA, in the home folder and so on."""
     import nltk.data  # noqa: PLC0415
 
     return [*nltk.data.path]

@@ -1,4 +1,4 @@
-"""The Wall Street Journal part of the Penn Treebank, as the LDC releases it."""
+"""The Wall Street Journal part of the Penn Treebank, as the LDC distributes it."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,28 +13,28 @@ from seqx_parsing.treebanks.treebank import Treebank
 
 Section = Annotated[int, Ge(0), Le(24)]
 
-_PLACES = ("parsed/mrg/wsj", "mrg/wsj", "wsj", "")  # below the release's root, or below what is inside it
-_KNOWN = {tuple(range(2, 22)): 39_832, (22,): 1_700, (23,): 2_416}  # trees of the usual splits
+_LOCATIONS = ("parsed/mrg/wsj", "mrg/wsj", "wsj", "")  # relative to the root of the release or a folder in it
+_KNOWN = {tuple(range(2, 22)): 39_832, (22,): 1_700, (23,): 2_416}  # number of trees of the standard splits
 _LICENSED = (
-    "The Penn Treebank (LDC99T42) is licensed by the Linguistic Data Consortium and is never downloaded; "
-    "set 'folder' to your copy, in which parsed/mrg/wsj/02 and the other sections lie. Without one, "
-    "`seqx run wsj_parsing --profile sample` shows a parser at work, and --profile nltk learns from what "
-    "NLTK has of it"
+    "The Penn Treebank (LDC99T42) is licensed by the Linguistic Data Consortium; seqx cannot download it. "
+    "Set 'folder' to your copy, which contains parsed/mrg/wsj/02 and the other sections. Without a copy, "
+    "`seqx run wsj_parsing --profile sample` trains a small parser on generated trees, and --profile nltk "
+    "on NLTK's sample of the treebank"
 )
 
 
 @dataclass(kw_only=True)
 class PennTreebank(Treebank):
-    """WSJ trees of the Penn Treebank (LDC99T42; Marcus et al. 1993), in the usual split by section.
+    """WSJ trees of the Penn Treebank (LDC99T42; Marcus et al. 1993), split by section as usual.
 
-    The release is licensed: it does not come with seqx, and is not downloaded. The usual splits are known to
-    have 39,832, 1,700 and 2,416 trees, and that is checked.
+    The treebank is licensed; it is neither part of seqx nor downloaded. The standard splits must have 39,832,
+    1,700 and 2,416 trees.
 
     Args:
-        folder: the release's root, or parsed, parsed/mrg or parsed/mrg/wsj in it; names in any case
-        train: sections to learn from
-        dev: sections to validate with
-        test: sections to be judged by
+        folder: the root of the release, or parsed, parsed/mrg or parsed/mrg/wsj in it; upper or lower case
+        train: training sections
+        dev: validation sections
+        test: test sections
     """
 
     folder: str
@@ -51,12 +51,12 @@ class PennTreebank(Treebank):
                 taken[section] = split
 
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
-        """The files of the split's sections, in order."""
+        """Yield the files of the split's sections, in order."""
         for path in self._files(getattr(self, split)):
             yield str(path), seqx.read_lines(path, plain=True)
 
     def expected(self, split: str) -> int | None:
-        """How many trees the usual splits have."""
+        """Return the number of trees of the standard splits."""
         return _KNOWN.get(tuple(sorted(getattr(self, split))))
 
     def _files(self, sections: Sequence[int]) -> list[Path]:
@@ -64,9 +64,11 @@ class PennTreebank(Treebank):
             root = seqx.expand_path(self.folder)
         except seqx.UserError as error:
             raise seqx.UserError(f"{error}. {_LICENSED}") from None
-        wsj = next((found for place in _PLACES if (found := _within(root, place)) and _sections(found)), None)
+        wsj = next(
+            (found for path in _LOCATIONS if (found := _within(root, path)) and _sections(found)), None
+        )
         if wsj is None:
-            what = "has no sections of the Wall Street Journal in it" if root.is_dir() else "is no folder"
+            what = "contains no sections of the Wall Street Journal" if root.is_dir() else "is not a folder"
             raise seqx.UserError(f"{root}: {what}. {_LICENSED}")
         there = _sections(wsj)
         files = {section: _trees(there[section], section) for section in sections if section in there}
@@ -77,7 +79,7 @@ class PennTreebank(Treebank):
 
 
 def _within(root: Path, place: str) -> Path | None:
-    """A folder below another one, whatever the case of its names."""
+    """Return a folder below another one, whatever the case of its name."""
     for part in filter(None, place.split("/")):
         found = [path for path in _listed(root) if path.name.lower() == part and path.is_dir()]
         if not found:
@@ -96,5 +98,5 @@ def _trees(folder: Path, section: int) -> list[Path]:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """What is in a folder, always in the same order; nothing if it is none."""
+    """Return the content of a folder, sorted; empty if it is not a folder."""
     return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -1,4 +1,4 @@
-"""What treebanks share: every tree is read, checked and counted before anything is made from it."""
+"""Base class of treebanks: all trees are read, checked and counted before training."""
 
 import hashlib
 from abc import abstractmethod
@@ -8,20 +8,20 @@ from pathlib import Path
 from types import MappingProxyType
 
 import seqx
-from seqx_parsing.reader import located, read
+from seqx_parsing.reader import read, read_with_lines
 
 
 class Treebank(seqx.Corpus):
-    """Trees as their files have them, with traces and function tags: to clean them is the task's business."""
+    """Trees as in their files, with traces and function tags; the task cleans them."""
 
     _hashes: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
-        """The files of a split: what each is called, and its lines."""
+        """Yield the name and the lines of each file of a split."""
 
     def setting(self, split: str, number: int) -> str:
-        """Return the setting that names the file with this number of a split."""
+        """Return the setting that names file `number` of a split."""
         return ""
 
     @property
@@ -31,37 +31,37 @@ class Treebank(seqx.Corpus):
 
     @property
     def width(self) -> int:
-        """The number of columns: one, with trees."""
+        """The number of columns: one, the tree."""
         return 1
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
-        """Report files that are missing, empty or not text; `fetch` reads the trees."""
+        """Report files that are missing, empty or not text; `fetch` checks the trees."""
         for split in self.available:
             number = 0
             try:
                 for number, (name, lines) in enumerate(self.texts(split)):
                     if next(iter(lines), None) is None:
-                        yield self.setting(split, number), f"{name}: has no tree in it"
+                        yield self.setting(split, number), f"{name}: contains no trees"
             except seqx.UserError as error:
                 yield self.setting(split, number), str(error)
 
     def expected(self, split: str) -> int | None:
-        """How many trees a split must have, if that is known."""
+        """Return the number of trees that a split must have, if it is known."""
         return None
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Read each of `splits` once, so that whatever is wrong is said before anything is made from it.
+        """Read the trees of `splits` once, to find errors before anything else is done.
 
         Raises:
-            UserError: what is missing, or which file is wrong in which line
+            UserError: a file is missing or malformed; the message has file and line
         """
         new = {split: self._check(split, progress) for split in splits if split not in self._hashes}
         self._hashes = {**self._hashes, **new}
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The trees of "train", "dev" or "test", in the order of the files."""
+        """Yield the trees of a split, in the order of the files."""
         trees = (tree for name, lines in self.texts(split) for tree in read(lines, name))
         first = next(trees, None)
         if first is None:
@@ -71,12 +71,14 @@ class Treebank(seqx.Corpus):
             yield (str(tree),)
 
     def place(self, split: str, row: int) -> str:
-        """Return the file of a tree, and the line in which it begins."""
-        places = (f"{name}:{line}" for name, lines in self.texts(split) for line, _ in located(lines, name))
+        """Return the file of a tree and the line where it begins."""
+        places = (
+            f"{name}:{line}" for name, lines in self.texts(split) for line, _ in read_with_lines(lines, name)
+        )
         return next(islice(places, row, None), super().place(split, row))
 
     def identity(self) -> Mapping[str, object]:
-        """The SHA-256 of each split's trees, however they are laid out and packed."""
+        """Return the SHA-256 of each split's trees; it does not depend on layout and compression."""
         assert self._hashes.keys() >= {*self.available}, "fetch comes first"
         return {split: self._hashes[split] for split in self.available}
 
@@ -89,12 +91,12 @@ class Treebank(seqx.Corpus):
                 digest.update(f"{tree}\n".encode())
                 trees += 1
             if not trees:
-                raise seqx.UserError(f"{name}: has no tree in it")
+                raise seqx.UserError(f"{name}: contains no trees")
             files, count = files + 1, count + trees
         wanted = self.expected(split)
         if wanted is not None and count != wanted:
             raise seqx.UserError(
-                f"{split}: its {files:,} files, the last of which is {name}, have {count:,} trees, "
-                f"but {wanted:,} are known; some file is missing, cut off or of another release"
+                f"{split}: {files:,} files (the last is {name}) contain {count:,} trees "
+                f"instead of {wanted:,}; a file is missing, truncated or from another release"
             )
         return digest.hexdigest()

@@ -61,7 +61,7 @@ def test_the_share_of_valid_trees_is_that_of_all_processes(tmp_path: Path) -> No
 
     alone = judged(SINGLE_PROCESS)
     assert "repaired:6|outputs:6" in alone[0].signature
-    assert alone[1] == ["1 of 1 outputs were no trees over the words; they were made trees"]
+    assert alone[1] == ["1 of 1 outputs were not valid trees over the words; they were repaired"]
     left = crew(2, judged, tmp_path)
     assert [each.code for each in left] == [0, 0], left
     assert [each.answer for each in left] == [alone, alone]

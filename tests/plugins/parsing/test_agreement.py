@@ -1,4 +1,4 @@
-"""Agreement of parsers: the same brackets and labels, and how much of them, on real trees."""
+"""ParserAgreement of parsers: the same brackets and labels, and how much of them, on real trees."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 import seqx
 from seqx_parsing import Evalb, Tree
-from seqx_parsing.agreement import Agreement
+from seqx_parsing.agreement import ParserAgreement
 from tests.plugins.parsing.treebank import trees
 
 CAT = "(TOP (S (NP (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)))"
@@ -27,7 +27,7 @@ CAT = "(TOP (S (NP (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)))"
 )
 def test_to_agree_is_to_have_the_same_brackets_and_labels(other: str, f1: float) -> None:
     for answers in ((CAT, other), (other, CAT), (CAT, CAT, other)):
-        agreement = Agreement()
+        agreement = ParserAgreement()
         first = answers[0] if answers[0].startswith("(TOP") else CAT
         assert agreement.add(answers) == (first if f1 == 100 else None)
         assert (agreement.sentences, agreement.agreed, agreement.words) == (1, f1 == 100, 4)
@@ -36,7 +36,7 @@ def test_to_agree_is_to_have_the_same_brackets_and_labels(other: str, f1: float)
 
 
 def test_nobody_has_a_tree() -> None:
-    agreement = Agreement()
+    agreement = ParserAgreement()
     assert agreement.add(("", "")) is None
     assert str(agreement) == "sentences: 1 of 0.0 words; the models agree on 0 (0.0%); F1 between them 0.00"
 
@@ -56,13 +56,13 @@ def without(tree: Tree, label: str) -> Tree:
 def test_f1_is_that_of_evalb_over_all_pairs(data: Callable[[str], Path]) -> None:
     gold = trees(data("ptb_nltk_sample"))[:300]
     answers = [list(map(str, gold)), *([str(without(t, label)) for t in gold] for label in ("PP", "ADVP"))]
-    agreement = Agreement()
+    agreement = ParserAgreement()
     kept = list(filter(None, map(agreement.add, zip(*answers, strict=True))))
     alike = [one for one, *others in zip(*answers, strict=True) if {*others} == {one}]
     assert 0 < len(alike) < 150
     assert kept == alike
     assert agreement.agreed_words == sum(len(list(t.leaves())) for t in gold if str(t) in kept)
-    two = Agreement()
+    two = ParserAgreement()
     for answer in zip(*answers[:2], strict=True):
         two.add(answer)
     assert two.f1 == pytest.approx(Evalb()(answers[1], answers[0])["f1"].value)
@@ -72,7 +72,7 @@ def test_f1_is_that_of_evalb_over_all_pairs(data: Callable[[str], Path]) -> None
 
 
 def test_trees_over_other_words_are_refused() -> None:
-    with pytest.raises(seqx.UserError, match=r"not read the same words, but 'cat' and 'cat_NN'; task.tags"):
-        Agreement().add(("(S (NN cat))", "(S (XX cat_NN))"))
-    with pytest.raises(seqx.UserError, match="but None and 'sat'"):
-        Agreement().add(("(S (NN cat))", "(S (NN cat) (NN sat))"))
+    with pytest.raises(seqx.UserError, match=r"read different words, 'cat' and 'cat_NN'; set task.tags"):
+        ParserAgreement().add(("(S (NN cat))", "(S (XX cat_NN))"))
+    with pytest.raises(seqx.UserError, match="None and 'sat'"):
+        ParserAgreement().add(("(S (NN cat))", "(S (NN cat) (NN sat))"))

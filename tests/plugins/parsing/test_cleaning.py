@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import seqx
-from seqx_parsing.cleaning import clean, cut, escaped, shown
+from seqx_parsing.cleaning import clean, cut, escape, unescape
 from seqx_parsing.reader import read
 from seqx_parsing.tree import Leaf, Tree
 
@@ -87,14 +87,14 @@ def test_tags_and_words_are_not_cut() -> None:
 
 def test_words_are_shown_as_running_text_has_them() -> None:
     said = {"-LRB-": "(", "-RCB-": "}", '."-RRB--LRB-,': '.")(,', r"1\/2": "1/2", r"\*\*": "**", "[": "["}
-    assert {word: shown(word) for word in said} == said
-    assert escaped("(a/b*[{") == r"-LRB-a\/b\*-LSB--LCB-"
+    assert {word: unescape(word) for word in said} == said
+    assert escape("(a/b*[{") == r"-LRB-a\/b\*-LSB--LCB-"
 
 
 @given(st.text("ab()[]{}/*\\"))
 def test_what_was_escaped_is_shown_again(word: str) -> None:
-    assert shown(escaped(word)) == word
-    assert not set("()") & set(escaped(word))
+    assert unescape(escape(word)) == word
+    assert not set("()") & set(escape(word))
 
 
 FILES = {
@@ -139,7 +139,7 @@ def test_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
     labels = len(before - {"TOP"}), len(after - {"TOP"})  # the treebanks' outermost brackets have none
     assert FILES[name] in (None, labels)
     for word in words:
-        assert shown(escaped(shown(word))) == shown(word)
+        assert unescape(escape(unescape(word))) == unescape(word)
         if name.startswith("ptb"):
-            assert escaped(shown(word)) == word
+            assert escape(unescape(word)) == word
     assert name.startswith(("ptb", "mctb/review")) or "[" in words

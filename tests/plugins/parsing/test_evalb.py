@@ -19,7 +19,7 @@ from seqx.cli import main
 from seqx_parsing import Evalb
 from seqx_parsing.evalb.brackets import MalformedError, read_line
 from seqx_parsing.evalb.parameters import COLLINS, Parameters, read_parameters
-from seqx_parsing.evalb.sentence import Sentence, Status, count
+from seqx_parsing.evalb.sentence import SentenceCounts, Status, compare
 
 GOLD = "(TOP (S (NP (DT the) (NN cat)) (VP (VBZ sleeps) (ADVP (RB well))) (. .)))"
 
@@ -28,8 +28,10 @@ def lines(path: Path) -> list[str]:
     return list(seqx.read_lines(path))
 
 
-def counted(gold: str, test: str, parameters: Parameters = COLLINS, *, strict: bool = False) -> Sentence:
-    return count(read_line(gold, parameters), test, parameters, strict=strict)
+def counted(
+    gold: str, test: str, parameters: Parameters = COLLINS, *, strict: bool = False
+) -> SentenceCounts:
+    return compare(read_line(gold, parameters), test, parameters, strict=strict)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +110,14 @@ def test_collins_is_built_in(data: Callable[[str], Path], tmp_path: Path) -> Non
     ("text", "message"),
     [
         ("DELETE_LABLE TOP", "EVALB has no parameter DELETE_LABLE; did you mean DELETE_LABEL?"),
-        ("xyz 3", "EVALB has no parameter xyz; there are DEBUG, MAX_ERROR"),
-        ("CUTOFF_LEN forty", "CUTOFF_LEN wants a whole number, found forty"),
-        ("CUTOFF_LEN -1", "CUTOFF_LEN wants a whole number, found -1"),
-        ("LABELED yes", "LABELED wants 0 or 1, found yes"),
-        ("DELETE_LABEL", "DELETE_LABEL wants one label, found nothing"),
-        ("DELETE_LABEL A B", "DELETE_LABEL wants one label, found A B"),
-        ("EQ_LABEL ADVP", "EQ_LABEL wants two labels, found ADVP"),
-        ("EQ_WORD a b c", "EQ_WORD wants two words, found a b c"),
+        ("xyz 3", "EVALB has no parameter xyz; known parameters: DEBUG, MAX_ERROR"),
+        ("CUTOFF_LEN forty", "CUTOFF_LEN needs a whole number, found forty"),
+        ("CUTOFF_LEN -1", "CUTOFF_LEN needs a whole number, found -1"),
+        ("LABELED yes", "LABELED needs 0 or 1, found yes"),
+        ("DELETE_LABEL", "DELETE_LABEL needs one label, found nothing"),
+        ("DELETE_LABEL A B", "DELETE_LABEL needs one label, found A B"),
+        ("EQ_LABEL ADVP", "EQ_LABEL needs two labels, found ADVP"),
+        ("EQ_WORD a b c", "EQ_WORD needs two words, found a b c"),
     ],
 )
 def test_a_mistake_in_a_parameter_file(tmp_path: Path, text: str, message: str) -> None:
@@ -209,7 +211,7 @@ def test_a_malformed_tree_is_an_error_and_no_crash(test: str) -> None:
     assert (one.gold, one.test, one.words) == ((), (), 0)
     with pytest.raises(MalformedError):
         read_line(test, COLLINS)
-    with pytest.raises(seqx.UserError, match=r"^references:2: this is no tree: "):
+    with pytest.raises(seqx.UserError, match=r"^references:2: not a tree: "):
         Evalb()([GOLD, GOLD], [GOLD, test])
 
 
@@ -314,7 +316,7 @@ def test_a_deep_tree_is_a_tree() -> None:
 
 
 def test_both_must_be_equally_many() -> None:
-    with pytest.raises(seqx.UserError, match="there are 2 references and 1 outputs; each line must"):
+    with pytest.raises(seqx.UserError, match="there are 2 references and 1 outputs; write one line"):
         Evalb()([GOLD], [GOLD, GOLD])
 
 
@@ -407,7 +409,9 @@ def test_the_table_of_labels() -> None:
 def test_more_errors_than_evalb_bears() -> None:
     report = Evalb(errors=True).report([OTHER] * 11, [GOLD] * 11)
     assert "Number of Error sentence  =     11\n" in report
-    assert report.endswith("\nThese are more than 10, MAX_ERROR, at which EVALB stops without a summary.\n")
+    assert report.endswith(
+        "\nThere are more errors than 10 (MAX_ERROR); EVALB would stop without a summary.\n"
+    )
 
 
 def test_unlabelled_brackets_are_pointed_out() -> None:

@@ -133,7 +133,9 @@ def test_without_word_starts_every_token_is_a_word() -> None:
 
 
 def test_a_task_that_does_not_say_which_symbols_are_words() -> None:
-    with pytest.raises(ValueError, match="does not say which symbols are words: it has no column 'words'"):
+    with pytest.raises(
+        ValueError, match="does not define which target symbols stand for words: it has no column 'words'"
+    ):
         GuidedEncoderDecoder(
             {"source": 9, "target": 9}, encoder=partial(TransformerEncoder, **STACK), decoder=DEFAULT
         )

@@ -203,13 +203,13 @@ def test_long_sentences(model: Path) -> None:
 
 def test_what_is_not_constrained_is_repaired_and_counted(model: Path) -> None:
     result = call("\n".join(LINES), model, "task.constrained=false")
-    assert result.stderr == "4 of 4 outputs were no trees over the words; they were made trees\n"
+    assert result.stderr == "4 of 4 outputs were not valid trees over the words; they were repaired\n"
     for line, answer in zip(LINES, answered(result), strict=True):
         assert words(answer) == typed(line) if line.strip() else answer == ""
 
 
 def test_what_is_not_repaired_has_no_answer(model: Path) -> None:
-    told = "4 of 4 outputs were no trees over the words; they are left out\n"
+    told = "4 of 4 outputs were not valid trees over the words; their answers are empty\n"
     settings = ["task.constrained=false", "task.repair=false"]
     result = call("\n".join(LINES), model, *settings)
     assert (answered(result), result.stderr) == ([""] * 6, told)
@@ -232,7 +232,7 @@ def test_trees_too_deep_to_be_read_are_cut(model: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("seqx_parsing.TopDown.decode", deep)
     result = call(f"a b\n{'the house ' * 20}\n", model, "task.longest=20", "--draw")
     assert result.stdout.count("TOP") == 2
-    assert "outputs were no trees over the words; they were made trees\n" in result.stderr
+    assert "outputs were not valid trees over the words; they were repaired\n" in result.stderr
     (answer,) = answered(call("a b\n", model))
     assert answer.count("(S") == DEEPEST - 2  # TOP, and the words' own brackets
     assert words(answer) == ["a", "b"]
@@ -256,7 +256,7 @@ def test_tags_that_are_given(model: Path) -> None:
 def test_a_word_without_the_tag_that_is_to_be_given(model: Path, word: str) -> None:
     error = call(f"He_PRP sees_VBZ {word}\n", model, "task.tags=given").exception
     assert isinstance(error, seqx.UserError)
-    assert f"{word!r} comes without its part of speech" in str(error)
+    assert f"{word!r} has no part-of-speech tag" in str(error)
 
 
 def constituents(tree: Tree) -> list[Tree]:
@@ -273,7 +273,7 @@ def test_a_model_without_tags_predicts_none(tmp_path: Path, model: Path) -> None
     for command in ([plain], [model, plain], [plain, "--json"]):
         error = call("a b\n", *command).exception
         assert isinstance(error, seqx.UserError)
-        assert str(error).startswith("task.tags is predicted, but the model predicts none: let it be of type")
+        assert str(error).startswith("task.tags is predicted, but the model predicts no tags; use a model")
     for tags in ("none", "given"):
         (answer,) = answered(call("a_A b_B\n", plain, f"task.tags={tags}"))
         assert words(answer) == (["a", "b"] if tags == "given" else ["a_A", "b_B"])

@@ -10,7 +10,7 @@ from nltk.tree import Tree as NltkTree
 
 import seqx
 from seqx_parsing.reader import read
-from seqx_parsing.tree import DEEPEST, Leaf, Tree, written
+from seqx_parsing.tree import DEEPEST, Leaf, Tree, escape_name
 
 
 def one(text: str) -> Tree:
@@ -102,23 +102,23 @@ def test_markup_inside_of_a_tree_is_refused(word: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<P> and\n(S (NN a))", "x.mrg:1: '<P>' stands outside of brackets"),
-        ("(S (NN a)) <S ID=1> b", "x.mrg:1: '<S' stands outside of brackets"),
-        ("(S (NN a)) *x*", "x.mrg:1: '\\*x\\*' stands outside of brackets"),
+        ("<P> and\n(S (NN a))", "x.mrg:1: '<P>' is outside of all brackets"),
+        ("(S (NN a)) <S ID=1> b", "x.mrg:1: '<S' is outside of all brackets"),
+        ("(S (NN a)) *x*", "x.mrg:1: '\\*x\\*' is outside of all brackets"),
         (
             "(S (NN a)\n<S>\n)",
-            r"x.mrg:2: the word '<S>' stands beside brackets; give it a tag, as \(NN <S>\)",
+            r"x.mrg:2: the word '<S>' is next to a bracket; give it a tag, as in \(NN <S>\)",
         ),
-        ("(S (NN a))\n(S (NN a)))", "x.mrg:2: a closing bracket without an opening one"),
-        ("(S (NN a))\n\n(S\n(NN a)\n", "x.mrg:5: the text ends inside of the tree that begins in line 3"),
-        ("(S (NN a))\nand (S (NN a))", "x.mrg:2: 'and' stands outside of brackets"),
-        ("(S\n(NP))", r"x.mrg:2: there is nothing in the bracket \(NP\)"),
-        ("()", r"x.mrg:1: there is nothing in the bracket \(\)"),
-        ("(S (NN a\nb))", r"x.mrg:2: the bracket \(NN a has a second word, 'b'; a leaf has one"),
-        ("(S (NN a (NN b)))", r"x.mrg:1: a bracket opens behind the word of \(NN a; close that first"),
-        ("(S (NN a) b)", r"x.mrg:1: the word 'b' stands beside brackets; give it a tag, as \(NN b\)"),
-        ("(S ((NN a)))", "x.mrg:1: a bracket without a label; only the outermost may lack it"),
-        ("(NN a)", r"x.mrg:1: \(NN a\) is a word and no tree; write \(TOP \(NN a\)\)"),
+        ("(S (NN a))\n(S (NN a)))", "x.mrg:2: a closing bracket has no opening bracket"),
+        ("(S (NN a))\n\n(S\n(NN a)\n", "x.mrg:5: the text ends inside the tree that begins on line 3"),
+        ("(S (NN a))\nand (S (NN a))", "x.mrg:2: 'and' is outside of all brackets"),
+        ("(S\n(NP))", r"x.mrg:2: the bracket \(NP\) is empty"),
+        ("()", r"x.mrg:1: the bracket \(\) is empty"),
+        ("(S (NN a\nb))", r"x.mrg:2: the bracket \(NN a has a second word, 'b'; only one is allowed"),
+        ("(S (NN a (NN b)))", r"x.mrg:1: a bracket opens after the word of \(NN a; close that bracket first"),
+        ("(S (NN a) b)", r"x.mrg:1: the word 'b' is next to a bracket; give it a tag, as in \(NN b\)"),
+        ("(S ((NN a)))", "x.mrg:1: a bracket has no label; only the outermost bracket may lack one"),
+        ("(NN a)", r"x.mrg:1: \(NN a\) is a word, not a tree; write \(TOP \(NN a\)\)"),
         ("\n" + "(X " * (DEEPEST + 1), "x.mrg:2: more than 250 brackets are open at once"),
     ],
 )
@@ -179,7 +179,7 @@ def test_any_tree_is_written_so_that_it_is_read_again(tree: Tree) -> None:
     text = str(tree)
     assert "\n" not in text
     again = list(read([text, text], "here"))
-    leaves = [Leaf(written(leaf.tag), written(leaf.word)) for leaf in tree.leaves()]
+    leaves = [Leaf(escape_name(leaf.tag), escape_name(leaf.word)) for leaf in tree.leaves()]
     assert [list(same.leaves()) for same in again] == [leaves] * (2 if leaves else 0)
     assert all(str(same) == text for same in again)
     assert all(same.readable() is same for same in again)

@@ -5,7 +5,7 @@ import pytest
 from seqx_parsing import Evalb
 from seqx_parsing.cleaning import clean
 from seqx_parsing.reader import read
-from seqx_parsing.roots import Roots, without_root
+from seqx_parsing.roots import RootLabels, without_root
 
 ROOTED = ["(ROOT (S (NP (NN a)) (VP (VB b))))", "(ROOT (FRAG (NP (NN a))))"]
 PLAIN = "(S (NP (NN a)) (VP (VB b)))"
@@ -35,7 +35,7 @@ PLAIN = "(S (NP (NN a)) (VP (VB b)))"
     ],
 )
 def test_the_dummy_root_of_a_treebank(trees: list[str], dummy: str | None) -> None:
-    roots = Roots()
+    roots = RootLabels()
     for tree in filter(None, map(clean, read(trees, "here"))):
         roots.add_tree(tree)
     assert roots.dummy == dummy
@@ -52,7 +52,7 @@ def test_the_dummy_root_of_a_treebank(trees: list[str], dummy: str | None) -> No
     ],
 )
 def test_the_dummy_roots_of_some_trees(trees: list[str], dummies: list[str]) -> None:
-    roots = Roots()
+    roots = RootLabels()
     for tree in filter(None, map(clean, read(trees, "here"))):
         roots.add_tree(tree)
     assert roots.dummies == dummies
@@ -84,8 +84,8 @@ def test_evalb_names_a_dummy_root_that_counts() -> None:
     flat = ["(TOP (NN a) (VB b) (. .))", "(TOP (NN a) (. .))"]
     bare = ["(S (NP (NN a) (. .)) (VP (VB b)))", "(FRAG (NP (NN a)) (. .))"]
     told = (
-        "ROOT is the outermost bracket of all {} and is scored as any other bracket; "
-        "if it is a dummy root, give parameters with DELETE_LABEL ROOT, or write TOP instead"
+        "ROOT is the outermost bracket of all {} and is scored like any other bracket; "
+        "if it is a dummy root, add DELETE_LABEL ROOT to the parameters, or replace it by TOP"
     )
     for outputs, references, sides in (
         (punctuated, punctuated, "references and of all outputs"),

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 import seqx
 from seqx_parsing import silver_command
-from seqx_parsing.agreement import Agreement
+from seqx_parsing.agreement import ParserAgreement
 from seqx_parsing.trees_command import trees
 from tests.models import RECIPE, write_model
 
@@ -63,7 +63,7 @@ def test_a_copy_agrees_on_every_sentence(call: Call, models: list[Path]) -> None
     assert result.stdout.splitlines() == seqx.load(models[0])(SENTENCES)
     assert result.stderr == (
         "sentences: 5 of 3.0 words; the models agree on 5 (100.0%) of 3.0 words; F1 between them 100.00\n"
-        "1 more was left out, too short or too long\n"
+        "1 sentence was skipped, too short or too long\n"
     )
 
 
@@ -73,7 +73,7 @@ def test_others_agree_where_their_answers_are_the_same(
 ) -> None:
     monkeypatch.setattr(silver_command, "WINDOW", window)
     chosen = [models[0], models[2], models[3]]
-    expected = Agreement()
+    expected = ParserAgreement()
     answers = [seqx.load(model)(SENTENCES) for model in chosen]
     kept = [tree for tree in map(expected.add, zip(*answers, strict=True)) if tree]
     result = call(*chosen)
@@ -87,7 +87,7 @@ def test_settings_are_those_of_all_models(call: Call, models: list[Path]) -> Non
     tags = {tag for tree in result.stdout.splitlines() for tag in re.findall(r"\((\S+) [^( ]", tree)}
     assert tags == {"XX"}
     assert len(result.stdout.splitlines()) == 3
-    assert "3 more were left out, too short or too long" in result.stderr
+    assert "3 sentences were skipped, too short or too long" in result.stderr
 
 
 def test_running_text_and_given_tags(call: Call, models: list[Path]) -> None:
@@ -100,7 +100,9 @@ def test_running_text_and_given_tags(call: Call, models: list[Path]) -> None:
 
 def test_repairs_are_told(call: Call, models: list[Path]) -> None:
     result = call(models[0], models[2], "task.constrained=false")
-    assert re.search(r"^.+/first: \d of 5 outputs were no trees over the words", result.stderr, re.MULTILINE)
+    assert re.search(
+        r"^.+/first: \d of 5 outputs were not valid trees over the words", result.stderr, re.MULTILINE
+    )
     assert re.search(r"^.+/second: ", result.stderr, re.MULTILINE)
 
 
@@ -124,10 +126,10 @@ def test_mistakes(call: Call, models: list[Path], tmp_path: Path) -> None:
     for names in (models[:1], [models[0], models[1], f"{models[0]}/../first"]):
         result = call(*names)
         assert result.exit_code == 2
-        assert "name two models at least, each once" in result.stderr
+        assert "name at least two different models" in result.stderr
     translator = write_model(tmp_path / "translator", text=RECIPE)
     result = call(models[0], translator)
-    assert str(result.exception) == f"{translator}: this model is no parser; its task is Translation"
+    assert str(result.exception) == f"{translator}: not a model for parsing; its task is Translation"
     assert "there is no such folder" in str(call(models[0], "nowhere").exception)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import seqx
 from seqx_models import AveragingEnsemble, EncoderDecoder
-from seqx_parsing import Tagged, Tagging
+from seqx_parsing import TaggingModel, TaggingObjective
 from seqx_training import CrossEntropy, RDrop
 from seqx_transformer import MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
@@ -45,13 +45,13 @@ BATCH = seqx.Batch(
 )
 
 
-def tagging(seed: int = 0, **settings: Any) -> Tagging:
+def tagging(seed: int = 0, **settings: Any) -> TaggingModel:
     torch.manual_seed(seed)
-    return Tagging(SIZES, inner=INNER, **settings)
+    return TaggingModel(SIZES, inner=INNER, **settings)
 
 
 def test_the_sums_are_those_of_the_parts() -> None:
-    model, objective = tagging().eval(), Tagged(inner=CrossEntropy(smoothing=0.1), weight=0.5)
+    model, objective = tagging().eval(), TaggingObjective(inner=CrossEntropy(smoothing=0.1), weight=0.5)
     assert objective.trained_on == ("loss", "tags")
     assert objective.counts(BATCH) == {"loss": 7, "nll": 7, "tags": 4}
     sums = objective(model, BATCH)
@@ -68,7 +68,7 @@ def test_the_sums_are_those_of_the_parts() -> None:
 
 
 def test_both_are_learnt_from_one_reading_of_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, objective = tagging(dropout=0.5), Tagged(inner=CrossEntropy())
+    model, objective = tagging(dropout=0.5), TaggingObjective(inner=CrossEntropy())
     read: list[Tensor] = []
     encode = model.inner.encode
 
@@ -94,7 +94,7 @@ def test_an_objective_that_runs_the_model_twice_gets_other_dropout(monkeypatch: 
     """Also in the encoder: the first of both passes is the one whose states the labels are read from."""
     settings = {**INNER.keywords, "encoder": partial(TransformerEncoder, **{**STACK, "dropout": 0.3})}
     torch.manual_seed(0)
-    model = Tagging(SIZES, inner=partial(EncoderDecoder, **settings))
+    model = TaggingModel(SIZES, inner=partial(EncoderDecoder, **settings))
     memories: list[Tensor] = []
     start = model.inner.start
 
@@ -103,13 +103,13 @@ def test_an_objective_that_runs_the_model_twice_gets_other_dropout(monkeypatch: 
         return start(memory, capacity)
 
     monkeypatch.setattr(model.inner, "start", started)
-    sums = Tagged(inner=RDrop())(model, BATCH)
+    sums = TaggingObjective(inner=RDrop())(model, BATCH)
     assert list(sums) == ["loss", "nll", "kl", "tags"]
     assert len(memories) == 2
     assert not memories[0].equal(memories[1])
     assert float(sums["kl"]) > 0
     model.eval()
-    sums = Tagged(inner=RDrop())(model, BATCH)
+    sums = TaggingObjective(inner=RDrop())(model, BATCH)
     assert memories[2].equal(memories[3])
     assert float(sums["kl"]) == 0
 
@@ -131,15 +131,17 @@ def test_several_models_tag_by_the_mean_of_their_probabilities() -> None:
 
 
 def test_what_does_not_fit_is_told() -> None:
-    with pytest.raises(ValueError, match="the task has no column 'tags' to label tokens with; it has source"):
-        Tagging({"source": 20, "target": 9}, inner=INNER)
+    with pytest.raises(ValueError, match="the task has no label column 'tags'; its columns are source"):
+        TaggingModel({"source": 20, "target": 9}, inner=INNER)
 
     class Silent(EncoderDecoder):
         def __init__(self, vocab_sizes: Any, **settings: Any) -> None:
             super().__init__(vocab_sizes, **settings)
             self.d_model = None
 
-    with pytest.raises(ValueError, match="does not say how wide its encoder's states are"):
-        Tagging(SIZES, inner=partial(Silent, **INNER.keywords))
-    with pytest.raises(seqx.UserError, match="the model has no labels 'tags' for this objective to teach"):
-        Tagged(inner=CrossEntropy())(INNER(SIZES), BATCH)
+    with pytest.raises(ValueError, match="does not define d_model, the width of its encoder states"):
+        TaggingModel(SIZES, inner=partial(Silent, **INNER.keywords))
+    with pytest.raises(
+        seqx.UserError, match="the model does not predict labels 'tags' for the source tokens"
+    ):
+        TaggingObjective(inner=CrossEntropy())(INNER(SIZES), BATCH)

@@ -10,7 +10,7 @@ import pytest
 import seqx
 from seqx.testing import Known
 from seqx_parsing import Evalb, InOrder, Parsing, TopDown
-from seqx_parsing.words import LONGEST
+from seqx_parsing.words import MAX_SUBWORDS
 from seqx_text import SentencePiece
 from tests.letters import Letters
 from tests.plugins.parsing.treebank import trees
@@ -100,7 +100,7 @@ def test_predicted_tags_are_those_of_the_first_subwords(tmp_path: Path, rows: li
     scores = answered(task, right)
     assert (scores["f1"].value, scores["tag_accuracy"].value) == (100, 100)
     assert "tags:predicted" in scores["f1"].signature
-    with pytest.raises(seqx.UserError, match="let it be of type tagging"):
+    with pytest.raises(seqx.UserError, match="use a model of type tagging"):
         task.write([], task.inputs(task.read_split("test"))[0], {})
     unlikely = {"tags": [seqx.UNK] * len(task.read("No idea")["source"])}
     assert task.write([], "No idea", unlikely) == "(TOP (XX No) (XX idea))"
@@ -117,7 +117,7 @@ def test_given_tags_come_with_the_words(tmp_path: Path, rows: list[str]) -> None
     assert (scores["f1"].value, scores["tag_accuracy"].value) == (100, 100)
     assert "tags:given" in scores["f1"].signature
     assert task.write([], "a_b_NN c_DT", {}) == "(TOP (NN a_b) (DT c))"
-    with pytest.raises(seqx.UserError, match=r"lone.* comes without its part of speech"):
+    with pytest.raises(seqx.UserError, match=r"lone.* has no part-of-speech tag"):
         task.write([], "a_b_NN lone", {})
 
 
@@ -147,9 +147,9 @@ def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[
         else:  # what has no answer flatters EVALB's figure, not the strict one
             assert scores["f1"].value == 100
             assert scores["strict_f1"].value < 80
-        told = "they were made trees" if repair else "they are left out"
+        action = "they were repaired" if repair else "their answers are empty"
         (summed,) = seqx.sum_warnings([seqx.NBest(warnings=warnings)])
-        assert str(summed) == f"5 of 10 outputs were no trees over the words; {told}"
+        assert str(summed) == f"5 of 10 outputs were not valid trees over the words; {action}"
 
 
 def test_what_is_read_is_what_is_trained_on(tmp_path: Path, rows: list[str]) -> None:
@@ -195,7 +195,7 @@ def test_long_sentences_are_parsed_in_parts_and_nothing_is_lost(tmp_path: Path, 
     pieces = task.split_long_input(text, 30)
     assert " ".join(pieces) == text
     assert max(len(task.read(piece)["source"]) for piece in pieces) <= 30
-    assert len(task.read("x" * 100_000)["source"]) == LONGEST + 1  # however long a word is
+    assert len(task.read("x" * 100_000)["source"]) == MAX_SUBWORDS + 1  # however long a word is
     assert sum(piece.endswith((".", ",", ":", "?")) for piece in pieces) > len(pieces) / 2
     whole = task.join([task.write([], piece, {}) for piece in pieces])
     assert whole.startswith("(TOP (XX ")
@@ -224,9 +224,7 @@ def test_a_root_that_all_trees_share_is_treated_as_top(tmp_path: Path, root: str
     assert task.vocab_sizes == same.vocab_sizes
     name = root.rpartition("(")[2]
     (told,) = task.training_warnings()
-    assert told.startswith(
-        f"{name} is the outermost label of every tree that the symbols were learnt from; it "
-    )
+    assert told.startswith(f"{name} is the outermost label of every training tree of the vocabulary; it ")
     assert same.training_warnings() == []
     again = learnt(tmp_path / "root", odd, tags="none", tokenizer=Letters())  # over the same folder
     assert again.references(again.read_split("dev")) == same.references(same.read_split("dev"))
@@ -236,8 +234,8 @@ def test_a_dummy_root_of_some_trees_is_told(tmp_path: Path) -> None:
     task = learnt(tmp_path, [*odd_treebank("ROOT"), *odd_treebank("TOP")], tags="none", tokenizer=Letters())
     (told,) = task.training_warnings()
     assert told == (
-        "ROOT is the outermost label of some training trees, and is learnt, written and scored as a "
-        "constituent; if it is none, write TOP instead"
+        "ROOT is the outermost label of some training trees, and is predicted and scored as a "
+        "constituent; if it is a dummy root, replace it by TOP"
     )
 
 
@@ -272,7 +270,7 @@ def test_separators_of_labels_and_tags(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("row", "count"), [("", 0), ("<S ID=1>", 0), ("(S (NN a)) (S (NN b))", 2)])
 def test_a_row_has_one_tree(tmp_path: Path, row: str, count: int) -> None:
-    with pytest.raises(seqx.UserError, match=f"a row of the corpus has {count} trees, and must have one: "):
+    with pytest.raises(seqx.UserError, match=f"a row of the corpus has {count} trees instead of one: "):
         learnt(tmp_path, [row] * 11, tokenizer=Letters())
 
 
@@ -285,7 +283,9 @@ def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> N
     assert isinstance(task.example((longest,), training=False), seqx.Example)
     with pytest.raises(seqx.UserError, match=r"task.column is 1, but the corpus has 1 columns"):
         next(wide(task).rows("dev"))
-    with pytest.raises(ValueError, match="the linearisation writes tags, so that tags must be predicted"):
+    with pytest.raises(
+        ValueError, match="the linearisation writes part-of-speech tags, so tags must be predicted"
+    ):
         learnt(tmp_path, rows, linearisation=TopDown(tags=True))
     (tmp_path / "symbols.json").write_text("{}")
     with pytest.raises(seqx.UserError, match=r"symbols.json: cannot be read"):
@@ -296,7 +296,7 @@ def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> N
 def test_labels_that_cannot_be_kept_are_told_before_training(
     tmp_path: Path, rows: list[str], odd: str
 ) -> None:
-    with pytest.raises(seqx.UserError, match=r"row 1 of train: 'N.* is no label, which has 1 to 100"):
+    with pytest.raises(seqx.UserError, match=r"row 1 of train: 'N.* is not a valid label: use 1 to 100"):
         learnt(tmp_path, [odd, *rows], tags="predicted", linearisation=TopDown(tags=True))
     assert not (tmp_path / "symbols.json").exists()
 

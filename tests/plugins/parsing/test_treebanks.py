@@ -50,9 +50,9 @@ def test_real_files(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("tree", "told"),
     [
-        ("( (S (N\u200bP (NN tree)\n (CD 1))))", r"'N\\u200bP' is no label"),
-        ("( (S (NP (N\u200bN tree))))", r"'N\\u200bN' is no label"),
-        (f"( (S ({'N' * 101} (NN tree))))", "'NNNNNNNNNNNNNNNNNNNN' is no label"),
+        ("( (S (N\u200bP (NN tree)\n (CD 1))))", r"'N\\u200bP' is not a valid label"),
+        ("( (S (NP (N\u200bN tree))))", r"'N\\u200bN' is not a valid label"),
+        (f"( (S ({'N' * 101} (NN tree))))", "'NNNNNNNNNNNNNNNNNNNN' is not a valid label"),
     ],
 )
 def test_a_malformed_label_is_reported_with_its_place(tmp_path: Path, tree: str, told: str) -> None:
@@ -85,11 +85,11 @@ def test_a_malformed_label_is_reported_with_its_place(tmp_path: Path, tree: str,
 
 
 @pytest.mark.parametrize(
-    ("row", "told"), [("", "has 0 trees, and"), ("(S (A b)) (S (A b))", "has 2 trees, and")]
+    ("row", "told"), [("", "has 0 trees instead"), ("(S (A b)) (S (A b))", "has 2 trees instead")]
 )
 def test_a_malformed_row_is_reported_with_its_place(tmp_path: Path, row: str, told: str) -> None:
     file = tmp_path / "trees.txt"
-    for text, said in ((row, told), ("(S (A b)", "the text ends inside of the tree")):
+    for text, said in ((row, told), ("(S (A b)", "the text ends inside the tree")):
         file.write_text(f"(S (A b))\n{text}\n")
         task = Parsing(
             corpus=Files(train=[str(file)]), tokenizer=Labels(), linearisation=TopDown(), metrics=[Evalb()]
@@ -140,8 +140,8 @@ def test_identity_is_the_trees_not_their_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("(S (NN a))\n(S (NN a", r"/a.mrg:2: the text ends inside of the tree"),
-        ("\n", r"/a.mrg: has no tree in it"),
+        ("(S (NN a))\n(S (NN a", r"/a.mrg:2: the text ends inside the tree"),
+        ("\n", r"/a.mrg: contains no trees"),
     ],
 )
 def test_files_are_checked_before_anything_is_made(tmp_path: Path, content: str, message: str) -> None:
@@ -196,12 +196,14 @@ def test_wherever_in_the_release_one_points(
 
 
 def test_what_is_missing_of_the_penn_treebank(tmp_path: Path) -> None:
-    licensed = r"\. The Penn Treebank \(LDC99T42\) is licensed by .* never downloaded; set 'folder' to"
+    licensed = r"\. The Penn Treebank \(LDC99T42\) is licensed by .* cannot download it\. Set 'folder' to"
     with pytest.raises(seqx.UserError, match=rf"^\${{NO_SUCH}}: .* is not set.*{licensed}"):
         fetched(PennTreebank(folder="${NO_SUCH}"))
-    with pytest.raises(seqx.UserError, match=rf"^{tmp_path}/none: is no folder{licensed}"):
+    with pytest.raises(seqx.UserError, match=rf"^{tmp_path}/none: is not a folder{licensed}"):
         fetched(PennTreebank(folder=str(tmp_path / "none")))
-    with pytest.raises(seqx.UserError, match=rf"^{tmp_path}: has no sections of the Wall .* in it{licensed}"):
+    with pytest.raises(
+        seqx.UserError, match=rf"^{tmp_path}: contains no sections of the Wall Street Journal{licensed}"
+    ):
         fetched(PennTreebank(folder=str(tmp_path)))
     release(tmp_path, USUAL)
     shutil.rmtree(tmp_path / "parsed/mrg/wsj/04")
@@ -214,7 +216,7 @@ def test_what_is_missing_of_the_penn_treebank(tmp_path: Path) -> None:
 
 def test_too_few_trees_of_the_penn_treebank(tmp_path: Path) -> None:
     release(tmp_path, {22: 1_699, 23: 2})
-    message = r"^dev: its 2 files, the last of which is .*wsj_2202.mrg, have 1,699 trees, but 1,700 are known"
+    message = r"^dev: 2 files \(the last is .*wsj_2202.mrg\) contain 1,699 trees instead of 1,700"
     with pytest.raises(seqx.UserError, match=message):
         fetched(PennTreebank(folder=str(tmp_path), train=[]))
 
@@ -263,7 +265,7 @@ def test_nltks_sample_packed_as_it_is_downloaded(nltk_data: Path) -> None:
     assert rows(packed, "train") == rows(corpus, "train")
     archive = corpora / "treebank.zip"
     archive.write_bytes(archive.read_bytes()[:-30])
-    with pytest.raises(seqx.UserError, match=r"/treebank\.zip: is damaged \(.*\); fetch it again"):
+    with pytest.raises(seqx.UserError, match=r"/treebank\.zip: is damaged \(.*\); download it again"):
         fetched(NltkTreebank(folder=str(nltk_data)))
 
 
@@ -273,13 +275,18 @@ def test_what_is_missing_of_nltks_sample(
     folder = str(nltk_data)
     file = nltk_data / "corpora/treebank/combined/wsj_0161.mrg"
     file.unlink()
-    with pytest.raises(seqx.UserError, match=r"/wsj_0161\.mrg: is missing or damaged \(.*\); fetch it again"):
+    with pytest.raises(
+        seqx.UserError, match=r"/wsj_0161\.mrg: is missing or damaged \(.*\); download it again"
+    ):
         fetched(NltkTreebank(folder=folder, **SOME))
     file.write_text("( (S (NN a)) )")
-    with pytest.raises(seqx.UserError, match=r"^dev: its 20 files, .*/wsj_0179.mrg, have \d+ trees, but 273"):
+    with pytest.raises(
+        seqx.UserError,
+        match=r"^dev: 20 files \(the last is .*/wsj_0179.mrg\) contain \d+ trees instead of 273",
+    ):
         fetched(NltkTreebank(folder=folder, train=(1, 2), test=(180, 180)))
     message = (
-        "no corpora/treebank in {}; fetch NLTK's .* `python -m nltk.downloader treebank`, or set NLTK_DATA"
+        "no corpora/treebank in {}; download NLTK's .* `python -m nltk.downloader treebank`, or set NLTK_DATA"
     )
     with pytest.raises(seqx.UserError, match=message.format(f"{tmp_path}/none")):
         fetched(NltkTreebank(folder=str(tmp_path / "none")))

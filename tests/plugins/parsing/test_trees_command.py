@@ -36,13 +36,13 @@ def test_stats(call: Call) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
         "trees        3, 1 without words\n"
-        "words        6; 3.0 a sentence, 4 at most\n"
+        "words        6; 3.0 per sentence, 4 at most\n"
         "depth        2.0 on average, 2 at most\n"
         "unary chains 2 of 1, 1 of 2\n"
         "labels       5: NP 2, FRAG 1, S 1, VP 1, X 1\n"
         "tags         4: NN 3, . 1, DT 1, VBZ 1\n"
-        "top_down: 13 symbols; 3.33 a word, never more than 4 a word + 2\n"
-        "in_order: 13 symbols; 3.33 a word, never more than 4 a word + 2\n"
+        "top_down: 13 symbols; 3.33 per word, at most 4 per word + 2\n"
+        "in_order: 13 symbols; 3.33 per word, at most 4 per word + 2\n"
     )
 
 
@@ -53,14 +53,14 @@ def test_stats_of_a_treebank(call: Call, data: Callable[[str], Path]) -> None:
     ).stdout.split("\n")
     assert lines[:4] == [
         "trees        3,914",
-        "words        94,084; 24.0 a sentence, 249 at most",
+        "words        94,084; 24.0 per sentence, 249 at most",
         "depth        9.1 on average, 28 at most",
         "unary chains 13,769 of 1, 261 of 2, 1 of 3",
     ]
     assert lines[4].startswith("labels       27: NP 31,207, VP 14,492, S 9,467, PP 9,323")
     assert lines[5].startswith("tags         45: NN 13,166, IN 9,857")
     assert lines[6:] == [
-        "{type: top_down, tags: true}: 99 symbols; 2.56 a word, never more than 4 a word",
+        "{type: top_down, tags: true}: 99 symbols; 2.56 per word, at most 4 per word",
         "",
     ]
 
@@ -119,7 +119,7 @@ def test_back_to_words_with_repairs(call: Call) -> None:
     assert result.stdout == (
         "(TOP (S (NP (XX rain)) (VP (XX falls))))\n(TOP (S (NP (XX \u00e4)) (XX b\u00a0c) (XX d)))\n"
     )
-    assert result.stderr == "1 of 2 lines were malformed; their trees are repaired\n"
+    assert result.stderr == "1 of 2 lines were malformed and were repaired\n"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_back_from_symbols_that_no_treebank_has(call: Call, name: str, symbols: 
     Path("symbols").write_text(symbols)
     result = call("convert", "--to", name, "--back", "symbols", "--words", text="cat")
     assert result.stdout == f"{tree}\n"
-    assert result.stderr == "1 of 1 lines were malformed; their trees are repaired\n"
+    assert result.stderr == "1 of 1 lines were malformed and were repaired\n"
 
 
 CHAIN = f"( {'(NP ' * 5}(NN a){')' * 5} )"
@@ -227,7 +227,7 @@ MISTAKES: list[tuple[str, str | bytes, str]] = [
                     ^
 """,
     ),
-    ("stats", "(S (NN cat)", "standard input:1: the text ends inside of the tree that begins in line 1\n"),
+    ("stats", "(S (NN cat)", "standard input:1: the text ends inside the tree that begins on line 1\n"),
     (
         "draw",
         b"(S (NN cat))\n(S (NN k\xe4se))",
@@ -239,12 +239,12 @@ convert the text to UTF-8, for example with iconv
     (
         "convert --to in_order --back symbols --words",
         "rain\n",
-        "symbols:2: has a line, but the sentences are at an end; line i belongs to sentence i\n",
+        "symbols:2: there is no sentence for this line; line i belongs to sentence i\n",
     ),
     (
         "convert --to in_order --back symbols",
         "(S (NN a)) (S (NN a)) (S (NN a))",
-        "symbols:3: has no line for this sentence; line i belongs to sentence i\n",
+        "symbols:3: there is no line for this sentence; line i belongs to sentence i\n",
     ),
 ]
 
@@ -259,4 +259,4 @@ def test_mistakes(call: Call, arguments: str, text: str | bytes, message: str) -
 def test_words_belong_to_back(call: Call) -> None:
     result = call("convert", "--to", "in_order", "--words")
     assert result.exit_code == 2
-    assert "--words says how the words for --back are written" in result.stderr
+    assert "--words needs --back" in result.stderr
