@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from seqx.cli import EXIT_INTERRUPTED, EXIT_STOPPED
-from seqx.commands.arguments import profile_option
+from seqx.commands.arguments import device_option, profile_option
 from seqx.commands.loading import CheckedRecipe, load_checked
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
@@ -31,23 +31,26 @@ from seqx.training.preflight import examined
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @profile_option
 @click.option(
-    "--folder", metavar="DIR", type=click.Path(path_type=Path), help="Where the run keeps what it makes."
+    "--folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the run.  [default: runs/RECIPE[-PROFILE]]",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...")
+@device_option
 @click.option(
     "--devices",
     metavar="N",
     type=click.IntRange(1),
-    help="Processes on this machine that train together, with a GPU each where there are GPUs.",
+    help="Number of processes on this machine that train together; each uses a GPU if there are GPUs.",
 )
 @click.option(
     "--threads",
     metavar="N",
     type=click.IntRange(1, MAX_THREADS),
-    help="Threads of each process on a CPU; by default a run goes on with the number that it began with.",
+    help="Threads per process on a CPU; a resumed run keeps its number by default.",
 )
 @click.option(
-    "--changed-plugins", is_flag=True, help="Go on although the text of local plugins is not what it was."
+    "--changed-plugins", is_flag=True, help="Resume the run even if its local plugins have changed."
 )
 @click.pass_context
 def run(
@@ -65,8 +68,11 @@ def run(
 ) -> None:
     """Train and test the model of a RECIPE, or resume a run.
 
-    RECIPE is a file, or the name of a recipe that comes with seqx. The run is kept in runs/RECIPE[-PROFILE]
-    unless --folder names another place. Started by torchrun, its processes train together.
+    RECIPE is a YAML file, or the name of a recipe that comes with seqx, as wmt_en_de. KEY=VALUE changes a
+    setting, as training.steps=1000.
+
+    The model is written to FOLDER/model. An interrupted run resumes from its last checkpoint when the same
+    command is run again; a finished run prints its scores. Processes started by torchrun train together.
     """
     stop = StopRequest()
     if devices is not None and devices > 1:

@@ -297,8 +297,8 @@ class _Column:
                 marks = keep[start : start + _CHUNK]
                 offsets = column.offsets[start : start + len(marks) + 1]
                 lengths = np.diff(offsets)
-                values_ = column.values[offsets[0] : offsets[-1]]
-                values.write(values_[np.repeat(marks, lengths)].tobytes())
+                block = column.values[offsets[0] : offsets[-1]]
+                values.write(block[np.repeat(marks, lengths)].tobytes())
                 ends = self.total + np.cumsum(lengths[marks])
                 at.write(ends.astype(_OFFSET).tobytes())
                 self.total = int(ends[-1]) if len(ends) else self.total

@@ -341,7 +341,7 @@ def test_a_header_that_is_wrong_is_told(entries: object, told: str, tmp_path: Pa
 def test_a_header_is_no_longer_than_any_is(tmp_path: Path) -> None:
     file = written(tmp_path / "x", entry(), length=MAX_HEADER_BYTES + 1)
     sparse(file)
-    with pytest.raises(seqx.UserError, match="more than the maximum of 16,777,216"):
+    with pytest.raises(seqx.UserError, match="the maximum is 16,777,216"):
         read_header(file)
     with pytest.raises(seqx.UserError, match="but the file only"):
         read_header(written(tmp_path / "y", entry(), length=5000))
