@@ -147,7 +147,7 @@ def test_a_language_model_has_no_source() -> None:
     for t in range(5):
         part, state = writer(x[:, t : t + 1], state, None)
         torch.testing.assert_close(part, whole[:, t : t + 1])
-    with pytest.raises(ValueError, match="source_positions, but no attention"):
+    with pytest.raises(ValueError, match="source_positions needs attention to a source"):
         decoder(attention=None, source_positions=Learned)
 
 
@@ -175,9 +175,9 @@ def test_positions_limit_what_is_read_and_written() -> None:
 
 def test_positions_that_say_nothing_are_refused() -> None:
     for build in (partial(ConvolutionEncoder, 16), decoder):
-        with pytest.raises(ValueError, match="Rotary positions act inside attention"):
+        with pytest.raises(ValueError, match="Rotary positions act in attention"):
             build(positions=Rotary)
-        with pytest.raises(ValueError, match="Combined positions act inside attention, at least in part"):
+        with pytest.raises(ValueError, match="Combined positions act in attention, at least in part"):
             build(positions=partial(Combined, encodings=[Sinusoidal, Rotary]))
 
 
