@@ -1,6 +1,7 @@
 # make run   trains a translator on the sentences that come along, scores it, and translates with it
 # make test  lints, checks types and imports, and runs every test
 # make test-quick  does the same without the slow tests, in less than two minutes
+# make docs  writes the reference pages, builds the documents as a site in build/docs, and checks their links
 # make test-isa  repeats the tests that depend on the CPU's instruction set with smaller instruction sets
 #
 # All set themselves up in $(VENV); all they need is Python 3.11 or later, as $(PYTHON).
@@ -24,7 +25,7 @@ FEWER := ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX
 ISA = tests/laws $(shell grep --recursive --files-with-matches --include='test_*.py' mark.isa tests)
 SHARED := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test test-quick test-isa lint types imports clean
+.PHONY: run test test-quick test-isa lint types imports docs clean
 
 run: $(VENV)/installed
 	$(BIN)/seqx run recipes/wmt_en_de.yaml --profile sample
@@ -57,8 +58,17 @@ types: $(VENV)/installed-dev
 imports: $(VENV)/installed-dev
 	$(BIN)/lint-imports --no-logo
 
+# Links to other sites are only reported: they may be down for an hour.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m docs.generate
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs build/docs
+	@echo "build/docs/index.html"
+	@if $(BIN)/python -c 'import socket; socket.create_connection(("arxiv.org", 443), 5)' 2>/dev/null; \
+	then $(BIN)/sphinx-build --quiet --builder linkcheck docs build/links || true; \
+	else echo "no network: links to other sites were not checked"; fi
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(INSTALL) .

@@ -1,7 +1,5 @@
 """The benchmarks that lay things side by side: with so little that their figures mean nothing."""
 
-import contextlib
-import io
 import json
 import signal
 import subprocess
@@ -10,8 +8,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -22,7 +18,6 @@ from benchmarks.background import Job, work
 from seqx.errors import Location
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import named
-from tests.forked import Forked
 from tests.plugins.watch.test_compare import table
 
 ROOT = Path(__file__).parents[1]
@@ -58,22 +53,11 @@ def seqx_register(registry: seqx.Registry) -> None:
 '''
 
 
-BENCHMARKS: dict[str, Any] = {"kinds": kinds, "rivals": rivals, "table3": table3}
-
-
 def run(module: str, *arguments: str | Path, code: int = 0) -> str:
-    """Return what a benchmark prints; the runs that it starts are forks."""
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
-        patch.chdir(ROOT)
-        patch.setattr(sys, "argv", [module, *map(str, arguments)])
-        forks = SimpleNamespace(Popen=Forked, DEVNULL=subprocess.DEVNULL)
-        patch.setattr("benchmarks.background.subprocess", forks)
-        try:
-            ended = BENCHMARKS[module].main()
-        except SystemExit as end:
-            ended = end.code
-    assert ended == code, printed.getvalue()
-    return printed.getvalue()
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert found.returncode == code, found.stderr
+    return found.stdout
 
 
 @pytest.fixture
@@ -82,8 +66,8 @@ def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "another.py"
     file.write_text(RECURRENT, encoding="utf-8")
     with_it = partial(load_plugins, {file: Location(str(file), 1, 1)})
-    monkeypatch.setattr(complexity, "load_plugins", with_it)
-    monkeypatch.setattr(kinds, "load_plugins", with_it)
+    monkeypatch.setattr(complexity, "load", with_it)
+    monkeypatch.setattr(kinds, "load", with_it)
     return file
 
 

@@ -28,7 +28,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 @pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(Training)])
 def test_each_setting_of_training_is_explained(setting: str) -> None:
-    assert f"\n- `{setting}`: " in TEXTS["train.md"]
+    assert f"\n| `{setting}` | " in TEXTS["settings.md"]
 
 
 @pytest.mark.parametrize("verb", [*COMMANDS, *(entry.name for entry in entry_points(group=GROUP))])
@@ -56,7 +56,7 @@ def specifications() -> list[str]:
 
 @pytest.mark.parametrize("specification", specifications())
 def test_each_hook_has_a_heading_with_its_arguments(specification: str) -> None:
-    assert re.search(rf"^#+ `{re.escape(specification)}`$", TEXTS["architecture.md"], re.MULTILINE)
+    assert re.search(rf"^#+ `{re.escape(specification)}`$", TEXTS["api.md"], re.MULTILINE)
 
 
 def test_each_event_is_a_hook() -> None:
@@ -97,13 +97,13 @@ def test_the_layers_are_those_that_are_held() -> None:
     assert [re.split(r"\s{2,}", line)[0] for line in shown.splitlines()] == held
 
 
-def test_readme_lists_every_package() -> None:
+def test_architecture_lists_every_package() -> None:
     packages = [
         f"{path.parent.relative_to(ROOT)}/"
         for root in ("seqx", "plugins")
         for path in (ROOT / root).glob("*/__init__.py")
     ]
-    missing = [package for package in packages if package not in TEXTS["README.md"]]
+    missing = [package for package in packages if package not in TEXTS["architecture.md"]]
     assert set(missing) <= {"seqx/commands/"}
 
 

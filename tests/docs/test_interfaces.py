@@ -14,7 +14,12 @@ import seqx_text
 from seqx.plugin.registry import Registry
 from seqx.testing import Subject, laws_of
 from tests.docs.listings import ROOT, Listing, listings
-from tests.docs.signatures import INTERFACES, described
+
+INTERFACES: list[type] = [
+    *(seqx.PositionalEncoding, seqx.Attention, seqx.Encoder, seqx.Decoder, seqx.Model, seqx.Ensemble),
+    *(seqx.Objective, seqx.Optimizer, seqx.Schedule, seqx.Search, seqx.Grammar, seqx.Callback),
+    *(seqx.Normalizer, seqx.Tokenizer, seqx.Corpus, seqx.Metric, seqx.Task),
+]
 
 DOCUMENT = ROOT / "docs/how-to/write_components.md"
 SETTINGS = {
@@ -67,12 +72,6 @@ def test_no_interface_is_forgotten() -> None:
         if isinstance(value, type) and value.__module__ == module.__name__ and name in seqx.__all__
     }
     assert public - {seqx.Positioned, seqx.Split, seqx.TextModel} == {*INTERFACES}
-
-
-@pytest.mark.parametrize("interface", INTERFACES, ids=lambda interface: interface.__name__)
-def test_signatures_are_exact(interface: type) -> None:
-    (shown,) = (item.text for item in sections()[interface.__name__] if item.language == "text")
-    assert shown == described(interface)
 
 
 @pytest.mark.parametrize(
