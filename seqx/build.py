@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pluggy
 import torch
@@ -13,34 +13,28 @@ from seqx.data.cache import default_cache, fingerprint
 from seqx.data.held_out import held_out_warnings
 from seqx.data.prepare import cached_vocabulary, prepare
 from seqx.data.store import Store
-from seqx.errors import UserError
 from seqx.inference.loading import model_folder
 from seqx.interfaces.learning import Callback
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import Metric
 from seqx.parallel import World
-from seqx.parallel.ddp import DDP
-from seqx.parallel.step import Step
 from seqx.parallel.strategy import Strategy
 from seqx.plugin.hooks import events
 from seqx.plugin.loading import Plugins
 from seqx.recipe import Configured
 from seqx.run_folder import CHECKPOINTS, RunFolder
-from seqx.runtime.allocator import keep_heap
-from seqx.runtime.devices import precision_of, raise_torch_oom
+from seqx.runtime.devices import precision_of
 from seqx.runtime.signals import StopRequest
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.checkpointer import Checkpointer, callback_states
-from seqx.training.compile import compile_layers, while_compiling
 from seqx.training.config import Training
 from seqx.training.data_checks import check_lengths, check_same_data
-from seqx.training.description import Experiment
+from seqx.training.description import Experiment, cache_key_settings
 from seqx.training.ema import Average
 from seqx.training.finetuning import remarks, start_from
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.notices import Notices
-from seqx.training.preflight import shell
+from seqx.training.placement import build_strategy
 from seqx.training.progress import ProgressTracker
 from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
 from seqx.training.recovery.divergence import DivergenceDetector
@@ -163,39 +157,6 @@ def build_data(context: Context, model: Model, vocabulary: Path) -> Store:
     return store
 
 
-def build_strategy(context: Context, model: Model) -> Strategy:
-    """Move the model and the objective, or this rank's shard of them, to the device.
-
-    Raises:
-        UserError: they do not fit into memory
-    """
-    config, world, device = context.config, context.world, context.device
-    if device.type == "cpu":
-        keep_heap()
-    if config.compile:
-        compile_layers(model)
-    step = Step(model, config.objective)
-    seed_rank(config.seed, world.rank)
-    try:
-        with raise_torch_oom():
-            if world.size == 1:
-                strategy = Strategy(step.to(device))
-            elif config.sharding == "none":
-                strategy = DDP(step.to(device), world)
-            else:
-                from seqx.parallel.fsdp import FSDP  # noqa: PLC0415  the import takes half a second
-
-                strategy = FSDP(step, world, device, full=config.sharding == "full")
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"{device} has too little memory for the model; make it smaller, or share it among several "
-            "devices with training.sharding=state"
-        ) from None
-    if config.compile and world.size > 1:
-        while_compiling(strategy.waiting)
-    return strategy
-
-
 def build_batches(context: Context, store: Store) -> Batches:
     """Build the batches of this rank."""
     config, task = context.config, context.experiment.task
@@ -214,7 +175,8 @@ def build_batches(context: Context, store: Store) -> Batches:
 def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path) -> Trainer:
     """Build the trainer, with everything as it was in the newest checkpoint, if there is one."""
     config, world = context.config, context.world
-    strategy, batches = build_strategy(context, model), build_batches(context, store)
+    strategy = build_strategy(config, model, world, context.device)
+    batches = build_batches(context, store)
     optimizer = config.optimizer.build(strategy.step)
     average = None if config.ema is None else Average(config.ema, model)
     detector = DivergenceDetector(nonfinite=config.nonfinite, spike=config.spike)
@@ -332,7 +294,7 @@ def build_run(
         folder=context.folder.folder,
         training=context.config,
         done=0,
-        parameters=count_parameters(model),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
         device=str(context.device),
         precision=context.precision,
         store=batches.store,
@@ -347,36 +309,5 @@ def warn_of_data(context: Context, notices: Notices) -> None:
     if context.world.is_rank_zero:
         task = context.experiment.task
         notices.warn_all([*task.training_warnings(), *remarks(context.initial_model, context.recipe)])
-        notices.warn_all(
-            warning
-            for split in context.held_out
-            for warning in held_out_warnings(task, task.read_split(split))
-        )
-
-
-def cache_key_settings(recipe: Configured[Experiment]) -> dict[str, Any]:
-    """Return the settings of the task that decide its examples: all but metrics, which only judge outputs."""
-    task = recipe.settings["task"]
-    assert isinstance(task, Configured), "a task is a component"
-    metrics = [
-        name
-        for name, value in task.settings.items()
-        if any(issubclass(component.interface, Metric) for component in value.used())
-    ]
-    return {name: value for name, value in task.plain().items() if name not in metrics}
-
-
-def seed_rank(seed: int, rank: int) -> None:
-    """Give each rank its own random numbers for dropout; the first continues after those of the weights."""
-    if rank:
-        torch.manual_seed((seed + rank * 0x9E3779B97F4A7C15) % 2**64)
-
-
-def count_parameters(model: Model) -> int:
-    """Return the number of parameters of a model."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def parameters(experiment: Experiment) -> int:
-    """Return the number of parameters of the model that a recipe describes, without memory for them."""
-    return count_parameters(shell(experiment))
+        for split in context.held_out:
+            notices.warn_all(held_out_warnings(task, task.read_split(split)))

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from seqx.build import parameters
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import Configured, check, differences, load, named
 from seqx.training.description import Experiment
+from seqx.training.preflight import count_parameters
 from tests.stories.tiny import done
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +108,7 @@ def test_a_row_says_what_the_paper_prints(found: Plugins, row: str) -> None:
 def test_parameters_are_those_printed_at_the_padded_vocabulary_of_the_papers_code(
     found: Plugins, row: str
 ) -> None:
-    counted = parameters(made(found, row, None, f"task.tokenizer.size={PADDED}")())
+    counted = count_parameters(made(found, row, None, f"task.tokenizer.size={PADDED}")())
     if row == "C_feedforward_1024":  # 52.48 million, which the paper prints as 53
         assert (round(counted / 1e6, 1), TABLE[row].millions) == (52.5, 53)
     else:
@@ -119,9 +119,11 @@ def test_parameters_are_those_printed_at_the_padded_vocabulary_of_the_papers_cod
 def test_parameters_at_the_vocabulary_that_the_paper_states(found: Plugins, row: str) -> None:
     """About 37,000 are too few for most rows, too many for the big one: the paper is at odds with itself."""
     recipe = made(found, row)
-    counted, width = parameters(recipe()), recipe.plain()["model"]["d_model"]
+    counted, width = count_parameters(recipe()), recipe.plain()["model"]["d_model"]
     assert recipe.plain()["task"]["tokenizer"]["size"] == 37_000
-    assert parameters(made(found, row, None, f"task.tokenizer.size={PADDED}")()) - counted == width * 3960
+    assert (
+        count_parameters(made(found, row, None, f"task.tokenizer.size={PADDED}")()) - counted == width * 3960
+    )
     off = {"base": -2, "B_keys_32": -2, "C_width_256": -1, "C_width_1024": -4, "big": 1}
     expected = off.get(row, off["base"] if TABLE[row].millions != 53 else -3)
     assert round(counted / 1e6) - TABLE[row].millions == expected
@@ -133,7 +135,7 @@ def test_no_vocabulary_gives_all_printed_figures(found: Plugins) -> None:
     def vocabularies(row: str) -> tuple[float, float]:
         recipe = made(found, row)
         width = recipe.plain()["model"]["d_model"]
-        rest = parameters(recipe()) - 37_000 * width
+        rest = count_parameters(recipe()) - 37_000 * width
         low, high = ((TABLE[row].millions + half) * 1e6 for half in (-0.5, 0.5))
         return (low - rest) / width, (high - rest) / width
 

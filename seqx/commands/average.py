@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from seqx.build import parameters
 from seqx.commands.arguments import trust_option
 from seqx.commands.loading import load_checked_run
 from seqx.errors import UserError
 from seqx.run_folder import RunFolder
+from seqx.training.preflight import count_parameters
 
 
 @click.command()
@@ -70,7 +70,7 @@ def average(
         weights,
         steps=steps,
         sizes=experiment.task.vocab_sizes,
-        parameters=parameters(experiment),
+        parameters=count_parameters(experiment),
         made=checked.made,
         plugins=checked.plugins,
     )

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Gt
 
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import Task
+from seqx.interfaces.text import Metric, Task
 from seqx.plugin.registry import Make
+from seqx.recipe import Configured
 from seqx.training.config import Training
 
 
@@ -58,3 +59,15 @@ class Experiment:
         self.search = search
         self.callbacks = callbacks or []
         self.published = published
+
+
+def cache_key_settings(recipe: Configured[Experiment]) -> dict[str, Any]:
+    """Return the settings of the task that decide its examples: all but metrics, which only judge outputs."""
+    task = recipe.settings["task"]
+    assert isinstance(task, Configured), "a task is a component"
+    metrics = [
+        name
+        for name, value in task.settings.items()
+        if any(issubclass(component.interface, Metric) for component in value.used())
+    ]
+    return {name: value for name, value in task.plain().items() if name not in metrics}

@@ -47,7 +47,7 @@ def examined(made: Configured[D], *, begun: bool = False) -> D:
     start = [] if init is None else [*_load_first_vocabulary(made, found, init, begun=begun)]
     problems += start
     try:
-        model = shell(found)
+        model = model_without_weights(found)
     except UserError as error:
         if not start:  # otherwise the missing vocabulary may be the reason
             problems += _unbuilt(made, error)
@@ -60,7 +60,7 @@ def examined(made: Configured[D], *, begun: bool = False) -> D:
     return found
 
 
-def shell(experiment: Described) -> Model:
+def model_without_weights(experiment: Described) -> Model:
     """Build the model of an experiment without memory for its weights.
 
     Raises:
@@ -72,6 +72,11 @@ def shell(experiment: Described) -> Model:
     except RuntimeError as error:
         raise UserError(f"model: cannot be built with these sizes ({error})") from None
     return model
+
+
+def count_parameters(experiment: Described) -> int:
+    """Return the number of parameters of the model of an experiment."""
+    return sum(parameter.numel() for parameter in model_without_weights(experiment).parameters())
 
 
 def _problems(thing: object) -> Iterator[tuple[str, str]]:

@@ -40,19 +40,11 @@ class Trainer:
 
     Args:
         run: as callbacks see it
-        progress: of the run, at the checkpoint that it starts from
-        accumulation: computes gradients
-        optimizer: of the training step
+        progress: of the run, shared with the other parts
         average: the exponential moving average of the weights, if there is one
-        batches: of the run
-        checkpointer: saves and restores
-        validator: scores the model
-        detector: notices updates that go wrong
-        rollback: goes back to an earlier checkpoint
         flags: the reasons to interrupt training
         notices: gets the warnings
         events: of the callbacks
-        world: the ranks
     """
 
     def __init__(
@@ -106,8 +98,10 @@ class Trainer:
             return
         self._warn_if_rate_rises()
         try:
-            if self._accumulation.device.type == "cuda":
-                self._rehearse()
+            if self._accumulation.device.type == "cuda":  # show out-of-memory errors at once
+                largest = self._batches.largest_update(self._progress.now.epoch)
+                if rehearse(self._accumulation, self._optimizer, largest):
+                    self._warn_low_memory("the largest update")
             while divergence := self._make_updates():
                 self._go_back(divergence)
                 if self._progress.now.pending and self._validate_and_save():
@@ -117,11 +111,7 @@ class Trainer:
             raise
 
     def select_model(self, folder: Path, write_model: WriteModel) -> Evaluation | None:
-        """Write the best of the average, the last and the best checkpoint into the model's folder; load it.
-
-        Returns:
-            the evaluation of the model on the development set, if it was computed here
-        """
+        """Write the best of average, last and best checkpoint into `folder`; see `select_model`."""
         if self._world.is_rank_zero and self._detector.may_diverge:  # then `_save` has kept all checkpoints
             self._checkpointer.prune(self._config.keep, select=self._config.order)
         return select_model(
@@ -166,12 +156,6 @@ class Trainer:
                 "training.schedule: the learning rate still rises at the last update; a shorter warm-up lets "
                 "it come down"
             )
-
-    def _rehearse(self) -> None:
-        """Compute the largest update and discard it, so that out-of-memory errors show at once."""
-        largest = self._batches.largest_update(self._progress.now.epoch)
-        if rehearse(self._accumulation, self._optimizer, largest):
-            self._warn_low_memory("the largest update")
 
     def _warn_low_memory(self, update: str) -> None:
         self._notices.warn_once(

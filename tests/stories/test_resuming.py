@@ -59,7 +59,7 @@ def test_killed_and_interrupted_it_ends_as_if_it_had_not_been() -> None:
     process = stopped(recipe, 5, signal.SIGSTOP)
     assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
     said = refused("run", recipe)
-    assert said == f"{run}: another run works here; wait for it, or choose another --folder\n"
+    assert said == f"{run}: another run uses this folder; wait for it, or choose another --folder\n"
     process.kill()
     process.communicate()
     assert not (run / "model").exists()

@@ -67,7 +67,7 @@ def run_out() -> None:
     [
         (0, refuse, (), 2, "sentence 17: cannot be read; mend it\n"),
         (2, trip, (), 1, "RuntimeError: tripped\n"),
-        (1, run_out, ("training.sharding=full",), 71, "update 8: cpu has too little memory for "),
+        (1, run_out, ("training.sharding=full",), 71, "update 8: cpu is out of memory with "),
     ],
 )
 def test_one_raises(
@@ -83,7 +83,7 @@ def test_one_raises(
 @pytest.mark.parametrize(
     ("microbatch", "code", "message"),
     [
-        ("4096", 71, "update 8: cpu has too little memory for "),
+        ("4096", 71, "update 8: cpu is out of memory with "),
         (
             "1",
             2,

@@ -1,0 +1,52 @@
+"""Move the model and the objective to the devices that train them."""
+
+import torch
+
+from seqx.errors import UserError
+from seqx.interfaces.networks import Model
+from seqx.parallel import World
+from seqx.parallel.ddp import DDP
+from seqx.parallel.step import Step
+from seqx.parallel.strategy import Strategy
+from seqx.runtime.allocator import keep_heap
+from seqx.runtime.devices import raise_torch_oom
+from seqx.training.compile import compile_layers, while_compiling
+from seqx.training.config import Training
+
+
+def build_strategy(config: Training, model: Model, world: World, device: torch.device) -> Strategy:
+    """Move the model and the objective, or this rank's shard of them, to the device.
+
+    Raises:
+        UserError: they do not fit into memory
+    """
+    if device.type == "cpu":
+        keep_heap()
+    if config.compile:
+        compile_layers(model)
+    step = Step(model, config.objective)
+    seed_rank(config.seed, world.rank)
+    try:
+        with raise_torch_oom():
+            if world.size == 1:
+                strategy = Strategy(step.to(device))
+            elif config.sharding == "none":
+                strategy = DDP(step.to(device), world)
+            else:
+                from seqx.parallel.fsdp import FSDP  # noqa: PLC0415  the import takes half a second
+
+                strategy = FSDP(step, world, device, full=config.sharding == "full")
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{device} has too little memory for the model; make it smaller, or share it among several "
+            "devices with training.sharding=state"
+        ) from None
+    if config.compile and world.size > 1:
+        while_compiling(strategy.waiting)
+    return strategy
+
+
+def seed_rank(seed: int, rank: int) -> None:
+    """Give each rank its own random numbers for dropout; the first continues after those of the weights."""
+    if rank:
+        torch.manual_seed((seed + rank * 0x9E3779B97F4A7C15) % 2**64)
