@@ -1,4 +1,10 @@
-"""Models that answer: raw text in, raw text out."""
+"""Inference: trained models that answer raw text.
+
+`Predictor` splits inputs into pieces (`pieces`), groups the pieces into batches (`batching`), decodes the
+batches (`decoding`, `batch_shrinker`) and joins the answers. `scoring` computes log-probabilities of given
+targets, `evaluation` the scores and the perplexity of a split, `attention_maps` attention weights. `loading`
+loads a model folder into a predictor.
+"""
 
 from seqx.inference.attention_maps import AttentionMaps
 from seqx.inference.evaluation import evaluate

@@ -1,4 +1,4 @@
-"""From a model's folder to a model that answers."""
+"""Loads a model folder into a `Predictor`."""
 
 import filecmp
 from collections.abc import Iterable, Sequence
@@ -36,53 +36,55 @@ def load(
     trust_local_plugins: bool = False,
     lenient: bool = False,
 ) -> Predictor:
-    """What a run left in `model/`, ready to answer texts; several folders answer as one, by their mean.
+    """Load a model, ready to answer texts. Several folders form an ensemble that averages probabilities.
 
     Args:
-        folder: a model's folder, or that of a finished run; several must have the same vocabulary
+        folder: a model folder, or the folder of a finished run. Several must have the same vocabulary.
         device: auto, cpu, cuda, cuda:1, ...
-        precision: bf16 or fp32; auto: bf16 where the device has it
-        overrides: `key=value` for settings of the task or the search, as `search.size=8`
-        batch_tokens: places of a batch, see Predictor; less needs less memory
+        precision: bf16 or fp32; auto: bf16 if the device supports it
+        overrides: `KEY=VALUE` for settings of the task or the search, such as `search.size=8`
+        batch_tokens: maximum padded tokens of a batch, see `Predictor`; a smaller value needs less memory
         trust_local_plugins: run the Python files that the model's recipe names as plugins
-        lenient: see Predictor
+        lenient: see `Predictor`
 
     Raises:
-        UserError: what is missing, damaged or does not fit, and what to do
+        UserError: a folder is missing, damaged or unsuitable
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     if not folders:
         raise UserError("name at least one model")
-    where = device_of(device)
-    if where.type == "cpu":
+    torch_device = device_of(device)
+    if torch_device.type == "cpu":
         cpu_threads.adapt_to_contention()
-    said = [overrides] if isinstance(overrides, str) else list(overrides)
-    parts = [_read(model_folder(Path(one)), said, trust=trust_local_plugins) for one in folders]
-    for other in parts[1:]:
-        _check_same_vocabulary(parts[0].folder, other.folder)
-    models = [one.build() for one in parts]
-    model = models[0] if len(models) == 1 else _combined(models, parts[0].registry)
+    settings = [overrides] if isinstance(overrides, str) else list(overrides)
+    contents = [_read(model_folder(Path(each)), settings, trust=trust_local_plugins) for each in folders]
+    first, *others = contents
+    for other in others:
+        _check_same_vocabulary(first.folder, other.folder)
+    models = [each.build() for each in contents]
+    model = _ensemble(models, first.registry) if others else models[0]
     return Predictor(
-        parts[0].task,
-        model.to(where).eval(),
-        parts[0].search,
-        device=where,
-        precision=precision_of(precision, where),
+        first.task,
+        model.to(torch_device).eval(),
+        first.search,
+        device=torch_device,
+        precision=precision_of(precision, torch_device),
         batch_tokens=batch_tokens,
         lenient=lenient,
     )
 
 
-_MOST = 1 << 24  # of a model's sizes: layers, width, positions
+_MAX_SIZE = 1 << 24
+"""The maximum of any number in a model's settings, such as layers, width or positions."""
 
 
 class InferenceRecipe:
-    """What is needed of a recipe to answer.
+    """The part of a recipe that inference needs.
 
     Args:
-        task: what was learnt
-        model: what learnt it
-        search: how it finds its answers
+        task: the task that the model was trained on
+        model: the model
+        search: the search that decodes
     """
 
     def __init__(self, *, task: Task, model: Make[Model], search: Search) -> None:
@@ -92,8 +94,8 @@ class InferenceRecipe:
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """A model's folder, read and checked."""
+class _ModelContents:
+    """A model folder, read and checked, without its weights."""
 
     folder: Path
     task: Task
@@ -102,17 +104,17 @@ class _Parts:
     registry: Registry
 
     def build(self) -> Model:
-        """The model, with its weights."""
+        """Build the model with its weights."""
         file = self.folder / WEIGHTS
         tensors = read_header(file)
         with limit_module_count(tensors, file):
-            check_fits(self._shell(), tensors, file)
+            check_fits(self._build_on_meta_device(), tensors, file)
         model: Model = self.model(self.task.vocab_sizes)
         read_weights(model, file)
         return model
 
-    def _shell(self) -> Model:
-        """The model without memory for weights, which the recipe of a stranger may want any amount of."""
+    def _build_on_meta_device(self) -> Model:
+        """Build the model without memory for weights, because a foreign recipe may ask for any amount."""
         try:
             with torch.device("meta"):
                 model: Model = self.model(self.task.vocab_sizes)
@@ -122,10 +124,10 @@ class _Parts:
 
 
 def model_folder(folder: Path) -> Path:
-    """The folder of the model that `folder` is, or that the run in `folder` made.
+    """Return the model folder at this path: `folder` itself, or `folder/model` of a run.
 
     Raises:
-        UserError: there is no model, or a link leads out of its folder
+        UserError: there is no model, or a symbolic link leads out of its folder
     """
     check_name(folder)
     if (folder / WEIGHTS).is_file() and (folder / "recipe.yaml").is_file():
@@ -133,17 +135,17 @@ def model_folder(folder: Path) -> Path:
         return folder
     if (folder / "model").is_dir():
         return model_folder(folder / "model")
-    raise UserError(f"{folder}: {_no_model(folder)}")
+    raise UserError(f"{folder}: {_describe_other(folder)}")
 
 
-def _no_model(folder: Path) -> str:
-    """Return a message for a path that is not a model's folder: what it is, and what to do."""
+def _describe_other(folder: Path) -> str:
+    """Return a message that says what a path is, if it is not a model folder, and what to do."""
     name = "name a model's folder, as runs/NAME/model"
     if folder.is_file():
         if (folder.parent / WEIGHTS).is_file() and (folder.parent / "recipe.yaml").is_file():
             return f"is a file of a model; name its folder, {folder.parent}"
         return f"is a recipe, not a model; {_train(folder)}" if _is_recipe(folder) else f"is a file; {name}"
-    run = next((place for place in (folder, folder.parent, folder.parent.parent) if _is_run(place)), None)
+    run = next((each for each in (folder, folder.parent, folder.parent.parent) if _is_run(each)), None)
     if run is not None and folder in (run, run / "model"):
         return _unfinished(run)
     if run is not None and run / "checkpoints" in (folder, folder.parent):
@@ -164,51 +166,52 @@ def _is_recipe(file: Path) -> bool:
 
 
 def _is_run(folder: Path) -> bool:
-    """Return true for the folder of a run that has begun."""
+    """Return true if this is the folder of a run that has started."""
     return (folder / "recipe.yaml").is_file() and (folder / "environment.json").is_file()
 
 
 def _unfinished(run: Path) -> str:
-    """Return a message for a run without a model: its last update, and how to get a model."""
-    made = Checkpoints(run / "checkpoints").steps()
-    said = recipe.read_plain(run / "recipe.yaml").get("training")
-    steps = said.get("steps") if isinstance(said, dict) else None
-    far = f"its last checkpoint is of update {made[-1]}" if made else "it has no checkpoint yet"
-    of = f" of {steps}" if made and isinstance(steps, int) else ""
-    go_on = f"`seqx run {run / 'recipe.yaml'} --folder {run}` continues it"
-    average = f", or `seqx average {run}` makes a model of its checkpoints" if made else ""
-    return f"this run is not finished and has no model yet: {far}{of}; {go_on}{average}"
+    """Return a message about a run without a model: its last checkpoint, and how to get a model."""
+    saved = Checkpoints(run / "checkpoints").steps()
+    training = recipe.read_plain(run / "recipe.yaml").get("training")
+    steps = training.get("steps") if isinstance(training, dict) else None
+    progress = f"its last checkpoint is of update {saved[-1]}" if saved else "it has no checkpoint yet"
+    of_steps = f" of {steps}" if saved and isinstance(steps, int) else ""
+    resume = f"`seqx run {run / 'recipe.yaml'} --folder {run}` continues it"
+    average = f", or `seqx average {run}` makes a model of its checkpoints" if saved else ""
+    return f"this run is not finished and has no model yet: {progress}{of_steps}; {resume}{average}"
 
 
-def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _Parts:
+def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _ModelContents:
+    """Read and check everything except the weights."""
     check_model(folder)
-    kept = read_as(MADE_WITH, folder / "model.json").get("plugins", {})
+    trained_with = read_as(MADE_WITH, folder / "model.json").get("plugins", {})
     _check_overrides(overrides)
     read = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust, whole=True)
-    found = load_plugins(read.plugins, kept=kept)
+    plugins = load_plugins(read.plugins, kept=trained_with)
     root = read.tree
     assert isinstance(root.value, dict)
     _check_sizes(root.value.get("model"), "model")
-    wanted = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
+    needed = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
     try:
-        checked = recipe.check(Node(wanted, root.at, root.keys), found.registry, InferenceRecipe)
+        checked = recipe.check(Node(needed, root.at, root.keys), plugins.registry, InferenceRecipe)
         if overrides:
             _check_vocabulary(checked, folder)
-        made = checked()
+        built = checked()
     except RecipeError as error:
-        missing = _missing(kept, found)
+        missing = _missing_plugins(trained_with, plugins)
         if not missing:
             raise
         raise UserError(
             f"{folder}: this model was trained with plugins that are not here: {', '.join(missing)}; "
             f"install them. Without them:\n{error}"
         ) from error
-    made.task.load(folder / "task")
-    return _Parts(folder, made.task, made.model, made.search, found.registry)
+    built.task.load(folder / "task")
+    return _ModelContents(folder, built.task, built.model, built.search, plugins.registry)
 
 
 def _check_sizes(node: Node | None, path: str) -> None:
-    """Refuse numbers that no model has, before lists of so many layers are made."""
+    """Refuse numbers that no model has, before a list of as many layers is created."""
     value = None if node is None else node.value
     if isinstance(value, dict):
         for key, child in value.items():
@@ -216,9 +219,9 @@ def _check_sizes(node: Node | None, path: str) -> None:
     elif isinstance(value, list):
         for i, child in enumerate(value):
             _check_sizes(child, f"{path}.{i}")
-    elif isinstance(value, int) and value > _MOST:
+    elif isinstance(value, int) and value > _MAX_SIZE:
         assert node is not None
-        raise RecipeError([Problem(node.at, f"{path}: {value} is more than the {_MOST:,} of any model")])
+        raise RecipeError([Problem(node.at, f"{path}: {value} is more than the {_MAX_SIZE:,} of any model")])
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
@@ -234,39 +237,40 @@ def _check_vocabulary(checked: recipe.Configured[InferenceRecipe], folder: Path)
     """Refuse overrides of settings that determine the vocabulary."""
     task = checked.settings["task"]
     assert isinstance(task, recipe.Configured), "a task is a component"
-    theirs = recipe.read_plain(folder / "recipe.yaml")["task"]
-    if problems := list(recipe.Fixed(str(folder), ", or leave it out").problems(task, theirs)):
+    trained_on = recipe.read_plain(folder / "recipe.yaml")["task"]
+    if problems := list(recipe.Fixed(str(folder), ", or leave it out").problems(task, trained_on)):
         raise RecipeError(problems)
 
 
-def _missing(needed: Kept, found: Plugins) -> list[str]:
-    """The plugins, with their versions, that a model was trained with and that did not load here."""
-    here = {plugin.name for plugin in found.loaded}
-    faults = {fault.name: f", which fails: {fault.error}" for fault in found.faults}
+def _missing_plugins(needed: Kept, plugins: Plugins) -> list[str]:
+    """Return the installed plugins (with versions) of a model that did not load here."""
+    loaded = {plugin.name for plugin in plugins.loaded}
+    faults = {fault.name: f", which fails: {fault.error}" for fault in plugins.faults}
     return [
         f"{name} {about.get('version')}{faults.get(name, '')}"
         for name, about in needed.items()
-        if name not in here and about.get("sha256") is None  # local plugins lie in the folder
+        if name not in loaded and about.get("sha256") is None  # local plugins are in the model folder
     ]
 
 
 def _check_same_vocabulary(one: Path, other: Path) -> None:
+    """Compare the files of two models' vocabularies."""
     first, second = (
-        {file.relative_to(at) for file in at.rglob("*") if file.is_file()}
-        for at in (one / "task", other / "task")
+        {file.relative_to(task) for file in task.rglob("*") if file.is_file()}
+        for task in (one / "task", other / "task")
     )
     different = first ^ second or {
         name for name in first if not filecmp.cmp(one / "task" / name, other / "task" / name, shallow=False)
     }
     if different:
         raise UserError(
-            f"{one} and {other} have different vocabularies (task/{min(different)}), so that they cannot "
-            "answer as one; train them with the same one"
+            f"{one} and {other} have different vocabularies (task/{min(different)}), so they cannot form an "
+            "ensemble; train them with the same vocabulary"
         )
 
 
-def _combined(models: Sequence[Model], registry: Registry) -> Model:
-    known = registry.components(Ensemble)
-    if not known:
-        raise UserError("no plugin that is installed combines models; name one model")
-    return next(iter(known.values())).maker(models)
+def _ensemble(models: Sequence[Model], registry: Registry) -> Model:
+    ensembles = registry.components(Ensemble)
+    if not ensembles:
+        raise UserError("no installed plugin has an ensemble; name one model")
+    return next(iter(ensembles.values())).maker(models)

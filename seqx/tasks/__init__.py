@@ -1,1 +1,1 @@
-"""What tasks share that turn text of a corpus into text."""
+"""Base classes of tasks: with a corpus, with metrics, and from text to text."""

@@ -1,4 +1,4 @@
-"""Tasks whose rows a corpus gives, and those whose answers metrics compare with references."""
+"""Base classes of tasks that have a corpus, and of those whose outputs metrics compare with references."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ from seqx.interfaces.text import (
 )
 from seqx.interfaces.values import Answer, Evaluation, Score
 
-# Metrics are tried on this before anything is trained: a missing package shows at once.
+# Metrics are computed on this text before training, so that a missing package is found at once.
 _TRIAL = ["This is a trial of some words."]
 _OTHER_TRIAL = ["These are others."]
 
 
 @dataclass(kw_only=True, eq=False)
 class CorpusTask(Task):
-    """A task whose rows a corpus gives.
+    """A task whose rows come from a corpus.
 
     Args:
-        corpus: where rows come from
+        corpus: the source of the rows
     """
 
     corpus: Corpus
 
     @property
     def unique(self) -> bool:
-        """Whether training rows that are repeated are to be left out, as the corpus says."""
+        """True if repeated training rows are left out, as the corpus specifies."""
         return self.corpus.unique
 
     @property
@@ -54,29 +54,33 @@ class CorpusTask(Task):
                 yield setting, f"it is {column}, but the corpus has {width} columns, counted from 0"
 
     def columns(self) -> Mapping[str, int]:
-        """The largest column of the corpus that each setting names."""
+        """Return the largest column of the corpus that each setting refers to, by the name of the setting."""
         return {}
 
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
-        """Have the corpus at hand, with something to learn from or to answer in each of `splits`."""
+        """Fetch the corpus.
+
+        Raises:
+            UserError: one of `splits` has no rows
+        """
         self.corpus.fetch(folder, progress, splits)
         for split in splits:
             if next(self.rows(split), None) is None:
                 raise UserError(f"the corpus has no rows for {split}")
 
     def identity(self) -> Mapping[str, object]:
-        """What the corpus's rows are made from."""
+        """Return what the rows of the corpus are made from."""
         return {"corpus": self.corpus.identity()}
 
 
 @dataclass(kw_only=True, eq=False)
 class MetricTask(CorpusTask):
-    """A task whose rows a corpus gives, and whose answers metrics compare with references.
+    """A task with a corpus, whose outputs metrics compare with references.
 
-    Of a subclass, `rows` gives pairs: an input and the right answer to it.
+    In a subclass, `rows` yields pairs of an input and its reference.
 
     Args:
-        metrics: how outputs are judged, the one that counts first
+        metrics: the metrics; the first score of the first metric is the main score
     """
 
     metrics: list[Metric]
@@ -86,23 +90,23 @@ class MetricTask(CorpusTask):
             raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
 
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
-        """Have the corpus at hand, with rows in each of `splits`, and metrics that work."""
+        """Check that the metrics work, and fetch the corpus."""
         self.scores(_TRIAL, _TRIAL)
         super().fetch(folder, progress, splits)
 
     def setting_errors(self) -> Iterable[Problem]:
-        """Check the metrics, too: a package may be missing, and two may give a score of the same name."""
+        """Report metrics that cannot be computed here, and two that give a score of the same name, too."""
         yield from super().setting_errors()
         seen: set[str] = set()
         for number, metric in enumerate(self.metrics):
             try:
-                found = metric(_TRIAL, _TRIAL).keys()
+                names = metric(_TRIAL, _TRIAL).keys()
             except UserError as error:
                 yield f"metrics.{number}", str(error)
                 continue
-            if twice := found & seen:
-                yield f"metrics.{number}", _twice(twice)
-            seen |= found
+            if repeated := names & seen:
+                yield f"metrics.{number}", _computed_twice(repeated)
+            seen |= names
 
     def data_warnings(self, split: Split) -> Sequence[str]:
         """Return the warnings of the metrics about the references."""
@@ -131,44 +135,44 @@ class MetricTask(CorpusTask):
         return Evaluation(scores=scores, answers=answers, warnings=sum_warnings(nbests))
 
     def score_names(self) -> Sequence[str] | None:
-        """Return the names of the metrics' scores; None if they depend on the text, as with one per label."""
+        """Return the names of the metrics' scores; None if they depend on the text, such as one per label."""
         names, others = (list(self.scores(text, text)) for text in (_TRIAL, _OTHER_TRIAL))
         return names if names == others else None
 
     def score(
         self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
     ) -> Mapping[str, Score]:
-        """How good the outputs are that were given to these inputs, the figure that counts first."""
+        """Return the scores of the outputs for these inputs, the main score first."""
         return self.scores(outputs, references)
 
     def scores(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
-        """What all metrics say.
+        """Return the scores of all metrics.
 
         Raises:
-            UserError: two of them have a figure of one name
+            UserError: two metrics give a score of the same name
         """
         scores: dict[str, Score] = {}
         for metric in self.metrics:
             found = metric(outputs, references)
-            if twice := found.keys() & scores.keys():
-                raise UserError(f"task.metrics: {_twice(twice)}")
+            if repeated := found.keys() & scores.keys():
+                raise UserError(f"task.metrics: {_computed_twice(repeated)}")
             scores |= found
         return scores
 
 
-def _twice(names: Iterable[str]) -> str:
+def _computed_twice(names: Iterable[str]) -> str:
     return f"{', '.join(sorted(names))} is computed twice; name it once"
 
 
 def normalize(normalizers: Sequence[Normalizer], text: str) -> str:
-    """The text, passed through normalizers in their order."""
+    """Apply normalizers to a text in their order."""
     for normalizer in normalizers:
         text = normalizer(text)
     return text
 
 
 def denormalize(normalizers: Sequence[Normalizer], text: str) -> str:
-    """An output, passed back through normalizers in reverse."""
+    """Undo normalizers in an output, the last one first."""
     for normalizer in reversed(normalizers):
         text = normalizer.restore(text)
     return text

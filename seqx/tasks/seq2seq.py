@@ -1,4 +1,4 @@
-"""A task from text to text: pairs of a corpus, tokenized on both sides."""
+"""The base class of tasks from text to text, with tokenized pairs of a corpus."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,16 +21,16 @@ from seqx.tasks.metric import MetricTask, denormalize, normalize
 class Seq2SeqTask(MetricTask):
     """A task from text to text: translation, summaries, answers to questions.
 
-    A subclass says in `rows` which pairs a corpus has.
+    A subclass defines in `rows` which pairs a corpus has.
 
     Args:
-        tokenizer: what makes ids of text; of both sides together, unless `target_tokenizer` is set
-        target_tokenizer: another tokenizer for the target
-        source_normalizers: what source text passes through before it is tokenized, in this order
-        target_normalizers: the same for target text; outputs pass back through it in reverse
-        longest: most tokens a side, with EOS, of a pair that is trained on; longer pairs are dropped
-        sample_segmentation: whether each epoch draws other segmentations of the training text (subword
-            regularisation, Kudo 2018); how far they stray is the tokenizer's setting
+        tokenizer: the tokenizer of both sides, unless `target_tokenizer` is set
+        target_tokenizer: the tokenizer of the target
+        source_normalizers: applied to source text before it is tokenized, in this order
+        target_normalizers: applied to target text in the same way, and undone in outputs
+        longest: maximum tokens of each side of a training pair, EOS included; longer pairs are dropped
+        sample_segmentation: true: each epoch samples new segmentations of the training text (subword
+            regularization, Kudo 2018); the tokenizer has a setting for how much they vary
     """
 
     tokenizer: Tokenizer
@@ -47,11 +47,11 @@ class Seq2SeqTask(MetricTask):
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
-        """The vocabularies of "source" and "target"."""
+        """The vocabulary sizes of "source" and "target"."""
         return {"source": self.tokenizer.size, "target": self._target_tokenizer.size}
 
     def learn(self, folder: Path, progress: ProgressReporter) -> None:
-        """Learn the vocabulary, or both, from the training rows."""
+        """Learn the vocabulary or both vocabularies from the training rows."""
         progress("learning the vocabulary", None)
         rows = self._normalized("train")
         if self.target_tokenizer is None:
@@ -62,14 +62,14 @@ class Seq2SeqTask(MetricTask):
             self.target_tokenizer.learn(targets, folder / "target_tokenizer")
 
     def load(self, folder: Path) -> None:
-        """Use the vocabularies in `folder`."""
+        """Load the vocabularies in `folder`."""
         self.tokenizer.load(folder / "tokenizer")
         if self.target_tokenizer is not None:
             self.target_tokenizer.load(folder / "target_tokenizer")
         self._surfaces = None
 
     def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
-        """The ids of both sides, with EOS."""
+        """Return the ids of both sides with EOS, or the reason why a training row is rejected."""
         text = self._normalize(row)
         if training and not all(side.strip() for side in text):
             return Rejected("empty")
@@ -81,42 +81,44 @@ class Seq2SeqTask(MetricTask):
         )
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """The ids of both sides in one of their several encodings; the usual one where that got too long."""
+        """Return the ids of a sampled segmentation of both sides; the usual one if the sample is too long."""
         usual = self._ids(text["source"], text["target"])
-        drawn = self._ids(text["source"], text["target"], rng)
+        sampled = self._ids(text["source"], text["target"], rng)
         limit = max(self.longest, *map(len, usual))
-        source, target = (d if len(d) <= limit else u for d, u in zip(drawn, usual, strict=True))
+        source, target = (s if len(s) <= limit else u for s, u in zip(sampled, usual, strict=True))
         return {"source": source, "target": target}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """The ids of an input, with EOS."""
+        """Return the ids of an input with EOS."""
         return {"source": self.source_ids(self.source_text(text))}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        """An answer as a person is to read it."""
+        """Return the text of an output, with normalizers undone."""
         return denormalize(self.target_normalizers, self._target_tokenizer.decode(ids))
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
-        """The pieces of either side."""
+        """Return the subwords of either side."""
         tokenizer = self._target_tokenizer if column == "target" else self.tokenizer
         return tokenizer.symbols(ids)
 
     def source_text(self, text: str) -> str:
-        """An input as the tokenizer is to see it."""
+        """Return the text that is tokenized for an input."""
         return normalize(self.source_normalizers, text)
 
     def source_ids(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """The ids of what `source_text` gives, with EOS."""
+        """Tokenize a text from `source_text`, and append EOS."""
         return [*self.tokenizer.encode(text, rng), EOS]
 
     def constraint(self, requests: Sequence[Request]) -> Grammar:
-        """What lets only answers be written that begin as they are to, with and without phrases."""
+        """Return the grammar of answers with the requested prefixes and phrases."""
         if self._surfaces is None:
             self._surfaces = Surfaces(self._target_tokenizer.surfaces())
-        return LexicalGrammar(self._surfaces, [self._wanted(self._surfaces, request) for request in requests])
+        return LexicalGrammar(
+            self._surfaces, [self._constraint(self._surfaces, request) for request in requests]
+        )
 
-    def _wanted(self, surfaces: Surfaces, request: Request) -> LexicalConstraint:
-        """What is asked for, as the model writes it."""
+    def _constraint(self, surfaces: Surfaces, request: Request) -> LexicalConstraint:
+        """Return the constraint of a request in normalized text."""
         prefix = normalize(self.target_normalizers, request.prefix) if request.prefix else ""
         written = [surfaces.texts[i] for i in self._target_tokenizer.encode(prefix)]
         if None in written:
