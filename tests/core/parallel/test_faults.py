@@ -71,8 +71,15 @@ def run_out() -> None:
     ],
 )
 def test_one_raises(
-    rank: int, fault: Callable[[], None], settings: Sequence[str], code: int, message: str, tmp_path: Path
+    rank: int,
+    fault: Callable[[], None],
+    settings: Sequence[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("seqx.parallel.heartbeat.GRACE_S", 2.0)
     left = ended(3, tmp_path, rank, fault, *settings)
 
     assert message in left[rank].said
@@ -105,6 +112,7 @@ def test_there_is_no_memory_to_begin_an_update_anew(
         return agreed(strategy, parts)
 
     monkeypatch.setattr(DDP, "global_counts", narrow)
+    monkeypatch.setattr("seqx.parallel.heartbeat.GRACE_S", 2.0)
     for rank in range(2):
         (tmp_path / f"{rank}").mkdir()
     how = f"training.microbatch={microbatch}"
@@ -144,7 +152,11 @@ def test_one_leaves_out_a_parameter_that_the_others_learn(tmp_path: Path) -> Non
 
 @pytest.mark.promise("killed-rank")
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
-def test_one_is_killed_or_stopped(sign: signal.Signals, tmp_path: Path) -> None:
+def test_one_is_killed_or_stopped(
+    sign: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sign == signal.SIGSTOP:  # the other case waits as long as seqx does
+        monkeypatch.setattr("seqx.parallel.heartbeat.DEAD_AFTER_S", 4.0)
     left = ended(3, tmp_path, 1, lambda: os.kill(os.getpid(), sign))
 
     # Torch's own threads may complain of a connection that broke.
@@ -184,8 +196,13 @@ def test_one_hangs(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("hang-with-shards")
-def test_one_hangs_that_all_others_wait_for_in_every_layer(tmp_path: Path) -> None:
+def test_one_hangs_that_all_others_wait_for_in_every_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With shards nobody can say who it is: all show where they are."""
+    monkeypatch.setattr(
+        "seqx.parallel.heartbeat.HANG_AFTER_S", 6.0
+    )  # test_one_hangs waits as long as seqx does
 
     def doze() -> None:
         time.sleep(1000)
