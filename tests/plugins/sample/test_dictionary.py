@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 import sacrebleu
 from numpy.typing import NDArray
 
@@ -55,6 +56,7 @@ def bleu(dictionary: dict[str, str], test: Sequence[Pair]) -> float:
     return float(sacrebleu.corpus_bleu(outputs, [[pair.german for pair in test]]).score)
 
 
+@pytest.mark.slow
 def test_a_dictionary_does_not_translate(stream: list[Pair]) -> None:
     train = [pair for pair in stream if pair.split == "train"][:8000]
     test = [pair for pair in stream if pair.split == "test"][:500]

@@ -65,6 +65,7 @@ def test_alpha_matters(tmp_path: Path, kind: Kind) -> None:
     assert distance(*drawn) > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_seeds_draw_equally_in_every_process(tmp_path: Path, kind: Kind) -> None:
     tokenizer = learnt(tmp_path, kind)

@@ -52,6 +52,7 @@ def test_line_i_answers_line_i(model: Path, answers: list[str]) -> None:
     assert call("\n", model).stdout == "\n"
 
 
+@pytest.mark.slow
 def test_attention_is_written_for_each_line(model: Path, answers: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "new" / "looks"
     result = call("\n".join(LINES), model, "--attention", folder)
@@ -138,6 +139,7 @@ def test_marks_of_windows_are_no_text(model: Path, answers: list[str]) -> None:
     assert call(windows.encode(), model).stdout == "\n".join(answers) + "\n"
 
 
+@pytest.mark.slow
 def test_a_full_or_closed_output_is_one_message(model: Path) -> None:
     for redirected, told in (
         (">/dev/full", "standard output: No space left on device; free disk space\n"),
@@ -282,6 +284,7 @@ def test_a_hundred_thousand_characters(model: Path) -> None:
         assert time.monotonic() - start < 60
 
 
+@pytest.mark.slow
 def test_utf8_whatever_the_locale_and_exit_code_2(model: Path, answers: list[str]) -> None:
     process = subprocess.run(
         [sys.executable, "-m", "seqx", "translate", str(model)],
