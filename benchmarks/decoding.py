@@ -98,7 +98,7 @@ def base() -> Model:
     return EncoderDecoder(
         Numbers().vocab_sizes,
         d_model=512,
-        share="all",
+        tie_embeddings="all",
         encoder=lambda d: TransformerEncoder(d, layers=6, attention=attention, feedforward=feedforward),
         decoder=lambda d: TransformerDecoder(d, layers=6, attention=attention, feedforward=feedforward),
     ).eval()

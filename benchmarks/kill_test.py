@@ -49,9 +49,9 @@ training:
   precision: fp32
   validate_every: 4
   save_every: 2
-  keep: 2
+  keep_checkpoints: 2
   average: 2
-  choose: best
+  select: best
   ema: {decay: 0.6}
 callbacks: [progress, {type: metrics, every: 3}]
 """
@@ -62,11 +62,11 @@ task:
   corpus: {type: sample, train: 120, dev: 4, test: 4}
   tokenizer: {type: sentencepiece, model: bpe, size: 340}
   metrics: [chrf]
-  longest: 99
+  max_length: 99
 model:
   type: encoder_decoder
   d_model: 16
-  share: all
+  tie_embeddings: all
   encoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
   decoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
 search: {type: beam, size: 2, extra: 4}

@@ -92,8 +92,8 @@ class Context:
 
     @property
     def initial_model(self) -> Path | None:
-        """The folder of the model that training starts from (`training.init`)."""
-        return None if self.config.init is None else model_folder(self.config.init)
+        """The folder of the model that training starts from (`training.init_from`)."""
+        return None if self.config.init_from is None else model_folder(self.config.init_from)
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -179,7 +179,7 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
     batches = build_batches(context, store)
     optimizer = config.optimizer.build(strategy.step)
     average = None if config.ema is None else Average(config.ema, model)
-    detector = DivergenceDetector(nonfinite=config.nonfinite, spike=config.spike)
+    detector = DivergenceDetector(nonfinite=config.max_nonfinite, spike=config.spike)
     progress = ProgressTracker()
     notices = Notices(context.events, progress, silent=not world.is_rank_zero)
     checkpointer = build_checkpointer(context, vocabulary, strategy, optimizer, average, detector, notices)
@@ -275,7 +275,7 @@ def build_rollback(
         checkpointer,
         detector,
         SkippedBatches(context.folder.folder),
-        max_rollbacks=context.config.returns,
+        max_rollbacks=context.config.max_rollbacks,
         batches=batches,
         strategy=strategy,
         device=context.device,

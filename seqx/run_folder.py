@@ -24,7 +24,16 @@ from seqx.errors import DamagedError, UserError, unwritable
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugin.loading import LOCAL, MADE_WITH, Plugins, changed
-from seqx.recipe import NOT_SET, Configured, differences, inside, left_out, read_plain, yaml_tree
+from seqx.recipe import (
+    NOT_SET,
+    Configured,
+    differences,
+    inside,
+    left_out,
+    read_plain,
+    with_new_names,
+    yaml_tree,
+)
 from seqx.runtime import main_guard
 from seqx.runtime.cpu_threads import MAX_THREADS
 from seqx.runtime.devices import uses_cuda
@@ -48,7 +57,8 @@ HARMLESS = (
     "training.deterministic",
     "training.microbatch",
     "training.patience",
-    "training.returns",
+    "training.max_rollbacks",
+    "training.returns",  # the old name of max_rollbacks: digests of old recipes leave it out
     "training.save_minutes",
     "training.sharding",
     "training.steps",
@@ -319,7 +329,9 @@ class RunFolder:
         file = self.folder / "recipe.yaml"
         if not file.is_file():
             return
-        pairs = differences(read_plain(file), yaml_tree.parse(written(made, plugins), str(file)).plain())
+        pairs = differences(
+            with_new_names(read_plain(file), made), yaml_tree.parse(written(made, plugins), str(file)).plain()
+        )
         # What a newer seqx lets a recipe set is no difference as long as nobody sets it.
         unset = tuple(left_out(made))
         different = [

@@ -18,11 +18,11 @@ task:
   corpus: {type: sample, train: 300, dev: 6, test: 6}
   tokenizer: {type: sentencepiece, model: bpe, size: 400}
   metrics: [bleu, chrf]
-  longest: 24
+  max_length: 24
 model:
   type: encoder_decoder
   d_model: 32
-  share: all
+  tie_embeddings: all
   embedding_std: 0.5
   encoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}
   decoder: {type: transformer, layers: 1, attention: {type: multihead, heads: 2}}

@@ -5,7 +5,7 @@ Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 from annotated_types import Gt
@@ -40,6 +40,7 @@ class DecoderOnly(seqx.Model):
     """
 
     single_sequence = True
+    renamed: ClassVar[Mapping[str, str]] = {"share": "tie_embeddings"}
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class DecoderOnly(seqx.Model):
         *,
         d_model: Annotated[int, Gt(0)] = 512,
         decoder: seqx.Make[seqx.Decoder],
-        share: bool = True,
+        tie_embeddings: bool = True,
         scale_embeddings: bool = True,
         embedding_std: Annotated[float, Gt(0)] | None = None,
     ) -> None:
@@ -60,7 +61,7 @@ class DecoderOnly(seqx.Model):
         self.d_model = d_model
         embedding = partial(seqx.ScaledEmbedding, target, d_model, scaled=scale_embeddings, std=embedding_std)
         self.embedding = embedding()
-        self.projection = None if share else embedding()
+        self.projection = None if tie_embeddings else embedding()
         self.decoder = decoder(d_model)
         self.decoder.check(source=False)
         self.limit = self.decoder.limit

@@ -5,7 +5,7 @@ Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, V
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Gt
 from torch import Tensor
@@ -33,6 +33,8 @@ class EncoderDecoder(seqx.Model):
         ValueError: `share: all` with vocabularies of different sizes, or the decoder does not use a source
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"share": "tie_embeddings"}
+
     def __init__(
         self,
         vocab_sizes: Mapping[str, int],
@@ -40,21 +42,22 @@ class EncoderDecoder(seqx.Model):
         d_model: Annotated[int, Gt(0)] = 512,
         encoder: seqx.Make[seqx.Encoder],
         decoder: seqx.Make[seqx.Decoder],
-        share: Literal["none", "target", "all"] = "none",
+        tie_embeddings: Literal["none", "target", "all"] = "none",
         scale_embeddings: bool = True,
         embedding_std: Annotated[float, Gt(0)] | None = None,
     ) -> None:
         super().__init__(vocab_sizes)
         source, target = vocab_sizes["source"], vocab_sizes["target"]
-        if share == "all" and source != target:
+        if tie_embeddings == "all" and source != target:
             raise ValueError(
-                f"share: all needs one vocabulary for both sides; they have {source} and {target} symbols"
+                "tie_embeddings: all needs one vocabulary for both sides; "
+                f"they have {source} and {target} symbols"
             )
         self.d_model = d_model
         embedding = partial(seqx.ScaledEmbedding, d_model=d_model, scaled=scale_embeddings, std=embedding_std)
         self.target = embedding(target)
-        self.source = None if share == "all" else embedding(source)
-        self.projection = embedding(target) if share == "none" else None
+        self.source = None if tie_embeddings == "all" else embedding(source)
+        self.projection = embedding(target) if tie_embeddings == "none" else None
         self.encoder = encoder(d_model)
         self.decoder = decoder(d_model)
         self.decoder.check(source=True)

@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, ClassVar, Literal, NotRequired
 
 import torch
 from annotated_types import Ge, Gt, MinLen
@@ -81,13 +81,15 @@ class Parsing(seqx.CorpusTask):
         tag_separators: part-of-speech tags are cut at these characters
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}
+
     tokenizer: seqx.Tokenizer
     linearisation: Linearisation
     metrics: list[seqx.Metric]
     tags: Literal["predicted", "given", "none"] = "none"
     constrained: bool = True
     repair: bool = True
-    longest: Annotated[int, Gt(1)] = 512
+    max_length: Annotated[int, Gt(1)] = 512
     column: Annotated[int, Ge(0)] = 0
     sample_segmentation: bool = False
     separators: tuple[Separator, ...] = SEPARATORS
@@ -182,10 +184,10 @@ class Parsing(seqx.CorpusTask):
             "tags": " ".join(leaf.tag for leaf in tree.leaves()),
         }
         columns = self._columns(text)
-        if training and len(columns["source"]) > self.longest:
+        if training and len(columns["source"]) > self.max_length:
             return seqx.Rejected("too long")
         predicted = ("target", "tags") if self.tags == "predicted" else ("target",)
-        # Unknown symbols only occur with the vocabulary of another model (training.init).
+        # Unknown symbols only occur with the vocabulary of another model (training.init_from).
         if training and any(seqx.UNK in columns[name] for name in predicted):
             return seqx.Rejected("with labels that the vocabulary lacks")
         return seqx.Example(columns=columns, text=text)
@@ -193,7 +195,7 @@ class Parsing(seqx.CorpusTask):
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
         """Encode with a sampled segmentation; with the usual one if the sample is too long."""
         sampled = self._columns(text, rng)
-        return sampled if len(sampled["source"]) <= self.longest else self._columns(text)
+        return sampled if len(sampled["source"]) <= self.max_length else self._columns(text)
 
     def read(self, text: str) -> Mapping[str, list[int]]:
         """Return the subwords of a sentence with EOS, and marks on those that begin a word."""
@@ -365,7 +367,7 @@ class Parsing(seqx.CorpusTask):
         return Decoded(tree, decoded.repaired or tree is not decoded.tree)
 
     def _subwords(self, words: Sequence[str], rng: random.Random | None = None) -> Subwords:
-        most = min(MAX_SUBWORDS, self.longest - 1)
+        most = min(MAX_SUBWORDS, self.max_length - 1)
         return encode_words(words, lambda word: self.tokenizer.encode(word, rng)[:most], seqx.UNK)
 
     def _columns(self, text: Mapping[str, str], rng: random.Random | None = None) -> dict[str, list[int]]:

@@ -27,14 +27,14 @@ class Classification(TextToText):
         """Return the ids of the text and of its label, each with EOS.
 
         Raises:
-            UserError: the vocabulary, which is that of training.init, lacks the label
+            UserError: the vocabulary, which is that of training.init_from, lacks the label
         """
         made = super().example(row, training=training)
         known = isinstance(made, seqx.Rejected) or seqx.UNK not in made.columns["target"]
         if training and not known and isinstance(self.target_tokenizer, Labels):
             raise seqx.UserError(
-                f"the training text has the label {row[1][:40]!r}, which the model of training.init lacks; "
-                "leave such rows out, or train without training.init"
+                f"the training text has the label {row[1][:40]!r}, which the model of training.init_from "
+                "lacks; leave such rows out, or train without training.init_from"
             )
         return made
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt
 
@@ -18,15 +18,16 @@ class LanguageModel(seqx.CorpusTask):
     """Learns which text follows text (Bengio et al. 2003).
 
     A corpus's lines are documents, paragraphs or sentences; EOS is written for the end of each. Empty lines
-    are left out. A line of more than `longest` tokens is cut between words, and goes on in the next example.
+    are left out. A line of more than `max_length` tokens is cut between words, and continues in the next
+    example.
 
     Args:
         corpus: where lines come from
         tokenizer: what makes ids of text
         normalizers: what text passes through before it is tokenized, in this order; outputs pass back through
             it in reverse
-        examples: what is learnt from at once: `lines`, or `blocks` of as many lines as `longest` tokens hold
-        longest: most tokens of an example, EOS counted
+        examples: training examples: `lines`, or `blocks` of as many lines as fit into `max_length` tokens
+        max_length: most tokens of an example, EOS counted
         column: the column of the corpus that has the text, from 0
         sample_segmentation: whether each epoch draws other segmentations of the training text (subword
             regularisation, Kudo 2018); how far they stray is the tokenizer's setting
@@ -34,10 +35,12 @@ class LanguageModel(seqx.CorpusTask):
 
     many_eos = True
 
+    renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}
+
     tokenizer: seqx.Tokenizer
     normalizers: list[seqx.Normalizer] = field(default_factory=list)
     examples: Literal["lines", "blocks"] = "lines"
-    longest: Annotated[int, Gt(1)] = 256
+    max_length: Annotated[int, Gt(1)] = 256
     column: Annotated[int, Ge(0)] = 0
     sample_segmentation: bool = False
 
@@ -76,8 +79,8 @@ class LanguageModel(seqx.CorpusTask):
         block, places = "", 0
         for line in self._lines(split):
             for part in self._parts(line):
-                count = len(self._ids(part)) if self.examples == "blocks" else self.longest
-                if block and places + count > self.longest:
+                count = len(self._ids(part)) if self.examples == "blocks" else self.max_length
+                if block and places + count > self.max_length:
                     yield (block,)
                     block, places = "", 0
                 block, places = block + part, places + count
@@ -87,20 +90,20 @@ class LanguageModel(seqx.CorpusTask):
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """The ids of the text; the source is BOS."""
         target = self._ids(row[0])
-        if training and len(target) > self.longest:  # of a word that is longer still
+        if training and len(target) > self.max_length:  # of a word that is longer still
             return seqx.Rejected("too long")
         return seqx.Example(columns={"source": [seqx.BOS], "target": target}, text={"target": row[0]})
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
         """The ids in one of their several encodings; the usual one where that got too long."""
         drawn = self._ids(text["target"], rng)
-        target = drawn if len(drawn) <= self.longest else self._ids(text["target"])
+        target = drawn if len(drawn) <= self.max_length else self._ids(text["target"])
         return {"source": [seqx.BOS], "target": target}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
         """BOS and the ids of a prompt, which the target goes on with; of a long one those at its end."""
         ids = self._prompt(text)
-        return {"source": [seqx.BOS, *ids[max(0, len(ids) - self.longest + 1) :]]}
+        return {"source": [seqx.BOS, *ids[max(0, len(ids) - self.max_length + 1) :]]}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         """The prompt and what follows it."""
@@ -108,8 +111,8 @@ class LanguageModel(seqx.CorpusTask):
 
     def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
         """Count the prompt if it was truncated."""
-        message = f"prompts have {self.longest} tokens or more; only their ends were read"
-        return [seqx.AnswerWarning(message, int(len(self._prompt(text)) >= self.longest), 1)]
+        message = f"prompts have {self.max_length} tokens or more; only their ends were read"
+        return [seqx.AnswerWarning(message, int(len(self._prompt(text)) >= self.max_length), 1)]
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         """The tokenizer's pieces."""
@@ -142,14 +145,16 @@ class LanguageModel(seqx.CorpusTask):
             if logprob is not None
         ]
         if not scored:
-            raise seqx.UserError(f"{split.name}: no example is short enough to be scored; raise task.longest")
+            raise seqx.UserError(
+                f"{split.name}: no example is short enough to be scored; raise task.max_length"
+            )
         texts, targets, logprobs = zip(*scored, strict=True)
         left_out = len(examples) - len(scored)
         nats = -math.fsum(logprobs)
         characters, tokens = sum(map(len, texts)), sum(map(len, targets))
         words = sum(len(text.split()) + text.count("\n") for text in texts)
         unknown = sum(target.count(seqx.UNK) for target in targets)
-        how = f"examples:{self.examples}|longest:{self.longest}|line ends:count|unknown:{unknown}"
+        how = f"examples:{self.examples}|longest:{self.max_length}|line ends:count|unknown:{unknown}"
         how += f"|left out:{left_out}" if left_out else ""
         perplexity = seqx.perplexity(nats / tokens)
         return seqx.Evaluation(
@@ -186,13 +191,13 @@ class LanguageModel(seqx.CorpusTask):
 
     def _parts(self, line: str) -> Iterator[str]:
         """A line with its end, or parts of one that is too long, the last of them with its end."""
-        if len(line.encode()) + 2 <= self.longest or len(self._ids(line)) + 1 <= self.longest:
+        if len(line.encode()) + 2 <= self.max_length or len(self._ids(line)) + 1 <= self.max_length:
             yield f"{line}\n"
             return
         part, places = "", 0
         for word in re.findall(r"\S+\s*|\s+", line):
             count = len(self.tokenizer.encode(word))
-            if part and places + count + 1 > self.longest:
+            if part and places + count + 1 > self.max_length:
                 yield part
                 part, places = "", 0
             part, places = part + word, places + count

@@ -20,7 +20,7 @@ class TextToText(seqx.Seq2SeqTask):
     Args:
         template: what is read: text with places for columns, as `question: {0} context: {1}`
         target: the column that is written, from 0
-        truncate: whether inputs of more than `longest` tokens are cut at their end, in training too; else
+        truncate: whether inputs of more than `max_length` tokens are cut at their end, in training too; else
             they are read whole, and dropped in training
     """
 
@@ -58,10 +58,12 @@ class TextToText(seqx.Seq2SeqTask):
     def source_ids(self, text: str, rng: random.Random | None = None) -> list[int]:
         """The ids of a source text, with EOS, cut where that was asked for."""
         ids = super().source_ids(text, rng)
-        return [*ids[: self.longest - 1], seqx.EOS] if self.truncate and len(ids) > self.longest else ids
+        return (
+            [*ids[: self.max_length - 1], seqx.EOS] if self.truncate and len(ids) > self.max_length else ids
+        )
 
     def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
         """Count the input if it was truncated."""
-        truncated = self.truncate and len(super().source_ids(self.source_text(text))) > self.longest
-        message = f"inputs have more than {self.longest} tokens; their ends were not read"
+        truncated = self.truncate and len(super().source_ids(self.source_text(text))) > self.max_length
+        message = f"inputs have more than {self.max_length} tokens; their ends were not read"
         return [seqx.AnswerWarning(message, int(truncated), 1)]

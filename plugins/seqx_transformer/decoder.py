@@ -3,8 +3,9 @@
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model.
 """
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -75,21 +76,22 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         layers: number of layers
         attention: self-attention of each layer; a list names one for each layer
         cross_attention: attention to the source of each layer; the same as `attention` if left out
-        cross: attend to a source; false for a language model
+        use_source: attend to a source; false for a language model
         feedforward: feed-forward network of each layer
         positions: positional encoding of self-attention
         dropout: dropout probability of each sub-layer's output and of the embeddings (section 5.4)
         norm: norm of each sub-layer
-        norm_place: post: after the residual sum, as in the paper; pre: before the sub-layer
-        residual: factor of the residual connection: DeepNorm's alpha
+        norm_order: post: after the residual sum, as in the paper; pre: before the sub-layer
+        residual_scale: factor of the residual connection: DeepNorm's alpha
         initialisation: initial weights of the linear maps
 
     Raises:
         ValueError: the number of listed attentions is not the number of layers; the cross-attention works
-            within one sequence only; `cross_attention` is set and `cross` is false
+            within one sequence only; `cross_attention` is set and `use_source` is false
     """
 
-    source_setting = "cross"
+    source_setting = "use_source"
+    renamed: ClassVar[Mapping[str, str]] = {**TransformerStack.renamed, "cross": "use_source"}
 
     def __init__(
         self,
@@ -98,24 +100,25 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
         layers: Annotated[int, Gt(0)] = 6,
         attention: seqx.Make[seqx.Attention] | list[seqx.Make[seqx.Attention]] = MultiHeadAttention,
         cross_attention: seqx.Make[seqx.Attention] | list[seqx.Make[seqx.Attention]] | None = None,
-        cross: bool = True,
+        use_source: bool = True,
         feedforward: seqx.Make[FeedForward] = ReLU,
         positions: seqx.Make[seqx.PositionalEncoding] = Sinusoidal,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
         norm: seqx.Make[Norm] = LayerNorm,
-        norm_place: Literal["post", "pre"] = "post",
-        residual: Annotated[float, Gt(0)] = 1.0,
+        norm_order: Literal["post", "pre"] = "post",
+        residual_scale: Annotated[float, Gt(0)] = 1.0,
         initialisation: seqx.Make[Initialisation] = Xavier,
     ) -> None:
         super().__init__(d_model)
-        if cross_attention is not None and not cross:
-            raise ValueError("cross_attention needs a source; leave it out, or set cross: true")
-        self.uses_source = cross
-        connection = partial(Residual, norm, d_model, norm_place, dropout, residual)
+        if cross_attention is not None and not use_source:
+            raise ValueError("cross_attention needs a source; leave it out, or set use_source: true")
+        self.uses_source = use_source
+        connection = partial(Residual, norm, d_model, norm_order, dropout, residual_scale)
         attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
         across = attention if cross_attention is None else cross_attention
         cross_attentions = [
-            make(d_model) if cross else None for make in seqx.per_layer(across, layers, "cross_attention")
+            make(d_model) if use_source else None
+            for make in seqx.per_layer(across, layers, "cross_attention")
         ]
         for to_source in cross_attentions:
             if to_source is not None:
@@ -126,7 +129,7 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
                 to_source,
                 feedforward(d_model),
                 connection(),
-                connection() if cross else None,
+                connection() if use_source else None,
                 connection(),
             )
             for self_attention, to_source in zip(attentions, cross_attentions, strict=True)
@@ -136,7 +139,7 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
             positions=positions,
             initialisation=initialisation,
             norm=norm,
-            order=norm_place,
+            order=norm_order,
             dropout=dropout,
         )
 

@@ -51,8 +51,8 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
         positions: positional encoding
         dropout: dropout probability of each sub-layer's output and of the embeddings (section 5.4)
         norm: norm of each sub-layer
-        norm_place: post: after the residual sum, as in the paper; pre: before the sub-layer
-        residual: factor of the residual connection: DeepNorm's alpha
+        norm_order: post: after the residual sum, as in the paper; pre: before the sub-layer
+        residual_scale: factor of the residual connection: DeepNorm's alpha
         initialisation: initial weights of the linear maps
 
     Raises:
@@ -69,12 +69,12 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
         positions: seqx.Make[seqx.PositionalEncoding] = Sinusoidal,
         dropout: Annotated[float, Ge(0), Lt(1)] = 0.1,
         norm: seqx.Make[Norm] = LayerNorm,
-        norm_place: Literal["post", "pre"] = "post",
-        residual: Annotated[float, Gt(0)] = 1.0,
+        norm_order: Literal["post", "pre"] = "post",
+        residual_scale: Annotated[float, Gt(0)] = 1.0,
         initialisation: seqx.Make[Initialisation] = Xavier,
     ) -> None:
         super().__init__(d_model)
-        connection = partial(Residual, norm, d_model, norm_place, dropout, residual)
+        connection = partial(Residual, norm, d_model, norm_order, dropout, residual_scale)
         attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
         self.layers: seqx.Layers[TransformerEncoderLayer] = seqx.Layers(
             TransformerEncoderLayer(self_attention, feedforward(d_model), connection(), connection())
@@ -85,7 +85,7 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
             positions=positions,
             initialisation=initialisation,
             norm=norm,
-            order=norm_place,
+            order=norm_order,
             dropout=dropout,
         )
 

@@ -60,7 +60,7 @@ class DepthScaled(Initialisation):
 class DeepNorm(Initialisation):
     """DeepNorm: Xavier's weights, with gain `beta` except in query and key projections (Wang et al. 2022).
 
-    For very deep post-norm stacks (arXiv:2203.00555). Set `residual` of the stack to the paper's alpha. With
+    For very deep post-norm stacks (arXiv:2203.00555). Set `residual_scale` of the stack to alpha. With
     N encoder and M decoder layers, alpha is 0.81 (N^4 M)^(1/16) and beta 0.87 (N^4 M)^(-1/16) in the encoder,
     and alpha is (3 M)^(1/4) and beta (12 M)^(-1/4) in the decoder. For a single stack of N layers they are (2
     N)^(1/4) and (8 N)^(-1/4) (figure 2).

@@ -3,8 +3,8 @@
 Letters in shapes: B sentences, T tokens, D = d_model, H heads.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +109,8 @@ class TransformerStack(nn.Module):
 
     The names of attributes here and in the layers are the names of weights in saved models.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {"norm_place": "norm_order", "residual": "residual_scale"}
 
     d_model: int
     layers: seqx.Layers[Any]

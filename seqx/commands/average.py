@@ -60,7 +60,7 @@ def average(
     if best and any(checkpoints.info(step).score is None for step in steps):
         raise UserError(
             f"{run}: none of its checkpoints was validated; give --last K, or train with "
-            "training.choose=best, which keeps the checkpoints with the best scores"
+            "training.select=best, which keeps the checkpoints with the best scores"
         )
     folder = out or run / f"averaged-{len(steps)}"
     _check_free(folder)

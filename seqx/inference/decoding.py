@@ -145,7 +145,7 @@ class BatchDecoder:
         longest = max(batch, key=lambda piece: piece.length)
         return InputError(
             f"{self.device} has too little memory for a single input, of up to {longest.length} tokens; "
-            "take a smaller search.size, or make it shorter (the task's setting `longest`, where it has "
+            "take a smaller search.size, or make it shorter (the task's setting `max_length`, where it has "
             f"one); it begins {longest.text[:40]!r}",
             longest.index,
         )

@@ -237,7 +237,7 @@ def _check_vocabulary(checked: recipe.Configured[InferenceRecipe], folder: Path)
     """Refuse overrides of settings that determine the vocabulary."""
     task = checked.settings["task"]
     assert isinstance(task, recipe.Configured), "a task is a component"
-    trained_on = recipe.read_plain(folder / "recipe.yaml")["task"]
+    trained_on = recipe.with_new_names(recipe.read_plain(folder / "recipe.yaml")["task"], task)
     if problems := list(recipe.Fixed(str(folder), ", or leave it out").problems(task, trained_on)):
         raise RecipeError(problems)
 

@@ -97,7 +97,7 @@ class Predictor:
     @property
     def max_length(self) -> int:
         """The maximum tokens of an input, EOS included, that is answered in one piece."""
-        limits = [limit for limit in (self.task.longest, self.model.limit) if limit is not None]
+        limits = [limit for limit in (self.task.max_length, self.model.limit) if limit is not None]
         return min(limits, default=DEFAULT_MAX_LENGTH)
 
     def __call__(self, texts: Iterable[str | Request]) -> list[str]:

@@ -58,7 +58,7 @@ def logprobs(
     except torch.OutOfMemoryError:
         raise UserError(
             f"{device} has too little memory for a single example; make the model smaller, or leave out long "
-            "examples (the task's setting `longest`, where it has one)"
+            "examples (the task's setting `max_length`, where it has one)"
         ) from None
     return values
 

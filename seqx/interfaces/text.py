@@ -182,7 +182,7 @@ class TextModel(Protocol):
 class Task(ABC):
     """What is learnt, from which text, and how well: codec and judge. Knows no model and no search."""
 
-    longest: int | None = None
+    max_length: int | None = None
     """The most tokens of an input that it was trained on, when there is such a limit."""
 
     resegments: bool = False
@@ -303,7 +303,7 @@ class Task(ABC):
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the scores that `evaluate` gives, in its order, before anything is fetched.
 
-        None: they are not known before a model is scored. `training.choose` and `training.patience` may name
+        None: they are not known before a model is scored. `training.select` and `training.patience` may name
         one of them, and `seqx check` refuses other names.
         """
         return None

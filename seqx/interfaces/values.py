@@ -275,7 +275,7 @@ class Evaluation:
         if name is None or name not in found:
             raise UserError(
                 f"training: a validation has no score called {name!r}; "
-                f"choose and patience can name one of these: {', '.join(found)}"
+                f"select and patience can name one of these: {', '.join(found)}"
             )
         score = found[name]
         return ValidationScore(

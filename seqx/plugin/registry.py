@@ -144,7 +144,17 @@ def settings_of(maker: Callable[..., Any]) -> dict[str, Setting]:
             raise RegistrationError(f"{where(maker)}: setting {name!r} needs a type annotation")
         default = factories[name]() if name in factories else parameter.default
         settings[name] = Setting(name, hints[name], default, helps.get(name, ""))
+    for old, new in renamed_settings(maker).items():
+        if old in settings or new not in settings:
+            raise RegistrationError(
+                f"{where(maker)}: renamed = {{{old!r}: {new!r}}} must map an old name to a setting"
+            )
     return settings
+
+
+def renamed_settings(maker: Callable[..., Any]) -> dict[str, str]:
+    """Return the old names of settings with their new names: the class attribute `renamed`."""
+    return dict(getattr(_without_partial(maker), "renamed", {}))
 
 
 def section_settings(cls: Callable[..., Any]) -> dict[str, Setting]:
@@ -199,9 +209,12 @@ def _check_constructor(interface: type, name: str, maker: Callable[..., Any]) ->
             )
 
 
+def _without_partial(maker: Callable[..., Any]) -> Callable[..., Any]:
+    return _without_partial(maker.func) if isinstance(maker, functools.partial) else maker
+
+
 def _function(maker: Callable[..., Any]) -> Any:
-    if isinstance(maker, functools.partial):
-        return _function(maker.func)
+    maker = _without_partial(maker)
     return maker.__init__ if isinstance(maker, type) else maker  # type: ignore[misc]
 
 

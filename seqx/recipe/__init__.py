@@ -6,6 +6,7 @@ from seqx.recipe.differences import NOT_SET, differences, inside, left_out
 from seqx.recipe.files import Recipe, load, named, read_plain
 from seqx.recipe.json_schema import schema
 from seqx.recipe.printer import show
+from seqx.recipe.renamed import with_new_names
 from seqx.recipe.vocabulary import Fixed, names_interface
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "read_plain",
     "schema",
     "show",
+    "with_new_names",
 ]

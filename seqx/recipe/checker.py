@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from seqx.errors import Location, Problem, RecipeError, shortened
-from seqx.plugin.registry import Registry, Setting, provided_parameters, section_settings
+from seqx.plugin.registry import Registry, Setting, provided_parameters, renamed_settings, section_settings
 from seqx.recipe.annotations import (
     ComponentShape,
     LeafShape,
@@ -23,8 +23,9 @@ from seqx.recipe.annotations import (
 )
 from seqx.recipe.configured import Collection, Configured, Leaf, Value
 from seqx.recipe.defaults import Defaults
+from seqx.recipe.renamed import is_stored
 from seqx.recipe.suggestions import hint
-from seqx.recipe.yaml_tree import Node
+from seqx.recipe.yaml_tree import Node, merge
 
 T = TypeVar("T")
 
@@ -124,25 +125,37 @@ class _Walk:
         return Configured(wanted.cls, None, self.settings(node, called, path), node.at, node.at, path)
 
     def settings(self, node: Node, called: _Called, path: str) -> dict[str, Value]:
-        """The constructor's settings from a mapping, or from a bare name that sets nothing."""
-        said = dict(node.value) if isinstance(node.value, dict) else {}
+        """Check the settings of a constructor, from a mapping or from a bare name, which sets nothing."""
+        written = dict(node.value) if isinstance(node.value, dict) else {}
         if called.name is not None:
-            said.pop("type", None)
-        for key in said:
-            if key not in called.settings:
-                self.problem(node.keys[key], path, _unknown(key, called))
+            written.pop("type", None)
+        written = self.renamed(written, node, called, path)
+        for key in written.keys() - called.settings.keys():
+            self.problem(node.keys[key], path, _unknown(key, called))
         values: dict[str, Value] = {}
         for name, setting in called.settings.items():
             inside = f"{path}.{name}".removeprefix(".")
             wanted = shape(setting.annotation, self.registry)
-            if name in said:
-                values[name] = self.value(said[name], wanted, inside)
+            if name in written:
+                values[name] = self.value(written[name], wanted, inside)
             elif not setting.required:
                 values[name] = self.defaults.value(setting.default, wanted, node.at, inside)
             else:
                 note = f" ({setting.help})" if setting.help else ""
                 self.problem(node.at, path, f"{called.title} needs {name!r}{note}")
         return values
+
+    def renamed(self, written: dict[str, Node], node: Node, called: _Called, path: str) -> dict[str, Node]:
+        """Replace old names of settings, which only a recipe that seqx stored may have (see `renamed`)."""
+        renamed = renamed_settings(called.maker)
+        result: dict[str, Node] = {}
+        for old in written.keys() & renamed.keys():
+            result[renamed[old]] = written[old]
+            if not is_stored(node.keys[old].source):
+                self.problem(node.keys[old], path, f"{old} is now called {renamed[old]}")
+        for key in written.keys() - renamed.keys():  # an override may add the new name to a stored recipe
+            result[key] = merge(result[key], written[key]) if key in result else written[key]
+        return result
 
     def items(self, node: Node, wanted: ListShape, path: str) -> Value:
         if not isinstance(node.value, list):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 
@@ -28,16 +28,18 @@ class Seq2SeqTask(MetricTask):
         target_tokenizer: the tokenizer of the target
         source_normalizers: applied to source text before it is tokenized, in this order
         target_normalizers: applied to target text in the same way, and undone in outputs
-        longest: maximum tokens of each side of a training pair, EOS included; longer pairs are dropped
+        max_length: maximum tokens of each side of a training pair, EOS included; longer pairs are dropped
         sample_segmentation: true: each epoch samples new segmentations of the training text (subword
             regularization, Kudo 2018); the tokenizer has a setting for how much they vary
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}
 
     tokenizer: Tokenizer
     target_tokenizer: Tokenizer | None = None
     source_normalizers: list[Normalizer] = field(default_factory=list)
     target_normalizers: list[Normalizer] = field(default_factory=list)
-    longest: Annotated[int, Gt(1)] = 256
+    max_length: Annotated[int, Gt(1)] = 256
     sample_segmentation: bool = False
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ class Seq2SeqTask(MetricTask):
         if training and not all(side.strip() for side in text):
             return Rejected("empty")
         source, target = self._ids(*text)
-        if training and max(len(source), len(target)) > self.longest:
+        if training and max(len(source), len(target)) > self.max_length:
             return Rejected("too long")
         return Example(
             columns={"source": source, "target": target}, text={"source": text[0], "target": text[1]}
@@ -84,7 +86,7 @@ class Seq2SeqTask(MetricTask):
         """Return the ids of a sampled segmentation of both sides; the usual one if the sample is too long."""
         usual = self._ids(text["source"], text["target"])
         sampled = self._ids(text["source"], text["target"], rng)
-        limit = max(self.longest, *map(len, usual))
+        limit = max(self.max_length, *map(len, usual))
         source, target = (s if len(s) <= limit else u for s, u in zip(sampled, usual, strict=True))
         return {"source": source, "target": target}
 

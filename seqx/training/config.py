@@ -1,8 +1,9 @@
 """What a recipe says of training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt
 
@@ -23,7 +24,7 @@ class Best:
     """The checkpoints with the best score on the development set.
 
     Args:
-        type: best; a recipe may write just `choose: best` for the task's first score
+        type: best; a recipe may write just `select: best` for the task's first score
         by: the name of a score of the task, or perplexity; null: the task's first score
     """
 
@@ -89,23 +90,31 @@ class Training:
         validate_every: updates between two looks at the development set
         save_every: updates between two checkpoints that may be averaged or chosen
         save_minutes: minutes between two checkpoints that only serve to resume; null: none
-        keep: checkpoints kept for averaging
+        keep_checkpoints: checkpoints kept for averaging
         ema: keep an exponential moving average of the weights, which is then what is validated, chosen and
             averaged; null: none
         average: the number of checkpoints whose mean becomes the model, unless the last or the best
             checkpoint is better on the development set
-        choose: which checkpoints are averaged: the last ones, or the best ones on the development set; with
+        select: which checkpoints are averaged: the last ones, or the best ones on the development set; with
             best each validation saves a checkpoint; {type: best, by: perplexity} names another score
         patience: the number of validations without a better score after which training stops;
             {validations: 5, by: perplexity} names another score; null: never
-        nonfinite: updates in a row that may be skipped because loss or gradient is infinite or not a number;
-            after more the run goes back to the last checkpoint before them, and passes over their batches
+        max_nonfinite: number of updates in a row that may be skipped because the loss or the gradient is not
+            finite; after more the run goes back to the last checkpoint before them and skips their batches
         spike: what else makes the run go back; null: nothing
-        returns: how often the run may go back; the next time it stops
+        max_rollbacks: number of times that the run may go back; the next time it stops with an error
         seed: of everything random
-        init: a model's folder that gives the vocabulary and the first weights; null: the vocabulary is
+        init_from: a model's folder that gives the vocabulary and the first weights; null: the vocabulary is
             learnt, and weights are as the model initialises them
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "choose": "select",
+        "init": "init_from",
+        "keep": "keep_checkpoints",
+        "nonfinite": "max_nonfinite",
+        "returns": "max_rollbacks",
+    }
 
     steps: Annotated[int, Gt(0)] = 100_000
     tokens: Annotated[int, Gt(0)] = 25_000
@@ -122,33 +131,36 @@ class Training:
     validate_every: Annotated[int, Gt(0)] = 1000
     save_every: Annotated[int, Gt(0)] = 1000
     save_minutes: Annotated[float, Gt(0)] | None = 10.0
-    keep: Annotated[int, Gt(0)] = 5
+    keep_checkpoints: Annotated[int, Gt(0)] = 5
     ema: Ema | None = None
     average: Annotated[int, Gt(0)] = 5
-    choose: Order | Best = "last"
+    select: Order | Best = "last"
     patience: Annotated[int, Gt(0)] | Patience | None = None
-    nonfinite: Annotated[int, Ge(0)] = 10
+    max_nonfinite: Annotated[int, Ge(0)] = 10
     spike: Spike | None = None
-    returns: Annotated[int, Ge(0)] = 3
+    max_rollbacks: Annotated[int, Ge(0)] = 3
     seed: Seed = 1
-    init: Path | None = None
+    init_from: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings at odds."""
-        if self.average > self.keep:
-            raise ValueError(f"average={self.average} checkpoints, but only keep={self.keep} are kept")
+        if self.average > self.keep_checkpoints:
+            raise ValueError(
+                f"average: {self.average} checkpoints are averaged, but {self.keep_checkpoints} are kept; "
+                f"set keep_checkpoints to {self.average} or more"
+            )
         if self.sharding != "none" and self.ema is not None:
             raise ValueError(f"sharding: {self.sharding} keeps no moving average; set ema: null")
 
     @property
     def order(self) -> Order:
-        """The order of checkpoints in `choose`: by update, or by score."""
-        return "best" if isinstance(self.choose, Best) else self.choose
+        """The order of checkpoints in `select`: by update, or by score."""
+        return "best" if isinstance(self.select, Best) else self.select
 
     @property
     def figure(self) -> str | None:
         """The name of the score by which checkpoints are compared; None: the task's first score."""
-        return self.choose.by if isinstance(self.choose, Best) else None
+        return self.select.by if isinstance(self.select, Best) else None
 
     @property
     def patient(self) -> Patience | None:

@@ -37,7 +37,7 @@ def check_lengths(model: Model, task: Task, store: Store) -> None:
         lengths = store.lengths("source") + store.lengths("target") - 1
     longest, too_long = int(lengths.max()), int((lengths > model.limit).sum())
     if task.resegments:  # other segmentations may be longer, up to the limit of the task
-        longest = max(longest, task.longest or longest)
+        longest = max(longest, task.max_length or longest)
     if longest > model.limit:
         raise UserError(
             f"the model reads and writes at most {model.limit} tokens, EOS counted, but training examples "

@@ -8,20 +8,20 @@ from seqx.errors import DamagedError, Problem, UserError
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Normalizer
 from seqx.plugin.registry import settings_of
-from seqx.recipe import Configured, Fixed, differences, names_interface, read_plain
+from seqx.recipe import Configured, Fixed, differences, names_interface, read_plain, with_new_names
 from seqx.storage.safetensors_header import check_fits, read_header
 from seqx.storage.weights import WEIGHTS, read_weights
 
 
 def vocabulary_problems(made: Configured[Any], first: Path) -> Sequence[Problem]:
     """Find settings that do not fit the vocabulary of the model `first`."""
-    ours, theirs = _task(made), _plain(first).get("task")
-    fixed = Fixed(f"{first} (training.init)", ", or leave training.init out")
+    ours, theirs = _task(made), _plain(first, made).get("task")
+    fixed = Fixed(f"{first} (training.init_from)", ", or leave training.init_from out")
     problems = list(fixed.problems(ours, theirs))
     task, other = (each.get("type") if isinstance(each, dict) else each for each in (ours.plain(), theirs))
     if problems and task != other:
         said = f"the model in {first} is of the task {other}, and its vocabulary does not fit the task {task}"
-        return [made.problem("training.init", f"{said}; name a model of the task {task}")]
+        return [made.problem("training.init_from", f"{said}; name a model of the task {task}")]
     return problems
 
 
@@ -30,7 +30,7 @@ def model_problems(made: Configured[Any], first: Path, model: Model) -> Iterator
     try:
         check_fits(model, read_header(first / WEIGHTS), first / WEIGHTS)
     except UserError as error:
-        yield made.problem("training.init", str(_explained(error, made, first)))
+        yield made.problem("training.init_from", str(_explained(error, made, first)))
 
 
 def start_from(first: Path, model: Model, made: Configured[Any]) -> None:
@@ -42,12 +42,12 @@ def start_from(first: Path, model: Model, made: Configured[Any]) -> None:
     try:
         read_weights(model, first / WEIGHTS)
     except UserError as error:
-        raise UserError(f"training.init: {_explained(error, made, first)}") from None
+        raise UserError(f"training.init_from: {_explained(error, made, first)}") from None
 
 
 def _explained(error: UserError, made: Configured[Any], first: Path) -> UserError:
     """Name the settings of the model that differ, if there are any, instead of the tensors."""
-    different = differences({"model": _plain(first).get("model")}, {"model": made.plain()["model"]})
+    different = differences({"model": _plain(first, made).get("model")}, {"model": made.plain()["model"]})
     if isinstance(error, DamagedError) or not different:
         return error
     return UserError(
@@ -60,7 +60,7 @@ def remarks(first: Path | None, made: Configured[Any]) -> Iterator[str]:
     """Yield a line about settings that differ from those that the weights of `first` were trained with."""
     if first is None:
         return
-    theirs, ours = _plain(first), made.plain()
+    theirs, ours = _plain(first, made), made.plain()
     different = differences({"model": theirs.get("model")}, {"model": ours["model"]})
     for name, setting in settings_of(_task(made).maker).items():
         pair = theirs["task"].get(name, []), ours["task"].get(name, [])
@@ -68,7 +68,7 @@ def remarks(first: Path | None, made: Configured[Any]) -> Iterator[str]:
             different[f"task.{name}"] = pair
     if different:
         said = "; ".join(f"{key}: {one} there, {other} here" for key, (one, other) in different.items())
-        yield f"training.init: the weights of {first} were trained with other settings: {said}"
+        yield f"training.init_from: the weights of {first} were trained with other settings: {said}"
 
 
 def _task(made: Configured[Any]) -> Configured[Any]:
@@ -77,6 +77,6 @@ def _task(made: Configured[Any]) -> Configured[Any]:
     return task
 
 
-def _plain(first: Path) -> dict[str, Any]:
-    found: dict[str, Any] = read_plain(first / "recipe.yaml")
+def _plain(first: Path, made: Configured[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = with_new_names(read_plain(first / "recipe.yaml"), made)
     return found

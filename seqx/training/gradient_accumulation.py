@@ -135,7 +135,7 @@ class GradientAccumulation:
             raise UserError(
                 f"{update}: {self.device} has too little memory for a single example: "
                 f"{self.describe([int(microbatch.examples[0])])}; make the model smaller, or leave out long "
-                "examples (the task's setting `longest`, where it has one)"
+                "examples (the task's setting `max_length`, where it has one)"
             )
 
 

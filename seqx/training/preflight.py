@@ -43,7 +43,7 @@ def examined(made: Configured[D], *, begun: bool = False) -> D:
     with building() as built:
         found = made()
     problems = [part.problem(setting, said) for part, thing in built for setting, said in _problems(thing)]
-    init = found.training.init
+    init = found.training.init_from
     start = [] if init is None else [*_load_first_vocabulary(made, found, init, begun=begun)]
     problems += start
     try:
@@ -94,7 +94,7 @@ def _at_odds(experiment: Described, model: Model) -> Iterator[tuple[str, str]]:
         if how.patience is not None:
             yield "training.patience", f"{why} set patience: null"
         if how.order == "best":
-            yield "training.choose", f"{why} set choose: last"
+            yield "training.select", f"{why} set select: last"
     yield from _unknown_figures(task, how)
     if how.compile and not layers(model):
         yield (
@@ -111,16 +111,16 @@ def _at_odds(experiment: Described, model: Model) -> Iterator[tuple[str, str]]:
         how.optimizer.build(Step(model, how.objective))
     except UserError as error:
         yield "training.optimizer", str(error).removeprefix("training.optimizer: ")
-    if task.resegments and model.limit is not None and (task.longest or 0) > model.limit:
+    if task.resegments and model.limit is not None and (task.max_length or 0) > model.limit:
         why = f"at most {model.limit} tokens, EOS counted, but examples that are encoded anew in each epoch"
         advice = "raise the limit of its positions, or let the task leave out long examples"
-        yield "model", f"the model reads and writes {why} may have {task.longest}; {advice}"
+        yield "model", f"the model reads and writes {why} may have {task.max_length}; {advice}"
 
 
 def _unknown_figures(task: Task, how: Training) -> Iterator[tuple[str, str]]:
-    """Find the names in `choose` and `patience` that are not scores of the task."""
+    """Find the names in `select` and `patience` that are not scores of the task."""
     named = {
-        "training.choose.by": how.figure,
+        "training.select.by": how.figure,
         "training.patience.by": how.patient.by if how.patient else None,
     }
     wanted = {setting: name for setting, name in named.items() if name not in (None, PERPLEXITY)}
@@ -141,7 +141,7 @@ def _unbuilt(made: Configured[D], error: UserError) -> Sequence[Problem]:
 def _load_first_vocabulary(
     made: Configured[D], experiment: D, init: Path, *, begun: bool
 ) -> Iterator[Problem]:
-    """Load the vocabulary of the model at `init` into the task, or yield the reasons why that is impossible.
+    """Load the vocabulary of the model at `init_from`, or yield the reasons why that is impossible.
 
     A run that has begun keeps its own vocabulary.
     """
@@ -152,4 +152,4 @@ def _load_first_vocabulary(
         if not (begun or different):
             experiment.task.load(first / "task")
     except UserError as error:
-        yield made.problem("training.init", str(error))
+        yield made.problem("training.init_from", str(error))

@@ -113,7 +113,7 @@ class Trainer:
     def select_model(self, folder: Path, write_model: WriteModel) -> Evaluation | None:
         """Write the best of average, last and best checkpoint into `folder`; see `select_model`."""
         if self._world.is_rank_zero and self._detector.may_diverge:  # then `_save` has kept all checkpoints
-            self._checkpointer.prune(self._config.keep, select=self._config.order)
+            self._checkpointer.prune(self._config.keep_checkpoints, select=self._config.order)
         return select_model(
             self._config,
             self._checkpointer.checkpoints,
@@ -273,7 +273,7 @@ class Trainer:
         if (
             self._world.is_rank_zero and not self._detector.may_diverge
         ):  # else a rollback may need any of them
-            self._checkpointer.prune(self._config.keep, select=self._config.order)
+            self._checkpointer.prune(self._config.keep_checkpoints, select=self._config.order)
         self._world.barrier()
         self._flags.saved()
         if not self._progress.now.pending:  # else this update is saved again after its validation

@@ -199,7 +199,7 @@ class Training:
         stop: when to, by hand or not at all
     """
 
-    init: ClassVar[None] = None  # it starts from no other model
+    init_from: ClassVar[None] = None  # it starts from no other model
     steps: int
     rate: float = 1e-4
     betas: tuple[Share, Share] = (0.9, 0.98)

@@ -8,6 +8,7 @@ A run of two processes that went back once, its prepared examples, and digests o
 import argparse
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,16 @@ WRITTEN_BY_CALLBACKS = ("log.txt", "metrics.jsonl", "outputs")
 def samples() -> list[Path]:
     """The folders, by their numbers: of a format, and of what was added since without a new one."""
     return sorted(FORMATS.iterdir(), key=lambda path: [int(number) for number in path.name.split(".")])
+
+
+def user_recipe(sample: Path, folder: Path) -> Path:
+    """Copy the recipe of a sample, as a user wrote it then, with the names that settings have today."""
+    text = (sample / "small.yaml").read_text(encoding="utf-8")
+    for old, new in (("longest", "max_length"), ("share", "tie_embeddings"), ("keep", "keep_checkpoints")):
+        text = re.sub(rf"(?m)^  {old}: ", f"  {new}: ", text)
+    result = folder / "small.yaml"
+    result.write_text(text, encoding="utf-8")
+    return result
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -86,7 +97,7 @@ def main() -> None:
     folder = parser.parse_args().folder.resolve()
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
-        recipe = shutil.copyfile(samples()[-1] / "small.yaml", work / "small.yaml")
+        recipe = user_recipe(samples()[-1], work)
         command = ["run", str(recipe), "--devices", "2", "--device", "cpu", "training.steps=2"]
         subprocess.run(
             [sys.executable, "-m", "seqx", *command], cwd=work, check=True,

@@ -48,7 +48,7 @@ SMALL = {  # by the task; {model} is where encoder and decoder are said
         "training.save_every=4",
         "training.tokens=400",
         "task.tokenizer.size=400",
-        "task.longest=64",
+        "task.max_length=64",
         "search.extra=2",
         "{model}.d_model=16",
     ],

@@ -40,7 +40,7 @@ PRE_NORM = SMALL | {
     ],
     "feedforward": seqx_transformer.Gated,
     "norm": seqx_transformer.RMSNorm,
-    "norm_place": "pre",
+    "norm_order": "pre",
     "residual": 1.5,
     "positions": seqx_transformer.Learned,
     "initialisation": seqx_transformer.Normal,
@@ -145,7 +145,7 @@ test_laws = seqx.testing.laws(
         seqx_models.Classifier: {"d_model": 16, "encoder": STACKS["encoder"]},
         seqx_models.DecoderOnly: {
             "d_model": 16,
-            "decoder": partial(seqx_transformer.TransformerDecoder, **FLAT, cross=False),
+            "decoder": partial(seqx_transformer.TransformerDecoder, **FLAT, use_source=False),
         },
         seqx_models.EncoderDecoder: STACKS,
         seqx_parsing.GuidedEncoderDecoder: STACKS | {"column": "target"},
@@ -173,7 +173,7 @@ test_laws = seqx.testing.laws(
             "tokenizer": TOKENIZER,
             "metrics": [seqx_text.Accuracy(), seqx_text.F1()],
         },
-        seqx_text_tasks.LanguageModel: {"corpus": SAMPLE, "tokenizer": TOKENIZER, "longest": 24},
+        seqx_text_tasks.LanguageModel: {"corpus": SAMPLE, "tokenizer": TOKENIZER, "max_length": 24},
         seqx_text_tasks.TextToText: {
             "corpus": seqx_sample.Sample(train=200, dev=20, test=20, columns=("tense", "en", "gist")),
             "tokenizer": TOKENIZER,

@@ -38,7 +38,7 @@ KINDS: dict[type, list[str]] = {  # settings of a recipe that use a component of
     seqx.Attention: [f"model.{side}.attention={{{{type: {{}}, heads: 2}}}}" for side in SIDES],
     seqx.PositionalEncoding: [f"model.{side}.positions={{{{type: {{}}}}}}" for side in SIDES],
     FeedForward: [f"model.{side}.feedforward={{{{type: {{}}, width: 24}}}}" for side in SIDES],
-    Norm: [f"model.{side}.norm={{}}" for side in SIDES] + [f"model.{side}.norm_place=pre" for side in SIDES],
+    Norm: [f"model.{side}.norm={{}}" for side in SIDES] + [f"model.{side}.norm_order=pre" for side in SIDES],
     Initialisation: [f"model.{side}.initialisation={{{{type: {{}}}}}}" for side in SIDES],
     seqx.Objective: ["training.objective={{type: {}}}"],
     seqx.Optimizer: ["training.optimizer={{type: {}}}"],
@@ -63,7 +63,9 @@ SPECIAL: dict[str, list[str]] = {
     "constant": ["training.schedule={type: constant, rate: 0.01}"],
     "encoder_decoder": [],
     "classifier": [f"model={{type: classifier, d_model: 16, dropout: 0, encoder: {STACK}}}"],
-    "decoder_only": [f"model={{type: decoder_only, d_model: 16, decoder: {STACK[:-1]}, cross: false}}}}"],
+    "decoder_only": [
+        f"model={{type: decoder_only, d_model: 16, decoder: {STACK[:-1]}, use_source: false}}}}"
+    ],
     "guided": [f"model={INNER.replace('encoder_decoder', 'guided, column: target', 1)}"],
     "tagging": [f"model={{type: tagging, column: source, dropout: 0, inner: {INNER}}}"],
 }

@@ -51,7 +51,7 @@ def scripted(*values: float, lower_is_better: bool = False, **training: Any) -> 
     text = TINY.replace(
         "[bleu, chrf]", f"[{{type: scripted, lower_is_better: {str(lower_is_better).lower()}}}, chrf]"
     )
-    for name, value in ({"save_every": 3, "average": 2, "keep": 2} | training).items():
+    for name, value in ({"save_every": 3, "average": 2, "keep_checkpoints": 2} | training).items():
         text = re.sub(rf"\n  {name}: .*", "", text)
         text = text.replace("\ncallbacks:", f"\n  {name}: {json.dumps(value)}\ncallbacks:")
     return tiny(f"plugins: [./scripted.py]\n{text}")

@@ -56,7 +56,7 @@ MISTAKES = [
     (files("train", '["${NO_SUCH}/t.en", t.de]'), [], "train.0: ", "variable NO_SUCH is not set"),
     (files("train", "[]"), [], "task.corpus: ", "has no training text; set its 'train'"),
     (files("dev", "[]"), ["training.patience=3"], "training.patience: ", "it needs a development set"),
-    (files("dev", "[]"), ["training.choose=best"], "training.choose: ", "it needs a development set"),
+    (files("dev", "[]"), ["training.select=best"], "training.select: ", "it needs a development set"),
     (FILES, ["task.source=2"], "task.source: ", "it is 2, but the corpus has 2 columns"),
     (FILES, ["task.target=7"], "task.target: ", "it is 7, but the corpus has 2 columns"),
     (FILES, ["task.metrics=[bleu,bleu]"], "task.metrics.1: ", "bleu is computed twice"),
@@ -67,7 +67,7 @@ MISTAKES = [
         "'<s>' means something else to SentencePiece",
     ),
     (FILES, ["task.tokenizer.size=200"], "task.tokenizer: ", "200 pieces, of which 260 are special"),
-    (FILES, ["training.init=nowhere"], "training.init: ", "there is no such folder"),
+    (FILES, ["training.init_from=nowhere"], "training.init_from: ", "there is no such folder"),
     (
         FILES,
         ["training.optimizer=adafactor", "training.sharding=full"],
@@ -119,7 +119,7 @@ def test_check_and_run_refuse_with_the_same_message(
 
 
 def test_check_reports_all_problems_at_once() -> None:
-    said = refused("check", corpus(files("dev", "[a, b]")), "training.init=nowhere", "task.source=5")
+    said = refused("check", corpus(files("dev", "[a, b]")), "training.init_from=nowhere", "task.source=5")
     assert said.count(" ^") == 4
 
 

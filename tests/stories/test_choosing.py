@@ -27,14 +27,14 @@ def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
     trained = losses("first")
     assert trained[-1] < trained[0] - 2
     again = tiny(still, "again.yaml")
-    done("run", again, "training.init=runs/first", "training.steps=1")
+    done("run", again, "training.init_from=runs/first", "training.steps=1")
     assert losses("again")[0] == pytest.approx(trained[-1], abs=1)
 
     # Other text: the vocabulary is the model's, not one that this text would have.
     done(
         "run",
         again,
-        "training.init=runs/first",
+        "training.init_from=runs/first",
         "training.steps=1",
         "task.corpus.seed=2",
         "--folder",
@@ -47,14 +47,16 @@ def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
     assert one == other
     assert losses("other")[0] == pytest.approx(trained[-1], abs=1.5)
 
-    said = refused("run", again, "training.init=runs/first", "model.d_model=16", "--folder", "runs/wrong")
-    assert said == (
-        "command line:1:15: training.init: the model in runs/first/model has other sizes or parts than this "
-        "recipe's; make these settings the same:\n  model.d_model: 32 there, 16 here\n"
-        "    training.init=runs/first\n                  ^\n"
+    said = refused(
+        "run", again, "training.init_from=runs/first", "model.d_model=16", "--folder", "runs/wrong"
     )
-    said = refused("run", again, "training.init=runs/nothing", "--folder", "runs/wrong")
-    assert said.startswith("command line:1:15: training.init: runs/nothing: there is no such folder")
+    assert said == (
+        "command line:1:20: training.init_from: the model in runs/first/model has other sizes or parts than "
+        "this recipe's; make these settings the same:\n  model.d_model: 32 there, 16 here\n"
+        "    training.init_from=runs/first\n                       ^\n"
+    )
+    said = refused("run", again, "training.init_from=runs/nothing", "--folder", "runs/wrong")
+    assert said.startswith("command line:1:20: training.init_from: runs/nothing: there is no such folder")
     assert not Path("runs/wrong/recipe.yaml").exists()
 
 
@@ -74,7 +76,7 @@ def test_old_checkpoints_go_when_the_new_one_was_read_again(monkeypatch: pytest.
 
     monkeypatch.setattr(weights, "_verify", verify)
     monkeypatch.setattr(Checkpoints, "prune", prune)
-    done("run", tiny(), "training.keep=1", "training.average=1", "training.save_every=3")
+    done("run", tiny(), "training.keep_checkpoints=1", "training.average=1", "training.save_every=3")
     assert order == [
         *("read 00000003", "with [3]", "left [3]"),
         *("read 00000006", "with [3, 6]", "left [6]"),
@@ -86,7 +88,12 @@ def test_patience_and_the_best() -> None:
     # A rate of nothing: the first validation stays the best one, and nothing ever gets better than it.
     done(
         *("run", tiny(), "training.steps=30", "training.validate_every=2", "training.patience=2"),
-        *("training.choose=best", "training.average=1", "training.keep=2", "training.schedule.peak=1e-12"),
+        *(
+            "training.select=best",
+            "training.average=1",
+            "training.keep_checkpoints=2",
+            "training.schedule.peak=1e-12",
+        ),
     )
     run = Path("runs/tiny")
     validated = [row["step"] for row in lines(run, "evaluation")]
@@ -105,6 +112,6 @@ def test_patience_and_the_best() -> None:
 def test_the_best_is_saved_wherever_it_is_seen() -> None:
     done(
         *("run", tiny(), "training.steps=9", "training.validate_every=3", "training.save_every=100"),
-        *("training.choose=best", "training.average=3", "training.keep=3"),
+        *("training.select=best", "training.average=3", "training.keep_checkpoints=3"),
     )
     assert done("average", "runs/tiny", "--best", "3").endswith("the mean of steps 3, 6, 9\n")

@@ -59,7 +59,7 @@ def test_the_best_checkpoint_is_kept_and_may_be_the_model() -> None:
 
 
 def test_without_an_average_only_single_checkpoints_are_compared() -> None:
-    done("run", scripted(50, 30, 50, 51, keep=1, average=1))
+    done("run", scripted(50, 30, 50, 51, keep_checkpoints=1, average=1))
     assert is_mean(3)
     assert compared(RUN) == [("best", [3], 50), ("last", [6], 30)]
     assert asked() == [50, 30, 50, 51]  # two validations, the model on dev and test
@@ -81,7 +81,7 @@ def test_of_a_cost_less_is_better() -> None:
 
 def test_the_criterion_is_that_of_the_recipe() -> None:
     """The scores are best for the average; its perplexity is not."""
-    done("run", scripted(10, 30, 40, choose={"by": "perplexity"}))
+    done("run", scripted(10, 30, 40, select={"by": "perplexity"}))
     found = compared(RUN)
     assert [kind for kind, _, _ in found] == ["last", "average"]
     assert found[0][2] < found[1][2]

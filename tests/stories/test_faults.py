@@ -31,21 +31,21 @@ class Breaking(seqx_training.CrossEntropy):
     \"\"\"Not finite where a target is long; too large where there are too many places.
 
     Args:
-        longest: of targets that are well
+        max_length: of targets that are well
         grow: times the loss of others; 0: it is not a number
         most: sentences of a batch that there is memory for
     \"\"\"
 
-    def __init__(self, *, longest: int = 99, grow: float = 0.0, most: int = 9999) -> None:
+    def __init__(self, *, max_length: int = 99, grow: float = 0.0, most: int = 9999) -> None:
         super().__init__(smoothing=0.1)
-        self.longest, self.grow, self.most = longest, grow, most
+        self.max_length, self.grow, self.most = max_length, grow, most
 
     def forward(self, model, batch):
         ids = batch.columns["target"].ids
         if len(ids) > self.most:
             raise torch.OutOfMemoryError("injected")
         sums = super().forward(model, batch)
-        if ids.size(1) <= self.longest:
+        if ids.size(1) <= self.max_length:
             return sums
         return {name: value * (self.grow or float("nan")) for name, value in sums.items()}
 
@@ -88,7 +88,7 @@ def recipe(breaking: str, name: str = "tiny.yaml", *, more: int = 0) -> Path:
     Path("breaking.py").write_text(PLUGIN, encoding="utf-8")
     paths = ", ".join(f"{split}: [{split}.en, {split}.de]" for split in ("train", "dev", "test"))
     text = TINY.replace("{type: sample, train: 300, dev: 6, test: 6}", f"{{type: files, {paths}}}")
-    text = text.replace("size: 400", "size: 290").replace("longest: 24", "longest: 99")
+    text = text.replace("size: 400", "size: 290").replace("max_length: 24", "max_length: 99")
     text = text.replace("{type: cross_entropy, smoothing: 0.1}", f"{{type: breaking, {breaking}}}")
     text = text.replace("callbacks: [", "callbacks: [killer, ")
     return tiny(f"plugins: [breaking.py]\n{text}", name)
@@ -105,7 +105,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 SETTINGS = (
-    "training.nonfinite=0",
+    "training.max_nonfinite=0",
     "training.steps=30",
     "training.save_every=3",
     "training.groups=2",
@@ -116,7 +116,7 @@ SETTINGS = (
 
 @pytest.mark.promise("rollback-skips-batches")
 def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
-    file = recipe("longest: 24")
+    file = recipe("max_length: 24")
     done("run", file, *SETTINGS, "training.steps=15")
     run = Path("runs/tiny")
     kept = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
@@ -140,7 +140,7 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
     assert [row["step"] for row in lines(run, "start")][-1] == kept[-1]["to"]
 
     # A start that comes later passes over the same batches, killed or not.
-    recipe("longest: 24", "again.yaml")
+    recipe("max_length: 24", "again.yaml")
     with monkeypatch.context() as context:
         context.setenv("KILL", "1")
         killed = ["run", "again.yaml", *SETTINGS, "training.steps=15"]
@@ -174,8 +174,13 @@ def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
 
     monkeypatch.setattr(SkippedBatches, "add", written)
     monkeypatch.setattr("seqx.training.recovery.rollback.remove_later_checkpoints", forgotten)
-    how = ("training.nonfinite=1", "training.save_every=1", "training.groups=1", "training.returns=99")
-    done("run", recipe("longest: 24", more=60), *SETTINGS, *how)
+    how = (
+        "training.max_nonfinite=1",
+        "training.save_every=1",
+        "training.groups=1",
+        "training.max_rollbacks=99",
+    )
+    done("run", recipe("max_length: 24", more=60), *SETTINGS, *how)
     assert seen
     assert all(last == back_to for last, back_to in seen)
 
@@ -193,8 +198,13 @@ def test_the_checkpoint_from_before_the_trouble_is_kept(monkeypatch: pytest.Monk
         return {name: value * float("nan") for name, value in sums.items()} if bad else sums
 
     monkeypatch.setattr(Step, "forward", failing)
-    how = ("training.nonfinite=3", "training.steps=12", "training.save_every=1", "training.keep=1")
-    done("run", recipe("longest: 99"), *how, "training.average=1")
+    how = (
+        "training.max_nonfinite=3",
+        "training.steps=12",
+        "training.save_every=1",
+        "training.keep_checkpoints=1",
+    )
+    done("run", recipe("max_length: 99"), *how, "training.average=1")
     run = Path("runs/tiny")
     assert [said.partition(";")[2][:43] for said in notices(run)] == [
         " going back to the checkpoint of update 5, "
@@ -219,8 +229,8 @@ def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.Mo
         return go_back(self, divergence)
 
     monkeypatch.setattr(Rollback, "go_back", going)
-    how = ("training.steps=15", "training.save_every=1", "training.keep=99")
-    done("run", recipe("longest: 24"), *SETTINGS, *how)
+    how = ("training.steps=15", "training.save_every=1", "training.keep_checkpoints=99")
+    done("run", recipe("max_length: 24"), *SETTINGS, *how)
     first = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"][0]
     assert first["to"] == damaged[0] - 1
     assert f"going back to the checkpoint of update {first['to']}, " in notices(run)[0]
@@ -242,8 +252,13 @@ def test_when_no_checkpoint_from_before_is_whole_later_ones_are_left(monkeypatch
         return go_back(self, divergence)
 
     monkeypatch.setattr(Rollback, "go_back", going)
-    how = ("training.nonfinite=1", "training.save_every=1", "training.groups=1", "training.keep=99")
-    said = refused("run", recipe("longest: 24", more=60), *SETTINGS, *how)
+    how = (
+        "training.max_nonfinite=1",
+        "training.save_every=1",
+        "training.groups=1",
+        "training.keep_checkpoints=99",
+    )
+    said = refused("run", recipe("max_length: 24", more=60), *SETTINGS, *how)
     assert "no earlier checkpoint is intact" in said.splitlines()[-1]
     assert kept
     assert set(kept) <= set(Checkpoints(run / "checkpoints").steps())
@@ -253,8 +268,8 @@ def test_when_no_checkpoint_from_before_is_whole_later_ones_are_left(monkeypatch
 @pytest.mark.promise("stop-after-max-rollbacks")
 @pytest.mark.parametrize("returns", [0, 1])
 def test_it_stops_and_names_the_sentence(returns: int) -> None:
-    file = recipe("longest: 24")
-    said = refused("run", file, *SETTINGS, "training.steps=100", f"training.returns={returns}")
+    file = recipe("max_length: 24")
+    said = refused("run", file, *SETTINGS, "training.steps=100", f"training.max_rollbacks={returns}")
     last = said.splitlines()[-1]
     assert (
         "): the gradient was not finite; the run has gone back to" in last or "no earlier checkpoint" in last
@@ -268,7 +283,7 @@ def test_it_stops_and_names_the_sentence(returns: int) -> None:
 @pytest.mark.promise("skipped-updates-are-counted")
 def test_single_updates_that_are_not_finite_are_skipped_and_counted() -> None:
     run = Path("runs/tiny")
-    done("run", recipe("longest: 24"), *SETTINGS, "training.nonfinite=1")
+    done("run", recipe("max_length: 24"), *SETTINGS, "training.max_nonfinite=1")
     updates = lines(run, "update")
     assert 1 <= sum(row["skipped"] for row in updates) <= 5
     assert all((row["loss"] == "NaN") == (row["skipped"] == 1) for row in updates)
@@ -280,8 +295,8 @@ def test_single_updates_that_are_not_finite_are_skipped_and_counted() -> None:
 def test_it_goes_back_from_a_spike() -> None:
     run = Path("runs/tiny")
     done(
-        "run", recipe("longest: 24, grow: 1000"), *SETTINGS,
-        "training.spike={norm: 10, loss: 100, updates: 1, window: 3}", "training.returns=9",
+        "run", recipe("max_length: 24, grow: 1000"), *SETTINGS,
+        "training.spike={norm: 10, loss: 100, updates: 1, window: 3}", "training.max_rollbacks=9",
     )  # fmt: skip
     kept = json.loads((run / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
     assert {gone["why"] for gone in kept} == {"spike"}
@@ -310,4 +325,4 @@ def test_one_sentence_that_does_not_fit_is_named() -> None:
     said = refused("run", recipe("most: 0"), "training.steps=4").splitlines()[-1]
     assert said.startswith("update 1: cpu has too little memory for a single example: example ")
     assert " ||| the " in said
-    assert said.endswith("or leave out long examples (the task's setting `longest`, where it has one)")
+    assert said.endswith("or leave out long examples (the task's setting `max_length`, where it has one)")

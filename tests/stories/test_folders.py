@@ -29,7 +29,7 @@ def test_a_models_folder_is_left_alone_and_an_empty_one_is_taken() -> None:
 
 def test_models_whose_vocabularies_were_learnt_apart_but_alike_answer_as_one() -> None:
     done("run", tiny(name="one.yaml"), "training.steps=2")
-    done("run", tiny(name="other.yaml"), "training.steps=2", "task.longest=20")
+    done("run", tiny(name="other.yaml"), "training.steps=2", "task.max_length=20")
     assert done("translate", "runs/one", "runs/other", text="The dog sleeps.\n").endswith("\n")
 
 

@@ -92,7 +92,11 @@ def test_a_schedule_that_looks_ahead_keeps_the_number_of_updates(schedule: str) 
 
 
 def test_a_stable_run_is_made_longer_before_it_decays() -> None:
-    wsd = ("training.schedule={type: wsd, warmup: 2, decay: 0.5}", "training.save_every=1", "training.keep=6")
+    wsd = (
+        "training.schedule={type: wsd, warmup: 2, decay: 0.5}",
+        "training.save_every=1",
+        "training.keep_checkpoints=6",
+    )
     recipe = tiny()
     done("run", recipe, *wsd)
     run = Path("runs/tiny")

@@ -18,12 +18,12 @@ def test_examples_that_are_too_long_are_refused_before_training() -> None:
 
 
 def test_segmentations_that_may_get_too_long_are_refused() -> None:
-    said = refused("run", tiny(LEARNED), "task.longest=21", "task.sample_segmentation=true")
+    said = refused("run", tiny(LEARNED), "task.max_length=21", "task.sample_segmentation=true")
     assert "may have 21; raise the limit of its positions" in said
 
 
 def test_longer_ones_of_the_development_set_are_left_out_of_the_perplexity() -> None:
-    done("run", tiny(LEARNED), "task.longest=20", "training.steps=3", "task.corpus.dev=60")
+    done("run", tiny(LEARNED), "task.max_length=20", "training.steps=3", "task.corpus.dev=60")
     task = load("runs/tiny").task
     assert max(len(task.read(text)["source"]) for text in task.inputs(task.read_split("dev"))) > 20
     evaluations = [row for row in lines(Path("runs/tiny"), "evaluation") if row["split"] == "dev"]

@@ -22,7 +22,7 @@ SMALL: list[str] = [
         for setting in ("layers=1", "attention.heads=2", "feedforward.width=32")
     ),
     *("training.steps=6", "training.tokens=400", "training.save_every=2", "training.validate_every=3"),
-    *("training.keep=3", "training.average=2", "training.precision=fp32"),
+    *("training.keep_checkpoints=3", "training.average=2", "training.precision=fp32"),
     *("search.size=2", "search.ratio=2", "search.extra=20"),
 ]
 CORPUS: list[str] = ["task.corpus.train=300", "task.corpus.dev=6", "task.corpus.test=6"]

@@ -114,7 +114,7 @@ def test_a_run_without_patience_any_more_goes_on_to_its_end() -> None:
 @pytest.mark.parametrize(
     ("written", "place", "name", "given"),
     [
-        ("choose: {by: ruoge}", "training.choose.by", "ruoge", "bleu, chrf"),
+        ("select: {by: ruoge}", "training.select.by", "ruoge", "bleu, chrf"),
         ("patience: {validations: 2, by: bleu4}", "training.patience.by", "bleu4", "bleu, chrf"),
     ],
 )
@@ -128,13 +128,13 @@ def test_an_unknown_score_is_reported_with_its_place(written: str, place: str, n
             f"perplexity\n      {written}\n"
         )
     assert not (RUN / "recipe.yaml").exists()
-    assert done("check", tiny(), "training.choose.by=chrf", "training.patience={validations: 1, by: chrf}")
-    assert done("check", tiny(), "training.choose=best", "training.choose={by: chrf}")
-    assert done("check", tiny(), "training.choose={by: chrf}", "training.choose=last")
-    said = refused("check", tiny(), "training.choose=last", "training.choose={by: chrf}")
-    assert "training.choose.type: Input should be 'best', found 'last'" in said
-    said = refused("check", tiny(), f"training.choose.by={name}")
-    assert said.startswith(f"command line:1:20: training.choose.by: the task gives no score called '{name}'")
+    assert done("check", tiny(), "training.select.by=chrf", "training.patience={validations: 1, by: chrf}")
+    assert done("check", tiny(), "training.select=best", "training.select={by: chrf}")
+    assert done("check", tiny(), "training.select={by: chrf}", "training.select=last")
+    said = refused("check", tiny(), "training.select=last", "training.select={by: chrf}")
+    assert "training.select.type: Input should be 'best', found 'last'" in said
+    said = refused("check", tiny(), f"training.select.by={name}")
+    assert said.startswith(f"command line:1:20: training.select.by: the task gives no score called '{name}'")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_every_task_names_its_scores(recipe: str, known: list[str]) -> None:
     for split in ("train", "dev", "test"):  # those that the recipe of language models names
         Path(f"{split}.txt").write_text("a line\n", encoding="utf-8")
     for name in known:
-        assert done("check", recipe, f"training.choose={{by: {name}}}")
-    said = refused("check", recipe, "training.choose={by: nothing}")
+        assert done("check", recipe, f"training.select={{by: {name}}}")
+    said = refused("check", recipe, "training.select={by: nothing}")
     assert "the task gives no score called 'nothing'; name " in said
     assert all(name in said for name in known)

@@ -91,10 +91,10 @@ def test_what_may_change_between_starts_and_what_may_not() -> None:
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe)
     before = files(run)
-    said = refused("run", recipe, "training.tokens=400", "model.encoder.norm_place=pre")
+    said = refused("run", recipe, "training.tokens=400", "model.encoder.norm_order=pre")
     assert said.splitlines() == [
         f"{run}: holds a run of another recipe; choose another --folder, or remove this one. What differs:",
-        "  model.encoder.norm_place: post before, pre now",
+        "  model.encoder.norm_order: post before, pre now",
         "  training.tokens: 300 before, 400 now",
     ]
     said = refused("run", recipe, "training.steps=4")
@@ -123,7 +123,9 @@ def test_a_setting_that_an_older_seqx_did_not_have_is_no_difference() -> None:
     assert "nonfinite" not in older
     file.write_text(older, encoding="utf-8")
     assert "finished" in done("run", recipe, "training.steps=2")
-    assert "training.nonfinite: not set before, 3 now" in refused("run", recipe, "training.nonfinite=3")
+    assert "training.max_nonfinite: not set before, 3 now" in refused(
+        "run", recipe, "training.max_nonfinite=3"
+    )
 
 
 @pytest.mark.parametrize("mistake", ["task.metrics=[nonsense]", "model.d_model=31"])

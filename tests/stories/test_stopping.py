@@ -25,7 +25,7 @@ from tests.core.runtime.test_printing import failing
 from tests.forked import Forked
 from tests.stories.tiny import TINY, done, lines, seqx, tiny
 
-TEXT = TINY.replace("average: 2", "average: 2\n  choose: best\n  ema: {decay: 0.6}")
+TEXT = TINY.replace("average: 2", "average: 2\n  select: best\n  ema: {decay: 0.6}")
 TEXT = TEXT.replace("every: 1", "every: 4")
 RUN = Path("runs/tiny")
 

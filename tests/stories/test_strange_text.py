@@ -22,8 +22,8 @@ task:
   corpus: {{type: sample, columns: [en], {SAMPLE}}}
   tokenizer: {PIECES}
   examples: lines
-  longest: 64
-model: {{type: decoder_only, d_model: 16, decoder: {STACK.replace("layers", "cross: false, layers")}}}
+  max_length: 64
+model: {{type: decoder_only, d_model: 16, decoder: {STACK.replace("layers", "use_source: false, layers")}}}
 search: {{type: sampling, ratio: 0, extra: 4}}
 """,
     "classify": f"""\
@@ -31,7 +31,7 @@ task:
   type: classification
   corpus: {{type: sample, columns: [en, tense], {SAMPLE}}}
   tokenizer: {PIECES}
-  longest: 64
+  max_length: 64
   truncate: true
   metrics: [accuracy]
 model: {{type: classifier, d_model: 16, encoder: {STACK}}}
@@ -44,7 +44,7 @@ task:
   tokenizer: {PIECES}
   template: "gist: {{0}}"
   target: 1
-  longest: 64
+  max_length: 64
   truncate: true
   metrics: [exact_match]
 model: {{type: encoder_decoder, d_model: 16, encoder: {STACK}, decoder: {STACK}}}
@@ -66,7 +66,7 @@ STRANGE = [
     "\u3000\u00a0",
 ]
 LONG = ["the dog sleeps . " * 2_000 + "x" * 66_000]
-_GREEDY = ["search=greedy", "search.extra=1", "search.ratio=0", "task.longest=512"]
+_GREEDY = ["search=greedy", "search.extra=1", "search.ratio=0", "task.max_length=512"]
 FEWER = {"translate": _GREEDY, "parse": [*_GREEDY, "task.constrained=false"]}
 
 

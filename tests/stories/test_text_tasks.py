@@ -25,7 +25,7 @@ def run(recipe: str, *settings: str) -> str:
 def test_a_language_model() -> None:
     said = run(
         "language_model", *(f"model.decoder.{each}" for each in STACK), "training.tokens=300",
-        "training.choose=best", "training.steps=8",
+        "training.select=best", "training.steps=8",
     )  # fmt: skip
     folder = Path("runs/language_model-sample")
     assert "test bits_per_character " in said
@@ -53,9 +53,9 @@ def test_a_language_model() -> None:
 def test_a_limit_is_for_what_is_read_and_written_together() -> None:
     limit = ("model.decoder.positions={type: learned, limit: 20}", "model.decoder.layers=1")
     recipe: list[str | Path] = ["run", RECIPES / "language_model.yaml", "--profile", "sample", *SMALL, *limit]
-    assert "reads and writes at most 20 tokens" in refused(*recipe, "task.longest=24")
+    assert "reads and writes at most 20 tokens" in refused(*recipe, "task.max_length=24")
     done(
-        *recipe, "task.longest=20", "training.tokens=300"
+        *recipe, "task.max_length=20", "training.tokens=300"
     )  # BOS and 20 tokens, of which the last is not read
 
 

@@ -18,13 +18,13 @@ class Spelling(seqx.Task):
         corpus: rows of a misspelt word and the right one
         tokenizer: what makes ids of words
         metrics: how answers are judged, the one that counts first
-        longest: most tokens, with EOS, of a word that is trained on; longer ones are dropped
+        max_length: most tokens, with EOS, of a word that is trained on; longer ones are dropped
     """
 
     corpus: seqx.Corpus
     tokenizer: seqx.Tokenizer
     metrics: list[seqx.Metric]
-    longest: Annotated[int, Gt(1)] = 40
+    max_length: Annotated[int, Gt(1)] = 40
 
     def __post_init__(self) -> None:
         """Refuse to judge by nothing."""
@@ -60,7 +60,7 @@ class Spelling(seqx.Task):
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """The ids of both words, with EOS."""
         source, target = ([*self.tokenizer.encode(word), seqx.EOS] for word in row)
-        if training and max(len(source), len(target)) > self.longest:
+        if training and max(len(source), len(target)) > self.max_length:
             return seqx.Rejected("too long")
         return seqx.Example(columns={"source": source, "target": target})
 

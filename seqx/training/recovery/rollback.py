@@ -85,9 +85,8 @@ class Rollback:
         if not self._world.broadcast(earlier):
             reason = "there is no earlier checkpoint to go back to"
         elif self.skipped.rollbacks >= self._max_rollbacks:
-            reason = (
-                f"the run has gone back to a checkpoint {self.skipped.rollbacks} times (training.returns)"
-            )
+            times = self.skipped.rollbacks
+            reason = f"the run has gone back to a checkpoint {times} times (training.max_rollbacks)"
         else:
             return
         raise UserError(f"{divergence}; {reason}. {self._advice(divergence)}")

@@ -90,7 +90,7 @@ def test_each_kind_of_attention_shows_its_own_weights() -> None:
 def test_what_a_model_goes_on_from_is_part_of_its_text() -> None:
     torch.manual_seed(0)
     decoder = partial(
-        TransformerDecoder, layers=1, attention=partial(MultiHeadAttention, heads=2), cross=False
+        TransformerDecoder, layers=1, attention=partial(MultiHeadAttention, heads=2), use_source=False
     )
     written = DecoderOnly(SIZES, d_model=16, decoder=decoder).eval()
     found = attention_maps(written, tokens(5), tokens(4))["decoder.layers.0.attention"]

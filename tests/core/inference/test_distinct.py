@@ -19,7 +19,7 @@ LETTERS = "ab"
 class Folding:
     """A task in which several tokens are the same letter."""
 
-    longest = 100
+    max_length = 100
     written = 0
 
     def read(self, text: str) -> Mapping[str, list[int]]:

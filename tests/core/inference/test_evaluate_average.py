@@ -23,7 +23,7 @@ training:
   tokens: 300
   save_every: 2
   average: 2
-  keep: 3
+  keep_checkpoints: 3
   objective: {type: cross_entropy}
   optimizer: {type: adam}
   schedule: {type: constant, rate: 1e-3}

@@ -102,7 +102,7 @@ def test_nothing_but_the_folder_is_opened(theirs: Path, tmp_path: Path) -> None:
         f"test: [{secret}, {secret}]}}",
     )
     with (theirs / "recipe.yaml").open("a") as recipe:
-        recipe.write(f"training: {{init: {secret}}}\npublished: {secret}\n")
+        recipe.write(f"training: {{init_from: {secret}}}\npublished: {secret}\n")
     load(theirs)
     command = [sys.executable, "-c", OPENED, str(theirs)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

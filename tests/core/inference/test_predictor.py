@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 class Letters(seqx.Task):
     """Texts of "a", "b" and "c", with spaces that say nothing; too long ones are cut at spaces."""
 
-    longest = 6
+    max_length = 6
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:

@@ -168,7 +168,7 @@ def test_all_go_back_from_what_is_not_finite(tmp_path: Path) -> None:
         del batch
         return {name: term * torch.nan for name, term in sums.items()} if (rank, calls) == (1, 8) else sums
 
-    left = altered(tmp_path, spoilt, "training.nonfinite=0")
+    left = altered(tmp_path, spoilt, "training.max_nonfinite=0")
     assert left[0].answer == left[1].answer
     (gone,) = json.loads((tmp_path / "run" / "skipped_batches.json").read_text(encoding="utf-8"))["returns"]
     assert (gone["from"], gone["to"], len(gone["batches"])) == (7, 5, 1)

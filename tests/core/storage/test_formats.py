@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import seqx
+from seqx.run_folder import RunFolder
 from seqx.storage import state_dict
 from seqx.storage.json_format import FORMAT
-from tests.core.format_sample import WRITTEN_BY_CALLBACKS, flat, read, samples
+from tests.core.format_sample import WRITTEN_BY_CALLBACKS, flat, read, samples, user_recipe
 from tests.stories.tiny import done, lines
 
 pytestmark = pytest.mark.promise("old-formats")
@@ -41,14 +42,22 @@ def test_sample_model_answers(folder: Path) -> None:
     assert answers[1] == ""
 
 
+@pytest.mark.parametrize("with_stored_recipe", [False, True], ids=["user_recipe", "stored_recipe"])
 @pytest.mark.parametrize("folder", SAMPLES, ids=lambda path: path.name)
-def test_sample_run_resumes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_run_resumes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, with_stored_recipe: bool
+) -> None:
+    """The stored recipe has the names that settings had then; the digests of the run stay the same."""
     monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    recipe = shutil.copyfile(folder / "small.yaml", "small.yaml")
     run = Path("runs/small")
     shutil.copytree(folder / "run", run, ignore=shutil.ignore_patterns("model"))
-    done("run", recipe)
+    identity = RunFolder(run).identity()
+    recipe = run / "recipe.yaml" if with_stored_recipe else user_recipe(folder, tmp_path)
+    assert ("keep_checkpoints" in recipe.read_text(encoding="utf-8")) != with_stored_recipe
+    done("run", recipe, "--folder", run, "training.steps=4")
+    assert "keep_checkpoints" in (run / "recipe.yaml").read_text(encoding="utf-8")
+    assert RunFolder(run).identity() == identity
     assert [row["step"] for row in lines(run, "start")] == [2]
     assert [row["step"] for row in lines(run, "update")] == [3, 4]
     about = json.loads((run / "checkpoints/00000004/checkpoint.json").read_text())
@@ -62,8 +71,7 @@ def test_newest_sample_has_every_file_and_key_written_today(
     """If this fails, write a new sample with `python -m tests.core.format_sample`."""
     monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    recipe = shutil.copyfile(SAMPLES[-1] / "small.yaml", "small.yaml")
-    done("run", recipe, "--device", "cpu", "training.steps=2")
+    done("run", user_recipe(SAMPLES[-1], tmp_path), "--device", "cpu", "training.steps=2")
     assert written(Path("runs/small")) - written(SAMPLES[-1] / "run") == set()
     (index,) = (tmp_path / "cache").glob("*/index.json")
     assert written(index.parent) - written(SAMPLES[-1] / "store") == set()

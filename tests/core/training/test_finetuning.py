@@ -65,44 +65,44 @@ REFUSED = {
 def test_other_settings_of_the_vocabulary_are_refused(folder: Path, setting: str) -> None:
     theirs, ours, write = REFUSED[setting]
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
-        result = call(*command, "training.init=first", setting)
+        result = call(*command, "training.init_from=first", setting)
         assert (result.exit_code, result.stdout) == (2, "")
         key = setting.partition("=")[0]
         assert f": {key}: {ours} does not fit the vocabulary of the model in first/model (" in result.stderr
-        assert f"(training.init), which was learnt with {theirs}; write {write}" in result.stderr
-        assert ", or leave training.init out\n" in result.stderr
+        assert f"(training.init_from), which was learnt with {theirs}; write {write}" in result.stderr
+        assert ", or leave training.init_from out\n" in result.stderr
         assert "command line:1:" in result.stderr
         assert not Path("second/recipe.yaml").exists()
 
 
 def test_a_model_of_another_task_is_refused(folder: Path) -> None:
     parser = f"extends: {Path(__file__).parents[3] / 'recipes' / 'wsj_parsing.yaml'}\n"
-    Path("parser.yaml").write_text(f"{parser}training: {{init: first/model}}\n", encoding="utf-8")
+    Path("parser.yaml").write_text(f"{parser}training: {{init_from: first/model}}\n", encoding="utf-8")
     result = call("check", "parser.yaml", "--profile", "sample")
     assert result.exit_code == 2
     assert (
-        "parser.yaml:2:18: training.init: the model in first/model is of the task translation"
+        "parser.yaml:2:18: training.init_from: the model in first/model is of the task translation"
         in result.stderr
     )
     assert "does not fit the task parsing; name a model of the task parsing\n" in result.stderr
-    assert result.stderr.count("training.init") == 1
+    assert result.stderr.count("training.init_from") == 1
 
 
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
         ("model.d_model=16", "  model.d_model: 32 there, 16 here\n"),
-        ("model.share=none", "  model.share: all there, none here\n"),
+        ("model.tie_embeddings=none", "  model.tie_embeddings: all there, none here\n"),
         ("model.encoder.layers=2", "  model.encoder.layers: 1 there, 2 here\n"),
     ],
 )
 def test_a_model_that_the_weights_do_not_fit_is_refused(folder: Path, setting: str, said: str) -> None:
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
-        result = call(*command, "training.init=first", setting)
+        result = call(*command, "training.init_from=first", setting)
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith(
-            "command line:1:15: training.init: the model in first/model has other sizes or parts than this "
-            "recipe's; make these settings the same:\n"
+            "command line:1:20: training.init_from: the model in first/model has other sizes or parts than "
+            "this recipe's; make these settings the same:\n"
         )
         assert said in result.stderr
         assert not Path("second/recipe.yaml").exists()
@@ -112,9 +112,11 @@ def test_a_model_whose_weights_are_cut_off_is_refused(folder: Path) -> None:
     cut = Path(shutil.copytree("first/model", "cut"), "model.safetensors")
     cut.write_bytes(cut.read_bytes()[:50])
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
-        result = call(*command, "training.init=cut")
+        result = call(*command, "training.init_from=cut")
         assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr.startswith("command line:1:15: training.init: cut/model.safetensors: cannot be")
+        assert result.stderr.startswith(
+            "command line:1:20: training.init_from: cut/model.safetensors: cannot be"
+        )
 
 
 def test_all_problems_are_reported_at_once_with_places(folder: Path) -> None:
@@ -145,12 +147,12 @@ def test_other_settings_are_used_and_reported(folder: Path) -> None:
         "model.encoder.dropout=0.25",
     )
     result = call(
-        *("run", "tiny.yaml", "training.init=first", *settings, "--folder", "third", "--device", "cpu"),
+        *("run", "tiny.yaml", "training.init_from=first", *settings, "--folder", "third", "--device", "cpu"),
         "task.corpus={type: tagged, corpus: {type: sample, train: 300, dev: 6, test: 6}, tag: The}",
     )
     assert result.exit_code == 0, result.output
     assert (
-        "training.init: the weights of first/model were trained with other settings: "
+        "training.init_from: the weights of first/model were trained with other settings: "
         "model.encoder.dropout: 0.1 there, 0.25 here; task.source_normalizers: [] there, ['lowercase'] here\n"
     ) in result.stderr
     assert "task.tags: the vocabulary splits The into several pieces; add it to task.tok" in result.stderr
@@ -164,7 +166,7 @@ def test_other_settings_are_used_and_reported(folder: Path) -> None:
 
 def test_a_run_that_began_before_goes_on(folder: Path) -> None:
     """The run was begun by an earlier seqx, which ignored the size."""
-    command = ("run", "tiny.yaml", "training.init=first", "--folder", "began", "--device", "cpu")
+    command = ("run", "tiny.yaml", "training.init_from=first", "--folder", "began", "--device", "cpu")
     assert call(*command).exit_code == 0
     file = Path("began/recipe.yaml")
     file.write_text(file.read_text("utf-8").replace("size: 400", "size: 399"), encoding="utf-8")

@@ -24,7 +24,7 @@ def small(symbols: int) -> EncoderDecoder:
     return EncoderDecoder(
         {"source": symbols, "target": symbols},
         d_model=32,
-        share="all",
+        tie_embeddings="all",
         scale_embeddings=False,
         embedding_std=0.3,
         encoder=partial(READS, width=32, dropout=0.0),

@@ -20,7 +20,7 @@ SIZES = {"source": 11, "target": 11}
 
 
 def build(*, positions: Any = Rotary, **settings: Any) -> DecoderOnly:
-    decoder = partial(TransformerDecoder, cross=False, positions=positions, **SMALL)
+    decoder = partial(TransformerDecoder, use_source=False, positions=positions, **SMALL)
     torch.manual_seed(0)
     return DecoderOnly(SIZES, **{"d_model": 16, "decoder": decoder, "embedding_std": 0.7, **settings}).eval()
 
@@ -41,7 +41,7 @@ def logs(model: DecoderOnly, sequence: list[int]) -> Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("share", [True, False])
 def test_the_target_goes_on_from_the_source(share: bool) -> None:
-    model = build(share=share)
+    model = build(tie_embeddings=share)
     sources = [[5, 6, 7, seqx.EOS], [seqx.BOS], [seqx.BOS, 9]]
     targets = [[8, 4, seqx.EOS], [4, seqx.EOS], [10, 9, 4, seqx.EOS]]
     scores = model.score(tokens(*sources), tokens(*targets))
@@ -68,11 +68,11 @@ def test_search_continues_a_prompt_as_the_whole_sequence_says() -> None:
 
 def test_one_vocabulary() -> None:
     with pytest.raises(ValueError, match="one vocabulary for both sides; they have 11 and 12 symbols"):
-        DecoderOnly({"source": 11, "target": 12}, decoder=partial(TransformerDecoder, cross=False))
+        DecoderOnly({"source": 11, "target": 12}, decoder=partial(TransformerDecoder, use_source=False))
 
 
 def test_a_shared_table_is_counted_once() -> None:
-    both, one = (sum(p.numel() for p in build(share=share).parameters()) for share in (False, True))
+    both, one = (sum(p.numel() for p in build(tie_embeddings=share).parameters()) for share in (False, True))
     assert both - one == 11 * 16
 
 
@@ -124,7 +124,7 @@ def test_a_decoder_that_looks_at_a_source_is_refused(looks: Any) -> None:
 @pytest.mark.parametrize(
     "blind",
     [
-        partial(TransformerDecoder, cross=False),
+        partial(TransformerDecoder, use_source=False),
         partial(LSTMDecoder, attention=None, initial=None),
         partial(ConvolutionDecoder, layers=1, attention=None),
     ],

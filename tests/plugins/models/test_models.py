@@ -34,7 +34,7 @@ def base(*, d_model: int = 512, layers: int = 6, heads: int = 8, width: int = 20
         model = EncoderDecoder(
             {"source": 40_960, "target": 40_960},
             d_model=d_model,
-            share="all",
+            tie_embeddings="all",
             encoder=partial(TransformerEncoder, **shared),
             decoder=partial(TransformerDecoder, **shared),
         )
@@ -70,7 +70,7 @@ def test_table_3_has_so_many_parameters(row: dict[str, int], millions: float, pa
 
 @pytest.mark.parametrize(("share", "tables"), [("none", 3), ("target", 2), ("all", 1)])
 def test_shared_weights_are_one_storage(share: str, tables: int) -> None:
-    model = build(share=share)
+    model = build(tie_embeddings=share)
     found = [p for p in model.parameters() if p.shape == (11, 16)]
     assert len(found) == len({p.data_ptr() for p in found}) == tables
     assert len([name for name, w in model.state_dict().items() if w.shape == (11, 16)]) == tables
@@ -80,12 +80,12 @@ def test_shared_weights_are_one_storage(share: str, tables: int) -> None:
 
 def test_one_table_needs_one_vocabulary() -> None:
     with pytest.raises(ValueError, match="they have 11 and 12 symbols"):
-        build({"source": 11, "target": 12}, share="all")
+        build({"source": 11, "target": 12}, tie_embeddings="all")
 
 
 def test_embeddings_are_scaled_by_the_root_of_the_width() -> None:
     ids = seqx.Tokens.of(torch.tensor([[5, 6]]), torch.tensor([2]))
-    model, plain = build(share="all"), build(share="all", scale_embeddings=False)
+    model, plain = build(tie_embeddings="all"), build(tie_embeddings="all", scale_embeddings=False)
     torch.testing.assert_close(model.encode(ids).inputs, 4 * model.target.weight[None, [5, 6]])
     torch.testing.assert_close(plain.encode(ids).inputs, plain.target.weight[None, [5, 6]])
     wide = build({"source": 3000, "target": 3000}, d_model=64)
@@ -119,7 +119,7 @@ def test_an_ensemble_needs_models_of_one_vocabulary() -> None:
 
 def test_a_model_learns_to_copy() -> None:
     """Post-norm with the default initialisation, from random weights to certainty."""
-    model = build(d_model=32, share="all").train()
+    model = build(d_model=32, tie_embeddings="all").train()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(1)
 

@@ -190,14 +190,14 @@ def test_drawn(model: Path) -> None:
 def test_long_sentences(model: Path) -> None:
     line = " ".join(random.Random(1).choices(LINES[0].split(), k=300))
     quick = "search={type: beam, size: 2, ratio: 1, extra: 4}"
-    result = call(f"{line}\n", model, "task.longest=2000", quick)
+    result = call(f"{line}\n", model, "task.max_length=2000", quick)
     assert (words(answered(result)[0]), result.stderr) == (typed(line), "")
-    result = call(f"{line}\nThe dog sleeps .\n{line}\n", model, "task.longest=50", quick)
+    result = call(f"{line}\nThe dog sleeps .\n{line}\n", model, "task.max_length=50", quick)
     assert result.stderr == "2 of 3 inputs have more than 50 tokens; they were answered in parts\n"
     first, short, second = answered(result)
     assert first == second
     assert (words(first), words(short)) == (typed(line), typed("The dog sleeps ."))
-    result = call(f"a {'日本語' * 1000} b\n", model, "task.longest=50", quick)
+    result = call(f"a {'日本語' * 1000} b\n", model, "task.max_length=50", quick)
     assert words(answered(result)[0]) == ["a", "日本語" * 1000, "b"]
 
 
@@ -218,7 +218,7 @@ def test_what_is_not_repaired_has_no_answer(model: Path) -> None:
         assert (len(answered(result)), result.stderr) == (6, told)
     several = answered(call("a b\n", model, *settings, "--nbest", "2"))
     assert [row.split("\t")[3] for row in several] == [""]  # no tree, once
-    result = call(f"{' '.join('abc')}\n{'the house ' * 20}\n", model, *settings, "task.longest=20")
+    result = call(f"{' '.join('abc')}\n{'the house ' * 20}\n", model, *settings, "task.max_length=20")
     assert answered(result) == ["", ""]  # a part without a tree leaves the whole without
 
 
@@ -230,7 +230,7 @@ def test_trees_too_deep_to_be_read_are_cut(model: Path, monkeypatch: pytest.Monk
         return Decoded(Tree("TOP", (tree,)), repaired=False)
 
     monkeypatch.setattr("seqx_parsing.TopDown.decode", deep)
-    result = call(f"a b\n{'the house ' * 20}\n", model, "task.longest=20", "--draw")
+    result = call(f"a b\n{'the house ' * 20}\n", model, "task.max_length=20", "--draw")
     assert result.stdout.count("TOP") == 2
     assert "outputs were not valid trees over the words; they were repaired\n" in result.stderr
     (answer,) = answered(call("a b\n", model))

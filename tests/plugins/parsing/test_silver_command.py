@@ -22,7 +22,7 @@ task:
   linearisation: top_down
   tags: predicted
   metrics: [evalb]
-  longest: 60
+  max_length: 60
 model:
   type: tagging
   inner:

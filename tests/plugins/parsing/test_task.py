@@ -275,7 +275,7 @@ def test_a_row_has_one_tree(tmp_path: Path, row: str, count: int) -> None:
 
 
 def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> None:
-    task = learnt(tmp_path, rows, longest=20)
+    task = learnt(tmp_path, rows, max_length=20)
     empty = ("( (S (NP (-NONE- *T*))) )",)
     assert task.example(empty, training=True) == seqx.Rejected("empty")
     longest = max(rows, key=len)

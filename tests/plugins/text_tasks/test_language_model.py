@@ -40,7 +40,7 @@ def test_a_line_is_an_example_that_follows_bos() -> None:
 
 
 def test_blocks_hold_as_many_lines_as_fit() -> None:
-    language_model = task(examples="blocks", longest=14)
+    language_model = task(examples="blocks", max_length=14)
     assert texts(language_model) == ["one two\nthree\n", "a b c d\n"]
     example = language_model.example(("one two\nthree\n",), training=True)
     assert isinstance(example, seqx.Example)
@@ -50,7 +50,7 @@ def test_blocks_hold_as_many_lines_as_fit() -> None:
 @pytest.mark.parametrize("examples", ["lines", "blocks"])
 def test_long_lines_go_on_in_the_next_example_and_nothing_is_lost(examples: str) -> None:
     lines = [("in the beginning was  the word",), ("short",), ("x" * 20,)]
-    language_model = task(corpus=Rows(train=lines), examples=examples, longest=10)
+    language_model = task(corpus=Rows(train=lines), examples=examples, max_length=10)
     parts = texts(language_model)
     assert "".join(parts) == "".join(f"{line}\n" for (line,) in lines)
     assert [part for part in parts if len(part) > 10] == ["x" * 20 + "\n"]
@@ -112,7 +112,7 @@ def test_mistakes(tmp_path: Path) -> None:
 
 
 def test_other_encodings_that_got_too_long_are_not_used() -> None:
-    language_model = task(longest=9, sample_segmentation=True)
+    language_model = task(max_length=9, sample_segmentation=True)
     assert language_model.resegments
     rng = random.Random(0)
     assert language_model.encode({"target": "abc\n"}, rng)["target"] == [*ids("aabbcc"), seqx.EOS]
@@ -125,7 +125,7 @@ def test_real_text_is_whole_in_blocks(data: Callable[[str], Path], tmp_path: Pat
         corpus=Files(train=[file], dev=[file], test=[file]),
         tokenizer=SentencePiece(size=1000, coverage=1.0),
         examples="blocks",
-        longest=64,
+        max_length=64,
     )
     language_model.fetch(tmp_path, lambda *_: None)
     language_model.learn(tmp_path, lambda *_: None)

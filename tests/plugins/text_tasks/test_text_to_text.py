@@ -76,11 +76,11 @@ def test_columns_must_be_there(tmp_path: Path) -> None:
 
 def test_long_inputs_are_dropped_in_training_or_cut() -> None:
     row = ("abcdefgh", "x")
-    whole = task(template="{0}", target=1, longest=5)
+    whole = task(template="{0}", target=1, max_length=5)
     assert whole.example(row, training=True) == seqx.Rejected("too long")
     assert whole.read("abcdefgh")["source"] == [*ids("abcdefgh"), seqx.EOS]
     assert [warning.count for warning in whole.answer_warnings("abcdefgh", [[]])] == [0]
-    cut = task(template="{0}", target=1, longest=5, truncate=True)
+    cut = task(template="{0}", target=1, max_length=5, truncate=True)
     example = cut.example(row, training=True)
     assert isinstance(example, seqx.Example)
     assert example.columns["source"] == [*ids("abcd"), seqx.EOS] == cut.read("abcdefgh")["source"]

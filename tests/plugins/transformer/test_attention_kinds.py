@@ -189,9 +189,9 @@ def test_what_has_no_key_in_its_window_gets_nothing() -> None:
 def test_a_window_is_for_one_sequence() -> None:
     with pytest.raises(ValueError, match="works within one sequence; set another cross_attention"):
         TransformerDecoder(D, layers=1, attention=RestrictedAttention)
-    assert TransformerDecoder(D, layers=1, attention=RestrictedAttention, cross=False)
+    assert TransformerDecoder(D, layers=1, attention=RestrictedAttention, use_source=False)
     with pytest.raises(ValueError, match="cross_attention needs a source"):
-        TransformerDecoder(D, layers=1, cross_attention=MultiHeadAttention, cross=False)
+        TransformerDecoder(D, layers=1, cross_attention=MultiHeadAttention, use_source=False)
 
 
 def test_layers_and_directions_may_differ() -> None:

@@ -121,7 +121,7 @@ def test_a_list_gives_each_layer_its_own_attention() -> None:
 
 
 def test_a_language_model_has_no_source() -> None:
-    decoder = TransformerDecoder(16, layers=2, cross=False).eval()
+    decoder = TransformerDecoder(16, layers=2, use_source=False).eval()
     x = torch.randn(3, 5, 16)
     whole, _ = decoder(x, decoder.start(None, 3, None), None)
     state = decoder.start(None, 3, None)

@@ -16,13 +16,13 @@ SOURCE = seqx.Layout.of(torch.arange(S) < torch.tensor([7, 4, 1])[:, None])
 TARGET = seqx.Layout.of(torch.arange(T) < torch.tensor([5, 2, 3])[:, None])
 
 
-def settings(norm_place: str, activation: str) -> dict[str, Any]:
+def settings(norm_order: str, activation: str) -> dict[str, Any]:
     return {
         "layers": LAYERS,
         "attention": partial(MultiHeadAttention, heads=HEADS, bias=True),
         "feedforward": partial(ReLU if activation == "relu" else GELU, width=WIDTH),
         "positions": NoPositions,
-        "norm_place": norm_place,
+        "norm_order": norm_order,
     }
 
 
@@ -50,23 +50,23 @@ def copy_rest(ours: Any, theirs: Any, last_norm: str) -> None:
     copy(ours.transformed.norm, getattr(theirs, last_norm))
 
 
-def last(norm_place: str) -> nn.LayerNorm | None:
-    return nn.LayerNorm(D) if norm_place == "pre" else None
+def last(norm_order: str) -> nn.LayerNorm | None:
+    return nn.LayerNorm(D) if norm_order == "pre" else None
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-@pytest.mark.parametrize("norm_place", ["post", "pre"])
-def test_encoder(norm_place: str, activation: str) -> None:
+@pytest.mark.parametrize("norm_order", ["post", "pre"])
+def test_encoder(norm_order: str, activation: str) -> None:
     layer = nn.TransformerEncoderLayer(
-        D, HEADS, WIDTH, 0.0, activation, batch_first=True, norm_first=norm_place == "pre"
+        D, HEADS, WIDTH, 0.0, activation, batch_first=True, norm_first=norm_order == "pre"
     )
-    theirs = nn.TransformerEncoder(layer, LAYERS, last(norm_place), enable_nested_tensor=False)
+    theirs = nn.TransformerEncoder(layer, LAYERS, last(norm_order), enable_nested_tensor=False)
     scramble(theirs)
-    ours = TransformerEncoder(D, **settings(norm_place, activation)).eval()
+    ours = TransformerEncoder(D, **settings(norm_order, activation)).eval()
     for mine, other in zip(ours.layers, theirs.layers, strict=True):
         copy_attention(mine.attention, other.self_attn)
         copy_rest(mine, other, "norm2")
-    if norm_place == "pre":
+    if norm_order == "pre":
         copy(ours.norm, theirs.norm)
     x = torch.randn(B, S, D)
     expected: Tensor = theirs.train()(x, src_key_padding_mask=~SOURCE.keep)
@@ -74,20 +74,20 @@ def test_encoder(norm_place: str, activation: str) -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-@pytest.mark.parametrize("norm_place", ["post", "pre"])
-def test_decoder(norm_place: str, activation: str) -> None:
+@pytest.mark.parametrize("norm_order", ["post", "pre"])
+def test_decoder(norm_order: str, activation: str) -> None:
     layer = nn.TransformerDecoderLayer(
-        D, HEADS, WIDTH, 0.0, activation, batch_first=True, norm_first=norm_place == "pre"
+        D, HEADS, WIDTH, 0.0, activation, batch_first=True, norm_first=norm_order == "pre"
     )
-    theirs = nn.TransformerDecoder(layer, LAYERS, last(norm_place))
+    theirs = nn.TransformerDecoder(layer, LAYERS, last(norm_order))
     scramble(theirs)
-    ours = TransformerDecoder(D, **settings(norm_place, activation)).eval()
+    ours = TransformerDecoder(D, **settings(norm_order, activation)).eval()
     for mine, other in zip(ours.layers, theirs.layers, strict=True):
         copy_attention(mine.attention, other.self_attn)
         copy_attention(mine.cross_attention, other.multihead_attn)
         copy(mine.crossed.norm, other.norm2)  # type: ignore[union-attr]
         copy_rest(mine, other, "norm3")
-    if norm_place == "pre":
+    if norm_order == "pre":
         copy(ours.norm, theirs.norm)
     x, states = torch.randn(B, T, D), torch.randn(B, S, D)
     ahead = torch.ones(T, T, dtype=torch.bool).triu(1)

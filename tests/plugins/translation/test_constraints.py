@@ -35,7 +35,9 @@ def occurs(phrase: str, text: str) -> bool:
     return re.search(rf"(?<![0-9A-Za-zÀ-\u1fff]){re.escape(phrase)}(?![0-9A-Za-zÀ-\u1fff])", text) is not None
 
 
-@pytest.mark.parametrize("search", ["search=greedy", "search.size=5", "search=sampling", "task.longest=24"])
+@pytest.mark.parametrize(
+    "search", ["search=greedy", "search.size=5", "search=sampling", "task.max_length=24"]
+)
 def test_line_i_of_the_prefixes_begins_answer_i(model: Path, tmp_path: Path, search: str) -> None:
     file = tmp_path / "prefixes"
     file.write_text("\n".join(PREFIXES) + "\n", encoding="utf-8")

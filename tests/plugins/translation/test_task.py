@@ -70,7 +70,7 @@ def test_a_row_is_two_columns_that_end() -> None:
     ],
 )
 def test_bad_rows_are_dropped_in_training_alone(row: tuple[str, str], reason: str) -> None:
-    task = letters(longest=10, ratio=3.5)
+    task = letters(max_length=10, ratio=3.5)
     assert task.example(row, training=True) == seqx.Rejected(reason)
     kept = task.example(row, training=False)
     assert isinstance(kept, seqx.Example)
@@ -78,7 +78,7 @@ def test_bad_rows_are_dropped_in_training_alone(row: tuple[str, str], reason: st
 
 
 def test_rows_at_the_limits_are_kept() -> None:
-    task = letters(longest=10, ratio=3.5)
+    task = letters(max_length=10, ratio=3.5)
     for row in (("a" * 9, "a" * 9), ("a", "a" * 6)):
         assert isinstance(task.example(row, training=True), seqx.Example)
 
@@ -110,7 +110,7 @@ def test_answers_are_decoded_and_restored_last_normalizer_first() -> None:
 
 
 def test_other_encodings_that_got_too_long_are_not_used() -> None:
-    task = letters(longest=6)
+    task = letters(max_length=6)
     drawn = task.encode({"source": "ab", "target": "cde"}, random.Random(0))
     assert drawn == {"source": ids("aabb"), "target": ids("cde")}
 

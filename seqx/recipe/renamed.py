@@ -1,0 +1,48 @@
+"""Old names of settings: an error in a recipe that a user writes, translated in one that seqx stored.
+
+A component or a section lists them in its class attribute `renamed`, old name to new name. Runs and models of
+earlier versions hold a `recipe.yaml` with the old names, and still load.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seqx.plugin.registry import renamed_settings
+from seqx.recipe.configured import Collection, Configured, Value
+
+_BESIDE = ("environment.json", "model.json")  # files that a run and a model have beside their recipe
+
+
+def is_stored(source: str) -> bool:
+    """Return true if a file is the recipe that seqx wrote into the folder of a run or a model."""
+    file = Path(source)
+    return file.name == "recipe.yaml" and any(file.with_name(name).is_file() for name in _BESIDE)
+
+
+def with_new_names(stored: Any, checked: Value) -> Any:
+    """Return a stored recipe, or a part of it, with the new names of its settings.
+
+    Args:
+        stored: plain values, as they were read
+        checked: the recipe that `stored` is compared with; it tells which components have renamed settings
+    """
+    if isinstance(checked, Configured) and isinstance(stored, Mapping):
+        name = None if checked.component is None else checked.component.name
+        if stored.get("type") == name:
+            renamed = renamed_settings(checked.maker)
+            translated = {renamed.get(str(key), str(key)): value for key, value in stored.items()}
+            return _items(translated, checked.settings)
+    if isinstance(checked, Collection):
+        if isinstance(stored, Mapping) and isinstance(checked.items, Mapping):
+            return _items(stored, checked.items)
+        if isinstance(stored, list) and not isinstance(checked.items, Mapping):
+            pairs = zip(stored, checked.items, strict=False)
+            return [*(with_new_names(item, other) for item, other in pairs), *stored[len(checked.items) :]]
+    return stored
+
+
+def _items(stored: Mapping[str, Any], checked: Mapping[str, Value]) -> dict[str, Any]:
+    return {
+        key: with_new_names(value, checked[key]) if key in checked else value for key, value in stored.items()
+    }

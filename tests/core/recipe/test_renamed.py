@@ -1,0 +1,67 @@
+"""Old names of settings: reported in recipes that users write, translated in recipes that seqx stored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from seqx.errors import RecipeError, RegistrationError
+from seqx.plugin.registry import Registry, section_settings
+from seqx.recipe import check, with_new_names
+from seqx.recipe.overrides import override
+from seqx.recipe.yaml_tree import parse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renamed:
+    """A section whose settings had other names."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"keep": "keep_checkpoints", "norm_place": "norm_order"}
+
+    keep_checkpoints: int
+    norm_order: str = "post"
+
+
+def test_an_old_name_of_a_setting_is_reported_with_the_new_name() -> None:
+    with pytest.raises(RecipeError) as caught:
+        check(parse("keep: 2\nnorm_place: pre\n", "mine.yaml"), Registry(), Renamed)
+    first, second = caught.value.problems
+    assert str(first).startswith("mine.yaml:1:1: recipe: keep is now called keep_checkpoints\n")
+    assert str(second).startswith("mine.yaml:2:1: recipe: norm_place is now called norm_order\n")
+
+
+def test_an_old_name_in_an_override_of_a_stored_recipe_is_reported(tmp_path: Path) -> None:
+    node = override(parse("keep: 2\n", stored(tmp_path)), "keep=3")
+    with pytest.raises(RecipeError, match=r"^command line:1:1: recipe: keep is now called keep_checkpoints"):
+        check(node, Registry(), Renamed)
+
+
+def test_old_names_in_a_stored_recipe_are_translated(tmp_path: Path) -> None:
+    node = parse("keep: 2\nnorm_place: pre\n", stored(tmp_path))
+    assert check(node, Registry(), Renamed).plain() == {"keep_checkpoints": 2, "norm_order": "pre"}
+    changed = override(override(node, "keep_checkpoints=3"), "norm_order=post")
+    assert check(changed, Registry(), Renamed).plain() == {"keep_checkpoints": 3, "norm_order": "post"}
+
+
+def test_plain_stored_recipes_are_translated_for_comparison() -> None:
+    checked = check(parse("keep_checkpoints: 2\n", "mine.yaml"), Registry(), Renamed)
+    assert with_new_names({"keep": 1, "other": 5}, checked) == {"keep_checkpoints": 1, "other": 5}
+    assert with_new_names({"type": "x", "keep": 1}, checked) == {"type": "x", "keep": 1}
+
+
+def test_a_renamed_setting_must_exist() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Wrong:
+        renamed: ClassVar[Mapping[str, str]] = {"old": "gone"}
+        new: int = 0
+
+    with pytest.raises(RegistrationError, match=r"'old': 'gone'\} must map an old name to a setting"):
+        section_settings(Wrong)
+
+
+def stored(folder: Path) -> str:
+    """Return the name of a recipe in a folder that looks like that of a run."""
+    (folder / "environment.json").touch()
+    return str(folder / "recipe.yaml")
