@@ -1,6 +1,6 @@
-"""Answers with a prefix, required and forbidden phrases, against every answer that there is.
+"""Constrained decoding, compared with all possible answers.
 
-Which texts are right says a regular expression; the grammar and the search are not asked.
+A regular expression decides which answers are valid, independently of the grammar and the search.
 """
 
 import itertools
@@ -67,7 +67,7 @@ def right(
 @pytest.mark.parametrize(
     "phrases", [["cat"], ["cat", "at"], [","], ["a b", "b a"], ["…a", "a…"], ["aa"], ["é"]]
 )
-def test_the_automaton_against_a_regular_expression(phrases: list[str]) -> None:
+def test_byte_automaton_finds_what_a_regular_expression_finds(phrases: list[str]) -> None:
     alphabet = sorted({*"".join(phrases), " ", "s", "…", "中", "ñ"})
     step, found = (table.tolist() for table in build_byte_automaton(phrases, []))
     for text in ("".join(t) for n in range(5) for t in itertools.product(alphabet, repeat=n)):
@@ -79,8 +79,8 @@ def test_the_automaton_against_a_regular_expression(phrases: list[str]) -> None:
 
 @pytest.mark.parametrize("which", WANTED, ids=str)
 @pytest.mark.parametrize("limit", [1, 3, LIMIT])
-def test_what_is_allowed_is_what_is_right(which: dict[str, object], limit: int) -> None:
-    """Each step is one that some right answer within the limit takes, and each such step is allowed."""
+def test_lexical_grammar_allows_exactly_the_valid_symbols(which: dict[str, object], limit: int) -> None:
+    """A symbol is allowed if and only if some valid answer within the maximum length continues with it."""
     grammar = seqx.LexicalGrammar(SURFACES, [wanted(**which)])  # type: ignore[arg-type]
     expected = {ids for ids in outputs(limit) if right(ids, **which)}  # type: ignore[arg-type]
     beginnings = {ids[:n] for ids in expected for n in range(len(ids) + 1)}
@@ -95,7 +95,7 @@ def test_what_is_allowed_is_what_is_right(which: dict[str, object], limit: int) 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("which", WANTED, ids=str)
-def test_a_wide_beam_finds_the_best_of_all_right_answers(which: dict[str, object], seed: int) -> None:
+def test_wide_beam_finds_the_best_valid_answer(which: dict[str, object], seed: int) -> None:
     model, beam = Toy(seed=seed, spread=2.0), Beam(size=5**LIMIT, nbest=3)
     grammar = seqx.LexicalGrammar(SURFACES, [wanted(**which)])  # type: ignore[arg-type]
     (found,) = beam(model, sources([4]), torch.tensor([LIMIT]), grammar)
@@ -112,8 +112,8 @@ def test_a_wide_beam_finds_the_best_of_all_right_answers(which: dict[str, object
 
 
 @pytest.mark.parametrize("search", [Greedy(), Sampling(), Beam(size=1), Beam(size=3, nbest=3)], ids=repr)
-def test_every_search_always_does_what_is_wanted_if_it_can(search: seqx.Search) -> None:
-    """And nothing where no answer within the limit does; the neighbours in the batch do not matter."""
+def test_every_search_meets_constraints_that_can_be_met(search: seqx.Search) -> None:
+    """If no answer can meet a constraint, there is none. Other sentences of the batch change nothing."""
     model, limits = Toy(seed=1, spread=2.0), torch.tensor([2, 4, 7] * len(WANTED))
     each = [which for which in WANTED for _ in range(3)]
     source = sources(*[[4 + i % 3, 5] for i in range(len(each))])
@@ -129,7 +129,7 @@ def test_every_search_always_does_what_is_wanted_if_it_can(search: seqx.Search) 
 
 
 class Even(seqx.Grammar):
-    """Answers have an even number of symbols."""
+    """A grammar of outputs with an even number of symbols."""
 
     def start(self, rows: int, limits: Tensor) -> Tensor:
         return torch.zeros(rows, dtype=torch.int64)
@@ -144,7 +144,7 @@ class Even(seqx.Grammar):
 
 
 @pytest.mark.parametrize("which", WANTED, ids=str)
-def test_an_intersection_allows_what_both_allow(which: dict[str, object]) -> None:
+def test_intersection_allows_what_both_grammars_allow(which: dict[str, object]) -> None:
     model, beam = Toy(seed=2, spread=2.0), Beam(size=5**LIMIT, nbest=1)
     grammar = seqx.Intersection(Even(), seqx.LexicalGrammar(SURFACES, [wanted(**which)]))  # type: ignore[arg-type]
     (found,) = beam(model, sources([4]), torch.tensor([LIMIT]), grammar)
@@ -153,7 +153,7 @@ def test_an_intersection_allows_what_both_allow(which: dict[str, object]) -> Non
     assert [h.score for h in found] == ([] if best is None else [pytest.approx(best, abs=1e-5)])
 
 
-def test_two_grammars_that_allow_nothing_together_have_no_answer() -> None:
+def test_intersection_that_allows_nothing_gives_no_answer() -> None:
     grammar = seqx.Intersection(
         seqx.LexicalGrammar(SURFACES, [wanted(require=("a",)), wanted()]),
         seqx.LexicalGrammar(SURFACES, [wanted(forbid=("a",)), wanted()]),
@@ -179,10 +179,10 @@ LETTERS = seqx.Surfaces(
     ],
     ids=["phrase", "phrases", "period", "prefix"],
 )
-def test_a_phrase_that_is_too_long_for_any_answer_is_refused_at_once(
+def test_required_phrase_that_is_too_long_for_any_answer_needs_no_table(
     which: dict[str, Any], limit: int
 ) -> None:
-    """No table is made for it."""
+    """The grammar answers without building a table for the phrase."""
     grammar = seqx.LexicalGrammar(LETTERS, [wanted(**which), wanted(require=("a",))])
     began = time.process_time()
     state = grammar.start(2, torch.tensor([limit, limit]))
@@ -191,15 +191,15 @@ def test_a_phrase_that_is_too_long_for_any_answer_is_refused_at_once(
     assert grammar.allowed(state).any(1).tolist() == [False, True]
 
 
-def test_a_forbidden_phrase_that_is_too_long_costs_nothing() -> None:
+def test_forbidden_phrase_that_is_too_long_for_any_answer_needs_no_table() -> None:
     grammar = seqx.LexicalGrammar(LETTERS, [wanted(forbid=(LONG[:20_000],))])
     assert grammar.allowed(grammar.start(1, torch.tensor([60])))[0, 2:].all()
     assert len(grammar.next_node) < 100
 
 
 @pytest.mark.parametrize("text", [LONG, "a " * 3000, "a" * 4000], ids=["text", "period", "letter"])
-def test_the_cost_of_a_phrase_is_linear_in_its_length(text: str) -> None:
-    """In a periodic phrase, very many prefixes match at the same time."""
+def test_cost_of_a_phrase_is_linear_in_its_length(text: str) -> None:
+    """In a periodic phrase, many prefixes match at the same time."""
     phrase = text[:2000].strip()
     grammar = seqx.LexicalGrammar(LETTERS, [wanted(require=(phrase,))])
     began = time.process_time()
@@ -213,7 +213,7 @@ def test_the_cost_of_a_phrase_is_linear_in_its_length(text: str) -> None:
     assert grammar.allowed(state)[0, seqx.EOS]
 
 
-def test_a_table_that_would_be_too_large_is_one_message() -> None:
+def test_phrases_with_too_many_bytes_are_refused() -> None:
     many = tuple("".join(letters) for letters in itertools.product("aehmnot", repeat=4))
     with pytest.raises(
         seqx.UserError, match=r"phrases of one answer have [\d,]+ bytes together; give at most 4,096"
@@ -221,8 +221,8 @@ def test_a_table_that_would_be_too_large_is_one_message() -> None:
         seqx.LexicalGrammar(LETTERS, [wanted(forbid=many)]).start(1, torch.tensor([60]))
 
 
-def test_a_beam_that_keeps_places_finds_better_answers_than_one_that_forces_at_the_end() -> None:
-    """Banks: what is required is written where it suits, not when there is no room left for anything else."""
+def test_dynamic_beam_allocation_finds_better_answers_than_forcing_at_the_end() -> None:
+    """With banks, required phrases are written where they fit best, not where nothing else is allowed."""
 
     class Forced(seqx.LexicalGrammar):
         def remaining(self, state: object) -> None:

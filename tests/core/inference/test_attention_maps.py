@@ -1,4 +1,4 @@
-"""Where the attentions of models look."""
+"""Attention weights of models."""
 
 from functools import partial
 from typing import Any
@@ -40,7 +40,7 @@ def tokens(*lengths: int, seed: int = 1) -> seqx.Tokens:
     return seqx.Tokens.of(ids, torch.tensor(lengths))
 
 
-def test_every_attention_looks_in_the_order_of_the_layers() -> None:
+def test_attention_maps_are_in_the_order_of_the_layers() -> None:
     found = attention_maps(model(), tokens(5, 3), tokens(7, 6))
     assert {name: (x.queries, x.keys, tuple(x.weights.shape)) for name, x in found.items()} == {
         **{f"encoder.layers.{i}.attention": ("source", "source", (2, 4, 5, 5)) for i in range(2)},
@@ -60,7 +60,7 @@ def test_every_attention_looks_in_the_order_of_the_layers() -> None:
     assert not past.triu(1).count_nonzero()
 
 
-def test_sides_of_one_length_are_told_apart() -> None:
+def test_attention_maps_distinguish_source_and_target_of_one_length() -> None:
     alone = attention_maps(model(), tokens(6), tokens(6, seed=2))
     ids = nn.functional.pad(tokens(6, seed=2).ids, (0, 2))
     padded = attention_maps(model(), tokens(6), seqx.Tokens.of(ids, torch.tensor([6])))
@@ -74,7 +74,7 @@ def test_sides_of_one_length_are_told_apart() -> None:
     assert all(x.weights.shape == (1, 4, 6, 6) for x in alone.values())
 
 
-def test_each_kind_of_attention_shows_its_own_weights() -> None:
+def test_each_attention_gives_its_own_weights() -> None:
     kinds = model(
         attention=partial(RestrictedAttention, heads=4, window=1), cross_attention=AdditiveAttention
     )
@@ -87,7 +87,7 @@ def test_each_kind_of_attention_shows_its_own_weights() -> None:
     assert found["decoder.layers.1.attention"].weights.shape == (1, 4, 8, 8)
 
 
-def test_what_a_model_goes_on_from_is_part_of_its_text() -> None:
+def test_attention_maps_of_a_language_model_have_one_text() -> None:
     torch.manual_seed(0)
     decoder = partial(
         TransformerDecoder, layers=1, attention=partial(MultiHeadAttention, heads=2), use_source=False
@@ -103,7 +103,7 @@ def test_what_a_model_goes_on_from_is_part_of_its_text() -> None:
 
 
 class Silent(MultiHeadAttention):
-    """An attention whose weights nobody can see."""
+    """An attention without weights."""
 
     def weights(  # type: ignore[override]
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
@@ -111,14 +111,14 @@ class Silent(MultiHeadAttention):
         return None
 
 
-def test_what_has_no_weights_is_left_out() -> None:
+def test_attention_without_weights_has_no_map() -> None:
     found = attention_maps(model(cross_attention=Silent), tokens(5), tokens(4))
     assert found
     assert not any("cross" in name for name in found)
 
 
 class Stepping(nn.Module):
-    """Attends to what it has read so far, one token after another."""
+    """A module that attends to its past, token by token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Stepping(nn.Module):
             self.attention(step, positioned, past, mask=seqx.Mask(causal=True))
 
 
-def test_several_looks_of_one_attention_are_one() -> None:
+def test_several_calls_of_one_attention_are_one_map() -> None:
     stepping, x = Stepping(), torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(0))
     with record_attention(stepping) as seen:
         stepping(x)

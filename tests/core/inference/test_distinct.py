@@ -1,4 +1,4 @@
-"""N-best lists contain no text twice, and as many different texts as possible."""
+"""N-best lists have no text twice, and as many different texts as possible."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -41,7 +41,7 @@ def predictor(search: seqx.Search) -> Predictor:
     return Predictor(task, Toy(spread=2.0), search, device=torch.device("cpu"))
 
 
-def test_the_first_of_equal_texts_is_kept() -> None:
+def test_distinct_keeps_the_best_of_equal_texts() -> None:
     scores = [("a", 5.0), ("b", 4.0), ("a", 3.0), ("", 2.0), ("b", 1.0), ("", 0.5)]
     answers = [
         seqx.Candidate(text, seqx.Hypothesis(ids=[], score=score, logprob=score)) for text, score in scores
@@ -51,7 +51,7 @@ def test_the_first_of_equal_texts_is_kept() -> None:
 
 @pytest.mark.parametrize("nbest", [1, 2, 3, 6, 8])
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
-def test_the_search_widens_until_enough_texts_differ(nbest: int, alpha: float) -> None:
+def test_beam_is_widened_until_enough_texts_differ(nbest: int, alpha: float) -> None:
     texts = ["abc", "b", "cab"]
     search = Beam(size=max(nbest, 4), nbest=nbest, alpha=alpha, ratio=0, extra=4)
     found = list(predictor(search).hypotheses(texts))
@@ -63,20 +63,20 @@ def test_the_search_widens_until_enough_texts_differ(nbest: int, alpha: float) -
         assert all(text == "".join(LETTERS[i % 2] for i in each.ids) for text, each in answers)
 
 
-def test_fewer_answers_if_there_are_no_more_texts() -> None:
+def test_nbest_is_shorter_if_there_are_no_more_texts() -> None:
     """Outputs of at most one token have three texts: "", "a" and "b"."""
     search = Beam(size=5, nbest=5, ratio=0, extra=1)
     (answers,) = predictor(search).hypotheses(["abc"])
     assert sorted(text for text, _ in answers) == ["", "a", "b"]
 
 
-def test_enough_different_texts_are_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inputs_with_enough_different_texts_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Beam, "wider", lambda _: pytest.fail("searched again"))
     for search in (Beam(size=4, ratio=0, extra=4), Greedy(), Sampling()):
         assert all(len(answers) == 1 for answers in predictor(search).hypotheses(["abc", "b"]))
 
 
-def test_a_wider_beam_that_does_not_fit_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nbest_keeps_its_answers_if_a_wider_beam_runs_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     search = Beam(size=4, nbest=4, ratio=0, extra=4)
     usual = Beam.__call__
 
@@ -97,6 +97,6 @@ def test_a_wider_beam_that_does_not_fit_adds_nothing(monkeypatch: pytest.MonkeyP
         assert 1 <= len({text for text, _ in answers}) == len(answers) <= 4
 
 
-def test_a_beam_that_cannot_grow() -> None:
+def test_beam_has_a_maximum_size() -> None:
     assert Beam(size=6_000, nbest=3).wider() is None
     assert Beam(size=5_000, nbest=3).wider() == Beam(size=10_000, nbest=6)

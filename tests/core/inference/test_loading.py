@@ -1,4 +1,4 @@
-"""A model's folder answers wherever it lies; what is wrong with one is one message."""
+"""Loading of model folders, and the messages about folders that cannot be loaded."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models") / "first")
 
 
-def test_answers_after_being_moved(model: Path, tmp_path: Path) -> None:
+def test_model_folder_works_after_it_was_moved(model: Path, tmp_path: Path) -> None:
     before = seqx.load(model)(LINES)
     assert before[1] == ""
     assert len(set(before)) == 4
@@ -29,7 +29,7 @@ def test_answers_after_being_moved(model: Path, tmp_path: Path) -> None:
     assert seqx.load(str(moved))(LINES) == before
 
 
-def test_what_cannot_be_loaded_is_told(model: Path, tmp_path: Path) -> None:
+def test_load_reports_folders_that_are_not_models(model: Path, tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="precision 'fp16': write auto, bf16, fp32"):
         seqx.load(model, precision="fp16")  # type: ignore[arg-type]
     with pytest.raises(seqx.UserError, match=r"recipe.yaml: is a file of a model; name its folder"):
@@ -44,13 +44,13 @@ def test_what_cannot_be_loaded_is_told(model: Path, tmp_path: Path) -> None:
         seqx.load(moved)
 
 
-def test_a_runs_folder_stands_for_its_model(model: Path, tmp_path: Path) -> None:
+def test_load_takes_the_folder_of_a_run(model: Path, tmp_path: Path) -> None:
     shutil.copytree(model, tmp_path / "run" / "model")
     (tmp_path / "run" / "checkpoints").mkdir()
     assert seqx.load(tmp_path / "run")(LINES) == seqx.load(model)(LINES)
 
 
-def test_settings_of_the_search_can_be_changed(model: Path) -> None:
+def test_load_overrides_settings_of_the_search(model: Path) -> None:
     answers = next(iter(seqx.load(model, overrides=["search.size=6", "search.nbest=5"]).hypotheses(LINES)))
     assert len(answers) == 5
     greedy = seqx.load(model, overrides=["search={type: greedy, extra: 2}"])
@@ -61,7 +61,7 @@ def test_settings_of_the_search_can_be_changed(model: Path) -> None:
         seqx.load(model, overrides=["search.sizes=8"])
 
 
-def test_several_models_answer_as_one(model: Path, tmp_path: Path) -> None:
+def test_several_models_form_an_ensemble(model: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "second", seed=1, learnt=model / "task")
     one, two, both = seqx.load(model), seqx.load(other), seqx.load([model, other])
     assert both(LINES) != one(LINES)
@@ -69,13 +69,13 @@ def test_several_models_answer_as_one(model: Path, tmp_path: Path) -> None:
     assert seqx.load([model, model])(LINES) == one(LINES)
 
 
-def test_models_of_different_vocabularies_do_not(model: Path, tmp_path: Path) -> None:
+def test_models_of_different_vocabularies_form_no_ensemble(model: Path, tmp_path: Path) -> None:
     other = write_model(tmp_path / "second", text=RECIPE.replace("train: 300", "train: 200"))
     with pytest.raises(seqx.UserError, match=r"first and .*second have different vocabularies"):
         seqx.load([model, other])
 
 
-def test_no_model(tmp_path: Path) -> None:
+def test_load_reports_a_missing_model(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="nowhere: there is no such folder"):
         seqx.load(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
@@ -99,7 +99,7 @@ def broken(model: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.promise("damage-is-detected")
-def test_damaged_weights(broken: Path) -> None:
+def test_load_reports_damaged_weights(broken: Path) -> None:
     weights = (broken / "model.safetensors").read_bytes()
     (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(seqx.UserError, match=r"model.safetensors: cannot be read"):
@@ -113,7 +113,7 @@ def test_damaged_weights(broken: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "recipe.yaml", "model.json", "task/*/*", "manifest.json"]
 )
-def test_one_byte_that_changed_or_a_file_that_went_away(broken: Path, name: str) -> None:
+def test_load_reports_changed_and_missing_files(broken: Path, name: str) -> None:
     (file,) = broken.glob(name)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -126,13 +126,13 @@ def test_one_byte_that_changed_or_a_file_that_went_away(broken: Path, name: str)
         seqx.load(broken)
 
 
-def test_a_manifest_of_a_newer_seqx(broken: Path) -> None:
+def test_load_reports_a_manifest_of_a_newer_version(broken: Path) -> None:
     Manifest.seal(broken, FORMAT + 1)
     with pytest.raises(seqx.UserError, match=r"manifest.json: written by a newer seqx \(format 3\); update"):
         seqx.load(broken)
 
 
-def test_weights_of_another_model(broken: Path) -> None:
+def test_load_reports_weights_of_another_model(broken: Path) -> None:
     recipe = broken / "recipe.yaml"
     recipe.write_text(recipe.read_text("utf-8").replace("layers: 1", "layers: 2", 1), "utf-8")
     Manifest.seal(broken, FORMAT)
@@ -140,7 +140,7 @@ def test_weights_of_another_model(broken: Path) -> None:
         seqx.load(broken)
 
 
-def test_a_plugin_that_is_not_here(broken: Path) -> None:
+def test_load_reports_a_missing_plugin(broken: Path) -> None:
     about = json.loads((broken / "model.json").read_text("utf-8"))
     about["plugins"]["moon"] = {"version": "2.1", "from": "seqx-moon", "sha256": None}
     (broken / "model.json").write_text(json.dumps(about), "utf-8")
@@ -156,7 +156,7 @@ def test_a_plugin_that_is_not_here(broken: Path) -> None:
 
 
 @pytest.mark.promise("code-needs-trust")
-def test_code_in_a_model_is_not_run_unasked(broken: Path) -> None:
+def test_load_runs_no_local_plugin_without_permission(broken: Path) -> None:
     recipe = broken / "recipe.yaml"
     recipe.write_text("plugins: [./mine.py]\n" + recipe.read_text("utf-8"), "utf-8")
     (broken / "mine.py").write_text("raise SystemExit('it ran')\n", "utf-8")
@@ -176,7 +176,7 @@ def test_code_in_a_model_is_not_run_unasked(broken: Path) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
-def test_a_device_that_is_not_here(model: Path) -> None:
+def test_load_reports_a_missing_device(model: Path) -> None:
     with pytest.raises(seqx.UserError, match="device 'cuda:1': this machine has 0"):
         seqx.load(model, device="cuda:1")
     with pytest.raises(seqx.UserError, match="device 'gpu'"):
@@ -184,6 +184,6 @@ def test_a_device_that_is_not_here(model: Path) -> None:
 
 
 @pytest.mark.isa
-def test_bf16_answers(model: Path) -> None:
+def test_model_answers_in_bf16(model: Path) -> None:
     predictor = seqx.load(model, precision="bf16")
     assert len(predictor(LINES)) == 4

@@ -1,4 +1,4 @@
-"""Answers come in the order of the inputs, whatever is batched, empty or too long."""
+"""The predictor: order of the answers, empty and long inputs, batches, out of memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 class Letters(seqx.Task):
-    """Texts of "a", "b" and "c", with spaces that say nothing; too long ones are cut at spaces."""
+    """A task with texts of "a", "b" and "c". Spaces are no tokens; long texts are split at them."""
 
     max_length = 6
 
@@ -63,15 +63,15 @@ class Letters(seqx.Task):
         return seqx.Evaluation(scores={})
 
 
-class Whole(Letters):
-    """Cannot split."""
+class Unsplittable(Letters):
+    """A task that cannot split its inputs."""
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:
         return [text]
 
 
 class Watched(Toy):
-    """Keeps the shape of each batch that it reads, and how many tokens were to be written."""
+    """A model that records the shape of each batch, and the maximum output tokens."""
 
     def __init__(self) -> None:
         super().__init__(spread=1.5)
@@ -101,7 +101,7 @@ LINES = ["abc", "", "c", "aabb c", "   ", "-", "b", "abcab", "ca", "b"]
 
 @pytest.mark.parametrize("search", [Beam(size=3), Greedy(), Sampling()], ids=str)
 @pytest.mark.parametrize("window", [1, 3, 100])
-def test_line_i_answers_line_i(search: seqx.Search, window: int) -> None:
+def test_predictor_answers_in_the_order_of_the_inputs(search: seqx.Search, window: int) -> None:
     found = [a[0][0] if a else "" for a in predictor(search).hypotheses(LINES, window)]
     assert found == [predictor(search)([line])[0] for line in LINES]
     assert [answer.partition(":")[0] for answer in found] == [line.strip(" -") for line in LINES]
@@ -109,26 +109,26 @@ def test_line_i_answers_line_i(search: seqx.Search, window: int) -> None:
 
 
 class Labelled(Letters):
-    """Writes what the model says of the input's own tokens."""
+    """A task whose answers are the labels of the input's tokens."""
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         return f"{text}:{' '.join(map(str, labels['next']))}"
 
 
 class Labelling(Watched):
-    """Labels each token with the id after its own."""
+    """A model that labels each token with the next id."""
 
     def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
         return {"next": nn.functional.one_hot(self.source + 1, 9).float()}
 
 
-def test_each_answer_is_written_with_the_labels_of_its_own_tokens() -> None:
+def test_predictor_writes_each_answer_with_the_labels_of_its_input() -> None:
     found = Predictor(Labelled(), Labelling(), Beam(size=3), device=CPU)(["abc", "b", "", "aabb caa"])
     assert found == ["abc:5 6 7 3", "b:6 3", "", "aabb:5 5 6 6 3 + caa:7 5 5 3"]
 
 
 class Spelled(Letters):
-    """ "b" and "c" are parts of the word before them."""
+    """A task in which "b" and "c" continue the word before them."""
 
     def read(self, text: str) -> Mapping[str, list[int]]:
         columns = super().read(text)
@@ -136,7 +136,7 @@ class Spelled(Letters):
 
 
 class Reader(Watched):
-    """Keeps which word each token is a part of, by sentence."""
+    """A model that records the word of each token, by sentence."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class Reader(Watched):
         return super().encode(source)
 
 
-def test_models_are_told_which_word_a_token_is_a_part_of() -> None:
+def test_layout_gives_the_word_of_each_source_token() -> None:
     model = Reader()
     Predictor(Spelled(), model, Beam(size=3), device=CPU)(["abca", "a", "", "abcb aa"])
     assert model.words == {
@@ -164,7 +164,7 @@ def test_models_are_told_which_word_a_token_is_a_part_of() -> None:
     assert model.words == {(4, 5, 6, 4, 2): None}
 
 
-def test_nothing_is_read_ahead_of_the_window() -> None:
+def test_predictor_reads_one_window_at_a_time() -> None:
     read = []
 
     def lines() -> Iterator[str]:
@@ -181,7 +181,7 @@ def test_nothing_is_read_ahead_of_the_window() -> None:
     assert len(read) == 4
 
 
-def test_what_is_no_list_of_texts_is_told() -> None:
+def test_predictor_rejects_inputs_that_are_not_strings() -> None:
     for texts, told in (
         ("abc", "a model answers several texts: give a list of strings"),
         ([b"abc"], "a model answers strings, not bytes: b'abc'"),
@@ -194,7 +194,7 @@ def test_what_is_no_list_of_texts_is_told() -> None:
         predictor(batch_tokens=0)
 
 
-def test_empty_lines_do_not_reach_the_model() -> None:
+def test_empty_inputs_do_not_reach_the_model() -> None:
     model = predictor()
     assert model(["", " ", "\t", "-"]) == [""] * 4
     assert list(model.hypotheses(["", "-"])) == [[], []]
@@ -202,7 +202,7 @@ def test_empty_lines_do_not_reach_the_model() -> None:
     assert model.model.shapes == []
 
 
-def test_long_lines_are_answered_in_parts() -> None:
+def test_predictor_splits_long_inputs_and_joins_the_answers() -> None:
     model = predictor(Beam(size=3, nbest=3))
     long = "abca bca ccc"
     (answers, (short, *others)) = model.hypotheses([long, "abca"])
@@ -216,7 +216,7 @@ def test_long_lines_are_answered_in_parts() -> None:
     assert split_inputs(answers) == 1
 
 
-def test_the_shorter_limit_counts_and_answers_keep_to_it() -> None:
+def test_max_length_is_the_smaller_limit_of_task_and_model() -> None:
     model = predictor(Greedy())
     assert model.max_length == 6
     model.model.limit = 4
@@ -226,8 +226,8 @@ def test_the_shorter_limit_counts_and_answers_keep_to_it() -> None:
     assert {capacity for _, _, capacity in model.model.shapes} == {4}  # BOS and three tokens: 4 places
 
 
-def test_what_cannot_be_split_is_refused_only_where_the_model_must() -> None:
-    model = predictor(task=Whole())
+def test_inputs_that_cannot_be_split_may_be_as_long_as_the_model_allows() -> None:
+    model = predictor(task=Unsplittable())
     (answers,) = model.hypotheses(["abcabcabc"])
     assert answers.text.startswith("abcabcabc:")
     assert split_inputs(answers) == 0
@@ -236,7 +236,7 @@ def test_what_cannot_be_split_is_refused_only_where_the_model_must() -> None:
         model(["abcabcabc"])
 
 
-def test_batches_keep_to_their_size() -> None:
+def test_batches_have_at_most_batch_tokens() -> None:
     model = predictor(Beam(size=2, extra=3), batch_tokens=60)
     lines = ["abc"] * 7 + ["a"] * 9 + ["abcab"] * 2
     model(lines)
@@ -251,7 +251,7 @@ def test_batches_keep_to_their_size() -> None:
 
 
 class Cramped(Watched):
-    """Has no memory for more than so many inputs at once."""
+    """A model that runs out of memory with more than `most` inputs in a batch."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -264,7 +264,7 @@ class Cramped(Watched):
 
 
 @pytest.mark.promise("out-of-memory-in-decoding")
-def test_too_little_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+def test_out_of_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -> None:
     texts = ["abc", "a", "", "ccc b", "ab", "bca", "cab", "b"]
     plenty = predictor(Greedy()).hypotheses(texts)
     cramped = Cramped(2)
@@ -286,7 +286,7 @@ def test_too_little_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -
 
 
 class Overdrawn(Watched):
-    """Wants more memory of the CPU than there is for one of the inputs."""
+    """A model that runs out of CPU memory with long inputs."""
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
         if source.ids.size(1) > 4:
@@ -295,14 +295,14 @@ class Overdrawn(Watched):
 
 
 @pytest.mark.promise("unanswerable-line-is-named")
-def test_what_the_cpu_has_no_memory_for_takes_no_other_answer_with_it() -> None:
+def test_an_input_that_does_not_fit_into_memory_costs_no_other_answer() -> None:
     given = Predictor(Letters(), Overdrawn(), Greedy(), device=CPU).hypotheses(["abc", "a", "abcab", "b"])
     assert [answers[0][0] for answers in islice(given, 2)] == predictor(Greedy())(["abc", "a"])
     with pytest.raises(seqx.UserError, match=r"too little memory for a single input, .*'abcab'"):
         next(given)
 
 
-def test_the_model_trains_on_where_it_trained_before() -> None:
+def test_predictor_restores_the_training_mode() -> None:
     model = predictor()
     model.model.train()
     model(["abc"])
@@ -312,8 +312,8 @@ def test_the_model_trains_on_where_it_trained_before() -> None:
     assert not model.model.training
 
 
-def test_grammars_see_the_inputs_of_their_batch_in_order() -> None:
-    """Each sentence may only use the letters of its input."""
+def test_grammar_gets_the_inputs_of_its_batch_in_order() -> None:
+    """The grammar of each sentence allows the letters of its input."""
 
     class Own(Letters):
         def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar:
@@ -325,14 +325,14 @@ def test_grammars_see_the_inputs_of_their_batch_in_order() -> None:
 
 
 class Only(seqx.Grammar):
-    """Sets of symbols, one for each sentence."""
+    """A grammar that allows one set of symbols for each sentence."""
 
     def __init__(self, symbols: Sequence[set[int]]) -> None:
-        self.lawful = torch.tensor([[symbol in some for symbol in range(7)] for some in symbols])
+        self.permitted = torch.tensor([[symbol in some for symbol in range(7)] for some in symbols])
 
     def start(self, rows: int, limits: Tensor) -> seqx.State:
-        assert rows == len(self.lawful)
-        return self.lawful
+        assert rows == len(self.permitted)
+        return self.permitted
 
     def allowed(self, state: seqx.State) -> Tensor:
         return state

@@ -1,4 +1,4 @@
-"""Log-probabilities of given targets, and figures of which less is better."""
+"""Log-probabilities of given targets, and perplexity."""
 
 import math
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ EXAMPLES = [
 
 
 class Three(Letters):
-    """Has three examples."""
+    """A task with three examples, and one row that it rejects."""
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         return iter([("0",), ("1",), ("2",), ("3",)])
@@ -49,7 +49,7 @@ def alone(model: seqx.Model, example: seqx.Example) -> float:
         return float(model.eval().score(tokens(columns["source"]), tokens(columns["target"])).sum())
 
 
-def test_each_target_s_log_probability_in_the_order_given() -> None:
+def test_logprobs_are_in_the_order_of_the_examples() -> None:
     model = Toy(SIZES).train()
     found = predictor(model).logprobs(EXAMPLES)
     assert model.training  # as it was
@@ -58,7 +58,7 @@ def test_each_target_s_log_probability_in_the_order_given() -> None:
 
 
 @pytest.mark.promise("out-of-memory-in-decoding")
-def test_too_little_memory_changes_no_log_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_changes_no_logprob(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Toy(SIZES)
     found, score, most = predictor(model).logprobs(EXAMPLES), model.score, 1
 
@@ -74,7 +74,7 @@ def test_too_little_memory_changes_no_log_probability(monkeypatch: pytest.Monkey
         predictor(model).logprobs(EXAMPLES)
 
 
-def test_perplexity_is_of_a_token_and_leaves_out_what_is_too_long() -> None:
+def test_perplexity_is_per_token_and_excludes_long_examples() -> None:
     model = Toy(SIZES)
     values = [alone(model, example) for example in EXAMPLES]
     assert perplexity(model) == pytest.approx(math.exp(-sum(values) / 7), rel=1e-5)
@@ -85,7 +85,7 @@ def test_perplexity_is_of_a_token_and_leaves_out_what_is_too_long() -> None:
     assert [value is None for value in predictor(model).logprobs(EXAMPLES)] == [True, False, True]
 
 
-def test_room_for_what_is_written_is_what_the_source_leaves() -> None:
+def test_outputs_of_single_sequence_models_fit_beside_the_source() -> None:
     model = Toy(SIZES)
     model.limit, model.single_sequence = 6, True
     for text, answers in zip(["abc", "a"], predictor(model).hypotheses(["abc", "a"]), strict=True):

@@ -1,4 +1,4 @@
-"""Several processes answer together: each gets all answers, and the counts of all processes."""
+"""Several ranks answer together: each gets all answers and the warnings of all ranks."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ def counted(world: World) -> Any:
     return (greedy(TEXTS), count(greedy.hypotheses(TEXTS))), count(beam.hypotheses(TEXTS)), each
 
 
-def test_counts_are_those_of_all_processes(tmp_path: Path) -> None:
+def test_warnings_are_summed_over_all_ranks(tmp_path: Path) -> None:
     alone = counted(SINGLE_PROCESS)
     assert alone[0][1] == (9, 25)
     assert alone[1][0] > 9
@@ -46,7 +46,7 @@ def test_counts_are_those_of_all_processes(tmp_path: Path) -> None:
     assert [each.answer for each in left] == [alone, alone]
 
 
-def test_the_share_of_valid_trees_is_that_of_all_processes(tmp_path: Path) -> None:
+def test_valid_score_counts_the_trees_of_all_ranks(tmp_path: Path) -> None:
     model = write_model(tmp_path / "m", text=PARSING)
     predictor = seqx.load(model, device="cpu", precision="fp32", overrides=["task.constrained=false"])
     predictor.task.fetch(tmp_path, lambda *_: None)

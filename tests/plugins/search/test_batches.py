@@ -1,4 +1,4 @@
-"""What else is in its batch does not change a sentence's result: a real Transformer with random weights."""
+"""Other sentences of a batch do not change a hypothesis: a Transformer with random weights."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def transformer(seed: int) -> seqx.Model:
 @pytest.mark.parametrize(
     "search", [Beam(size=4, nbest=4), Beam(size=5, alpha=0.0), Greedy(), Sampling(seed=3)], ids=str
 )
-def test_alone_or_among_others(search: seqx.Search) -> None:
+def test_other_sentences_of_the_batch_change_no_hypothesis(search: seqx.Search) -> None:
     model = transformer(1)
     mixed = search(model, sources(*SENTENCES), search.max_lengths(torch.tensor([len(s) for s in SENTENCES])))
     for sentence, together in zip(SENTENCES, mixed, strict=True):
@@ -46,7 +46,7 @@ def test_alone_or_among_others(search: seqx.Search) -> None:
 
 
 @pytest.mark.parametrize("search", [Beam(size=4, nbest=4), Greedy()], ids=str)
-def test_scores_are_those_of_forced_scoring(search: seqx.Search) -> None:
+def test_hypotheses_have_the_logprob_of_forced_decoding(search: seqx.Search) -> None:
     model = transformer(2)
     found = search(model, sources(*SENTENCES), torch.full((len(SENTENCES),), 25))
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_scores_are_those_of_forced_scoring(search: seqx.Search) -> None:
                 assert hypothesis.logprob == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-def test_an_ensemble_of_equal_models_is_the_model() -> None:
+def test_ensemble_of_equal_models_decodes_like_one() -> None:
     model, beam = transformer(1), Beam(size=3)
     limits = torch.full((len(SENTENCES),), 20)
     one = beam(model, sources(*SENTENCES), limits)

@@ -23,7 +23,7 @@ def ranked(beam: Beam, model: seqx.Model, source: list[int], limit: int) -> list
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
 @pytest.mark.parametrize("seed", range(4))
-def test_unlimited_beam_is_exhaustive_search(seed: int, alpha: float) -> None:
+def test_unlimited_beam_equals_exhaustive_search(seed: int, alpha: float) -> None:
     model = Toy(seed=seed, spread=2.0)
     beam = Beam(size=EVERYTHING, alpha=alpha, nbest=10)
     (found,) = beam(model, sources([4]), torch.tensor([LIMIT]))
@@ -32,7 +32,7 @@ def test_unlimited_beam_is_exhaustive_search(seed: int, alpha: float) -> None:
     assert [h.score for h in found] == pytest.approx([score for score, _ in expected], abs=1e-5)
 
 
-def test_small_beam_is_never_better_than_the_best_and_sometimes_worse() -> None:
+def test_small_beam_is_never_better_than_exhaustive_search() -> None:
     beam, gaps = Beam(size=2, alpha=0.6), []
     for seed in range(20):
         model = Toy(seed=seed, spread=2.0)
@@ -42,7 +42,7 @@ def test_small_beam_is_never_better_than_the_best_and_sometimes_worse() -> None:
     assert max(gaps) > 0.01  # else the test could not tell a beam from exhaustive search
 
 
-def test_penalty_of_the_paper() -> None:
+def test_beam_has_the_length_penalty_of_the_paper() -> None:
     """((5 + length) / 6)^0.6, by hand; the length counts EOS, so that "a b" has 3."""
     table = {1: 1.0, 2: 1.0969, 3: 1.1884, 7: 1.5157, 13: 1.9332, 25: 2.6265, 55: 3.9811}
     assert {n: round(Beam(alpha=0.6).penalty(n), 4) for n in table} == table
@@ -52,26 +52,26 @@ def test_penalty_of_the_paper() -> None:
         assert hypothesis.score == pytest.approx(hypothesis.logprob / ((5 + length) / 6) ** 0.6, abs=1e-5)
 
 
-def test_scores_are_the_models_own() -> None:
+def test_beam_has_the_logprob_of_forced_decoding() -> None:
     model = Toy(spread=1.5)
     for hypothesis in Beam(size=6, nbest=6)(model, sources([6, 4]), torch.tensor([9]))[0]:
         assert hypothesis.logprob == pytest.approx(logprob(model, [6, 4], hypothesis.ids), abs=1e-5)
 
 
-def test_nbest_is_sorted_and_distinct() -> None:
+def test_beam_nbest_is_sorted_and_distinct() -> None:
     (found,) = Beam(size=8, nbest=8, alpha=1.0)(Toy(), sources([4]), torch.tensor([10]))
     assert len(found) == 8
     assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
     assert len({tuple(h.ids) for h in found}) == 8
 
 
-def test_fewer_hypotheses_than_asked_for_where_there_are_fewer() -> None:
+def test_beam_returns_fewer_hypotheses_if_there_are_fewer() -> None:
     (found,) = Beam(size=50, nbest=50)(Toy(), sources([4]), torch.tensor([1]))
     assert sorted(h.ids for h in found) == [[], [3], [4], [5], [6]]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2, 5])
-def test_limits_are_kept_and_the_last_token_is_scored(limit: int) -> None:
+def test_beam_keeps_the_maximum_length_and_scores_the_last_token(limit: int) -> None:
     model = NeverEnds()
     for search in (Beam(size=3), Greedy()):
         hypothesis = search(model, sources([4]), torch.tensor([limit]))[0][0]
@@ -80,29 +80,29 @@ def test_limits_are_kept_and_the_last_token_is_scored(limit: int) -> None:
         assert hypothesis.logprob < -15  # the forced EOS, which the model would never have written
 
 
-def test_each_sentence_has_its_own_limit() -> None:
+def test_beam_keeps_the_maximum_length_of_each_sentence() -> None:
     found = Beam(size=3)(NeverEnds(), sources([4], [5], [6]), torch.tensor([4, 1, 7]))
     assert [len(hypotheses[0].ids) for hypotheses in found] == [4, 1, 7]
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_greedy_is_a_beam_of_one(seed: int) -> None:
+def test_greedy_equals_a_beam_of_size_one(seed: int) -> None:
     model, source, limits = Toy(seed=seed), sources([4], [5, 6], [6]), torch.tensor([12, 3, 9])
     greedy, beam = Greedy()(model, source, limits), Beam(size=1, alpha=0.0)(model, source, limits)
     assert [h[0].ids for h in greedy] == [h[0].ids for h in beam]
     assert [h[0].score for h in greedy] == pytest.approx([h[0].score for h in beam], abs=1e-5)
 
 
-def test_stops_when_nothing_better_is_possible() -> None:
-    """A model that surely writes two letters and ends: the third step shows it, more would change nothing."""
+def test_beam_stops_when_no_better_hypothesis_is_possible() -> None:
+    """The model writes two letters and EOS with certainty, so the search stops after three steps."""
     model = Chain([4, 5, seqx.EOS])
     found = Beam(size=4, alpha=0.6)(model, sources([4]), torch.tensor([50]))
     assert found[0][0].ids == [4, 5]
     assert model.steps == 3
 
 
-def test_does_not_stop_while_something_better_is_possible() -> None:
-    """The short answer ends first and is the more probable; by the penalty the longer one is the better."""
+def test_beam_continues_while_a_better_hypothesis_is_possible() -> None:
+    """The short answer finishes first and is more probable. With the length penalty the long one wins."""
     model = Fork(short=math.log(0.55), long=math.log(0.45), length=12)
     assert len(Beam(size=2, alpha=0.0)(model, sources([4]), torch.tensor([50]))[0][0].ids) == 1
     stopped = model.steps
@@ -110,7 +110,7 @@ def test_does_not_stop_while_something_better_is_possible() -> None:
     assert stopped < 5 < model.steps - stopped
 
 
-def test_order_in_the_batch_does_not_matter() -> None:
+def test_beam_does_not_depend_on_the_order_of_the_batch() -> None:
     sentences = [[4], [5, 4, 3], [6, 6], [3], [5], [6, 4, 4, 4]]
     limits = [9, 2, 6, 0, 12, 4]
     model, beam = Toy(spread=1.5), Beam(size=3, nbest=3)
@@ -120,7 +120,7 @@ def test_order_in_the_batch_does_not_matter() -> None:
     assert straight == turned[::-1] == alone
 
 
-def test_grammar_forbids_and_does_not_renormalise() -> None:
+def test_grammar_forbids_symbols_without_renormalizing() -> None:
     model, beam = Toy(seed=1), Beam(size=EVERYTHING, nbest=3)
     (found,) = beam(model, sources([4]), torch.tensor([LIMIT]), NoRepeats())
     lawful = [
@@ -134,7 +134,7 @@ def test_grammar_forbids_and_does_not_renormalise() -> None:
     assert all(a != b for (h,) in greedy for a, b in itertools.pairwise(h.ids))
 
 
-def test_a_damaged_model_is_named() -> None:
+def test_search_reports_logits_that_are_not_finite() -> None:
     model = Toy()
     model.table.fill_(torch.nan)
     with pytest.raises(seqx.UserError, match="not finite"):
@@ -143,20 +143,20 @@ def test_a_damaged_model_is_named() -> None:
         Greedy()(model, sources([4]), torch.tensor([5]))
 
 
-def test_settings_at_odds() -> None:
+def test_beam_rejects_inconsistent_settings() -> None:
     with pytest.raises(ValueError, match=r"nbest is 5, .* make it larger"):
         Beam(size=4, nbest=5)
     with pytest.raises(ValueError, match="empty"):
         Beam(ratio=0.0, extra=0)
 
 
-def test_longest_output_of_the_paper() -> None:
+def test_default_maximum_length_is_that_of_the_paper() -> None:
     assert Beam().max_lengths(torch.tensor([0, 1, 27])).tolist() == [50, 51, 77]
     assert Greedy(ratio=1.5, extra=3).max_lengths(torch.tensor([0, 1, 10])).tolist() == [3, 4, 18]
 
 
 class Chain(Toy):
-    """Writes a given row of tokens with certainty, whatever the source."""
+    """A model that writes given tokens with certainty, for any source."""
 
     def __init__(self, tokens: list[int]) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class Chain(Toy):
 
 
 class NeverEnds(Chain):
-    """Is all but certain that no sentence ends."""
+    """A model for which the end of a sentence is very improbable."""
 
     def __init__(self) -> None:
         super().__init__([])
@@ -185,7 +185,7 @@ class NeverEnds(Chain):
 
 
 class Fork(Toy):
-    """Two answers: one letter 4, or `length` letters 5; after the first letter all is certain."""
+    """A model with two answers: one letter 4, or `length` letters 5. Only the first letter is uncertain."""
 
     def __init__(self, *, short: float, long: float, length: int) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class Fork(Toy):
 
 
 class NoRepeats(seqx.Grammar):
-    """No symbol twice in a row."""
+    """A grammar that forbids the same symbol twice in a row."""
 
     def start(self, rows: int, limits: Tensor) -> seqx.State:
         return torch.full((rows,), seqx.BOS)

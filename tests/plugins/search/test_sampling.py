@@ -1,4 +1,4 @@
-"""Samples have the model's distribution, and depend on seed and sentence alone."""
+"""Samples follow the model's distribution, and depend only on seed and sentence."""
 
 import math
 from collections import Counter
@@ -11,7 +11,7 @@ from seqx_search import Greedy, Sampling
 from tests.plugins.search.toy import Toy, logprob, outputs, sources
 
 
-def test_frequencies_are_the_models() -> None:
+def test_sampling_frequencies_are_the_probabilities_of_the_model() -> None:
     """4,000 sentences that differ only where the model does not look."""
     model = Toy(spread=1.5)
     model.table[..., : seqx.EOS] = -torch.inf  # never drawn, so that the shares of the others sum to 1
@@ -24,7 +24,7 @@ def test_frequencies_are_the_models() -> None:
         assert abs(counts[ids] / 4000 - share) < 4 * error + 1e-9
 
 
-def test_depends_on_seed_and_sentence_alone() -> None:
+def test_samples_depend_only_on_seed_and_sentence() -> None:
     model, sentences = Toy(), [[4], [5, 4], [6, 3, 3], [3]]
     together = Sampling()(model, sources(*sentences), torch.tensor([6, 9, 12, 40]))
     assert together[:2] == Sampling()(model, sources(*sentences[:2]), torch.tensor([6, 9]))
@@ -34,14 +34,14 @@ def test_depends_on_seed_and_sentence_alone() -> None:
 
 
 @pytest.mark.parametrize("sampling", [Sampling(top_k=1), Sampling(top_p=1e-6), Sampling(temperature=1e-4)])
-def test_the_narrowest_choice_is_greedy(sampling: Sampling) -> None:
+def test_narrowest_sampling_equals_greedy(sampling: Sampling) -> None:
     model, source, limits = Toy(), sources([4], [5], [6, 5]), torch.tensor([8, 8, 3])
     assert [h[0].ids for h in sampling(model, source, limits)] == [
         h[0].ids for h in Greedy()(model, source, limits)
     ]
 
 
-def test_top_k_and_top_p_keep_what_they_say() -> None:
+def test_top_k_and_top_p_keep_the_most_probable_symbols() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05], [0.05, 0.15, 0.3, 0.5]]).log()
     kept = Sampling(top_k=2)._probabilities(logits)
     torch.testing.assert_close(kept[0], torch.tensor([0.625, 0.375, 0, 0], dtype=torch.float64))
@@ -49,7 +49,7 @@ def test_top_k_and_top_p_keep_what_they_say() -> None:
         assert (Sampling(top_p=top_p)._probabilities(logits) > 0).sum(1).tolist() == [count, count]
 
 
-def test_scores_are_the_models_own() -> None:
+def test_samples_have_the_logprob_of_forced_decoding() -> None:
     model = Toy()
     hypothesis = Sampling(temperature=3.0, top_k=3)(model, sources([5]), torch.tensor([7]))[0][0]
     assert (

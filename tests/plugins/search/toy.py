@@ -1,4 +1,4 @@
-"""A model small enough to search exhaustively, and what checks a search against it.
+"""A model small enough for exhaustive search, and functions to check a search against it.
 
 Its next token depends on the source's first token and on the last two tokens written.
 """
