@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from .choose_phrases import around, head, pair, person, place
 from .choose_predicates import action, company, passive, state
-from .clauses import Clause
+from .clauses import Clause, WithRelativeClause
 from .draw import Draw, adverbials, frames_with_object, nouns
-from .phrases import Common, Name, NounPhrase, PrepositionalPhrase, Related, RelativePronoun
+from .phrases import Common, Name, NounPhrase, PrepositionalPhrase, RelativePronoun
 from .predicates import BE, Dative, Intransitive, Predicate, Prepositional, Transitive
 from .verbs import Tense
 from .words import Adverbial, Noun, Preposition
@@ -116,7 +116,7 @@ def clause(
         kinds: frames of verbs to choose from
     """
     phrase, noun = who or subject(draw)
-    negated = draw.chance(0.13) and negatable(phrase) and not isinstance(phrase, Related)
+    negated = draw.chance(0.13) and negatable(phrase) and not isinstance(phrase, WithRelativeClause)
     predicate = state(draw, noun, phrase, mood=moods) if draw.chance(states) else None
     if predicate is None and who is None and draw.chance(0.1):
         phrase, predicate = passive(draw)
@@ -188,7 +188,7 @@ def related(draw: Draw, phrase: NounPhrase) -> NounPhrase:
     pronoun = RelativePronoun(phrase.gender, phrase.plural, "person" in noun.classes)
     if draw.chance(0.6 if "person" in noun.classes else 0.5 if "animal" in noun.classes else 0):
         predicate, _ = action(draw, noun, pronoun)
-        return Related(phrase, Clause(pronoun, predicate, tense_for(draw, predicate, phrase)))
+        return WithRelativeClause(phrase, Clause(pronoun, predicate, tense_for(draw, predicate, phrase)))
     options = frames_with_object(noun, "TDP")
     if not options:
         return phrase
@@ -199,7 +199,7 @@ def related(draw: Draw, phrase: NounPhrase) -> NounPhrase:
     else:
         predicate = Dative(verb, pronoun) if frame.kind == "D" else Transitive(verb, pronoun)
     who = person(draw, but=phrase, pronouns=0.45, definite=True)
-    return Related(phrase, Clause(who, predicate, tense_for(draw, predicate, who)))
+    return WithRelativeClause(phrase, Clause(who, predicate, tense_for(draw, predicate, who)))
 
 
 def is_state(result: Clause) -> bool:

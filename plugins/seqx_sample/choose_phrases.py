@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from functools import cache
 
+from .clauses import WithRelativeClause
 from .draw import Draw, adjectives, nouns
 from .lexicon import lexicon
 from .phrases import (
-    Both,
     Common,
+    CoordinatedNounPhrase,
     Degree,
     Name,
     NounPhrase,
@@ -15,7 +16,6 @@ from .phrases import (
     Placed,
     PrepositionalPhrase,
     Pronoun,
-    Related,
 )
 from .words import Adjective, Case, Noun, Preposition
 
@@ -107,7 +107,7 @@ def head(phrase: NounPhrase) -> Noun | None:
     match phrase:
         case Name(noun) | Common(noun=noun) | Owned(thing=Common(noun=noun)) | Placed(head=Common(noun=noun)):
             return noun
-        case Related(head=inner):
+        case WithRelativeClause(head=inner):
             return head(inner)
         case _:
             return None
@@ -184,11 +184,11 @@ def _degree(draw: Draw, determiner: str, adjective: Adjective | None) -> Degree:
     return 1 if determiner == "a" and draw.chance(0.2) else 0
 
 
-def pair(draw: Draw) -> Both:
+def pair(draw: Draw) -> CoordinatedNounPhrase:
     """Two persons."""
     first = Name(draw.pick(lexicon().names))
     second = person(draw, but=first, pronouns=0, definite=True)
-    return Both(first, second)
+    return CoordinatedNounPhrase(first, second)
 
 
 def place(draw: Draw, classes: str = "in,on,at") -> PrepositionalPhrase:

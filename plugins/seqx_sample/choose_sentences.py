@@ -20,18 +20,18 @@ from .choose_clauses import (
 )
 from .choose_phrases import around, common, person, place, reference
 from .choose_predicates import action
-from .clauses import Clause
+from .clauses import Clause, Saying
 from .draw import Draw, adverbials, frames, frames_with_object, nouns
 from .phrases import Common, Interrogative, NounPhrase, PrepositionalPhrase, Pronoun, WhichOne
-from .predicates import Dative, Intransitive, Predicate, Prepositional, Saying, Transitive, Trying
+from .predicates import Dative, Intransitive, Predicate, Prepositional, Transitive, Trying
 from .sentences import (
     AdverbQuestion,
     Chained,
     Existence,
     Fronted,
+    Imperative,
     Joined,
     Preposed,
-    Request,
     Sentence,
     Statement,
     Subordinated,
@@ -219,7 +219,7 @@ def _chained(draw: Draw) -> Sentence:
 
 def _request(draw: Draw) -> Sentence:
     """A request."""
-    return Request(_willing(draw, _YOU, "TDRPMU"))
+    return Imperative(_willing(draw, _YOU, "TDRPMU"))
 
 
 def _existence(draw: Draw) -> Sentence:

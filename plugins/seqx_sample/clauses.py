@@ -7,11 +7,11 @@ verb (second, first, last) and lays out by fields what is between it and the oth
 from dataclasses import dataclass
 from typing import Literal
 
+from .phrase_tree import PhraseTree, tree
 from .phrases import NounPhrase, PrepositionalPhrase
-from .predicates import Predicate, english_adjunct, german_adjunct
-from .trees import Tree, tree
+from .predicates import Fields, Predicate, english_adjunct, german_adjunct
 from .verbs import Tagged, Tense, english_verbs, german_verbs
-from .words import Adverbial
+from .words import Adverbial, Case, Gender, Verb
 
 Order = Literal["second", "first", "final"]
 
@@ -41,15 +41,15 @@ class Clause:
             support=support or self.negated,
         )
 
-    def _rest(self) -> list[Tree]:
+    def _rest(self) -> list[PhraseTree]:
         adjuncts = (self.manner, self.place, self.time)
         return [*self.predicate.english(), *(english_adjunct(each) for each in adjuncts if each)]
 
-    def _after_auxiliary(self) -> list[Tree]:
+    def _after_auxiliary(self) -> list[PhraseTree]:
         frequency = [self.frequency.english] if self.frequency else []
         return ([tree("RB", "not")] if self.negated else []) + frequency
 
-    def english_predicate(self) -> list[Tree]:
+    def english_predicate(self) -> list[PhraseTree]:
         """What follows the subject: (ADVP (RB often)) (VP ...)."""
         verbs, rest, adverbs = self._verbs(support=False), self._rest(), self._after_auxiliary()
         lexical = len(verbs) == 1 and self.predicate.verb.english != "be"
@@ -57,11 +57,11 @@ class Clause:
             return [*adverbs, _verb_phrase(verbs, [], rest)]
         return [_verb_phrase(verbs, adverbs, rest)]
 
-    def english(self, *front: Tree) -> Tree:
+    def english(self, *front: PhraseTree) -> PhraseTree:
         """(S ... (NP ...) (VP ...))."""
         return tree("S", *front, self.subject.english(subject=True), *self.english_predicate())
 
-    def english_question(self) -> Tree:
+    def english_question(self) -> PhraseTree:
         """(SQ (VBZ does) (NP ...) (VP ...)): the auxiliary before a subject that has not moved."""
         if self.subject.moved:
             return tree("SQ", *self.english_predicate())
@@ -71,11 +71,11 @@ class Clause:
             return tree("SQ", first, subject, *self._after_auxiliary(), *rest)
         return tree("SQ", first, subject, *self._after_auxiliary(), _verb_phrase(verbs, [], rest))
 
-    def english_moved(self) -> Tree | None:
+    def english_moved(self) -> PhraseTree | None:
         """The relative or interrogative phrase: (WHNP (WP who))."""
         return self.subject.english(subject=True) if self.subject.moved else self.predicate.moved
 
-    def english_relative(self) -> Tree:
+    def english_relative(self) -> PhraseTree:
         """(SBAR (WHNP (WP who)) (S (VP ...)))."""
         if self.subject.moved:
             return tree("SBAR", self.english_moved(), tree("S", *self.english_predicate()))
@@ -116,11 +116,65 @@ class Clause:
         return [*first, finite, *middle, *end]
 
 
+@dataclass(frozen=True)
+class WithRelativeClause(NounPhrase):
+    """A noun phrase and a relative clause in which a RelativePronoun stands for it."""
+
+    head: NounPhrase
+    clause: Clause
+    contracts = True
+
+    @property
+    def plural(self) -> bool:  # type: ignore[override]
+        """Number of the head."""
+        return self.head.plural
+
+    @property
+    def gender(self) -> Gender:  # type: ignore[override]
+        """Gender of the head."""
+        return self.head.gender
+
+    @property
+    def indefinite(self) -> bool:  # type: ignore[override]
+        """Whether "kein" negates it."""
+        return self.head.indefinite
+
+    def english(self, *, subject: bool = False) -> PhraseTree:
+        """E.g. (NP (NP the man) (SBAR (WHNP (WP who)) (S (VP sleeps))))."""
+        return tree("NP", self.head.english(), self.clause.english_relative())
+
+    def german(self, case: Case, *, negative: bool = False) -> list[str]:
+        """E.g. "der Mann"; the clause is its tail."""
+        return self.head.german(case, negative=negative)
+
+    def tail(self) -> list[str]:
+        """E.g. ", der schläft,"."""
+        return [",", *self.clause.german("final"), ","]
+
+
+@dataclass(frozen=True)
+class Saying(Predicate):
+    """A verb with a clause: "knows that he sleeps"."""
+
+    verb: Verb
+    conjunction: Literal["that", "whether"]
+    clause: Clause
+
+    def english(self) -> list[PhraseTree]:
+        """The clause."""
+        return [tree("SBAR", tree("IN", self.conjunction), self.clause.english())]
+
+    def german(self, *, negative: bool) -> Fields:
+        """The clause, verb last, behind everything."""
+        conjunction = {"that": "dass", "whether": "ob"}[self.conjunction]
+        return Fields(tail=[",", conjunction, *self.clause.german("final"), ","])
+
+
 def _words(adjunct: Adverbial | PrepositionalPhrase | None) -> list[str]:
     return german_adjunct(adjunct) if adjunct else []
 
 
-def _verb_phrase(verbs: list[Tagged], adverbs: list[Tree], rest: list[Tree]) -> Tree:
+def _verb_phrase(verbs: list[Tagged], adverbs: list[PhraseTree], rest: list[PhraseTree]) -> PhraseTree:
     """Verbs nested from the left: (VP (MD will) (RB not) (VP (VB sleep)))."""
     (tag, word), *others = verbs
     if not others:

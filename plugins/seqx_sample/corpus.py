@@ -14,8 +14,8 @@ import seqx
 from .feelings import feeling
 from .generate import SPLITS, Pair, take
 from .gist import gist, tense
+from .phrase_tree import detokenize
 from .questions import asked
-from .trees import detokenize
 
 Column = Literal["en", "de", "tree", "gist", "tense", "question", "answer", "sentiment"]
 

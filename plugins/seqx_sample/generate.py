@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple, get_args
 from .choose_sentences import sentence
 from .derivation import words
 from .draw import Draw
+from .phrase_tree import PhraseTree, detokenize
 from .sentences import Sentence
-from .trees import Tree, detokenize
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -21,7 +21,7 @@ class Pair(NamedTuple):
 
     english: str
     german: str
-    tree: Tree
+    tree: PhraseTree
     sentence: Sentence
     split: Split
 

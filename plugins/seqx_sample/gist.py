@@ -2,17 +2,17 @@
 
 from dataclasses import replace
 
-from .clauses import Clause
-from .phrases import NounPhrase, Placed, Related
+from .clauses import Clause, WithRelativeClause
+from .phrases import NounPhrase, Placed
 from .predicates import Predicate
 from .sentences import (
     AdverbQuestion,
     Chained,
     Existence,
     Fronted,
+    Imperative,
     Joined,
     Preposed,
-    Request,
     Sentence,
     Statement,
     Subordinated,
@@ -47,8 +47,8 @@ def gist(sentence: Sentence) -> Sentence:
     match sentence:
         case YesNo() | WhQuestion() | AdverbQuestion():
             return replace(sentence, clause=bare(sentence.clause))
-        case Request():
-            return Request(_predicate(sentence.predicate))
+        case Imperative():
+            return Imperative(_predicate(sentence.predicate))
         case Existence():
             return replace(sentence, phrase=head(sentence.phrase))
     clause = main_clause(sentence)
@@ -78,4 +78,4 @@ def _predicate(predicate: Predicate) -> Predicate:
 
 def head(phrase: NounPhrase) -> NounPhrase:
     """Without relative clauses and where it is."""
-    return head(phrase.head) if isinstance(phrase, Placed | Related) else phrase
+    return head(phrase.head) if isinstance(phrase, Placed | WithRelativeClause) else phrase

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import resources
 
 from . import english, german
-from .trees import parse
+from .phrase_tree import parse
 from .words import Adjective, Adverbial, Case, Frame, Gender, Noun, Preposition, Verb
 
 

@@ -6,15 +6,12 @@ German words are lists of strings, English ones trees. Case is German; English m
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
 from . import german
 from .english import article
-from .trees import Tree, tree
+from .phrase_tree import PhraseTree, tree
 from .words import Adjective, Adverbial, Case, Gender, Noun, Preposition, Sex
-
-if TYPE_CHECKING:
-    from .clauses import Clause
 
 Degree = Literal[0, 1, 2]
 
@@ -68,7 +65,8 @@ class NounPhrase(ABC):
     """What can be a subject or an object.
 
     `person`, `plural` and `gender` govern agreement. In the German clause `pronominal` phrases stand near the
-    start and `moved` ones (relative and interrogative) at it; `indefinite` ones are negated by "kein".
+    start and `moved` ones (relative and interrogative) at it; `indefinite` ones are negated by "kein". If
+    `contracts`, a preposition merges with the article: "im Garten" for "in dem Garten".
     """
 
     person: int = 3
@@ -77,9 +75,10 @@ class NounPhrase(ABC):
     pronominal: bool = False
     moved: bool = False
     indefinite: bool = False
+    contracts: bool = False
 
     @abstractmethod
-    def english(self, *, subject: bool = False) -> Tree:
+    def english(self, *, subject: bool = False) -> PhraseTree:
         """The English side."""
 
     @abstractmethod
@@ -101,7 +100,7 @@ class Pronoun(NounPhrase):
     gender: Gender = "n"
     pronominal = True
 
-    def english(self, *, subject: bool = False) -> Tree:
+    def english(self, *, subject: bool = False) -> PhraseTree:
         """E.g. (NP (PRP him))."""
         if self.person == 3 and not self.plural:
             return tree("NP", tree("PRP", (_SUBJECTS if subject else _OBJECTS)[self.sex]))
@@ -124,7 +123,7 @@ class Name(NounPhrase):
         """Gender of who bears it."""
         return self.noun.gender
 
-    def english(self, *, subject: bool = False) -> Tree:
+    def english(self, *, subject: bool = False) -> PhraseTree:
         """E.g. (NP (NNP Anna))."""
         return tree("NP", tree("NNP", self.noun.english))
 
@@ -142,6 +141,7 @@ class Common(NounPhrase):
     degree: Degree
     noun: Noun
     plural: bool
+    contracts = True
 
     @property
     def gender(self) -> Gender:  # type: ignore[override]
@@ -153,7 +153,7 @@ class Common(NounPhrase):
         """Whether "kein" negates it."""
         return self.determiner in {"a", "bare"}
 
-    def english_words(self) -> list[Tree]:
+    def english_words(self) -> list[PhraseTree]:
         """Determiner, adjective and noun."""
         noun = self.noun.english_plural if self.plural else self.noun.english
         words = [tree("NNS" if self.plural else "NN", noun)]
@@ -166,7 +166,7 @@ class Common(NounPhrase):
             word = "these"
         return [tree(tag, word), *words] if word else words
 
-    def english(self, *, subject: bool = False) -> Tree:
+    def english(self, *, subject: bool = False) -> PhraseTree:
         """E.g. (NP (DT a) (JJ big) (NN dog))."""
         return tree("NP", *self.english_words())
 
@@ -187,7 +187,7 @@ class Common(NounPhrase):
         return [*words, german.noun(self.noun, case, plural=self.plural)]
 
 
-def english_adjective(adjective: Adjective, degree: int) -> list[Tree]:
+def english_adjective(adjective: Adjective, degree: int) -> list[PhraseTree]:
     """An adjective in its degree; "more" and "most" are words of their own."""
     more, _, word = adjective.english[degree].rpartition(" ")
     if more:
@@ -210,7 +210,7 @@ def declined(
 
 
 @dataclass(frozen=True)
-class Both(NounPhrase):
+class CoordinatedNounPhrase(NounPhrase):
     """Two phrases joined by "and"."""
 
     first: NounPhrase
@@ -218,7 +218,7 @@ class Both(NounPhrase):
     plural = True
     gender = "m"
 
-    def english(self, *, subject: bool = False) -> Tree:
+    def english(self, *, subject: bool = False) -> PhraseTree:
         """E.g. (NP (NP (NNP Anna)) (CC and) (NP (NNP Peter)))."""
         return tree(
             "NP", self.first.english(subject=subject), tree("CC", "and"), self.second.english(subject=subject)
@@ -235,6 +235,7 @@ class Owned(NounPhrase):
 
     owner: NounPhrase
     thing: Common
+    contracts = True
 
     @property
     def plural(self) -> bool:  # type: ignore[override]
@@ -246,7 +247,7 @@ class Owned(NounPhrase):
         """Gender of what is owned."""
         return self.thing.gender
 
-    def english(self, *, subject: bool = False) -> Tree:
+    def english(self, *, subject: bool = False) -> PhraseTree:
         """E.g. (NP (NP (DT the) (NN teacher) (POS 's)) (NN car))."""
         owner = self.owner.english()
         return tree("NP", tree("NP", *owner.children, tree("POS", "'s")), *self.thing.english_words())
@@ -266,6 +267,7 @@ class Placed(NounPhrase):
 
     head: Common
     place: "PrepositionalPhrase"
+    contracts = True
 
     @property
     def plural(self) -> bool:  # type: ignore[override]
@@ -277,48 +279,13 @@ class Placed(NounPhrase):
         """Gender of the head."""
         return self.head.gender
 
-    def english(self, *, subject: bool = False) -> Tree:
+    def english(self, *, subject: bool = False) -> PhraseTree:
         """E.g. (NP (NP the dog) (PP in the garden))."""
         return tree("NP", self.head.english(), self.place.english())
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
         """E.g. "der Hund im Garten"."""
         return [*self.head.german(case, negative=negative), *self.place.german()]
-
-
-@dataclass(frozen=True)
-class Related(NounPhrase):
-    """A noun phrase and a relative clause in which a RelativePronoun stands for it."""
-
-    head: NounPhrase
-    clause: "Clause"
-
-    @property
-    def plural(self) -> bool:  # type: ignore[override]
-        """Number of the head."""
-        return self.head.plural
-
-    @property
-    def gender(self) -> Gender:  # type: ignore[override]
-        """Gender of the head."""
-        return self.head.gender
-
-    @property
-    def indefinite(self) -> bool:  # type: ignore[override]
-        """Whether "kein" negates it."""
-        return self.head.indefinite
-
-    def english(self, *, subject: bool = False) -> Tree:
-        """E.g. (NP (NP the man) (SBAR (WHNP (WP who)) (S (VP sleeps))))."""
-        return tree("NP", self.head.english(), self.clause.english_relative())
-
-    def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "der Mann"; the clause is its tail."""
-        return self.head.german(case, negative=negative)
-
-    def tail(self) -> list[str]:
-        """E.g. ", der schläft,"."""
-        return [",", *self.clause.german("final"), ","]
 
 
 @dataclass(frozen=True)
@@ -330,7 +297,7 @@ class RelativePronoun(NounPhrase):
     personal: bool
     moved = True
 
-    def english(self, *, subject: bool = False) -> Tree:
+    def english(self, *, subject: bool = False) -> PhraseTree:
         """E.g. (WHNP (WP who))."""
         if self.personal and subject:
             return tree("WHNP", tree("WP", "who"))
@@ -350,7 +317,7 @@ class Interrogative(NounPhrase):
     gender = "m"
     moved = True
 
-    def english(self, *, subject: bool = False) -> Tree:
+    def english(self, *, subject: bool = False) -> PhraseTree:
         """E.g. (WHNP (WP who))."""
         return tree("WHNP", tree("WP", "who" if self.personal else "what"))
 
@@ -378,7 +345,7 @@ class WhichOne(NounPhrase):
         """Gender of the noun."""
         return self.phrase.gender
 
-    def english(self, *, subject: bool = False) -> Tree:
+    def english(self, *, subject: bool = False) -> PhraseTree:
         """E.g. (WHNP (WDT which) (NN book))."""
         return tree("WHNP", *self.phrase.english_words())
 
@@ -394,7 +361,7 @@ class PrepositionalPhrase:
     preposition: Preposition
     phrase: NounPhrase
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """E.g. (PP (IN in) (NP (DT the) (NN garden))); a pronoun that moved leaves the preposition alone."""
         phrase = None if self.phrase.moved else self.phrase.english()
         match self.preposition.english:
@@ -411,7 +378,7 @@ class PrepositionalPhrase:
     def german(self) -> list[str]:
         """E.g. "im Garten"."""
         words = self.phrase.german(self.preposition.case)
-        if not isinstance(self.phrase, Common | Placed | Owned | Related):
+        if not self.phrase.contracts:
             return [self.preposition.german, *words]
         return [*german.contract(self.preposition.german, words[0]).split(), *words[1:]]
 

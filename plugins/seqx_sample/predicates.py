@@ -5,15 +5,12 @@ English leaves its complements behind the verb; German spreads them over the fie
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from . import german
+from .phrase_tree import PhraseTree, tree
 from .phrases import NounPhrase, PrepositionalPhrase, english_adjective
-from .trees import Tree, tree
 from .words import Adjective, Adverbial, Preposition, Verb
-
-if TYPE_CHECKING:
-    from .clauses import Clause
 
 Voice = Literal["active", "passive"]
 
@@ -62,12 +59,12 @@ class Predicate(ABC):
     voice: Voice = "active"
 
     @property
-    def moved(self) -> Tree | None:
+    def moved(self) -> PhraseTree | None:
         """The relative or interrogative phrase among the complements."""
         return None
 
     @abstractmethod
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """The complements, in order."""
 
     @abstractmethod
@@ -75,19 +72,19 @@ class Predicate(ABC):
         """The complements, by field."""
 
 
-def _moved(*phrases: NounPhrase) -> Tree | None:
+def _moved(*phrases: NounPhrase) -> PhraseTree | None:
     return next((phrase.english() for phrase in phrases if phrase.moved), None)
 
 
-def _there(phrase: NounPhrase) -> Tree | None:
+def _there(phrase: NounPhrase) -> PhraseTree | None:
     return None if phrase.moved else phrase.english()
 
 
-def _trees(*trees: Tree | None) -> list[Tree]:
+def _trees(*trees: PhraseTree | None) -> list[PhraseTree]:
     return [each for each in trees if each is not None]
 
 
-def _particle(verb: Verb) -> Tree | None:
+def _particle(verb: Verb) -> PhraseTree | None:
     if not verb.particle:
         return None
     label, tag = {"asleep": ("ADJP", "JJ"), "along": ("ADVP", "RB"), "back": ("ADVP", "RB")}.get(
@@ -96,7 +93,7 @@ def _particle(verb: Verb) -> Tree | None:
     return tree(label, tree(tag, verb.particle))
 
 
-def _object(verb: Verb, phrase: NounPhrase) -> list[Tree]:
+def _object(verb: Verb, phrase: NounPhrase) -> list[PhraseTree]:
     if verb.particle in _PREPOSITIONS:
         return [tree("PP", *_trees(tree(_PREPOSITIONS[verb.particle], verb.particle), _there(phrase)))]
     if phrase.pronominal or verb.particle == "along":
@@ -110,7 +107,7 @@ class Intransitive(Predicate):
 
     verb: Verb
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """The particle."""
         return _trees(_particle(self.verb))
 
@@ -127,11 +124,11 @@ class Transitive(Predicate):
     object: NounPhrase
 
     @property
-    def moved(self) -> Tree | None:
+    def moved(self) -> PhraseTree | None:
         """The object, if it is relative or interrogative."""
         return _moved(self.object)
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """The object and the particle."""
         return _object(self.verb, self.object)
 
@@ -150,11 +147,11 @@ class Dative(Predicate):
     object: NounPhrase
 
     @property
-    def moved(self) -> Tree | None:
+    def moved(self) -> PhraseTree | None:
         """The object, if it is relative or interrogative."""
         return _moved(self.object)
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """The object and the particle."""
         return _object(self.verb, self.object)
 
@@ -174,11 +171,11 @@ class Ditransitive(Predicate):
     object: NounPhrase
 
     @property
-    def moved(self) -> Tree | None:
+    def moved(self) -> PhraseTree | None:
         """The object or the recipient, if it is relative or interrogative."""
         return _moved(self.recipient, self.object)
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """Recipient and object; a recipient behind a pronoun takes "to"."""
         if self.object.pronominal:
             return [self.object.english(), tree("PP", tree("TO", "to"), self.recipient.english())]
@@ -204,11 +201,11 @@ class Prepositional(Predicate):
     phrase: PrepositionalPhrase | Adverbial
 
     @property
-    def moved(self) -> Tree | None:
+    def moved(self) -> PhraseTree | None:
         """The noun phrase, if it is relative or interrogative; English leaves the preposition behind."""
         return _moved(self.phrase.phrase) if isinstance(self.phrase, PrepositionalPhrase) else None
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """The phrase."""
         return [english_adjunct(self.phrase)]
 
@@ -229,11 +226,11 @@ class Putting(Predicate):
     goal: PrepositionalPhrase
 
     @property
-    def moved(self) -> Tree | None:
+    def moved(self) -> PhraseTree | None:
         """The object, if it is relative or interrogative."""
         return _moved(self.object)
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """Object and goal."""
         return [*_object(self.verb, self.object), self.goal.english()]
 
@@ -245,31 +242,13 @@ class Putting(Predicate):
 
 
 @dataclass(frozen=True)
-class Saying(Predicate):
-    """A verb with a clause: "knows that he sleeps"."""
-
-    verb: Verb
-    conjunction: Literal["that", "whether"]
-    clause: "Clause"
-
-    def english(self) -> list[Tree]:
-        """The clause."""
-        return [tree("SBAR", tree("IN", self.conjunction), self.clause.english())]
-
-    def german(self, *, negative: bool) -> Fields:
-        """The clause, verb last, behind everything."""
-        conjunction = {"that": "dass", "whether": "ob"}[self.conjunction]
-        return Fields(tail=[",", conjunction, *self.clause.german("final"), ","])
-
-
-@dataclass(frozen=True)
 class Trying(Predicate):
     """A verb with an infinitive of the same subject: "tries to sleep", "versucht, zu schlafen"."""
 
     verb: Verb
     inner: Predicate
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """The infinitive."""
         verb = tree("VP", tree("VB", self.inner.verb.english), *self.inner.english())
         return [tree("S", tree("VP", tree("TO", "to"), verb))]
@@ -294,7 +273,7 @@ class Being(Predicate):
     adjective: Adjective
     verb = BE
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """E.g. (ADJP (JJ tired))."""
         return [tree("ADJP", *english_adjective(self.adjective, 0))]
 
@@ -312,7 +291,7 @@ class Compared(Predicate):
     standard: NounPhrase
     verb = BE
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """E.g. "older than the house", "as old as the house"."""
         standard = self.standard.english(subject=False)
         if self.equal:
@@ -336,7 +315,7 @@ class BeingOne(Predicate):
     phrase: NounPhrase
     verb = BE
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """The noun phrase."""
         return [self.phrase.english()]
 
@@ -354,7 +333,7 @@ class Passive(Predicate):
     agent: NounPhrase | None
     voice = "passive"
 
-    def english(self) -> list[Tree]:
+    def english(self) -> list[PhraseTree]:
         """The particle and the agent with "by"."""
         agent = PrepositionalPhrase(_BY, self.agent).english() if self.agent else None
         return _trees(_particle(self.verb), agent)
@@ -364,7 +343,7 @@ class Passive(Predicate):
         return Fields(low=PrepositionalPhrase(_BY, self.agent).german()) if self.agent else Fields()
 
 
-def english_adjunct(adjunct: PrepositionalPhrase | Adverbial) -> Tree:
+def english_adjunct(adjunct: PrepositionalPhrase | Adverbial) -> PhraseTree:
     """The English side of an adverbial or a prepositional phrase."""
     return adjunct.english if isinstance(adjunct, Adverbial) else adjunct.english()
 

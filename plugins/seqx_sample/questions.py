@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from .clauses import Clause
 from .gist import bare, head, main_clause
-from .phrases import Both, Common, Interrogative, Name, NounPhrase, Owned, Pronoun
+from .phrase_tree import PhraseTree, detokenize
+from .phrases import Common, CoordinatedNounPhrase, Interrogative, Name, NounPhrase, Owned, Pronoun
 from .predicates import english_adjunct
-from .sentences import AdverbQuestion, Existence, Request, Sentence, WhQuestion
-from .trees import Tree, detokenize
+from .sentences import AdverbQuestion, Existence, Imperative, Sentence, WhQuestion
 
 UNKNOWN = "unknown"
 """The answer where the sentence itself asks."""
@@ -18,7 +18,7 @@ def asked(sentence: Sentence) -> tuple[str, str]:
     match sentence:
         case Existence():
             return "What is there?", _said(sentence.phrase.english())
-        case Request():
+        case Imperative():
             return "What shall one do?", " ".join(_said(sentence.english())[:-1].split()[1:])
     clause = main_clause(sentence)
     assert clause is not None, "all others have one"
@@ -47,7 +47,7 @@ def _personal(phrase: NounPhrase) -> bool:
             return phrase.plural or phrase.person < 3 or phrase.sex != "it"
         case Common():
             return "person" in phrase.noun.classes
-        case Both():
+        case CoordinatedNounPhrase():
             return _personal(head(phrase.first))
         case Owned():
             return _personal(phrase.thing)
@@ -55,5 +55,5 @@ def _personal(phrase: NounPhrase) -> bool:
             return False
 
 
-def _said(tree: Tree) -> str:
+def _said(tree: PhraseTree) -> str:
     return detokenize(tree.leaves())

@@ -6,9 +6,9 @@ from typing import Literal
 
 from . import german
 from .clauses import Clause
+from .phrase_tree import PhraseTree, tree
 from .phrases import NounPhrase, PrepositionalPhrase
 from .predicates import Predicate, Transitive, english_adjunct, german_adjunct
-from .trees import Tree, tree
 from .verbs import Tense
 from .words import Adverbial, Verb
 
@@ -31,7 +31,7 @@ class Sentence(ABC):
     """A sentence; its tree holds the tokens of the English side, punctuation included."""
 
     @abstractmethod
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """The English side, as a tree."""
 
     @abstractmethod
@@ -39,25 +39,25 @@ class Sentence(ABC):
         """The German side."""
 
 
-def _close(sentence: Tree, mark: Literal[".", "?"] = ".") -> Tree:
+def _close(sentence: PhraseTree, mark: Literal[".", "?"] = ".") -> PhraseTree:
     """The whole tree: a capital at its first leaf, and the mark at the end of the sentence."""
     first, *others = sentence.children
-    assert isinstance(first, Tree)
+    assert isinstance(first, PhraseTree)
     return tree("TOP", tree(sentence.label, _capital(first), *others, tree(".", mark)))
 
 
-def _capital(part: Tree) -> Tree:
+def _capital(part: PhraseTree) -> PhraseTree:
     first, *others = part.children
-    return Tree(
+    return PhraseTree(
         part.label, (first[0].upper() + first[1:] if isinstance(first, str) else _capital(first), *others)
     )
 
 
-def _question_phrase(moved: Tree | None, question: Tree) -> Tree:
+def _question_phrase(moved: PhraseTree | None, question: PhraseTree) -> PhraseTree:
     return _close(tree("SBARQ", moved, question), "?")
 
 
-def _below(conjunction: str, clause: Clause) -> Tree:
+def _below(conjunction: str, clause: Clause) -> PhraseTree:
     word = tree("IN", conjunction)
     if conjunction == "when":
         word = tree("WHADVP", tree("WRB", conjunction))
@@ -70,7 +70,7 @@ class Statement(Sentence):
 
     clause: Clause
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(S (NP ...) (VP ...) (. .))."""
         return _close(self.clause.english())
 
@@ -86,7 +86,7 @@ class Fronted(Sentence):
     adverbial: Adverbial | PrepositionalPhrase
     clause: Clause
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(S (NP (NN today)) (NP ...) (VP ...) (. .))."""
         return _close(self.clause.english(english_adjunct(self.adverbial)))
 
@@ -101,7 +101,7 @@ class YesNo(Sentence):
 
     clause: Clause
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(SQ (VBZ does) (NP ...) (VP ...) (. ?))."""
         return _close(self.clause.english_question(), "?")
 
@@ -116,7 +116,7 @@ class WhQuestion(Sentence):
 
     clause: Clause
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(SBARQ (WHNP (WP who)) (SQ ...) (. ?))."""
         return _question_phrase(self.clause.english_moved(), self.clause.english_question())
 
@@ -132,7 +132,7 @@ class AdverbQuestion(Sentence):
     word: str
     clause: Clause
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(SBARQ (WHADVP (WRB where)) (SQ ...) (. ?))."""
         return _question_phrase(tree("WHADVP", tree("WRB", self.word)), self.clause.english_question())
 
@@ -149,12 +149,12 @@ class Subordinated(Sentence):
     conjunction: str
     clause: Clause
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(S (NP ...) (VP ... (SBAR (IN because) (S ...))) (. .))."""
         subject, *between, verb_phrase = self.main.english().children
-        assert isinstance(verb_phrase, Tree)
+        assert isinstance(verb_phrase, PhraseTree)
         below = _below(self.conjunction, self.clause)
-        return _close(tree("S", subject, *between, Tree("VP", (*verb_phrase.children, below))))
+        return _close(tree("S", subject, *between, PhraseTree("VP", (*verb_phrase.children, below))))
 
     def german(self) -> list[str]:
         """Main clause, comma, clause with the verb last."""
@@ -170,7 +170,7 @@ class Preposed(Sentence):
     clause: Clause
     main: Clause
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(S (SBAR (IN if) (S ...)) (, ,) (NP ...) (VP ...) (. .))."""
         return _close(self.main.english(_below(self.conjunction, self.clause), tree(",", ",")))
 
@@ -188,14 +188,14 @@ class Joined(Sentence):
     conjunction: Literal["and", "but"]
     second: Clause
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(S (S ...) (CC and) (S ...) (. .)), with a comma before "but"."""
         comma = tree(",", ",") if self.conjunction == "but" else None
         first, second = self.first.english(), self.second.english()
         return _close(tree("S", first, comma, tree("CC", self.conjunction), second))
 
     def german(self) -> list[str]:
-        """Both with the verb second."""
+        """CoordinatedNounPhrase with the verb second."""
         conjunction = COORDINATORS[self.conjunction]
         return [*self.first.german("second"), *conjunction, *self.second.german("second"), "."]
 
@@ -207,7 +207,7 @@ class Chained(Sentence):
     first: Clause
     second: Clause
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(S (NP ...) (VP (VP ...) (CC and) (VP ...)) (. .))."""
         both = tree(
             "VP", *self.first.english_predicate(), tree("CC", "and"), *self.second.english_predicate()
@@ -220,12 +220,12 @@ class Chained(Sentence):
 
 
 @dataclass(frozen=True)
-class Request(Sentence):
+class Imperative(Sentence):
     """A request to one person."""
 
     predicate: Predicate
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(S (INTJ (UH please)) (VP (VB open) ...) (. .))."""
         verb = tree("VP", tree("VB", self.predicate.verb.english), *self.predicate.english())
         return _close(tree("S", tree("INTJ", tree("UH", "please")), verb))
@@ -245,7 +245,7 @@ class Existence(Sentence):
     place: PrepositionalPhrase
     tense: Tense
 
-    def english(self) -> Tree:
+    def english(self) -> PhraseTree:
         """(S (NP (EX there)) (VP (VBZ is) (NP ...) (PP ...)) (. .))."""
         there = tree("NP", tree("EX", "there"))
         clause = Clause(self.phrase, Transitive(_GIVE, self.phrase), self.tense, place=self.place)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from .trees import Tree
+from .phrase_tree import PhraseTree
 
 Sex = Literal["he", "she", "it"]
 Gender = Literal["m", "f", "n"]
@@ -106,7 +106,7 @@ class Adverbial:
     """An adverb or a fixed phrase such as "every day"."""
 
     kind: str
-    english: Tree
+    english: PhraseTree
     german: str
     uses: frozenset[str]
 

@@ -13,7 +13,7 @@ from typing import IO, Annotated
 from annotated_types import Gt
 
 import seqx
-from seqx_translation.unpacking import limit, members
+from seqx_translation.safe_tar import limit, members
 
 _CHUNK = 1 << 20
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Ge
 
 import seqx
-from seqx_translation.pieces import pieces
+from seqx_translation.sentence_splitter import split_text
 
 
 @dataclass(kw_only=True, eq=False)
@@ -87,7 +87,7 @@ class Translation(seqx.Seq2SeqTask):
         """A text of more than `max_length` tokens as its sentences, and these as parts where they must be."""
         tag, rest = self._tag(text)
         before = f"{tag} " if tag else ""
-        parts = pieces(rest, lambda part: len(self.read(before + part)["source"]) <= max_length)
+        parts = split_text(rest, lambda part: len(self.read(before + part)["source"]) <= max_length)
         return [before + part for part in parts]
 
     def score_names(self) -> Sequence[str] | None:

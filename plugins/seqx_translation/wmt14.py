@@ -16,9 +16,9 @@ from typing import Annotated, Literal
 from annotated_types import Gt
 
 import seqx
-from seqx_translation.alone import alone
 from seqx_translation.archive import Archive, extract
 from seqx_translation.download import UnreachableError, download, verify
+from seqx_translation.folder_lock import lock_folder
 from seqx_translation.newstest import SETS, newstest
 
 _HOST = "https://www.statmt.org"
@@ -127,7 +127,7 @@ class Wmt14(seqx.Corpus):
             UserError: which archive, what is wrong with it, and what to do
         """
         self._folder = folder / "wmt14"
-        with alone(self._folder, progress):
+        with lock_folder(self._folder, progress):
             self._fetch(self._folder, progress, splits)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:

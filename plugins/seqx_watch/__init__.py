@@ -2,13 +2,13 @@
 
 import seqx
 from seqx_watch.metrics import Metrics
-from seqx_watch.progress import Progress
+from seqx_watch.progress import ConsoleProgress
 from seqx_watch.tensorboard import TensorBoard
 
-__all__ = ["Metrics", "Progress", "TensorBoard"]
+__all__ = ["ConsoleProgress", "Metrics", "TensorBoard"]
 
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
     """Offer the callbacks."""
-    registry.add(seqx.Callback, progress=Progress, metrics=Metrics, tensorboard=TensorBoard)
+    registry.add(seqx.Callback, progress=ConsoleProgress, metrics=Metrics, tensorboard=TensorBoard)

@@ -9,9 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 import seqx
-from seqx_watch.grouping import grouped
+from seqx_watch.difference_lines import difference_lines
 from seqx_watch.lines import duration, number
-from seqx_watch.measured import Count, Measured
+from seqx_watch.metrics_reader import Count, RecordedMetrics
 from seqx_watch.table import markdown
 
 SPLITS = ("dev", "test")
@@ -44,7 +44,7 @@ def compare(folders: Sequence[Path]) -> list[Row]:
         UserError: a folder holds no run, or one that this version cannot read
     """
     records = [seqx.Record.read(folder) for folder in folders]
-    measured = [Measured.read(folder / "metrics.jsonl") for folder in folders]
+    measured = [RecordedMetrics.read(folder / "metrics.jsonl") for folder in folders]
     first = records[0], measured[0]
     return [
         {"run": name, **_told(record, file), **_apart(first, (record, file))}
@@ -61,7 +61,7 @@ def shown(rows: Sequence[Row]) -> Iterator[str]:
         yield from notes
     for row in rows[1:]:
         yield ""
-        apart = [*grouped(row["recipe"]), *grouped(row["environment"])]
+        apart = [*difference_lines(row["recipe"]), *difference_lines(row["environment"])]
         yield f"{row['run']} against {rows[0]['run']}:" + (" nothing differs" if not apart else "")
         yield from (f"  {line}" for line in apart)
 
@@ -72,10 +72,10 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _told(record: seqx.Record, measured: Measured) -> Row:
+def _told(record: seqx.Record, measured: RecordedMetrics) -> Row:
     """What a run says of itself."""
-    figures, looked = _figures(record), measured.looked
-    scores = record.scores or {split: look.scores for split, look in looked.items() if split == "dev"}
+    figures, evaluations = _figures(record), measured.evaluations
+    scores = record.scores or {split: look.scores for split, look in evaluations.items() if split == "dev"}
     return {
         "folder": str(record.folder),
         "finished": record.scores is not None,
@@ -87,11 +87,13 @@ def _told(record: seqx.Record, measured: Measured) -> Row:
         "best_step": record.progress.best_step,
         "metrics": _every(record.recipe),
         "recorded": bool(measured.start),
-        "scored_at": None if record.scores is not None or "dev" not in looked else looked["dev"].step,
+        "scored_at": None
+        if record.scores is not None or "dev" not in evaluations
+        else evaluations["dev"].step,
         "scores": {
             split: {name: score.to_json() for name, score in named.items()} for split, named in scores.items()
         },
-        "perplexity": {split: looked[split].perplexity for split in scores if split in looked},
+        "perplexity": {split: evaluations[split].perplexity for split in scores if split in evaluations},
         "tokens_per_second": measured.tokens_per_second,
         "seconds": record.progress.seconds or None,
         "published": figures["published"],
@@ -118,7 +120,7 @@ def _figures(record: seqx.Record) -> _Figures:
         ) from None
 
 
-def _apart(first: tuple[seqx.Record, Measured], other: tuple[seqx.Record, Measured]) -> Row:
+def _apart(first: tuple[seqx.Record, RecordedMetrics], other: tuple[seqx.Record, RecordedMetrics]) -> Row:
     """In what a run differs from the first one."""
     recipes = [{**record.recipe, "published": None} for record, _ in (first, other)]
     environments = [

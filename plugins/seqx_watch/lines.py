@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 
 import seqx
-from seqx_watch.window import Reading
+from seqx_watch.window import WindowMeans
 
 
 def plain(text: str) -> str:
@@ -44,14 +44,14 @@ def opening(run: seqx.Run) -> Iterator[str]:
         yield f"resumed from update {run.done:,}"
 
 
-def progress(reading: Reading, steps: int, left: float) -> str:
+def progress(reading: WindowMeans, steps: int, left: float) -> str:
     """The numbers of some updates, in columns."""
     return f"step {reading.step:>{len(str(steps))}}/{steps}  {numbers(reading)}  left {duration(left):>8}" + (
         f"  skipped {reading.skipped}: gradient not finite" if reading.skipped else ""
     )
 
 
-def numbers(reading: Reading) -> str:
+def numbers(reading: WindowMeans) -> str:
     """Loss to padding, in columns."""
     return "  ".join(
         (

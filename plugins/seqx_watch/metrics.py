@@ -10,11 +10,11 @@ from annotated_types import Gt
 from pydantic import TypeAdapter
 
 import seqx
-from seqx_watch.linefile import LineFile
-from seqx_watch.measured import Line
+from seqx_watch.append_only_file import AppendOnlyFile
+from seqx_watch.metrics_reader import MetricsLine
 from seqx_watch.window import Window
 
-_LINE = TypeAdapter(Line)
+_LINE = TypeAdapter(MetricsLine)
 
 
 class Metrics(seqx.Callback):
@@ -31,7 +31,7 @@ class Metrics(seqx.Callback):
 
     def __init__(self, *, every: Annotated[int, Gt(0)] = 100) -> None:
         self.every = every
-        self._file: LineFile | None = None
+        self._file: AppendOnlyFile | None = None
         self._window = Window()
 
     def state_dict(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Metrics(seqx.Callback):
         """Cut off what will be done again, and say what is trained."""
         path = run.folder / "metrics.jsonl"
         told = cut(path, run.done, pending=run.pending)
-        self._file = LineFile(path)
+        self._file = AppendOnlyFile(path)
         if run.resumed is not None and not told:  # killed between saving and the word about it
             self.saved(run, run.done, run.resumed)
         self._write(

@@ -11,14 +11,14 @@ from annotated_types import Ge, Gt
 
 import seqx
 from seqx_watch import lines
-from seqx_watch.linefile import LineFile
+from seqx_watch.append_only_file import AppendOnlyFile
 from seqx_watch.terminal import Terminal
 from seqx_watch.window import Window
 
 _REFRESH = 1.0  # seconds between two looks at the device for a terminal
 
 
-class Progress(seqx.Callback):
+class ConsoleProgress(seqx.Callback):
     """Tells standard error how a run goes, and writes the same to the run's `log.txt`.
 
     On a terminal a bar and the latest numbers are redrawn in place, and scores, examples and what else is
@@ -42,7 +42,7 @@ class Progress(seqx.Callback):
         self.seconds = seconds
         self.examples = examples
         self._terminal: Terminal | None = None
-        self._log: LineFile | None = None
+        self._log: AppendOnlyFile | None = None
         self._early: list[str] = []  # lines from before there was a log
         self._topic = self._last_news = ""
         self._said = -math.inf
@@ -71,7 +71,7 @@ class Progress(seqx.Callback):
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
         """Open the log, and say what is trained on what."""
-        self._log = LineFile(run.folder / "log.txt")
+        self._log = AppendOnlyFile(run.folder / "log.txt")
         for line in self._early:
             self._log.write(line)
         self._early.clear()

@@ -11,7 +11,7 @@ import seqx
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class WindowMeans:
     """What a stretch of updates came to."""
 
     step: int  # the last update
@@ -85,11 +85,11 @@ class Window:
         self._tokens, self._padding = state["tokens"], state["padding"]
         self._seconds, self._skipped = state["seconds"], state["skipped"]
 
-    def read(self) -> Reading:
+    def read(self) -> WindowMeans:
         """The means since the last reading; waits for the device. At least one update was added."""
         last = self._last
         assert last is not None, "nothing was added"
-        reading = Reading(
+        reading = WindowMeans(
             step=last.step,
             updates=self.updates,
             loss=self._mean("loss"),

@@ -12,7 +12,7 @@ from seqx_sample.choose_sentences import sentence
 from seqx_sample.derivation import skeleton, words
 from seqx_sample.draw import Draw
 from seqx_sample.generate import Pair, pairs, split_of, take
-from seqx_sample.trees import detokenize, parse
+from seqx_sample.phrase_tree import detokenize, parse
 
 from .vocabulary import both
 

@@ -3,15 +3,14 @@
 import nltk
 import pytest
 
-from seqx_sample.clauses import Clause
+from seqx_sample.clauses import Clause, Saying, WithRelativeClause
 from seqx_sample.phrases import (
-    Both,
     Common,
+    CoordinatedNounPhrase,
     Interrogative,
     Owned,
     Placed,
     PrepositionalPhrase,
-    Related,
     RelativePronoun,
     WhichOne,
 )
@@ -25,7 +24,6 @@ from seqx_sample.predicates import (
     Passive,
     Prepositional,
     Putting,
-    Saying,
     Transitive,
     Trying,
 )
@@ -34,9 +32,9 @@ from seqx_sample.sentences import (
     Chained,
     Existence,
     Fronted,
+    Imperative,
     Joined,
     Preposed,
-    Request,
     Sentence,
     Statement,
     Subordinated,
@@ -87,8 +85,8 @@ def relative(phrase: Common) -> RelativePronoun:
     return RelativePronoun(phrase.gender, phrase.plural, "person" in phrase.noun.classes)
 
 
-def who_sleeps(phrase: Common) -> Related:
-    return Related(phrase, Clause(relative(phrase), SLEEP, "present"))
+def who_sleeps(phrase: Common) -> WithRelativeClause:
+    return WithRelativeClause(phrase, Clause(relative(phrase), SLEEP, "present"))
 
 
 MAN, BOOK, WOMAN = np("the man"), np("the book"), np("the woman")
@@ -384,7 +382,7 @@ PAIRS: list[tuple[str, Sentence, str, str]] = [
                 I,
                 Transitive(
                     verb("find"),
-                    Related(
+                    WithRelativeClause(
                         np("the key"),
                         Clause(np("my son"), Transitive(verb("lose"), relative(np("the key"))), "perfect"),
                     ),
@@ -399,7 +397,7 @@ PAIRS: list[tuple[str, Sentence, str, str]] = [
         "relative, dative",
         Statement(
             Clause(
-                Related(
+                WithRelativeClause(
                     np("the tourists"),
                     Clause(HE, Dative(verb("thank"), relative(np("the tourists"))), "past"),
                 ),
@@ -414,7 +412,7 @@ PAIRS: list[tuple[str, Sentence, str, str]] = [
         "relative, preposition",
         Statement(
             Clause(
-                Related(
+                WithRelativeClause(
                     WOMAN,
                     Clause(
                         HE, Prepositional(verb("wait"), PrepositionalPhrase(FOR, relative(WOMAN))), "present"
@@ -483,7 +481,9 @@ PAIRS: list[tuple[str, Sentence, str, str]] = [
     ),
     (
         "coordination",
-        Statement(Clause(Both(name("Anna"), np("her father")), does("see", "a elephant"), "past")),
+        Statement(
+            Clause(CoordinatedNounPhrase(name("Anna"), np("her father")), does("see", "a elephant"), "past")
+        ),
         "Anna and her father saw an elephant.",
         "Anna und ihr Vater sahen einen Elefanten.",
     ),
@@ -516,13 +516,13 @@ PAIRS: list[tuple[str, Sentence, str, str]] = [
     ),
     (
         "request",
-        Request(does("read", "the long letter")),
+        Imperative(does("read", "the long letter")),
         "Please read the long letter.",
         "Bitte lies den langen Brief.",
     ),
     (
         "request, prefix",
-        Request(Transitive(verb("invite"), np("your aunt"))),
+        Imperative(Transitive(verb("invite"), np("your aunt"))),
         "Please invite your aunt.",
         "Bitte lade deine Tante ein.",
     ),

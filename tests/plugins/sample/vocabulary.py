@@ -1,10 +1,10 @@
 """Short names for building derivations by hand."""
 
 from seqx_sample.lexicon import lexicon
+from seqx_sample.phrase_tree import detokenize
 from seqx_sample.phrases import Common, Degree, Name, PrepositionalPhrase, Pronoun
 from seqx_sample.predicates import Predicate, Prepositional, Transitive
 from seqx_sample.sentences import Sentence
-from seqx_sample.trees import detokenize
 from seqx_sample.words import Adjective, Adverbial, Case, Noun, Preposition, Verb
 
 WORDS = lexicon()

@@ -15,7 +15,7 @@ import pytest
 
 import seqx
 from seqx_text import Files
-from seqx_translation import Archive, Wmt14, unpacking
+from seqx_translation import Archive, Wmt14, safe_tar
 from seqx_translation.archive import extract
 from seqx_translation.newstest import SETS
 from seqx_translation.wmt14 import ARCHIVES
@@ -335,9 +335,9 @@ ZEROS = bytes(3 << 20)
 def test_an_archive_decides_over_no_memory_and_no_disk(
     content: bytes, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpacking, "LEAST", 2 << 20)
-    monkeypatch.setattr(unpacking, "RATIO", 1)
-    monkeypatch.setattr(unpacking, "_MEMBERS", 20)
+    monkeypatch.setattr(safe_tar, "LEAST", 2 << 20)
+    monkeypatch.setattr(safe_tar, "RATIO", 1)
+    monkeypatch.setattr(safe_tar, "_MEMBERS", 20)
     tracemalloc.start()
     try:
         with pytest.raises(seqx.UserError, match=r"x.tgz: ") as caught:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from seqx_watch.grouping import grouped
+from seqx_watch.difference_lines import difference_lines
 from tests.stories.tiny import TINY, done, refused, tiny
 
 PUBLISHED = "published: {source: 'Smith 2020, table 1', parameters: 40e3, dev: {bleu: 30, perplexity: 4.9}}\n"
@@ -239,7 +239,7 @@ def test_half_a_line_may_be_anything() -> None:
 
 def test_differences_are_grouped_only_where_one_step_and_nothing_else_tells_them_apart() -> None:
     differences = {"a.x.k": (1, 2), "a.y.k": (1, 2), "b.y.k": (1, 2), "a.z.k": (1, 3), "a.w.k": (1, True)}
-    assert list(grouped({**differences, "c": (0, None), "d": (False, None)})) == [
+    assert list(difference_lines({**differences, "c": (0, None), "d": (False, None)})) == [
         "a.{x,y}.k: 2 (1)",
         "b.y.k: 2 (1)",
         "a.z.k: 3 (1)",

@@ -10,7 +10,7 @@ import pytest
 
 import seqx
 from seqx_watch import Metrics
-from seqx_watch.measured import Measured
+from seqx_watch.metrics_reader import RecordedMetrics
 from tests.plugins.watch.story import Story, evaluation, run, update
 
 
@@ -90,8 +90,8 @@ def test_numbers_that_are_not_finite_are_strings(tmp_path: Path) -> None:
     diverged = replace(evaluation(20.0), perplexity=math.inf)
     story.tell.evaluated(run=story.run, step=1, split="dev", evaluation=diverged)
     assert read(tmp_path)[-1]["perplexity"] == "Infinity"
-    looked = Measured.read(tmp_path / "metrics.jsonl").looked["dev"]
-    assert (looked.perplexity, looked.scores["bleu"].value) == (math.inf, 20.0)
+    recorded = RecordedMetrics.read(tmp_path / "metrics.jsonl").evaluations["dev"]
+    assert (recorded.perplexity, recorded.scores["bleu"].value) == (math.inf, 20.0)
 
 
 def crashed(folder: Path, end: bytes) -> list[dict[str, Any]]:
@@ -170,7 +170,10 @@ def test_a_malformed_line_is_one_message(tmp_path: Path, line: str) -> None:
     file = tmp_path / "metrics.jsonl"
     text = file.read_text(encoding="utf-8")
     file.write_text(f"{text.partition(chr(10))[0]}\n{line}\n{text}", encoding="utf-8")
-    for read_it in (Story(run(tmp_path, done=20), Metrics(every=10)).start, lambda: Measured.read(file)):
+    for read_it in (
+        Story(run(tmp_path, done=20), Metrics(every=10)).start,
+        lambda: RecordedMetrics.read(file),
+    ):
         with pytest.raises(seqx.UserError, match=r"metrics\.jsonl:2: cannot be read \(.*\); \w+") as caught:
             read_it()
         assert "\n" not in str(caught.value)

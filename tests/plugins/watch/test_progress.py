@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import seqx
-from seqx_watch import Progress, progress
-from seqx_watch.window import Reading, Window
+from seqx_watch import ConsoleProgress, progress
+from seqx_watch.window import Window, WindowMeans
 from tests.plugins.watch.story import Clock, Story, run, update
 
 
@@ -82,7 +82,7 @@ def tell(story: Story) -> None:
 
 
 def test_plain_lines(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    tell(Story(run(tmp_path, steps=120), Progress(every=50), clock=clock))
+    tell(Story(run(tmp_path, steps=120), ConsoleProgress(every=50), clock=clock))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.replace(str(tmp_path), "FOLDER") == WHOLE
@@ -94,7 +94,7 @@ def test_preparation_ends_with_a_line(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The last line is printed however quick preparation was; equal lines are not repeated."""
-    tell = Story(run(tmp_path), Progress(), clock=clock).tell
+    tell = Story(run(tmp_path), ConsoleProgress(), clock=clock).tell
     for share in (0.1, 0.5, 0.9, 1.0, 1.0):
         tell.preparing(what="checking europarl.tgz", share=share)
     for rows in range(1000, 20_000, 1000):
@@ -112,7 +112,7 @@ def test_preparation_ends_with_a_line(
 
 
 def test_lines_by_time(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    story = Story(run(tmp_path), Progress(seconds=30), clock=clock)
+    story = Story(run(tmp_path), ConsoleProgress(seconds=30), clock=clock)
     story.start()
     story.update(1, 100)
     steps = [line.split()[1] for line in capsys.readouterr().err.splitlines() if line.startswith("step")]
@@ -122,12 +122,12 @@ def test_lines_by_time(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixtu
 def test_a_resumed_run_goes_on_with_its_log(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    story = Story(run(tmp_path), Progress(every=10), clock=clock)
+    story = Story(run(tmp_path), ConsoleProgress(every=10), clock=clock)
     story.start()
     story.update(1, 10)
     story.fail(KeyboardInterrupt())
     capsys.readouterr()
-    story = Story(run(tmp_path, done=10, best=(30.0, 8)), Progress(every=10, examples=0), clock=clock)
+    story = Story(run(tmp_path, done=10, best=(30.0, 8)), ConsoleProgress(every=10, examples=0), clock=clock)
     story.start()
     story.update(11, 20)
     story.evaluate(20, 20.0)
@@ -141,7 +141,7 @@ def test_a_resumed_run_goes_on_with_its_log(
 
 
 def test_skipped_updates_are_said(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    story = Story(run(tmp_path), Progress(every=2), clock=clock)
+    story = Story(run(tmp_path), ConsoleProgress(every=2), clock=clock)
     story.start()
     for step in (1, 2):
         story.tell.updated(run=story.run, update=update(step, loss=float("nan"), skipped=True))
@@ -152,7 +152,7 @@ def test_skipped_updates_are_said(tmp_path: Path, clock: Clock, capsys: pytest.C
 
 def test_errors_are_for_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command says them on the terminal."""
-    story = Story(run(tmp_path), Progress())
+    story = Story(run(tmp_path), ConsoleProgress())
     story.start()
     capsys.readouterr()
     story.fail(seqx.UserError("no room"))
@@ -163,12 +163,12 @@ def test_errors_are_for_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_the_device_is_asked_only_for_what_is_said(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    story = Story(run(tmp_path), Progress(every=40), clock=clock)
+    story = Story(run(tmp_path), ConsoleProgress(every=40), clock=clock)
     story.start()
     reads: list[int] = []
     read = Window.read
 
-    def counted(window: Window) -> Reading:
+    def counted(window: Window) -> WindowMeans:
         reads.append(window.updates)
         return read(window)
 
@@ -210,7 +210,7 @@ def test_a_terminal_shows_a_bar_and_keeps_what_counts(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with terminal(monkeypatch) as pieces:
-        tell(Story(run(tmp_path, steps=120), Progress(every=50), clock=clock))
+        tell(Story(run(tmp_path, steps=120), ConsoleProgress(every=50), clock=clock))
     written = pieces[0]
     assert capsys.readouterr() == ("", "")
     assert "preparing train: 2,000 rows" in written
@@ -227,7 +227,7 @@ def test_the_cursor_comes_back_when_preparation_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with terminal(monkeypatch) as pieces:
-        callback = Progress()
+        callback = ConsoleProgress()
         callback.preparing(what="fetching", share=0.5)
         del callback
         gc.collect()

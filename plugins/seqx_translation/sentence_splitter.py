@@ -16,7 +16,7 @@ _END = re.compile(
 _ABBREVIATION = re.compile(r"(?:^|[\s(.])(?:[^\W\d_]|\d+|Mrs?|Ms|Dr|Prof|St|Nr|No|vs|bzw|ca|vgl|M|Mme)\.\s+$")
 
 
-def pieces(text: str, fits: Callable[[str], bool]) -> list[str]:
+def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
     """Parts of `text`, in order, each of which `fits` where it has more than one character.
 
     Only white space between parts is left out. A text that fits is one part, whatever it holds.

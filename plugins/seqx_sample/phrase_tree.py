@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 
-class Tree(NamedTuple):
+class PhraseTree(NamedTuple):
     """A label over its children; a tree with one string below it is a part of speech over a word."""
 
     label: str
-    children: "tuple[Tree | str, ...]"
+    children: "tuple[PhraseTree | str, ...]"
 
     def __str__(self) -> str:
         """The tree in brackets, on one line."""
@@ -26,14 +26,14 @@ class Tree(NamedTuple):
         return words
 
 
-def tree(label: str, *children: Tree | str | None) -> Tree:
+def tree(label: str, *children: PhraseTree | str | None) -> PhraseTree:
     """A tree from the children that are there."""
-    return Tree(label, tuple(child for child in children if child is not None))
+    return PhraseTree(label, tuple(child for child in children if child is not None))
 
 
-def parse(text: str) -> Tree:
+def parse(text: str) -> PhraseTree:
     """Read one bracketed tree."""
-    open_trees: list[tuple[str, list[Tree | str]]] = []
+    open_trees: list[tuple[str, list[PhraseTree | str]]] = []
     for opened, word in re.findall(r"\(([^\s()]+)|([^\s()]+)|\)", text):
         if opened:
             open_trees.append((opened, []))
@@ -42,8 +42,8 @@ def parse(text: str) -> Tree:
         else:
             label, children = open_trees.pop()
             if not open_trees:
-                return Tree(label, tuple(children))
-            open_trees[-1][1].append(Tree(label, tuple(children)))
+                return PhraseTree(label, tuple(children))
+            open_trees[-1][1].append(PhraseTree(label, tuple(children)))
     message = f"no whole tree in {text!r}"
     raise ValueError(message)
 

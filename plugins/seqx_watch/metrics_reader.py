@@ -50,7 +50,7 @@ class _Failed(TypedDict):
     message: str
 
 
-class Line(TypedDict):
+class MetricsLine(TypedDict):
     """The fields of every line."""
 
     kind: str
@@ -69,14 +69,14 @@ _LINE: TypeAdapter[Any] = TypeAdapter(
         | Annotated[_Update, Tag("update")]
         | Annotated[_Evaluation, Tag("evaluation")]
         | Annotated[_Failed, Tag("failed")]
-        | Annotated[Line, Tag("other")],
+        | Annotated[MetricsLine, Tag("other")],
         Discriminator(_kind),
     ]
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
+class RecordedEvaluation:
     """A model's scores on a split, as they were recorded."""
 
     step: int
@@ -85,24 +85,26 @@ class Looked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class RecordedMetrics:
     """What the callback `metrics` recorded; nothing where it did not listen."""
 
     start: Mapping[str, Any] = field(default_factory=dict)  # of the last start
     step: int = 0  # the last update that was recorded
     tokens_per_second: float | None = None  # target tokens, by the time of training alone
-    looked: Mapping[str, Looked] = field(default_factory=dict)  # at each split, the last time
+    evaluations: Mapping[str, RecordedEvaluation] = field(
+        default_factory=dict
+    )  # at each split, the last time
     failed: str | None = None  # why it stopped, if it has not gone on since
 
     @classmethod
-    def read(cls, file: Path) -> "Measured":
+    def read(cls, file: Path) -> "RecordedMetrics":
         """Read it as far as it was written.
 
         Raises:
             UserError: it cannot be read, or is not what this version writes
         """
         start: Mapping[str, Any] = {}
-        looked: dict[str, Looked] = {}
+        evaluations: dict[str, RecordedEvaluation] = {}
         failed, step, tokens, seconds = None, 0, 0, 0.0
         for _, line in seqx.read_json_lines(_LINE, file, _ADVICE):
             match line["kind"]:
@@ -113,12 +115,12 @@ class Measured:
                     tokens, seconds = tokens + line["tokens"], seconds + line["seconds"]
                 case "evaluation":
                     scores = {name: seqx.Score(**score) for name, score in line["scores"].items()}
-                    looked[line["split"]] = Looked(
+                    evaluations[line["split"]] = RecordedEvaluation(
                         step=line["step"], scores=scores, perplexity=line["perplexity"]
                     )
             failed = _ending(line) if line["kind"] == "failed" else None
         speed = tokens / seconds if seconds else None
-        return cls(start=start, step=step, tokens_per_second=speed, looked=looked, failed=failed)
+        return cls(start=start, step=step, tokens_per_second=speed, evaluations=evaluations, failed=failed)
 
 
 def _ending(line: _Failed) -> str:

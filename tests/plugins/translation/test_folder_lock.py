@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 import seqx
-from seqx_translation.alone import alone
+from seqx_translation.folder_lock import lock_folder
 
 
 def test_a_second_one_waits_and_says_so(tmp_path: Path) -> None:
     told, order = threading.Event(), []
 
     def second() -> None:
-        with alone(tmp_path, lambda what, share: told.set()):
+        with lock_folder(tmp_path, lambda what, share: told.set()):
             order.append("second")
 
-    with alone(tmp_path, lambda what, share: None):
+    with lock_folder(tmp_path, lambda what, share: None):
         thread = threading.Thread(target=second)
         thread.start()
         assert told.wait(10)
@@ -29,6 +29,6 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(seqx.UserError, match="/file/inside: cannot be written"),
-        alone(tmp_path / "file" / "inside", lambda what, share: None),
+        lock_folder(tmp_path / "file" / "inside", lambda what, share: None),
     ):
         pass

@@ -8,7 +8,7 @@ import seqx
 
 
 @contextlib.contextmanager
-def alone(folder: Path, progress: seqx.ProgressReporter) -> Iterator[None]:
+def lock_folder(folder: Path, progress: seqx.ProgressReporter) -> Iterator[None]:
     """Lock a folder, which is created if it is missing, and wait while another process holds the lock.
 
     Where the file system has no locks, the block runs all the same: checksums find what two processes spoil.

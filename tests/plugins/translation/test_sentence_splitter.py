@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqx_translation.pieces import pieces
+from seqx_translation.sentence_splitter import split_text
 
 
 def shorter_than(limit: int) -> Callable[[str], bool]:
@@ -16,7 +16,7 @@ def shorter_than(limit: int) -> Callable[[str], bool]:
 
 @given(st.text(st.sampled_from("ab. !\u3002\t\u2028,A1")), st.integers(1, 30))
 def test_nothing_is_lost_and_everything_fits(text: str, limit: int) -> None:
-    parts = pieces(text, shorter_than(limit))
+    parts = split_text(text, shorter_than(limit))
     assert "".join("".join(parts).split()) == "".join(text.split())
     assert all(len(part) <= limit for part in parts)
     if len(text) > limit:
@@ -40,16 +40,16 @@ def test_nothing_is_lost_and_everything_fits(text: str, limit: int) -> None:
 )  # fmt: skip
 def test_sentences_end_where_they_do(text: str, expected: list[str]) -> None:
     longest = max(map(len, expected))
-    assert pieces(text, shorter_than(longest)) == expected
+    assert split_text(text, shorter_than(longest)) == expected
 
 
 def test_long_sentences_break_between_words_and_long_words_between_characters() -> None:
-    assert pieces("one two three four. Five.", shorter_than(9)) == ["one two", "three", "four.", "Five."]
-    assert pieces("aaaaaaaaaa bb", shorter_than(4)) == ["aaaa", "aaaa", "aa", "bb"]
+    assert split_text("one two three four. Five.", shorter_than(9)) == ["one two", "three", "four.", "Five."]
+    assert split_text("aaaaaaaaaa bb", shorter_than(4)) == ["aaaa", "aaaa", "aa", "bb"]
 
 
 def test_a_character_that_does_not_fit_is_kept() -> None:
-    assert pieces("ab c", lambda text: text != "c" and len(text) < 1) == ["a", "b", "c"]
+    assert split_text("ab c", lambda text: text != "c" and len(text) < 1) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "word " * 20_000, "One two. " * 11_000])
@@ -62,7 +62,7 @@ def test_a_hundred_thousand_characters_take_no_quadratic_time(text: str) -> None
         return len(part) <= 100
 
     start = time.process_time()
-    parts = pieces(text, fits)
+    parts = split_text(text, fits)
     assert "".join(parts).replace(" ", "") == text.replace(" ", "")
     assert read < 15 * len(text)
     assert time.process_time() - start < 5

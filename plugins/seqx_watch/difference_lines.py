@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 Pair = Sequence[object]
 
 
-def grouped(differences: Mapping[str, Pair]) -> Iterator[str]:
+def difference_lines(differences: Mapping[str, Pair]) -> Iterator[str]:
     """A line for each difference (there, here); paths that differ in one step alone share theirs.
 
     So `model.encoder.layers` and `model.decoder.layers`, both 6 there and 2 here, are

@@ -5,7 +5,7 @@ from pathlib import Path
 import seqx
 
 
-class LineFile:
+class AppendOnlyFile:
     """Appends lines, opening the file for each: whoever reads it meanwhile sees whole lines.
 
     Raises:
