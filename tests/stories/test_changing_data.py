@@ -65,7 +65,7 @@ def test_text_has_changed_between_two_starts(split: str, tmp_path: Path) -> None
     said = refused("run", recipe).splitlines()
     assert said[-1] == (
         f"runs/tiny/data.json: the text of {split} has changed since this run began (its files, or "
-        "what prepares them, changed); put it back, and the same command goes on; or choose another --folder"
+        "the code that prepares them); restore it and run the same command again, or choose another --folder"
     )
     file.write_bytes(before)
     done("run", recipe)
@@ -89,6 +89,6 @@ def test_examples_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     target.write_bytes(content)
     said = refused("run", recipe).splitlines()[-1]
     assert said == (
-        f"{target.parent}: a damaged store of prepared examples (target does not hold what was written); "
-        "delete this folder, and its examples are prepared again"
+        f"{target.parent}: a damaged store of prepared examples (the bytes of target are not those "
+        "that were written); delete this folder; its examples will be prepared again"
     )

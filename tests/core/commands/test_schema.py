@@ -1,0 +1,30 @@
+"""The JSON Schema in recipes/, to which the first line of each recipe refers."""
+
+import json
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from seqx import recipe
+from seqx.plugin.loading import GROUP, load_plugins
+from seqx.training.description import Experiment
+from seqx_toolkit import DISTRIBUTION
+
+RECIPES = Path(__file__).parents[3] / "recipes"
+SCHEMA = RECIPES / "schema.json"
+
+
+def test_shipped_schema_is_current() -> None:
+    """Other plugins that are installed here do not count."""
+    found = [entry for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == DISTRIBUTION]
+    schema = recipe.schema(load_plugins(found=found).registry, Experiment)
+    text = SCHEMA.read_text(encoding="utf-8")
+    assert text == json.dumps(schema, indent=1) + "\n", "run `seqx schema > recipes/schema.json`"
+
+
+def test_recipes_refer_to_the_shipped_schema() -> None:
+    for file in sorted(RECIPES.rglob("*.yaml")):
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+        assert found, file
+        assert (file.parent / found[1]).resolve() == SCHEMA, file
