@@ -1,7 +1,7 @@
-"""seqx: sequence modelling from plugins and recipes.
+"""seqx: sequence modelling with plugins and recipes.
 
-What is named here is public; plugins import `seqx` and nothing below it. Names are imported when first used,
-so that `import seqx` costs nothing.
+The names in this module are public; plugins import `seqx` and none of its submodules. A name is imported when
+it is first used, so that `import seqx` is fast.
 """
 
 import importlib
@@ -103,47 +103,59 @@ if TYPE_CHECKING:
     from seqx.training.run_info import Run as Run
     from seqx.training.update import Update as Update
 
-_HOMES = {
-    "seqx.storage.bounded_read": "read_bounded read_bounded_json",
+_NAMES = {
+    # interfaces that plugins implement, and registration
+    "seqx.interfaces.networks": "Attention Ensemble Decoder Encoder Model Positioned PositionalEncoding",
+    "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
+    "seqx.interfaces.text": (
+        "SPLITS Corpus Metric Normalizer ProgressReporter Split Task TextModel Tokenizer"
+    ),
+    "seqx.interfaces.codec": "Codec",
+    "seqx.plugin.registry": "Make Registry",
+    "seqx.plugin.hooks": "hookimpl",
+    # values that components exchange, and what components share
+    "seqx.interfaces.values": (
+        "BOS EOS PAD UNK WORDS Answer AnswerWarning Batch Rejected Evaluation Example Hypothesis "
+        "KeyValue Layers Layout Mask Memory Request Score State Tokens fork per_layer rows"
+    ),
+    "seqx.interfaces.nbest": "Candidate NBest sum_warnings",
+    "seqx.interfaces.scores": "perplexity",
+    "seqx.interfaces.embedding": "ScaledEmbedding smallest_limit",
+    "seqx.runtime.devices": "has_bf16 to_device",
+    # base classes of tasks, and constraints of answers
+    "seqx.tasks.metric": "CorpusTask MetricTask denormalize normalize",
+    "seqx.tasks.seq2seq": "Seq2SeqTask",
+    "seqx.constraints": "Intersection LexicalGrammar Surfaces LexicalConstraint",
+    # models and runs
+    "seqx.inference": "Predictor load",
+    "seqx.training.run_info": "Run",
+    "seqx.training.update": "Update",
+    "seqx.run_folder": "Record",
+    "seqx.recipe.differences": "differences",
+    # commands
     "seqx.commands.stdin_command": "StdinCommand stdin_command",
     "seqx.commands.arguments": "split_overrides",
     "seqx.commands.component_option": "component_from_option",
-    "seqx.constraints": "Intersection LexicalGrammar Surfaces LexicalConstraint",
-    "seqx.runtime.devices": "has_bf16 to_device",
-    "seqx.errors": "PluginError RecipeError RegistrationError UserError unwritable",
-    "seqx.inference": "Predictor load",
-    "seqx.storage.json_format": "first_error json_text read_json_as read_json_lines",
-    "seqx.plugin.hooks": "hookimpl",
-    "seqx.interfaces.codec": "Codec",
-    "seqx.interfaces.embedding": "ScaledEmbedding smallest_limit",
-    "seqx.interfaces.scores": "perplexity",
-    "seqx.interfaces.learning": "Callback Grammar Objective Optimizer Schedule Search",
-    "seqx.interfaces.networks": "Attention Ensemble Decoder Encoder Model Positioned PositionalEncoding",
-    "seqx.interfaces.nbest": "Candidate NBest sum_warnings",
-    "seqx.interfaces.text": "SPLITS Corpus Metric Normalizer ProgressReporter Split Task TextModel Tokenizer",
-    "seqx.interfaces.values": (
-        "BOS EOS PAD UNK WORDS Answer AnswerWarning Batch Rejected Evaluation Example Hypothesis KeyValue "
-        "Layers Layout Mask Memory Request Score State Tokens fork per_layer rows"
-    ),
-    "seqx.storage.locks": "file_lock",
+    # files
     "seqx.storage.text_lines": "expand_path read_lines read_standard_input",
-    "seqx.recipe.differences": "differences",
-    "seqx.plugin.registry": "Make Registry",
-    "seqx.run_folder": "Record",
-    "seqx.tasks.metric": "CorpusTask MetricTask denormalize normalize",
-    "seqx.tasks.seq2seq": "Seq2SeqTask",
-    "seqx.training.run_info": "Run",
-    "seqx.training.update": "Update",
+    "seqx.storage.bounded_read": "read_bounded read_bounded_json",
+    "seqx.storage.json_format": "first_error json_text read_json_as read_json_lines",
+    "seqx.storage.locks": "file_lock",
+    # errors
+    "seqx.errors": "PluginError RecipeError RegistrationError UserError unwritable",
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+"""The public names by module, in groups for readers."""
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = ["__version__", *sorted(_MODULES)]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"seqx has no {name!r}; public names: {', '.join(sorted(_HOME))}")
-    value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)  # the next access finds it
+    if name not in _MODULES:
+        raise AttributeError(f"seqx has no {name!r}; public names: {', '.join(sorted(_MODULES))}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value  # the next access does not call this function
     return value
 
 
