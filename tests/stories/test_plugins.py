@@ -80,9 +80,7 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
 
     for verb in ("check", "show", "run"):
         said = refused(verb, moved / "recipe.yaml")
-        assert said.startswith(
-            f"{moved}/recipe.yaml:2:3: the recipe of a model brings code of its own, which"
-        )
+        assert said.startswith(f"{moved}/recipe.yaml:2:3: the recipe of this model has local plugins, which")
         assert len(said.splitlines()) == 3
     heir = tiny(f"extends: {moved}/recipe.yaml\n", "heir.yaml")
     assert "a parent's plugins are not loaded; to use" in refused("check", heir)
