@@ -1,4 +1,4 @@
-"""How models learn: objectives, optimizers and schedules."""
+"""Objectives, optimizers and learning-rate schedules."""
 
 import seqx
 from seqx_training.crossentropy import CrossEntropy
@@ -24,7 +24,7 @@ __all__ = [
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer them under the names that recipes use."""
+    """Register the objectives, optimizers and schedules."""
     registry.add(seqx.Objective, cross_entropy=CrossEntropy, r_drop=RDrop)
     registry.add(seqx.Optimizer, adam=Adam, adamw=AdamW, adafactor=Adafactor, muon=Muon)
     registry.add(

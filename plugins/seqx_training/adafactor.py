@@ -1,4 +1,4 @@
-"""Adafactor without waiting for the device."""
+"""Adafactor that does not wait for the device."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import seqx
 
 
 class SyncFreeAdafactor(torch.optim.Adafactor):
-    """Torch's Adafactor with its step counter and its norms on the device.
+    """torch's Adafactor with its step counter and its norms on the device.
 
     Torch's version reads two norms of each parameter on the host, which waits for the GPU each time. Like
     torch's fused optimizers, this one skips a step if `found_inf` is 1.
@@ -26,29 +26,29 @@ class SyncFreeAdafactor(torch.optim.Adafactor):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    going = torch.ones((), device=p.device) if skip is None else 1 - to(skip, p)
-                    self._change(p, p.grad, group, going.double())
+                    active = torch.ones((), device=p.device) if skip is None else 1 - to(skip, p)
+                    self._update(p, p.grad, group, active.double())
 
-    def _change(self, p: Tensor, grad: Tensor, group: dict[str, Any], going: Tensor) -> None:
-        """Compute torch's `_single_tensor_adafactor`; if `going` is 0, change no bit."""
+    def _update(self, p: Tensor, grad: Tensor, group: dict[str, Any], active: Tensor) -> None:
+        """Compute torch's `_single_tensor_adafactor` if `active` is 1; change nothing if it is 0."""
         state = self.state[p]
         if not state:
-            state.update(_nothing_seen(grad))
+            state.update(_initial_state(grad))
         state["step"] = to(state["step"], p)  # checkpoints of torch's version have it on the CPU
-        state["step"] += going.to(state["step"].dtype)
-        left_out = going == 0
-        grad = grad.masked_fill(left_out, 0)
+        state["step"] += active.to(state["step"].dtype)
+        skipped = active == 0
+        grad = grad.masked_fill(skipped, 0)
         step = state["step"].double()
-        share = (step ** group["beta2_decay"]).masked_fill(left_out, 0).to(p.dtype)
+        weight = (step ** group["beta2_decay"]).masked_fill(skipped, 0).to(p.dtype)
         rate = step.rsqrt().clamp_max(group["lr"]) * (p.norm().double() / p.numel() ** 0.5).clamp_min(
             group["eps"][1]
         )
         if group["weight_decay"]:
-            p.mul_((1 - going * group["lr"] * group["weight_decay"]).to(p.dtype))
+            p.mul_((1 - active * group["lr"] * group["weight_decay"]).to(p.dtype))
         eps = torch.finfo(p.dtype).eps
-        update = _variance(grad, state, share, eps).clamp_(min=eps * eps).rsqrt_().mul_(grad)
-        size = update.norm().double() / (update.numel() ** 0.5 * group["d"])
-        p.addcmul_(update, (going * rate / size.clamp_min(1)).to(p.dtype), value=-1)
+        update = _variance(grad, state, weight, eps).clamp_(min=eps * eps).rsqrt_().mul_(grad)
+        rms = update.norm().double() / (update.numel() ** 0.5 * group["d"])
+        p.addcmul_(update, (active * rate / rms.clamp_min(1)).to(p.dtype), value=-1)
 
 
 def to(scalar: Tensor, p: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def to(scalar: Tensor, p: Tensor) -> Tensor:
     return seqx.to_device(scalar, p.device)
 
 
-def _nothing_seen(grad: Tensor) -> dict[str, Tensor]:
+def _initial_state(grad: Tensor) -> dict[str, Tensor]:
     """Create the state before the first step, with the names of torch's version."""
     step = torch.zeros((), device=grad.device)
     if grad.dim() <= 1:
@@ -69,11 +69,11 @@ def _nothing_seen(grad: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _variance(grad: Tensor, state: dict[str, Tensor], share: Tensor, eps: float) -> Tensor:
-    """Update the moving averages with weight `share`, and return the estimate of the squared gradient."""
+def _variance(grad: Tensor, state: dict[str, Tensor], weight: Tensor, eps: float) -> Tensor:
+    """Update the moving averages with the new value's `weight`; return the estimated squared gradient."""
     if grad.dim() <= 1:
-        return state["variance"].lerp_(grad * grad, share).clone()
+        return state["variance"].lerp_(grad * grad, weight).clone()
     row, column = state["row_var"], state["col_var"]
-    row.lerp_(grad.norm(dim=-1, keepdim=True).square_().div_(grad.size(-1)), share)
-    column.lerp_(grad.norm(dim=-2, keepdim=True).square_().div_(grad.size(-2)), share)
+    row.lerp_(grad.norm(dim=-1, keepdim=True).square_().div_(grad.size(-1)), weight)
+    column.lerp_(grad.norm(dim=-2, keepdim=True).square_().div_(grad.size(-2)), weight)
     return (row @ column).div_(row.mean(dim=-2, keepdim=True).clamp_(min=eps))

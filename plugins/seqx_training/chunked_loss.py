@@ -1,4 +1,4 @@
-"""Sums over target tokens, and their gradient, without the logits of all tokens at once.
+"""Losses summed over target tokens, computed in chunks so that the logits of all tokens never exist at once.
 
 Letters in shapes: B sentences, T target tokens, D = d_model, V symbols, N target tokens without padding,
 n of them in one chunk, P passes through the model.
@@ -15,51 +15,56 @@ from torch import Tensor
 import seqx
 
 CHUNK = {"cpu": 512, "cuda": 4096}
-"""Rows of logits that fit the caches of a CPU; that keep a GPU busy."""
+"""Rows of logits in a chunk: few enough for the caches of a CPU, enough to keep a GPU busy."""
 
 
 class TokenLoss(ABC):
-    """What is made of log-probabilities: sums, of which the first is learnt from, and its gradient."""
+    """Sums over log-probabilities, the first of which is the training loss, and the gradient of that one."""
 
     names: tuple[str, ...]
-    """Of the sums."""
+    """The names of the sums."""
 
     @abstractmethod
     def sums(self, logp: Tensor, part: slice) -> tuple[Tensor, ...]:
-        """Scalars from the log-probabilities [n, V] or [n, P, V] of `part` of the target tokens."""
+        """Return the sums over one chunk of the target tokens.
+
+        Args:
+            logp: log-probabilities [n, V] or [n, P, V]
+            part: the chunk, as a slice of the N target tokens
+        """
 
     @abstractmethod
-    def error(self, logp: Tensor, part: slice) -> Tensor:
-        """The gradient of the first sum by the logits, as `logp`, which it may overwrite."""
+    def gradient(self, logp: Tensor, part: slice) -> Tensor:
+        """Return the gradient of the first sum with respect to the logits; may overwrite `logp`."""
 
 
 def target_positions(batch: seqx.Batch) -> Tensor:
-    """Where the target tokens [N] stand among all places of the batch, B times T."""
-    # Their number is known here: nobody waits for a device to count them.
+    """Return the indices [N] of the target tokens among the B T positions of the batch."""
+    # nonzero_static takes their number, which the host knows, and so does not wait for the device.
     return batch.columns["target"].layout.keep.flatten().nonzero_static(size=batch.count)[:, 0]
 
 
 def target_ids(batch: seqx.Batch) -> Tensor:
-    """The target tokens [N]."""
+    """Return the ids [N] of the target tokens."""
     return batch.columns["target"].ids.flatten().index_select(0, target_positions(batch))
 
 
 def outputs_before_targets(model: seqx.Model, batch: seqx.Batch) -> Tensor:
-    """What one pass through the model gives before each target token: [N, D]."""
-    found: Tensor = model(batch.columns["source"], batch.columns["target"])
-    return found.flatten(0, 1).index_select(0, target_positions(batch))
+    """Run the model once; return its outputs [N, D] before each target token."""
+    outputs: Tensor = model(batch.columns["source"], batch.columns["target"])
+    return outputs.flatten(0, 1).index_select(0, target_positions(batch))
 
 
 def chunked_loss(
     model: seqx.Model, outputs: Tensor, loss: TokenLoss, rows: int | None
 ) -> Mapping[str, Tensor]:
-    """The sums of a measure of [N, D] or [N, P, D], whose logits are made and used up chunk by chunk.
+    """Return the sums of a loss by name, computing logits chunk by chunk.
 
     Args:
-        model: whose head makes the logits
-        outputs: of one pass or several
-        loss: what is made of them
-        rows: of logits that are held at once; None: what suits the device
+        model: model whose head computes the logits
+        outputs: outputs of one pass [N, D] or of P passes [N, P, D]
+        loss: loss to compute
+        rows: rows of logits in a chunk; None: the value in CHUNK for the device
     """
     passes = outputs.shape[1:-1].numel()
     chunk = max(1, (rows or CHUNK[outputs.device.type]) // passes)
@@ -69,7 +74,7 @@ def chunked_loss(
 
 
 class _Chunks(torch.autograd.Function):
-    """Computes the gradient of each chunk as soon as its logits are there, and then forgets the logits."""
+    """Computes the loss and its gradient chunk by chunk in the forward pass, and keeps no logits."""
 
     @staticmethod
     def forward(
@@ -80,34 +85,34 @@ class _Chunks(torch.autograd.Function):
         chunk: int,
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
-        learns = any(ctx.needs_input_grad)
-        kind = torch.promote_types(outputs.dtype, torch.float32)
-        totals = [outputs.new_zeros((), dtype=kind) for _ in loss.names]
-        by_output = torch.zeros_like(outputs) if learns else None
-        by_weight: list[Tensor | None] = [None] * len(weights)
+        needs_grad = any(ctx.needs_input_grad)
+        dtype = torch.promote_types(outputs.dtype, torch.float32)
+        totals = [outputs.new_zeros((), dtype=dtype) for _ in loss.names]
+        output_grad = torch.zeros_like(outputs) if needs_grad else None
+        weight_grads: list[Tensor | None] = [None] * len(weights)
         for first in range(0, outputs.size(0), chunk):
             part = slice(first, first + chunk)
-            with torch.set_grad_enabled(learns):
-                x = outputs[part].detach().requires_grad_(learns)
+            with torch.set_grad_enabled(needs_grad):
+                x = outputs[part].detach().requires_grad_(needs_grad)
                 logits = head(x)  # [n, V] or [n, P, V]
-            logp = F.log_softmax(logits.detach(), -1, dtype=kind)
+            logp = F.log_softmax(logits.detach(), -1, dtype=dtype)
             for total, new in zip(totals, loss.sums(logp, part), strict=True):
                 total += new  # noqa: PLW2901  in place
-            if by_output is not None:
-                error = loss.error(logp, part).to(logits.dtype)
-                grad, *grads = torch.autograd.grad(logits, (x, *weights), error, allow_unused=True)
-                by_output[part] = grad
-                by_weight = [  # cloned first: autograd may give two weights one tensor
+            if output_grad is not None:
+                logits_grad = loss.gradient(logp, part).to(logits.dtype)
+                grad, *grads = torch.autograd.grad(logits, (x, *weights), logits_grad, allow_unused=True)
+                output_grad[part] = grad
+                weight_grads = [  # clone: autograd may return the same tensor for two weights
                     old if new is None else new.clone() if old is None else old.add_(new)
-                    for old, new in zip(by_weight, grads, strict=True)
+                    for old, new in zip(weight_grads, grads, strict=True)
                 ]
-        ctx.gradients = (by_output, by_weight)
+        ctx.gradients = (output_grad, weight_grads)
         ctx.mark_non_differentiable(*totals[1:])
         return tuple(totals)
 
     @staticmethod
     def backward(ctx: Any, loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        by_output, by_weight = ctx.gradients
+        output_grad, weight_grads = ctx.gradients
         ctx.gradients = None
-        weighted = (None if grad is None else grad.mul_(loss) for grad in by_weight)
-        return (by_output * loss, None, None, None, *weighted)
+        weighted = (None if grad is None else grad.mul_(loss) for grad in weight_grads)
+        return (output_grad * loss, None, None, None, *weighted)

@@ -1,4 +1,4 @@
-"""Cross-entropy with label smoothing, computed in chunks.
+"""Cross-entropy with label smoothing.
 
 Letters in shapes: V symbols, N target tokens without padding, n of them in one chunk, P passes.
 """
@@ -14,7 +14,7 @@ from seqx_training.chunked_loss import TokenLoss, chunked_loss, outputs_before_t
 
 
 class SmoothedCrossEntropy(TokenLoss):
-    """The cross-entropy of smoothed targets [N] or [N, P], and that of plain ones."""
+    """Cross-entropy with smoothed targets ("loss") and with plain ones ("nll"), for targets [N] or [N, P]."""
 
     names = ("loss", "nll")
 
@@ -23,29 +23,29 @@ class SmoothedCrossEntropy(TokenLoss):
         self.smoothing = smoothing
 
     def sums(self, logp: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-        """Both sums over [n, V] or [n, P, V]."""
+        """Return both sums for log-probabilities [n, V] or [n, P, V]."""
         nll = -logp.gather(-1, self.targets[part, ..., None]).sum()
         if not self.smoothing:
             return nll, nll
         return (1 - self.smoothing) * nll - self.smoothing * logp.mean(-1).sum(), nll
 
-    def error(self, logp: Tensor, part: slice) -> Tensor:
-        """What the model says less what it should say; overwrites `logp`."""
-        right = self.targets[part, ..., None]
-        error = logp.exp_().sub_(self.smoothing / logp.size(-1))
-        return error.scatter_add_(-1, right, error.new_full(right.shape, self.smoothing - 1))
+    def gradient(self, logp: Tensor, part: slice) -> Tensor:
+        """Return the model's probabilities minus the smoothed target distribution; overwrites `logp`."""
+        targets = self.targets[part, ..., None]
+        gradient = logp.exp_().sub_(self.smoothing / logp.size(-1))
+        return gradient.scatter_add_(-1, targets, gradient.new_full(targets.shape, self.smoothing - 1))
 
 
 class CrossEntropy(seqx.Objective):
-    """Cross-entropy with label smoothing (Szegedy et al. 2016; Vaswani et al. 2017, section 5.4).
+    """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7; Vaswani et al. 2017, section 5.4).
 
-    The smoothed target gives `smoothing` / V to every symbol, and the rest to the right one too. Logits are
-    made and used up chunk by chunk, never [N, V] of them. "loss" is the smoothed sum, "nll" the sum
-    without smoothing, of which perplexity is made; both in nats.
+    The target distribution gives smoothing / V to every symbol, and 1 - smoothing more to the correct one.
+    "loss" is the sum with smoothing, "nll" the one without, which perplexity is computed from; both in nats.
+    Logits are computed in chunks, so that [N, V] of them are never in memory.
 
     Args:
-        smoothing: share of the target's probability that is spread over the vocabulary
-        chunk: target tokens whose logits are held at once; null: 512 on a CPU, 4096 on a GPU
+        smoothing: probability that is spread over the vocabulary, epsilon in the papers
+        chunk: target tokens in a chunk; null: 512 on a CPU, 4096 on a GPU
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class CrossEntropy(seqx.Objective):
         self.chunk = chunk
 
     def counts(self, batch: seqx.Batch) -> Mapping[str, int]:
-        """Target tokens."""
+        """Return the number of target tokens for each sum."""
         return {"loss": batch.count, "nll": batch.count}
 
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
-        """The sums over the target tokens of the batch."""
+        """Return the sums over the target tokens of the batch."""
         loss = SmoothedCrossEntropy(target_ids(batch), self.smoothing)
         return chunked_loss(model, outputs_before_targets(model, batch), loss, self.chunk)

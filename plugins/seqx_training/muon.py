@@ -1,4 +1,4 @@
-"""Muon for hidden matrices, Adam for the rest, as one torch optimizer."""
+"""Muon for hidden matrices and AdamW for all other parameters, as one torch optimizer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from seqx_training.optimizers import AdamW, Betas
 
 @dataclass(frozen=True, kw_only=True)
 class Muon(seqx.Optimizer):
-    """Momentum whose matrices are made orthogonal, for hidden layers; AdamW for everything else.
+    """Muon: momentum, orthogonalised, for hidden matrices; AdamW for all other parameters.
 
-    Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon), in torch's form; Liu et al. 2025
-    (arXiv:2502.16982). Hidden are the matrices inside of encoders, decoders and `seqx.Layers`, but for
-    those of embeddings (`nn.Embedding`) and positional encodings. AdamW learns the rest: embeddings, the
-    projection to the vocabulary and other heads, vectors, kernels of convolutions. A matrix that holds
-    several maps side by side (the gates of an LSTM) counts as one.
+    Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon), in torch's implementation; Liu et al. 2025
+    (arXiv:2502.16982). Hidden matrices are those inside of encoders, decoders and `seqx.Layers`, except
+    embeddings (`nn.Embedding`) and positional encodings. AdamW updates the others: embeddings, output
+    projections, vectors and convolution kernels. A matrix of several maps, such as the gates of an LSTM, is
+    orthogonalised as a whole.
 
     Args:
-        momentum: decay of the average of the gradient, which is Nesterov's
-        adjust: how an update of a matrix [m, n] is scaled: match_rms_adamw, 0.2 sqrt(max(m, n)), as large
-            as Adam's, so that one learning rate suits both (Liu et al.); original, sqrt(max(1, m / n))
-        ratio: the hidden matrices' learning rate over that of the rest, which is the schedule's
-        steps: of the Newton-Schulz iteration that makes an update orthogonal
-        betas: of AdamW
-        eps: of AdamW
-        decay: share of each weight lost in an update, times its learning rate; vectors are not decayed
+        momentum: decay of Nesterov momentum
+        adjust: scale of the update of a matrix [m, n]: match_rms_adamw: 0.2 sqrt(max(m, n)), as large as an
+            update of AdamW, so that both use one learning rate (Liu et al.); original: sqrt(max(1, m / n))
+        ratio: learning rate of hidden matrices divided by that of the schedule
+        steps: iterations of Newton-Schulz, which orthogonalises the update
+        betas: betas of AdamW
+        eps: eps of AdamW
+        decay: weight decay, times the learning rate; vectors are not decayed
     """
 
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.95
@@ -42,16 +42,16 @@ class Muon(seqx.Optimizer):
     decay: Annotated[float, Ge(0)] = 0.01
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Both for the parameters of `module`.
+        """Build one optimizer for all parameters of `module`.
 
         Raises:
-            UserError: it has no hidden matrices
+            UserError: the module has no hidden matrices
         """
-        matrices = hidden(module)
+        matrices = hidden_matrices(module)
         if not matrices:
             raise seqx.UserError(
-                "training.optimizer: muon is for matrices of encoders, decoders and layers, "
-                "and the model has none; train it with adamw"
+                "training.optimizer: muon needs matrices in encoders, decoders or layers, and this model has "
+                "none; set training.optimizer: adamw"
             )
         muon = torch.optim.Muon(
             [{"params": list(matrices.values()), "scale": self.ratio}],
@@ -62,69 +62,71 @@ class Muon(seqx.Optimizer):
         )
         rest = [p for name, p in module.named_parameters() if name not in matrices]
         adam = AdamW(betas=self.betas, eps=self.eps, decay=self.decay)
-        return MuonWithAdamW(muon, adam.of(rest)) if rest else muon
+        return MuonWithAdamW(muon, adam.build_for(rest)) if rest else muon
 
 
-INSIDE = (seqx.Encoder, seqx.Decoder, seqx.Layers)
-OUTSIDE = (nn.Embedding, seqx.PositionalEncoding)
+HIDDEN = (seqx.Encoder, seqx.Decoder, seqx.Layers)
+NOT_HIDDEN = (nn.Embedding, seqx.PositionalEncoding)
 
 
-def hidden(module: nn.Module) -> dict[str, nn.Parameter]:
-    """The hidden matrices, by name; what has one row or one column is a vector."""
+def hidden_matrices(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the hidden matrices by name, without matrices of a single row or column."""
 
-    def held(parts: tuple[type[nn.Module], ...]) -> set[nn.Parameter]:
-        return {p for part in module.modules() if isinstance(part, parts) for p in part.parameters()}
+    def parameters_of(kinds: tuple[type[nn.Module], ...]) -> set[nn.Parameter]:
+        return {p for part in module.modules() if isinstance(part, kinds) for p in part.parameters()}
 
-    inside = held(INSIDE) - held(OUTSIDE)
+    candidates = parameters_of(HIDDEN) - parameters_of(NOT_HIDDEN)
     return {
-        name: p for name, p in module.named_parameters() if p in inside and p.dim() == 2 and min(p.shape) > 1
+        name: p
+        for name, p in module.named_parameters()
+        if p in candidates and p.dim() == 2 and min(p.shape) > 1
     }
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Two optimizers, each for its own parameters, that step and are saved as one."""
+    """Several optimizers with disjoint parameters that step and are saved as one."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         self.parts = parts
         super().__init__([group for part in parts for group in part.param_groups], {})
-        self._show()
+        self._expose_parts()
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Make the update of each."""
+        """Step each optimizer."""
         with torch.enable_grad():
             loss = None if closure is None else closure()
         for part in self.parts:
             part.step()
-        self._show()
+        self._expose_parts()
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Give each its own; the state is that of one optimizer with the groups of both."""
-        super().load_state_dict(_joined(state_dict))
+        """Load a state with the groups of all optimizers, and give each optimizer its part."""
+        super().load_state_dict(_merge_parts(state_dict))
         groups = iter(self.param_groups)
         for part in self.parts:
             part.param_groups = [next(groups) for _ in part.param_groups]
             own = [p for group in part.param_groups for p in group["params"] if p in self.state]
             part.state.clear()
             part.state.update({p: self.state[p] for p in own})
-        self._show()
+        self._expose_parts()
 
-    def _show(self) -> None:
-        """The groups are the very ones that the optimizers step by: whoever sets a rate sets theirs."""
+    def _expose_parts(self) -> None:
+        """Expose the optimizers' own groups and states, so that a learning rate set here is theirs."""
         self.param_groups = [group for part in self.parts for group in part.param_groups]
         self.state = cast(Any, {p: s for part in self.parts for p, s in part.state.items()})
 
 
-def _joined(state: dict[str, Any]) -> dict[str, Any]:
-    """A state that was saved as a list of both, as the first checkpoints have it, as that of one."""
+def _merge_parts(state: dict[str, Any]) -> dict[str, Any]:
+    """Convert the state of the first checkpoints, which have a list of states, to a single state."""
     if "parts" not in state:
         return state
-    held, groups, count = {}, [], 0
+    merged, groups, count = {}, [], 0
     for part in state["parts"]:
-        held.update({count + number: values for number, values in part["state"].items()})
+        merged.update({count + number: values for number, values in part["state"].items()})
         groups += [
             {**group, "params": [count + number for number in group["params"]]}
             for group in part["param_groups"]
         ]
         count += sum(len(group["params"]) for group in part["param_groups"])
-    return {"state": held, "param_groups": groups}
+    return {"state": merged, "param_groups": groups}

@@ -1,4 +1,4 @@
-"""Optimizers of torch, as components."""
+"""Optimizers of torch as components."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ import seqx
 from seqx_training import adafactor
 
 Betas = tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]]
-"""How slowly Adam's averages of the gradient and of its square change."""
+"""Adam's decay of the moving averages of the gradient and of its square."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(seqx.Optimizer):
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980), with the constants of Vaswani et al. 2017, section 5.3.
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980) with the constants of Vaswani et al. 2017, section 5.3.
 
     Args:
-        betas: decay of the averages of the gradient and of its square
-        eps: added to the root of the second average
+        betas: decay of the moving averages of the gradient and of its square
+        eps: term added to the square root of the second average
     """
 
     betas: Betas = (0.9, 0.98)
     eps: Annotated[float, Gt(0)] = 1e-9
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Torch's fused Adam for all parameters."""
+        """Build torch's fused Adam for all parameters."""
         return torch.optim.Adam(module.parameters(), betas=self.betas, eps=self.eps, fused=True)
 
 
@@ -39,9 +39,9 @@ class AdamW(seqx.Optimizer):
     Vectors (biases, gains of norms) are not decayed.
 
     Args:
-        betas: decay of the averages of the gradient and of its square
-        eps: added to the root of the second average
-        decay: share of each weight lost in an update, times the learning rate
+        betas: decay of the moving averages of the gradient and of its square
+        eps: term added to the square root of the second average
+        decay: weight decay, times the learning rate
     """
 
     betas: Betas = (0.9, 0.98)
@@ -49,11 +49,11 @@ class AdamW(seqx.Optimizer):
     decay: Annotated[float, Ge(0)] = 0.01
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Torch's fused AdamW for all parameters."""
-        return self.of(module.parameters())
+        """Build torch's fused AdamW for all parameters."""
+        return self.build_for(module.parameters())
 
-    def of(self, parameters: Iterable[nn.Parameter]) -> torch.optim.AdamW:
-        """Torch's fused AdamW for some parameters."""
+    def build_for(self, parameters: Iterable[nn.Parameter]) -> torch.optim.AdamW:
+        """Build torch's fused AdamW for some parameters."""
         return torch.optim.AdamW(
             groups(parameters, self.decay), betas=self.betas, eps=self.eps, weight_decay=0.0, fused=True
         )
@@ -61,34 +61,34 @@ class AdamW(seqx.Optimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class Adafactor(seqx.Optimizer):
-    """Adafactor, which keeps of each matrix's squares a row and a column (Shazeer and Stern 2018).
+    """Adafactor (Shazeer and Stern 2018, arXiv:1804.04235), with factored second moments.
 
-    arXiv:1804.04235, in torch's form: without the average of the gradient; the learning rate counts relative
-    to the size of what it changes (the root mean square of each parameter, at least 1e-3), and is at most the
-    inverse square root of the update.
+    For each matrix it stores the means of the squared gradient over rows and over columns instead of the full
+    moving average. This is torch's variant, without momentum: the learning rate is at most 1 / sqrt(step),
+    and is multiplied by the root mean square of each parameter, at least 1e-3 (section 8).
 
     Args:
-        power: the second average's decay is 1 - update^power
-        clip: the largest root mean square of a parameter's update, before the learning rate
-        decay: share of each weight lost in an update, times the learning rate; vectors are not decayed
+        power: the decay of the second moment at a step is 1 - step^power (section 7.2)
+        clip: largest root mean square of a parameter's update, before the learning rate (section 6)
+        decay: weight decay, times the learning rate; vectors are not decayed
     """
 
-    shards: ClassVar[bool] = False  # rows and columns are of whole matrices
+    shards: ClassVar[bool] = False  # means over rows and columns need whole matrices
 
     power: Annotated[float, Lt(0), Ge(-1)] = -0.8
     clip: Annotated[float, Gt(0)] = 1.0
     decay: Annotated[float, Ge(0)] = 0.0
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Return torch's Adafactor for all parameters, in a version that does not wait for the device."""
+        """Build Adafactor for all parameters, in a version that does not wait for the device."""
         return adafactor.SyncFreeAdafactor(
             groups(module.parameters(), self.decay), beta2_decay=self.power, d=self.clip
         )
 
 
 def groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
-    """The matrices, which decay, and the vectors, which do not; neither when there are none."""
-    every = list(parameters)
-    matrices, vectors = [p for p in every if p.dim() > 1], [p for p in every if p.dim() <= 1]
+    """Return parameter groups: matrices with weight decay, vectors without; omit an empty group."""
+    listed = list(parameters)
+    matrices, vectors = [p for p in listed if p.dim() > 1], [p for p in listed if p.dim() <= 1]
     both = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
     return [group for group in both if group["params"]]

@@ -1,4 +1,4 @@
-"""How the learning rate goes."""
+"""Learning-rate schedules."""
 
 import math
 from dataclasses import dataclass
@@ -11,52 +11,52 @@ import seqx
 
 @dataclass(frozen=True, kw_only=True)
 class InverseSquareRoot(seqx.Schedule):
-    """Rises linearly, then falls with the square root of the step (Vaswani et al. 2017, section 5.3).
+    """Linear warm-up, then decay with 1 / sqrt(step) (Vaswani et al. 2017, section 5.3).
 
-    The paper's formula, d_model^-0.5 min(step^-0.5, step warmup^-1.5), has its peak, (d_model warmup)^-0.5,
-    at step `warmup`; here the peak is said outright.
+    The paper's formula, d_model^-0.5 min(step^-0.5, step warmup^-1.5), has its peak (d_model warmup)^-0.5 at
+    step `warmup`. Here the peak is a setting: peak min(step / warmup, sqrt(warmup / step)).
 
     Args:
-        warmup: updates until the peak
-        peak: the largest learning rate
+        warmup: number of updates of the warm-up
+        peak: largest learning rate
     """
 
     warmup: Annotated[int, Gt(0)] = 4000
     peak: Annotated[float, Gt(0)] = 6.99e-4
 
     def __call__(self, step: int, steps: int) -> float:
-        """The learning rate of update `step`."""
+        """Return the learning rate of update `step`."""
         return self.peak * min(step / self.warmup, (self.warmup / step) ** 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constant(seqx.Schedule):
-    """The same learning rate always, after a linear rise.
+    """A constant learning rate after a linear warm-up.
 
     Args:
-        rate: the learning rate
-        warmup: updates until it is reached; 1: at once
+        rate: learning rate
+        warmup: number of updates of the warm-up; 1: none
     """
 
     rate: Annotated[float, Gt(0)] = 3e-4
     warmup: Annotated[int, Gt(0)] = 1
 
     def __call__(self, step: int, steps: int) -> float:
-        """The learning rate of update `step`."""
+        """Return the learning rate of update `step`."""
         return self.rate * min(step / self.warmup, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CosineDecay(seqx.Schedule):
-    """Rises linearly, then falls along half a cosine (Loshchilov and Hutter 2017, section 3).
+    """Linear warm-up, then decay along half a cosine (Loshchilov and Hutter 2017, equation 5).
 
-    One period of arXiv:1608.03983, without restarts: the fall begins at step `warmup` and would be
-    over one update after the last.
+    One period of arXiv:1608.03983, without restarts. The decay starts after step `warmup`; it would reach the
+    floor one update after the last, so that the last update still has an effect.
 
     Args:
-        warmup: updates until the peak
-        peak: the largest learning rate
-        floor: where the fall ends, as a share of the peak
+        warmup: number of updates of the warm-up
+        peak: largest learning rate
+        floor: learning rate at the end of the decay, as a fraction of the peak
     """
 
     warmup: Annotated[int, Gt(0)] = 4000
@@ -64,23 +64,23 @@ class CosineDecay(seqx.Schedule):
     floor: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def __call__(self, step: int, steps: int) -> float:
-        """The learning rate of update `step` of `steps`."""
+        """Return the learning rate of update `step` of `steps`."""
         if step <= self.warmup:
             return self.peak * step / self.warmup
-        left = (1 + math.cos(math.pi * _over(step, self.warmup, steps))) / 2
-        return self.peak * (self.floor + (1 - self.floor) * left)
+        factor = (1 + math.cos(math.pi * _decay_progress(step, self.warmup, steps))) / 2
+        return self.peak * (self.floor + (1 - self.floor) * factor)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearDecay(seqx.Schedule):
-    """Rises linearly, then falls linearly (Devlin et al. 2019; Defazio et al. 2023, arXiv:2310.07831).
+    """Linear warm-up, then linear decay (Devlin et al. 2019; Defazio et al. 2023, arXiv:2310.07831).
 
-    The fall begins at step `warmup` and would be over one update after the last.
+    The decay starts after step `warmup`; it would reach the floor one update after the last.
 
     Args:
-        warmup: updates until the peak
-        peak: the largest learning rate
-        floor: where the fall ends, as a share of the peak
+        warmup: number of updates of the warm-up
+        peak: largest learning rate
+        floor: learning rate at the end of the decay, as a fraction of the peak
     """
 
     warmup: Annotated[int, Gt(0)] = 4000
@@ -88,25 +88,26 @@ class LinearDecay(seqx.Schedule):
     floor: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def __call__(self, step: int, steps: int) -> float:
-        """The learning rate of update `step` of `steps`."""
+        """Return the learning rate of update `step` of `steps`."""
         if step <= self.warmup:
             return self.peak * step / self.warmup
-        return self.peak * (1 - (1 - self.floor) * _over(step, self.warmup, steps))
+        return self.peak * (1 - (1 - self.floor) * _decay_progress(step, self.warmup, steps))
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmupStableDecay(seqx.Schedule):
-    """Rises linearly, stays, and falls at the end (WSD; Hu et al. 2024, arXiv:2404.06395).
+    """Linear warm-up, constant learning rate, then decay (WSD; Hu et al. 2024, arXiv:2404.06395).
 
-    The fall would be over one update after the last. A run may be made longer as long as its fall has not
-    begun. Hägele et al. 2024 (arXiv:2405.18392) found one minus the square root better than a linear fall.
+    The decay would reach the floor one update after the last. `training.steps` of a run may be increased
+    until the decay starts. In Hägele et al. 2024 (arXiv:2405.18392) the shape sqrt gives better models than
+    linear.
 
     Args:
-        warmup: updates until the peak
-        peak: the largest learning rate
-        decay: share of all updates in which it falls
-        shape: of the fall: linear, or sqrt for one minus the square root of the share of it that is over
-        floor: where the fall ends, as a share of the peak
+        warmup: number of updates of the warm-up
+        peak: largest learning rate
+        decay: fraction of all updates in the decay
+        shape: factor after a fraction x of the decay: linear: 1 - x; sqrt: 1 - sqrt(x)
+        floor: learning rate at the end of the decay, as a fraction of the peak
     """
 
     warmup: Annotated[int, Gt(0)] = 4000
@@ -116,14 +117,14 @@ class WarmupStableDecay(seqx.Schedule):
     floor: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def __call__(self, step: int, steps: int) -> float:
-        """The learning rate of update `step` of `steps`."""
-        risen = min(step / self.warmup, 1.0)
-        last = steps - round(self.decay * steps)  # of the updates before the fall
-        over = _over(step, last, steps)
-        fallen = over if self.shape == "linear" else math.sqrt(over)
-        return self.peak * risen * (1 - (1 - self.floor) * fallen)
+        """Return the learning rate of update `step` of `steps`."""
+        warmup = min(step / self.warmup, 1.0)
+        last_constant = steps - round(self.decay * steps)
+        progress = _decay_progress(step, last_constant, steps)
+        decayed = progress if self.shape == "linear" else math.sqrt(progress)
+        return self.peak * warmup * (1 - (1 - self.floor) * decayed)
 
 
-def _over(step: int, before: int, steps: int) -> float:
-    """The share of a fall after update `before` that is over at `step`: 1 one update after the last."""
+def _decay_progress(step: int, before: int, steps: int) -> float:
+    """Return the fraction of a decay after update `before` that is over at `step`."""
     return max(0, step - before) / (steps + 1 - before)

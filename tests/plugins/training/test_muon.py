@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import seqx
 from seqx_models import EncoderDecoder
 from seqx_training import AdamW, Muon
-from seqx_training.muon import MuonWithAdamW, hidden
+from seqx_training.muon import MuonWithAdamW, hidden_matrices
 from seqx_transformer import T5, Learned, MultiHeadAttention, Shaw, TransformerDecoder, TransformerEncoder
 
 
@@ -70,7 +70,7 @@ def test_hidden_are_the_matrices_of_encoders_and_decoders() -> None:
         )
         maps = {f"{name}.weight" for name, part in model.named_modules() if isinstance(part, nn.Linear)}
         assert len(maps) == 4 + 2 + 8 + 2
-        assert set(hidden(model)) == maps
+        assert set(hidden_matrices(model)) == maps
 
 
 class Recurrent(seqx.Encoder):
@@ -87,7 +87,7 @@ class Recurrent(seqx.Encoder):
 
 
 def test_hidden_are_matrices_of_an_encoder_without_layers() -> None:
-    assert list(hidden(nn.Sequential(nn.Linear(4, 4), Recurrent()))) == [
+    assert list(hidden_matrices(nn.Sequential(nn.Linear(4, 4), Recurrent()))) == [
         "1.lstm.weight_ih_l0",
         "1.lstm.weight_hh_l0",
     ]
@@ -95,7 +95,7 @@ def test_hidden_are_matrices_of_an_encoder_without_layers() -> None:
 
 def test_hidden_are_the_matrices_of_layers_and_no_embedding() -> None:
     model = Net()
-    assert list(hidden(model)) == HIDDEN
+    assert list(hidden_matrices(model)) == HIDDEN
     groups = Muon(decay=0.5).build(model).param_groups
     held = {id(p): name for name, p in model.named_parameters()}
     assert [[held[id(p)] for p in group["params"]] for group in groups] == [
@@ -109,7 +109,7 @@ def test_hidden_are_the_matrices_of_layers_and_no_embedding() -> None:
 
 def test_a_model_without_layers_is_told() -> None:
     with pytest.raises(
-        seqx.UserError, match=r"training\.optimizer: muon is for matrices of encoders, decoders and layers"
+        seqx.UserError, match=r"training\.optimizer: muon needs matrices in encoders, decoders or layers"
     ):
         Muon().build(nn.Linear(3, 3))
 
