@@ -1,4 +1,4 @@
-"""Models of all kinds learn and decode in bf16 as in fp32, with any instruction set of the CPU."""
+"""Each model learns and decodes in bf16 as in fp32, with any instruction set of the CPU."""
 
 from functools import cache
 from pathlib import Path
@@ -33,7 +33,7 @@ def described(name: str, profile: str | None, plugged: Plugins) -> Experiment:
 
 
 @pytest.mark.parametrize(("name", "profile"), NAMES, ids=lambda part: part or "itself")
-def test_a_model_learns_and_searches_in_bf16(name: str, profile: str | None) -> None:
+def test_models_learn_and_search_in_bf16(name: str, profile: str | None) -> None:
     experiment = described(name, profile, found())
     model = experiment.model(SIZES).eval()
     batch = Batch({"source": SOURCE, "target": TARGET}, int(TARGET_LENGTHS.sum()))

@@ -60,7 +60,9 @@ def settings(encoder: str, decoder: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("mixture", MIXTURES, ids="-".join)
-def test_laws(mixture: tuple[str, str], law: Callable[[seqx.testing.Subject], None]) -> None:
+def test_mixed_encoders_and_decoders_obey_the_laws(
+    mixture: tuple[str, str], law: Callable[[seqx.testing.Subject], None]
+) -> None:
     (subject,) = seqx.testing.subjects(
         seqx_models,
         settings={EncoderDecoder: settings(*mixture)},
@@ -74,7 +76,7 @@ def test_laws(mixture: tuple[str, str], law: Callable[[seqx.testing.Subject], No
 )
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("decoder", sorted(DECODERS.keys() - {"unattended"}))
-def test_any_decoder_looks_with_any_attention(decoder: str, look: str, law: str) -> None:
+def test_any_decoder_works_with_any_attention(decoder: str, look: str, law: str) -> None:
     (subject,) = seqx.testing.subjects(
         seqx_models,
         settings={
@@ -92,7 +94,7 @@ def test_any_decoder_looks_with_any_attention(decoder: str, look: str, law: str)
     [(("lstm", "lstm"), 2e-2), (("transformer", "fed"), 1e-2), (("gru", "gru"), 2e-2)],
     ids=["lstm-lstm", "transformer-fed", "gru-gru"],
 )
-def test_a_beam_finds_what_was_learnt(mixture: tuple[str, str], rate: float) -> None:
+def test_beam_search_finds_what_a_mixed_model_learned(mixture: tuple[str, str], rate: float) -> None:
     """Sentences learnt by heart come back, whatever else is in the batch."""
     ids = torch.randint(4, 12, (8, 5), generator=torch.Generator().manual_seed(1))
     lengths = torch.tensor([5, 4, 3, 5, 2, 4, 5, 3])

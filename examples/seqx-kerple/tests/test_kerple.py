@@ -1,4 +1,4 @@
-"""What is added to scores, against the formulas of the paper."""
+"""The biases against the formulas of the paper."""
 
 import math
 
@@ -18,7 +18,7 @@ def bias(encoding: seqx.PositionalEncoding, query: int, key: int) -> list[float]
 
 
 @pytest.mark.parametrize(("query", "key"), [(4, 1), (1, 4), (7, 7)])
-def test_the_logarithmic_kernel(query: int, key: int) -> None:
+def test_logarithmic_kernel_follows_the_paper(query: int, key: int) -> None:
     encoding = Logarithmic(8, 2)
     for head, found in enumerate(bias(encoding, query, key)):
         r1, r2 = math.exp(encoding.height[head].item()), math.exp(encoding.growth[head].item())
@@ -26,7 +26,7 @@ def test_the_logarithmic_kernel(query: int, key: int) -> None:
 
 
 @pytest.mark.parametrize(("query", "key"), [(4, 1), (1, 4), (7, 7)])
-def test_the_power_kernel(query: int, key: int) -> None:
+def test_power_kernel_follows_the_paper(query: int, key: int) -> None:
     encoding = Power(8, 2)
     for head, found in enumerate(bias(encoding, query, key)):
         r1, r2 = math.exp(encoding.height[head].item()), 2 / (1 + math.exp(-encoding.power[head].item()))

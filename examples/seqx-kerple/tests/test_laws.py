@@ -1,4 +1,4 @@
-"""The laws of each interface, tried on whatever the plugin offers."""
+"""The laws of each interface for all components of the plugin."""
 
 import seqx.testing
 

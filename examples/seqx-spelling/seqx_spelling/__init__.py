@@ -1,4 +1,4 @@
-"""Spelling correction: words with typing errors, made from any text, and a task that mends them."""
+"""Spelling correction: a corpus of words with typing errors, and a task that corrects them."""
 
 import seqx
 
@@ -12,7 +12,7 @@ __all__ = ["Characters", "Misspelt", "Spelling", "WordAccuracy", "seqx_register"
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer the task and what it is made of."""
+    """Register the task, its corpus, tokenizer and metric."""
     registry.add(seqx.Task, spelling=Spelling)
     registry.add(seqx.Corpus, misspelt=Misspelt)
     registry.add(seqx.Tokenizer, characters=Characters)

@@ -1,4 +1,4 @@
-"""How many answers are right."""
+"""The accuracy of answers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,10 +6,10 @@ import seqx
 
 
 class WordAccuracy(seqx.Metric):
-    """The share of outputs that are exactly their reference, in percent."""
+    """The percentage of outputs that are equal to their reference."""
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """Compare output i with reference i; no outputs score 0."""
-        right = sum(output == reference for output, reference in zip(outputs, references, strict=True))
-        value = 100 * right / max(len(references), 1)
+        """Compare output i with reference i; without outputs the accuracy is 0."""
+        correct = sum(output == reference for output, reference in zip(outputs, references, strict=True))
+        value = 100 * correct / max(len(references), 1)
         return {"accuracy": seqx.Score(value=value, signature=f"exact|words:{len(references)}")}

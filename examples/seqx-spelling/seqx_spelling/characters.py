@@ -1,4 +1,4 @@
-"""Characters as symbols."""
+"""A tokenizer of characters."""
 
 import json
 import random
@@ -12,15 +12,15 @@ from annotated_types import Gt
 from pydantic import TypeAdapter
 
 CHARACTERS = TypeAdapter(list[str])
-LARGEST = 1 << 20  # bytes of the file
-SPECIAL = seqx.UNK + 1  # ids below are padding, begin, end and unknown
+MAX_BYTES = 1 << 20  # of characters.json
+SPECIAL = seqx.UNK + 1  # ids below are padding, BOS, EOS and unknown
 
 
 class Characters(seqx.Tokenizer):
-    """Every character is a token; the most frequent ones are known.
+    """A tokenizer whose symbols are the most frequent characters.
 
     Args:
-        size: most ids, the four special ones among them
+        size: largest size of the vocabulary, including the four special symbols
     """
 
     def __init__(self, *, size: Annotated[int, Gt(SPECIAL)] = 256) -> None:
@@ -29,11 +29,11 @@ class Characters(seqx.Tokenizer):
 
     @property
     def size(self) -> int:
-        """The number of ids."""
+        """The size of the vocabulary."""
         return SPECIAL + len(self._known) if self._known else self._limit
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
-        """Count the characters of lines."""
+        """Count the characters of lines, and write the most frequent ones to `folder`."""
         counts = Counter(character for line in lines for character in line)
         common = sorted(counts, key=lambda character: (-counts[character], character))
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,15 +42,15 @@ class Characters(seqx.Tokenizer):
         self.load(folder)
 
     def load(self, folder: Path) -> None:
-        """Use the characters that were counted."""
-        self._use(seqx.read_json_as(CHARACTERS, folder / "characters.json", LARGEST))
+        """Read the characters from `folder`."""
+        self._use(seqx.read_json_as(CHARACTERS, folder / "characters.json", MAX_BYTES))
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """The id of each character; there is one way only."""
+        """Return the id of each character; `rng` has no effect."""
         return [self._ids.get(character, seqx.UNK) for character in text]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The characters of ids; an unknown one is shown as such."""
+        """Return the characters of ids; unknown ones become U+FFFD."""
         known = (i for i in ids if i >= seqx.UNK)
         return "".join(
             "\N{REPLACEMENT CHARACTER}" if i < SPECIAL else self._known[i - SPECIAL] for i in known

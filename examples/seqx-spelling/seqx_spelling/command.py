@@ -9,8 +9,8 @@ from seqx_spelling.task import Spelling
 @click.command()
 @seqx.stdin_command
 def spell(answer: seqx.StdinCommand) -> None:
-    """Mend misspelt words, one a line of standard input.
+    """Correct misspelt words, one per line of standard input.
 
-    Line i of the output answers line i. With --nbest 3 the three likeliest words are shown.
+    Line i of the output is the correction of line i. With --nbest 3 the three most probable words are printed.
     """
     answer(task=Spelling)

@@ -1,4 +1,4 @@
-"""Words with typing errors."""
+"""A corpus of words with typing errors."""
 
 import random
 import re
@@ -12,24 +12,23 @@ import seqx
 from annotated_types import Ge, Gt
 
 _WORD = re.compile(r"[^\W\d_]+")
-_HELD = ("dev", "test")  # of each word one misspelling is kept aside for each of them
+_HELD_OUT = ("dev", "test")  # each has one misspelling of each word
 
 
 @dataclass(kw_only=True)
 class Misspelt(seqx.Corpus):
-    """Rows of a misspelt word and the right one: each has one of the four errors that typists make most.
+    """Rows of a misspelt word and the correct one, with one of the four common typing errors (Damerau 1964).
 
-    They are a letter too much, one left out, one for another, and two that changed places (Damerau 1964).
-    Words are those of the training text of another corpus, each with several misspellings; what is trained on
-    is not what is tested.
+    The errors are an inserted, a missing or a wrong letter, and two exchanged letters. The words come from the
+    training text of another corpus. Each has several misspellings; the splits have different ones.
 
     Args:
-        text: where words come from
-        column: the column of that corpus, from 0
-        copies: misspellings of each word to train on
-        shortest: letters that a word has at least
-        most: words at most, the first of the alphabet; all when left out
-        seed: which errors
+        text: corpus that the words come from
+        column: column of that corpus, from 0
+        copies: number of misspellings of each word in the training split
+        shortest: smallest number of letters of a word
+        most: largest number of words, the first in alphabetical order; all if left out
+        seed: seed of the errors
     """
 
     text: seqx.Corpus
@@ -40,25 +39,25 @@ class Misspelt(seqx.Corpus):
     seed: int = 1
 
     def fetch(self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS) -> None:
-        """Have the text at hand; every split is made from its training part."""
+        """Fetch the training split of the text, which all splits are made from."""
         self.text.fetch(folder, progress, ("train",))
 
     def identity(self) -> Mapping[str, object]:
-        """The words, which everything else follows from, and the settings."""
+        """Return the words and the settings, which determine all rows."""
         return {"words": self._words, "copies": self.copies, "seed": self.seed}
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """A misspelling and its word, word by word."""
+        """Yield misspellings and their words."""
         for word in self._words:
             different = self._misspellings(word)
-            held, rest = different[: len(_HELD)], different[len(_HELD) :]
-            for wrong in rest if split == "train" else held[_HELD.index(split) :][:1]:
+            held, rest = different[: len(_HELD_OUT)], different[len(_HELD_OUT) :]
+            for wrong in rest if split == "train" else held[_HELD_OUT.index(split) :][:1]:
                 yield wrong, word
 
     def _misspellings(self, word: str) -> list[str]:
-        """All different: one for each split that is held out, then those to train on."""
+        """Return different misspellings: one for dev, one for test, then those for training."""
         drawn = random.Random(f"{self.seed} {word}")  # noqa: S311  no secret
-        wanted = len(_HELD) + self.copies
+        wanted = len(_HELD_OUT) + self.copies
         found: dict[str, None] = {}
         for _ in range(100 * wanted):  # short words of few letters may not have as many
             found.setdefault(misspell(word, self._letters, drawn))
@@ -77,7 +76,7 @@ class Misspelt(seqx.Corpus):
 
 
 def misspell(word: str, letters: str, drawn: random.Random) -> str:
-    """A word with one error; never the word itself."""
+    """Return the word with one typing error."""
     while True:
         at = drawn.randrange(len(word))
         letter = drawn.choice(letters)

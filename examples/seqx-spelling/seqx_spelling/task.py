@@ -1,4 +1,4 @@
-"""Spelling correction as a task: a word in, the right word out."""
+"""The task of spelling correction."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from annotated_types import Gt
 
 @dataclass(kw_only=True, eq=False)
 class Spelling(seqx.Task):
-    """Mends misspelt words.
+    """Spelling correction: the source is a misspelt word, the target the correct one.
 
     Args:
-        corpus: rows of a misspelt word and the right one
-        tokenizer: what makes ids of words
-        metrics: how answers are judged, the one that counts first
-        max_length: most tokens, with EOS, of a word that is trained on; longer ones are dropped
+        corpus: rows of a misspelt word and the correct one
+        tokenizer: tokenizer of the words
+        metrics: metrics of the answers, the most important one first
+        max_length: largest number of tokens, with EOS, of a training word; longer words are dropped
     """
 
     corpus: seqx.Corpus
@@ -27,49 +27,49 @@ class Spelling(seqx.Task):
     max_length: Annotated[int, Gt(1)] = 40
 
     def __post_init__(self) -> None:
-        """Refuse to judge by nothing."""
+        """Check that there is a metric."""
         if not self.metrics:
             raise ValueError("metrics is empty; name one at least, as in metrics: [word_accuracy]")
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
-        """One vocabulary, for what is read and what is written."""
+        """The size of the one vocabulary, for source and target."""
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
     def fetch(self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS) -> None:
-        """Have the corpus at hand."""
+        """Fetch the corpus."""
         self.corpus.fetch(folder, progress, splits)
 
     def identity(self) -> Mapping[str, object]:
-        """What the corpus is made from."""
+        """Return the identity of the corpus."""
         return self.corpus.identity()
 
     def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None:
-        """Learn the vocabulary from the training words."""
+        """Learn the vocabulary from the training split."""
         progress("learning the vocabulary", None)
         self.tokenizer.learn(chain.from_iterable(self.rows("train")), folder / "tokenizer")
 
     def load(self, folder: Path) -> None:
-        """Use the vocabulary in `folder`."""
+        """Load the vocabulary from `folder`."""
         self.tokenizer.load(folder / "tokenizer")
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """Misspelt words and right ones."""
+        """Return misspelt words with the correct ones."""
         return self.corpus.rows(split)
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
-        """The ids of both words, with EOS."""
+        """Return the ids of both words, with EOS."""
         source, target = ([*self.tokenizer.encode(word), seqx.EOS] for word in row)
         if training and max(len(source), len(target)) > self.max_length:
             return seqx.Rejected("too long")
         return seqx.Example(columns={"source": source, "target": target})
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """The ids of a word to mend."""
+        """Return the ids of a word to correct."""
         return {"source": [*self.tokenizer.encode(text.strip()), seqx.EOS]}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        """The mended word."""
+        """Return the corrected word."""
         return self.tokenizer.decode(ids)
 
     def inputs(self, split: seqx.Split) -> list[str]:

@@ -1,4 +1,4 @@
-"""ConvS2S learns what takes order, and captions by heart."""
+"""ConvS2S learns to reverse sentences, and memorises captions."""
 
 import gzip
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from seqx_search import Greedy
 from seqx_transformer import Learned, MultiHeadAttention
 
 CONVOLUTION: dict[str, Any] = {"layers": 2, "width": [12, 16], "positions": partial(Learned, limit=32)}
-READS = partial(ConvolutionEncoder, **CONVOLUTION)
-WRITES = partial(ConvolutionDecoder, attention=partial(MultiHeadAttention, heads=1), **CONVOLUTION)
+ENCODER = partial(ConvolutionEncoder, **CONVOLUTION)
+DECODER = partial(ConvolutionDecoder, attention=partial(MultiHeadAttention, heads=1), **CONVOLUTION)
 
 
 def small(symbols: int) -> EncoderDecoder:
@@ -27,13 +27,13 @@ def small(symbols: int) -> EncoderDecoder:
         tie_embeddings="all",
         scale_embeddings=False,
         embedding_std=0.3,
-        encoder=partial(READS, width=32, dropout=0.0),
-        decoder=partial(WRITES, width=32, dropout=0.0),
+        encoder=partial(ENCODER, width=32, dropout=0.0),
+        decoder=partial(DECODER, width=32, dropout=0.0),
     ).train()
 
 
 def learn(model: EncoderDecoder, steps: int, pairs: Callable[[], tuple[seqx.Tokens, seqx.Tokens]]) -> float:
-    """The loss of a token in the end."""
+    """Train; return the final loss per token."""
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     loss = torch.zeros(())
     for _ in range(steps):
@@ -46,8 +46,8 @@ def learn(model: EncoderDecoder, steps: int, pairs: Callable[[], tuple[seqx.Toke
     return loss.item()
 
 
-def test_a_model_learns_to_turn_sentences_round() -> None:
-    """Which takes order, attention and what was written before, from random weights to certainty."""
+def test_convs2s_learns_to_reverse_sentences() -> None:
+    """Reversing needs positions, attention and the previous target tokens."""
     generator = torch.Generator().manual_seed(1)
 
     def pairs() -> tuple[seqx.Tokens, seqx.Tokens]:
@@ -57,8 +57,8 @@ def test_a_model_learns_to_turn_sentences_round() -> None:
     assert learn(small(11), 120, pairs) < 0.1
 
 
-def test_captions_that_were_learnt_by_heart_are_written(data: Callable[[str], Path]) -> None:
-    """Of many lengths, learnt side by side with padding, and written token by token."""
+def test_convs2s_reproduces_memorised_captions(data: Callable[[str], Path]) -> None:
+    """The captions have different lengths: trained in one padded batch, decoded token by token."""
     words: dict[str, int] = {}
 
     def read(language: str) -> list[torch.Tensor]:

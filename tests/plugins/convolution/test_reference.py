@@ -101,7 +101,7 @@ def decode(decoder: Any, kernels: list[int], words: Tensor, z: Tensor, e: Tensor
 
 @pytest.mark.parametrize("kernels", [[3, 3], [1, 5], [2, 4]])
 @torch.no_grad()
-def test_encoder(kernels: list[int]) -> None:
+def test_convolutional_encoder_follows_the_paper(kernels: list[int]) -> None:
     encoder = scrambled(
         ConvolutionEncoder(D, layers=2, width=[3, 5], kernel=kernels, positions=partial(Learned, limit=S))
     )
@@ -111,7 +111,7 @@ def test_encoder(kernels: list[int]) -> None:
 
 @pytest.mark.parametrize("kernels", [[3, 3], [1, 5], [2, 4]])
 @torch.no_grad()
-def test_decoder(kernels: list[int]) -> None:
+def test_convolutional_decoder_follows_the_paper(kernels: list[int]) -> None:
     positions = partial(Learned, limit=8)
     decoder = scrambled(
         ConvolutionDecoder(
@@ -130,7 +130,7 @@ def test_decoder(kernels: list[int]) -> None:
 
 
 @torch.no_grad()
-def test_encoder_against_conv1d() -> None:
+def test_convolutional_encoder_equals_conv1d() -> None:
     """Torch's own convolution, and its own weight normalisation."""
     c, k = 6, 3
     encoder = scrambled(ConvolutionEncoder(D, layers=3, width=c, kernel=k))

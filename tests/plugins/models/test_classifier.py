@@ -1,4 +1,4 @@
-"""The classifier: a label, then the end."""
+"""The classifier."""
 
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ def build(**settings: Any) -> Classifier:
 
 @torch.no_grad()
 @pytest.mark.parametrize("pooling", ["mean", "max", "first"])
-def test_a_label_s_probability_is_of_the_pooled_states(pooling: Any) -> None:
+def test_classifier_label_probability_comes_from_the_pooled_states(pooling: Any) -> None:
     model = build(pooling=pooling)
     memory = model.encode(SOURCE)
     for row, length in enumerate((3, 2)):
@@ -35,14 +35,14 @@ def test_a_label_s_probability_is_of_the_pooled_states(pooling: Any) -> None:
 
 
 @torch.no_grad()
-def test_what_follows_the_label_does_not_depend_on_anything() -> None:
+def test_classifier_output_after_the_label_is_constant() -> None:
     model = build()
     target = seqx.Tokens.of(torch.tensor([[4, 2], [6, 2]]), torch.tensor([2, 2]))
     ends = model.score(SOURCE, target)[:, 1]
     assert ends[0] == ends[1]
 
 
-def test_it_learns_labels_and_ranks_them() -> None:
+def test_classifier_learns_labels_and_ranks_them() -> None:
     """The label is the first word; the end costs next to nothing."""
     model = build().train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)

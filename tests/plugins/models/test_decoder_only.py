@@ -1,4 +1,4 @@
-"""A decoder alone: source and target are one sequence."""
+"""The decoder-only model."""
 
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ def tokens(*rows: list[int]) -> seqx.Tokens:
 
 
 def logs(model: DecoderOnly, sequence: list[int]) -> Tensor:
-    """Log-probabilities [T, V] after each token of one sequence, straight from the decoder."""
+    """Return the decoder's log-probabilities [T, V] after each token of one sequence."""
     inputs = model.embedding.weight[sequence][None] * 4  # sqrt(d_model)
     outputs, _ = model.decoder(inputs, model.decoder.start(None, 1, None), None)
     return model.head(outputs)[0].log_softmax(-1)
@@ -40,7 +40,7 @@ def logs(model: DecoderOnly, sequence: list[int]) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("share", [True, False])
-def test_the_target_goes_on_from_the_source(share: bool) -> None:
+def test_decoder_only_target_continues_the_source(share: bool) -> None:
     model = build(tie_embeddings=share)
     sources = [[5, 6, 7, seqx.EOS], [seqx.BOS], [seqx.BOS, 9]]
     targets = [[8, 4, seqx.EOS], [4, seqx.EOS], [10, 9, 4, seqx.EOS]]
@@ -52,7 +52,7 @@ def test_the_target_goes_on_from_the_source(share: bool) -> None:
 
 
 @torch.no_grad()
-def test_search_continues_a_prompt_as_the_whole_sequence_says() -> None:
+def test_decoder_only_search_continues_a_prompt() -> None:
     model = build()
     sources = [[seqx.BOS, 5, 6], [seqx.BOS]]
     found = Greedy()(model, tokens(*sources), torch.tensor([4, 4]))
@@ -66,17 +66,17 @@ def test_search_continues_a_prompt_as_the_whole_sequence_says() -> None:
         assert hypothesis.ids == sequence[len(source) :]
 
 
-def test_one_vocabulary() -> None:
+def test_decoder_only_needs_one_vocabulary() -> None:
     with pytest.raises(ValueError, match="one vocabulary for both sides; they have 11 and 12 symbols"):
         DecoderOnly({"source": 11, "target": 12}, decoder=partial(TransformerDecoder, use_source=False))
 
 
-def test_a_shared_table_is_counted_once() -> None:
+def test_decoder_only_tied_embedding_is_one_parameter() -> None:
     both, one = (sum(p.numel() for p in build(tie_embeddings=share).parameters()) for share in (False, True))
     assert both - one == 11 * 16
 
 
-def test_the_limit_is_for_source_and_target_together() -> None:
+def test_decoder_only_limit_counts_source_and_target_together() -> None:
     model = build(positions=partial(Learned, limit=6))
     assert (model.limit, model.single_sequence, model.positions_used(4, 3)) == (6, True, 6)
     model.score(tokens([4, 5, 6, 7]), tokens([4, 5, 2]))
@@ -93,8 +93,8 @@ def test_the_limit_is_for_source_and_target_together() -> None:
     assert not AveragingEnsemble([other]).single_sequence
 
 
-def test_it_learns_to_repeat() -> None:
-    """What the source says is at hand, though no encoder reads it."""
+def test_decoder_only_learns_to_repeat() -> None:
+    """The model can use the source, although it has no encoder."""
     model = build().train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     generator = torch.Generator().manual_seed(0)
@@ -114,7 +114,7 @@ def test_it_learns_to_repeat() -> None:
     [TransformerDecoder, LSTMDecoder, partial(ConvolutionDecoder, layers=1)],
     ids=["transformer", "lstm", "convolution"],
 )
-def test_a_decoder_that_looks_at_a_source_is_refused(looks: Any) -> None:
+def test_decoder_only_refuses_a_decoder_that_uses_a_source(looks: Any) -> None:
     attention = {} if looks is TransformerDecoder else {"attention": MultiHeadAttention}
     with pytest.raises(ValueError, match="uses a source, but this model has none"):
         DecoderOnly(SIZES, d_model=16, decoder=partial(looks, **attention))
@@ -130,6 +130,6 @@ def test_a_decoder_that_looks_at_a_source_is_refused(looks: Any) -> None:
     ],
     ids=["transformer", "lstm", "convolution"],
 )
-def test_a_decoder_that_would_lose_the_source_is_refused(model: Any, blind: Any) -> None:
+def test_encoder_decoder_refuses_a_decoder_without_source(model: Any, blind: Any) -> None:
     with pytest.raises(ValueError, match="does not use the source"):
         model(SIZES, d_model=16, encoder=TransformerEncoder, decoder=blind)

@@ -24,7 +24,7 @@ def build(vocab_sizes: dict[str, int] = SIZES, **settings: Any) -> EncoderDecode
 
 
 def base(*, d_model: int = 512, layers: int = 6, heads: int = 8, width: int = 2048, **attention: Any) -> int:
-    """How many parameters a row of table 3 has."""
+    """Return the number of parameters of a row of table 3."""
     shared: dict[str, Any] = {
         "layers": layers,
         "attention": partial(MultiHeadAttention, heads=heads, **attention),
@@ -61,7 +61,9 @@ def base(*, d_model: int = 512, layers: int = 6, heads: int = 8, width: int = 20
         ({"d_model": 1024, "heads": 16, "width": 4096}, 218.2, None),
     ],
 )
-def test_table_3_has_so_many_parameters(row: dict[str, int], millions: float, paper: int | None) -> None:
+def test_transformer_has_the_parameters_of_table_3(
+    row: dict[str, int], millions: float, paper: int | None
+) -> None:
     """Vaswani et al. 2017, table 3, with tensor2tensor's vocabulary; big's row has a smaller one."""
     count = base(**row) / 1e6
     assert round(count, 1) == millions
@@ -69,7 +71,7 @@ def test_table_3_has_so_many_parameters(row: dict[str, int], millions: float, pa
 
 
 @pytest.mark.parametrize(("share", "tables"), [("none", 3), ("target", 2), ("all", 1)])
-def test_shared_weights_are_one_storage(share: str, tables: int) -> None:
+def test_tied_embeddings_are_one_tensor(share: str, tables: int) -> None:
     model = build(tie_embeddings=share)
     found = [p for p in model.parameters() if p.shape == (11, 16)]
     assert len(found) == len({p.data_ptr() for p in found}) == tables
@@ -78,12 +80,12 @@ def test_shared_weights_are_one_storage(share: str, tables: int) -> None:
     assert (model.target.weight.grad is not None) == (share != "none")
 
 
-def test_one_table_needs_one_vocabulary() -> None:
+def test_tying_all_embeddings_needs_one_vocabulary() -> None:
     with pytest.raises(ValueError, match="they have 11 and 12 symbols"):
         build({"source": 11, "target": 12}, tie_embeddings="all")
 
 
-def test_embeddings_are_scaled_by_the_root_of_the_width() -> None:
+def test_embeddings_are_scaled_by_sqrt_d_model() -> None:
     ids = seqx.Tokens.of(torch.tensor([[5, 6]]), torch.tensor([2]))
     model, plain = build(tie_embeddings="all"), build(tie_embeddings="all", scale_embeddings=False)
     torch.testing.assert_close(model.encode(ids).inputs, 4 * model.target.weight[None, [5, 6]])
@@ -93,7 +95,7 @@ def test_embeddings_are_scaled_by_the_root_of_the_width() -> None:
     assert build(embedding_std=3.0, vocab_sizes={"source": 3000, "target": 3000}).target.weight.std() > 2.9
 
 
-def test_the_limit_is_the_smallest() -> None:
+def test_model_limit_is_the_smallest_of_encoder_and_decoder() -> None:
     encoder = partial(TransformerEncoder, positions=partial(Learned, limit=20), **SMALL)
     decoder = partial(TransformerDecoder, positions=partial(Learned, limit=30), **SMALL)
     assert build().limit is None
@@ -101,7 +103,7 @@ def test_the_limit_is_the_smallest() -> None:
     assert build(encoder=encoder, decoder=decoder).limit == 20
 
 
-def test_an_ensemble_says_the_mean_of_probabilities() -> None:
+def test_ensemble_averages_probabilities() -> None:
     models = [build(), build(d_model=32)]
     both = AveragingEnsemble(models)
     source = seqx.Tokens.of(torch.randint(4, 11, (3, 5)), torch.tensor([5, 4, 2]))
@@ -110,14 +112,14 @@ def test_an_ensemble_says_the_mean_of_probabilities() -> None:
     torch.testing.assert_close(both.score(source, target), expected)
 
 
-def test_an_ensemble_needs_models_of_one_vocabulary() -> None:
+def test_ensemble_needs_models_with_one_vocabulary() -> None:
     with pytest.raises(ValueError, match="same vocabularies"):
         AveragingEnsemble([build(), build({"source": 11, "target": 12})])
     with pytest.raises(ValueError, match="same vocabularies"):
         AveragingEnsemble([])
 
 
-def test_a_model_learns_to_copy() -> None:
+def test_transformer_learns_to_copy() -> None:
     """Post-norm with the default initialisation, from random weights to certainty."""
     model = build(d_model=32, tie_embeddings="all").train()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)

@@ -1,4 +1,4 @@
-"""The types of recurrent kernels under autocast."""
+"""The dtypes of recurrent kernels under autocast."""
 
 from functools import partial
 from typing import Any
@@ -62,7 +62,7 @@ def decoder_of(kind: Any, order: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize(("kind", "name"), [(LSTMDecoder, "lstm"), (GRUDecoder, "gru")])
-def test_without_bf16_decoders_call_their_kernel_in_float32(
+def test_recurrent_decoders_run_in_float32_on_cpus_without_bf16(
     kind: Any, name: str, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lacking(monkeypatch)
@@ -75,7 +75,9 @@ def test_without_bf16_decoders_call_their_kernel_in_float32(
 
 
 @pytest.mark.parametrize(("kind", "name"), [(LSTMEncoder, "lstm"), (GRUEncoder, "gru")])
-def test_without_bf16_encoders_do_too(kind: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recurrent_encoders_run_in_float32_on_cpus_without_bf16(
+    kind: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lacking(monkeypatch)
     encoder = kind(D, bidirectional="first", residual=True)
     with Calls() as calls, torch.autocast("cpu", torch.bfloat16):
@@ -85,7 +87,7 @@ def test_without_bf16_encoders_do_too(kind: Any, name: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("kind", [LSTMDecoder, GRUDecoder])
-def test_with_or_without_the_outputs_agree(
+def test_recurrent_outputs_agree_with_and_without_bf16(
     kind: Any, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compare training and decoding on this machine, with any instruction set."""
@@ -108,7 +110,7 @@ def test_with_or_without_the_outputs_agree(
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("kind", [LSTMDecoder, GRUDecoder])
-def test_the_chosen_type_reaches_the_kernel_without_autocast(
+def test_recurrent_kernel_runs_in_kernel_dtype_with_autocast_disabled(
     kind: Any, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Simulate a GPU; every CPU has a kernel for bfloat16 without autocast."""
@@ -118,7 +120,7 @@ def test_the_chosen_type_reaches_the_kernel_without_autocast(
     assert {(autocast, dtype) for _, autocast, dtype in calls.seen} == {(False, torch.bfloat16)}
 
 
-def test_autocast_stays_on_where_its_kernels_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_dtype_leaves_autocast_on_where_its_kernels_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernel_dtype(CPU) is kernel_dtype(CUDA) is None
     monkeypatch.setattr(seqx, "has_bf16", lambda device: True, raising=False)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: True)
@@ -130,7 +132,7 @@ def test_autocast_stays_on_where_its_kernels_exist(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("kind", [LSTMEncoder, GRUEncoder])
-def test_compiled_under_autocast_it_is_one_graph(kind: Any) -> None:
+def test_recurrent_layer_compiles_to_one_graph_under_autocast(kind: Any) -> None:
     encoder = kind(D).eval()
     torch.compiler.reset()
     try:

@@ -52,7 +52,7 @@ def layer_of(kind: Any, *directions: Recurrence) -> Any:
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize(("bidirectional", "both"), [("all", 3), ("first", 1), ("none", 0)])
 @pytest.mark.parametrize("kind", KINDS, ids=["lstm", "gru"])
-def test_encoders_read_each_sentence_as_pytorchs_layers_do(
+def test_recurrent_encoders_equal_pytorchs_layers(
     kind: Any, bidirectional: Any, both: int, residual: bool
 ) -> None:
     _, theirs, encoder, _ = kind
@@ -74,7 +74,7 @@ def test_encoders_read_each_sentence_as_pytorchs_layers_do(
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=["lstm", "gru"])
-def test_what_a_layer_remembers_does_not_move_on_padding(kind: Any) -> None:
+def test_padding_does_not_change_the_hidden_state(kind: Any) -> None:
     recurrence, theirs, *_ = kind
     ours: Recurrence = scrambled(recurrence(5, D, forget_bias=0.0, dropout=0.0))
     reference = layer_of(theirs, ours)
@@ -172,7 +172,7 @@ class Naive:
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
 @pytest.mark.parametrize("kind", [LSTMDecoder, GRUDecoder], ids=["lstm", "gru"])
-def test_decoders_do_what_the_papers_say(kind: Any, settings: dict[str, Any]) -> None:
+def test_recurrent_decoders_follow_the_papers(kind: Any, settings: dict[str, Any]) -> None:
     decoder = scrambled(kind(D, layers=2, attention=ATTENTION, **settings))
     x, states = torch.randn(B, T, D), torch.randn(B, S, D)
     actual, _ = decoder(x, decoder.start(seqx.Memory(states, states, SOURCE), B, T), KEEP)
@@ -189,7 +189,7 @@ def test_decoders_do_what_the_papers_say(kind: Any, settings: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=["lstm", "gru"])
-def test_without_a_source_it_is_pytorchs_stack(kind: Any) -> None:
+def test_recurrent_decoder_without_source_equals_pytorchs_stack(kind: Any) -> None:
     _, theirs, _, decoder = kind
     ours = scrambled(decoder(D, layers=2, attention=None, initial=None))
     first, second = (layer_of(theirs, layer) for layer in ours.stack.layers)

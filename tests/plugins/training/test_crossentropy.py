@@ -1,4 +1,4 @@
-"""Cross-entropy in chunks against torch's own, and what chunks are for."""
+"""Cross-entropy in chunks against torch's cross-entropy, and the size of its chunks."""
 
 import math
 
@@ -32,7 +32,9 @@ def gradients(model: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.6])
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 @pytest.mark.parametrize("frozen", [(), ("embedding.weight",), ("hidden.weight", "hidden.bias"), ("bias",)])
-def test_value_and_gradient_are_those_of_torch(smoothing: float, chunk: int, frozen: tuple[str, ...]) -> None:
+def test_cross_entropy_and_its_gradient_equal_torchs(
+    smoothing: float, chunk: int, frozen: tuple[str, ...]
+) -> None:
     model = Toy()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen)
@@ -51,7 +53,7 @@ def test_value_and_gradient_are_those_of_torch(smoothing: float, chunk: int, fro
         torch.testing.assert_close(found[name], gradient, rtol=1e-6, atol=1e-6 * scale, msg=name)
 
 
-def test_only_the_head_is_trained() -> None:
+def test_cross_entropy_trains_only_the_head() -> None:
     model = Toy()
     assert model.bias is not None
     model.requires_grad_(False)
@@ -74,7 +76,7 @@ class TwoBiases(Toy):
         return F.linear(outputs, self.embedding.weight) + (self.bias + self.other)
 
 
-def test_gradients_that_share_memory_are_added_once() -> None:
+def test_cross_entropy_adds_gradients_that_share_memory_once() -> None:
     model = TwoBiases()
     torch.autograd.backward(reference(model, SENTENCES, 0.1)[0])
     expected = gradients(model)
@@ -85,7 +87,7 @@ def test_gradients_that_share_memory_are_added_once() -> None:
 
 
 @pytest.mark.isa
-def test_bf16_under_autocast_in_several_chunks() -> None:
+def test_cross_entropy_in_chunks_under_bf16_autocast() -> None:
     model = Toy(symbols=200, width=32)
     sentences = batch([40, 50, 10], symbols=200)
     loss, _ = reference(model, sentences, 0.1)
@@ -103,8 +105,8 @@ def test_bf16_under_autocast_in_several_chunks() -> None:
             assert F.cosine_similarity(found[name].flatten(), gradient.flatten(), 0) > 0.999, name
 
 
-def test_smoothed_loss_has_a_floor() -> None:
-    """The least that a smoothed loss can be is the entropy of the smoothed target."""
+def test_smoothed_loss_has_the_entropy_as_minimum() -> None:
+    """The minimum of a smoothed loss is the entropy of the smoothed target."""
     smoothing, symbols = 0.1, 13
     right = 1 - smoothing + smoothing / symbols
     rest = smoothing / symbols
@@ -127,14 +129,14 @@ def test_smoothed_loss_has_a_floor() -> None:
         assert mean(Toy()) > floor
 
 
-def test_never_more_logits_than_a_chunk() -> None:
+def test_cross_entropy_computes_at_most_one_chunk_of_logits() -> None:
     model = Toy()
     torch.autograd.backward(CrossEntropy(chunk=4)(model, SENTENCES)["loss"])
     assert max(model.rows) == 4
     assert sum(model.rows) == SENTENCES.count
 
 
-def test_no_gradient_is_made_where_none_is_wanted() -> None:
+def test_cross_entropy_computes_no_gradient_without_grad_mode() -> None:
     model = Toy()
     wanted = CrossEntropy(chunk=4)(model, SENTENCES)
     with torch.no_grad():
@@ -144,5 +146,5 @@ def test_no_gradient_is_made_where_none_is_wanted() -> None:
     assert not wanted["nll"].requires_grad
 
 
-def test_counts_are_target_tokens() -> None:
+def test_cross_entropy_counts_target_tokens() -> None:
     assert CrossEntropy().counts(SENTENCES) == {"loss": 18, "nll": 18}

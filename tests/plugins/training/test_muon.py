@@ -1,4 +1,4 @@
-"""Muon: which parameters it takes, what it does to them, and that both parts are one optimizer."""
+"""Muon: its choice of parameters, its updates, and saving and loading together with AdamW."""
 
 from collections import OrderedDict
 from copy import deepcopy
@@ -58,7 +58,7 @@ def trained(model: Net, optimizer: torch.optim.Optimizer, updates: int, rate: fl
     return losses
 
 
-def test_hidden_are_the_matrices_of_encoders_and_decoders() -> None:
+def test_hidden_matrices_are_those_of_encoders_and_decoders() -> None:
     """Of all kinds of positions, too, no table; and what the model shares or adds is none."""
     stack: dict[str, Any] = {"layers": 1, "attention": partial(MultiHeadAttention, heads=2), "dropout": 0.0}
     for positions in (Learned, Shaw, T5):
@@ -86,14 +86,14 @@ class Recurrent(seqx.Encoder):
         return found * self.gate(found)
 
 
-def test_hidden_are_matrices_of_an_encoder_without_layers() -> None:
+def test_hidden_matrices_of_an_encoder_without_layers() -> None:
     assert list(hidden_matrices(nn.Sequential(nn.Linear(4, 4), Recurrent()))) == [
         "1.lstm.weight_ih_l0",
         "1.lstm.weight_hh_l0",
     ]
 
 
-def test_hidden_are_the_matrices_of_layers_and_no_embedding() -> None:
+def test_hidden_matrices_of_layers_exclude_embeddings() -> None:
     model = Net()
     assert list(hidden_matrices(model)) == HIDDEN
     groups = Muon(decay=0.5).build(model).param_groups
@@ -107,20 +107,20 @@ def test_hidden_are_the_matrices_of_layers_and_no_embedding() -> None:
     assert [group["weight_decay"] for group in groups] == [0.5, 0.5, 0.0]
 
 
-def test_a_model_without_layers_is_told() -> None:
+def test_muon_refuses_a_model_without_hidden_matrices() -> None:
     with pytest.raises(
         seqx.UserError, match=r"training\.optimizer: muon needs matrices in encoders, decoders or layers"
     ):
         Muon().build(nn.Linear(3, 3))
 
 
-def test_layers_alone_need_no_adam() -> None:
+def test_muon_without_other_parameters_has_no_adamw() -> None:
     layers: seqx.Layers[nn.Linear] = seqx.Layers([nn.Linear(3, 3, bias=False)])
     assert isinstance(Muon().build(layers), torch.optim.Muon)
 
 
 @pytest.mark.parametrize("adjust", ["match_rms_adamw", "original"])
-def test_the_first_update_is_orthogonal_and_scaled(adjust: Literal["match_rms_adamw", "original"]) -> None:
+def test_muon_first_update_is_orthogonal_and_scaled(adjust: Literal["match_rms_adamw", "original"]) -> None:
     """By the singular value decomposition: of G = U S V' the update is U V', nearly."""
     model, before = Net(), Net()
     optimizer = Muon(adjust=adjust, ratio=3.0, decay=0.0, momentum=0.9).build(model)
@@ -139,7 +139,7 @@ def test_the_first_update_is_orthogonal_and_scaled(adjust: Literal["match_rms_ad
         assert bool((torch.linalg.svdvals(moved) < 0.03 * scale * 1.3).all())
 
 
-def test_the_rest_moves_as_with_adamw() -> None:
+def test_muon_updates_other_parameters_like_adamw() -> None:
     """After one update: what comes later hears of the other matrices."""
     model, other = Net(), Net()
     trained(model, Muon(eps=1e-6, decay=0.1).build(model), 1)
@@ -148,14 +148,14 @@ def test_the_rest_moves_as_with_adamw() -> None:
         assert p.equal(q) == (name not in HIDDEN), name
 
 
-def test_it_learns() -> None:
+def test_muon_reduces_the_loss() -> None:
     model = Net()
     losses = trained(model, Muon().build(model), 60)
     assert losses[-1] < losses[0] - 1
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["as one", "as the first checkpoints have it"])
-def test_saved_and_loaded_it_goes_on_bit_by_bit(apart: bool) -> None:
+def test_muon_resumes_bit_for_bit_from_a_saved_state(apart: bool) -> None:
     model, other = Net(), Net()
     optimizer = Muon(ratio=2.0).build(model)
     trained(model, optimizer, 3)
@@ -170,7 +170,7 @@ def test_saved_and_loaded_it_goes_on_bit_by_bit(apart: bool) -> None:
         assert p.equal(q)
 
 
-def test_gradients_are_forgotten_together() -> None:
+def test_muon_zero_grad_clears_all_gradients() -> None:
     model = Net()
     optimizer = Muon().build(model)
     trained(model, optimizer, 1)

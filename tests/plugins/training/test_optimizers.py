@@ -1,4 +1,4 @@
-"""Optimizers: which parameters they get, and how."""
+"""Updates, parameter groups and constants of the optimizers."""
 
 import copy
 
@@ -48,7 +48,7 @@ def by_hand(
 
 
 @pytest.mark.parametrize("decay", [None, 0.5])
-def test_updates_are_those_of_the_paper(decay: float | None) -> None:
+def test_adam_updates_follow_the_paper(decay: float | None) -> None:
     ours: seqx.Optimizer = Adam(eps=1e-6) if decay is None else AdamW(eps=1e-6, decay=decay)
     model = module()
     found = trained(ours.build(model), model, 5)
@@ -57,19 +57,19 @@ def test_updates_are_those_of_the_paper(decay: float | None) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_vectors_do_not_decay() -> None:
+def test_weight_decay_excludes_vectors() -> None:
     model = module()
     groups = AdamW(decay=0.3).build(model).param_groups
     assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.3, 1), (0.0, 3)]
 
 
 @pytest.mark.parametrize("model", [nn.Linear(2, 2, bias=False), nn.LayerNorm(2, bias=False)])
-def test_no_empty_groups(model: nn.Module) -> None:
+def test_optimizer_has_no_empty_parameter_groups(model: nn.Module) -> None:
     assert [len(group["params"]) for group in AdamW().build(model).param_groups] == [1]
 
 
 @pytest.mark.parametrize("kind", [Adam, AdamW])
-def test_fused_and_with_the_papers_constants(kind: type[seqx.Optimizer]) -> None:
+def test_adam_is_fused_and_has_the_papers_constants(kind: type[seqx.Optimizer]) -> None:
     built = kind().build(module())
     for group in built.param_groups:
         assert group["fused"]
@@ -78,7 +78,7 @@ def test_fused_and_with_the_papers_constants(kind: type[seqx.Optimizer]) -> None
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_adafactor_is_torchs_also_when_it_goes_on_from_a_state_of_torchs(decay: float) -> None:
+def test_adafactor_equals_torchs_and_resumes_from_its_state(decay: float) -> None:
     ours, theirs = module(), module()
     built = Adafactor(decay=decay).build(ours)
     matrices, vectors = ([p for p in theirs.parameters() if (p.dim() > 1) == wide] for wide in (True, False))

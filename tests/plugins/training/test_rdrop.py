@@ -46,7 +46,7 @@ def reference(model: seqx.Model, alpha: float, smoothing: float) -> dict[str, Te
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 @pytest.mark.parametrize("frozen", [(), ("embedding.weight",), ("hidden.weight", "hidden.bias")])
-def test_values_and_gradients_are_those_of_the_paper(
+def test_r_drop_and_its_gradient_follow_the_paper(
     alpha: float, smoothing: float, chunk: int, frozen: tuple[str, ...]
 ) -> None:
     model = Dropping()
@@ -69,7 +69,7 @@ def test_values_and_gradients_are_those_of_the_paper(
         torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12, msg=name)
 
 
-def test_without_dropout_it_is_cross_entropy() -> None:
+def test_r_drop_without_dropout_equals_cross_entropy() -> None:
     model = Toy()
     plain = CrossEntropy()(model, SENTENCES)
     torch.autograd.backward(plain["loss"])
@@ -82,7 +82,7 @@ def test_without_dropout_it_is_cross_entropy() -> None:
     torch.testing.assert_close(gradients(model), expected)
 
 
-def test_the_divergence_alone_pulls_both_passes_together() -> None:
+def test_r_drop_divergence_makes_both_passes_agree() -> None:
     """A large alpha makes what is learnt from the divergence outweigh the rest."""
     model, objective = Dropping(), RDrop(alpha=1000.0)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
@@ -97,7 +97,7 @@ def test_the_divergence_alone_pulls_both_passes_together() -> None:
     assert sum(divergences[-10:]) < sum(divergences[:10]) / 2
 
 
-def test_never_more_logits_than_a_chunk() -> None:
+def test_r_drop_computes_at_most_one_chunk_of_logits() -> None:
     model = Toy()
     torch.autograd.backward(RDrop(chunk=8)(model, SENTENCES)["loss"])
     assert max(model.rows) == 8
@@ -105,7 +105,7 @@ def test_never_more_logits_than_a_chunk() -> None:
 
 
 @pytest.mark.isa
-def test_bf16_under_autocast() -> None:
+def test_r_drop_under_bf16_autocast() -> None:
     model = Toy(symbols=200, width=32)
     sentences = batch([40, 50, 10], symbols=200)
     whole = RDrop()(model, sentences)
@@ -119,11 +119,11 @@ def test_bf16_under_autocast() -> None:
         assert F.cosine_similarity(gradient.flatten(), expected[name].flatten(), 0) > 0.999, name
 
 
-def test_counts_are_target_tokens() -> None:
+def test_r_drop_counts_target_tokens() -> None:
     assert RDrop().counts(SENTENCES) == {"loss": 18, "nll": 18, "kl": 18}
     assert RDrop().trained_on == ("loss",)
 
 
-def test_no_gradient_is_made_where_none_is_wanted() -> None:
+def test_r_drop_computes_no_gradient_without_grad_mode() -> None:
     with torch.no_grad():
         assert not RDrop()(Toy(), SENTENCES)["loss"].requires_grad

@@ -1,4 +1,4 @@
-"""Learning rates against formulas of papers, and against torch's own schedulers."""
+"""Schedules against the formulas of papers and against torch's schedulers."""
 
 import math
 
@@ -11,7 +11,7 @@ from seqx_training import Constant, CosineDecay, InverseSquareRoot, LinearDecay,
 
 
 @pytest.mark.parametrize("step", [1, 2, 3999, 4000, 4001, 100_000])
-def test_the_papers_learning_rate(step: int) -> None:
+def test_inverse_square_root_follows_the_paper(step: int) -> None:
     paper = 512**-0.5 * min(step**-0.5, step * 4000**-1.5)
     assert InverseSquareRoot(warmup=4000, peak=(512 * 4000) ** -0.5)(step, 1) == pytest.approx(
         paper, rel=1e-12
@@ -19,21 +19,21 @@ def test_the_papers_learning_rate(step: int) -> None:
     assert InverseSquareRoot()(step, 1) == pytest.approx(paper, rel=1e-3)
 
 
-def test_known_values() -> None:
+def test_inverse_square_root_known_values() -> None:
     schedule = InverseSquareRoot(warmup=4000, peak=6.99e-4)
     assert schedule(1, 1) == pytest.approx(1.7475e-7)
     assert schedule(4000, 1) == 6.99e-4
     assert schedule(100_000, 1) == pytest.approx(1.398e-4)
 
 
-def test_constant_after_its_rise() -> None:
+def test_constant_schedule_after_warmup() -> None:
     schedule = Constant(rate=0.5, warmup=4)
     assert [schedule(step, 1) for step in (1, 2, 4, 5, 1000)] == [0.125, 0.25, 0.5, 0.5, 0.5]
     assert Constant(rate=0.5)(1, 1) == 0.5
 
 
 def of_torch(second: str, warmup: int, steps: int, floor: float) -> list[float]:
-    """What torch's schedulers, one after the other, give each update."""
+    """Return the learning rate of each update from torch's schedulers, one after the other."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     rise = LinearLR(optimizer, 1 / warmup, 1.0, warmup - 1)
     length = steps + 1 - warmup
@@ -53,7 +53,7 @@ def of_torch(second: str, warmup: int, steps: int, floor: float) -> list[float]:
 @pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")
 @pytest.mark.parametrize("floor", [0.0, 0.1])
 @pytest.mark.parametrize(("warmup", "steps"), [(2, 9), (10, 50), (20, 21)])
-def test_rise_and_fall_are_torchs(warmup: int, steps: int, floor: float) -> None:
+def test_warmup_and_decay_equal_torchs_schedulers(warmup: int, steps: int, floor: float) -> None:
     for name, schedule in (
         ("cosine", CosineDecay(warmup=warmup, peak=1.0, floor=floor)),
         ("linear", LinearDecay(warmup=warmup, peak=1.0, floor=floor)),
@@ -62,7 +62,7 @@ def test_rise_and_fall_are_torchs(warmup: int, steps: int, floor: float) -> None
         assert found == pytest.approx(of_torch(name, warmup, steps, floor), rel=1e-6), name
 
 
-def test_cosine_by_hand() -> None:
+def test_cosine_decay_known_values() -> None:
     schedule = CosineDecay(warmup=100, peak=0.2, floor=0.5)
     # 100 updates up, then 900 places down of which the last is one update after the end.
     assert schedule(50, 999) == pytest.approx(0.1)
@@ -72,7 +72,7 @@ def test_cosine_by_hand() -> None:
     assert schedule(999, 999) == pytest.approx(0.1, rel=1e-4)
 
 
-def test_wsd_rises_stays_and_falls() -> None:
+def test_wsd_warms_up_stays_and_decays() -> None:
     schedule = WarmupStableDecay(warmup=10, peak=2.0, decay=0.1, shape="linear")
     rates = [schedule(step, 1000) for step in range(1, 1001)]
     assert rates[:10] == pytest.approx([0.2 * step for step in range(1, 11)])
@@ -85,7 +85,7 @@ def test_wsd_rises_stays_and_falls() -> None:
         assert root(900 + late, 1000) == pytest.approx(2.0 * (0.2 + 0.8 * left))
 
 
-def test_wsd_before_its_fall_does_not_know_how_long_it_is() -> None:
+def test_wsd_before_its_decay_does_not_depend_on_steps() -> None:
     schedule = WarmupStableDecay(warmup=10, decay=0.1)
     assert all(schedule(step, 1000) == schedule(step, 5000) for step in range(1, 901))
     assert schedule(901, 1000) < schedule(901, 5000)
@@ -95,7 +95,7 @@ def test_wsd_before_its_fall_does_not_know_how_long_it_is() -> None:
     "schedule", [CosineDecay(warmup=50), LinearDecay(warmup=50), WarmupStableDecay(warmup=50)]
 )
 @pytest.mark.parametrize("steps", [1, 7, 40, 50, 51])
-def test_a_run_shorter_than_its_rise_still_learns(schedule: seqx.Schedule, steps: int) -> None:
+def test_schedules_are_positive_in_runs_shorter_than_the_warmup(schedule: seqx.Schedule, steps: int) -> None:
     rates = [schedule(step, steps) for step in range(1, steps + 1)]
     assert all(0 < rate <= 6.99e-4 for rate in rates)
     assert rates[0] <= 6.99e-4 / 50

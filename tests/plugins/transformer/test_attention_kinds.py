@@ -1,4 +1,4 @@
-"""Each kind of attention against its formula, written out plainly."""
+"""Each attention against a plain implementation of its formula."""
 
 from functools import partial
 
@@ -31,10 +31,10 @@ def vectors(places: int = 150) -> Tensor:
     return torch.randn(2, places, D, generator=torch.Generator().manual_seed(1))
 
 
-def attended(
+def outputs_of(
     attention: seqx.Attention, mask: seqx.Mask, encoding: seqx.PositionalEncoding | None = None
 ) -> Tensor:
-    """What a sequence gets that attends to itself, without padding."""
+    """Return the outputs of self-attention at the tokens, without padding."""
     positioned = seqx.Positioned(encoding or seqx.PositionalEncoding(D, HEADS), LAYOUT)
     x = vectors()
     mixed: Tensor = attention(x, positioned, attention.project(x, x, positioned), mask)
@@ -45,8 +45,8 @@ def split(x: Tensor, heads: int = HEADS) -> Tensor:
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
-def plainly(attention: MultiHeadAttention, scores: Tensor, values: Tensor) -> Tensor:
-    """The output for scores [B, H, T, S] of all tokens with all."""
+def expected_outputs(attention: MultiHeadAttention, scores: Tensor, values: Tensor) -> Tensor:
+    """Return the outputs of softmax attention for scores [B, H, T, S]."""
     scores = scores.masked_fill(~LAYOUT.keep[:, None, None, :], -torch.inf)
     mixed = (scores.softmax(-1) @ values).transpose(1, 2).flatten(2)
     output: Tensor = attention.output(mixed)
@@ -56,27 +56,29 @@ def plainly(attention: MultiHeadAttention, scores: Tensor, values: Tensor) -> Te
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("window", [1, 7, 32, 100])
 @pytest.mark.parametrize("positions", [seqx.PositionalEncoding, Alibi, Shaw, Rotary])
-def test_restricted_is_multihead_with_a_window(
+def test_restricted_attention_equals_multi_head_attention_with_a_window(
     causal: bool, window: int, positions: seqx.Make[seqx.PositionalEncoding]
 ) -> None:
     encoding = positions(D, HEADS)
     restricted, whole = RestrictedAttention(D, window=window, heads=HEADS), MultiHeadAttention(D, heads=HEADS)
     whole.load_state_dict(restricted.state_dict())
-    expected = attended(whole, seqx.Mask(causal=causal, window=window), encoding)
-    torch.testing.assert_close(attended(restricted, seqx.Mask(causal=causal), encoding), expected)
+    expected = outputs_of(whole, seqx.Mask(causal=causal, window=window), encoding)
+    torch.testing.assert_close(outputs_of(restricted, seqx.Mask(causal=causal), encoding), expected)
     narrower = seqx.Mask(causal=causal, window=min(window, 3))
-    torch.testing.assert_close(attended(restricted, narrower, encoding), attended(whole, narrower, encoding))
+    torch.testing.assert_close(
+        outputs_of(restricted, narrower, encoding), outputs_of(whole, narrower, encoding)
+    )
 
 
-def test_without_scale_is_with_larger_queries() -> None:
+def test_multi_head_attention_without_scale_equals_larger_queries() -> None:
     scaled, plain = MultiHeadAttention(D, heads=HEADS), MultiHeadAttention(D, heads=HEADS, scaled=False)
     plain.load_state_dict(scaled.state_dict())
     with torch.no_grad():
         scaled.query.weight.mul_((D / HEADS) ** 0.5)
-    torch.testing.assert_close(attended(scaled, seqx.Mask()), attended(plain, seqx.Mask()))
+    torch.testing.assert_close(outputs_of(scaled, seqx.Mask()), outputs_of(plain, seqx.Mask()))
 
 
-def test_additive_is_a_network() -> None:
+def test_additive_attention_computes_bahdanaus_scores() -> None:
     attention, x = AdditiveAttention(D, heads=HEADS, d_k=5), vectors()
     q, k, v = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
     scores = torch.stack(
@@ -86,22 +88,24 @@ def test_additive_is_a_network() -> None:
         ],
         2,
     )
-    torch.testing.assert_close(attended(attention, seqx.Mask()), plainly(attention, scores, v))
+    torch.testing.assert_close(outputs_of(attention, seqx.Mask()), expected_outputs(attention, scores, v))
 
 
 @pytest.mark.parametrize("scaled", [True, False])
-def test_multiplicative_is_bilinear(scaled: bool) -> None:
+def test_multiplicative_attention_computes_luongs_general_scores(scaled: bool) -> None:
     attention, x = MultiplicativeAttention(D, scaled=scaled), vectors()
     scores = torch.einsum("btd,ed,bse->bts", x, attention.query.weight, x)[:, None]
     scores = scores / D**0.5 if scaled else scores
     values = split(attention.value(x), 1)
-    torch.testing.assert_close(attended(attention, seqx.Mask()), plainly(attention, scores, values))
+    torch.testing.assert_close(
+        outputs_of(attention, seqx.Mask()), expected_outputs(attention, scores, values)
+    )
     with pytest.raises(ValueError, match=r"heads \(3\) must divide d_model \(16\)"):
         MultiplicativeAttention(D, heads=3)
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
-def test_grouped_queries_share_keys_and_values(groups: int) -> None:
+def test_grouped_query_attention_shares_keys_and_values(groups: int) -> None:
     grouped, whole = GroupedQueryAttention(D, heads=HEADS, groups=groups), MultiHeadAttention(D, heads=HEADS)
     state = grouped.state_dict()
     for name in ("key.weight", "value.weight"):
@@ -110,7 +114,7 @@ def test_grouped_queries_share_keys_and_values(groups: int) -> None:
     whole.load_state_dict(state)
     for encoding in (Rotary(D, HEADS), Shaw(D, HEADS), Alibi(D, HEADS)):
         for mask in (seqx.Mask(), seqx.Mask(causal=True)):
-            torch.testing.assert_close(attended(grouped, mask, encoding), attended(whole, mask, encoding))
+            torch.testing.assert_close(outputs_of(grouped, mask, encoding), outputs_of(whole, mask, encoding))
     x = vectors()
     assert grouped.project(x, x, seqx.Positioned.unordered(LAYOUT)).keys.shape == (2, groups, 150, D // HEADS)
     with pytest.raises(ValueError, match=r"groups \(3\) must divide heads \(4\)"):
@@ -118,7 +122,7 @@ def test_grouped_queries_share_keys_and_values(groups: int) -> None:
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_linear_attention_is_a_kernel_without_softmax(causal: bool) -> None:
+def test_linear_attention_computes_equation_7(causal: bool) -> None:
     attention, x = LinearAttention(D, heads=HEADS), vectors()
     q, k, v = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
     weights = (F.elu(q) + 1) @ (F.elu(k) + 1).mT * LAYOUT.keep[:, None, None, :]
@@ -126,17 +130,17 @@ def test_linear_attention_is_a_kernel_without_softmax(causal: bool) -> None:
         weights = weights.tril()
     mixed = (weights / weights.sum(-1, keepdim=True)) @ v
     expected = attention.output(mixed.transpose(1, 2).flatten(2))[LAYOUT.keep]
-    torch.testing.assert_close(attended(attention, seqx.Mask(causal=causal)), expected)
-    windowed = attended(attention, seqx.Mask(causal=causal, window=200))
+    torch.testing.assert_close(outputs_of(attention, seqx.Mask(causal=causal)), expected)
+    windowed = outputs_of(attention, seqx.Mask(causal=causal, window=200))
     torch.testing.assert_close(windowed, expected)
 
 
 @pytest.mark.isa
-def test_linear_attention_sums_in_full_precision() -> None:
-    """Maps are computed in bf16, what is added up over the sequence is not."""
+def test_linear_attention_sums_in_float32_under_autocast() -> None:
+    """Linear maps run in bf16, sums over the sequence in float32."""
     attention, x = LinearAttention(D, heads=HEADS), vectors()
     with torch.autocast("cpu", torch.bfloat16):
-        found = attended(attention, seqx.Mask())
+        found = outputs_of(attention, seqx.Mask())
         q, k, v = (split(layer(x)) for layer in (attention.query, attention.key, attention.value))
         features, q = (F.elu(k) + 1).float() * LAYOUT.keep[:, None, :, None], (F.elu(q) + 1).float()
         with torch.autocast("cpu", enabled=False):
@@ -147,7 +151,9 @@ def test_linear_attention_sums_in_full_precision() -> None:
 
 
 @pytest.mark.parametrize("positions", [Alibi, Shaw])
-def test_linear_attention_refuses_what_it_would_ignore(positions: seqx.Make[seqx.PositionalEncoding]) -> None:
+def test_linear_attention_refuses_encodings_that_add_to_scores(
+    positions: seqx.Make[seqx.PositionalEncoding],
+) -> None:
     linear = partial(LinearAttention, heads=HEADS)
     for built in (TransformerEncoder, TransformerDecoder):
         with pytest.raises(
@@ -168,7 +174,7 @@ KINDS: list[seqx.Make[MultiHeadAttention]] = [
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("causal", [True, False])
-def test_weights_are_those_it_attends_with(kind: seqx.Make[MultiHeadAttention], causal: bool) -> None:
+def test_attention_weights_reproduce_the_output(kind: seqx.Make[MultiHeadAttention], causal: bool) -> None:
     attention, x, mask = kind(D, heads=HEADS), vectors(), seqx.Mask(causal=causal)
     positioned = seqx.Positioned(Alibi(D, HEADS), LAYOUT)
     memory = attention.project(x, x, positioned)
@@ -178,7 +184,7 @@ def test_weights_are_those_it_attends_with(kind: seqx.Make[MultiHeadAttention], 
     torch.testing.assert_close(attention(x, positioned, memory, mask)[LAYOUT.keep], expected[LAYOUT.keep])
 
 
-def test_what_has_no_key_in_its_window_gets_nothing() -> None:
+def test_restricted_attention_without_a_key_in_the_window_returns_zeros() -> None:
     attention, x = RestrictedAttention(D, window=3, heads=HEADS), vectors()
     far = seqx.Positioned.unordered(seqx.Layout(LAYOUT.keep, LAYOUT.positions + 500))
     memory = attention.project(x, x, seqx.Positioned.unordered(LAYOUT))
@@ -186,7 +192,7 @@ def test_what_has_no_key_in_its_window_gets_nothing() -> None:
     assert not attention.weights(x, far, memory, seqx.Mask()).count_nonzero()
 
 
-def test_a_window_is_for_one_sequence() -> None:
+def test_restricted_attention_is_refused_as_cross_attention() -> None:
     with pytest.raises(ValueError, match="works within one sequence; set another cross_attention"):
         TransformerDecoder(D, layers=1, attention=RestrictedAttention)
     assert TransformerDecoder(D, layers=1, attention=RestrictedAttention, use_source=False)
@@ -194,7 +200,7 @@ def test_a_window_is_for_one_sequence() -> None:
         TransformerDecoder(D, layers=1, cross_attention=MultiHeadAttention, use_source=False)
 
 
-def test_layers_and_directions_may_differ() -> None:
+def test_each_layer_may_have_another_attention() -> None:
     kinds: list[seqx.Make[seqx.Attention]] = [
         partial(RestrictedAttention, heads=HEADS, window=2),
         partial(GroupedQueryAttention, heads=HEADS, groups=2),

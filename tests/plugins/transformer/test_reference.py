@@ -56,7 +56,7 @@ def last(norm_order: str) -> nn.LayerNorm | None:
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("norm_order", ["post", "pre"])
-def test_encoder(norm_order: str, activation: str) -> None:
+def test_transformer_encoder_equals_torchs(norm_order: str, activation: str) -> None:
     layer = nn.TransformerEncoderLayer(
         D, HEADS, WIDTH, 0.0, activation, batch_first=True, norm_first=norm_order == "pre"
     )
@@ -75,7 +75,7 @@ def test_encoder(norm_order: str, activation: str) -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("norm_order", ["post", "pre"])
-def test_decoder(norm_order: str, activation: str) -> None:
+def test_transformer_decoder_equals_torchs(norm_order: str, activation: str) -> None:
     layer = nn.TransformerDecoderLayer(
         D, HEADS, WIDTH, 0.0, activation, batch_first=True, norm_first=norm_order == "pre"
     )

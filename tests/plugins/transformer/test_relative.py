@@ -1,4 +1,4 @@
-"""Positional encodings inside attention: each against what its paper prints, entry by entry."""
+"""Relative positional encodings against the formulas of their papers, entry by entry."""
 
 import cmath
 import math
@@ -30,7 +30,7 @@ def queries_and_keys() -> tuple[Tensor, Tensor]:
     return torch.randn(1, HEADS, 6, WIDTH), torch.randn(1, HEADS, 6, WIDTH)
 
 
-def test_rotary_turns_as_complex_numbers_do() -> None:
+def test_rotary_positions_equal_complex_rotation() -> None:
     q, _ = queries_and_keys()
     turned = Rotary(HEADS * WIDTH, HEADS).query(q, PLACES)
     planes = torch.view_as_complex(q.view(1, HEADS, 6, -1, 2))
@@ -41,7 +41,7 @@ def test_rotary_turns_as_complex_numbers_do() -> None:
             torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_rotary_scores_know_distances_only() -> None:
+def test_rotary_scores_depend_on_distances_only() -> None:
     q, k = queries_and_keys()
     rotary = Rotary(HEADS * WIDTH, HEADS)
 
@@ -55,7 +55,7 @@ def test_rotary_scores_know_distances_only() -> None:
     torch.testing.assert_close(turned.norm(dim=-1), odd.norm(dim=-1))
 
 
-def test_alibi_has_the_slopes_that_are_printed() -> None:
+def test_alibi_slopes_are_those_of_the_paper() -> None:
     q, k = (x[:, :1].expand(-1, 8, -1, -1) for x in queries_and_keys())
     bias = Alibi(32, 8).bias(q, k, PLACES, PLACES)
     assert (-bias[0, :, 1, 0]).tolist() == [2.0**-h for h in range(1, 9)]  # from 1/2 to 1/256
@@ -67,7 +67,7 @@ def test_alibi_has_the_slopes_that_are_printed() -> None:
 
 
 @pytest.mark.parametrize("ahead", [True, False])
-def test_t5_buckets_are_those_of_the_paper(ahead: bool) -> None:
+def test_t5_buckets_follow_the_paper(ahead: bool) -> None:
     q, k = queries_and_keys()
     encoding = T5(HEADS * WIDTH, HEADS, ahead=ahead)
     bias = encoding.bias(q, k, PLACES, PLACES)
@@ -86,14 +86,14 @@ def test_t5_buckets_are_those_of_the_paper(ahead: bool) -> None:
             assert bias[0, :, i, j].tolist() == encoding.table[bucket(other - one)].tolist()
 
 
-def test_t5_wants_buckets_that_fit() -> None:
+def test_t5_refuses_buckets_that_do_not_fit_the_distances() -> None:
     with pytest.raises(ValueError, match="3 buckets do not fit distances up to 128; use at least 4 buckets"):
         T5(16, 4, buckets=3)
     with pytest.raises(ValueError, match="a farthest above 16"):
         T5(16, 4, buckets=64, farthest=8)
 
 
-def test_shaw_adds_to_keys_and_values() -> None:
+def test_shaw_positions_add_to_keys_and_values() -> None:
     q, k = queries_and_keys()
     encoding = Shaw(HEADS * WIDTH, HEADS, farthest=3)
     weights = torch.rand(1, HEADS, 6, 6)
@@ -105,7 +105,7 @@ def test_shaw_adds_to_keys_and_values() -> None:
         torch.testing.assert_close(values[0, :, i], weights[0, :, i] @ encoding.weighed[told])
 
 
-def test_shaw_knows_the_width_of_the_heads_it_is_for() -> None:
+def test_shaw_positions_need_the_width_of_the_heads() -> None:
     layout = seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool))
     attention = MultiHeadAttention(16, heads=4, d_k=3, d_v=5)
     x = torch.randn(1, 6, 16)
@@ -122,7 +122,7 @@ def test_shaw_knows_the_width_of_the_heads_it_is_for() -> None:
         Shaw(16, 3)
 
 
-def test_several_at_once() -> None:
+def test_combined_positions_apply_each_encoding() -> None:
     q, k = queries_and_keys()
     parts: list[seqx.Make[seqx.PositionalEncoding]] = [Sinusoidal, Rotary, Alibi, Shaw]
     torch.manual_seed(3)
@@ -150,7 +150,7 @@ def test_several_at_once() -> None:
     [({"d_k": 2}, "set d_k of shaw to the attention's, 2"), ({"d_v": 3}, "to the attention's, 3")],
 )
 @pytest.mark.parametrize("positions", [Shaw, partial(Combined, encodings=[Sinusoidal, Shaw])])
-def test_vectors_of_another_width_are_refused_when_a_stack_is_built(
+def test_shaw_vectors_of_another_width_are_refused_when_a_stack_is_built(
     positions: seqx.Make[seqx.PositionalEncoding], widths: dict[str, Any], told: str
 ) -> None:
     attention = partial(MultiHeadAttention, heads=2, **widths)
@@ -160,6 +160,6 @@ def test_vectors_of_another_width_are_refused_when_a_stack_is_built(
     TransformerEncoder(16, layers=1, attention=attention, positions=fitting)
 
 
-def test_several_encodings_are_one_at_least() -> None:
+def test_combined_positions_need_at_least_one_encoding() -> None:
     with pytest.raises(ValueError, match="encodings is empty"):
         Combined(16, 2, encodings=[])

@@ -1,4 +1,4 @@
-"""What the Transformer's pieces do, each by itself."""
+"""The parts of the Transformer, one at a time."""
 
 import math
 from functools import partial
@@ -34,7 +34,7 @@ from seqx_transformer.dropout import Dropout
 from seqx_transformer.stack import Residual
 
 
-def test_the_sinusoid_is_as_printed() -> None:
+def test_sinusoidal_positions_follow_the_paper() -> None:
     d_model, places = 512, 60
     table = Sinusoidal(d_model, 8).embed(torch.zeros(1, places, d_model), torch.arange(places)[None])[0]
     for pos in (0, 1, 7, 59):
@@ -44,19 +44,19 @@ def test_the_sinusoid_is_as_printed() -> None:
             assert table[pos, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-5)
 
 
-def test_an_odd_width_has_no_sinusoid() -> None:
+def test_sinusoidal_positions_refuse_an_odd_d_model() -> None:
     with pytest.raises(ValueError, match="even d_model, not 7"):
         Sinusoidal(7, 1)
 
 
-def test_learned_positions_limit_a_stack() -> None:
+def test_learned_positions_limit_the_length_of_a_stack() -> None:
     positions = partial(Learned, limit=9)
     assert TransformerEncoder(16, layers=1, positions=positions).limit == 9
     assert TransformerDecoder(16, layers=1, positions=positions).limit == 9
     assert TransformerDecoder(16, layers=1).limit is None
 
 
-def test_convolutions_of_width_1_are_linear_maps() -> None:
+def test_feedforward_convolutions_equal_linear_maps() -> None:
     convolutions, maps = Convolutions(8, width=24), ReLU(8, width=24)
     for module in (convolutions, maps):
         torch.manual_seed(1)
@@ -67,7 +67,7 @@ def test_convolutions_of_width_1_are_linear_maps() -> None:
     torch.testing.assert_close(convolutions(x), maps(x))
 
 
-def test_heads_have_to_divide_the_width() -> None:
+def test_heads_must_divide_d_model() -> None:
     with pytest.raises(ValueError, match=r"heads \(3\) must divide d_model \(16\)"):
         MultiHeadAttention(16, heads=3, d_k=4)
     attention = MultiHeadAttention(16, heads=3, d_k=4, d_v=7)
@@ -77,7 +77,7 @@ def test_heads_have_to_divide_the_width() -> None:
 
 
 @pytest.mark.parametrize("d_k", [4, 64])
-def test_scores_are_divided_by_the_root_of_the_key_width(d_k: int) -> None:
+def test_scores_are_divided_by_sqrt_d_k(d_k: int) -> None:
     """One head, written out as in section 3.2.1 of the paper."""
     attention, x = MultiHeadAttention(8, heads=1, d_k=d_k, d_v=5), torch.randn(1, 6, 8)
     positioned = seqx.Positioned.unordered(seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
@@ -87,8 +87,8 @@ def test_scores_are_divided_by_the_root_of_the_key_width(d_k: int) -> None:
     torch.testing.assert_close(actual, expected)
 
 
-class Counted(seqx.PositionalEncoding):
-    """Reads queries and weights, as relative positions do (Shaw et al. 2018)."""
+class QueryDependent(seqx.PositionalEncoding):
+    """Uses queries and attention weights, as relative positions do (Shaw et al. 2018)."""
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         return q.sum(-1, keepdim=True) * (q_positions[:, None, :, None] - k_positions[:, None, None, :])
@@ -97,9 +97,9 @@ class Counted(seqx.PositionalEncoding):
         return (weights * k_positions[:, None, None, :]).sum(-1, keepdim=True)
 
 
-def test_encodings_may_change_scores_and_values() -> None:
+def test_encoding_can_add_to_scores_and_values() -> None:
     attention, x = MultiHeadAttention(8, heads=1, d_k=4, d_v=5), torch.randn(1, 6, 8)
-    positioned = seqx.Positioned(Counted(8, 1), seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
+    positioned = seqx.Positioned(QueryDependent(8, 1), seqx.Layout.of(torch.ones(1, 6, dtype=torch.bool)))
     q, k, v = attention.query(x) / 2, attention.key(x), attention.value(x)
     distance = torch.arange(6)[:, None] - torch.arange(6)
     weights = (q @ k.mT + q.sum(-1, keepdim=True) * distance).softmax(-1)
@@ -108,7 +108,7 @@ def test_encodings_may_change_scores_and_values() -> None:
     torch.testing.assert_close(actual, expected)
 
 
-def test_a_list_gives_each_layer_its_own_attention() -> None:
+def test_list_of_attentions_sets_one_per_layer() -> None:
     kinds: list[Any] = [partial(MultiHeadAttention, heads=2), partial(MultiHeadAttention, heads=4)]
     decoder = TransformerDecoder(
         16, layers=2, attention=kinds, cross_attention=partial(MultiHeadAttention, heads=1)
@@ -120,7 +120,7 @@ def test_a_list_gives_each_layer_its_own_attention() -> None:
             stack(16, layers=3, attention=kinds)
 
 
-def test_a_language_model_has_no_source() -> None:
+def test_decoder_without_source_gives_the_same_outputs_token_by_token() -> None:
     decoder = TransformerDecoder(16, layers=2, use_source=False).eval()
     x = torch.randn(3, 5, 16)
     whole, _ = decoder(x, decoder.start(None, 3, None), None)
@@ -130,7 +130,7 @@ def test_a_language_model_has_no_source() -> None:
         torch.testing.assert_close(part, whole[:, t : t + 1])
 
 
-def test_what_is_only_added_to_embeddings_is_shared_by_all_layers() -> None:
+def test_learned_positions_are_one_table_for_layers_with_other_heads() -> None:
     kinds: list[Any] = [partial(MultiHeadAttention, heads=2), partial(MultiHeadAttention, heads=4)]
     encoder = TransformerEncoder(16, layers=2, attention=kinds, positions=Learned)
     tables = list(encoder.positions.parameters())
@@ -142,7 +142,7 @@ def test_what_is_only_added_to_embeddings_is_shared_by_all_layers() -> None:
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
-def test_dropout_keeps_the_mean_and_drops_its_share(p: float) -> None:
+def test_dropout_keeps_the_mean_and_drops_with_probability_p(p: float) -> None:
     x = torch.ones(400, 1003, requires_grad=True)
     y = Dropout(p)(x)
     assert y.mean().item() == pytest.approx(1, abs=0.01)
@@ -153,7 +153,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share(p: float) -> None:
     assert Dropout(p).eval()(x) is x
 
 
-def test_dropout_is_drawn_anew_and_by_the_seed() -> None:
+def test_dropout_mask_depends_on_the_seed_and_changes_each_time() -> None:
     x, drop = torch.ones(64, 64), Dropout(0.4)
     torch.manual_seed(5)
     first, second = drop(x), drop(x)
@@ -163,15 +163,15 @@ def test_dropout_is_drawn_anew_and_by_the_seed() -> None:
 
 
 @pytest.mark.parametrize(("stack", "sums"), [(TransformerEncoder, 5), (TransformerDecoder, 7)])
-def test_dropout_is_where_the_paper_has_it(stack: Any, sums: int) -> None:
-    """Section 5.4: on each sub-layer's output and on the embeddings; not inside sub-layers."""
+def test_dropout_is_applied_where_section_5_4_says(stack: Any, sums: int) -> None:
+    """Dropout applies to the output of each sub-layer and to the embeddings, not inside sub-layers."""
     made = stack(16, layers=2, dropout=0.25)
     shares = [module.p for module in made.modules() if isinstance(module, Dropout)]
     assert sorted(shares)[-sums:] == [0.25] * sums
     assert not any(sorted(shares)[:-sums])
 
 
-def test_feedforwards_are_as_published() -> None:
+def test_feedforward_networks_follow_their_formulas() -> None:
     x = torch.randn(2, 3, 8)
     for kind, function in ((ReLU, F.relu), (GELU, F.gelu)):
         layer = kind(8, width=12)
@@ -181,14 +181,14 @@ def test_feedforwards_are_as_published() -> None:
         torch.testing.assert_close(gated(x), gated.outer(gate(gated.gate(x)) * gated.inner(x)))
 
 
-def test_norms_are_as_published() -> None:
+def test_norms_follow_their_formulas() -> None:
     x = torch.randn(2, 3, 8) * 3 + 1
     centred = x - x.mean(-1, keepdim=True)
     torch.testing.assert_close(LayerNorm(8)(x), centred / x.std(-1, keepdim=True, correction=0))
     torch.testing.assert_close(RMSNorm(8)(x), x / x.square().mean(-1, keepdim=True).sqrt())
 
 
-def test_initialisations_set_every_linear_map() -> None:
+def test_initialisations_set_all_linear_maps() -> None:
     layers: seqx.Layers[nn.Module] = seqx.Layers([nn.Linear(300, 500), nn.Linear(500, 300)])
     first, second = (layers[i].get_parameter("weight") for i in (0, 1))
     Xavier(gain=0.5)(layers)
@@ -202,7 +202,7 @@ def test_initialisations_set_every_linear_map() -> None:
     assert not any(layer.get_parameter("bias").count_nonzero() for layer in layers)
 
 
-def test_kaiming_keeps_the_variance_through_rectified_units() -> None:
+def test_kaiming_initialisation_keeps_the_variance_through_relus() -> None:
     torch.manual_seed(0)
     layers: seqx.Layers[nn.Linear] = seqx.Layers([nn.Linear(256, 256) for _ in range(20)])
     Kaiming()(layers)
@@ -210,12 +210,12 @@ def test_kaiming_keeps_the_variance_through_rectified_units() -> None:
     with torch.no_grad():
         for layer in layers:
             x = layer(x).relu()
-    # He et al. 2015: the mean square of what a layer gets is that of the first layer's input.
+    # He et al. 2015: each layer's input has the mean square of the first layer's input.
     assert 0.3 < x.square().mean().item() < 3
 
 
-def test_depth_scaled_weights_get_smaller_layer_by_layer() -> None:
-    """Zhang et al. 2019: uniform in [-g a / sqrt(l), g a / sqrt(l)] in layer l, with g as Xavier has it."""
+def test_depth_scaled_initialisation_divides_by_the_root_of_the_layer_number() -> None:
+    """Zhang et al. 2019: uniform in +- g a / sqrt(l) in layer l, with gain a and Xavier's bound g."""
     torch.manual_seed(0)
     encoder = TransformerEncoder(64, layers=4, initialisation=partial(DepthScaled, gain=0.9))
     for number, layer in enumerate(encoder.layers, 1):
@@ -228,8 +228,8 @@ def test_depth_scaled_weights_get_smaller_layer_by_layer() -> None:
             assert linear.bias is None or not linear.bias.count_nonzero()
 
 
-def test_deepnorm_spares_queries_and_keys() -> None:
-    """Wang et al. 2022: feed-forward, values and outputs get the gain beta, queries and keys 1."""
+def test_deepnorm_initialisation_does_not_scale_queries_and_keys() -> None:
+    """Wang et al. 2022: the gain is beta for feed-forward, values and outputs, and 1 for queries and keys."""
     torch.manual_seed(0)
     decoder = TransformerDecoder(64, layers=2, initialisation=partial(DeepNorm, beta=0.3))
     seen = 0
@@ -255,7 +255,7 @@ def test_residual_connection_is_scaled(order: Literal["post", "pre"]) -> None:
 
 
 @pytest.mark.isa
-def test_under_autocast_the_residual_sums_are_of_its_type() -> None:
+def test_residual_stream_is_bfloat16_under_autocast() -> None:
     seen: list[torch.dtype] = []
     encoder = TransformerEncoder(16, layers=2)
     for layer in encoder.layers:
@@ -265,10 +265,10 @@ def test_under_autocast_the_residual_sums_are_of_its_type() -> None:
     assert seen == [torch.bfloat16] * 2
 
 
-# The compiler itself looks at .grad of what a layer is given.
+# The compiler itself reads .grad of a layer's inputs.
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_each_layer_compiles_in_one_graph() -> None:
-    """Layers are what a trainer compiles: one graph serves all of a stack."""
+    """The trainer compiles each layer; all layers of a stack use the same graph."""
     encoder, decoder = TransformerEncoder(16, layers=1).eval(), TransformerDecoder(16, layers=1).eval()
     layout = seqx.Layout.of(torch.arange(6) < torch.tensor([6, 3])[:, None])
     x = torch.randn(2, 6, 16)

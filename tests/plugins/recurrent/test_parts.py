@@ -1,4 +1,4 @@
-"""Settings, first values, and what is dropped."""
+"""Settings, initial values and dropout of recurrent encoders and decoders."""
 
 from functools import partial
 from typing import Any
@@ -31,12 +31,12 @@ def memory() -> seqx.Memory:
         ),
     ],
 )
-def test_settings_at_odds_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_recurrent_decoder_refuses_inconsistent_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LSTMDecoder(D, **settings)
 
 
-def test_an_odd_width_cannot_be_halved() -> None:
+def test_bidirectional_encoder_refuses_an_odd_d_model() -> None:
     with pytest.raises(ValueError, match="set bidirectional: none"):
         GRUEncoder(15)
     x, layout = torch.randn(1, 2, 15), seqx.Layout.of(torch.ones(1, 2, dtype=torch.bool))
@@ -44,21 +44,21 @@ def test_an_odd_width_cannot_be_halved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "blamed"),
+    ("settings", "setting"),
     [
         ({"attention": ATTENTION, "initial": None}, "attention"),
         ({"attention": None, "initial": "mean"}, "initial"),
         ({"attention": ATTENTION, "initial": "mean"}, "attention and initial"),
     ],
 )
-def test_who_looks_at_a_source_needs_one(settings: dict[str, Any], blamed: str) -> None:
-    said = f"GRUDecoder uses a source, but this model has none; set {blamed} so that it does not"
-    with pytest.raises(ValueError, match=said):
+def test_recurrent_decoder_that_uses_a_source_needs_one(settings: dict[str, Any], setting: str) -> None:
+    message = f"GRUDecoder uses a source, but this model has none; set {setting} so that it does not"
+    with pytest.raises(ValueError, match=message):
         GRUDecoder(D, **settings).check(source=False)
 
 
 @pytest.mark.parametrize("initial", ["mean", "first", "last"])
-def test_the_first_state_is_made_of_the_source(initial: Any) -> None:
+def test_initial_state_is_a_tanh_layer_of_the_source_summary(initial: Any) -> None:
     decoder, source = LSTMDecoder(D, layers=2, attention=ATTENTION, initial=initial), memory()
     assert decoder.first is not None
     state = decoder.start(source, B, None)
@@ -69,7 +69,7 @@ def test_the_first_state_is_made_of_the_source(initial: Any) -> None:
         torch.testing.assert_close(made[i], decoder.first.linear(summary).tanh())
 
 
-def test_a_source_without_places_says_nothing() -> None:
+def test_initial_state_of_an_empty_source_is_zero() -> None:
     empty = torch.zeros(B, 0, D)
     nothing = seqx.Memory(empty, empty, seqx.Layout.of(torch.zeros(B, 0, dtype=torch.bool)))
     for initial in ("mean", "first", "last"):
@@ -79,7 +79,7 @@ def test_a_source_without_places_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(("kind", "gate", "gates"), [(LSTMEncoder, 1, 4), (GRUEncoder, 1, 3)])
-def test_the_gate_that_keeps_is_open_at_first(kind: Any, gate: int, gates: int) -> None:
+def test_forget_bias_initialises_the_forget_gate_only(kind: Any, gate: int, gates: int) -> None:
     layer = kind(D, layers=1, bidirectional="none", forget_bias=3.0).layers[0].forwards
     for i, bias in enumerate((layer.bias_ih + layer.bias_hh).detach().chunk(gates)):
         assert bias.tolist() == [3.0 if i == gate else 0.0] * D
@@ -88,7 +88,7 @@ def test_the_gate_that_keeps_is_open_at_first(kind: Any, gate: int, gates: int) 
 
 
 @pytest.mark.parametrize("settings", [{}, {"input_feeding": True}, {"order": "bahdanau"}], ids=str)
-def test_dropout_is_drawn_in_training_alone(settings: dict[str, Any]) -> None:
+def test_recurrent_dropout_is_applied_in_training_only(settings: dict[str, Any]) -> None:
     decoder = LSTMDecoder(D, attention=ATTENTION, dropout=0.5, **settings)
     x, source = torch.randn(B, T, D), memory()
 
@@ -103,8 +103,8 @@ def test_dropout_is_drawn_in_training_alone(settings: dict[str, Any]) -> None:
     assert outputs().count_nonzero() == outputs().numel()
 
 
-def test_recurrent_weights_are_dropped_once_for_all_tokens() -> None:
-    """The kernel and the steps drop alike: with one seed they give the same."""
+def test_recurrent_weights_have_one_dropout_mask_for_all_tokens() -> None:
+    """With the same seed, the kernel over all tokens and the steps drop the same weights."""
     decoder = GRUDecoder(
         D, layers=2, attention=None, initial=None, dropout=0.0, recurrent_dropout=0.5
     ).train()

@@ -1,4 +1,4 @@
-"""What the pieces of ConvS2S do, each by itself."""
+"""The parts of ConvS2S, one at a time."""
 
 from functools import partial
 from math import sqrt
@@ -23,8 +23,8 @@ def decoder(d_model: int = 16, **settings: Any) -> ConvolutionDecoder:
     return ConvolutionDecoder(d_model, **(small | settings)).eval()
 
 
-def test_a_rows_length_is_apart_from_its_direction() -> None:
-    """Longer directions change nothing, and the gradient never makes them shorter or longer."""
+def test_weight_norm_separates_length_and_direction() -> None:
+    """The norm of a direction has no effect, and its gradient is orthogonal to it."""
     map_, x = WeightNormed(5, 7), torch.randn(3, 5)
     expected = map_(x)
     torch.testing.assert_close(expected, x @ map_.direction.T)  # at first the weights are the directions
@@ -38,8 +38,8 @@ def test_a_rows_length_is_apart_from_its_direction() -> None:
     )
 
 
-def test_kept_weights_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made once for a search, and again after whatever changes a parameter."""
+def test_cached_weight_follows_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weight is computed once for a search, and again after any change of a parameter."""
     map_, x = WeightNormed(5, 7).eval(), torch.randn(3, 5)
     made, formula = [0], vars(WeightNormed)["weight"].fget
 
@@ -82,15 +82,15 @@ def test_kept_weights_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_first_weights_are_as_in_section_3_5(dropout: float, gated: bool) -> None:
+def test_weight_norm_initialisation_follows_section_3_5(dropout: float, gated: bool) -> None:
     map_ = WeightNormed(600, 800, dropout=dropout, gated=gated)
     factor = 4 if gated else 1
     assert map_.weight.std().item() == pytest.approx(sqrt(factor * (1 - dropout) / 600), rel=0.01)
     assert not map_.bias.count_nonzero()
 
 
-def test_the_variance_is_kept_through_many_layers() -> None:
-    """What sections 3.4 and 3.5 are for: their gates are near a half, as they are for embeddings so small."""
+def test_convolutional_stacks_keep_the_variance() -> None:
+    """Sections 3.4 and 3.5 assume gates near 1/2, which small embeddings give."""
     torch.manual_seed(1)
     x, states, inputs = (0.14 * torch.randn(4, 50, 64) for _ in range(3))
     memory = seqx.Memory(states, inputs, everywhere(4, 50))
@@ -107,7 +107,7 @@ def everywhere(sentences: int, places: int) -> seqx.Layout:
 @pytest.mark.parametrize(
     ("kernel", "first", "last"), [(3, 6, 14), (1, 10, 10), ([3, 1, 5, 1], 7, 13), (4, 6, 18)]
 )
-def test_an_encoder_sees_as_far_as_its_kernels(kernel: Any, first: int, last: int) -> None:
+def test_convolutional_encoder_sees_as_far_as_its_kernels(kernel: Any, first: int, last: int) -> None:
     encoder = ConvolutionEncoder(8, layers=4, width=8, kernel=kernel).eval()
     x = torch.randn(1, 25, 8, requires_grad=True)
     (gradient,) = torch.autograd.grad(encoder(x, everywhere(1, 25))[0, 10].sum(), x)
@@ -116,14 +116,14 @@ def test_an_encoder_sees_as_far_as_its_kernels(kernel: Any, first: int, last: in
     assert len(seen) == last - first + 1
 
 
-def test_a_decoder_sees_as_far_back_as_its_kernels() -> None:
+def test_convolutional_decoder_sees_as_far_back_as_its_kernels() -> None:
     writer = decoder(layers=3, kernel=[3, 1, 4], attention=None)
     x = torch.randn(1, 12, 16, requires_grad=True)
     (gradient,) = torch.autograd.grad(writer(x, writer.start(None, 1, None), None)[0][0, 9].sum(), x)
     assert gradient[0].abs().sum(1).nonzero().flatten().tolist() == [4, 5, 6, 7, 8, 9]
 
 
-def test_the_gradient_for_the_encoder_is_restrained() -> None:
+def test_gradient_of_the_encoder_is_scaled_down() -> None:
     """By the number of attentions, for keys and for values; that of the embeddings is not (section 3.4)."""
     x = torch.randn(5, requires_grad=True)
     y = scale_gradient(x, 0.25)
@@ -140,7 +140,7 @@ def test_the_gradient_for_the_encoder_is_restrained() -> None:
     torch.testing.assert_close(by_states, by_inputs / 6)
 
 
-def test_a_language_model_has_no_source() -> None:
+def test_convolutional_decoder_works_without_source() -> None:
     writer, x = decoder(attention=None), torch.randn(3, 5, 16)
     whole, _ = writer(x, writer.start(None, 3, None), None)
     state = writer.start(None, 3, None)
@@ -151,7 +151,7 @@ def test_a_language_model_has_no_source() -> None:
         decoder(attention=None, source_positions=Learned)
 
 
-def test_a_list_gives_each_layer_its_own() -> None:
+def test_lists_set_width_kernel_and_attention_per_layer() -> None:
     heads: list[Any] = [partial(MultiHeadAttention, heads=h) for h in (2, 4)]
     writer = decoder(width=[8, 24], kernel=[3, 1], attention=heads)
     assert [layer.look.attention.heads for layer in writer.layers if layer.look] == [2, 4]
@@ -164,7 +164,7 @@ def test_a_list_gives_each_layer_its_own() -> None:
             decoder(layers=3, **settings)
 
 
-def test_positions_limit_what_is_read_and_written() -> None:
+def test_learned_positions_limit_convolutional_stacks() -> None:
     assert ConvolutionEncoder(16, layers=1, positions=partial(Learned, limit=9)).limit == 9
     assert ConvolutionEncoder(16, layers=1).limit is None
     positions, source_positions = partial(Learned, limit=9), partial(Learned, limit=7)
@@ -173,7 +173,7 @@ def test_positions_limit_what_is_read_and_written() -> None:
     assert decoder().limit is None
 
 
-def test_positions_that_say_nothing_are_refused() -> None:
+def test_convolutional_stacks_refuse_positions_that_act_in_attention() -> None:
     for build in (partial(ConvolutionEncoder, 16), decoder):
         with pytest.raises(ValueError, match="Rotary positions act in attention"):
             build(positions=Rotary)
@@ -181,7 +181,7 @@ def test_positions_that_say_nothing_are_refused() -> None:
             build(positions=partial(Combined, encodings=[Sinusoidal, Rotary]))
 
 
-def test_dropout_is_where_the_paper_has_it() -> None:
+def test_convolutional_dropout_is_applied_where_section_4_2_says() -> None:
     """Section 4.2: on embeddings, on the input of each convolution and on the decoder's output."""
 
     def shares(module: nn.Module) -> list[float]:
@@ -192,7 +192,7 @@ def test_dropout_is_where_the_paper_has_it() -> None:
 
 
 @pytest.mark.isa
-def test_under_autocast_the_residual_sums_are_of_its_type() -> None:
+def test_convolutional_residual_stream_is_bfloat16_under_autocast() -> None:
     seen: list[torch.dtype] = []
     encoder, writer = ConvolutionEncoder(16, layers=2, width=16), decoder()
     for layer in (*encoder.layers, *writer.layers):
@@ -209,7 +209,7 @@ def test_under_autocast_the_residual_sums_are_of_its_type() -> None:
 
 # The compiler itself looks at .grad of what a layer is given.
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
-def test_each_layer_compiles_in_one_graph() -> None:
+def test_each_convolutional_layer_compiles_in_one_graph() -> None:
     """Layers are what a trainer compiles: one graph serves all of a stack."""
     encoder, writer = ConvolutionEncoder(16, layers=2, width=16).eval(), decoder()
     x = torch.randn(2, 6, 16)
