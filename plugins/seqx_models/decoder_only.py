@@ -30,8 +30,8 @@ class DecoderOnly(seqx.Model):
 
     Args:
         d_model: width of embeddings and states, D
-        decoder: decoder that does not use a source (the Transformer's with `cross: false`)
-        share: tie the embedding and the output projection (Press and Wolf 2017)
+        decoder: decoder that does not use a source (the Transformer's with `use_source: false`)
+        tie_embeddings: tie the embedding and the output projection (Press and Wolf 2017)
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
 

@@ -23,14 +23,16 @@ class EncoderDecoder(seqx.Model):
         d_model: width of embeddings and states, D
         encoder: encoder of the source
         decoder: decoder of the target
-        share: embeddings to tie: none; target: target embedding and output projection; all: these and the
+        tie_embeddings: embeddings to tie: none; target: target embedding and output projection; all: these
+            and the
             source
             embedding, as in Vaswani et al. 2017
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
 
     Raises:
-        ValueError: `share: all` with vocabularies of different sizes, or the decoder does not use a source
+        ValueError: `tie_embeddings: all` with vocabularies of different sizes, or the decoder does not use a
+            source
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"share": "tie_embeddings"}
