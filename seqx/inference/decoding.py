@@ -16,7 +16,7 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
 
 _MAX_WIDENINGS = 3
-"""How often the beam of an input is doubled because several of its hypotheses have the same text."""
+"""The maximum times that the beam of an input is doubled because its hypotheses have equal texts."""
 
 
 class BatchDecoder:
