@@ -23,9 +23,7 @@ class EncoderDecoder(seqx.Model):
         d_model: width of embeddings and states, D
         encoder: encoder of the source
         decoder: decoder of the target
-        tie_embeddings: embeddings to tie: none; target: target embedding and output projection; all: these
-            and the
-            source
+        tie_embeddings: none; target: target embedding and output projection; all: these and the source
             embedding, as in Vaswani et al. 2017
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out

@@ -1,4 +1,4 @@
-"""How the laws themselves are tested: a broken component fails its law and no other."""
+"""Helpers for tests of the laws: each broken component fails its law and no other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ Broken = Callable[..., set[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The laws of bfloat16 are also tried with fewer instructions."""
+    """Mark the laws of bfloat16, which are also tested with smaller instruction sets."""
     for item in items:
         if "bfloat16" in item.name:
             item.add_marker(pytest.mark.isa)
@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def broken() -> Broken:
-    """The names of the laws of a kind that a component fails."""
+    """Return the names of the laws of an interface that a component fails."""
 
     def failed(kind: type, maker: Callable[..., Any], *, without: str = "") -> set[str]:
         subject = Subject(Component("broken", kind, maker, settings_of(maker)))

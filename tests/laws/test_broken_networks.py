@@ -1,4 +1,4 @@
-"""Each law of networks has a network that breaks it, and nothing else."""
+"""For each law of networks there is a network that breaks this law only."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecod
 
 
 class Whole(nn.Module):
-    """A network that obeys every law, unless its `fault` is named."""
+    """A network that obeys all laws except the one that `fault` names."""
 
     fault = ""
 
@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {"layers": 1, "attention": MultiHeadAttention, "feedforw
 
 
 class WholeEncoder(TransformerEncoder, Whole):
-    """An encoder."""
+    """An encoder that breaks the law named by `fault`."""
 
     def __init__(self, d_model: int) -> None:
         TransformerEncoder.__init__(self, d_model, **SMALL)
@@ -49,7 +49,7 @@ class WholeEncoder(TransformerEncoder, Whole):
 
 
 class WholeAttention(MultiHeadAttention, Whole):
-    """An attention."""
+    """An attention that breaks the law named by `fault`."""
 
     def __init__(self, d_model: int) -> None:
         MultiHeadAttention.__init__(self, d_model, heads=2)
@@ -92,7 +92,7 @@ class WholeAttention(MultiHeadAttention, Whole):
 
 
 class Picked(NamedTuple):
-    """A state whose rows are picked and forked in its own way."""
+    """A state with its own implementation of selecting and forking rows."""
 
     inner: Any
     rows: int
@@ -110,7 +110,7 @@ class Picked(NamedTuple):
 
 
 class WholeDecoder(TransformerDecoder, Whole):
-    """A decoder."""
+    """A decoder that breaks the law named by `fault`."""
 
     def __init__(self, d_model: int) -> None:
         TransformerDecoder.__init__(self, d_model, **SMALL)
@@ -137,7 +137,7 @@ class WholeDecoder(TransformerDecoder, Whole):
 
 
 class WholeModel(EncoderDecoder, Whole):
-    """A model."""
+    """A model that breaks the law named by `fault`."""
 
     def __init__(self, vocab_sizes: dict[str, int]) -> None:
         stacks: Any = {"encoder": WholeEncoder, "decoder": WholeDecoder}
@@ -167,7 +167,7 @@ class WholeModel(EncoderDecoder, Whole):
 
 
 class WholePositions(Learned, Whole):
-    """A positional encoding."""
+    """A positional encoding that breaks the law named by `fault`."""
 
     def __init__(self, d_model: int, heads: int) -> None:
         Learned.__init__(self, d_model, heads)
@@ -182,7 +182,7 @@ class WholePositions(Learned, Whole):
 
 
 class WholeEnsemble(AveragingEnsemble):
-    """A combination."""
+    """An ensemble that breaks the law named by `fault`."""
 
     fault = ""
 
@@ -206,12 +206,12 @@ FAULTS = [(kind, law.__name__) for kind in HEALTHY for law in laws_of(kind)]
 
 
 @pytest.mark.parametrize("kind", HEALTHY, ids=lambda kind: kind.__name__)
-def test_without_a_fault_every_law_holds(broken: Any, kind: type) -> None:
+def test_networks_without_fault_obey_all_laws(broken: Any, kind: type) -> None:
     assert not broken(kind, HEALTHY[kind])
 
 
 @pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
-def test_a_fault_breaks_its_law_and_no_other(broken: Any, kind: type, fault: str) -> None:
+def test_faulty_network_breaks_only_its_law(broken: Any, kind: type, fault: str) -> None:
     doc = None if fault == "every_setting_is_documented" else "Broken."
     faulty = type("Faulty", (HEALTHY[kind],), {"fault": fault, "__doc__": doc})
     # Compiling takes longer than all other laws together.
@@ -219,7 +219,7 @@ def test_a_fault_breaks_its_law_and_no_other(broken: Any, kind: type, fault: str
 
 
 class Lacking(WholeEncoder):
-    """An encoder with a kernel that this CPU lacks."""
+    """An encoder whose bfloat16 kernel does not exist on this CPU."""
 
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         if torch.is_autocast_enabled("cpu"):
@@ -227,7 +227,7 @@ class Lacking(WholeEncoder):
         return super().forward(inputs, layout)
 
 
-def test_a_cpu_without_a_bf16_kernel_breaks_no_law(broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_bf16_kernel_breaks_no_law(broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.testing.checks.has_bf16", lambda device: True)
     assert broken(seqx.Encoder, Lacking) == {"bfloat16_agrees"}
     monkeypatch.setattr("seqx.testing.checks.has_bf16", lambda device: False)

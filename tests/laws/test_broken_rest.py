@@ -1,4 +1,4 @@
-"""Each law of learning, finding, text and tasks has a component that breaks it, and nothing else."""
+"""For each law of training, search, text and tasks there is a component that breaks this law only."""
 
 import dataclasses
 import random
@@ -22,7 +22,7 @@ from seqx_translation import Translation
 
 
 class WholeObjective(CrossEntropy):
-    """An objective."""
+    """An objective that breaks the law named by `fault`."""
 
     fault = ""
 
@@ -45,13 +45,13 @@ class WholeObjective(CrossEntropy):
 
 
 class Forgetful(torch.optim.Adam):
-    """Begins anew whatever it is given."""
+    """An optimizer that ignores the state it should load."""
 
     def load_state_dict(self, state_dict: Any) -> None: ...
 
 
 class WholeOptimizer(Adam):
-    """An optimizer."""
+    """An optimizer that breaks the law named by `fault`."""
 
     fault = ""
 
@@ -69,7 +69,7 @@ class WholeOptimizer(Adam):
 
 
 class WholeSchedule(InverseSquareRoot):
-    """A schedule."""
+    """A schedule that breaks the law named by `fault`."""
 
     fault = ""
 
@@ -86,7 +86,7 @@ class WholeSchedule(InverseSquareRoot):
 
 
 class WholeSearch(Greedy):
-    """A search."""
+    """A search that breaks the law named by `fault`."""
 
     fault = ""
 
@@ -120,7 +120,7 @@ class WholeSearch(Greedy):
 
 
 class WholeNormalizer(Lowercase):
-    """A normalizer."""
+    """A normalizer that breaks the law named by `fault`."""
 
     fault = ""
 
@@ -132,7 +132,7 @@ class WholeNormalizer(Lowercase):
 
 
 class WholeTokenizer(SentencePiece):
-    """A tokenizer."""
+    """A tokenizer that breaks the law named by `fault`."""
 
     fault = ""
 
@@ -163,7 +163,7 @@ class WholeTokenizer(SentencePiece):
 
 
 class WholeCorpus(Sample):
-    """A corpus."""
+    """A corpus that breaks the law named by `fault`."""
 
     fault = ""
 
@@ -185,7 +185,7 @@ class WholeCorpus(Sample):
 
 
 class WholeMetric(Chrf):
-    """A metric."""
+    """A metric that breaks the law named by `fault`."""
 
     fault = ""
 
@@ -199,7 +199,7 @@ class WholeMetric(Chrf):
 
 
 class WholeTask(Translation):
-    """A task."""
+    """A task that breaks the law named by `fault`."""
 
     fault = ""
 
@@ -247,12 +247,12 @@ FAULTS = [(kind, law.__name__) for kind in HEALTHY for law in laws_of(kind)]
 
 
 @pytest.mark.parametrize("kind", HEALTHY, ids=lambda kind: kind.__name__)
-def test_without_a_fault_every_law_holds(broken: Any, kind: type) -> None:
+def test_components_without_fault_obey_all_laws(broken: Any, kind: type) -> None:
     assert not broken(kind, HEALTHY[kind])
 
 
 @pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
-def test_a_fault_breaks_its_law_and_no_other(broken: Any, kind: type, fault: str) -> None:
+def test_faulty_component_breaks_only_its_law(broken: Any, kind: type, fault: str) -> None:
     doc = None if fault == "every_setting_is_documented" else "Broken."
     faulty = type("Faulty", (HEALTHY[kind],), {"fault": fault, "__doc__": doc})
     assert broken(kind, faulty) == {fault}

@@ -1,4 +1,4 @@
-"""The first-party plugins obey the laws, like anybody's."""
+"""The included plugins obey the laws."""
 
 import atexit
 import hashlib
@@ -64,14 +64,14 @@ TOKENIZER = seqx_text.SentencePiece(size=400)
 
 
 def temporary_folder() -> Path:
-    """Kept until the end; pytest has no fixtures yet where laws are laid down."""
+    """Create a temporary folder; fixtures do not exist yet when pytest collects the laws."""
     temporary = tempfile.TemporaryDirectory()
     atexit.register(temporary.cleanup)
     return Path(temporary.name)
 
 
 def treebanks() -> dict[Any, dict[str, Any]]:
-    """Small ones, laid out like those of the LDC and of NLTK."""
+    """Write small treebanks in the layouts of the LDC and of NLTK."""
     folder = release(temporary_folder(), {2: 5, 3: 3, 4: 3})
     combined = folder / "corpora/treebank/combined"
     combined.mkdir(parents=True)
@@ -88,7 +88,7 @@ def treebanks() -> dict[Any, dict[str, Any]]:
 
 
 def wmt14() -> dict[str, Any]:
-    """An archive that is at hand."""
+    """Write a local archive."""
     content = tar(CRAWL)
     folder = temporary_folder()
     (folder / "crawl.tgz").write_bytes(content)

@@ -95,7 +95,7 @@ def test_any_decoder_works_with_any_attention(decoder: str, look: str, law: str)
     ids=["lstm-lstm", "transformer-fed", "gru-gru"],
 )
 def test_beam_search_finds_what_a_mixed_model_learned(mixture: tuple[str, str], rate: float) -> None:
-    """Sentences learnt by heart come back, whatever else is in the batch."""
+    """Memorised sentences are reproduced, whatever else is in the batch."""
     ids = torch.randint(4, 12, (8, 5), generator=torch.Generator().manual_seed(1))
     lengths = torch.tensor([5, 4, 3, 5, 2, 4, 5, 3])
     ids[torch.arange(8), lengths - 1] = seqx.EOS

@@ -1,4 +1,4 @@
-"""The same numbers as the paper's formulas (Gehring et al. 2017, sections 3.1 to 3.4), entry by entry.
+"""ConvS2S against the formulas of Gehring et al. 2017, sections 3.1 to 3.4, entry by entry.
 
 Letters in shapes: S source tokens, T target tokens, D = d_model, C channels.
 """
@@ -22,7 +22,7 @@ LAYOUT = seqx.Layout.of(torch.ones(1, S, dtype=torch.bool))
 
 
 class DotProduct(seqx.Attention):
-    """The paper's: no projections, no scale."""
+    """The attention of the paper, without projections and without scale."""
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         return seqx.KeyValue(keys, values, positioned.layout)
@@ -36,27 +36,27 @@ class DotProduct(seqx.Attention):
 
 
 def scrambled(module: nn.Module) -> Any:
-    """Also what starts as 0."""
+    """Set all parameters, also those that start as 0, to random values."""
     for p in module.parameters():
         nn.init.normal_(p, 0.3, 0.5)
     return module.eval()
 
 
 def row(map_: WeightNormed, o: int) -> Tensor:
-    """Weights [I] of one output: g v / |v|."""
+    """Return the weights [I] of one output: g v / |v|."""
     v = map_.direction[o]
     return map_.length[o] * v / sqrt(sum(float(each) ** 2 for each in v))
 
 
 def linear(map_: Any, x: Tensor) -> Tensor:
-    """Of one place, output by output."""
+    """Compute the linear map at one position, output by output."""
     if isinstance(map_, nn.Identity):
         return x
     return torch.stack([row(map_, o) @ x + map_.bias[o] for o in range(len(map_.bias))])
 
 
 def gated(layer: Any, seen: list[Tensor]) -> Tensor:
-    """v([A B]) = A sigmoid(B) of what a kernel sees (section 3.2)."""
+    """Compute v([A B]) = A sigmoid(B) of one window (section 3.2)."""
     y = linear(layer.convolution.map, torch.cat(seen))
     a, b = y[: len(y) // 2], y[len(y) // 2 :]
     return a / (1 + torch.exp(-b))
@@ -67,7 +67,7 @@ def half(x: Tensor, y: Tensor) -> Tensor:
 
 
 def encode(encoder: Any, kernels: list[int], words: Tensor) -> Tensor:
-    """States [S, D] of one sentence's embeddings [S, D]."""
+    """Return the states [S, D] of one sentence's embeddings [S, D]."""
     table = encoder.embedded.positions.table
     h = [linear(encoder.enter, word + table[j]) for j, word in enumerate(words)]
     for layer, k in zip(encoder.layers, kernels, strict=True):
@@ -80,7 +80,7 @@ def encode(encoder: Any, kernels: list[int], words: Tensor) -> Tensor:
 
 
 def decode(decoder: Any, kernels: list[int], words: Tensor, z: Tensor, e: Tensor) -> Tensor:
-    """Outputs [T, D] for target embeddings [T, D], source states z [S, D] and embeddings e [S, D]."""
+    """Return outputs [T, D] for target embeddings [T, D], source states z and embeddings e [S, D]."""
     m, table = len(z), decoder.embedded.positions.table
     g = [word + table[i] for i, word in enumerate(words)]
     values = half(z, e + decoder.source.positions.table[:m])
@@ -131,7 +131,7 @@ def test_convolutional_decoder_follows_the_paper(kernels: list[int]) -> None:
 
 @torch.no_grad()
 def test_convolutional_encoder_equals_conv1d() -> None:
-    """Torch's own convolution, and its own weight normalisation."""
+    """Compare with torch's convolution and its weight normalisation."""
     c, k = 6, 3
     encoder = scrambled(ConvolutionEncoder(D, layers=3, width=c, kernel=k))
     x = torch.randn(1, S, D)

@@ -1,4 +1,4 @@
-"""The same weights give what PyTorch's layers give sentence by sentence, and what the papers' formulas say.
+"""Recurrent layers against PyTorch's layers, and decoders against the formulas of the papers.
 
 Letters in shapes: S source tokens, T target tokens, D = d_model.
 """
@@ -27,19 +27,19 @@ close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
 
 
 def scrambled(module: Any) -> Any:
-    """Also what starts as 0 or 1, but attention."""
+    """Set all parameters, also those that start as 0 or 1, to normal values."""
     for p in module.parameters():
         nn.init.normal_(p, 0.0, 0.4)
     return module.eval()
 
 
 def weights(ours: Recurrence, suffix: str) -> dict[str, Tensor]:
-    """As a layer of PyTorch calls them."""
+    """Return the weights under the names of PyTorch's layers."""
     return {f"{name}_l0{suffix}": value for name, value in ours.state_dict().items()}
 
 
 def layer_of(kind: Any, *directions: Recurrence) -> Any:
-    """PyTorch's layer with the weights of ours."""
+    """Return PyTorch's layer with the weights of ours."""
     inputs, width = directions[0].weight_ih.size(1), directions[0].width
     theirs = kind(inputs, width, batch_first=True, bidirectional=len(directions) == 2)
     state: dict[str, Tensor] = {}
@@ -112,7 +112,7 @@ CELLS: dict[Any, Callable[..., Any]] = {LSTMDecoder: lstm_cell, GRUDecoder: gru_
 
 
 class Naive:
-    """One sentence, one token after the other, vector by vector."""
+    """A plain decoder for one sentence, token by token."""
 
     def __init__(self, decoder: Any, states: Tensor) -> None:
         self.decoder, self.states, self.writing = decoder, states, decoder.writing
@@ -123,7 +123,7 @@ class Naive:
         self.hidden = [tuple(first[i * parts : (i + 1) * parts]) for i in range(len(self.layers))]
 
     def look(self, query: Tensor) -> Tensor:
-        """Multi-head attention with one query."""
+        """Compute multi-head attention with one query."""
         attention = self.writing.attention
         q = (attention.query.weight @ query).view(2, -1)
         k, v = (
@@ -139,19 +139,19 @@ class Naive:
         return attention.output.weight @ torch.cat([torch.as_tensor(head) for head in heads])
 
     def read(self, x: Tensor) -> Tensor:
-        """Through all layers."""
+        """Run all layers on one token."""
         for i, layer in enumerate(self.layers):
             self.hidden[i] = self.cell(layer, x, *self.hidden[i])
             x = x + self.hidden[i][0] if self.decoder.stack.residual and i else self.hidden[i][0]
         return x
 
     def luong(self, x: Tensor, fed: Tensor | None) -> Tensor:
-        """Equations 5 and, with what is fed, section 3.3."""
+        """Compute equation 5 of Luong et al. 2015, with input feeding if `fed` is set (section 3.3)."""
         s = self.read(x if fed is None else torch.cat([x, fed]))
         return (self.writing.combine.weight @ torch.cat([self.look(s), s])).tanh()
 
     def bahdanau(self, x: Tensor) -> Tensor:
-        """Appendix A.2.2."""
+        """Compute the output of Bahdanau et al. 2015, appendix A.2.2."""
         seen = self.look(self.hidden[-1][0])
         s = self.read(torch.cat([x, seen]))
         both = self.writing.readout.weight @ torch.cat([s, x, seen]) + self.writing.readout.bias

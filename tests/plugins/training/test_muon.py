@@ -17,7 +17,7 @@ from seqx_transformer import T5, Learned, MultiHeadAttention, Shaw, TransformerD
 
 
 class Net(nn.Module):
-    """Layers of all sorts between an embedding and a head that is a linear map, too."""
+    """Different layers between an embedding and a linear head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def trained(model: Net, optimizer: torch.optim.Optimizer, updates: int, rate: fl
 
 
 def test_hidden_matrices_are_those_of_encoders_and_decoders() -> None:
-    """Of all kinds of positions, too, no table; and what the model shares or adds is none."""
+    """Tables of positional encodings, tied embeddings and layers of the model itself are not hidden."""
     stack: dict[str, Any] = {"layers": 1, "attention": partial(MultiHeadAttention, heads=2), "dropout": 0.0}
     for positions in (Learned, Shaw, T5):
         model = EncoderDecoder(
@@ -74,7 +74,7 @@ def test_hidden_matrices_are_those_of_encoders_and_decoders() -> None:
 
 
 class Recurrent(seqx.Encoder):
-    """Without `seqx.Layers`, and with a map onto a single number."""
+    """An encoder without `seqx.Layers`, with a linear map to a single number."""
 
     def __init__(self) -> None:
         super().__init__(4)
@@ -121,7 +121,7 @@ def test_muon_without_other_parameters_has_no_adamw() -> None:
 
 @pytest.mark.parametrize("adjust", ["match_rms_adamw", "original"])
 def test_muon_first_update_is_orthogonal_and_scaled(adjust: Literal["match_rms_adamw", "original"]) -> None:
-    """By the singular value decomposition: of G = U S V' the update is U V', nearly."""
+    """With the singular value decomposition G = U S V' the update is approximately U V'."""
     model, before = Net(), Net()
     optimizer = Muon(adjust=adjust, ratio=3.0, decay=0.0, momentum=0.9).build(model)
     trained(model, optimizer, 1)
@@ -140,7 +140,7 @@ def test_muon_first_update_is_orthogonal_and_scaled(adjust: Literal["match_rms_a
 
 
 def test_muon_updates_other_parameters_like_adamw() -> None:
-    """After one update: what comes later hears of the other matrices."""
+    """Compare the first update only; later gradients depend on the other matrices."""
     model, other = Net(), Net()
     trained(model, Muon(eps=1e-6, decay=0.1).build(model), 1)
     trained(other, AdamW(eps=1e-6, decay=0.1).build(other), 1)

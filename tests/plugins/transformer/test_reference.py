@@ -1,4 +1,4 @@
-"""The same weights give the same numbers as PyTorch's own Transformer, an independent implementation."""
+"""The Transformer against PyTorch's independent implementation with the same weights."""
 
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ def settings(norm_order: str, activation: str) -> dict[str, Any]:
 
 
 def scramble(module: nn.Module) -> None:
-    """Also of what starts as 0 or 1."""
+    """Set all parameters, also those that start as 0 or 1, to random values."""
     for p in module.parameters():
         nn.init.normal_(p, 0.5, 0.3)
 
