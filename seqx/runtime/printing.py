@@ -20,7 +20,7 @@ class ReaderGoneError(BrokenPipeError):
 
 
 class WriteErrors:
-    """What to do with the write errors of an output, for its text stream and the binary stream below.
+    """A handler for the write errors of an output, for its text stream and the binary stream below it.
 
     Args:
         name: the name of the output in messages

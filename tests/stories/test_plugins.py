@@ -88,7 +88,7 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     (moved / "plugins" / "mine.py").write_text(MINE + "\n1 / 0\n", encoding="utf-8")
     said = refused("translate", moved, "--trust-local-plugins")
     assert said.startswith(f"{moved}/plugins/mine.py: cannot be read (it has ")
-    assert "copy the model anew" in said
+    assert "copy the model again" in said
     Manifest.seal(moved, FORMAT)  # by whoever changed it
     assert refused("translate", moved, "--trust-local-plugins") == (
         f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py is not the plugin that training began with, "
