@@ -1,14 +1,14 @@
-"""Components that decide what the ids of a vocabulary mean."""
+"""The base class of components that define a vocabulary."""
 
 from typing import ClassVar
 
 
 class Codec:
-    """A component of a task that decides what the ids of a vocabulary mean, such as a tokenizer.
+    """A component of a task that defines the meaning of token ids, such as a tokenizer.
 
-    Its settings are fixed once the vocabulary is learnt: a run that starts from a model must have the
-    settings of the model, and overrides of a finished model cannot change them.
+    Its settings are fixed once the vocabulary is learned: a run that starts from a model must have the same
+    settings as the model, and overrides of a finished model cannot change them.
     """
 
     adjustable: ClassVar[frozenset[str]] = frozenset()
-    """Settings that may change nevertheless, because they do not affect the vocabulary."""
+    """Names of settings that may change nevertheless, because they do not affect the vocabulary."""

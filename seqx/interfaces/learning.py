@@ -1,4 +1,4 @@
-"""The interfaces of learning and finding: objectives, optimizers, schedules, searches, grammars."""
+"""The interfaces of training and decoding: objectives, optimizers, schedules, grammars, searches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,101 +12,123 @@ from seqx.interfaces.values import Batch, Hypothesis, State, Tokens
 
 
 class Objective(nn.Module, ABC):
-    """What training makes small: named sums, each divided once by its count over the whole update."""
+    """The training loss: named sums over a batch.
+
+    Each sum is divided once, by its count over the whole update, so the loss does not depend on how an update
+    is split into microbatches and ranks.
+    """
 
     trained_on: tuple[str, ...] = ("loss",)
-    """The sums that are learnt from; the others are only reported."""
+    """Names of the sums whose quotients are added up to the loss; the others are only reported."""
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
-        """What each sum over the batch is divided by, known before anything is computed."""
+        """Return the divisor of each sum for a batch.
+
+        The training loop calls it before `forward`, so it must not need the device: use the counts of the
+        batch.
+        """
         return dict.fromkeys(self.trained_on, batch.count)
 
     @abstractmethod
     def forward(self, model: Model, batch: Batch) -> Mapping[str, Tensor]:
-        """The sums over the batch, each a scalar, under the names that `counts` gives; one is "loss"."""
+        """Return the sums over a batch, each a scalar tensor, under the names of `counts`.
+
+        One of them is called "loss". The training loop calls this for each microbatch.
+        """
 
 
 class Optimizer(ABC):
-    """Builds torch optimizers."""
+    """A factory of torch optimizers."""
 
     shards: ClassVar[bool] = True
-    """Whether it can step where each device has a share of every parameter (DTensor)."""
+    """True if the optimizer can update parameters that are sharded over ranks (DTensor)."""
 
     @abstractmethod
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """For the parameters of `module`, which tells what each of them is a part of.
+        """Return a torch optimizer for the parameters of `module`.
 
-        The optimizer steps once an update; each group of parameters learns at the schedule's rate, times the
-        group's "scale" where it has one.
+        Called once, when the module is on its device. The module tells which layer each parameter belongs to.
+        The training loop calls `step` once per update. Each parameter group has the learning rate of the
+        schedule, times the group's "scale" if it has one.
+
+        Raises:
+            UserError: the optimizer does not support these parameters
         """
 
 
 class Schedule(ABC):
-    """How the learning rate goes."""
+    """A learning-rate schedule."""
 
     @abstractmethod
     def __call__(self, step: int, steps: int) -> float:
-        """The learning rate of update `step`, counted from 1, of a run of `steps` updates."""
+        """Return the learning rate of update `step`, counted from 1, in a run of `steps` updates."""
 
 
 class Grammar(ABC):
-    """Says which symbols may come next, for all hypotheses at once; probabilities are not renormalised.
+    """The symbols that may come next, for all hypotheses of a search at once.
 
-    Where nothing may come next, a search gives the hypothesis up, and a sentence all of whose hypotheses are
-    given up has no answer.
+    Probabilities are not renormalised. If no symbol is allowed, the search drops the hypothesis. A
+    sentence whose hypotheses are all dropped has no answer. Letters in shapes: N hypotheses, V symbols.
     """
 
     def prepare(self, max_lengths: Sequence[int]) -> None:
-        """Build what depends on the limits of the sentences, while these are still on the host.
+        """Build tables that depend on the maximum lengths [B] of the sentences.
 
-        A search calls it before `start`, which then need not wait for a GPU to read the limits.
+        A search calls it before `start`, while the lengths are on the host, so that `start` need not wait for
+        a GPU to copy them.
         """
         return
 
     @abstractmethod
     def start(self, rows: int, max_lengths: Tensor) -> State:
-        """The state of `rows` sentences that may have `max_lengths` [rows] tokens each, EOS not counted."""
+        """Return the state of `rows` sentences before their first token.
+
+        Args:
+            rows: number of sentences, B
+            max_lengths: maximum number of tokens of each output, EOS excluded: [B] int64
+        """
 
     @abstractmethod
     def allowed(self, state: State) -> Tensor:
-        """True where a symbol may come next: [N, V] bool."""
+        """Return which symbols may come next: [N, V] bool. Called once for each token."""
 
     @abstractmethod
     def advance(self, state: State, tokens: Tensor) -> State:
-        """After one more token of each hypothesis, [N] int64."""
+        """Return the state after one more token of each hypothesis: `tokens` is [N] int64."""
 
     def remaining(self, state: State) -> Tensor | None:
-        """How much is still demanded of each hypothesis after each symbol: [N, V] integers, not negative.
+        """Return how much is still required after each symbol: [N, V] integers >= 0, or None.
 
-        A beam gives hypotheses of which less is demanded places of their own, since what is demanded makes
-        them less probable than those that put it off. None: nothing is demanded of any sentence.
+        A required phrase makes a hypothesis less probable than one that postpones it. A beam therefore
+        reserves slots for hypotheses with less left to do. None: nothing is required of any sentence.
         """
         return None
 
 
 class Search(ABC):
-    """Finds what a model would write."""
+    """A decoding algorithm: from a model and a source to hypotheses."""
 
     @property
     def width(self) -> int:
-        """How many hypotheses of a sentence are computed at once; batches are made smaller by it."""
+        """The number of hypotheses per sentence that are computed at once; batches are smaller by it."""
         return 1
 
     @property
     def num_answers(self) -> int:
-        """The number of different answers to a sentence that the search should give."""
+        """The number of different answers to a sentence that the search should return."""
         return 1
 
     def wider(self) -> Self | None:
-        """Return a search that finds more hypotheses for each sentence, or None if there is none.
+        """Return a search with more hypotheses for each sentence, or None if there is none.
 
-        It is used if several hypotheses have the same text, so that fewer answers than `wanted` are left.
+        The predictor calls it if hypotheses have the same text, so that fewer than `num_answers` answers are
+        left.
         """
         return None
 
     @abstractmethod
     def max_lengths(self, lengths: Tensor) -> Tensor:
-        """The longest output [B], EOS not counted, for sources of `lengths` [B] tokens, EOS not counted."""
+        """Return the maximum output lengths for sources of given lengths, both [B] int64, EOS excluded."""
 
     @abstractmethod
     def __call__(
@@ -117,19 +139,23 @@ class Search(ABC):
         grammar: Grammar | None = None,
         memory: State | None = None,
     ) -> Sequence[Sequence[Hypothesis]]:
-        """Return the hypotheses of each sentence, best first; none if the grammar allows no output.
+        """Return the hypotheses of each sentence, best first. Called without gradients.
 
         Args:
-            model: gives the logits
-            source: the padded sources [B, S]
-            max_lengths: maximum output tokens [B] of each sentence, EOS excluded
-            grammar: restricts the outputs
+            model: the model, in evaluation mode
+            source: the padded source, [B, S]
+            max_lengths: maximum number of tokens of each output, EOS excluded: [B]
+            grammar: the symbols that may come next; None: all
             memory: `model.encode(source)`, if the caller has it already
+
+        Returns:
+            B lists; the list of a sentence is empty if the grammar dropped all its hypotheses
         """
 
 
 class Callback:
-    """Observe a run: implements events of `seqx.plugin.hooks.Events`, each marked `@seqx.hookimpl`.
+    """A component that observes a run.
 
-    One that also has `state_dict` and `load_state_dict` is saved with the run's checkpoints.
+    It implements events of `seqx.plugin.hooks.Events`; each method is marked `@seqx.hookimpl`. The state of a
+    callback with `state_dict` and `load_state_dict` is saved with the checkpoints.
     """

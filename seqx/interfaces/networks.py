@@ -16,17 +16,17 @@ from seqx.interfaces.values import BOS, KeyValue, Layers, Layout, Mask, Memory, 
 
 
 class PositionalEncoding(nn.Module):
-    """Tells a stack of layers about order.
+    """Information about the order of tokens, for one stack of layers.
 
-    There are five places where order can enter; an encoding overrides those it uses, and each of the others
-    changes nothing. Positions are tensors, so that sentences of a batch may stand at different ones.
+    It can act at five points; a subclass overrides the methods of those that it uses, and the others change
+    nothing. Positions are tensors, because the sentences of a batch may be at different positions.
 
     Raises:
-        ValueError: in the constructor, when the encoding cannot be built for `d_model` and `heads`
+        ValueError: in the constructor, if the encoding does not support `d_model` or `heads`
     """
 
     limit: int | None = None
-    """The number of positions it can encode, when there is one; checked before a search."""
+    """The number of positions that it can encode; None: any. It is checked before training and search."""
 
     def __init__(self, d_model: int, heads: int) -> None:
         super().__init__()
@@ -34,71 +34,84 @@ class PositionalEncoding(nn.Module):
         self.heads = heads
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Before the first layer: word embeddings [B, T, D] at positions [B, T]."""
+        """Return embeddings [B, T, D] with positions [B, T] added; called before the first layer."""
         return x
 
     def query(self, q: Tensor, positions: Tensor) -> Tensor:
-        """In attention, before scoring: queries [B, H, T, K] at positions [B, T]."""
+        """Return queries [B, H, T, K] at positions [B, T], changed before scores are computed."""
         return q
 
     def key(self, k: Tensor, positions: Tensor) -> Tensor:
-        """In attention, before scoring: keys [B, H, S, K] at positions [B, S]; fewer heads, if they share."""
+        """Return keys [B, H, S, K] at positions [B, S], changed before scores are computed.
+
+        Attentions whose heads share keys pass fewer than H heads.
+        """
         return k
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
-        """In attention, added to the scores: [B or 1, H or 1, T, S], or None.
+        """Return a term that attention adds to its scores: [B or 1, H or 1, T, S], or None.
 
-        `q` [B, H, T, K] arrives already divided by what the attention divides its scores by.
+        Args:
+            q: queries [B, H, T, K], already divided by the factor that attention scales its scores by
+            k: keys [B, H, S, K]
+            q_positions: positions of the queries [B, T]
+            k_positions: positions of the keys [B, S]
         """
         return None
 
     def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
-        """In attention, added to the weighed values: [B, H, T, K] from weights [B, H, T, S], or None."""
+        """Return a term that attention adds to its weighted values: [B, H, T, K], or None.
+
+        Args:
+            weights: attention weights [B, H, T, S]
+            q_positions: positions of the queries [B, T]
+            k_positions: positions of the keys [B, S]
+        """
         return None
 
     @property
     def acts_in_attention(self) -> bool:
-        """Whether attention hears of order from it, and not the embeddings alone."""
-        kind, silent = type(self), PositionalEncoding
-        told = kind.query is not silent.query or kind.key is not silent.key
-        return told or self.has_bias or self.has_value_term
+        """True if attention uses the encoding; false if it changes embeddings only."""
+        cls, base = type(self), PositionalEncoding
+        changes = cls.query is not base.query or cls.key is not base.key
+        return changes or self.has_bias or self.has_value_term
 
     @property
     def has_bias(self) -> bool:
-        """Whether `bias` may add something, so that an attention has to have scores."""
+        """True if `bias` may return a term, which requires an attention that computes scores."""
         return type(self).bias is not PositionalEncoding.bias
 
     @property
     def has_value_term(self) -> bool:
-        """Whether `values` may add something, so that an attention has to have its weights at hand."""
+        """True if `values` may return a term, which requires an attention that computes weights."""
         return type(self).values is not PositionalEncoding.values
 
 
 class Positioned(NamedTuple):
-    """A stretch of a sentence, and how its order is told."""
+    """A layout with the positional encoding of its stack; an attention gets one for its queries or keys."""
 
     encoding: PositionalEncoding
     layout: Layout
 
     @classmethod
     def unordered(cls, layout: Layout) -> "Positioned":
-        """Where order does not matter, as in attention to another sequence."""
+        """Return a layout without positional encoding, as for attention to another sequence."""
         return cls(_UNORDERED, layout)
 
     def query(self, q: Tensor) -> Tensor:
-        """Queries [B, H, T, K] of this stretch."""
+        """Return the queries [B, H, T, K] with their positions encoded."""
         return self.encoding.query(q, self.layout.positions)
 
     def key(self, k: Tensor) -> Tensor:
-        """Keys [B, H, S, K] of this stretch."""
+        """Return the keys [B, H, S, K] with their positions encoded."""
         return self.encoding.key(k, self.layout.positions)
 
     def bias(self, q: Tensor, memory: KeyValue) -> Tensor | None:
-        """What is added to the scores of this stretch's queries against `memory`."""
+        """Return the term to add to the scores of queries [B, H, T, K] and `memory`, or None."""
         return self.encoding.bias(q, memory.keys, self.layout.positions, memory.layout.positions)
 
     def values(self, weights: Tensor, memory: KeyValue) -> Tensor | None:
-        """What is added to the weighed values of `memory`."""
+        """Return the term to add to the weighted values of `memory`, from weights [B, H, T, S], or None."""
         return self.encoding.values(weights, self.layout.positions, memory.layout.positions)
 
 
@@ -106,10 +119,10 @@ _UNORDERED = PositionalEncoding(0, 0)
 
 
 class Attention(nn.Module, ABC):
-    """Gathers for each query the values whose keys match it.
+    """Attention: each query gathers the values whose keys match it.
 
-    Projecting and attending are apart, so that the caller can keep what it projected: a decoder projects the
-    source once a sentence, and its own past once a token.
+    Projection and attention are separate methods, so that a decoder projects the source once per sentence and
+    its own past once per token.
     """
 
     heads: int = 1
@@ -120,44 +133,55 @@ class Attention(nn.Module, ABC):
 
     @abstractmethod
     def project(self, keys: Tensor, values: Tensor, positioned: Positioned) -> KeyValue:
-        """Project what can be attended to, both [B, S, D]."""
+        """Return the projections of keys and values, both [B, S, D].
+
+        Args:
+            keys: the vectors that queries are compared with
+            values: the vectors that are gathered; usually the same tensor
+            positioned: the layout and the positional encoding of the keys
+        """
 
     @abstractmethod
     def forward(self, queries: Tensor, positioned: Positioned, memory: KeyValue, mask: Mask) -> Tensor:
-        """Attend from [B, T, D]; returns [B, T, D].
+        """Attend from queries [B, T, D] to `memory`; returns [B, T, D].
 
-        A query that may look at nothing (padding) gives finite numbers.
+        The outputs of a query that may attend to no key, as on padding, must be finite.
+
+        Args:
+            queries: the vectors that attend
+            positioned: the layout and the positional encoding of the queries
+            memory: what `project` returned, possibly extended by the keys and values of further tokens
+            mask: the keys that each query may attend to
         """
 
     def weights(self, queries: Tensor, positioned: Positioned, memory: KeyValue, mask: Mask) -> Tensor | None:
-        """How much each query [B, T, D] takes of each value: [B, H, T, S]; None where there are no weights.
+        """Return the attention weights [B, H, T, S], without dropout; None if the attention has no weights.
 
-        For people who want to see where a model looks: given what `forward` is given, and without dropout.
+        The command-line option `--attention` calls it with the arguments of `forward`.
         """
         return None
 
     def query_key_parameters(self) -> Iterable[nn.Parameter]:
-        """Parameters that decide how well a key matches a query, and not what is gathered.
-
-        Some initialisations spare them.
-        """
+        """Return the parameters of the query and key projections. DeepNorm does not scale these."""
         return ()
 
     def check(self, encoding: PositionalEncoding | None) -> None:
-        """Whether it can do with these positions; stacks ask when they are built.
+        """Check that this attention can be used in a stack; stacks call it once, when they are built.
 
-        None: it is to look at another sequence, whose positions compare with none of its own.
+        Args:
+            encoding: the positional encoding of the stack; None for attention to another sequence, whose
+                positions cannot be compared with those of the queries
 
         Raises:
-            ValueError: when positions would change nothing, or it is for one sequence only
+            ValueError: the encoding would have no effect, or the attention works within one sequence only
         """
 
 
 class Encoder(nn.Module, ABC):
-    """Reads a whole sequence."""
+    """A network that reads a whole sequence."""
 
     limit: int | None = None
-    """The longest sequence it can read, when there is one."""
+    """The maximum sequence length, EOS included; None: any."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -165,34 +189,34 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: Tensor, layout: Layout) -> Tensor:
-        """From embeddings [B, S, D] to states [B, S, D]; what stands on padding does not matter."""
+        """Return the states [B, S, D] of embeddings [B, S, D]. Outputs on padding are ignored."""
 
 
 class Decoder(nn.Module, ABC):
-    """Writes a sequence, looking at a memory.
+    """A network that writes a sequence token by token, and may attend to a memory.
 
-    One method serves training and search: advance by T tokens. Training advances a fresh state by the whole
-    target, search advances a kept one by single tokens, and both give the same numbers.
+    One method serves training and search: training advances a new state by the whole target, search advances
+    a state by one token at a time. Both must give the same outputs.
     """
 
     limit: int | None = None
-    """The longest sequence it can write, when there is one."""
+    """The maximum sequence length, EOS included; None: any."""
 
     uses_source: bool = True
-    """Whether it looks at a source; one that does cannot be started without."""
+    """True if the decoder uses a source; then it cannot be started without one."""
 
     source_setting: str = "attention"
-    """Which setting decides whether it looks at a source, for messages."""
+    """The name of the setting that decides whether it uses a source, for messages."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
         self.d_model = d_model
 
     def check(self, source: bool) -> None:
-        """Whether it fits into a model that has a source to look at, or none; models ask when they are built.
+        """Check that this decoder fits a model with or without a source; models call it when they are built.
 
         Raises:
-            ValueError: when it needs a source that is not there, or passes over one that is
+            ValueError: the decoder needs a source and there is none, or it would ignore the source
         """
         name = type(self).__name__
         if self.uses_source and not source:
@@ -208,31 +232,38 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def start(self, memory: Memory | None, batch: int, capacity: int | None) -> State:
-        """The state of `batch` sentences before the first token; None: there is no source (see `reads`).
+        """Return the state of `batch` sentences before the first token.
 
-        `capacity`: the most tokens that will be written, when known; a cache may be made that large at once.
+        Args:
+            memory: what the encoder returned; None: there is no source (see `uses_source`)
+            batch: number of sentences, B
+            capacity: maximum number of tokens that will be written, if it is known: a cache can then be
+                allocated once
         """
 
     @abstractmethod
     def forward(self, inputs: Tensor, state: State, keep: Tensor | None) -> tuple[Tensor, State]:
-        """Advance by embeddings [B, T, D]; returns outputs [B, T, D] and the state after them.
+        """Advance by embeddings [B, T, D]; returns the outputs [B, T, D] and the state after them.
 
-        `keep` [B, T] bool is False on padding, which must be on the right; None: no padding.
-        Consumes `state`.
+        Args:
+            inputs: embeddings of the tokens
+            state: the state before them; it must not be used afterwards, because caches may be updated in
+                place
+            keep: [B, T] bool, false on padding, which must be on the right; None: no padding
         """
 
 
 class Model(nn.Module, ABC):
-    """p(target | source), one token after another."""
+    """A model of p(target | source), one target token after another."""
 
     limit: int | None = None
-    """The most tokens it can read or write at once, when there is such a limit."""
+    """The maximum number of tokens that it can read or write, EOS included; None: any."""
 
     single_sequence: bool = False
-    """Whether what it reads and what it writes are one sequence, so that `limit` is for both together."""
+    """True if source and target form one sequence, so that `limit` is for both together."""
 
     d_model: int | None = None
-    """The width of the states of the Memory that `encode` leaves, where it leaves one."""
+    """The width D of the states in the Memory that `encode` returns, if it returns a Memory."""
 
     def __init__(self, vocab_sizes: Mapping[str, int]) -> None:
         super().__init__()
@@ -240,56 +271,73 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, source: Tokens) -> State:
-        """Read the source [B, S]: a Memory, or a nest of them."""
+        """Encode the source [B, S]; returns a Memory, or any nest of tensors whose first dimension is B."""
 
     @abstractmethod
     def start(self, memory: State, capacity: int | None) -> State:
-        """The state before the first target token; `capacity`: the most tokens that will be written."""
+        """Return the state before the first target token.
+
+        Args:
+            memory: what `encode` returned
+            capacity: maximum number of tokens that will be written, if it is known
+        """
 
     @abstractmethod
     def advance(self, ids: Tensor, state: State, keep: Tensor | None) -> tuple[Tensor, State]:
-        """After target ids [B, T]: outputs [B, T, D] that `head` reads, and the state. Consumes `state`."""
+        """Advance by target ids [B, T]; returns outputs [B, T, D] and the state after them.
+
+        Args:
+            ids: the target tokens, shifted right: BOS first
+            state: the state before them; it must not be used afterwards
+            keep: [B, T] bool, false on padding, which must be on the right; None: no padding
+        """
 
     @abstractmethod
     def head(self, outputs: Tensor) -> Tensor:
-        """Logits [..., V] of each next token, from outputs [..., D]."""
+        """Return the logits [..., V] of the next token, from outputs [..., D] of `advance`."""
 
     def forward(self, source: Tokens, target: Tokens) -> Tensor:
-        """Outputs [B, T, D] before each token of the target [B, T]: what training learns from."""
+        """Return the outputs [B, T, D] from which `head` predicts each target token; training calls this."""
         state = self.start(self.encode(source), target.ids.size(1))
         ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
         return self.advance(ids, state, target.layout.keep)[0]
 
     def positions_used(self, source: int, target: int) -> int:
-        """How many of its `limit` places a source and a target of so many tokens take."""
+        """Return how much of `limit` a source and a target of these lengths use."""
         return source + target - 1 if self.single_sequence else max(source, target)
 
     @property
     def has_token_labels(self) -> bool:
-        """Whether `labels` gives any; else the source is not read for them."""
+        """True if `labels` returns any; otherwise the source is not encoded for them."""
         return type(self).labels is not Model.labels
 
     def labels(self, memory: State) -> Mapping[str, Tensor]:
-        """Log-probabilities [B, S, L] of labels of each source token, by column; most models give none."""
+        """Return log-probabilities [B, S, L] of the labels of each source token, by column.
+
+        Most models return none. An objective trains them from the task's column of that name;
+        `Task.write` gets the most probable labels.
+        """
         return {}
 
     def score(self, source: Tokens, target: Tokens) -> Tensor:
-        """Natural log-probability of each target token [B, T], in one pass; 0 on padding."""
+        """Return the natural log-probability of each target token [B, T], in one pass; 0 on padding."""
         logits = self.head(self(source, target)).float()
         chosen = logits.gather(-1, target.ids[..., None])[..., 0] - logits.logsumexp(-1)
         return torch.where(target.layout.keep, chosen, 0.0)
 
 
 class Ensemble(Model, ABC):
-    """Several models that answer as one; built from models, never from a recipe.
+    """Several models that answer together.
+
+    Commands build it if they are given several models; a recipe cannot name it.
 
     Raises:
-        ValueError: in the constructor, for no models, or models whose vocabularies differ in size
+        ValueError: in the constructor, if there are no models or their vocabularies have different sizes
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
         sizes = [model.vocab_sizes for model in models]
         if not sizes or any(other != sizes[0] for other in sizes):
-            raise ValueError(f"models can be combined when they have the same vocabularies, not {sizes}")
+            raise ValueError(f"models of an ensemble need the same vocabularies; their sizes are {sizes}")
         super().__init__(sizes[0])
         self.models: Layers[Model] = Layers(models)

@@ -1,10 +1,10 @@
-"""Perplexity, and the scores of a validation by which models are compared."""
+"""Perplexity, and the comparison of models by the scores of a validation."""
 
 import math
 from dataclasses import dataclass
 
 PERPLEXITY = "perplexity"
-"""The name of perplexity, which every validation computes besides the scores of its task."""
+"""The name of perplexity, which every validation computes in addition to the scores of the task."""
 
 
 def perplexity(nats: float) -> float:
@@ -17,32 +17,36 @@ def perplexity(nats: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationScore:
-    """A score or the perplexity of a validation. At the worst value of the score, perplexity is compared."""
+    """A score of a validation, with its perplexity.
 
-    name: str  # of a score of the task, or "perplexity"
+    While a score has its worst value, such as BLEU 0.00 at the start of training, perplexity is compared
+    instead.
+    """
+
+    name: str  # the name of a score of the task, or "perplexity"
     value: float
     rank: float  # larger is better, see Score.rank
     at_worst: bool  # see Score.at_worst
     perplexity: float | None  # of the same validation
 
     def beats(self, other: "ValidationScore") -> bool:
-        """Return true if it is better than another one of the same name."""
+        """Return true if this score is better than another score of the same name."""
         if self.rank == other.rank:
-            return self._tells_more(other)
+            return self._has_lower_perplexity(other)
         return self.rank > other.rank
 
     def improves(self, best: "ValidationScore") -> bool:
-        """Return true if it is better than `best`; while both are at their worst, compare perplexity."""
-        return self.beats(best) or self._tells_more(best)
+        """Return true if this score beats `best`, or if both are at their worst and perplexity is lower."""
+        return self.beats(best) or self._has_lower_perplexity(best)
 
     def __str__(self) -> str:
         """Return the text that commands print."""
         if self.name == PERPLEXITY:
             return f"{self.name} {self.value:.5g}"
-        beside = "" if self.perplexity is None else f", perplexity {self.perplexity:.5g}"
-        return f"{self.name} {self.value:.2f}{beside}"
+        perplexity = "" if self.perplexity is None else f", perplexity {self.perplexity:.5g}"
+        return f"{self.name} {self.value:.2f}{perplexity}"
 
-    def _tells_more(self, other: "ValidationScore") -> bool:
+    def _has_lower_perplexity(self, other: "ValidationScore") -> bool:
         if not (self.at_worst and other.at_worst) or self.perplexity is None or other.perplexity is None:
             return False
         return self.perplexity < other.perplexity or (

@@ -1,4 +1,4 @@
-"""The interfaces of text and tasks: normalizers, tokenizers, corpora, metrics, tasks."""
+"""The interfaces of text: normalizers, tokenizers, corpora, metrics, tasks."""
 
 import random
 from abc import ABC, abstractmethod
@@ -14,70 +14,89 @@ from seqx.interfaces.nbest import NBest
 from seqx.interfaces.values import AnswerWarning, Evaluation, Example, Rejected, Request, Score
 
 SPLITS = ("train", "dev", "test")
-"""The parts of a corpus: to learn from, to validate with, to be judged by."""
+"""The splits of a corpus: training, validation, and test."""
 
 ProgressReporter = Callable[[str, float | None], None]
-"""Told what is being done, and which share of it is done (0 to 1, None where nobody knows)."""
+"""Called with a few words about the current work, and the finished fraction, 0 to 1 (None: unknown)."""
 
 
 Problem = tuple[str, str]
-"""The name of a setting, such as `train.0` for the first item of `train`, and its problem."""
+"""The name of a setting, such as `train.0` for the first item of `train`, and a message about it."""
 
 
 class Normalizer(ABC):
-    """Changes text before it is tokenized, and changes outputs back. Travels with the model."""
+    """A change of text before tokenization, and its inverse for outputs. It is stored with the model."""
 
     @abstractmethod
     def __call__(self, text: str) -> str:
-        """The text as the model is to see it."""
+        """Return the normalized text. Called for each side of each row, and for each input."""
 
     def restore(self, text: str) -> str:
-        """The model's output as a person is to see it."""
+        """Undo the normalization in an output, as far as possible."""
         return text
 
 
 class Tokenizer(Codec, ABC):
-    """Turns text into ids and back. PAD, BOS, EOS and UNK are 0 to 3; of these `encode` gives only UNK."""
+    """The mapping between text and token ids.
+
+    PAD, BOS, EOS and UNK are 0 to 3; `encode` returns only UNK of these.
+    """
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """The number of ids: before learning what the settings ask for, after it what was learnt."""
+        """The size of the vocabulary: before `learn` the requested one, afterwards the exact one."""
 
     @abstractmethod
     def learn(self, lines: Iterable[str], folder: Path) -> None:
-        """Learn from lines of text, which are read once, and keep what was learnt in `folder`."""
+        """Learn the vocabulary and write it into `folder`; called once, before training.
+
+        Args:
+            lines: the training text, which can be iterated once
+            folder: an empty folder that is stored with the model
+        """
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Use what was learnt into `folder`."""
+        """Load the vocabulary that `learn` wrote into `folder`."""
 
     @abstractmethod
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """Ids without BOS and EOS; with `rng` one of several encodings (subword regularisation)."""
+        """Return the ids of a text, without BOS and EOS.
+
+        Args:
+            text: the text
+            rng: draw one of several segmentations (subword regularisation, Kudo 2018); None: the best one
+        """
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; PAD, BOS and EOS say nothing."""
+        """Return the text of ids; PAD, BOS and EOS are ignored."""
 
     def symbols(self, ids: Sequence[int]) -> list[str]:
-        """How people call each of some ids, spaces included where the tokenizer has a sign for them."""
+        """Return a readable form of each id, for attention pictures and n-best lists."""
         return [self.decode([token]) for token in ids]
 
     def surfaces(self) -> Sequence[bytes | None]:
-        """The UTF-8 bytes that each id writes; None of those that do not say, PAD, BOS and EOS among them.
+        """Return the UTF-8 bytes that each id writes; None for PAD, BOS, EOS and ids without fixed text.
 
-        Those of a text's ids, put together, are the text and what `decode` takes away. An id may write a part
-        of a character.
+        The bytes of the ids of a text, joined, are the text plus the characters that `decode` removes, such
+        as a leading space. An id may write a part of a character. Constraints on outputs
+        (`seqx.LexicalGrammar`) need it.
+
+        Raises:
+            NotImplementedError: the tokenizer does not support constraints
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say what its ids write")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not implement surfaces, which constraints need"
+        )
 
 
 class Corpus(ABC):
-    """Where text comes from: rows of as many strings as there are columns."""
+    """A source of text: rows of strings, one string for each column."""
 
     unique: bool = True
-    """Whether training rows that are repeated are to be left out; otherwise they are repeated on purpose."""
+    """True if repeated training rows are removed; false if they are repeated on purpose."""
 
     @property
     def available(self) -> Sequence[str]:
@@ -86,63 +105,74 @@ class Corpus(ABC):
 
     @property
     def width(self) -> int | None:
-        """The number of columns, or None if it is not known before `fetch`."""
+        """The number of columns; None if it is not known before `fetch`."""
         return None
 
     def setting_errors(self) -> Iterable[Problem]:
-        """Return problems that are quick to find and that `fetch` would refuse, such as missing files."""
+        """Return errors that can be found quickly and that `fetch` would raise, such as missing files.
+
+        `seqx check` and `seqx run` report them at the settings that they name.
+        """
         return ()
 
     @abstractmethod
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
-        """Have the rows of `splits` at hand, in `folder` if they must be kept; does nothing the second time.
+        """Make the rows of some splits available; called before `rows`, and fast if there is nothing to do.
 
-        What only other splits need may be missing: whoever scores a model needs no training text.
+        Files that only other splits need may be missing: scoring a model needs no training text.
+
+        Args:
+            folder: where downloads are kept; shared by all runs
+            progress: called often with the state of long work
+            splits: the splits that will be read
 
         Raises:
-            UserError: what is missing, and what to do
+            UserError: text is missing; the message says what to do
         """
 
     @abstractmethod
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The rows of "train", "dev" or "test", in an order that is always the same.
+        """Yield the rows of a split, always in the same order.
 
         Raises:
-            UserError: with file and line, for text that cannot be read
+            UserError: with file and line, if the text cannot be read
         """
 
     def place(self, split: str, row: int) -> str:
-        """Return the place of a row of a split, counted from 0, for messages: file and line, if known."""
+        """Return the place of a row, counted from 0, for messages: file and line if they are known."""
         return f"row {row + 1:,} of {split}"
 
     def identity(self) -> Mapping[str, object]:
-        """What the rows are made from, as plain values: equal identities give equal rows (cached by it).
+        """Return plain values that identify the content: equal identities mean equal rows.
 
-        Paths alone do not identify text: sizes, times or hashes do. Valid after a `fetch` of all its splits.
+        The cache uses them as keys. Paths alone do not identify text; add sizes, times or hashes.
+        Valid after a `fetch` of all splits.
         """
         return {}
 
 
 class Metric(ABC):
-    """Compares outputs with references."""
+    """A comparison of outputs with references."""
 
     @abstractmethod
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, Score]:
-        """Return the scores by name, the main score first."""
+        """Return the scores of all outputs together, by name, the main score first."""
 
     def setting_errors(self) -> Iterable[Problem]:
-        """Return problems that prevent computing it, such as a missing file or package."""
+        """Return errors that prevent the computation, such as a missing file or package."""
         return ()
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Return warnings about scores against these references, a line each.
+        """Return warnings about scores against these references, one line each.
 
-        `outputs` are the scored texts, if they are known.
+        Args:
+            references: the reference texts
+            outputs: the scored texts, if they are known
         """
         return ()
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
-        """The scores in lines of text, and whatever else explains them."""
+        """Return the scores and their explanation as lines of text, for `seqx score --report`."""
         scores = self(outputs, references)
         return "".join(f"{name} {score}\n" for name, score in scores.items())
 
@@ -180,21 +210,23 @@ class TextModel(Protocol):
 
 
 class Task(ABC):
-    """What is learnt, from which text, and how well: codec and judge. Knows no model and no search."""
+    """The training examples and their evaluation: what is learned, from which text, and how it is scored.
+
+    A task knows neither the model nor the search.
+    """
 
     max_length: int | None = None
-    """The most tokens of an input that it was trained on, when there is such a limit."""
+    """The maximum number of tokens of a training input, EOS included; longer inputs are split. None: any."""
 
     resegments: bool = False
-    """Whether examples are to be encoded anew in each epoch, by `encode`."""
+    """True if `encode` draws new segmentations of the examples in each epoch."""
 
     many_eos: bool = False
-    """Whether targets are stretches of running text, in which EOS ends each line, rather than answers, which
-    end with their only EOS."""
+    """True if EOS ends each line of a target; false if the only EOS ends the target."""
 
     @property
     def unique(self) -> bool:
-        """Whether training rows that are repeated are to be left out (see Corpus)."""
+        """True if repeated training rows are removed (see Corpus)."""
         return True
 
     @property
@@ -203,70 +235,84 @@ class Task(ABC):
         return SPLITS
 
     def setting_errors(self) -> Iterable[Problem]:
-        """Return problems that are quick to find and that `fetch` would refuse."""
+        """Return errors that can be found quickly and that `fetch` would raise, for `seqx check`."""
         return ()
 
     @property
     @abstractmethod
     def vocab_sizes(self) -> Mapping[str, int]:
-        """The vocabulary of each column the model sees, after `learn` or `load` exactly."""
+        """The vocabulary size of each column that the model sees; exact after `learn` or `load`."""
 
     @abstractmethod
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
-        """Have the raw material of `splits` at hand, and no other."""
+        """Make the text of some splits available, and no other (see Corpus.fetch)."""
 
     @abstractmethod
     def identity(self) -> Mapping[str, object]:
-        """What all examples are made from besides the task's settings, as plain values (see Corpus)."""
+        """Return plain values that identify the text, not the settings (see Corpus.identity)."""
 
     @abstractmethod
     def learn(self, folder: Path, progress: ProgressReporter) -> None:
-        """Learn what must travel with the model (a vocabulary) from the training rows, into `folder`."""
+        """Learn the vocabulary from the training rows; write it into `folder`, which the model keeps."""
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Use what `learn` left in `folder`."""
+        """Load what `learn` wrote into `folder`."""
 
     @abstractmethod
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The raw rows of a split, in an order that is always the same."""
+        """Yield the rows of a split, always in the same order. Rows are read in one process."""
 
     @abstractmethod
     def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
-        """What is learnt from a row; columns end with EOS where the model is to see one.
+        """Return the example of a row, or the reason why it is rejected. Called in several processes.
 
-        Rows are dropped only in training. "target" is the column whose tokens are counted.
+        Columns end with EOS if the model is to see one. The tokens of the column "target" are counted.
+
+        Args:
+            row: the strings of the row
+            training: the row is for training; rows of other splits must not be rejected
         """
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """Columns made again from an example's text, with another segmentation (subword regularisation)."""
-        raise NotImplementedError(f"{type(self).__name__} keeps no text")
+        """Return the columns of an example with another segmentation (subword regularisation).
+
+        Called once per epoch for each example if `resegments` is true.
+
+        Args:
+            text: `Example.text`
+            rng: source of randomness, seeded for each example and epoch
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement encode")
 
     @abstractmethod
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """The columns of an input, "source" among them."""
+        """Return the columns of an input, among them "source"."""
 
     @abstractmethod
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        """An answer to the input `text` as a person is to read it.
+        """Return the answer to an input as text.
 
-        `labels` has the likeliest label of each token of the input, for each column that the model labels.
+        Args:
+            ids: the target ids, without BOS and EOS
+            text: the input
+            labels: the most probable label of each input token, for each column that the model labels
         """
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
-        """How people call each token of a column, of which none is PAD, BOS or EOS."""
+        """Return a readable form of each token of a column; none of them is PAD, BOS or EOS."""
         return list(map(str, ids))
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:
-        """An input as parts of at most `max_length` tokens each, answered one by one."""
+        """Split an input into parts of at most `max_length` tokens each, which are answered separately."""
         return [text]
 
     def join(self, answers: Sequence[str]) -> str:
-        """The answer to a whole input, from those to its pieces."""
+        """Return the answer to a whole input from the answers to its parts."""
         return " ".join(answers)
 
     def training_warnings(self) -> Sequence[str]:
-        """Return warnings about vocabulary and training rows, a line each, before training begins."""
+        """Return warnings about vocabulary and training rows, one line each; printed before training."""
         return ()
 
     def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[AnswerWarning]:
@@ -293,7 +339,7 @@ class Task(ABC):
         """Return the correct output for each input of a split."""
 
     def data_warnings(self, split: Split) -> Sequence[str]:
-        """Return warnings about the scores of a split, a line each."""
+        """Return warnings about the data of a split that affect its scores, one line each."""
         return ()
 
     @abstractmethod
@@ -301,21 +347,28 @@ class Task(ABC):
         """Return the scores of a model on a split, the main score first, and its answers with warnings."""
 
     def score_names(self) -> Sequence[str] | None:
-        """Return the names of the scores that `evaluate` gives, in its order, before anything is fetched.
+        """Return the names of the scores of `evaluate`, in order; called before anything is fetched.
 
         None: they are not known before a model is scored. `training.select` and `training.patience` may name
-        one of them, and `seqx check` refuses other names.
+            one of
+        them; `seqx check` refuses other names.
         """
         return None
 
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> Grammar | None:
-        """What restricts the answers to these inputs, if anything does."""
+        """Return the grammar that restricts the answers to these inputs, or None.
+
+        Args:
+            inputs: what `read` returned for each input of the batch
+        """
         return None
 
     def constraint(self, requests: Sequence[Request]) -> Grammar:
-        """What restricts the answers to what is requested.
+        """Return a grammar for what users request of the answers: prefixes, required and forbidden phrases.
+
+        The search obeys it together with `grammar`.
 
         Raises:
-            UserError: the task's answers cannot be constrained, or not in this way
+            UserError: the task does not support constraints, or not this one
         """
-        raise UserError(f"{type(self).__name__} takes no prefixes and no phrases; ask without")
+        raise UserError(f"{type(self).__name__} does not support prefixes and phrases; leave them out")

@@ -1,4 +1,4 @@
-"""What passes between components: tokens and where they stand, memories, masks, hypotheses.
+"""Values that pass between components: tokens and their layout, memories, masks, hypotheses, scores.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, H heads, K the width of a
 head, V symbols of a vocabulary.
@@ -17,83 +17,91 @@ from seqx.interfaces.scores import PERPLEXITY, ValidationScore
 from seqx.runtime.devices import to_device
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
-"""The first four ids of every vocabulary: padding, before a sentence, after it, unknown."""
+"""The first four ids of every vocabulary: padding, beginning and end of a sentence, unknown symbol."""
 
 WORDS = "words"
-"""The column that says which tokens of the source begin a word (1, else 0), where a task has one."""
+"""The column of a task that is 1 where a source token begins a word, and 0 elsewhere."""
 
 State = Any
-"""What a model remembers between tokens: tensors whose first dimension is the batch, nested in tuples,
-named tuples, lists and dicts (None where there is nothing). Numbers that differ by sentence are
-tensors [B]."""
+"""The state of a model between tokens: tensors whose first dimension is the batch, nested in tuples, named
+tuples, lists and dicts, or None. Numbers that differ between sentences are tensors [B].
+"""
 
 
 class Layout(NamedTuple):
-    """Which places of a batch hold tokens, and where in its sentence each of them stands."""
+    """Which positions of a batch hold tokens, and the position of each token in its sentence."""
 
-    keep: Tensor  # [B, S] bool, False on padding
-    positions: Tensor  # [B, S] int64, from 0; any number on padding
-    segments: Tensor | None = None  # [B, S] int64: sentences packed into one row do not see each other
-    words: Tensor | None = None  # [B, S] int64: which word a token is a part of, from 0, where a task tells
+    keep: Tensor  # [B, S] bool, false on padding
+    positions: Tensor  # [B, S] int64, from 0; arbitrary on padding
+    segments: Tensor | None = None  # [B, S] int64: tokens attend only within their segment
+    words: Tensor | None = None  # [B, S] int64: index of the word that a token belongs to; None: unknown
 
     @classmethod
     def of(cls, keep: Tensor, start: Tensor | None = None) -> Self:
-        """Positions counted over kept places [B, S], from `start` [B] on."""
+        """Return a layout with the positions of all tokens.
+
+        Args:
+            keep: true for tokens, false for padding: [B, S] bool
+            start: the position of the first token of each sentence: [B]; None: 0
+        """
         positions = keep.long().cumsum(1) - 1
         return cls(keep, (positions if start is None else positions + start[:, None]).clamp_min(0))
 
     def extend(self, new: "Layout") -> "Layout":
-        """With further places appended."""
+        """Return this layout with the positions of `new` appended."""
         return Layout(*(_both(old, more) for old, more in zip(self, new, strict=True)))
 
 
 def _both(old: Tensor | None, new: Tensor | None) -> Any:
-    """One after the other; what one of the two lacks is unknown."""
+    """Concatenate along the second dimension; None if one of them is None."""
     return None if old is None or new is None else torch.cat([old, new], 1)
 
 
 class Tokens(NamedTuple):
-    """Token ids of a batch of sentences."""
+    """The token ids of a batch of sentences, with their layout."""
 
-    ids: Tensor  # [B, S] int64, PAD where layout.keep is False
+    ids: Tensor  # [B, S] int64, PAD where layout.keep is false
     layout: Layout
 
     @classmethod
     def of(cls, ids: Tensor, lengths: Tensor, starts: Tensor | None = None) -> Self:
-        """Right-padded ids [B, S] of sentences that have `lengths` [B] tokens.
+        """Return right-padded sentences.
 
-        `starts` [B, S] is 1 where a token begins a word, and 0 elsewhere.
+        Args:
+            ids: token ids [B, S], PAD behind the end of a sentence
+            lengths: number of tokens of each sentence: [B]
+            starts: 1 where a token begins a word, else 0: [B, S]; None: unknown
         """
         keep = torch.arange(ids.size(1), device=ids.device) < lengths[:, None]
         words = None if starts is None else starts.cumsum(1) - 1
         return cls(ids, Layout.of(keep)._replace(words=words))
 
     def to(self, device: torch.device) -> "Tokens":
-        """On another device, without waiting for the copy."""
+        """Return a copy on another device, without waiting for it."""
         return Tokens(*_to((self.ids, self.layout), device))
 
     def pinned(self) -> "Tokens":
-        """In memory from which a GPU can copy without anybody waiting."""
+        """Return a copy in pinned memory, from which a GPU copies asynchronously."""
         return Tokens(*_map((self.ids, self.layout), Tensor.pin_memory))
 
 
 class Memory(NamedTuple):
-    """What an encoder leaves for a decoder. Zero places: there is nothing to read (a language model)."""
+    """The output of an encoder for a decoder. S is 0 if there is no source."""
 
     states: Tensor  # [B, S, D]
-    inputs: Tensor  # [B, S, D] the embedded source that the states were made from
+    inputs: Tensor  # [B, S, D] the embedded source
     layout: Layout
 
 
 class KeyValue(NamedTuple):
-    """Keys and values as an attention projected them; time is the second dimension from the right."""
+    """Projected keys and values of an attention; the second dimension from the right is time."""
 
     keys: Tensor  # multi-head: [B, H, S, K]
     values: Tensor
     layout: Layout
 
     def extend(self, new: "KeyValue") -> "KeyValue":
-        """With the keys and values of further tokens appended."""
+        """Return these keys and values with those of further tokens appended."""
         return KeyValue(
             torch.cat([self.keys, new.keys], -2),
             torch.cat([self.values, new.values], -2),
@@ -102,13 +110,13 @@ class KeyValue(NamedTuple):
 
 
 class Mask(NamedTuple):
-    """Which keys a query may look at: those that hold tokens, and of these none ahead, none too far away."""
+    """The keys that a query may attend to, padding excluded."""
 
     causal: bool = False
-    window: int | None = None  # the largest distance between positions
+    window: int | None = None  # maximum distance between positions
 
     def dense(self, queries: Layout, keys: Layout) -> Tensor:
-        """As [B, 1, T, S] bool, True where a query may look. Compares positions, never indices."""
+        """Return [B, 1, T, S] bool, true where a query may attend; positions are compared, not indices."""
         visible = keys.keep[:, None, :]
         q, k = queries.positions[:, :, None], keys.positions[:, None, :]
         if self.causal:
@@ -122,21 +130,21 @@ class Mask(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentences that are trained on at once."""
+    """The examples of a microbatch in padded tensors."""
 
-    columns: Mapping[str, Tokens]  # "source", "target", and what a task adds
-    count: int  # target tokens, known from the plan without asking a device
+    columns: Mapping[str, Tokens]  # "source", "target", and further columns of the task
+    count: int  # number of target tokens, known without reading from a device
 
     def to(self, device: torch.device) -> "Batch":
-        """On another device, without waiting for the copy."""
+        """Return a copy on another device, without waiting for it."""
         return Batch({name: tokens.to(device) for name, tokens in self.columns.items()}, self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One sentence pair, or whatever a task learns from: columns of ids, and the text they were made from.
+    """One training example: columns of token ids, and optionally the text that they were made from.
 
-    `text` has what stochastic encodings are made from again in each epoch, under the columns' names.
+    `text` has the strings that `Task.encode` segments again in each epoch.
     """
 
     columns: Mapping[str, list[int]]
@@ -145,20 +153,20 @@ class Example:
 
 @dataclass(frozen=True)
 class Rejected:
-    """Why a row of a corpus makes no example: "empty", "too long", ..."""
+    """The reason why a row becomes no training example, such as "empty" or "too long"."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """An input, and what its answer is to be.
+    """An input with constraints on its answer.
 
     Args:
         text: the input
-        prefix: what the answer begins with; it may end within a word
-        require: words or phrases that occur in the answer
-        forbid: words or phrases that do not
+        prefix: the beginning of the answer; it may end within a word
+        require: words or phrases that must occur in the answer
+        forbid: words or phrases that must not occur
     """
 
     text: str
@@ -168,17 +176,17 @@ class Request:
 
     @property
     def constrained(self) -> bool:
-        """Whether it asks for anything."""
+        """True if there is any constraint."""
         return bool(self.prefix or self.require or self.forbid)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hypothesis:
-    """One answer of a search."""
+    """One output of a search."""
 
     ids: list[int]  # without BOS and EOS
-    score: float  # what the search ranked by
-    logprob: float  # natural logarithm, EOS included where it was written
+    score: float  # the value by which the search ranked it
+    logprob: float  # natural logarithm; includes EOS if it was written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +235,7 @@ _PRINTED_AS_ZERO = 0.005  # smaller values are printed as 0.00
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a model answered to one input."""
+    """The answer of a model to one input, with the reference."""
 
     input: str
     output: str
@@ -255,18 +263,18 @@ class AnswerWarning:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How well a model did on a split."""
+    """The scores of a model on a split, and its answers."""
 
     scores: Mapping[str, Score]  # the main score first
     answers: Sequence[Answer] = ()
-    perplexity: float | None = None  # of a target token; the core computes it where the task did not
+    perplexity: float | None = None  # per target token; seqx computes it if the task does not
     warnings: Sequence[AnswerWarning] = ()  # about the answers and the examples
 
     def validation_score(self, name: str | None = None) -> ValidationScore:
-        """Return the score called `name`, or the perplexity; without a name the first score.
+        """Return the score called `name`, or perplexity; without a name the main score.
 
         Raises:
-            UserError: there is none of that name
+            UserError: there is no score of that name
         """
         found = dict(self.scores)
         if self.perplexity is not None:
@@ -292,7 +300,12 @@ def _to(state: State, device: torch.device) -> State:
 
 
 def rows(state: State, index: Tensor) -> State:
-    """The state of some sentences of a batch, in the order of `index` [N] int64; some may occur twice."""
+    """Return the state of some sentences of a batch.
+
+    Args:
+        state: any nest of tensors
+        index: [N] int64: the sentences in their new order; some may occur several times
+    """
     select = getattr(state, "select", None)
     if select is not None and not isinstance(state, Tensor):
         return select(index)
@@ -300,7 +313,7 @@ def rows(state: State, index: Tensor) -> State:
 
 
 def fork(state: State, n: int) -> State:
-    """Each sentence `n` times, next to each other: the state of a beam."""
+    """Return a state in which each sentence is repeated `n` times, side by side, as a beam needs it."""
     split = getattr(state, "fork", None)
     if split is not None:
         return split(n)
@@ -321,7 +334,7 @@ def _map(state: State, change: Any, descend: Any = None) -> State:
         case dict():
             return {key: descend(part) for key, part in state.items()}
         case _:
-            raise TypeError(f"a state is a nest of tensors, found {type(state).__name__}")
+            raise TypeError(f"a state must be a nest of tensors, not {type(state).__name__}")
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -329,7 +342,7 @@ T = TypeVar("T")
 
 
 class Layers(nn.ModuleList, Generic[M]):
-    """A stack's layers, to type checkers a list of M; compile and fully_shard take each as a unit."""
+    """The layers of a stack, typed as a list of M. `compile` and `fully_shard` treat each layer as a unit."""
 
     if TYPE_CHECKING:
 
@@ -338,18 +351,20 @@ class Layers(nn.ModuleList, Generic[M]):
 
 
 def per_layer(value: T | Sequence[T], layers: int, setting: str) -> list[T]:
-    """One value for each layer, from one for all or a list of them.
+    """Return one value for each layer, from one value for all or a list.
 
     Args:
-        value: a number, a `Make`, ...; or several
-        layers: how many there are
-        setting: what the recipe calls it
+        value: one value, or one for each layer
+        layers: number of layers
+        setting: the name of the setting, for the message
 
     Raises:
-        ValueError: when a list has another length
+        ValueError: the list has another length
     """
     if not isinstance(value, Sequence):
         return [value] * layers
     if len(value) != layers:
-        raise ValueError(f"{setting} lists {len(value)} for {layers} layers; name one for each layer")
+        raise ValueError(
+            f"{setting}: {len(value)} values for {layers} layers; give one value, or one for each layer"
+        )
     return list(value)

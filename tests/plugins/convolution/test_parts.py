@@ -160,7 +160,7 @@ def test_lists_set_width_kernel_and_attention_per_layer() -> None:
     assert [isinstance(layer.shortcut, nn.Identity) for layer in writer.layers] == [True, False]
     wrong: list[dict[str, Any]] = [{"width": [8, 8]}, {"kernel": [3, 3]}, {"attention": heads}]
     for settings in wrong:
-        with pytest.raises(ValueError, match=f"{next(iter(settings))} lists 2 for 3 layers"):
+        with pytest.raises(ValueError, match=f"{next(iter(settings))}: 2 values for 3 layers"):
             decoder(layers=3, **settings)
 
 

@@ -116,7 +116,7 @@ def test_list_of_attentions_sets_one_per_layer() -> None:
     assert [layer.attention.heads for layer in decoder.layers] == [2, 4]
     assert [layer.cross_attention.heads for layer in decoder.layers if layer.cross_attention] == [1, 1]
     for stack in (TransformerEncoder, TransformerDecoder):
-        with pytest.raises(ValueError, match="attention lists 2 for 3 layers"):
+        with pytest.raises(ValueError, match="attention: 2 values for 3 layers"):
             stack(16, layers=3, attention=kinds)
 
 
