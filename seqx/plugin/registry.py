@@ -153,8 +153,16 @@ def settings_of(maker: Callable[..., Any]) -> dict[str, Setting]:
 
 
 def renamed_settings(maker: Callable[..., Any]) -> dict[str, str]:
-    """Return the old names of settings with their new names: the class attribute `renamed`."""
-    return dict(getattr(_without_partial(maker), "renamed", {}))
+    """Return the old names of settings with their new names: the class attribute `renamed`.
+
+    A subclass with a constructor of its own inherits only the names that fit its settings.
+    """
+    target = _without_partial(maker)
+    renamed: dict[str, str] = getattr(target, "renamed", {})
+    if "renamed" in getattr(target, "__dict__", {}):
+        return dict(renamed)
+    parameters = inspect.signature(target).parameters
+    return {old: new for old, new in renamed.items() if new in parameters and old not in parameters}
 
 
 def section_settings(cls: Callable[..., Any]) -> dict[str, Setting]:
