@@ -1,4 +1,4 @@
-"""The embedded sample: English and German made by a hand-written synchronous grammar, with English trees."""
+"""A generated English-German corpus with parse trees, from a hand-written synchronous grammar."""
 
 import seqx
 
@@ -7,7 +7,7 @@ from .corpus import Sample
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Add the corpus."""
+    """Register the corpus."""
     registry.add(seqx.Corpus, sample=Sample)
 
 

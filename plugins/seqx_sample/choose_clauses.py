@@ -1,4 +1,4 @@
-"""Clauses that make sense: subjects, tenses and adverbials that go together, relative clauses."""
+"""Choose the parts of clauses that make sense: subjects, tenses, adverbials and relative clauses."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from .verbs import Tense
 from .words import Adverbial, Noun, Preposition
 
 Tenses = dict[Tense, float]
-Subject = tuple[NounPhrase, Noun]  # a phrase, and the noun that says what it can do
+Subject = tuple[NounPhrase, Noun]  # a phrase, and the noun that determines what the subject can do
 
 SOMEBODY = next(noun for noun in nouns(frozenset({"person"})) if noun.english == "man")
 PAST: Tenses = {"past": 10, "could": 1, "had to": 1, "wanted": 1}
@@ -37,7 +37,7 @@ _ACTIVE: Tenses = {
 _STATIVE: Tenses = {"present": 55, "past": 35, "future": 10}
 _LIFELESS: Tenses = {"present": 40, "past": 30, "perfect": 20, "future": 10}
 _PASSIVE: Tenses = {"present": 25, "past": 35, "perfect": 15, "future": 10, "must": 8, "can": 7}
-# Which adverbials of time go with a tense; a use named twice is drawn twice as often.
+# Adverbials of time per tense; a use that is listed twice is drawn twice as often.
 _TIMES: dict[Tense, tuple[str, ...]] = {
     "present": ("any", "habit"),
     "past": ("any", "past", "past", "past"),
@@ -58,7 +58,7 @@ _EVER = {"oft", "immer", "nie"}
 
 
 def tense_for(draw: Draw, predicate: Predicate, subject: NounPhrase) -> Tense:
-    """A tense that the verb and its subject allow."""
+    """Draw a tense that suits the verb and its subject."""
     noun = head(subject)
     if predicate.voice == "passive":
         return draw.weighted(_PASSIVE)
@@ -68,7 +68,7 @@ def tense_for(draw: Draw, predicate: Predicate, subject: NounPhrase) -> Tense:
 
 
 def allowed(draw: Draw, predicate: Predicate, weights: Tenses) -> Tense:
-    """One of the tenses: for states no modals, for "read" and "put" no past that looks like the present."""
+    """Draw one of the tenses: no modals for states, no past that equals the present ("read", "put")."""
     verb = predicate.verb
     if verb.stative:
         weights = {tense: weight for tense, weight in weights.items() if tense in _STATIVE} or weights
@@ -78,7 +78,7 @@ def allowed(draw: Draw, predicate: Predicate, weights: Tenses) -> Tense:
 
 
 def subject(draw: Draw, *, pronouns: float = 0.22) -> Subject:
-    """Somebody, some animal, or what goes by itself."""
+    """Draw a subject: a person, an animal or a vehicle."""
     if draw.chance(0.05):
         return pair(draw), SOMEBODY
     if draw.chance(0.2):
@@ -90,7 +90,7 @@ def subject(draw: Draw, *, pronouns: float = 0.22) -> Subject:
 
 
 def negatable(phrase: NounPhrase) -> bool:
-    """Whether "not" in the clause of this subject can mean one thing only."""
+    """Return true if "not" has only one meaning in a clause with this subject."""
     return not isinstance(phrase, Common) or phrase.determiner in _NEGATABLE
 
 
@@ -104,14 +104,14 @@ def clause(
     tenses: Tenses | None = None,
     kinds: str = "ITDRPMFLU",
 ) -> Clause:
-    """A clause.
+    """Draw a clause.
 
     Args:
-        draw: where choices come from
-        who: the subject; drawn if none is given, and then the clause may be passive
-        adverbs: how readily adverbials are added
-        states: share of clauses with the copula
-        moods: whether those are to be passing states
+        draw: the source of random choices
+        who: the subject; if None, it is drawn, and the clause may be passive
+        adverbs: factor of the probability of adverbials
+        states: probability of a clause with the copula
+        moods: use temporary states only
         tenses: tenses to choose from
         kinds: frames of verbs to choose from
     """
@@ -151,7 +151,7 @@ def _adverbed(draw: Draw, result: Clause, noun: Noun, share: float) -> Clause:
 
 
 def where(draw: Draw, result: Clause, noun: Noun) -> Adverbial | PrepositionalPhrase | None:
-    """A place that suits what happens and who does it."""
+    """Draw a place that suits the action and the subject."""
     if result.predicate.verb.english == "arrive":
         return place(draw, "at")
     if "public" in noun.classes:
@@ -162,7 +162,7 @@ def where(draw: Draw, result: Clause, noun: Noun) -> Adverbial | PrepositionalPh
 
 
 def when(draw: Draw, tense: Tense, *, habit: bool = True) -> Adverbial | PrepositionalPhrase:
-    """A time that suits a tense."""
+    """Draw a time that suits the tense."""
     use = draw.pick([use for use in _TIMES[tense] if habit or use != "habit"])
     if use == "any" and draw.chance(0.2):
         event = Common("the", None, 0, draw.pick(nouns(_EVENTS)), plural=False)
@@ -172,12 +172,12 @@ def when(draw: Draw, tense: Tense, *, habit: bool = True) -> Adverbial | Preposi
 
 
 def timed(tense: Tense) -> bool:
-    """Whether a tense takes an adverbial of time."""
+    """Return true if an adverbial of time can go with the tense."""
     return tense in _TIMES
 
 
 def related(draw: Draw, phrase: NounPhrase) -> NounPhrase:
-    """A phrase with a relative clause, where there is one that suits it."""
+    """Add a suitable relative clause to a phrase, if there is one."""
     noun = head(phrase)
     if (
         noun is None
@@ -203,5 +203,5 @@ def related(draw: Draw, phrase: NounPhrase) -> NounPhrase:
 
 
 def is_state(result: Clause) -> bool:
-    """Whether the clause says what somebody is."""
+    """Return true if the clause describes a state of its subject."""
     return result.predicate.verb is BE

@@ -1,4 +1,4 @@
-"""Noun phrases and places that make sense where they stand."""
+"""Choose noun phrases and places that suit their position."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -93,7 +93,7 @@ UNDER = Preposition("under", "unter", "dative")
 
 
 def reference(phrase: NounPhrase) -> Pronoun | None:
-    """The pronoun that takes a phrase up, where both languages agree on one."""
+    """Return the pronoun for a phrase, if both languages agree on one."""
     if isinstance(phrase, Pronoun):
         return phrase
     if phrase.plural:
@@ -103,7 +103,7 @@ def reference(phrase: NounPhrase) -> Pronoun | None:
 
 
 def head(phrase: NounPhrase) -> Noun | None:
-    """The noun of a phrase."""
+    """Return the noun of a phrase."""
     match phrase:
         case Name(noun) | Common(noun=noun) | Owned(thing=Common(noun=noun)) | Placed(head=Common(noun=noun)):
             return noun
@@ -116,7 +116,7 @@ def head(phrase: NounPhrase) -> Noun | None:
 def person(
     draw: Draw, *, but: NounPhrase | None = None, pronouns: float = 0.3, definite: bool = False
 ) -> NounPhrase:
-    """Somebody; not who `but` is."""
+    """Draw a person other than `but`."""
     if draw.chance(pronouns):
         allowed = [
             each
@@ -132,7 +132,7 @@ def person(
 
 
 def _overlap(one: Pronoun, other: NounPhrase | None) -> bool:
-    """Whether one is part of the other: nobody says "I see us"."""
+    """Return true if one phrase includes the other, as in "I see us"."""
     return other is not None and other.pronominal and one.person == other.person == 1
 
 
@@ -144,7 +144,7 @@ def common(
     definite: bool = False,
     owned: float = 0.07,
 ) -> Common | Owned:
-    """A phrase around a noun of the classes."""
+    """Draw a phrase with a noun of the classes."""
     noun = draw.pick(nouns(classes))
     if but is not None and noun == head(but) and len(nouns(classes)) > 1:
         return common(draw, classes, but=but, definite=definite, owned=owned)
@@ -152,7 +152,7 @@ def common(
 
 
 def around(draw: Draw, noun: Noun, *, definite: bool = False, owned: float = 0.07) -> Common | Owned:
-    """A phrase around a noun: determiner, number, perhaps an adjective or an owner."""
+    """Draw a phrase for a noun: determiner, number, optionally an adjective or an owner."""
     adjective = draw.pick(adjectives(noun)) if adjectives(noun) and draw.chance(0.3) else None
     if noun.mass:
         return Common("the" if definite or draw.chance(0.4) else "bare", adjective, 0, noun, plural=False)
@@ -185,14 +185,14 @@ def _degree(draw: Draw, determiner: str, adjective: Adjective | None) -> Degree:
 
 
 def pair(draw: Draw) -> CoordinatedNounPhrase:
-    """Two persons."""
+    """Draw two persons."""
     first = Name(draw.pick(lexicon().names))
     second = person(draw, but=first, pronouns=0, definite=True)
     return CoordinatedNounPhrase(first, second)
 
 
 def place(draw: Draw, classes: str = "in,on,at") -> PrepositionalPhrase:
-    """Where something happens: in, on or at a place, or near a building."""
+    """Draw the place of an event: in, on or at a place, or near a building."""
     noun = draw.pick(nouns(frozenset(classes.split(","))))
     if "building" in noun.classes and draw.chance(0.2):
         return beside(draw, noun, draw.pick(_NEAR))
@@ -201,7 +201,7 @@ def place(draw: Draw, classes: str = "in,on,at") -> PrepositionalPhrase:
 
 
 def beside(draw: Draw, noun: Noun, preposition: Preposition, case: Case = "dative") -> PrepositionalPhrase:
-    """A preposition and a phrase around a noun, most often with "the" alone."""
+    """Return a preposition with a phrase for a noun, mostly with "the" alone."""
     phrase = around(draw, noun, owned=0.03)
     if draw.chance(0.6) or not isinstance(phrase, Common) or phrase.determiner in {"bare", "every", "all"}:
         phrase = Common("the", None, 0, noun, False)
@@ -209,7 +209,7 @@ def beside(draw: Draw, noun: Noun, preposition: Preposition, case: Case = "dativ
 
 
 def near(draw: Draw, classes: Sequence[str], case: Case) -> PrepositionalPhrase:
-    """On a surface, or under, behind, before, beside a piece of furniture or what else the classes name."""
+    """Draw a place on a surface, or under, behind, in front of or beside an object of the classes."""
     noun = draw.pick(nouns(frozenset(classes)))
     options = [*_NEAR]
     if "surface" in noun.classes:

@@ -1,4 +1,4 @@
-"""Predicates that suit a subject: what it can do, with what, where to, how."""
+"""Choose predicates that suit a subject, with objects, goals and manners."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ _WITH = Preposition("with", "mit", "dative")
 _WITHOUT = Preposition("without", "ohne", "accusative")
 _FOR = Preposition("for", "für", "accusative")
 
-# Where each verb of motion may lead.
+# Goals of each verb of motion.
 _GOALS: dict[str, tuple[tuple[Preposition, str], ...]] = {
     "go": (
         (_TO, "building,at"),
@@ -81,7 +81,7 @@ _NEVER_PASSIVE = {"make", "meet", "learn", "put"}
 def object_of(
     draw: Draw, classes: frozenset[str], subject: NounPhrase, *, negated: bool = False
 ) -> NounPhrase:
-    """An object of the classes."""
+    """Draw an object of the classes."""
     noun = draw.pick(nouns(classes))
     if "person" in noun.classes and "person" in classes:
         return pair(draw) if draw.chance(0.04) else person(draw, but=subject, definite=negated)
@@ -109,7 +109,7 @@ def object_of(
 
 
 def filled(draw: Draw, verb: Verb, frame: Frame, subject: NounPhrase, *, negated: bool = False) -> Predicate:
-    """A verb with the places of its frame filled."""
+    """Fill the complements of a verb's frame."""
     match frame.kind:
         case "T":
             predicate: Predicate = Transitive(
@@ -170,7 +170,7 @@ def _position(draw: Draw, verb: Verb, noun: Noun | None) -> PrepositionalPhrase 
 def action(
     draw: Draw, noun: Noun, subject: NounPhrase, *, kinds: str = "ITDRPMFLU", negated: bool = False
 ) -> tuple[Predicate, Frame]:
-    """What a subject around `noun` does, with the frame of the verb; some kinds are favoured."""
+    """Draw an action of a subject with this noun, and the verb's frame; some kinds are preferred."""
     options = frames_with_subject(noun, kinds)
     if draw.chance(0.4) and "person" in noun.classes:
         options = (
@@ -181,7 +181,7 @@ def action(
 
 
 def state(draw: Draw, noun: Noun, subject: NounPhrase, *, mood: bool = False) -> Predicate | None:
-    """What a subject around `noun` is; a mood where it gives a reason."""
+    """Draw a state of a subject with this noun; a mood if it shall be a reason."""
     options = [each for each in adjectives(noun) if not mood or "mood" in each.classes]
     if not options:
         return None
@@ -219,7 +219,7 @@ def _comparison(draw: Draw, adjective: Adjective, noun: Noun, subject: NounPhras
 
 
 def passive(draw: Draw) -> tuple[Common | Owned, Predicate]:
-    """Something that is done, by somebody or not."""
+    """Draw a predicate in the passive voice, with or without an agent."""
     while True:
         noun = draw.pick(nouns(_DONE_TO))
         options = [
@@ -237,7 +237,7 @@ def passive(draw: Draw) -> tuple[Common | Owned, Predicate]:
 
 
 def company(draw: Draw, predicate: Predicate, subject: NounPhrase) -> PrepositionalPhrase | None:
-    """With whom, without whom or for whom something is done."""
+    """Draw a companion: with, without or for somebody."""
     verb = predicate.verb.english
     doer = head(subject)
     if predicate.verb.particle or (doer and doer.classes.isdisjoint(_PERSON)):

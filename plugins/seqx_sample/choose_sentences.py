@@ -1,4 +1,4 @@
-"""Sentences of every kind, in the shares that `_KINDS` gives."""
+"""Choose sentences of all kinds, with the probabilities in `_KINDS`."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ _SOME = {"bare": 2, "many": 2, "some": 2, "two": 1, "three": 1, "five": 1, "ten"
 
 
 def _statement(draw: Draw) -> Sentence:
-    """A main clause, perhaps with a relative clause at its subject or object."""
+    """Draw a main clause, sometimes with a relative clause on its subject or object."""
     if draw.chance(0.3):
         who, noun = subject(draw, pronouns=0)
         return Statement(clause(draw, who=(related(draw, who), noun), adverbs=0.15, states=0.35))
@@ -67,7 +67,7 @@ def _statement(draw: Draw) -> Sentence:
 
 
 def _fronted(draw: Draw) -> Sentence:
-    """A main clause behind an adverbial."""
+    """Draw a main clause that begins with an adverbial."""
     who = subject(draw)
     result = clause(draw, who=who, adverbs=0.15, states=0.03)
     lively = not result.predicate.verb.stative
@@ -85,12 +85,12 @@ def _fronted(draw: Draw) -> Sentence:
 
 
 def _yes_no(draw: Draw) -> Sentence:
-    """A question for yes or no."""
+    """Draw a yes/no question."""
     return YesNo(replace(clause(draw), negated=False))
 
 
 def _wh_question(draw: Draw) -> Sentence:
-    """A question for the subject or an object."""
+    """Draw a question for the subject or an object."""
     if draw.chance(0.35):
         result = clause(draw, who=(Interrogative(personal=True), SOMEBODY))
         return WhQuestion(replace(result, negated=False))
@@ -111,7 +111,7 @@ def _wh_question(draw: Draw) -> Sentence:
 
 
 def _adverb_question(draw: Draw) -> Sentence:
-    """A question for place, time or reason."""
+    """Draw a question for place, time or reason."""
     word = draw.pick(["where", "when", "why"])
     result = clause(draw, adverbs=0.3 if word == "why" else 0, states=0.05)
     lasting = is_state(result) or result.predicate.verb.stative or isinstance(result.predicate, Prepositional)
@@ -120,7 +120,7 @@ def _adverb_question(draw: Draw) -> Sentence:
 
 
 def _subordinated(draw: Draw) -> Sentence:
-    """Two clauses joined by a conjunction; a pronoun in the second may mean the subject of the first."""
+    """Draw two clauses with a conjunction; a pronoun in the second may refer to the subject of the first."""
     conjunction = draw.weighted(_CONJUNCTIONS)
     past = draw.chance(0.5) if conjunction in _REASONS else conjunction != "if"
     who = subject(draw)
@@ -155,7 +155,7 @@ def _below(draw: Draw, conjunction: str, who: Subject, *, past: bool, states: fl
 
 
 def _saying(draw: Draw) -> Sentence:
-    """A clause about what somebody says, knows or asks."""
+    """Draw a sentence with a clause as its object: somebody says, knows or asks something."""
     who = person(draw, pronouns=0.35)
     verb, frame = draw.pick(frames("CW"))
     hope = verb.english == "hope"
@@ -172,7 +172,7 @@ def _saying(draw: Draw) -> Sentence:
 
 
 def _trying(draw: Draw) -> Sentence:
-    """A clause with an infinitive."""
+    """Draw a sentence with an infinitive clause."""
     who = person(draw, pronouns=0.3)
     verb, _ = draw.pick(frames("N"))
     inner = _willing(draw, who, "TDRPM")
@@ -184,7 +184,7 @@ def _trying(draw: Draw) -> Sentence:
 
 
 def _willing(draw: Draw, who: NounPhrase, kinds: str) -> Predicate:
-    """What somebody may intend to do."""
+    """Draw an action that a person may intend."""
     while True:
         predicate, _ = action(draw, SOMEBODY, who, kinds=kinds)
         if not predicate.verb.stative and predicate.verb.english not in _UNWANTED:
@@ -192,7 +192,7 @@ def _willing(draw: Draw, who: NounPhrase, kinds: str) -> Predicate:
 
 
 def _joined(draw: Draw) -> Sentence:
-    """Two main clauses."""
+    """Draw two coordinated main clauses."""
     tenses = draw.pick((PAST, PRESENT))
     first = clause(draw, who=subject(draw), adverbs=0.1, tenses=tenses, states=0.2)
     second = clause(draw, who=subject(draw), adverbs=0, tenses=tenses, states=0.2)
@@ -200,7 +200,7 @@ def _joined(draw: Draw) -> Sentence:
 
 
 def _chained(draw: Draw) -> Sentence:
-    """Somebody gets something and then does something with it."""
+    """Draw two actions of one person with the same object."""
     firsts: list[Verb] = []
     while not firsts:
         noun = draw.pick(nouns(_OBJECTS))
@@ -218,12 +218,12 @@ def _chained(draw: Draw) -> Sentence:
 
 
 def _request(draw: Draw) -> Sentence:
-    """A request."""
+    """Draw a request."""
     return Imperative(_willing(draw, _YOU, "TDRPMU"))
 
 
 def _existence(draw: Draw) -> Sentence:
-    """What there is in a place, or is not."""
+    """Draw a sentence with "there is", or its negation."""
     phrase = common(draw, _SIGHTS, owned=0)
     assert isinstance(phrase, Common)
     some = "no" if draw.chance(0.2) else draw.weighted(_SOME)
@@ -248,5 +248,5 @@ _KINDS = {
 
 
 def sentence(draw: Draw) -> Sentence:
-    """One sentence of any kind."""
+    """Draw one sentence of any kind."""
     return draw.weighted(_KINDS)(draw)

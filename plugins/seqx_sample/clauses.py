@@ -1,7 +1,7 @@
-"""The clause: subject, predicate, tense, negation and adverbials, put in order on both sides.
+"""The clause: subject, predicate, tense, negation and adverbials, ordered for both languages.
 
-English keeps its order, and asks for "do" in questions and negations. German has three places for the finite
-verb (second, first, last) and lays out by fields what is between it and the other verbs.
+English keeps its order, and uses "do" in questions and negations. German has three positions of the finite
+verb (second, first, last); the words between it and the other verbs are ordered by topological fields.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Order = Literal["second", "first", "final"]
 
 @dataclass(frozen=True)
 class Clause:
-    """A clause without its conjunction or punctuation."""
+    """A clause without conjunction and punctuation."""
 
     subject: NounPhrase
     predicate: Predicate
@@ -50,7 +50,7 @@ class Clause:
         return ([tree("RB", "not")] if self.negated else []) + frequency
 
     def english_predicate(self) -> list[PhraseTree]:
-        """What follows the subject: (ADVP (RB often)) (VP ...)."""
+        """Return the part after the subject: (ADVP (RB often)) (VP ...)."""
         verbs, rest, adverbs = self._verbs(support=False), self._rest(), self._after_auxiliary()
         lexical = len(verbs) == 1 and self.predicate.verb.english != "be"
         if lexical or (len(verbs) > 1 and verbs[1][0] == "TO"):
@@ -62,7 +62,7 @@ class Clause:
         return tree("S", *front, self.subject.english(subject=True), *self.english_predicate())
 
     def english_question(self) -> PhraseTree:
-        """(SQ (VBZ does) (NP ...) (VP ...)): the auxiliary before a subject that has not moved."""
+        """Return a question, inverted unless the subject has moved: (SQ (VBZ does) (NP ...) (VP ...))."""
         if self.subject.moved:
             return tree("SQ", *self.english_predicate())
         (tag, word), *verbs = self._verbs(support=True)
@@ -72,7 +72,7 @@ class Clause:
         return tree("SQ", first, subject, *self._after_auxiliary(), _verb_phrase(verbs, [], rest))
 
     def english_moved(self) -> PhraseTree | None:
-        """The relative or interrogative phrase: (WHNP (WP who))."""
+        """Return the relative or interrogative phrase: (WHNP (WP who))."""
         return self.subject.english(subject=True) if self.subject.moved else self.predicate.moved
 
     def english_relative(self) -> PhraseTree:
@@ -82,12 +82,12 @@ class Clause:
         return tree("SBAR", self.english_moved(), self.english())
 
     def german(self, order: Order, *, front: list[str] | None = None, elided: bool = False) -> list[str]:
-        """The words in one of the three orders.
+        """Return the German words in one of the three orders.
 
         Args:
-            order: place of the finite verb
-            front: what stands before a verb in second place, when it is not the subject
-            elided: leave the subject out, as after "und"
+            order: position of the finite verb
+            front: words before a verb in second position, if they are not the subject
+            elided: omit the subject, as after "und"
         """
         predicate, subject = self.predicate, self.subject
         fields = predicate.german(negative=self.negated)
@@ -118,7 +118,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class WithRelativeClause(NounPhrase):
-    """A noun phrase and a relative clause in which a RelativePronoun stands for it."""
+    """A noun phrase with a relative clause, in which a RelativePronoun stands for it."""
 
     head: NounPhrase
     clause: Clause
@@ -126,17 +126,17 @@ class WithRelativeClause(NounPhrase):
 
     @property
     def plural(self) -> bool:  # type: ignore[override]
-        """Number of the head."""
+        """The number of the head."""
         return self.head.plural
 
     @property
     def gender(self) -> Gender:  # type: ignore[override]
-        """Gender of the head."""
+        """The gender of the head."""
         return self.head.gender
 
     @property
     def indefinite(self) -> bool:  # type: ignore[override]
-        """Whether "kein" negates it."""
+        """True if "kein" negates the phrase."""
         return self.head.indefinite
 
     def english(self, *, subject: bool = False) -> PhraseTree:
@@ -144,7 +144,7 @@ class WithRelativeClause(NounPhrase):
         return tree("NP", self.head.english(), self.clause.english_relative())
 
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """E.g. "der Mann"; the clause is its tail."""
+        """E.g. "der Mann"; the relative clause is its `tail`."""
         return self.head.german(case, negative=negative)
 
     def tail(self) -> list[str]:
@@ -154,18 +154,18 @@ class WithRelativeClause(NounPhrase):
 
 @dataclass(frozen=True)
 class Saying(Predicate):
-    """A verb with a clause: "knows that he sleeps"."""
+    """A verb with a clause as its object: "knows that he sleeps"."""
 
     verb: Verb
     conjunction: Literal["that", "whether"]
     clause: Clause
 
     def english(self) -> list[PhraseTree]:
-        """The clause."""
+        """Return the clause."""
         return [tree("SBAR", tree("IN", self.conjunction), self.clause.english())]
 
     def german(self, *, negative: bool) -> Fields:
-        """The clause, verb last, behind everything."""
+        """Return the clause with its verb last, after everything else."""
         conjunction = {"that": "dass", "whether": "ob"}[self.conjunction]
         return Fields(tail=[",", conjunction, *self.clause.german("final"), ","])
 
@@ -175,7 +175,7 @@ def _words(adjunct: Adverbial | PrepositionalPhrase | None) -> list[str]:
 
 
 def _verb_phrase(verbs: list[Tagged], adverbs: list[PhraseTree], rest: list[PhraseTree]) -> PhraseTree:
-    """Verbs nested from the left: (VP (MD will) (RB not) (VP (VB sleep)))."""
+    """Nest the verbs from left to right: (VP (MD will) (RB not) (VP (VB sleep)))."""
     (tag, word), *others = verbs
     if not others:
         return tree("VP", tree(tag, word), *adverbs, *rest)

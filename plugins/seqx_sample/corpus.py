@@ -1,4 +1,4 @@
-"""The sample as a corpus."""
+"""The generated sample as a corpus."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,17 +21,17 @@ Column = Literal["en", "de", "tree", "gist", "tense", "question", "answer", "sen
 
 
 class Sample(seqx.Corpus):
-    """English and German sentences from a synchronous grammar, with the English trees; nothing is fetched.
+    """English and German sentences from a synchronous grammar, with English parse trees; needs no download.
 
     Args:
-        train: number of sentences to train on
-        dev: number of sentences to validate on
-        test: number of sentences to test on
-        seed: which sentences; the same seed gives the same ones everywhere
-        columns: what a row has: "en" and "de" are raw text, "tree" is the English tree in brackets, "gist"
-            the English main clause without adverbials and relative clauses, "tense" its tense or modal verb,
-            "question" asks for when, where or who and "answer" tells it in the English sentence's words,
-            "sentiment" is what its words feel like: positive, negative or neutral
+        train: number of training sentences
+        dev: number of validation sentences
+        test: number of test sentences
+        seed: random seed of the sentences; a seed gives the same sentences on every machine
+        columns: the columns of a row. "en" and "de" are raw text, "tree" is the English tree in brackets,
+            "gist" the English main clause without adverbials and relative clauses, "tense" its tense or modal
+            verb, "question" a question for when, where or who, "answer" its answer in the words of the
+            English sentence, and "sentiment" is positive, negative or neutral
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Sample(seqx.Corpus):
 
     @property
     def available(self) -> Sequence[str]:
-        """The splits that have sentences."""
+        """The splits with at least one sentence."""
         return [split for split, count in self._counts.items() if count]
 
     @property
@@ -62,10 +62,10 @@ class Sample(seqx.Corpus):
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Nothing to do: the sentences are made when they are read."""
+        """Do nothing: sentences are generated when they are read."""
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The rows of a split."""
+        """Yield the rows of a split."""
         for name in SPLITS:
             if name == split:
                 for pair in take(self._seed, name, self._counts[name]):
@@ -74,7 +74,7 @@ class Sample(seqx.Corpus):
         raise seqx.UserError(f"the sample has no split {split!r}; it has {', '.join(SPLITS)}")
 
     def identity(self) -> Mapping[str, object]:
-        """The settings, the grammar and the words, which the sentences are a function of."""
+        """Return what determines the sentences: the settings, and a hash of the grammar and lexicon."""
         return {"grammar": _grammar(), **self._counts, "seed": self._seed, "columns": list(self._columns)}
 
 
@@ -92,7 +92,7 @@ _COLUMNS: dict[Column, Callable[[Pair], str]] = {
 
 @cache
 def _grammar() -> str:
-    """The SHA-256 of this package's files."""
+    """Return the SHA-256 of this package's files."""
     files = sorted(resources.files(__package__).iterdir(), key=lambda file: file.name)
     texts = [file.read_bytes() for file in files if file.name.endswith((".py", ".txt"))]
     return hashlib.sha256(b"\0".join(texts)).hexdigest()

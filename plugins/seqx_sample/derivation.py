@@ -1,4 +1,4 @@
-"""What a derivation is made of: its skeleton (the rules and all choices but the words) and its words."""
+"""The two parts of a derivation: its skeleton (the rules without the words) and its words."""
 
 from .words import Adjective, Adverbial, Noun, Preposition, Verb
 
@@ -6,12 +6,12 @@ _WORDS = Noun | Adjective | Verb | Adverbial | Preposition
 
 
 def _fields(node: object) -> tuple[str, ...]:
-    """Names of the fields of a rule; none for what is no rule."""
+    """Return the names of a rule's fields; empty for anything else."""
     return tuple(getattr(node, "__dataclass_fields__", ()))
 
 
 def skeleton(node: object) -> str:
-    """The derivation with each word replaced by its part of speech."""
+    """Return the derivation with each word replaced by its part of speech."""
     if isinstance(node, _WORDS):
         return type(node).__name__.lower()
     if not _fields(node):
@@ -20,7 +20,7 @@ def skeleton(node: object) -> str:
 
 
 def words(node: object) -> list[str]:
-    """The lemmas of a derivation, from the top."""
+    """Return the lemmas of a derivation, top-down."""
     if isinstance(node, _WORDS):
         return [node.lemma]
     return [word for name in _fields(node) for word in words(getattr(node, name))]

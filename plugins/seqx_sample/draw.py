@@ -1,4 +1,4 @@
-"""Choices: a seeded source of them, the same on every platform, and the words of the lexicon by class."""
+"""Seeded random choices that are the same on every platform, and the words of the lexicon by class."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -12,21 +12,21 @@ T = TypeVar("T")
 
 
 class Draw:
-    """Draws by `random.Random.random` alone, the one method whose numbers Python promises never to change."""
+    """Random choices from `random.Random.random` alone, whose numbers Python guarantees never to change."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random  # noqa: S311  # no secrets here
 
     def chance(self, share: float) -> bool:
-        """True in `share` of the cases."""
+        """Return true with probability `share`."""
         return self._random() < share
 
     def pick(self, items: Sequence[T]) -> T:
-        """One of the items, all alike."""
+        """Return one of the items, with equal probabilities."""
         return items[int(self._random() * len(items))]
 
     def weighted(self, weights: Mapping[T, float]) -> T:
-        """One of the keys, by its weight."""
+        """Return one of the keys, with probabilities proportional to the weights."""
         rest = self._random() * sum(weights.values())
         for item, weight in weights.items():
             rest -= weight
@@ -37,31 +37,31 @@ class Draw:
 
 @cache
 def nouns(classes: frozenset[str]) -> tuple[Noun, ...]:
-    """Nouns of any of the classes."""
+    """Return the nouns of any of the classes."""
     return tuple(noun for noun in lexicon().nouns if noun.classes & classes)
 
 
 @cache
 def adjectives(noun: Noun) -> tuple[Adjective, ...]:
-    """Adjectives that suit a noun."""
+    """Return the adjectives that suit a noun."""
     return tuple(adjective for adjective in lexicon().adjectives if adjective.classes & noun.classes)
 
 
 @cache
 def frames(kinds: str) -> tuple[tuple[Verb, Frame], ...]:
-    """Verbs and their frames, of any of the kinds."""
+    """Return the verbs with their frames of any of the kinds."""
     return tuple((verb, frame) for verb in lexicon().verbs for frame in verb.frames if frame.kind in kinds)
 
 
 @cache
 def frames_with_subject(noun: Noun, kinds: str) -> tuple[tuple[Verb, Frame], ...]:
-    """Frames that a noun can be the subject of."""
+    """Return the frames that allow a noun as subject."""
     return tuple((verb, frame) for verb, frame in frames(kinds) if frame.subject & noun.classes)
 
 
 @cache
 def frames_with_object(noun: Noun, kinds: str) -> tuple[tuple[Verb, Frame], ...]:
-    """Frames of persons that a noun can be the last object of."""
+    """Return the frames with a person as subject that allow a noun as last object."""
     return tuple(
         (verb, frame)
         for verb, frame in frames(kinds)
@@ -71,7 +71,7 @@ def frames_with_object(noun: Noun, kinds: str) -> tuple[tuple[Verb, Frame], ...]
 
 @cache
 def adverbials(kind: str, use: str | None = None) -> tuple[Adverbial, ...]:
-    """Adverbials of a kind, and of a use if one is named."""
+    """Return the adverbials of a kind, optionally of one use."""
     return tuple(
         each for each in lexicon().adverbials if each.kind == kind and (use is None or use in each.uses)
     )

@@ -13,7 +13,7 @@ _DOUBLED_THOUGH_LONG = {"forget", "begin"}
 
 
 def plural(noun: str) -> str:
-    """Regular plural of a noun."""
+    """Return the regular plural of a noun."""
     return _with_s(noun)
 
 
@@ -26,13 +26,13 @@ def _with_s(word: str) -> str:
 
 
 def _stem(verb: str) -> str:
-    """The verb before -ed and -ing: the last consonant doubled behind one short stressed vowel."""
+    """Return the stem before -ed and -ing: a final consonant after one short stressed vowel is doubled."""
     short = re.fullmatch(r"[^aeiou]*(qu)?[aeiou][^aeiouwxy]", verb)
     return verb + verb[-1] if short or verb in _DOUBLED_THOUGH_LONG else verb
 
 
 def participle(verb: str) -> str:
-    """Regular past and past participle."""
+    """Return the regular past, which is also the past participle."""
     if verb.endswith("e"):
         return verb + "d"
     if re.search(r"[^aeiou]y$", verb):
@@ -42,7 +42,7 @@ def participle(verb: str) -> str:
 
 @cache
 def gerund(verb: str) -> str:
-    """The form in -ing."""
+    """Return the form with -ing."""
     if verb.endswith("ie"):
         return verb[:-2] + "ying"
     if verb.endswith("e") and not verb.endswith("ee"):
@@ -52,13 +52,13 @@ def gerund(verb: str) -> str:
 
 @cache
 def third(verb: str) -> str:
-    """The third person singular of the present."""
+    """Return the third person singular of the present."""
     return {"have": "has", "do": "does", "go": "goes"}.get(verb) or _with_s(verb)
 
 
 @cache
 def be(form: VerbForm, person: int, *, plural: bool) -> str:
-    """A form of "be"; "you" counts as a plural."""
+    """Return a form of "be"; "you" takes the plural."""
     if form == "VBP":
         return "am" if person == 1 and not plural else "are"
     if form == "VBD":
@@ -67,7 +67,7 @@ def be(form: VerbForm, person: int, *, plural: bool) -> str:
 
 
 def compare(forms: Sequence[str]) -> tuple[str, str, str]:
-    """Positive, comparative and superlative, from the positive or from all three."""
+    """Return positive, comparative and superlative, given the positive or all three."""
     if len(forms) == 3:
         return forms[0], forms[1], forms[2]
     word = forms[0]
@@ -79,6 +79,6 @@ def compare(forms: Sequence[str]) -> tuple[str, str, str]:
 
 
 def article(following: str) -> str:
-    """The indefinite article, by the sound that follows."""
+    """Return the indefinite article, which depends on the next sound."""
     vowel = following[0] in _VOWELS and not following.startswith("uni")
     return "an" if vowel or following == "honest" else "a"

@@ -1,4 +1,4 @@
-"""What a sentence feels like, by the words in it: a truth that the lexicon tells."""
+"""Derive the sentiment of a sentence from the words of its derivation."""
 
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -14,7 +14,7 @@ Feeling = Literal["positive", "negative", "neutral"]
 
 
 def feeling(sentence: Sentence) -> Feeling:
-    """Whether good words outweigh bad ones; "not", "never" and "no" turn round what they negate."""
+    """Return the sentiment: whether positive or negative words prevail; a negation reverses its scope."""
     worth = _worth(sentence)
     return "positive" if worth > 0 else "negative" if worth < 0 else "neutral"
 
@@ -37,7 +37,7 @@ def _worth(part: object) -> int:
 
 @cache
 def _words() -> dict[str, int]:
-    """1 or -1 for each word that speaks of more than facts."""
+    """Return the sum of 1 for each positive and -1 for each negative word."""
     return {
         word: 1 if sign == "+" else -1
         for sign, *words in (line.split() for line in lines("feelings.txt"))

@@ -1,4 +1,4 @@
-"""The stream of sentence pairs, and how it is divided into training, development and test sentences."""
+"""Generate sentence pairs and assign them to the training, development and test split."""
 
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -13,7 +13,7 @@ from .sentences import Sentence
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-_SHORTEST, _LONGEST = 5, 16  # in words
+_MIN_WORDS, _MAX_WORDS = 5, 16
 
 
 class Pair(NamedTuple):
@@ -27,9 +27,9 @@ class Pair(NamedTuple):
 
 
 def split_of(derivation: Sentence) -> Split:
-    """The split a derivation belongs to: a function of its words alone, whatever their order and forms.
+    """Return the split of a derivation, a hash of its lemmas in alphabetical order.
 
-    So no two splits share a sentence, nor even a sentence made of the same words.
+    Therefore no two splits share a sentence, nor sentences with the same words in other forms or order.
     """
     key = " ".join(sorted(words(derivation)))
     share = int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) % 20
@@ -37,14 +37,14 @@ def split_of(derivation: Sentence) -> Split:
 
 
 def pairs(seed: int) -> Iterator[Pair]:
-    """Sentence pairs without end; no English and no German sentence comes twice."""
+    """Yield sentence pairs forever; no English and no German sentence is repeated."""
     draw = Draw(seed)
     seen: set[bytes] = set()
     while True:
         derivation = sentence(draw)
         tree = derivation.english()
         english = detokenize(tree.leaves())
-        if not _SHORTEST <= len(english.split()) <= _LONGEST:
+        if not _MIN_WORDS <= len(english.split()) <= _MAX_WORDS:
             continue
         german = detokenize(derivation.german())
         keys = {blake2b(text.encode(), digest_size=8).digest() for text in (f"en {english}", f"de {german}")}
@@ -55,7 +55,7 @@ def pairs(seed: int) -> Iterator[Pair]:
 
 
 def take(seed: int, split: Split, count: int) -> Iterator[Pair]:
-    """The first `count` pairs of a split."""
+    """Yield the first `count` pairs of a split."""
     if count == 0:
         return
     for pair in pairs(seed):

@@ -70,39 +70,39 @@ def _cell(table: tuple[str, str, str, str], case: Case, gender: Gender, plural: 
 
 @cache
 def definite(case: Case, gender: Gender, *, plural: bool) -> str:
-    """The definite article."""
+    """Return the definite article."""
     return _cell(_ARTICLES["der"], case, gender, plural)
 
 
 @cache
 def relative(case: Case, gender: Gender, *, plural: bool) -> str:
-    """The relative pronoun."""
+    """Return the relative pronoun."""
     return _cell(_ARTICLES["relative"], case, gender, plural)
 
 
 @cache
 def determiner(stem: str, case: Case, gender: Gender, *, plural: bool) -> str:
-    """A determiner that declines: "dies" and "welch" like "der", "kein" and "mein" like "ein"."""
+    """Return an inflected determiner: "dies" and "welch" inflect like "der", "kein" and "mein" like "ein"."""
     table = "ein" if stem in {"ein", "kein", "mein", "dein", "sein", "ihr", "unser"} else "dies"
     return stem + _cell(_ARTICLES[table], case, gender, plural)
 
 
 @cache
 def adjective_ending(declension: Declension, case: Case, gender: Gender, *, plural: bool) -> str:
-    """The ending of an adjective before its noun."""
+    """Return the ending of an adjective before its noun."""
     return _cell(_ENDINGS[declension], case, gender, plural)
 
 
 @cache
 def attributive(form: str) -> str:
-    """The stem to which an ending is put: "teuer" gives "teur", "dunkel" "dunkl", "müde" "müd"."""
+    """Return the stem before an ending: "teur" of "teuer", "dunkl" of "dunkel", "müd" of "müde"."""
     if form.endswith("e"):
         return form[:-1]
     return re.sub(r"(?<=[ae]u)e(?=r$)|(?<=k)e(?=l$)", "", form)
 
 
 def compare(forms: Sequence[str]) -> tuple[str, str, str]:
-    """Positive, comparative and superlative (its stem), from the positive or from all three."""
+    """Return positive, comparative and superlative stem, given the positive or all three."""
     if len(forms) == 3:
         return forms[0], forms[1], forms[2]
     word = forms[0]
@@ -112,7 +112,7 @@ def compare(forms: Sequence[str]) -> tuple[str, str, str]:
 
 @cache
 def noun(word: Noun, case: Case, *, plural: bool) -> str:
-    """A noun in its case and number."""
+    """Return a noun in its case and number."""
     if plural:
         form = word.german_plural
         return form if case != "dative" or form.endswith(("n", "s")) else form + "n"
@@ -133,23 +133,23 @@ def _genitive(word: str) -> str:
 
 @cache
 def pronoun(person: int, case: Case, gender: Gender, *, plural: bool) -> str:
-    """A personal pronoun; the second person is "du"."""
+    """Return a personal pronoun; the second person is "du"."""
     forms = _THIRD[gender] if person == 3 and not plural else _PRONOUNS[person, plural]
     return forms.split()[_CASES.index(case)]
 
 
 @cache
 def contract(preposition: str, article: str) -> str:
-    """Preposition and definite article, in one word where German has one."""
+    """Merge a preposition with the definite article, if German does so."""
     pair = f"{preposition} {article}"
     return _CONTRACTIONS.get(pair, pair)
 
 
-# Verbs. A cell of a paradigm is named by (person, plural); polite forms are not used.
+# Verbs. (person, plural) identifies a cell of a paradigm; polite forms are not used.
 
 
 def _link(stem: str) -> str:
-    """The vowel between a stem and an ending that could not be spoken without it."""
+    """Return the vowel that makes the ending pronounceable after this stem, or ""."""
     return "e" if re.search(r"([td]|[^lrmnaeiouäöüh][nm]|ch[nm])$", stem) else ""
 
 
@@ -158,7 +158,7 @@ def _present_stem(infinitive: str) -> str:
 
 
 def principal_parts(infinitive: str) -> tuple[str, str, str]:
-    """Third person of the present, past and participle of a weak verb."""
+    """Return the third person of present and past, and the participle, of a weak verb."""
     stem = _present_stem(infinitive)
     end = _link(stem) + "t"
     bare = re.match(r"(be|ver|er|zer)(?!(.)\2)", infinitive) or infinitive.endswith("ieren")
@@ -167,7 +167,7 @@ def principal_parts(infinitive: str) -> tuple[str, str, str]:
 
 @cache
 def present(infinitive: str, third: str, person: int, *, plural: bool) -> str:
-    """A form of the present."""
+    """Return a form of the present."""
     if infinitive in _IRREGULAR_PRESENT:
         return _IRREGULAR_PRESENT[infinitive].split()[3 if plural else person - 1]
     stem = _present_stem(infinitive)
@@ -185,7 +185,7 @@ def present(infinitive: str, third: str, person: int, *, plural: bool) -> str:
 
 @cache
 def past(form: str, person: int, *, plural: bool) -> str:
-    """A form of the simple past from its third person."""
+    """Return a form of the simple past, given its third person."""
     if plural:
         return form + ("n" if form.endswith("e") else "en")
     if person == 2:
@@ -195,26 +195,26 @@ def past(form: str, person: int, *, plural: bool) -> str:
 
 
 def finite(verb: Verb, tense: Finite, person: int, *, plural: bool) -> str:
-    """A finite form of a verb, without its separable prefix."""
+    """Return a finite form of a verb, without its separable prefix."""
     if tense == "past":
         return past(verb.german_past, person, plural=plural)
     return present(verb.german, verb.german_third, person, plural=plural)
 
 
 def auxiliary(infinitive: str, tense: Finite, person: int, *, plural: bool) -> str:
-    """A finite form of an auxiliary or a modal verb."""
+    """Return a finite form of an auxiliary or modal verb."""
     if tense == "past":
         return past(_PASTS[infinitive], person, plural=plural)
     return present(infinitive, "", person, plural=plural)
 
 
 def participle(verb: Verb) -> str:
-    """The past participle, with the separable prefix."""
+    """Return the past participle, with the separable prefix."""
     return verb.prefix + verb.german_participle
 
 
 def infinitive(verb: Verb, *, zu: bool = False) -> str:
-    """The infinitive; `zu` goes between prefix and stem ("aufzustehen")."""
+    """Return the infinitive; "zu" goes between prefix and stem ("aufzustehen")."""
     if zu:
         return f"{verb.prefix}zu{verb.german}" if verb.prefix else f"zu {verb.german}"
     return verb.prefix + verb.german
@@ -222,10 +222,10 @@ def infinitive(verb: Verb, *, zu: bool = False) -> str:
 
 @cache
 def imperative(verb: Verb) -> str:
-    """The imperative to "du", without the separable prefix."""
+    """Return the imperative of the second person singular, without the separable prefix."""
     stem = _present_stem(verb.german)
     changed = verb.german_third[:-1]
-    # "lesen, liest" gives "lies", but "fahren, fährt" gives "fahr".
+    # "lesen, liest" becomes "lies", but "fahren, fährt" becomes "fahr".
     if re.search(r"e[^aeiou]*$", stem) and re.search(r"ie?[^aeiou]*$", changed):
         return changed
     linked = _link(stem) or re.search(r"[^aeiou]e[lr]$", stem)

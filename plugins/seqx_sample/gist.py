@@ -1,4 +1,4 @@
-"""What a sentence says in short, and when: truths about it that the grammar knows."""
+"""Derive a short version of a sentence and its tense from its derivation."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ from .sentences import (
 
 
 def main_clause(sentence: Sentence) -> Clause | None:
-    """The main clause, of two the first; None where there is only a predicate, or what there is."""
+    """Return the (first) main clause; None for requests and for "there is"."""
     match sentence:
         case Subordinated() | Preposed():
             return sentence.main
@@ -35,7 +35,7 @@ def main_clause(sentence: Sentence) -> Clause | None:
 
 
 def tense(sentence: Sentence) -> str:
-    """The tense or modal verb of the main clause; `request` of what has neither."""
+    """Return the tense or modal verb of the main clause, or "request"."""
     clause = main_clause(sentence)
     if clause is not None:
         return clause.tense
@@ -43,7 +43,7 @@ def tense(sentence: Sentence) -> str:
 
 
 def gist(sentence: Sentence) -> Sentence:
-    """The main clause without adverbials, relative clauses and where things are."""
+    """Return the main clause without adverbials, relative clauses and places of nouns."""
     match sentence:
         case YesNo() | WhQuestion() | AdverbQuestion():
             return replace(sentence, clause=bare(sentence.clause))
@@ -57,7 +57,7 @@ def gist(sentence: Sentence) -> Sentence:
 
 
 def bare(clause: Clause) -> Clause:
-    """Without adverbials, relative clauses and where things are."""
+    """Remove adverbials, relative clauses and places of nouns."""
     return replace(
         clause,
         subject=head(clause.subject),
@@ -77,5 +77,5 @@ def _predicate(predicate: Predicate) -> Predicate:
 
 
 def head(phrase: NounPhrase) -> NounPhrase:
-    """Without relative clauses and where it is."""
+    """Remove relative clauses and the place of a noun phrase."""
     return head(phrase.head) if isinstance(phrase, Placed | WithRelativeClause) else phrase

@@ -1,4 +1,4 @@
-"""The lexicon of the sample: the plain-text tables beside this file, read into words."""
+"""The lexicon of the sample, read from the text tables in this folder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from .words import Adjective, Adverbial, Case, Frame, Gender, Noun, Preposition,
 
 
 def lines(name: str) -> Iterator[str]:
-    """The lines of a table, without comments."""
+    """Return the lines of a table without comments."""
     for line in resources.files(__package__).joinpath(name).read_text(encoding="utf-8").split("\n"):
         if line and not line.startswith("#"):
             yield line
@@ -102,14 +102,14 @@ class Lexicon:
     adverbials: tuple[Adverbial, ...]
 
     def __len__(self) -> int:
-        """Number of words."""
+        """Return the number of words."""
         parts = (self.nouns, self.names, self.adjectives, self.verbs, self.adverbials)
         return sum(map(len, parts))
 
 
 @cache
 def lexicon() -> Lexicon:
-    """The lexicon, read once."""
+    """Return the lexicon, which is read once."""
     return Lexicon(
         tuple(map(_noun, lines("nouns.txt"))),
         tuple(map(_name, lines("names.txt"))),

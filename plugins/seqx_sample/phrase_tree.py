@@ -1,4 +1,4 @@
-"""Phrase-structure trees in the brackets of the Penn Treebank, and raw text from their leaves."""
+"""Phrase-structure trees in Penn Treebank brackets, and the raw text of their leaves."""
 
 import re
 from collections.abc import Iterable
@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 
 class PhraseTree(NamedTuple):
-    """A label over its children; a tree with one string below it is a part of speech over a word."""
+    """A labelled node; a node with one string as its child is a part-of-speech tag over a word."""
 
     label: str
     children: "tuple[PhraseTree | str, ...]"
 
     def __str__(self) -> str:
-        """The tree in brackets, on one line."""
+        """Return the tree in brackets, on one line."""
         return f"({self.label} {' '.join(map(str, self.children))})"
 
     def leaves(self) -> list[str]:
-        """The words, from left to right."""
+        """Return the words from left to right."""
         words: list[str] = []
         for child in self.children:
             if isinstance(child, str):
@@ -27,12 +27,12 @@ class PhraseTree(NamedTuple):
 
 
 def tree(label: str, *children: PhraseTree | str | None) -> PhraseTree:
-    """A tree from the children that are there."""
+    """Build a tree from the children that are not None."""
     return PhraseTree(label, tuple(child for child in children if child is not None))
 
 
 def parse(text: str) -> PhraseTree:
-    """Read one bracketed tree."""
+    """Parse one bracketed tree."""
     open_trees: list[tuple[str, list[PhraseTree | str]]] = []
     for opened, word in re.findall(r"\(([^\s()]+)|([^\s()]+)|\)", text):
         if opened:
@@ -49,7 +49,7 @@ def parse(text: str) -> PhraseTree:
 
 
 def detokenize(tokens: Iterable[str]) -> str:
-    """Raw text: a capital at the start, no space before punctuation, "cannot" in one word, no comma twice."""
+    """Return raw text: capitalized, no space before punctuation, "cannot" as one word, no double commas."""
     text = " ".join(tokens)
     text = re.sub(r"( ,)+( [,.?!])", r"\2", text)
     text = re.sub(r" ([,.?!]|'s\b)", r"\1", text)

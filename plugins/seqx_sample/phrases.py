@@ -1,6 +1,6 @@
-"""Noun and prepositional phrases: each class is a synchronous rule, its two methods are the two sides.
+"""Noun and prepositional phrases. Each class is a rule of the synchronous grammar with two sides as methods.
 
-A rule is a frozen dataclass: its fields are what the rule takes, its words come from the lexicon.
+A rule is a frozen dataclass. Its fields are the arguments of the rule; its words come from the lexicon.
 German words are lists of strings, English ones trees. Case is German; English marks it on pronouns only.
 """
 
@@ -62,12 +62,7 @@ _NUMBERS = {
 
 
 class NounPhrase(ABC):
-    """What can be a subject or an object.
-
-    `person`, `plural` and `gender` govern agreement. In the German clause `pronominal` phrases stand near the
-    start and `moved` ones (relative and interrogative) at it; `indefinite` ones are negated by "kein". If
-    `contracts`, a preposition merges with the article: "im Garten" for "in dem Garten".
-    """
+    """A noun phrase, which can be a subject or an object."""
 
     person: int = 3
     plural: bool
@@ -79,20 +74,20 @@ class NounPhrase(ABC):
 
     @abstractmethod
     def english(self, *, subject: bool = False) -> PhraseTree:
-        """The English side."""
+        """Return the tree of the English side."""
 
     @abstractmethod
     def german(self, case: Case, *, negative: bool = False) -> list[str]:
-        """The German side, without what may leave it for the end of the clause."""
+        """Return the words of the German side, without its `tail`."""
 
     def tail(self) -> list[str]:
-        """What may leave it for the end of the clause: a relative clause with its commas."""
+        """Return the words that may move to the end of the clause: a relative clause with its commas."""
         return []
 
 
 @dataclass(frozen=True)
 class Pronoun(NounPhrase):
-    """A personal pronoun; "it" has the gender of the German noun that is meant."""
+    """A personal pronoun; "it" has the gender of the German noun that it replaces."""
 
     person: int = 3
     plural: bool = False
@@ -120,7 +115,7 @@ class Name(NounPhrase):
 
     @property
     def gender(self) -> Gender:  # type: ignore[override]
-        """Gender of who bears it."""
+        """The gender of the person."""
         return self.noun.gender
 
     def english(self, *, subject: bool = False) -> PhraseTree:
@@ -134,7 +129,7 @@ class Name(NounPhrase):
 
 @dataclass(frozen=True)
 class Common(NounPhrase):
-    """Determiner, perhaps an adjective in one of three degrees, noun."""
+    """A determiner, optionally an adjective in one of three degrees, and a noun."""
 
     determiner: str
     adjective: Adjective | None
@@ -145,16 +140,16 @@ class Common(NounPhrase):
 
     @property
     def gender(self) -> Gender:  # type: ignore[override]
-        """Gender of the noun."""
+        """The gender of the noun."""
         return self.noun.gender
 
     @property
     def indefinite(self) -> bool:  # type: ignore[override]
-        """Whether "kein" negates it."""
+        """True if "kein" negates the phrase."""
         return self.determiner in {"a", "bare"}
 
     def english_words(self) -> list[PhraseTree]:
-        """Determiner, adjective and noun."""
+        """Return the determiner, the adjective and the noun."""
         noun = self.noun.english_plural if self.plural else self.noun.english
         words = [tree("NNS" if self.plural else "NN", noun)]
         if self.adjective:
@@ -188,7 +183,7 @@ class Common(NounPhrase):
 
 
 def english_adjective(adjective: Adjective, degree: int) -> list[PhraseTree]:
-    """An adjective in its degree; "more" and "most" are words of their own."""
+    """Return an adjective in its degree; "more" and "most" are separate words."""
     more, _, word = adjective.english[degree].rpartition(" ")
     if more:
         return [tree(("", "RBR", "RBS")[degree], more), tree("JJ", word)]
@@ -204,7 +199,7 @@ def declined(
     *,
     plural: bool,
 ) -> str:
-    """An adjective before its noun."""
+    """Return an adjective before its noun."""
     stem = german.attributive(adjective.german[0]) if degree == 0 else adjective.german[degree]
     return stem + german.adjective_ending(declension, case, gender, plural=plural)
 
@@ -231,7 +226,7 @@ class CoordinatedNounPhrase(NounPhrase):
 
 @dataclass(frozen=True)
 class Owned(NounPhrase):
-    """Possession: a name's genitive stands before the German noun, any other behind it."""
+    """Possession: in German a name in the genitive precedes the noun, any other owner follows it."""
 
     owner: NounPhrase
     thing: Common
@@ -239,12 +234,12 @@ class Owned(NounPhrase):
 
     @property
     def plural(self) -> bool:  # type: ignore[override]
-        """Number of what is owned."""
+        """The number of the possessed noun."""
         return self.thing.plural
 
     @property
     def gender(self) -> Gender:  # type: ignore[override]
-        """Gender of what is owned."""
+        """The gender of the possessed noun."""
         return self.thing.gender
 
     def english(self, *, subject: bool = False) -> PhraseTree:
@@ -263,7 +258,7 @@ class Owned(NounPhrase):
 
 @dataclass(frozen=True)
 class Placed(NounPhrase):
-    """A noun phrase and the place where it is."""
+    """A noun phrase with its place: "the dog in the garden"."""
 
     head: Common
     place: "PrepositionalPhrase"
@@ -271,12 +266,12 @@ class Placed(NounPhrase):
 
     @property
     def plural(self) -> bool:  # type: ignore[override]
-        """Number of the head."""
+        """The number of the head."""
         return self.head.plural
 
     @property
     def gender(self) -> Gender:  # type: ignore[override]
-        """Gender of the head."""
+        """The gender of the head."""
         return self.head.gender
 
     def english(self, *, subject: bool = False) -> PhraseTree:
@@ -290,7 +285,7 @@ class Placed(NounPhrase):
 
 @dataclass(frozen=True)
 class RelativePronoun(NounPhrase):
-    """What stands for the head in a relative clause: "who" for persons as subjects, otherwise "that"."""
+    """The pronoun of a relative clause: "who" for persons as subjects, otherwise "that"."""
 
     gender: Gender
     plural: bool
@@ -337,12 +332,12 @@ class WhichOne(NounPhrase):
 
     @property
     def plural(self) -> bool:  # type: ignore[override]
-        """Number of the noun."""
+        """The number of the noun."""
         return self.phrase.plural
 
     @property
     def gender(self) -> Gender:  # type: ignore[override]
-        """Gender of the noun."""
+        """The gender of the noun."""
         return self.phrase.gender
 
     def english(self, *, subject: bool = False) -> PhraseTree:
@@ -356,13 +351,13 @@ class WhichOne(NounPhrase):
 
 @dataclass(frozen=True)
 class PrepositionalPhrase:
-    """A preposition and its noun phrase; German contracts it with the definite article."""
+    """A preposition and its noun phrase; German merges it with the definite article."""
 
     preposition: Preposition
     phrase: NounPhrase
 
     def english(self) -> PhraseTree:
-        """E.g. (PP (IN in) (NP (DT the) (NN garden))); a pronoun that moved leaves the preposition alone."""
+        """E.g. (PP (IN in) (NP (DT the) (NN garden))); only the preposition if the pronoun has moved."""
         phrase = None if self.phrase.moved else self.phrase.english()
         match self.preposition.english:
             case "out of":

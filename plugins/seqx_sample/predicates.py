@@ -1,6 +1,6 @@
-"""Verb phrases: each class is a synchronous rule, its two methods are the two sides.
+"""Verb phrases. Each class is a rule of the synchronous grammar with two sides as methods.
 
-English leaves its complements behind the verb; German spreads them over the fields of the clause.
+In English the complements follow the verb; in German their position depends on the topological field.
 """
 
 from abc import ABC, abstractmethod
@@ -22,15 +22,15 @@ _PREPOSITIONS = {"for": "IN", "to": "TO", "with": "IN"}
 
 @dataclass
 class Fields:
-    """What a predicate puts where in the German clause.
+    """The parts of a predicate by their position in the German clause.
 
     Args:
-        first: relative or interrogative phrase, before everything
-        light: pronouns, right behind the subject
-        full: other objects, behind the adverbs of time
-        low: what "nicht" precedes: prepositional objects, goals, predicatives
-        tail: clauses, behind the verbs
-        negated: whether "kein" has negated the clause
+        first: a relative or interrogative phrase, at the beginning
+        light: pronouns, directly after the subject
+        full: other objects, after the adverbs of time
+        low: prepositional objects, goals and predicatives, which follow "nicht"
+        tail: clauses, after the verbs
+        negated: true if "kein" negates the clause
     """
 
     first: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Fields:
     def add(
         self, phrase: NounPhrase, case: Literal["accusative", "dative"], *, negative: bool = False
     ) -> None:
-        """Put an object into its field."""
+        """Add an object to its position."""
         negated = negative and phrase.indefinite
         words = phrase.german(case, negative=negated)
         place = self.first if phrase.moved else self.light if phrase.pronominal else self.full
@@ -53,23 +53,23 @@ class Fields:
 
 
 class Predicate(ABC):
-    """A verb and its complements; `moved` is the English phrase that a question starts with."""
+    """A verb and its complements."""
 
     verb: Verb
     voice: Voice = "active"
 
     @property
     def moved(self) -> PhraseTree | None:
-        """The relative or interrogative phrase among the complements."""
+        """The relative or interrogative complement, which begins an English clause."""
         return None
 
     @abstractmethod
     def english(self) -> list[PhraseTree]:
-        """The complements, in order."""
+        """Return the English complements, in order."""
 
     @abstractmethod
     def german(self, *, negative: bool) -> Fields:
-        """The complements, by field."""
+        """Return the German complements by position."""
 
 
 def _moved(*phrases: NounPhrase) -> PhraseTree | None:
@@ -103,22 +103,22 @@ def _object(verb: Verb, phrase: NounPhrase) -> list[PhraseTree]:
 
 @dataclass(frozen=True)
 class Intransitive(Predicate):
-    """A verb alone: "gets up", "steht auf"."""
+    """A verb without complements: "gets up", "steht auf"."""
 
     verb: Verb
 
     def english(self) -> list[PhraseTree]:
-        """The particle."""
+        """Return the particle."""
         return _trees(_particle(self.verb))
 
     def german(self, *, negative: bool) -> Fields:
-        """Nothing: the prefix belongs to the verb."""
+        """Return no words: the prefix belongs to the verb."""
         return Fields()
 
 
 @dataclass(frozen=True)
 class Transitive(Predicate):
-    """A verb and its object, in the accusative."""
+    """A verb with an object in the accusative."""
 
     verb: Verb
     object: NounPhrase
@@ -129,11 +129,11 @@ class Transitive(Predicate):
         return _moved(self.object)
 
     def english(self) -> list[PhraseTree]:
-        """The object and the particle."""
+        """Return the object and the particle."""
         return _object(self.verb, self.object)
 
     def german(self, *, negative: bool) -> Fields:
-        """The object."""
+        """Return the object."""
         fields = Fields()
         fields.add(self.object, "accusative", negative=negative)
         return fields
@@ -152,11 +152,11 @@ class Dative(Predicate):
         return _moved(self.object)
 
     def english(self) -> list[PhraseTree]:
-        """The object and the particle."""
+        """Return the object and the particle."""
         return _object(self.verb, self.object)
 
     def german(self, *, negative: bool) -> Fields:
-        """The object."""
+        """Return the object."""
         fields = Fields()
         fields.add(self.object, "dative")
         return fields
@@ -164,7 +164,7 @@ class Dative(Predicate):
 
 @dataclass(frozen=True)
 class Ditransitive(Predicate):
-    """A verb with a recipient and an object; of German pronouns the accusative comes first."""
+    """A verb with a recipient and an object; of two German pronouns the accusative comes first."""
 
     verb: Verb
     recipient: NounPhrase
@@ -176,13 +176,13 @@ class Ditransitive(Predicate):
         return _moved(self.recipient, self.object)
 
     def english(self) -> list[PhraseTree]:
-        """Recipient and object; a recipient behind a pronoun takes "to"."""
+        """Return the recipient and the object; a recipient after a pronoun takes "to"."""
         if self.object.pronominal:
             return [self.object.english(), tree("PP", tree("TO", "to"), self.recipient.english())]
         return _trees(_there(self.recipient), _there(self.object))
 
     def german(self, *, negative: bool) -> Fields:
-        """Recipient and object."""
+        """Return the recipient and the object."""
         fields = Fields()
         if self.object.pronominal:
             fields.add(self.object, "accusative")
@@ -195,22 +195,22 @@ class Ditransitive(Predicate):
 
 @dataclass(frozen=True)
 class Prepositional(Predicate):
-    """A verb with a phrase it asks for: its prepositional object, a goal, a place."""
+    """A verb with a phrase that it requires: a prepositional object, a goal or a place."""
 
     verb: Verb
     phrase: PrepositionalPhrase | Adverbial
 
     @property
     def moved(self) -> PhraseTree | None:
-        """The noun phrase, if it is relative or interrogative; English leaves the preposition behind."""
+        """The noun phrase, if it is relative or interrogative; English strands the preposition."""
         return _moved(self.phrase.phrase) if isinstance(self.phrase, PrepositionalPhrase) else None
 
     def english(self) -> list[PhraseTree]:
-        """The phrase."""
+        """Return the phrase."""
         return [english_adjunct(self.phrase)]
 
     def german(self, *, negative: bool) -> Fields:
-        """The phrase; a relative or interrogative one goes first as a whole."""
+        """Return the phrase; as a whole it moves to the front if it is relative or interrogative."""
         words = german_adjunct(self.phrase)
         if isinstance(self.phrase, PrepositionalPhrase) and self.phrase.phrase.moved:
             return Fields(first=words)
@@ -219,7 +219,7 @@ class Prepositional(Predicate):
 
 @dataclass(frozen=True)
 class Putting(Predicate):
-    """A verb with an object and where it goes: "puts the book on the table"."""
+    """A verb with an object and its goal: "puts the book on the table"."""
 
     verb: Verb
     object: NounPhrase
@@ -231,11 +231,11 @@ class Putting(Predicate):
         return _moved(self.object)
 
     def english(self) -> list[PhraseTree]:
-        """Object and goal."""
+        """Return the object and the goal."""
         return [*_object(self.verb, self.object), self.goal.english()]
 
     def german(self, *, negative: bool) -> Fields:
-        """Object and goal."""
+        """Return the object and the goal."""
         fields = Fields(low=self.goal.german())
         fields.add(self.object, "accusative", negative=negative)
         return fields
@@ -243,18 +243,18 @@ class Putting(Predicate):
 
 @dataclass(frozen=True)
 class Trying(Predicate):
-    """A verb with an infinitive of the same subject: "tries to sleep", "versucht, zu schlafen"."""
+    """A verb with an infinitive whose subject is the same: "tries to sleep", "versucht, zu schlafen"."""
 
     verb: Verb
     inner: Predicate
 
     def english(self) -> list[PhraseTree]:
-        """The infinitive."""
+        """Return the infinitive."""
         verb = tree("VP", tree("VB", self.inner.verb.english), *self.inner.english())
         return [tree("S", tree("VP", tree("TO", "to"), verb))]
 
     def german(self, *, negative: bool) -> Fields:
-        """The infinitive with "zu", behind everything."""
+        """Return the infinitive with "zu", after everything else."""
         inner = self.inner.german(negative=False)
         words = [
             *inner.light,
@@ -284,7 +284,7 @@ class Being(Predicate):
 
 @dataclass(frozen=True)
 class Compared(Predicate):
-    """The copula, an adjective and what the subject is compared with."""
+    """The copula, an adjective and a standard of comparison."""
 
     adjective: Adjective
     equal: bool
@@ -301,7 +301,7 @@ class Compared(Predicate):
         return [tree("ADJP", *english_adjective(self.adjective, 1), phrase)]
 
     def german(self, *, negative: bool) -> Fields:
-        """E.g. "älter als das Haus", "so alt wie das Haus"; behind the verbs what is compared with."""
+        """E.g. "älter als das Haus", "so alt wie das Haus"; the standard follows the verbs."""
         standard = self.standard.german("nominative")
         if self.equal:
             return Fields(low=["so", self.adjective.german[0]], tail=["wie", *standard])
@@ -316,38 +316,38 @@ class BeingOne(Predicate):
     verb = BE
 
     def english(self) -> list[PhraseTree]:
-        """The noun phrase."""
+        """Return the noun phrase."""
         return [self.phrase.english()]
 
     def german(self, *, negative: bool) -> Fields:
-        """The noun phrase."""
+        """Return the noun phrase."""
         negated = negative and self.phrase.indefinite
         return Fields(low=self.phrase.german("nominative", negative=negated), negated=negated)
 
 
 @dataclass(frozen=True)
 class Passive(Predicate):
-    """A verb in the passive, perhaps with who does it."""
+    """A verb in the passive, with or without an agent."""
 
     verb: Verb
     agent: NounPhrase | None
     voice = "passive"
 
     def english(self) -> list[PhraseTree]:
-        """The particle and the agent with "by"."""
+        """Return the particle, and the agent with "by"."""
         agent = PrepositionalPhrase(_BY, self.agent).english() if self.agent else None
         return _trees(_particle(self.verb), agent)
 
     def german(self, *, negative: bool) -> Fields:
-        """The agent with "von"."""
+        """Return the agent with "von"."""
         return Fields(low=PrepositionalPhrase(_BY, self.agent).german()) if self.agent else Fields()
 
 
 def english_adjunct(adjunct: PrepositionalPhrase | Adverbial) -> PhraseTree:
-    """The English side of an adverbial or a prepositional phrase."""
+    """Return the English side of an adverbial or prepositional phrase."""
     return adjunct.english if isinstance(adjunct, Adverbial) else adjunct.english()
 
 
 def german_adjunct(adjunct: PrepositionalPhrase | Adverbial) -> list[str]:
-    """The German side of an adverbial or a prepositional phrase."""
+    """Return the German side of an adverbial or prepositional phrase."""
     return adjunct.german.split() if isinstance(adjunct, Adverbial) else adjunct.german()

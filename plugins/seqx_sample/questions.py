@@ -1,4 +1,4 @@
-"""A question about a sentence, and the answer that the sentence gives: truths that the grammar knows."""
+"""Derive a question about a sentence and its answer from the derivation."""
 
 from dataclasses import replace
 
@@ -10,11 +10,11 @@ from .predicates import english_adjunct
 from .sentences import AdverbQuestion, Existence, Imperative, Sentence, WhQuestion
 
 UNKNOWN = "unknown"
-"""The answer where the sentence itself asks."""
+"""The answer for sentences that are questions themselves."""
 
 
 def asked(sentence: Sentence) -> tuple[str, str]:
-    """A question for when, where or who, by what the main clause tells; and its answer."""
+    """Return a question for when, where or who that the main clause answers, and its answer."""
     match sentence:
         case Existence():
             return "What is there?", _said(sentence.phrase.english())
@@ -39,7 +39,7 @@ def _who(clause: Clause) -> tuple[str, str]:
 
 
 def _personal(phrase: NounPhrase) -> bool:
-    """Whether one asks "who", not "what"."""
+    """Return true if the question word is "who", not "what"."""
     match phrase:
         case Name():
             return True

@@ -1,4 +1,4 @@
-"""Whole sentences: each class is a synchronous rule of the start symbol, its methods are the sides."""
+"""Sentences. Each class is a rule of the synchronous grammar's start symbol with two sides as methods."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -28,19 +28,19 @@ _GIVE = Verb("be", "was", "been", "", "geben", "gibt", "gab", "gegeben", "", "ha
 
 
 class Sentence(ABC):
-    """A sentence; its tree holds the tokens of the English side, punctuation included."""
+    """A sentence. Its English tree contains all tokens, including punctuation."""
 
     @abstractmethod
     def english(self) -> PhraseTree:
-        """The English side, as a tree."""
+        """Return the tree of the English side."""
 
     @abstractmethod
     def german(self) -> list[str]:
-        """The German side."""
+        """Return the words of the German side."""
 
 
 def _close(sentence: PhraseTree, mark: Literal[".", "?"] = ".") -> PhraseTree:
-    """The whole tree: a capital at its first leaf, and the mark at the end of the sentence."""
+    """Return the tree with a capital at its first leaf and the punctuation mark at the end."""
     first, *others = sentence.children
     assert isinstance(first, PhraseTree)
     return tree("TOP", tree(sentence.label, _capital(first), *others, tree(".", mark)))
@@ -81,7 +81,7 @@ class Statement(Sentence):
 
 @dataclass(frozen=True)
 class Fronted(Sentence):
-    """A main clause that starts with an adverbial; the German subject comes behind the verb."""
+    """A main clause that begins with an adverbial; the German subject follows the verb."""
 
     adverbial: Adverbial | PrepositionalPhrase
     clause: Clause
@@ -97,7 +97,7 @@ class Fronted(Sentence):
 
 @dataclass(frozen=True)
 class YesNo(Sentence):
-    """A question for yes or no."""
+    """A yes/no question."""
 
     clause: Clause
 
@@ -112,7 +112,7 @@ class YesNo(Sentence):
 
 @dataclass(frozen=True)
 class WhQuestion(Sentence):
-    """A question for the subject or an object, which is an Interrogative or WhichOne in the clause."""
+    """A question for the subject or an object, which is an Interrogative or WhichOne."""
 
     clause: Clause
 
@@ -143,7 +143,7 @@ class AdverbQuestion(Sentence):
 
 @dataclass(frozen=True)
 class Subordinated(Sentence):
-    """A main clause and a subordinate clause behind it."""
+    """A main clause followed by a subordinate clause."""
 
     main: Clause
     conjunction: str
@@ -164,7 +164,7 @@ class Subordinated(Sentence):
 
 @dataclass(frozen=True)
 class Preposed(Sentence):
-    """A subordinate clause, and the main clause behind it, whose German verb comes first."""
+    """A subordinate clause followed by the main clause, whose German verb comes first."""
 
     conjunction: str
     clause: Clause
@@ -182,7 +182,7 @@ class Preposed(Sentence):
 
 @dataclass(frozen=True)
 class Joined(Sentence):
-    """Two main clauses."""
+    """Two coordinated main clauses."""
 
     first: Clause
     conjunction: Literal["and", "but"]
@@ -195,14 +195,14 @@ class Joined(Sentence):
         return _close(tree("S", first, comma, tree("CC", self.conjunction), second))
 
     def german(self) -> list[str]:
-        """CoordinatedNounPhrase with the verb second."""
+        """Both clauses, with the verb in second position."""
         conjunction = COORDINATORS[self.conjunction]
         return [*self.first.german("second"), *conjunction, *self.second.german("second"), "."]
 
 
 @dataclass(frozen=True)
 class Chained(Sentence):
-    """Two predicates of one subject."""
+    """Two coordinated predicates of one subject."""
 
     first: Clause
     second: Clause
@@ -215,7 +215,7 @@ class Chained(Sentence):
         return _close(tree("S", self.first.subject.english(subject=True), both))
 
     def german(self) -> list[str]:
-        """The second without its subject."""
+        """The second clause lacks its subject."""
         return [*self.first.german("second"), "und", *self.second.german("second", elided=True), "."]
 
 
@@ -239,7 +239,7 @@ class Imperative(Sentence):
 
 @dataclass(frozen=True)
 class Existence(Sentence):
-    """What there is in a place; German puts the place first."""
+    """Existence of something in a place: "there is"; German begins with the place."""
 
     phrase: NounPhrase
     place: PrepositionalPhrase

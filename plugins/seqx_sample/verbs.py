@@ -1,4 +1,4 @@
-"""Tenses: the verbs of a clause in each language, from the finite one on."""
+"""Tenses: the verb group of a clause in each language."""
 
 from typing import Literal
 
@@ -54,7 +54,7 @@ def _form(verb: str, past: str, form: str, person: int, *, plural: bool) -> Tagg
 def english_verbs(
     verb: Verb, tense: Tense, person: int, *, plural: bool, passive: bool = False, support: bool = False
 ) -> list[Tagged]:
-    """Tagged verbs, the finite one first; `support` asks for an auxiliary (in questions and before "not")."""
+    """Return the tagged verbs, the finite one first; `support` adds "do" if there is no auxiliary."""
 
     def finite(name: str, past: str, form: str) -> Tagged:
         return _form(name, past, form, person, plural=plural)
@@ -87,7 +87,7 @@ def english_verbs(
 def german_verbs(
     verb: Verb, tense: Tense, person: int, *, plural: bool, passive: bool = False
 ) -> tuple[str, str, list[str]]:
-    """The finite verb, its separable prefix, and the other verbs as they stand at the end of the clause."""
+    """Return the finite verb, its separable prefix, and the other verbs in the order of the clause's end."""
 
     def auxiliary(name: str, form: german.Finite) -> str:
         return german.auxiliary(name, form, person, plural=plural)

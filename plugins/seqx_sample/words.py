@@ -1,4 +1,4 @@
-"""The kinds of words of the sample, each in both languages at once."""
+"""The parts of speech of the sample. Each word has an English and a German side."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ Case = Literal["nominative", "accusative", "dative", "genitive"]
 
 @dataclass(frozen=True)
 class Noun:
-    """A noun, or a name: `gender` is the German one, `sex` what English pronouns and names need."""
+    """A noun or a name; `gender` is the German one, and `sex` determines the English pronoun."""
 
     english: str
     english_plural: str
@@ -26,12 +26,12 @@ class Noun:
 
     @property
     def lemma(self) -> str:
-        """Name of the word, one for both languages."""
+        """A name of the word, shared by both languages."""
         return f"{self.english}/n"
 
     @property
     def mass(self) -> bool:
-        """Whether it has no plural."""
+        """True if the noun has no plural."""
         return not self.german_plural
 
 
@@ -45,7 +45,7 @@ class Adjective:
 
     @property
     def lemma(self) -> str:
-        """Name of the word, one for both languages."""
+        """A name of the word, shared by both languages."""
         return f"{self.english[0]}/a"
 
 
@@ -59,13 +59,13 @@ class Preposition:
 
     @property
     def lemma(self) -> str:
-        """Name of the word, one for both languages."""
+        """A name of the word, shared by both languages."""
         return f"{self.english}/{self.german}/{self.case}"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What a verb takes: a kind (the head of verbs.txt lists them), classes of its places, a preposition."""
+    """A frame of a verb: its kind (verbs.txt lists them), the classes of its arguments, and a preposition."""
 
     kind: str
     subject: frozenset[str]
@@ -92,12 +92,12 @@ class Verb:
 
     @property
     def lemma(self) -> str:
-        """Name of the word, one for both languages."""
+        """A name of the word, shared by both languages."""
         return f"{self.english}+{self.particle}/v"
 
     @property
     def stative(self) -> bool:
-        """Whether English never uses it in the progressive."""
+        """True if English does not use the verb in the progressive."""
         return "state" in self.manners
 
 
@@ -112,7 +112,7 @@ class Adverbial:
 
     @property
     def lemma(self) -> str:
-        """Name of the word, one for both languages."""
+        """A name of the word, shared by both languages."""
         return f"{self.german}/adv"
 
 
