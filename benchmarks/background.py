@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import provenance
-from seqx_watch.comparison import compare, shown
+from seqx_watch.comparison import compare_runs, format_comparison
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,9 +78,9 @@ def told(
     A JSON record of it, with what it is `about` but not where, goes to `out`, if that is given.
     """
     there = [job.folder for job in jobs if (job.folder / "recipe.yaml").is_file()]
-    compared = compare(there) if there else []
+    compared = compare_runs(there) if there else []
     if compared:
-        print("\n".join(shown(compared)))
+        print("\n".join(format_comparison(compared)))
     for name, said in failed.items():
         print(f"{name}: failed: {said}")
     if out:

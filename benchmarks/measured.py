@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks import complexity, fuzz, kill_test, preparation, scale
 from benchmarks.provenance import ROOT
 from benchmarks.table3 import against_base
-from seqx_watch.comparison import shown
+from seqx_watch.comparison import format_comparison
 
 DOCUMENTS = [
     ROOT / "docs" / name
@@ -28,7 +28,7 @@ _TABLE = re.compile(r"(?<=<!-- table: )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOT
 
 
 def _side_by_side(record: Mapping[str, Any]) -> Iterator[str]:
-    return itertools.takewhile(bool, shown(record["runs"]))
+    return itertools.takewhile(bool, format_comparison(record["runs"]))
 
 
 def _order(record: Mapping[str, Any]) -> Iterator[str]:

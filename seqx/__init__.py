@@ -78,6 +78,8 @@ if TYPE_CHECKING:  # parts of networks
     from seqx.runtime.devices import to_device as to_device
 
 if TYPE_CHECKING:  # parts of tasks
+    from seqx.tasks.columns import missing_column as missing_column
+    from seqx.tasks.columns import select_columns as select_columns
     from seqx.tasks.metric import CorpusTask as CorpusTask
     from seqx.tasks.metric import MetricTask as MetricTask
     from seqx.tasks.metric import denormalize as denormalize

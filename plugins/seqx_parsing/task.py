@@ -167,11 +167,7 @@ class Parsing(seqx.CorpusTask):
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Yield the bracketed trees of a split."""
         for row in self.corpus.rows(split):
-            if self.column >= len(row):
-                raise seqx.UserError(
-                    f"task.column is {self.column}, but the corpus has {len(row)} columns, counted from 0"
-                )
-            yield (row[self.column],)
+            yield seqx.select_columns(row, {"task.column": self.column})
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """Return the subwords, the linearised tree and the words' tags."""

@@ -1,4 +1,4 @@
-"""Text: normalizers, the SentencePiece tokenizer, parallel text files, mixed corpora, and metrics."""
+"""Normalizers, the SentencePiece tokenizer, corpora of text files, mixed and tagged corpora, and metrics."""
 
 import seqx
 from seqx_text.bleu import Bleu, PaperBleu, TokenizedBleu
@@ -37,7 +37,7 @@ __all__ = [
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer this plugin's components."""
+    """Register the components of this plugin."""
     registry.add(
         seqx.Normalizer,
         lowercase=Lowercase,

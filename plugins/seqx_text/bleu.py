@@ -1,6 +1,6 @@
-"""BLEU, by sacreBLEU alone: what differs is which tokens it is given, and the signature says so.
+"""BLEU, computed by sacreBLEU. The metrics differ in their tokenization, which their signatures record.
 
-Papineni et al. 2002; Post 2018 for why figures without a signature cannot be compared.
+Papineni et al. 2002. Post 2018 explains why scores without a signature cannot be compared.
 """
 
 import re
@@ -15,15 +15,15 @@ from seqx_text.moses import Language, MosesTokens, replace_unicode, version
 _BLEU = "name the metric bleu, with a tokenize that fits"
 _EVERY = ("Chinese", "Japanese", *spacing.OTHERS)
 _SPLIT = {"char": _EVERY, "flores200": _EVERY, "zh": ("Chinese",), "ja-mecab": ("Japanese", "Chinese")}
-"""The languages without spaces between words that each tokenizer splits."""
+"""The languages without spaces between words that each tokenizer can split."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bleu(seqx.Metric):
-    """BLEU of running text, tokenized by sacreBLEU itself: figures compare with those in print.
+    """BLEU of detokenized text, tokenized by sacreBLEU: comparable with published scores.
 
     Args:
-        lowercase: compare without regard to case
+        lowercase: ignore case
         tokenize: sacreBLEU's tokenizer; 13a is the one of WMT
     """
 
@@ -31,7 +31,7 @@ class Bleu(seqx.Metric):
     tokenize: Literal["13a", "intl", "char", "zh", "ja-mecab", "ko-mecab", "flores200"] = "13a"
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """The score of the whole, from 0 to 100, as `bleu`."""
+        """Return the corpus score from 0 to 100, as `bleu`."""
         from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415
 
         try:
@@ -40,7 +40,7 @@ class Bleu(seqx.Metric):
             ImportError,
             RuntimeError,
             OSError,
-        ) as error:  # a package is missing, or a model cannot be fetched
+        ) as error:  # a package is missing, or a model cannot be downloaded
             why = " ".join(str(error).split())
             raise seqx.UserError(f"bleu: the tokenizer {self.tokenize} cannot be used: {why}") from None
         value = bleu.corpus_score(list(outputs), [list(references)]).score
@@ -53,16 +53,16 @@ class Bleu(seqx.Metric):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizedBleu(seqx.Metric):
-    """BLEU of the tokens that normalizers make from outputs and references alike, without smoothing.
+    """BLEU of outputs and references that are tokenized by the given normalizers, without smoothing.
 
     Args:
-        normalizers: what both sides pass through, the last leaving spaces between tokens
+        normalizers: applied to both sides in this order; the result must have spaces between tokens
     """
 
     normalizers: list[seqx.Normalizer] = field(default_factory=list)
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """The score of the whole, from 0 to 100, as `tokenized_bleu`."""
+        """Return the corpus score from 0 to 100, as `tokenized_bleu`."""
         how = "+".join(map(repr, self.normalizers)) or "as given"
         score = _of_tokens(map(self._tokens, outputs), map(self._tokens, references), how)
         return {"tokenized_bleu": score}
@@ -79,13 +79,14 @@ class TokenizedBleu(seqx.Metric):
 
 
 class PaperBleu(seqx.Metric):
-    """BLEU as Vaswani et al. 2017 report it: Moses tokens, hyphens apart, case counts, no smoothing.
+    """BLEU as reported by Vaswani et al. 2017: Moses tokens, split hyphens, case-sensitive, no smoothing.
 
-    What the authors' script does (tensor2tensor's get_ende_bleu.sh): Unicode punctuation as ASCII, Moses'
-    tokenizer, "a-b" as "a ##AT##-##AT## b", multi-bleu. About 0.7 to 1.0 above sacreBLEU for the same text.
+    It does the steps of the authors' script (tensor2tensor's get_ende_bleu.sh): Unicode punctuation to ASCII,
+    Moses' tokenizer, "a-b" to "a ##AT##-##AT## b", multi-bleu. The score is about 0.7 to 1.0 higher than
+    sacreBLEU's.
 
     Args:
-        lang: the code of the language that outputs are in
+        lang: code of the target language
     """
 
     def __init__(self, *, lang: Language = "de") -> None:
@@ -93,7 +94,7 @@ class PaperBleu(seqx.Metric):
         self._moses = MosesTokens(lang=lang)
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """The score of the whole, from 0 to 100, as `paper_bleu`."""
+        """Return the corpus score from 0 to 100, as `paper_bleu`."""
         how = f"unicode punctuation+{self._moses!r}+##AT##|sacremoses:{version()}"
         return {"paper_bleu": _of_tokens(map(self._tokens, outputs), map(self._tokens, references), how)}
 

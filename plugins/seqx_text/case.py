@@ -1,13 +1,13 @@
-"""Letter case."""
+"""Normalize letter case."""
 
 import seqx
 
 
 class Lowercase(seqx.Normalizer):
-    """Makes all letters small; what a model writes stays small."""
+    """Converts text to lower case. Outputs are not restored: they stay in lower case."""
 
     def __call__(self, text: str) -> str:
-        """The text in small letters."""
+        """Return the text in lower case."""
         return text.lower()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Character n-gram F-score."""
+"""ChrF, the character n-gram F-score."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ class Chrf(seqx.Metric):
     """ChrF as sacreBLEU computes it: F2 of character n-grams, from 0 to 100 (Popovic 2015; chrF++: 2017).
 
     Args:
-        words: the longest word n-grams that count, too: 0 is chrF, 2 is chrF++
-        lowercase: compare without regard to case
+        words: maximum length of word n-grams, which count in addition: 0 is chrF, 2 is chrF++
+        lowercase: ignore case
     """
 
     words: Annotated[int, Ge(0)] = 0
     lowercase: bool = False
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """The score of the whole, as `chrf`."""
+        """Return the corpus score, as `chrf`."""
         from sacrebleu.metrics.chrf import CHRF  # noqa: PLC0415
 
         chrf = CHRF(word_order=self.words, lowercase=self.lowercase)
@@ -31,7 +31,7 @@ class Chrf(seqx.Metric):
         return {"chrf": seqx.Score(value=value, signature=str(chrf.get_signature()))}
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Warn if word n-grams do not fit the references."""
+        """Warn if word n-grams do not suit the language of the references."""
         if not self.words:
             return ()
         return spacing.remarks(references, f"chrf: words={self.words}", advice="set words=0")

@@ -1,4 +1,4 @@
-"""Parallel text in files: line i of one belongs to line i of the others."""
+"""A corpus of parallel text files: line i of one file belongs to line i of the others."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,17 +14,17 @@ import seqx
 
 @dataclass(kw_only=True)
 class Files(seqx.Corpus):
-    """Any parallel text: UTF-8, one sentence a line; plain, or packed by gzip, bzip2, xz or zstd.
+    """Parallel text files: UTF-8, one sentence per line, plain or compressed with gzip, bzip2, xz or zstd.
 
-    A split is a list of paths, one for each column: `[train.en, train.de]`; or a list of such lists, read
-    one after the other. `${NAME}` in a path is an environment variable; relative paths start at the current
-    folder.
+    A split is a list of paths, one per column: `[train.en, train.de]`. It may also be a list of such lists,
+    which are read in order. `${NAME}` in a path is replaced by the environment variable; relative paths start
+    at the current folder.
 
     Args:
-        train: files of the text to learn from
-        dev: files of the text to validate with
-        test: files of the text to be judged by
-        limit: most rows of `train` to use, from the first on
+        train: training files
+        dev: validation files
+        test: test files
+        limit: maximum number of training rows, from the first on
     """
 
     train: list[str] | list[list[str]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Files(seqx.Corpus):
         self._contents: dict[str, list[list[str]]] = {}
         self._seen: dict[
             Path, tuple[tuple[int, int], str]
-        ] = {}  # when it was checked: its stamp, and its hash
+        ] = {}  # size and time of modification, and hash, when the file was checked
 
     @property
     def available(self) -> Sequence[str]:
@@ -52,7 +52,7 @@ class Files(seqx.Corpus):
 
     @property
     def width(self) -> int | None:
-        """The number of columns, one for each file of a list."""
+        """The number of columns: one per file in a list."""
         return len(_groups(getattr(self, self.available[0]))[0]) if self.available else None
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
@@ -70,10 +70,10 @@ class Files(seqx.Corpus):
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Read each of `splits` once, so that whatever is wrong is said before anything is made from it.
+        """Read the files of `splits` once, to find errors before anything else is done.
 
         Raises:
-            UserError: which file, which line, what is wrong
+            UserError: a file cannot be read, or lengths differ; the message has file and line
         """
         for split in splits:
             if split in self._contents:
@@ -90,18 +90,18 @@ class Files(seqx.Corpus):
                     shown = ", ".join(
                         f"{file} has {count:,}" for file, count in zip(files, counts, strict=True)
                     )
-                    raise seqx.UserError(f"files of one split must have equally many lines: {shown}")
+                    raise seqx.UserError(f"the files of a split must have the same number of lines: {shown}")
                 contents.append([digest for _, digest in checked])
             self._contents[split] = contents
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The rows of "train", "dev" or "test", in the order of the files."""
+        """Yield the rows of a split, in the order of the files."""
         if not getattr(self, split):
             raise seqx.UserError(f"the corpus of files has no text for {split}; set its {split!r}")
         return islice(self._all(split), self.limit if split == "train" else None)
 
     def place(self, split: str, row: int) -> str:
-        """Return the file and the line of a row in the first column."""
+        """Return the file and line of a row in the first column."""
         places = (
             f"{files[0]}:{i}"
             for files in self._paths(split)
@@ -110,7 +110,7 @@ class Files(seqx.Corpus):
         return next(islice(places, row, None), super().place(split, row))
 
     def identity(self) -> Mapping[str, object]:
-        """The SHA-256 of each file's text, wherever it lies and however it is packed."""
+        """Return the SHA-256 of each file's text; it does not depend on path and compression."""
         assert self._contents.keys() >= {*self.available}, "fetch comes first"
         return {**{split: self._contents[split] for split in self.available}, "limit": self.limit}
 
@@ -118,15 +118,19 @@ class Files(seqx.Corpus):
         for files in self._paths(split):
             self._unchanged(files)
             yield from zip(*map(seqx.read_lines, files), strict=False)
-            self._unchanged(files)  # so that nothing is made of what changed meanwhile
+            self._unchanged(files)  # the files may have changed while they were read
 
     def _unchanged(self, files: Sequence[Path]) -> None:
-        """Files are what they were when they were checked, if they were."""
+        """Check that the files are the same as when they were fetched.
+
+        Raises:
+            UserError: a file has changed
+        """
         for file in files:
             stamp, digest = self._seen.get(file, (None, ""))
             if stamp is not None and _stamp(file) != stamp and _check(file)[1] != digest:
                 raise seqx.UserError(
-                    f"{file}: changed since it was first read; put it back, and the same command goes on"
+                    f"{file}: changed since it was first read; restore it and run the same command again"
                 )
 
     def _paths(self, split: str) -> list[list[Path]]:
@@ -134,14 +138,14 @@ class Files(seqx.Corpus):
 
 
 def _groups(files: list[str] | list[list[str]]) -> list[list[str]]:
-    """Lists of one path a column; a flat list is one such list."""
+    """Return lists with one path per column; a flat list is one such list."""
     if files and all(isinstance(file, str) for file in files):
         return [files]  # type: ignore[list-item]
     return files  # type: ignore[return-value]
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """What changes when a file is written."""
+    """Return size and time of modification, which change when the file is written."""
     try:
         found = path.stat()
     except OSError as error:
@@ -152,7 +156,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def _check(path: Path) -> tuple[int, str]:
-    """The number of lines of a file, and the hash of its text."""
+    """Return the number of lines of a file, and the hash of its text."""
     count, digest = 0, hashlib.sha256()
     _first_line(path)
     for line in seqx.read_lines(path, plain=True):
@@ -170,4 +174,4 @@ def _first_line(path: Path) -> str:
     _stamp(path)
     for line in seqx.read_lines(path, plain=True):
         return line
-    raise seqx.UserError(f"{path}: is empty; a file of parallel text has a line for each sentence")
+    raise seqx.UserError(f"{path}: is empty; a file of parallel text needs one line per sentence")

@@ -1,4 +1,4 @@
-"""How well labels are told: accuracy and F1."""
+"""Metrics of classification: accuracy and F1."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,10 @@ import seqx
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy(seqx.Metric):
-    """The share of outputs that are the reference, from 0 to 100; white space around them aside."""
+    """Percentage of outputs equal to the reference; leading and trailing white space is ignored."""
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """The score of the whole, as `accuracy`."""
+        """Return the score of the split, as `accuracy`."""
         right = sum(
             output.strip() == reference.strip() for output, reference in zip(outputs, references, strict=True)
         )
@@ -22,29 +22,29 @@ class Accuracy(seqx.Metric):
 
 @dataclass(frozen=True, kw_only=True)
 class F1(seqx.Metric):
-    """F1 of labels, from 0 to 100: the mean over labels, and that of each (van Rijsbergen 1979, chapter 7).
+    """F1 of labels, from 0 to 100: macro average and per label (van Rijsbergen 1979, chapter 7).
 
-    The labels are those of the references. F1 of a label is 2 TP / (2 TP + FP + FN), so that one that is
-    never output has 0.
+    The labels are those of the references. The F1 of a label is 2 TP / (2 TP + FP + FN), so a label that is
+    never predicted has 0.
 
     Args:
-        each: whether the F1 of each label is told, too
+        each: also report the F1 of each label
     """
 
     each: bool = True
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """The mean as `macro_f1`; each label's as `f1(LABEL)`, in alphabetical order."""
+        """Return the mean as `macro_f1`, and each label's F1 as `f1(LABEL)` in alphabetical order."""
         pairs = [
             (output.strip(), reference.strip()) for output, reference in zip(outputs, references, strict=True)
         ]
-        said, wanted = Counter(output for output, _ in pairs), Counter(reference for _, reference in pairs)
+        predicted, gold = Counter(output for output, _ in pairs), Counter(reference for _, reference in pairs)
         right = Counter(reference for output, reference in pairs if output == reference)
-        values = {label: 200 * right[label] / (said[label] + wanted[label]) for label in sorted(wanted)}
+        values = {label: 200 * right[label] / (predicted[label] + gold[label]) for label in sorted(gold)}
         mean = sum(values.values()) / len(values) if values else 0.0
         scores = {"macro_f1": seqx.Score(value=mean, signature=f"labels:{len(values)}|of:references")}
         if self.each:
             for label, value in values.items():
-                how = f"right:{right[label]}|said:{said[label]}|wanted:{wanted[label]}"
+                how = f"right:{right[label]}|said:{predicted[label]}|wanted:{gold[label]}"
                 scores[f"f1({label})"] = seqx.Score(value=value, signature=how)
         return scores

@@ -1,4 +1,4 @@
-"""Several corpora as one."""
+"""A corpus that mixes several corpora."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ import seqx
 
 @dataclass(kw_only=True)
 class Mixed(seqx.Corpus):
-    """Several corpora to learn from, one after the other.
+    """Training text from several corpora, one after the other.
 
-    Their rows must have equally many columns. To name a corpus twice gives it no more weight, since repeated
-    rows are left out of training; `weights` do.
+    All corpora need the same number of columns. Listing a corpus twice does not give it more weight, because
+    repeated rows are removed from training; use `weights`.
 
     Args:
         corpora: the corpora
-        judged_by: whose dev and test rows are those of the mixture
-        weights: how often an epoch has the training rows of each corpus; null: once. With any weight above 1,
-            rows that a corpus itself repeats are not left out
+        judged_by: use the dev and test rows of the first corpus or of all
+        weights: number of times that each corpus's training rows occur in an epoch; null: once. If a weight
+            is above 1, repeated rows within a corpus are kept, too
     """
 
     corpora: Sequence[seqx.Corpus]
@@ -31,7 +31,7 @@ class Mixed(seqx.Corpus):
 
     def __post_init__(self) -> None:
         if not self.corpora:
-            raise ValueError("mixed: there are no corpora to mix; name one at least")
+            raise ValueError("mixed: corpora is empty; name at least one corpus")
         if self.weights is not None and len(self.weights) != len(self.corpora):
             raise ValueError(
                 f"mixed: {len(self.weights)} weights for {len(self.corpora)} corpora; give one for each"
@@ -41,31 +41,31 @@ class Mixed(seqx.Corpus):
 
     @property
     def available(self) -> Sequence[str]:
-        """The splits: "train" if all corpora have it; "dev" and "test" if the corpora for them do."""
+        """The splits: "train" if all corpora have it; "dev" and "test" if the corpora used for them do."""
         learnt = all("train" in corpus.available for corpus in self.corpora)
         judged = [split for split in seqx.SPLITS[1:] if all(split in one.available for one in self._judges)]
         return [*(["train"] if learnt else []), *judged]
 
     @property
     def width(self) -> int | None:
-        """The number of columns, which all corpora share."""
+        """The number of columns, which is the same in all corpora."""
         return self.corpora[0].width
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report corpora without training text, or with another number of columns than the first."""
         for number, corpus in enumerate(self.corpora):
             if "train" not in corpus.available:
-                yield f"corpora.{number}", "it has no training text; leave it out"
+                yield f"corpora.{number}", "it has no training text; remove it"
             elif None not in (corpus.width, self.width) and corpus.width != self.width:
                 yield f"corpora.{number}", f"it has {corpus.width} columns, and the first has {self.width}"
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Have all of them at hand if "train" is wanted, else those that it is judged by.
+        """Fetch all corpora if "train" is among `splits`, else only those with the dev and test rows.
 
         Raises:
-            UserError: what one of them lacks, or that one has no rows, or others than the rest
+            UserError: a corpus cannot be fetched, has no rows, or another number of columns
         """
         if "train" not in splits:
             for corpus in self._judges:
@@ -76,17 +76,17 @@ class Mixed(seqx.Corpus):
             corpus.fetch(folder, progress, splits)
             first = next(corpus.rows("train"), None)
             if first is None:
-                raise seqx.UserError(f"mixed: corpora.{number} has no rows to learn from; leave it out")
+                raise seqx.UserError(f"mixed: corpora.{number} has no training rows; remove it")
             widths.append(len(first))
         if len(set(widths)) > 1:
             raise seqx.UserError(f"mixed: all corpora need as many columns as the first, found {widths}")
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """Those of all corpora for "train", as often as they weigh, else those of the first or of all."""
+        """Yield the rows of a split; training rows are repeated by their corpus's weight."""
         return chain.from_iterable(corpus.rows(split) for corpus in self._parts(split))
 
     def place(self, split: str, row: int) -> str:
-        """Return the place of a row in the corpus that it comes from."""
+        """Return the place of a row in its own corpus."""
         for corpus in self._parts(split):
             count = sum(1 for _ in islice(corpus.rows(split), row + 1))
             if count > row:
@@ -95,14 +95,14 @@ class Mixed(seqx.Corpus):
         return super().place(split, row)
 
     def _parts(self, split: str) -> Iterable[seqx.Corpus]:
-        """Return the corpora of a split in their order, each repeated by its weight."""
+        """Return the corpora of a split in order, each repeated by its weight."""
         if split != "train":
             return self._judges
         heavy = (repeat(corpus, weight) for corpus, weight in zip(self.corpora, self._weights, strict=True))
         return chain.from_iterable(heavy)
 
     def identity(self) -> Mapping[str, object]:
-        """What each corpus's rows are made from, in their order."""
+        """Return the identities of the corpora, in order, and how they are mixed."""
         return {
             "corpora": [corpus.identity() for corpus in self.corpora],
             "judged_by": self.judged_by,

@@ -1,6 +1,6 @@
-"""The text processing of the Moses toolkit, as the package sacremoses has it (Koehn et al. 2007).
+"""Text processing of the Moses toolkit (Koehn et al. 2007), by the package sacremoses.
 
-Building a component checks that the package is installed; using it imports the package.
+Creating a component checks that the package is installed; using it imports the package.
 """
 
 import importlib.metadata
@@ -18,15 +18,15 @@ Language = Literal[
     "sv", "ta", "te", "tdt", "yue", "zh",
 ]
 # fmt: on
-"""The languages that Moses has rules for; it would take any other for English without a word."""
+"""The languages that Moses has rules for; it silently treats any other language as English."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MosesPunctuation(seqx.Normalizer):
-    """Moses' normalize-punctuation.perl: plain quotes and dashes, no space where a language has none.
+    """Moses' normalize-punctuation.perl: plain quotes and dashes, and the language's spacing.
 
     Args:
-        lang: the language's code, as `en`; en also for languages that Moses has no rules for
+        lang: language code, such as `en`; use en for languages that Moses has no rules for
     """
 
     lang: Language
@@ -35,7 +35,7 @@ class MosesPunctuation(seqx.Normalizer):
         _require()
 
     def __call__(self, text: str) -> str:
-        """The text with its punctuation normalized."""
+        """Return the text with normalized punctuation."""
         return _punctuation(self.lang).normalize(text)
 
     def __repr__(self) -> str:
@@ -44,11 +44,11 @@ class MosesPunctuation(seqx.Normalizer):
 
 @dataclass(frozen=True, kw_only=True)
 class MosesTokens(seqx.Normalizer):
-    """Moses' tokenizer.perl: tokens apart by a space, special characters as entities, hyphened words whole.
+    """Moses' tokenizer.perl: tokens separated by spaces; special characters are escaped, hyphens kept.
 
     Args:
-        lang: the language's code, as `en`: which abbreviations keep their period, where
-            apostrophes split; en also for languages that Moses has no rules for
+        lang: language code, such as `en`, for the rules on abbreviations and apostrophes; use en for
+            languages that Moses has no rules for
     """
 
     lang: Language
@@ -57,13 +57,13 @@ class MosesTokens(seqx.Normalizer):
         _require()
 
     def __call__(self, text: str) -> str:
-        """The text's tokens, with spaces between."""
+        """Return the tokens, separated by spaces."""
         return _tokenizer(self.lang).tokenize(
             text, aggressive_dash_splits=False, escape=True, return_str=True
         )
 
     def restore(self, text: str) -> str:
-        """Tokens as running text, by Moses' detokenizer.perl."""
+        """Detokenize with Moses' detokenizer.perl."""
         return _detokenizer(self.lang).detokenize(text.split())
 
     def __repr__(self) -> str:
@@ -71,12 +71,12 @@ class MosesTokens(seqx.Normalizer):
 
 
 def version() -> str:
-    """The version of sacremoses in use."""
+    """Return the version of sacremoses in use."""
     return importlib.metadata.version("sacremoses")
 
 
 def replace_unicode(text: str, lang: str) -> str:
-    """Moses' replace-unicode-punctuation.perl: typographic and wide punctuation as ASCII."""
+    """Convert typographic and wide punctuation to ASCII, as Moses' replace-unicode-punctuation.perl."""
     return _punctuation(lang).replace_unicode_punct(text)
 
 

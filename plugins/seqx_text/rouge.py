@@ -15,14 +15,14 @@ Kind = Literal["rouge1", "rouge2", "rougeL"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rouge(seqx.Metric):
-    """ROUGE of summaries: the mean F1 of n-grams, or of the longest common subsequence, 0 to 100 (Lin 2004).
+    """ROUGE of summaries: mean F1 of n-grams or longest common subsequences, from 0 to 100 (Lin 2004).
 
-    Tokens are runs of a to z and digits, in small letters: it is for English.
+    Tokens are sequences of the letters a to z and digits, in lower case, so it only suits English.
 
     Args:
-        kinds: the scores, the one that counts first: rouge1 and rouge2 compare words and pairs of them,
-            rougeL the longest common subsequence of words
-        stem: whether words are compared by their stems (Porter's)
+        kinds: the scores; the first decides which checkpoint is best. rouge1 and rouge2 compare unigrams and
+            bigrams, rougeL the longest common subsequence of words
+        stem: compare words by their Porter stems
     """
 
     kinds: tuple[Kind, ...] = ("rougeL", "rouge1", "rouge2")
@@ -30,14 +30,14 @@ class Rouge(seqx.Metric):
 
     def __post_init__(self) -> None:
         if not self.kinds:
-            raise ValueError("kinds is empty; name one at least, as in kinds: [rougeL]")
+            raise ValueError("kinds is empty; name at least one, as in kinds: [rougeL]")
         if importlib.util.find_spec("rouge_score") is None:
             raise ValueError(
                 "ROUGE needs the package rouge-score, which is not installed: pip install rouge-score"
             )
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """The score of each kind."""
+        """Return the mean score of each kind."""
         scorer = _scorer(self.kinds, self.stem)
         sums = dict.fromkeys(self.kinds, 0.0)
         for output, reference in zip(outputs, references, strict=True):
@@ -50,7 +50,7 @@ class Rouge(seqx.Metric):
         return {kind: seqx.Score(value=100 * sums[kind] / count, signature=how) for kind in self.kinds}
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
-        """Warn if the tokenizer finds no words in the references."""
+        """Warn if the tokenizer does not suit the language of the references."""
         advice = "use chrf, or bleu with tokenize=char"
         return spacing.remarks(
             references, "rouge: the tokenizer, which knows only a to z and digits,", advice=advice

@@ -1,8 +1,8 @@
-"""Segmentations drawn at random: what is drawn depends on the generator that is given, and on nothing else.
+"""Sampling of subword segmentations, determined by the given random generator alone.
 
-SentencePiece draws with a generator of its own, whose seed is salted in each process; here equal seeds draw
-equal segmentations everywhere. Both classes take a word as SentencePiece's models see it, a space written as
-U+2581, and return its pieces; a character that has no piece is returned as it is.
+SentencePiece samples with its own generator, whose seed is salted per process. Here equal seeds give equal
+segmentations everywhere. Both classes take a word in SentencePiece's notation, with U+2581 for a space, and
+return its pieces. A character without a piece is returned unchanged.
 """
 
 import heapq
@@ -13,49 +13,51 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
-_UNKNOWN_PENALTY = 10.0  # below the score of the rarest piece, as in SentencePiece
-_MOST_KNOWN = 8192  # words whose sums are kept: the first, which are the frequent ones
-_LONGEST_KNOWN = 32  # characters; in text without spaces a line is one word, which does not come again
+_UNKNOWN_PENALTY = 10.0  # score difference to the rarest piece, as in SentencePiece
+_MAX_CACHED_WORDS = 8192  # number of cached words: the first ones, which are mostly frequent
+_MAX_CACHED_LENGTH = (
+    32  # maximum characters of a cached word; longer ones (lines without spaces) rarely repeat
+)
 
 
 class Segmentation(Protocol):
-    """Draws one of the ways to write a word in pieces."""
+    """Samples one segmentation of a word into pieces."""
 
     def draw(self, word: str, rng: random.Random) -> list[str]:
-        """The pieces of `word`, in order."""
+        """Return the pieces of `word`, in order."""
 
 
 class _Ends(NamedTuple):
-    """The pieces that can end at a place of a word, and the share of each, summed up."""
+    """The pieces that can end at one position of a word: their starts, and their cumulative weights."""
 
     starts: list[int]
     sums: list[float]
 
 
 class Unigram:
-    """Draws from a unigram language model of pieces (Kudo 2018, section 3.2).
+    """Samples from a unigram language model of pieces (Kudo 2018, section 3.2).
 
     The probability of a segmentation is proportional to the product of its pieces' probabilities, each to the
-    power of `alpha`; it is drawn exactly, by forward filtering and backward sampling over all segmentations.
+    power of `alpha`. Sampling is exact: forward filtering and backward sampling over all segmentations.
 
     Args:
-        scores: log probability of each piece; at least one
-        alpha: 1 draws from the model, 0 makes all segmentations equally likely
+        scores: log probability of each piece; at least one piece
+        alpha: 1 samples from the model, 0 makes all segmentations equally likely
     """
 
     def __init__(self, scores: Mapping[str, float], alpha: float) -> None:
         self._weights = {piece: alpha * score for piece, score in scores.items()}
         self._unknown = alpha * (min(scores.values()) - _UNKNOWN_PENALTY)
         self._longest = max(map(len, scores))
-        self._known: dict[str, list[_Ends]] = {}
+        self._cache: dict[str, list[_Ends]] = {}
 
     def draw(self, word: str, rng: random.Random) -> list[str]:
-        """The pieces of `word`, in order."""
-        ends = self._known.get(word)
+        """Return the pieces of `word`, in order."""
+        ends = self._cache.get(word)
         if ends is None:
             ends = self._filtered(word)
-            if len(self._known) < _MOST_KNOWN and len(word) <= _LONGEST_KNOWN:
-                self._known[word] = ends
+            if len(self._cache) < _MAX_CACHED_WORDS and len(word) <= _MAX_CACHED_LENGTH:
+                self._cache[word] = ends
         pieces = []
         end = len(word)
         while end:
@@ -66,7 +68,7 @@ class Unigram:
         return pieces[::-1]
 
     def _filtered(self, word: str) -> list[_Ends]:
-        total = [0.0]  # log of the summed weights of all segmentations up to a place
+        total = [0.0]  # log of the summed weights of all segmentations up to each position
         ends = [_Ends([], [])]
         for end in range(1, len(word) + 1):
             starts, logs = [], []
@@ -85,14 +87,13 @@ class Unigram:
 
 
 class Merges:
-    """Byte pairs merged in the order they were learnt, some left out.
+    """Byte pair encoding with merges dropped at random (BPE-dropout; Provilkov et al. 2020, section 3).
 
-    This is BPE-dropout (Provilkov et al. 2020, section 3). A pair that was left out comes back when one of
-    its sides has grown.
+    A dropped pair is considered again once one of its sides has grown.
 
     Args:
-        scores: of each piece; the pair that makes the highest is merged first, of equal ones the leftmost
-        dropout: the share of merges that is left out
+        scores: score of each piece; the highest merge comes first, of equal ones the leftmost
+        dropout: probability of dropping a merge
     """
 
     def __init__(self, scores: Mapping[str, float], dropout: float) -> None:
@@ -100,8 +101,10 @@ class Merges:
         self._dropout = dropout
 
     def draw(self, word: str, rng: random.Random) -> list[str]:
-        """The pieces of `word`, in order."""
-        pieces = list(word)  # the piece that starts here; "" once it was merged into the one before
+        """Return the pieces of `word`, in order."""
+        pieces = list(
+            word
+        )  # the piece that starts at each position; "" once it is merged into the previous one
         after = [*range(1, len(word)), -1]
         before = [*range(-1, len(word) - 1)]
         waiting: list[tuple[float, int, int, str]] = []

@@ -1,7 +1,7 @@
-"""Subwords by SentencePiece (Kudo & Richardson 2018): byte pairs or a unigram language model.
+"""The SentencePiece tokenizer (Kudo and Richardson 2018): byte pair encoding or a unigram language model.
 
-Text is taken as it is: nothing is normalized, no space is lost, and what has no piece of its own is written
-in bytes, so that decoding what was encoded gives the same text again.
+Tokenization is lossless: text is not normalized, spaces are kept, and characters without a piece are encoded
+as bytes.
 """
 
 import io
@@ -18,27 +18,29 @@ from annotated_types import Ge, Gt, Le
 import seqx
 from seqx_text.segmentation import Merges, Segmentation, Unigram
 
-_SPACE = "\u2581"  # what SentencePiece writes for a space; as a character of the text it is put into bytes
-_WORD = re.compile(f"{_SPACE}[^{_SPACE}]*|[^{_SPACE}]+")  # no piece but a symbol goes over the edge of one
+_SPACE = "\u2581"  # SentencePiece's symbol for a space; the same character in a text is encoded as bytes
+_WORD = re.compile(
+    f"{_SPACE}[^{_SPACE}]*|[^{_SPACE}]+"
+)  # no piece crosses the boundary of a word, except for `symbols`
 _NEVER = "(?!)"
 _FILE = "sentencepiece.model"
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
-_LARGEST = 1 << 26  # its bytes; that of 32,000 pieces has less than a million
+_LARGEST = 1 << 26  # maximum bytes of a model file; a model of 32,000 pieces has less than a million
 
 
 class SentencePiece(seqx.Tokenizer):
     """Subwords by SentencePiece: byte pairs (Sennrich et al. 2016) or a unigram model (Kudo 2018).
 
     Args:
-        size: the number of pieces, with the four special ones and 256 for bytes
+        size: vocabulary size, including the four special pieces and 256 bytes
         model: bpe merges frequent pairs; unigram prunes a language model of pieces
-        coverage: share of the training text's characters that get pieces; the rare rest is written in bytes
-        byte_fallback: write what has no piece in bytes; otherwise it becomes UNK and is lost
-        symbols: strings that are always one piece
-        sample: most lines to learn from; of more, as many are drawn at random, always the same ones
-        alpha: how far other encodings stray in training: share of merges left out (bpe: BPE-dropout,
-            Provilkov et al. 2020) or smoothing of the distribution, 0 uniform (unigram: Kudo 2018)
-        nbest: of how many best encodings one is drawn (unigram); -1 is of all
+        coverage: fraction of the training text's characters that get pieces; the rest is encoded as bytes
+        byte_fallback: encode characters without a piece as bytes; if false, they become UNK
+        symbols: strings that are always a single piece
+        sample: maximum number of training lines; a larger text is sampled, with a fixed seed
+        alpha: strength of subword regularisation: probability of dropping a merge (bpe: BPE-dropout,
+            Provilkov et al. 2020), or smoothing of the distribution, 0 is uniform (unigram: Kudo 2018)
+        nbest: sample from this number of best segmentations (unigram); -1: from all
     """
 
     adjustable = frozenset({"alpha", "nbest"})
@@ -56,12 +58,12 @@ class SentencePiece(seqx.Tokenizer):
         nbest: Annotated[int, Ge(-1)] = -1,
     ) -> None:
         if any(not symbol or _SPACE in symbol or " " in symbol for symbol in symbols):
-            raise ValueError(f"symbols: none may be empty or hold a space or {_SPACE!r}")
+            raise ValueError(f"symbols: none may be empty or contain a space or {_SPACE!r}")
         special = [symbol for symbol in symbols if _is_special(symbol, byte_fallback=byte_fallback)]
         if special:
             raise ValueError(
-                f"symbols: {', '.join(map(repr, special))} means something else to SentencePiece "
-                "(padding, a boundary, unknown, a byte) or is no text; leave it out, or choose another string"
+                f"symbols: {', '.join(map(repr, special))} has a special meaning in SentencePiece "
+                "(padding, a boundary, unknown, a byte) or is not valid text; choose another string"
             )
         least = len(_SPECIAL) + byte_fallback * 256 + len(symbols)
         if size <= least:
@@ -70,7 +72,7 @@ class SentencePiece(seqx.Tokenizer):
                 "least the number of different characters"
             )
         if len(set(symbols)) < len(symbols):
-            raise ValueError("symbols: give each once")
+            raise ValueError("symbols: contains duplicates")
         self._size = size
         self._model: Literal["bpe", "unigram"] = model
         self._coverage = coverage
@@ -81,7 +83,7 @@ class SentencePiece(seqx.Tokenizer):
         self._nbest = nbest
         self._pieces: Any = None
         self._space: list[int] = []
-        self._drawing: _Drawing | None = None
+        self._sampler: _Sampler | None = None
 
     @property
     def size(self) -> int:
@@ -89,12 +91,14 @@ class SentencePiece(seqx.Tokenizer):
         return self._size if self._pieces is None else self._pieces.get_piece_size()
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
-        """Learn from lines of text, which are read once, and keep the pieces in `folder`."""
+        """Train on lines of text, which are read once, and save the model in `folder`."""
         import sentencepiece  # noqa: PLC0415
 
-        text = _drawn((" " + line.replace(_SPACE, " ") for line in lines if line.strip()), self._sample)
+        text = _reservoir_sample(
+            (" " + line.replace(_SPACE, " ") for line in lines if line.strip()), self._sample
+        )
         if not text:
-            raise seqx.UserError("sentencepiece: there is no text to learn from; every line is empty")
+            raise seqx.UserError("sentencepiece: there is no training text; every line is empty")
         written = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -112,7 +116,7 @@ class SentencePiece(seqx.Tokenizer):
                 bos_id=seqx.BOS,
                 eos_id=seqx.EOS,
                 unk_id=seqx.UNK,
-                num_threads=16,  # sums are split by it: another number, other rounding, other pieces
+                num_threads=16,  # it determines the rounding of sums, and so the pieces
                 minloglevel=2,
             )
         except RuntimeError as error:
@@ -122,25 +126,25 @@ class SentencePiece(seqx.Tokenizer):
         self.load(folder)
 
     def load(self, folder: Path) -> None:
-        """Use the pieces in `folder`."""
+        """Load the model from `folder`."""
         import sentencepiece  # noqa: PLC0415
 
         file = folder / _FILE
         try:
             content = (
                 seqx.read_bounded(file, _LARGEST) or b"\0"
-            )  # of nothing it would make a model without pieces
+            )  # empty bytes would be accepted as a model without pieces
             self._pieces = _checked(sentencepiece.SentencePieceProcessor(model_proto=content))
         except (OSError, RuntimeError, ValueError) as error:
-            raise seqx.UserError(f"{file}: no SentencePiece model can be read from it ({error})") from error
+            raise seqx.UserError(f"{file}: is not a SentencePiece model ({error})") from error
         self._space = self._unknown(_SPACE)
-        self._drawing = None
+        self._sampler = None
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """Ids without BOS and EOS; with `rng` one of several encodings, which one depends on `rng` alone."""
+        """Return ids without BOS and EOS; with `rng`, sample a segmentation that depends on `rng` alone."""
         if not text:
             return []
-        # A space first, so that a word is the same at the beginning of a line and within
+        # Prepend a space, so that the first word is encoded like any other.
         first, *others = (" " + text).split(_SPACE)
         ids = self._ids(first, rng)
         for other in others:
@@ -149,16 +153,16 @@ class SentencePiece(seqx.Tokenizer):
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; PAD, BOS and EOS say nothing."""
+        """Return the text of ids; PAD, BOS and EOS are skipped."""
         text: str = self._pieces.decode([id for id in ids if id > seqx.EOS])  # noqa: A001
         return text.removeprefix(" ")
 
     def symbols(self, ids: Sequence[int]) -> list[str]:
-        """The pieces, with a sign for the space before a word."""
+        """Return the pieces, with a mark for the space before a word."""
         return [self._pieces.id_to_piece(token) for token in ids]
 
     def surfaces(self) -> Sequence[bytes | None]:
-        """The UTF-8 bytes that each id writes; those of a text begin with a space that `decode` drops."""
+        """Return the UTF-8 bytes of each id; a text begins with a space that `decode` removes."""
         own = self._pieces
         return [
             None
@@ -176,18 +180,20 @@ class SentencePiece(seqx.Tokenizer):
             best = self._pieces.nbest_encode(text, nbest_size=self._nbest)
             logs = [self._alpha * sum(map(self._pieces.get_score, ids)) for ids in best]
             return rng.choices(best, [math.exp(log - max(logs)) for log in logs])[0]
-        if self._drawing is None:
-            self._drawing = self._prepared()
+        if self._sampler is None:
+            self._sampler = self._prepared()
         ids: list[int] = []
-        for piece in self._drawing.draw(text.replace(" ", _SPACE), rng):
-            known = self._drawing.ids.get(piece)
+        for piece in self._sampler.draw(text.replace(" ", _SPACE), rng):
+            known = self._sampler.ids.get(piece)
             if known is not None:
                 ids.append(known)
-            elif self._byte_fallback or ids[-1:] != [seqx.UNK]:  # as SentencePiece: one UNK for a row of them
+            elif self._byte_fallback or ids[-1:] != [
+                seqx.UNK
+            ]:  # like SentencePiece: one UNK for consecutive ones
                 ids += self._unknown(piece)
         return ids
 
-    def _prepared(self) -> "_Drawing":
+    def _prepared(self) -> "_Sampler":
         own = self._pieces
         numbers = (
             number
@@ -197,7 +203,7 @@ class SentencePiece(seqx.Tokenizer):
         ids = {own.id_to_piece(number): number for number in numbers}
         scores = {piece: own.get_score(ids[piece]) for piece in ids if piece not in self._symbols}
         kind = Unigram if self._model == "unigram" else Merges
-        return _Drawing(kind(scores, self._alpha), ids, self._symbols)
+        return _Sampler(kind(scores, self._alpha), ids, self._symbols)
 
     def _unknown(self, character: str) -> list[int]:
         if not self._byte_fallback:
@@ -219,27 +225,27 @@ class SentencePiece(seqx.Tokenizer):
 
 
 def _is_special(symbol: str, *, byte_fallback: bool) -> bool:
-    """Return true if a string cannot be a symbol: it has another meaning, or is not text."""
+    """Return true if a string cannot be a symbol: it has a special meaning, or is not valid text."""
     a_byte = byte_fallback and re.fullmatch("<0x[0-9A-F]{2}>", symbol) is not None
     return symbol in _SPECIAL or a_byte or re.search("[\0\ud800-\udfff]", symbol) is not None
 
 
 def _checked(pieces: Any) -> Any:
-    """The same pieces, if their special ids are ours and each can be written.
+    """Return the model if its special ids are those of seqx and all pieces are valid text.
 
     Raises:
-        ValueError: they are another program's, or not UTF-8
+        ValueError: the special ids differ, or a piece is not UTF-8
     """
     special = [pieces.pad_id(), pieces.bos_id(), pieces.eos_id(), pieces.unk_id()]
     if special != [seqx.PAD, seqx.BOS, seqx.EOS, seqx.UNK]:
-        raise ValueError(f"its ids of padding, begin, end and unknown are {special}, not 0 to 3")
+        raise ValueError(f"the ids of padding, begin, end and unknown are {special} instead of 0 to 3")
     for token in range(pieces.get_piece_size()):
         pieces.id_to_piece(token)
     return pieces
 
 
-class _Drawing:
-    """Draws segmentations of lines, word by word; symbols stay whole."""
+class _Sampler:
+    """Samples segmentations of lines, word by word; symbols are kept whole."""
 
     def __init__(self, segmentation: Segmentation, ids: Mapping[str, int], symbols: Sequence[str]) -> None:
         self.ids = ids
@@ -248,7 +254,7 @@ class _Drawing:
         self._symbol = re.compile(f"({'|'.join(map(re.escape, longest_first)) or _NEVER})")
 
     def draw(self, line: str, rng: random.Random) -> Iterator[str]:
-        """The pieces of `line`, and as they are the characters that have none."""
+        """Yield the pieces of `line`, and characters without a piece."""
         for place, part in enumerate(self._symbol.split(line)):
             if place % 2:
                 yield part
@@ -257,11 +263,11 @@ class _Drawing:
                     yield from self._segmentation.draw(word, rng)
 
 
-def _drawn(lines: Iterator[str], most: int) -> list[str]:
-    """All lines, or `most` of them with equal probability (Vitter 1985, algorithm R)."""
-    drawn = list(islice(lines, most))
+def _reservoir_sample(lines: Iterator[str], most: int) -> list[str]:
+    """Return all lines, or a uniform sample of `most` of them (Vitter 1985, algorithm R)."""
+    sample = list(islice(lines, most))
     rng = random.Random(0)  # noqa: S311
     for seen, line in enumerate(lines, most + 1):
         if (place := rng.randrange(seen)) < most:
-            drawn[place] = line
-    return drawn
+            sample[place] = line
+    return sample

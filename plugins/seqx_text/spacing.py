@@ -17,23 +17,23 @@ OTHERS = {
     "Yi": "\ua000-\ua48c",
 }
 _RUNS = {
-    "Chinese": re.compile(f"[{_HAN}{_KANA}]+"),  # Japanese has the same characters, and more
+    "Chinese": re.compile(f"[{_HAN}{_KANA}]+"),  # Japanese uses these characters, too
     **{name: re.compile(f"[{letters}]+") for name, letters in OTHERS.items()},
 }
 _ANY_KANA = re.compile(f"[{_KANA}]")
 _WORD = re.compile(r"[^\W\d_]+")
-_LONG = {"Chinese": 3.0, "Yi": 3.0}  # mean length of runs from which on they are not single words
+_LONG = {"Chinese": 3.0, "Yi": 3.0}  # minimum mean length of runs that contain several words
 _LONG_OTHERS = 7.0
-_JAPANESE = 0.1  # share of kana among its characters
-_LINES = 0.1  # the smallest share of lines in such a script
-_MOST = 2000  # the most lines that are checked
+_JAPANESE = 0.1  # minimum fraction of kana in Japanese
+_LINES = 0.1  # minimum fraction of lines in such a script
+_MOST = 2000  # maximum number of lines that are checked
 
 
 def unspaced(texts: Sequence[str]) -> str | None:
     """Return the language if many texts have no spaces between words, else None.
 
-    A line counts if more than half of its letters are of such a script, so that a name in other text does not
-    count. Short runs show that the words are separated by spaces; such text does not count.
+    A line counts if more than half of its letters are of such a script, so names in other text do not count.
+    Text with short runs does not count either: its words are separated by spaces.
     """
     step = max(1, len(texts) // _MOST)
     lines = [text for text in texts[::step] if text.strip()]
@@ -54,17 +54,17 @@ def remarks(references: Sequence[str], how: str, fits: Iterable[str] = (), advic
     """Return a warning if a metric does not split these references into words.
 
     Args:
-        references: the right answers
-        how: the metric, and how it splits text
-        fits: languages without spaces that it splits
-        advice: what to do; "" names settings of `bleu`
+        references: the references
+        how: the metric and its tokenization, for the message
+        fits: languages without spaces that it can split
+        advice: what the user can do; by default settings of `bleu`
     """
     language = unspaced(references)
     if language is None or language in fits:
         return []
     own = {"Chinese": ["zh"], "Japanese": ["ja-mecab"]}.get(language, [])
     named = ", ".join(f"tokenize={name}" for name in [*own, "flores200", "char"])
-    why = f"because {language} has no spaces between words, and the score means little"
+    why = f"because {language} has no spaces between words, so the score means little"
     return [f"{how} does not split the references, {why}; {advice or f'set one of {named}'}"]
 
 

@@ -1,4 +1,4 @@
-"""How well questions are answered, as SQuAD defines it (Rajpurkar et al. 2016, section 6.1)."""
+"""The metrics of SQuAD for question answering (Rajpurkar et al. 2016, section 6.1)."""
 
 import re
 import string
@@ -12,37 +12,37 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalized(answer: str) -> list[str]:
-    """The tokens that are compared: small letters, no ASCII punctuation, no articles."""
+    """Return the tokens that are compared: lower case, without ASCII punctuation and articles."""
     text = answer.lower().translate(_PUNCTUATION)
     return re.sub(r"\b(a|an|the)\b", " ", text).split()
 
 
 def exact(output: str, reference: str) -> float:
-    """1 where both have the same tokens in the same order, else 0."""
+    """Return 1 if both have the same tokens in the same order, else 0."""
     return float(normalized(output) == normalized(reference))
 
 
 def overlap(output: str, reference: str) -> float:
-    """F1 of the tokens that both have; where either has none, 1 if both have (Rajpurkar et al. 2018)."""
-    said, wanted = normalized(output), normalized(reference)
-    if not said or not wanted:
-        return float(said == wanted)
-    return 2 * (Counter(said) & Counter(wanted)).total() / (len(said) + len(wanted))
+    """Return the F1 of the tokens; if one side is empty, 1 if both are (Rajpurkar et al. 2018)."""
+    answer, gold = normalized(output), normalized(reference)
+    if not answer or not gold:
+        return float(answer == gold)
+    return 2 * (Counter(answer) & Counter(gold)).total() / (len(answer) + len(gold))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Best(seqx.Metric):
-    """The mean over questions of a measure against the answer that suits best.
+class _BestAnswerMetric(seqx.Metric):
+    """Mean score over questions, each compared with its best matching reference answer.
 
     Args:
-        between: what stands between several right answers in a reference, as "|"; null: there is one
+        between: the separator of several correct answers in a reference, such as "|"; null: only one answer
     """
 
     between: str | None = None
 
     def __post_init__(self) -> None:
         if self.between == "":
-            raise ValueError("between is empty; set what stands between answers, or null where there is one")
+            raise ValueError("between is empty; set the separator of answers, or null if there is one answer")
 
     def _score(
         self, measure: Callable[[str, str], float], outputs: Sequence[str], references: Sequence[str]
@@ -63,18 +63,18 @@ class _Best(seqx.Metric):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExactMatch(_Best):
-    """The share of answers that are right; articles, punctuation and case do not count. From 0 to 100."""
+class ExactMatch(_BestAnswerMetric):
+    """Percentage of correct answers; articles, punctuation and case are ignored."""
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """The score of the whole, as `exact_match`."""
+        """Return the score of the split, as `exact_match`."""
         return {"exact_match": self._score(exact, outputs, references)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SquadF1(_Best):
-    """The mean F1 of an answer's words, articles, punctuation and case aside, from 0 to 100."""
+class SquadF1(_BestAnswerMetric):
+    """Mean F1 of the answers' words, from 0 to 100; articles, punctuation and case are ignored."""
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        """The score of the whole, as `squad_f1`."""
+        """Return the score of the split, as `squad_f1`."""
         return {"squad_f1": self._score(overlap, outputs, references)}

@@ -1,4 +1,4 @@
-"""A corpus whose text says what is to be done with it."""
+"""A corpus with a tag before its text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ import seqx
 
 @dataclass(kw_only=True)
 class TaggedCorpus(seqx.Corpus):
-    """Another corpus, with a tag before the text of one column, and a space between.
+    """Another corpus, with a tag and a space before the text of one column.
 
-    As the first word of the source, a tag says which language is wanted, so that one model translates into
-    several (Johnson et al. 2017, section 3), or that a pair was back-translated (Caswell et al. 2019).
+    As the first word of the source, a tag selects the target language of a multilingual model (Johnson et al.
+    2017, section 3), or marks back-translated pairs (Caswell et al. 2019).
 
     Args:
-        corpus: where rows come from
-        tag: a word that occurs nowhere else, as <2de>; name it among the tokenizer's symbols, too
-        column: the column that gets it, from 0
+        corpus: the other corpus
+        tag: a word that does not occur elsewhere, such as <2de>; add it to the tokenizer's symbols
+        column: the column that gets the tag, counted from 0
     """
 
     corpus: seqx.Corpus
@@ -29,7 +29,7 @@ class TaggedCorpus(seqx.Corpus):
 
     def __post_init__(self) -> None:
         if not self.tag or self.tag.split() != [self.tag]:
-            raise ValueError(f"tagged: tag is {self.tag!r}; give one word, as <2de>")
+            raise ValueError(f"tagged: tag is {self.tag!r}; give one word, such as <2de>")
         self.unique = self.corpus.unique
 
     @property
@@ -45,26 +45,22 @@ class TaggedCorpus(seqx.Corpus):
     def setting_errors(self) -> Iterator[tuple[str, str]]:
         """Report a column that the corpus does not have."""
         if self.width is not None and self.column >= self.width:
-            yield "column", f"it is {self.column}, but the corpus has {self.width} columns, counted from 0"
+            yield "column", seqx.missing_column("it", self.column, self.width)
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Have the other corpus at hand."""
+        """Fetch the other corpus."""
         self.corpus.fetch(folder, progress, splits)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The rows of the other corpus; text that is empty stays so.
+        """Yield the rows with the tag; empty text gets no tag.
 
         Raises:
-            UserError: there is no such column
+            UserError: the corpus does not have the column
         """
         for row in self.corpus.rows(split):
-            if self.column >= len(row):
-                raise seqx.UserError(
-                    f"tagged: column is {self.column}, but the corpus has {len(row)} columns, counted from 0"
-                )
-            text = row[self.column]
+            (text,) = seqx.select_columns(row, {"tagged: column": self.column})
             tagged = f"{self.tag} {text}" if text.strip() else text
             yield (*row[: self.column], tagged, *row[self.column + 1 :])
 
@@ -73,5 +69,5 @@ class TaggedCorpus(seqx.Corpus):
         return self.corpus.place(split, row)
 
     def identity(self) -> Mapping[str, object]:
-        """What the other corpus's rows are made from, and what stands before them."""
+        """Return the identity of the other corpus, the tag and its column."""
         return {"corpus": self.corpus.identity(), "tag": self.tag, "column": self.column}

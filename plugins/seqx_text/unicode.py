@@ -9,7 +9,7 @@ import seqx
 
 @dataclass(frozen=True, kw_only=True)
 class UnicodeForm(seqx.Normalizer):
-    """One way to write each character (Unicode Standard Annex 15).
+    """Unicode normalization (Unicode Standard Annex 15).
 
     Args:
         form: NFC composes accents; NFKC also makes ligatures, wide letters and no-break spaces plain
@@ -18,7 +18,7 @@ class UnicodeForm(seqx.Normalizer):
     form: Literal["NFC", "NFKC"] = "NFC"
 
     def __call__(self, text: str) -> str:
-        """The text in that form."""
+        """Return the text in this form."""
         return unicodedata.normalize(self.form, text)
 
     def __repr__(self) -> str:

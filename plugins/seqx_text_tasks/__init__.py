@@ -1,4 +1,4 @@
-"""Tasks on text: language modelling, text to text, classification."""
+"""Tasks on text: language modelling, text to text, and classification."""
 
 import seqx
 from seqx_text_tasks.classification import Classification
@@ -11,7 +11,7 @@ __all__ = ["Classification", "Labels", "LanguageModel", "TextToText"]
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer the tasks, and labels as a vocabulary."""
+    """Register the tasks, and the vocabulary of labels."""
     registry.add(
         seqx.Task, classification=Classification, language_model=LanguageModel, text_to_text=TextToText
     )

@@ -1,4 +1,4 @@
-"""Classification: text in, one label out."""
+"""Text classification: one label per text."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,15 +10,15 @@ from seqx_text_tasks.text_to_text import TextToText
 
 @dataclass(kw_only=True, eq=False)
 class Classification(TextToText):
-    """Says which label a text has: its sentiment, its topic, its language.
+    """Assigns a label to a text, such as its sentiment, topic or language.
 
-    Labels are those of the training rows, and travel with the model. A label is a target of one token.
+    The labels of the training rows are saved with the model. A label is a target of one token.
 
     Args:
-        tokenizer: what makes ids of the text that is read
-        target_tokenizer: what makes ids of labels: one for each, unless another is set, by which labels are
-            spelt as any text (Raffel et al. 2020)
-        target: the column that has the labels, from 0
+        tokenizer: the tokenizer of the text
+        target_tokenizer: the vocabulary of labels. By default each label is one token; another tokenizer
+            spells labels like any text (Raffel et al. 2020)
+        target: the column of the labels, counted from 0
     """
 
     target_tokenizer: seqx.Tokenizer | None = field(default_factory=Labels)
@@ -27,17 +27,17 @@ class Classification(TextToText):
         """Return the ids of the text and of its label, each with EOS.
 
         Raises:
-            UserError: the vocabulary, which is that of training.init_from, lacks the label
+            UserError: the label is not in the vocabulary, which comes from training.init
         """
         made = super().example(row, training=training)
         known = isinstance(made, seqx.Rejected) or seqx.UNK not in made.columns["target"]
         if training and not known and isinstance(self.target_tokenizer, Labels):
             raise seqx.UserError(
                 f"the training text has the label {row[1][:40]!r}, which the model of training.init_from "
-                "lacks; leave such rows out, or train without training.init_from"
+                "lacks; remove such rows, or train without training.init_from"
             )
         return made
 
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar | None:
-        """What lets one label be written, and nothing else."""
+        """Return the grammar of a single label; None if labels are spelled."""
         return OneLabel(self.target_tokenizer.size) if isinstance(self.target_tokenizer, Labels) else None

@@ -1,4 +1,4 @@
-"""`seqx generate`, `seqx answer` and `seqx classify`."""
+"""The commands `seqx generate`, `seqx answer` and `seqx classify`."""
 
 import math
 
@@ -13,16 +13,15 @@ from seqx_text_tasks.text_to_text import TextToText
 @click.command()
 @seqx.stdin_command
 def generate(answer: seqx.StdinCommand) -> None:
-    """Continue standard input: line i of the output begins with line i.
+    """Continue each line of standard input with a language model; write one line per input.
 
-    A language model goes on from each line to the end of a line, with the search of its recipe: a KEY=VALUE
-    changes a setting, as search.temperature=0.7 or search.seed=2, or the search itself, as search=greedy.
-    Several MODELs write as one, by the mean of their probabilities.
+    Each output begins with its input and ends with the line. KEY=VALUE changes a setting of the search, for
+    example search.temperature=0.7 or search.seed=2, or the search itself (search=greedy). Several MODELs form
+    an ensemble that averages their probabilities. An empty line is answered with an empty line.
 
-    An empty line has an empty answer. With --nbest (which needs a beam) each answer is a line of its own:
-    number of the input line, rank, score and text, with tabs between them. With --json there are always as
-    many lines as inputs: input, output, score, logprob (both of what follows the input), and in nbest every
-    answer.
+    With --nbest, which needs beam search, each line is LINE, RANK, SCORE and TEXT, separated by tabs. With
+    --json, each input is answered with one object: input, output, score and logprob of the continuation and,
+    in nbest, all answers.
     """
     answer(task=LanguageModel)
 
@@ -30,14 +29,15 @@ def generate(answer: seqx.StdinCommand) -> None:
 @click.command()
 @seqx.stdin_command
 def answer(answer: seqx.StdinCommand) -> None:
-    """Answer standard input by a text-to-text model: line i of the output answers line i.
+    """Answer each line of standard input with a text-to-text model; write one line per input.
 
-    Where the model reads several columns of a corpus, as a question and its context, a line has them with
-    tabs between; where it reads one column, a tab is a space. A KEY=VALUE changes a setting of the search, as
-    search.size=8. Several MODELs answer as one, by the mean of their probabilities.
+    If the model reads several columns, such as a question and its context, they are separated by tabs. If it
+    reads one column, tabs are replaced by spaces. KEY=VALUE changes a setting of the search, for example
+    search.size=8. Several MODELs form an ensemble that averages their probabilities. An empty line is
+    answered with an empty line.
 
-    An empty line has an empty answer. Lines whose ends were not read, where the task cuts long ones, are
-    counted on standard error. --nbest and --json are as of `seqx generate`.
+    If the task truncates long inputs, standard error says how many were truncated. --nbest and --json work as
+    in `seqx generate`.
     """
     answer(task=TextToText)
 
@@ -45,14 +45,13 @@ def answer(answer: seqx.StdinCommand) -> None:
 @click.command()
 @seqx.stdin_command
 def classify(answer: seqx.StdinCommand) -> None:
-    """Label standard input: line i of the output is the label of line i.
+    """Classify each line of standard input; write one label per line.
 
-    With --nbest the N likeliest labels are lines of their own: number of the input line, rank, probability
-    and label, with tabs between them; it needs a beam of that size, as search.size=8. With --json there are
-    always as many lines as inputs: input, output, score, logprob, and in nbest every answer. Several MODELs
-    label as one, by the mean of their probabilities.
+    With --nbest, which needs a beam of that size (search.size=8), each line is LINE, RANK, PROBABILITY and
+    LABEL, separated by tabs. With --json, each input is answered with one object: input, output, score,
+    logprob and, in nbest, all answers. Several MODELs form an ensemble that averages their probabilities. An
+    empty line is answered with an empty line.
 
-    An empty line has an empty answer. Lines whose ends were not read, where the task cuts long ones, are
-    counted on standard error.
+    If the task truncates long inputs, standard error says how many were truncated.
     """
     answer(task=Classification, format_score=lambda hypothesis: f"{math.exp(hypothesis.logprob):.4f}")

@@ -1,4 +1,4 @@
-"""Labels: a vocabulary of whole texts, and the grammar that lets one of them be written."""
+"""A vocabulary of labels, and the grammar of one label."""
 
 import json
 import random
@@ -14,14 +14,14 @@ from torch import Tensor
 import seqx
 
 _FILE = "labels.json"
-_LARGEST = 1 << 24  # its bytes
+_LARGEST = 1 << 24  # maximum bytes of the file
 _LABELS = TypeAdapter(Annotated[list[str], MinLen(1), FailFast()])
 
 
 class Labels(seqx.Tokenizer):
-    """Each text that it has learnt from is one symbol, in alphabetical order; any other is unknown.
+    """A vocabulary in which each training label is one symbol, in alphabetical order; others are unknown.
 
-    White space around a label is no part of it.
+    White space around a label is ignored.
     """
 
     def __init__(self) -> None:
@@ -30,28 +30,28 @@ class Labels(seqx.Tokenizer):
 
     @property
     def size(self) -> int:
-        """The labels and the four special symbols."""
+        """The number of labels and special symbols."""
         return seqx.UNK + 1 + len(self.labels)
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
-        """Note the different texts."""
+        """Collect the different labels."""
         labels = sorted({line.strip() for line in lines} - {""})
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _FILE).write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", "utf-8")
         self._use(labels)
 
     def load(self, folder: Path) -> None:
-        """Use the labels in `folder`."""
+        """Load the labels from `folder`."""
         labels = seqx.read_json_as(_LABELS, folder / _FILE, _LARGEST)
         self._use(labels)
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """One id; none of an empty text."""
+        """Return the id of the label; no id for an empty text."""
         label = text.strip()
         return [self._ids.get(label, seqx.UNK)] if label else []
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The labels of ids."""
+        """Return the labels of ids."""
         first = seqx.UNK + 1
         return " ".join(self.labels[i - first] for i in ids if i >= first)
 
@@ -61,27 +61,27 @@ class Labels(seqx.Tokenizer):
 
 
 class LabelState(NamedTuple):
-    """Where hypotheses stand."""
+    """The state of `OneLabel`."""
 
-    labelled: Tensor  # [N] bool, whether the label is written
+    labelled: Tensor  # [N] bool: the label has been written
 
 
 class OneLabel(seqx.Grammar):
-    """A label, then EOS."""
+    """The grammar of one label followed by EOS."""
 
     def __init__(self, size: int) -> None:
         self.size = size
 
     def start(self, rows: int, limits: Tensor) -> LabelState:
-        """No label is written yet."""
+        """Return the state of `rows` empty hypotheses."""
         return LabelState(torch.zeros(rows, dtype=torch.bool, device=limits.device))
 
     def allowed(self, state: LabelState) -> Tensor:
-        """Labels before there is one, EOS after it: [N, V] bool."""
+        """Return the allowed symbols, [N, V] bool: any label at first, then EOS."""
         symbols = torch.arange(self.size, device=state.labelled.device)
         labelled = state.labelled[:, None]
         return torch.where(labelled, symbols == seqx.EOS, symbols > seqx.UNK)
 
     def advance(self, state: LabelState, tokens: Tensor) -> LabelState:
-        """After one more token of each hypothesis, [N] int64."""
+        """Return the state after one more token per hypothesis, [N] int64."""
         return LabelState(state.labelled | (tokens > seqx.UNK))

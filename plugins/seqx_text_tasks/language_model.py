@@ -1,4 +1,4 @@
-"""Language modelling: running text, and how probable it is."""
+"""The task of language modelling."""
 
 import math
 import random
@@ -15,22 +15,21 @@ import seqx
 
 @dataclass(kw_only=True, eq=False)
 class LanguageModel(seqx.CorpusTask):
-    """Learns which text follows text (Bengio et al. 2003).
+    """Predicts each token from the preceding ones (Bengio et al. 2003).
 
-    A corpus's lines are documents, paragraphs or sentences; EOS is written for the end of each. Empty lines
-    are left out. A line of more than `max_length` tokens is cut between words, and continues in the next
+    The lines of the corpus are documents, paragraphs or sentences; each ends with EOS. Empty lines are
+    skipped. A line of more than `max_length` tokens is split between words, and continues in the next
     example.
 
     Args:
-        corpus: where lines come from
-        tokenizer: what makes ids of text
-        normalizers: what text passes through before it is tokenized, in this order; outputs pass back through
-            it in reverse
+        corpus: the corpus of the text
+        tokenizer: the tokenizer of the text
+        normalizers: applied to text in this order before tokenization; undone on outputs in reverse order
         examples: training examples: `lines`, or `blocks` of as many lines as fit into `max_length` tokens
-        max_length: most tokens of an example, EOS counted
-        column: the column of the corpus that has the text, from 0
-        sample_segmentation: whether each epoch draws other segmentations of the training text (subword
-            regularisation, Kudo 2018); how far they stray is the tokenizer's setting
+        max_length: maximum number of tokens of an example, including EOS
+        column: the corpus column of the text, counted from 0
+        sample_segmentation: sample the segmentation of the training text anew in each epoch (subword
+            regularisation, Kudo 2018); the tokenizer's settings control its strength
     """
 
     many_eos = True
@@ -49,33 +48,33 @@ class LanguageModel(seqx.CorpusTask):
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
-        """The one vocabulary, of "source" and "target"."""
+        """The size of the vocabulary, shared by "source" and "target"."""
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
     def columns(self) -> Mapping[str, int]:
-        """The column of the text."""
+        """Return the setting of the corpus column."""
         return {"column": self.column}
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Have the corpus at hand, with text in each of `splits`."""
+        """Fetch the corpus, and check that each of `splits` has text."""
         self.corpus.fetch(folder, progress, splits)
         for split in splits:
             if next(self._lines(split), None) is None:
                 raise seqx.UserError(f"the corpus has no text for {split}")
 
     def learn(self, folder: Path, progress: seqx.ProgressReporter) -> None:
-        """Learn the vocabulary from the training text."""
+        """Train the tokenizer on the training text."""
         progress("learning the vocabulary", None)
         self.tokenizer.learn(self._lines("train"), folder / "tokenizer")
 
     def load(self, folder: Path) -> None:
-        """Use the vocabulary in `folder`."""
+        """Load the vocabulary from `folder`."""
         self.tokenizer.load(folder / "tokenizer")
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The text of each example, normalized, with a line feed where a line ends."""
+        """Yield the normalized text of each example, with a line feed at the end of each line."""
         block, places = "", 0
         for line in self._lines(split):
             for part in self._parts(line):
@@ -88,25 +87,25 @@ class LanguageModel(seqx.CorpusTask):
             yield (block,)
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
-        """The ids of the text; the source is BOS."""
+        """Return the ids of the text; the source is BOS."""
         target = self._ids(row[0])
-        if training and len(target) > self.max_length:  # of a word that is longer still
+        if training and len(target) > self.max_length:  # a single word is longer than the limit
             return seqx.Rejected("too long")
         return seqx.Example(columns={"source": [seqx.BOS], "target": target}, text={"target": row[0]})
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """The ids in one of their several encodings; the usual one where that got too long."""
-        drawn = self._ids(text["target"], rng)
-        target = drawn if len(drawn) <= self.max_length else self._ids(text["target"])
+        """Encode with a sampled segmentation; with the usual one if the sample is too long."""
+        sampled = self._ids(text["target"], rng)
+        target = sampled if len(sampled) <= self.max_length else self._ids(text["target"])
         return {"source": [seqx.BOS], "target": target}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """BOS and the ids of a prompt, which the target goes on with; of a long one those at its end."""
+        """Return BOS and the ids of a prompt, which the target continues; only the end of a long prompt."""
         ids = self._prompt(text)
         return {"source": [seqx.BOS, *ids[max(0, len(ids) - self.max_length + 1) :]]}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        """The prompt and what follows it."""
+        """Return the prompt and its continuation."""
         return seqx.denormalize(self.normalizers, self.tokenizer.decode([*self._prompt(text), *ids]))
 
     def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[seqx.AnswerWarning]:
@@ -115,7 +114,7 @@ class LanguageModel(seqx.CorpusTask):
         return [seqx.AnswerWarning(message, int(len(self._prompt(text)) >= self.max_length), 1)]
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
-        """The tokenizer's pieces."""
+        """Return the tokenizer's pieces."""
         return self.tokenizer.symbols(ids)
 
     def inputs(self, split: seqx.Split) -> list[str]:
@@ -127,14 +126,14 @@ class LanguageModel(seqx.CorpusTask):
         return [text.removesuffix("\n") for (text,) in split.rows]
 
     def score_names(self) -> Sequence[str] | None:
-        """Return the names of the three figures."""
+        """Return the names of the three scores."""
         return ["bits_per_character", "word_perplexity", "token_perplexity"]
 
     def evaluate(self, model: seqx.TextModel, split: seqx.Split) -> seqx.Evaluation:
-        """How probable the text of a split is: bits of a character, perplexities of a word and of a token.
+        """Compute bits per character, perplexity per word and perplexity per token of a split.
 
-        The end of a line counts as a character, a word and a token. Bits of a character and perplexities of a
-        word are comparable between vocabularies, where no token is unknown; perplexities of a token are not.
+        The end of a line counts as a character, a word and a token. Bits per character and perplexity per
+        word can be compared between vocabularies if no token is unknown; perplexity per token cannot.
         """
         examples = [
             seqx.Example(columns={"source": [seqx.BOS], "target": self._ids(text)}) for (text,) in split.rows
@@ -149,13 +148,13 @@ class LanguageModel(seqx.CorpusTask):
                 f"{split.name}: no example is short enough to be scored; raise task.max_length"
             )
         texts, targets, logprobs = zip(*scored, strict=True)
-        left_out = len(examples) - len(scored)
+        skipped = len(examples) - len(scored)
         nats = -math.fsum(logprobs)
         characters, tokens = sum(map(len, texts)), sum(map(len, targets))
         words = sum(len(text.split()) + text.count("\n") for text in texts)
         unknown = sum(target.count(seqx.UNK) for target in targets)
         how = f"examples:{self.examples}|longest:{self.max_length}|line ends:count|unknown:{unknown}"
-        how += f"|left out:{left_out}" if left_out else ""
+        how += f"|left out:{skipped}" if skipped else ""
         perplexity = seqx.perplexity(nats / tokens)
         return seqx.Evaluation(
             scores={
@@ -169,7 +168,7 @@ class LanguageModel(seqx.CorpusTask):
             warnings=[
                 seqx.AnswerWarning(
                     f"examples have more than {model.max_length} tokens; the perplexity leaves them out",
-                    left_out,
+                    skipped,
                     len(examples),
                 )
             ],
@@ -179,18 +178,15 @@ class LanguageModel(seqx.CorpusTask):
         return self.tokenizer.encode(seqx.normalize(self.normalizers, text))
 
     def _lines(self, split: str) -> Iterator[str]:
-        """The lines of a split, normalized."""
+        """Yield the normalized, non-empty lines of a split."""
         for row in self.corpus.rows(split):
-            if self.column >= len(row):
-                raise seqx.UserError(
-                    f"task.column is {self.column}, but the corpus has {len(row)} columns, counted from 0"
-                )
-            text = seqx.normalize(self.normalizers, row[self.column].replace("\n", " "))
+            (line,) = seqx.select_columns(row, {"task.column": self.column})
+            text = seqx.normalize(self.normalizers, line.replace("\n", " "))
             if text.strip():
                 yield text
 
     def _parts(self, line: str) -> Iterator[str]:
-        """A line with its end, or parts of one that is too long, the last of them with its end."""
+        """Yield a line with its line feed; a line that is too long is split between words."""
         if len(line.encode()) + 2 <= self.max_length or len(self._ids(line)) + 1 <= self.max_length:
             yield f"{line}\n"
             return
@@ -204,7 +200,7 @@ class LanguageModel(seqx.CorpusTask):
         yield f"{part}\n"
 
     def _ids(self, text: str, rng: random.Random | None = None) -> list[int]:
-        """The ids of text, with EOS where a line ends."""
+        """Return the ids of text, with EOS for each line feed."""
         *whole, rest = text.split("\n")
         ids = [i for line in whole for i in (*self.tokenizer.encode(line, rng), seqx.EOS)]
         return ids + self.tokenizer.encode(rest, rng)

@@ -1,4 +1,4 @@
-"""From several columns of a corpus to one text."""
+"""Templates that combine several columns of a corpus into one text."""
 
 import re
 from dataclasses import dataclass
@@ -6,36 +6,36 @@ from functools import cached_property
 
 import seqx
 
-_PLACE = re.compile(r"\{(\d+)\}")
+_PLACEHOLDER = re.compile(r"\{(\d+)\}")
 
 
 @dataclass(frozen=True)
 class Template:
-    """Text with places for columns: `question: {0} context: {1}`; other braces are text."""
+    """Text with placeholders of columns: `question: {0} context: {1}`. Other braces are plain text."""
 
     text: str
 
     @cached_property
     def columns(self) -> tuple[int, ...]:
-        """The columns that have a place, from 0, each once, in ascending order."""
-        return tuple(sorted({int(number) for number in _PLACE.findall(self.text)}))
+        """The columns with a placeholder, counted from 0, each once, in ascending order."""
+        return tuple(sorted({int(number) for number in _PLACEHOLDER.findall(self.text)}))
 
     def typed(self, row: tuple[str, ...]) -> str:
-        """A row's columns as a user types them: in one line, with tabs between."""
+        """Return the columns of a row as users type them: on one line, separated by tabs."""
         return "\t".join(row[column].replace("\t", " ") for column in self.columns)
 
     def fill(self, line: str) -> str:
-        """The whole text, from columns with tabs between; in a line of one column a tab is a space.
+        """Fill the template with tab-separated columns; a template with one column takes the whole line.
 
         Raises:
-            UserError: other columns than the template has places for
+            UserError: the line has another number of columns
         """
-        given = line.split("\t") if len(self.columns) > 1 else [line.replace("\t", " ")]
-        if len(given) != len(self.columns):
+        values = line.split("\t") if len(self.columns) > 1 else [line.replace("\t", " ")]
+        if len(values) != len(self.columns):
             wanted = ", ".join(f"{{{column}}}" for column in self.columns)
             raise seqx.UserError(
-                f"an input has {len(given)} columns, with tabs between them, but the template has {wanted}; "
+                f"an input has {len(values)} columns, separated by tabs, but the template has {wanted}; "
                 f"the input begins {line[:40]!r}"
             )
-        values = dict(zip(self.columns, given, strict=True))
-        return _PLACE.sub(lambda match: values[int(match[1])], self.text)
+        by_column = dict(zip(self.columns, values, strict=True))
+        return _PLACEHOLDER.sub(lambda match: by_column[int(match[1])], self.text)

@@ -1,4 +1,4 @@
-"""Translation: the task, and the corpora of WMT."""
+"""The task of translation, and the corpora of WMT."""
 
 import seqx
 from seqx_translation.archive import Archive
@@ -10,6 +10,6 @@ __all__ = ["Archive", "Translation", "Wmt14"]
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer this plugin's components."""
+    """Register the components of this plugin."""
     registry.add(seqx.Corpus, wmt14=Wmt14)
     registry.add(seqx.Task, translation=Translation)

@@ -1,4 +1,4 @@
-"""Archives of parallel text, and the members of them that are wanted."""
+"""Extract parallel text from downloaded archives."""
 
 import gzip
 import os
@@ -20,15 +20,15 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """A tar archive (.tar, .tgz) with parallel text, and what is known about it.
+    """A tar archive (.tar, .tgz) of parallel text, with its checksum.
 
     Args:
-        url: where it is
-        size: its bytes
-        sha256: its checksum, in hexadecimal digits
-        members: the member with the text of each language, as `{en: training/x.en, de: training/x.de}`;
-            a member may be gzip (.gz)
-        lines: how many lines each of these members has, if that is known
+        url: the address
+        size: the number of bytes
+        sha256: the checksum, in hexadecimal digits
+        members: the member of each language, such as `{en: training/x.en, de: training/x.de}`; a member may
+            be compressed (.gz)
+        lines: the number of lines of each of these members, if known
     """
 
     url: str
@@ -39,11 +39,11 @@ class Archive:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
-            raise ValueError(f"sha256 is {self.sha256[:80]!r}; it has 64 hexadecimal digits")
+            raise ValueError(f"sha256 is {self.sha256[:80]!r}; it needs 64 hexadecimal digits")
         if self.name in ("", ".."):
-            raise ValueError(f"url is {self.url[:80]!r}, which names no file")
+            raise ValueError(f"url is {self.url[:80]!r}, which does not name a file")
         if not self.url.isprintable():
-            raise ValueError(f"url is {self.url[:80]!r}; no address has control characters")
+            raise ValueError(f"url is {self.url[:80]!r}; remove the control characters")
 
     @property
     def name(self) -> str:
@@ -54,10 +54,10 @@ class Archive:
 def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: seqx.ProgressReporter) -> None:
     """Write the text of each language from the archive at `path` to `files`, all of them or none.
 
-    Nothing else is read out of the archive, whatever its members are called.
+    No other member is extracted, and names of members are never used as paths.
 
     Raises:
-        UserError: a member is missing, no plain file, damaged, or has not as many lines as the others
+        UserError: a member is missing, damaged, not a regular file, or has another number of lines
     """
     parts = {language: file.with_name(f"{file.name}.{os.getpid()}.part") for language, file in files.items()}
     try:
@@ -69,12 +69,12 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
             found = ", ".join(
                 f"{archive.members[language]} has {count:,}" for language, count in counts.items()
             )
-            told = "".join(f", {count:,} are expected" for count in known)
-            raise seqx.UserError(f"{path}: the languages must have equally many lines: {found}{told}")
+            expected = "".join(f", expected are {count:,}" for count in known)
+            raise seqx.UserError(f"{path}: the languages must have equally many lines: {found}{expected}")
         for language, part in parts.items():
             part.replace(files[language])
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError) as error:
-        raise seqx.UserError(f"{path}: is no tar archive, or damaged ({error})") from error
+        raise seqx.UserError(f"{path}: is not a tar archive, or is damaged ({error})") from error
     except OSError as error:
         raise seqx.UserError(f"{error.filename or path}: {error.strerror or error}") from error
     finally:
@@ -85,7 +85,7 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
 def _read(
     archive: Archive, path: Path, parts: Mapping[str, Path], progress: seqx.ProgressReporter
 ) -> dict[str, int]:
-    """Write each language's member to its file; the numbers of lines of those that were found."""
+    """Write each language's member to its file; return the number of lines of each member found."""
     wanted = {archive.members[language]: language for language in parts}
     counts: dict[str, int] = {}
     with members(path) as entries:
@@ -96,7 +96,7 @@ def _read(
             progress(f"reading {member.name} of {archive.name}", len(counts) / len(wanted))
             stream = tar.extractfile(member) if member.isreg() else None
             if stream is None:
-                raise seqx.UserError(f"{path}: member {member.name} is no plain file")
+                raise seqx.UserError(f"{path}: member {member.name} is not a regular file")
             try:
                 packed = member.name.endswith(".gz")
                 counts[language] = _write(stream, parts[language], packed=packed, most=limit(path))
@@ -108,18 +108,18 @@ def _read(
 
 
 class _TooMuchError(Exception):
-    """What a member unpacks to."""
+    """A member decompresses to more bytes than allowed."""
 
 
 def _write(stream: IO[bytes], file: Path, *, packed: bool, most: int) -> int:
-    r"""Copy text to `file`; the number of its lines, which "\n" alone ends."""
+    r"""Copy text to `file`; return the number of its lines, which end at "\n" only."""
     file.parent.mkdir(parents=True, exist_ok=True)
     count, last = 0, b"\n"
     with gzip.open(stream) if packed else stream as source, file.open("wb") as target:
         while chunk := source.read(_CHUNK):
             most -= len(chunk)
             if most < 0:
-                raise _TooMuchError("unpacks to more than any text of an archive of this size")
+                raise _TooMuchError("decompresses to more than any text of an archive of this size")
             count += chunk.count(b"\n")
             last = chunk[-1:]
             target.write(chunk)

@@ -1,4 +1,4 @@
-"""`seqx translate`."""
+"""The command `seqx translate`."""
 
 from pathlib import Path
 
@@ -15,16 +15,27 @@ from seqx_translation.task import Translation
     "prefixes",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="How translations begin: line i of FILE is for line i.",
+    help="Prefixes of the translations, one per input line.",
 )
 @click.option(
-    "--prefix-all", default="", metavar="TEXT", help="How every translation begins that has no other prefix."
+    "--prefix-all",
+    default="",
+    metavar="TEXT",
+    help="Prefix of translations without a prefix of their own.",
 )
 @click.option(
-    "--require", multiple=True, metavar="PHRASE", help="Occurs in every translation; may be repeated."
+    "--require",
+    multiple=True,
+    metavar="PHRASE",
+    help="Phrase that every translation contains; may be repeated.",
 )
-@click.option("--forbid", multiple=True, metavar="PHRASE", help="Occurs in no translation; may be repeated.")
-@click.option("--json-input", is_flag=True, help="Lines are JSON objects: text, and prefix, require, forbid.")
+@click.option(
+    "--forbid",
+    multiple=True,
+    metavar="PHRASE",
+    help="Phrase that no translation contains; may be repeated.",
+)
+@click.option("--json-input", is_flag=True, help="Lines are JSON objects: text, prefix, require, forbid.")
 @seqx.stdin_command
 def translate(
     answer: seqx.StdinCommand,
@@ -35,23 +46,25 @@ def translate(
     forbid: tuple[str, ...],
     json_input: bool,
 ) -> None:
-    """Translate standard input: line i of the output answers line i.
+    """Translate standard input, one sentence per line; write one translation per line.
 
-    Text is UTF-8 whatever the locale says, and only a line feed ends a line. Several MODELs answer as one, by
-    the mean of their probabilities. A KEY=VALUE changes a setting of the search, as search.size=8.
+    Text is UTF-8 in every locale, and only a line feed ends a line. KEY=VALUE changes a setting of the
+    search, for example search.size=8. Several MODELs form an ensemble that averages their probabilities. An
+    empty line is answered with an empty line. Lines that are too long for the model are translated in parts;
+    standard error says how many.
 
-    An empty line has an empty answer. A line that is too long is translated in parts, and counted on standard
-    error. With --nbest each answer is a line of its own: number of the input line, rank, score and text,
-    with tabs between them. With --json there are always as many lines as inputs: input, output, score,
-    logprob, and in nbest every answer.
+    With --nbest, each line is LINE, RANK, SCORE and TEXT, separated by tabs. With --json, each input is
+    answered with one object: input, output, score, logprob and, in nbest, all answers.
 
-    A prefix may end within a word, which the translation completes; an empty one asks for nothing. A phrase
-    occurs where no word goes on beyond its edges: cat is not in cats. With --json-input a line has what is
-    asked of it alone: {"text": ..., "prefix": ..., "require": [...], "forbid": [...]}. All that is asked is
-    always met; a line of which it cannot be within the search's limit has an empty answer, and is named on
-    standard error. Of a line translated in parts the first has the prefix and what is required.
+    Constraints: a prefix may end within a word, which the translation completes; an empty prefix is no
+    constraint. A phrase must match whole words: cat is not in cats. With --json-input, each line has its own
+    constraints: {"text": ..., "prefix": ..., "require": [...], "forbid": [...]}. All constraints are always
+    met. If that is impossible within the search's length limit, the answer is empty, and standard error names
+    the line. If a line is translated in parts, the prefix and the required phrases are those of the first
+    part.
 
-    From a terminal each line is answered at once; else 2,048 are read at a time, or --window.
+    On a terminal each line is answered at once; otherwise 2,048 lines (or --window) are read and translated
+    at a time.
     """
     requests = Requests(
         prefix=prefix_all, prefixes=prefixes, require=require, forbid=forbid, as_json=json_input

@@ -1,4 +1,4 @@
-"""Fetches large files whole: goes on where a connection broke off, and believes nothing but the checksum."""
+"""Download large files: resume interrupted transfers, and verify the checksum."""
 
 import hashlib
 import http.client
@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60.0  # seconds without a byte
-_FRUITLESS = 4  # attempts in a row that brought nothing
-_ATTEMPTS = 30  # in all; the next run goes on from what they brought
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # what may be otherwise a little later
+_MAX_FAILURES = 4  # attempts in a row without new bytes
+_MAX_ATTEMPTS = 30  # attempts in total; the next run resumes
+_RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}  # HTTP status codes worth another attempt
 _WEB = ("http://", "https://")
-_SHOWN = 200  # characters of what a server says
+_SHOWN = 200  # characters of a server's message in ours
 
 
 class UnreachableError(seqx.UserError):
@@ -35,25 +35,25 @@ def download(
     progress: seqx.ProgressReporter,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Have the file at `url`, of `size` bytes, as `file`; a part left by an earlier attempt is gone on with.
+    """Download the file at `url`, of `size` bytes, to `file`; a partial download is resumed.
 
     Args:
-        url: where it is, by http or https
-        file: where it is to be; it is there only when its checksum is right
-        size: how many bytes it has
-        sha256: its checksum, in hexadecimal digits
-        progress: told the share that is here
-        wait: sleeps so many seconds between attempts
+        url: the address, http or https
+        file: the destination; it only exists once its checksum is correct
+        size: the number of bytes
+        sha256: the checksum, in hexadecimal digits
+        progress: receives the fraction that is downloaded
+        wait: waits for a number of seconds between attempts
 
     Raises:
-        UnreachableError: no server, or no such file on it
-        UserError: other bytes than expected, or no room for them
+        UnreachableError: there is no server, or it does not have the file
+        UserError: the content is wrong, or the disk is full
     """
     if file.exists():
         return
     if not url.startswith(_WEB):
         raise seqx.UserError(
-            f"{url}: only http and https can be fetched; put the file into a local folder instead"
+            f"{url}: only http and https can be downloaded; put the file into a local folder instead"
         )
     part = file.with_name(f"{file.name}.part")
     try:
@@ -68,10 +68,10 @@ def download(
 
 
 def verify(file: Path, size: int, sha256: str, progress: seqx.ProgressReporter, advice: str) -> None:
-    """Compare a file's size and checksum with what they should be; a `.part` that differs is removed.
+    """Check a file's size and checksum; a wrong `.part` file is removed.
 
     Raises:
-        UserError: both sums, and `advice`
+        UserError: they are wrong; the message has both values and `advice`
     """
     digest, done = hashlib.sha256(), 0
     found = file.stat().st_size
@@ -96,9 +96,9 @@ def verify(file: Path, size: int, sha256: str, progress: seqx.ProgressReporter, 
 def _collect(
     url: str, part: Path, size: int, progress: seqx.ProgressReporter, wait: Callable[[float], None]
 ) -> None:
-    """Attempt after attempt, until `part` has `size` bytes or there is no hope."""
-    fruitless, reason = 0, ""
-    for _ in range(_ATTEMPTS):
+    """Repeat attempts until `part` has `size` bytes, or too many have failed."""
+    failures, reason = 0, ""
+    for _ in range(_MAX_ATTEMPTS):
         before = _size(part)
         if before > size:
             part.unlink()
@@ -108,26 +108,26 @@ def _collect(
         after = _size(part)
         if after == size:
             return
-        fruitless = 0 if after > before else fruitless + 1
-        if fruitless == _FRUITLESS:
+        failures = 0 if after > before else failures + 1
+        if failures == _MAX_FAILURES:
             break
-        progress(f"fetching {url}: {reason}; trying again", after / size)
-        wait(min(60.0, 2.0**fruitless))
-    raise UnreachableError(f"{url}: cannot be fetched, tried several times ({reason})")
+        progress(f"downloading {url}: {reason}; trying again", after / size)
+        wait(min(60.0, 2.0**failures))
+    raise UnreachableError(f"{url}: cannot be downloaded after several attempts ({reason})")
 
 
 def _attempt(url: str, part: Path, size: int, progress: seqx.ProgressReporter) -> str:
-    """One request for what is missing; what went wrong, if that is known and may pass."""
+    """Request the missing bytes once; return the reason of a temporary failure, or ""."""
     try:
         for done in _received(url, part, size):
-            progress(f"fetching {url}", done / size)
+            progress(f"downloading {url}", done / size)
     except urllib.error.HTTPError as error:
         reason = _plain(f"HTTP {error.code} {error.reason}")
         error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            part.unlink(missing_ok=True)  # what is here cannot be the beginning of what is there
-        elif error.code not in _PASSING:
-            raise UnreachableError(f"{url}: the server does not give the file ({reason})") from error
+            part.unlink(missing_ok=True)  # the partial file is not a beginning of the server's file
+        elif error.code not in _RETRY_STATUS:
+            raise UnreachableError(f"{url}: the server refuses the file ({reason})") from error
         return reason
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
         return _plain(str(getattr(error, "reason", "") or error or type(error).__name__))
@@ -135,7 +135,7 @@ def _attempt(url: str, part: Path, size: int, progress: seqx.ProgressReporter) -
 
 
 def _received(url: str, part: Path, size: int) -> Iterator[int]:
-    """What one request brings, into `part`; again and again the number of bytes that are here."""
+    """Append the bytes of one request to `part`; yield the number of bytes so far, repeatedly."""
     have = _size(part)
     headers = {"User-Agent": f"seqx/{seqx.__version__}", "Accept-Encoding": "identity"}
     if have:
@@ -145,8 +145,8 @@ def _received(url: str, part: Path, size: int) -> Iterator[int]:
         if total is not None and total != size:
             raise _another(url, f"{total:,} bytes, not {size:,}")
         if start not in (0, have):
-            part.unlink(missing_ok=True)  # what such a server sends can only be used from its beginning on
-            raise http.client.HTTPException(f"asked for bytes from {have} on, got them from {start} on")
+            part.unlink(missing_ok=True)  # bytes from another position are useless; start again
+            raise http.client.HTTPException(f"requested bytes from {have} on, received bytes from {start} on")
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
             done = start
@@ -159,7 +159,7 @@ def _received(url: str, part: Path, size: int) -> Iterator[int]:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a server to other servers of the web, and to nothing else."""
+    """Follows redirects to http and https addresses only."""
 
     def redirect_request(
         self,
@@ -171,41 +171,41 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if not newurl.startswith(_WEB):
-            raise urllib.error.HTTPError(newurl, code, f"leads to {newurl}", headers, fp)
+            raise urllib.error.HTTPError(newurl, code, f"redirects to {newurl}", headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opened(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-    """What the server answers, wherever it leads to.
+    """Send the request and return the response, after redirects.
 
     Raises:
-        UnreachableError: the address, or one that it leads to, is none
+        UnreachableError: an address is invalid
     """
     try:
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310  the scheme was looked at
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310  the scheme was checked
         opener = urllib.request.build_opener(_Redirects)
         answer: http.client.HTTPResponse = opener.open(request, timeout=_TIMEOUT)
     except ValueError as error:
         reason = _plain(str(error))
-        raise UnreachableError(f"{url}: is no address, or leads to one that is none ({reason})") from error
+        raise UnreachableError(f"{url}: is or redirects to an invalid address ({reason})") from error
     return answer
 
 
 def _plain(text: str) -> str:
-    """What a server said, without what moves a cursor."""
+    """Return a server's message without control characters."""
     return "".join(char if char.isprintable() else " " for char in text[:_SHOWN])
 
 
 def _another(url: str, size: str) -> seqx.UserError:
     return seqx.UserError(
-        f"{url}: the server's file has {size}: it is another file; set the url of another mirror"
+        f"{url}: the server's file has {size}, so it is a different file; set the url of another mirror"
     )
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read1(_CHUNK)
-    except OSError as error:  # told apart from a disk's
+    except OSError as error:  # unlike errors of the disk
         raise ConnectionError(str(error) or type(error).__name__) from error
 
 
@@ -214,7 +214,7 @@ def _size(file: Path) -> int:
 
 
 def _offered(response: http.client.HTTPResponse) -> tuple[int, int | None]:
-    """Where the response's bytes begin in the file, and how many the whole file has, if it says so."""
+    """Return where the response begins in the file, and the size of the file if the server says it."""
     if response.status == http.HTTPStatus.PARTIAL_CONTENT:
         stretch, _, total = (response.headers["Content-Range"] or "").removeprefix("bytes ").partition("/")
         start = stretch.partition("-")[0]
@@ -224,5 +224,5 @@ def _offered(response: http.client.HTTPResponse) -> tuple[int, int | None]:
 
 
 def _number(text: str, otherwise: T) -> int | T:
-    """What a server writes for a number of bytes; Python reads no number of thousands of digits."""
+    """Parse a number of bytes from a header; Python refuses numbers of thousands of digits."""
     return int(text) if text.isdecimal() and len(text) < len(str(1 << 64)) else otherwise

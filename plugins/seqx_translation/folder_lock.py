@@ -1,4 +1,4 @@
-"""Let one process at a time work in a folder that several share."""
+"""Lock a folder that several processes share."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,9 +9,10 @@ import seqx
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, progress: seqx.ProgressReporter) -> Iterator[None]:
-    """Lock a folder, which is created if it is missing, and wait while another process holds the lock.
+    """Lock a folder, which is created if needed, and wait while another process holds the lock.
 
-    Where the file system has no locks, the block runs all the same: checksums find what two processes spoil.
+    On file systems without locks the block runs without one; checksums detect what concurrent processes may
+    damage.
 
     Raises:
         UserError: the folder cannot be created
@@ -19,7 +20,7 @@ def lock_folder(folder: Path, progress: seqx.ProgressReporter) -> Iterator[None]
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            message = f"waiting for another process that fetches into {folder}"
+            message = f"waiting for another process that downloads to {folder}"
             stack.enter_context(seqx.file_lock(folder / ".lock", on_wait=lambda: progress(message, None)))
         except OSError as error:
             raise seqx.unwritable(folder, error) from error

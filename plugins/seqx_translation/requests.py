@@ -1,4 +1,4 @@
-"""What is asked of each translation besides its source."""
+"""Combine the lines of standard input with constraints on their translations."""
 
 import json
 import re
@@ -8,20 +8,20 @@ from pathlib import Path
 
 import seqx
 
-_HALF = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _KEYS = ("text", "prefix", "require", "forbid")
 
 
 @dataclass
 class Requests:
-    """Makes requests of the lines of standard input, one after the other.
+    """Turns the lines of standard input into requests, in order.
 
     Args:
-        prefix: what all translations begin with
-        prefixes: a file whose line i is what the translation of line i begins with
-        require: what occurs in all translations
-        forbid: what does not
-        as_json: whether lines are JSON objects with "text", and "prefix", "require" and "forbid" of their own
+        prefix: prefix of all translations without a prefix of their own
+        prefixes: a file; line i is the prefix of the translation of line i
+        require: phrases required in all translations
+        forbid: phrases forbidden in all translations
+        as_json: lines are JSON objects with "text", and optionally "prefix", "require" and "forbid"
     """
 
     prefix: str = ""
@@ -34,25 +34,25 @@ class Requests:
     def __post_init__(self) -> None:
         for option, phrases in (("--require", self.require), ("--forbid", self.forbid)):
             if not all(phrase.strip() for phrase in phrases):
-                raise seqx.UserError(f"{option}: a phrase is empty; give at least a character")
+                raise seqx.UserError(f"{option}: a phrase is empty; give at least one character")
         self._lines: Iterator[str] | None = None if self.prefixes is None else seqx.read_lines(self.prefixes)
 
     @property
     def read(self) -> Callable[[str], str | seqx.Request]:
-        """What is asked with a line: where nothing is but its translation, the line."""
+        """The function from a line to its request; it returns the line itself if there are no constraints."""
         plain = not (self.prefix or self.prefixes or self.require or self.forbid or self.as_json)
         return str if plain else self._request
 
     def finish(self) -> None:
-        """To be called behind the last line.
+        """Check that no prefixes are left after the last line.
 
         Raises:
-            UserError: there are prefixes of further lines
+            UserError: there are more prefixes than lines
         """
         if self._lines is not None and next(self._lines, None) is not None:
             raise seqx.UserError(
                 f"{self.prefixes}: has more lines than standard input, which has {self.count}; "
-                "give as many, an empty one where nothing is asked for"
+                "write one line per input, empty for no prefix"
             )
 
     def _request(self, line: str) -> seqx.Request:
@@ -72,31 +72,31 @@ class Requests:
         if prefix is None:
             raise seqx.UserError(
                 f"{self.prefixes}: has {self.count - 1} lines, and standard input has more; "
-                "give as many, an empty one where nothing is asked for"
+                "write one line per input, empty for no prefix"
             )
         return prefix
 
     def _from_json(self, line: str) -> seqx.Request:
         where = f"standard input:{self.count}"
         try:
-            said = json.loads(line)
+            fields = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise seqx.UserError(f'{where}: no JSON ({error}); give an object as {{"text": ...}}') from error
-        if not isinstance(said, dict) or not isinstance(said.get("text"), str):
-            raise seqx.UserError(f'{where}: give an object with a string as its "text"')
-        if unknown := said.keys() - {*_KEYS}:
-            raise seqx.UserError(f"{where}: {min(unknown)!r} means nothing here; known: {', '.join(_KEYS)}")
-        prefix = said.get("prefix", "")
+            raise seqx.UserError(f'{where}: not JSON ({error}); write an object, {{"text": ...}}') from error
+        if not isinstance(fields, dict) or not isinstance(fields.get("text"), str):
+            raise seqx.UserError(f'{where}: write an object with a string as its "text"')
+        if unknown := fields.keys() - {*_KEYS}:
+            raise seqx.UserError(f"{where}: unknown key {min(unknown)!r}; known keys: {', '.join(_KEYS)}")
+        prefix = fields.get("prefix", "")
         if not isinstance(prefix, str):
             raise seqx.UserError(f'{where}: "prefix" must be a string')
         phrases = {}
         for key in ("require", "forbid"):
-            value = said.get(key, [])
+            value = fields.get(key, [])
             if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
-                raise seqx.UserError(f"{where}: {key!r} must be a list of strings that are not empty")
+                raise seqx.UserError(f"{where}: {key!r} must be a list of non-empty strings")
             phrases[key] = tuple(value)
-        request = seqx.Request(text=said["text"], prefix=prefix, **phrases)
+        request = seqx.Request(text=fields["text"], prefix=prefix, **phrases)
         for part in (request.text, request.prefix, *request.require, *request.forbid):
-            if _HALF.search(part):
-                raise seqx.UserError(f"{where}: {part[:40]!r} holds half a character; escape both halves")
+            if _SURROGATE.search(part):
+                raise seqx.UserError(f"{where}: {part[:40]!r} has an unpaired surrogate; escape both")
         return request

@@ -1,4 +1,4 @@
-"""Reads tar archives of strangers: nothing in one decides how much memory or disk it takes."""
+"""Read untrusted tar archives with bounds on memory and disk use."""
 
 import gzip
 import io
@@ -12,22 +12,22 @@ import seqx
 
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
-_READ = 1 << 24  # bytes that are asked for at once: what a header of tar may have
-_MEMBERS = 100_000  # entries of an archive
+_READ = 1 << 24  # maximum bytes of one read, which bounds the headers
+_MEMBERS = 100_000  # maximum entries of an archive
 
 LEAST = 1 << 28
-"""Bytes that a small archive may unpack to."""
+"""Bytes that even a small archive may decompress to."""
 
 RATIO = 100
-"""Bytes that each byte of an archive may unpack to. Text packs to a tenth at best, zeros to a thousandth."""
+"""Bytes that each byte of an archive may decompress to. Text shrinks at most tenfold, zeros thousandfold."""
 
 
 @contextmanager
 def members(path: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]]:
-    """The entries of an archive (plain or gzip), one after another, each with what it can be read out of.
+    """Yield the entries of an archive (plain or gzip), each with the open archive.
 
     Raises:
-        UserError: it has more entries, larger headers, or unpacks to more than any archive of text
+        UserError: it has too many entries, too large headers, or decompresses to too many bytes
     """
     most = limit(path)
     with path.open("rb") as raw:
@@ -40,7 +40,7 @@ def members(path: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, tarfile.TarF
 
 
 def limit(path: Path) -> int:
-    """The most bytes that a file's content may unpack to."""
+    """Return the number of bytes that a file may decompress to."""
     return max(LEAST, RATIO * path.stat().st_size)
 
 
@@ -49,13 +49,13 @@ def _entries(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[tarfile.TarInfo
         member = tar.next()
         if member is None:
             return
-        tar.members = []  # type: ignore[attr-defined]  # it would keep them all
+        tar.members = []  # type: ignore[attr-defined]  # tarfile would keep all entries
         yield member, tar
-    raise seqx.UserError(f"{path}: has more than {_MEMBERS:,} members, as no archive of text has")
+    raise seqx.UserError(f"{path}: has more than {_MEMBERS:,} members, too many for an archive of text")
 
 
 class _Forward(io.RawIOBase):
-    """A stream that is read from its beginning to its end, in parts of bounded size, up to a bound."""
+    """A stream that can only be read forwards, in reads of bounded size, up to a maximum of bytes."""
 
     def __init__(self, stream: BinaryIO | gzip.GzipFile, path: Path, most: int) -> None:
         self._stream, self._path, self._most = stream, path, most
@@ -63,12 +63,12 @@ class _Forward(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _READ:
-            raise tarfile.ReadError(f"a header of {size:,} bytes; none has more than {_READ:,}")
+            raise tarfile.ReadError(f"a header of {size:,} bytes; the maximum is {_READ:,}")
         found = self._stream.read(size)
         self._at += len(found)
         if self._at > self._most:
             raise seqx.UserError(
-                f"{self._path}: unpacks to more than {self._most:,} bytes, which no archive of text does"
+                f"{self._path}: decompresses to more than {self._most:,} bytes, too many for text"
             )
         return found
 

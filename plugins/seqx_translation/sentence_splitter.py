@@ -1,10 +1,11 @@
-"""Text too long for a model, as parts that are not: sentences, else words, else characters."""
+"""Split text that is too long for a model: into sentences, then between words, then between characters."""
 # ruff: noqa: RUF001  quotation marks and full stops of many scripts are meant
 
 import re
 from collections.abc import Callable, Sequence
 
-# After a full stop and what closes a sentence, before what may open one; Chinese and Japanese need no space.
+# The end of a sentence: punctuation, closing quotes, and a space before a possible beginning. Chinese and
+# Japanese need no space.
 _END = re.compile(
     r"""(?:
         (?<![\s.]) [.!?…]+ ["'”’»)\]]* \s+ (?=["'“„«‚‘(\[¿¡]* [^\W_a-z])
@@ -12,14 +13,14 @@ _END = re.compile(
     )""",
     re.VERBOSE,
 )
-# Initials, ordinals as in German dates, and titles end in a period that ends no sentence.
+# Initials, ordinals (as in German dates) and titles end in a period that does not end the sentence.
 _ABBREVIATION = re.compile(r"(?:^|[\s(.])(?:[^\W\d_]|\d+|Mrs?|Ms|Dr|Prof|St|Nr|No|vs|bzw|ca|vgl|M|Mme)\.\s+$")
 
 
 def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """Parts of `text`, in order, each of which `fits` where it has more than one character.
+    """Split text into parts for which `fits` is true; parts of a single character may be longer.
 
-    Only white space between parts is left out. A text that fits is one part, whatever it holds.
+    Only white space between parts is removed. A text that fits is returned unchanged as one part.
     """
     if fits(text):
         return [text]
@@ -45,14 +46,14 @@ def _sentences(text: str) -> list[str]:
 
 
 def _joined(parts: Sequence[str], glue: str, fits: Callable[[str], bool]) -> list[str]:
-    """As few groups of neighbours as fit, each at least one part.
+    """Join neighbouring parts into as few groups as possible that fit, each with at least one part.
 
-    A group's length is found by doubling and halving, so that long texts take no quadratic time.
+    Group sizes are found by doubling and bisection, so that long texts do not take quadratic time.
     """
     groups, start, guess = [], 0, 1
     while start < len(parts):
         size = min(guess, len(parts) - start)
-        low, high = 1, len(parts) - start + 1  # `low` parts fit, or are one; `high` do not
+        low, high = 1, len(parts) - start + 1  # `low` parts fit, or are a single one; `high` parts do not
         while low + 1 < high:
             size = min(max(size, low + 1), high - 1)
             if fits(glue.join(parts[start : start + size])):

@@ -1,4 +1,4 @@
-"""Translation: text in, text out."""
+"""The task of translation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ class Translation(seqx.Seq2SeqTask):
     """Translates one column of a corpus into another.
 
     Args:
-        corpus: where sentence pairs come from
-        tokenizer: what makes ids of text; of both languages together, unless `target_tokenizer` is set
-        target_tokenizer: another tokenizer for the target language
-        ratio: most tokens of the longer side for one of the shorter; other pairs are dropped as badly matched
-        source: the column of the corpus that is translated, from 0
-        target: the column that it is translated into
-        tags: first words of sources that say what is wanted, as <2de>: what has each of them is scored by
-            itself, the mean counts first, and each part of a text that is too long has its tag
+        corpus: the corpus of sentence pairs
+        tokenizer: the tokenizer; it is shared by both languages unless `target_tokenizer` is set
+        target_tokenizer: a separate tokenizer of the target language
+        ratio: maximum ratio of the lengths in tokens; other training pairs are dropped as misaligned
+        source: the corpus column of the source, counted from 0
+        target: the corpus column of the target
+        tags: tags at the beginning of sources, such as <2de>. Examples are scored per tag, and the mean over
+            tags comes first. If a text is split, each part keeps the tag
     """
 
     ratio: Annotated[float, Ge(1)] = 4.0
@@ -33,19 +33,19 @@ class Translation(seqx.Seq2SeqTask):
 
     def __post_init__(self) -> None:
         if self.source == self.target:
-            raise ValueError(f"source and target are the same column of the corpus, {self.source}")
+            raise ValueError(f"source and target are the same corpus column, {self.source}")
         if len({tag.strip("<>") for tag in self.tags}) < len(self.tags) or not all(self.tags):
-            raise ValueError("tags: give each tag once, and none that is empty")
+            raise ValueError("tags: contains duplicates or an empty tag")
         super().__post_init__()
 
     def columns(self) -> Mapping[str, int]:
-        """The columns of both sides."""
+        """Return the column of each side."""
         return {"source": self.source, "target": self.target}
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Get the corpus; sources that are to be scored by their tags have some."""
+        """Fetch the corpus, and check that sources begin with a tag if `tags` are set."""
         super().fetch(folder, progress, splits)
         if self.tags:
             for split in splits:
@@ -57,25 +57,20 @@ class Translation(seqx.Seq2SeqTask):
         cut = [tag for tag in self.tags if tag not in self.symbols("source", self.read(tag)["source"])]
         if not cut:
             return ()
-        told = (
+        message = (
             f"task.tags: the vocabulary splits {', '.join(cut)} into several pieces; add it to "
-            "task.tokenizer.symbols before the vocabulary is learnt, and check that task.source_normalizers "
+            "task.tokenizer.symbols before the tokenizer is trained, and check that task.source_normalizers "
             "do not change it"
         )
-        return (told,)
+        return (message,)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """Source and target of each pair."""
+        """Yield the source and target of each pair."""
         for row in self.corpus.rows(split):
-            if max(self.source, self.target) >= len(row):
-                raise seqx.UserError(
-                    f"task.source is {self.source} and task.target {self.target}, "
-                    f"but the corpus has {len(row)} columns, counted from 0"
-                )
-            yield row[self.source], row[self.target]
+            yield seqx.select_columns(row, {"task.source": self.source, "task.target": self.target})
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
-        """The ids of both sides, with EOS."""
+        """Return the ids of both sides with EOS; reject misaligned training pairs."""
         made = super().example(row, training=training)
         if training and isinstance(made, seqx.Example):
             shorter, longer = sorted(map(len, made.columns.values()))
@@ -84,7 +79,7 @@ class Translation(seqx.Seq2SeqTask):
         return made
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:
-        """A text of more than `max_length` tokens as its sentences, and these as parts where they must be."""
+        """Split a text of more than `max_length` tokens into sentences, and longer sentences into parts."""
         tag, rest = self._tag(text)
         before = f"{tag} " if tag else ""
         parts = split_text(rest, lambda part: len(self.read(before + part)["source"]) <= max_length)
@@ -98,7 +93,7 @@ class Translation(seqx.Seq2SeqTask):
     def score(
         self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
     ) -> Mapping[str, seqx.Score]:
-        """Each metric's scores of what has each tag, behind their mean; without tags, of the whole."""
+        """Score all outputs; with `tags`, score each tag separately, and put the means first."""
         if not self.tags:
             return self.scores(outputs, references)
         parts: dict[str, tuple[list[str], list[str]]] = {tag: ([], []) for tag in self.tags}
@@ -120,16 +115,16 @@ class Translation(seqx.Seq2SeqTask):
         return means | each
 
     def _own_tag(self, text: str) -> str:
-        """The tag of a source that must have one."""
+        """Return the tag of a source, which must have one."""
         tag, _ = self._tag(text)
         if not tag:
             raise seqx.UserError(
-                f"task.tags: the source {text[:40]!r} begins with none of {', '.join(self.tags)}; "
-                "put tags before the text, as the corpus tagged does"
+                f"task.tags: the source {text[:40]!r} does not begin with one of {', '.join(self.tags)}; "
+                "put a tag before the text, for example with the corpus `tagged`"
             )
         return tag
 
     def _tag(self, text: str) -> tuple[str, str]:
-        """The tag of a source, "" where it has none, and the rest."""
+        """Return the tag of a source ("" if it has none), and the rest."""
         first, _, rest = text.lstrip().partition(" ")
         return (first, rest) if first in self.tags else ("", text)

@@ -1,7 +1,7 @@
 """The training data of WMT 2014: English with German or French (Bojar et al. 2014).
 
-Sizes and checksums are those that TensorFlow Datasets records. What the paper counts as 4.5 million pairs of
-English and German are these three archives; their files are fetched once for both directions.
+Sizes and checksums are those recorded by TensorFlow Datasets. The 4.5 million English-German pairs of Vaswani
+et al. 2017 are these three archives. Both directions share the downloaded files.
 """
 
 import hashlib
@@ -59,23 +59,24 @@ ARCHIVES: Mapping[str, list[Archive]] = {
         ),
     ],
 }
-"""What there is for each language besides English."""
+"""The archives for each language other than English."""
 
 
 @dataclass(kw_only=True)
 class Wmt14(seqx.Corpus):
-    """WMT 2014: its training text, newstest2013 to validate with, all of newstest2014 to be judged by.
+    """WMT 2014: training on its parallel text, validation on newstest2013, test on the full newstest2014.
 
-    Archives are fetched into the cache, checked, and only the members that are wanted are read. Bytes that
-    are not UTF-8 become U+FFFD; lines end at a line feed alone.
+    Archives are downloaded to the cache and verified; only the needed members are extracted. Bytes that are
+    not UTF-8 become U+FFFD; only a line feed ends a line.
 
     Args:
-        source: the first column's language
-        target: the second column's language; one of the two is English
-        archives: where the training text is, instead of WMT's own table
-        local: a folder with archives that are already there, under their own names; may hold ${NAME}
-        heldout: another corpus, whose dev and test rows are taken instead of newstest2013 and newstest2014
-        limit: most rows to train on, from the first on
+        source: the source language, in the first column
+        target: the target language, in the second column; one of the two is English
+        archives: archives of training text, instead of those of WMT
+        local: a folder with archives that were downloaded before, with their original names; may contain
+            ${NAME}
+        heldout: another corpus whose dev and test rows replace newstest2013 and newstest2014
+        limit: maximum number of training rows, from the first on
     """
 
     source: Literal["en", "de", "fr"] = "en"
@@ -94,14 +95,12 @@ class Wmt14(seqx.Corpus):
         self._archives = ARCHIVES[other] if self.archives is None else self.archives
         for archive in self._archives:
             if not archive.members.keys() >= {self.source, self.target}:
-                raise ValueError(
-                    f"wmt14: members of {archive.name} name no {self.source} or no {self.target}"
-                )
+                raise ValueError(f"wmt14: members of {archive.name} lack {self.source} or {self.target}")
         self._folder: Path | None = None
 
     @property
     def available(self) -> Sequence[str]:
-        """All three splits, or "train" and those of `heldout`."""
+        """All splits, or "train" and those of `heldout`."""
         if self.heldout is None:
             return seqx.SPLITS
         return ["train", *(split for split in self.heldout.available if split != "train")]
@@ -112,7 +111,7 @@ class Wmt14(seqx.Corpus):
         return 2
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
-        """Report a missing folder of archives."""
+        """Report a missing folder of local archives."""
         try:
             self._local()
         except seqx.UserError as error:
@@ -121,17 +120,17 @@ class Wmt14(seqx.Corpus):
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Have in `folder` the archives and their text, if "train" is wanted, and the test sets that are.
+        """Download and extract the archives if "train" is among `splits`, and the test sets that are.
 
         Raises:
-            UserError: which archive, what is wrong with it, and what to do
+            UserError: an archive is missing or damaged; the message says what to do
         """
         self._folder = folder / "wmt14"
         with lock_folder(self._folder, progress):
             self._fetch(self._folder, progress, splits)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """The rows of a split: archive after archive, as they are; or a test set."""
+        """Yield the rows of a split: of the archives in order, or of a test set."""
         if split == "train":
             sides = ([*self._files(archive).values()] for archive in self._archives)
             return islice(chain.from_iterable(map(_pairs, sides)), self.limit)
@@ -140,7 +139,7 @@ class Wmt14(seqx.Corpus):
         return _pairs(self._newstest(split))
 
     def identity(self) -> Mapping[str, object]:
-        """The archives' checksums and members, and which test sets."""
+        """Return the archives' checksums and members, and the test sets."""
         return {
             "archives": [{**asdict(archive), "url": archive.name} for archive in self._archives],
             "columns": [self.source, self.target],
@@ -149,7 +148,7 @@ class Wmt14(seqx.Corpus):
         }
 
     def _fetch(self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str]) -> None:
-        # What is small comes first: whoever has no network learns it before gigabytes are fetched.
+        # Small files come first, so that a missing network is found before a download of gigabytes.
         if self.heldout is not None:
             self.heldout.fetch(folder / "heldout", progress, splits)
         else:
@@ -164,14 +163,14 @@ class Wmt14(seqx.Corpus):
         copies = self._newstest(split)
         if all(copy.exists() for copy in copies):
             return
-        progress(f"fetching {SETS[split][0]} through sacreBLEU", None)
+        progress(f"downloading {SETS[split][0]} with sacreBLEU", None)
         for file, copy in zip(newstest(split, self.source, self.target), copies, strict=True):
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, part := copy.with_name(f"{copy.name}.part"))
             part.replace(copy)
 
     def _have(self, archive: Archive, folder: Path, progress: seqx.ProgressReporter) -> Path:
-        """Where the archive is, checked: where the user has it, or in `folder`."""
+        """Return the path of a verified archive: a local one, or one downloaded to `folder`."""
         local = self._local()
         if local is not None and (mine := local / archive.name).exists():
             advice = f"{mine} was left as it is; replace or remove it"
@@ -182,13 +181,13 @@ class Wmt14(seqx.Corpus):
             download(archive.url, file, archive.size, archive.sha256, progress)
         except UnreachableError as error:
             raise seqx.UserError(
-                f"{error}. Without a network: fetch {archive.name} elsewhere, put it into a folder and set "
-                "task.corpus.local to that folder; or try seqx on its embedded corpus with --profile sample"
+                f"{error}. Without a network: download {archive.name} elsewhere, put it into a folder "
+                "and set task.corpus.local to that folder; or try seqx with generated text, --profile sample"
             ) from error
         return file
 
     def _local(self) -> Path | None:
-        """Return the folder of archives that need no download."""
+        """Return the folder of local archives."""
         if self.local is None:
             return None
         local = seqx.expand_path(os.path.expandvars(self.local))
@@ -197,7 +196,7 @@ class Wmt14(seqx.Corpus):
         return local
 
     def _files(self, archive: Archive) -> dict[str, Path]:
-        """Where an archive's text is kept, by language, under names that tell from what it was made."""
+        """Return the paths of the extracted text by language; their names have a hash of their origin."""
         assert self._folder is not None, "fetch comes first"
         members = {language: archive.members[language] for language in (self.source, self.target)}
         made_from = hashlib.sha256(repr((archive.sha256, sorted(members.items()))).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Callbacks that show and record how a run goes: progress, a file of metrics, TensorBoard."""
+"""Callbacks that show and record a run: console progress, a file of metrics, and TensorBoard."""
 
 import seqx
 from seqx_watch.metrics import Metrics
@@ -10,5 +10,5 @@ __all__ = ["ConsoleProgress", "Metrics", "TensorBoard"]
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer the callbacks."""
+    """Register the callbacks."""
     registry.add(seqx.Callback, progress=ConsoleProgress, metrics=Metrics, tensorboard=TensorBoard)

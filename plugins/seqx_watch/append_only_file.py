@@ -6,7 +6,7 @@ import seqx
 
 
 class AppendOnlyFile:
-    """Appends lines, opening the file for each: whoever reads it meanwhile sees whole lines.
+    """Appends lines, opening the file for each, so that readers always see whole lines.
 
     Raises:
         UserError: the file cannot be written

@@ -1,4 +1,4 @@
-"""Runs side by side: each as plain values, and all as text."""
+"""Compare runs: collect their data, and format the comparison as text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -26,7 +26,7 @@ class _Published(TypedDict):
 
 
 class _Figures(TypedDict):
-    """What a run's folder says that is reckoned with."""
+    """The values of a run's folder that are computed with."""
 
     updates: Count
     of: Count
@@ -37,23 +37,23 @@ class _Figures(TypedDict):
 _FIGURES = TypeAdapter(_Figures)
 
 
-def compare(folders: Sequence[Path]) -> list[Row]:
-    """What is known of each run, and in what its recipe and environment differ from those of the first.
+def compare_runs(folders: Sequence[Path]) -> list[Row]:
+    """Return the data of each run, and the differences of its recipe and environment from those of the first.
 
     Raises:
-        UserError: a folder holds no run, or one that this version cannot read
+        UserError: a folder does not contain a run, or a run that this version cannot read
     """
     records = [seqx.Record.read(folder) for folder in folders]
     measured = [RecordedMetrics.read(folder / "metrics.jsonl") for folder in folders]
     first = records[0], measured[0]
     return [
-        {"run": name, **_told(record, file), **_apart(first, (record, file))}
+        {"run": name, **_run_data(record, file), **_differences(first, (record, file))}
         for name, record, file in zip(_names(folders), records, measured, strict=True)
     ]
 
 
-def shown(rows: Sequence[Row]) -> Iterator[str]:
-    """The comparison as lines: a table in Markdown, and what has to be known to read it."""
+def format_comparison(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the lines of the comparison: a table in Markdown, then notes and differences."""
     yield from markdown(_header(rows), [_cells(row, rows) for row in rows])
     notes = [*_sources(rows), *_signatures(rows), *_models(rows), *_warnings(rows)]
     if notes:
@@ -61,19 +61,19 @@ def shown(rows: Sequence[Row]) -> Iterator[str]:
         yield from notes
     for row in rows[1:]:
         yield ""
-        apart = [*difference_lines(row["recipe"]), *difference_lines(row["environment"])]
-        yield f"{row['run']} against {rows[0]['run']}:" + (" nothing differs" if not apart else "")
-        yield from (f"  {line}" for line in apart)
+        differences = [*difference_lines(row["recipe"]), *difference_lines(row["environment"])]
+        yield f"{row['run']} against {rows[0]['run']}:" + (" no differences" if not differences else "")
+        yield from (f"  {line}" for line in differences)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The names of the folders; their paths, where two have one name."""
+    """Return the names of the folders, or their paths if two names are equal."""
     names = [folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _told(record: seqx.Record, measured: RecordedMetrics) -> Row:
-    """What a run says of itself."""
+def _run_data(record: seqx.Record, measured: RecordedMetrics) -> Row:
+    """Return the data of one run."""
     figures, evaluations = _figures(record), measured.evaluations
     scores = record.scores or {split: look.scores for split, look in evaluations.items() if split == "dev"}
     return {
@@ -120,8 +120,10 @@ def _figures(record: seqx.Record) -> _Figures:
         ) from None
 
 
-def _apart(first: tuple[seqx.Record, RecordedMetrics], other: tuple[seqx.Record, RecordedMetrics]) -> Row:
-    """In what a run differs from the first one."""
+def _differences(
+    first: tuple[seqx.Record, RecordedMetrics], other: tuple[seqx.Record, RecordedMetrics]
+) -> Row:
+    """Return the differences of a run from the first one."""
     recipes = [{**record.recipe, "published": None} for record, _ in (first, other)]
     environments = [
         {**record.environment, **{name: file.start.get(name) for name in ("device", "precision")}}
@@ -131,7 +133,7 @@ def _apart(first: tuple[seqx.Record, RecordedMetrics], other: tuple[seqx.Record,
 
 
 def _metrics(rows: Sequence[Row], split: str) -> list[str]:
-    """What is known of a split in any run: metrics in their order, perplexity last."""
+    """Return the names of all scores of a split: metrics in their order, perplexity last."""
     found: dict[str, None] = {}
     for row in rows:
         found |= dict.fromkeys([*row["scores"].get(split, ()), *_published(row, split)])
@@ -168,12 +170,12 @@ def _cells(row: Row, rows: Sequence[Row]) -> list[str]:
 
 
 def _cell(value: float | None, published: float | None, form: str) -> str:
-    said = "-" if value is None else form.format(value)
-    return said if published is None else f"{said} ({form.format(published)})"
+    text = "-" if value is None else form.format(value)
+    return text if published is None else f"{text} ({form.format(published)})"
 
 
 def _sources(rows: Sequence[Row]) -> Iterator[str]:
-    """Where what stands in parentheses was published."""
+    """Yield the sources of the published figures."""
     sources: dict[str, list[str]] = {}
     for row in rows:
         if row["published"]:
@@ -183,7 +185,7 @@ def _sources(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _signatures(rows: Sequence[Row]) -> Iterator[str]:
-    """How each score was computed, once; with the runs, where that is not the same in all."""
+    """Yield the signature of each score; with the runs, if it differs between runs."""
     found: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         for split, named in row["scores"].items():
@@ -193,18 +195,18 @@ def _signatures(rows: Sequence[Row]) -> Iterator[str]:
         for signature, where in signatures.items():
             yield f"{name}: {signature}" + (f" ({', '.join(where)})" if len(signatures) > 1 else "")
         if len(signatures) > 1:
-            yield f"{name}: figures with different signatures cannot be compared"
+            yield f"{name}: scores with different signatures cannot be compared"
 
 
 def _models(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a line for each run that compared weights: which of them are the model."""
+    """Yield a line for each run that chose its model among several weights."""
     for row in rows:
-        if row.get("model"):  # records of earlier versions lack it
+        if row.get("model"):  # records of earlier versions do not have it
             yield f"{row['run']}: the model is the {row['model']}"
 
 
 def _scored(row: Row) -> str:
-    """Return a text about the scores of an unfinished run."""
+    """Return where the scores of an unfinished run come from."""
     if row["scored_at"] is not None:
         return f"its scores are those of validation at update {row['scored_at']:,}"
     if row["best"] is not None:
@@ -213,7 +215,7 @@ def _scored(row: Row) -> str:
 
 
 def _unmeasured(row: Row) -> str:
-    """Return the reason why the speed of a run is not known."""
+    """Return why the speed of a run is unknown."""
     if row["metrics"] is None:
         return "its recipe has no callback `metrics`"
     if not row["recorded"]:
@@ -222,7 +224,7 @@ def _unmeasured(row: Row) -> str:
 
 
 def _every(recipe: Mapping[str, Any]) -> int | None:
-    """Return the number of updates for each line of the callback `metrics`; None without this callback."""
+    """Return the number of updates per line of the callback `metrics`; None without this callback."""
     callbacks = recipe.get("callbacks")
     for callback in callbacks if isinstance(callbacks, list) else []:
         if isinstance(callback, dict) and callback.get("type") == "metrics":
@@ -232,14 +234,14 @@ def _every(recipe: Mapping[str, Any]) -> int | None:
 
 
 def _warnings(rows: Sequence[Row]) -> Iterator[str]:
-    """What the figures do not say by themselves."""
+    """Yield warnings about unfinished runs, unknown speeds and incomparable perplexities."""
     for row in rows:
         if not row["finished"]:
             broken = f"; it {row['failed']}" if row["failed"] else ""
             yield f"{row['run']}: not finished, {_scored(row)}{broken}"
         if row["tokens_per_second"] is None and row["updates"]:
-            yield f"{row['run']}: {_unmeasured(row)}, so its speed is not known"
+            yield f"{row['run']}: {_unmeasured(row)}, so its speed is unknown"
     if len({row["vocabulary"] for row in rows}) > 1 and any(
         value is not None for row in rows for value in row["perplexity"].values()
     ):
-        yield "perplexity: the runs have different vocabularies, so that theirs cannot be compared"
+        yield "perplexity: the runs have different vocabularies, so these cannot be compared"

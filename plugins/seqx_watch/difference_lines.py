@@ -1,4 +1,4 @@
-"""Differences of settings, said in few lines."""
+"""Format differences between settings in few lines."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,9 +7,9 @@ Pair = Sequence[object]
 
 
 def difference_lines(differences: Mapping[str, Pair]) -> Iterator[str]:
-    """A line for each difference (there, here); paths that differ in one step alone share theirs.
+    """Yield a line for each difference (there, here); paths that differ in one step only share a line.
 
-    So `model.encoder.layers` and `model.decoder.layers`, both 6 there and 2 here, are
+    For example, if `model.encoder.layers` and `model.decoder.layers` are both 6 there and 2 here, the line is
     `model.{decoder,encoder}.layers: 2 (6)`.
     """
     left = dict(differences)
@@ -28,7 +28,7 @@ def difference_lines(differences: Mapping[str, Pair]) -> Iterator[str]:
 
 
 def _sharing(steps: Sequence[str], index: int, pair: Pair, left: Mapping[str, Pair]) -> dict[str, str]:
-    """What stands at a step of the paths that are the same otherwise, and differ by the same pair."""
+    """Return the paths with this pair that differ from `steps` at `index` only, by their step there."""
     found = {}
     for path, other in left.items():
         theirs = path.split(".")
@@ -40,9 +40,9 @@ def _sharing(steps: Sequence[str], index: int, pair: Pair, left: Mapping[str, Pa
 
 
 def _same(one: Pair, other: Pair) -> bool:
-    return [*map(_plain, one)] == [*map(_plain, other)]  # to Python 0 is False
+    return [*map(_plain, one)] == [*map(_plain, other)]  # compare as JSON, because 0 == False in Python
 
 
 def _plain(value: object) -> str:
-    """As a recipe would say it."""
+    """Return the value as it is written in a recipe."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What is said of a run, as plain lines without control characters."""
+"""Format the state of a run as lines of plain text."""
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
@@ -8,27 +8,27 @@ from seqx_watch.window import WindowMeans
 
 
 def plain(text: str) -> str:
-    """One line of it, without what moves a cursor."""
+    """Return the text on one line, without control characters."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds: 1:02:03."""
+    """Format as hours, minutes and seconds: 1:02:03."""
     return str(dt.timedelta(seconds=max(0, round(seconds))))
 
 
 def number(value: float) -> str:
-    """Five digits, with an exponent only where there is need."""
+    """Format with five digits, with an exponent only for large numbers."""
     return f"{value:.5g}" if value < 10_000 else f"{value:.0f}" if value < 1e7 else f"{value:.3e}"
 
 
 def opening(run: seqx.Run) -> Iterator[str]:
-    """What is trained on what."""
-    how, store = run.training, run.store
+    """Yield the size of the model and of the data."""
+    config, store = run.training, run.store
     yield f"{run.name}: {run.parameters:,} parameters, on {run.device} in {run.precision}, in {run.folder}"
     yield (
         f"{len(store):,} training examples, {int(store.lengths('target').sum()):,} target tokens; "
-        f"{run.updates:,} updates an epoch, {how.steps:,} in all"
+        f"{run.updates:,} updates per epoch, {config.steps:,} in total"
     )
     if store.dropped:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in store.dropped.items())
@@ -45,14 +45,14 @@ def opening(run: seqx.Run) -> Iterator[str]:
 
 
 def progress(reading: WindowMeans, steps: int, left: float) -> str:
-    """The numbers of some updates, in columns."""
+    """Format the step, the training metrics and the remaining time in columns."""
     return f"step {reading.step:>{len(str(steps))}}/{steps}  {numbers(reading)}  left {duration(left):>8}" + (
         f"  skipped {reading.skipped}: gradient not finite" if reading.skipped else ""
     )
 
 
 def numbers(reading: WindowMeans) -> str:
-    """Loss to padding, in columns."""
+    """Format the training metrics in columns."""
     return "  ".join(
         (
             f"loss {reading.loss:7.4f}",
@@ -65,7 +65,7 @@ def numbers(reading: WindowMeans) -> str:
 
 
 def scores(evaluation: seqx.Evaluation, best: str = "") -> str:
-    """The scores of an evaluation; `best` is said after the one that counts."""
+    """Format the scores of an evaluation; `best` follows the first one."""
     parts = [f"{name} {score.value:.2f}" for name, score in evaluation.scores.items()]
     if parts and best:
         parts[0] += f" ({best})"
@@ -75,7 +75,7 @@ def scores(evaluation: seqx.Evaluation, best: str = "") -> str:
 
 
 def examples(evaluation: seqx.Evaluation, count: int, turn: int) -> Iterator[str]:
-    """Some answers; another `turn` shows others, spread over the split."""
+    """Yield some answers with their references; each `turn` selects others from the whole split."""
     answers = evaluation.answers
     for i in range(min(count, len(answers))):
         answer = answers[(turn + i * max(1, len(answers) // count)) % len(answers)]
@@ -85,7 +85,7 @@ def examples(evaluation: seqx.Evaluation, count: int, turn: int) -> Iterator[str
 
 
 def closing(results: Mapping[str, Mapping[str, seqx.Score]]) -> Iterator[str]:
-    """The finished model's scores with their signatures."""
+    """Yield the scores of the final model with their signatures."""
     rows = [
         (split, name, score.value, score.signature)
         for split, named in results.items()

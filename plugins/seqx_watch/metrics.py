@@ -1,4 +1,4 @@
-"""All numbers of a run as JSON, a line each."""
+"""Record all metrics of a run as JSON lines."""
 
 import os
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ _LINE = TypeAdapter(MetricsLine)
 
 
 class Metrics(seqx.Callback):
-    """Writes the run's `metrics.jsonl`: one JSON object a line, its "kind" first.
+    """Writes the run's `metrics.jsonl`: one JSON object per line, beginning with its "kind".
 
-    Kinds: start, update, noticed, evaluation, saved, finished, failed. Numbers of updates are means over
-    those since the last such line, the rate and the norm those of the last one. Numbers that are not finite
-    are the strings "Infinity", "-Infinity" and "NaN".
-    When a run goes on from a checkpoint, what was written after it is cut off: each step stands there once.
+    The kinds are start, update, noticed, evaluation, saved, finished and failed. A line "update" has means
+    over the updates since the previous such line; learning rate and gradient norm are those of the last
+    update. Numbers that are not finite are the strings "Infinity", "-Infinity" and "NaN". When a run resumes
+    from a checkpoint, later lines are removed, so each step occurs once.
 
     Args:
-        every: updates that a line sums up
+        every: number of updates per line
     """
 
     def __init__(self, *, every: Annotated[int, Gt(0)] = 100) -> None:
@@ -35,20 +35,20 @@ class Metrics(seqx.Callback):
         self._window = Window()
 
     def state_dict(self) -> dict[str, Any]:
-        """The updates that no line sums up yet."""
+        """Return the sums over updates that are not yet written."""
         return self._window.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore these sums."""
         self._window.load_state_dict(state)
 
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
-        """Cut off what will be done again, and say what is trained."""
+        """Remove lines after the checkpoint, and record the start."""
         path = run.folder / "metrics.jsonl"
-        told = cut(path, run.done, pending=run.pending)
+        complete = truncate(path, run.done, pending=run.pending)
         self._file = AppendOnlyFile(path)
-        if run.resumed is not None and not told:  # killed between saving and the word about it
+        if run.resumed is not None and not complete:  # killed between saving and recording it
             self.saved(run, run.done, run.resumed)
         self._write(
             "start",
@@ -65,7 +65,7 @@ class Metrics(seqx.Callback):
 
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:
-        """Sum up the updates since the last line, when there are enough."""
+        """Record the means over the last updates, every `every` updates."""
         self._window.add(update)
         if update.step % self.every == 0 or update.step == run.training.steps:
             reading = self._window.read()
@@ -78,12 +78,12 @@ class Metrics(seqx.Callback):
 
     @seqx.hookimpl
     def noticed(self, step: int, what: str) -> None:
-        """Record what went wrong."""
+        """Record a problem."""
         self._write("noticed", step=step, what=what)
 
     @seqx.hookimpl
     def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:
-        """Record the scores."""
+        """Record the scores of a split."""
         self._write(
             "evaluation",
             step=step,
@@ -94,18 +94,18 @@ class Metrics(seqx.Callback):
 
     @seqx.hookimpl
     def saved(self, run: seqx.Run, step: int, path: Path) -> None:
-        """Record where a checkpoint lies."""
+        """Record the path of a checkpoint."""
         self._write("saved", step=step, path=os.path.relpath(path, run.folder))
 
     @seqx.hookimpl
     def finished(self, scores: Mapping[str, Mapping[str, seqx.Score]]) -> None:
-        """Record the scores of the finished model."""
+        """Record the scores of the final model."""
         self._write("finished", scores={split: _scores(named) for split, named in scores.items()})
         self._file = None
 
     @seqx.hookimpl
     def failed(self, error: BaseException) -> None:
-        """Record what broke the run off."""
+        """Record the error that ended the run."""
         self._write("failed", error=type(error).__name__, message=str(error))
         self._file = None
 
@@ -114,21 +114,21 @@ class Metrics(seqx.Callback):
             self._file.write(seqx.json_text({"kind": kind, **values}, ensure_ascii=False))
 
 
-def cut(path: Path, done: int, *, pending: bool = False) -> bool:
-    """Leave only the whole lines up to the last word about the checkpoint of step `done`.
+def truncate(path: Path, done: int, *, pending: bool = False) -> bool:
+    """Remove the lines after the last record of the checkpoint of step `done`, and incomplete lines.
 
     Args:
         path: the file
-        done: updates that were made up to the checkpoint
-        pending: step `done` is still to be validated and saved for good
+        done: number of updates up to the checkpoint
+        pending: the validation and the checkpoint of step `done` will be repeated
 
     Returns:
-        whether nothing is missing of what stood there when the checkpoint was saved
+        true if the record of the checkpoint is there (or will be written again)
     """
     if not path.exists():
         return True
     kept: list[str] = []
-    end = 0  # of what was written up to the checkpoint
+    end = 0  # number of lines up to the record of the checkpoint
     new = path.with_name(f".{path.name}")
     try:
         for line, about in seqx.read_json_lines(_LINE, path, "correct this line, or remove the file"):
@@ -147,7 +147,7 @@ def cut(path: Path, done: int, *, pending: bool = False) -> bool:
 
 
 def _again(kind: str, at_last: bool) -> bool:
-    """Whether a line about the last update will be written again."""
+    """Return true if a line about the last update will be written again."""
     return kind == "failed" or (at_last and kind in ("evaluation", "saved"))
 
 

@@ -1,4 +1,4 @@
-"""What a run's `metrics.jsonl` says of it, read back."""
+"""Read a run's `metrics.jsonl`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class _Update(TypedDict):
 
 
 class _Score(TypedDict):
-    value: float | None  # null: not finite, in older files
+    value: float | None  # null in older files: not finite
     signature: str
 
 
@@ -58,7 +58,7 @@ class MetricsLine(TypedDict):
 
 
 def _kind(line: object) -> str:
-    """Return the name of the type by which a line is checked."""
+    """Return the type that a line is validated as."""
     kind = line.get("kind") if isinstance(line, dict) else None
     return kind if kind in ("start", "update", "evaluation", "failed") else "other"
 
@@ -77,7 +77,7 @@ _LINE: TypeAdapter[Any] = TypeAdapter(
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedEvaluation:
-    """A model's scores on a split, as they were recorded."""
+    """The recorded scores of a split."""
 
     step: int
     scores: Mapping[str, seqx.Score]
@@ -86,22 +86,20 @@ class RecordedEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedMetrics:
-    """What the callback `metrics` recorded; nothing where it did not listen."""
+    """The data recorded by the callback `metrics`; empty if the recipe does not have it."""
 
-    start: Mapping[str, Any] = field(default_factory=dict)  # of the last start
-    step: int = 0  # the last update that was recorded
-    tokens_per_second: float | None = None  # target tokens, by the time of training alone
-    evaluations: Mapping[str, RecordedEvaluation] = field(
-        default_factory=dict
-    )  # at each split, the last time
-    failed: str | None = None  # why it stopped, if it has not gone on since
+    start: Mapping[str, Any] = field(default_factory=dict)  # the last line "start"
+    step: int = 0  # the last recorded update
+    tokens_per_second: float | None = None  # target tokens, per second of training alone
+    evaluations: Mapping[str, RecordedEvaluation] = field(default_factory=dict)  # the last one of each split
+    failed: str | None = None  # why the run stopped, if it was not resumed since
 
     @classmethod
     def read(cls, file: Path) -> "RecordedMetrics":
-        """Read it as far as it was written.
+        """Read the complete lines of a file.
 
         Raises:
-            UserError: it cannot be read, or is not what this version writes
+            UserError: the file cannot be read, or has another format
         """
         start: Mapping[str, Any] = {}
         evaluations: dict[str, RecordedEvaluation] = {}

@@ -1,4 +1,4 @@
-"""Says how a run goes: a live view on a terminal, plain lines elsewhere and in the run's log."""
+"""Show the progress of a run: a live view on a terminal; otherwise, and in the run's log, plain lines."""
 
 import math
 import re
@@ -15,20 +15,20 @@ from seqx_watch.append_only_file import AppendOnlyFile
 from seqx_watch.terminal import Terminal
 from seqx_watch.window import Window
 
-_REFRESH = 1.0  # seconds between two looks at the device for a terminal
+_REFRESH = 1.0  # minimum seconds between updates of the terminal, each of which waits for the device
 
 
 class ConsoleProgress(seqx.Callback):
-    """Tells standard error how a run goes, and writes the same to the run's `log.txt`.
+    """Shows progress on standard error, and writes it to the run's `log.txt`.
 
-    On a terminal a bar and the latest numbers are redrawn in place, and scores, examples and what else is
-    worth keeping scroll by above. Where standard error is no terminal, the numbers are lines, too. Standard
-    output is left to what a command prints as its result. A resumed run goes on writing the same log.
+    On a terminal a bar and the latest metrics are redrawn in place; scores, examples and messages scroll
+    above. If standard error is not a terminal, metrics are printed as lines, too. Standard output is only
+    used for the results of a command. A resumed run appends to the same log.
 
     Args:
-        every: updates between two lines of numbers; null: as many as `seconds` take
-        seconds: seconds between two lines of numbers, and of news from preparation
-        examples: answers shown after each validation, with their inputs and references
+        every: number of updates between two lines of metrics; null: use `seconds`
+        seconds: seconds between two lines of metrics, and between two lines about preparation
+        examples: number of outputs shown after each validation, with their inputs and references
     """
 
     def __init__(
@@ -43,76 +43,79 @@ class ConsoleProgress(seqx.Callback):
         self.examples = examples
         self._terminal: Terminal | None = None
         self._log: AppendOnlyFile | None = None
-        self._early: list[str] = []  # lines from before there was a log
+        self._lines_before_log: list[str] = []  # lines from before the log was opened
         self._topic = self._last_news = ""
-        self._said = -math.inf
-        self._shown = -math.inf
-        self._began = 0.0
-        self._drawn, self._window = Window(), Window()
+        self._last_line_time = -math.inf
+        self._last_drawn_time = -math.inf
+        self._start_time = 0.0
+        self._terminal_window, self._window = Window(), Window()
         self._best: tuple[float, int] | None = None
         self._validations = 0
-        self._complete = False  # whether what is scored next is the finished model
-        self._last = 0  # update
+        self._is_final = False  # the next evaluation is that of the final model
+        self._last_step = 0  # the last update
 
     @seqx.hookimpl
     def preparing(self, what: str, share: float | None) -> None:
-        """Say what is done, when it is something else or some time has passed."""
+        """Show what is prepared, if it changed or some time has passed."""
         terminal, what, now = self._view(), lines.plain(what), monotonic()
         topic = re.sub(r"\d[\d,]*", "", what)
         fresh = topic != self._topic
-        if terminal and (fresh or now - self._shown >= _REFRESH or share == 1):
+        if terminal and (fresh or now - self._last_drawn_time >= _REFRESH or share == 1):
             terminal.show(what, share)
-            self._shown = now
+            self._last_drawn_time = now
         line = what if share is None else f"{what} ({share:.0%})"
-        if fresh or now - self._said >= self.seconds or (share == 1 and line != self._last_news):
+        if fresh or now - self._last_line_time >= self.seconds or (share == 1 and line != self._last_news):
             self._say(line, terminal=False)
-            self._topic, self._said, self._last_news = topic, now, line
+            self._topic, self._last_line_time, self._last_news = topic, now, line
 
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
-        """Open the log, and say what is trained on what."""
+        """Open the log, and show the sizes of model and data."""
         self._log = AppendOnlyFile(run.folder / "log.txt")
-        for line in self._early:
+        for line in self._lines_before_log:
             self._log.write(line)
-        self._early.clear()
+        self._lines_before_log.clear()
         for line in lines.opening(run):
             self._say(line)
         if run.best is not None:
             self._best = (run.best, run.best_step)
-        self._began = self._said = monotonic()
-        self._shown = -math.inf
-        self._complete, self._last = not run.pending, run.done
+        self._start_time = self._last_line_time = monotonic()
+        self._last_drawn_time = -math.inf
+        self._is_final, self._last_step = not run.pending, run.done
 
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:
-        """Show the numbers, when it is time."""
+        """Show the metrics, if it is time."""
         terminal, now = self._view(), monotonic()
         steps, step = run.training.steps, update.step
-        left = (now - self._began) / (step - run.done) * (steps - step)
-        self._complete, self._last = False, step
+        left = (now - self._start_time) / (step - run.done) * (steps - step)
+        self._is_final, self._last_step = False, step
         self._window.add(update)
         if terminal:
-            self._drawn.add(update)
-            if now - self._shown >= _REFRESH or step == steps:
+            self._terminal_window.add(update)
+            if now - self._last_drawn_time >= _REFRESH or step == steps:
                 what = f"step {step}/{steps}, {lines.duration(left)} left"
-                terminal.show(what, step / steps, lines.numbers(self._drawn.read()))
-                self._shown = now
-        due = step % self.every == 0 if self.every else now - self._said >= self.seconds
+                terminal.show(what, step / steps, lines.numbers(self._terminal_window.read()))
+                self._last_drawn_time = now
+        due = step % self.every == 0 if self.every else now - self._last_line_time >= self.seconds
         if due or step == steps:
             self._say(lines.progress(self._window.read(), steps, left), terminal=False)
-            self._said = now
+            self._last_line_time = now
 
     @seqx.hookimpl
     def noticed(self, what: str) -> None:
-        """Keep what went wrong; the run itself says it on standard error."""
+        """Log a problem; standard error has it already."""
         self._say(lines.plain(what), terminal=False, loud=False)
 
     @seqx.hookimpl
     def evaluated(self, run: seqx.Run, step: int, split: str, evaluation: seqx.Evaluation) -> None:
-        """Say the scores, and how the best so far compares; after a validation, some answers."""
-        if self._complete:
-            if self._last < run.training.steps and split == "dev":
-                self._say(f"stopped after {self._last} of {run.training.steps} updates: {_waited(run)}")
+        """Show the scores and the best score so far; after a validation also some outputs."""
+        if self._is_final:
+            if self._last_step < run.training.steps and split == "dev":
+                self._say(
+                    f"stopped after {self._last_step} of {run.training.steps} updates: "
+                    f"{_early_stopping_reason(run)}"
+                )
             self._say(f"model of {run.name}  {split}: {lines.scores(evaluation)}")
             return
         score = next(iter(evaluation.scores.values()))
@@ -126,23 +129,23 @@ class ConsoleProgress(seqx.Callback):
 
     @seqx.hookimpl
     def saved(self, step: int) -> None:
-        """Remember that no update was made since."""
-        self._complete = True
+        """Record that no update was made since the last checkpoint."""
+        self._is_final = True
 
     @seqx.hookimpl
     def finished(self, scores: Mapping[str, Mapping[str, seqx.Score]]) -> None:
-        """Keep the scores of the finished model with their signatures; the command itself prints them."""
+        """Log the scores of the final model with their signatures; the command prints them itself."""
         for line in lines.closing(scores):
             self._say(line, terminal=False, loud=False)
         self._close()
 
     @seqx.hookimpl
     def failed(self, run: seqx.Run, error: BaseException) -> None:
-        """Say that the run broke off; the command says why, the log keeps it."""
+        """Log why the run ended; the command prints it itself."""
         if isinstance(error, KeyboardInterrupt):
             line = "interrupted; run the same command again to continue from the last checkpoint"
         else:
-            line = lines.plain(f"broken off: {type(error).__name__}: {error}")
+            line = lines.plain(f"failed: {type(error).__name__}: {error}")
         self._say(line, terminal=False, loud=False)
         self._close()
 
@@ -152,7 +155,7 @@ class ConsoleProgress(seqx.Callback):
         return self._terminal
 
     def _say(self, line: str, *, terminal: bool = True, loud: bool = True) -> None:
-        """A line for the log and, when `loud`, standard error; `terminal`: even above a bar that says it."""
+        """Write a line to the log and, if `loud`, to standard error; `terminal`: also above the bar."""
         view = self._view()
         if view is None and loud and sys.stderr is not None:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
@@ -161,7 +164,7 @@ class ConsoleProgress(seqx.Callback):
         if self._log:
             self._log.write(line)
         else:
-            self._early.append(line)
+            self._lines_before_log.append(line)
 
     def _close(self) -> None:
         if self._terminal:
@@ -169,8 +172,8 @@ class ConsoleProgress(seqx.Callback):
         self._log = None
 
 
-def _waited(run: seqx.Run) -> str:
-    """Return the reason why patience ended a run."""
+def _early_stopping_reason(run: seqx.Run) -> str:
+    """Return why early stopping ended the run."""
     patience = run.training.patient
     assert patience is not None, "nothing else ends a run early"
     return f"{patience.validations} validations without a better {patience.by or 'score'}"

@@ -1,4 +1,4 @@
-"""Tables that can be read as they are and pasted into a document."""
+"""Tables in Markdown that are also readable as plain text."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lines of a table in Markdown, as wide as it needs to be."""
+    """Yield the lines of a Markdown table with aligned columns."""
     table = Table(*header, box=box.MARKDOWN)
     for column in table.columns:
         column.no_wrap = True

@@ -1,4 +1,4 @@
-"""Curves of a run for TensorBoard."""
+"""Record the curves of a run for TensorBoard."""
 
 import importlib.util
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 class TensorBoard(seqx.Callback):
-    """Writes events to the run's `tensorboard/`: look at them with `tensorboard --logdir FOLDER`.
+    """Writes events to the run's folder `tensorboard/`; view them with `tensorboard --logdir FOLDER`.
 
-    Needs the extra `tensorboard`. Numbers of updates are means over those since the last point. The finished
-    model's scores stand under "model/". When a run goes on from a checkpoint, points after it disappear.
+    Needs the extra `tensorboard`. Each point is the mean over the updates since the previous point. The
+    scores of the final model are under "model/". When a run resumes from a checkpoint, later points are
+    hidden.
 
     Args:
-        every: updates that a point sums up
+        every: number of updates per point
 
     Raises:
         UserError: TensorBoard is not installed
@@ -29,34 +30,34 @@ class TensorBoard(seqx.Callback):
         if importlib.util.find_spec("tensorboard") is None:
             raise seqx.UserError(
                 "callbacks: tensorboard is not installed; "
-                "run pip install tensorboard, or take it out of the recipe"
+                "run pip install tensorboard, or remove the callback from the recipe"
             )
         self.every = every
         self._writer: SummaryWriter | None = None
         self._window = Window()
-        self._complete = False  # whether what is scored next is the finished model
+        self._is_final = False  # the next evaluation is that of the final model
 
     def state_dict(self) -> dict[str, Any]:
-        """The updates that no point sums up yet."""
+        """Return the sums over updates that are not yet recorded."""
         return self._window.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore these sums."""
         self._window.load_state_dict(state)
 
     @seqx.hookimpl
     def started(self, run: seqx.Run) -> None:
-        """Open the folder; what lies there of later steps is hidden."""
+        """Open the folder; points of later steps are hidden."""
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
         purge = run.done + 1 if run.done else None
         self._writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=purge)
-        self._complete = not run.pending
+        self._is_final = not run.pending
 
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:
-        """Draw a point, when there are enough updates."""
-        self._complete = False
+        """Record the means over the last updates, every `every` updates."""
+        self._is_final = False
         self._window.add(update)
         if update.step % self.every == 0 or update.step == run.training.steps:
             reading = self._window.read()
@@ -76,16 +77,16 @@ class TensorBoard(seqx.Callback):
 
     @seqx.hookimpl
     def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:
-        """Draw the scores."""
+        """Record the scores."""
         points = {name: score.value for name, score in evaluation.scores.items()}
         if evaluation.perplexity is not None:
             points["perplexity"] = evaluation.perplexity
-        self._draw(f"model/{split}" if self._complete else split, points, step)
+        self._draw(f"model/{split}" if self._is_final else split, points, step)
 
     @seqx.hookimpl
     def saved(self) -> None:
-        """Let it be seen, and remember that no update was made since."""
-        self._complete = True
+        """Flush the events, and record that no update was made since the last checkpoint."""
+        self._is_final = True
         if self._writer:
             self._writer.flush()
 

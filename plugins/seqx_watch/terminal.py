@@ -1,4 +1,4 @@
-"""A live view on a terminal: a bar, and numbers under it; lines that stay go above."""
+"""A live view on a terminal: a progress bar with metrics, below lines that scroll."""
 
 import weakref
 
@@ -12,28 +12,28 @@ from rich.text import Text
 class Terminal:
     """Draws on standard error.
 
-    It draws when it is told something, never by itself: a drawing thread would stand in the way of processes
-    that are forked while it runs.
+    It only draws when a method is called, without a thread, because a thread would interfere with forked
+    processes.
     """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
-        # Wherever a run ends, the cursor comes back.
+        # Restore the cursor however the run ends.
         self._close = weakref.finalize(self, self._live.stop)
         self._live.start()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line above the bar."""
         self._console.print(Text(line), soft_wrap=True)
 
     def show(self, what: str, share: float | None, numbers: str = "") -> None:
-        """Draw the bar again; `share` of it is full, or None where nobody knows."""
+        """Redraw the bar; `share` is its filled fraction, or None if it is unknown."""
         row = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=1.0, completed=share, width=24) if share is not None else Text("...")
         row.add_row(Text(what), bar, Text("" if share is None else f"{share:.1%}"))
         self._live.update(Group(row, Text(numbers)) if numbers else row, refresh=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._close()

@@ -1,4 +1,4 @@
-"""Means over a stretch of updates."""
+"""Average metrics over several updates."""
 
 import math
 from collections.abc import Mapping
@@ -12,34 +12,34 @@ import seqx
 
 @dataclass(frozen=True, kw_only=True)
 class WindowMeans:
-    """What a stretch of updates came to."""
+    """The metrics of several updates."""
 
     step: int  # the last update
     updates: int
-    loss: float  # nats a target token
-    nll: float | None  # the same without smoothing and what else an objective adds, where it reports it
-    others: Mapping[str, float]  # the means of what else an objective sums up, by its name
+    loss: float  # nats per target token
+    nll: float | None  # the same without label smoothing and additional terms, if the objective reports it
+    others: Mapping[str, float]  # means of the objective's other terms, by name
     learning_rate: float  # of the last update
-    norm: float  # of the gradient of the last update, before clipping
+    norm: float  # gradient norm of the last update, before clipping
     tokens: int  # target tokens
-    padding: float  # mean share of computed places that hold no token
+    padding: float  # mean fraction of padding in the computed tokens
     seconds: float
-    skipped: int  # updates whose loss or gradient was not finite
+    skipped: int  # updates with a loss or gradient that was not finite
 
     @property
     def perplexity(self) -> float:
-        """The exponential of the mean negative log-probability of a token; of the loss where only that is."""
+        """The perplexity per token, from the negative log-likelihood, or from the loss if there is none."""
         nats = self.loss if self.nll is None else self.nll
         return seqx.perplexity(nats)
 
     @property
     def tokens_per_second(self) -> float:
-        """Target tokens learnt from, by the time of training alone."""
+        """Target tokens per second of training alone."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
 class Window:
-    """Gathers updates until someone reads; sums stay on the device, so that gathering waits for nothing."""
+    """Accumulates updates until they are read. Sums stay on the device, so adding does not wait for it."""
 
     def __init__(self) -> None:
         self._clear()
@@ -55,7 +55,7 @@ class Window:
         self._last: seqx.Update | None = None
 
     def add(self, update: seqx.Update) -> None:
-        """Take in an update; the losses of skipped ones, not finite as a rule, stay out of the means."""
+        """Add an update. The losses of skipped updates, which are usually not finite, do not count."""
         self.updates += 1
         self._tokens += update.tokens
         self._padding += update.padding
@@ -67,7 +67,7 @@ class Window:
             self._counts[name] = self._counts.get(name, 0) + ~update.skipped * update.counts[name]
 
     def state_dict(self) -> dict[str, Any]:
-        """What was gathered since the last reading."""
+        """Return the sums since the last reading."""
         return {
             "updates": self.updates,
             "sums": dict(self._sums),
@@ -79,14 +79,14 @@ class Window:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on gathering from there."""
+        """Restore the sums."""
         self.updates = state["updates"]
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
         self._tokens, self._padding = state["tokens"], state["padding"]
         self._seconds, self._skipped = state["seconds"], state["skipped"]
 
     def read(self) -> WindowMeans:
-        """The means since the last reading; waits for the device. At least one update was added."""
+        """Return the means since the last reading; waits for the device. Needs at least one update."""
         last = self._last
         assert last is not None, "nothing was added"
         reading = WindowMeans(

@@ -18,6 +18,7 @@ from seqx.interfaces.text import (
     TextModel,
 )
 from seqx.interfaces.values import Answer, Evaluation, Score
+from seqx.tasks.columns import missing_column
 
 # Metrics are computed on this text before training, so that a missing package is found at once.
 _TRIAL = ["This is a trial of some words."]
@@ -51,7 +52,7 @@ class CorpusTask(Task):
         width = self.corpus.width
         for setting, column in self.columns().items():
             if width is not None and column >= width:
-                yield setting, f"it is {column}, but the corpus has {width} columns, counted from 0"
+                yield setting, missing_column("it", column, width)
 
     def columns(self) -> Mapping[str, int]:
         """Return the largest column of the corpus that each setting refers to, by the name of the setting."""

@@ -50,9 +50,9 @@ def missing(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "told"),
     [
-        ("train.de", longer, "files of one split must have equally many lines:"),
+        ("train.de", longer, "the files of a split must have the same number of lines:"),
         ("dev.en", not_utf8, "dev.en:1: byte 10 of the line is not UTF-8"),
-        ("test.de", empty, "test.de: is empty; a file of parallel text has a line for each sentence"),
+        ("test.de", empty, "test.de: is empty; a file of parallel text needs one line per sentence"),
         ("train.en", missing, "train.en: cannot be read (No such file or directory)"),
         ("train.en.gz", cut, "train.en.gz: is damaged or cut off"),
     ],

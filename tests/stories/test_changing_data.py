@@ -49,7 +49,7 @@ def test_a_file_that_is_read_again_has_changed(
         context.setenv("EDIT", str(file))
         context.setenv("MORE", more)
         said = refused("run", recipe).splitlines()
-    assert said[-1] == f"{file}: changed since it was first read; put it back, and the same command goes on"
+    assert said[-1] == f"{file}: changed since it was first read; restore it and run the same command again"
     file.write_bytes(before)
     done("run", recipe)
 

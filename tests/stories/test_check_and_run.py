@@ -64,7 +64,7 @@ MISTAKES = [
         FILES,
         ["task.tokenizer.symbols=['<s>']"],
         "task.tokenizer: ",
-        "'<s>' means something else to SentencePiece",
+        "'<s>' has a special meaning in SentencePiece",
     ),
     (FILES, ["task.tokenizer.size=200"], "task.tokenizer: ", "200 pieces, of which 260 are special"),
     (FILES, ["training.init_from=nowhere"], "training.init_from: ", "there is no such folder"),

@@ -80,7 +80,7 @@ def test_answers_to_questions() -> None:
     assert len(done("answer", "runs/question_answering-sample", text=asked).splitlines()) == 2
     result = seqx("answer", "runs/question_answering-sample", text="Who sleeps?\tA dog.\tA cat.\n")
     assert result.exit_code == 2
-    said = "standard input:1: an input has 3 columns, with tabs between them, but the template has {"
+    said = "standard input:1: an input has 3 columns, separated by tabs, but the template has {"
     assert said in result.stderr
 
 

@@ -136,7 +136,7 @@ def test_without_a_network_the_sample_is_offered(
         pass
     said = refused(*command(site, contents, heldout)).splitlines()[-1]
     assert said.startswith(
-        f"{site.url}/training-parallel-europarl-v7.tgz: cannot be fetched, tried several times"
+        f"{site.url}/training-parallel-europarl-v7.tgz: cannot be downloaded after several attempts"
     )
     assert "task.corpus.local" in said
     assert said.endswith("--profile sample")

@@ -125,7 +125,7 @@ def test_without_bytes_what_is_unknown_is_unk(tmp_path: Path) -> None:
 
 
 def test_symbols_are_given_once() -> None:
-    with pytest.raises(ValueError, match="symbols: give each once"):
+    with pytest.raises(ValueError, match="symbols: contains duplicates"):
         SentencePiece(symbols=("<2de>", "<2de>"))
 
 

@@ -55,7 +55,7 @@ CHINESE, JAPANESE, THAI = ["我喜欢猫。", "他在家里。"], ["私は猫が
 def test_the_tokenizers_that_fit_are_named() -> None:
     (said,) = Bleu().warnings(CHINESE)
     assert said == (
-        "bleu: tokenize=13a does not split the references, because Chinese has no spaces between words, and "
+        "bleu: tokenize=13a does not split the references, because Chinese has no spaces between words, so "
         "the score means little; set one of tokenize=zh, tokenize=flores200, tokenize=char"
     )
     assert "tokenize=ja-mecab" in Bleu(tokenize="intl").warnings(JAPANESE)[0]

@@ -61,7 +61,7 @@ def test_another_number_of_columns_is_a_mistake_of_the_user() -> None:
 
 
 def test_settings_at_odds() -> None:
-    with pytest.raises(ValueError, match=r"has no place for a column, as \{0\}"):
+    with pytest.raises(ValueError, match=r"has no placeholder of a column, such as \{0\}"):
         task(template="summarize:")
     with pytest.raises(ValueError, match="reads column 1, which is the target"):
         task(target=1)
@@ -70,7 +70,7 @@ def test_settings_at_odds() -> None:
 
 
 def test_columns_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(seqx.UserError, match=r"task.target 3, but the corpus has 3 columns"):
+    with pytest.raises(seqx.UserError, match=r"task.target is 3, but the corpus has 3 columns"):
         task(target=3).fetch(tmp_path, lambda *_: None)
 
 

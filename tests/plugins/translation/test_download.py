@@ -105,7 +105,7 @@ def test_a_part_too_long_or_of_another_file_is_started_again(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("path", "size", "answers", "message"),
     [
-        ("/none", len(CONTENT), [], r"/none: the server does not give the file \(HTTP 404 Not Found\)"),
+        ("/none", len(CONTENT), [], r"/none: the server refuses the file \(HTTP 404 Not Found\)"),
         ("/file", len(CONTENT), [status(403)], r"\(HTTP 403 Forbidden\)"),
         ("/file", len(CONTENT), [status(500)] * 4, r"tried several times \(HTTP 500 Internal Server Error\)"),
         ("/file", len(CONTENT), [cut(0)] * 4, r"tried several times \(the connection broke off\)"),

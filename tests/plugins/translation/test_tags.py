@@ -70,9 +70,9 @@ def test_what_has_no_tag_is_told(task: Translation, tmp_path: Path) -> None:
     other = Translation(
         corpus=Sample(train=5, dev=2, test=2), tokenizer=task.tokenizer, metrics=[Bleu()], tags=TAGS
     )
-    with pytest.raises(seqx.UserError, match="begins with none of <2de>, <2en>; put tags before the text"):
+    with pytest.raises(seqx.UserError, match="does not begin with one of <2de>, <2en>; put a tag before"):
         other.evaluate(Known(lambda _: "x"), other.read_split("test"))
-    with pytest.raises(seqx.UserError, match="begins with none of"):  # before anything is learnt
+    with pytest.raises(seqx.UserError, match="does not begin with one of"):  # before anything is learnt
         other.fetch(tmp_path, lambda _what, _share: None)
     for tags in (("<a>", "<a>"), ("",), ("<a>", "a")):
         with pytest.raises(ValueError, match="give each tag once"):

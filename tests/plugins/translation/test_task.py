@@ -120,7 +120,7 @@ def test_columns_can_be_swapped_and_must_be_there(tmp_path: Path) -> None:
     assert list(back.rows("train")) == [("cde", "ab"), ("h", "fg")]
     assert back.inputs(back.read_split("dev")) == ["cde", "h"]
     assert back.references(back.read_split("dev")) == ["ab", "fg"]
-    with pytest.raises(seqx.UserError, match=r"task.target 2, but the corpus has 2 columns"):
+    with pytest.raises(seqx.UserError, match=r"task.target is 2, but the corpus has 2 columns"):
         letters(target=2).fetch(tmp_path, quiet)
     with pytest.raises(ValueError, match="same column"):
         letters(source=1)

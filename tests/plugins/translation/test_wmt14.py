@@ -167,9 +167,9 @@ def test_a_missing_archive_tells_what_to_do_without_a_network(tmp_path: Path, he
     ("members", "content", "lines", "message"),
     [
         (CRAWL, tar({"commoncrawl.de-en.en": "e\n"}), None, "has no member commoncrawl.de-en.de"),
-        (CRAWL, tar(CRAWL, kind=tarfile.SYMTYPE), None, "member commoncrawl.de-en.de is no plain file"),
+        (CRAWL, tar(CRAWL, kind=tarfile.SYMTYPE), None, "member commoncrawl.de-en.de is not a regular file"),
         (CRAWL, tar(CRAWL | {"commoncrawl.de-en.de": "E\nF"}), None, "de has 2, commoncrawl.de-en.en has 1"),
-        (CRAWL, tar(CRAWL), 7, "en has 1, 7 are expected"),
+        (CRAWL, tar(CRAWL), 7, "en has 1, expected are 7"),
         (CRAWL, tar({**CRAWL, **LONG})[:-30_000], None, "is no tar archive, or damaged"),
         (CRAWL, b"<html>moved</html>", None, "is no tar archive, or damaged"),
         (
@@ -283,7 +283,7 @@ def test_test_sets_are_sacrebleus(tmp_path: Path, sacrebleu_home: Path) -> None:
     assert next(there.rows("test")) == ("one 0", "eins 0")
     put(sacrebleu_home, "wmt14/full", 2737)
     Wmt14(archives=[]).fetch(tmp_path / "cache", quiet)
-    with pytest.raises(seqx.UserError, match=r"has \[2737, 2737\] lines instead of 3003 a side; remove"):
+    with pytest.raises(seqx.UserError, match=r"has \[2737, 2737\] lines instead of 3003 per side; remove"):
         Wmt14(archives=[]).fetch(tmp_path / "new", quiet)
 
 
@@ -291,7 +291,7 @@ def test_test_sets_that_cannot_be_fetched_are_explained(tmp_path: Path, sacreble
     with pytest.raises(seqx.UserError) as caught:
         Wmt14(archives=[]).fetch(tmp_path / "cache", quiet)
     home = re.escape(str(sacrebleu_home))
-    said = rf"wmt13 for en-de .*refused.*copy the folder .* to {home}, or set .*corpus.heldout"
+    said = rf"wmt13 for en-de .*refused.*copy .*folder .* to {home}, or set .*corpus.heldout"
     assert re.search(said, str(caught.value))
 
 

@@ -79,9 +79,9 @@ def test_what_differs_is_said_against_the_first() -> None:
         "  task.metrics.0.lowercase: true (false)",
         "  training.tokens: 200 (300)",
     ]
-    assert "deep against base: nothing differs" not in printed
+    assert "deep against base: no differences" not in printed
     shutil.copytree("base", "again")
-    assert done("compare", "base", "again").endswith("\nagain against base: nothing differs\n")
+    assert done("compare", "base", "again").endswith("\nagain against base: no differences\n")
 
 
 def test_signatures_are_told_once_and_unequal_ones_with_their_runs() -> None:
@@ -91,7 +91,7 @@ def test_signatures_are_told_once_and_unequal_ones_with_their_runs() -> None:
     assert "case:mixed" in cased
     assert cased.endswith("(base dev, base test)")
     assert "case:lc" in lower
-    assert warning == "bleu: figures with different signatures cannot be compared"
+    assert warning == "bleu: scores with different signatures cannot be compared"
 
 
 def test_perplexities_of_different_vocabularies_are_warned_of() -> None:

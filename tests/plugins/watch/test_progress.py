@@ -29,7 +29,7 @@ learning the vocabulary
 preparing train: 2,000 rows
 preparing train: 8,000 rows
 wmt: 61,362,176 parameters, on cpu in fp32, in FOLDER
-1,500 training examples, 60,000 target tokens; 25 updates an epoch, 120 in all
+1,500 training examples, 60,000 target tokens; 25 updates per epoch, 120 in total
 dropped 13 of 1,513 rows: 12 duplicate, 1 empty
 training shares 2 rows with dev; one side alone, column by column: 3, 5
 step  50/120  loss  4.7450  perplexity    42.309  rate 5.00e-04      2,000 target tokens/s  padding  5.0%  \

@@ -1,0 +1,26 @@
+"""Select columns of a corpus's rows, with one message for columns that a corpus does not have."""
+
+from collections.abc import Mapping
+
+from seqx.errors import UserError
+
+
+def select_columns(row: tuple[str, ...], columns: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the values of some columns of a row.
+
+    Args:
+        row: a row of a corpus
+        columns: the index of each column, counted from 0, by the setting that contains it (for the message)
+
+    Raises:
+        UserError: the row does not have one of the columns
+    """
+    for setting, index in columns.items():
+        if index >= len(row):
+            raise UserError(missing_column(setting, index, len(row)))
+    return tuple(row[index] for index in columns.values())
+
+
+def missing_column(setting: str, index: int, width: int) -> str:
+    """Return the message that a setting names a column which a corpus of `width` columns does not have."""
+    return f"{setting} is {index}, but the corpus has {width} columns, counted from 0"
