@@ -85,7 +85,7 @@ MISTAKES = [
         f"{{type: mixed, corpora: [{FILES}, {{type: sample}}, {files('train', '[]')}]}}",
         [],
         "corpora.2: ",
-        "leave it",
+        "remove it",
     ),
     (
         f"{{type: mixed, corpora: [{FILES}, {{type: sample, columns: [en]}}]}}",

@@ -25,7 +25,7 @@ CAT = "(TOP (S (NP (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)))"
         ("", 0),
     ],
 )
-def test_to_agree_is_to_have_the_same_brackets_and_labels(other: str, f1: float) -> None:
+def test_parsers_agree_if_brackets_and_labels_are_the_same(other: str, f1: float) -> None:
     for answers in ((CAT, other), (other, CAT), (CAT, CAT, other)):
         agreement = ParserAgreement()
         first = answers[0] if answers[0].startswith("(TOP") else CAT
@@ -35,7 +35,7 @@ def test_to_agree_is_to_have_the_same_brackets_and_labels(other: str, f1: float)
             assert agreement.f1 == pytest.approx(f1)
 
 
-def test_nobody_has_a_tree() -> None:
+def test_agreement_without_trees() -> None:
     agreement = ParserAgreement()
     assert agreement.add(("", "")) is None
     assert str(agreement) == "sentences: 1 of 0.0 words; the models agree on 0 (0.0%); F1 between them 0.00"
@@ -53,7 +53,7 @@ def without(tree: Tree, label: str) -> Tree:
     return Tree(tree.label, tuple(children))
 
 
-def test_f1_is_that_of_evalb_over_all_pairs(data: Callable[[str], Path]) -> None:
+def test_agreement_f1_is_that_of_evalb_over_all_pairs(data: Callable[[str], Path]) -> None:
     gold = trees(data("ptb_nltk_sample"))[:300]
     answers = [list(map(str, gold)), *([str(without(t, label)) for t in gold] for label in ("PP", "ADVP"))]
     agreement = ParserAgreement()

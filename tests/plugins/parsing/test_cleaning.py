@@ -19,7 +19,7 @@ def one(text: str) -> Tree:
     return tree
 
 
-def test_traces_go_and_what_they_leave_empty() -> None:
+def test_clean_removes_traces_and_empty_constituents() -> None:
     tree = one(
         "( (SBARQ (WHNP-1 (WP What)) (SQ (VBZ is) (NP-SBJ (DT this)) (VP (NP (-NONE- *T*-1)) "
         "(S (NP-SBJ (-NONE- *)) (VP (TO to) (VP (VB do)))) (SBAR (S (-NONE- *?*))))) (. ?)))"
@@ -72,7 +72,7 @@ def test_a_name_is_cut_at_the_first_separator(name: str, separators: tuple[str, 
     assert cut(name, separators) == short
 
 
-def test_features_of_words_are_cut_and_their_traces_found() -> None:
+def test_clean_cuts_features_and_finds_traces() -> None:
     tree = one("( (SENT (NP##n=s## (DET##cat=D|num=s## la) (-NONE-##x## *)) (PONCT##_## a##b)))")
     assert str(clean(tree)) == "(TOP (SENT (NP (DET la)) (PONCT a##b)))"
     assert str(clean(tree, separators=["="], tag_separators=["##cat", "=", "_"])) == (
@@ -85,14 +85,14 @@ def test_tags_and_words_are_not_cut() -> None:
     assert str(clean(tree, training=True)) == "(TOP (NP (NN-x a-b=c) (NN|JJ d|e) (-LRB- -LRB-)))"
 
 
-def test_words_are_shown_as_running_text_has_them() -> None:
+def test_unescape_returns_words_of_running_text() -> None:
     said = {"-LRB-": "(", "-RCB-": "}", '."-RRB--LRB-,': '.")(,', r"1\/2": "1/2", r"\*\*": "**", "[": "["}
     assert {word: unescape(word) for word in said} == said
     assert escape("(a/b*[{") == r"-LRB-a\/b\*-LSB--LCB-"
 
 
 @given(st.text("ab()[]{}/*\\"))
-def test_what_was_escaped_is_shown_again(word: str) -> None:
+def test_unescape_restores_escaped_words(word: str) -> None:
     assert unescape(escape(word)) == word
     assert not set("()") & set(escape(word))
 
@@ -117,7 +117,7 @@ def constituents(tree: Tree) -> Iterator[Tree]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
+def test_clean_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
     folder, _, file = name.partition("/")
     before, after, words = set(), set(), set()
     for tree in read(seqx.read_lines(data(folder) / file), file):

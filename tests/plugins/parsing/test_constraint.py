@@ -24,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=str)
-def test_a_tree_as_asked_for_needs_no_repair(model: Path, asked: dict[str, Any]) -> None:
+def test_constrained_tree_needs_no_repair(model: Path, asked: dict[str, Any]) -> None:
     predictor = seqx.load(model, device="cpu", precision="fp32", overrides=["search.size=6"])
     symbols: Any = predictor.task._symbols  # type: ignore[attr-defined]
     requests = [seqx.Request(text=sentence, **asked) for sentence in SENTENCES]
@@ -40,7 +40,7 @@ def test_a_tree_as_asked_for_needs_no_repair(model: Path, asked: dict[str, Any])
         assert (repaired.count, repaired.total) == (0, len(answers))
 
 
-def test_no_tree_can_begin_like_that(model: Path) -> None:
+def test_impossible_prefix_of_a_tree_has_no_answer(model: Path) -> None:
     """The prefix closes what is not open, so that the two grammars together allow nothing."""
     predictor = seqx.load(model, device="cpu", precision="fp32")
     asked = [seqx.Request(text=SENTENCES[0], prefix="(S )NP"), seqx.Request(text=SENTENCES[0], prefix="(S")]

@@ -38,7 +38,7 @@ def counted(
     ("case", "parameters", "result"),
     [("sample", "sample.prm", "sample.rerun.txt"), ("bug", "new.prm", "bug.rerun-new.txt")],
 )
-def test_evalbs_own_cases_to_the_byte(
+def test_evalb_reproduces_its_own_test_cases_byte_for_byte(
     data: Callable[[str], Path], case: str, parameters: str, result: str
 ) -> None:
     folder = data("evalb")
@@ -47,7 +47,7 @@ def test_evalbs_own_cases_to_the_byte(
     assert report.encode() == (folder / result).read_bytes()
 
 
-def test_errors_alone_as_in_the_old_result(data: Callable[[str], Path]) -> None:
+def test_evalb_errors_match_the_old_result(data: Callable[[str], Path]) -> None:
     folder = data("evalb")
     report = Evalb().report(lines(folder / "bug.tst"), lines(folder / "bug.gld"))
     old = [line for line in lines(folder / "bug.rsl-old") if "Length unmatch" not in line]
@@ -56,14 +56,18 @@ def test_errors_alone_as_in_the_old_result(data: Callable[[str], Path]) -> None:
 
 @pytest.mark.parametrize("domain", ["law", "review"])
 @pytest.mark.parametrize("system", ["inorder", "inorder_bert"])
-def test_real_parsers_to_the_byte(data: Callable[[str], Path], domain: str, system: str) -> None:
+def test_evalb_reproduces_real_parser_scores_byte_for_byte(
+    data: Callable[[str], Path], domain: str, system: str
+) -> None:
     folder = data("mctb")
     gold, output = (lines(folder / f"{domain}.{name}.txt.gz") for name in ("gold", system))
     wanted = gzip.decompress((folder / f"{domain}.{system}.evalb-COLLINS.txt.gz").read_bytes())
     assert Evalb().report(output, gold).encode() == wanted
 
 
-def test_the_command_prints_the_same(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evalb_command_prints_the_same_table(
+    data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = [EntryPoint("parsing", "seqx_parsing", "seqx")]
     monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: found if group == "seqx" else [])
     folder = data("mctb")
@@ -77,7 +81,7 @@ def test_the_command_prints_the_same(data: Callable[[str], Path], monkeypatch: p
     assert f"|mode:strict|len:all|valid:999|error:1|skip:0|version:{seqx.__version__}" in f1["signature"]
 
 
-def test_the_reasons_of_the_sample(data: Callable[[str], Path]) -> None:
+def test_evalb_reports_reasons_of_errors(data: Callable[[str], Path]) -> None:
     folder = data("evalb")
     evalb = Evalb(parameters=str(folder / "sample.prm"), errors=True)
     report = evalb.report(lines(folder / "sample.tst"), lines(folder / "sample.gld"))
@@ -93,7 +97,7 @@ def test_the_reasons_of_the_sample(data: Callable[[str], Path]) -> None:
     )
 
 
-def test_collins_is_built_in(data: Callable[[str], Path], tmp_path: Path) -> None:
+def test_evalb_default_parameters_are_collins(data: Callable[[str], Path], tmp_path: Path) -> None:
     read = read_parameters(data("evalb") / "COLLINS.prm")
     assert read == COLLINS
     assert read.signature == COLLINS.signature == "COLLINS"
@@ -120,14 +124,14 @@ def test_collins_is_built_in(data: Callable[[str], Path], tmp_path: Path) -> Non
         ("EQ_WORD a b c", "EQ_WORD needs two words, found a b c"),
     ],
 )
-def test_a_mistake_in_a_parameter_file(tmp_path: Path, text: str, message: str) -> None:
+def test_evalb_reports_an_invalid_parameter_file(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "my.prm"
     path.write_text(f"## mine\n\nDEBUG 0\n{text}\n")
     with pytest.raises(seqx.UserError, match=re.escape(f"{path}:4: {message}")):
         Evalb(parameters=str(path))([GOLD], [GOLD])
 
 
-def test_a_perfect_tree() -> None:
+def test_evalb_scores_a_perfect_tree() -> None:
     one = counted(GOLD, GOLD)
     assert one.status is Status.VALID
     assert one.complete
@@ -152,14 +156,14 @@ def test_a_perfect_tree() -> None:
         ("(TOP (S (NP) (NP (DT the) (NN cat)) (VP (VBZ sleeps) (ADVP (RB well)) (NP))))", 4, 4, 0, 4),
     ],
 )
-def test_one_rule_at_a_time(test: str, matched: int, brackets: int, crossing: int, tags: int) -> None:
+def test_evalb_rules_one_by_one(test: str, matched: int, brackets: int, crossing: int, tags: int) -> None:
     one = counted(GOLD, test)
     assert one.status is Status.VALID, one.reason
     assert (len(one.pairs), len(one.test), one.crossing, one.tags) == (matched, brackets, crossing, tags)
     assert not one.complete or matched == brackets
 
 
-def test_equal_labels_are_taken_in_order() -> None:
+def test_evalb_matches_equal_labels_in_order() -> None:
     """EVALB does not look for the best assignment: the first of the reference takes what it can."""
     gold, test = "(ADVP (PRT (RB up)))", "(PRT (X (RB up)))"
     assert counted(gold, test).pairs == [("ADVP", "PRT")]
@@ -169,13 +173,13 @@ def test_equal_labels_are_taken_in_order() -> None:
     assert counted("(A (A (RB up)))", "(B (A (RB up)))", chain).pairs == [("A", "B"), ("A", "A")]
 
 
-def test_without_labels() -> None:
+def test_evalb_unlabelled_matching() -> None:
     test = GOLD.replace("(VP ", "(X ").replace("(NP ", "(Y ")
     assert len(counted(GOLD, test).pairs) == 2
     assert len(counted(GOLD, test, replace(COLLINS, labeled=False)).pairs) == 4
 
 
-def test_quotes_are_put_back_only_where_words_are_amiss() -> None:
+def test_evalb_restores_quotes_only_if_words_differ() -> None:
     new = replace(COLLINS, quotes=("''", "POS"))
     gold = "(S (NP (NP (NNS cats) (POS ')) (NN tail)) (VP (VBZ moves)))"
     test = "(S (NP (NNS cats)) ('' ') (NP (NN tail)) (VP (VBZ moves)))"
@@ -203,7 +207,7 @@ def test_quotes_are_put_back_only_where_words_are_amiss() -> None:
         "(S " * 100_000 + "(NN a)",
     ],
 )
-def test_a_malformed_tree_is_an_error_and_no_crash(test: str) -> None:
+def test_evalb_counts_a_malformed_tree_as_an_error(test: str) -> None:
     one = counted("(S (NN a))", test)
     assert one.status is Status.ERROR
     assert one.reason.startswith("no tree: ")
@@ -216,7 +220,7 @@ def test_a_malformed_tree_is_an_error_and_no_crash(test: str) -> None:
 
 
 @pytest.mark.parametrize("test", ["(", "(S (NP)", "(" * 100_000])
-def test_an_open_bracket_without_words_is_skipped(test: str) -> None:
+def test_evalb_skips_an_open_bracket_without_words(test: str) -> None:
     """EVALB skips a line in which it found no words."""
     one = counted("(S (NN a))", test)
     assert (one.status, one.judged) == (Status.SKIP, False)
@@ -224,7 +228,7 @@ def test_an_open_bracket_without_words_is_skipped(test: str) -> None:
 
 
 @pytest.mark.parametrize("empty", ["(ADVP )", "(NP  )", "(NP\t)", "( )", "(\v\f)", "(-X-=1 )"])
-def test_a_bracket_around_white_space_is_an_empty_word(empty: str) -> None:
+def test_evalb_reads_white_space_in_a_bracket_as_an_empty_word(empty: str) -> None:
     """EVALB reads an empty word, too, and prints "Length unmatch"."""
     test = GOLD.replace("(VBZ sleeps)", f"(VBZ sleeps) {empty}")
     told = "; EVALB reads an empty word where a bracket holds nothing but white space, as in (ADVP )"
@@ -239,12 +243,12 @@ def test_a_bracket_around_white_space_is_an_empty_word(empty: str) -> None:
 
 
 @pytest.mark.parametrize("empty", ["(TOP )", "(. )", "(-NONE-\n)"])
-def test_an_empty_word_with_a_deleted_tag_is_deleted(empty: str) -> None:
+def test_evalb_deletes_an_empty_word_with_a_deleted_tag(empty: str) -> None:
     one = counted(GOLD, GOLD.replace("(VBZ sleeps)", f"(VBZ sleeps) {empty}"))
     assert (one.status, len(one.pairs)) == (Status.VALID, 4)
 
 
-def test_the_row_of_an_empty_word_is_that_of_evalb() -> None:
+def test_evalb_row_of_an_empty_word() -> None:
     gold = "(TOP (S (NP (DT the) (NN cat)) (VP (VBZ sleeps)) (. .)))"
     report = Evalb().report([gold.replace("(. .)", "(ADVP ) (. .)")], [gold])
     row = "   1    4    1    0.00   0.00     0      0    0      0      0     0     0.00"
@@ -309,13 +313,13 @@ def test_lines_are_read_as_by_evalbs_code(text: str) -> None:
     ) == (expected)
 
 
-def test_a_deep_tree_is_a_tree() -> None:
+def test_evalb_reads_deeply_nested_brackets() -> None:
     deep = "(S " * 50_000 + "(NN a)" + ")" * 50_000
     one = counted("(S (NN a))", deep)
     assert (len(one.pairs), len(one.test)) == (1, 50_000)
 
 
-def test_both_must_be_equally_many() -> None:
+def test_evalb_needs_one_output_per_reference() -> None:
     with pytest.raises(seqx.UserError, match="there are 2 references and 1 outputs; write one line"):
         Evalb()([GOLD], [GOLD, GOLD])
 
@@ -327,7 +331,7 @@ OUTPUTS = [GOLD, OTHER, BROKEN, "", DOTS]
 REFERENCES = [GOLD, GOLD, GOLD, GOLD, DOTS]
 
 
-def test_what_evalb_leaves_out() -> None:
+def test_evalb_leaves_out_errors_and_skipped_sentences() -> None:
     scores = Evalb()(OUTPUTS, REFERENCES)
     assert {name: score.value for name, score in scores.items()} == {
         "f1": 100.0,
@@ -343,7 +347,7 @@ def test_what_evalb_leaves_out() -> None:
     }
 
 
-def test_what_strictness_counts() -> None:
+def test_strict_evalb_counts_errors_and_skipped_sentences() -> None:
     scores = Evalb(strict=True)(OUTPUTS, REFERENCES)
     recall, precision = (
         4 / 16,
@@ -368,17 +372,17 @@ def test_what_strictness_counts() -> None:
     ]
 
 
-def test_both_modes_side_by_side_have_no_name_in_common() -> None:
+def test_strict_and_plain_evalb_have_different_score_names() -> None:
     assert not Evalb()([GOLD], [GOLD]).keys() & Evalb(strict=True)([GOLD], [GOLD]).keys()
 
 
-def test_nothing_right_is_zero_and_no_mistake() -> None:
+def test_evalb_without_matches_is_zero() -> None:
     assert Evalb()([""], [GOLD])["f1"].value == 0.0
     assert Evalb()(["(X (DT the) (NN cat) (VBZ sleeps) (RB well))"], [GOLD])["f1"].value == 0.0
     assert Evalb(errors=True).report([], []).endswith("\n-- Errors --\nnone\n")
 
 
-def test_short_sentences_have_a_figure_of_their_own(tmp_path: Path) -> None:
+def test_evalb_reports_f1_of_short_sentences(tmp_path: Path) -> None:
     (tmp_path / "short.prm").write_text("CUTOFF_LEN 3\nDELETE_LABEL TOP\nDELETE_LABEL .\n")
     short = "(TOP (S (NN a) (NN b)))"
     evalb = Evalb(parameters=str(tmp_path / "short.prm"))
@@ -391,7 +395,7 @@ def test_short_sentences_have_a_figure_of_their_own(tmp_path: Path) -> None:
     )
 
 
-def test_the_table_of_labels() -> None:
+def test_evalb_label_table() -> None:
     test = GOLD.replace("(ADVP ", "(PRT ").replace("(NP ", "(X ")
     report = Evalb(labels=True).report([test, GOLD], [GOLD, GOLD])
     assert report.partition("-- Labels --\n")[2] == (
@@ -406,7 +410,7 @@ def test_the_table_of_labels() -> None:
     )
 
 
-def test_more_errors_than_evalb_bears() -> None:
+def test_evalb_report_notes_more_errors_than_the_maximum() -> None:
     report = Evalb(errors=True).report([OTHER] * 11, [GOLD] * 11)
     assert "Number of Error sentence  =     11\n" in report
     assert report.endswith(
@@ -414,7 +418,7 @@ def test_more_errors_than_evalb_bears() -> None:
     )
 
 
-def test_unlabelled_brackets_are_pointed_out() -> None:
+def test_evalb_report_notes_unlabelled_brackets() -> None:
     bare = GOLD.replace("(TOP ", "( ")
     report = Evalb(errors=True, labels=True).report([bare], [bare])
     assert "\n2 brackets without a label count, as in EVALB; is (TOP ...) meant?\n" in report
@@ -448,7 +452,7 @@ def spans(text: str, deleted: set[str]) -> list[tuple[int, int, str]]:
     return [(int(a), int(b), str(label)) for a, b, label in found if a != b and label not in deleted]
 
 
-def test_random_trees_against_the_definition() -> None:
+def test_evalb_matches_its_definition_on_random_trees() -> None:
     rng = random.Random(1)
     for _ in range(500):
         tags = rng.choices(["NN", "RB", "."], k=rng.randint(1, 12))
@@ -471,7 +475,7 @@ def test_random_trees_against_the_definition() -> None:
         assert (len(one.pairs), one.crossing) == (len(used), crossing)
 
 
-def test_thousands_of_quotes_take_no_hours() -> None:
+def test_evalb_bounds_the_work_on_thousands_of_quotes() -> None:
     quoting = replace(COLLINS, delete=("''", "TOP"), quotes=("''", "POS"))
     gold, answer = "(POS ') " * 6000, "('' ') " * 6000
     assert counted(f"(S {gold})", f"(S (NN a) {answer})", quoting).status is Status.ERROR

@@ -45,7 +45,7 @@ def vocabulary(linearisation: Linearisation, labels: str = PENN) -> Vocabulary:
 @pytest.mark.slow
 @pytest.mark.parametrize("linearisation", [TopDown(), InOrder(tags=True)], ids=repr)
 @pytest.mark.parametrize("treebank", FILES)
-def test_every_gold_tree_is_allowed_and_just_fits(
+def test_grammar_allows_every_gold_tree_at_its_exact_length(
     data: Callable[[str], Path], treebank: str, linearisation: Linearisation
 ) -> None:
     found = trees(data(treebank))
@@ -68,7 +68,7 @@ def test_every_gold_tree_is_allowed_and_just_fits(
 
 
 @every
-def test_random_walks_end_in_trees_in_time(linearisation: Linearisation) -> None:
+def test_grammar_random_walks_end_in_trees(linearisation: Linearisation) -> None:
     known, generator = vocabulary(linearisation), torch.Generator().manual_seed(1)
     for longest, count in ((1, 100), (2, 200), (5, 700), (20, 1000), (60, 300), (300, 60)):
         words = torch.randint(1, longest + 1, (count,), generator=generator)
@@ -89,7 +89,9 @@ RULES = [
 
 
 @pytest.mark.parametrize(("linearisation", "rules"), RULES, ids=["top_down", "in_order"])
-def test_the_rules_once_more(linearisation: Linearisation, rules: type[Rules]) -> None:
+def test_grammar_matches_an_independent_implementation(
+    linearisation: Linearisation, rules: type[Rules]
+) -> None:
     known, generator = vocabulary(linearisation, " ".join(LABELS)), torch.Generator().manual_seed(2)
     words = torch.randint(0, 6, (500,), generator=generator)
     budgets = words + 2 + torch.randint(0, 12, (500,), generator=generator)
@@ -111,13 +113,15 @@ def test_the_rules_once_more(linearisation: Linearisation, rules: type[Rules]) -
 
 
 @every
-def test_no_words_no_symbols(linearisation: Linearisation) -> None:
+def test_grammar_of_an_empty_sentence_allows_eos_only(linearisation: Linearisation) -> None:
     grammar = linearisation.grammar(vocabulary(linearisation), torch.tensor([0]))
     assert grammar.allowed(grammar.start(1, torch.tensor([9]))).nonzero().tolist() == [[0, seqx.EOS]]
 
 
 @every
-def test_a_limit_too_small_for_any_tree_is_survived(linearisation: Linearisation) -> None:
+def test_grammar_allows_words_first_if_the_limit_is_too_small_for_a_tree(
+    linearisation: Linearisation,
+) -> None:
     known, generator = vocabulary(linearisation), torch.Generator().manual_seed(4)
     words = torch.randint(1, 20, (500,), generator=generator)
     limits = (torch.rand(500, generator=generator) * (words + 2)).long()
@@ -132,7 +136,7 @@ def test_a_limit_too_small_for_any_tree_is_survived(linearisation: Linearisation
 
 
 @every
-def test_a_beam_finds_trees_only(linearisation: Linearisation) -> None:
+def test_beam_with_grammar_finds_only_trees(linearisation: Linearisation) -> None:
     known = vocabulary(linearisation, "NP S VP")
     lengths = torch.tensor([1, 2, 9, 5])
     source = seqx.Tokens.of(torch.arange(9).expand(4, -1) % 5 + 4, lengths)
@@ -146,7 +150,7 @@ def test_a_beam_finds_trees_only(linearisation: Linearisation) -> None:
 
 
 @every
-def test_nothing_waits_for_a_device(linearisation: Linearisation) -> None:
+def test_grammar_does_not_wait_for_the_device(linearisation: Linearisation) -> None:
     """Tensors on "meta" have no values to wait for, and refuse to meet those of another device."""
     grammar = linearisation.grammar(vocabulary(linearisation), torch.tensor([3, 8]))
     state: Any = grammar.start(2, torch.tensor([9, 30], device="meta"))
@@ -157,7 +161,7 @@ def test_nothing_waits_for_a_device(linearisation: Linearisation) -> None:
 
 
 @every
-def test_a_step_takes_some_hundred_microseconds(linearisation: Linearisation) -> None:
+def test_grammar_step_takes_less_than_a_millisecond(linearisation: Linearisation) -> None:
     grammar = linearisation.grammar(vocabulary(linearisation), torch.full((256,), 20))
     state = grammar.start(256, torch.full((256,), 140))
     tokens = torch.full((256,), 5)
@@ -170,6 +174,6 @@ def test_a_step_takes_some_hundred_microseconds(linearisation: Linearisation) ->
     assert fastest("grammar.advance(state, tokens)") < 1e-3
 
 
-def test_symbols_that_make_no_tree_are_refused() -> None:
+def test_grammar_needs_symbols_that_form_a_tree() -> None:
     with pytest.raises(ValueError, match="the vocabulary needs a symbol for words"):
         TopDown().grammar(Vocabulary(("(NP", ")VP", "XX")), torch.tensor([2]))

@@ -72,7 +72,7 @@ TARGETS = torch.tensor(
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_what_is_shown_is_the_next_word(*, told: bool) -> None:
+def test_guided_decoder_receives_the_next_word(*, told: bool) -> None:
     model = guided(Recorder)
     tokens = source(WORDS, told=told)
     memory = model.encode(tokens)
@@ -96,7 +96,7 @@ LINEARISATIONS = [TopDown(), InOrder()]
 
 
 @pytest.mark.parametrize("linearisation", LINEARISATIONS, ids=repr)
-def test_a_beam_finds_what_it_finds_for_each_sentence_alone(linearisation: Linearisation) -> None:
+def test_beam_finds_the_same_trees_in_a_batch_as_for_single_sentences(linearisation: Linearisation) -> None:
     known = Vocabulary(("XX", "?", "(NP", ")NP", "(S", ")S", "(VP", ")VP"))
     model, search = guided(seed=3), Beam(size=4, nbest=3, ratio=2, extra=8, alpha=0.3)
 
@@ -132,7 +132,7 @@ def test_without_word_starts_every_token_is_a_word() -> None:
     assert (told[0, 4] - untold[0, 4]).abs() > 1e-3
 
 
-def test_a_task_that_does_not_say_which_symbols_are_words() -> None:
+def test_guided_needs_a_task_that_defines_word_symbols() -> None:
     with pytest.raises(
         ValueError, match="does not define which target symbols stand for words: it has no column 'words'"
     ):

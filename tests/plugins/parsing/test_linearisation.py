@@ -47,7 +47,7 @@ def test_symbols(linearisation: Linearisation, symbols: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("linearisation", [TopDown(), InOrder(tags=True)], ids=repr)
 @pytest.mark.parametrize("treebank", FILES)
-def test_every_tree_of_the_treebanks_comes_back(
+def test_linearisation_restores_every_tree_of_the_treebanks(
     data: Callable[[str], Path], treebank: str, linearisation: Linearisation
 ) -> None:
     found = trees(data(treebank))
@@ -74,12 +74,12 @@ ODD = {
 
 @every
 @pytest.mark.parametrize("tree", ODD.values(), ids=ODD)
-def test_odd_trees_come_back(linearisation: Linearisation, tree: Tree) -> None:
+def test_linearisation_restores_odd_trees(linearisation: Linearisation, tree: Tree) -> None:
     assert linearisation.decode(linearisation.encode(tree), list(tree.leaves())) == (tree, False)
 
 
 @every
-def test_a_tree_deeper_than_pythons_stack_comes_back(linearisation: Linearisation) -> None:
+def test_linearisation_restores_a_tree_deeper_than_the_python_stack(linearisation: Linearisation) -> None:
     tree = Tree("NP", (WORD,))
     for _ in range(5000):
         tree = Tree("NP", (tree, WORD))
@@ -91,7 +91,7 @@ def test_a_tree_deeper_than_pythons_stack_comes_back(linearisation: Linearisatio
 
 
 @every
-def test_a_tree_with_another_root_comes_below_top(linearisation: Linearisation) -> None:
+def test_tree_with_another_root_is_decoded_below_top(linearisation: Linearisation) -> None:
     tree = Tree("S", (Tree("VP", (WORD,)),))
     assert linearisation.decode(linearisation.encode(tree), [WORD]) == (Tree(TOP, (tree,)), False)
 
@@ -109,7 +109,7 @@ tops = st.lists(some_trees, min_size=1, max_size=3).map(lambda children: Tree(TO
 @every
 @settings(deadline=None, derandomize=True)
 @given(tree=tops)
-def test_any_tree_comes_back(linearisation: Linearisation, tree: Tree) -> None:
+def test_linearisation_restores_any_tree(linearisation: Linearisation, tree: Tree) -> None:
     assert linearisation.decode(linearisation.encode(tree), list(tree.leaves())) == (tree, False)
 
 
@@ -123,7 +123,7 @@ NOISE = ["(S", ")S", "(NP", ")NP", "(TOP", ")TOP", "XX", "NN", "(", ")", "", "<u
 @every
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(symbols=st.lists(st.sampled_from(NOISE)), leaves=st.lists(some_leaves))
-def test_anything_becomes_a_tree_over_the_words(
+def test_any_symbols_are_decoded_to_a_tree_over_the_words(
     linearisation: Linearisation, symbols: list[str], leaves: list[Leaf]
 ) -> None:
     tree, repaired = linearisation.decode(symbols, leaves)
@@ -181,7 +181,7 @@ def test_repairs_in_order(symbols: str, tree: str) -> None:
     assert repaired
 
 
-def test_words_that_were_not_written_keep_their_tags() -> None:
+def test_unwritten_words_keep_their_tags() -> None:
     decoded, repaired = TopDown(tags=True).decode(["(S", "DT", ")S"], _sentence("ab"))
     assert str(decoded) == "(TOP (S (DT a)) (NN b))"
     assert repaired

@@ -100,7 +100,7 @@ def test_line_i_answers_line_i(model: Path, answers: list[str]) -> None:
 
 
 @pytest.mark.parametrize("linearisation", LINEARISATIONS)
-def test_every_word_is_in_the_tree_as_it_was_typed(models: Models, linearisation: str) -> None:
+def test_parse_keeps_every_word_as_typed(models: Models, linearisation: str) -> None:
     result = call("\n".join(ODD), models(linearisation))
     assert result.stderr == ""
     for line, answer in zip(ODD, answered(result), strict=True):
@@ -170,7 +170,7 @@ def test_nbest_prints_the_scores_of_the_ranking(model: Path, answers: list[str])
     assert all(float(row[2]) < 0 for row in every if row[3])
 
 
-def test_drawn(model: Path) -> None:
+def test_parse_draws_trees(model: Path) -> None:
     result = call("The dog sleeps .\n\nA b .\n", model, "--draw")
     first, second, end = result.stdout.split("\n\n")
     second = second.removeprefix("\n")  # the empty answer to the empty line
@@ -201,14 +201,14 @@ def test_long_sentences(model: Path) -> None:
     assert words(answered(result)[0]) == ["a", "日本語" * 1000, "b"]
 
 
-def test_what_is_not_constrained_is_repaired_and_counted(model: Path) -> None:
+def test_unconstrained_output_is_repaired_and_counted(model: Path) -> None:
     result = call("\n".join(LINES), model, "task.constrained=false")
     assert result.stderr == "4 of 4 outputs were not valid trees over the words; they were repaired\n"
     for line, answer in zip(LINES, answered(result), strict=True):
         assert words(answer) == typed(line) if line.strip() else answer == ""
 
 
-def test_what_is_not_repaired_has_no_answer(model: Path) -> None:
+def test_unrepaired_output_is_an_empty_answer(model: Path) -> None:
     told = "4 of 4 outputs were not valid trees over the words; their answers are empty\n"
     settings = ["task.constrained=false", "task.repair=false"]
     result = call("\n".join(LINES), model, *settings)
@@ -253,7 +253,7 @@ def test_tags_that_are_given(model: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["bare", "tagless_", "_"])
-def test_a_word_without_the_tag_that_is_to_be_given(model: Path, word: str) -> None:
+def test_parse_rejects_a_word_without_its_given_tag(model: Path, word: str) -> None:
     error = call(f"He_PRP sees_VBZ {word}\n", model, "task.tags=given").exception
     assert isinstance(error, seqx.UserError)
     assert f"{word!r} has no part-of-speech tag" in str(error)
@@ -265,7 +265,7 @@ def constituents(tree: Tree) -> list[Tree]:
     return [tree, *(one for child in below for one in constituents(child))]
 
 
-def test_a_model_without_tags_predicts_none(tmp_path: Path, model: Path) -> None:
+def test_parse_rejects_predicted_tags_without_a_tagging_model(tmp_path: Path, model: Path) -> None:
     untagged = yaml.safe_load(PARSING)
     untagged["model"] = untagged["model"]["inner"]
     learnt = model.parent / f"{model.name}-vocabulary"
@@ -279,7 +279,7 @@ def test_a_model_without_tags_predicts_none(tmp_path: Path, model: Path) -> None
         assert words(answer) == (["a", "b"] if tags == "given" else ["a_A", "b_B"])
 
 
-def test_several_models_answer_as_one(tmp_path: Path, model: Path, answers: list[str]) -> None:
+def test_several_models_form_an_ensemble(tmp_path: Path, model: Path, answers: list[str]) -> None:
     learnt = model.parent / f"{model.name}-vocabulary"
     other = write_model(tmp_path / "other", text=PARSING, seed=1, learnt=learnt)
     assert answered(call("\n".join(LINES), model, model)) == answers
@@ -290,7 +290,7 @@ def test_several_models_answer_as_one(tmp_path: Path, model: Path, answers: list
         assert not answer or words(answer) == typed(line)
 
 
-def test_mistakes_are_one_message(model: Path) -> None:
+def test_command_reports_mistakes_in_one_message(model: Path) -> None:
     for arguments, told in (
         (["task.tags=some"], "task.tags"),
         (["task.linearisation={type: top_down, depth: 0}"], "depth"),
@@ -325,7 +325,7 @@ def sentences() -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("linearisation", LINEARISATIONS)
-def test_whatever_the_weights_all_that_is_found_are_trees(
+def test_parse_finds_only_trees_for_any_weights(
     models: Models, sentences: list[str], linearisation: str, search: str
 ) -> None:
     overrides = [f"search={SEARCHES[search]}"]

@@ -33,7 +33,7 @@ SENTENCE = Tree(
         " ( TOP\t( S ( NP (\vDT The ) ( NN\rcat\f) ) ( VP ( VBZ   sleeps ) ) ) ) ",
     ],
 )
-def test_layout_is_free(text: str) -> None:
+def test_reader_accepts_any_layout(text: str) -> None:
     assert one(text) == SENTENCE
     assert list(read(text.replace(" ", "\n").splitlines(), "here")) == [SENTENCE]
     assert list(read([f"{text} {text}", "", text], "here")) == [SENTENCE] * 3
@@ -50,7 +50,7 @@ def test_only_ascii_white_space_ends_a_word() -> None:
     assert [leaf.word for leaf in tree.leaves()] == words
 
 
-def test_trees_come_as_soon_as_they_end() -> None:
+def test_reader_yields_trees_as_soon_as_they_end() -> None:
     def lines() -> Iterator[str]:
         yield "(S (NN cat)) (S"
         pytest.fail("read ahead")
@@ -122,12 +122,12 @@ def test_markup_inside_of_a_tree_is_refused(word: str) -> None:
         ("\n" + "(X " * (DEEPEST + 1), "x.mrg:2: more than 250 brackets are open at once"),
     ],
 )
-def test_what_is_no_tree_is_said_with_its_place(text: str, message: str) -> None:
+def test_reader_reports_a_malformed_tree_with_its_line(text: str, message: str) -> None:
     with pytest.raises(seqx.UserError, match=f"^{message}"):
         list(read(text.split("\n"), "x.mrg"))
 
 
-def test_a_tree_that_is_too_deep_becomes_the_deepest() -> None:
+def test_too_deep_tree_is_flattened_to_the_maximum_depth() -> None:
     text = "(X (NN a) " * (DEEPEST - 2) + "(X (NN b) (NN c)) (NN d)" + ")" * (DEEPEST - 2)
     deepest = one(text)
     assert deepest.readable() is deepest
@@ -138,7 +138,7 @@ def test_a_tree_that_is_too_deep_becomes_the_deepest() -> None:
     assert str(deeper).endswith(f"(X (NN a) (NN b) (NN c) (NN d){')' * (DEEPEST - 1)}")
 
 
-def test_the_deepest_tree_can_be_used() -> None:
+def test_deepest_allowed_tree_can_be_used() -> None:
     text = "(X " * (DEEPEST - 1) + "(NN a)" + ")" * (DEEPEST - 1)
     tree = one(text)
     assert str(tree) == text
@@ -159,7 +159,7 @@ def test_the_deepest_tree_can_be_used() -> None:
         (Tree("TOP", ()), ""),
     ],
 )
-def test_names_that_cannot_be_written_are_changed(tree: Tree, text: str) -> None:
+def test_tree_escapes_names_that_cannot_be_written(tree: Tree, text: str) -> None:
     assert str(tree) == text
     assert [str(same) for same in read([text], "here")] == [text] * bool(text)
 
@@ -175,7 +175,7 @@ any_trees = st.recursive(
 
 
 @given(any_trees)
-def test_any_tree_is_written_so_that_it_is_read_again(tree: Tree) -> None:
+def test_any_tree_can_be_written_and_read_again(tree: Tree) -> None:
     text = str(tree)
     assert "\n" not in text
     again = list(read([text, text], "here"))
@@ -198,7 +198,7 @@ COUNTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COUNTS)
-def test_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
+def test_reader_reads_every_tree_of_the_data(data: Callable[[str], Path], name: str) -> None:
     folder, _, file = name.partition("/")
     trees = words = 0
     for tree in read(seqx.read_lines(data(folder) / file), file):

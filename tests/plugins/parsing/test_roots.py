@@ -67,7 +67,7 @@ def test_evalb_names_dummy_roots_of_some_trees() -> None:
     ]
 
 
-def test_a_dummy_root_becomes_top() -> None:
+def test_dummy_root_becomes_top() -> None:
     for text, same in (
         ("(ROOT (S (NN a)))", "(TOP (S (NN a)))"),
         ("(TOP (ROOT (S (NN a)) (. .)))", "(TOP (S (NN a)) (. .))"),

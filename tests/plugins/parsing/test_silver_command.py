@@ -57,7 +57,7 @@ def call() -> Call:
     return run
 
 
-def test_a_copy_agrees_on_every_sentence(call: Call, models: list[Path]) -> None:
+def test_silver_keeps_every_sentence_of_identical_models(call: Call, models: list[Path]) -> None:
     result = call(*models[:2])
     assert result.exit_code == 0
     assert result.stdout.splitlines() == seqx.load(models[0])(SENTENCES)
@@ -68,7 +68,7 @@ def test_a_copy_agrees_on_every_sentence(call: Call, models: list[Path]) -> None
 
 
 @pytest.mark.parametrize("window", [1, 3, 2048])
-def test_others_agree_where_their_answers_are_the_same(
+def test_silver_keeps_sentences_with_the_same_trees(
     call: Call, models: list[Path], window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(silver_command, "WINDOW", window)
@@ -82,7 +82,7 @@ def test_others_agree_where_their_answers_are_the_same(
     assert 0 < expected.f1 < 100
 
 
-def test_settings_are_those_of_all_models(call: Call, models: list[Path]) -> None:
+def test_silver_applies_settings_to_all_models(call: Call, models: list[Path]) -> None:
     result = call(*models[:2], "task.tags=none", "--min-words", "2", "--max-words", "4")
     tags = {tag for tree in result.stdout.splitlines() for tag in re.findall(r"\((\S+) [^( ]", tree)}
     assert tags == {"XX"}
@@ -98,7 +98,7 @@ def test_running_text_and_given_tags(call: Call, models: list[Path]) -> None:
     assert "(NN dog)" in given
 
 
-def test_repairs_are_told(call: Call, models: list[Path]) -> None:
+def test_silver_reports_repairs(call: Call, models: list[Path]) -> None:
     result = call(models[0], models[2], "task.constrained=false")
     assert re.search(
         r"^.+/first: \d of 5 outputs were not valid trees over the words", result.stderr, re.MULTILINE
@@ -106,7 +106,7 @@ def test_repairs_are_told(call: Call, models: list[Path]) -> None:
     assert re.search(r"^.+/second: ", result.stderr, re.MULTILINE)
 
 
-def test_what_was_read_before_a_mistake_is_not_lost(
+def test_silver_writes_the_trees_before_a_malformed_line(
     call: Call, models: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(silver_command, "WINDOW", 1)
@@ -117,7 +117,7 @@ def test_what_was_read_before_a_mistake_is_not_lost(
     assert result.stderr.startswith("sentences: 2 of 1.5 words; the models agree on 2 (100.0%)")
 
 
-def test_nothing_to_parse(call: Call, models: list[Path]) -> None:
+def test_silver_without_input(call: Call, models: list[Path]) -> None:
     result = call(*models[:2], text="\n")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "there were no sentences\n")
 
@@ -133,7 +133,7 @@ def test_mistakes(call: Call, models: list[Path], tmp_path: Path) -> None:
     assert "there is no such folder" in str(call(models[0], "nowhere").exception)
 
 
-def test_parsers_that_write_differently_do_not_answer_as_one(models: list[Path]) -> None:
+def test_parsers_with_different_linearisations_form_no_ensemble(models: list[Path]) -> None:
     """Though their symbols are the same."""
     for first, second in ((models[0], models[3]), (models[3], models[0])):
         with pytest.raises(seqx.UserError, match=r"have different vocabularies \(task/symbols.json\)"):

@@ -50,7 +50,7 @@ def tagging(seed: int = 0, **settings: Any) -> TaggingModel:
     return TaggingModel(SIZES, inner=INNER, **settings)
 
 
-def test_the_sums_are_those_of_the_parts() -> None:
+def test_tagging_objective_sums_both_losses() -> None:
     model, objective = tagging().eval(), TaggingObjective(inner=CrossEntropy(smoothing=0.1), weight=0.5)
     assert objective.trained_on == ("loss", "tags")
     assert objective.counts(BATCH) == {"loss": 7, "nll": 7, "tags": 4}
@@ -67,7 +67,7 @@ def test_the_sums_are_those_of_the_parts() -> None:
     torch.testing.assert_close(sums["tags"], expected * 0.5)
 
 
-def test_both_are_learnt_from_one_reading_of_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tagging_objective_encodes_the_source_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, objective = tagging(dropout=0.5), TaggingObjective(inner=CrossEntropy())
     read: list[Tensor] = []
     encode = model.inner.encode
@@ -90,7 +90,7 @@ def test_both_are_learnt_from_one_reading_of_the_source(monkeypatch: pytest.Monk
     assert said[1, 0] == 7
 
 
-def test_an_objective_that_runs_the_model_twice_gets_other_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tagging_with_rdrop_uses_different_dropout_in_both_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in the encoder: the first of both passes is the one whose states the labels are read from."""
     settings = {**INNER.keywords, "encoder": partial(TransformerEncoder, **{**STACK, "dropout": 0.3})}
     torch.manual_seed(0)
@@ -114,13 +114,13 @@ def test_an_objective_that_runs_the_model_twice_gets_other_dropout(monkeypatch: 
     assert float(sums["kl"]) == 0
 
 
-def test_it_says_the_same_as_its_inner_model() -> None:
+def test_tagging_model_predicts_the_same_as_its_inner_model() -> None:
     model = tagging().eval()
     source, target = BATCH.columns["source"], BATCH.columns["target"]
     torch.testing.assert_close(model.score(source, target), model.inner.score(source, target))
 
 
-def test_several_models_tag_by_the_mean_of_their_probabilities() -> None:
+def test_ensemble_averages_tag_probabilities() -> None:
     models = [tagging(seed).eval() for seed in range(3)]
     source = BATCH.columns["source"]
     both = AveragingEnsemble(models)
@@ -130,7 +130,7 @@ def test_several_models_tag_by_the_mean_of_their_probabilities() -> None:
     assert untagged.labels(untagged.encode(source)) == {}
 
 
-def test_what_does_not_fit_is_told() -> None:
+def test_tagging_reports_incompatible_parts() -> None:
     with pytest.raises(ValueError, match="the task has no label column 'tags'; its columns are source"):
         TaggingModel({"source": 20, "target": 9}, inner=INNER)
 

@@ -77,7 +77,7 @@ def answered(
 
 
 @pytest.mark.parametrize("linearisation", [TopDown(), TopDown(tags=True), InOrder()], ids=repr)
-def test_what_is_learnt_is_the_tree(tmp_path: Path, rows: list[str], linearisation: Any) -> None:
+def test_parsing_example_contains_the_tree(tmp_path: Path, rows: list[str], linearisation: Any) -> None:
     tags: Any = "predicted" if linearisation.tags else "none"
     task = learnt(tmp_path, rows, linearisation=linearisation, tags=tags)
 
@@ -121,7 +121,7 @@ def test_given_tags_come_with_the_words(tmp_path: Path, rows: list[str]) -> None
         task.write([], "a_b_NN lone", {})
 
 
-def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[str]) -> None:
+def test_malformed_output_is_repaired_and_counted(tmp_path: Path, rows: list[str]) -> None:
     for repair in (True, False):
         task = learnt(tmp_path, rows, repair=repair, metrics=[Evalb(), Evalb(strict=True)])
         every = iter(range(10))
@@ -152,7 +152,7 @@ def test_malformed_output_is_made_a_tree_and_counted(tmp_path: Path, rows: list[
         assert str(summed) == f"5 of 10 outputs were not valid trees over the words; {action}"
 
 
-def test_what_is_read_is_what_is_trained_on(tmp_path: Path, rows: list[str]) -> None:
+def test_parsing_reads_input_as_in_training(tmp_path: Path, rows: list[str]) -> None:
     task = learnt(tmp_path, rows)
     for row, text in zip(task.rows("test"), task.inputs(task.read_split("test")), strict=True):
         example, read = task.example(row, training=False), task.read(text)
@@ -164,7 +164,7 @@ def test_what_is_read_is_what_is_trained_on(tmp_path: Path, rows: list[str]) -> 
         )
 
 
-def test_words_of_any_kind_are_words(tmp_path: Path, rows: list[str]) -> None:
+def test_parsing_accepts_any_word(tmp_path: Path, rows: list[str]) -> None:
     task = learnt(tmp_path, rows)
     odd = "a\u00a0b \u200b ( ) 日本語 \ufeff 🙂 \x10\x10 -LRB- 1\\/2 " + "x" * 3000
     words = odd.split(" ")
@@ -189,7 +189,7 @@ def test_other_segmentations_keep_words_and_tags(tmp_path: Path, rows: list[str]
     assert again == drawn
 
 
-def test_long_sentences_are_parsed_in_parts_and_nothing_is_lost(tmp_path: Path, rows: list[str]) -> None:
+def test_long_sentences_are_parsed_in_parts_without_loss(tmp_path: Path, rows: list[str]) -> None:
     task = learnt(tmp_path, rows)
     text = " ".join(task.inputs(task.read_split("test")))
     pieces = task.split_long_input(text, 30)
@@ -213,7 +213,7 @@ def odd_treebank(root: str) -> list[str]:
 
 
 @pytest.mark.parametrize("root", ["ROOT", "S1", "TOP (VROOT"])
-def test_a_root_that_all_trees_share_is_treated_as_top(tmp_path: Path, root: str) -> None:
+def test_dummy_root_of_all_trees_is_treated_as_top(tmp_path: Path, root: str) -> None:
     close = ")" * root.count("(")
     odd = [tree + close for tree in odd_treebank(root)]
     same = learnt(tmp_path / "top", odd_treebank("TOP"), tags="none", tokenizer=Letters())
@@ -230,7 +230,7 @@ def test_a_root_that_all_trees_share_is_treated_as_top(tmp_path: Path, root: str
     assert again.references(again.read_split("dev")) == same.references(same.read_split("dev"))
 
 
-def test_a_dummy_root_of_some_trees_is_told(tmp_path: Path) -> None:
+def test_dummy_root_of_some_trees_causes_a_warning(tmp_path: Path) -> None:
     task = learnt(tmp_path, [*odd_treebank("ROOT"), *odd_treebank("TOP")], tags="none", tokenizer=Letters())
     (told,) = task.training_warnings()
     assert told == (
@@ -239,7 +239,7 @@ def test_a_dummy_root_of_some_trees_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_root_that_is_a_constituent_is_learnt(tmp_path: Path) -> None:
+def test_root_that_is_a_constituent_is_kept(tmp_path: Path) -> None:
     plain = [tree[5:-1] for tree in odd_treebank("TOP") if tree.startswith("(TOP (S")] * 3
     task = learnt(tmp_path, plain, tokenizer=Letters())
     assert task.references(task.read_split("dev")) == plain[-10:]
@@ -269,12 +269,12 @@ def test_separators_of_labels_and_tags(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("row", "count"), [("", 0), ("<S ID=1>", 0), ("(S (NN a)) (S (NN b))", 2)])
-def test_a_row_has_one_tree(tmp_path: Path, row: str, count: int) -> None:
+def test_parsing_rejects_a_row_without_exactly_one_tree(tmp_path: Path, row: str, count: int) -> None:
     with pytest.raises(seqx.UserError, match=f"a row of the corpus has {count} trees instead of one: "):
         learnt(tmp_path, [row] * 11, tokenizer=Letters())
 
 
-def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> None:
+def test_parsing_drops_and_rejects_rows(tmp_path: Path, rows: list[str]) -> None:
     task = learnt(tmp_path, rows, max_length=20)
     empty = ("( (S (NP (-NONE- *T*))) )",)
     assert task.example(empty, training=True) == seqx.Rejected("empty")
@@ -293,15 +293,13 @@ def test_what_is_dropped_and_what_is_wrong(tmp_path: Path, rows: list[str]) -> N
 
 
 @pytest.mark.parametrize("odd", ["(S (N\u00a0N dog))", f"(S ({'N' * 101} dog))"])
-def test_labels_that_cannot_be_kept_are_told_before_training(
-    tmp_path: Path, rows: list[str], odd: str
-) -> None:
+def test_invalid_labels_are_reported_before_training(tmp_path: Path, rows: list[str], odd: str) -> None:
     with pytest.raises(seqx.UserError, match=r"row 1 of train: 'N.* is not a valid label: use 1 to 100"):
         learnt(tmp_path, [odd, *rows], tags="predicted", linearisation=TopDown(tags=True))
     assert not (tmp_path / "symbols.json").exists()
 
 
-def test_a_task_without_a_metric_is_refused() -> None:
+def test_parsing_needs_a_metric() -> None:
     with pytest.raises(ValueError, match="metrics is empty; name one at least"):
         Parsing(corpus=Trees(), tokenizer=SentencePiece(size=400), linearisation=TopDown(), metrics=[])
 

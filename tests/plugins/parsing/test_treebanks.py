@@ -100,7 +100,7 @@ def test_a_malformed_row_is_reported_with_its_place(tmp_path: Path, row: str, to
         assert said in str(caught.value)
 
 
-def test_a_limit_is_for_training(tmp_path: Path) -> None:
+def test_treebank_limit_applies_to_training_only(tmp_path: Path) -> None:
     (tmp_path / "a.mrg").write_text("".join(TREE.format(number) for number in range(5)))
     name = str(tmp_path / "a.mrg")
     corpus = fetched(TreebankFiles(train=[name, name], dev=[name], limit=7))
@@ -110,7 +110,7 @@ def test_a_limit_is_for_training(tmp_path: Path) -> None:
         rows(corpus, "test")
 
 
-def test_only_the_splits_that_are_wanted_are_read(tmp_path: Path) -> None:
+def test_treebank_reads_only_the_requested_splits(tmp_path: Path) -> None:
     (tmp_path / "a.mrg").write_text(TREE.format(1))
     corpus = TreebankFiles(train=["nothing.mrg"], test=[str(tmp_path / "a.mrg")])
     corpus.fetch(tmp_path, quiet, splits=("test",))
@@ -121,7 +121,7 @@ def test_only_the_splits_that_are_wanted_are_read(tmp_path: Path) -> None:
         fetched(corpus)
 
 
-def test_identity_is_the_trees_not_their_layout(tmp_path: Path) -> None:
+def test_treebank_identity_depends_on_trees_not_layout(tmp_path: Path) -> None:
     layouts = {
         "a.mrg": TREE.format(1).encode(),
         "b.mrg": b"(TOP\n(S (NP-SBJ\t(NN tree)\n (CD 1)) (VP (-NONE- *))))",
@@ -144,7 +144,7 @@ def test_identity_is_the_trees_not_their_layout(tmp_path: Path) -> None:
         ("\n", r"/a.mrg: contains no trees"),
     ],
 )
-def test_files_are_checked_before_anything_is_made(tmp_path: Path, content: str, message: str) -> None:
+def test_treebank_files_are_checked_by_fetch(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "a.mrg").write_text(content)
     with pytest.raises(seqx.UserError, match=message):
         fetched(TreebankFiles(dev=[str(tmp_path / "a.mrg")]))
@@ -183,7 +183,7 @@ def test_the_usual_splits_of_the_penn_treebank(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("upper", [False, True])
-def test_wherever_in_the_release_one_points(
+def test_penn_treebank_accepts_any_folder_of_the_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, upper: bool
 ) -> None:
     release(tmp_path, {1: 4, 2: 2, 3: 2}, upper=upper)
@@ -195,7 +195,7 @@ def test_wherever_in_the_release_one_points(
         assert "(CD 7)" in rows(corpus, "train")[0]  # sections come in the order in which they are named
 
 
-def test_what_is_missing_of_the_penn_treebank(tmp_path: Path) -> None:
+def test_penn_treebank_names_missing_sections(tmp_path: Path) -> None:
     licensed = r"\. The Penn Treebank \(LDC99T42\) is licensed by .* cannot download it\. Set 'folder' to"
     with pytest.raises(seqx.UserError, match=rf"^\${{NO_SUCH}}: .* is not set.*{licensed}"):
         fetched(PennTreebank(folder="${NO_SUCH}"))
@@ -269,7 +269,7 @@ def test_nltks_sample_packed_as_it_is_downloaded(nltk_data: Path) -> None:
         fetched(NltkTreebank(folder=str(nltk_data)))
 
 
-def test_what_is_missing_of_nltks_sample(
+def test_nltk_sample_names_missing_files(
     nltk_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(nltk_data)
@@ -295,7 +295,7 @@ def test_what_is_missing_of_nltks_sample(
         fetched(NltkTreebank())
 
 
-def test_ranges_of_files_are_apart_and_ascend() -> None:
+def test_nltk_sample_rejects_overlapping_or_descending_ranges() -> None:
     with pytest.raises(ValueError, match="train and dev have files in common"):
         NltkTreebank(train=(1, 160))
     with pytest.raises(ValueError, match="dev: the first file, 170, comes after the last, 160"):

@@ -31,7 +31,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     return run
 
 
-def test_stats(call: Call) -> None:
+def test_trees_stats(call: Call) -> None:
     result = call("stats", text=TREES)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
@@ -65,7 +65,7 @@ def test_stats_of_a_treebank(call: Call, data: Callable[[str], Path]) -> None:
     ]
 
 
-def test_nothing_is_lost(call: Call, data: Callable[[str], Path]) -> None:
+def test_trees_roundtrip_loses_nothing(call: Call, data: Callable[[str], Path]) -> None:
     result = call("roundtrip", data("ptb_nltk_sample") / "test.mrg.gz")
     assert result.exit_code == 0
     assert result.stdout == (
@@ -74,7 +74,7 @@ def test_nothing_is_lost(call: Call, data: Callable[[str], Path]) -> None:
     )
 
 
-def test_what_is_lost_is_shown(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trees_roundtrip_shows_lost_trees(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InOrder, "encode", lambda self, tree: ["XX"] * len(list(tree.leaves())))
     result = call("roundtrip", "-l", "in_order", "--show", "1", text=TREES)
     assert result.exit_code == 1
@@ -98,7 +98,7 @@ def test_convert_there_and_back(call: Call, data: Callable[[str], Path]) -> None
         assert result.stderr == ""
 
 
-def test_lines_stay_in_place(call: Call) -> None:
+def test_trees_convert_keeps_line_numbers(call: Call) -> None:
     result = call("convert", "--to", "top_down", text=TREES)
     assert result.stdout == (
         "(S (NP XX XX )NP (VP XX )VP XX )S\n\n(TOP (X XX )X (FRAG (NP XX )NP )FRAG )TOP\n"
@@ -111,7 +111,7 @@ def test_lines_stay_in_place(call: Call) -> None:
     )
 
 
-def test_back_to_words_with_repairs(call: Call) -> None:
+def test_trees_convert_repairs_lines_over_plain_words(call: Call) -> None:
     Path("symbols").write_text("(S (NP XX )NP (VP XX )VP )S\n(S (NP XX\n")
     result = call(
         "convert", "--to", "top_down", "--back", "symbols", "--words", text="rain falls\n\u00e4  b\u00a0c d"
@@ -132,7 +132,9 @@ def test_back_to_words_with_repairs(call: Call) -> None:
         ("top_down", f"{'(S ' * 300} XX", f"(TOP {'(S ' * 248}(XX cat){')' * 249}"),  # too deep to be read
     ],
 )
-def test_back_from_symbols_that_no_treebank_has(call: Call, name: str, symbols: str, tree: str) -> None:
+def test_trees_convert_repairs_symbols_that_no_treebank_has(
+    call: Call, name: str, symbols: str, tree: str
+) -> None:
     Path("symbols").write_text(symbols)
     result = call("convert", "--to", name, "--back", "symbols", "--words", text="cat")
     assert result.stdout == f"{tree}\n"
@@ -191,13 +193,13 @@ def test_separators_can_be_chosen(call: Call) -> None:
     assert call("roundtrip", *chosen, "--tag-separators", "", text=text).exit_code == 0
 
 
-def test_a_dummy_root_is_named(call: Call) -> None:
+def test_trees_stats_names_the_dummy_root(call: Call) -> None:
     result = call("stats", text="(ROOT (S (NN a)))\n(ROOT (FRAG (NN a)))")
     assert "\nroot         ROOT, of every tree; training treats it as TOP\n" in result.stdout
     assert "root" not in call("stats", text=TREES).stdout
 
 
-def test_draw(call: Call) -> None:
+def test_trees_draw(call: Call) -> None:
     tree = "( (S (NP-SBJ (DT The) (NN cat)) (VP (VBZ sleeps)) (. .)) ) "
     assert call("draw", text=tree).stdout == (
         "           TOP\n"
@@ -256,7 +258,7 @@ def test_mistakes(call: Call, arguments: str, text: str | bytes, message: str) -
     assert (result.exit_code, result.stderr) == (2, message)
 
 
-def test_words_belong_to_back(call: Call) -> None:
+def test_trees_convert_words_needs_back(call: Call) -> None:
     result = call("convert", "--to", "in_order", "--words")
     assert result.exit_code == 2
     assert "--words needs --back" in result.stderr

@@ -28,12 +28,12 @@ def test_columns() -> None:
     assert all(nltk.Tree.fromstring(row[0]).label() == "TOP" for row in rows)
 
 
-def test_more_of_one_split_leaves_the_others() -> None:
+def test_larger_split_does_not_change_the_others() -> None:
     assert list(Sample(train=5, test=9).rows("test")) == list(Sample(train=900, test=9).rows("test"))
     assert list(Sample(train=0).rows("train")) == []
 
 
-def test_identity_tells_samples_apart() -> None:
+def test_sample_identity_depends_on_the_settings() -> None:
     settings: list[Sample] = [Sample(), Sample(seed=2), Sample(train=5), Sample(columns=("en", "tree"))]
     assert len({repr(each.identity()) for each in settings}) == len(settings)
     assert Sample().identity() == Sample().identity()
@@ -48,7 +48,7 @@ def test_mistakes() -> None:
         list(Sample().rows("valid"))
 
 
-def test_other_words_are_another_identity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_sample_identity_depends_on_the_lexicon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = Sample().identity()
     for file in resources.files("seqx_sample").iterdir():
         if file.is_file():

@@ -57,7 +57,7 @@ def bleu(dictionary: dict[str, str], test: Sequence[Pair]) -> float:
 
 
 @pytest.mark.slow
-def test_a_dictionary_does_not_translate(stream: list[Pair]) -> None:
+def test_dictionary_lookup_does_not_reach_a_high_bleu(stream: list[Pair]) -> None:
     train = [pair for pair in stream if pair.split == "train"][:8000]
     test = [pair for pair in stream if pair.split == "test"][:500]
     dictionary = aligned(train, rounds=6)
@@ -67,7 +67,7 @@ def test_a_dictionary_does_not_translate(stream: list[Pair]) -> None:
     assert 10 < score < 25  # 40 is the limit; below 10 the dictionary itself would be at fault
 
 
-def test_the_baseline_can_reach_a_hundred(stream: list[Pair]) -> None:
+def test_dictionary_baseline_can_reach_a_score_of_100(stream: list[Pair]) -> None:
     """The judge of the test above: of English in capitals the dictionary learns everything."""
     loud = [pair._replace(german=pair.english.upper()) for pair in stream[:5000]]
     assert bleu(aligned(loud, rounds=6), loud[:500]) > 95

@@ -27,13 +27,13 @@ def test_known_sentences(sentence: str, feeling: str) -> None:
     assert KNOWN[sentence] == feeling
 
 
-def test_there_are_enough_of_each() -> None:
+def test_lexicon_has_enough_words_of_each_class() -> None:
     counts = Counter(feeling for _, feeling in ROWS)
     assert counts.keys() == {"positive", "negative", "neutral"}
     assert min(counts.values()) > 400
 
 
-def test_each_word_that_is_weighed_is_in_the_lexicon() -> None:
+def test_sentiment_words_are_in_the_lexicon() -> None:
     there = {adjective.english[0] for adjective in lexicon().adjectives}
     there |= {"+".join(filter(None, (verb.english, verb.particle))) for verb in lexicon().verbs}
     assert _words().keys() <= there

@@ -19,23 +19,23 @@ from .vocabulary import both
 FIRST_THOUSAND = "35a7b5c8deb3ba3f07ecbbca1c7836cf18c5110b05e60c5962c10df4d68f8798"
 
 
-def test_the_same_everywhere(stream: list[Pair]) -> None:
+def test_sample_is_the_same_on_every_machine(stream: list[Pair]) -> None:
     text = "\n".join(f"{pair.english}\t{pair.german}\t{pair.tree}\t{pair.split}" for pair in stream[:1000])
     assert sha256(text.encode()).hexdigest() == FIRST_THOUSAND
 
 
-def test_seeds_differ(stream: list[Pair]) -> None:
+def test_sample_depends_on_the_seed(stream: list[Pair]) -> None:
     assert next(pairs(2)).english != stream[0].english
 
 
-def test_enough_for_every_split(stream: list[Pair]) -> None:
+def test_sample_has_enough_sentences_for_every_split(stream: list[Pair]) -> None:
     count = Counter(pair.split for pair in stream)
     assert count["train"] >= 20_000
     assert count["dev"] >= 500
     assert count["test"] >= 500
 
 
-def test_a_thousand_forms_and_twenty_rules_a_side(stream: list[Pair]) -> None:
+def test_sample_has_a_thousand_forms_and_twenty_rules_per_language(stream: list[Pair]) -> None:
     train = [pair for pair in stream if pair.split == "train"]
     english = Counter(word for pair in train for word in re.findall(r"[^\W\d_]+", pair.english.lower()))
     german = Counter(word for pair in train for word in re.findall(r"[^\W\d_]+", pair.german.lower()))
@@ -49,7 +49,7 @@ def test_a_thousand_forms_and_twenty_rules_a_side(stream: list[Pair]) -> None:
     assert len(rare) < 0.05 * len(lemmas), rare
 
 
-def test_lengths(stream: list[Pair]) -> None:
+def test_sample_sentence_lengths(stream: list[Pair]) -> None:
     lengths = [len(pair.english.split()) for pair in stream]
     assert min(lengths) >= 5
     assert max(lengths) <= 16
@@ -66,7 +66,7 @@ def test_trees_hold_the_english_tokens(stream: list[Pair]) -> None:
         assert all(len(each) == 1 for each in tree.subtrees(lambda below: isinstance(below[0], str)))
 
 
-def test_no_split_has_words_of_another(stream: list[Pair]) -> None:
+def test_sample_splits_have_no_common_bag_of_words(stream: list[Pair]) -> None:
     splits = defaultdict(set)
     for pair in stream:
         lemmas = tuple(sorted(words(pair.sentence)))
@@ -80,11 +80,11 @@ def test_no_split_has_words_of_another(stream: list[Pair]) -> None:
     assert all(len(each) == 1 for each in splits.values())
 
 
-def test_no_sentence_comes_twice(stream: list[Pair]) -> None:
+def test_sample_has_no_repeated_sentence(stream: list[Pair]) -> None:
     assert len({pair.english for pair in stream}) == len({pair.german for pair in stream}) == len(stream)
 
 
-def test_splits_are_found_by_words_alone() -> None:
+def test_sample_split_depends_on_lemmas_only() -> None:
     draw = Draw(3)
     by_words = defaultdict(set)
     for _ in range(3000):
@@ -93,7 +93,7 @@ def test_splits_are_found_by_words_alone() -> None:
     assert sum(len(each) for each in by_words.values()) == len(by_words)
 
 
-def test_english_decides_the_german() -> None:
+def test_english_sentence_determines_the_german_one() -> None:
     """What a translator cannot know is not asked of it: hardly any English sentence has two translations."""
     draw = Draw(4)
     translations = defaultdict(set)
@@ -103,7 +103,7 @@ def test_english_decides_the_german() -> None:
     assert sum(len(each) > 1 for each in translations.values()) <= 0.001 * len(translations)
 
 
-def test_take_is_a_prefix(stream: list[Pair]) -> None:
+def test_sample_take_returns_a_prefix(stream: list[Pair]) -> None:
     assert [pair.english for pair in take(1, "test", 20)] == [
         pair.english for pair in stream if pair.split == "test"
     ][:20]
@@ -118,7 +118,7 @@ def test_raw_text(stream: list[Pair]) -> None:
         assert not re.search(r", (und|oder) \w+[.?]", pair.german)
 
 
-def test_quick() -> None:
+def test_sample_generation_is_fast() -> None:
     start = time.process_time()
     assert sum(1 for _ in islice(pairs(5), 2000)) == 2000
     assert time.process_time() - start < 5  # 0.4 s on an idle core

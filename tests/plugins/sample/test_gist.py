@@ -20,7 +20,7 @@ def test_known_sentences() -> None:
     assert known["Which problem has Emma complained about?"][0] == "Which problem has Emma complained about?"
 
 
-def test_a_gist_is_no_longer_and_keeps_the_mark() -> None:
+def test_gist_is_not_longer_and_keeps_the_punctuation_mark() -> None:
     shorter = 0
     for sentence, gist, _ in ROWS:
         assert len(gist.split()) <= len(sentence.split())
@@ -30,7 +30,7 @@ def test_a_gist_is_no_longer_and_keeps_the_mark() -> None:
     assert 0.4 < shorter / len(ROWS) < 0.7
 
 
-def test_modals_are_in_their_sentences() -> None:
+def test_tense_column_names_the_modal_of_the_sentence() -> None:
     for sentence, gist, tense in ROWS:
         if tense in {"can", "could", "must", "may", "should"}:
             assert {tense, f"{tense}not", tense.capitalize()} & {*gist.split()}, sentence

@@ -623,7 +623,7 @@ PAIRS: list[tuple[str, Sentence, str, str]] = [
 @pytest.mark.parametrize(
     ("sentence", "english", "german"), [each[1:] for each in PAIRS], ids=[each[0] for each in PAIRS]
 )
-def test_pair(sentence: Sentence, english: str, german: str) -> None:
+def test_sample_pair(sentence: Sentence, english: str, german: str) -> None:
     assert both(sentence) == (english, german)
 
 

@@ -177,7 +177,7 @@ def test_english_nouns_and_adjectives() -> None:
     assert {word: english.article(word) for word in articles} == articles
 
 
-def test_no_word_is_twice_on_one_side() -> None:
+def test_lexicon_has_no_repeated_word() -> None:
     for words in (WORDS.nouns + WORDS.names, WORDS.adjectives, WORDS.verbs, WORDS.adverbials):
         assert len({each.lemma for each in words}) == len(words)
     assert len({each.german for each in WORDS.nouns}) == len(WORDS.nouns)

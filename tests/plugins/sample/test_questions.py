@@ -27,7 +27,7 @@ def test_known_sentences() -> None:
         assert known[sentence] == (question, answer)
 
 
-def test_answers_stand_in_their_sentences_where_these_tell_them() -> None:
+def test_answers_of_questions_occur_in_their_sentences() -> None:
     kinds = Counter(question.split()[0] for _, question, _ in ROWS)
     assert kinds.keys() == {"Who", "What", "When", "Where", "Which"}
     assert min(kinds.values()) > 50

@@ -23,12 +23,12 @@ from seqx_text import F1, Accuracy, ExactMatch, Rouge, SquadF1
         ("dog", "cat", 0, 0),
     ],
 )
-def test_answers_as_squad_compares_them(output: str, reference: str, exact: int, f1: float) -> None:
+def test_squad_metrics_by_hand(output: str, reference: str, exact: int, f1: float) -> None:
     assert ExactMatch()([output], [reference])["exact_match"].value == 100 * exact
     assert SquadF1()([output], [reference])["squad_f1"].value == pytest.approx(100 * f1)
 
 
-def test_the_answer_that_suits_best_counts() -> None:
+def test_squad_metrics_use_the_best_reference() -> None:
     outputs, references = ["in a big bed", "Anna"], ["bed|the big bed", "Otto|Anna"]
     assert SquadF1(between="|")(outputs, references)["squad_f1"].value == pytest.approx((80 + 100) / 2)
     score = ExactMatch(between="|")(outputs, references)["exact_match"]

@@ -59,7 +59,7 @@ def test_several_files_columns_and_a_limit(tmp_path: Path, monkeypatch: pytest.M
     assert list(corpus.rows("train")) == [("1", "a"), ("2", "b")]
 
 
-def test_only_the_splits_that_are_wanted_are_read(tmp_path: Path) -> None:
+def test_files_fetch_reads_only_the_requested_splits(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one\n")
     missing, there = [str(tmp_path / "nothing")], [str(tmp_path / "a")]
     corpus = Files(train=missing, dev=there, test=there)
@@ -74,7 +74,7 @@ def test_only_the_splits_that_are_wanted_are_read(tmp_path: Path) -> None:
         corpus.fetch(tmp_path, quiet)
 
 
-def test_identity_is_the_text_not_the_place(tmp_path: Path) -> None:
+def test_files_identity_depends_on_text_not_path(tmp_path: Path) -> None:
     identities = []
     for name, packed, text in (("p", False, b"x\n"), ("q", True, b"x\n"), ("r", False, b"y\n")):
         (tmp_path / name).mkdir()
@@ -89,13 +89,13 @@ def test_identity_is_the_text_not_the_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a", b"one\n", r"equally many lines: .*/a has 1, .*/b has 2"),
+        ("a", b"one\n", r"the same number of lines: .*/a has 1, .*/b has 2"),
         ("a", b"one\ntw\xf6\n", r"/a:2: byte 3 of the line is not UTF-8"),
         ("a", b"", "/a: is empty"),
         ("a.gz", gzip.compress(b"one\ntwo\n", mtime=0)[:-9], r"/a.gz: is damaged or cut off"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_one_message(
+def test_files_report_a_problem_in_one_message(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     write(tmp_path, **{name: content})

@@ -67,7 +67,7 @@ def test_bleu_of_normalized_text_by_hand() -> None:
     assert score.signature.startswith("text:lowercase+moses_tokens(de)|nrefs:1|case:mixed|eff:no|tok:none|")
 
 
-def test_nothing_in_common_is_zero_without_smoothing() -> None:
+def test_bleu_without_matches_is_zero() -> None:
     assert TokenizedBleu()(["a b c d"], ["e f g h"])["tokenized_bleu"].value == 0
 
 

@@ -24,7 +24,7 @@ def write(folder: Path, *columns: str) -> Files:
     return Files(train=[str(file) for file in files])
 
 
-def test_one_after_the_other_and_judged_by_the_first(tmp_path: Path) -> None:
+def test_mixed_reads_corpora_in_order_and_is_scored_on_the_first(tmp_path: Path) -> None:
     first, second = Sample(train=3, dev=2, test=2), write(tmp_path, "one\ntwo\n", "eins\nzwei\n")
     mixed = Mixed(corpora=[first, second])
     mixed.fetch(tmp_path, quiet)
@@ -33,7 +33,7 @@ def test_one_after_the_other_and_judged_by_the_first(tmp_path: Path) -> None:
         assert list(mixed.rows(split)) == list(first.rows(split))
 
 
-def test_identity_is_that_of_each_in_its_place(tmp_path: Path) -> None:
+def test_mixed_identity_depends_on_the_order_of_corpora(tmp_path: Path) -> None:
     corpora = [Sample(train=3), Sample(train=3, seed=2)]
     identities = [Mixed(corpora=corpora[::step]).identity() for step in (1, 1, -1)]
     assert identities[0] == identities[1] != identities[2]
@@ -47,14 +47,14 @@ def test_identity_is_that_of_each_in_its_place(tmp_path: Path) -> None:
     assert found[0] != found[1]
 
 
-def test_what_is_judged_by_needs_no_other_corpus(tmp_path: Path) -> None:
+def test_mixed_test_rows_need_no_other_corpus(tmp_path: Path) -> None:
     mixed = Mixed(corpora=[Sample(train=3, dev=2, test=2), Files(train=["nothing"])])
     mixed.fetch(tmp_path, quiet, ("test",))
     assert len(list(mixed.rows("test"))) == 2
 
 
-def test_what_cannot_be_mixed_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there are no corpora to mix"):
+def test_mixed_rejects_incompatible_corpora(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="corpora is empty"):
         Mixed(corpora=[])
     with pytest.raises(seqx.UserError, match=r"corpora\.1 has no rows to learn from"):
         Mixed(corpora=[Sample(train=3), Sample(train=0)]).fetch(tmp_path, quiet)
@@ -66,7 +66,7 @@ def test_what_cannot_be_mixed_is_told(tmp_path: Path) -> None:
         Mixed(corpora=[Files(train=["nothing"])]).fetch(tmp_path, quiet)
 
 
-def test_judged_by_all_of_them(tmp_path: Path) -> None:
+def test_mixed_can_be_scored_on_all_corpora(tmp_path: Path) -> None:
     corpora = [Sample(train=3, dev=2, test=1), Sample(train=2, dev=1, test=3, columns=("de", "en"))]
     mixed = Mixed(corpora=corpora, judged_by="all")
     mixed.fetch(tmp_path, quiet, ("test",))
@@ -75,7 +75,7 @@ def test_judged_by_all_of_them(tmp_path: Path) -> None:
     assert mixed.identity() != Mixed(corpora=corpora).identity()
 
 
-def test_weights_repeat_what_is_otherwise_left_out(tmp_path: Path) -> None:
+def test_mixed_weights_keep_repeated_rows(tmp_path: Path) -> None:
     """In what is really trained on, and in no other split."""
     first, second = Sample(train=30, dev=2, test=2), Sample(train=5, dev=0, test=0, seed=2)
     rows = [len(list(corpus.rows("train"))) for corpus in (first, second)]
@@ -93,7 +93,7 @@ def test_weights_repeat_what_is_otherwise_left_out(tmp_path: Path) -> None:
         Mixed(corpora=[first], weights=[1, 2])
 
 
-def test_a_tag_stands_before_the_text_of_a_column(tmp_path: Path) -> None:
+def test_tagged_corpus_puts_the_tag_before_the_text(tmp_path: Path) -> None:
     corpus = write(tmp_path, "one\n\ntwo\n", "eins\n\nzwei\n")
     tagged = TaggedCorpus(corpus=corpus, tag="<2de>")
     tagged.fetch(tmp_path, quiet, ("train",))
@@ -113,7 +113,7 @@ def test_a_tag_stands_before_the_text_of_a_column(tmp_path: Path) -> None:
         next(TaggedCorpus(corpus=sample, tag="<2de>", column=2).rows("train"))
 
 
-def test_what_is_only_learnt_from_needs_no_other_split(tmp_path: Path) -> None:
+def test_mixed_training_corpora_need_no_other_split(tmp_path: Path) -> None:
     tagged = TaggedCorpus(corpus=write(tmp_path, "one\n", "eins\n"), tag="<BT>")
     mixed = Mixed(corpora=[Sample(train=3, dev=2, test=2), tagged], weights=[2, 1])
     mixed.fetch(tmp_path, quiet)
@@ -121,7 +121,7 @@ def test_what_is_only_learnt_from_needs_no_other_split(tmp_path: Path) -> None:
     assert not any(source.startswith("<BT>") for source, _ in mixed.rows("dev"))
 
 
-def test_a_symbol_is_one_piece_and_the_text_behind_it_as_ever(tmp_path: Path) -> None:
+def test_sentencepiece_symbol_does_not_change_the_following_text(tmp_path: Path) -> None:
     plain, symbols = SentencePiece(size=340), SentencePiece(size=341, symbols=("<2de>",))
     text = [english for english, _ in Sample(train=200).rows("train")]
     plain.learn(text, tmp_path / "plain")
@@ -133,7 +133,7 @@ def test_a_symbol_is_one_piece_and_the_text_behind_it_as_ever(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("model", ["bpe", "unigram"])
-def test_surfaces_put_together_are_the_text(tmp_path: Path, model: Any) -> None:
+def test_sentencepiece_surfaces_concatenate_to_the_text(tmp_path: Path, model: Any) -> None:
     tokenizer = SentencePiece(size=340, model=model)
     tokenizer.learn((german for _, german in Sample(train=300).rows("train")), tmp_path)
     surfaces = tokenizer.surfaces()

@@ -37,11 +37,11 @@ def through(normalizers: list[seqx.Normalizer], text: str) -> str:
         ("fr", "L’homme « rit ».", "l&apos; homme &quot; rit &quot; ."),
     ],
 )
-def test_captions_are_as_published(lang: Language, raw: str, expected: str) -> None:
+def test_moses_tokens_match_the_published_captions(lang: Language, raw: str, expected: str) -> None:
     assert through(captions(lang), raw) == expected
 
 
-def test_real_captions_come_back_in_small_letters(data: Callable[[str], Path]) -> None:
+def test_lowercase_normalizer_on_real_captions(data: Callable[[str], Path]) -> None:
     with gzip.open(data("multi30k") / "val.en.gz") as file:
         lines = file.read().decode().split("\n")[:-1]
     normalizers, same = captions("en"), 0

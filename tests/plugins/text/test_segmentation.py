@@ -37,7 +37,7 @@ def distance(first: Counter[tuple[int, ...]], second: Counter[tuple[int, ...]]) 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("alpha", [0.1, 0.5])
 @pytest.mark.parametrize("text", ["forgotten", "neighbour near", "x\u00e9x 猫", "the  boat"])
-def test_the_distribution_is_that_of_sentencepiece(
+def test_sampling_distribution_matches_sentencepiece(
     tmp_path: Path, kind: Kind, alpha: float, text: str
 ) -> None:
     tokenizer = learnt(tmp_path, kind, alpha=alpha)
@@ -56,7 +56,7 @@ def test_the_distribution_is_that_of_sentencepiece(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_alpha_matters(tmp_path: Path, kind: Kind) -> None:
+def test_sampling_depends_on_alpha(tmp_path: Path, kind: Kind) -> None:
     drawn = []
     for alpha in (0.1, 0.5):
         tokenizer = learnt(tmp_path / str(alpha), kind, alpha=alpha)
@@ -67,7 +67,7 @@ def test_alpha_matters(tmp_path: Path, kind: Kind) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_seeds_draw_equally_in_every_process(tmp_path: Path, kind: Kind) -> None:
+def test_equal_seeds_sample_equally_in_every_process(tmp_path: Path, kind: Kind) -> None:
     tokenizer = learnt(tmp_path, kind)
     script = (
         "import json, random, sys; from pathlib import Path; from seqx_text import SentencePiece\n"
@@ -88,7 +88,7 @@ def test_equal_seeds_draw_equally_in_every_process(tmp_path: Path, kind: Kind) -
         assert said.stdout == here
 
 
-def test_with_nothing_left_out_byte_pairs_are_as_usual(data: Callable[[str], Path], tmp_path: Path) -> None:
+def test_bpe_without_dropout_matches_sentencepiece(data: Callable[[str], Path], tmp_path: Path) -> None:
     with gzip.open(data("tatoeba_en_de") / "test.de.gz") as file:
         lines = file.read().decode().split("\n")[:1000]
     for byte_fallback in (True, False):
@@ -100,7 +100,7 @@ def test_with_nothing_left_out_byte_pairs_are_as_usual(data: Callable[[str], Pat
 
 
 @pytest.mark.parametrize("nbest", [0, 1, 3])
-def test_one_of_the_best_is_drawn(tmp_path: Path, nbest: int) -> None:
+def test_unigram_nbest_samples_one_of_the_best(tmp_path: Path, nbest: int) -> None:
     tokenizer = learnt(tmp_path, "unigram", nbest=nbest, alpha=0.1)
     text = "A small dog has forgotten the boat"
     drawn = Counter(tuple(tokenizer.encode(text, random.Random(seed))) for seed in range(300))
@@ -109,14 +109,14 @@ def test_one_of_the_best_is_drawn(tmp_path: Path, nbest: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_symbols_stay_whole_whatever_is_drawn(tmp_path: Path, kind: Kind) -> None:
+def test_sampled_segmentations_keep_symbols_whole(tmp_path: Path, kind: Kind) -> None:
     tokenizer = learnt(tmp_path, kind, alpha=0.01, size=320, symbols=("<2de>", "<2de>x", "man"))
     for seed in range(50):
         ids = tokenizer.encode("A<2de>xman <2de> mane", random.Random(seed))
         assert [id for id in ids if id in (4, 5, 6)] == [5, 6, 4, 6]  # noqa: A001
 
 
-def test_a_long_line_without_spaces_is_drawn(tmp_path: Path) -> None:
+def test_unigram_samples_a_long_line_without_spaces(tmp_path: Path) -> None:
     line = "forgottenneighbour" * 500
     for kind in KINDS:
         tokenizer = learnt(tmp_path / kind, kind)

@@ -46,7 +46,7 @@ WORDS = st.lists(
 @example("<s> A </s> <pad><unk> <0x41> ⁇")
 @example("🎉👩‍👩‍👧 \x00 \ufeff \ufffd \u2585")
 @settings(deadline=None, max_examples=200)
-def test_any_text_comes_back(tokenizer: SentencePiece, text: str) -> None:
+def test_sentencepiece_restores_any_text(tokenizer: SentencePiece, text: str) -> None:
     ids = tokenizer.encode(text)
     assert min(ids, default=seqx.UNK + 1) > seqx.UNK
     assert tokenizer.decode(ids) == text
@@ -55,7 +55,7 @@ def test_any_text_comes_back(tokenizer: SentencePiece, text: str) -> None:
     assert tokenizer.decode(sampled) == text
 
 
-def test_frequent_words_are_few_pieces_and_special_ids_say_nothing(tokenizer: SentencePiece) -> None:
+def test_sentencepiece_uses_few_pieces_for_frequent_words(tokenizer: SentencePiece) -> None:
     ids = tokenizer.encode("Two girls")
     assert len(ids) < len("Two girls")
     assert tokenizer.encode("") == []
@@ -64,7 +64,7 @@ def test_frequent_words_are_few_pieces_and_special_ids_say_nothing(tokenizer: Se
     assert ids == tokenizer.encode("near Two girls")[-len(ids) :]
 
 
-def test_an_encoding_is_a_function_of_its_generator(tokenizer: SentencePiece) -> None:
+def test_sampled_segmentation_depends_on_its_generator_only(tokenizer: SentencePiece) -> None:
     text = "The small dog follows the old house near a bridge ."
 
     def drawn(seed: int) -> list[int]:
@@ -76,14 +76,14 @@ def test_an_encoding_is_a_function_of_its_generator(tokenizer: SentencePiece) ->
 
 
 @pytest.mark.parametrize("model", ["bpe", "unigram"])
-def test_learning_twice_gives_the_same_bytes(tmp_path: Path, model: Literal["bpe", "unigram"]) -> None:
+def test_sentencepiece_training_is_deterministic(tmp_path: Path, model: Literal["bpe", "unigram"]) -> None:
     for name in "ab":
         learnt(tmp_path / name, model)
     (first,), (second,) = ((tmp_path / name).iterdir() for name in "ab")
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_size_is_what_was_learnt_and_travels(tmp_path: Path, tokenizer: SentencePiece) -> None:
+def test_sentencepiece_size_is_saved_with_the_model(tmp_path: Path, tokenizer: SentencePiece) -> None:
     assert SentencePiece(size=1234).size == 1234
     assert tokenizer.size == 315
     copy = pickle.loads(pickle.dumps(tokenizer))
@@ -96,27 +96,29 @@ def test_size_is_what_was_learnt_and_travels(tmp_path: Path, tokenizer: Sentence
 
 
 @pytest.mark.parametrize("model", ["bpe", "unigram"])
-def test_too_large_a_vocabulary_names_the_largest(tmp_path: Path, model: Literal["bpe", "unigram"]) -> None:
+def test_too_large_vocabulary_size_names_the_largest_possible(
+    tmp_path: Path, model: Literal["bpe", "unigram"]
+) -> None:
     with pytest.raises(seqx.UserError, match=r"size 50000; the largest possible size is \d+$") as caught:
         learnt(tmp_path / "a", model, size=50_000)
     largest = int(str(caught.value).rsplit(maxsplit=1)[-1])
     assert learnt(tmp_path / "b", model, size=largest).size == largest
 
 
-def test_too_small_a_vocabulary_and_no_text_are_said(tmp_path: Path) -> None:
+def test_too_small_vocabulary_size_and_empty_text_are_reported(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match=r"size 265 does not hold the characters .* more than \d+"):
         learnt(tmp_path, "bpe", size=265)
     with pytest.raises(
         ValueError, match="size: 261 pieces, of which 261 are special ones, bytes and symbols"
     ):
         SentencePiece(size=261, symbols=("<2de>",))
-    with pytest.raises(seqx.UserError, match="no text to learn from"):
+    with pytest.raises(seqx.UserError, match="there is no training text"):
         SentencePiece().learn(["", "  "], tmp_path)
     with pytest.raises(seqx.UserError, match="no SentencePiece model can be read"):
         SentencePiece().load(tmp_path / "nowhere")
 
 
-def test_without_bytes_what_is_unknown_is_unk(tmp_path: Path) -> None:
+def test_sentencepiece_without_byte_fallback_uses_unk(tmp_path: Path) -> None:
     tokenizer = SentencePiece(size=90, coverage=1.0, byte_fallback=False)
     tokenizer.learn(LINES, tmp_path)
     assert seqx.UNK in tokenizer.encode("猫")
@@ -124,14 +126,14 @@ def test_without_bytes_what_is_unknown_is_unk(tmp_path: Path) -> None:
     assert tokenizer.decode(tokenizer.encode("A man")) == "A man"
 
 
-def test_symbols_are_given_once() -> None:
+def test_sentencepiece_rejects_duplicate_symbols() -> None:
     with pytest.raises(ValueError, match="symbols: contains duplicates"):
         SentencePiece(symbols=("<2de>", "<2de>"))
 
 
 @pytest.mark.parametrize("symbol", ["<pad>", "<s>", "</s>", "<unk>", "<0x41>", "a\0", "\ud800"])
 def test_symbols_with_another_meaning_are_refused(symbol: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"symbols: .* leave it out, or choose another string"):
+    with pytest.raises(ValueError, match=r"symbols: .* choose another string"):
         SentencePiece(symbols=("<2de>", symbol))
 
 
@@ -142,7 +144,7 @@ def test_symbols_that_only_look_special_stay_whole(symbol: str, tmp_path: Path) 
     assert symbol in tokenizer.symbols(tokenizer.encode(f"a{symbol}man"))
 
 
-def test_symbols_stay_whole(tmp_path: Path) -> None:
+def test_sentencepiece_keeps_symbols_whole(tmp_path: Path) -> None:
     tokenizer = SentencePiece(size=330, symbols=("<2de>",))
     tokenizer.learn(LINES, tmp_path)
     plain, marked = tokenizer.encode("A man"), tokenizer.encode("<2de> A man")
@@ -152,7 +154,7 @@ def test_symbols_stay_whole(tmp_path: Path) -> None:
         SentencePiece(symbols=("",))
 
 
-def test_a_sample_is_bounded_and_always_the_same(tmp_path: Path) -> None:
+def test_sentencepiece_samples_training_lines_deterministically(tmp_path: Path) -> None:
     lines = LINES
 
     def bytes_learnt(name: str, sample: int) -> bytes:
@@ -163,7 +165,7 @@ def test_a_sample_is_bounded_and_always_the_same(tmp_path: Path) -> None:
     assert bytes_learnt("c", 625) == bytes_learnt("d", 10_000) != bytes_learnt("a", 40)
 
 
-def test_real_text_comes_back(data: Callable[[str], Path], tmp_path: Path) -> None:
+def test_sentencepiece_restores_real_text(data: Callable[[str], Path], tmp_path: Path) -> None:
     import gzip
 
     with gzip.open(data("tatoeba_en_de") / "test.de.gz") as file:

@@ -25,7 +25,7 @@ GERMAN = ["Der Hund sieht die Katze.", "Sie wohnt in Köln.", "Das Buch ist alt.
         ([*GERMAN, "我喜欢猫。", "他在家里。", "今天天气很好。"], "Chinese"),
     ],
 )
-def test_no_spaces_between_words(texts: Sequence[str], language: str) -> None:
+def test_unspaced_detects_languages_without_spaces(texts: Sequence[str], language: str) -> None:
     assert unspaced(texts) == language
 
 
@@ -52,7 +52,7 @@ def test_spaces_between_words(texts: Sequence[str]) -> None:
 CHINESE, JAPANESE, THAI = ["我喜欢猫。", "他在家里。"], ["私は猫が好きです。"], ["ฉันชอบแมวมาก"]
 
 
-def test_the_tokenizers_that_fit_are_named() -> None:
+def test_spacing_warning_names_suitable_tokenizers() -> None:
     (said,) = Bleu().warnings(CHINESE)
     assert said == (
         "bleu: tokenize=13a does not split the references, because Chinese has no spaces between words, so "
@@ -66,7 +66,7 @@ def test_the_tokenizers_that_fit_are_named() -> None:
     assert Bleu().warnings(GERMAN) == []
 
 
-def test_other_metrics_that_split_at_spaces() -> None:
+def test_metrics_warn_about_text_without_spaces() -> None:
     for metric in (TokenizedBleu(), PaperBleu(lang="zh"), Chrf(words=2), Rouge()):
         assert len(metric.warnings(CHINESE)) == 1
         assert len(metric.warnings(GERMAN)) == 0

@@ -30,7 +30,7 @@ def texts(language_model: LanguageModel) -> list[str]:
     return [text for (text,) in language_model.rows("train")]
 
 
-def test_a_line_is_an_example_that_follows_bos() -> None:
+def test_language_model_example_is_a_line_after_bos() -> None:
     language_model = task()
     assert texts(language_model) == ["one two\n", "three\n", "a b c d\n"]
     example = language_model.example(("three\n",), training=True)
@@ -48,7 +48,7 @@ def test_blocks_hold_as_many_lines_as_fit() -> None:
 
 
 @pytest.mark.parametrize("examples", ["lines", "blocks"])
-def test_long_lines_go_on_in_the_next_example_and_nothing_is_lost(examples: str) -> None:
+def test_language_model_continues_long_lines_in_the_next_example(examples: str) -> None:
     lines = [("in the beginning was  the word",), ("short",), ("x" * 20,)]
     language_model = task(corpus=Rows(train=lines), examples=examples, max_length=10)
     parts = texts(language_model)
@@ -59,14 +59,14 @@ def test_long_lines_go_on_in_the_next_example_and_nothing_is_lost(examples: str)
     assert isinstance(language_model.example((parts[-1],), training=False), seqx.Example)
 
 
-def test_a_prompt_is_read_behind_bos_and_written_again() -> None:
+def test_language_model_reads_a_prompt_after_bos_and_repeats_it() -> None:
     language_model = task(normalizers=[Lowercase()])
     assert language_model.read("One") == {"source": [seqx.BOS, *ids("one")]}
     assert language_model.write(ids(" two"), "One", {}) == "one two"
     assert language_model.read("") == {"source": [seqx.BOS]}
 
 
-def test_figures_by_hand() -> None:
+def test_evalb_scores_by_hand() -> None:
     """Every token has probability 1/2: 6 + 3 + 6 letters and spaces, and three line ends."""
     rows = Rows(dev=[("one tw",), ("abc",), ("a b cd",)])
     language_model = task(corpus=rows)
@@ -84,7 +84,7 @@ def test_figures_by_hand() -> None:
     assert not score.beats(score.value)
 
 
-def test_bits_of_a_character_do_not_depend_on_tokens() -> None:
+def test_bits_per_character_do_not_depend_on_the_tokenizer() -> None:
     class Doubled(Letters):
         def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
             return [i for i in super().encode(text) for _ in range(2)]
@@ -98,7 +98,7 @@ def test_bits_of_a_character_do_not_depend_on_tokens() -> None:
     assert one.value == pytest.approx(two.value)
 
 
-def test_what_overflows_is_infinite() -> None:
+def test_window_overflow_is_infinite() -> None:
     language_model = task()
     evaluation = language_model.evaluate(Known(str, -1e4), language_model.read_split("dev"))
     assert evaluation.scores["word_perplexity"].value == math.inf
@@ -111,7 +111,7 @@ def test_mistakes(tmp_path: Path) -> None:
         task(corpus=Rows(train=LINES, dev=[("",)], test=LINES)).fetch(tmp_path, lambda *_: None)
 
 
-def test_other_encodings_that_got_too_long_are_not_used() -> None:
+def test_sampled_segmentation_that_is_too_long_is_not_used() -> None:
     language_model = task(max_length=9, sample_segmentation=True)
     assert language_model.resegments
     rng = random.Random(0)
@@ -119,7 +119,7 @@ def test_other_encodings_that_got_too_long_are_not_used() -> None:
     assert language_model.encode({"target": "abcdef\n"}, rng)["target"] == [*ids("abcdef"), seqx.EOS]
 
 
-def test_real_text_is_whole_in_blocks(data: Callable[[str], Path], tmp_path: Path) -> None:
+def test_language_model_blocks_contain_all_text(data: Callable[[str], Path], tmp_path: Path) -> None:
     file = str(data("multi30k") / "val.en.gz")
     language_model = LanguageModel(
         corpus=Files(train=[file], dev=[file], test=[file]),

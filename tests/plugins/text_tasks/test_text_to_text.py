@@ -49,18 +49,18 @@ def test_columns_in_another_order_and_braces_that_are_text() -> None:
     assert answers.source_text("a\tb") == "b {x} a{}"
 
 
-def test_a_tab_in_one_column_is_a_space() -> None:
+def test_template_with_one_column_reads_a_tab_as_a_space() -> None:
     answers = task(template="{0}? {0}!")
     assert answers.source_text("a\tb") == "a b? a b!"
     assert answers.source_text(answers.inputs(answers.read_split("dev"))[0]) == "who?? who?!"
 
 
-def test_another_number_of_columns_is_a_mistake_of_the_user() -> None:
+def test_template_rejects_another_number_of_columns() -> None:
     with pytest.raises(seqx.UserError, match=r"an input has 1 columns.* but the template has \{0\}, \{1\}"):
         task().read("no tab")
 
 
-def test_settings_at_odds() -> None:
+def test_invalid_combinations_of_settings_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"has no placeholder of a column, such as \{0\}"):
         task(template="summarize:")
     with pytest.raises(ValueError, match="reads column 1, which is the target"):
@@ -69,7 +69,7 @@ def test_settings_at_odds() -> None:
         task(metrics=[])
 
 
-def test_columns_must_be_there(tmp_path: Path) -> None:
+def test_text_to_text_columns_must_exist(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match=r"task.target is 3, but the corpus has 3 columns"):
         task(target=3).fetch(tmp_path, lambda *_: None)
 
@@ -90,7 +90,7 @@ def test_long_inputs_are_dropped_in_training_or_cut() -> None:
     assert str(warning) == "1 of 2 inputs have more than 5 tokens; their ends were not read"
 
 
-def test_answers_are_judged() -> None:
+def test_translation_answers_are_scored() -> None:
     answers = {"who?\tAnna sleeps.": "the Anna!", "where?\tIn bed.": "a big bed"}
     questions = task()
     evaluation = questions.evaluate(Known(answers.__getitem__), questions.read_split("dev"))
@@ -118,7 +118,7 @@ def test_labels_are_those_of_the_training_rows_and_travel(tmp_path: Path) -> Non
     assert [loaded.write([i], "", {}) for i in (4, 5)] == ["bad", "good"]
 
 
-def test_a_label_is_one_token_and_a_strange_one_is_unknown(tmp_path: Path) -> None:
+def test_label_is_one_token_and_an_unseen_label_is_unknown(tmp_path: Path) -> None:
     classification = films(tmp_path)
     rows = [*classification.rows("train"), *classification.rows("dev")]
     examples = [classification.example(row, training=False) for row in rows]
@@ -143,7 +143,7 @@ def test_labels_can_be_spelt(tmp_path: Path) -> None:
     assert classification.write(ids("good"), "fine", {}) == "good"
 
 
-def test_damaged_labels_are_named(tmp_path: Path) -> None:
+def test_labels_name_a_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text("[")
     with pytest.raises(seqx.UserError, match=r"labels\.json: cannot be read"):
         Labels().load(tmp_path)

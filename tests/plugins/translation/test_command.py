@@ -84,7 +84,7 @@ def test_attention_is_written_for_each_line(model: Path, answers: list[str], tmp
     assert all((again / file.name).read_bytes() == file.read_bytes() for file in folder.glob("*.svg"))
 
 
-def test_a_line_in_parts_has_no_attention_and_is_told(model: Path, tmp_path: Path) -> None:
+def test_line_translated_in_parts_has_no_attention_maps(model: Path, tmp_path: Path) -> None:
     result = call(" ".join(LINES * 5), model, "--attention", tmp_path / "looks")
     assert result.exit_code == 0
     assert result.stderr.splitlines()[0] == (f"line 1 is too long; {tmp_path / 'looks'} has no files for it")
@@ -108,7 +108,7 @@ def test_long_lines_have_weights_and_no_pictures(
     assert sorted(file.name[:7] for file in folder.glob("*.svg")) == ["000002-"] * 6
 
 
-def test_attention_that_cannot_be_drawn_or_written(
+def test_translate_reports_attention_that_cannot_be_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = tmp_path / "file"
@@ -134,13 +134,13 @@ def test_only_a_line_feed_ends_a_line(model: Path) -> None:
     assert result.stdout_bytes.count(b"\n") == 2
 
 
-def test_marks_of_windows_are_no_text(model: Path, answers: list[str]) -> None:
+def test_translate_accepts_a_byte_order_mark_and_crlf(model: Path, answers: list[str]) -> None:
     windows = "\ufeff" + "\r\n".join(LINES) + "\r\n"
     assert call(windows.encode(), model).stdout == "\n".join(answers) + "\n"
 
 
 @pytest.mark.slow
-def test_a_full_or_closed_output_is_one_message(model: Path) -> None:
+def test_translate_reports_a_full_or_closed_output_in_one_message(model: Path) -> None:
     for redirected, told in (
         (">/dev/full", "standard output: No space left on device; free disk space\n"),
         (">&-", "standard input or output is closed; give the command a file, a pipe or a terminal\n"),
@@ -151,7 +151,7 @@ def test_a_full_or_closed_output_is_one_message(model: Path) -> None:
         assert (result.returncode, result.stderr) == (2, told)
 
 
-def test_an_answer_is_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_translate_writes_an_answer_on_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx_translation.Translation.write", lambda self, ids, text, labels: "two\nlines")
     assert call("a\n\nb\n", model).stdout == "two lines\n\ntwo lines\n"
 
@@ -191,7 +191,7 @@ def test_one_best_answer_needs_no_beam(model: Path, search: str) -> None:
         ("search={type: sampling, seed: 2}", "--nbest 4 needs a beam search; add search=beam search.size=4"),
     ],
 )
-def test_what_nbest_needs_is_said_and_helps(model: Path, search: str, message: str) -> None:
+def test_nbest_error_names_the_needed_beam(model: Path, search: str, message: str) -> None:
     error = call("a", model, search, "--nbest", "4").exception
     assert isinstance(error, seqx.UserError)
     assert str(error) == message
@@ -229,7 +229,7 @@ def test_numbers_with_which_nothing_can_be_computed(model: Path, most: str, more
     assert told in f"{result.stderr}{result.exception}"
 
 
-def test_a_line_in_parts_has_one_answer(model: Path) -> None:
+def test_line_translated_in_parts_has_one_answer(model: Path) -> None:
     long = "The old man sees the house. The dog sleeps. The woman reads the book in the garden."
     rows = call(f"{long}\nThe dog sleeps.\n", model, "--nbest", "2").stdout.split("\n")[:-1]
     assert [row.split("\t")[:2] for row in rows] == [["1", "1"], ["2", "1"], ["2", "2"]]
@@ -243,7 +243,7 @@ def test_settings_and_ensembles(model: Path, answers: list[str]) -> None:
     assert "name a model" in result.stderr
 
 
-def test_a_path_may_have_an_equals_sign(
+def test_translate_accepts_a_path_with_an_equals_sign(
     model: Path, answers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lr=1e-3").mkdir()
@@ -265,14 +265,14 @@ def test_long_lines_are_split_and_counted(model: Path) -> None:
     assert first == second != ""
 
 
-def test_invalid_text_stops_after_all_lines_before_it(model: Path, answers: list[str]) -> None:
+def test_translate_answers_the_lines_before_invalid_text(model: Path, answers: list[str]) -> None:
     result = call("\n".join(LINES[:3]).encode() + b"\ngood \xff bad\nnext\n", model)
     assert result.stdout.split("\n")[:-1] == answers[:3]
     assert isinstance(result.exception, seqx.UserError)
     assert "standard input:4: byte 6 of the line is not UTF-8" in str(result.exception)
 
 
-def test_a_hundred_thousand_characters(model: Path) -> None:
+def test_sentencepiece_encodes_a_hundred_thousand_characters(model: Path) -> None:
     """In one line, as sentences and without any space: fast, and never cut."""
     for text in ("The old man sees the house. " * 3572, "abcdefghij" * 10_000):
         start = time.monotonic()
@@ -285,7 +285,7 @@ def test_a_hundred_thousand_characters(model: Path) -> None:
 
 
 @pytest.mark.slow
-def test_utf8_whatever_the_locale_and_exit_code_2(model: Path, answers: list[str]) -> None:
+def test_translate_uses_utf8_in_every_locale(model: Path, answers: list[str]) -> None:
     process = subprocess.run(
         [sys.executable, "-m", "seqx", "translate", str(model)],
         env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
@@ -306,7 +306,7 @@ def window_of_one(model: Path) -> Forked:
     return Forked(["translate", model, "--window", "1"], stdin=pipe, stdout=pipe, stderr=pipe)
 
 
-def test_a_reader_that_has_enough(model: Path, answers: list[str]) -> None:
+def test_translate_stops_if_its_reader_stops(model: Path, answers: list[str]) -> None:
     with window_of_one(model) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -321,7 +321,7 @@ def test_a_reader_that_has_enough(model: Path, answers: list[str]) -> None:
         assert process.wait(60) in (0, 1)
 
 
-def test_interrupted(model: Path) -> None:
+def test_console_progress_reports_an_interruption(model: Path) -> None:
     with window_of_one(model) as process:
         assert process.stdin is not None
         assert process.stdout is not None

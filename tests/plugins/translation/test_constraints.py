@@ -61,7 +61,7 @@ def test_a_prefix_may_end_within_a_piece_that_goes_on(model: Path) -> None:
         assert answers[0][1].score >= hypothesis.score - 1e-4
 
 
-def test_phrases_occur_or_do_not(model: Path) -> None:
+def test_translations_obey_required_and_forbidden_phrases(model: Path) -> None:
     options = ["--require", "Hund", "--require", "der Mann", "--forbid", "e", "--forbid", "."]
     result = call("\n".join(LINES), model, "--nbest", "3", *options)
     rows = [row.split("\t") for row in outputs(result)]
@@ -98,7 +98,7 @@ def test_json_lines_and_neighbours(model: Path) -> None:
     assert rows[5]["output"].startswith("中")
 
 
-def test_what_cannot_be_met_has_no_answer_and_is_named(model: Path) -> None:
+def test_impossible_constraint_has_no_answer_and_is_reported(model: Path) -> None:
     asked = [
         {"text": LINES[0], "require": ["Hund"], "forbid": ["Hund"]},
         {"text": LINES[3]},
@@ -122,7 +122,7 @@ def test_several_models_and_two_precisions(model: Path, tmp_path: Path) -> None:
         assert sum(map(bool, found)) == 3
 
 
-def test_of_a_line_in_parts_the_first_has_the_prefix(model: Path) -> None:
+def test_first_part_of_a_split_line_has_the_prefix(model: Path) -> None:
     long = "The old man sees the house. The dog sleeps. The woman reads the book in the garden."
     result = call(long, model, "--prefix-all", "Also", "--require", "Haus", "--forbid", "Hund")
     (text,) = outputs(result)
@@ -135,16 +135,19 @@ def test_of_a_line_in_parts_the_first_has_the_prefix(model: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("The dog sleeps.", "standard input:2: no JSON"),
-        ('["a"]', 'standard input:2: give an object with a string as its "text"'),
-        ('{"prefix": "Der"}', 'standard input:2: give an object with a string as its "text"'),
-        ('{"text": "a", "requires": ["b"]}', "standard input:2: 'requires' means nothing here"),
+        ("The dog sleeps.", "standard input:2: not JSON"),
+        ('["a"]', 'standard input:2: write an object with a string as its "text"'),
+        ('{"prefix": "Der"}', 'standard input:2: write an object with a string as its "text"'),
+        ('{"text": "a", "requires": ["b"]}', "standard input:2: unknown key 'requires'"),
         ('{"text": "a", "prefix": 3}', 'standard input:2: "prefix" must be a string'),
-        ('{"text": "a", "forbid": "b"}', "standard input:2: 'forbid' must be a list of strings"),
-        ('{"text": "a", "require": [" "]}', "standard input:2: 'require' must be a list of strings"),
+        ('{"text": "a", "forbid": "b"}', "standard input:2: 'forbid' must be a list of non-empty strings"),
+        (
+            '{"text": "a", "require": [" "]}',
+            "standard input:2: 'require' must be a list of non-empty strings",
+        ),
     ],
 )
-def test_a_line_that_is_no_request_ends_the_answers(model: Path, line: str, message: str) -> None:
+def test_malformed_json_request_ends_the_answers(model: Path, line: str, message: str) -> None:
     result = call(f'{{"text": "The dog sleeps."}}\n{line}\n', model, "--json-input")
     assert result.stdout.count("\n") == 1
     assert isinstance(result.exception, seqx.UserError)
@@ -158,7 +161,7 @@ def test_a_line_that_is_no_request_ends_the_answers(model: Path, line: str, mess
         ({"forbid": [f"word{i}" for i in range(1000)]}, "give at most 4,096"),
     ],
 )
-def test_what_cannot_be_asked_for_ends_the_answers_with_its_line(
+def test_invalid_constraint_is_reported_with_its_line(
     model: Path, asked: Mapping[str, Sequence[str]], message: str
 ) -> None:
     rows = [{"text": "The dog sleeps.", "forbid": ["x"]}, {"text": "a " * 30, **asked}, {"text": "The dog."}]

@@ -57,7 +57,7 @@ def test_a_file_is_fetched_once(tmp_path: Path) -> None:
     ],
     ids=["cut twice", "errors that pass", "no ranges", "nothing came", "redirected", "bad ranges"],
 )
-def test_it_goes_on_where_it_broke_off(
+def test_download_resumes_an_interrupted_transfer(
     tmp_path: Path, answers: list[Answer], ranges: list[str | None]
 ) -> None:
     with serving(file=CONTENT) as site:
@@ -66,7 +66,7 @@ def test_it_goes_on_where_it_broke_off(
         assert site.ranges == ranges
 
 
-def test_an_earlier_runs_part_is_gone_on_with(tmp_path: Path) -> None:
+def test_download_resumes_the_part_of_an_earlier_run(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "file.part").write_bytes(CONTENT[:123_456])
     with serving(file=CONTENT) as site:
@@ -78,7 +78,7 @@ def test_an_earlier_runs_part_is_gone_on_with(tmp_path: Path) -> None:
         assert site.ranges == []
 
 
-def test_bad_bytes_are_removed_and_both_sums_named(tmp_path: Path) -> None:
+def test_download_removes_bytes_with_a_wrong_checksum(tmp_path: Path) -> None:
     bad = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
     with serving(file=bad) as site:
         with pytest.raises(seqx.UserError) as caught:
@@ -107,20 +107,25 @@ def test_a_part_too_long_or_of_another_file_is_started_again(tmp_path: Path) -> 
     [
         ("/none", len(CONTENT), [], r"/none: the server refuses the file \(HTTP 404 Not Found\)"),
         ("/file", len(CONTENT), [status(403)], r"\(HTTP 403 Forbidden\)"),
-        ("/file", len(CONTENT), [status(500)] * 4, r"tried several times \(HTTP 500 Internal Server Error\)"),
-        ("/file", len(CONTENT), [cut(0)] * 4, r"tried several times \(the connection broke off\)"),
-        ("/file", 299_999, [], "the server's file has 300,000 bytes, not 299,999: it is another file"),
+        (
+            "/file",
+            len(CONTENT),
+            [status(500)] * 4,
+            r"after several attempts \(HTTP 500 Internal Server Error\)",
+        ),
+        ("/file", len(CONTENT), [cut(0)] * 4, r"after several attempts \(the connection broke off\)"),
+        ("/file", 299_999, [], "the server's file has 300,000 bytes, not 299,999, so it is a different file"),
         ("/file", 299_999, [without_ranges], "the server's file has more than 299,999 bytes"),
         ("/file", len(CONTENT), [status(404, "\x1b[31mred\x07")], r"\(HTTP 404  \[31mred \)"),
-        ("/file", len(CONTENT), [redirect("ftp://x/y")], r"\(HTTP 302 leads to ftp://x/y\)"),
+        ("/file", len(CONTENT), [redirect("ftp://x/y")], r"\(HTTP 302 redirects to ftp://x/y\)"),
         ("/file", len(CONTENT), [redirect("file:///y")], r"\(HTTP 302 "),
         *(
-            ("/file", len(CONTENT), [redirect(f"http://{host}/")], "leads to one that is none")
+            ("/file", len(CONTENT), [redirect(f"http://{host}/")], "redirects to an invalid address")
             for host in ("[::1", "ä..b", "a" * 70)
         ),
     ],
 )
-def test_what_cannot_be_fetched_is_said(
+def test_download_reports_an_unavailable_file(
     tmp_path: Path, path: str, size: int, answers: list[Answer], message: str
 ) -> None:
     with serving(file=CONTENT) as site:
@@ -130,7 +135,7 @@ def test_what_cannot_be_fetched_is_said(
         assert not (tmp_path / "deep" / "file").exists()
 
 
-def test_a_server_that_lost_bytes_is_another_file(tmp_path: Path) -> None:
+def test_download_rejects_a_file_of_another_size(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "file.part").write_bytes(CONTENT[:200_000])
     with (
@@ -140,7 +145,7 @@ def test_a_server_that_lost_bytes_is_another_file(tmp_path: Path) -> None:
         fetch(site, tmp_path)
 
 
-def test_attempts_end_and_wait_longer_each_time(tmp_path: Path) -> None:
+def test_download_gives_up_after_increasing_waits(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = Site({}, url=f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -150,18 +155,18 @@ def test_attempts_end_and_wait_longer_each_time(tmp_path: Path) -> None:
     assert waits == [2, 4, 8]
 
 
-def test_only_the_web_is_fetched_from(tmp_path: Path) -> None:
+def test_download_only_accepts_http_and_https(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="only http and https"):
         download("file:///etc/passwd", tmp_path / "x", 1, SHA256, lambda what, share: None)
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://127.0.0.1/ä", "http://a..b/", "http://."])
-def test_an_address_that_is_none_is_said(url: str, tmp_path: Path) -> None:
-    with pytest.raises(UnreachableError, match="is no address"):
+def test_download_rejects_an_invalid_address(url: str, tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match="redirects to an invalid address"):
         download(url, tmp_path / "x", 1, SHA256, lambda what, share: None)
 
 
-def test_progress_tells_the_share(tmp_path: Path) -> None:
+def test_download_reports_the_downloaded_fraction(tmp_path: Path) -> None:
     told: list[tuple[str, float | None]] = []
     with serving(file=CONTENT) as site:
         site.answers = [cut(150_000), well]
@@ -173,7 +178,7 @@ def test_progress_tells_the_share(tmp_path: Path) -> None:
             lambda *what: told.append(what),
             lambda s: None,
         )
-    shares = [share for what, share in told if what.startswith("fetching") and share is not None]
+    shares = [share for what, share in told if what.startswith("downloading") and share is not None]
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert [share for what, share in told if what.endswith("the connection broke off; trying again")] == [0.5]

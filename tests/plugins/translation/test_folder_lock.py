@@ -9,7 +9,7 @@ import seqx
 from seqx_translation.folder_lock import lock_folder
 
 
-def test_a_second_one_waits_and_says_so(tmp_path: Path) -> None:
+def test_lock_folder_waits_for_another_process(tmp_path: Path) -> None:
     told, order = threading.Event(), []
 
     def second() -> None:
@@ -25,7 +25,7 @@ def test_a_second_one_waits_and_says_so(tmp_path: Path) -> None:
     assert order == ["first", "second"]
 
 
-def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+def test_lock_folder_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(seqx.UserError, match="/file/inside: cannot be written"),

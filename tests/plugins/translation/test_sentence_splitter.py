@@ -15,7 +15,7 @@ def shorter_than(limit: int) -> Callable[[str], bool]:
 
 
 @given(st.text(st.sampled_from("ab. !\u3002\t\u2028,A1")), st.integers(1, 30))
-def test_nothing_is_lost_and_everything_fits(text: str, limit: int) -> None:
+def test_split_text_loses_nothing_and_all_parts_fit(text: str, limit: int) -> None:
     parts = split_text(text, shorter_than(limit))
     assert "".join("".join(parts).split()) == "".join(text.split())
     assert all(len(part) <= limit for part in parts)
@@ -38,7 +38,7 @@ def test_nothing_is_lost_and_everything_fits(text: str, limit: int) -> None:
         ("今天下雨。我们回家！好吗？", ["今天下雨。", "我们回家！", "好吗？"]),
     ],
 )  # fmt: skip
-def test_sentences_end_where_they_do(text: str, expected: list[str]) -> None:
+def test_split_text_finds_sentence_ends(text: str, expected: list[str]) -> None:
     longest = max(map(len, expected))
     assert split_text(text, shorter_than(longest)) == expected
 
@@ -48,12 +48,12 @@ def test_long_sentences_break_between_words_and_long_words_between_characters() 
     assert split_text("aaaaaaaaaa bb", shorter_than(4)) == ["aaaa", "aaaa", "aa", "bb"]
 
 
-def test_a_character_that_does_not_fit_is_kept() -> None:
+def test_split_text_keeps_a_character_that_does_not_fit() -> None:
     assert split_text("ab c", lambda text: text != "c" and len(text) < 1) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "word " * 20_000, "One two. " * 11_000])
-def test_a_hundred_thousand_characters_take_no_quadratic_time(text: str) -> None:
+def test_split_text_takes_linear_time_on_long_text(text: str) -> None:
     read = 0
 
     def fits(part: str) -> bool:

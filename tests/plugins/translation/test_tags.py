@@ -31,7 +31,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Translation:
     return task
 
 
-def test_each_direction_is_scored_by_itself(task: Translation) -> None:
+def test_translation_scores_each_tag_separately(task: Translation) -> None:
     """One is translated rightly, one not at all: their mean is half of the whole, whatever their sizes."""
     right = dict(
         zip(task.inputs(task.read_split("test")), task.references(task.read_split("test")), strict=True)
@@ -51,7 +51,7 @@ def test_each_direction_is_scored_by_itself(task: Translation) -> None:
     assert scores["bleu.2de"] == alone
 
 
-def test_each_part_of_a_long_text_has_its_tag(task: Translation) -> None:
+def test_each_part_of_a_split_text_keeps_its_tag(task: Translation) -> None:
     sentences = ["The old man sees the house.", "The dog sleeps.", "The woman reads the book in the garden."]
     parts = task.split_long_input("<2de> " + " ".join(sentences), 24)
     assert [part.removeprefix("<2de> ") for part in parts] == sentences
@@ -60,13 +60,13 @@ def test_each_part_of_a_long_text_has_its_tag(task: Translation) -> None:
     assert task.split_long_input("<2fr> " + " ".join(sentences), 24)[1:] == sentences[1:]
 
 
-def test_a_tag_is_one_piece_of_the_source(task: Translation) -> None:
+def test_translation_tag_is_one_piece_of_the_source(task: Translation) -> None:
     plain, tagged = (task.read(text)["source"] for text in ("The dog sleeps.", "<2de> The dog sleeps."))
     assert tagged[2:] == plain
     assert task.tokenizer.decode(tagged[:2]) == "<2de>"
 
 
-def test_what_has_no_tag_is_told(task: Translation, tmp_path: Path) -> None:
+def test_source_without_a_tag_is_reported(task: Translation, tmp_path: Path) -> None:
     other = Translation(
         corpus=Sample(train=5, dev=2, test=2), tokenizer=task.tokenizer, metrics=[Bleu()], tags=TAGS
     )
@@ -75,11 +75,11 @@ def test_what_has_no_tag_is_told(task: Translation, tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="does not begin with one of"):  # before anything is learnt
         other.fetch(tmp_path, lambda _what, _share: None)
     for tags in (("<a>", "<a>"), ("",), ("<a>", "a")):
-        with pytest.raises(ValueError, match="give each tag once"):
+        with pytest.raises(ValueError, match="contains duplicates"):
             Translation(corpus=Sample(), tokenizer=task.tokenizer, metrics=[Bleu()], tags=tags)
 
 
-def test_a_tag_that_is_split_into_pieces_is_reported(tmp_path: Path) -> None:
+def test_tag_that_is_split_into_pieces_causes_a_warning(tmp_path: Path) -> None:
     corpus = TaggedCorpus(corpus=Sample(train=100, dev=4, test=4), tag="<2de>")
     for symbols, told in (((), True), (("<2de>",), False)):
         tokenizer = SentencePiece(size=400, symbols=symbols)

@@ -51,7 +51,7 @@ def ids(text: str) -> list[int]:
     return [*map(ord, text), seqx.EOS]
 
 
-def test_a_row_is_two_columns_that_end() -> None:
+def test_text_to_text_example_is_two_columns_with_eos() -> None:
     example = letters(source_normalizers=[Bracketed()]).example(ROWS[0], training=True)
     assert example == seqx.Example(
         columns={"source": ids("<ab>"), "target": ids("cde")}, text={"source": "<ab>", "target": "cde"}
@@ -77,7 +77,7 @@ def test_bad_rows_are_dropped_in_training_alone(row: tuple[str, str], reason: st
     assert kept.columns["target"] == ids(row[1])
 
 
-def test_rows_at_the_limits_are_kept() -> None:
+def test_translation_keeps_rows_at_the_limits() -> None:
     task = letters(max_length=10, ratio=3.5)
     for row in (("a" * 9, "a" * 9), ("a", "a" * 6)):
         assert isinstance(task.example(row, training=True), seqx.Example)
@@ -100,7 +100,7 @@ def test_one_vocabulary_learns_from_both_sides_two_from_one_each(tmp_path: Path)
     assert target.folder == learnt
 
 
-def test_answers_are_decoded_and_restored_last_normalizer_first() -> None:
+def test_translation_undoes_normalizers_in_reverse_order() -> None:
     task = letters(target_normalizers=[Lowercase(), Bracketed(), Bracketed("(", ")")])
     example = task.example(("x", "Hallo"), training=False)
     assert isinstance(example, seqx.Example)
@@ -109,29 +109,29 @@ def test_answers_are_decoded_and_restored_last_normalizer_first() -> None:
     assert task.read("ab") == {"source": ids("ab")}
 
 
-def test_other_encodings_that_got_too_long_are_not_used() -> None:
+def test_sampled_segmentation_that_is_too_long_is_not_used() -> None:
     task = letters(max_length=6)
     drawn = task.encode({"source": "ab", "target": "cde"}, random.Random(0))
     assert drawn == {"source": ids("aabb"), "target": ids("cde")}
 
 
-def test_columns_can_be_swapped_and_must_be_there(tmp_path: Path) -> None:
+def test_translation_columns_can_be_swapped_and_must_exist(tmp_path: Path) -> None:
     back = letters(source=1, target=0)
     assert list(back.rows("train")) == [("cde", "ab"), ("h", "fg")]
     assert back.inputs(back.read_split("dev")) == ["cde", "h"]
     assert back.references(back.read_split("dev")) == ["ab", "fg"]
     with pytest.raises(seqx.UserError, match=r"task.target is 2, but the corpus has 2 columns"):
         letters(target=2).fetch(tmp_path, quiet)
-    with pytest.raises(ValueError, match="same column"):
+    with pytest.raises(ValueError, match="same corpus column"):
         letters(source=1)
 
 
-def test_a_task_without_a_metric_is_refused() -> None:
+def test_translation_needs_a_metric() -> None:
     with pytest.raises(ValueError, match="metrics is empty; name one at least"):
         letters(metrics=[])
 
 
-def test_what_would_fail_late_is_said_by_fetch(tmp_path: Path) -> None:
+def test_translation_fetch_reports_problems_of_later_steps(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match="no rows for test"):
         letters(corpus=Rows(train=[*ROWS], dev=[*ROWS])).fetch(tmp_path, quiet)
     letters(corpus=Rows(test=[*ROWS])).fetch(tmp_path, quiet, splits=("test",))
@@ -139,7 +139,7 @@ def test_what_would_fail_late_is_said_by_fetch(tmp_path: Path) -> None:
         letters(metrics=[Bleu(), Chrf(), Bleu(lowercase=True)]).fetch(tmp_path, quiet)
 
 
-def test_pieces_fit_and_lose_nothing() -> None:
+def test_parsing_split_fits_and_loses_nothing() -> None:
     task = letters(source_normalizers=[Bracketed()])
     text = "One two. Three " + "x" * 50
     parts = task.split_long_input(text, 13)
@@ -153,7 +153,7 @@ def captions(lang: Literal["en", "de"]) -> list[seqx.Normalizer]:
     return [MosesPunctuation(lang=lang), Lowercase(), MosesTokens(lang=lang)]
 
 
-def test_real_captions_there_and_back(data: Callable[[str], Path], tmp_path: Path) -> None:
+def test_moses_restores_real_captions(data: Callable[[str], Path], tmp_path: Path) -> None:
     folder = data("multi30k")
 
     def pair(name: str) -> list[str]:

@@ -83,7 +83,7 @@ def quiet(what: str, share: float | None) -> None:
 PAIRS = [("a\u0085b", "A\u2028B"), ("c\rd", "C"), ("", "D"), ("e", "E")]
 
 
-def test_archives_become_pairs_and_nothing_else_comes_out(tmp_path: Path, heldout: Files) -> None:
+def test_extract_writes_only_the_parallel_text(tmp_path: Path, heldout: Files) -> None:
     with serving(**FILES) as site:
         site.answers = [cut(100)]
         there = corpus(site, heldout)
@@ -124,7 +124,7 @@ def test_archives_are_fetched_for_training_alone(
     assert list(there.rows("train")) == PAIRS
 
 
-def test_archives_that_are_there_are_not_fetched(tmp_path: Path, heldout: Files) -> None:
+def test_local_archives_are_not_downloaded(tmp_path: Path, heldout: Files) -> None:
     (tmp_path / "mine").mkdir()
     for name, content in FILES.items():
         (tmp_path / "mine" / name).write_bytes(content)
@@ -170,17 +170,17 @@ def test_a_missing_archive_tells_what_to_do_without_a_network(tmp_path: Path, he
         (CRAWL, tar(CRAWL, kind=tarfile.SYMTYPE), None, "member commoncrawl.de-en.de is not a regular file"),
         (CRAWL, tar(CRAWL | {"commoncrawl.de-en.de": "E\nF"}), None, "de has 2, commoncrawl.de-en.en has 1"),
         (CRAWL, tar(CRAWL), 7, "en has 1, expected are 7"),
-        (CRAWL, tar({**CRAWL, **LONG})[:-30_000], None, "is no tar archive, or damaged"),
-        (CRAWL, b"<html>moved</html>", None, "is no tar archive, or damaged"),
+        (CRAWL, tar({**CRAWL, **LONG})[:-30_000], None, "is not a tar archive, or is damaged"),
+        (CRAWL, b"<html>moved</html>", None, "is not a tar archive, or is damaged"),
         (
             {"x.en.gz": "", "x.de.gz": ""},
             tar({"x.en.gz": gzip.compress(b"a\n", mtime=0)[:-4]}),
             None,
-            "is no tar archive, or damaged",
+            "is not a tar archive, or is damaged",
         ),
     ],
 )
-def test_what_is_wrong_inside_an_archive_is_said(
+def test_extract_reports_problems_of_an_archive(
     tmp_path: Path,
     heldout: Files,
     members: dict[str, str | bytes],
@@ -218,7 +218,7 @@ def test_members_may_be_packed_in_plain_archives(tmp_path: Path, heldout: Files)
 
 
 @pytest.mark.promise("lines-are-bounded")
-def test_a_line_of_an_archive_ends_somewhere(tmp_path: Path, heldout: Files) -> None:
+def test_archive_line_without_a_final_line_feed_is_counted(tmp_path: Path, heldout: Files) -> None:
     text = {"x.en": b"a\n\xff\r\n" + b"x" * (1 << 24) + b"\n", "x.de": b"A\nB\nC\n"}
     with serving(**{"x.tgz": tar(text)}) as site:
         there = Wmt14(archives=[described(site, "x.tgz", text)], heldout=heldout)
@@ -229,7 +229,7 @@ def test_a_line_of_an_archive_ends_somewhere(tmp_path: Path, heldout: Files) -> 
         next(rows)
 
 
-def test_the_tables_hold_what_the_papers_used() -> None:
+def test_wmt14_archives_are_those_of_the_papers() -> None:
     assert [archive.name for archive in ARCHIVES["de"]] == [
         "training-parallel-europarl-v7.tgz",
         "training-parallel-commoncrawl.tgz",
@@ -245,10 +245,10 @@ def test_the_tables_hold_what_the_papers_used() -> None:
     assert all(len(archive.sha256) == 64 for archives in ARCHIVES.values() for archive in archives)
 
 
-def test_languages_and_members_that_do_not_fit_are_refused() -> None:
+def test_wmt14_rejects_other_languages_and_missing_members() -> None:
     with pytest.raises(ValueError, match="one of source"):
         Wmt14(source="de", target="fr")
-    with pytest.raises(ValueError, match="name no en or no fr"):
+    with pytest.raises(ValueError, match="lack en or fr"):
         Wmt14(target="fr", archives=ARCHIVES["de"])
 
 
@@ -273,7 +273,7 @@ def put(home: Path, name: str, lines: int) -> None:
         file.write_text("".join(f"{word} {number}\n" for number in range(lines)))
 
 
-def test_test_sets_are_sacrebleus(tmp_path: Path, sacrebleu_home: Path) -> None:
+def test_newstest_files_come_from_sacrebleu(tmp_path: Path, sacrebleu_home: Path) -> None:
     put(sacrebleu_home, "wmt13", 3000)
     put(sacrebleu_home, "wmt14/full", 3003)
     there = Wmt14(archives=[])
@@ -323,16 +323,19 @@ ZEROS = bytes(3 << 20)
         (header(tarfile.GNUTYPE_LONGNAME, 8 << 30) + ZEROS, "a header of 8,589,934,592 bytes"),
         (
             gzip.compress(header(tarfile.REGTYPE, 3 << 20) + ZEROS + tar(EUROPARL, "w")),
-            "unpacks to more than",
+            "decompresses to more than",
         ),
-        (tar({"x.en": b"a\n", "x.de.gz": gzip.compress(ZEROS)}), "member x.de.gz unpacks to more than any"),
+        (
+            tar({"x.en": b"a\n", "x.de.gz": gzip.compress(ZEROS)}),
+            "member x.de.gz decompresses to more than any",
+        ),
         (tar({f"{i}": b"" for i in range(30)}), "has more than 20 members"),
-        (header(tarfile.REGTYPE, -(1 << 40)) + ZEROS, "is no tar archive, or damaged"),
-        (b"\xfd7zXZ\x00" + ZEROS, "is no tar archive, or damaged"),
-        (b"", "is no tar archive, or damaged"),
+        (header(tarfile.REGTYPE, -(1 << 40)) + ZEROS, "is not a tar archive, or is damaged"),
+        (b"\xfd7zXZ\x00" + ZEROS, "is not a tar archive, or is damaged"),
+        (b"", "is not a tar archive, or is damaged"),
     ],
 )
-def test_an_archive_decides_over_no_memory_and_no_disk(
+def test_safe_tar_bounds_memory_and_disk(
     content: bytes, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(safe_tar, "LEAST", 2 << 20)
@@ -349,7 +352,7 @@ def test_an_archive_decides_over_no_memory_and_no_disk(
     assert [path.name for path in tmp_path.iterdir()] == ["x.tgz"]
 
 
-def test_bounds_are_far_from_what_text_packs_to(tmp_path: Path) -> None:
+def test_safe_tar_bounds_are_far_above_compressed_text(tmp_path: Path) -> None:
     text = {"x.en": b"the same line\n" * 100_000, "x.de.gz": gzip.compress(b"die gleiche Zeile\n" * 100_000)}
     files = extracted(tar(text), tmp_path)
     assert files["en"].read_bytes() == text["x.en"]
@@ -359,14 +362,14 @@ def test_bounds_are_far_from_what_text_packs_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"sha256": "../../../../tmp"}, "it has 64 hexadecimal digits"),
-        ({"sha256": "0" * 63 + "/"}, "it has 64 hexadecimal digits"),
-        ({"url": "https://a/b/.."}, "names no file"),
-        ({"url": ""}, "names no file"),
-        ({"url": "https://a/\x1b[31m"}, "no address has control characters"),
+        ({"sha256": "../../../../tmp"}, "it needs 64 hexadecimal digits"),
+        ({"sha256": "0" * 63 + "/"}, "it needs 64 hexadecimal digits"),
+        ({"url": "https://a/b/.."}, "does not name a file"),
+        ({"url": ""}, "does not name a file"),
+        ({"url": "https://a/\x1b[31m"}, "remove the control characters"),
     ],
 )
-def test_a_recipe_decides_over_no_place(settings: dict[str, str], told: str) -> None:
+def test_archive_url_cannot_name_a_path(settings: dict[str, str], told: str) -> None:
     good = {"url": "https://a/x.tgz", "sha256": "0" * 64}
     with pytest.raises(ValueError, match=told):
         Archive(**{**good, **settings}, size=1, members={"en": "a", "de": "b"})  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ def told(*arguments: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_figures_are_those_of_the_run_beside_those_that_were_published() -> None:
+def test_compare_shows_scores_beside_published_figures() -> None:
     scores = json.loads(Path("base/model/scores.json").read_text())
     about = json.loads(Path("base/model/model.json").read_text())
     printed = done("compare", "base", "deep")
@@ -72,7 +72,7 @@ def test_figures_are_those_of_the_run_beside_those_that_were_published() -> None
     assert row["tokens_per_second"] == pytest.approx(speed)
 
 
-def test_what_differs_is_said_against_the_first() -> None:
+def test_compare_lists_differences_from_the_first_run() -> None:
     printed = done("compare", "base", "deep")
     assert printed.partition("deep against base:\n")[2].splitlines() == [
         "  model.{decoder,encoder}.layers: 2 (1)",
@@ -84,7 +84,7 @@ def test_what_differs_is_said_against_the_first() -> None:
     assert done("compare", "base", "again").endswith("\nagain against base: no differences\n")
 
 
-def test_signatures_are_told_once_and_unequal_ones_with_their_runs() -> None:
+def test_compare_lists_signatures_once_or_with_their_runs() -> None:
     printed = done("compare", "base", "deep").splitlines()
     assert len([line for line in printed if line.startswith("chrf: ")]) == 1
     cased, lower, warning = (line for line in printed if line.startswith("bleu: "))
@@ -94,7 +94,7 @@ def test_signatures_are_told_once_and_unequal_ones_with_their_runs() -> None:
     assert warning == "bleu: scores with different signatures cannot be compared"
 
 
-def test_perplexities_of_different_vocabularies_are_warned_of() -> None:
+def test_compare_warns_about_perplexities_of_different_vocabularies() -> None:
     assert "vocabularies" not in done("compare", "base", "deep")
     done("run", tiny(), "task.tokenizer.size=330", "--folder", "larger")
     assert "the runs have different vocabularies" in done("compare", "base", "larger")
@@ -111,7 +111,7 @@ def unfinished(folder: str, *, last: str) -> None:
     metrics.write_text(head + '{"kind": "upd')
 
 
-def test_an_unfinished_run_is_shown_with_how_far_it_is() -> None:
+def test_compare_shows_the_progress_of_an_unfinished_run() -> None:
     unfinished("half", last="finished")
     row = table(done("compare", "half"))[0]
     assert row["updates"] == "6 of 12"
@@ -123,7 +123,7 @@ def test_an_unfinished_run_is_shown_with_how_far_it_is() -> None:
     assert "; it broke off (UserError: no room)\n" in done("compare", "half", "base")
 
 
-def test_the_remarks_on_an_unfinished_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_notes_on_an_unfinished_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that stopped before the first line of metrics or later; without the callback or its file."""
     unfinished("early", last="update")
     recipe = Path("early/recipe.yaml")
@@ -143,7 +143,7 @@ def test_the_remarks_on_an_unfinished_run(monkeypatch: pytest.MonkeyPatch) -> No
     assert "early: its recipe has no callback `metrics`, so its speed" in done("compare", "early")
 
 
-def test_a_run_before_its_first_validation() -> None:
+def test_compare_shows_a_run_before_its_first_validation() -> None:
     unfinished("early", last="evaluation")
     shutil.rmtree("early/checkpoints")
     row = table(done("compare", "early"))[0]
@@ -152,7 +152,7 @@ def test_a_run_before_its_first_validation() -> None:
     assert "early: not finished, not scored yet\n" in done("compare", "early")
 
 
-def test_a_run_without_metrics_is_shown_with_what_is_known() -> None:
+def test_compare_shows_a_run_without_metrics() -> None:
     Path("base/metrics.jsonl").unlink()
     printed = done("compare", "base", "deep")
     row = table(printed)[0]
@@ -161,7 +161,7 @@ def test_a_run_without_metrics_is_shown_with_what_is_known() -> None:
     assert printed.count("base: its `metrics.jsonl` is missing or empty") == 1
 
 
-def test_a_finished_run_whose_checkpoints_were_removed() -> None:
+def test_compare_reads_a_finished_run_without_checkpoints() -> None:
     shutil.rmtree("base/checkpoints")
     assert table(done("compare", "base"))[0]["updates"] == "6"
 
@@ -200,7 +200,7 @@ def test_runs_of_one_name_are_told_apart_by_their_paths() -> None:
         ("echo '{\"format\": 99}' > base/environment.json", "base/environment.json: written by a newer seqx"),
     ],
 )  # fmt: skip
-def test_what_is_no_run_or_of_another_version_is_one_message(spoil: str, message: str) -> None:
+def test_compare_rejects_other_folders_and_versions(spoil: str, message: str) -> None:
     subprocess.run(["bash", "-ec", spoil], check=True)
     said = refused("compare", "base", "deep")
     assert said.startswith(message)
@@ -223,21 +223,21 @@ def test_what_is_no_run_or_of_another_version_is_one_message(spoil: str, message
     ],
     ids=str,
 )
-def test_each_file_of_a_run_is_checked(name: str, text: str, why: str) -> None:
+def test_compare_checks_each_file_of_a_run(name: str, text: str, why: str) -> None:
     Path("base", name).write_bytes(text.encode(errors="surrogateescape"))
     said = refused("compare", "base", "deep")
     assert said.startswith(f"base/{name}: cannot be read ({why}")
     assert said.count("\n") == 1
 
 
-def test_half_a_line_may_be_anything() -> None:
+def test_metrics_ignore_an_incomplete_last_line() -> None:
     before = done("compare", "base")
     with Path("base/metrics.jsonl").open("ab") as file:
         file.write(b"[" * 200_000 + b'\n{"kind": "upd\xff\n' + b"9" * 5000 + b"\n{")
     assert done("compare", "base") == before
 
 
-def test_differences_are_grouped_only_where_one_step_and_nothing_else_tells_them_apart() -> None:
+def test_differences_are_grouped_if_one_step_of_the_path_differs() -> None:
     differences = {"a.x.k": (1, 2), "a.y.k": (1, 2), "b.y.k": (1, 2), "a.z.k": (1, 3), "a.w.k": (1, True)}
     assert list(difference_lines({**differences, "c": (0, None), "d": (False, None)})) == [
         "a.{x,y}.k: 2 (1)",

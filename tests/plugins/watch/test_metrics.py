@@ -27,7 +27,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     return [strict(line) for line in text.splitlines()]
 
 
-def test_a_whole_run(tmp_path: Path) -> None:
+def test_metrics_of_a_whole_run(tmp_path: Path) -> None:
     story = Story(run(tmp_path, steps=25), Metrics(every=10))
     story.start()
     story.update(1, 20)
@@ -109,7 +109,7 @@ def crashed(folder: Path, end: bytes) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("end", [b"", b'{"kind": "update", "st', b'{"kind": "upd\xe2\x82', b"\0\0\0"])
-def test_a_resumed_run_has_each_step_once(tmp_path: Path, end: bytes) -> None:
+def test_metrics_of_a_resumed_run_have_each_step_once(tmp_path: Path, end: bytes) -> None:
     kept = crashed(tmp_path, end)
     story = Story(run(tmp_path, done=20), Metrics(every=10))
     story.start()
@@ -122,7 +122,7 @@ def test_a_resumed_run_has_each_step_once(tmp_path: Path, end: bytes) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
-def test_what_came_after_the_last_save_is_done_again(tmp_path: Path) -> None:
+def test_metrics_after_the_last_checkpoint_are_removed(tmp_path: Path) -> None:
     """A run that is killed while it tests its finished model scores it again."""
     story = Story(run(tmp_path, steps=10), Metrics(every=10))
     story.start()
@@ -139,7 +139,7 @@ def test_what_came_after_the_last_save_is_done_again(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_from_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:
+def test_metrics_restart_without_a_checkpoint(tmp_path: Path) -> None:
     story = Story(run(tmp_path), Metrics(every=10))
     story.start()
     story.update(1, 15)
@@ -180,7 +180,7 @@ def test_a_malformed_line_is_one_message(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize("line", [b"[" * 200_000, b"\xff\xfe", b"9" * 5000, b'{"kind": "upd', b""])
-def test_a_line_that_is_not_json_is_skipped(tmp_path: Path, line: bytes) -> None:
+def test_metrics_skip_a_line_that_is_not_json(tmp_path: Path, line: bytes) -> None:
     kept = crashed(tmp_path, b"")
     file = tmp_path / "metrics.jsonl"
     file.write_bytes(line + b"\n" + file.read_bytes())
@@ -188,7 +188,7 @@ def test_a_line_that_is_not_json_is_skipped(tmp_path: Path, line: bytes) -> None
     assert read(tmp_path)[:-1] == kept
 
 
-def test_failure_is_recorded(tmp_path: Path) -> None:
+def test_metrics_record_a_failure(tmp_path: Path) -> None:
     story = Story(run(tmp_path), Metrics())
     story.fail(ValueError("before it began"))
     story.start()
@@ -196,13 +196,13 @@ def test_failure_is_recorded(tmp_path: Path) -> None:
     assert read(tmp_path)[-1] == {"kind": "failed", "error": "UserError", "message": "no\nroom"}
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_download_names_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(seqx.UserError, match=r"metrics\.jsonl: cannot be"):
         Story(run(tmp_path), Metrics()).start()
 
 
-def test_a_word_about_a_checkpoint_that_was_lost_is_written_when_the_run_goes_on(tmp_path: Path) -> None:
+def test_missing_record_of_a_checkpoint_is_written_when_the_run_resumes(tmp_path: Path) -> None:
     """Killed when the checkpoint was there, and the line about it was not."""
     kept = crashed(tmp_path, b"")
     assert kept.pop()["kind"] == "saved"
@@ -217,7 +217,7 @@ def test_a_word_about_a_checkpoint_that_was_lost_is_written_when_the_run_goes_on
 
 
 @pytest.mark.parametrize("further", [False, True])
-def test_a_run_that_was_stopped_while_it_was_validated(tmp_path: Path, further: bool) -> None:
+def test_metrics_of_a_run_stopped_during_validation(tmp_path: Path, further: bool) -> None:
     """What is validated again stands there once, also when it is killed between that and the save."""
     story = Story(run(tmp_path), Metrics(every=10))
     story.start()
@@ -232,7 +232,7 @@ def test_a_run_that_was_stopped_while_it_was_validated(tmp_path: Path, further: 
     assert lines[-1]["kind"] == "start"
 
 
-def test_means_go_on_over_an_interruption(tmp_path: Path) -> None:
+def test_window_means_continue_after_an_interruption(tmp_path: Path) -> None:
     """A line sums up the same updates, whenever the run was saved."""
     for name in ("straight", "resumed"):
         (tmp_path / name).mkdir()

@@ -81,7 +81,9 @@ def tell(story: Story) -> None:
     story.finish()
 
 
-def test_plain_lines(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_progress_prints_plain_lines(
+    tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     tell(Story(run(tmp_path, steps=120), ConsoleProgress(every=50), clock=clock))
     out, err = capsys.readouterr()
     assert out == ""
@@ -90,7 +92,7 @@ def test_plain_lines(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture
     assert all(char.isprintable() or char == "\n" for char in err)
 
 
-def test_preparation_ends_with_a_line(
+def test_console_progress_ends_preparation_with_a_line(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The last line is printed however quick preparation was; equal lines are not repeated."""
@@ -111,7 +113,9 @@ def test_preparation_ends_with_a_line(
     ]
 
 
-def test_lines_by_time(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_progress_prints_lines_by_time(
+    tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     story = Story(run(tmp_path), ConsoleProgress(seconds=30), clock=clock)
     story.start()
     story.update(1, 100)
@@ -119,7 +123,7 @@ def test_lines_by_time(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixtu
     assert steps == ["30/300", "60/300", "90/300"]
 
 
-def test_a_resumed_run_goes_on_with_its_log(
+def test_console_progress_appends_to_the_log_of_a_resumed_run(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     story = Story(run(tmp_path), ConsoleProgress(every=10), clock=clock)
@@ -140,7 +144,9 @@ def test_a_resumed_run_goes_on_with_its_log(
     assert log.endswith(err)
 
 
-def test_skipped_updates_are_said(tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_progress_reports_skipped_updates(
+    tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
     story = Story(run(tmp_path), ConsoleProgress(every=2), clock=clock)
     story.start()
     for step in (1, 2):
@@ -150,17 +156,17 @@ def test_skipped_updates_are_said(tmp_path: Path, clock: Clock, capsys: pytest.C
     assert line.endswith("skipped 2: gradient not finite")
 
 
-def test_errors_are_for_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_progress_logs_errors_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command says them on the terminal."""
     story = Story(run(tmp_path), ConsoleProgress())
     story.start()
     capsys.readouterr()
     story.fail(seqx.UserError("no room"))
     assert capsys.readouterr().err == ""
-    assert (tmp_path / "log.txt").read_text().endswith("broken off: UserError: no room\n")
+    assert (tmp_path / "log.txt").read_text().endswith("failed: UserError: no room\n")
 
 
-def test_the_device_is_asked_only_for_what_is_said(
+def test_console_progress_waits_for_the_device_only_to_print(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story = Story(run(tmp_path), ConsoleProgress(every=40), clock=clock)
@@ -206,7 +212,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     written.append(b"".join(pieces).decode())
 
 
-def test_a_terminal_shows_a_bar_and_keeps_what_counts(
+def test_console_progress_draws_a_bar_on_a_terminal(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with terminal(monkeypatch) as pieces:
@@ -223,7 +229,7 @@ def test_a_terminal_shows_a_bar_and_keeps_what_counts(
     assert (tmp_path / "log.txt").read_text().replace(str(tmp_path), "FOLDER") == WHOLE + CLOSING
 
 
-def test_the_cursor_comes_back_when_preparation_fails(
+def test_terminal_restores_the_cursor_if_preparation_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with terminal(monkeypatch) as pieces:

@@ -23,7 +23,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def test_curves_of_a_run_that_was_resumed(tmp_path: Path) -> None:
+def test_tensorboard_curves_of_a_resumed_run(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     story = Story(run(tmp_path, steps=40), TensorBoard(every=10))
     story.start()
@@ -64,7 +64,7 @@ def test_curves_of_a_run_that_was_resumed(tmp_path: Path) -> None:
     }
 
 
-def test_without_tensorboard_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_callback_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(seqx.UserError, match="pip install tensorboard"):
         TensorBoard()

@@ -11,7 +11,7 @@ from seqx_watch.window import Window
 from tests.plugins.watch.story import update
 
 
-def test_means_are_by_token() -> None:
+def test_window_means_are_per_token() -> None:
     window = Window()
     for step, (loss, tokens) in enumerate([(2.0, 100), (4.0, 300)], 1):
         window.add(
@@ -36,7 +36,7 @@ def test_means_are_by_token() -> None:
     assert reading.learning_rate == 2e-5
 
 
-def test_perplexity_is_of_what_is_not_smoothed() -> None:
+def test_window_perplexity_excludes_label_smoothing() -> None:
     window = Window()
     window.add(update(1, loss=5.0, nll=4.0))
     assert window.read().perplexity == pytest.approx(math.exp(4))
@@ -45,13 +45,13 @@ def test_perplexity_is_of_what_is_not_smoothed() -> None:
 @pytest.mark.parametrize(
     ("nll", "perplexity"), [(800.0, math.inf), (math.inf, math.inf), (709.0, math.exp(709))]
 )
-def test_perplexity_has_no_largest_number(nll: float, perplexity: float) -> None:
+def test_window_perplexity_can_be_infinite(nll: float, perplexity: float) -> None:
     window = Window()
     window.add(update(1, nll=nll))
     assert window.read().perplexity == pytest.approx(perplexity, rel=1e-3)
 
 
-def test_what_else_an_objective_sums_up_is_divided_by_its_own_count() -> None:
+def test_window_divides_other_terms_by_their_own_count() -> None:
     window = Window()
     for step, (kl, count) in enumerate([(2.0, 100), (4.0, 300)], 1):
         plain = update(step)
@@ -60,7 +60,7 @@ def test_what_else_an_objective_sums_up_is_divided_by_its_own_count() -> None:
     assert window.read().others == {"kl": pytest.approx(3.5)}
 
 
-def test_reading_begins_anew() -> None:
+def test_window_is_empty_after_reading() -> None:
     window = Window()
     window.add(update(1, loss=5.0))
     assert window.read().loss == 5
@@ -69,7 +69,7 @@ def test_reading_begins_anew() -> None:
     assert window.updates == 0
 
 
-def test_skipped_updates_are_counted_and_do_not_spoil_the_means() -> None:
+def test_window_excludes_skipped_updates_from_means() -> None:
     window = Window()
     window.add(update(1, loss=math.nan, nll=math.nan, norm=math.inf, skipped=True))
     window.add(update(2, loss=3.0))
@@ -82,7 +82,7 @@ def test_skipped_updates_are_counted_and_do_not_spoil_the_means() -> None:
     assert reading.norm == math.inf
 
 
-def test_gathering_asks_the_device_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_window_does_not_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: torch.Tensor) -> None:
         raise AssertionError("read from the device")
 
