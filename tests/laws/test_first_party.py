@@ -41,7 +41,7 @@ PRE_NORM = SMALL | {
     "feedforward": seqx_transformer.Gated,
     "norm": seqx_transformer.RMSNorm,
     "norm_order": "pre",
-    "residual": 1.5,
+    "residual_scale": 1.5,
     "positions": seqx_transformer.Learned,
     "initialisation": seqx_transformer.Normal,
 }
