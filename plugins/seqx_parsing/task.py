@@ -72,7 +72,7 @@ class Parsing(seqx.CorpusTask):
             with tags; `given` with the input, as in `barks_VBZ`; `none`: XX, and for evaluation the gold tags
         constrained: restrict the search to valid trees over the input's words
         repair: repair invalid outputs; if false, their answer is empty
-        longest: maximum subwords, with EOS, of a training sentence; longer ones are dropped
+        max_length: maximum subwords, with EOS, of a training sentence; longer ones are dropped
         column: the corpus column that contains the trees, counted from 0
         sample_segmentation: sample the segmentation of words anew in each epoch (subword regularisation,
             Kudo 2018); the tokenizer's settings control its strength
