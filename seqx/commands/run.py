@@ -12,7 +12,7 @@ from seqx.commands.loading import CheckedRecipe, load_checked
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
 from seqx.interfaces.values import Score
-from seqx.parallel import World, joined, leave
+from seqx.parallel import World, join_ranks, leave
 from seqx.parallel.launch import launch
 from seqx.plugin.blame import attributed
 from seqx.run_folder import RunFolder
@@ -21,8 +21,8 @@ from seqx.runtime.cpu_threads import MAX_THREADS
 from seqx.runtime.printing import defer_write_errors
 from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.checkpoints import Checkpoints
+from seqx.training.candidates import comparison_lines
 from seqx.training.candidates import read as read_compared
-from seqx.training.candidates import told
 from seqx.training.preflight import examined
 
 
@@ -89,7 +89,7 @@ def run(
         if killed is not None:
             click.echo(killed, err=True)
         ctx.exit(code)
-    with joined(device) as (world, own), stop.handling_signals(), defer_write_errors():
+    with join_ranks(device) as (world, own), stop.handling_signals(), defer_write_errors():
         _run(
             ctx,
             world,
@@ -154,7 +154,7 @@ def _tell(
     for split, named in scores.items():
         for metric, score in named.items():
             click.echo(f"{split} {metric} {score}")
-    for line in told(read_compared(place / "model")):
+    for line in comparison_lines(read_compared(place / "model")):
         click.echo(line)
     published = found.made.plain()["published"] or {}
     for split in scores:

@@ -1,6 +1,6 @@
-"""Several processes as one run: who they are (`world`), that all live (`heartbeat`), a start (`launch`)."""
+"""Training and decoding with several processes."""
 
 from seqx.parallel.heartbeat import leave
-from seqx.parallel.process_group import SINGLE_PROCESS, World, joined
+from seqx.parallel.process_group import SINGLE_PROCESS, World, join_ranks
 
-__all__ = ["SINGLE_PROCESS", "World", "joined", "leave"]
+__all__ = ["SINGLE_PROCESS", "World", "join_ranks", "leave"]

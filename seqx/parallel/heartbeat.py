@@ -1,7 +1,7 @@
-"""That all processes of a run live: each beats in a store, and watches the next one and the news.
+"""Heartbeats: every rank reports to a shared store and checks its neighbour.
 
-A process that is gone cannot be asked, and a process that waits for it in a collective call cannot be woken.
-So a thread in each of them ends it, once one has failed. Whoever finds out first says so, alone.
+A rank that waits for a dead one in a collective call cannot be interrupted. So a thread in every process ends
+it once any rank has failed. Only the rank that finds out first prints a message.
 """
 
 import contextlib
@@ -28,91 +28,92 @@ from seqx.parallel.clock import Clock, Silence
 from seqx.runtime.signals import Stopped
 
 BEAT_EVERY_S = 1.0
-"""Seconds between two signs of life."""
+"""Seconds between two beats."""
 
 DEAD_AFTER_S = 12.0
-"""Seconds without a sign of life after which a process counts as gone."""
+"""Seconds without a new beat after which a rank counts as dead."""
 
 HANG_AFTER_S = 15.0
-"""Seconds that an update may take at least; at most ten times as long as the slowest update before."""
+"""Seconds after which a rank may count as hanging in an update; the limit is ten times the slowest update so
+far, if that is more."""
 
 GRACE_S = 4.0
-"""Seconds that a process has to leave by itself after another one failed, or it itself."""
+"""Seconds in which a process can exit by itself after a rank has failed."""
 
 UPDATE = "update"
-"""The stage in which all processes do the same, so that one of them can be too slow."""
+"""The stage in which all ranks do the same work, so that a slow one can be recognised."""
 
 
 @dataclass(frozen=True)
 class Beat:
-    """A sign of life."""
+    """A rank's report that it is alive, and what it does."""
 
     number: int
     stage: str
-    since: float  # seconds in this stage, without pauses; 0 while it waits for others
-    limit: float | None  # seconds after which it hangs; None: nobody knows
+    since: float  # seconds of work in this stage, without pauses; 0 while the rank waits for others
+    limit: float | None  # seconds of work after which it counts as hanging; None: unknown
     host: str
     pid: int
-    node: str  # the machine among those of the run
+    node: str  # number of the machine in the run
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Who ended the run, and how."""
+    """The end of a run: which rank caused it, and with which exit code all leave."""
 
     rank: int
     code: int
-    message: str | None  # for one that cannot say it itself
-    hang: bool = False  # it does not come on
+    message: str | None  # about a rank that cannot report its failure itself
+    hang: bool = False  # the rank hangs
 
 
 class Mailbox:
-    """The store through which processes tell each other how they are; those of one `start` of the run.
+    """The beats and the verdict of one launch of a run, in the store that all ranks share.
 
-    Whoever starts processes again may keep the store, with all that those before them left there.
+    A launcher that restarts the ranks may keep the store, with the entries of earlier launches.
     """
 
     def __init__(self, store: Store, rank: int, size: int, launch: int = 0) -> None:
         self.rank = rank
         self.size = size
         self.launch = launch
-        # A connection of its own: what another thread waits for must not keep the beats back.
+        # A connection of its own, so that a call of another thread cannot delay the beats.
         own = store.clone()  # type: ignore[attr-defined]  # torch's own types lack it
         self.store = PrefixStore(f"watch/{launch}", own)
         self.store.set_timeout(timedelta(seconds=DEAD_AFTER_S))
 
     @classmethod
     def of_this_launch(cls, store: Store, rank: int, size: int) -> Self:
-        """That of the first start without an end; one in which this process had a forerunner gets one now."""
+        """Join the first launch that has not ended; end a launch in which this rank already ran."""
         for launch in itertools.count():
             mailbox = cls(store, rank, size, launch)
-            if mailbox.sign(rank) is not None:
+            if mailbox.beat(rank) is not None:
                 mailbox.claim(Verdict(rank, 1, None))
-            if mailbox.end() is None:
+            if mailbox.verdict() is None:
                 break
         return mailbox
 
-    def beat(self, sign: Beat) -> None:
-        """Leave a sign of life."""
-        self.store.set(f"sign/{self.rank}", json.dumps(asdict(sign)))
+    def send(self, beat: Beat) -> None:
+        """Write the beat of this rank."""
+        self.store.set(f"sign/{self.rank}", json.dumps(asdict(beat)))
 
-    def sign(self, rank: int) -> Beat | None:
-        """The last sign of life of a process; None: none yet."""
+    def beat(self, rank: int) -> Beat | None:
+        """Return the last beat of a rank; None: there is none yet."""
         key = f"sign/{rank}"
         return Beat(**json.loads(self.store.get(key))) if self.store.check([key]) else None
 
-    def claim(self, end: Verdict) -> Verdict:
-        """End the run in this way, unless another process was first; returns what holds."""
-        said = self.store.compare_set("end", "", json.dumps(asdict(end)))
-        return Verdict(**json.loads(said))
+    def claim(self, verdict: Verdict) -> Verdict:
+        """End the run with a verdict, unless another rank was first; return the verdict that holds."""
+        first = self.store.compare_set("end", "", json.dumps(asdict(verdict)))
+        return Verdict(**json.loads(first))
 
-    def end(self) -> Verdict | None:
-        """How the run was ended; None: it was not."""
+    def verdict(self) -> Verdict | None:
+        """Return the verdict on the run; None: it has not ended."""
         return Verdict(**json.loads(self.store.get("end"))) if self.store.check(["end"]) else None
 
 
 class Heartbeat:
-    """A thread that beats, watches the next process, and ends this one when the run has ended."""
+    """A thread that beats, checks the next rank, and ends this process when the run has a verdict."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
@@ -120,17 +121,17 @@ class Heartbeat:
         self._stage = "starting"
         self._began = self.clock()
         self._slowest = 0.0
-        self._compared = False  # whether an update came to its end, with which the next can be compared
+        self._has_slowest = False  # an update has ended, so that the next can be compared with it
         self._waits = False
-        self._depth = 0  # of blocks in which it waits
+        self._depth = 0  # of nested blocks in which this rank waits
         self._numbers = 0
-        self._lockstep = False  # every step of an update waits for all, so that nobody knows who hangs
+        self._lockstep = False  # every step of an update waits for all ranks, so that any of them may hang
         self._stopped = threading.Event()
         self._failed = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Begin to beat; the first sign is there at once, so that nobody dies unnoticed before it."""
+        """Start to beat. The first beat is sent at once, so that a death right after it is noticed."""
         self._beat()
         self._thread.start()
 
@@ -139,19 +140,19 @@ class Heartbeat:
         self._lockstep = True
 
     def stop(self) -> None:
-        """No more beats: the run has come to its end."""
+        """Stop to beat, at the end of the run."""
         self._stopped.set()
         self._thread.join()
 
     def enter_stage(self, name: str) -> None:
-        """This process begins with something."""
+        """Record what this rank does from now on."""
         self._segment()
-        self._compared = self._compared or self._stage == UPDATE
+        self._has_slowest = self._has_slowest or self._stage == UPDATE
         self._stage, self._waits = name, False
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """In the block this process waits for others."""
+        """Record that this rank waits for others in the block."""
         self._depth += 1
         self.share_done()
         try:
@@ -161,38 +162,38 @@ class Heartbeat:
             self._began, self._waits = self.clock(), self._depth > 0
 
     def share_done(self) -> None:
-        """The rest of what this process is at is waiting for others."""
+        """Record that this rank has done its share of the stage, and only waits for others."""
         self._segment()
         self._waits = True
 
     def _segment(self) -> None:
-        """A stretch of work without waiting ends; it shows how long the next one may take."""
+        """End a stretch of work without waiting; the slowest one decides on the limit for the next."""
         now = self.clock()
         if self._stage == UPDATE and not self._waits:
             self._slowest = max(self._slowest, now - self._began)
         self._began = now
 
     def failed(self, error: BaseException, *, contact: bool) -> None:
-        """This process breaks off: it ends all others, or leaves without a word if it is not to blame.
+        """End all ranks after an error of this one, or exit silently if another rank has failed first.
 
         Args:
-            error: what breaks it off
-            contact: it is only that another process no longer answers
+            error: of this rank
+            contact: the error is only that another rank does not answer
         """
-        code = _code(error)
+        code = _exit_code(error)
         self._failed = True
         with contextlib.suppress(dist.DistError, RuntimeError):
-            if contact:  # whoever it is has DEAD_AFTER_S seconds to be found out
-                self._outwait(DEAD_AFTER_S + 4 * BEAT_EVERY_S)
-            end = self.mailbox.claim(Verdict(self.mailbox.rank, code, None))
-            if end.rank != self.mailbox.rank:
+            if contact:  # let a rank find out which one is dead
+                self._wait(DEAD_AFTER_S + 4 * BEAT_EVERY_S)
+            verdict = self.mailbox.claim(Verdict(self.mailbox.rank, code, None))
+            if verdict.rank != self.mailbox.rank:
                 time.sleep(GRACE_S)
-                leave(end.code)
-        # The error is told by this process, which must not wait for ever in the library's farewell.
+                leave(verdict.code)
+        # This process prints its error. Torch's clean-up at exit could wait for ever.
         threading.Timer(GRACE_S, leave, (code,)).start()
 
-    def _outwait(self, seconds: float) -> None:
-        """Wait that long, or until `stop`; a pause of this process shortens the wait by one beat at most."""
+    def _wait(self, seconds: float) -> None:
+        """Wait, at most until `stop`; a pause of this process shortens the wait by one beat at most."""
         for _ in range(round(seconds / BEAT_EVERY_S)):
             if self._stopped.wait(BEAT_EVERY_S):
                 return
@@ -203,72 +204,76 @@ class Heartbeat:
         while not self._stopped.wait(BEAT_EVERY_S):
             try:
                 self._beat()
-                end = self.mailbox.end()
-                if end is None and (sign := self.mailbox.sign(other)) is not None:
-                    end = self._judged(other, sign, silence.after(sign.number))
+                verdict = self.mailbox.verdict()
+                if verdict is None and (beat := self.mailbox.beat(other)) is not None:
+                    verdict = self._check(other, beat, silence.after(beat.number))
             except dist.DistStoreError:
-                continue  # a timeout: the process that holds the store was paused
+                continue  # the process that holds the store was paused
             except (dist.DistError, RuntimeError):
                 if not self._stopped.is_set() and not self._failed:
                     self._leave_lost()
                 return
-            if end is not None:
-                self._leave_with(end)
+            if verdict is not None:
+                self._leave_with(verdict)
 
     def _beat(self) -> None:
         self._numbers += 1
-        now = self.clock()  # read it at every beat; a longer gap counts as a pause
+        now = self.clock()  # it must be read at every beat: a longer gap counts as a pause
         spent = 0.0 if self._waits else now - self._began
-        limit = max(HANG_AFTER_S, 10 * self._slowest) if self._stage == UPDATE and self._compared else None
+        limit = max(HANG_AFTER_S, 10 * self._slowest) if self._stage == UPDATE and self._has_slowest else None
         node = os.environ.get("GROUP_RANK", "0")
-        self.mailbox.beat(
+        self.mailbox.send(
             Beat(self._numbers, self._stage, spent, limit, socket.gethostname(), os.getpid(), node)
         )
 
-    def _judged(self, rank: int, sign: Beat, silent: float) -> Verdict | None:
-        who = f"process {rank} ({sign.host}, pid {sign.pid})"
+    def _check(self, rank: int, beat: Beat, silent: float) -> Verdict | None:
+        """End the run if a rank is dead or hangs, given the seconds since its last beat."""
+        who = f"process {rank} ({beat.host}, pid {beat.pid})"
         if silent > DEAD_AFTER_S:
             message = (
-                f"{who}: no sign of life for {silent:.0f} s, last at: {sign.stage}; it was killed or stopped"
+                f"{who}: no sign of life for {silent:.0f} s, last at: {beat.stage}; it was killed or stopped"
             )
-        elif sign.limit is not None and sign.since > sign.limit:
+        elif beat.limit is not None and beat.since > beat.limit:
             message = (
-                f"{who}: hangs: it has been at its share of an update for {sign.since:.0f} s, and no update "
-                f"before took more than {max(sign.limit / 10, 0.1):.1f} s"
+                f"{who}: hangs: it has been at its share of an update for {beat.since:.0f} s, and no update "
+                f"before took more than {max(beat.limit / 10, 0.1):.1f} s"
             )
             if self._lockstep:
                 message += ", or it waits for one of the others; all show where they are"
         else:
             return None
-        found = Verdict(rank, 1, message, hang=silent <= DEAD_AFTER_S)
-        end = self.mailbox.claim(found)
-        if end == found:
-            print(message, file=sys.stderr, flush=True)  # noqa: T201  nobody above this thread could
-            if sign.node == os.environ.get("GROUP_RANK", "0") and silent > DEAD_AFTER_S:
+        verdict = Verdict(rank, 1, message, hang=silent <= DEAD_AFTER_S)
+        first = self.mailbox.claim(verdict)
+        if first == verdict:
+            print(message, file=sys.stderr, flush=True)  # noqa: T201  this thread has no caller
+            if beat.node == os.environ.get("GROUP_RANK", "0") and silent > DEAD_AFTER_S:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(sign.pid, signal.SIGKILL)  # one that is stopped cannot leave by itself
-        return end
+                    os.kill(beat.pid, signal.SIGKILL)  # a stopped process cannot exit by itself
+        return first
 
     def _leave_lost(self) -> None:
-        """What started the processes is gone, and the store with it: nobody would hear of their end."""
+        """Exit because the launcher has gone, and the store with it."""
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            said = "what started this run (torchrun, or seqx run --devices) is gone; its processes end"
-            print(said, file=sys.stderr, flush=True)  # noqa: T201  nobody above this thread could
+            message = "what started this run (torchrun, or seqx run --devices) is gone; its processes end"
+            print(message, file=sys.stderr, flush=True)  # noqa: T201  this thread has no caller
         leave(1)
 
-    def _leave_with(self, end: Verdict) -> None:
-        if end.message is not None and (end.rank == self.mailbox.rank or (end.hang and self._lockstep)):
+    def _leave_with(self, verdict: Verdict) -> None:
+        """Exit with the verdict's code; show where this rank hangs, if it does."""
+        if verdict.message is not None and (
+            verdict.rank == self.mailbox.rank or (verdict.hang and self._lockstep)
+        ):
             with contextlib.suppress(OSError, RuntimeError):  # standard error cannot be written
-                faulthandler.dump_traceback(sys.stderr)  # where this process hangs
-        if end.rank == self.mailbox.rank and end.message is None:
-            return  # it is leaving, and tells why
-        if end.message is None:
-            time.sleep(GRACE_S)  # so that the other one can tell it before its starter ends everything
-        leave(end.code)
+                faulthandler.dump_traceback(sys.stderr)  # shows where this process hangs
+        if verdict.rank == self.mailbox.rank and verdict.message is None:
+            return  # this process is exiting, and prints why
+        if verdict.message is None:
+            time.sleep(GRACE_S)  # let the failed rank print its error before the launcher ends it
+        leave(verdict.code)
 
 
-def _code(error: BaseException) -> int:
-    """The exit code that an error leads to."""
+def _exit_code(error: BaseException) -> int:
+    """Return the exit code for an error."""
     match error:
         case UserError():
             return error.code
@@ -284,7 +289,7 @@ def _code(error: BaseException) -> int:
 
 
 def leave(code: int) -> None:
-    """End this process at once: torch's threads may abort an interpreter that takes its time."""
+    """Exit at once, because torch's threads may abort a normal exit of the interpreter."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(
             OSError, UserError, AttributeError
@@ -294,7 +299,7 @@ def leave(code: int) -> None:
 
 
 def is_lost_contact(error: BaseException) -> bool:
-    """Whether it is another process that broke off, by the words of torch's backends."""
+    """Return true if another rank does not answer, by the messages of torch's backends."""
     words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
     known: tuple[Any, ...] = (dist.DistError, dist.DistNetworkError)
     return isinstance(error, known) or (

@@ -1,4 +1,4 @@
-"""Starting several processes of seqx on this machine, in the way of torchrun."""
+"""Start several processes of seqx on this machine, as torchrun does."""
 
 import contextlib
 import os
@@ -14,32 +14,32 @@ from seqx.errors import OomRestartError
 from seqx.runtime.cpu_threads import cpus
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-"""Handed on to the processes, which know what each of them means."""
+"""The signals that are passed on to all processes."""
 
-FAREWELL = 6.0
-"""Seconds in which processes leave by themselves when one has failed."""
+EXIT_S = 6.0
+"""Seconds in which processes can exit by themselves after one has failed."""
 
-GRACE = 25.0
-"""Seconds that they have then, once they were told to."""
+TERMINATE_S = 25.0
+"""Seconds from SIGTERM to SIGKILL, for processes that have not exited by then."""
 
-_POLL = 0.1
+_POLL_S = 0.1
 
 
 def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
-    """Run `seqx ARGUMENTS` in several processes that know of each other; waits for them.
+    """Run `seqx ARGUMENTS` in several processes that form one run, and wait for them.
 
-    Their environment is torchrun's. Each signal goes to all of them, also a second one. torchrun itself would
-    hide how they ended after a signal, and hand on the first only. Where one had too little memory, all are
-    started again, as with torchrun's `--max-restarts`; they know what was too large.
+    The processes get torchrun's environment variables, and every signal. (torchrun passes on the first signal
+    only, and hides the exit codes after it.) After an out-of-memory error all processes are started again, as
+    with torchrun's `--max-restarts`; they read the size that did not fit from the run's folder.
 
     Returns:
-        the exit code, that of the first process that failed, and how it was killed, if nobody could tell
+        the exit code of the first process that failed, and a message if a signal killed it
     """
     started: list[subprocess.Popen[bytes]] = []
-    with _handing_on(started) as asked:
+    with _forwarding_signals(started) as received:
         while True:
-            first = _run_through(arguments, processes, started, asked)
-            if first is None or asked or started[first].returncode != OomRestartError.code:
+            first = _run_once(arguments, processes, started, received)
+            if first is None or received or started[first].returncode != OomRestartError.code:
                 break
     if first is None:
         return (os.EX_TEMPFAIL if any(process.returncode for process in started) else 0), None
@@ -47,18 +47,18 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
     if code >= 0:
         return code, None
     name = signal.Signals(-code).name
-    why = " (perhaps for want of memory)" if name == "SIGKILL" else ""
+    why = " (perhaps because the machine ran out of memory)" if name == "SIGKILL" else ""
     return 128 - code, f"process {first} (pid {started[first].pid}) was killed by {name}{why}"
 
 
-def _run_through(
+def _run_once(
     arguments: Sequence[str],
     processes: int,
     started: list[subprocess.Popen[bytes]],
-    asked: Sequence[signal.Signals],
+    received: Sequence[signal.Signals],
 ) -> int | None:
-    """Start all, into the list, and wait for them; which one failed first."""
-    # Whoever fails first would take the store along, if it were in one of the processes.
+    """Start all processes, put them into the list and wait; return the rank that failed first, if any."""
+    # The store is in this process, because it would die with any of the others.
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     common = {
         **os.environ,
@@ -70,70 +70,72 @@ def _run_through(
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
-    # All processes together use as many threads as CPUs; more would wait for each other.
+    # All processes together use as many threads as there are CPUs; more would wait for each other.
     common.setdefault("OMP_NUM_THREADS", str(max(1, cpus() // processes)))
     started.clear()
     for rank in range(processes):
-        said = len(asked)
+        sent = len(received)
         process = subprocess.Popen(  # noqa: S603  seqx itself
             [sys.executable, "-m", "seqx", *arguments],
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            start_new_session=True,  # Ctrl-C in a terminal would come twice
+            start_new_session=True,  # or Ctrl-C in a terminal would reach them twice
         )
         started.append(process)
-        for number in asked[:said]:
+        for number in received[:sent]:
             process.send_signal(number)
-    first = _first_that_failed(started, asked)
-    _end(started)
+    first = _first_failure(started, received)
+    _terminate(started)
     return first
 
 
 @contextlib.contextmanager
-def _handing_on(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[signal.Signals]]:
-    """In the block signals go to all processes, but those that this one was started to be deaf to.
+def _forwarding_signals(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[signal.Signals]]:
+    """Pass signals on to all processes in the block, except those that this process ignores.
 
-    Which came, in order.
+    Yields the signals that came, in order.
     """
-    asked: list[signal.Signals] = []
+    received: list[signal.Signals] = []
 
-    def hand_on(number: int, _: object) -> None:
-        asked.append(signal.Signals(number))
+    def forward(number: int, _: object) -> None:
+        received.append(signal.Signals(number))
         for process in started:
             process.send_signal(number)
 
-    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, hand_on) for number in heard}
+    handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in handled}
     try:
-        yield asked
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _first_that_failed(
-    started: Sequence[subprocess.Popen[bytes]], asked: Sequence[signal.Signals]
+def _first_failure(
+    started: Sequence[subprocess.Popen[bytes]], received: Sequence[signal.Signals]
 ) -> int | None:
-    """Wait until one failed, or all ended; one that stopped because it was asked to did not fail."""
+    """Wait until a process has failed or all have ended; return the rank that failed.
+
+    A process that a forwarded signal has stopped did not fail.
+    """
     while True:
         codes = [process.poll() for process in started]
         for rank, code in enumerate(codes):
-            well = code in (None, 0, os.EX_TEMPFAIL) or -(code or 0) in asked
-            if not well:
+            is_fine = code in (None, 0, os.EX_TEMPFAIL) or -(code or 0) in received
+            if not is_fine:
                 return rank
         if None not in codes:
             return None
-        time.sleep(_POLL)
+        time.sleep(_POLL_S)
 
 
-def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Wait for all; those that do not leave are told to, which they may know already, and then ended."""
-    for seconds, number in ((FAREWELL, signal.SIGTERM), (GRACE, signal.SIGKILL)):
-        for _ in range(
-            round(seconds / _POLL)
-        ):  # count polls, so that a pause of all processes does not shorten the wait
+def _terminate(started: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait for all processes to exit; then send SIGTERM, then SIGKILL."""
+    for seconds, number in ((EXIT_S, signal.SIGTERM), (TERMINATE_S, signal.SIGKILL)):
+        # Count polls instead of seconds, so that a pause of all processes does not shorten the wait.
+        for _ in range(round(seconds / _POLL_S)):
             if all(process.poll() is not None for process in started):
                 break
-            time.sleep(_POLL)
+            time.sleep(_POLL_S)
         for process in started:
             if process.poll() is None:
                 process.send_signal(number)

@@ -1,7 +1,7 @@
-"""The processes of a run, as torchrun starts them, and what they say to each other.
+"""The ranks of a run, as torchrun starts them, and collective calls between them.
 
-What is said here goes over the CPU (gloo), so that nobody waits for a GPU; gradients go their own way, by
-torch's wrappers of modules.
+These calls use the CPU (gloo), so that the host does not wait for a GPU. Torch's DDP and FSDP
+exchange gradients themselves.
 """
 
 import contextlib
@@ -22,20 +22,20 @@ from seqx.parallel.heartbeat import Heartbeat, Mailbox, is_lost_contact
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=30)
-"""Of collective calls. Preparing, validating and saving take hours; who is gone is found by `Heartbeat`."""
+COLLECTIVE_TIMEOUT = timedelta(days=30)
+"""Ranks may wait hours for the first one to prepare data or to save. `Heartbeat` finds dead ranks."""
 
 
 class World:
-    """The processes that train together, each with one device; of them this one.
+    """The ranks that train or decode together, each with one device, as this process sees them.
 
-    Every method must be called by all of them in the same order. Alone, nothing is sent.
+    All ranks must make the collective calls in the same order. A single process sends nothing.
 
     Args:
-        rank: this process among all, from 0
-        size: how many there are
-        heartbeat: sees to it that none is gone; None: alone
-        group: what they talk by
+        rank: of this process, from 0
+        size: the number of ranks
+        heartbeat: finds ranks that are dead or hang; None: there is a single process
+        group: the process group of collective calls
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class World:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this is the process that writes files and tells events."""
+        """True for the process that writes files and informs callbacks."""
         return self.rank == 0
 
     @contextlib.contextmanager
     def rank_zero_first(self) -> Iterator[None]:
-        """The first process goes through the block while the others wait; then they do."""
+        """Run the block on rank 0 while the other ranks wait, then on them (collective)."""
         if not self.is_rank_zero:
             self.barrier()
         yield
@@ -66,70 +66,70 @@ class World:
             self.barrier()
 
     def barrier(self) -> None:
-        """Wait until all are here."""
+        """Wait until all ranks are here (collective)."""
         self.all_gather_ints([])
 
     def broadcast(self, value: T) -> T:
-        """What the first process says."""
+        """Return the value of rank 0 on all ranks (collective)."""
         if self.size == 1:
             return value
-        held = [value]
+        values = [value]
         with self.waiting():
-            dist.broadcast_object_list(held, src=0, group=self._group)
-        return held[0]
+            dist.broadcast_object_list(values, src=0, group=self._group)
+        return values[0]
 
     def all_gather(self, value: T) -> list[T]:
-        """What each process says, by rank."""
+        """Return the values of all ranks, in their order (collective)."""
         if self.size == 1:
             return [value]
-        held: list[T] = [value] * self.size
+        values: list[T] = [value] * self.size
         with self.waiting():
-            dist.all_gather_object(held, value, group=self._group)
-        return held
+            dist.all_gather_object(values, value, group=self._group)
+        return values
 
     def all_gather_ints(self, numbers: Sequence[int]) -> list[list[int]]:
-        """The integers of each process, by rank; as many from each."""
+        """Return the integers of all ranks, in their order; each rank gives the same number (collective)."""
         if self.size == 1:
             return [list(numbers)]
         own = torch.tensor([0, *numbers], dtype=torch.int64)
-        every = [torch.empty_like(own) for _ in range(self.size)]
+        rows = [torch.empty_like(own) for _ in range(self.size)]
         with self.waiting():
-            dist.all_gather(every, own, group=self._group)
-        return [row.tolist()[1:] for row in every]
+            dist.all_gather(rows, own, group=self._group)
+        return [row.tolist()[1:] for row in rows]
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so on any process."""
+        """Return true if the flag is true on any rank (collective)."""
         return any(row[0] for row in self.all_gather_ints([int(flag)]))
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, in place, where the tensor is; the host does not wait for a GPU."""
+        """Add up a tensor over all ranks in place; the host does not wait for a GPU (collective)."""
         if self.size > 1:
             with self.waiting():
                 dist.all_reduce(tensor)
         return tensor
 
     def clock(self) -> float:
-        """Return monotonic seconds; with several processes without those in which this one was paused."""
+        """Return monotonic seconds; with several ranks, without the time in which this one was paused."""
         return time.monotonic() if self._heartbeat is None else self._heartbeat.clock()
 
     def enter_stage(self, name: str) -> None:
-        """Say what this process is at, for whoever asks why it does not answer."""
+        """Record what this rank does from now on, for messages about dead and hanging ranks."""
         if self._heartbeat is not None:
             self._heartbeat.enter_stage(name)
 
     def share_done(self) -> None:
-        """The rest of what this process is at is waiting for others."""
+        """Record that this rank has done its share of the stage, and only waits for others."""
         if self._heartbeat is not None:
             self._heartbeat.share_done()
 
     def expect_lockstep(self) -> None:
-        """Every step of an update waits for all from now on."""
+        """Record that every step of an update waits for all ranks from now on."""
         if self._heartbeat is not None:
             self._heartbeat.expect_lockstep()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Whoever waits for others is not the one that hangs."""
+        """Record that this rank waits for others in the block, and does not hang."""
         if self._heartbeat is None:
             yield
         else:
@@ -138,21 +138,21 @@ class World:
 
 
 SINGLE_PROCESS = World()
-"""One process."""
+"""The world of a run with one process."""
 
 
 @contextlib.contextmanager
-def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
-    """This process among those that torchrun started with it, and its device; alone without torchrun.
+def join_ranks(device: str = "auto") -> Iterator[tuple[World, str]]:
+    """Join the ranks that torchrun started; yield them and the device of this process.
 
-    A process that fails ends all others; one that is killed, or hangs, is named by one of them. Of an error
-    that all have, as a mistake in a recipe, one message is shown.
+    Without torchrun there is a single process. A rank that fails ends all others. One of them names a rank
+    that was killed or hangs. If all ranks fail with the same error, it is shown once.
 
     Args:
-        device: "auto", "cpu" or "cuda"; each process takes the GPU of its number on its machine
+        device: "auto", "cpu" or "cuda"; each process takes the GPU with its local rank
 
     Raises:
-        UserError: the number of a GPU is given, or there are fewer GPUs than processes
+        UserError: a GPU is given by its number, or there are fewer GPUs than processes on this machine
     """
     if os.environ.get("WORLD_SIZE", "1") == "1" or "RANK" not in os.environ:
         yield SINGLE_PROCESS, device
@@ -176,12 +176,15 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
             store=PrefixStore(f"group/{mailbox.launch}", store),
             rank=rank,
             world_size=size,
-            timeout=PATIENCE,
+            timeout=COLLECTIVE_TIMEOUT,
         )
         if not gloo:
             torch.cuda.set_device(own)
             world = World(
-                rank, size, heartbeat=heartbeat, group=dist.new_group(backend="gloo", timeout=PATIENCE)
+                rank,
+                size,
+                heartbeat=heartbeat,
+                group=dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT),
             )
         yield world, str(own)
         world.barrier()
@@ -195,19 +198,19 @@ def joined(device: str = "auto") -> Iterator[tuple[World, str]]:
 
 
 def _device(name: str) -> torch.device:
-    """The device of this process: "auto" and "cuda" mean the GPU of its number on this machine."""
+    """Return the device of this process; "auto" and "cuda" mean the GPU with its local rank."""
     if name == "cpu":
         return torch.device("cpu")
-    local, here = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if name == "auto" and not here:
+    local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if name == "auto" and not gpus:
         return torch.device("cpu")
     if name not in ("auto", "cuda"):
         raise UserError(
             f"device {name!r}: with several processes write auto, cpu or cuda; each takes its own"
         )
-    if local >= here:
+    if local >= gpus:
         raise UserError(
-            f"process {local + 1} of this machine has no GPU: there are {here}; start as many processes as "
+            f"process {local + 1} of this machine has no GPU: there are {gpus}; start as many processes as "
             "there are GPUs, or write --device cpu"
         )
     return torch.device("cuda", local)

@@ -1,4 +1,4 @@
-"""Model and objective as one module: what is differentiated, and what several devices wrap."""
+"""The model and the objective as one module, which strategies wrap."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ from seqx.interfaces.values import Batch
 
 
 class Step(nn.Module):
-    """Computes the sums of an objective for a batch.
+    """Compute the sums of the objective for a batch.
 
-    Whatever spreads a model over devices wraps this module, and is called through it alone: when a part of a
-    wrapped module is called from outside, gradients differ between devices without a word.
+    DDP and FSDP wrap this module. Always call the wrapper: if a part of a wrapped module is called directly,
+    its gradients are not added up over the ranks, and no error is raised.
     """
 
     def __init__(self, model: Model, objective: Objective) -> None:
@@ -22,5 +22,5 @@ class Step(nn.Module):
         self.objective = objective
 
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Named sums over the batch."""
+        """Return the objective's named sums over the batch."""
         return self.objective(self.model, batch)

@@ -47,16 +47,16 @@ class _Compared:
 _COMPARED = TypeAdapter(_Compared)
 
 
-def candidates(checkpoints: Checkpoints, how: Training, tell: Callable[[str], object]) -> list[Candidate]:
+def candidates(checkpoints: Checkpoints, config: Training, warn: Callable[[str], None]) -> list[Candidate]:
     """Return the distinct candidates: the average, the last checkpoint, the best checkpoint that was kept.
 
     If no checkpoint was validated, they cannot be compared, and only the average that the recipe asks for is
-    returned. `tell` gets a message about each damaged checkpoint, which is moved away.
+    returned. `warn` gets a message about each damaged checkpoint, which is moved away.
     """
     found: dict[tuple[int, ...], Candidate] = {}
-    wanted: Sequence[tuple[int, Order]] = ((how.average, how.order), (1, "last"), (1, "best"))
+    wanted: Sequence[tuple[int, Order]] = ((config.average, config.order), (1, "last"), (1, "best"))
     for count, order in wanted:
-        steps, _ = checkpoints.average(count, select=order, warn=tell)
+        steps, _ = checkpoints.average(count, select=order, warn=warn)
         single = len(steps) == 1
         candidate = Candidate(
             kind=order if single else "average",
@@ -75,7 +75,7 @@ def in_order(found: Sequence[Candidate]) -> list[Candidate]:
     return [best, *(candidate for candidate in found if candidate is not best)]
 
 
-def told(compared: Sequence[Candidate]) -> Iterator[str]:
+def comparison_lines(compared: Sequence[Candidate]) -> Iterator[str]:
     """Yield the lines of a comparison: first the model, then the other candidates."""
     for candidate in compared[:1]:
         yield f"the model is the {candidate} on the development set"

@@ -1,4 +1,4 @@
-"""Compiling the layers of a model, each as a unit."""
+"""Compile the layers of a model, one at a time."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -9,13 +9,13 @@ from seqx.interfaces.values import Layers
 
 
 def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:
-    """Have each layer of each stack in `module` compiled when it is first called; returns how many.
+    """Compile each layer of each stack in `module` at its first call; return the number of layers.
 
-    Layers of one kind share what was compiled, for batches of any size. Parameters keep their names. Searches
-    call layers in other ways, and are best kept out (`torch.compiler.set_stance("force_eager")`).
+    Layers of the same class share the compiled code, for batches of any size. Parameters keep their names.
+    Searches call layers in other ways, and should not compile (`torch.compiler.set_stance("force_eager")`).
 
     Args:
-        module: what holds the stacks
+        module: contains the stacks
         backend: of torch.compile
     """
     found = layers(module)
@@ -31,8 +31,8 @@ def layers(module: nn.Module) -> list[nn.Module]:
 
 
 def while_compiling(block: Callable[[], AbstractContextManager[None]]) -> None:
-    """Enter a `block` whenever this process compiles something, also for sizes that come late."""
-    from torch._dynamo.callback import (  # noqa: PLC0415  seconds, for those who compile
+    """Enter a `block` whenever this process compiles, also when it compiles again for new sizes."""
+    from torch._dynamo.callback import (  # noqa: PLC0415  the import takes seconds
         on_compile_end,
         on_compile_start,
     )

@@ -1,4 +1,4 @@
-"""What a recipe says of training."""
+"""The section `training` of a recipe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ Sharding = Literal["none", "state", "full"]
 Order = Literal["last", "best"]
 
 Seed = Annotated[int, Ge(0), Lt(2**64)]
-"""What fits into the 64 bits that torch has for a seed."""
+"""A seed; torch uses 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The checkpoints with the best score on the development set.
+    """Select the checkpoints with the best score on the development set.
 
     Args:
         type: best; a recipe may write just `select: best` for the task's first score
@@ -68,44 +68,45 @@ class Spike:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a model is trained, and which of its states becomes the result.
+    """The settings of training, and of the selection of the final model.
 
     Args:
-        steps: updates of the weights
-        tokens: target tokens of one update, over all devices and accumulated batches
-        groups: groups of sentences of similar lengths that an update is made of
-        microbatch: places, padding included, that one device computes at once; null: all of an update on a
-            GPU, 4096 on a CPU
-        objective: what is made small
-        optimizer: how weights follow the gradient
-        schedule: how the learning rate goes
-        clip: the largest norm of the gradient; null: any
-        precision: of matrix products; auto is bf16 where the hardware has units for it
-        deterministic: only kernels that give the same bits every time: on a GPU, too, a run that was killed
-            then goes on as if it had not been; slower there, and no difference on a CPU
-        sharding: where several devices train: none: each has all of the model; state: each keeps a share of
-            weights, gradients and optimizer state, and has all weights while it computes an update; full: and
-            of the weights only those of the layer that it computes
+        steps: the number of updates of the weights
+        tokens: target tokens per update, over all devices and microbatches
+        groups: the number of groups of sentences with similar lengths per update
+        microbatch: maximum padded tokens per forward/backward pass on one device; null: 4096 on a CPU; on a
+            GPU all of an update
+        objective: the training loss
+        optimizer: the optimizer
+        schedule: the learning-rate schedule
+        clip: the maximum norm of the gradient, to which it is clipped; null: do not clip
+        precision: the precision of matrix products; auto is bf16 where the hardware has units for it
+        deterministic: use only kernels that give the same bits every time, so that an interrupted run on a
+            GPU, too, continues as if it had not been interrupted; slower on a GPU, no difference on a CPU
+        sharding: how several devices share the model: none: each has all of it; state: each keeps a shard of
+            weights, gradients and optimizer state, and all weights during an update; full: as state, but
+            only the weights of the layer that it computes
         compile: compile each layer; worth it on a GPU for runs of more than a few minutes
-        validate_every: updates between two looks at the development set
-        save_every: updates between two checkpoints that may be averaged or chosen
-        save_minutes: minutes between two checkpoints that only serve to resume; null: none
-        keep_checkpoints: checkpoints kept for averaging
-        ema: keep an exponential moving average of the weights, which is then what is validated, chosen and
-            averaged; null: none
+        validate_every: the number of updates between two validations on the development set
+        save_every: the number of updates between two checkpoints that may be averaged or selected
+        save_minutes: minutes between two checkpoints that only serve to resume the run; null: none
+        keep_checkpoints: the number of checkpoints kept for averaging
+        ema: keep an exponential moving average of the weights, and validate, select and average it instead of
+            the weights; null: none
         average: the number of checkpoints whose mean becomes the model, unless the last or the best
             checkpoint is better on the development set
         select: which checkpoints are averaged: the last ones, or the best ones on the development set; with
             best each validation saves a checkpoint; {type: best, by: perplexity} names another score
         patience: the number of validations without a better score after which training stops;
             {validations: 5, by: perplexity} names another score; null: never
-        max_nonfinite: number of updates in a row that may be skipped because the loss or the gradient is not
-            finite; after more the run goes back to the last checkpoint before them and skips their batches
-        spike: what else makes the run go back; null: nothing
-        max_rollbacks: number of times that the run may go back; the next time it stops with an error
-        seed: of everything random
-        init_from: a model's folder that gives the vocabulary and the first weights; null: the vocabulary is
-            learnt, and weights are as the model initialises them
+        max_nonfinite: the number of updates in a row that may be skipped because the loss or the gradient is
+            not finite; after more, the run goes back to the last checkpoint before them and skips their
+            batches
+        spike: go back to an earlier checkpoint after spikes of the loss or the gradient, too; null: do not
+        max_rollbacks: the number of times that the run may go back; the next time it stops with an error
+        seed: the seed of all random numbers
+        init_from: the folder of a model whose vocabulary and weights the run starts from; null: train a new
+            vocabulary, and initialise the weights as the model does
     """
 
     renamed: ClassVar[Mapping[str, str]] = {
@@ -143,7 +144,7 @@ class Training:
     init_from: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse settings at odds."""
+        """Refuse inconsistent settings."""
         if self.average > self.keep_checkpoints:
             raise ValueError(
                 f"average: {self.average} checkpoints are averaged, but {self.keep_checkpoints} are kept; "

@@ -13,46 +13,49 @@ from seqx.interfaces.networks import Model
 
 @dataclass(frozen=True, kw_only=True)
 class Ema:
-    """How slowly an average of the weights follows them (Polyak and Juditsky 1992).
+    """An exponential moving average of the weights (Polyak and Juditsky 1992).
 
     Args:
-        decay: share of the average that stays in an update
-        warmup: whether early averages follow faster: (1 + t) / (10 + t) stays after t updates, until that is
-            `decay`
+        decay: the weight of the average in each update; the new weights get the rest
+        warmup: start with a smaller decay, (1 + t) / (10 + t) after t updates, until that reaches `decay`
     """
 
     decay: Annotated[float, Gt(0), Lt(1)] = 0.999
     warmup: bool = True
 
-    def after(self, updates: int) -> float:
-        """The share that stays in the next update."""
+    def decay_after(self, updates: int) -> float:
+        """Return the decay of the next update, given the number of updates so far."""
         return min(self.decay, (1 + updates) / (10 + updates)) if self.warmup else self.decay
 
 
 class Average:
-    """A copy of a model that holds the average of its weights; buffers are those of the model.
+    """A copy of a model whose weights are the moving average; its buffers are those of the model.
 
-    Torch's AveragedModel does the same, but copies its counter to the device for each update, for which the
-    host waits.
+    Torch's AveragedModel does the same, but makes the host wait for the device in each update.
 
-    Its state has the weights that training goes on from, because a checkpoint's own weights are the average.
+    A checkpoint saves the average as the weights of the model. The state of this object therefore has the
+    weights that training continues from.
+
+    Args:
+        config: the decay
+        raw: the model that is trained
     """
 
-    def __init__(self, how: Ema, raw: Model) -> None:
-        self.how = how
+    def __init__(self, config: Ema, raw: Model) -> None:
+        self.config = config
         self.raw = raw
-        # It keeps requires_grad, although no gradients are computed. Autocast caches the casts of weights
-        # that require gradients only, and would cast the others again for each decoded token.
+        # The copy keeps requires_grad, although no gradients are computed: autocast caches the casts only of
+        # weights that require gradients, and would cast others again for each decoded token.
         self.model = copy.deepcopy(raw)
         self.updates = 0
 
     @torch.no_grad()
     def follow(self, skipped: Tensor | None = None) -> None:
-        """Take the weights after an update in; the first are the average.
+        """Add the weights after an update to the average; after the first update they are the average.
 
-        An update that was `skipped`, a bool on the device, counts, but leaves the average as it is.
+        An update that was `skipped`, a bool on the device, counts, but does not change the average.
         """
-        share = 1 - self.how.after(self.updates) if self.updates else 1.0
+        share = 1 - self.config.decay_after(self.updates) if self.updates else 1.0
         self.updates += 1
         moves = share if skipped is None else torch.where(skipped, 0.0, share)
         for mean, now in zip(self.model.parameters(), self.raw.parameters(), strict=True):
@@ -61,10 +64,10 @@ class Average:
             kept.copy_(there)
 
     def state_dict(self) -> dict[str, Any]:
-        """The raw weights, and how many updates were averaged."""
+        """Return the trained weights, and the number of updates that were averaged."""
         return {"weights": self.raw.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a state."""
         self.raw.load_state_dict(state["weights"])
         self.updates = state["updates"]

@@ -1,4 +1,4 @@
-"""One update of the weights, as the training loop reports it."""
+"""An update of the weights, as the training loop reports it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,27 +10,29 @@ from seqx.data.batches import Position
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """One step of the optimizer, after it was made."""
+    """A finished step of the optimizer."""
 
     step: int  # counted from 1
-    sums: dict[str, Tensor]  # on the device, so that nobody waits for it who does not look
+    sums: dict[str, Tensor]  # on the device; reading a value waits for it
     counts: Mapping[str, int]
-    tokens: int  # target tokens
-    padding: float  # the share of computed places, of all columns, that hold no token
-    at: Position  # where its batches are
-    then: Position  # where those of the next update are
+    tokens: int  # target tokens, over all ranks
+    padding: float  # share of the padded tokens of this rank, over all columns, that are padding
+    at: Position  # of its batch
+    then: Position  # of the next batch
     learning_rate: float
     norm: Tensor  # of the gradient, before clipping
-    seconds: float  # from asking for its batches to the end of the optimizer's work
-    skipped: Tensor  # bool: loss or gradient was not finite, and nothing was learnt from this update
-    oom_retries: int  # how often it was computed again in smaller parts, for want of memory
-    health: Tensor  # [3] whether it was skipped, the norm, the loss: the same in all processes
+    seconds: float  # on the host, from fetching the batch to the end of the optimizer's step
+    skipped: Tensor  # bool: loss or gradient was not finite, and the weights did not change
+    oom_retries: (
+        int  # times that it was computed again with smaller microbatches, after running out of memory
+    )
+    health: Tensor  # [3]: 1 if it was skipped, else 0; the norm; the loss; the same on all ranks
 
     def value(self, name: str) -> float:
-        """The mean of what the objective calls `name`, over the update."""
+        """Return the mean over the update of a sum of the objective; waits for the device."""
         return float(self.sums[name] / self.counts[name])
 
     @property
     def loss(self) -> float:
-        """The mean loss in nats a target token."""
+        """The mean loss in nats per target token; waits for the device."""
         return self.value("loss")

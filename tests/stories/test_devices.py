@@ -125,7 +125,10 @@ def test_one_that_is_killed_while_all_are_to_stop_was_not_saved() -> None:
         os.kill(killed, signal.SIGKILL)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 137, said
-    assert f"process 0 (pid {killed}) was killed by SIGKILL (perhaps for want of memory)\n" in said
+    assert (
+        f"process 0 (pid {killed}) was killed by SIGKILL (perhaps because the machine ran out of memory)\n"
+        in said
+    )
 
 
 @pytest.mark.promise("launcher-is-gone")

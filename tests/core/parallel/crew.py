@@ -20,7 +20,7 @@ import torch._dynamo  # noqa: F401  optimizers need it: imported once here, and 
 from torch._C._distributed_c10d import TCPStore
 
 from seqx.errors import UserError
-from seqx.parallel import World, joined
+from seqx.parallel import World, join_ranks
 
 Job = Callable[[World], Any]
 
@@ -111,7 +111,7 @@ def _do(rank: int, size: int, port: int, agent: bool, job: Job, folder: Path, an
     }
     if agent:
         os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
-    with _told(), joined("cpu") as (world, _):
+    with _told(), join_ranks("cpu") as (world, _):
         answer.send(job(world))
     sys.stderr.flush()
     os._exit(0)

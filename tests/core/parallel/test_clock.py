@@ -70,7 +70,7 @@ def told(heartbeat: Heartbeat, hands: Hands, seconds: int) -> tuple[float, float
     for _ in range(seconds):
         hands.now += 1
         heartbeat._beat()
-    sign = heartbeat.mailbox.sign(0)
+    sign = heartbeat.mailbox.beat(0)
     assert sign is not None
     return sign.since, sign.limit
 

@@ -13,7 +13,7 @@ import torch
 
 from seqx.data.plan import Plan, plan
 from seqx.errors import UserError
-from seqx.parallel import World, joined
+from seqx.parallel import World, join_ranks
 from seqx.parallel.ddp import DDP
 from seqx.parallel.step import Step
 from tests.core.parallel.crew import Left, crew
@@ -274,7 +274,7 @@ def test_an_environment_that_leads_nowhere(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match="do not lead to the other processes"), joined("cpu"):
+    with pytest.raises(UserError, match="do not lead to the other processes"), join_ranks("cpu"):
         pass
 
 

@@ -9,7 +9,7 @@ from seqx.parallel.heartbeat import Beat, Mailbox, Verdict
 
 pytestmark = pytest.mark.promise("restarts-by-torchrun")
 
-SIGN = Beat(1, "starting", 0.0, None, "host", 1, "0")
+BEAT = Beat(1, "starting", 0.0, None, "host", 1, "0")
 
 
 @pytest.fixture
@@ -18,23 +18,23 @@ def store() -> TCPStore:
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_those_who_are_started_together_meet(store: TCPStore, order: tuple[int, ...]) -> None:
-    """Whoever comes first, and whether or not those before them said how they ended."""
-    for start in range(3):
-        posts = []
+def test_ranks_of_one_launch_share_a_mailbox(store: TCPStore, order: tuple[int, ...]) -> None:
+    """In any order, and whether or not the launch before has a verdict."""
+    for launch in range(3):
+        mailboxes = []
         for rank in order:
-            posts.append(Mailbox.of_this_launch(store, rank, 3))
-            posts[-1].beat(SIGN)
-        assert [post.launch for post in posts] == [start] * 3
-        if start == 0:
-            posts[0].claim(Verdict(order[0], 71, None))
+            mailboxes.append(Mailbox.of_this_launch(store, rank, 3))
+            mailboxes[-1].send(BEAT)
+        assert [mailbox.launch for mailbox in mailboxes] == [launch] * 3
+        if launch == 0:
+            mailboxes[0].claim(Verdict(order[0], 71, None))
 
 
-def test_whoever_meets_one_of_an_earlier_start_hears_of_its_end(store: TCPStore) -> None:
-    """One that was gone before its first sign cannot be known by the next of its number."""
+def test_a_rank_that_joined_an_earlier_launch_sees_its_end(store: TCPStore) -> None:
+    """A rank that died before its first beat leaves no trace for the rank of the next launch."""
     early = Mailbox.of_this_launch(store, 0, 2)
-    early.beat(SIGN)
+    early.send(BEAT)
     late = Mailbox.of_this_launch(store, 1, 2)
-    assert (late.launch, late.end()) == (0, None)
+    assert (late.launch, late.verdict()) == (0, None)
     assert Mailbox.of_this_launch(store, 0, 2).launch == 1
-    assert late.end() == Verdict(0, 1, None)
+    assert late.verdict() == Verdict(0, 1, None)

@@ -96,5 +96,5 @@ def test_its_state_has_the_weights_that_training_goes_on_from() -> None:
 
 
 def test_what_stays_after_some_updates() -> None:
-    assert [Ema(decay=0.999).after(t) for t in (1, 90, 100_000)] == [2 / 11, 0.91, 0.999]
-    assert Ema(decay=0.5, warmup=False).after(1) == 0.5
+    assert [Ema(decay=0.999).decay_after(t) for t in (1, 90, 100_000)] == [2 / 11, 0.91, 0.999]
+    assert Ema(decay=0.5, warmup=False).decay_after(1) == 0.5
