@@ -142,7 +142,7 @@ def test_a_command_that_fails_and_one_that_refuses(outsider: ModuleType) -> None
     assert result.exit_code == 2
     (message,) = result.stderr.splitlines()
     assert message.startswith(
-        f"{outsider.__file__}:30: plugin 'outside' (seqx-outsider 2.0): TypeError: a state is"
+        f"{outsider.__file__}:30: plugin 'outside' (seqx-outsider 2.0): TypeError: a state must be"
     )
     assert "Traceback" in CliRunner().invoke(main, ["--debug", "stumble"]).stderr
     assert "Error: no such thing" in CliRunner().invoke(main, ["stop"]).stderr

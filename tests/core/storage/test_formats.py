@@ -88,5 +88,5 @@ def written(run: Path) -> set[str]:
         found |= {f"{path.name}:{key}" for key in state_dict.read(path, torch.device("cpu"))}
     found = {name for name in found if Path(name).parts[0] not in WRITTEN_BY_CALLBACKS}
     return {
-        re.sub("(:/(?:plugins|packages)/)[^/]+", r"\\1NAME", name) for name in found
+        re.sub("(:/(?:plugins|packages|task)/)[^/]+", r"\\1NAME", name) for name in found
     }  # whatever is installed

@@ -81,7 +81,7 @@ def test_a_model_of_another_task_is_refused(folder: Path) -> None:
     result = call("check", "parser.yaml", "--profile", "sample")
     assert result.exit_code == 2
     assert (
-        "parser.yaml:2:18: training.init_from: the model in first/model is of the task translation"
+        "parser.yaml:2:23: training.init_from: the model in first/model is of the task translation"
         in result.stderr
     )
     assert "does not fit the task parsing; name a model of the task parsing\n" in result.stderr
@@ -121,7 +121,7 @@ def test_a_model_whose_weights_are_cut_off_is_refused(folder: Path) -> None:
 
 def test_all_problems_are_reported_at_once_with_places(folder: Path) -> None:
     text = RECIPE.replace("size: 400", "size: 300").replace("bpe", "unigram") + TRAINING
-    Path("wrong.yaml").write_text(f"{text}  init: first/model\n", encoding="utf-8")
+    Path("wrong.yaml").write_text(f"{text}  init_from: first/model\n", encoding="utf-8")
     said = call("check", "wrong.yaml").stderr
     assert [
         line.partition(" the ")[0].removesuffix(" does not fit")
@@ -133,7 +133,7 @@ def test_all_problems_are_reported_at_once_with_places(folder: Path) -> None:
     ]
     # A problem of a default has the place of its parent.
     bare = text.replace("{type: sentencepiece, model: unigram, size: 300}", "sentencepiece")
-    Path("wrong.yaml").write_text(f"{bare}  init: first/model\n", encoding="utf-8")
+    Path("wrong.yaml").write_text(f"{bare}  init_from: first/model\n", encoding="utf-8")
     assert call("check", "wrong.yaml").stderr.startswith("wrong.yaml:4:14: task.tokenizer.size:")
 
 
