@@ -1,9 +1,9 @@
 """Inference: trained models that answer raw text.
 
-`Predictor` splits inputs into pieces (`pieces`), groups the pieces into batches (`batching`), decodes the
-batches (`decoding`, `batch_shrinker`) and joins the answers. `scoring` computes log-probabilities of given
-targets, `evaluation` the scores and the perplexity of a split, `attention_maps` attention weights. `loading`
-loads a model folder into a predictor.
+`loading` loads a model folder into a `Predictor`. The predictor splits inputs into pieces (`pieces`), groups
+the pieces into batches (`batching`), decodes the batches (`decoding`, `batch_shrinker`) and joins the
+answers. `scoring` computes log-probabilities of targets. `evaluation` computes the scores and the perplexity
+of a split. `attention_maps` computes attention weights.
 """
 
 from seqx.inference.attention_maps import AttentionMaps

@@ -18,28 +18,29 @@ from seqx.interfaces.values import BOS, PAD, Tokens
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """The weights of one attention."""
+    """The weights of one attention module."""
 
-    queries: str  # the sequence of the queries: source or target; text, if both are one sequence
-    keys: str  # the sequence of the keys
+    queries: str  # the sequence of the queries: source, target, or text (both as one sequence)
+    keys: str  # the sequence of the keys: source, target or text
     weights: Tensor  # [B, H, Q, K], float32
 
 
 @dataclass(frozen=True)
 class AttentionMaps:
-    """The weights of all attentions of a model for one input and one output."""
+    """The weights of all attention modules of a model for one input and one output."""
 
     source: Sequence[str]  # the symbols of the source
     target: Sequence[str]  # the symbols of the target, EOS last
-    maps: Mapping[str, AttentionMap]  # by the names of the attention modules, in the order of their calls
+    maps: Mapping[str, AttentionMap]  # by the name of the module, in the order of the calls
 
 
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Record the weights [B, H, Q, K] of all attentions of a model while the block runs.
+    """Record the weights [B, H, Q, K] of all attention modules of a model while the block runs.
 
-    The dictionary has them by module name. An attention that is called several times, for further queries
-    each time, has all its weights in one tensor. An attention without weights has no entry.
+    The dictionary maps the name of each module to its weights. If a module is called several times, each time
+    with new queries, its weights are concatenated along the queries. A module whose `weights` returns None
+    has no entry.
     """
     recorded: dict[str, Tensor] = {}
 
@@ -47,8 +48,8 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         def hook(attention: Attention, args: tuple[Any, ...], kwargs: dict[str, Any], _: Tensor) -> None:
             weights = attention.weights(*args, **kwargs)
             if weights is not None:
-                before, new = recorded.get(name), weights.detach().float()
-                recorded[name] = new if before is None else torch.cat(_pad_keys(before, new), 2)
+                earlier, weights = recorded.get(name), weights.detach().float()
+                recorded[name] = weights if earlier is None else torch.cat(_pad_keys(earlier, weights), 2)
 
         return hook
 
@@ -65,37 +66,38 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 def attention_maps(model: Model, source: Tokens, target: Tokens) -> Mapping[str, AttentionMap]:
-    """Return the weights of each attention while a model reads source [B, S] and writes target [B, T].
+    """Return the weights of each attention module while a model reads source [B, S] and writes target [B, T].
 
-    The keys are module names, in the order of the calls. A row of the target is a token that was written; a
-    column of it is a token that had been written before, BOS first. A model of single sequences (a language
-    model) has one text instead: a row is the next token, and a column is a token before it. Attentions
-    between other sequences are left out.
+    The keys are module names, in the order of the calls. Target row i has the weights with which the model
+    wrote token i. Target column j is the weight of input token j of the decoder: BOS, then the tokens written
+    before. A model with `single_sequence`, such as a language model, has maps of one text instead: row i has
+    the weights with which it predicted the token after token i. Attention between other sequences is left
+    out.
     """
     target_length = target.ids.size(1)
-    if target_length == source.ids.size(1):  # pad the target, because widths tell source and target apart
+    # The code below recognizes source and target by their widths. If they are equal, widen the target.
+    if target_length == source.ids.size(1):
         keep = F.pad(target.layout.keep, (0, 1), value=False)
         target = Tokens(F.pad(target.ids, (0, 1), value=PAD), type(target.layout).of(keep))
     source_width, target_width = source.ids.size(1), target.ids.size(1)
     sequences = {source_width: "source", target_width: "target"}
     if model.single_sequence and source_width > 1:  # if the source is only BOS, the target is the whole text
         sequences = {source_width + target_width - 1: "text"}
-    with record_attention(model) as reading:
+    with record_attention(model) as encoder_weights:
         memory = model.encode(source)
-    with record_attention(model) as writing:
+    with record_attention(model) as decoder_weights:
         ids = F.pad(target.ids[:, :-1], (1, 0), value=BOS)
         model.advance(ids, model.start(memory, ids.size(1)), target.layout.keep)
     lengths = {"source": source_width, "target": target_length, "text": source_width + target_length - 1}
     maps = {}
-    for name, weights in [*reading.items(), *writing.items()]:
+    for name, weights in [*encoder_weights.items(), *decoder_weights.items()]:
         queries, keys = (sequences.get(width) for width in weights.shape[2:])
         if queries and keys:
             maps[name] = AttentionMap(queries, keys, weights[:, :, : lengths[queries], : lengths[keys]])
     return maps
 
 
-def _pad_keys(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Pad the keys of the narrower of two tensors of weights."""
-    width = max(one.size(3), other.size(3))
-    first, second = (F.pad(weights, (0, width - weights.size(3))) for weights in (one, other))
-    return first, second
+def _pad_keys(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Pad two tensors of weights with zeros to the same number of keys."""
+    width = max(first.size(3), second.size(3))
+    return F.pad(first, (0, width - first.size(3))), F.pad(second, (0, width - second.size(3)))

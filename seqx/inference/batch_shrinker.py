@@ -1,4 +1,4 @@
-"""Computes batches in smaller parts when the memory of a device is too small for them."""
+"""Computation of a batch in smaller parts if it runs out of memory."""
 
 import logging
 from collections import deque
@@ -19,12 +19,12 @@ class BatchShrinker:
     """Splits a batch that runs out of memory into halves, and later batches into parts that fit.
 
     Args:
-        device: the device that computes
+        device: the device of the model
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._fraction = 1.0  # of a batch, which fits into memory as far as is known
+        self._fraction = 1.0  # the largest fraction of a batch that may fit into memory
 
     def __call__(
         self, batch: Sequence[T], compute: Callable[[Sequence[T]], R]
@@ -44,7 +44,7 @@ class BatchShrinker:
             except torch.OutOfMemoryError:
                 if len(part) == 1:
                     raise
-                results = []  # the halves are made after this block, in which the traceback holds tensors
+                results = []  # split after this block, because its traceback keeps tensors in memory
             if results:
                 yield part, results[0]
             else:
@@ -53,12 +53,12 @@ class BatchShrinker:
     def _halves(self, part: Sequence[T], batch_size: int) -> tuple[Sequence[T], Sequence[T]]:
         if self._fraction == 1.0:
             log.warning(
-                "%s ran out of memory with %d inputs in one batch; they are computed in smaller batches",
+                "%s ran out of memory with a batch of %d inputs; continuing with smaller batches",
                 self.device,
                 len(part),
             )
         middle = len(part) // 2
         self._fraction = min(self._fraction, middle / batch_size)
         if self.device.type == "cuda":
-            torch.cuda.empty_cache()  # the blocks of a large batch are too fragmented for smaller ones
+            torch.cuda.empty_cache()  # cached blocks of a large batch are too fragmented for smaller ones
         return part[:middle], part[middle:]

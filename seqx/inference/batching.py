@@ -1,4 +1,4 @@
-"""Batches of pieces of similar length, and their tensors."""
+"""Batches of pieces of similar length, and their padded tensors."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,13 +16,14 @@ BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
 def output_limits(pieces: Sequence[Piece], model: Model, search: Search) -> list[int]:
     """Return the maximum output tokens for each piece, EOS excluded.
 
-    The limit is the search's, or what the model's maximum length leaves, with one position for EOS.
+    The search sets the limit. A model with a maximum length may lower it: BOS takes one of its positions, or
+    the source takes several in a model with `single_sequence`.
     """
     lengths = [piece.length - (piece.columns["source"][-1:] == [EOS]) for piece in pieces]
     limits = search.max_lengths(torch.tensor(lengths, dtype=torch.int64))
     if model.limit is not None:
-        used = [piece.length if model.single_sequence else 1 for piece in pieces]
-        limits = limits.minimum(model.limit - torch.tensor(used)).clamp_min(0)
+        used_positions = [piece.length if model.single_sequence else 1 for piece in pieces]
+        limits = limits.minimum(model.limit - torch.tensor(used_positions)).clamp_min(0)
     return limits.tolist()
 
 
@@ -34,8 +35,9 @@ def make_batches(
     Args:
         pieces: the pieces of all batches
         limits: the maximum output tokens for each piece
-        width: hypotheses of one piece that are computed at once
-        batch_tokens: maximum padded tokens of a batch: for each hypothesis its source and its longest output
+        width: the number of hypotheses of a piece that the search extends at once
+        batch_tokens: the maximum padded tokens of a batch. Each hypothesis counts with its source and its
+            longest possible output.
     """
     batch: list[int] = []
     longest = 0
@@ -59,6 +61,6 @@ def source_tokens(pieces: Sequence[Piece]) -> Tokens:
 
 
 def pad(rows: Sequence[list[int]]) -> torch.Tensor:
-    """Return rows of ids as a tensor [B, S], padded on the right."""
+    """Return a tensor [B, S] of rows of ids, padded on the right."""
     longest = max(map(len, rows))
     return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])

@@ -1,4 +1,4 @@
-"""Context managers of inference: the mode of a model, and ranks that stop together."""
+"""Context managers of inference: evaluation mode, and a common stop of all ranks."""
 
 import signal
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from seqx.runtime.signals import Stopped
 
 @contextmanager
 def inference_mode(model: Model, device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterator[None]:
-    """Put a model into evaluation mode, without gradients and in a precision, while the block runs.
+    """Run the block with a model in evaluation mode, without gradients, and in the given precision.
 
-    This is not `torch.inference_mode`, in which autocast would convert each weight again for each token.
+    This does not use `torch.inference_mode`, in which autocast converts every weight again for every token.
     """
     training = model.training
     model.eval()
@@ -30,9 +30,9 @@ def inference_mode(model: Model, device: torch.device, precision: Literal["bf16"
 
 @contextmanager
 def stop_together(world: World) -> Iterator[None]:
-    """Raise `Stopped` on all ranks after the block if a signal stopped one of them in the block.
+    """Raise `Stopped` on all ranks after the block if a signal stops one of them inside it.
 
-    All ranks must enter and leave the block the same number of times, because they exchange messages.
+    All ranks must run the block equally often, because they exchange their signals after it.
     """
     received: signal.Signals | None = None
     try:
@@ -41,6 +41,6 @@ def stop_together(world: World) -> Iterator[None]:
         if world.size == 1:
             raise
         received = stopped.signal
-    for other in world.all_gather(received):
-        if other is not None:
-            raise Stopped(other)
+    for received_by_rank in world.all_gather(received):
+        if received_by_rank is not None:
+            raise Stopped(received_by_rank)

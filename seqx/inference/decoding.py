@@ -1,4 +1,4 @@
-"""Decodes pieces of inputs in batches, until each has enough answers with different texts."""
+"""Decoding of pieces in batches, until each piece has enough answers with different texts."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Task
 
 _MAX_WIDENINGS = 3
-"""The maximum times that the beam of an input is doubled because its hypotheses have equal texts."""
+"""The maximum number of times that the beam is doubled because hypotheses have the same text."""
 
 
 class BatchDecoder:
@@ -25,11 +25,11 @@ class BatchDecoder:
     The caller puts the model into evaluation mode and turns gradients off.
 
     Args:
-        task: gives the grammar of the answers, and turns ids into text
-        model: decodes
+        task: provides the grammar of the answers, and turns ids into text
+        model: the model, on `device`
         device: the device of the model
-        batch_tokens: maximum padded tokens of a batch, see `make_batches`
-        before_batch: called before each batch; an exception that it raises ends decoding
+        batch_tokens: the maximum padded tokens of a batch, see `make_batches`
+        before_batch: called before each batch. It may raise an exception to end decoding.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class BatchDecoder:
         self._shrinker = BatchShrinker(device)
 
     def decode(self, pieces: Sequence[Piece], search: Search) -> list[list[Candidate]]:
-        """Return all hypotheses of the search for each piece with their texts, best first.
+        """Return all hypotheses of each piece with their texts, best first.
 
         Raises:
-            InputError: memory is too small for a single piece, or its constraints cannot be met
+            InputError: a single piece runs out of memory, or the task rejects its constraints
         """
         limits = output_limits(pieces, self.model, search)
         candidates: list[list[Candidate]] = [[] for _ in pieces]
@@ -73,39 +73,42 @@ class BatchDecoder:
         """Return up to `search.num_answers` answers with different texts for each piece.
 
         Several hypotheses can have the same text. A piece with too few different texts is decoded again with
-        `Search.wider`, until it has enough or the search finds no more.
+        `Search.wider`, until it has enough or the search finds no more hypotheses.
 
         Args:
-            pieces: what is decoded
+            pieces: the decoded pieces
             search: the search that found the candidates
-            candidates: of each piece, from `decode`
+            candidates: the candidates of each piece, from `decode`
         """
-        wanted, found = search.num_answers, [*candidates]
-        kept = list(map(distinct, found))
+        num_answers = search.num_answers
+        newest = [*candidates]
+        answers = list(map(distinct, newest))
         for _ in range(_MAX_WIDENINGS):
-            short = [
-                i for i in range(len(kept)) if len(kept[i]) < wanted and len(found[i]) >= search.num_answers
+            incomplete = [
+                i
+                for i in range(len(pieces))
+                if len(answers[i]) < num_answers and len(newest[i]) >= search.num_answers
             ]
-            wider = search.wider() if short else None
+            wider = search.wider() if incomplete else None
             if wider is None:
                 break
             search = wider
             try:
-                again = self.decode([pieces[i] for i in short], search)
-            except InputError:  # out of memory with the wider beam: keep what the narrower one found
+                results = self.decode([pieces[i] for i in incomplete], search)
+            except InputError:  # out of memory with the wider beam: keep the answers of the narrower one
                 break
-            for i, more in zip(short, again, strict=True):
-                best_first = sorted([*kept[i], *more], key=lambda candidate: -candidate.hypothesis.score)
-                kept[i], found[i] = distinct(best_first)[:wanted], more
+            for i, result in zip(incomplete, results, strict=True):
+                best_first = sorted([*answers[i], *result], key=lambda candidate: -candidate.hypothesis.score)
+                answers[i], newest[i] = distinct(best_first)[:num_answers], result
         return [
-            NBest(best, self.task.answer_warnings(piece.text, [each.hypothesis.ids for each in best]))
-            for piece, best in zip(pieces, kept, strict=True)
+            NBest(best, self.task.answer_warnings(piece.text, [answer.hypothesis.ids for answer in best]))
+            for piece, best in zip(pieces, answers, strict=True)
         ]
 
     def _decode_batch(
         self, pieces: Sequence[Piece], limits: Sequence[int], search: Search, indices: Sequence[int]
     ) -> list[list[Candidate]]:
-        """Decode some of the pieces in one batch. The source is encoded once, for labels and search."""
+        """Decode the pieces at `indices` as one batch; encode the source once, for labels and search."""
         batch = [pieces[i] for i in indices]
         source = source_tokens(batch).to(self.device)
         memory = self.model.encode(source)
@@ -115,15 +118,15 @@ class BatchDecoder:
             hypotheses = search(self.model, source, torch.tensor(batch_limits), self._grammar(batch), memory)
         except UserError as error:
             raise self._constraint_error(batch, batch_limits) or error from None
-        likeliest = {column: values.argmax(-1).tolist() for column, values in labels.items()}
+        best_labels = {column: logits.argmax(-1).tolist() for column, logits in labels.items()}
         results = []
-        for row, (piece, found) in enumerate(zip(batch, hypotheses, strict=True)):
-            own = {column: ids[row][: piece.length] for column, ids in likeliest.items()}
-            results.append([Candidate(self.task.write(h.ids, piece.text, own), h) for h in found])
+        for row, (piece, nbest) in enumerate(zip(batch, hypotheses, strict=True)):
+            piece_labels = {column: ids[row][: piece.length] for column, ids in best_labels.items()}
+            results.append([Candidate(self.task.write(h.ids, piece.text, piece_labels), h) for h in nbest])
         return results
 
     def _grammar(self, pieces: Sequence[Piece]) -> Grammar | None:
-        """Return the grammar of the task and of the requests' constraints; None if there are neither."""
+        """Return the intersection of the task's grammar and the requests' constraints; None without both."""
         grammar = self.task.grammar([piece.columns for piece in pieces])
         requests = [piece.request for piece in pieces]
         if not any(request.constrained for request in requests):
@@ -132,7 +135,7 @@ class BatchDecoder:
         return constraint if grammar is None else Intersection(grammar, constraint)
 
     def _constraint_error(self, pieces: Sequence[Piece], limits: Sequence[int]) -> InputError | None:
-        """Find the first input whose constraints the task refuses."""
+        """Return the error of the first input whose constraints the task rejects; None if there is none."""
         for piece, limit in sorted(zip(pieces, limits, strict=True), key=lambda pair: pair[0].index):
             if piece.request.constrained:
                 try:
@@ -142,10 +145,11 @@ class BatchDecoder:
         return None
 
     def _out_of_memory(self, batch: Sequence[Piece]) -> InputError:
+        """Return the error for a batch in which a single piece ran out of memory; it names the longest."""
         longest = max(batch, key=lambda piece: piece.length)
         return InputError(
-            f"{self.device} has too little memory for a single input, of up to {longest.length} tokens; "
-            "take a smaller search.size, or make it shorter (the task's setting `max_length`, where it has "
-            f"one); it begins {longest.text[:40]!r}",
+            f"{self.device} ran out of memory with a single input (up to {longest.length} tokens, beginning "
+            f"{longest.text[:40]!r}); shorten it, or set a smaller search.size, or a smaller task.max_length "
+            "if the task has this setting",
             longest.index,
         )

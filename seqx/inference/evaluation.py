@@ -10,10 +10,10 @@ from seqx.interfaces.values import AnswerWarning, Evaluation, Example
 
 
 def evaluate(predictor: Predictor, split: Split) -> Evaluation:
-    """Evaluate a model on a split; the perplexity is computed here if the task does not give it.
+    """Evaluate a model on a split with its task, and add the perplexity if the task does not compute it.
 
-    The perplexity is that of a target token, EOS included, so compare it only between models with the same
-    vocabulary. It leaves out examples that are too long, and a warning tells how many.
+    The perplexity is per target token, EOS included. Compare it only between models with the same vocabulary.
+    Examples that are too long are left out of it, and a warning gives their number.
     """
     evaluation = predictor.task.evaluate(predictor, split)
     if evaluation.perplexity is not None:
@@ -21,7 +21,9 @@ def evaluate(predictor: Predictor, split: Split) -> Evaluation:
     rows = (predictor.task.example(row, training=False) for row in split.rows)
     examples = [example for example in rows if isinstance(example, Example)]
     logprobs = predictor.logprobs(examples)
-    scored = [(e, value) for e, value in zip(examples, logprobs, strict=True) if value is not None]
+    scored = [
+        (example, logprob) for example, logprob in zip(examples, logprobs, strict=True) if logprob is not None
+    ]
     tokens = sum(len(example.columns["target"]) for example, _ in scored)
     too_long = AnswerWarning(
         f"examples have more than {predictor.max_length} tokens; the perplexity leaves them out",
@@ -30,6 +32,6 @@ def evaluate(predictor: Predictor, split: Split) -> Evaluation:
     )
     return replace(
         evaluation,
-        perplexity=perplexity(-math.fsum(value for _, value in scored) / tokens) if tokens else None,
+        perplexity=perplexity(-math.fsum(logprob for _, logprob in scored) / tokens) if tokens else None,
         warnings=[*evaluation.warnings, too_long],
     )

@@ -1,4 +1,4 @@
-"""Loads a model folder into a `Predictor`."""
+"""Loading of model folders into a `Predictor`."""
 
 import filecmp
 from collections.abc import Iterable, Sequence
@@ -36,14 +36,14 @@ def load(
     trust_local_plugins: bool = False,
     lenient: bool = False,
 ) -> Predictor:
-    """Load a model, ready to answer texts. Several folders form an ensemble that averages probabilities.
+    """Load a model that answers texts. Several folders form an ensemble that averages probabilities.
 
     Args:
-        folder: a model folder, or the folder of a finished run. Several must have the same vocabulary.
+        folder: a model folder, or the folder of a finished run. Several models must have the same vocabulary.
         device: auto, cpu, cuda, cuda:1, ...
         precision: bf16 or fp32; auto: bf16 if the device supports it
         overrides: `KEY=VALUE` for settings of the task or the search, such as `search.size=8`
-        batch_tokens: maximum padded tokens of a batch, see `Predictor`; a smaller value needs less memory
+        batch_tokens: the maximum padded tokens of a batch, see `Predictor`; a smaller value needs less memory
         trust_local_plugins: run the Python files that the model's recipe names as plugins
         lenient: see `Predictor`
 
@@ -57,11 +57,11 @@ def load(
     if torch_device.type == "cpu":
         cpu_threads.adapt_to_contention()
     settings = [overrides] if isinstance(overrides, str) else list(overrides)
-    contents = [_read(model_folder(Path(each)), settings, trust=trust_local_plugins) for each in folders]
+    contents = [_read(model_folder(Path(path)), settings, trust=trust_local_plugins) for path in folders]
     first, *others = contents
     for other in others:
         _check_same_vocabulary(first.folder, other.folder)
-    models = [each.build() for each in contents]
+    models = [content.build() for content in contents]
     model = _ensemble(models, first.registry) if others else models[0]
     return Predictor(
         first.task,
@@ -75,7 +75,7 @@ def load(
 
 
 _MAX_SIZE = 1 << 24
-"""The maximum of any number in a model's settings, such as layers, width or positions."""
+"""The maximum of each number in a model's settings, such as layers, width or positions."""
 
 
 class InferenceRecipe:
@@ -95,7 +95,7 @@ class InferenceRecipe:
 
 @dataclass(frozen=True)
 class _ModelContents:
-    """A model folder, read and checked, without its weights."""
+    """The checked contents of a model folder, except the weights."""
 
     folder: Path
     task: Task
@@ -114,12 +114,14 @@ class _ModelContents:
         return model
 
     def _build_on_meta_device(self) -> Model:
-        """Build the model without memory for weights, because a foreign recipe may ask for any amount."""
+        """Build the model without allocating weights: an untrusted recipe may ask for too much memory."""
         try:
             with torch.device("meta"):
                 model: Model = self.model(self.task.vocab_sizes)
         except (RuntimeError, OverflowError) as error:
-            raise UserError(f"{self.folder}: its model cannot be built in these sizes ({error})") from None
+            raise UserError(
+                f"{self.folder / 'recipe.yaml'}: the sizes of the model are invalid ({error})"
+            ) from None
         return model
 
 
@@ -127,7 +129,7 @@ def model_folder(folder: Path) -> Path:
     """Return the model folder at this path: `folder` itself, or `folder/model` of a run.
 
     Raises:
-        UserError: there is no model, or a symbolic link leads out of its folder
+        UserError: the path has no model, or a symbolic link leads out of the model folder
     """
     check_name(folder)
     if (folder / WEIGHTS).is_file() and (folder / "recipe.yaml").is_file():
@@ -139,26 +141,26 @@ def model_folder(folder: Path) -> Path:
 
 
 def _describe_other(folder: Path) -> str:
-    """Return a message that says what a path is, if it is not a model folder, and what to do."""
-    name = "name a model's folder, as runs/NAME/model"
+    """Return the error message for a path that is not a model folder: what it is instead, and what to do."""
+    advice = "name a model folder, such as runs/NAME/model"
     if folder.is_file():
         if (folder.parent / WEIGHTS).is_file() and (folder.parent / "recipe.yaml").is_file():
             return f"is a file of a model; name its folder, {folder.parent}"
-        return f"is a recipe, not a model; {_train(folder)}" if _is_recipe(folder) else f"is a file; {name}"
-    run = next((each for each in (folder, folder.parent, folder.parent.parent) if _is_run(each)), None)
+        return _describe_recipe(folder) if _is_recipe(folder) else f"is a file; {advice}"
+    run = next((path for path in (folder, folder.parent, folder.parent.parent) if _is_run(path)), None)
     if run is not None and folder in (run, run / "model"):
-        return _unfinished(run)
+        return _describe_unfinished_run(run)
     if run is not None and run / "checkpoints" in (folder, folder.parent):
-        return f"holds checkpoints, not a model; `seqx average {run}` makes a model of them"
+        return f"holds checkpoints, not a model; `seqx average {run}` averages them into a model"
     if not folder.is_dir():
-        known = str(folder) in recipe.named()
-        return f"is a recipe, not a model; {_train(folder)}" if known else f"there is no such folder; {name}"
+        is_recipe = str(folder) in recipe.named()
+        return _describe_recipe(folder) if is_recipe else f"there is no such folder; {advice}"
     missing = [name for name in (WEIGHTS, "recipe.yaml") if not (folder / name).is_file()]
     return f"is not the folder of a model ({' and '.join(missing)} missing)"
 
 
-def _train(recipe: Path) -> str:
-    return f"`seqx run {recipe}` trains one"
+def _describe_recipe(recipe: Path) -> str:
+    return f"is a recipe, not a model; `seqx run {recipe}` trains one"
 
 
 def _is_recipe(file: Path) -> bool:
@@ -166,35 +168,35 @@ def _is_recipe(file: Path) -> bool:
 
 
 def _is_run(folder: Path) -> bool:
-    """Return true if this is the folder of a run that has started."""
+    """Return true if a folder is the folder of a run that has started."""
     return (folder / "recipe.yaml").is_file() and (folder / "environment.json").is_file()
 
 
-def _unfinished(run: Path) -> str:
-    """Return a message about a run without a model: its last checkpoint, and how to get a model."""
+def _describe_unfinished_run(run: Path) -> str:
+    """Return the error message for a run without a model: its last checkpoint, and how to get a model."""
     saved = Checkpoints(run / "checkpoints").steps()
     training = recipe.read_plain(run / "recipe.yaml").get("training")
     steps = training.get("steps") if isinstance(training, dict) else None
     progress = f"its last checkpoint is of update {saved[-1]}" if saved else "it has no checkpoint yet"
     of_steps = f" of {steps}" if saved and isinstance(steps, int) else ""
-    resume = f"`seqx run {run / 'recipe.yaml'} --folder {run}` continues it"
-    average = f", or `seqx average {run}` makes a model of its checkpoints" if saved else ""
+    resume = f"`seqx run {run / 'recipe.yaml'} --folder {run}` resumes it"
+    average = f", or `seqx average {run}` averages its checkpoints into a model" if saved else ""
     return f"this run is not finished and has no model yet: {progress}{of_steps}; {resume}{average}"
 
 
 def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _ModelContents:
-    """Read and check everything except the weights."""
+    """Read and check a model folder, except the weights."""
     check_model(folder)
     trained_with = read_as(MADE_WITH, folder / "model.json").get("plugins", {})
     _check_overrides(overrides)
-    read = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust, whole=True)
-    plugins = load_plugins(read.plugins, kept=trained_with)
-    root = read.tree
+    loaded = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust, whole=True)
+    plugins = load_plugins(loaded.plugins, kept=trained_with)
+    root = loaded.tree
     assert isinstance(root.value, dict)
     _check_sizes(root.value.get("model"), "model")
-    needed = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
+    sections = {key: node for key, node in root.value.items() if key in ("task", "model", "search")}
     try:
-        checked = recipe.check(Node(needed, root.at, root.keys), plugins.registry, InferenceRecipe)
+        checked = recipe.check(Node(sections, root.at, root.keys), plugins.registry, InferenceRecipe)
         if overrides:
             _check_vocabulary(checked, folder)
         built = checked()
@@ -203,15 +205,15 @@ def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _ModelConte
         if not missing:
             raise
         raise UserError(
-            f"{folder}: this model was trained with plugins that are not here: {', '.join(missing)}; "
-            f"install them. Without them:\n{error}"
+            f"{folder}: this model was trained with plugins that are not installed: {', '.join(missing)}; "
+            f"install them. Without them, its recipe has errors:\n{error}"
         ) from error
     built.task.load(folder / "task")
     return _ModelContents(folder, built.task, built.model, built.search, plugins.registry)
 
 
 def _check_sizes(node: Node | None, path: str) -> None:
-    """Refuse numbers that no model has, before a list of as many layers is created."""
+    """Reject numbers above `_MAX_SIZE`, before the model creates a list of that many layers."""
     value = None if node is None else node.value
     if isinstance(value, dict):
         for key, child in value.items():
@@ -221,20 +223,20 @@ def _check_sizes(node: Node | None, path: str) -> None:
             _check_sizes(child, f"{path}.{i}")
     elif isinstance(value, int) and value > _MAX_SIZE:
         assert node is not None
-        raise RecipeError([Problem(node.at, f"{path}: {value} is more than the {_MAX_SIZE:,} of any model")])
+        raise RecipeError([Problem(node.at, f"{path}: {value} is too large; the maximum is {_MAX_SIZE:,}")])
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
     for text in overrides:
         if text.partition("=")[0].partition(".")[0] not in ("search", "task"):
             raise UserError(
-                f"{text}: of a finished model only settings of the search and the task can be changed, "
-                "as in search.size=8"
+                f"{text}: a trained model does not allow this; change only settings of the task or the "
+                "search, such as search.size=8"
             )
 
 
 def _check_vocabulary(checked: recipe.Configured[InferenceRecipe], folder: Path) -> None:
-    """Refuse overrides of settings that determine the vocabulary."""
+    """Reject overrides of settings that determine the vocabulary."""
     task = checked.settings["task"]
     assert isinstance(task, recipe.Configured), "a task is a component"
     trained_on = recipe.with_new_names(recipe.read_plain(folder / "recipe.yaml")["task"], task)
@@ -243,34 +245,34 @@ def _check_vocabulary(checked: recipe.Configured[InferenceRecipe], folder: Path)
 
 
 def _missing_plugins(needed: Kept, plugins: Plugins) -> list[str]:
-    """Return the installed plugins (with versions) of a model that did not load here."""
+    """Describe the plugins that a model was trained with and that are not loaded, except local plugins."""
     loaded = {plugin.name for plugin in plugins.loaded}
-    faults = {fault.name: f", which fails: {fault.error}" for fault in plugins.faults}
+    faults = {fault.name: f" (installed, but fails: {fault.error})" for fault in plugins.faults}
     return [
-        f"{name} {about.get('version')}{faults.get(name, '')}"
-        for name, about in needed.items()
-        if name not in loaded and about.get("sha256") is None  # local plugins are in the model folder
+        f"{name} {info.get('version')}{faults.get(name, '')}"
+        for name, info in needed.items()
+        if name not in loaded and info.get("sha256") is None  # local plugins are in the model folder
     ]
 
 
-def _check_same_vocabulary(one: Path, other: Path) -> None:
-    """Compare the files of two models' vocabularies."""
-    first, second = (
-        {file.relative_to(task) for file in task.rglob("*") if file.is_file()}
-        for task in (one / "task", other / "task")
+def _check_same_vocabulary(first: Path, second: Path) -> None:
+    """Raise an error if the files of two models' vocabularies differ."""
+    files, others = (
+        {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
+        for folder in (first / "task", second / "task")
     )
-    different = first ^ second or {
-        name for name in first if not filecmp.cmp(one / "task" / name, other / "task" / name, shallow=False)
+    different = files.keys() ^ others.keys() or {
+        name for name in files if not filecmp.cmp(files[name], others[name], shallow=False)
     }
     if different:
         raise UserError(
-            f"{one} and {other} have different vocabularies (task/{min(different)}), so they cannot form an "
-            "ensemble; train them with the same vocabulary"
+            f"{first} and {second} have different vocabularies (task/{min(different)}), so they cannot form "
+            "an ensemble; train them with the same vocabulary"
         )
 
 
 def _ensemble(models: Sequence[Model], registry: Registry) -> Model:
     ensembles = registry.components(Ensemble)
     if not ensembles:
-        raise UserError("no installed plugin has an ensemble; name one model")
+        raise UserError("no installed plugin provides an ensemble; name a single model")
     return next(iter(ensembles.values())).maker(models)

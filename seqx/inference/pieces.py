@@ -1,4 +1,4 @@
-"""Inputs as pieces that a model can read, and the answers to pieces as one answer."""
+"""Splitting of inputs into pieces that a model can read, and joining of the answers to the pieces."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,14 +10,14 @@ from seqx.interfaces.text import Task
 from seqx.interfaces.values import EOS, AnswerWarning, Hypothesis, Request
 
 DEFAULT_MAX_LENGTH = 1024
-"""The maximum tokens of a piece if neither the task nor the model has a limit (attention is quadratic)."""
+"""The maximum tokens of a piece if neither task nor model has a limit; attention takes quadratic memory."""
 
 
 class InputError(UserError):
     """An input that cannot be answered.
 
     Args:
-        message: what is wrong with it, and what to do
+        message: the error, and what to do
         index: the number of the input in its window, from 0
     """
 
@@ -27,7 +27,7 @@ class InputError(UserError):
 
 
 class TooLongError(UserError):
-    """An input that has more tokens than the model can read."""
+    """An input with more tokens than the model can read."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class Piece:
 
 @dataclass(frozen=True)
 class SplitInput:
-    """The pieces of one input. An empty input has none, and one that is too long has none either."""
+    """The pieces of one input. An input that is empty or too long has none."""
 
     pieces: Sequence[Piece] = ()
     was_split: bool = False
     too_long: bool = False
 
     def warnings(self, max_length: int) -> Iterable[AnswerWarning]:
-        """Return the warnings about the length of the input."""
-        more = f"inputs have more than {max_length} tokens"
-        yield AnswerWarning(f"{more}; they were answered in parts", int(self.was_split), 1)
-        yield AnswerWarning(f"{more} and cannot be split; their answers are empty", int(self.too_long), 1)
+        """Yield the warnings about the length of the input, each with a count of 0 or 1."""
+        too_long = f"inputs have more than {max_length} tokens"
+        yield AnswerWarning(f"{too_long}; they were answered in parts", int(self.was_split), 1)
+        yield AnswerWarning(f"{too_long} and cannot be split; their answers are empty", int(self.too_long), 1)
 
 
 def split_input(
@@ -74,15 +74,15 @@ def split_input(
 ) -> SplitInput:
     """Split an input into pieces of at most `max_length` tokens, as far as the task can split it.
 
-    The first piece keeps the prefix and the required phrases of the request. All pieces keep the forbidden
+    The first piece gets the prefix and the required phrases of the request. Every piece gets the forbidden
     phrases.
 
     Args:
         task: tokenizes and splits the text
         request: the input
         index: the number of the input in its window
-        max_length: maximum tokens of a piece, EOS included
-        model_limit: maximum tokens that the model can read; None: there is no such limit
+        max_length: the maximum tokens of a piece, EOS included
+        model_limit: the maximum tokens that the model can read; None: no limit
 
     Raises:
         TooLongError: a piece that the task cannot split has more tokens than the model can read
@@ -102,20 +102,21 @@ def split_input(
         requests += [Request(text=text, forbid=request.forbid) for text in others]
         pieces = [Piece(index, part, task.read(part.text)) for part in requests]
     longest = max(piece.length for piece in pieces)
-    # A task may answer an input that is longer than those it was trained on, if the model has no limit.
+    # A model without a limit may read more tokens than it was trained on, but attention bounds them, too.
     limit = max(max_length, 4 * DEFAULT_MAX_LENGTH) if model_limit is None else model_limit
     if longest > limit:
         raise TooLongError(
-            f"an input of {longest} tokens, of which the model reads at most {limit}: make it shorter; "
-            f"it begins {request.text[:40]!r}"
+            f"an input has {longest} tokens, but the model reads at most {limit}; shorten it "
+            f"(it begins {request.text[:40]!r})"
         )
     return SplitInput([piece for piece in pieces if not piece.is_empty], was_split=bool(others))
 
 
 def join_pieces(task: Task, answers: Sequence[NBest]) -> NBest:
-    """Join the best answers to the pieces of an input; there is no answer if a piece has none.
+    """Return the n-best list of an input, made of the answers to its pieces.
 
-    The score and the log-probability of the joined hypothesis are the sums over its pieces.
+    A single piece keeps its list. Several pieces get one answer: their best answers, joined, with the sums of
+    their scores and log-probabilities. There is no answer if one of the pieces has none.
     """
     if len(answers) == 1:
         return answers[0]

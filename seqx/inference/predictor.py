@@ -1,4 +1,4 @@
-"""A model that answers raw text: split inputs, decode the pieces in batches, join the answers."""
+"""The predictor: it splits inputs into pieces, decodes the pieces in batches, and joins the answers."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -29,38 +29,38 @@ from seqx.parallel import SINGLE_PROCESS, World
 
 
 class Predictor:
-    """A task, a model and a search that answer texts in their order.
+    """A model with its task and search, which answers texts.
 
     The answers to an input have different texts: of several hypotheses with the same text only the best is
     kept. If fewer than `Search.num_answers` remain, the input is decoded again with `Search.wider`.
 
-    An empty input has an empty answer, and the model is not called. The task splits an input of more than
-    `max_length` tokens. The answer to such an input is the best answers to its pieces, joined by the task;
-    its score and its log-probability are their sums.
+    The answer to an empty input is empty, and the model is not called. The task splits an input of more than
+    `max_length` tokens into pieces, and joins the best answers to the pieces. The score and the
+    log-probability of the joined answer are the sums over its pieces.
 
-    An input may be a `Request` with constraints: the answer begins with a prefix, and contains some phrases
-    but not others. If no output within the search's length limit meets them, there is no answer. Of an input
-    that is split, the first piece gets the prefix and the required phrases, and all get the forbidden ones.
+    An input may be a `Request` with constraints: a prefix of the answer, required phrases and forbidden
+    phrases. If no output within the search's length limit meets them, there is no answer. If the input is
+    split, the first piece gets the prefix and the required phrases, and every piece the forbidden phrases.
 
     Args:
         task: tokenizes inputs, and turns outputs into text
-        model: the model; it is on `device`
-        search: decodes
-        device: the device that computes
-        precision: bf16: matrix products are computed in bfloat16
-        batch_tokens: maximum padded tokens of a batch: for each hypothesis its source and its longest output.
-            The default depends on the type of the device.
-        before_batch: called before each batch; an exception that it raises ends the work
-        world: the ranks that answer together. Each gets the same inputs, and returns all answers.
-        lenient: give an empty answer, with a warning, to an input that is too long and cannot be split; else
-            such an input is an `InputError`
+        model: the model, on `device`
+        search: finds the answers
+        device: the device of the model
+        precision: bf16: compute matrix products in bfloat16
+        batch_tokens: the maximum padded tokens of a batch. Each hypothesis counts with its source and its
+            longest possible output. The default depends on the type of the device.
+        before_batch: called before each batch. It may raise an exception to end the work.
+        world: the ranks that share the work. Each rank gets all inputs and returns all answers.
+        lenient: return an empty answer and a warning for an input that is too long and cannot be split;
+            otherwise such an input raises an `InputError`
 
     Raises:
         UserError: batch_tokens is not positive
     """
 
     window = 2048
-    """Inputs that are read before the first is answered. Sorted by length, they make batches with little
+    """The number of inputs that are read before the first is answered. They are sorted by length, which saves
     padding."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Predictor:
 
     @property
     def max_length(self) -> int:
-        """The maximum tokens of an input, EOS included, that is answered in one piece."""
+        """The maximum tokens, EOS included, of an input that is not split."""
         limits = [limit for limit in (self.task.max_length, self.model.limit) if limit is not None]
         return min(limits, default=DEFAULT_MAX_LENGTH)
 
@@ -106,87 +106,90 @@ class Predictor:
         Raises:
             InputError: a text cannot be answered
         """
-        answers = list(self.hypotheses(texts))
-        return [nbest.text for nbest in answers]
+        nbests = list(self.hypotheses(texts))
+        return [nbest.text for nbest in nbests]
 
     def hypotheses(self, texts: Iterable[str | Request], window: int | None = None) -> Iterator[NBest]:
         """Yield the n-best list of each text, in the order of the texts.
 
         Args:
             texts: the inputs
-            window: how many of them are read before the first is answered; None: `Predictor.window`
+            window: the number of texts that are read before the first is answered; None: `Predictor.window`
 
         Raises:
-            InputError: a text cannot be answered; the answers to those before it were yielded
+            InputError: a text cannot be answered. With one rank, the answers to the texts before it are
+                yielded first.
             UserError: `texts` is a single string
         """
         if isinstance(texts, str | bytes):
-            raise UserError("a model answers several texts: give a list of strings, [text] for one")
+            raise UserError("texts is a single string; pass a list of strings, such as [text]")
         inputs = iter(texts)
-        while lines := list(islice(inputs, window or self.window * self.world.size)):
+        while batch := list(islice(inputs, window or self.window * self.world.size)):
             try:
-                answers = self._answer(lines)
+                nbests = self._answer(batch)
             except InputError as error:
-                if self.world.size > 1:  # other ranks may have answered all of their inputs
+                if self.world.size > 1:  # another rank may have no error, and would not answer again
                     raise
-                for line in lines[: error.index]:
-                    yield from self._answer([line])
+                for text in batch[: error.index]:
+                    yield from self._answer([text])
                 raise
-            yield from answers
+            yield from nbests
 
     def logprobs(self, examples: Sequence[Example]) -> list[float | None]:
         """Return the natural log-probability of each example's target, given its source.
 
-        None: the example is too long to be scored in one forward pass. A target may be as long as the longest
-        input, or as the longest output of the search.
+        The value is None if the example is too long to be scored in one forward pass: the source is longer
+        than `max_length`, the target is longer than `max_length` and than any output of the search, or both
+        together exceed the model's limit.
 
         Raises:
-            UserError: the device has too little memory for a single example
+            UserError: a single example runs out of memory
         """
-        short = [i for i, example in enumerate(examples) if self._can_score(example)]
-        own = short[self.world.rank :: self.world.size]
-        columns = [examples[i].columns for i in own]
+        scorable = [i for i, example in enumerate(examples) if self._can_score(example)]
+        indices = scorable[self.world.rank :: self.world.size]
+        columns = [examples[i].columns for i in indices]
         values: list[float] = []
         with stop_together(self.world), inference_mode(self.model, self.device, self.precision):
             values = logprobs(self.model, columns, device=self.device, before_batch=self.before_batch)
         result: list[float | None] = [None] * len(examples)
-        for scored in self.world.all_gather(list(zip(own, values, strict=True))):
+        for scored in self.world.all_gather(list(zip(indices, values, strict=True))):
             for i, value in scored:
                 result[i] = value
         return result
 
     def attention(self, text: str, ids: Sequence[int]) -> AttentionMaps | None:
-        """Return the attention weights while the model reads `text` and writes `ids`, which has no EOS.
+        """Return the attention weights while the model reads `text` and writes `ids` and EOS.
 
-        None: the text is empty, or longer than `max_length`.
+        Return None if the text is empty or longer than `max_length`.
         """
         pieces = self._split(0, Request(text=text)).pieces
         if len(pieces) != 1 or pieces[0].text != text or pieces[0].length > self.max_length:
             return None
         target = [*ids, EOS]
         with inference_mode(self.model, self.device, self.precision):
-            written = Tokens.of(pad([target]), torch.tensor([len(target)])).to(self.device)
-            maps = attention_maps(self.model, source_tokens(pieces).to(self.device), written)
+            target_tokens = Tokens.of(pad([target]), torch.tensor([len(target)])).to(self.device)
+            maps = attention_maps(self.model, source_tokens(pieces).to(self.device), target_tokens)
         source = self._symbols("source", pieces[0].columns["source"])
         return AttentionMaps(source, self._symbols("target", target), maps)
 
-    def _answer(self, lines: Sequence[str | Request]) -> list[NBest]:
+    def _answer(self, texts: Sequence[str | Request]) -> list[NBest]:
         """Answer one window: split the inputs, decode this rank's share of the pieces, join the answers."""
-        requests = [line if isinstance(line, Request) else Request(text=line) for line in lines]
+        requests = [text if isinstance(text, Request) else Request(text=text) for text in texts]
         inputs = [self._split(index, request) for index, request in enumerate(requests)]
-        pieces = [piece for one in inputs for piece in one.pieces]
+        pieces = [piece for split in inputs for piece in split.pieces]
         longest_first = sorted(range(len(pieces)), key=lambda i: -pieces[i].length)
         indices = longest_first[self.world.rank :: self.world.size]
-        own = [pieces[i] for i in indices]
+        rank_pieces = [pieces[i] for i in indices]
         nbests: list[NBest] = []
         with stop_together(self.world), inference_mode(self.model, self.device, self.precision):
-            candidates = self._decoder.decode(own, self.search)
-            nbests = self._decoder.nbest(own, self.search, candidates)
-        answers: list[list[NBest]] = [[] for _ in lines]
+            candidates = self._decoder.decode(rank_pieces, self.search)
+            nbests = self._decoder.nbest(rank_pieces, self.search, candidates)
         gathered = self.world.all_gather(list(zip(indices, nbests, strict=True)))
-        for i, nbest in sorted((pair for share in gathered for pair in share), key=lambda pair: pair[0]):
-            answers[pieces[i].index].append(nbest)
-        return [self._join(one, found) for one, found in zip(inputs, answers, strict=True)]
+        nbest_of_piece = {i: nbest for rank_nbests in gathered for i, nbest in rank_nbests}
+        answers: list[list[NBest]] = [[] for _ in texts]
+        for i, piece in enumerate(pieces):
+            answers[piece.index].append(nbest_of_piece[i])
+        return [self._join(split, nbests) for split, nbests in zip(inputs, answers, strict=True)]
 
     def _split(self, index: int, request: Request) -> SplitInput:
         try:
@@ -200,9 +203,9 @@ class Predictor:
         except UserError as error:
             raise InputError(str(error), index) from error
 
-    def _join(self, source: SplitInput, answers: Sequence[NBest]) -> NBest:
+    def _join(self, split: SplitInput, answers: Sequence[NBest]) -> NBest:
         joined = join_pieces(self.task, answers)
-        return NBest(joined, [*source.warnings(self.max_length), *joined.warnings])
+        return NBest(joined, [*split.warnings(self.max_length), *joined.warnings])
 
     def _can_score(self, example: Example) -> bool:
         source, target = (len(example.columns[name]) for name in ("source", "target"))

@@ -1,4 +1,4 @@
-"""Log-probabilities of given targets."""
+"""Log-probabilities of targets, such as references."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -30,13 +30,13 @@ def logprobs(
     The caller puts the model into evaluation mode and turns gradients off.
 
     Args:
-        model: gives the probabilities
-        examples: sources and targets
+        model: the model, on `device`
+        examples: the columns of each example
         device: the device of the model
-        before_batch: called before each batch; an exception that it raises ends the work
+        before_batch: called before each batch. It may raise an exception to end the work.
 
     Raises:
-        UserError: the device has too little memory for a single example
+        UserError: a single example runs out of memory
     """
     values = [0.0] * len(examples)
     if not examples:
@@ -57,8 +57,8 @@ def logprobs(
                     values[order[row]] = value
     except torch.OutOfMemoryError:
         raise UserError(
-            f"{device} has too little memory for a single example; make the model smaller, or leave out long "
-            "examples (the task's setting `max_length`, where it has one)"
+            f"{device} ran out of memory with a single example; make the model smaller, or leave out long "
+            "examples (set a smaller task.max_length if the task has this setting)"
         ) from None
     return values
 

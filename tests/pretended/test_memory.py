@@ -60,7 +60,7 @@ def test_inputs_are_answered_in_halves(tmp_path: Path) -> None:
         assert gpu.shortages
         assert gpu.emptied
         gpu.memory = 1_000
-        with pytest.raises(UserError, match="cuda has too little memory for a single input"):
+        with pytest.raises(UserError, match="cuda ran out of memory with a single input"):
             predictor(texts)
 
 

@@ -87,8 +87,8 @@ def test_an_unfinished_run_is_reported_with_its_last_update(
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
         f"{name}: this run is not finished and has no model yet: its last checkpoint is of update 4 "
-        "of 6; `seqx run half/recipe.yaml --folder half` continues it, or `seqx average half` makes a "
-        "model of its checkpoints\n"
+        "of 6; `seqx run half/recipe.yaml --folder half` resumes it, or `seqx average half` averages its "
+        "checkpoints into a model\n"
     )
     if (verb, name) == ("evaluate", "half"):
         assert call("average", "half").exit_code == 0
@@ -136,15 +136,15 @@ def test_a_path_that_is_not_a_model_is_reported(
             (
                 list[str | Path](["translate", run / place]),
                 (
-                    f"{run / place}: holds checkpoints, not a model; `seqx average {run}` makes a model "
-                    "of them\n"
+                    f"{run / place}: holds checkpoints, not a model; `seqx average {run}` averages them into "
+                    "a model\n"
                 ),
             )
             for place in ("checkpoints", "checkpoints/00000006")
         ),
         (
             ["translate", "none"],
-            "none: there is no such folder; name a model's folder, as runs/NAME/model\n",
+            "none: there is no such folder; name a model folder, such as runs/NAME/model\n",
         ),
     ]
     for arguments, told in cases:

@@ -131,7 +131,7 @@ def test_what_its_recipe_wants_is_compared_before_it_is_built(before: str, after
         assert load(theirs)(["a"])
         return
     with pytest.raises(
-        seqx.UserError, match=r"holds the weights of another model|is more than the 16,777,216"
+        seqx.UserError, match=r"holds the weights of another model|too large; the maximum is 16,777,216"
     ):
         load(theirs)
 

@@ -55,7 +55,7 @@ def test_load_overrides_settings_of_the_search(model: Path) -> None:
     assert len(answers) == 5
     greedy = seqx.load(model, overrides=["search={type: greedy, extra: 2}"])
     assert len(next(iter(greedy.hypotheses(LINES)))[0][1].ids) <= 20
-    with pytest.raises(seqx.UserError, match=r"model.d_model=8: of a finished model only"):
+    with pytest.raises(seqx.UserError, match=r"model.d_model=8: a trained model does not allow this; change"):
         seqx.load(model, overrides=["model.d_model=8"])
     with pytest.raises(seqx.RecipeError, match="did you mean 'size'"):
         seqx.load(model, overrides=["search.sizes=8"])
@@ -150,7 +150,7 @@ def test_load_reports_a_missing_plugin(broken: Path) -> None:
     recipe.write_text(recipe.read_text("utf-8").replace("type: multihead", "type: lunar", 1), "utf-8")
     Manifest.seal(broken, FORMAT)
     with pytest.raises(
-        seqx.UserError, match=r"not here: moon 2.1; install(.|\n)*no Attention is called 'lunar'"
+        seqx.UserError, match=r"not installed: moon 2.1; install(.|\n)*no Attention is called 'lunar'"
     ):
         seqx.load(broken)
 

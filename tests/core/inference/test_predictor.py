@@ -183,7 +183,7 @@ def test_predictor_reads_one_window_at_a_time() -> None:
 
 def test_predictor_rejects_inputs_that_are_not_strings() -> None:
     for texts, told in (
-        ("abc", "a model answers several texts: give a list of strings"),
+        ("abc", r"texts is a single string; pass a list of strings, such as \[text\]"),
         ([b"abc"], "a model answers strings, not bytes: b'abc'"),
         ([None], "a model answers strings, not NoneType"),
         (["a\ud800"], "is not valid Unicode"),
@@ -232,7 +232,8 @@ def test_inputs_that_cannot_be_split_may_be_as_long_as_the_model_allows() -> Non
     assert answers.text.startswith("abcabcabc:")
     assert split_inputs(answers) == 0
     model.model.limit = 8
-    with pytest.raises(seqx.UserError, match=r"10 tokens, of which the model reads at most 8.*'abcabcabc'"):
+    message = r"an input has 10 tokens, but the model reads at most 8; shorten it \(it begins 'abcabcabc'\)"
+    with pytest.raises(seqx.UserError, match=message):
         model(["abcabcabc"])
 
 
@@ -271,16 +272,14 @@ def test_out_of_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -> No
     little = Predictor(Letters(), cramped, Greedy(), device=CPU, batch_tokens=10_000)
     assert list(little.hypotheses(texts)) == list(plenty)
     assert sorted(rows for rows, *_ in cramped.shapes) == [1, 2, 2, 2]
-    assert (
-        "cpu ran out of memory with 7 inputs in one batch; they are computed in smaller batches"
-        in caplog.text
-    )
+    assert "cpu ran out of memory with a batch of 7 inputs; continuing with smaller batches" in caplog.text
     cramped.shapes.clear()
     caplog.clear()
     little(texts)  # batches are smaller now
     assert max(rows for rows, *_ in cramped.shapes) <= 2
     with pytest.raises(
-        seqx.UserError, match=r"too little memory for a single input, of up to 4 tokens; .*'abc'"
+        seqx.UserError,
+        match=r"cpu ran out of memory with a single input \(up to 4 tokens, beginning 'abc'\); shorten it",
     ):
         Predictor(Letters(), Cramped(0), Greedy(), device=CPU)(["abc"])
 
@@ -298,7 +297,7 @@ class Overdrawn(Watched):
 def test_an_input_that_does_not_fit_into_memory_costs_no_other_answer() -> None:
     given = Predictor(Letters(), Overdrawn(), Greedy(), device=CPU).hypotheses(["abc", "a", "abcab", "b"])
     assert [answers[0][0] for answers in islice(given, 2)] == predictor(Greedy())(["abc", "a"])
-    with pytest.raises(seqx.UserError, match=r"too little memory for a single input, .*'abcab'"):
+    with pytest.raises(seqx.UserError, match=r"out of memory with a single input .*'abcab'"):
         next(given)
 
 

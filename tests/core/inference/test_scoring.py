@@ -70,7 +70,7 @@ def test_out_of_memory_changes_no_logprob(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(model, "score", cramped)
     assert predictor(model).logprobs(EXAMPLES) == pytest.approx(found, abs=1e-5)
     most = 0
-    with pytest.raises(seqx.UserError, match="cpu has too little memory for a single example"):
+    with pytest.raises(seqx.UserError, match="cpu ran out of memory with a single example"):
         predictor(model).logprobs(EXAMPLES)
 
 
