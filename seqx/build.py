@@ -115,8 +115,8 @@ def build_task(context: Context) -> Path:
     context.world.enter_stage("preparing")
     with context.world.rank_zero_first():
         task.fetch(cache / "corpora", context.report_preparation, task.available)
-        if context.folder.learnt.is_dir():
-            vocabulary = context.folder.learnt
+        if context.folder.vocabulary.is_dir():
+            vocabulary = context.folder.vocabulary
         elif context.initial_model is not None:
             vocabulary = context.initial_model / "task"
         else:

@@ -52,14 +52,14 @@ def run(
         UserError: an error that the user can fix
     """
     run_folder = RunFolder(folder)
-    opened = run_folder.opened(recipe, plugins, changed_plugins=changed_plugins)
-    with opened if world.is_rank_zero else nullcontext():
+    lock = run_folder.locked(recipe, plugins, changed_plugins=changed_plugins)
+    with lock if world.is_rank_zero else nullcontext():
         scores = world.broadcast(run_folder.finished(recipe) if world.is_rank_zero else None)
         if scores is not None:
             return scores
         context = Context(
             recipe=recipe,
-            experiment=examined(recipe, begun=run_folder.learnt.is_dir()),
+            experiment=examined(recipe, begun=run_folder.vocabulary.is_dir()),
             plugins=plugins,
             name=name,
             folder=run_folder,

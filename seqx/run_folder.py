@@ -1,17 +1,14 @@
-"""The folder of a run: what it was asked for, whether it is finished, and that no two work in it at once."""
+"""The folder of a run: its recipe, its identity, its scores, and a lock against a second process."""
 
 import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import yaml
 from annotated_types import Ge, Lt, MinLen
 from pydantic import TypeAdapter
@@ -23,6 +20,7 @@ from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import DamagedError, UserError, unwritable
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
+from seqx.plugin.environment import environment
 from seqx.plugin.loading import LOCAL, MADE_WITH, Plugins, changed
 from seqx.recipe import (
     NOT_SET,
@@ -36,7 +34,6 @@ from seqx.recipe import (
 )
 from seqx.runtime import main_guard
 from seqx.runtime.cpu_threads import MAX_THREADS
-from seqx.runtime.devices import uses_cuda
 from seqx.storage.atomic import atomic_folder, check_links, check_name, remove_leftovers, write_atomically
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.storage.checkpoints import Checkpoints
@@ -51,7 +48,7 @@ from seqx.training.candidates import read as read_compared
 from seqx.training.config import Patience
 from seqx.training.progress import patience_is_over
 
-HARMLESS = (
+MAY_CHANGE = (
     "callbacks",
     "published",
     "training.deterministic",
@@ -63,14 +60,14 @@ HARMLESS = (
     "training.sharding",
     "training.steps",
 )
-"""What may differ when a run goes on: it does not change the updates that were made before."""
+"""The settings that may change when a run continues, because they do not affect the updates made before."""
 
 CHECKPOINTS = "checkpoints"
 IDENTITY = "identity.json"
 """The file in a run's folder with the digests of its recipe, its vocabulary and its scores."""
 
-OPENED = ("recipe.yaml", "environment.json", "plugins", "task", "model")
-"""Parts of a run's folder in which links must not lead out of it; `checkpoints` may be a link."""
+LINK_CHECKED = ("recipe.yaml", "environment.json", "plugins", "task", "model")
+"""The parts of a run's folder in which links must not point out of it; `checkpoints` may be a link."""
 
 _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
 
@@ -88,10 +85,10 @@ _ABOUT = TypeAdapter(_About)
 
 
 class RunFolder:
-    """Where a run keeps what it makes.
+    """The folder with all files that a run writes.
 
-    `recipe.yaml` (everything filled in), `plugins/` (local ones), `task/` (its vocabulary),
-    `environment.json`, `checkpoints/`, `model/`, `outputs/`, and what callbacks write.
+    It has `recipe.yaml` (with all defaults filled in), `plugins/` (local ones), `task/` (the vocabulary),
+    `environment.json`, `checkpoints/`, `model/`, `outputs/`, and the files of callbacks.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -103,18 +100,18 @@ class RunFolder:
         return self.folder / "model"
 
     @property
-    def learnt(self) -> Path:
-        """The folder of what the task learnt before training began."""
+    def vocabulary(self) -> Path:
+        """The folder with the vocabulary of the task."""
         return self.folder / "task"
 
     @contextmanager
-    def opened(
+    def locked(
         self, made: Configured[Any], plugins: Plugins, *, changed_plugins: bool = False
     ) -> Iterator[None]:
-        """The folder for one run alone, new or of the same recipe, and of the same text of local plugins.
+        """Lock the folder, which must be new or have a run of the same recipe and the same local plugins.
 
         Raises:
-            UserError: it is another recipe's, in use, or cannot be written
+            UserError: it has another run, is in use, or cannot be written
         """
         self._check_free()
         with self._lock():
@@ -144,25 +141,25 @@ class RunFolder:
             yield
 
     def threads(self, processes: int) -> int | None:
-        """Return the number of threads of each process in the updates so far.
+        """Return the number of CPU threads of each process in the updates so far.
 
-        None: there are no updates, the number is not recorded, or another number of `processes` made them, so
-        that the last bits differ anyway.
+        Return None if there are no updates, if the number is not recorded, or if another number of
+        `processes` made them, so that the last bits differ anyway.
         """
         file = self.folder / "environment.json"
         if not file.is_file() or not Checkpoints(self.folder / "checkpoints").steps():
             return None
         about = read_json(file)
-        found = about.get("threads")
+        threads = about.get("threads")
         if about.get("processes", processes) != processes:
             return None
-        return found if type(found) is int and 0 < found <= MAX_THREADS else None
+        return threads if type(threads) is int and 0 < threads <= MAX_THREADS else None
 
     def check_rates(self, schedule: Schedule, steps: int, done: int) -> None:
-        """Refuse another number of updates where those made would have had other learning rates.
+        """Refuse a new `training.steps` if it changes the learning rates of the updates made so far.
 
         Raises:
-            UserError: the schedule looks ahead to the last update
+            UserError: the schedule depends on the number of the last update
         """
         file = self.folder / "recipe.yaml"
         before = _training(file)["steps"] if file.is_file() else steps
@@ -190,38 +187,38 @@ class RunFolder:
         """
         kept, recipe = IdentityFile.read(self.folder / IDENTITY), self.folder / "recipe.yaml"
         if kept is None:
-            begun = recipe.is_file() and self.learnt.is_dir()
-            return self._identity(read_plain(recipe), self.learnt) if begun else None
-        if self.learnt.is_dir() and fingerprint(self.learnt) != kept.made_from.vocabulary:
+            has_begun = recipe.is_file() and self.vocabulary.is_dir()
+            return self._identity(read_plain(recipe), self.vocabulary) if has_begun else None
+        if self.vocabulary.is_dir() and fingerprint(self.vocabulary) != kept.made_from.vocabulary:
             raise UserError(
-                f"{self.learnt}: is not the vocabulary that this run began with; restore that one, or "
+                f"{self.vocabulary}: is not the vocabulary that this run began with; restore it, or "
                 "choose another --folder"
             )
         return kept.made_from
 
-    def identity_of(self, made: Configured[Any], plugins: Plugins, learnt: Path) -> Identity:
+    def identity_of(self, made: Configured[Any], plugins: Plugins, vocabulary: Path) -> Identity:
         """Return the digests that the run began with, or those of a run that begins now."""
-        plain = yaml_tree.parse(written(made, plugins), str(self.folder / "recipe.yaml")).plain()
-        return self.identity() or self._identity(plain, learnt)
+        plain = yaml_tree.parse(recipe_text(made, plugins), str(self.folder / "recipe.yaml")).plain()
+        return self.identity() or self._identity(plain, vocabulary)
 
     @staticmethod
-    def _identity(recipe: object, learnt: Path) -> Identity:
+    def _identity(recipe: object, vocabulary: Path) -> Identity:
         settings = {
-            key: value for key, (value, _) in differences(recipe, {}).items() if not inside(key, HARMLESS)
+            key: value for key, (value, _) in differences(recipe, {}).items() if not inside(key, MAY_CHANGE)
         }
         text = json.dumps(settings, sort_keys=True)
-        return Identity(recipe=hashlib.sha256(text.encode()).hexdigest(), vocabulary=fingerprint(learnt))
+        return Identity(recipe=hashlib.sha256(text.encode()).hexdigest(), vocabulary=fingerprint(vocabulary))
 
-    def begin(self, made: Configured[Any], plugins: Plugins, learnt: Path, processes: int = 1) -> None:
-        """Write what is asked for, and with what; from here on the folder is this recipe's."""
-        identity = self.identity_of(made, plugins, learnt)
-        write_atomically(self.folder / "recipe.yaml", written(made, plugins))
+    def begin(self, made: Configured[Any], plugins: Plugins, vocabulary: Path, processes: int = 1) -> None:
+        """Write the recipe, its plugins, the vocabulary and the versions, when the run begins."""
+        identity = self.identity_of(made, plugins, vocabulary)
+        write_atomically(self.folder / "recipe.yaml", recipe_text(made, plugins))
         for plugin in plugins.loaded:
-            if plugin.sha256 is not None:  # as it was loaded: preparing may have taken hours
-                _keep(plugin.data, self.folder / plugin.key)
-        if not self.learnt.is_dir():
-            with atomic_folder(self.learnt) as new:
-                shutil.copytree(learnt, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
+            if plugin.sha256 is not None:  # write it as it was loaded; its file may have changed since then
+                _write(plugin.data, self.folder / plugin.key)
+        if not self.vocabulary.is_dir():
+            with atomic_folder(self.vocabulary) as new:
+                shutil.copytree(vocabulary, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
         if not (self.folder / IDENTITY).is_file():
             IdentityFile(made_from=identity).write(self.folder / IDENTITY)
         about = {**environment(plugins), "processes": processes}
@@ -241,13 +238,13 @@ class RunFolder:
         before = _training(recipe)
         if before["steps"] < training["steps"] or self._has_more_patience(before, training):
             return None
-        found, kept = read_as(_SCORES, file), IdentityFile.read(self.folder / IDENTITY)
+        scores, kept = read_as(_SCORES, file), IdentityFile.read(self.folder / IDENTITY)
         if kept is not None and kept.scores not in (None, sha256(file)):
             raise UserError(
                 f"{file}: the scores are not those that this run wrote; restore them, or remove the file "
-                "and give the same `seqx run` again, which scores the model anew"
+                "and run the same command again, which scores the model again"
             )
-        return found
+        return scores
 
     def write_scores(self, scores: Mapping[str, Mapping[str, Score]]) -> None:
         """Write the scores of the finished model, after their digest, by which `scores` checks them."""
@@ -282,14 +279,14 @@ class RunFolder:
         made: Configured[Any],
         plugins: Plugins,
     ) -> None:
-        """Write a model folder: the mean of the checkpoints of `steps`, and all that it needs of the run."""
+        """Write a model folder with the mean of the checkpoints of `steps`, and all that it needs."""
         local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
         identity = self.identity()
         write_model(
             folder,
             weights,
-            recipe=written(made, plugins),
-            vocabulary=self.learnt,
+            recipe=recipe_text(made, plugins),
+            vocabulary=self.vocabulary,
             info={
                 "run": self.folder.resolve().name,
                 "steps": steps,
@@ -302,7 +299,7 @@ class RunFolder:
         )
 
     def write_outputs(self, split: str, evaluation: Evaluation) -> None:
-        """Keep what the model answered: `outputs/SPLIT.txt`, a line for each input."""
+        """Write the outputs of the model into `outputs/SPLIT.txt`, one line per input."""
         folder = self.folder / "outputs"
         folder.mkdir(exist_ok=True)
         if evaluation.answers:
@@ -311,7 +308,7 @@ class RunFolder:
             )
 
     def _check_free(self) -> None:
-        """Nothing of anybody else's may be overwritten or removed."""
+        """Refuse a folder with files of anything but a run."""
         check_name(self.folder)
         if not self.folder.is_dir():
             if self.folder.exists():
@@ -322,7 +319,7 @@ class RunFolder:
         others = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
         if others and not (self.folder / "recipe.yaml").is_file():
             raise UserError(
-                f"{self.folder}: holds no run, but other files ({min(others)}); choose another --folder"
+                f"{self.folder}: has no run, but other files ({min(others)}); choose another --folder"
             )
 
     def _check_same(self, made: Configured[Any], plugins: Plugins) -> None:
@@ -330,18 +327,19 @@ class RunFolder:
         if not file.is_file():
             return
         pairs = differences(
-            with_new_names(read_plain(file), made), yaml_tree.parse(written(made, plugins), str(file)).plain()
+            with_new_names(read_plain(file), made),
+            yaml_tree.parse(recipe_text(made, plugins), str(file)).plain(),
         )
-        # What a newer seqx lets a recipe set is no difference as long as nobody sets it.
+        # A setting of a newer seqx is no difference as long as the recipe does not set it.
         unset = tuple(left_out(made))
         different = [
             f"  {key}: {before} before, {now} now"
             for key, (before, now) in pairs.items()
-            if not inside(key, HARMLESS) and not (before == NOT_SET and inside(key, unset))
+            if not inside(key, MAY_CHANGE) and not (before == NOT_SET and inside(key, unset))
         ]
         if different:
             raise UserError(
-                f"{self.folder}: holds a run of another recipe; choose another --folder, or remove this one. "
+                f"{self.folder}: has a run of another recipe; choose another --folder, or remove this one. "
                 "What differs:\n" + "\n".join(different[:12])
             )
         checkpoints = self.checkpoints
@@ -354,57 +352,57 @@ class RunFolder:
             )
 
     def _check_plugins(self, plugins: Plugins) -> None:
-        """Local plugins are what they were when the run began, by the hashes that it kept."""
+        """Refuse local plugins whose SHA-256 differs from that at the beginning of the run."""
         file = self.folder / "environment.json"
         if not file.is_file() and not self.checkpoints.steps():
-            return  # it was stopped before it began
+            return  # the run was stopped before it began
         kept = read_as(MADE_WITH, file).get("plugins", {})
         if name := changed(plugins, kept):
             raise UserError(
-                f"{self.folder}: {name} is not what it was when this run began; put back its text, or go on "
-                "with `seqx run --changed-plugins`"
+                f"{self.folder}: {name} has changed since this run began; restore it, or continue with "
+                "`seqx run --changed-plugins`"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What the folder of a run tells of it, finished or not."""
+    """The contents of the folder of a run, finished or not."""
 
     folder: Path
-    recipe: Mapping[str, Any]  # everything filled in, as plain values
+    recipe: Mapping[str, Any]  # with all defaults filled in, as plain values
     environment: Mapping[str, Any]  # versions, and the machine
-    vocabulary: str  # equal for equal ones
+    vocabulary: str  # a digest
     progress: TrainingProgress  # at the newest checkpoint
-    parameters: int | None  # told by finished runs
+    parameters: int | None  # None before the run is finished
     scores: Mapping[str, Mapping[str, Score]] | None  # of each split, by metric, once the run is finished
     compared: Sequence[Candidate] = ()  # the weights that were compared, the best first
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
-        """Read a run's folder, whether or not its plugins are here.
+        """Read a run's folder; its plugins need not be installed.
 
         Raises:
-            UserError: there is no run in it, or another version of seqx laid it out
+            UserError: there is no run in it, or another version of seqx wrote it in another way
         """
         if (folder / WEIGHTS).is_file():
             raise UserError(f"{folder}: is the folder of a model; name that of its run, as runs/NAME")
         if not (folder / "recipe.yaml").is_file():
             raise UserError(f"{folder}: no run is in this folder; name one, as runs/NAME")
-        check_links(folder, *OPENED)
-        place = RunFolder(folder)
+        check_links(folder, *LINK_CHECKED)
+        run_folder = RunFolder(folder)
         recipe, environment = read_plain(folder / "recipe.yaml"), read_json(folder / "environment.json")
         try:
-            scores = place.scores(recipe["training"])
-            about = read_as(_ABOUT, place.model / "model.json") if scores is not None else None
+            scores = run_folder.scores(recipe["training"])
+            about = read_as(_ABOUT, run_folder.model / "model.json") if scores is not None else None
             return cls(
                 folder=folder,
                 recipe=recipe,
                 environment=environment,
-                vocabulary=fingerprint(place.learnt),
-                progress=place.checkpoints.progress() or TrainingProgress(step=_last(about)),
+                vocabulary=fingerprint(run_folder.vocabulary),
+                progress=run_folder.checkpoints.progress() or TrainingProgress(step=_last(about)),
                 parameters=about["parameters"] if about else None,
                 scores=scores,
-                compared=() if scores is None else read_compared(place.model),
+                compared=() if scores is None else read_compared(run_folder.model),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(
@@ -414,54 +412,23 @@ class Record:
 
 
 def _last(about: _About | None) -> int:
-    """The updates of a model whose checkpoints were removed."""
+    """Return the last update of a model whose checkpoints were removed."""
     return max(about["steps"]) if about else 0
 
 
-def written(made: Configured[Any], plugins: Plugins) -> str:
-    """A recipe as YAML, everything filled in; local plugins are named as they lie beside it."""
+def recipe_text(made: Configured[Any], plugins: Plugins) -> str:
+    """Return a recipe as YAML with all defaults filled in, and with the paths of local plugins beside it."""
     local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
     recipe = {**({"plugins": local} if local else {}), **made.plain()}
     return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
 
 
 def local_files(plugins: Plugins) -> list[Path]:
-    """The plugins that are files which the recipe names."""
+    """Return the files of the plugins that the recipe names."""
     return [Path(plugin.source) for plugin in plugins.loaded if plugin.sha256 is not None]
 
 
-def environment(plugins: Plugins) -> dict[str, Any]:
-    """What a run was made with: versions, and the machine."""
-    packages = ("torch", "numpy", "sentencepiece", "sacrebleu", "safetensors", "pydantic", "pluggy")
-    # Reading the name would initialise CUDA, which a run on a CPU must not do.
-    cuda = torch.cuda.get_device_name() if uses_cuda() else None
-    return {
-        "seqx": __version__,
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in packages},
-        "plugins": {
-            plugin.key: {
-                "version": plugin.version,
-                "from": plugin.source if plugin.sha256 is None else "the recipe",
-                "sha256": plugin.sha256,
-            }
-            for plugin in plugins.loaded
-        },
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "gpu": cuda,
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _keep(data: bytes, file: Path) -> None:
+def _write(data: bytes, file: Path) -> None:
     try:
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(data)

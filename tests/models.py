@@ -7,8 +7,8 @@ from safetensors.torch import save_model
 
 from seqx import recipe
 from seqx.inference.loading import InferenceRecipe
+from seqx.plugin.environment import environment
 from seqx.plugin.loading import load_plugins
-from seqx.run_folder import environment
 from seqx.storage import model_folder
 from seqx.storage.weights import average
 

@@ -64,7 +64,7 @@ def average(
         )
     folder = out or run / f"averaged-{len(steps)}"
     _check_free(folder)
-    experiment.task.load(run_folder.learnt)
+    experiment.task.load(run_folder.vocabulary)
     run_folder.write_model(
         folder,
         weights,

@@ -7,7 +7,7 @@ from pathlib import Path
 from seqx.errors import Problem, RecipeError
 from seqx.plugin.loading import MADE_WITH, Plugins, load_plugins
 from seqx.recipe import Configured, Recipe, check, load
-from seqx.run_folder import OPENED
+from seqx.run_folder import LINK_CHECKED
 from seqx.storage.atomic import check_links
 from seqx.storage.json_format import read_as
 from seqx.storage.weights import WEIGHTS
@@ -30,7 +30,7 @@ def load_checked_run(folder: Path, *, trust_local_plugins: bool) -> CheckedRecip
         folder: the folder of the run, with its local plugins, which must have their recorded hashes
         trust_local_plugins: run the local plugins
     """
-    check_links(folder, *OPENED)
+    check_links(folder, *LINK_CHECKED)
     recipe = load(folder / "recipe.yaml", local_plugins=trust_local_plugins, whole=True)
     recorded = read_as(MADE_WITH, folder / "environment.json").get("plugins", {})
     plugins = load_plugins(recipe.plugins, kept=recorded)

@@ -78,18 +78,18 @@ def run(
     if devices is not None and devices > 1:
         with stop.handling_signals():  # the error of a run is printed once, here
             found = load_checked(recipe, profile, overrides)
-            place = RunFolder(_place(found, folder, profile))
-            if place.finished(found.made) is None:
-                examined(found.made, begun=place.learnt.is_dir())
+            run_folder = RunFolder(_folder(found, folder, profile))
+            if run_folder.finished(found.made) is None:
+                examined(found.made, begun=run_folder.vocabulary.is_dir())
         options = {"--profile": profile, "--folder": folder, "--device": device, "--threads": threads}
-        said = [f"{name}={value}" for name, value in options.items() if value is not None]
-        said += ["--changed-plugins"] * changed_plugins
+        given = [f"{name}={value}" for name, value in options.items() if value is not None]
+        given += ["--changed-plugins"] * changed_plugins
         debug = ["--debug"] * bool(ctx.find_root().params.get("debug"))
-        code, killed = launch([*debug, "run", *said, "--", recipe, *overrides], devices)
-        if killed is not None:
-            click.echo(killed, err=True)
+        code, message = launch([*debug, "run", *given, "--", recipe, *overrides], devices)
+        if message is not None:
+            click.echo(message, err=True)
         ctx.exit(code)
-    with join_ranks(device) as (world, own), stop.handling_signals(), defer_write_errors():
+    with join_ranks(device) as (world, own_device), stop.handling_signals(), defer_write_errors():
         _run(
             ctx,
             world,
@@ -97,7 +97,7 @@ def run(
             overrides,
             profile,
             folder,
-            own,
+            own_device,
             threads,
             stop,
             changed_plugins=changed_plugins,
@@ -120,14 +120,14 @@ def _run(
     changed_plugins: bool,
 ) -> None:
     found = load_checked(recipe, profile, overrides)
-    place = _place(found, folder, profile)
-    done = RunFolder(place).finished(found.made) is not None
-    with _telling(ctx, place, world):
+    folder = _folder(found, folder, profile)
+    was_finished = RunFolder(folder).finished(found.made) is not None
+    with _reporting_failure(ctx, folder, world):
         scores = run_experiment(
             found.made,
             found.plugins,
             name=_name(found, profile),
-            folder=place,
+            folder=folder,
             device=device,
             number_of_threads=threads,
             changed_plugins=changed_plugins,
@@ -135,49 +135,47 @@ def _run(
             world=world,
         )
     if world.is_rank_zero:
-        _tell(found, place, scores, done=done)
+        _print_scores(found, folder, scores, was_finished=was_finished)
 
 
 def _name(found: CheckedRecipe, profile: str | None) -> str:
     return found.recipe.name + (f"-{profile}" if profile else "")
 
 
-def _place(found: CheckedRecipe, folder: Path | None, profile: str | None) -> Path:
+def _folder(found: CheckedRecipe, folder: Path | None, profile: str | None) -> Path:
     return folder or Path("runs", _name(found, profile))
 
 
-def _tell(
-    found: CheckedRecipe, place: Path, scores: Mapping[str, Mapping[str, Score]], *, done: bool
+def _print_scores(
+    found: CheckedRecipe, folder: Path, scores: Mapping[str, Mapping[str, Score]], *, was_finished: bool
 ) -> None:
-    if done:
-        click.echo(f"{place}: this run is finished; its scores:")
-    for split, named in scores.items():
-        for metric, score in named.items():
+    if was_finished:
+        click.echo(f"{folder}: this run is finished; its scores:")
+    for split, by_metric in scores.items():
+        for metric, score in by_metric.items():
             click.echo(f"{split} {metric} {score}")
-    for line in comparison_lines(read_compared(place / "model")):
+    for line in comparison_lines(read_compared(folder / "model")):
         click.echo(line)
     published = found.made.plain()["published"] or {}
     for split in scores:
         for metric, value in (published.get(split) or {}).items():
             click.echo(f"published {split} {metric} {value:.2f}  {published['source']}")
-    click.echo(f"model: {place / 'model'}")
+    click.echo(f"model: {folder / 'model'}")
 
 
 @contextmanager
-def _telling(ctx: click.Context, place: Path, world: World) -> Iterator[None]:
-    """Whatever breaks a run off is told, with the way on; of several processes the first tells of a stop."""
+def _reporting_failure(ctx: click.Context, folder: Path, world: World) -> Iterator[None]:
+    """Report any failure with advice on how to resume; only rank 0 reports a stop."""
     try:
         yield
     except Stopped as stopped:
         if world.is_rank_zero:
-            click.echo(
-                f"{place}: stopped by {stopped}, {_kept(place)}; run the same command again to continue",
-                err=True,
-            )
+            state = f"stopped by {stopped}, {_last_checkpoint(folder)}"
+            click.echo(f"{folder}: {state}; run the same command again to continue", err=True)
         _exit(ctx, EXIT_STOPPED, world)
     except KeyboardInterrupt:
         if world.is_rank_zero:
-            click.echo(f"{place}: interrupted; run the same command again to continue", err=True)
+            click.echo(f"{folder}: interrupted; run the same command again to continue", err=True)
         _exit(ctx, EXIT_INTERRUPTED, world)
     except UserError:
         raise
@@ -185,25 +183,25 @@ def _telling(ctx: click.Context, place: Path, world: World) -> Iterator[None]:
         message = attributed(error)
         if message is None:
             raise
-        raise PluginError(f"{message}\n{_way_on(place)}") from error
+        raise PluginError(f"{message}\n{_advice(folder)}") from error
 
 
 def _exit(ctx: click.Context, code: int, world: World) -> None:
-    # Of several processes each leaves in its own way, once it has told the others.
+    # With several ranks the heartbeat ends each process, after the others know of it.
     if world.size == 1 and has_abandoned_threads():
         leave(code)
     ctx.exit(code)
 
 
-def _kept(place: Path) -> str:
-    steps = Checkpoints(place / "checkpoints").steps()
+def _last_checkpoint(folder: Path) -> str:
+    steps = Checkpoints(folder / "checkpoints").steps()
     return f"the checkpoint of update {steps[-1]} is kept" if steps else "no checkpoint was written yet"
 
 
-def _way_on(place: Path) -> str:
-    """What is left of a run that a plugin broke off, and how it goes on."""
-    start = "from there" if Checkpoints(place / "checkpoints").steps() else "from the start"
+def _advice(folder: Path) -> str:
+    """Return a message on how to resume a run that ended with an error of a plugin."""
+    start = "from there" if Checkpoints(folder / "checkpoints").steps() else "from the start"
     return (
-        f"{place}: {_kept(place)}; mend the plugin, and the same command goes on {start} "
-        "(with --changed-plugins, if the plugin is a local file)"
+        f"{folder}: {_last_checkpoint(folder)}; fix the plugin, and run the same command again to "
+        f"continue {start} (with --changed-plugins, if the plugin is a local file)"
     )

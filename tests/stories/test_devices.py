@@ -164,7 +164,7 @@ def test_a_mistake_is_told_once_by_the_launcher() -> None:
     left = forked.run("run", recipe, "--folder", "taken", "--devices", "2", "--device", "cpu")
 
     assert left.returncode == 2
-    assert left.stderr == "taken: holds no run, but other files (thesis.txt); choose another --folder\n"
+    assert left.stderr == "taken: has no run, but other files (thesis.txt); choose another --folder\n"
 
 
 def test_a_mistake_in_the_recipe_is_told_before_anything_is_started() -> None:

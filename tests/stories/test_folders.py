@@ -12,7 +12,7 @@ def test_a_folder_with_other_files_is_left_alone() -> None:
     precious.write_text("text", encoding="utf-8")
     before = files(Path("project"))
     assert refused("run", tiny(), "--folder", "project") == (
-        "project: holds no run, but other files (model); choose another --folder\n"
+        "project: has no run, but other files (model); choose another --folder\n"
     )
     assert refused("run", tiny(), "--folder", precious) == f"{precious}: is a file; choose another --folder\n"
     assert files(Path("project")) == before

@@ -57,8 +57,8 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
 
     (folder / "mine.py").write_text(MINE.replace("one it", "one that it"), encoding="utf-8")
     assert refused("run", recipe, "training.steps=4") == (
-        f"{run}: plugins/mine.py is not what it was when this run began; put back its text, or go on "
-        "with `seqx run --changed-plugins`\n"
+        f"{run}: plugins/mine.py has changed since this run began; restore it, or continue with "
+        "`seqx run --changed-plugins`\n"
     )
     assert "this recipe brings code of its own" in refused("average", run)
     (run / "plugins" / "mine.py").write_text(MINE.replace("one it", "two it"), encoding="utf-8")
@@ -133,15 +133,15 @@ def test_one_that_fails_in_the_middle_of_a_run(tmp_path: Path) -> None:
     assert result.stderr.endswith(
         "\nclumsy.py:20: plugin clumsy.py, Attention 'clumsy': RuntimeError: fell over a queue of 3 "
         "dimensions; `seqx --debug` shows the traceback\n"
-        "runs/tiny: the checkpoint of update 4 is kept; mend the plugin, and the same command goes on from "
-        "there (with --changed-plugins, if the plugin is a local file)\n"
+        "runs/tiny: the checkpoint of update 4 is kept; fix the plugin, and run the same command again to "
+        "continue from there (with --changed-plugins, if the plugin is a local file)\n"
     )
     debugged = CliRunner().invoke(main, ["--debug", "run", str(recipe), "--folder", "again"])
     assert "Traceback (most recent call last)" in debugged.stderr
     assert ", in stumble\n" in debugged.stderr
 
     Path("clumsy.py").write_text(CLUMSY.replace("> 12", "> 99"), encoding="utf-8")
-    assert "plugins/clumsy.py is not what it was when this run began" in refused("run", recipe)
+    assert "plugins/clumsy.py has changed since this run began" in refused("run", recipe)
     log = done("run", recipe, "--changed-plugins")
     assert [row["step"] for row in lines(Path("runs/tiny"), "update")][-2:] == [5, 6]
     assert "model: runs/tiny/model" in log
@@ -166,8 +166,8 @@ def test_one_that_fails_before_the_first_checkpoint() -> None:
     recipe = tiny("plugins: [./clumsy.py]\n" + TINY.replace("multihead", "clumsy"))
     said = refused("run", recipe)
     assert (
-        "runs/tiny: no checkpoint was written yet; mend the plugin, and the same command goes on from the "
-        in said
+        "runs/tiny: no checkpoint was written yet; fix the plugin, and run the same command again to "
+        "continue from the " in said
     )
 
 

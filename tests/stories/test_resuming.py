@@ -93,7 +93,7 @@ def test_what_may_change_between_starts_and_what_may_not() -> None:
     before = files(run)
     said = refused("run", recipe, "training.tokens=400", "model.encoder.norm_order=pre")
     assert said.splitlines() == [
-        f"{run}: holds a run of another recipe; choose another --folder, or remove this one. What differs:",
+        f"{run}: has a run of another recipe; choose another --folder, or remove this one. What differs:",
         "  model.encoder.norm_order: post before, pre now",
         "  training.tokens: 300 before, 400 now",
     ]

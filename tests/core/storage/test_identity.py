@@ -179,7 +179,7 @@ def test_scores_of_another_run_are_refused(runs: Path) -> None:
     scores.write_text(text if text.encode() != own else text + " ", encoding="utf-8")
     assert refused(*finish(runs), run=runs / "a") == (
         f"{scores}: the scores are not those that this run wrote; restore them, or remove the file "
-        "and give the same `seqx run` again, which scores the model anew\n"
+        "and run the same command again, which scores the model again\n"
     )
     scores.unlink()
     assert call(*finish(runs)).exit_code == 0
@@ -193,7 +193,7 @@ def test_vocabulary_of_another_run_is_refused(runs: Path) -> None:
     for command in COMMANDS.values():
         message = refused(*command(runs), run=runs / "a")
         assert message.startswith(
-            f"{learnt}: is not the vocabulary that this run began with; restore that one"
+            f"{learnt}: is not the vocabulary that this run began with; restore it"
         )
 
 
