@@ -57,7 +57,7 @@ def missing(content: bytes) -> None:
         ("train.en.gz", cut, "train.en.gz: is damaged or cut off"),
     ],
 )
-def test_one_message_and_nothing_is_left(
+def test_bad_data_is_one_message_and_leaves_no_files(
     name: str,
     change: Callable[[bytes], bytes | None],
     told: str,

@@ -40,7 +40,7 @@ def edited(recipe: Path) -> Path:
 
 @pytest.mark.promise("text-changes-during-run")
 @pytest.mark.parametrize("more", ["", "one more\n"])
-def test_a_file_that_is_read_again_has_changed(
+def test_text_that_changes_during_a_run_is_refused(
     more: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, file = edited(corpus(tmp_path / "text")), tmp_path / "text" / "dev.de"
@@ -56,7 +56,7 @@ def test_a_file_that_is_read_again_has_changed(
 
 @pytest.mark.promise("text-changes-between-starts")
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
-def test_text_has_changed_between_two_starts(split: str, tmp_path: Path) -> None:
+def test_text_that_changes_between_starts_is_refused(split: str, tmp_path: Path) -> None:
     recipe = corpus(tmp_path / "text")
     done("run", recipe, "training.steps=2")
     file = tmp_path / "text" / f"{split}.de"
@@ -71,7 +71,7 @@ def test_text_has_changed_between_two_starts(split: str, tmp_path: Path) -> None
     done("run", recipe)
 
 
-def test_a_touched_file_has_not_changed(tmp_path: Path) -> None:
+def test_touched_file_counts_as_unchanged(tmp_path: Path) -> None:
     recipe = corpus(tmp_path / "text")
     done("run", recipe, "training.steps=2")
     (tmp_path / "text" / "dev.de").touch()
@@ -79,7 +79,7 @@ def test_a_touched_file_has_not_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("damaged-prepared-data")
-def test_examples_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_prepared_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQX_CACHE", "fresh")
     recipe = corpus(tmp_path / "text")
     done("run", recipe, "training.steps=2")

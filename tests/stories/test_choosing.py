@@ -15,7 +15,7 @@ def losses(run: str) -> list[float]:
     return [row["loss"] for row in lines(Path("runs", run), "update")]
 
 
-def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
+def test_init_from_starts_with_weights_and_vocabulary_of_another_model() -> None:
     still = TINY.replace("heads: 2}}", "heads: 2}, dropout: 0.0}")
     done(
         "run",
@@ -61,7 +61,7 @@ def test_it_begins_with_another_models_weights_and_vocabulary() -> None:
 
 
 @pytest.mark.promise("prune-after-verification")
-def test_old_checkpoints_go_when_the_new_one_was_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_checkpoints_are_pruned_after_the_new_one_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     order = list[str]()
     read, removed = weights._verify, Checkpoints.prune
 
@@ -84,7 +84,7 @@ def test_old_checkpoints_go_when_the_new_one_was_read_again(monkeypatch: pytest.
     ]
 
 
-def test_patience_and_the_best() -> None:
+def test_best_checkpoints_are_selected_with_patience() -> None:
     # A rate of nothing: the first validation stays the best one, and nothing ever gets better than it.
     done(
         *("run", tiny(), "training.steps=30", "training.validate_every=2", "training.patience=2"),
@@ -109,7 +109,7 @@ def test_patience_and_the_best() -> None:
     assert scores[best[0]] == max(scores.values())
 
 
-def test_the_best_is_saved_wherever_it_is_seen() -> None:
+def test_best_checkpoint_is_saved_at_any_validation() -> None:
     done(
         *("run", tiny(), "training.steps=9", "training.validate_every=3", "training.save_every=100"),
         *("training.select=best", "training.average=3", "training.keep_checkpoints=3"),

@@ -24,7 +24,7 @@ def is_mean(*steps: int) -> bool:
     return all(torch.equal(tensor, mean[name]) for name, tensor in model.items())
 
 
-def test_an_average_that_is_worse_than_the_last_checkpoint_is_not_the_model() -> None:
+def test_last_checkpoint_becomes_the_model_if_the_average_is_worse() -> None:
     recipe = scripted(10, 30, 20, 31, 32)
     printed = done("run", recipe)
     assert is_mean(6)
@@ -43,7 +43,7 @@ def test_an_average_that_is_worse_than_the_last_checkpoint_is_not_the_model() ->
 
 
 @pytest.mark.parametrize("average", [40, 30])  # in a tie the average
-def test_an_average_that_is_better_is_the_model_and_scored_once(average: int) -> None:
+def test_better_average_becomes_the_model_and_is_scored_once(average: int) -> None:
     printed = done("run", scripted(10, 30, average, 35))
     assert is_mean(3, 6)
     assert compared(RUN) == [("average", [3, 6], average), ("last", [6], 30)]
@@ -52,7 +52,7 @@ def test_an_average_that_is_better_is_the_model_and_scored_once(average: int) ->
     assert "test scripted 35.00" in printed
 
 
-def test_the_best_checkpoint_is_kept_and_may_be_the_model() -> None:
+def test_best_checkpoint_is_kept_and_may_become_the_model() -> None:
     done("run", scripted(50, 30, 40, 20, steps=9))
     assert is_mean(3)
     assert compared(RUN) == [("best", [3], 50), ("average", [6, 9], 20), ("last", [9], 40)]
@@ -73,13 +73,13 @@ def test_equal_weights_are_not_compared() -> None:
     assert asked() == [10, 30, 31, 32]
 
 
-def test_of_a_cost_less_is_better() -> None:
+def test_selection_by_a_score_of_which_less_is_better() -> None:
     done("run", scripted(9, 5, 7, lower_is_better=True))
     assert is_mean(6)
     assert compared(RUN) == [("last", [6], 5), ("average", [3, 6], 7)]
 
 
-def test_the_criterion_is_that_of_the_recipe() -> None:
+def test_selection_by_the_score_that_the_recipe_names() -> None:
     """The scores are best for the average; its perplexity is not."""
     done("run", scripted(10, 30, 40, select={"by": "perplexity"}))
     found = compared(RUN)
@@ -88,7 +88,7 @@ def test_the_criterion_is_that_of_the_recipe() -> None:
     assert is_mean(6)
 
 
-def test_perplexity_decides_while_all_scores_are_zero() -> None:
+def test_selection_by_perplexity_while_all_scores_are_zero() -> None:
     done("run", scripted(0, 0, 0))
     assert is_mean(6)  # perplexity falls quickly, and an average lags behind
     assert [value for _, _, value in compared(RUN)] == [0, 0]
@@ -118,7 +118,7 @@ def test_with_a_moving_average_its_checkpoints_are_compared() -> None:
 
 
 @pytest.mark.parametrize("call", [3, 4])  # while the average is scored, and the model
-def test_a_run_that_is_stopped_while_it_compares(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+def test_run_stopped_while_selecting_the_model_resumes(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     done("run", scripted(10, 30, 20, 30), "--folder", "whole")
     real, calls = Validator.score, 0
 

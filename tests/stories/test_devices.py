@@ -58,7 +58,7 @@ def endless(text: str, mark: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 @pytest.mark.promise("signal-to-launcher")
-def test_a_signal_to_the_launcher_stops_all_and_the_run_goes_on() -> None:
+def test_signal_to_the_launcher_stops_all_ranks_and_the_run_resumes() -> None:
     with endless(TINY, Path("two", "data.json")) as process:
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=60)[1]
@@ -107,7 +107,7 @@ def slow() -> str:
 
 
 @pytest.mark.promise("second-interrupt-of-launcher")
-def test_a_second_interrupt_of_the_launcher_waits_for_nothing() -> None:
+def test_second_interrupt_of_the_launcher_is_immediate() -> None:
     with endless(slow(), Path("pid")) as process:
         process.send_signal(signal.SIGINT)
         with pytest.raises(subprocess.TimeoutExpired):
@@ -118,7 +118,7 @@ def test_a_second_interrupt_of_the_launcher_waits_for_nothing() -> None:
 
 
 @pytest.mark.promise("rank-killed-while-stopping")
-def test_one_that_is_killed_while_all_are_to_stop_was_not_saved() -> None:
+def test_rank_killed_while_stopping_is_named() -> None:
     with endless(slow(), Path("pid")) as process:
         process.send_signal(signal.SIGTERM)
         killed = int(Path("pid").read_text(encoding="utf-8"))
@@ -132,7 +132,7 @@ def test_one_that_is_killed_while_all_are_to_stop_was_not_saved() -> None:
 
 
 @pytest.mark.promise("launcher-is-gone")
-def test_processes_end_when_the_launcher_is_gone() -> None:
+def test_ranks_end_when_the_launcher_is_gone() -> None:
     with endless(slow(), Path("pid")) as process:
         process.kill()
         said = process.communicate(timeout=30)[1]  # once nobody holds standard error any more
@@ -156,7 +156,7 @@ def test_two_devices_give_the_scores_of_one() -> None:
 
 
 @pytest.mark.promise("one-message-for-all-ranks")
-def test_a_mistake_is_told_once_by_the_launcher() -> None:
+def test_launcher_prints_an_error_of_all_ranks_once() -> None:
     """Found by the first process in the middle of a run, while the other one waits."""
     recipe = str(tiny())
     Path("taken").mkdir()
@@ -167,7 +167,7 @@ def test_a_mistake_is_told_once_by_the_launcher() -> None:
     assert left.stderr == "taken: has no run, but other files (thesis.txt); choose another --folder\n"
 
 
-def test_a_mistake_in_the_recipe_is_told_before_anything_is_started() -> None:
+def test_launcher_checks_the_recipe_before_it_starts_ranks() -> None:
     recipe = str(tiny(TINY.replace("tokens: 300", "tokens: none")))
     assert seqx("run", recipe, "--devices", "2").exit_code == 2
 
@@ -208,7 +208,7 @@ def by_torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.promise("out-of-memory-with-shards")
 @pytest.mark.parametrize("start", [by_devices, by_torchrun])
-def test_too_little_memory_for_shards_begins_again_in_smaller_parts(
+def test_out_of_memory_with_shards_restarts_with_smaller_microbatches(
     start: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     Path("narrow.py").write_text(NARROW, encoding="utf-8")
@@ -231,7 +231,7 @@ def test_too_little_memory_for_shards_begins_again_in_smaller_parts(
 
 
 @pytest.mark.parametrize(("own", "threads"), [(None, "3"), ("2", "2")])
-def test_processes_share_the_cpus(own: str | None, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_share_the_cpus(own: str | None, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 
     class Process:

@@ -115,7 +115,7 @@ SETTINGS = (
 
 
 @pytest.mark.promise("rollback-skips-batches")
-def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_rolls_back_and_skips_nonfinite_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     file = recipe("max_length: 24")
     done("run", file, *SETTINGS, "training.steps=15")
     run = Path("runs/tiny")
@@ -157,7 +157,7 @@ def test_it_goes_back_and_passes_over_what_is_not_finite(monkeypatch: pytest.Mon
 
 
 @pytest.mark.promise("no-resume-from-diverged-checkpoint")
-def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
+def test_rollback_removes_later_checkpoints_before_it_is_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else a run that is killed then would go on from it."""
@@ -186,7 +186,7 @@ def test_no_checkpoint_from_within_the_trouble_is_left_when_it_is_written_down(
 
 
 @pytest.mark.promise("rollback-target-is-kept")
-def test_the_checkpoint_from_before_the_trouble_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollback_target_is_not_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Although each update is saved, and only the last one is to be kept."""
     forward, calls = Step.forward, 0
 
@@ -214,7 +214,7 @@ def test_the_checkpoint_from_before_the_trouble_is_kept(monkeypatch: pytest.Monk
 
 
 @pytest.mark.promise("rollback-target-is-damaged")
-def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollback_ignores_a_damaged_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is told and kept is where the run went on from; what is whole stays until that is known."""
     run, damaged, go_back = Path("runs/tiny"), list[int](), Rollback.go_back
 
@@ -238,7 +238,7 @@ def test_a_checkpoint_that_it_goes_back_to_may_be_damaged(monkeypatch: pytest.Mo
 
 
 @pytest.mark.promise("rollback-target-is-damaged")
-def test_when_no_checkpoint_from_before_is_whole_later_ones_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollback_without_undamaged_target_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     run, kept, go_back = Path("runs/tiny"), list[int](), Rollback.go_back
 
     def going(self: Rollback, divergence: Divergence) -> TrainingProgress:
@@ -267,7 +267,7 @@ def test_when_no_checkpoint_from_before_is_whole_later_ones_are_left(monkeypatch
 
 @pytest.mark.promise("stop-after-max-rollbacks")
 @pytest.mark.parametrize("returns", [0, 1])
-def test_it_stops_and_names_the_sentence(returns: int) -> None:
+def test_run_stops_after_max_rollbacks_and_names_the_sentence(returns: int) -> None:
     file = recipe("max_length: 24")
     said = refused("run", file, *SETTINGS, "training.steps=100", f"training.max_rollbacks={returns}")
     last = said.splitlines()[-1]
@@ -292,7 +292,7 @@ def test_single_updates_that_are_not_finite_are_skipped_and_counted() -> None:
 
 
 @pytest.mark.promise("rollback-after-spike")
-def test_it_goes_back_from_a_spike() -> None:
+def test_run_rolls_back_after_a_spike() -> None:
     run = Path("runs/tiny")
     done(
         "run", recipe("max_length: 24, grow: 1000"), *SETTINGS,
@@ -305,7 +305,7 @@ def test_it_goes_back_from_a_spike() -> None:
 
 
 @pytest.mark.promise("out-of-memory-in-run")
-def test_too_little_memory_loses_nothing() -> None:
+def test_out_of_memory_changes_no_update() -> None:
     how = ("training.steps=4", "model.encoder.dropout=0", "model.decoder.dropout=0")
     done("run", recipe("most: 9999"), *how)
     done("run", recipe("most: 3", "small.yaml"), *how)
@@ -321,7 +321,7 @@ def test_too_little_memory_loses_nothing() -> None:
 
 
 @pytest.mark.promise("too-long-sentence-is-named")
-def test_one_sentence_that_does_not_fit_is_named() -> None:
+def test_sentence_that_does_not_fit_into_memory_is_named() -> None:
     said = refused("run", recipe("most: 0"), "training.steps=4").splitlines()[-1]
     assert said.startswith("update 1: cpu has too little memory for a single example: example ")
     assert " ||| the " in said

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.stories.tiny import done, files, refused, seqx, tiny
 
 
-def test_a_folder_with_other_files_is_left_alone() -> None:
+def test_run_refuses_a_folder_with_other_files() -> None:
     precious = Path("project/model/precious")
     precious.parent.mkdir(parents=True)
     precious.write_text("text", encoding="utf-8")
@@ -18,7 +18,7 @@ def test_a_folder_with_other_files_is_left_alone() -> None:
     assert files(Path("project")) == before
 
 
-def test_a_models_folder_is_left_alone_and_an_empty_one_is_taken() -> None:
+def test_run_refuses_a_folder_of_a_model_and_takes_an_empty_one() -> None:
     Path("runs/tiny").mkdir(parents=True)
     done("run", tiny(), "training.steps=2")
     before = files(Path("runs/tiny/model"))
@@ -27,13 +27,13 @@ def test_a_models_folder_is_left_alone_and_an_empty_one_is_taken() -> None:
     assert files(Path("runs/tiny/model")) == before
 
 
-def test_models_whose_vocabularies_were_learnt_apart_but_alike_answer_as_one() -> None:
+def test_models_with_equal_vocabularies_form_an_ensemble() -> None:
     done("run", tiny(name="one.yaml"), "training.steps=2")
     done("run", tiny(name="other.yaml"), "training.steps=2", "task.max_length=20")
     assert done("translate", "runs/one", "runs/other", text="The dog sleeps.\n").endswith("\n")
 
 
-def test_a_vocabulary_stays_the_runs_when_the_cache_is_gone(tmp_path: Path) -> None:
+def test_run_keeps_its_vocabulary_without_the_cache(tmp_path: Path) -> None:
     done("run", tiny(), "training.steps=2")
     os.environ["SEQX_CACHE"] = str(tmp_path / "new")  # the fixture puts it back
     said = seqx("run", tiny(), "training.steps=4").output
@@ -41,7 +41,7 @@ def test_a_vocabulary_stays_the_runs_when_the_cache_is_gone(tmp_path: Path) -> N
     assert "step 4/4" in said
 
 
-def test_a_run_that_stops_early_says_so() -> None:
+def test_run_that_stops_early_reports_it() -> None:
     settings = ("training.validate_every=2", "training.patience=1", "training.schedule.peak=1e-12")
     said = seqx("run", tiny(), "training.steps=30", *settings).output
     assert "stopped after 4 of 30 updates: 1 validations without a better score\n" in said

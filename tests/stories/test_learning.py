@@ -31,7 +31,7 @@ def raw(checkpoint: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_muon_r_drop_and_an_average_go_on_as_if_nothing_had_been() -> None:
+def test_run_with_muon_r_drop_and_ema_resumes_bitwise() -> None:
     first, run = tiny(MOVING, "first.yaml"), Path("runs/first")
     done("run", first, "training.steps=4")
     done("run", first, "training.steps=6")
@@ -47,7 +47,7 @@ def test_muon_r_drop_and_an_average_go_on_as_if_nothing_had_been() -> None:
     assert all(row["others"]["kl"] > 0 for row in updates[0])
 
 
-def test_an_average_is_what_is_saved_validated_and_averaged_and_does_not_change_training() -> None:
+def test_ema_is_saved_and_validated_and_does_not_change_training() -> None:
     done("run", tiny(MOVING, "moving.yaml"), "training.save_every=1", "training.validate_every=1")
     done("run", tiny(OTHER, "plain.yaml"), "training.save_every=1", "training.validate_every=1")
     moving, plain = Path("runs/moving"), Path("runs/plain")
@@ -76,7 +76,7 @@ def test_an_average_is_what_is_saved_validated_and_averaged_and_does_not_change_
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "{type: wsd, decay: 0.5}"])
-def test_a_schedule_that_looks_ahead_keeps_the_number_of_updates(schedule: str) -> None:
+def test_steps_cannot_change_with_a_schedule_that_depends_on_them(schedule: str) -> None:
     recipe, run = tiny(), Path("runs/tiny")
     setting = f"training.schedule={schedule}"
     done("run", recipe, setting, "training.schedule.warmup=2")
@@ -91,7 +91,7 @@ def test_a_schedule_that_looks_ahead_keeps_the_number_of_updates(schedule: str) 
     assert "finished" in done("run", recipe, setting, "training.schedule.warmup=2")
 
 
-def test_a_stable_run_is_made_longer_before_it_decays() -> None:
+def test_steps_can_change_before_the_decay_of_wsd() -> None:
     wsd = (
         "training.schedule={type: wsd, warmup: 2, decay: 0.5}",
         "training.save_every=1",

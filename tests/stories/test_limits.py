@@ -22,7 +22,7 @@ def test_segmentations_that_may_get_too_long_are_refused() -> None:
     assert "may have 21; raise the limit of its positions" in said
 
 
-def test_longer_ones_of_the_development_set_are_left_out_of_the_perplexity() -> None:
+def test_examples_of_dev_that_are_too_long_are_left_out_of_perplexity() -> None:
     done("run", tiny(LEARNED), "task.max_length=20", "training.steps=3", "task.corpus.dev=60")
     task = load("runs/tiny").task
     assert max(len(task.read(text)["source"]) for text in task.inputs(task.read_split("dev"))) > 20

@@ -9,7 +9,7 @@ from tests.stories.tiny import TINY, done, refused, tiny
 HERE = Path(__file__).parent
 
 
-def test_nine_mistakes_nine_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nine_mistakes_give_nine_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
     said = refused("run", "mistakes.yaml", "search.size=-1")
     assert said == (HERE / "mistakes.txt").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def test_nine_mistakes_nine_messages(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--profile", "sampel"], "tiny.yaml:1:1", "no profile is called 'sampel'; there is none"),
     ],
 )
-def test_settings_at_odds_and_unknown_profiles(arguments: list[str], place: str, message: str) -> None:
+def test_inconsistent_settings_and_unknown_profiles(arguments: list[str], place: str, message: str) -> None:
     said = refused("run", tiny(TINY), *arguments)
     assert said.startswith(place)
     assert message in said

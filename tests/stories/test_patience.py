@@ -36,7 +36,9 @@ def updates(run: Path = RUN) -> int:
         ([3, 2, 1, 0, 0, 0], ["training.patience={validations: 2, by: scripted}"], 6),
     ],
 )
-def test_how_long_a_run_waits(values: list[float], settings: list[str], made: int) -> None:
+def test_patience_counts_validations_without_a_better_score(
+    values: list[float], settings: list[str], made: int
+) -> None:
     said = seqx("run", scripted(*values), *EVERY, *settings)
     assert said.exit_code == 0, said.output
     assert updates() == made
@@ -46,12 +48,12 @@ def test_how_long_a_run_waits(values: list[float], settings: list[str], made: in
 @pytest.mark.parametrize(
     ("values", "made"), [([5, 4, 3, 2, 1, 0.5], 12), ([5, 5, 5], 6), (["inf"], 12), ([3, "inf", "inf"], 6)]
 )
-def test_of_a_cost_less_is_better(values: list[float], made: int) -> None:
+def test_patience_with_a_score_of_which_less_is_better(values: list[float], made: int) -> None:
     done("run", scripted(*values, lower_is_better=True), *EVERY, "training.patience=2")
     assert updates() == made
 
 
-def test_a_perplexity_that_stays_infinite_is_waited_for_no_longer() -> None:
+def test_patience_ends_if_perplexity_stays_infinite() -> None:
     how = ("training.schedule.peak=100", "training.schedule.warmup=1", "training.clip=null")
     by = "training.patience={validations: 2, by: perplexity}"
     said = seqx("run", tiny(TINY), *EVERY, *how, by)
@@ -62,7 +64,7 @@ def test_a_perplexity_that_stays_infinite_is_waited_for_no_longer() -> None:
         strict(file)
 
 
-def test_a_run_that_diverged_is_resumed() -> None:
+def test_run_with_nan_scores_is_resumed() -> None:
     how = ("training.schedule.peak=100", "training.schedule.warmup=1")
     done("run", tiny(TINY), *how, "training.steps=4")
     printed = done("run", tiny(TINY), *how, "training.steps=6")
@@ -73,7 +75,7 @@ def test_a_run_that_diverged_is_resumed() -> None:
     assert len(scored) > 2
 
 
-def test_with_more_patience_a_run_goes_on_as_if_it_had_always_had_it() -> None:
+def test_run_resumed_with_more_patience_equals_one_that_always_had_it() -> None:
     still = (*EVERY, STILL)
     done("run", scripted(5, 5, 5, 5, 5), *still, "training.patience=4", "--folder", "whole")
     assert updates(Path("whole")) == 10
@@ -99,7 +101,7 @@ def test_with_more_patience_a_run_goes_on_as_if_it_had_always_had_it() -> None:
     assert "this run is finished" in done("run", recipe, *still, "training.patience=null")
 
 
-def test_a_run_without_patience_any_more_goes_on_to_its_end() -> None:
+def test_run_resumed_without_patience_continues_to_its_last_update() -> None:
     recipe = scripted(5)
     done("run", recipe, *EVERY, "training.patience=1")
     assert updates() == 4

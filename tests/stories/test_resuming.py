@@ -47,7 +47,7 @@ def stopped(recipe: Path, step: int, by: signal.Signals) -> Forked:
 
 
 @pytest.mark.promise("resume-is-bitwise-equal")
-def test_killed_and_interrupted_it_ends_as_if_it_had_not_been() -> None:
+def test_killed_and_interrupted_run_resumes_bitwise() -> None:
     Path("stopper.py").write_text(STOPPER, encoding="utf-8")
     text = TINY.replace("steps: 6", "steps: 10").replace("callbacks: [", "callbacks: [stopper, ")
     recipe, other = (
@@ -87,7 +87,7 @@ def test_killed_and_interrupted_it_ends_as_if_it_had_not_been() -> None:
     assert [row["loss"] for row in lines(run, "update")] == [row["loss"] for row in lines(whole, "update")]
 
 
-def test_what_may_change_between_starts_and_what_may_not() -> None:
+def test_settings_that_may_change_between_starts() -> None:
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe)
     before = files(run)
@@ -113,7 +113,7 @@ def test_what_may_change_between_starts_and_what_may_not() -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_setting_that_an_older_seqx_did_not_have_is_no_difference() -> None:
+def test_new_setting_of_a_later_version_is_no_difference() -> None:
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe, "training.steps=2")
     file = run / "recipe.yaml"
@@ -129,13 +129,13 @@ def test_a_setting_that_an_older_seqx_did_not_have_is_no_difference() -> None:
 
 
 @pytest.mark.parametrize("mistake", ["task.metrics=[nonsense]", "model.d_model=31"])
-def test_a_mistake_leaves_the_folder_to_the_mended_recipe(mistake: str) -> None:
+def test_failed_start_leaves_the_folder_to_the_corrected_recipe(mistake: str) -> None:
     recipe = tiny()
     assert refused("run", recipe, "training.steps=2", mistake)
     done("run", recipe, "training.steps=2")
 
 
-def test_a_checkpoint_that_was_half_written_is_no_checkpoint() -> None:
+def test_half_written_checkpoint_is_ignored() -> None:
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe, "training.steps=4")
     half = run / "checkpoints" / ".00000006.killed"
@@ -154,7 +154,7 @@ def test_a_checkpoint_that_was_half_written_is_no_checkpoint() -> None:
 @pytest.mark.parametrize(
     "callbacks", ["[progress, {type: metrics, every: 1}]", "[{type: metrics, every: 1}]"]
 )
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(callbacks: str) -> None:
+def test_damaged_checkpoint_is_named_and_the_one_before_is_used(callbacks: str) -> None:
     """Also where nobody is asked to tell how the run goes."""
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe, "training.steps=4")
@@ -179,7 +179,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(callbacks: str
 
 
 @pytest.mark.promise("fallback-to-older-checkpoint")
-def test_when_no_checkpoint_is_whole_nothing_is_begun_anew() -> None:
+def test_run_with_only_damaged_checkpoints_does_not_start_over() -> None:
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe, "training.steps=2")
     (run / "checkpoints/00000002/states.json").unlink()
@@ -191,7 +191,7 @@ def test_when_no_checkpoint_is_whole_nothing_is_begun_anew() -> None:
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["00000002"]
 
 
-def test_a_resumed_run_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_run_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.runtime.cpu_threads.adapt_to_contention", lambda: None)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     recipe, environment = tiny(TINY), Path("runs/tiny/environment.json")

@@ -71,7 +71,7 @@ def sending(
     ],
 )
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGUSR1])
-def test_wherever_it_is(
+def test_signal_anywhere_saves_and_stops(
     *, whole: Path, monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int, kept: str,
     by: signal.Signals, tmp_path: Path,
 ) -> None:  # fmt: skip
@@ -92,7 +92,7 @@ def test_wherever_it_is(
 
 @pytest.mark.promise("output-errors-keep-exit-code")
 @pytest.mark.parametrize("number", [errno.EPIPE, errno.ENOSPC])
-def test_when_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_stopping_works_if_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """The reader ends first, as after Ctrl-C with `2>&1 | tee`; an error of a callback changes nothing."""
     recipe = tiny(TEXT)
 
@@ -122,7 +122,9 @@ def test_when_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatch, number: in
 
 @pytest.mark.promise("signals-save-and-stop")
 @pytest.mark.parametrize("step", [1, 2, 3, 5, 6])
-def test_after_every_kind_of_update(whole: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+def test_stopped_run_resumes_bitwise_after_every_kind_of_update(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     """One after which nothing is due, one that is saved, one that is validated, the last one."""
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
@@ -140,7 +142,7 @@ def test_after_every_kind_of_update(whole: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.promise("second-interrupt-is-immediate")
-def test_a_second_interrupt_does_not_wait_for_anything(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_interrupt_is_immediate(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
         sending(patch, Average, "follow", 5, signal.SIGINT, signal.SIGINT)
@@ -153,7 +155,7 @@ def test_a_second_interrupt_does_not_wait_for_anything(whole: Path, monkeypatch:
 
 
 @pytest.mark.promise("stop-then-fewer-steps")
-def test_asked_for_no_more_than_it_was_stopped_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_run_can_end_at_its_last_update(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was saved there only to be gone on with, and is the last update now; only what was told differs."""
     recipe = tiny(TEXT)
     with monkeypatch.context() as patch:
@@ -166,7 +168,7 @@ def test_asked_for_no_more_than_it_was_stopped_at(monkeypatch: pytest.MonkeyPatc
     assert differences(RUN, Path("runs/straight"), saves=False) == [*states, "metrics.jsonl"]
 
 
-def test_asked_for_more_after_it_was_stopped_in_its_last_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_stopped_in_its_last_validation_can_get_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was pending at the last update is not due any more, and is pending no longer."""
     recipe = tiny(TEXT.replace("validate_every: 3", "validate_every: 4").replace("every: 4}", "every: 1}"))
     with monkeypatch.context() as patch:
@@ -197,7 +199,7 @@ main(sys.argv[3:])
 @pytest.mark.promise("signals-save-and-stop")
 @pytest.mark.parametrize("by", ["SIGTERM", "SIGINT", "SIGUSR1"])
 @pytest.mark.parametrize("when", ["torch", "seqx_translation"])
-def test_while_modules_are_imported(when: str, by: str) -> None:
+def test_signal_while_modules_are_imported(when: str, by: str) -> None:
     """Which takes seconds, before a recipe was read."""
     command = [sys.executable, "-c", EARLY, when, by, "run", str(tiny(TEXT))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -220,7 +222,7 @@ def learning() -> None:
 
 @pytest.mark.promise("signals-during-vocabulary")
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
-def test_while_a_library_learns_the_vocabulary(by: signal.Signals, tmp_path: Path) -> None:
+def test_signal_while_a_library_trains_the_vocabulary(by: signal.Signals, tmp_path: Path) -> None:
     """It is at work outside of Python, where nobody hears a signal."""
     process = Forked(
         ["run", tiny(TEXT)],
@@ -250,7 +252,7 @@ LEARNING = "from tests.stories.test_stopping import learning; learning(); from s
 
 
 @pytest.mark.promise("signals-during-vocabulary")
-def test_one_of_several_hears_a_signal_while_the_vocabulary_is_learnt(tmp_path: Path) -> None:
+def test_signal_to_one_rank_while_the_vocabulary_is_trained(tmp_path: Path) -> None:
     """Nobody takes it for killed."""
     recipe = tiny(TEXT)
     with socket.socket() as free:
@@ -282,7 +284,7 @@ def test_one_of_several_hears_a_signal_while_the_vocabulary_is_learnt(tmp_path: 
 
 
 @pytest.mark.promise("signals-save-and-stop")
-def test_a_process_has_saved_and_gone_within_twenty_seconds() -> None:
+def test_signal_saves_and_stops_within_twenty_seconds() -> None:
     """A signal from outside, to a command of its own."""
     recipe = tiny(TEXT.replace("steps: 6", "steps: 100000"))
     process = subprocess.Popen(

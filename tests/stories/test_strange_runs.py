@@ -33,7 +33,7 @@ RETURN = {"why": "spike", "from": 3, "said": "gone back", "batches": [[0, 2]]}
         ("passed_over.json", {"returns": [RETURN]}, "returns.0.to: "),  # of earlier versions
     ],
 )
-def test_files_that_say_something_else(name: str, text: object, where: str) -> None:
+def test_malformed_files_of_a_run_are_named(name: str, text: object, where: str) -> None:
     recipe = tiny()
     done("run", recipe)
     (RUN / name).write_text(json.dumps(text), encoding="utf-8")
@@ -42,7 +42,7 @@ def test_files_that_say_something_else(name: str, text: object, where: str) -> N
     assert f"{RUN / name}: cannot be read ({where}" in said
 
 
-def test_what_lies_among_checkpoints_is_none_of_them() -> None:
+def test_other_files_among_checkpoints_are_ignored() -> None:
     recipe = tiny()
     done("run", recipe, "training.steps=4")
     for name in ("5", "\u00b2", "0000000x"):
@@ -51,7 +51,7 @@ def test_what_lies_among_checkpoints_is_none_of_them() -> None:
     assert [row["step"] for row in lines(RUN, "start")] == [0, 4]
 
 
-def test_a_state_that_something_else_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny(TINY.replace("average: 2", "average: 1"))
     with monkeypatch.context() as patch:
         patch.setattr(DivergenceDetector, "state_dict", lambda _: {"norms": 3})

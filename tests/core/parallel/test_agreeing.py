@@ -69,7 +69,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 
 @pytest.mark.promise("out-of-memory-on-one-rank")
-def test_memory_that_one_lacks_makes_all_compute_again(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+def test_all_ranks_retry_after_one_runs_out_of_memory(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
     def short(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
         places = sum(column.ids.numel() for column in batch.columns.values())
         if calls and rank == 1 and places > 140:
@@ -102,7 +102,7 @@ class Narrow(torch.autograd.Function):
 
 @pytest.mark.promise("out-of-memory-on-one-rank")
 @pytest.mark.parametrize("passing", ["forward", "backward"])
-def test_memory_that_one_lacks_while_gradients_are_exchanged_makes_all_compute_again(
+def test_all_ranks_retry_after_one_runs_out_of_memory_during_gradient_sync(
     passing: str, undisturbed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the backward pass: when gradients of a part of the layers have gone to the others."""
@@ -127,7 +127,7 @@ def test_memory_that_one_lacks_while_gradients_are_exchanged_makes_all_compute_a
 
 
 @pytest.mark.promise("out-of-memory-on-one-rank")
-def test_memory_that_one_lacks_for_a_batch_itself_makes_all_compute_again(
+def test_all_ranks_retry_after_one_runs_out_of_memory_for_a_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the second update, before whose first forward pass torch regroups the gradients of all."""
@@ -150,7 +150,7 @@ def test_memory_that_one_lacks_for_a_batch_itself_makes_all_compute_again(
 
 
 @pytest.mark.promise("signal-on-one-rank")
-def test_a_signal_to_one_stops_all(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+def test_signal_to_one_rank_stops_all(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
     def asked(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
         del batch
         return {} if (rank, calls) == (1, 8) else sums
@@ -163,7 +163,7 @@ def test_a_signal_to_one_stops_all(undisturbed: tuple[Path, Any], tmp_path: Path
 
 
 @pytest.mark.promise("rollback-on-all-ranks")
-def test_all_go_back_from_what_is_not_finite(tmp_path: Path) -> None:
+def test_all_ranks_roll_back_after_nonfinite_updates(tmp_path: Path) -> None:
     def spoilt(rank: int, calls: int, batch: Any, sums: Sums) -> Sums:
         del batch
         return {name: term * torch.nan for name, term in sums.items()} if (rank, calls) == (1, 8) else sums
@@ -175,7 +175,7 @@ def test_all_go_back_from_what_is_not_finite(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("damaged-checkpoint-on-all-ranks")
-def test_a_damaged_checkpoint_is_passed_over_by_all(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+def test_all_ranks_ignore_a_damaged_checkpoint(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
     spread(2, tmp_path, "run", "training.steps=10")
     shutil.rmtree(tmp_path / "run" / "model")
     weights = tmp_path / "run" / "checkpoints" / "00000010" / WEIGHTS

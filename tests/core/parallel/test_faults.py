@@ -70,7 +70,7 @@ def run_out() -> None:
         (1, run_out, ("training.sharding=full",), 71, "update 8: cpu is out of memory with "),
     ],
 )
-def test_one_raises(
+def test_error_of_one_rank_ends_all(
     rank: int,
     fault: Callable[[], None],
     settings: Sequence[str],
@@ -98,7 +98,7 @@ def test_one_raises(
         ),
     ],
 )
-def test_there_is_no_memory_to_begin_an_update_anew(
+def test_out_of_memory_outside_of_a_microbatch_restarts_all_ranks(
     microbatch: str, code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All are to begin again in smaller parts, as long as there are any."""
@@ -122,7 +122,7 @@ def test_there_is_no_memory_to_begin_an_update_anew(
 
 
 @pytest.mark.promise("parameters-without-gradient")
-def test_one_leaves_out_a_parameter_that_the_others_learn(tmp_path: Path) -> None:
+def test_parameter_without_gradient_on_one_rank_is_named(tmp_path: Path) -> None:
     """In one update only; the others would wait for its gradient for ever."""
 
     def job(world: World) -> Any:
@@ -152,7 +152,7 @@ def test_one_leaves_out_a_parameter_that_the_others_learn(tmp_path: Path) -> Non
 
 @pytest.mark.promise("killed-rank")
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
-def test_one_is_killed_or_stopped(
+def test_killed_or_stopped_rank_is_named(
     sign: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if sign == signal.SIGSTOP:  # the other case waits as long as seqx does
@@ -170,7 +170,7 @@ def test_one_is_killed_or_stopped(
 
 
 @pytest.mark.promise("killed-rank")
-def test_one_is_killed_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_killed_right_after_joining_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.parallel.heartbeat.DEAD_AFTER_S", 2.0)
 
     def job(world: World) -> None:
@@ -186,7 +186,7 @@ def test_one_is_killed_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.promise("hang-in-update")
-def test_one_hangs(tmp_path: Path) -> None:
+def test_hanging_rank_is_named(tmp_path: Path) -> None:
     left = ended(2, tmp_path, 1, lambda: time.sleep(1000))
 
     assert left[0].said.startswith("process 1 (")
@@ -196,13 +196,13 @@ def test_one_hangs(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("hang-with-shards")
-def test_one_hangs_that_all_others_wait_for_in_every_layer(
+def test_hanging_rank_with_shards_shows_all_tracebacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With shards nobody can say who it is: all show where they are."""
     monkeypatch.setattr(
         "seqx.parallel.heartbeat.HANG_AFTER_S", 6.0
-    )  # test_one_hangs waits as long as seqx does
+    )  # test_hanging_rank_is_named waits as long as seqx does
 
     def doze() -> None:
         time.sleep(1000)
@@ -218,7 +218,7 @@ def test_one_hangs_that_all_others_wait_for_in_every_layer(
 
 
 @pytest.mark.promise("slow-save-or-validation")
-def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_that_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first update, validating, saving and preparing may take any time, and so may waiting for them."""
     monkeypatch.setattr("seqx.parallel.heartbeat.DEAD_AFTER_S", 1.0)
     monkeypatch.setattr("seqx.parallel.heartbeat.HANG_AFTER_S", 0.5)
@@ -241,7 +241,7 @@ def test_those_who_wait_long_are_not_ended(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.promise("slow-planning")
-def test_an_epoch_that_takes_long_to_plan_ends_nothing(
+def test_slow_planning_of_an_epoch_does_not_count_as_hanging(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("seqx.parallel.heartbeat.HANG_AFTER_S", 2.0)
@@ -267,7 +267,7 @@ def test_an_epoch_that_takes_long_to_plan_ends_nothing(
         {"RANK": "1", "WORLD_SIZE": "2"},
     ],
 )
-def test_an_environment_that_leads_nowhere(
+def test_wrong_environment_of_torchrun_is_one_message(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
@@ -279,7 +279,7 @@ def test_an_environment_that_leads_nowhere(
 
 
 @pytest.mark.promise("straggler-is-named")
-def test_the_straggler_is_named(tmp_path: Path) -> None:
+def test_straggler_is_named(tmp_path: Path) -> None:
     def job(world: World) -> Any:
         forward = Step.forward
 

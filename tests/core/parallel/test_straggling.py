@@ -8,7 +8,7 @@ from seqx.parallel.stragglers import Stragglers
 pytestmark = pytest.mark.promise("straggler-is-named")
 
 
-def test_waiting_for_others_is_nobodys_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_straggler_time_excludes_waiting_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("seqx.parallel.process_group.time.monotonic", lambda: now)
     stragglers = Stragglers(SINGLE_PROCESS)

@@ -94,7 +94,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 @pytest.mark.promise("same-losses-on-all-ranks")
 @pytest.mark.parametrize(("size", "settings"), [(2, ()), (3, ("training.microbatch=100",)), (4, ())])
-def test_the_same_losses_however_an_update_is_shared(
+def test_losses_do_not_depend_on_the_number_of_ranks(
     size: int, settings: tuple[str, ...], alone: tuple[Path, Any], tmp_path: Path
 ) -> None:
     scores = spread(size, tmp_path, "run", *settings)
@@ -109,7 +109,7 @@ def test_the_same_losses_however_an_update_is_shared(
 
 
 @pytest.mark.promise("ranks-without-rows")
-def test_processes_without_a_row_take_part(tmp_path: Path) -> None:
+def test_ranks_without_examples_take_part(tmp_path: Path) -> None:
     """Updates of one or two sentences, for three processes."""
     few = ("training.tokens=30", "training.validate_every=20")
     spread(1, tmp_path, "one", *few)
@@ -129,7 +129,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.promise("resume-with-other-process-count")
 @pytest.mark.parametrize("size", [1, 3, 4])
-def test_a_run_goes_on_with_another_number_of_processes(
+def test_run_resumes_with_another_number_of_ranks(
     size: int, half: Path, alone: tuple[Path, Any], tmp_path: Path
 ) -> None:
     shutil.copytree(half, tmp_path / "run")
@@ -142,7 +142,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
 
 @pytest.mark.promise("resume-on-several-devices")
 @pytest.mark.parametrize("sharding", ["none", "full"])
-def test_killed_with_the_same_number_it_ends_as_if_it_had_not_been(sharding: str, tmp_path: Path) -> None:
+def test_killed_run_resumes_bitwise_with_the_same_number_of_ranks(sharding: str, tmp_path: Path) -> None:
     """All that it leaves, bit by bit; dropout of each process included.
 
     Three of them, because sums of two numbers are the same in any order.
@@ -173,7 +173,7 @@ def test_killed_with_the_same_number_it_ends_as_if_it_had_not_been(sharding: str
 
 
 @pytest.mark.promise("sharded-training")
-def test_shards_train_as_one(alone: tuple[Path, Any], tmp_path: Path) -> None:
+def test_sharded_training_equals_training_on_one_device(alone: tuple[Path, Any], tmp_path: Path) -> None:
     """With as many parts on each, and more on one; then whole again, on other numbers of processes."""
     sharded = ("training.sharding=full", "training.microbatch=100")
     scores = spread(2, tmp_path, "run", *sharded)
@@ -204,14 +204,14 @@ KINDS = {
 
 @pytest.mark.promise("sharded-training")
 @pytest.mark.parametrize("kind", KINDS)
-def test_shards_of_any_model_and_optimizer(kind: str, tmp_path: Path) -> None:
+def test_sharded_training_works_with_all_models_and_optimizers(kind: str, tmp_path: Path) -> None:
     spread(1, tmp_path, "one", *KINDS[kind], "training.steps=6")
     for steps in (3, 6) if kind == "muon" else (6,):  # two optimizers, each of which goes on with its own
         spread(2, tmp_path, "two", *KINDS[kind], f"training.steps={steps}")
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=2e-5)
 
 
-def test_layers_that_are_called_for_each_token_are_told_apart(tmp_path: Path) -> None:
+def test_full_sharding_refuses_layers_that_are_called_per_token(tmp_path: Path) -> None:
     for rank in (0, 1):
         (tmp_path / f"{rank}").mkdir()
     how = (*KINDS["recurrent"], "training.sharding=full")
@@ -220,7 +220,7 @@ def test_layers_that_are_called_for_each_token_are_told_apart(tmp_path: Path) ->
     assert "set sharding: state" in "".join(each.said for each in left)
 
 
-def test_an_optimizer_that_needs_whole_matrices_is_refused(tmp_path: Path) -> None:
+def test_sharding_refuses_an_optimizer_that_needs_whole_matrices(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Adafactor cannot update shards"):
         spread(1, tmp_path, "run", "training.optimizer={type: adafactor}", "training.sharding=state")
 
@@ -237,7 +237,7 @@ class Half(torch.nn.Module):
 
 
 @pytest.mark.promise("parameters-without-gradient")
-def test_what_learns_nothing_is_told_before_anybody_waits_for_it(tmp_path: Path) -> None:
+def test_ddp_names_parameters_without_gradient(tmp_path: Path) -> None:
     def job(world: World) -> None:
         strategy = DDP(cast("Any", Half()), world)
         with strategy.gradient_sync(last=True):
@@ -251,7 +251,7 @@ def test_what_learns_nothing_is_told_before_anybody_waits_for_it(tmp_path: Path)
     assert "training.objective: no gradient for idle.weight, idle.bias (2 in all)" in said
 
 
-def test_each_keeps_its_share(tmp_path: Path) -> None:
+def test_fsdp_keeps_one_shard_per_rank(tmp_path: Path) -> None:
     def kept(world: World) -> tuple[int, int]:
         model = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(3)))
         step = Step(cast("Any", model), cast("Any", None))

@@ -192,9 +192,7 @@ def test_vocabulary_of_another_run_is_refused(runs: Path) -> None:
     shutil.copytree(runs / "c" / "task", learnt)
     for command in COMMANDS.values():
         message = refused(*command(runs), run=runs / "a")
-        assert message.startswith(
-            f"{learnt}: is not the vocabulary that this run began with; restore it"
-        )
+        assert message.startswith(f"{learnt}: is not the vocabulary that this run began with; restore it")
 
 
 def old(run: Path) -> None:

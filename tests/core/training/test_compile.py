@@ -52,7 +52,7 @@ def gradients(which: seqx.Model, shape: tuple[int, int, int]) -> dict[str, Tenso
 
 
 @pytest.mark.slow
-def test_numbers_and_names_stay_and_new_shapes_compile_nothing() -> None:
+def test_compiled_layers_keep_outputs_and_names_and_compile_once_for_all_shapes() -> None:
     plain, compiled = model(), model()
     assert compile_layers(compiled, backend="aot_eager") == 4
     assert compiled.state_dict().keys() == plain.state_dict().keys()
@@ -63,12 +63,12 @@ def test_numbers_and_names_stay_and_new_shapes_compile_nothing() -> None:
             torch.testing.assert_close(gradients(compiled, shape), gradients(plain, shape))
 
 
-def test_a_model_without_stacks_has_nothing_to_compile() -> None:
+def test_compile_finds_no_layers_in_a_model_without_stacks() -> None:
     assert compile_layers(torch.nn.Linear(2, 2)) == 0
 
 
 @pytest.mark.promise("slow-compilation")
-def test_nobody_is_blamed_while_something_is_compiled() -> None:
+def test_compile_time_is_not_counted_when_looking_for_stragglers() -> None:
     """Also later, for other sizes."""
     happened = list[str]()
 

@@ -72,7 +72,7 @@ def same(one: object, other: object) -> bool:
 @pytest.mark.promise("skipped-update-changes-nothing")
 @pytest.mark.parametrize("course", ["-++", "+-+", "++-", "+--+-+"])
 @pytest.mark.parametrize("name", BUILDS)
-def test_a_step_that_is_left_out_leaves_no_trace(name: str, course: str) -> None:
+def test_skipped_step_changes_nothing(name: str, course: str) -> None:
     module, optimizer = trained(BUILDS[name], course)
     expected, whole = trained(BUILDS[name], course.replace("-", ""))
     assert same(module.state_dict(), expected.state_dict())
@@ -80,7 +80,7 @@ def test_a_step_that_is_left_out_leaves_no_trace(name: str, course: str) -> None
     assert not hasattr(optimizer, "found_inf")
 
 
-def test_good_steps_are_those_of_the_optimizer_alone() -> None:
+def test_conditional_step_equals_the_step_of_the_optimizer() -> None:
     for build in BUILDS.values():
         module, _ = trained(build, "+++")
         alone = Small()
@@ -94,7 +94,7 @@ def test_good_steps_are_those_of_the_optimizer_alone() -> None:
         assert same(module.state_dict(), alone.state_dict())
 
 
-def test_state_made_ahead_changes_nothing() -> None:
+def test_optimizer_state_created_ahead_changes_no_step() -> None:
     for build in BUILDS.values():
         expected, _ = trained(build, "++")
 
@@ -127,7 +127,7 @@ class Asked(TorchDispatchMode):  # type: ignore[no-untyped-call]
 @pytest.mark.parametrize(
     "name", ["adafactor", "adam", "adamw", "muon and adamw", "sgd with momentum", "sgd with momentum, fused"]
 )
-def test_nobody_waits(name: str) -> None:
+def test_conditional_step_does_not_wait_for_the_device(name: str) -> None:
     module, optimizer = trained(BUILDS[name], "+")
     module().backward()
     with Asked() as asked:
@@ -135,7 +135,7 @@ def test_nobody_waits(name: str) -> None:
     assert not asked.times
 
 
-def test_what_lies_on_the_host_is_waited_for() -> None:
+def test_conditional_step_waits_if_state_is_on_the_host() -> None:
     """So that the test above can fail."""
     module, optimizer = trained(BUILDS["sgd"], "+")
     module().backward()

@@ -53,7 +53,7 @@ def steps(trouble: Divergence) -> list[int]:
 
 @pytest.mark.promise("nonfinite-updates-are-detected")
 @pytest.mark.parametrize("start", range(1, 40))
-def test_more_in_a_row_than_allowed_are_trouble_soon(start: int) -> None:
+def test_detector_reports_too_many_nonfinite_updates_in_a_row(start: int) -> None:
     course = [update(step, NAN if start <= step else 1.0) for step in range(1, 100)]
     seen = found(DivergenceDetector(nonfinite=3, spike=None), course)
     assert seen is not None
@@ -67,13 +67,13 @@ def test_more_in_a_row_than_allowed_are_trouble_soon(start: int) -> None:
     )
 
 
-def test_as_many_as_allowed_are_none() -> None:
+def test_detector_accepts_the_allowed_number_of_nonfinite_updates() -> None:
     course = [update(step, NAN if step % 4 else 1.0) for step in range(1, 100)]
     assert found(DivergenceDetector(nonfinite=3, spike=None), course) is None
     assert found(DivergenceDetector(nonfinite=2, spike=None), course) is not None
 
 
-def test_looking_at_once_finds_the_same_earlier() -> None:
+def test_detector_finds_the_same_divergence_when_flushed_after_each_update() -> None:
     watch = DivergenceDetector(nonfinite=0, spike=None)
     assert watch.add(update(1)) is None
     assert watch.flush() is None
@@ -98,7 +98,7 @@ def test_looking_at_once_finds_the_same_earlier() -> None:
         ([(1, 5)] * 9 + [(2, 5)] + [(11, 5)] * 2, [11, 12]),
     ],
 )
-def test_spikes(course: list[tuple[float, float]], expected: list[int] | None) -> None:
+def test_detector_finds_spikes(course: list[tuple[float, float]], expected: list[int] | None) -> None:
     seen = found(
         DivergenceDetector(nonfinite=9, spike=SPIKE),
         (update(step, norm, loss) for step, (norm, loss) in enumerate(course, 1)),
@@ -108,7 +108,7 @@ def test_spikes(course: list[tuple[float, float]], expected: list[int] | None) -
         assert "the gradient or the loss was far above the median (training.spike) 2 times" in str(seen[1])
 
 
-def test_it_goes_on_where_it_was_saved() -> None:
+def test_detector_resumes_from_its_state() -> None:
     course = [update(step, norm) for step, norm in enumerate([1.0] * 4 + [NAN] + [11.0] * 3, 1)]
     for cut in range(1, 7):
         whole, again = (DivergenceDetector(nonfinite=1, spike=SPIKE) for _ in range(2))
@@ -122,7 +122,7 @@ def test_it_goes_on_where_it_was_saved() -> None:
         assert again.state_dict() == DivergenceDetector(nonfinite=1, spike=SPIKE).state_dict()
 
 
-def test_nothing_is_saved_that_was_not_looked_at() -> None:
+def test_detector_must_be_flushed_before_it_is_saved() -> None:
     watch = DivergenceDetector(nonfinite=1, spike=None)
     watch.add(update(1))
     with pytest.raises(AssertionError, match="flush comes first"):

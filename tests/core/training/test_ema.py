@@ -41,7 +41,7 @@ def walk(model: Tied, seed: int) -> Tensor:
     ("how", "shares"),
     [(Ema(decay=0.9, warmup=False), [0.9] * 5), (Ema(decay=0.3), [2 / 11, 3 / 12, 0.3, 0.3, 0.3])],
 )
-def test_each_update_moves_it_by_what_does_not_stay(how: Ema, shares: list[float]) -> None:
+def test_ema_moves_by_one_minus_decay_per_update(how: Ema, shares: list[float]) -> None:
     torch.manual_seed(0)
     model = Tied()
     average = Average(how, model)
@@ -62,7 +62,7 @@ def test_each_update_moves_it_by_what_does_not_stay(how: Ema, shares: list[float
 
 
 @pytest.mark.promise("skipped-update-keeps-ema")
-def test_a_skipped_update_leaves_it_as_it_is() -> None:
+def test_skipped_update_does_not_change_ema() -> None:
     model = Tied()
     average = Average(Ema(decay=0.9, warmup=False), model)
     walk(model, 0)
@@ -77,7 +77,7 @@ def test_a_skipped_update_leaves_it_as_it_is() -> None:
     assert not average.model.table.weight.equal(before)
 
 
-def test_its_state_has_the_weights_that_training_goes_on_from() -> None:
+def test_ema_state_has_the_trained_weights() -> None:
     model, other = Tied(), Tied()
     average, again = Average(Ema(), model), Average(Ema(), other)
     for seed in range(4):
@@ -95,6 +95,6 @@ def test_its_state_has_the_weights_that_training_goes_on_from() -> None:
         assert again.model.state_dict()[name].equal(tensor)
 
 
-def test_what_stays_after_some_updates() -> None:
+def test_ema_decay_with_and_without_warmup() -> None:
     assert [Ema(decay=0.999).decay_after(t) for t in (1, 90, 100_000)] == [2 / 11, 0.91, 0.999]
     assert Ema(decay=0.5, warmup=False).decay_after(1) == 0.5

@@ -62,7 +62,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("setting", REFUSED)
-def test_other_settings_of_the_vocabulary_are_refused(folder: Path, setting: str) -> None:
+def test_init_from_refuses_other_settings_of_the_vocabulary(folder: Path, setting: str) -> None:
     theirs, ours, write = REFUSED[setting]
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
         result = call(*command, "training.init_from=first", setting)
@@ -75,7 +75,7 @@ def test_other_settings_of_the_vocabulary_are_refused(folder: Path, setting: str
         assert not Path("second/recipe.yaml").exists()
 
 
-def test_a_model_of_another_task_is_refused(folder: Path) -> None:
+def test_init_from_refuses_a_model_of_another_task(folder: Path) -> None:
     parser = f"extends: {Path(__file__).parents[3] / 'recipes' / 'wsj_parsing.yaml'}\n"
     Path("parser.yaml").write_text(f"{parser}training: {{init_from: first/model}}\n", encoding="utf-8")
     result = call("check", "parser.yaml", "--profile", "sample")
@@ -96,7 +96,7 @@ def test_a_model_of_another_task_is_refused(folder: Path) -> None:
         ("model.encoder.layers=2", "  model.encoder.layers: 1 there, 2 here\n"),
     ],
 )
-def test_a_model_that_the_weights_do_not_fit_is_refused(folder: Path, setting: str, said: str) -> None:
+def test_init_from_refuses_weights_that_do_not_fit(folder: Path, setting: str, said: str) -> None:
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
         result = call(*command, "training.init_from=first", setting)
         assert (result.exit_code, result.stdout) == (2, "")
@@ -108,7 +108,7 @@ def test_a_model_that_the_weights_do_not_fit_is_refused(folder: Path, setting: s
         assert not Path("second/recipe.yaml").exists()
 
 
-def test_a_model_whose_weights_are_cut_off_is_refused(folder: Path) -> None:
+def test_init_from_refuses_a_truncated_weights_file(folder: Path) -> None:
     cut = Path(shutil.copytree("first/model", "cut"), "model.safetensors")
     cut.write_bytes(cut.read_bytes()[:50])
     for command in (("check", "tiny.yaml"), ("run", "tiny.yaml", "--folder", "second")):
@@ -119,7 +119,7 @@ def test_a_model_whose_weights_are_cut_off_is_refused(folder: Path) -> None:
         )
 
 
-def test_all_problems_are_reported_at_once_with_places(folder: Path) -> None:
+def test_init_from_reports_all_problems_at_once_with_places(folder: Path) -> None:
     text = RECIPE.replace("size: 400", "size: 300").replace("bpe", "unigram") + TRAINING
     Path("wrong.yaml").write_text(f"{text}  init_from: first/model\n", encoding="utf-8")
     said = call("check", "wrong.yaml").stderr
@@ -137,7 +137,7 @@ def test_all_problems_are_reported_at_once_with_places(folder: Path) -> None:
     assert call("check", "wrong.yaml").stderr.startswith("wrong.yaml:4:14: task.tokenizer.size:")
 
 
-def test_other_settings_are_used_and_reported(folder: Path) -> None:
+def test_init_from_warns_about_other_settings(folder: Path) -> None:
     settings = (
         "task.tokenizer.alpha=0.3",
         "task.sample_segmentation=true",
@@ -164,7 +164,7 @@ def test_other_settings_are_used_and_reported(folder: Path) -> None:
     assert len(set(files)) == 1
 
 
-def test_a_run_that_began_before_goes_on(folder: Path) -> None:
+def test_init_from_of_a_run_of_an_earlier_version_still_resumes(folder: Path) -> None:
     """The run was begun by an earlier seqx, which ignored the size."""
     command = ("run", "tiny.yaml", "training.init_from=first", "--folder", "began", "--device", "cpu")
     assert call(*command).exit_code == 0
@@ -205,7 +205,7 @@ def plain(text: str) -> Any:
         ("top_down", None),
     ],
 )
-def test_trees_are_written_as_the_model_learnt_it(linearisation: str, key: str | None) -> None:
+def test_init_from_refuses_another_linearisation(linearisation: str, key: str | None) -> None:
     text = PARSING.replace("linearisation: top_down", f"linearisation: {linearisation}")
     said = [line.split(": ")[1] for line in problems(text, plain(PARSING))]
     assert said == ([key] if key else [])
@@ -218,7 +218,7 @@ class Own(Letters):
         super().__init__()
 
 
-def test_all_settings_of_a_tokenizer_count_unless_it_says_otherwise() -> None:
+def test_init_from_compares_all_settings_of_a_tokenizer_except_adjustable_ones() -> None:
     registry = load_plugins().registry
     registry.add(seqx.Tokenizer, own=Own)
     text = RECIPE.replace("{type: sentencepiece, model: bpe, size: 400}", "{type: own, case: false}")
@@ -238,7 +238,7 @@ def test_all_settings_of_a_tokenizer_count_unless_it_says_otherwise() -> None:
     assert said.endswith("which was learnt without it; leave case out")
 
 
-def test_new_labels_are_refused(tmp_path: Path) -> None:
+def test_init_from_refuses_new_labels(tmp_path: Path) -> None:
     rows = [("good .", "positive"), ("bad .", "negative")]
     settings: dict[str, Any] = {"tokenizer": Letters(), "metrics": [seqx_metric()]}
     first = Classification(corpus=Rows(train=rows), **settings)
@@ -257,7 +257,7 @@ def seqx_metric() -> seqx.Metric:
     return Accuracy()
 
 
-def test_trees_that_the_vocabulary_cannot_write_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_init_from_rejects_and_counts_trees_outside_the_vocabulary(tmp_path: Path) -> None:
     made: Any = recipe.check(parse(PARSING, "r.yaml"), load_plugins().registry, InferenceRecipe)()
     task: Parsing = made.task
     task.fetch(tmp_path, lambda *_: None)

@@ -111,7 +111,7 @@ def train(
 
 
 @pytest.mark.parametrize("cut", [[[0, 1], [2, 3, 4]], [[0], [1], [2], [3], [4]], [[3], [4, 1, 0, 2]]])
-def test_parts_of_an_update_change_nothing(cut: list[list[int]]) -> None:
+def test_update_does_not_depend_on_its_microbatches(cut: list[list[int]]) -> None:
     whole, parts = step(), step()
     for one, other in islice(
         zip(train(whole, update_batches(WHOLE)), train(parts, update_batches(cut)), strict=True), 5
@@ -137,7 +137,7 @@ class Small(Likelihood):
 
 
 @pytest.mark.parametrize("most", [1, 2])
-def test_what_needs_too_much_memory_is_computed_in_halves(most: int) -> None:
+def test_microbatch_that_does_not_fit_is_computed_in_halves(most: int) -> None:
     whole, halved = step(), Step(step().model, Small(most))
     cut = [[3], [4, 1, 0, 2]]
     for one, other in islice(
@@ -174,7 +174,7 @@ class Once(Likelihood):
         (4, [2, 2, 1, 2, *(1, 1, 1, 1, 1)]),
     ],
 )
-def test_memory_that_runs_out_at_any_part_changes_nothing(at: int, rows: list[int]) -> None:
+def test_update_does_not_depend_on_where_memory_runs_out(at: int, rows: list[int]) -> None:
     cut = [[1, 3], [4, 0], [2]]  # 4, 8 and 5 places in each column
     whole, short = step(), Step(step().model, Once(at))
     pairs = islice(zip(train(whole, update_batches(cut)), train(short, update_batches(cut)), strict=True), 2)
@@ -201,13 +201,13 @@ def test_out_of_memory_restart_ignores_microbatches_that_cannot_be_split() -> No
         raise torch.OutOfMemoryError
 
 
-def test_one_example_that_needs_too_much_memory_is_named() -> None:
+def test_example_that_does_not_fit_into_memory_is_named() -> None:
     told = r"update 1: cpu has too little memory for a single example: example 3; make the model smaller"
     with pytest.raises(UserError, match=told):
         next(train(Step(step().model, Small(0)), update_batches([[3], [4, 1, 0, 2]])))
 
 
-def test_each_learnt_sum_is_divided_once_by_its_count() -> None:
+def test_each_sum_of_the_loss_is_divided_once_by_its_count() -> None:
     found, expected = step(), step()
     sums = expected(batch(ROWS))
     (sums["loss"] / 15 + sums["rows"] / 5).backward()
@@ -219,7 +219,7 @@ def test_each_learnt_sum_is_divided_once_by_its_count() -> None:
     assert update.value("seen") == pytest.approx(1000 * update.loss)
 
 
-def test_what_an_update_tells() -> None:
+def test_update_reports_sums_positions_and_health() -> None:
     stream = train(step(), update_batches(WHOLE), done=6)
     first, second = next(stream), next(stream)
     assert (first.step, second.step) == (7, 8)
@@ -234,7 +234,7 @@ def test_what_an_update_tells() -> None:
     assert second.loss < first.loss
 
 
-def test_groups_may_scale_the_learning_rate() -> None:
+def test_parameter_groups_may_scale_the_learning_rate() -> None:
     plain, scaled = step(), step()
     start = [p.detach().clone() for p in plain.parameters()]
     next(train(plain, update_batches(WHOLE)))
@@ -243,7 +243,7 @@ def test_groups_may_scale_the_learning_rate() -> None:
         torch.testing.assert_close(q - s, (p - s) / 2)
 
 
-def test_clipping_bounds_what_is_learnt_and_tells_the_norm_before() -> None:
+def test_clipping_bounds_the_gradient_and_reports_the_norm_before() -> None:
     free, bound = step(), step()
     start = [p.detach().clone() for p in bound.parameters()]
     norm = next(train(free, update_batches(WHOLE))).norm
@@ -289,7 +289,7 @@ def test_updates_that_are_not_finite_are_skipped(value: float, clip: float | Non
     assert all(bool(p.isfinite().all()) for p in broken.parameters())
 
 
-def test_what_looks_on_may_set_evaluation_mode() -> None:
+def test_loop_restores_training_mode_after_its_caller_changed_it() -> None:
     """Validation between two updates leaves the model in evaluation mode; training goes on in its own."""
     what = step()
     for _ in islice(train(what, update_batches(WHOLE)), 3):
@@ -298,5 +298,5 @@ def test_what_looks_on_may_set_evaluation_mode() -> None:
     assert all(what.model.modes)
 
 
-def test_ends_with_its_plans() -> None:
+def test_loop_ends_with_its_batches() -> None:
     assert len(list(train(step(), islice(update_batches(WHOLE), 4)))) == 4

@@ -52,7 +52,7 @@ def trained(optimizer: Optimizer, *, rehearsed: bool) -> tuple[Step, torch.optim
 @pytest.mark.parametrize(
     "optimizer", [seqx_training.Adam(), seqx_training.AdamW(), seqx_training.Adafactor()], ids=str
 )
-def test_it_leaves_no_trace(optimizer: Optimizer) -> None:
+def test_rehearsal_changes_nothing(optimizer: Optimizer) -> None:
     one, other = (trained(optimizer, rehearsed=rehearsed) for rehearsed in (False, True))
     pairs = [(one[0].state_dict(), other[0].state_dict())]
     pairs += [
@@ -65,7 +65,7 @@ def test_it_leaves_no_trace(optimizer: Optimizer) -> None:
 
 
 @pytest.mark.promise("out-of-memory-before-training")
-def test_too_little_memory_shows_before_anything_is_learnt() -> None:
+def test_rehearsal_finds_an_example_that_does_not_fit_before_training() -> None:
     step = Step(Words(), Small(0))
     before = [p.clone() for p in step.parameters()]
     optimizer = seqx_training.Adam().build(step)
@@ -77,7 +77,7 @@ def test_too_little_memory_shows_before_anything_is_learnt() -> None:
     assert all(torch.equal(p, q) for p, q in zip(step.parameters(), before, strict=True))
 
 
-def test_too_little_memory_for_the_optimizer_shows_then_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rehearsal_finds_an_optimizer_state_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     step = Step(Words(), Likelihood())
     optimizer = seqx_training.Adam().build(step)
 

@@ -57,7 +57,7 @@ class Weighty(Objective):
         ([float("nan"), 1.0, float("inf")], [0, 2]),
     ],
 )
-def test_the_worst_are_found(
+def test_worst_examples_are_found_among_many(
     factors: list[float], expected: list[int], microbatch: int | None, tmp_path: Path
 ) -> None:
     store = prepare(Pairs({"train": rows(200)}), "train", {}, tmp_path)
@@ -71,7 +71,7 @@ def test_the_worst_are_found(
     assert all(p.grad is None for p in step.parameters())
 
 
-def test_they_are_found_in_halves_where_there_is_little_memory(tmp_path: Path) -> None:
+def test_worst_examples_are_found_with_little_memory(tmp_path: Path) -> None:
     store = prepare(Pairs({"train": rows(200)}), "train", {}, tmp_path)
     batches = Batches(store=store, tokens=600)
     numbers = np.concatenate(batches.plan(0).rows(2)).tolist()
@@ -87,7 +87,7 @@ def test_they_are_found_in_halves_where_there_is_little_memory(tmp_path: Path) -
     assert (found[0], len(found)) == (numbers[4], 3)
 
 
-def test_they_are_told_in_one_line(tmp_path: Path) -> None:
+def test_examples_are_described_in_one_line(tmp_path: Path) -> None:
     train = [("3 4 5", "6 7"), ("8\x1b[2J", " ".join(["9"] * 60))]
     store = prepare(Pairs({"train": train}, limit=99), "train", {}, tmp_path)
     one, other = describe(store, [0]), describe(store, [0, 1])
