@@ -69,10 +69,10 @@ class ParserAgreement:
         if not self.sentences:
             return "there were no sentences"
         share, length = 100 * self.agreed / self.sentences, self.words / self.sentences
-        theirs = f" of {self.agreed_words / self.agreed:.1f} words" if self.agreed else ""
+        their_length = f" of {self.agreed_words / self.agreed:.1f} words" if self.agreed else ""
         return (
             f"sentences: {self.sentences:,} of {length:.1f} words; "
-            f"the models agree on {self.agreed:,} ({share:.1f}%){theirs}; F1 between them {self.f1:.2f}"
+            f"the models agree on {self.agreed:,} ({share:.1f}%){their_length}; F1 between them {self.f1:.2f}"
         )
 
 

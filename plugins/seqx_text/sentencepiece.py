@@ -136,7 +136,7 @@ class SentencePiece(seqx.Tokenizer):
             )  # empty bytes would be accepted as a model without pieces
             self._pieces = _checked(sentencepiece.SentencePieceProcessor(model_proto=content))
         except (OSError, RuntimeError, ValueError) as error:
-            raise seqx.UserError(f"{file}: is not a SentencePiece model ({error})") from error
+            raise seqx.UserError(f"{file}: cannot be read as a SentencePiece model ({error})") from error
         self._space = self._unknown(_SPACE)
         self._sampler = None
 

@@ -98,5 +98,7 @@ class Requests:
         request = seqx.Request(text=fields["text"], prefix=prefix, **phrases)
         for part in (request.text, request.prefix, *request.require, *request.forbid):
             if _SURROGATE.search(part):
-                raise seqx.UserError(f"{where}: {part[:40]!r} has an unpaired surrogate; escape both")
+                raise seqx.UserError(
+                    f"{where}: {part[:40]!r} has an unpaired surrogate; escape both halves of the character"
+                )
         return request

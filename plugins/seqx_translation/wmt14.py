@@ -172,10 +172,10 @@ class Wmt14(seqx.Corpus):
     def _have(self, archive: Archive, folder: Path, progress: seqx.ProgressReporter) -> Path:
         """Return the path of a verified archive: a local one, or one downloaded to `folder`."""
         local = self._local()
-        if local is not None and (mine := local / archive.name).exists():
-            advice = f"{mine} was left as it is; replace or remove it"
-            verify(mine, archive.size, archive.sha256, progress, advice)
-            return mine
+        if local is not None and (file := local / archive.name).exists():
+            advice = f"{file} was not changed; replace or remove it"
+            verify(file, archive.size, archive.sha256, progress, advice)
+            return file
         file = folder / "archives" / archive.sha256[:12] / archive.name
         try:
             download(archive.url, file, archive.size, archive.sha256, progress)

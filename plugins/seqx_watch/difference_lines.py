@@ -31,11 +31,11 @@ def _sharing(steps: Sequence[str], index: int, pair: Pair, left: Mapping[str, Pa
     """Return the paths with this pair that differ from `steps` at `index` only, by their step there."""
     found = {}
     for path, other in left.items():
-        theirs = path.split(".")
-        if len(theirs) == len(steps) and _same(other, pair):
-            same = [i for i in range(len(steps)) if theirs[i] != steps[i]]
+        other_steps = path.split(".")
+        if len(other_steps) == len(steps) and _same(other, pair):
+            same = [i for i in range(len(steps)) if other_steps[i] != steps[i]]
             if same in ([], [index]):
-                found[theirs[index]] = path
+                found[other_steps[index]] = path
     return found
 
 

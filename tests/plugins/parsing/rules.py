@@ -1,6 +1,6 @@
-"""The rules of the linearisations once more, slow and obvious, for one hypothesis, without a limit.
+"""A second implementation of the grammars for one hypothesis without a length limit: slow, but simple.
 
-What a limit leaves legal follows from them by trying: after the symbol the shortest end must still fit.
+With a length limit, a symbol is legal if the shortest completion after it still fits.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ END = "</s>"
 
 @dataclass(frozen=True)
 class Rules(ABC):
-    """What was written of a tree over `words` words."""
+    """The symbols written so far for a tree over `words` words."""
 
     words: int
     used: int = 0
@@ -26,11 +26,11 @@ class Rules(ABC):
 
     @abstractmethod
     def legal(self, symbol: str) -> bool:
-        """Whether a symbol may come next."""
+        """Return true if a symbol may come next."""
 
     @abstractmethod
     def counted(self, symbol: str) -> int:
-        """The `row` after a symbol."""
+        """Return the value of `row` after a symbol."""
 
     def after(self, symbol: str) -> Self:
         stack = self.stack
@@ -86,14 +86,14 @@ class InOrderRules(Rules):
 
 @cache
 def shortest(state: Rules) -> float:
-    """The fewest symbols, END not counted, with which a tree can be finished."""
+    """Return the smallest number of symbols, without END, that complete the tree."""
     if state.legal(END):
         return 0
     return min((1 + shortest(state.after(symbol)) for symbol in state.choices()), default=float("inf"))
 
 
 def fitting(state: Rules, budget: int) -> Iterable[str]:
-    """What is legal when at most `budget` more symbols, END not counted, may be written."""
+    """Yield the legal symbols if at most `budget` more symbols, without END, may be written."""
     for symbol in state.choices():
         if symbol == END or 1 + shortest(state.after(symbol)) <= budget:
             yield symbol

@@ -1,4 +1,4 @@
-"""ParserAgreement of parsers: the same brackets and labels, and how much of them, on real trees."""
+"""Agreement between parsers, and their F1, on real trees."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_agreement_without_trees() -> None:
 
 
 def without(tree: Tree, label: str) -> Tree:
-    """The tree with no constituent of this label."""
+    """Return the tree without the constituents of this label."""
     children: list[Tree] = []
     for child in tree.children:
         if isinstance(child, Tree):

@@ -1,4 +1,4 @@
-"""Cleaning: by hand, and on all that there is."""
+"""Cleaning of trees, by hand and on all data."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def test_clean_removes_traces_and_empty_constituents() -> None:
         ("VN##_##", "VN", "VN"),
     ],
 )
-def test_labels_are_cut(label: str, judged: str, trained: str) -> None:
+def test_clean_cuts_labels(label: str, judged: str, trained: str) -> None:
     for training in (False, True):
         tree = clean(Tree(label, (Leaf("NN", "a"),)), training=training)
         assert tree is not None
@@ -68,7 +68,7 @@ def test_labels_are_cut(label: str, judged: str, trained: str) -> None:
         ("", ("-",), ""),
     ],
 )
-def test_a_name_is_cut_at_the_first_separator(name: str, separators: tuple[str, ...], short: str) -> None:
+def test_cut_ends_at_the_first_separator(name: str, separators: tuple[str, ...], short: str) -> None:
     assert cut(name, separators) == short
 
 
@@ -80,14 +80,14 @@ def test_clean_cuts_features_and_finds_traces() -> None:
     )
 
 
-def test_tags_and_words_are_not_cut() -> None:
+def test_clean_does_not_cut_tags_and_words() -> None:
     tree = one("(TOP (NP-SBJ (NN-x a-b=c) (NN|JJ d|e) (-LRB- -LRB-)))")
     assert str(clean(tree, training=True)) == "(TOP (NP (NN-x a-b=c) (NN|JJ d|e) (-LRB- -LRB-)))"
 
 
 def test_unescape_returns_words_of_running_text() -> None:
-    said = {"-LRB-": "(", "-RCB-": "}", '."-RRB--LRB-,': '.")(,', r"1\/2": "1/2", r"\*\*": "**", "[": "["}
-    assert {word: unescape(word) for word in said} == said
+    examples = {"-LRB-": "(", "-RCB-": "}", '."-RRB--LRB-,': '.")(,', r"1\/2": "1/2", r"\*\*": "**", "[": "["}
+    assert {word: unescape(word) for word in examples} == examples
     assert escape("(a/b*[{") == r"-LRB-a\/b\*-LSB--LCB-"
 
 

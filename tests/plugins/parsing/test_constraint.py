@@ -1,4 +1,4 @@
-"""What is asked of a tree and what makes it one hold together: an intersection of two grammars."""
+"""Constraints on trees: the intersection of a constraint with the grammar of trees."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def test_constrained_tree_needs_no_repair(model: Path, asked: dict[str, Any]) ->
 
 
 def test_impossible_prefix_of_a_tree_has_no_answer(model: Path) -> None:
-    """The prefix closes what is not open, so that the two grammars together allow nothing."""
+    """The prefix closes a bracket that is not open, so the two grammars together allow nothing."""
     predictor = seqx.load(model, device="cpu", precision="fp32")
     asked = [seqx.Request(text=SENTENCES[0], prefix="(S )NP"), seqx.Request(text=SENTENCES[0], prefix="(S")]
     assert [bool(answers) for answers in predictor.hypotheses(asked)] == [False, True]

@@ -1,4 +1,4 @@
-"""EVALB: its own files to the byte, its rules one by one, and what is ours."""
+"""EVALB: its own files byte for byte, its rules one by one, and the additions of seqx."""
 
 import gzip
 import json
@@ -164,7 +164,7 @@ def test_evalb_rules_one_by_one(test: str, matched: int, brackets: int, crossing
 
 
 def test_evalb_matches_equal_labels_in_order() -> None:
-    """EVALB does not look for the best assignment: the first of the reference takes what it can."""
+    """EVALB does not search for the best assignment: brackets of the reference match in order."""
     gold, test = "(ADVP (PRT (RB up)))", "(PRT (X (RB up)))"
     assert counted(gold, test).pairs == [("ADVP", "PRT")]
     assert counted("(PRT (ADVP (RB up)))", test).pairs == [("PRT", "PRT")]
@@ -221,7 +221,7 @@ def test_evalb_counts_a_malformed_tree_as_an_error(test: str) -> None:
 
 @pytest.mark.parametrize("test", ["(", "(S (NP)", "(" * 100_000])
 def test_evalb_skips_an_open_bracket_without_words(test: str) -> None:
-    """EVALB skips a line in which it found no words."""
+    """EVALB skips a line if it found no word."""
     one = counted("(S (NN a))", test)
     assert (one.status, one.judged) == (Status.SKIP, False)
     assert one.reason.startswith("no tree: ")
@@ -231,11 +231,11 @@ def test_evalb_skips_an_open_bracket_without_words(test: str) -> None:
 def test_evalb_reads_white_space_in_a_bracket_as_an_empty_word(empty: str) -> None:
     """EVALB reads an empty word, too, and prints "Length unmatch"."""
     test = GOLD.replace("(VBZ sleeps)", f"(VBZ sleeps) {empty}")
-    told = "; EVALB reads an empty word where a bracket holds nothing but white space, as in (ADVP )"
+    note = "; EVALB reads an empty word where a bracket holds nothing but white space, as in (ADVP )"
     for gold, answer, words in ((GOLD, test, (5, 4)), (test, GOLD, (4, 5))):
         one = counted(gold, answer)
         assert one.status is Status.ERROR
-        assert one.reason == f"{words[0]} words to score, the reference has {words[1]}{told}"
+        assert one.reason == f"{words[0]} words to score, the reference has {words[1]}{note}"
     both = counted(test, test)
     assert (both.status, both.words, both.tags, both.length, len(both.pairs)) == (Status.VALID, 5, 5, 6, 4)
     none = counted(GOLD, GOLD.replace("(VBZ sleeps)", "(VBZ sleeps) ()(NP)"))  # an empty constituent
@@ -426,7 +426,7 @@ def test_evalb_report_notes_unlabelled_brackets() -> None:
 
 
 def grown(rng: random.Random, leaves: list[str]) -> str:
-    """A random tree over some words."""
+    """Return a random tree over some words."""
     if len(leaves) == 1 and rng.random() < 0.7:
         return leaves[0]
     cut = sorted(rng.sample(range(1, len(leaves)), min(len(leaves) - 1, rng.randint(0, 2))))
@@ -436,7 +436,7 @@ def grown(rng: random.Random, leaves: list[str]) -> str:
 
 
 def spans(text: str, deleted: set[str]) -> list[tuple[int, int, str]]:
-    """The brackets that count, found by looking at each character, in the order of opening."""
+    """Return the brackets that count, in the order of opening, found character by character."""
     found: list[list[int | str]] = []
     stack: list[int] = []
     words = 0

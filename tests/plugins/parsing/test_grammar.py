@@ -1,4 +1,4 @@
-"""Grammars allow what the rules say, every gold tree, and nothing that does not become a tree in time.
+"""Grammars allow the same as an independent implementation, all gold trees, and only complete trees.
 
 Letters in shapes: N hypotheses, V symbols, T symbols written.
 """
@@ -151,7 +151,7 @@ def test_beam_with_grammar_finds_only_trees(linearisation: Linearisation) -> Non
 
 @every
 def test_grammar_does_not_wait_for_the_device(linearisation: Linearisation) -> None:
-    """Tensors on "meta" have no values to wait for, and refuse to meet those of another device."""
+    """A tensor on "meta" has no values to wait for, and cannot be combined with tensors of other devices."""
     grammar = linearisation.grammar(vocabulary(linearisation), torch.tensor([3, 8]))
     state: Any = grammar.start(2, torch.tensor([9, 30], device="meta"))
     for _ in range(3):

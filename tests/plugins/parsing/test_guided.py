@@ -1,4 +1,4 @@
-"""The model that is shown the next word."""
+"""The model whose decoder receives the next word."""
 
 from functools import partial
 from typing import Any
@@ -22,11 +22,11 @@ STACK: dict[str, Any] = {
 SIZES = {"source": 20, "target": 12, seqx.WORDS: 6}  # 4 and 5 stand for words
 DEFAULT: Any = partial(TransformerDecoder, **STACK)
 WORDS = [[3, 1, 2], [1], [1, 1, 1, 4, 1]]
-"""Tokens of each word of three sentences."""
+"""Number of tokens of each word, for three sentences."""
 
 
 class Recorder(seqx.Decoder):
-    """Writes what it is given."""
+    """A decoder that returns its inputs."""
 
     def start(self, memory: seqx.Memory | None, count: int, capacity: int | None) -> seqx.State:
         return ()
@@ -43,8 +43,8 @@ def guided(decoder: Any = DEFAULT, seed: int = 0) -> GuidedEncoderDecoder:
     return model.eval()
 
 
-def source(sentences: list[list[int]], *, told: bool = True) -> seqx.Tokens:
-    """Sentences with words of so many tokens and an EOS, of random ids."""
+def source(sentences: list[list[int]], *, with_word_starts: bool = True) -> seqx.Tokens:
+    """Return sentences of random ids, given the number of tokens of each word; each ends with EOS."""
     lengths = torch.tensor([sum(words) + 1 for words in sentences])
     generator = torch.Generator().manual_seed(1)
     ids = torch.zeros(len(sentences), int(lengths.max()), dtype=torch.int64)
@@ -54,11 +54,11 @@ def source(sentences: list[list[int]], *, told: bool = True) -> seqx.Tokens:
         ids[row, : length - 1] = torch.randint(4, 20, (length - 1,), generator=generator)
         ids[row, length - 1] = seqx.EOS
         starts[row, firsts(words)] = 1
-    return seqx.Tokens.of(ids, lengths, starts if told else None)
+    return seqx.Tokens.of(ids, lengths, starts if with_word_starts else None)
 
 
 def firsts(words: list[int]) -> list[int]:
-    """The place of each word's first token."""
+    """Return the position of each word's first token."""
     return [sum(words[:i]) for i in range(len(words))]
 
 
@@ -71,15 +71,15 @@ TARGETS = torch.tensor(
 )
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_guided_decoder_receives_the_next_word(*, told: bool) -> None:
+@pytest.mark.parametrize("with_word_starts", [True, False])
+def test_guided_decoder_receives_the_next_word(*, with_word_starts: bool) -> None:
     model = guided(Recorder)
-    tokens = source(WORDS, told=told)
+    tokens = source(WORDS, with_word_starts=with_word_starts)
     memory = model.encode(tokens)
     outputs, state = model.advance(TARGETS, model.start(memory, None), None)
     shown = outputs - model.target.weight[TARGETS] * model.target.scale
     for row, words in enumerate(WORDS):
-        places = firsts(words) if told else list(range(sum(words) + 1))
+        places = firsts(words) if with_word_starts else list(range(sum(words) + 1))
         coming = 0
         for step, symbol in enumerate(TARGETS[row].tolist()):
             coming += symbol in (4, 5)
@@ -123,13 +123,16 @@ def test_beam_finds_the_same_trees_in_a_batch_as_for_single_sentences(linearisat
 
 
 def test_without_word_starts_every_token_is_a_word() -> None:
-    """EOS, too, which is then shown behind the last word."""
+    """EOS counts as a word, too, so the decoder receives it after the last word."""
     model = guided()
     target = seqx.Tokens.of(torch.tensor([[6, 4, 4, 4, 2], [6, 7, 2, 0, 0]]), torch.tensor([5, 3]))
-    told, untold = (model.score(source([[1, 1, 1], [1]], told=told), target) for told in (True, False))
-    torch.testing.assert_close(told[0, :4], untold[0, :4])
-    torch.testing.assert_close(told[1], untold[1])
-    assert (told[0, 4] - untold[0, 4]).abs() > 1e-3
+    with_word_starts, without_word_starts = (
+        model.score(source([[1, 1, 1], [1]], with_word_starts=with_word_starts), target)
+        for with_word_starts in (True, False)
+    )
+    torch.testing.assert_close(with_word_starts[0, :4], without_word_starts[0, :4])
+    torch.testing.assert_close(with_word_starts[1], without_word_starts[1])
+    assert (with_word_starts[0, 4] - without_word_starts[0, 4]).abs() > 1e-3
 
 
 def test_guided_needs_a_task_that_defines_word_symbols() -> None:

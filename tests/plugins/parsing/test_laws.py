@@ -1,4 +1,4 @@
-"""The laws hold for linearisations from here and from outside."""
+"""The laws hold for the linearisations of seqx and of another plugin."""
 
 import atexit
 import tempfile
@@ -16,7 +16,7 @@ assert seqx_parsing.testing.TREES  # imported for its laws
 
 
 def plugin(**linearisations: Any) -> ModuleType:
-    """A plugin that brings these."""
+    """Return a plugin that registers these components."""
     module = ModuleType("seqx_outside")
 
     @seqx.hookimpl
@@ -28,7 +28,7 @@ def plugin(**linearisations: Any) -> ModuleType:
 
 
 def outside() -> ModuleType:
-    """The plugin that docs/how-to/parse.md shows."""
+    """Return the plugin in docs/how-to/parse.md."""
     temporary = tempfile.TemporaryDirectory()
     atexit.register(temporary.cleanup)  # until then the registry reads the file's lines
     (shown,) = (item for item in listings(ROOT / "docs/how-to/parse.md") if item.file == "mine.py")

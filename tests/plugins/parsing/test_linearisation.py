@@ -1,4 +1,4 @@
-"""Trees become symbols, and the same trees again; whatever else is decoded becomes a tree, too."""
+"""Linearisation restores trees, and decodes any other symbols to a tree."""
 
 import re
 from collections.abc import Callable
@@ -39,7 +39,7 @@ LEAVES = list(TREE.leaves())
         (InOrder(tags=True), "DT (NP NN )NP (S VBZ (VP )VP . )S"),
     ],
 )
-def test_symbols(linearisation: Linearisation, symbols: str) -> None:
+def test_linearisation_symbols(linearisation: Linearisation, symbols: str) -> None:
     assert linearisation.encode(TREE) == symbols.split()
     assert linearisation.decode(symbols.split(), LEAVES) == (TREE, False)
 
@@ -160,7 +160,7 @@ def _tagged(tree: str) -> str:
 
 
 @pytest.mark.parametrize(("symbols", "tree"), REPAIRED)
-def test_repairs(symbols: str, tree: str) -> None:
+def test_decode_repairs_top_down_symbols(symbols: str, tree: str) -> None:
     decoded, repaired = TopDown().decode(symbols.split(), _sentence("abcd"))
     assert str(decoded) == _tagged(tree)
     assert repaired
@@ -175,7 +175,7 @@ def test_repairs(symbols: str, tree: str) -> None:
         ("XX (S XX XX", "(TOP (S a b c d))"),
     ],
 )
-def test_repairs_in_order(symbols: str, tree: str) -> None:
+def test_decode_repairs_in_order_symbols(symbols: str, tree: str) -> None:
     decoded, repaired = InOrder().decode(symbols.split(), _sentence("abcd"))
     assert str(decoded) == _tagged(tree)
     assert repaired
@@ -187,7 +187,7 @@ def test_unwritten_words_keep_their_tags() -> None:
     assert repaired
 
 
-def test_vocabulary() -> None:
+def test_vocabulary_of_symbols() -> None:
     vocabulary = Vocabulary.of([TopDown().encode(TREE), ["(X", ")X"]])
     assert vocabulary.symbols == ("(NP", "(S", "(VP", "(X", ")NP", ")S", ")VP", ")X", "XX")
     assert vocabulary.size == 13

@@ -1,4 +1,4 @@
-"""`seqx parse`: line i of the output is a tree over the words of line i, whatever these are."""
+"""`seqx parse` writes a tree over the words of each input line."""
 
 import json
 import random
@@ -41,7 +41,7 @@ LINEARISATIONS = {
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """A model with random weights for each linearisation."""
+    """Return a model with random weights for each linearisation."""
     folder, made = tmp_path_factory.mktemp("models"), dict[str, Path]()
 
     def model(linearisation: str) -> Path:
@@ -70,24 +70,24 @@ def call(text: bytes | str, *arguments: str | Path) -> Result:
 
 
 def answered(result: Result) -> list[str]:
-    """The lines of the output, which only a line feed ends."""
+    """Return the lines of the output, which end at line feeds only."""
     *lines, last = result.stdout_bytes.decode().split("\n")
     assert last == ""
     return lines
 
 
 def words(text: str) -> list[str]:
-    """Of the only tree in a text."""
+    """Return the words of the only tree in a text."""
     (tree,) = read([text], "the answer")
     return [leaf.word for leaf in tree.leaves()]
 
 
 def typed(line: str) -> list[str]:
-    """The words of a line as they stand in trees."""
+    """Return the words of a line as they are written in trees."""
     return [word.replace("(", "-LRB-").replace(")", "-RRB-") for word in line.split(" ") if word]
 
 
-def test_line_i_answers_line_i(model: Path, answers: list[str]) -> None:
+def test_parse_answers_line_by_line(model: Path, answers: list[str]) -> None:
     for end in ("\n", ""):
         result = call("\n".join(LINES) + end, model)
         assert answered(result) == answers
@@ -107,7 +107,7 @@ def test_parse_keeps_every_word_as_typed(models: Models, linearisation: str) -> 
         assert words(answer) == typed(line)
 
 
-def test_white_space_between_words_means_nothing(model: Path, answers: list[str]) -> None:
+def test_parse_ignores_extra_white_space(model: Path, answers: list[str]) -> None:
     assert answered(call(f"  {LINES[0].replace(' ', chr(9) + ' ')} \r\n", model)) == answers[:1]
 
 
@@ -122,7 +122,7 @@ RAW = {
 }
 
 
-def test_running_text(model: Path) -> None:
+def test_parse_raw_text(model: Path) -> None:
     found = answered(call("\n".join(RAW) + "\n", model, "--raw"))
     assert found == answered(call("\n".join(RAW.values()) + "\n", model))
     for tokens, answer in zip(RAW.values(), found, strict=True):
@@ -132,7 +132,7 @@ def test_running_text(model: Path) -> None:
     assert row["output"] == found[0]
 
 
-def test_json(model: Path, answers: list[str]) -> None:
+def test_parse_json(model: Path, answers: list[str]) -> None:
     rows = [json.loads(row) for row in answered(call("\n".join(LINES), model, "--json", "--nbest", "2"))]
     assert [row["input"] for row in rows] == LINES
     assert [row["output"] for row in rows] == answers
@@ -145,7 +145,7 @@ def test_json(model: Path, answers: list[str]) -> None:
         assert words(second["output"]) == typed(row["input"])
 
 
-def test_nbest_prints_the_scores_of_the_ranking(model: Path, answers: list[str]) -> None:
+def test_parse_nbest_prints_the_ranking_scores(model: Path, answers: list[str]) -> None:
     short = "search={type: beam, size: 5, ratio: 0, extra: 6}"
     rows = [row.split("\t") for row in answered(call("a\n\na b\n", model, "--nbest", "5", short))]
     assert [(line, rank) for line, rank, *_ in rows] == [
@@ -187,7 +187,7 @@ def test_parse_draws_trees(model: Path) -> None:
     assert "a\x1cb\x85c\u2028d\u2029e" in odd
 
 
-def test_long_sentences(model: Path) -> None:
+def test_parse_splits_long_sentences(model: Path) -> None:
     line = " ".join(random.Random(1).choices(LINES[0].split(), k=300))
     quick = "search={type: beam, size: 2, ratio: 1, extra: 4}"
     result = call(f"{line}\n", model, "task.max_length=2000", quick)
@@ -209,20 +209,20 @@ def test_unconstrained_output_is_repaired_and_counted(model: Path) -> None:
 
 
 def test_unrepaired_output_is_an_empty_answer(model: Path) -> None:
-    told = "4 of 4 outputs were not valid trees over the words; their answers are empty\n"
+    message = "4 of 4 outputs were not valid trees over the words; their answers are empty\n"
     settings = ["task.constrained=false", "task.repair=false"]
     result = call("\n".join(LINES), model, *settings)
-    assert (answered(result), result.stderr) == ([""] * 6, told)
+    assert (answered(result), result.stderr) == ([""] * 6, message)
     for more in ("--draw", "--json", "--raw"):
         result = call("\n".join(LINES), model, *settings, more)
-        assert (len(answered(result)), result.stderr) == (6, told)
+        assert (len(answered(result)), result.stderr) == (6, message)
     several = answered(call("a b\n", model, *settings, "--nbest", "2"))
     assert [row.split("\t")[3] for row in several] == [""]  # no tree, once
     result = call(f"{' '.join('abc')}\n{'the house ' * 20}\n", model, *settings, "task.max_length=20")
     assert answered(result) == ["", ""]  # a part without a tree leaves the whole without
 
 
-def test_trees_too_deep_to_be_read_are_cut(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parse_flattens_too_deep_trees(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def deep(self: object, symbols: object, leaves: list[seqx.State]) -> Decoded:
         tree = Tree("S", tuple(leaves))
         for _ in range(5000):
@@ -238,7 +238,7 @@ def test_trees_too_deep_to_be_read_are_cut(model: Path, monkeypatch: pytest.Monk
     assert words(answer) == ["a", "b"]
 
 
-def test_tags_that_are_given(model: Path) -> None:
+def test_parse_reads_given_tags(model: Path) -> None:
     line = "He_PRP sees_VBZ snake_case_NN (_-LRB- 1\\/2_CD -_$( )_)"
     (answer,) = answered(call(f"{line}\n", model, "task.tags=given"))
     (tree,) = read([answer], "the answer")
@@ -260,7 +260,7 @@ def test_parse_rejects_a_word_without_its_given_tag(model: Path, word: str) -> N
 
 
 def constituents(tree: Tree) -> list[Tree]:
-    """From left to right, the outer before the inner."""
+    """Return the constituents from left to right, outer ones first."""
     below = [child for child in tree.children if isinstance(child, Tree)]
     return [tree, *(one for child in below for one in constituents(child))]
 
@@ -290,8 +290,8 @@ def test_several_models_form_an_ensemble(tmp_path: Path, model: Path, answers: l
         assert not answer or words(answer) == typed(line)
 
 
-def test_command_reports_mistakes_in_one_message(model: Path) -> None:
-    for arguments, told in (
+def test_parse_reports_a_mistake_in_one_message(model: Path) -> None:
+    for arguments, message in (
         (["task.tags=some"], "task.tags"),
         (["task.linearisation={type: top_down, depth: 0}"], "depth"),
         (["--nbest", "4"], "--nbest 4 is more than a beam of size 3 finds"),
@@ -299,7 +299,7 @@ def test_command_reports_mistakes_in_one_message(model: Path) -> None:
     ):
         error = call("a", model, *arguments).exception
         assert isinstance(error, seqx.UserError)
-        assert told in str(error)
+        assert message in str(error)
     result = call(b"a b\n\xff\n", model)
     assert words(answered(result)[0]) == ["a", "b"]
     assert "standard input:2: byte" in str(result.exception)
@@ -316,7 +316,7 @@ SEARCHES = {
 
 @pytest.fixture(scope="module")
 def sentences() -> list[str]:
-    """Of 1 to 80 words, most of them short."""
+    """Return sentences of 1 to 80 words, most of them short."""
     rng = random.Random(7)
     found = [" ".join(rng.choices(VOCABULARY, k=1 + int(80 * rng.random() ** 4))) for _ in range(298)]
     return [*found, "\u200b", " ".join(VOCABULARY * 4)]

@@ -1,4 +1,4 @@
-"""The reader: every tree of the data, however it is laid out, and the place of what is no tree."""
+"""The reader: all trees of the data in any layout, and the lines of malformed trees."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,12 +39,12 @@ def test_reader_accepts_any_layout(text: str) -> None:
     assert list(read([f"{text} {text}", "", text], "here")) == [SENTENCE] * 3
 
 
-def test_the_root_keeps_its_label() -> None:
+def test_reader_keeps_the_label_of_the_root() -> None:
     assert one("(S (NN cat))") == Tree("S", (Leaf("NN", "cat"),))
     assert one("((NN cat))") == Tree("TOP", (Leaf("NN", "cat"),))
 
 
-def test_only_ascii_white_space_ends_a_word() -> None:
+def test_reader_ends_words_at_ascii_white_space_only() -> None:
     words = ["a\u00a0b", "\x10\x10", "\x1c", "\u2028", "\x85", "\u3000", "[", "-LRB-"]
     tree = one(f"(TOP {' '.join(f'(NN {word})' for word in words)})")
     assert [leaf.word for leaf in tree.leaves()] == words
@@ -85,7 +85,7 @@ d)) ) </S> </BODY> </DOC>""",
 
 @pytest.mark.parametrize("name", MARKUP)
 @pytest.mark.parametrize("end", ["", "\r"])
-def test_markup_between_trees_is_ignored(name: str, end: str) -> None:
+def test_reader_ignores_markup_between_trees(name: str, end: str) -> None:
     lines = [line + end for line in MARKUP[name].split("\n")]
     assert list(map(str, read(lines, "here"))) == [
         *("(TOP (IP (NN a) (VV b)))", "(TOP (FRAG (NN c)))", "(TOP (IP (NN d)))")
@@ -93,7 +93,7 @@ def test_markup_between_trees_is_ignored(name: str, end: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["<S", "ID=1>", "</S>", "<S>", "*x*", "*x*x*", "%%", "<"])
-def test_markup_inside_of_a_tree_is_refused(word: str) -> None:
+def test_reader_rejects_markup_inside_a_tree(word: str) -> None:
     tree = Tree("TOP", (Leaf("SYM", word), Leaf(word, "a"), Tree(word, (Leaf("X", "b"),))))
     assert list(read([str(tree)], "here")) == [tree]
     assert list(read(str(tree).split(" "), "here")) == [tree]
@@ -207,7 +207,7 @@ def test_reader_reads_every_tree_of_the_data(data: Callable[[str], Path], name: 
     assert (trees, words) == COUNTS[name]
 
 
-def test_the_same_trees_as_nltk_reads(data: Callable[[str], Path]) -> None:
+def test_reader_reads_the_same_trees_as_nltk(data: Callable[[str], Path]) -> None:
     text = "\n".join(seqx.read_lines(data("ptb_nltk_sample") / "dev.mrg.gz"))
     theirs = [NltkTree.fromstring(part) for part in _apart(text)]
     ours = [str(tree) for tree in read(text.split("\n"), "dev")]
@@ -215,7 +215,7 @@ def test_the_same_trees_as_nltk_reads(data: Callable[[str], Path]) -> None:
 
 
 def _apart(text: str) -> list[str]:
-    """Text cut where no bracket is open."""
+    """Split a text where no bracket is open."""
     parts, depth, start = [], 0, 0
     for place, character in enumerate(text):
         depth += (character == "(") - (character == ")")

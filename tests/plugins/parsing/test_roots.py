@@ -60,8 +60,8 @@ def test_the_dummy_roots_of_some_trees(trees: list[str], dummies: list[str]) -> 
 
 def test_evalb_names_dummy_roots_of_some_trees() -> None:
     mixed = [*ROOTED, "(S1 (S (NN a)))"]
-    said = Evalb().warnings(mixed, [*ROOTED, "(TOP (S (NN a)))"])
-    assert [line.partition(" and is scored")[0] for line in said] == [
+    warnings = Evalb().warnings(mixed, [*ROOTED, "(TOP (S (NN a)))"])
+    assert [line.partition(" and is scored")[0] for line in warnings] == [
         "ROOT is the outermost bracket of some references and of some outputs",
         "S1 is the outermost bracket of some references",
     ]
@@ -83,7 +83,7 @@ def test_evalb_names_a_dummy_root_that_counts() -> None:
     punctuated = [tree.replace("(NN a)", "(NN a) (. .)") for tree in ROOTED]
     flat = ["(TOP (NN a) (VB b) (. .))", "(TOP (NN a) (. .))"]
     bare = ["(S (NP (NN a) (. .)) (VP (VB b)))", "(FRAG (NP (NN a)) (. .))"]
-    told = (
+    message = (
         "ROOT is the outermost bracket of all {} and is scored like any other bracket; "
         "if it is a dummy root, add DELETE_LABEL ROOT to the parameters, or replace it by TOP"
     )
@@ -99,6 +99,6 @@ def test_evalb_names_a_dummy_root_that_counts() -> None:
         ([f"( {tree})" for tree in bare], bare, ""),
     ):
         report = Evalb(errors=True).report(outputs, references)
-        assert Evalb().warnings(references, outputs) == ([told.format(sides)] if sides else [])
-        assert (told.format(sides) in report) == bool(sides)
+        assert Evalb().warnings(references, outputs) == ([message.format(sides)] if sides else [])
+        assert (message.format(sides) in report) == bool(sides)
     assert Evalb()(punctuated, punctuated)["f1"].value == 100

@@ -1,4 +1,4 @@
-"""`seqx trees silver`: what parsers agree on, from standard input to standard output."""
+"""`seqx trees silver` writes the trees that several parsers agree on."""
 
 import re
 import shutil
@@ -40,7 +40,7 @@ Call = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A parser, a copy of it, and two others, one of which writes in order."""
+    """Return a parser, a copy of it, and two other parsers, one with the in-order linearisation."""
     place = tmp_path_factory.mktemp("models")
     first = write_model(place / "first", text=PARSER)
     shutil.copytree(first, place / "copy")
@@ -90,7 +90,7 @@ def test_silver_applies_settings_to_all_models(call: Call, models: list[Path]) -
     assert "3 sentences were skipped, too short or too long" in result.stderr
 
 
-def test_running_text_and_given_tags(call: Call, models: list[Path]) -> None:
+def test_silver_reads_raw_text_and_given_tags(call: Call, models: list[Path]) -> None:
     raw = call(*models[:2], "--raw", text="The dog sleeps.\n")
     assert raw.stdout == call(*models[:2], text="The dog sleeps .\n").stdout
     given = call(*models[:2], "task.tags=given", text="The_DT dog_NN\n").stdout
@@ -122,7 +122,7 @@ def test_silver_without_input(call: Call, models: list[Path]) -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "there were no sentences\n")
 
 
-def test_mistakes(call: Call, models: list[Path], tmp_path: Path) -> None:
+def test_silver_rejects_invalid_models(call: Call, models: list[Path], tmp_path: Path) -> None:
     for names in (models[:1], [models[0], models[1], f"{models[0]}/../first"]):
         result = call(*names)
         assert result.exit_code == 2
@@ -134,7 +134,7 @@ def test_mistakes(call: Call, models: list[Path], tmp_path: Path) -> None:
 
 
 def test_parsers_with_different_linearisations_form_no_ensemble(models: list[Path]) -> None:
-    """Though their symbols are the same."""
+    """The models have the same symbols, but different linearisations."""
     for first, second in ((models[0], models[3]), (models[3], models[0])):
         with pytest.raises(seqx.UserError, match=r"have different vocabularies \(task/symbols.json\)"):
             seqx.load([first, second])

@@ -1,4 +1,4 @@
-"""Parts of speech that are learnt with the trees."""
+"""Part-of-speech tagging, trained together with parsing."""
 
 from functools import partial
 from typing import Any
@@ -85,13 +85,13 @@ def test_tagging_objective_encodes_the_source_once(monkeypatch: pytest.MonkeyPat
         assert all(parameter.grad is not None for parameter in model.parameters())
         optimizer.step()
     assert len(read) == 60
-    said = model.eval().labels(model.encode(BATCH.columns["source"]))["tags"].argmax(-1)
-    assert said[0, [0, 2, 3]].tolist() == [4, 5, 6]
-    assert said[1, 0] == 7
+    predicted = model.eval().labels(model.encode(BATCH.columns["source"]))["tags"].argmax(-1)
+    assert predicted[0, [0, 2, 3]].tolist() == [4, 5, 6]
+    assert predicted[1, 0] == 7
 
 
 def test_tagging_with_rdrop_uses_different_dropout_in_both_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in the encoder: the first of both passes is the one whose states the labels are read from."""
+    """The encoder is run twice, too; the labels use its states of the first pass."""
     settings = {**INNER.keywords, "encoder": partial(TransformerEncoder, **{**STACK, "dropout": 0.3})}
     torch.manual_seed(0)
     model = TaggingModel(SIZES, inner=partial(EncoderDecoder, **settings))

@@ -1,4 +1,4 @@
-"""The parsing task: from a treebank's rows to ids, and from ids to trees, on real trees."""
+"""The task of parsing: from treebank rows to ids and back to trees, on real trees."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from tests.plugins.parsing.treebank import trees
 
 
 class Trees(seqx.Corpus):
-    """Trees that are given, in brackets."""
+    """A corpus of given trees."""
 
     def __init__(self, **splits: list[str]) -> None:
         self.splits = splits
@@ -37,7 +37,7 @@ def quiet(what: str, share: float | None) -> None: ...
 
 
 def learnt(folder: Path, rows: list[str], **settings: Any) -> Parsing:
-    """The task on trees, of which the last ten are those that it is tested on."""
+    """Return the task trained on trees; the last ten are dev and test trees."""
     tokenizer = SentencePiece(size=1000, model="unigram")
     chosen: dict[str, Any] = {
         "linearisation": TopDown(),
@@ -64,7 +64,7 @@ def answered(
     how: Callable[[seqx.Example, str], str],
     warnings: Sequence[seqx.AnswerWarning] = (),
 ) -> Mapping[str, seqx.Score]:
-    """The scores of a model that answers each test sentence from its right example."""
+    """Return the scores of a model that answers each test sentence from its gold example."""
 
     examples = (task.example(row, training=False) for row in task.rows("test"))
 
@@ -94,8 +94,8 @@ def test_predicted_tags_are_those_of_the_first_subwords(tmp_path: Path, rows: li
     task = learnt(tmp_path, rows, tags="predicted")
 
     def right(example: seqx.Example, text: str) -> str:
-        said = [tag or 4 + i % 7 for i, tag in enumerate(example.columns["tags"])]  # nonsense inside of words
-        return task.write(example.columns["target"][:-1], text, {"tags": said})
+        tags = [tag or 4 + i % 7 for i, tag in enumerate(example.columns["tags"])]  # nonsense inside of words
+        return task.write(example.columns["target"][:-1], text, {"tags": tags})
 
     scores = answered(task, right)
     assert (scores["f1"].value, scores["tag_accuracy"].value) == (100, 100)
@@ -223,8 +223,8 @@ def test_dummy_root_of_all_trees_is_treated_as_top(tmp_path: Path, root: str) ->
         assert task.example(row, training=True) == same.example(other, training=True)
     assert task.vocab_sizes == same.vocab_sizes
     name = root.rpartition("(")[2]
-    (told,) = task.training_warnings()
-    assert told.startswith(f"{name} is the outermost label of every training tree of the vocabulary; it ")
+    (message,) = task.training_warnings()
+    assert message.startswith(f"{name} is the outermost label of every training tree of the vocabulary; it ")
     assert same.training_warnings() == []
     again = learnt(tmp_path / "root", odd, tags="none", tokenizer=Letters())  # over the same folder
     assert again.references(again.read_split("dev")) == same.references(same.read_split("dev"))
@@ -232,8 +232,8 @@ def test_dummy_root_of_all_trees_is_treated_as_top(tmp_path: Path, root: str) ->
 
 def test_dummy_root_of_some_trees_causes_a_warning(tmp_path: Path) -> None:
     task = learnt(tmp_path, [*odd_treebank("ROOT"), *odd_treebank("TOP")], tags="none", tokenizer=Letters())
-    (told,) = task.training_warnings()
-    assert told == (
+    (message,) = task.training_warnings()
+    assert message == (
         "ROOT is the outermost label of some training trees, and is predicted and scored as a "
         "constituent; if it is a dummy root, replace it by TOP"
     )
@@ -305,7 +305,7 @@ def test_parsing_needs_a_metric() -> None:
 
 
 def wide(task: Parsing) -> Parsing:
-    """The same, of a column that is not there."""
+    """Return the same task with a column that does not exist."""
     return Parsing(
         corpus=task.corpus, tokenizer=task.tokenizer, linearisation=TopDown(), metrics=[Evalb()], column=1
     )

@@ -1,4 +1,4 @@
-"""Treebanks as corpora: real files, made-up releases, and what is missing named."""
+"""Treebanks as corpora: real files, imitated releases, and missing files."""
 
 import gzip
 import os
@@ -32,7 +32,7 @@ def fetched(corpus: Treebank) -> Treebank:
     return corpus
 
 
-def test_real_files(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_treebank_files_of_real_trees(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     data("craft_treebank")
     monkeypatch.setenv("CRAFT", f"{os.environ['SEQX_DATA']}/craft_treebank")
     corpus = TreebankFiles(
@@ -48,14 +48,14 @@ def test_real_files(data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("tree", "told"),
+    ("tree", "expected"),
     [
         ("( (S (N\u200bP (NN tree)\n (CD 1))))", r"'N\\u200bP' is not a valid label"),
         ("( (S (NP (N\u200bN tree))))", r"'N\\u200bN' is not a valid label"),
         (f"( (S ({'N' * 101} (NN tree))))", "'NNNNNNNNNNNNNNNNNNNN' is not a valid label"),
     ],
 )
-def test_a_malformed_label_is_reported_with_its_place(tmp_path: Path, tree: str, told: str) -> None:
+def test_a_malformed_label_is_reported_with_its_place(tmp_path: Path, tree: str, expected: str) -> None:
     for name, text in (("a", TREE.format(1) * 2), ("b", f"{TREE.format(1)}\n{tree}\n")):
         (tmp_path / f"{name}.mrg").write_text(text, encoding="utf-8")
     (tmp_path / "c.txt").write_text(TREE.format(1).strip() + "\n" + " ".join(tree.split()) + "\n", "utf-8")
@@ -79,17 +79,17 @@ def test_a_malformed_label_is_reported_with_its_place(tmp_path: Path, tree: str,
         if isinstance(corpus, TaggedCorpus):
             assert corpus.place("train", 1) == place
             continue
-        with pytest.raises(seqx.UserError, match=told) as caught:
+        with pytest.raises(seqx.UserError, match=expected) as caught:
             task.learn(tmp_path / "learnt", quiet)
         assert str(caught.value).startswith(f"{place}: ")
 
 
 @pytest.mark.parametrize(
-    ("row", "told"), [("", "has 0 trees instead"), ("(S (A b)) (S (A b))", "has 2 trees instead")]
+    ("row", "expected"), [("", "has 0 trees instead"), ("(S (A b)) (S (A b))", "has 2 trees instead")]
 )
-def test_a_malformed_row_is_reported_with_its_place(tmp_path: Path, row: str, told: str) -> None:
+def test_a_malformed_row_is_reported_with_its_place(tmp_path: Path, row: str, expected: str) -> None:
     file = tmp_path / "trees.txt"
-    for text, said in ((row, told), ("(S (A b)", "the text ends inside the tree")):
+    for text, reason in ((row, expected), ("(S (A b)", "the text ends inside the tree")):
         file.write_text(f"(S (A b))\n{text}\n")
         task = Parsing(
             corpus=Files(train=[str(file)]), tokenizer=Labels(), linearisation=TopDown(), metrics=[Evalb()]
@@ -97,7 +97,7 @@ def test_a_malformed_row_is_reported_with_its_place(tmp_path: Path, row: str, to
         with pytest.raises(seqx.UserError) as caught:
             task.learn(tmp_path / "learnt", quiet)
         assert str(caught.value).startswith(f"{file}:2: ")
-        assert said in str(caught.value)
+        assert reason in str(caught.value)
 
 
 def test_treebank_limit_applies_to_training_only(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_treebank_files_are_checked_by_fetch(tmp_path: Path, content: str, messa
 
 
 def release(root: Path, sections: dict[int, int], *, upper: bool = False) -> Path:
-    """A folder like the LDC's: so many trees in each section, over two files."""
+    """Create a folder like the LDC's, with a number of trees per section in two files."""
     wsj = root / ("PARSED/MRG/WSJ" if upper else "parsed/mrg/wsj")
     number = 0
     for section, count in sections.items():
@@ -173,7 +173,7 @@ def release(root: Path, sections: dict[int, int], *, upper: bool = False) -> Pat
 USUAL = dict.fromkeys(range(2, 22), 1_992) | {2: 1_984, 22: 1_700, 23: 2_416, 0: 4, 24: 4}
 
 
-def test_the_usual_splits_of_the_penn_treebank(tmp_path: Path) -> None:
+def test_penn_treebank_standard_splits(tmp_path: Path) -> None:
     corpus = fetched(PennTreebank(folder=str(release(tmp_path, USUAL))))
     assert [len(rows(corpus, split)) for split in seqx.SPLITS] == [39_832, 1_700, 2_416]
     trees = rows(corpus, "dev")
@@ -214,14 +214,14 @@ def test_penn_treebank_names_missing_sections(tmp_path: Path) -> None:
         fetched(PennTreebank(folder=str(tmp_path)))
 
 
-def test_too_few_trees_of_the_penn_treebank(tmp_path: Path) -> None:
+def test_penn_treebank_checks_the_number_of_trees(tmp_path: Path) -> None:
     release(tmp_path, {22: 1_699, 23: 2})
     message = r"^dev: 2 files \(the last is .*wsj_2202.mrg\) contain 1,699 trees instead of 1,700"
     with pytest.raises(seqx.UserError, match=message):
         fetched(PennTreebank(folder=str(tmp_path), train=[]))
 
 
-def test_sections_are_in_one_split_only() -> None:
+def test_penn_treebank_rejects_a_section_in_two_splits() -> None:
     with pytest.raises(ValueError, match="section 22 is named twice, in train and in dev"):
         PennTreebank(folder="x", train=[21, 22])
     with pytest.raises(ValueError, match="section 1 is named twice, in train and in train"):
@@ -230,7 +230,7 @@ def test_sections_are_in_one_split_only() -> None:
 
 @pytest.fixture
 def nltk_data(data: Callable[[str], Path], tmp_path: Path) -> Path:
-    """NLTK's folder, with its sample of the Penn Treebank file by file."""
+    """Return an NLTK data folder with the files of the Penn Treebank sample."""
     sample = data("ptb_nltk_sample")
     combined = tmp_path / "nltk_data/corpora/treebank/combined"
     combined.mkdir(parents=True)
@@ -242,7 +242,9 @@ def nltk_data(data: Callable[[str], Path], tmp_path: Path) -> Path:
     return tmp_path / "nltk_data"
 
 
-def test_nltks_sample(nltk_data: Path, data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nltk_sample_splits(
+    nltk_data: Path, data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("nltk.data.path", ["/nowhere", str(nltk_data)])
     corpus = fetched(NltkTreebank())
     train, dev, test = ([str(data("ptb_nltk_sample") / f"{split}.mrg.gz")] for split in seqx.SPLITS)
@@ -255,7 +257,7 @@ def test_nltks_sample(nltk_data: Path, data: Callable[[str], Path], monkeypatch:
 SOME: dict[str, Any] = {"train": (1, 3), "dev": (160, 161), "test": (181, 181)}
 
 
-def test_nltks_sample_packed_as_it_is_downloaded(nltk_data: Path) -> None:
+def test_nltk_sample_is_read_from_its_archive(nltk_data: Path) -> None:
     corpora = nltk_data / "corpora"
     shutil.make_archive(str(corpora / "treebank"), "zip", corpora, "treebank")
     corpus = fetched(NltkTreebank(folder=str(nltk_data), **SOME))

@@ -1,4 +1,4 @@
-"""`seqx trees`: what it says of real trees, and that nothing is lost on the way there and back."""
+"""`seqx trees` on real trees: statistics, conversion and drawing."""
 
 import gzip
 from collections.abc import Callable
@@ -22,7 +22,7 @@ TREES = """( (S (NP-SBJ-1 (DT The) (NN cat))
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """`seqx trees` in a folder of its own."""
+    """Return a function that calls `seqx trees` in a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str | Path, text: str | bytes = "") -> Result:
@@ -46,7 +46,7 @@ def test_trees_stats(call: Call) -> None:
     )
 
 
-def test_stats_of_a_treebank(call: Call, data: Callable[[str], Path]) -> None:
+def test_trees_stats_of_a_treebank(call: Call, data: Callable[[str], Path]) -> None:
     folder = data("ptb_nltk_sample")
     lines = call(
         "stats", *sorted(folder.glob("*.mrg.gz")), "-l", "{type: top_down, tags: true}"
@@ -86,7 +86,7 @@ def test_trees_roundtrip_shows_lost_trees(call: Call, monkeypatch: pytest.Monkey
     )
 
 
-def test_convert_there_and_back(call: Call, data: Callable[[str], Path]) -> None:
+def test_trees_convert_restores_trees(call: Call, data: Callable[[str], Path]) -> None:
     folder = data("ptb_nltk_sample")
     for name in ("in_order", "{type: top_down, tags: true}"):
         symbols = call("convert", "--to", name, folder / "dev.mrg.gz").stdout
@@ -146,12 +146,12 @@ DEEP = f"( {'(X (NN a) ' * 61}(NN b){')' * 61} )"
 
 
 def opens(count: int) -> str:
-    """Return a tree in which so many brackets open between two words."""
+    """Return a tree with this number of opening brackets between two words."""
     return f"( (S (NN a) {'(X ' * count}(NN b) (NN c){' (NN d))' * count}) )"
 
 
 @pytest.mark.parametrize(
-    ("trees", "told"),
+    ("trees", "needed"),
     [
         ([CHAIN], {"in_order": "1 of 1 trees is ruled out by the grammar; raise unaries from 4 to 5"}),
         (
@@ -167,19 +167,19 @@ def opens(count: int) -> str:
     ],
 )
 def test_trees_that_a_grammar_rules_out_are_counted(
-    call: Call, trees: list[str], told: dict[str, str]
+    call: Call, trees: list[str], needed: dict[str, str]
 ) -> None:
     for command in ("stats", "roundtrip"):
         result = call(command, text="\n".join(trees))
         assert result.exit_code == 0
         found = [line.split(": ", 1) for line in result.stdout.splitlines() if "ruled out" in line]
-        assert dict(found) == told
+        assert dict(found) == needed
     raised = ["{type: top_down, opens: 11, depth: 61}", "{type: in_order, unaries: 6, depth: 61}"]
     result = call("stats", "-l", raised[0], "-l", raised[1], text="\n".join(trees))
     assert "ruled out" not in result.stdout
 
 
-def test_separators_can_be_chosen(call: Call) -> None:
+def test_trees_separators_can_be_chosen(call: Call) -> None:
     text = "(TOP (S_x (NP-SBJ##n## (NN##m## a)) (VP+y (VB-z b))))"
     assert call("convert", "--to", "{type: top_down, tags: true}", text=text).stdout == (
         "(S_x (NP NN )NP (VP+y VB-z )VP+y )S_x\n"
@@ -252,7 +252,7 @@ convert the text to UTF-8, for example with iconv
 
 
 @pytest.mark.parametrize(("arguments", "text", "message"), MISTAKES)
-def test_mistakes(call: Call, arguments: str, text: str | bytes, message: str) -> None:
+def test_trees_reports_mistakes(call: Call, arguments: str, text: str | bytes, message: str) -> None:
     Path("symbols").write_text("XX (S )S\nXX (S )S\n")
     result = call(*arguments.split(), text=text)
     assert (result.exit_code, result.stderr) == (2, message)

@@ -1,4 +1,4 @@
-"""The trees of the treebanks, cleaned."""
+"""The cleaned trees of the test data."""
 
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ FILES = {
 
 @cache
 def trees(folder: Path) -> list[Tree]:
-    """All trees of a treebank that have words."""
+    """Return all trees of a treebank that have words."""
     paths = [folder / file for file in FILES[folder.name]]
     cleaned = (clean(tree) for path in paths for tree in read(seqx.read_lines(path), path))
     return [tree for tree in cleaned if tree is not None]

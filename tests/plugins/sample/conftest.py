@@ -1,4 +1,4 @@
-"""One stream of pairs for all tests of the sample."""
+"""A stream of pairs, shared by all tests of the sample."""
 
 from itertools import islice
 
@@ -9,5 +9,5 @@ from seqx_sample.generate import Pair, pairs
 
 @pytest.fixture(scope="session")
 def stream() -> list[Pair]:
-    """The first pairs of seed 1, enough to fill every split of the default size."""
+    """Return the first pairs of seed 1, enough for all splits of the default size."""
     return list(islice(pairs(1), 22_500))

@@ -1,4 +1,4 @@
-"""The sample as a recipe sees it."""
+"""The sample as a corpus of a recipe."""
 
 from importlib import resources
 from pathlib import Path
@@ -10,7 +10,7 @@ import seqx
 from seqx_sample import Sample, corpus
 
 
-def test_rows_and_sizes(tmp_path: Path) -> None:
+def test_sample_rows_and_sizes(tmp_path: Path) -> None:
     sample = Sample(train=300, dev=7, test=5)
     sample.fetch(tmp_path, lambda *_: None)
     assert not list(tmp_path.iterdir())
@@ -21,7 +21,7 @@ def test_rows_and_sizes(tmp_path: Path) -> None:
     assert list(sample.rows("dev")) == rows["dev"]
 
 
-def test_columns() -> None:
+def test_sample_columns() -> None:
     english = [row[0] for row in Sample(dev=10).rows("dev")]
     rows = list(Sample(dev=10, columns=("tree", "en")).rows("dev"))
     assert [row[1] for row in rows] == english
@@ -39,7 +39,7 @@ def test_sample_identity_depends_on_the_settings() -> None:
     assert Sample().identity() == Sample().identity()
 
 
-def test_mistakes() -> None:
+def test_sample_rejects_invalid_columns_and_splits() -> None:
     with pytest.raises(ValueError, match="name each column once, of en, de, tree, gist, tense"):
         Sample(columns=())
     with pytest.raises(ValueError, match="name each column once"):

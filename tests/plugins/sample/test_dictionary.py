@@ -1,4 +1,4 @@
-"""Words in source order are no translation: the best dictionary stays far below what the grammar asks for."""
+"""The corpus needs more than a dictionary: word-by-word translation in source order has a low BLEU."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def numbered(sentences: Sequence[list[str]]) -> tuple[dict[str, int], list[list[
 
 
 def aligned(train: Sequence[Pair], rounds: int) -> dict[str, str]:
-    """The likeliest translation of each word by IBM model 1 (Brown et al. 1993) after `rounds` of EM."""
+    """Return each word's most probable translation by IBM model 1 (Brown et al. 1993), `rounds` of EM."""
     sources, source_ids = numbered([["", *tokens(pair.english)] for pair in train])
     targets, target_ids = numbered([tokens(pair.german) for pair in train])
     links: list[tuple[int, int, int]] = []
@@ -68,6 +68,6 @@ def test_dictionary_lookup_does_not_reach_a_high_bleu(stream: list[Pair]) -> Non
 
 
 def test_dictionary_baseline_can_reach_a_score_of_100(stream: list[Pair]) -> None:
-    """The judge of the test above: of English in capitals the dictionary learns everything."""
+    """Check the previous test: if the target is the English text in capitals, the dictionary is perfect."""
     loud = [pair._replace(german=pair.english.upper()) for pair in stream[:5000]]
     assert bleu(aligned(loud, rounds=6), loud[:500]) > 95

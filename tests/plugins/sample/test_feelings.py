@@ -1,4 +1,4 @@
-"""What sentences feel like."""
+"""The sentiment of sentences."""
 
 from collections import Counter
 
@@ -23,11 +23,11 @@ KNOWN = {row[0]: row[1] for row in ROWS}
         ("The customer that Daniel's teachers were thanking was sick.", "neutral"),  # one of each
     ],
 )
-def test_known_sentences(sentence: str, feeling: str) -> None:
+def test_sentiment_of_known_sentences(sentence: str, feeling: str) -> None:
     assert KNOWN[sentence] == feeling
 
 
-def test_lexicon_has_enough_words_of_each_class() -> None:
+def test_sample_has_enough_sentences_of_each_sentiment() -> None:
     counts = Counter(feeling for _, feeling in ROWS)
     assert counts.keys() == {"positive", "negative", "neutral"}
     assert min(counts.values()) > 400

@@ -1,4 +1,4 @@
-"""The stream of pairs: what it is made of, that it is always the same, and that its splits share nothing."""
+"""The stream of pairs: its variety, its determinism, and its disjoint splits."""
 
 import re
 import time
@@ -56,7 +56,7 @@ def test_sample_sentence_lengths(stream: list[Pair]) -> None:
     assert 8 <= sum(lengths) / len(lengths) <= 10
 
 
-def test_trees_hold_the_english_tokens(stream: list[Pair]) -> None:
+def test_sample_trees_contain_the_english_tokens(stream: list[Pair]) -> None:
     for pair in stream[:3000]:
         tree = nltk.Tree.fromstring(str(pair.tree))
         assert detokenize(tree.leaves()) == pair.english
@@ -94,7 +94,7 @@ def test_sample_split_depends_on_lemmas_only() -> None:
 
 
 def test_english_sentence_determines_the_german_one() -> None:
-    """What a translator cannot know is not asked of it: hardly any English sentence has two translations."""
+    """Almost every English sentence has a single translation, so that a model can be perfect."""
     draw = Draw(4)
     translations = defaultdict(set)
     for _ in range(6000):
@@ -109,7 +109,7 @@ def test_sample_take_returns_a_prefix(stream: list[Pair]) -> None:
     ][:20]
 
 
-def test_raw_text(stream: list[Pair]) -> None:
+def test_sample_text_is_detokenized(stream: list[Pair]) -> None:
     for pair in stream:
         for text in pair.english, pair.german:
             assert text[0].isupper()

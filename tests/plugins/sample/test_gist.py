@@ -1,4 +1,4 @@
-"""Sentences in short, and their tenses."""
+"""The short versions of sentences, and their tenses."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from seqx_sample import Sample
 ROWS = list(Sample(train=3000, columns=("en", "gist", "tense")).rows("train"))
 
 
-def test_known_sentences() -> None:
+def test_gist_and_tense_of_known_sentences() -> None:
     known = {sentence: (gist, tense) for sentence, gist, tense in ROWS}
     assert known["The customer that Daniel's teachers were thanking was sick."] == (
         *("The customer was sick.", "past"),

@@ -1,4 +1,4 @@
-"""Hand-checked pairs: each phenomenon, both sides to the letter."""
+"""Hand-checked sentence pairs for each phenomenon of the grammar."""
 
 import nltk
 import pytest
@@ -665,7 +665,7 @@ TREES = [
 
 
 @pytest.mark.parametrize(("sentence", "expected"), TREES)
-def test_tree(sentence: Sentence, expected: str) -> None:
+def test_sample_tree(sentence: Sentence, expected: str) -> None:
     tree = sentence.english()
     assert str(tree) == expected
     assert nltk.Tree.fromstring(expected).leaves() == tree.leaves()

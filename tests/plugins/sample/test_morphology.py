@@ -1,4 +1,4 @@
-"""Inflection: whole tables, and the words that do not follow the rule."""
+"""Inflection: complete paradigms, and irregular words."""
 
 import pytest
 
@@ -39,7 +39,7 @@ ARTICLES = {
 
 
 @pytest.mark.parametrize("declension", ADJECTIVES)
-def test_adjective_endings(declension: german.Declension) -> None:
+def test_german_adjective_endings(declension: german.Declension) -> None:
     table = [
         "gut" + german.adjective_ending(declension, case, gender, plural=plural)
         for case in CASES
@@ -49,7 +49,7 @@ def test_adjective_endings(declension: german.Declension) -> None:
 
 
 @pytest.mark.parametrize("kind", ARTICLES)
-def test_articles(kind: str) -> None:
+def test_german_articles(kind: str) -> None:
     def form(case: Case, gender: Gender, plural: bool) -> str:
         if kind == "der":
             return german.definite(case, gender, plural=plural)
@@ -78,7 +78,7 @@ NOUNS = {
 
 
 @pytest.mark.parametrize("word", NOUNS)
-def test_nouns(word: str) -> None:
+def test_german_nouns(word: str) -> None:
     forms = [german.noun(noun(word), case, plural=False) for case in CASES]
     forms += [german.noun(noun(word), case, plural=True) for case in ("nominative", "dative")]
     assert forms == NOUNS[word].split()

@@ -7,7 +7,7 @@ from seqx_sample import Sample
 ROWS = list(Sample(train=3000, columns=("en", "question", "answer")).rows("train"))
 
 
-def test_known_sentences() -> None:
+def test_question_and_answer_of_known_sentences() -> None:
     known = {sentence: (question, answer) for sentence, question, answer in ROWS}
     for sentence, question, answer in [
         ("There was a shoe in the office.", "What is there?", "A shoe"),

@@ -1,4 +1,4 @@
-"""Metrics of answers, labels and summaries: against cases worked out by hand."""
+"""Metrics of answers, labels and summaries, checked by hand."""
 
 import importlib.util
 from importlib.metadata import version
@@ -41,7 +41,7 @@ def test_squad_metrics_use_the_best_reference() -> None:
         SquadF1(between="")
 
 
-def test_labels_by_hand() -> None:
+def test_label_metrics_by_hand() -> None:
     references = ["good", "good", "bad", "bad", "so"]
     outputs = ["good", "bad", "bad ", "bad", "strange"]
     assert Accuracy()(outputs, references)["accuracy"].value == pytest.approx(60)
@@ -55,7 +55,7 @@ def test_labels_by_hand() -> None:
 
 
 def test_rouge_by_hand() -> None:
-    """Of "a b c d" and "a c b d e": 4 words, no pair, and 3 words in order ("a b d") are in both."""
+    """ "a b c d" and "a c b d e" share 4 words, no bigram, and the subsequence "a b d"."""
     scores = Rouge()(["A b c d."], ["a c b d e"])
     values = {name: score.value for name, score in scores.items()}
     expected = {"rougeL": 100 * 2 * 3 / 9, "rouge1": 100 * 2 * 4 / 9, "rouge2": 0}
@@ -68,7 +68,7 @@ def test_rouge_by_hand() -> None:
         Rouge(kinds=())
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rouge_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"not installed: pip install rouge-score"):
         Rouge()

@@ -1,4 +1,4 @@
-"""Parallel text: real files whole, damaged files named."""
+"""Parallel text files: real ones, and damaged ones."""
 
 import gzip
 from collections.abc import Callable
@@ -15,7 +15,7 @@ def quiet(what: str, share: float | None) -> None:
 
 
 def write(folder: Path, **files: bytes) -> Files:
-    """A corpus whose splits are all the same files, `a` and `b` unless told."""
+    """Return a corpus whose splits are all the same files, by default `a` and `b`."""
     contents = {"a": b"one\ntwo\n", "b": b"eins\nzwei\n"} | files
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -23,7 +23,7 @@ def write(folder: Path, **files: bytes) -> Files:
     return Files(train=pair, dev=pair, test=pair)
 
 
-def test_rows_are_lines_side_by_side(tmp_path: Path) -> None:
+def test_files_rows_are_parallel_lines(tmp_path: Path) -> None:
     corpus = write(tmp_path, a=b"one\r\ntwo\rthree\x0b\n\n", b="eins\nzwei\u2028drei\u0085\n ende".encode())
     corpus.fetch(tmp_path, quiet)
     assert list(corpus.rows("train")) == [
@@ -33,7 +33,7 @@ def test_rows_are_lines_side_by_side(tmp_path: Path) -> None:
     ]
 
 
-def test_real_news_with_its_odd_line_ends(data: Callable[[str], Path], tmp_path: Path) -> None:
+def test_files_read_real_news_with_odd_line_ends(data: Callable[[str], Path], tmp_path: Path) -> None:
     folder = data("wmt_news") / "en-de"
 
     def pair(name: str) -> list[str]:
@@ -47,7 +47,9 @@ def test_real_news_with_its_odd_line_ends(data: Callable[[str], Path], tmp_path:
     assert [len(list(corpus.rows(split))) for split in ("dev", "test")] == [3000, 3003]
 
 
-def test_several_files_columns_and_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_with_several_files_columns_and_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, text in {"1.x": "1\n2\n", "2.x": "3\n", "1.y": "a\nb\n", "2.y": "c\n"}.items():
         (tmp_path / name).write_text(text)
     monkeypatch.setenv("TEXT", str(tmp_path))
@@ -63,10 +65,10 @@ def test_files_fetch_reads_only_the_requested_splits(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one\n")
     missing, there = [str(tmp_path / "nothing")], [str(tmp_path / "a")]
     corpus = Files(train=missing, dev=there, test=there)
-    said: list[str] = []
+    steps: list[str] = []
     for _ in range(2):
-        corpus.fetch(tmp_path, lambda what, _: said.append(what), splits=("test",))
-    assert said == [f"reading test: {tmp_path}/a"]
+        corpus.fetch(tmp_path, lambda what, _: steps.append(what), splits=("test",))
+    assert steps == [f"reading test: {tmp_path}/a"]
     assert list(corpus.rows("test")) == [("one",)]
     with pytest.raises(AssertionError, match="fetch comes first"):
         corpus.identity()
@@ -105,9 +107,7 @@ def test_files_report_a_problem_in_one_message(
         corpus.fetch(tmp_path, quiet)
 
 
-def test_missing_files_and_variables_are_named_in_full(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_name_missing_files_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NOWHERE", raising=False)
     for path, message in (
@@ -120,7 +120,7 @@ def test_missing_files_and_variables_are_named_in_full(
             Files(train=[path], dev=[path], test=[path]).fetch(tmp_path, quiet)
 
 
-def test_splits_of_different_widths_are_refused() -> None:
+def test_files_reject_splits_of_different_widths() -> None:
     with pytest.raises(ValueError, match=r"train\[0\]': 2.*test\[0\]': 1"):
         Files(train=["a", "b"], dev=["a", "b"], test=["a"])
     with pytest.raises(ValueError, match="as many paths"):

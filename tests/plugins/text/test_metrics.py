@@ -1,4 +1,4 @@
-"""Scores: against counts made by hand, with signatures to the letter."""
+"""BLEU and chrF, checked by hand, with exact signatures."""
 
 import gzip
 import math
@@ -19,7 +19,7 @@ def ngrams(words: list[str], n: int) -> Counter[tuple[str, ...]]:
 
 
 def multi_bleu(outputs: list[str], references: list[str]) -> float:
-    """BLEU of given tokens, written from the definition in Papineni et al. 2002, section 2.3."""
+    """Return the BLEU of tokens, from the definition in Papineni et al. 2002, section 2.3."""
     logs = 0.0
     for n in range(1, 5):
         hit = total = 0

@@ -1,4 +1,4 @@
-"""Several corpora as one."""
+"""Mixed and tagged corpora."""
 
 import itertools
 from pathlib import Path
@@ -17,7 +17,7 @@ def quiet(what: str, share: float | None) -> None: ...
 
 
 def write(folder: Path, *columns: str) -> Files:
-    """A corpus that has nothing but rows to train on."""
+    """Return a corpus with training rows only."""
     files = [folder / f"column{number}" for number in range(len(columns))]
     for file, text in zip(files, columns, strict=True):
         file.write_text(text)
@@ -56,7 +56,7 @@ def test_mixed_test_rows_need_no_other_corpus(tmp_path: Path) -> None:
 def test_mixed_rejects_incompatible_corpora(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="corpora is empty"):
         Mixed(corpora=[])
-    with pytest.raises(seqx.UserError, match=r"corpora\.1 has no rows to learn from"):
+    with pytest.raises(seqx.UserError, match=r"corpora\.1 has no training rows"):
         Mixed(corpora=[Sample(train=3), Sample(train=0)]).fetch(tmp_path, quiet)
     with pytest.raises(seqx.UserError, match=r"as many columns as the first, found \[2, 1\]"):
         Mixed(corpora=[Sample(train=3), write(tmp_path, "one\n")]).fetch(tmp_path, quiet)
@@ -76,7 +76,7 @@ def test_mixed_can_be_scored_on_all_corpora(tmp_path: Path) -> None:
 
 
 def test_mixed_weights_keep_repeated_rows(tmp_path: Path) -> None:
-    """In what is really trained on, and in no other split."""
+    """Repetition affects the encoded training data, and no other split."""
     first, second = Sample(train=30, dev=2, test=2), Sample(train=5, dev=0, test=0, seed=2)
     rows = [len(list(corpus.rows("train"))) for corpus in (first, second)]
     counts = {}

@@ -1,4 +1,4 @@
-"""Moses' processing: against its own conventions, on real captions, and where the package is absent."""
+"""Moses' text processing: its conventions, real captions, and a missing package."""
 
 import gzip
 import importlib.util
@@ -53,13 +53,13 @@ def test_lowercase_normalizer_on_real_captions(data: Callable[[str], Path]) -> N
     assert same > 0.97 * len(lines)
 
 
-def test_languages_are_those_that_moses_has_rules_for() -> None:
+def test_moses_accepts_only_languages_with_rules() -> None:
     from sacremoses.corpus import NonbreakingPrefixes
 
     assert set(get_args(Language)) == set(NonbreakingPrefixes().available_langs.values())
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moses_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for normalizer in (MosesPunctuation, MosesTokens):
         with pytest.raises(ValueError, match="not installed: pip install sacremoses"):

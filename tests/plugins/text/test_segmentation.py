@@ -1,4 +1,4 @@
-"""Drawn segmentations: SentencePiece's own distribution, and equal in every process."""
+"""Sampled segmentations: SentencePiece's distribution, equal in every process."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def learnt(folder: Path, kind: Kind, lines: Sequence[str] = LINES, **settings: o
 
 
 def distance(first: Counter[tuple[int, ...]], second: Counter[tuple[int, ...]]) -> float:
-    """Total variation between two samples of `DRAWS` draws."""
+    """Return the total variation distance between two samples of `DRAWS` draws."""
     return sum(abs(first[key] - second[key]) for key in first | second) / (2 * DRAWS)
 
 
@@ -78,14 +78,14 @@ def test_equal_seeds_sample_equally_in_every_process(tmp_path: Path, kind: Kind)
     rng = random.Random(7)
     here = f"{[tokenizer.encode(line, rng) for line in lines]}\n"
     for salt in "12":
-        said = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", script, tmp_path, json.dumps(lines)],
             env={**os.environ, "PYTHONHASHSEED": salt},
             capture_output=True,
             text=True,
             check=True,
         )
-        assert said.stdout == here
+        assert process.stdout == here
 
 
 def test_bpe_without_dropout_matches_sentencepiece(data: Callable[[str], Path], tmp_path: Path) -> None:

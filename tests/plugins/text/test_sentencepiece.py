@@ -1,4 +1,4 @@
-"""Subwords: whatever goes in comes out again, and ids mean what they should."""
+"""The SentencePiece tokenizer: lossless, with the special ids of seqx."""
 
 import pickle
 import random
@@ -114,7 +114,7 @@ def test_too_small_vocabulary_size_and_empty_text_are_reported(tmp_path: Path) -
         SentencePiece(size=261, symbols=("<2de>",))
     with pytest.raises(seqx.UserError, match="there is no training text"):
         SentencePiece().learn(["", "  "], tmp_path)
-    with pytest.raises(seqx.UserError, match="no SentencePiece model can be read"):
+    with pytest.raises(seqx.UserError, match="cannot be read as a SentencePiece model"):
         SentencePiece().load(tmp_path / "nowhere")
 
 

@@ -1,4 +1,4 @@
-"""Text without spaces between words is distinguished from single names, and from segmented text."""
+"""Detection of text without spaces, unlike single names and segmented text."""
 
 from collections.abc import Sequence
 
@@ -53,8 +53,8 @@ CHINESE, JAPANESE, THAI = ["我喜欢猫。", "他在家里。"], ["私は猫が
 
 
 def test_spacing_warning_names_suitable_tokenizers() -> None:
-    (said,) = Bleu().warnings(CHINESE)
-    assert said == (
+    (warning,) = Bleu().warnings(CHINESE)
+    assert warning == (
         "bleu: tokenize=13a does not split the references, because Chinese has no spaces between words, so "
         "the score means little; set one of tokenize=zh, tokenize=flores200, tokenize=char"
     )

@@ -1,4 +1,4 @@
-"""Language modelling: from lines to examples, and what their probabilities come to."""
+"""The task of language modelling: examples and scores."""
 
 import math
 import random
@@ -39,7 +39,7 @@ def test_language_model_example_is_a_line_after_bos() -> None:
     )
 
 
-def test_blocks_hold_as_many_lines_as_fit() -> None:
+def test_language_model_blocks_hold_as_many_lines_as_fit() -> None:
     language_model = task(examples="blocks", max_length=14)
     assert texts(language_model) == ["one two\nthree\n", "a b c d\n"]
     example = language_model.example(("one two\nthree\n",), training=True)
@@ -66,8 +66,8 @@ def test_language_model_reads_a_prompt_after_bos_and_repeats_it() -> None:
     assert language_model.read("") == {"source": [seqx.BOS]}
 
 
-def test_evalb_scores_by_hand() -> None:
-    """Every token has probability 1/2: 6 + 3 + 6 letters and spaces, and three line ends."""
+def test_language_model_scores_by_hand() -> None:
+    """Every token has probability 1/2; there are 6 + 3 + 6 letters and spaces, and three line ends."""
     rows = Rows(dev=[("one tw",), ("abc",), ("a b cd",)])
     language_model = task(corpus=rows)
     known = Known(str, math.log(1 / 2))
@@ -98,13 +98,13 @@ def test_bits_per_character_do_not_depend_on_the_tokenizer() -> None:
     assert one.value == pytest.approx(two.value)
 
 
-def test_window_overflow_is_infinite() -> None:
+def test_language_model_perplexity_can_be_infinite() -> None:
     language_model = task()
     evaluation = language_model.evaluate(Known(str, -1e4), language_model.read_split("dev"))
     assert evaluation.scores["word_perplexity"].value == math.inf
 
 
-def test_mistakes(tmp_path: Path) -> None:
+def test_language_model_rejects_missing_text_and_columns(tmp_path: Path) -> None:
     with pytest.raises(seqx.UserError, match=r"task.column is 2, but the corpus has 1 columns"):
         task(column=2).fetch(tmp_path, lambda *_: None)
     with pytest.raises(seqx.UserError, match="the corpus has no text for dev"):

@@ -1,4 +1,4 @@
-"""Text to text, and labels as text."""
+"""Text-to-text tasks and classification."""
 
 import random
 from pathlib import Path
@@ -31,7 +31,7 @@ def task(**settings: Any) -> TextToText:
     return TextToText(**(given | settings))
 
 
-def test_columns_are_typed_with_tabs_between_and_read_through_the_template() -> None:
+def test_template_reads_columns_separated_by_tabs() -> None:
     answers = task()
     assert answers.inputs(answers.read_split("dev")) == ["who?\tAnna sleeps.", "where?\tIn bed."]
     assert answers.references(answers.read_split("dev")) == ["Anna", "bed"]
@@ -44,7 +44,7 @@ def test_columns_are_typed_with_tabs_between_and_read_through_the_template() -> 
     assert drawn["target"] == [*ids("AAnnnnaa"), seqx.EOS]
 
 
-def test_columns_in_another_order_and_braces_that_are_text() -> None:
+def test_template_with_reordered_columns_and_other_braces() -> None:
     answers = task(template="{1} {x} {0}{}")
     assert answers.source_text("a\tb") == "b {x} a{}"
 
@@ -60,7 +60,7 @@ def test_template_rejects_another_number_of_columns() -> None:
         task().read("no tab")
 
 
-def test_invalid_combinations_of_settings_are_rejected() -> None:
+def test_text_to_text_rejects_invalid_settings() -> None:
     with pytest.raises(ValueError, match=r"has no placeholder of a column, such as \{0\}"):
         task(template="summarize:")
     with pytest.raises(ValueError, match="reads column 1, which is the target"):
@@ -74,7 +74,7 @@ def test_text_to_text_columns_must_exist(tmp_path: Path) -> None:
         task(target=3).fetch(tmp_path, lambda *_: None)
 
 
-def test_long_inputs_are_dropped_in_training_or_cut() -> None:
+def test_text_to_text_drops_or_truncates_long_inputs() -> None:
     row = ("abcdefgh", "x")
     whole = task(template="{0}", target=1, max_length=5)
     assert whole.example(row, training=True) == seqx.Rejected("too long")
@@ -90,7 +90,7 @@ def test_long_inputs_are_dropped_in_training_or_cut() -> None:
     assert str(warning) == "1 of 2 inputs have more than 5 tokens; their ends were not read"
 
 
-def test_translation_answers_are_scored() -> None:
+def test_text_to_text_answers_are_scored() -> None:
     answers = {"who?\tAnna sleeps.": "the Anna!", "where?\tIn bed.": "a big bed"}
     questions = task()
     evaluation = questions.evaluate(Known(answers.__getitem__), questions.read_split("dev"))
@@ -110,7 +110,7 @@ def films(tmp_path: Path, **settings: Any) -> Classification:
     return classification
 
 
-def test_labels_are_those_of_the_training_rows_and_travel(tmp_path: Path) -> None:
+def test_labels_of_training_rows_are_saved_with_the_model(tmp_path: Path) -> None:
     films(tmp_path)
     loaded = Classification(corpus=Rows(), tokenizer=Letters(), metrics=[Accuracy()])
     loaded.load(tmp_path)
@@ -128,7 +128,7 @@ def test_label_is_one_token_and_an_unseen_label_is_unknown(tmp_path: Path) -> No
     assert evaluation.scores["accuracy"].value == 50
 
 
-def test_only_a_label_and_eos_can_be_written(tmp_path: Path) -> None:
+def test_one_label_grammar_allows_a_label_and_eos(tmp_path: Path) -> None:
     grammar = films(tmp_path).grammar([{}, {}])
     assert grammar is not None
     state = grammar.start(2, torch.tensor([1, 1]))
@@ -137,7 +137,7 @@ def test_only_a_label_and_eos_can_be_written(tmp_path: Path) -> None:
     assert grammar.allowed(state).tolist() == [[i == seqx.EOS for i in range(6)]] * 3
 
 
-def test_labels_can_be_spelt(tmp_path: Path) -> None:
+def test_classification_can_spell_labels(tmp_path: Path) -> None:
     classification = films(tmp_path, target_tokenizer=Letters())
     assert classification.grammar([{}]) is None
     assert classification.write(ids("good"), "fine", {}) == "good"

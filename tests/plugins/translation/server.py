@@ -1,4 +1,4 @@
-"""A web server on this machine that misbehaves as real ones do."""
+"""A local web server that misbehaves as real ones do."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 
 @dataclass
 class Site:
-    """What lies under which path, and how each next request is answered; well, when nothing else is said."""
+    """The files of a server by path, and the answers to the next requests; by default correct ones."""
 
     files: dict[str, bytes]
     answers: list[Answer] = field(default_factory=list)
@@ -21,7 +21,7 @@ class Site:
 
 
 def well(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    """All that was asked for."""
+    """Send the requested bytes."""
     asked = re.fullmatch(r"bytes=(\d+)-", request.headers["Range"] or "")
     start = int(asked[1]) if asked else 0
     if start >= len(content) and asked:
@@ -36,7 +36,7 @@ def well(request: BaseHTTPRequestHandler, content: bytes) -> None:
 
 
 def cut(after: int) -> Answer:
-    """The connection breaks after some bytes."""
+    """Break the connection after some bytes."""
 
     def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
         whole, request.wfile = request.wfile, Cut(after)  # type: ignore[assignment]
@@ -50,7 +50,7 @@ def cut(after: int) -> Answer:
 
 
 class Cut:
-    """Collects what is written."""
+    """A stream that collects what a handler writes."""
 
     def __init__(self, after: int) -> None:
         self.got, self.after = b"", after
@@ -64,7 +64,7 @@ class Cut:
 
 
 def without_ranges(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    """All of the file, whatever was asked for, and no word about its length."""
+    """Send the whole file and no size, whatever was requested."""
     request.send_response(200)
     request.end_headers()
     request.wfile.write(content)
@@ -72,7 +72,7 @@ def without_ranges(request: BaseHTTPRequestHandler, content: bytes) -> None:
 
 
 def without_sense(request: BaseHTTPRequestHandler, content: bytes) -> None:
-    """A part of the file, and no word that tells which."""
+    """Send a part of the file without saying which one."""
     request.send_response(206)
     request.send_header("Content-Range", "bytes */*")
     request.end_headers()
@@ -81,7 +81,7 @@ def without_sense(request: BaseHTTPRequestHandler, content: bytes) -> None:
 
 
 def status(code: int, reason: str | None = None) -> Answer:
-    """Nothing but an error."""
+    """Send an error status."""
 
     def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
         request.send_error(code, reason)
@@ -90,7 +90,7 @@ def status(code: int, reason: str | None = None) -> Answer:
 
 
 def redirect(path: str) -> Answer:
-    """Elsewhere."""
+    """Send a redirect."""
 
     def answer(request: BaseHTTPRequestHandler, content: bytes) -> None:
         request.send_response(302)
@@ -103,7 +103,7 @@ def redirect(path: str) -> Answer:
 
 @contextmanager
 def serving(**files: bytes) -> Iterator[Site]:
-    """A server that has `files`, at a free port of this machine."""
+    """Yield a server of `files` on a free local port."""
     site = Site({f"/{name}": content for name, content in files.items()})
 
     class Handler(BaseHTTPRequestHandler):

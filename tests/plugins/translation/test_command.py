@@ -1,4 +1,4 @@
-"""`seqx translate`: line i answers line i, through pipes, locales and mistakes."""
+"""`seqx translate`: line-by-line answers, pipes, locales and errors."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def call(text: bytes | str, *arguments: str | Path) -> Result:
     return CliRunner().invoke(translate, [str(argument) for argument in arguments], input=text)
 
 
-def test_line_i_answers_line_i(model: Path, answers: list[str]) -> None:
+def test_translate_answers_line_by_line(model: Path, answers: list[str]) -> None:
     for end in ("\n", ""):  # the last line need not end
         result = call("\n".join(LINES) + end, model)
         assert result.exit_code == 0
@@ -53,7 +53,7 @@ def test_line_i_answers_line_i(model: Path, answers: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_attention_is_written_for_each_line(model: Path, answers: list[str], tmp_path: Path) -> None:
+def test_translate_writes_attention_for_each_line(model: Path, answers: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "new" / "looks"
     result = call("\n".join(LINES), model, "--attention", folder)
     assert (result.exit_code, result.stdout, result.stderr) == (0, "\n".join(answers) + "\n", "")
@@ -91,7 +91,7 @@ def test_line_translated_in_parts_has_no_attention_maps(model: Path, tmp_path: P
     assert not list((tmp_path / "looks").iterdir())
 
 
-def test_long_lines_have_weights_and_no_pictures(
+def test_translate_writes_no_attention_figures_of_long_lines(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention_folder, "MAX_TOKENS", 6)
@@ -128,7 +128,7 @@ def test_translate_reports_attention_that_cannot_be_written(
     assert result.stderr == "figures need matplotlib, which is not installed: pip install matplotlib\n"
 
 
-def test_only_a_line_feed_ends_a_line(model: Path) -> None:
+def test_translate_ends_lines_at_line_feeds_only(model: Path) -> None:
     strange = "The dog\u2028sleeps.\x0bThe\x0c man\x85 sees.\r\nxyz\x1c\n"
     result = call(strange, model)
     assert result.stdout_bytes.count(b"\n") == 2
@@ -141,14 +141,14 @@ def test_translate_accepts_a_byte_order_mark_and_crlf(model: Path, answers: list
 
 @pytest.mark.slow
 def test_translate_reports_a_full_or_closed_output_in_one_message(model: Path) -> None:
-    for redirected, told in (
+    for redirected, expected in (
         (">/dev/full", "standard output: No space left on device; free disk space\n"),
         (">&-", "standard input or output is closed; give the command a file, a pipe or a terminal\n"),
     ):
         words = shlex.join([sys.executable, "-m", "seqx", "translate", str(model)])
         command = f"echo The dog sleeps. | {words} {redirected}"
         result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-        assert (result.returncode, result.stderr) == (2, told)
+        assert (result.returncode, result.stderr) == (2, expected)
 
 
 def test_translate_writes_an_answer_on_one_line(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_translate_writes_an_answer_on_one_line(model: Path, monkeypatch: pytest
     assert call("a\n\nb\n", model).stdout == "two lines\n\ntwo lines\n"
 
 
-def test_json(model: Path, answers: list[str]) -> None:
+def test_translate_json(model: Path, answers: list[str]) -> None:
     rows = [json.loads(row) for row in call("\n".join(LINES), model, "--json").stdout.split("\n")[:-1]]
     assert [row["input"] for row in rows] == LINES
     assert [row["output"].replace("\n", " ") for row in rows] == answers
@@ -167,7 +167,7 @@ def test_json(model: Path, answers: list[str]) -> None:
     assert len(several["nbest"]) == 3
 
 
-def test_nbest(model: Path, answers: list[str]) -> None:
+def test_translate_nbest(model: Path, answers: list[str]) -> None:
     rows = [row.split("\t") for row in call("\n".join(LINES), model, "--nbest", "2").stdout.split("\n")[:-1]]
     assert [(row[0], row[1]) for row in rows] == [
         *[("1", "1"), ("1", "2"), ("2", "1"), ("3", "1"), ("3", "2")],
@@ -199,7 +199,7 @@ def test_nbest_error_names_the_needed_beam(model: Path, search: str, message: st
     assert call("The dog sleeps.", model, search, "--nbest", "4", *advice).stdout.count("\n") == 4
 
 
-def test_other_mistakes_are_not_taken_for_nbest(model: Path) -> None:
+def test_other_errors_are_not_reported_as_nbest_errors(model: Path) -> None:
     for wrong, message in (
         ("search.sise=3", "did you mean 'size'"),
         ("search.ratio=0 search.extra=0", "both 0"),
@@ -211,7 +211,7 @@ def test_other_mistakes_are_not_taken_for_nbest(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("most", "more", "told"),
+    ("most", "more", "expected"),
     [
         ("--window=1073741824", f"--window={10**30}", "is not in the range"),
         ("search.alpha=10", "search.alpha=1e308", "search.alpha: Input should be less than or equal to 10"),
@@ -222,11 +222,11 @@ def test_other_mistakes_are_not_taken_for_nbest(model: Path) -> None:
         ),
     ],
 )
-def test_numbers_with_which_nothing_can_be_computed(model: Path, most: str, more: str, told: str) -> None:
+def test_translate_rejects_numbers_out_of_range(model: Path, most: str, more: str, expected: str) -> None:
     assert call("a", model, most).stdout.count("\n") == 1
     result = call("a", model, more)
     assert isinstance(result.exception, SystemExit | seqx.UserError)
-    assert told in f"{result.stderr}{result.exception}"
+    assert expected in f"{result.stderr}{result.exception}"
 
 
 def test_line_translated_in_parts_has_one_answer(model: Path) -> None:
@@ -235,7 +235,7 @@ def test_line_translated_in_parts_has_one_answer(model: Path) -> None:
     assert [row.split("\t")[:2] for row in rows] == [["1", "1"], ["2", "1"], ["2", "2"]]
 
 
-def test_settings_and_ensembles(model: Path, answers: list[str]) -> None:
+def test_translate_settings_and_ensembles(model: Path, answers: list[str]) -> None:
     assert call("\n".join(LINES), model, model).stdout.split("\n")[:-1] == answers
     assert call(LINES[0], model, "--nbest", "5", "search.size=5").stdout.count("\n") == 5
     result = call("a", "search.size=5")
@@ -256,7 +256,7 @@ def test_translate_accepts_a_path_with_an_equals_sign(
     assert str(error).startswith("lr=1e-4/model: there is no such folder")
 
 
-def test_long_lines_are_split_and_counted(model: Path) -> None:
+def test_translate_splits_and_counts_long_lines(model: Path) -> None:
     long = "The old man sees the house. The dog sleeps. The woman reads the book in the garden."
     result = call(f"{long}\nThe dog sleeps.\n{long}\n", model)
     assert result.stdout.count("\n") == 3
@@ -272,8 +272,8 @@ def test_translate_answers_the_lines_before_invalid_text(model: Path, answers: l
     assert "standard input:4: byte 6 of the line is not UTF-8" in str(result.exception)
 
 
-def test_sentencepiece_encodes_a_hundred_thousand_characters(model: Path) -> None:
-    """In one line, as sentences and without any space: fast, and never cut."""
+def test_translate_answers_a_line_of_a_hundred_thousand_characters(model: Path) -> None:
+    """On one line, as sentences and without spaces: fast, and nothing is lost."""
     for text in ("The old man sees the house. " * 3572, "abcdefghij" * 10_000):
         start = time.monotonic()
         result = call(text, model, "search={type: greedy, extra: 0}")
@@ -321,7 +321,7 @@ def test_translate_stops_if_its_reader_stops(model: Path, answers: list[str]) ->
         assert process.wait(60) in (0, 1)
 
 
-def test_console_progress_reports_an_interruption(model: Path) -> None:
+def test_translate_can_be_interrupted(model: Path) -> None:
     with window_of_one(model) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""`seqx translate` with prefixes or phrases: they hold in each answer, or there is none, and that is said."""
+"""`seqx translate` with constraints: every answer meets them, or is empty and reported."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def occurs(phrase: str, text: str) -> bool:
 @pytest.mark.parametrize(
     "search", ["search=greedy", "search.size=5", "search=sampling", "task.max_length=24"]
 )
-def test_line_i_of_the_prefixes_begins_answer_i(model: Path, tmp_path: Path, search: str) -> None:
+def test_prefix_file_gives_one_prefix_per_line(model: Path, tmp_path: Path, search: str) -> None:
     file = tmp_path / "prefixes"
     file.write_text("\n".join(PREFIXES) + "\n", encoding="utf-8")
     found = outputs(call("\n".join(LINES), model, search, "--prefix", file))
@@ -48,8 +48,8 @@ def test_line_i_of_the_prefixes_begins_answer_i(model: Path, tmp_path: Path, sea
     assert everywhere == found
 
 
-def test_a_prefix_may_end_within_a_piece_that_goes_on(model: Path) -> None:
-    """What an answer begins with, cut off anywhere, leaves that answer to be found, with its own score."""
+def test_prefix_may_end_within_a_piece(model: Path) -> None:
+    """If a prefix is any beginning of an answer, the search finds that answer with the same score."""
     predictor = seqx.load(model, overrides=["search.size=30", "search.nbest=10"])
     (free,) = predictor.hypotheses([seqx.Request(text=LINES[0], prefix="Der")])
     whole = [(text, hypothesis) for text, hypothesis in free if "\ufffd" not in text]
@@ -74,8 +74,8 @@ def test_translations_obey_required_and_forbidden_phrases(model: Path) -> None:
             assert "." not in text
 
 
-def test_json_lines_and_neighbours(model: Path) -> None:
-    """Each line has its own; its answer is the one that it has alone."""
+def test_json_input_constrains_each_line_separately(model: Path) -> None:
+    """Each line has its own constraints and the same answer as on its own."""
     asked: list[dict[str, Any]] = [
         {"text": LINES[0], "prefix": "Der", "require": ["Hund"], "forbid": ["Katze"]},
         {"text": LINES[3]},
@@ -172,7 +172,7 @@ def test_invalid_constraint_is_reported_with_its_line(
     assert message in str(result.exception)
 
 
-def test_other_mistakes_are_told(model: Path, tmp_path: Path) -> None:
+def test_invalid_constraint_options_are_reported(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "prefixes"
     file.write_text("Der\nDie\n", encoding="utf-8")
     many = [word for i in range(9) for word in ("--require", f"w{i}")]
@@ -192,7 +192,7 @@ def test_other_mistakes_are_told(model: Path, tmp_path: Path) -> None:
     assert "'Der 中' has a character that the model's vocabulary cannot write" in str(error)
 
 
-def test_normalizers_see_what_is_asked_for(tmp_path: Path) -> None:
+def test_normalizers_apply_to_constraints(tmp_path: Path) -> None:
     text = RECIPE.replace("metrics", "target_normalizers: [lowercase]\n  metrics")
     text = text.replace("extra: 4", "extra: 30")
     model = write_model(tmp_path / "lower", text=text)

@@ -1,4 +1,4 @@
-"""Fetching: through cut connections, odd servers and bad bytes, from a server on this machine."""
+"""Downloads with cut connections, odd servers and wrong bytes, from a local server."""
 
 import hashlib
 import random
@@ -28,7 +28,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 def fetch(site: Site, folder: Path, **changed: str | int) -> list[float]:
-    """The file, or an error; how long was waited between attempts."""
+    """Download a file; return the seconds waited between attempts."""
     waits: list[float] = []
     sha256, size = str(changed.get("sha256", SHA256)), int(changed.get("size", len(CONTENT)))
     url = site.url + str(changed.get("path", "/file"))
@@ -38,7 +38,7 @@ def fetch(site: Site, folder: Path, **changed: str | int) -> list[float]:
     return waits
 
 
-def test_a_file_is_fetched_once(tmp_path: Path) -> None:
+def test_download_happens_once(tmp_path: Path) -> None:
     with serving(file=CONTENT) as site:
         assert fetch(site, tmp_path) == []
         fetch(site, tmp_path)
@@ -93,7 +93,7 @@ def test_download_removes_bytes_with_a_wrong_checksum(tmp_path: Path) -> None:
         fetch(site, tmp_path)
 
 
-def test_a_part_too_long_or_of_another_file_is_started_again(tmp_path: Path) -> None:
+def test_download_restarts_after_an_unusable_part(tmp_path: Path) -> None:
     part = tmp_path / "deep" / "file.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT + b"more")
@@ -167,7 +167,7 @@ def test_download_rejects_an_invalid_address(url: str, tmp_path: Path) -> None:
 
 
 def test_download_reports_the_downloaded_fraction(tmp_path: Path) -> None:
-    told: list[tuple[str, float | None]] = []
+    events: list[tuple[str, float | None]] = []
     with serving(file=CONTENT) as site:
         site.answers = [cut(150_000), well]
         download(
@@ -175,10 +175,12 @@ def test_download_reports_the_downloaded_fraction(tmp_path: Path) -> None:
             tmp_path / "f",
             len(CONTENT),
             SHA256,
-            lambda *what: told.append(what),
+            lambda *what: events.append(what),
             lambda s: None,
         )
-    shares = [share for what, share in told if what.startswith("downloading") and share is not None]
+    shares = [share for what, share in events if what.startswith("downloading") and share is not None]
     assert shares == sorted(shares)
     assert shares[-1] == 1
-    assert [share for what, share in told if what.endswith("the connection broke off; trying again")] == [0.5]
+    assert [share for what, share in events if what.endswith("the connection broke off; trying again")] == [
+        0.5
+    ]

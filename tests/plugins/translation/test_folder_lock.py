@@ -1,4 +1,4 @@
-"""One process at a time."""
+"""The lock of a folder."""
 
 import threading
 from pathlib import Path
@@ -10,16 +10,16 @@ from seqx_translation.folder_lock import lock_folder
 
 
 def test_lock_folder_waits_for_another_process(tmp_path: Path) -> None:
-    told, order = threading.Event(), []
+    message, order = threading.Event(), []
 
     def second() -> None:
-        with lock_folder(tmp_path, lambda what, share: told.set()):
+        with lock_folder(tmp_path, lambda what, share: message.set()):
             order.append("second")
 
     with lock_folder(tmp_path, lambda what, share: None):
         thread = threading.Thread(target=second)
         thread.start()
-        assert told.wait(10)
+        assert message.wait(10)
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]

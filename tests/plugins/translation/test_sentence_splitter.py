@@ -1,4 +1,4 @@
-"""Long texts: nothing is lost, everything fits, sentences stay whole where they can."""
+"""Splitting long text: nothing is lost, all parts fit, and sentences stay whole if possible."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One model for several directions: each is scored by itself, and no part of a text loses its tag."""
+"""Models for several directions: each tag has its own scores, and parts of a text keep their tag."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Translation:
 
 
 def test_translation_scores_each_tag_separately(task: Translation) -> None:
-    """One is translated rightly, one not at all: their mean is half of the whole, whatever their sizes."""
+    """One direction is perfect and one is wrong: the mean is 50, whatever their sizes."""
     right = dict(
         zip(task.inputs(task.read_split("test")), task.references(task.read_split("test")), strict=True)
     )
@@ -81,16 +81,18 @@ def test_source_without_a_tag_is_reported(task: Translation, tmp_path: Path) -> 
 
 def test_tag_that_is_split_into_pieces_causes_a_warning(tmp_path: Path) -> None:
     corpus = TaggedCorpus(corpus=Sample(train=100, dev=4, test=4), tag="<2de>")
-    for symbols, told in (((), True), (("<2de>",), False)):
+    for symbols, message in (((), True), (("<2de>",), False)):
         tokenizer = SentencePiece(size=400, symbols=symbols)
         task = Translation(corpus=corpus, tokenizer=tokenizer, metrics=[Bleu()], tags=("<2de>",))
         task.fetch(tmp_path, lambda _what, _share: None)
-        task.learn(tmp_path / str(told), lambda _what, _share: None)
+        task.learn(tmp_path / str(message), lambda _what, _share: None)
         found = task.training_warnings()
-        assert ["the vocabulary splits <2de> into several pieces" in line for line in found] == [True] * told
+        assert ["the vocabulary splits <2de> into several pieces" in line for line in found] == [
+            True
+        ] * message
 
 
-def test_multi30k_has_both_languages(data: object, tmp_path: Path) -> None:
+def test_multilingual_recipe_scores_both_languages(data: object, tmp_path: Path) -> None:
     data("multi30k")  # type: ignore[operator]
     from seqx import recipe
     from seqx.plugin.loading import load_plugins

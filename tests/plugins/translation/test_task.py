@@ -1,4 +1,4 @@
-"""The task: from rows to ids and back, on real captions and on rows made for one case each."""
+"""The task of translation: from rows to ids and back, on real captions and on single cases."""
 
 import pickle
 import random
@@ -51,7 +51,7 @@ def ids(text: str) -> list[int]:
     return [*map(ord, text), seqx.EOS]
 
 
-def test_text_to_text_example_is_two_columns_with_eos() -> None:
+def test_translation_example_is_two_columns_with_eos() -> None:
     example = letters(source_normalizers=[Bracketed()]).example(ROWS[0], training=True)
     assert example == seqx.Example(
         columns={"source": ids("<ab>"), "target": ids("cde")}, text={"source": "<ab>", "target": "cde"}
@@ -69,7 +69,7 @@ def test_text_to_text_example_is_two_columns_with_eos() -> None:
         (("aaaaaaa", "a"), "badly matched"),
     ],
 )
-def test_bad_rows_are_dropped_in_training_alone(row: tuple[str, str], reason: str) -> None:
+def test_translation_drops_bad_rows_in_training_only(row: tuple[str, str], reason: str) -> None:
     task = letters(max_length=10, ratio=3.5)
     assert task.example(row, training=True) == seqx.Rejected(reason)
     kept = task.example(row, training=False)
@@ -83,7 +83,7 @@ def test_translation_keeps_rows_at_the_limits() -> None:
         assert isinstance(task.example(row, training=True), seqx.Example)
 
 
-def test_one_vocabulary_learns_from_both_sides_two_from_one_each(tmp_path: Path) -> None:
+def test_one_vocabulary_is_trained_on_both_sides(tmp_path: Path) -> None:
     joint = letters(target_normalizers=[Bracketed()])
     joint.learn(tmp_path, quiet)
     assert isinstance(joint.tokenizer, Letters)
@@ -139,7 +139,7 @@ def test_translation_fetch_reports_problems_of_later_steps(tmp_path: Path) -> No
         letters(metrics=[Bleu(), Chrf(), Bleu(lowercase=True)]).fetch(tmp_path, quiet)
 
 
-def test_parsing_split_fits_and_loses_nothing() -> None:
+def test_translation_split_fits_and_loses_nothing() -> None:
     task = letters(source_normalizers=[Bracketed()])
     text = "One two. Three " + "x" * 50
     parts = task.split_long_input(text, 13)
@@ -153,7 +153,7 @@ def captions(lang: Literal["en", "de"]) -> list[seqx.Normalizer]:
     return [MosesPunctuation(lang=lang), Lowercase(), MosesTokens(lang=lang)]
 
 
-def test_moses_restores_real_captions(data: Callable[[str], Path], tmp_path: Path) -> None:
+def test_translation_restores_real_captions(data: Callable[[str], Path], tmp_path: Path) -> None:
     folder = data("multi30k")
 
     def pair(name: str) -> list[str]:
@@ -180,7 +180,7 @@ def test_moses_restores_real_captions(data: Callable[[str], Path], tmp_path: Pat
     )
 
     def perfect(text: str) -> str:
-        """What a perfect model answers, through its ids."""
+        """Return the answer of a perfect model, from its ids."""
         example = task.example((text, answers[text]), training=False)
         assert isinstance(example, seqx.Example)
         return task.write(example.columns["target"], text, {})

@@ -1,4 +1,4 @@
-"""WMT14, in small: archives of the same layout, from a server on this machine."""
+"""WMT 2014 with small archives of the same layout, from a local server."""
 
 import gzip
 import hashlib
@@ -32,7 +32,7 @@ CRAWL = {"commoncrawl.de-en.de": "E\n", "commoncrawl.de-en.en": "e\n"}
 
 
 def tar(members: Mapping[str, str | bytes], mode: str = "w:gz", kind: bytes = tarfile.REGTYPE) -> bytes:
-    """An archive of files, or of links and other things."""
+    """Return an archive of files, or of links and other members."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]
         for name, text in members.items():
@@ -98,7 +98,7 @@ def test_extract_writes_only_the_parallel_text(tmp_path: Path, heldout: Files) -
     assert not (tmp_path / "outside").exists()
 
 
-def test_the_other_direction_uses_the_same_archives(tmp_path: Path, heldout: Files) -> None:
+def test_wmt14_directions_share_archives(tmp_path: Path, heldout: Files) -> None:
     with serving(**FILES) as site:
         there = corpus(site, heldout)
         back = Wmt14(source="de", target="en", archives=there.archives, heldout=heldout, limit=2)
@@ -109,7 +109,7 @@ def test_the_other_direction_uses_the_same_archives(tmp_path: Path, heldout: Fil
     assert there.identity() != back.identity()
 
 
-def test_archives_are_fetched_for_training_alone(
+def test_wmt14_downloads_archives_for_training_only(
     tmp_path: Path, heldout: Files, sacrebleu_home: Path
 ) -> None:
     put(sacrebleu_home, "wmt14/full", 3003)
@@ -137,13 +137,13 @@ def test_local_archives_are_not_downloaded(tmp_path: Path, heldout: Files) -> No
             corpus(site, heldout, local=tmp_path / "theirs").fetch(tmp_path / "new", quiet)
         (tmp_path / "mine" / "crawl.tgz").write_bytes(b"x" * len(FILES["crawl.tgz"]))
         with pytest.raises(
-            seqx.UserError, match=r"^crawl.tgz is damaged .* was left as it is; replace or remove it"
+            seqx.UserError, match=r"^crawl.tgz is damaged .* was not changed; replace or remove it"
         ):
             corpus(site, heldout, local=tmp_path / "mine").fetch(tmp_path / "new", quiet)
         assert (tmp_path / "mine" / "crawl.tgz").exists()
 
 
-def test_a_corrupted_archive_is_named(tmp_path: Path, heldout: Files) -> None:
+def test_wmt14_names_a_corrupted_archive(tmp_path: Path, heldout: Files) -> None:
     with serving(**FILES) as site:
         there = corpus(site, heldout)
         site.files["/crawl.tgz"] = FILES["crawl.tgz"][:-9] + bytes(9)
@@ -153,7 +153,7 @@ def test_a_corrupted_archive_is_named(tmp_path: Path, heldout: Files) -> None:
             there.fetch(tmp_path, quiet)
 
 
-def test_a_missing_archive_tells_what_to_do_without_a_network(tmp_path: Path, heldout: Files) -> None:
+def test_wmt14_explains_a_missing_network(tmp_path: Path, heldout: Files) -> None:
     with serving(**FILES) as site:
         there = corpus(site, heldout)
         del site.files["/europarl.tgz"]
@@ -195,7 +195,7 @@ def test_extract_reports_problems_of_an_archive(
     assert list((tmp_path / "cache" / "wmt14" / "text").glob("*")) == []
 
 
-def test_members_of_one_name_in_different_folders_stay_apart(tmp_path: Path, heldout: Files) -> None:
+def test_extracted_members_of_the_same_name_are_kept_apart(tmp_path: Path, heldout: Files) -> None:
     members = {f"{folder}/x.{language}": f"{folder}\n" for folder in "ab" for language in ("en", "de")}
     with serving(**{"x.tgz": tar(members)}) as site:
         whole = described(site, "x.tgz", {})
@@ -208,7 +208,7 @@ def test_members_of_one_name_in_different_folders_stay_apart(tmp_path: Path, hel
     assert list(both.rows("train")) == [("a", "a"), ("b", "b")]
 
 
-def test_members_may_be_packed_in_plain_archives(tmp_path: Path, heldout: Files) -> None:
+def test_extract_reads_compressed_members(tmp_path: Path, heldout: Files) -> None:
     members = {f"giga-fren.release2.fixed.{code}.gz": gzip.compress(text) for code, text in
                (("en", b"one\ntw\xff\n"), ("fr", b"un\ndeux"))}  # fmt: skip
     with serving(**{"giga.tar": tar({f"./{name}": text for name, text in members.items()}, "w:")}) as site:
@@ -254,7 +254,7 @@ def test_wmt14_rejects_other_languages_and_missing_members() -> None:
 
 @pytest.fixture
 def sacrebleu_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """SacreBLEU's folder, moved; and nothing that it could fetch."""
+    """Move sacreBLEU's folder, and make its downloads fail."""
     from sacrebleu import DATASETS
 
     home = tmp_path / "sacrebleu"
@@ -287,16 +287,16 @@ def test_newstest_files_come_from_sacrebleu(tmp_path: Path, sacrebleu_home: Path
         Wmt14(archives=[]).fetch(tmp_path / "new", quiet)
 
 
-def test_test_sets_that_cannot_be_fetched_are_explained(tmp_path: Path, sacrebleu_home: Path) -> None:
+def test_newstest_explains_a_failed_download(tmp_path: Path, sacrebleu_home: Path) -> None:
     with pytest.raises(seqx.UserError) as caught:
         Wmt14(archives=[]).fetch(tmp_path / "cache", quiet)
     home = re.escape(str(sacrebleu_home))
-    said = rf"wmt13 for en-de .*refused.*copy .*folder .* to {home}, or set .*corpus.heldout"
-    assert re.search(said, str(caught.value))
+    pattern = rf"wmt13 for en-de .*refused.*copy .*folder .* to {home}, or set .*corpus.heldout"
+    assert re.search(pattern, str(caught.value))
 
 
 def extracted(content: bytes, tmp_path: Path) -> dict[str, Path]:
-    """The text of two members of an archive, which lies in a file."""
+    """Extract the text of two members of an archive."""
     file = tmp_path / "x.tgz"
     file.write_bytes(content)
     wanted = Archive(url="https://a/x.tgz", size=1, sha256="0" * 64, members={"en": "x.en", "de": "x.de.gz"})
@@ -306,7 +306,7 @@ def extracted(content: bytes, tmp_path: Path) -> dict[str, Path]:
 
 
 def header(kind: bytes, size: int) -> bytes:
-    """Of a member that may be larger than what follows."""
+    """Return the header of a member, which may claim more bytes than follow."""
     info = tarfile.TarInfo("x")
     info.type, info.size = kind, size
     return info.tobuf(tarfile.GNU_FORMAT)
@@ -317,7 +317,7 @@ ZEROS = bytes(3 << 20)
 
 @pytest.mark.promise("archives-are-bounded")
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         (header(tarfile.XHDTYPE, 8 << 30) + ZEROS, "a header of 8,589,934,592 bytes"),
         (header(tarfile.GNUTYPE_LONGNAME, 8 << 30) + ZEROS, "a header of 8,589,934,592 bytes"),
@@ -336,7 +336,7 @@ ZEROS = bytes(3 << 20)
     ],
 )
 def test_safe_tar_bounds_memory_and_disk(
-    content: bytes, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: bytes, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(safe_tar, "LEAST", 2 << 20)
     monkeypatch.setattr(safe_tar, "RATIO", 1)
@@ -348,7 +348,7 @@ def test_safe_tar_bounds_memory_and_disk(
         assert tracemalloc.get_traced_memory()[1] < 24 << 20
     finally:
         tracemalloc.stop()
-    assert told in str(caught.value)
+    assert reason in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["x.tgz"]
 
 
@@ -360,7 +360,7 @@ def test_safe_tar_bounds_are_far_above_compressed_text(tmp_path: Path) -> None:
 
 @pytest.mark.promise("downloads-are-verified")
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "reason"),
     [
         ({"sha256": "../../../../tmp"}, "it needs 64 hexadecimal digits"),
         ({"sha256": "0" * 63 + "/"}, "it needs 64 hexadecimal digits"),
@@ -369,7 +369,7 @@ def test_safe_tar_bounds_are_far_above_compressed_text(tmp_path: Path) -> None:
         ({"url": "https://a/\x1b[31m"}, "remove the control characters"),
     ],
 )
-def test_archive_url_cannot_name_a_path(settings: dict[str, str], told: str) -> None:
+def test_archive_url_cannot_name_a_path(settings: dict[str, str], reason: str) -> None:
     good = {"url": "https://a/x.tgz", "sha256": "0" * 64}
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=reason):
         Archive(**{**good, **settings}, size=1, members={"en": "a", "de": "b"})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A made-up run, told to callbacks event by event."""
+"""An imitated run that calls callbacks event by event."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from seqx.training.config import Training
 
 
 class Nothing(seqx.Objective, seqx.Optimizer, seqx.Schedule):
-    """Stands where a recipe names an objective, an optimizer or a schedule."""
+    """A placeholder for an objective, an optimizer or a schedule."""
 
     def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
         raise NotImplementedError
@@ -29,7 +29,7 @@ class Nothing(seqx.Objective, seqx.Optimizer, seqx.Schedule):
 
 
 class Clock:
-    """Time that goes by only when it is told to."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -99,7 +99,7 @@ def evaluation(bleu: float) -> seqx.Evaluation:
 
 
 class Story:
-    """Tells callbacks of a run."""
+    """Calls the events of a run on a callback."""
 
     def __init__(self, run: seqx.Run, *callbacks: seqx.Callback, clock: Clock | None = None) -> None:
         self.run = run
@@ -110,7 +110,7 @@ class Story:
         self.tell.started(run=self.run)
 
     def update(self, first: int, last: int) -> None:
-        """Updates `first` to `last`, a second each; their losses fall from 5 by a hundredth an update."""
+        """Call the updates `first` to `last`, one per second; losses fall from 5 by 0.01 per update."""
         for step in range(first, last + 1):
             self.clock.now += 1
             self.tell.updated(run=self.run, update=update(step, loss=5 - step / 100, nll=4 - step / 100))

@@ -1,4 +1,4 @@
-"""Runs side by side: what is shown of finished, unfinished, foreign and broken ones."""
+"""`seqx compare` on finished, unfinished, foreign and damaged runs."""
 
 import json
 import re
@@ -17,7 +17,7 @@ PUBLISHED = "published: {source: 'Smith 2020, table 1', parameters: 40e3, dev: {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two finished runs: `deep` has one decoder layer more than `base`, and lower-cases."""
+    """Create two finished runs: `deep` has one more decoder layer than `base`, and lower-cases."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -36,7 +36,7 @@ def runs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def table(text: str) -> list[dict[str, str]]:
-    """The rows of a table in Markdown, by the names of its columns."""
+    """Return the rows of a Markdown table, by the names of its columns."""
     cells = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"
     ]
@@ -45,7 +45,7 @@ def table(text: str) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def told(*arguments: str) -> list[dict[str, Any]]:
+def rows_of(*arguments: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(done("compare", "--json", *arguments))
     return found
 
@@ -62,7 +62,7 @@ def test_compare_shows_scores_beside_published_figures() -> None:
     assert base["dev perplexity"].endswith(" (4.9)")
     assert all("(" not in cell for cell in deep.values())
     assert "in parentheses: Smith 2020, table 1\n" in printed
-    row = told("base")[0]
+    row = rows_of("base")[0]
     assert row["finished"]
     assert row["scores"] == scores
     assert float(base["dev perplexity"].split()[0]) == pytest.approx(row["perplexity"]["dev"], rel=1e-3)
@@ -101,7 +101,7 @@ def test_compare_warns_about_perplexities_of_different_vocabularies() -> None:
 
 
 def unfinished(folder: str, *, last: str) -> None:
-    """As a run is that was interrupted: asked for more updates, without a model, its metrics up to `last`."""
+    """Turn a run into an interrupted one: more updates requested, no model, metrics up to `last`."""
     shutil.copytree("base", folder)
     shutil.rmtree(f"{folder}/model")
     recipe = Path(folder, "recipe.yaml")
@@ -124,17 +124,17 @@ def test_compare_shows_the_progress_of_an_unfinished_run() -> None:
 
 
 def test_compare_notes_on_an_unfinished_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs that stopped before the first line of metrics or later; without the callback or its file."""
+    """Runs that stopped before or after the first line of metrics, or without the callback or its file."""
     unfinished("early", last="update")
     recipe = Path("early/recipe.yaml")
     recipe.write_text(recipe.read_text().replace("every: 1\n", "every: 100\n"))
     with Path("early/metrics.jsonl").open("a") as file:
         file.write('\n{"kind": "failed", "error": "Stopped", "message": "SIGTERM"}\n')
-    said = done("compare", "early")
+    output = done("compare", "early")
     best = r"its best score in validation is \d+\.\d\d, at update [36]; it was stopped by SIGTERM\n"
-    assert re.search(f"early: not finished, {best}", said)
-    assert "early: its callback `metrics` has recorded no update yet (one in 100), so its speed is" in said
-    assert "has no callback" not in said
+    assert re.search(f"early: not finished, {best}", output)
+    assert "early: its callback `metrics` has recorded no update yet (one in 100), so its speed is" in output
+    assert "has no callback" not in output
     Path("early/metrics.jsonl").unlink()
     assert "early: its `metrics.jsonl` is missing or empty, so its speed" in done("compare", "early")
     recipe.write_text(re.sub(r"- type: metrics\n +every: 100\n", "", recipe.read_text()))
@@ -166,9 +166,9 @@ def test_compare_reads_a_finished_run_without_checkpoints() -> None:
     assert table(done("compare", "base"))[0]["updates"] == "6"
 
 
-def test_runs_of_one_name_are_told_apart_by_their_paths() -> None:
+def test_compare_names_runs_with_equal_names_by_path() -> None:
     shutil.copytree("base", "other/base")
-    assert [row["run"] for row in told("base", "other/base")] == ["base", "other/base"]
+    assert [row["run"] for row in rows_of("base", "other/base")] == ["base", "other/base"]
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ def test_runs_of_one_name_are_told_apart_by_their_paths() -> None:
 )  # fmt: skip
 def test_compare_rejects_other_folders_and_versions(spoil: str, message: str) -> None:
     subprocess.run(["bash", "-ec", spoil], check=True)
-    said = refused("compare", "base", "deep")
-    assert said.startswith(message)
-    assert said.count("\n") == 1
+    output = refused("compare", "base", "deep")
+    assert output.startswith(message)
+    assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -225,12 +225,12 @@ def test_compare_rejects_other_folders_and_versions(spoil: str, message: str) ->
 )
 def test_compare_checks_each_file_of_a_run(name: str, text: str, why: str) -> None:
     Path("base", name).write_bytes(text.encode(errors="surrogateescape"))
-    said = refused("compare", "base", "deep")
-    assert said.startswith(f"base/{name}: cannot be read ({why}")
-    assert said.count("\n") == 1
+    output = refused("compare", "base", "deep")
+    assert output.startswith(f"base/{name}: cannot be read ({why}")
+    assert output.count("\n") == 1
 
 
-def test_metrics_ignore_an_incomplete_last_line() -> None:
+def test_compare_ignores_an_incomplete_last_line() -> None:
     before = done("compare", "base")
     with Path("base/metrics.jsonl").open("ab") as file:
         file.write(b"[" * 200_000 + b'\n{"kind": "upd\xff\n' + b"9" * 5000 + b"\n{")

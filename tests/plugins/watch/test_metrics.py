@@ -1,4 +1,4 @@
-"""The file of metrics: what stands in it, and that each step stands there once."""
+"""The callback `metrics`: its lines, and that each step occurs once."""
 
 import json
 import math
@@ -71,7 +71,7 @@ def test_metrics_of_a_whole_run(tmp_path: Path) -> None:
     assert finished["scores"]["test"]["bleu"] == {"value": 20.5, "signature": "nrefs:1|case:mixed"}
 
 
-def test_lines_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
+def test_metrics_can_be_read_during_the_run(tmp_path: Path) -> None:
     story = Story(run(tmp_path), Metrics(every=1))
     story.start()
     for step in (1, 2):
@@ -79,7 +79,7 @@ def test_lines_can_be_read_while_the_run_goes_on(tmp_path: Path) -> None:
         assert read(tmp_path)[-1]["step"] == step
 
 
-def test_numbers_that_are_not_finite_are_strings(tmp_path: Path) -> None:
+def test_metrics_write_non_finite_numbers_as_strings(tmp_path: Path) -> None:
     story = Story(run(tmp_path), Metrics(every=1))
     story.start()
     broken = update(1, loss=math.nan, nll=math.nan, norm=math.inf, skipped=True)
@@ -95,7 +95,7 @@ def test_numbers_that_are_not_finite_are_strings(tmp_path: Path) -> None:
 
 
 def crashed(folder: Path, end: bytes) -> list[dict[str, Any]]:
-    """A run that saved at step 20 and was killed after step 35; the lines up to the save."""
+    """Create a run that saved at step 20 and was killed after step 35; return the lines up to the save."""
     story = Story(run(folder), Metrics(every=10))
     story.start()
     story.update(1, 20)
@@ -123,7 +123,7 @@ def test_metrics_of_a_resumed_run_have_each_step_once(tmp_path: Path, end: bytes
 
 
 def test_metrics_after_the_last_checkpoint_are_removed(tmp_path: Path) -> None:
-    """A run that is killed while it tests its finished model scores it again."""
+    """A run that is killed during the test of its final model scores it again."""
     story = Story(run(tmp_path, steps=10), Metrics(every=10))
     story.start()
     story.update(1, 10)
@@ -164,8 +164,8 @@ def test_metrics_restart_without_a_checkpoint(tmp_path: Path) -> None:
     ],
     ids=lambda line: line[:30],
 )
-def test_a_malformed_line_is_one_message(tmp_path: Path, line: str) -> None:
-    """A run that goes on and `seqx compare` give the same message."""
+def test_malformed_metrics_line_is_one_message(tmp_path: Path, line: str) -> None:
+    """A resumed run and `seqx compare` give the same message."""
     crashed(tmp_path, b"")
     file = tmp_path / "metrics.jsonl"
     text = file.read_text(encoding="utf-8")
@@ -196,14 +196,14 @@ def test_metrics_record_a_failure(tmp_path: Path) -> None:
     assert read(tmp_path)[-1] == {"kind": "failed", "error": "UserError", "message": "no\nroom"}
 
 
-def test_download_names_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_metrics_name_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(seqx.UserError, match=r"metrics\.jsonl: cannot be"):
         Story(run(tmp_path), Metrics()).start()
 
 
 def test_missing_record_of_a_checkpoint_is_written_when_the_run_resumes(tmp_path: Path) -> None:
-    """Killed when the checkpoint was there, and the line about it was not."""
+    """The run was killed between the checkpoint and its line."""
     kept = crashed(tmp_path, b"")
     assert kept.pop()["kind"] == "saved"
     text = "".join(f"{json.dumps(line)}\n" for line in kept)
@@ -218,7 +218,7 @@ def test_missing_record_of_a_checkpoint_is_written_when_the_run_resumes(tmp_path
 
 @pytest.mark.parametrize("further", [False, True])
 def test_metrics_of_a_run_stopped_during_validation(tmp_path: Path, further: bool) -> None:
-    """What is validated again stands there once, also when it is killed between that and the save."""
+    """A repeated validation occurs once, also if the run is killed between it and the checkpoint."""
     story = Story(run(tmp_path), Metrics(every=10))
     story.start()
     story.update(1, 20)
@@ -232,8 +232,8 @@ def test_metrics_of_a_run_stopped_during_validation(tmp_path: Path, further: boo
     assert lines[-1]["kind"] == "start"
 
 
-def test_window_means_continue_after_an_interruption(tmp_path: Path) -> None:
-    """A line sums up the same updates, whenever the run was saved."""
+def test_metrics_lines_are_the_same_after_an_interruption(tmp_path: Path) -> None:
+    """A line covers the same updates whenever the run was saved."""
     for name in ("straight", "resumed"):
         (tmp_path / name).mkdir()
     callback = Metrics(every=10)

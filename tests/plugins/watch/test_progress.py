@@ -1,4 +1,4 @@
-"""What is said of a run: plain lines, the log, and the view on a terminal."""
+"""The callback `progress`: plain lines, the log, and the view on a terminal."""
 
 import gc
 import os
@@ -64,7 +64,7 @@ test  chrf   41.00  nrefs:1
 
 
 def tell(story: Story) -> None:
-    """A run of 120 updates that keeps preparing for a while."""
+    """Call the events of a run of 120 updates that prepares for some time."""
     story.tell.preparing(what="learning the vocabulary", share=None)
     for rows in range(2000, 10_000, 1000):
         story.tell.preparing(what=f"preparing train: {rows:,} rows", share=None)
@@ -95,7 +95,7 @@ def test_console_progress_prints_plain_lines(
 def test_console_progress_ends_preparation_with_a_line(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The last line is printed however quick preparation was; equal lines are not repeated."""
+    """The last line is printed however fast preparation is; equal lines are not repeated."""
     tell = Story(run(tmp_path), ConsoleProgress(), clock=clock).tell
     for share in (0.1, 0.5, 0.9, 1.0, 1.0):
         tell.preparing(what="checking europarl.tgz", share=share)
@@ -157,7 +157,7 @@ def test_console_progress_reports_skipped_updates(
 
 
 def test_console_progress_logs_errors_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command says them on the terminal."""
+    """The command itself prints errors on the terminal."""
     story = Story(run(tmp_path), ConsoleProgress())
     story.start()
     capsys.readouterr()
@@ -185,7 +185,7 @@ def test_console_progress_waits_for_the_device_only_to_print(
 
 @contextmanager
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Standard error is a terminal of 120 columns; the list has in the end what was written to it."""
+    """Make standard error a terminal of 120 columns; the list receives the output."""
     for name, value in {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"}.items():
         monkeypatch.setenv(name, value)
     master, slave = pty.openpty()

@@ -1,4 +1,4 @@
-"""Event files, read by TensorBoard's own reader."""
+"""Event files, read by TensorBoard's reader."""
 
 import importlib.util
 import warnings

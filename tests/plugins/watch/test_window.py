@@ -1,4 +1,4 @@
-"""Means over stretches of updates."""
+"""Means over several updates."""
 
 import dataclasses
 import math
