@@ -1,17 +1,17 @@
-"""The laws of the interfaces, as tests that a plugin runs on itself.
+"""The laws of the interfaces, as tests that a plugin runs on its own components.
 
     import seqx_kerple
     import seqx.testing
 
     test_laws = seqx.testing.laws(seqx_kerple)
 
-A plugin that opens a kind adds laws for it with `@seqx.testing.law(Kind)`. Needs pytest.
+A plugin that defines an interface adds its laws with `@seqx.testing.law(Interface)`. The laws need pytest.
 """
 
-from seqx.testing import attention, decoder, encoder, finding, learning, model, positions, tasks, text
-from seqx.testing.known import Known
+from seqx.testing import attention, decoder, encoder, model, positions, search, tasks, text, training
 from seqx.testing.law import Subject, law, laws, laws_of, subjects
+from seqx.testing.predictor import FixedPredictor
 
-__all__ = ["Known", "Subject", "law", "laws", "laws_of", "subjects"]
+__all__ = ["FixedPredictor", "Subject", "law", "laws", "laws_of", "subjects"]
 
-_HOLD_LAWS = (attention, decoder, encoder, finding, learning, model, positions, tasks, text)
+_MODULES_WITH_LAWS = (attention, decoder, encoder, model, positions, search, tasks, text, training)

@@ -1,4 +1,4 @@
-"""The laws of attention."""
+"""Laws of attention."""
 
 import torch
 from torch import Tensor
@@ -10,96 +10,100 @@ from seqx.testing.law import Subject, law
 from seqx.testing.samples import MEMORY, TARGET_LENGTHS, B, D, S, T, layout, memory, vectors
 
 CAUSAL = Mask(causal=True)
-QUERIES, WITHIN = vectors(B, T, D), vectors(B, S, D)
-TARGETS = layout(TARGET_LENGTHS, T)
+QUERIES, SOURCE_QUERIES = vectors(B, T, D), vectors(B, S, D)
+TARGET_LAYOUT = layout(TARGET_LENGTHS, T)
 
 
-def _asking(attention: Attention) -> tuple[Tensor, Positioned]:
-    """Queries for MEMORY: of targets of other lengths, or of as many tokens where it is for one sequence."""
+def _queries(attention: Attention) -> tuple[Tensor, Positioned]:
+    """Return queries for MEMORY and their layout; self-attention gets as many queries as keys."""
     try:
         attention.check(None)
     except ValueError:
-        return WITHIN, Positioned.unordered(MEMORY.layout)
-    return QUERIES, Positioned.unordered(TARGETS)
+        return SOURCE_QUERIES, Positioned.unordered(MEMORY.layout)
+    return QUERIES, Positioned.unordered(TARGET_LAYOUT)
 
 
-def _gathered(attention: Attention) -> Tensor:
-    """What it gathers of MEMORY."""
-    queries, positioned = _asking(attention)
-    known = attention.project(MEMORY.states, MEMORY.states, Positioned.unordered(MEMORY.layout))
-    return attention(queries, positioned, known, Mask())[positioned.layout.keep]
+def _outputs(attention: Attention) -> Tensor:
+    """Return the outputs [N, D] of all queries that are not padding, with MEMORY as keys and values."""
+    queries, positioned = _queries(attention)
+    projected = attention.project(MEMORY.states, MEMORY.states, Positioned.unordered(MEMORY.layout))
+    return attention(queries, positioned, projected, Mask())[positioned.layout.keep]
 
 
 @law(Attention)
-def hidden_keys_change_nothing(subject: Subject) -> None:
-    """What stands on padding cannot be seen."""
+def padded_keys_do_not_change_outputs(subject: Subject) -> None:
+    """Outputs do not depend on keys and values of padding."""
     attention = subject.build(D)
-    queries, positioned = _asking(attention)
+    queries, positioned = _queries(attention)
     outputs = []
     for padding in (0.0, 100.0):
-        states, _, known = memory(padding)
-        projected = attention.project(states, states, Positioned.unordered(known))
+        states, _, key_layout = memory(padding)
+        projected = attention.project(states, states, Positioned.unordered(key_layout))
         outputs.append(attention(queries, positioned, projected, Mask())[positioned.layout.keep])
-    checks.same(outputs[1], outputs[0])
+    checks.assert_close(outputs[1], outputs[0])
 
 
 @law(Attention)
-def no_visible_key_gives_finite_numbers(subject: Subject) -> None:
-    """A sentence that is all padding spoils no others."""
+def outputs_without_visible_keys_are_finite(subject: Subject) -> None:
+    """A sentence that is all padding gives finite outputs and gradients."""
     attention = subject.build(D)
-    queries, positioned = _asking(attention)
-    nothing = Positioned.unordered(Layout.of(torch.zeros(B, S, dtype=torch.bool)))
+    queries, positioned = _queries(attention)
+    all_padding = Positioned.unordered(Layout.of(torch.zeros(B, S, dtype=torch.bool)))
     states = memory().states.requires_grad_()
-    outputs = attention(queries, positioned, attention.project(states, states, nothing), Mask())
+    outputs = attention(queries, positioned, attention.project(states, states, all_padding), Mask())
     outputs.sum().backward()
     assert outputs.isfinite().all()
     assert states.grad is None or states.grad.isfinite().all()
 
 
 @law(Attention)
-def nothing_leaks_from_the_future(subject: Subject) -> None:
-    """A causal mask cuts every gradient from a token to those before it."""
+def outputs_do_not_depend_on_later_tokens(subject: Subject) -> None:
+    """With a causal mask, the output of a token has no gradient for later tokens."""
     attention, positioned = subject.build(D), Positioned.unordered(layout(torch.full((B,), T), T))
     x = vectors(B, T, D).requires_grad_()
     outputs = attention(x, positioned, attention.project(x, x, positioned), CAUSAL)
     (gradient,) = torch.autograd.grad(outputs[:, 2].square().sum(), x)
     assert not gradient[:, 3:].count_nonzero(), (
-        "a token sees those behind it: ask `mask.dense` what it may see"
+        "a token attends to later tokens; mask the scores with `mask.dense`"
     )
 
 
 @law(Attention)
-def token_by_token(subject: Subject) -> None:
-    """Keys and values that are kept and extended serve like those projected at once."""
+def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
+    """Keys and values extended token by token give the same outputs as those projected at once."""
     attention, x, whole = subject.build(D), vectors(B, T, D), layout(torch.full((B,), T), T)
     positioned = Positioned.unordered(whole)
     expected = attention(x, positioned, attention.project(x, x, positioned), CAUSAL)
     past: KeyValue | None = None
     for t in range(T):
-        step = x[:, t : t + 1]
-        here = Positioned.unordered(Layout(whole.keep[:, t : t + 1], whole.positions[:, t : t + 1]))
-        new = attention.project(step, step, here)
+        token = x[:, t : t + 1]
+        token_positioned = Positioned.unordered(
+            Layout(whole.keep[:, t : t + 1], whole.positions[:, t : t + 1])
+        )
+        new = attention.project(token, token, token_positioned)
         past = new if past is None else past.extend(new)
-        checks.same(attention(step, here, past, CAUSAL), expected[:, t : t + 1])
+        checks.assert_close(attention(token, token_positioned, past, CAUSAL), expected[:, t : t + 1])
 
 
 @law(Attention)
-def weights_are_shares(subject: Subject) -> None:
-    """Of what a query may look at, where there are weights; nothing goes to what it may not."""
+def weights_are_probabilities(subject: Subject) -> None:
+    """Attention weights, if there are any, are at least 0, sum to 1 and are 0 on masked keys."""
     attention = subject.build(D)
-    within = (QUERIES, Positioned.unordered(TARGETS), CAUSAL, TARGETS)
-    for queries, positioned, mask, known in (within, (*_asking(attention), Mask(), MEMORY.layout)):
-        keys = vectors(B, known.keep.size(1), D, seed=3)
-        memory = attention.project(keys, keys, Positioned.unordered(known))
+    self_attention = (QUERIES, Positioned.unordered(TARGET_LAYOUT), CAUSAL, TARGET_LAYOUT)
+    to_memory = (*_queries(attention), Mask(), MEMORY.layout)
+    for queries, positioned, mask, key_layout in (self_attention, to_memory):
+        keys = vectors(B, key_layout.keep.size(1), D, seed=3)
+        memory = attention.project(keys, keys, Positioned.unordered(key_layout))
         weights = attention.weights(queries, positioned, memory, mask)
         if weights is None:
             return
-        assert weights.shape == (B, attention.heads, queries.size(1), known.keep.size(1))
+        assert weights.shape == (B, attention.heads, queries.size(1), key_layout.keep.size(1))
         assert (weights >= 0).all()
-        shares = weights.transpose(1, 2)[positioned.layout.keep]  # [N, H, S]
-        torch.testing.assert_close(shares.sum(-1), torch.ones(shares.shape[:2]))
-        hidden = ~mask.dense(positioned.layout, known).transpose(1, 2)[positioned.layout.keep]  # [N, 1, S]
-        assert not shares.masked_select(hidden).count_nonzero()
+        probabilities = weights.transpose(1, 2)[positioned.layout.keep]  # [N, H, S]
+        torch.testing.assert_close(probabilities.sum(-1), torch.ones(probabilities.shape[:2]))
+        hidden = ~mask.dense(positioned.layout, key_layout).transpose(1, 2)
+        hidden = hidden[positioned.layout.keep]  # [N, 1, S]
+        assert not probabilities.masked_select(hidden).count_nonzero()
 
 
 class _Queries(PositionalEncoding):
@@ -125,49 +129,49 @@ class _Values(PositionalEncoding):
 
 
 @law(Attention)
-def order_is_heard_or_refused(subject: Subject) -> None:
-    """Positions told in queries, keys, scores or values change what is gathered, or `check` says no."""
-    attention, order = subject.build(D), Layout.of(torch.ones(B, T, dtype=torch.bool))
+def positions_are_used_or_rejected(subject: Subject) -> None:
+    """A positional encoding of queries, keys, scores or values changes the outputs, or `check` rejects it."""
+    attention, full_layout = subject.build(D), Layout.of(torch.ones(B, T, dtype=torch.bool))
 
-    def gathered(encoding: PositionalEncoding) -> Tensor:
-        positioned = Positioned(encoding, order)
+    def encoded_outputs(encoding: PositionalEncoding) -> Tensor:
+        positioned = Positioned(encoding, full_layout)
         projected = attention.project(QUERIES, QUERIES, positioned)
         _Values.width = projected.values.size(-1)
         return attention(QUERIES, positioned, projected, Mask())
 
-    silent = gathered(PositionalEncoding(D, attention.heads))
-    for kind in (_Queries, _Keys, _Scores, _Values):
-        encoding = kind(D, attention.heads)
+    unencoded = encoded_outputs(PositionalEncoding(D, attention.heads))
+    for cls in (_Queries, _Keys, _Scores, _Values):
+        encoding = cls(D, attention.heads)
         try:
             attention.check(encoding)
         except ValueError:
             continue
-        where = kind.__name__.strip("_").lower()
-        heard = (gathered(encoding) - silent).abs().max() > 1e-3
-        assert heard, (
-            f"it passes over what positions tell in {where}: ask `positioned`, or refuse them in `check`"
+        point = cls.__name__.strip("_").lower()
+        is_used = (encoded_outputs(encoding) - unencoded).abs().max() > 1e-3
+        assert is_used, (
+            f"positional encodings of {point} are ignored; use `positioned`, or reject them in `check`"
         )
 
 
 @law(Attention)
 def every_parameter_gets_a_gradient(subject: Subject) -> None:
-    """Nothing is kept that cannot learn."""
-    checks.parameters_learn(subject.build(D), _gathered)
+    """Each trained parameter gets a gradient that is not all zeros."""
+    checks.check_gradients(subject.build(D), _outputs)
 
 
 @law(Attention)
 def state_dict_round_trip(subject: Subject) -> None:
-    """The state dict is all there is to it."""
-    checks.state_dict_holds_all(subject, _gathered, D)
+    """The state dict determines the outputs."""
+    checks.check_state_dict(subject, _outputs, D)
 
 
 @law(Attention)
 def bfloat16_agrees(subject: Subject) -> None:
-    """Autocast changes little."""
-    checks.bfloat16_agrees(subject.build(D), _gathered)
+    """Outputs under bfloat16 autocast are close to those in float32."""
+    checks.check_bfloat16(subject.build(D), _outputs)
 
 
 @law(Attention)
 def compiles(subject: Subject) -> None:
-    """In one graph."""
-    checks.compiles(subject.build(D), _gathered)
+    """The component compiles to one graph and gives the same outputs."""
+    checks.check_compilation(subject.build(D), _outputs)

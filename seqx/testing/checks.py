@@ -1,4 +1,4 @@
-"""What is asked of every network, whatever it takes and gives."""
+"""Checks that the laws of all networks share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,58 +12,58 @@ from seqx.runtime.devices import autocast, has_bf16
 from seqx.testing.law import Subject
 
 Run = Callable[[Any], Tensor]
-"""Calls a module on a sample and gives those outputs that matter."""
+"""A function that calls a module on a sample and returns its outputs without padding."""
 
 
-def same(actual: Tensor, expected: Tensor) -> None:
-    """The same but for rounding."""
+def assert_close(actual: Tensor, expected: Tensor) -> None:
+    """Assert that two tensors are equal up to rounding errors."""
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-def parameters_learn(module: nn.Module, run: Run) -> None:
-    """Each parameter that learns gets a gradient, and none that is all zeros."""
+def check_gradients(module: nn.Module, run: Run) -> None:
+    """Assert that each trained parameter gets a gradient that is not all zeros."""
     outputs = run(module)
-    # Random directions: the sum over a normalised vector has no gradient.
+    # Weights are random, because the plain sum of a normalised vector has no gradient.
     (outputs * torch.randn_like(outputs)).sum().backward()  # type: ignore[no-untyped-call]
-    idle = [
+    without_gradient = [
         name
         for name, p in module.named_parameters()
         if p.requires_grad and (p.grad is None or not p.grad.count_nonzero())
     ]
-    assert not idle, f"parameters without a gradient: {', '.join(idle)}"
+    assert not without_gradient, f"parameters without a gradient: {', '.join(without_gradient)}"
 
 
-def state_dict_holds_all(subject: Subject, run: Run, *given: Any) -> None:
-    """One that loads another's weights gives its numbers."""
-    first, second = subject.build(*given), subject.build(*given, seed=1)
+def check_state_dict(subject: Subject, run: Run, *arguments: Any) -> None:
+    """Assert that a component with another seed gives the same outputs after it loads a state dict."""
+    first, second = subject.build(*arguments), subject.build(*arguments, seed=1)
     second.load_state_dict(first.state_dict())
-    same(run(second), run(first))
+    assert_close(run(second), run(first))
 
 
 @torch.no_grad()
-def bfloat16_agrees(module: nn.Module, run: Run) -> None:
-    """Under autocast outputs differ by at most a tenth from those in float32.
+def check_bfloat16(module: nn.Module, run: Run) -> None:
+    """Assert that outputs under bfloat16 autocast differ by at most a tenth (of their norm) from float32.
 
-    The test is skipped, with a reason, on a CPU without units for bfloat16 that lacks a kernel.
+    Skips the test if the CPU has no bfloat16 units and lacks a kernel.
     """
     expected, cpu = run(module), torch.device("cpu")
     try:
         with autocast(cpu, "bf16"):
             actual = run(module).float()
-    except UserError as lacking:
+    except UserError as error:
         if has_bf16(cpu):
             raise
-        pytest.skip(str(lacking))
-    error = (actual - expected).norm() / expected.norm()
-    assert error < 0.1, f"outputs in bfloat16 are {error:.2f} off"
+        pytest.skip(str(error))
+    difference = (actual - expected).norm() / expected.norm()
+    assert difference < 0.1, f"outputs in bfloat16 differ by {difference:.2f} of their norm; at most 0.1"
 
 
 @torch.no_grad()
-def compiles(module: nn.Module, run: Run) -> None:
-    """One graph, without breaks, gives the same numbers."""
+def check_compilation(module: nn.Module, run: Run) -> None:
+    """Assert that a module compiles to one graph without breaks, which gives the same outputs."""
     torch.compiler.reset()
     try:
         compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
-        same(compiled(module), run(module))
+        assert_close(compiled(module), run(module))
     finally:
         torch.compiler.reset()

@@ -1,4 +1,4 @@
-"""What a law is, and how the laws become a plugin's tests."""
+"""Registration of laws, and the pytest function that checks them for the components of a plugin."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,36 +14,41 @@ from seqx.plugin.registry import Component, Registry
 
 @dataclass(frozen=True)
 class Subject:
-    """A component and the settings it is built with."""
+    """A component and the settings to build it with."""
 
     component: Component
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def build(self, *given: Any, seed: int = 0) -> Any:
-        """A fresh one, always the same for the same seed; not in training mode."""
+    def build(self, *arguments: Any, seed: int = 0) -> Any:
+        """Build the component with provided parameters and a seed; set a module to evaluation mode."""
         torch.manual_seed(seed)
-        made = self.component.maker(*given, **self.settings)
-        return made.eval() if isinstance(made, nn.Module) else made
+        instance = self.component.maker(*arguments, **self.settings)
+        return instance.eval() if isinstance(instance, nn.Module) else instance
 
 
 Law = Callable[[Subject], None]
+"""A function that raises an exception if a component breaks the law."""
 
 _LAWS: dict[type, list[Law]] = {}
 
 
-def law(kind: type) -> Callable[[Law], Law]:
-    """Every component of `kind` (`object`: of any kind) obeys the decorated function, which asserts."""
+def law(interface: type) -> Callable[[Law], Law]:
+    """Register the decorated function as a law of all components of an interface.
 
-    def keep(function: Law) -> Law:
-        _LAWS.setdefault(kind, []).append(function)
+    Args:
+        interface: interface of the components; `object`: all interfaces
+    """
+
+    def register(function: Law) -> Law:
+        _LAWS.setdefault(interface, []).append(function)
         return function
 
-    return keep
+    return register
 
 
-def laws_of(kind: type) -> list[Law]:
-    """The laws for components of a kind."""
-    return [*_LAWS.get(object, []), *_LAWS.get(kind, [])]
+def laws_of(interface: type) -> list[Law]:
+    """Return the laws of all interfaces and those of one interface."""
+    return [*_LAWS.get(object, []), *_LAWS.get(interface, [])]
 
 
 def subjects(
@@ -51,27 +56,31 @@ def subjects(
     settings: Mapping[Callable[..., Any], Mapping[str, Any]] | None = None,
     without: Collection[Callable[..., Any]] = (),
 ) -> list[Subject]:
-    """What the laws are to be tried on (see `laws`)."""
+    """Return the components of plugins with the settings to build them; the parameters are those of `laws`.
+
+    Raises:
+        ValueError: a component has required settings and `settings` has none for it
+    """
     settings = settings or {}
     registry = Registry()
     for plugin in plugins:
         if hasattr(plugin, "seqx_register"):
             plugin.seqx_register(registry)
-    found = []
-    for kind in registry.interfaces():
-        for component in registry.components(kind).values():
+    chosen = []
+    for interface in registry.interfaces():
+        for component in registry.components(interface).values():
             maker = component.maker
             if maker in without:
                 continue
-            chosen = settings.get(maker, {})
-            missing = [s.name for s in component.settings.values() if s.required and s.name not in chosen]
+            own = settings.get(maker, {})
+            missing = [s.name for s in component.settings.values() if s.required and s.name not in own]
             if missing:
                 raise ValueError(
-                    f"{component.where}: {kind.__name__} {component.name} cannot be built without "
-                    f"{', '.join(missing)}; give laws(...) settings for it"
+                    f"{component.where}: {interface.__name__} {component.name} needs the settings "
+                    f"{', '.join(missing)}; pass them to laws(settings=...)"
                 )
-            found.append(Subject(component, chosen))
-    return found
+            chosen.append(Subject(component, own))
+    return chosen
 
 
 def laws(
@@ -79,14 +88,17 @@ def laws(
     settings: Mapping[Callable[..., Any], Mapping[str, Any]] | None = None,
     without: Collection[Callable[..., Any]] = (),
 ) -> Callable[..., None]:
-    """A test function that tries every law on every component of `plugins`.
+    """Return a test function that checks every law for every component of `plugins`.
 
-    Components are built with their defaults, or with what `settings` has for them by class; those in
-    `without` are left out (what cannot be tried without a download). Tests are named like
-    `Decoder-transformer-token_by_token`.
+    Tests are named like `Decoder-transformer-padding_does_not_change_outputs`.
+
+    Args:
+        plugins: modules with `seqx_register`
+        settings: settings by class; a component without an entry is built with its defaults
+        without: classes to omit, for example because they need a download
 
     Raises:
-        ValueError: when a component has required settings and `settings` has none for it
+        ValueError: a component has required settings and `settings` has none for it
     """
     cases = [
         pytest.param(
@@ -106,7 +118,9 @@ def laws(
 
 @law(object)
 def every_setting_is_documented(subject: Subject) -> None:
-    """The class says what it is in one line, and what each setting means."""
-    assert subject.component.summary, f"{subject.component.where} has no docstring"
-    silent = [setting.name for setting in subject.component.settings.values() if not setting.help]
-    assert not silent, f"{subject.component.where}: Args of the docstring say nothing about {silent}"
+    """The docstring of the component has a summary and describes each setting."""
+    assert subject.component.summary, f"{subject.component.where}: the component has no docstring; add one"
+    undocumented = [setting.name for setting in subject.component.settings.values() if not setting.help]
+    assert not undocumented, (
+        f"{subject.component.where}: add these settings to Args of the docstring: {', '.join(undocumented)}"
+    )

@@ -1,4 +1,4 @@
-"""The laws of positional encodings.
+"""Laws of positional encodings.
 
 Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head.
 """
@@ -14,64 +14,73 @@ from seqx.testing.samples import B, D, T, vectors
 H, K = 2, 8
 X, Q, KEYS = vectors(B, T, D), vectors(B, H, T, K, seed=1), vectors(B, H, T, K, seed=2)
 WEIGHTS = vectors(B, H, T, T, seed=3).softmax(-1)
-PLACES = torch.arange(T).expand(B, T)
+POSITIONS = torch.arange(T).expand(B, T)
 
 
-def _everything(encoding: PositionalEncoding) -> Tensor:
-    """Whatever the encoding changes, in one tensor."""
-    parts = [encoding.embed(X, PLACES), encoding.query(Q, PLACES), encoding.key(KEYS, PLACES)]
-    bias, values = encoding.bias(Q, KEYS, PLACES, PLACES), encoding.values(WEIGHTS, PLACES, PLACES)
+def _all_outputs(encoding: PositionalEncoding) -> Tensor:
+    """Return all outputs of the encoding in one tensor [N]."""
+    parts = [encoding.embed(X, POSITIONS), encoding.query(Q, POSITIONS), encoding.key(KEYS, POSITIONS)]
+    bias, values = (
+        encoding.bias(Q, KEYS, POSITIONS, POSITIONS),
+        encoding.values(WEIGHTS, POSITIONS, POSITIONS),
+    )
     return torch.cat([part.flatten() for part in (*parts, bias, values) if part is not None])
 
 
 @law(PositionalEncoding)
-def any_stretch_is_encoded_like_the_whole(subject: Subject) -> None:
-    """A token at a position gets the same wherever it stands in its tensor."""
-    encoding, late = subject.build(D, H), PLACES[:, 3:]
-    checks.same(encoding.embed(X[:, 3:], late), encoding.embed(X, PLACES)[:, 3:])
-    checks.same(encoding.query(Q[:, :, 3:], late), encoding.query(Q, PLACES)[:, :, 3:])
-    checks.same(encoding.key(KEYS[:, :, 3:], late), encoding.key(KEYS, PLACES)[:, :, 3:])
-    whole, part = encoding.bias(Q, KEYS, PLACES, PLACES), encoding.bias(Q[:, :, 3:], KEYS, late, PLACES)
+def encoding_depends_on_positions_only(subject: Subject) -> None:
+    """Later tokens are encoded alike with and without the earlier tokens in the tensor."""
+    encoding, later = subject.build(D, H), POSITIONS[:, 3:]
+    checks.assert_close(encoding.embed(X[:, 3:], later), encoding.embed(X, POSITIONS)[:, 3:])
+    checks.assert_close(encoding.query(Q[:, :, 3:], later), encoding.query(Q, POSITIONS)[:, :, 3:])
+    checks.assert_close(encoding.key(KEYS[:, :, 3:], later), encoding.key(KEYS, POSITIONS)[:, :, 3:])
+    whole, part = (
+        encoding.bias(Q, KEYS, POSITIONS, POSITIONS),
+        encoding.bias(Q[:, :, 3:], KEYS, later, POSITIONS),
+    )
     if whole is not None:
         assert part is not None
-        checks.same(part, whole[:, :, 3:])
-    whole, part = encoding.values(WEIGHTS, PLACES, PLACES), encoding.values(WEIGHTS[:, :, 3:], late, PLACES)
+        checks.assert_close(part, whole[:, :, 3:])
+    whole, part = (
+        encoding.values(WEIGHTS, POSITIONS, POSITIONS),
+        encoding.values(WEIGHTS[:, :, 3:], later, POSITIONS),
+    )
     if whole is not None:
         assert part is not None
-        checks.same(part, whole[:, :, 3:])
+        checks.assert_close(part, whole[:, :, 3:])
 
 
 @law(PositionalEncoding)
-def sentences_of_a_batch_may_stand_anywhere(subject: Subject) -> None:
-    """Each row is encoded by its own positions."""
+def each_sentence_has_its_own_positions(subject: Subject) -> None:
+    """Sentences of a batch may start at different positions."""
     encoding = subject.build(D, H)
     shift = torch.arange(B)[:, None]
-    together = encoding.embed(X, PLACES + shift)
-    apart = [encoding.embed(X[i : i + 1], PLACES[i : i + 1] + i) for i in range(B)]
-    checks.same(together, torch.cat(apart))
+    together = encoding.embed(X, POSITIONS + shift)
+    alone = [encoding.embed(X[i : i + 1], POSITIONS[i : i + 1] + i) for i in range(B)]
+    checks.assert_close(together, torch.cat(alone))
 
 
 @law(PositionalEncoding)
 def every_parameter_gets_a_gradient(subject: Subject) -> None:
-    """Nothing is kept that cannot learn."""
+    """Each trained parameter gets a gradient that is not all zeros."""
     encoding = subject.build(D, H)
     if any(p.requires_grad for p in encoding.parameters()):
-        checks.parameters_learn(encoding, _everything)
+        checks.check_gradients(encoding, _all_outputs)
 
 
 @law(PositionalEncoding)
 def state_dict_round_trip(subject: Subject) -> None:
-    """The state dict is all there is to it."""
-    checks.state_dict_holds_all(subject, _everything, D, H)
+    """The state dict determines the outputs."""
+    checks.check_state_dict(subject, _all_outputs, D, H)
 
 
 @law(PositionalEncoding)
 def bfloat16_agrees(subject: Subject) -> None:
-    """Autocast changes little."""
-    checks.bfloat16_agrees(subject.build(D, H), _everything)
+    """Outputs under bfloat16 autocast are close to those in float32."""
+    checks.check_bfloat16(subject.build(D, H), _all_outputs)
 
 
 @law(PositionalEncoding)
 def compiles(subject: Subject) -> None:
-    """In one graph."""
-    checks.compiles(subject.build(D, H), _everything)
+    """The component compiles to one graph and gives the same outputs."""
+    checks.check_compilation(subject.build(D, H), _all_outputs)

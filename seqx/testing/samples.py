@@ -1,4 +1,4 @@
-"""What the laws of networks try components on.
+"""Random inputs for the laws of networks.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model.
 """
@@ -9,40 +9,40 @@ from torch import Tensor
 from seqx.interfaces.values import EOS, Layout, Memory, Tokens
 
 B, S, T, D = 4, 7, 6, 16
-SIZE = 12  # symbols of a vocabulary
+SIZE = 12  # symbols in each vocabulary
 SOURCE_LENGTHS = torch.tensor([7, 5, 2, 1])
 TARGET_LENGTHS = torch.tensor([6, 3, 5, 1])
 
 
-def kept(lengths: Tensor, places: int) -> Tensor:
-    """Which places of right-padded sentences hold tokens, [B, places] bool."""
-    return torch.arange(places) < lengths[:, None]
+def kept(lengths: Tensor, width: int) -> Tensor:
+    """Return a mask [B, width], True on the tokens of right-padded sentences."""
+    return torch.arange(width) < lengths[:, None]
 
 
-def layout(lengths: Tensor, places: int) -> Layout:
-    """The layout of right-padded sentences."""
-    return Layout.of(kept(lengths, places))
+def layout(lengths: Tensor, width: int) -> Layout:
+    """Return the layout of right-padded sentences, padded to `width` positions."""
+    return Layout.of(kept(lengths, width))
 
 
 def vectors(*shape: int, seed: int = 1) -> Tensor:
-    """Numbers that are always the same."""
+    """Return normally distributed numbers that depend only on the shape and the seed."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def memory(padding: float | None = None) -> Memory:
-    """What an encoder left of B sentences; on padding stands `padding` where it is given."""
-    places = layout(SOURCE_LENGTHS, S)
+    """Return the memory of B sentences, with the value `padding` on padding; None: random values."""
+    source_layout = layout(SOURCE_LENGTHS, S)
     states, inputs = vectors(B, S, D, seed=2), vectors(B, S, D, seed=3)
     if padding is not None:
-        states, inputs = (x.masked_fill(~places.keep[..., None], padding) for x in (states, inputs))
-    return Memory(states, inputs, places)
+        states, inputs = (x.masked_fill(~source_layout.keep[..., None], padding) for x in (states, inputs))
+    return Memory(states, inputs, source_layout)
 
 
-def sentences(lengths: Tensor, places: int, seed: int) -> Tokens:
-    """Random sentences that end with EOS, right-padded."""
-    ids = torch.randint(4, SIZE, (len(lengths), places), generator=torch.Generator().manual_seed(seed))
+def sentences(lengths: Tensor, width: int, seed: int) -> Tokens:
+    """Return random sentences that end with EOS, right-padded to `width` positions."""
+    ids = torch.randint(4, SIZE, (len(lengths), width), generator=torch.Generator().manual_seed(seed))
     ids[torch.arange(len(lengths)), lengths - 1] = EOS
-    return Tokens.of(ids.masked_fill(~kept(lengths, places), 0), lengths)
+    return Tokens.of(ids.masked_fill(~kept(lengths, width), 0), lengths)
 
 
 MEMORY = memory()

@@ -1,15 +1,16 @@
-"""The laws of tasks."""
+"""Laws of tasks."""
 
 import tempfile
 from pathlib import Path
 
 from seqx.interfaces.text import Task
 from seqx.interfaces.values import EOS, Example
-from seqx.testing.known import Known
 from seqx.testing.law import Subject, law
+from seqx.testing.predictor import FixedPredictor
 
 
-def _learnt(subject: Subject, folder: Path) -> Task:
+def _learned(subject: Subject, folder: Path) -> Task:
+    """Build a task, fetch its corpus and learn its vocabulary in a new folder."""
     folder.mkdir()
     task: Task = subject.build()
     task.fetch(folder, lambda _, __: None)
@@ -18,15 +19,16 @@ def _learnt(subject: Subject, folder: Path) -> Task:
 
 
 def _examples(task: Task, split: str) -> list[Example]:
+    """Return the examples of a split without rejected rows."""
     examples = [task.example(row, training=split == "train") for row in task.rows(split)]
     return [example for example in examples if isinstance(example, Example)]
 
 
 @law(Task)
-def what_was_learnt_can_be_loaded(subject: Subject) -> None:
-    """The folder is all that travels with a model."""
+def learned_files_can_be_loaded(subject: Subject) -> None:
+    """A task that loads the folder of another has its vocabularies, identity and examples."""
     with tempfile.TemporaryDirectory() as folder:
-        first = _learnt(subject, Path(folder, "a"))
+        first = _learned(subject, Path(folder, "a"))
         second: Task = subject.build()
         second.fetch(Path(folder, "a"), lambda _, __: None)
         second.load(Path(folder, "a"))
@@ -36,10 +38,10 @@ def what_was_learnt_can_be_loaded(subject: Subject) -> None:
 
 
 @law(Task)
-def examples_fit_the_model(subject: Subject) -> None:
-    """Ids are of the columns' vocabularies, an answer has one EOS, at its end, and no test row is dropped."""
+def examples_are_valid(subject: Subject) -> None:
+    """Ids are in the vocabularies, a target has one EOS, at its end, and no test row is rejected."""
     with tempfile.TemporaryDirectory() as folder:
-        task = _learnt(subject, Path(folder, "a"))
+        task = _learned(subject, Path(folder, "a"))
         assert _examples(task, "train")
         assert len(_examples(task, "test")) == len(list(task.rows("test")))
         for example in _examples(task, "dev"):
@@ -51,10 +53,10 @@ def examples_fit_the_model(subject: Subject) -> None:
 
 
 @law(Task)
-def inputs_read_like_examples(subject: Subject) -> None:
-    """What a user types is encoded as in training."""
+def inputs_are_encoded_like_examples(subject: Subject) -> None:
+    """Inputs are encoded like the source of examples."""
     with tempfile.TemporaryDirectory() as folder:
-        task = _learnt(subject, Path(folder, "a"))
+        task = _learned(subject, Path(folder, "a"))
         examples, inputs = _examples(task, "test"), task.inputs(task.read_split("test"))
         assert len(inputs) == len(task.references(task.read_split("test"))) == len(examples)
         for text, example in zip(inputs, examples, strict=True):
@@ -62,30 +64,37 @@ def inputs_read_like_examples(subject: Subject) -> None:
 
 
 @law(Task)
-def scores_have_the_names_that_were_told(subject: Subject) -> None:
-    """`evaluate` gives no scores except those in `score_names`, and begins with the same one."""
+def scores_match_score_names(subject: Subject) -> None:
+    """`evaluate` returns only scores that `score_names` lists, and both have the same first score."""
     with tempfile.TemporaryDirectory() as folder:
-        task = _learnt(subject, Path(folder, "a"))
-        told = task.score_names()
-        if told is not None:
-            names = list(task.evaluate(Known(lambda _: "x", -9.0), task.read_split("test")).scores)
-            assert names[0] == told[0]
-            assert set(names) <= set(told)
+        task = _learned(subject, Path(folder, "a"))
+        expected = task.score_names()
+        if expected is not None:
+            names = list(task.evaluate(FixedPredictor(lambda _: "x", -9.0), task.read_split("test")).scores)
+            assert names[0] == expected[0]
+            assert set(names) <= set(expected)
 
 
 @law(Task)
-def right_answers_score_best(subject: Subject) -> None:
-    """The references, and nearly so what is written from their ids; silence scores less."""
+def references_score_best(subject: Subject) -> None:
+    """References score best, references decoded from their ids almost as well, and "x" scores less."""
     with tempfile.TemporaryDirectory() as folder:
-        task = _learnt(subject, Path(folder, "a"))
-        inputs, right = task.inputs(task.read_split("test")), iter(task.references(task.read_split("test")))
+        task = _learned(subject, Path(folder, "a"))
+        inputs, references = (
+            task.inputs(task.read_split("test")),
+            iter(task.references(task.read_split("test"))),
+        )
         targets = (example.columns["target"][:-1] for example in _examples(task, "test"))
-        written = iter([task.write(ids, text, {}) for ids, text in zip(targets, inputs, strict=True)])
+        decoded = iter([task.write(ids, text, {}) for ids, text in zip(targets, inputs, strict=True)])
         ranks = []
-        known = (Known(lambda _: next(right)), Known(lambda _: next(written)), Known(lambda _: "x", -9.0))
-        for predictor in known:
+        predictors = (
+            FixedPredictor(lambda _: next(references)),
+            FixedPredictor(lambda _: next(decoded)),
+            FixedPredictor(lambda _: "x", -9.0),
+        )
+        for predictor in predictors:
             evaluation = task.evaluate(predictor, task.read_split("test"))
             ranks.append(next(iter(evaluation.scores.values())).rank)
-        best, again, worst = ranks
-        assert best >= again > worst
-        assert again >= best - 0.1 * abs(best)
+        best, second, worst = ranks
+        assert best >= second > worst
+        assert second >= best - 0.1 * abs(best)

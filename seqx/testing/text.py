@@ -1,4 +1,4 @@
-"""The laws of normalizers, tokenizers, corpora and metrics."""
+"""Laws of normalizers, tokenizers, corpora and metrics."""
 
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ LINES = [
     "Zwei Männer stehen vor einem großen Gebäude.",
 ]
 
-TREES = [  # which are text, too: some metrics read no other
+TREES = [  # some metrics accept only trees
     "(TOP (S (NP (DT The) (NN house)) (VP (VBZ is) (ADJP (JJ old))) (. .)))",
     "(TOP (S (NP (PRP She)) (VP (VBD sold) (NP (CD 1,250) (NNS books)) (PP (IN in) (NP (CD 1999)))) (. .)))",
     "(TOP (SBARQ (WHNP (WP Wer)) (SQ (VP (VBZ läuft) (ADVP (RB dort)))) (. ?)))",
@@ -26,18 +26,19 @@ TREES = [  # which are text, too: some metrics read no other
 
 
 @law(Normalizer)
-def a_line_stays_a_line(subject: Subject) -> None:
-    """No line is split or lost, the same text always becomes the same."""
+def line_stays_one_line(subject: Subject) -> None:
+    """A normalizer neither splits nor empties a line, and it is deterministic."""
     normalizer = subject.build()
     for line in [*LINES, "  wide \t spaces ", "“quotes” and … more", ""]:
-        once = normalizer(line)
-        assert "\n" not in once
-        assert bool(once.strip()) == bool(line.strip())
-        assert normalizer(line) == once
-        assert "\n" not in normalizer.restore(once)
+        normalized = normalizer(line)
+        assert "\n" not in normalized
+        assert bool(normalized.strip()) == bool(line.strip())
+        assert normalizer(line) == normalized
+        assert "\n" not in normalizer.restore(normalized)
 
 
-def _learnt(subject: Subject, folder: Path) -> Tokenizer:
+def _learned(subject: Subject, folder: Path) -> Tokenizer:
+    """Build a tokenizer and learn its vocabulary in a new folder."""
     folder.mkdir()
     tokenizer: Tokenizer = subject.build()
     tokenizer.learn(iter(LINES), folder)
@@ -46,17 +47,17 @@ def _learnt(subject: Subject, folder: Path) -> Tokenizer:
 
 @law(Tokenizer)
 def decode_inverts_encode(subject: Subject) -> None:
-    """On text it has learnt from."""
+    """Decoding inverts encoding on the training text."""
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = _learnt(subject, Path(folder, "a"))
+        tokenizer = _learned(subject, Path(folder, "a"))
         assert [tokenizer.decode(tokenizer.encode(line)) for line in LINES] == LINES
 
 
 @law(Tokenizer)
-def ids_are_of_the_vocabulary(subject: Subject) -> None:
-    """Never PAD, BOS or EOS, even when the text spells them; what was never seen is UNK or spelt."""
+def ids_are_in_the_vocabulary(subject: Subject) -> None:
+    """Text that spells special symbols gets no id of PAD, BOS or EOS; unseen characters get ids, too."""
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = _learnt(subject, Path(folder, "a"))
+        tokenizer = _learned(subject, Path(folder, "a"))
         for line in [*LINES, "<pad> <s> </s> <unk>", "日本語"]:
             ids = tokenizer.encode(line)
             assert all(UNK <= i < tokenizer.size for i in ids), (line, ids)
@@ -64,28 +65,28 @@ def ids_are_of_the_vocabulary(subject: Subject) -> None:
 
 
 @law(Tokenizer)
-def special_ids_say_nothing(subject: Subject) -> None:
-    """PAD, BOS and EOS among ids leave the text as it is."""
+def decode_ignores_special_ids(subject: Subject) -> None:
+    """PAD, BOS and EOS among the ids do not change the decoded text."""
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = _learnt(subject, Path(folder, "a"))
+        tokenizer = _learned(subject, Path(folder, "a"))
         ids = tokenizer.encode(LINES[0])
         assert tokenizer.decode([1, *ids, 2, 0, 0]) == tokenizer.decode(ids)
 
 
 @law(Tokenizer)
-def learning_twice_is_the_same(subject: Subject) -> None:
-    """The same lines give the same vocabulary."""
+def learning_is_deterministic(subject: Subject) -> None:
+    """The same lines give the same vocabulary size and the same ids."""
     with tempfile.TemporaryDirectory() as folder:
-        first, second = (_learnt(subject, Path(folder, name)) for name in "ab")
+        first, second = (_learned(subject, Path(folder, name)) for name in "ab")
         assert first.size == second.size
         assert [first.encode(line) for line in LINES] == [second.encode(line) for line in LINES]
 
 
 @law(Tokenizer)
-def what_was_learnt_can_be_loaded(subject: Subject) -> None:
-    """The folder is all there is to it, also when it has moved."""
+def learned_files_can_be_loaded(subject: Subject) -> None:
+    """A tokenizer that loads the folder of another encodes like it, even after the folder was moved."""
     with tempfile.TemporaryDirectory() as folder:
-        first = _learnt(subject, Path(folder, "a"))
+        first = _learned(subject, Path(folder, "a"))
         moved = Path(folder, "a").rename(Path(folder, "moved"))
         second: Tokenizer = subject.build()
         second.load(moved)
@@ -94,8 +95,8 @@ def what_was_learnt_can_be_loaded(subject: Subject) -> None:
 
 
 @law(Corpus)
-def rows_come_in_one_order(subject: Subject) -> None:
-    """All as wide as the first, the same again and from another object, in every split."""
+def rows_are_deterministic(subject: Subject) -> None:
+    """Each split has rows of one length, the same in each iteration and in another object."""
     with tempfile.TemporaryDirectory() as folder:
         corpora: list[Corpus] = [subject.build(), subject.build()]
         for corpus in corpora:
@@ -111,8 +112,8 @@ def rows_come_in_one_order(subject: Subject) -> None:
 
 
 @law(Corpus)
-def a_split_can_be_fetched_alone(subject: Subject) -> None:
-    """Its rows are then at hand, and a later fetch of all splits adds what is missing."""
+def one_split_can_be_fetched(subject: Subject) -> None:
+    """A split can be read after it alone was fetched; a later fetch of all splits adds the others."""
     with tempfile.TemporaryDirectory() as folder:
         whole: Corpus = subject.build()
         whole.fetch(Path(folder, "whole"), lambda _, __: None)
@@ -126,7 +127,7 @@ def a_split_can_be_fetched_alone(subject: Subject) -> None:
 
 @law(Metric)
 def references_score_best(subject: Subject) -> None:
-    """Better than other answers, by every score, and each says how it was computed."""
+    """References get a better value of every score than truncated outputs; every score has a signature."""
     metric = subject.build()
     perfect = metric(TREES, TREES)
     other = metric([line[: len(line) // 2] for line in TREES], TREES)

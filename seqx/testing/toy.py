@@ -1,6 +1,6 @@
-"""A model small enough to know its answers.
+"""A model whose predictions are known.
 
-Letters in shapes: B sentences, S source tokens, T target tokens, D numbers, V symbols.
+Letters in shapes: B sentences, S source tokens, T target tokens, V symbols.
 """
 
 from collections.abc import Mapping
@@ -13,46 +13,48 @@ from seqx.interfaces.values import EOS, Memory, State, Tokens
 
 
 class Toy(Model):
-    """Copies the source: at each step the next source token is `sure` nats likelier than others.
+    """A model that copies the source.
 
-    `endless`: EOS, at the source's end, is impossible.
+    Args:
+        margin: logit of the next source token, in nats above the other symbols
+        endless: give EOS a probability of almost 0, so that no hypothesis ends
     """
 
     def __init__(
-        self, vocab_sizes: Mapping[str, int], *, sure: float = 2.0, endless: bool = False, seed: int = 0
+        self, vocab_sizes: Mapping[str, int], *, margin: float = 2.0, endless: bool = False, seed: int = 0
     ) -> None:
         super().__init__(vocab_sizes)
-        self.sure, self.endless = sure, endless
+        self.margin, self.endless = margin, endless
         noise = torch.randn(
             vocab_sizes["target"], vocab_sizes["target"], generator=torch.Generator().manual_seed(seed)
         )
-        self.noise = nn.Parameter(noise * 0.1)  # what follows what, [V, V]
+        self.noise = nn.Parameter(noise * 0.1)  # [V, V] logits of the next symbol by the previous one
 
     def encode(self, source: Tokens) -> Memory:
-        """The source's ids as states [B, S, 1]."""
+        """Return the ids of the source as states [B, S, 1]."""
         states = torch.where(source.layout.keep, source.ids, EOS)[..., None].float()
         return Memory(states, states, source.layout)
 
     def start(self, memory: Memory, capacity: int | None) -> State:
-        """The ids to copy and how many were copied."""
+        """Return the ids to copy [B, S] and the number of copied tokens [B]."""
         ids = memory.states[..., 0].long()
         return ids, torch.zeros(len(ids), dtype=torch.int64)
 
     def advance(self, ids: Tensor, state: State, keep: Tensor | None) -> tuple[Tensor, State]:
-        """Outputs are logits."""
+        """Advance by ids [B, T]; return logits [B, T, V] and the state after them."""
         source, copied = state
-        places = copied[:, None] + torch.arange(ids.size(1))
-        wanted = source.gather(1, places.clamp_max(source.size(1) - 1))
-        wanted = wanted.masked_fill(places >= source.size(1), EOS)
-        logits = self.noise[ids] + self.sure * nn.functional.one_hot(wanted, self.vocab_sizes["target"])
+        indices = copied[:, None] + torch.arange(ids.size(1))
+        next_ids = source.gather(1, indices.clamp_max(source.size(1) - 1))
+        next_ids = next_ids.masked_fill(indices >= source.size(1), EOS)
+        logits = self.noise[ids] + self.margin * nn.functional.one_hot(next_ids, self.vocab_sizes["target"])
         if self.endless:
             logits = logits.index_fill(-1, torch.tensor([EOS]), -80.0)
         return logits, (source, copied + ids.size(1))
 
     def labels(self, memory: Memory) -> Mapping[str, Tensor]:
-        """What follows each source token: "source" [B, S, V]."""
+        """Return log-probabilities [B, S, V] of the symbol that follows each source token, as "source"."""
         return {"source": self.noise[memory.states[..., 0].long()].log_softmax(-1)}
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Outputs are logits."""
+        """Return the outputs, which are logits already."""
         return outputs

@@ -43,7 +43,7 @@ class WholeEncoder(TransformerEncoder, Whole):
         self.prepare()
 
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
-        if self.fault == "padding_changes_nothing":
+        if self.fault == "padding_does_not_change_outputs":
             layout = seqx.Layout.of(torch.ones_like(layout.keep))
         return self.spoil(super().forward(inputs, layout))
 
@@ -57,36 +57,36 @@ class WholeAttention(MultiHeadAttention, Whole):
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         memory = super().project(keys, values, positioned)
-        if self.fault == "token_by_token":
+        if self.fault == "incremental_outputs_equal_parallel_outputs":
             return memory._replace(keys=memory.keys * torch.arange(1, keys.size(1) + 1)[:, None])
         return memory
 
     def forward(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        if self.fault == "order_is_heard_or_refused":
+        if self.fault == "positions_are_used_or_rejected":
             positioned = seqx.Positioned.unordered(positioned.layout)
-        if self.fault == "hidden_keys_change_nothing":
+        if self.fault == "padded_keys_do_not_change_outputs":
             shown = memory.layout._replace(keep=torch.ones_like(memory.layout.keep))
             memory = memory._replace(layout=shown)
         outputs = super().forward(queries, positioned, memory, mask)
-        if self.fault == "nothing_leaks_from_the_future":
+        if self.fault == "outputs_do_not_depend_on_later_tokens":
             outputs = outputs + 1e-9 * memory.values.mean()
         return self.spoil(outputs)
 
     def weights(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> Tensor:
-        if self.fault == "weights_are_shares":
+        if self.fault == "weights_are_probabilities":
             mask = mask._replace(causal=False)
         return super().weights(queries, positioned, memory, mask)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
-        if self.fault != "order_is_heard_or_refused":
+        if self.fault != "positions_are_used_or_rejected":
             super().check(encoding)
 
     def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        if self.fault == "no_visible_key_gives_finite_numbers":
+        if self.fault == "outputs_without_visible_keys_are_finite":
             bias = bias.masked_fill(bias < -1e30, float("-inf"))
         return super().attend(q, positioned, memory, bias)
 
@@ -105,7 +105,9 @@ class Picked(NamedTuple):
 
     def fork(self, n: int) -> "Picked":
         index = torch.arange(self.rows)
-        index = index.repeat(n) if self.fault == "a_state_can_be_forked" else index.repeat_interleave(n)
+        index = (
+            index.repeat(n) if self.fault == "rows_of_a_state_can_be_forked" else index.repeat_interleave(n)
+        )
         return Picked(seqx.rows(self.inner, index), n * self.rows, self.fault)
 
 
@@ -117,21 +119,21 @@ class WholeDecoder(TransformerDecoder, Whole):
         self.prepare()
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> Any:
-        if self.fault == "padding_changes_nothing":
+        if self.fault == "padding_does_not_change_outputs":
             assert memory is not None
             memory = memory._replace(layout=seqx.Layout.of(torch.ones_like(memory.layout.keep)))
-        if self.fault == "says_whether_it_reads":
+        if self.fault == "uses_source_is_correct":
             assert memory is not None
             memory = memory._replace(states=torch.arange(16.0).expand_as(memory.states))
         return Picked(super().start(memory, batch, capacity), batch, self.fault)
 
     def forward(self, inputs: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
         outputs, after = super().forward(inputs, state.inner, keep)
-        if self.fault == "token_by_token" and inputs.size(1) == 4:
+        if self.fault == "incremental_outputs_equal_parallel_outputs" and inputs.size(1) == 4:
             outputs = outputs * 1.1
-        if self.fault == "nothing_leaks_from_the_future":
+        if self.fault == "outputs_do_not_depend_on_later_tokens":
             outputs = outputs + 1e-9 * inputs.mean()
-        if self.fault == "sentences_of_a_batch_may_have_written_more_or_less":
+        if self.fault == "sentences_continue_after_padding":
             after = after._replace(lengths=state.inner.lengths + inputs.size(1))
         return self.spoil(outputs), state._replace(inner=after)
 
@@ -145,7 +147,7 @@ class WholeModel(EncoderDecoder, Whole):
         self.prepare()
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
-        if self.fault == "padding_changes_nothing":
+        if self.fault == "padding_does_not_change_outputs":
             source = seqx.Tokens(source.ids, seqx.Layout.of(torch.ones_like(source.layout.keep)))
         return super().encode(source)
 
@@ -154,11 +156,13 @@ class WholeModel(EncoderDecoder, Whole):
 
     def advance(self, ids: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
         outputs, state = super().advance(ids, state, keep)
-        return outputs * 1.1 if self.fault == "token_by_token" and ids.size(1) == 4 else outputs, state
+        return outputs * 1.1 if self.fault == "incremental_outputs_equal_parallel_outputs" and ids.size(
+            1
+        ) == 4 else outputs, state
 
     def forward(self, source: seqx.Tokens, target: seqx.Tokens) -> Tensor:
         outputs = super().forward(source, target)
-        if self.fault == "later_tokens_change_nothing":
+        if self.fault == "outputs_do_not_depend_on_later_tokens":
             outputs = outputs * (target.ids * target.layout.keep).sum(1)[:, None, None]
         return outputs
 
@@ -174,9 +178,9 @@ class WholePositions(Learned, Whole):
         self.prepare()
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        if self.fault == "any_stretch_is_encoded_like_the_whole":
+        if self.fault == "encoding_depends_on_positions_only":
             positions = positions - positions[:, :1]
-        if self.fault == "sentences_of_a_batch_may_stand_anywhere":
+        if self.fault == "each_sentence_has_its_own_positions":
             positions = positions[:1].expand_as(positions)
         return self.spoil(super().embed(x, positions))
 
@@ -187,11 +191,11 @@ class WholeEnsemble(AveragingEnsemble):
     fault = ""
 
     def advance(self, ids: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
-        if self.fault == "every_model_counts":
+        if self.fault == "every_model_contributes":
             outputs, _ = self.models[0].advance(ids, state[0], keep)
             return outputs, super().advance(ids, state, keep)[1]
         outputs, state = super().advance(ids, state, keep)
-        return outputs * 2 if self.fault == "equal_models_change_nothing" else outputs, state
+        return outputs * 2 if self.fault == "two_equal_models_predict_like_one" else outputs, state
 
 
 HEALTHY: dict[type, Any] = {

@@ -33,13 +33,13 @@ class WholeObjective(CrossEntropy):
         sums = dict(super().forward(model, batch))
         keep = batch.columns["target"].layout.keep
         match self.fault:
-            case "padding_contributes_nothing":
+            case "padding_does_not_change_sums":
                 sums["loss"] = sums["loss"] + (~keep).sum()
-            case "sums_not_means":
+            case "returns_sums_not_means":
                 sums["loss"] = sums["loss"] / batch.count
-            case "right_answers_cost_less":
+            case "better_model_has_smaller_loss":
                 sums["loss"] = sums["loss"] - 100 * batch.count
-            case "the_loss_teaches":
+            case "gradient_step_reduces_the_loss":
                 sums["loss"] = 2 * sums["loss"].detach() - sums["loss"]
         return sums
 
@@ -59,11 +59,11 @@ class WholeOptimizer(Adam):
         super().__init__()
 
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        if self.fault == "makes_a_loss_smaller":
+        if self.fault == "reduces_the_loss_of_a_regression":
             return super().build(nn.ModuleList(list(module.children())[1:]))
         return (
             Forgetful(module.parameters())
-            if self.fault == "goes_on_where_it_was_saved"
+            if self.fault == "resumes_with_the_same_updates"
             else super().build(module)
         )
 
@@ -82,7 +82,7 @@ class WholeSchedule(InverseSquareRoot):
         asked.append(step)
         if self.fault == "rates_are_positive_and_finite" and step > 100_000:
             return 0.0
-        return super().__call__(len(asked) if self.fault == "a_step_has_one_rate" else step, steps)
+        return super().__call__(len(asked) if self.fault == "rate_depends_on_the_step_only" else step, steps)
 
 
 class WholeSearch(Greedy):
@@ -95,7 +95,7 @@ class WholeSearch(Greedy):
 
     def max_lengths(self, lengths: Tensor) -> Tensor:
         limits = super().max_lengths(lengths)
-        return 0 * limits if self.fault == "limits_are_sensible" else limits
+        return 0 * limits if self.fault == "limits_do_not_decrease_with_the_source" else limits
 
     def __call__(
         self,
@@ -105,16 +105,16 @@ class WholeSearch(Greedy):
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
-        if self.fault == "respects_limits":
+        if self.fault == "respects_length_limits":
             limits = limits + 1
         found = super().__call__(model, source, limits, grammar, memory)
-        if self.fault == "finds_the_best":
+        if self.fault == "finds_the_best_hypothesis":
             return [[dataclasses.replace(h, logprob=-9.0) for h in hypotheses] for hypotheses in found]
-        if self.fault == "obeys_a_grammar" and grammar is not None:
+        if self.fault == "obeys_the_grammar" and grammar is not None:
             return [[dataclasses.replace(h, ids=[5]) for h in hypotheses] for hypotheses in found]
-        if self.fault == "gives_up_where_nothing_is_allowed":
+        if self.fault == "drops_hypotheses_without_allowed_symbols":
             return [hypotheses or [seqx.Hypothesis(ids=[4], score=0, logprob=0)] for hypotheses in found]
-        if self.fault == "batch_order_does_not_matter" and len(found) == 1:
+        if self.fault == "answers_do_not_depend_on_the_batch" and len(found) == 1:
             return [[dataclasses.replace(found[0][0], ids=[])]]
         return found
 
@@ -128,7 +128,7 @@ class WholeNormalizer(Lowercase):
         super().__init__()
 
     def __call__(self, text: str) -> str:
-        return super().__call__(text) + ("\n" if self.fault == "a_line_stays_a_line" else "")
+        return super().__call__(text) + ("\n" if self.fault == "line_stays_one_line" else "")
 
 
 class WholeTokenizer(SentencePiece):
@@ -142,22 +142,22 @@ class WholeTokenizer(SentencePiece):
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
         super().learn(lines, folder)
-        if self.fault == "learning_twice_is_the_same" and folder.name == "b":
+        if self.fault == "learning_is_deterministic" and folder.name == "b":
             self.more = [seqx.UNK]
 
     def load(self, folder: Path) -> None:
         super().load(folder)
-        if self.fault == "what_was_learnt_can_be_loaded" and folder.name == "moved":
+        if self.fault == "learned_files_can_be_loaded" and folder.name == "moved":
             self.more = [seqx.UNK]
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
-        if self.fault == "ids_are_of_the_vocabulary" and "<pad>" in text:
+        if self.fault == "ids_are_in_the_vocabulary" and "<pad>" in text:
             return [seqx.PAD]
         return [*super().encode(text, rng), *self.more]
 
     def decode(self, ids: Sequence[int]) -> str:
         text = super().decode(ids)
-        if self.fault == "special_ids_say_nothing" and seqx.PAD in ids:
+        if self.fault == "decode_ignores_special_ids" and seqx.PAD in ids:
             return text + "<pad>"
         return text.lower() if self.fault == "decode_inverts_encode" else text
 
@@ -179,8 +179,8 @@ class WholeCorpus(Sample):
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         self.reads += 1
-        turn = self.fault == "rows_come_in_one_order" and self.reads % 2
-        lost = self.fault == "a_split_can_be_fetched_alone" and len(self.fetched) == 1
+        turn = self.fault == "rows_are_deterministic" and self.reads % 2
+        lost = self.fault == "one_split_can_be_fetched" and len(self.fetched) == 1
         yield from list(super().rows(split))[lost:][:: -1 if turn else 1]
 
 
@@ -208,28 +208,28 @@ class WholeTask(Translation):
         super().__init__(corpus=sample, tokenizer=SentencePiece(size=330), metrics=[Chrf()])
 
     def identity(self) -> Mapping[str, object]:
-        unique = {"fault": id(self)} if self.fault == "what_was_learnt_can_be_loaded" else {}
+        unique = {"fault": id(self)} if self.fault == "learned_files_can_be_loaded" else {}
         return {**super().identity(), **unique}
 
     def score_names(self) -> Sequence[str] | None:
-        return ["bleu"] if self.fault == "scores_have_the_names_that_were_told" else super().score_names()
+        return ["bleu"] if self.fault == "scores_match_score_names" else super().score_names()
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         example = super().example(row, training=training)
-        if self.fault == "examples_fit_the_model" and isinstance(example, seqx.Example):
+        if self.fault == "examples_are_valid" and isinstance(example, seqx.Example):
             columns = {**example.columns, "target": [*example.columns["target"], seqx.EOS]}
             return dataclasses.replace(example, columns=columns)
         return example
 
     def read(self, text: str) -> Mapping[str, list[int]]:
         columns = super().read(text)
-        if self.fault == "inputs_read_like_examples":
+        if self.fault == "inputs_are_encoded_like_examples":
             return {**columns, "source": columns["source"][::-1]}
         return columns
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         written = super().write(ids, text, labels)
-        return written[::-1] if self.fault == "right_answers_score_best" else written
+        return written[::-1] if self.fault == "references_score_best" else written
 
 
 HEALTHY: dict[type, Any] = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import seqx
-from seqx.testing import Known
+from seqx.testing import FixedPredictor
 from seqx_parsing import Evalb, InOrder, Parsing, TopDown
 from seqx_parsing.words import MAX_SUBWORDS
 from seqx_text import SentencePiece
@@ -73,7 +73,7 @@ def answered(
         assert isinstance(example, seqx.Example)
         return how(example, text)
 
-    return task.evaluate(Known(known, warnings=lambda: warnings), task.read_split("test")).scores
+    return task.evaluate(FixedPredictor(known, warnings=lambda: warnings), task.read_split("test")).scores
 
 
 @pytest.mark.parametrize("linearisation", [TopDown(), TopDown(tags=True), InOrder()], ids=repr)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import seqx
-from seqx.testing import Known
+from seqx.testing import FixedPredictor
 from seqx_text import Files, Lowercase, SentencePiece
 from seqx_text_tasks import LanguageModel
 from tests.letters import Letters, Rows
@@ -70,7 +70,7 @@ def test_language_model_scores_by_hand() -> None:
     """Every token has probability 1/2; there are 6 + 3 + 6 letters and spaces, and three line ends."""
     rows = Rows(dev=[("one tw",), ("abc",), ("a b cd",)])
     language_model = task(corpus=rows)
-    known = Known(str, math.log(1 / 2))
+    known = FixedPredictor(str, math.log(1 / 2))
     evaluation = language_model.evaluate(known, language_model.read_split("dev"))
     assert list(evaluation.scores) == ["bits_per_character", "word_perplexity", "token_perplexity"]
     values = {name: score.value for name, score in evaluation.scores.items()}
@@ -92,15 +92,15 @@ def test_bits_per_character_do_not_depend_on_the_tokenizer() -> None:
     text = "some text"
     rows = Rows(dev=[(text,)])
     single = task(corpus=rows)
-    one = single.evaluate(Known(str, -19 / 10), single.read_split("dev")).scores["bits_per_character"]
+    one = single.evaluate(FixedPredictor(str, -19 / 10), single.read_split("dev")).scores["bits_per_character"]
     double = task(corpus=rows, tokenizer=Doubled())
-    two = double.evaluate(Known(str, -1.0), double.read_split("dev")).scores["bits_per_character"]
+    two = double.evaluate(FixedPredictor(str, -1.0), double.read_split("dev")).scores["bits_per_character"]
     assert one.value == pytest.approx(two.value)
 
 
 def test_language_model_perplexity_can_be_infinite() -> None:
     language_model = task()
-    evaluation = language_model.evaluate(Known(str, -1e4), language_model.read_split("dev"))
+    evaluation = language_model.evaluate(FixedPredictor(str, -1e4), language_model.read_split("dev"))
     assert evaluation.scores["word_perplexity"].value == math.inf
 
 

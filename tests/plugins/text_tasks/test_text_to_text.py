@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import seqx
-from seqx.testing import Known
+from seqx.testing import FixedPredictor
 from seqx_text import Accuracy, ExactMatch, SquadF1
 from seqx_text_tasks import Classification, Labels, TextToText
 from tests.letters import Letters, Rows
@@ -93,7 +93,7 @@ def test_text_to_text_drops_or_truncates_long_inputs() -> None:
 def test_text_to_text_answers_are_scored() -> None:
     answers = {"who?\tAnna sleeps.": "the Anna!", "where?\tIn bed.": "a big bed"}
     questions = task()
-    evaluation = questions.evaluate(Known(answers.__getitem__), questions.read_split("dev"))
+    evaluation = questions.evaluate(FixedPredictor(answers.__getitem__), questions.read_split("dev"))
     assert {name: score.value for name, score in evaluation.scores.items()} == pytest.approx(
         {"exact_match": 50, "squad_f1": 100 * (1 + 2 / 3) / 2}
     )
@@ -124,7 +124,7 @@ def test_label_is_one_token_and_an_unseen_label_is_unknown(tmp_path: Path) -> No
     examples = [classification.example(row, training=False) for row in rows]
     targets = [example.columns["target"] for example in examples if isinstance(example, seqx.Example)]
     assert targets == [[5, 2], [4, 2], [5, 2], [seqx.UNK, 2], [5, 2]]
-    evaluation = classification.evaluate(Known(lambda _: "good"), classification.read_split("dev"))
+    evaluation = classification.evaluate(FixedPredictor(lambda _: "good"), classification.read_split("dev"))
     assert evaluation.scores["accuracy"].value == 50
 
 

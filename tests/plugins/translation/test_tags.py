@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import seqx
-from seqx.testing import Known
+from seqx.testing import FixedPredictor
 from seqx_sample import Sample
 from seqx_text import Bleu, Chrf, Mixed, SentencePiece, TaggedCorpus
 from seqx_translation import Translation
@@ -37,7 +37,7 @@ def test_translation_scores_each_tag_separately(task: Translation) -> None:
         zip(task.inputs(task.read_split("test")), task.references(task.read_split("test")), strict=True)
     )
 
-    known = Known(lambda text: right[text] if text.startswith("<2de> ") else "x")
+    known = FixedPredictor(lambda text: right[text] if text.startswith("<2de> ") else "x")
     scores = task.evaluate(known, task.read_split("test")).scores
     assert list(scores) == ["bleu", "chrf", "bleu.2de", "chrf.2de", "bleu.2en", "chrf.2en"]
     assert scores["bleu.2de"].value == pytest.approx(100)
@@ -71,7 +71,7 @@ def test_source_without_a_tag_is_reported(task: Translation, tmp_path: Path) -> 
         corpus=Sample(train=5, dev=2, test=2), tokenizer=task.tokenizer, metrics=[Bleu()], tags=TAGS
     )
     with pytest.raises(seqx.UserError, match="does not begin with one of <2de>, <2en>; put a tag before"):
-        other.evaluate(Known(lambda _: "x"), other.read_split("test"))
+        other.evaluate(FixedPredictor(lambda _: "x"), other.read_split("test"))
     with pytest.raises(seqx.UserError, match="does not begin with one of"):  # before anything is learnt
         other.fetch(tmp_path, lambda _what, _share: None)
     for tags in (("<a>", "<a>"), ("",), ("<a>", "a")):

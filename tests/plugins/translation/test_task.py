@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 import seqx
-from seqx.testing import Known
+from seqx.testing import FixedPredictor
 from seqx_text import (
     Bleu,
     Chrf,
@@ -185,7 +185,7 @@ def test_translation_restores_real_captions(data: Callable[[str], Path], tmp_pat
         assert isinstance(example, seqx.Example)
         return task.write(example.columns["target"], text, {})
 
-    evaluation = task.evaluate(Known(perfect), task.read_split("test"))
+    evaluation = task.evaluate(FixedPredictor(perfect), task.read_split("test"))
     assert list(evaluation.scores) == ["tokenized_bleu", "bleu"]
     assert evaluation.scores["tokenized_bleu"].value == pytest.approx(100)
     assert 15 < evaluation.scores["bleu"].value < 40  # small letters are wrong where case counts

@@ -1,4 +1,4 @@
-"""A predictor without a model."""
+"""A predictor without a model, to test the evaluation of a task."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -8,13 +8,13 @@ from seqx.interfaces.values import AnswerWarning, Example, Hypothesis
 _HYPOTHESIS = Hypothesis(ids=[], score=0.0, logprob=0.0)
 
 
-class Known:
-    """Answers that are known beforehand; every token of a target is equally probable.
+class FixedPredictor:
+    """A predictor whose answers come from a function, and that gives all target tokens the same probability.
 
     Args:
-        answer: the answer to a text
-        logprob: of each token of a target
-        warnings: of all answers together
+        answer: function from an input to its answer
+        logprob: natural log-probability of each target token
+        warnings: function that returns the warnings of all answers together
     """
 
     max_length = 1 << 30
@@ -30,7 +30,7 @@ class Known:
         self.warnings = warnings
 
     def __call__(self, texts: Iterable[str]) -> list[str]:
-        """The answer to each text."""
+        """Return the answer to each text."""
         return [self.answer(text) for text in texts]
 
     def hypotheses(self, texts: Iterable[str]) -> Iterator[NBest]:

@@ -1,4 +1,4 @@
-"""The laws of objectives, optimizers and schedules."""
+"""Laws of objectives, optimizers and schedules."""
 
 import io
 import math
@@ -15,34 +15,36 @@ from seqx.testing.toy import Toy
 
 
 def _batch(source: Tokens, target: Tokens) -> Batch:
+    """Return a batch of sentence pairs."""
     return Batch({"source": source, "target": target}, int(target.layout.keep.sum()))
 
 
 def _padded(tokens: Tokens, padding: int) -> Tokens:
-    """With two more places of padding, and `padding` as the id on all of it."""
+    """Return the tokens with two more positions of padding, and with the id `padding` on all padding."""
     lengths = tokens.layout.keep.sum(1)
     wider = Tokens.of(nn.functional.pad(tokens.ids, (0, 2)), lengths)
     return Tokens(wider.ids.masked_fill(~wider.layout.keep, padding), wider.layout)
 
 
 def _twice(tokens: Tokens) -> Tokens:
+    """Return a batch that has each sentence twice."""
     return Tokens.of(tokens.ids.repeat(2, 1), tokens.layout.keep.sum(1).repeat(2))
 
 
 @law(Objective)
-def padding_contributes_nothing(subject: Subject) -> None:
-    """Neither to a sum nor to what it is divided by, whatever stands there."""
+def padding_does_not_change_sums(subject: Subject) -> None:
+    """Sums and counts depend neither on the amount of padding nor on its ids."""
     objective, model = subject.build(), Toy(SIZES)
     plain, padded = _batch(SOURCE, TARGET), _batch(SOURCE, _padded(TARGET, 7))
     assert dict(objective.counts(plain)) == dict(objective.counts(padded))
     expected, actual = objective(model, plain), objective(model, padded)
     for name in expected:
-        checks.same(actual[name], expected[name])
+        checks.assert_close(actual[name], expected[name])
 
 
 @law(Objective)
-def sums_not_means(subject: Subject) -> None:
-    """A batch that holds everything twice has twice the sums and twice the counts."""
+def returns_sums_not_means(subject: Subject) -> None:
+    """A batch that has each sentence twice has twice the sums and twice the counts; "loss" comes first."""
     objective, model = subject.build(), Toy(SIZES)
     once, twice = _batch(SOURCE, TARGET), _batch(_twice(SOURCE), _twice(TARGET))
     expected, actual = objective(model, once), objective(model, twice)
@@ -50,20 +52,20 @@ def sums_not_means(subject: Subject) -> None:
     for name, count in objective.counts(once).items():
         assert objective.counts(twice)[name] == 2 * count
     for name in expected:
-        checks.same(actual[name], 2 * expected[name])
+        checks.assert_close(actual[name], 2 * expected[name])
 
 
 @law(Objective)
-def right_answers_cost_less(subject: Subject) -> None:
-    """A model that knows the target has a smaller loss than one that does not."""
+def better_model_has_smaller_loss(subject: Subject) -> None:
+    """A model that predicts the target has a smaller loss than one that guesses; no loss is negative."""
     objective, batch = subject.build(), _batch(TARGET, TARGET)
-    knows, guesses = (objective(Toy(SIZES, sure=sure), batch)["loss"].detach() for sure in (3.0, 0.0))
-    assert 0 <= float(knows) < float(guesses)
+    better, worse = (objective(Toy(SIZES, margin=m), batch)["loss"].detach() for m in (3.0, 0.0))
+    assert 0 <= float(better) < float(worse)
 
 
 @law(Objective)
-def the_loss_teaches(subject: Subject) -> None:
-    """Its gradient points downhill."""
+def gradient_step_reduces_the_loss(subject: Subject) -> None:
+    """A small step against the gradient reduces the loss."""
     objective, model, batch = subject.build(), Toy(SIZES), _batch(SOURCE, TARGET)
     before = objective(model, batch)["loss"]
     before.backward()
@@ -75,7 +77,7 @@ def the_loss_teaches(subject: Subject) -> None:
 
 
 class _Regression(nn.Module):
-    """What a model has: an embedding, layers, a norm and a head."""
+    """A regression with the parts of a model: an embedding, layers, a norm and a head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,17 +86,18 @@ class _Regression(nn.Module):
         self.layers: Layers[nn.Linear] = Layers([nn.Linear(4, 4), nn.Linear(4, 4)])
         self.norm = nn.LayerNorm(4)
         self.head = nn.Linear(4, 1)
-        self.wanted = torch.randn(8)
+        self.targets = torch.randn(8)
 
     def forward(self) -> Tensor:
-        """The mean square of what is missing."""
+        """Return the mean squared error."""
         x = self.embedding.weight
         for layer in self.layers:
             x = x + torch.tanh(layer(x))
-        return (self.head(self.norm(x))[:, 0] - self.wanted).square().mean()
+        return (self.head(self.norm(x))[:, 0] - self.targets).square().mean()
 
 
-def _trained(optimizer: torch.optim.Optimizer, model: _Regression, updates: int) -> None:
+def _train(optimizer: torch.optim.Optimizer, model: _Regression, updates: int) -> None:
+    """Train a model at a learning rate of 0.01."""
     for _ in range(updates):
         for group in optimizer.param_groups:
             group["lr"] = 0.01 * group.get("scale", 1.0)
@@ -104,38 +107,38 @@ def _trained(optimizer: torch.optim.Optimizer, model: _Regression, updates: int)
 
 
 @law(Optimizer)
-def makes_a_loss_smaller(subject: Subject) -> None:
-    """Of a small regression, at a learning rate of 0.01; every parameter moves."""
+def reduces_the_loss_of_a_regression(subject: Subject) -> None:
+    """50 updates reduce the loss of a small regression and change every parameter."""
     model, first = _Regression(), _Regression()
-    _trained(subject.build().build(model), model, 50)
+    _train(subject.build().build(model), model, 50)
     assert float(model().detach()) < float(first().detach())
     pairs = zip(model.named_parameters(), first.parameters(), strict=True)
-    still = [name for (name, p), old in pairs if p.equal(old)]
-    assert not still, f"parameters that never moved: {', '.join(still)}"
+    unchanged = [name for (name, p), old in pairs if p.equal(old)]
+    assert not unchanged, f"parameters that the optimizer did not change: {', '.join(unchanged)}"
 
 
 @law(Optimizer)
-def goes_on_where_it_was_saved(subject: Subject) -> None:
-    """After a round trip through a file the updates are the same, bit by bit."""
+def resumes_with_the_same_updates(subject: Subject) -> None:
+    """After the state is saved to a file and loaded, the updates are the same, bit by bit."""
     whole, resumed = _Regression(), _Regression()
-    straight = subject.build().build(whole)
-    _trained(straight, whole, 3)
+    optimizer = subject.build().build(whole)
+    _train(optimizer, whole, 3)
     resumed.load_state_dict(whole.state_dict())
     file = io.BytesIO()
-    torch.save(straight.state_dict(), file)
+    torch.save(optimizer.state_dict(), file)
     file.seek(0)
-    again = subject.build().build(resumed)
-    again.load_state_dict(torch.load(file, weights_only=True))
-    _trained(straight, whole, 3)
-    _trained(again, resumed, 3)
+    loaded = subject.build().build(resumed)
+    loaded.load_state_dict(torch.load(file, weights_only=True))
+    _train(optimizer, whole, 3)
+    _train(loaded, resumed, 3)
     pairs = zip(resumed.named_parameters(), whole.parameters(), strict=True)
-    other = [name for (name, p), expected in pairs if not p.equal(expected)]
-    assert not other, f"parameters that went another way: {', '.join(other)}"
+    different = [name for (name, p), expected in pairs if not p.equal(expected)]
+    assert not different, f"parameters that differ after resuming: {', '.join(different)}"
 
 
 @law(Schedule)
 def rates_are_positive_and_finite(subject: Subject) -> None:
-    """At every update from the first to the last, of a run of any length up to a million."""
+    """Learning rates are positive and finite at every update, in runs of up to a million updates."""
     schedule = subject.build()
     lengths = sorted({*range(1, 200), *(round(10 ** (i / 20)) for i in range(121))})
     bad = {
@@ -148,8 +151,8 @@ def rates_are_positive_and_finite(subject: Subject) -> None:
 
 
 @law(Schedule)
-def a_step_has_one_rate(subject: Subject) -> None:
-    """Whatever was asked before: a resumed run goes on as if it had not stopped."""
+def rate_depends_on_the_step_only(subject: Subject) -> None:
+    """A schedule keeps no state between calls, so a resumed run has the same learning rates."""
     schedule, fresh = subject.build(), subject.build()
     forwards = [schedule(step, 50) for step in range(1, 50)]
     assert [fresh(step, 50) for step in range(49, 0, -1)] == forwards[::-1]
