@@ -72,7 +72,12 @@ def test_mixed_encoders_and_decoders_obey_the_laws(
 
 
 @pytest.mark.parametrize(
-    "law", ["incremental_outputs_equal_parallel_outputs", "padding_does_not_change_outputs", "every_parameter_gets_a_gradient"]
+    "law",
+    [
+        "incremental_outputs_equal_parallel_outputs",
+        "padding_does_not_change_outputs",
+        "every_parameter_gets_a_gradient",
+    ],
 )
 @pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("decoder", sorted(DECODERS.keys() - {"unattended"}))

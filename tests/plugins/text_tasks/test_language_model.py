@@ -92,7 +92,9 @@ def test_bits_per_character_do_not_depend_on_the_tokenizer() -> None:
     text = "some text"
     rows = Rows(dev=[(text,)])
     single = task(corpus=rows)
-    one = single.evaluate(FixedPredictor(str, -19 / 10), single.read_split("dev")).scores["bits_per_character"]
+    one = single.evaluate(FixedPredictor(str, -19 / 10), single.read_split("dev")).scores[
+        "bits_per_character"
+    ]
     double = task(corpus=rows, tokenizer=Doubled())
     two = double.evaluate(FixedPredictor(str, -1.0), double.read_split("dev")).scores["bits_per_character"]
     assert one.value == pytest.approx(two.value)
