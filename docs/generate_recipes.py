@@ -116,7 +116,8 @@ def _component(component: Component) -> Iterator[str]:
 def commands() -> str:
     """Return the page with the help of every command."""
     lines = [COMMANDS]
-    context = click.Context(seqx_command, info_name="seqx", terminal_width=100, max_content_width=100)
+    settings = {**seqx_command.context_settings, "terminal_width": 100, "max_content_width": 100}
+    context = click.Context(seqx_command, info_name="seqx", **settings)
     for name in seqx_command.list_commands(context):
         command = seqx_command.get_command(context, name)
         assert command is not None

@@ -21,7 +21,7 @@ from seqx.errors import DamagedError, UserError, unwritable
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.values import Evaluation, Score
 from seqx.plugin.environment import environment
-from seqx.plugin.loading import LOCAL, MADE_WITH, Plugins, changed
+from seqx.plugin.loading import LOCAL, MADE_WITH, Plugins, changed_local_plugin
 from seqx.recipe import (
     NOT_SET,
     Configured,
@@ -357,7 +357,7 @@ class RunFolder:
         if not file.is_file() and not self.checkpoints.steps():
             return  # the run was stopped before it began
         kept = read_as(MADE_WITH, file).get("plugins", {})
-        if name := changed(plugins, kept):
+        if name := changed_local_plugin(plugins, kept):
             raise UserError(
                 f"{self.folder}: {name} has changed since this run began; restore it, or continue with "
                 "`seqx run --changed-plugins`"

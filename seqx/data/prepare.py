@@ -24,7 +24,7 @@ from seqx.data.encode import Block, LeakFinder, Overlap, Row, RowEncoder, first_
 from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
 from seqx.interfaces.text import ProgressReporter, Task
-from seqx.plugin.loading import Source, sources
+from seqx.plugin.loading import LocalSource, local_sources
 from seqx.runtime import main_guard
 from seqx.runtime.allocator import trim_heap
 from seqx.runtime.background import interruptible_call
@@ -189,7 +189,7 @@ def _encoded_by_processes(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["seqx.data.encode"])
     main_guard.check(context)
-    pool = ProcessPoolExecutor(processes, context, _start_process, (sources(), pickle.dumps(encoder)))
+    pool = ProcessPoolExecutor(processes, context, _start_process, (local_sources(), pickle.dumps(encoder)))
     pending: deque[Future[Block]] = deque()
     try:
         for batch in batches:
@@ -210,7 +210,7 @@ def _encoded_by_processes(
 _encoder: Callable[[Sequence[Row]], Block]
 
 
-def _start_process(local: Sequence[Source], encoder: bytes) -> None:
+def _start_process(local: Sequence[LocalSource], encoder: bytes) -> None:
     global _encoder  # noqa: PLW0603
     torch.set_num_threads(1)  # there are as many processes as CPUs
     for source in local:  # a new process cannot find the classes of local plugins by itself

@@ -1,1 +1,1 @@
-"""Plugins: the registry of components, the events, loading plugins, and naming the plugin that failed."""
+"""Plugins: the registry of components, the hooks, loading, and naming the plugin that raised an error."""

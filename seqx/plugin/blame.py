@@ -1,7 +1,7 @@
-"""Whose error it was: the plugin in whose code a traceback ends.
+"""Find the plugin that raised an error, by its traceback.
 
-Nothing is wrapped, so that nothing is slower: frames are compared with the folders of plugins once an error
-has come all the way up.
+No call is wrapped, so training is not slower. When an error has reached the top, the files of its frames are
+compared with the folders of plugins.
 """
 
 import functools
@@ -23,7 +23,7 @@ _WRITTEN = re.compile(r'^ +File "(.+)", line (\d+), in ', re.MULTILINE)
 
 @dataclass(frozen=True)
 class _Author:
-    """A plugin that may have raised something, and the folder or the file that is its code."""
+    """A plugin that may have raised an error, with the folder or file of its code."""
 
     title: str
     home: Path
@@ -33,7 +33,7 @@ class _Author:
 
 @dataclass(frozen=True)
 class _Step:
-    """A line that was being run; without a frame when it was in another process."""
+    """A line of a traceback; it has no frame if it ran in another process."""
 
     file: str
     line: int
@@ -41,19 +41,19 @@ class _Step:
 
 
 def attributed(error: BaseException) -> str | None:
-    """An error in one message that names the plugin, its component and the line; None if it is no plugin's.
+    """Return a message that names the plugin, its component and the line; None for errors of seqx.
 
-    It belongs to the plugin of the innermost line that is in one. Where that plugin comes with seqx, the
-    plugin from outside that called it is named besides, and where there is none, the error is ours.
+    The innermost line that belongs to a plugin counts. If that plugin is distributed with seqx, the message
+    also names the outside plugin that called it. If there is none, the error is a bug of seqx.
     """
     authors = list(_authors())
     for cause in _chain(error):
         steps = [(step, author) for step in _steps(cause) if (author := _of(step, authors)) is not None]
         outside = [(step, author) for step, author in steps if author.outside]
         if outside:
-            message = f"{_said(*steps[-1], steps)}: {type(error).__name__}: {_text(error)}"
+            message = f"{_described(*steps[-1], steps)}: {type(error).__name__}: {_text(error)}"
             if not steps[-1][1].outside:
-                message += f" (called by {_said(*outside[-1], steps)})"
+                message += f" (called by {_described(*outside[-1], steps)})"
             return f"{message}; `seqx --debug` shows the traceback"
     return None
 
@@ -62,7 +62,7 @@ def _text(error: BaseException) -> str:
     return " ".join(str(error).split()) or "no reason given"
 
 
-def _said(step: _Step, author: _Author, steps: Sequence[tuple[_Step, _Author]]) -> str:
+def _described(step: _Step, author: _Author, steps: Sequence[tuple[_Step, _Author]]) -> str:
     frames = [one.frame for one, owner in steps if owner is author and one.frame is not None]
     component = _component(frames, author)
     part = f", {component.interface.__name__} {component.name!r}" if component else ""
@@ -90,7 +90,7 @@ def _of(step: _Step, authors: Sequence[_Author]) -> _Author | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what it was made of, as when a compiler reports what it met."""
+    """Yield an error and its causes, as of a compiler that reports an error of the compiled code."""
     current: BaseException | None = error
     while current is not None:
         yield current
@@ -98,21 +98,21 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _steps(error: BaseException) -> list[_Step]:
-    """The lines of a traceback, the innermost last."""
+    """Return the lines of a traceback, innermost last."""
     steps = [_Step(frame.f_code.co_filename, line, frame) for frame, line in walk_tb(error.__traceback__)]
-    # What was raised in another process comes with that process's traceback as text.
+    # An error from another process has the traceback of that process as text.
     written = _WRITTEN.findall(str(error)) if type(error).__name__ == "_RemoteTraceback" else []
     return steps + [_Step(file, int(line)) for file, line in written]
 
 
 def _component(frames: Sequence[FrameType], author: _Author) -> Component | None:
-    """The component whose method was running, the innermost if there are several."""
+    """Return the component whose method was running, the innermost if there are several."""
     module = sys.modules.get(author.module)
-    if module is None:  # its command was called, the plugin itself was not needed
+    if module is None:  # only a command of the plugin was imported
         return None
     try:
         makers = {_class(part.maker): part for part in register(module, author.module, Registry())}
-    except Exception:  # noqa: BLE001  it registered once; what it does the second time must not hide its error
+    except Exception:  # noqa: BLE001  registering again must not hide the error
         return None
     for frame in reversed(frames):
         for cls in type(frame.f_locals.get("self")).__mro__:

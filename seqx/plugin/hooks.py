@@ -1,6 +1,6 @@
-"""Where plugins can join in: one hook to register components, and the events of a run.
+"""The hooks of plugins: one to register components, and the events of a run.
 
-An implementation is marked `@seqx.hookimpl` and takes any subset of the arguments, by name.
+An implementation is marked `@seqx.hookimpl` and takes any of the arguments, by name.
 """
 
 import difflib
@@ -21,28 +21,28 @@ hookimpl = pluggy.HookimplMarker("seqx")
 
 @hookspec
 def seqx_register(registry: Registry) -> None:
-    """Offer components: `registry.add(seqx.Attention, multihead=MultiHead)`. Called once, when plugins load.
+    """Register components, as in `registry.add(seqx.Attention, mine=Mine)`; called when plugins load.
 
     Args:
-        registry: where components are added
+        registry: the registry to add them to
     """
 
 
 class Events:
-    """What happens in a run; a callback implements any of these."""
+    """The events of a run. A callback implements any of them."""
 
     @hookspec
     def preparing(self, what: str, share: float | None) -> None:
-        """Text is fetched, a vocabulary learnt, a corpus encoded; called often, before `started`.
+        """Text is fetched, a vocabulary is learned or a corpus is encoded; called often, before `started`.
 
         Args:
-            what: what is being done, a few words
-            share: how much of it is done, 0 to 1; None where nobody knows
+            what: the current work, in a few words
+            share: the finished fraction, 0 to 1; None if it is unknown
         """
 
     @hookspec
     def started(self, run: Any) -> None:
-        """Training begins, or goes on after an interruption.
+        """Training begins, or continues after an interruption.
 
         Args:
             run: the run, a `seqx.Run`
@@ -50,94 +50,93 @@ class Events:
 
     @hookspec
     def updated(self, run: Any, update: Any) -> None:
-        """The parameters were updated once.
+        """An update of the parameters is complete.
 
         Args:
             run: the run
-            update: its step, loss, tokens, norm, learning rate, time; reading a number waits for the device
+            update: the update, a `seqx.Update`; reading one of its numbers waits for the device
         """
 
     @hookspec
     def noticed(self, run: Any, step: int, what: str) -> None:
-        """Something went wrong, and the run goes on; `started` came before, if it went back to a checkpoint.
+        """A problem occurred, and the run continues.
 
-        Standard error has it already; what is told here is for what is kept.
+        If the run went back to a checkpoint, `started` was called before. seqx has printed it on standard
+        error; callbacks record it.
 
         Args:
             run: the run
-            step: updates made so far
-            what: what went wrong and what is done about it, one line
+            step: number of updates so far
+            what: the problem and its consequence, one line
         """
 
     @hookspec
     def evaluated(self, run: Any, step: int, split: str, evaluation: Any) -> None:
-        """The model was scored.
+        """The model was scored on a split.
 
         Args:
             run: the run
-            step: updates made so far
-            split: the part of the corpus, "dev" or "test"
-            evaluation: a `seqx.Evaluation`: scores and answers
+            step: number of updates so far
+            split: "dev" or "test"
+            evaluation: the scores and answers, a `seqx.Evaluation`
         """
 
     @hookspec
     def saved(self, run: Any, step: int, path: Path) -> None:
-        """A checkpoint was written, with all that was due before it.
+        """A checkpoint was written, and the validation of this update, if any, is complete.
 
-        A run that is asked to stop while it is validated saves without a word, and tells of that update's
-        checkpoint when it has gone on and has validated.
+        If a run is stopped during a validation, the checkpoint is written without this event; the event
+        follows when the run was resumed and has validated.
 
         Args:
             run: the run
-            step: updates made so far
-            path: the checkpoint's folder
+            step: number of updates so far
+            path: the folder of the checkpoint
         """
 
     @hookspec
     def finished(self, run: Any, scores: Any) -> None:
-        """The run came to its end.
+        """The run is finished.
 
         Args:
             run: the run
-            scores: for each split, the name of each metric and its Score
+            scores: for each split, the scores by name
         """
 
     @hookspec
     def failed(self, run: Any, error: BaseException) -> None:
-        """The run broke off; the error is raised again afterwards.
+        """The run failed; the error is raised again afterwards.
 
         Args:
             run: the run
-            error: what broke it off
+            error: the error
         """
 
 
 def manager_of(specifications: ModuleType | type) -> pluggy.PluginManager:
-    """One that knows `specifications`: this module, or `Events`."""
+    """Return a plugin manager for the hooks of `specifications`: this module, or `Events`."""
     manager = pluggy.PluginManager("seqx")
     manager.add_hookspecs(specifications)
     return manager
 
 
 def marked(manager: pluggy.PluginManager, thing: object) -> list[str]:
-    """The hooks that a plugin or a callback implements.
+    """Return the names of the hooks that a plugin or a callback implements.
 
     Raises:
-        PluginError: one that is marked does not exist, or takes what it is not given
+        PluginError: a marked method is not a hook, or takes an argument that the hook does not have
     """
     names = [name for name in dir(thing) if manager.parse_hookimpl_opts(thing, name) is not None]
     for name in names:
         function = inspect.unwrap(getattr(thing, name))
         specification = getattr(getattr(manager.hook, name, None), "spec", None)
         if specification is None:
-            raise PluginError(
-                f"{where(function)}: there is no hook {name!r} to implement{_near(manager, name)}"
-            )
+            raise PluginError(f"{where(function)}: no hook is called {name!r}{_near(manager, name)}")
         given = specification.argnames
         unknown = [taken for taken in inspect.signature(function).parameters if taken not in given]
         if unknown:
             raise PluginError(
-                f"{where(function)}: {name} takes {', '.join(unknown)}, but what it may take is "
+                f"{where(function)}: {name} takes {', '.join(unknown)}, but the arguments of this hook are "
                 f"{', '.join(given)}"
             )
     return names
@@ -148,12 +147,12 @@ def _near(manager: pluggy.PluginManager, name: str) -> str:
     if near := difflib.get_close_matches(name, known, 1):
         return f"; did you mean {near[0]!r}?"
     if hasattr(Events, name):
-        return f"; {name} is an event, which a seqx.Callback hears by a method of this name"
+        return f"; {name} is an event: implement it as a method of a seqx.Callback"
     return f"; there {'is' if len(known) == 1 else 'are'} {', '.join(known)}"
 
 
 def events(callbacks: Iterable[object]) -> pluggy.HookRelay:
-    """The events of one run, told to `callbacks` in the order in which they are listed."""
+    """Return the events of a run; a call reaches the callbacks in the order of the recipe."""
     manager = manager_of(Events)
     for callback in reversed(list(callbacks)):  # pluggy calls the last registered first
         name = type(callback).__qualname__

@@ -1,6 +1,6 @@
-"""Finding and loading plugins: installed ones by their entry point in group "seqx", local files by a recipe.
+"""Find and load plugins: installed ones by their entry point, and local files that a recipe names.
 
-Each is loaded on its own: one that fails is kept as a fault and takes nothing else down.
+An installed plugin that fails to load is recorded as a fault; the others load nevertheless.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ from seqx_toolkit import DISTRIBUTION
 GROUP = "seqx"
 
 LOCAL = "plugins"
-"""The folder beside a recipe of a run or a model that holds the local plugins which it names."""
+"""The folder beside the recipe of a run or a model that holds its local plugins."""
 
 _LARGEST = 1 << 24  # bytes of a local file
 
 Kept = Mapping[str, Mapping[str, str | None]]
-"""Of each plugin its version, where it is from, and the hash of a local one."""
+"""For each plugin of a run or a model its version, its distribution, and the SHA-256 of a local file."""
 
 
 class _MadeWith(TypedDict):
@@ -43,15 +43,15 @@ class _MadeWith(TypedDict):
 
 
 MADE_WITH = TypeAdapter(_MadeWith)
-"""What a run or a model says of the plugins that it was made with."""
+"""The plugins in `environment.json` of a run or `model.json` of a model."""
 
 LOCAL_MODULE = "seqx_local_"
-"""What the modules of local files are called, before the file's own name."""
+"""The prefix of the module names of local plugins; the name of the file follows."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plugin that was loaded; `data` is the text of a local file as it was then, `sha256` its hash."""
+    """A loaded plugin. For a local file, `data` is its content when it was loaded, and `sha256` its hash."""
 
     name: str
     version: str
@@ -63,7 +63,7 @@ class Plugin:
 
     @property
     def key(self) -> str:
-        """What runs and models call it: local files as they lie beside a recipe."""
+        """The name in the files of runs and models; for a local plugin its path beside the recipe."""
         return self.name if self.sha256 is None else f"{LOCAL}/{Path(self.source).name}"
 
     @property
@@ -75,7 +75,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class Fault:
-    """A plugin that could not be loaded, and why."""
+    """A plugin that could not be loaded, and the reason."""
 
     name: str
     version: str
@@ -86,19 +86,19 @@ class Fault:
 
 @dataclass(frozen=True)
 class Plugins:
-    """Every plugin that was found, and the components that they brought."""
+    """All plugins that were found, and the registry of their components."""
 
     registry: Registry = field(default_factory=Registry)
     loaded: list[Plugin] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
     def of(self, component: Component) -> Plugin | None:
-        """The plugin that brought a component."""
+        """Return the plugin that registered a component."""
         return next((plugin for plugin in self.loaded if plugin.name == component.plugin), None)
 
 
-def changed(plugins: Plugins, kept: Kept) -> str | None:
-    """The first local file whose text is not that of which a run or a model `kept` the hash, by keys."""
+def changed_local_plugin(plugins: Plugins, kept: Kept) -> str | None:
+    """Return the key of the first local plugin whose SHA-256 differs from the recorded one, or None."""
     local = (plugin for plugin in plugins.loaded if plugin.sha256 is not None)
     return next((p.key for p in local if p.sha256 != kept.get(p.key, {}).get("sha256")), None)
 
@@ -108,11 +108,15 @@ def load_plugins(
     found: Iterable[EntryPoint] | None = None,
     kept: Kept | None = None,
 ) -> Plugins:
-    """Load the installed plugins and then `local` files, given with the places that name them.
+    """Load the installed plugins, then local ones.
 
-    `found` stands in for what is installed. `kept`: what a model says of its plugins; a local file whose text
-    has not the hash that is kept there is not run. One that fails raises PluginError at once, because the
-    recipe that names it needs it.
+    Args:
+        local: files of local plugins, with the places in the recipe that name them
+        found: entry points instead of those that are installed
+        kept: what a model recorded about its plugins; a local file with another SHA-256 is not run
+
+    Raises:
+        PluginError: a local plugin does not load; the recipe needs it
     """
     plugins = Plugins()
     for entry in sorted(entry_points(group=GROUP) if found is None else found, key=_order):
@@ -121,8 +125,8 @@ def load_plugins(
             _unique(entry, plugins)
             _check_version(entry)
             components = register(entry.load(), entry.name, plugins.registry)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a stranger's import may raise
-            text = _told(error, home(entry.module), "seqx --debug plugins")
+        except (Exception, SystemExit) as error:  # noqa: BLE001  an import may raise anything
+            text = _one_line(error, home(entry.module), "seqx --debug plugins")
             plugins.faults.append(Fault(entry.name, version, source, text, traceback.format_exc()))
             plugins.registry.absent.append(entry.name)
         else:
@@ -135,12 +139,12 @@ def load_plugins(
 
 
 def package(module: str) -> str:
-    """The outermost package of a module."""
+    """Return the outermost package of a module."""
     return module.partition(".")[0]
 
 
 def home(module: str) -> Path | None:
-    """The folder of a module's outermost package, or its file; found without running it."""
+    """Return the folder of a module's outermost package, or its file, without importing it."""
     spec = PathFinder.find_spec(package(module))
     if spec is None:
         return None
@@ -149,12 +153,12 @@ def home(module: str) -> Path | None:
 
 
 def origin(entry: EntryPoint) -> tuple[str, str]:
-    """Version and name of the distribution that an entry point comes from."""
+    """Return the version and the name of the distribution of an entry point."""
     return (entry.dist.version, entry.dist.name) if entry.dist else ("unknown", entry.value)
 
 
 def _order(entry: EntryPoint) -> tuple[bool, str, str]:
-    """Our own first, so that a clash of names is the newcomer's fault."""
+    """Sort plugins of seqx first, so that a name clash is reported for the other plugin."""
     source = entry.dist.name if entry.dist else ""
     return source != DISTRIBUTION, source, entry.name
 
@@ -163,21 +167,21 @@ def _unique(entry: EntryPoint, plugins: Plugins) -> None:
     for other in plugins.loaded:
         if other.name == entry.name:
             raise PluginError(
-                f"a plugin of {other.source} is called {entry.name!r}, too; uninstall one of them"
+                f"a plugin of {other.source} is also called {entry.name!r}; uninstall one of them"
             )
 
 
 def _check_version(entry: EntryPoint) -> None:
-    """Check which version of seqx the metadata of the plugin's distribution asks for."""
-    version, source = origin(entry)  # which reads a file: once for all lines
+    """Check that the plugin's distribution allows this version of seqx."""
+    version, source = origin(entry)  # reads a file, so only once
     for line in (entry.dist.requires if entry.dist else None) or ():
         try:
             needed = Requirement(line)
         except InvalidRequirement as error:
-            said = str(error).partition("\n")[0]
+            reason = str(error).partition("\n")[0]
             raise PluginError(
-                f"{source}: its metadata has a dependency that is none, {line!r} ({said}); mend "
-                "`dependencies` in its pyproject.toml, and install it anew"
+                f"{source}: its metadata has an invalid dependency, {line!r} ({reason}); correct "
+                "`dependencies` in its pyproject.toml, and install it again"
             ) from None
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
@@ -191,12 +195,12 @@ def _check_version(entry: EntryPoint) -> None:
         if name == DISTRIBUTION and not needed.specifier.contains(__version__, prereleases=True):
             raise PluginError(
                 f"{source} {version} needs {DISTRIBUTION}{needed.specifier}, and this is {DISTRIBUTION} "
-                f"{__version__}; install a seqx that it can use, or another version of {source}"
+                f"{__version__}; install that version of seqx, or another version of {source}"
             )
 
 
-def _told(error: BaseException, place: Path | None, command: str) -> str:
-    """An error in a line: its own words, where in the plugin it came from, and how to see the rest."""
+def _one_line(error: BaseException, place: Path | None, command: str) -> str:
+    """Return an error in one line, with its place in the plugin and the command for the traceback."""
     if isinstance(error, UserError):
         return str(error)
     frames = [
@@ -205,20 +209,20 @@ def _told(error: BaseException, place: Path | None, command: str) -> str:
         if place is not None and inside(Path(frame.filename), place)
     ]
     at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}{at}; `{command}` shows the traceback"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{at}; `{command}` shows the traceback"
 
 
 def inside(file: Path, place: Path) -> bool:
-    """Whether a file is a plugin's: in its folder, or the one file that it is."""
+    """Return true if a file is in the folder of a plugin, or is the file of the plugin."""
     return file.resolve().is_relative_to(place)
 
 
 def register(module: object, name: str, registry: Registry) -> list[Component]:
-    """Let a plugin add its components to `registry`.
+    """Call the hook of a plugin that adds its components to `registry`, and return them.
 
     Raises:
-        PluginError: it implements a hook that does not exist, or adds nothing
+        PluginError: the plugin implements a hook that does not exist, or adds no component
     """
     manager = hooks.manager_of(hooks)
     marked = hooks.marked(manager, module)
@@ -228,9 +232,9 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
         components = registry.components_of(name)
         if not components:
             advice = (
-                "its seqx_register calls registry.add for none"
+                "its seqx_register does not call registry.add"
                 if marked
-                else "it has no function seqx_register marked @seqx.hookimpl"
+                else "it has no function seqx_register that is marked @seqx.hookimpl"
             )
             raise PluginError(f"registers no component: {advice}")
     return components
@@ -246,57 +250,59 @@ def _load_file(path: Path, at: Location, registry: Registry, kept: Kept | None) 
     sha256 = hashlib.sha256(data).hexdigest()
     if kept is not None and sha256 != kept.get(f"{LOCAL}/{path.name}", {}).get("sha256"):
         raise PluginError(
-            f"{at}: {path} is not the plugin that training began with, and was not run; put back its text, "
-            "or get the whole folder again"
+            f"{at}: {path} is not the plugin of this model, and was not run (its SHA-256 differs); restore "
+            "the file, or get the whole folder again"
         )
     try:
         components = register(_import(name, path, data), str(path), registry)
     except (Exception, SystemExit) as error:
-        told = _told(error, path.resolve(), "seqx --debug")
-        raise PluginError(f"{at}: the plugin {path} does not load: {told}") from error
+        reason = _one_line(error, path.resolve(), "seqx --debug")
+        raise PluginError(f"{at}: the plugin {path} does not load: {reason}") from error
     return Plugin(str(path), "local file", str(path), name, components, sha256, data)
 
 
 @dataclass(frozen=True)
-class Source:
-    """A local file as it was loaded, which another process can load, too, whatever lies there by then."""
+class LocalSource:
+    """A local plugin as it was loaded, so that another process loads the same code."""
 
     name: str
     path: str
     data: bytes
 
     def load(self) -> ModuleType:
-        """The module, here."""
+        """Return the module, after importing it if necessary."""
         return sys.modules.get(self.name) or _import(self.name, Path(self.path), self.data)
 
 
-def sources() -> list[Source]:
-    """The local files that were loaded in this process."""
+def local_sources() -> list[LocalSource]:
+    """Return the local plugins that were loaded in this process."""
     loaders = [getattr(module, "__loader__", None) for module in list(sys.modules.values())]
-    return [Source(item.name, item.path, item.data) for item in loaders if isinstance(item, _Source)]
+    return [
+        LocalSource(item.name, item.path, item.data) for item in loaders if isinstance(item, _LocalLoader)
+    ]
 
 
-class _Source(SourceFileLoader):
-    """Runs the very bytes whose hash is kept: neither a file that changed since, nor a compiled older one."""
+class _LocalLoader(SourceFileLoader):
+    """A loader that runs the bytes whose hash is recorded, not a changed file or an old .pyc file."""
 
     def __init__(self, name: str, path: str, data: bytes) -> None:
         super().__init__(name, path)
         self.data = data
 
     def get_code(self, fullname: str) -> CodeType:
-        """Compiled from the source, always."""
+        """Compile the source; never use a cached file."""
         code: CodeType = self.source_to_code(self.data, self.path)
         return code
 
 
 def _import(name: str, path: Path, data: bytes) -> ModuleType:
     if path.suffix != ".py":
-        raise PluginError("a local plugin is a file of Python, NAME.py")
-    spec = ModuleSpec(name, _Source(name, str(path), data), origin=str(path))
+        raise PluginError("a local plugin must be a Python file, NAME.py")
+    spec = ModuleSpec(name, _LocalLoader(name, str(path), data), origin=str(path))
     spec.has_location = True
     module = module_from_spec(spec)
     assert spec.loader is not None
-    sys.modules[name] = module  # dataclasses and pickling look a class's module up
+    sys.modules[name] = module  # dataclasses and pickle look up the module of a class
     try:
         spec.loader.exec_module(module)
     except BaseException:

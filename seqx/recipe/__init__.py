@@ -1,4 +1,4 @@
-"""Recipes: load and merge them, check them against constructors, show them, describe them to editors."""
+"""Recipes: read and merge files, check them against constructors, print them, describe them to editors."""
 
 from seqx.recipe.checker import check
 from seqx.recipe.configured import Collection, Configured, Leaf, Value, building

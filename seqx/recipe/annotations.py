@@ -1,4 +1,4 @@
-"""What a setting's annotation asks for: a component, a section, several of them, or a leaf."""
+"""The shape of a setting's value, from its annotation: component, section, list, mapping or leaf."""
 
 import collections.abc
 import dataclasses
@@ -16,7 +16,7 @@ from seqx.plugin.registry import MAKE, Registry
 
 @dataclass(frozen=True)
 class ComponentShape:
-    """A component of a kind; `deferred` when it is configured but not built."""
+    """A component of an interface; `deferred` if the parent builds it itself (`Make`)."""
 
     interface: type
     deferred: bool
@@ -31,7 +31,7 @@ class SectionShape:
 
 @dataclass(frozen=True)
 class ListShape:
-    """A list or tuple of one sort of thing."""
+    """A list or tuple."""
 
     inner: "Shape"
     container: Callable[[Iterable[Any]], Any]
@@ -39,21 +39,21 @@ class ListShape:
 
 @dataclass(frozen=True)
 class MapShape:
-    """A mapping from words to one sort of thing."""
+    """A mapping with string keys."""
 
     inner: "Shape"
 
 
 @dataclass(frozen=True)
 class LeafShape:
-    """A leaf: whatever pydantic reads."""
+    """A value that pydantic validates, such as a number or a string."""
 
     annotation: Any
 
 
 @dataclass(frozen=True)
 class UnionShape:
-    """One of several; `leaf` is all that is no component, as one annotation, None among it."""
+    """A union. `leaf` combines all members that are not components, sections or collections of them."""
 
     choices: tuple["Shape", ...]
     leaf: LeafShape | None
@@ -72,10 +72,10 @@ _TABLES = (dict, collections.abc.Mapping)
 
 
 def shape(annotation: Any, registry: Registry) -> Shape:  # noqa: PLR0911  one for each shape
-    """What `annotation` asks for, given the kinds in `registry`."""
-    made = _made(annotation)
-    if made is not None:
-        return ComponentShape(made, deferred=True)
+    """Return the shape of an annotation."""
+    interface = _deferred_interface(annotation)
+    if interface is not None:
+        return ComponentShape(interface, deferred=True)
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         inner = shape(args[0], registry)
@@ -94,12 +94,12 @@ def shape(annotation: Any, registry: Registry) -> Shape:  # noqa: PLR0911  one f
         if dataclasses.is_dataclass(annotation):
             return SectionShape(annotation)
         if not _readable(annotation):
-            return ComponentShape(annotation, deferred=False)  # an interface for which no plugin is here
+            return ComponentShape(annotation, deferred=False)  # an interface without components here
     return LeafShape(annotation)
 
 
-def _made(annotation: Any) -> type | None:
-    """The kind in `Make[kind]`."""
+def _deferred_interface(annotation: Any) -> type | None:
+    """Return the interface of `Make[interface]`, or None."""
     if get_origin(annotation) is Annotated and MAKE in getattr(annotation, "__metadata__", ()):
         result = get_args(get_args(annotation)[0])[-1]
         return typing.cast("type", get_origin(result) or result)
@@ -112,7 +112,7 @@ def _either(annotation: Any, args: tuple[Any, ...], registry: Registry) -> Shape
     if not choices:
         return LeafShape(annotation)
     leaves = tuple(arg for arg, found in shapes if isinstance(found, LeafShape))
-    return UnionShape(choices, LeafShape(Union[leaves]) if leaves else None)  # noqa: UP007  known at run time only
+    return UnionShape(choices, LeafShape(Union[leaves]) if leaves else None)  # noqa: UP007  a runtime value
 
 
 def _readable(cls: type) -> bool:
@@ -124,10 +124,10 @@ def _readable(cls: type) -> bool:
 
 
 def adapter(annotation: Any) -> TypeAdapter[Any]:
-    """Pydantic's reader of a leaf."""
+    """Return the pydantic validator of a leaf."""
     try:
         return _kept(annotation)
-    except TypeError:  # an annotation that cannot be hashed
+    except TypeError:  # the annotation cannot be hashed
         return TypeAdapter(annotation)
 
 

@@ -1,4 +1,4 @@
-"""Walk a recipe's tree and the constructors' signatures side by side, and report every problem at once."""
+"""Check a recipe against the signatures of constructors, and report all problems at once."""
 
 import json
 import types
@@ -29,27 +29,35 @@ from seqx.recipe.yaml_tree import Node, merge
 
 T = TypeVar("T")
 
-_WIDEST = 200  # characters of a path
+_MAX_PATH = 200  # characters of a path in a message
 
 
 def check(
     node: Node, registry: Registry, root: Callable[..., T], problems: Sequence[Problem] = ()
 ) -> Configured[T]:
-    """`root` with the settings that `node` gives it; RecipeError names `problems` and all that it has."""
+    """Return `root` with the settings of a recipe.
+
+    Args:
+        node: the merged tree of the recipe
+        registry: the components that the recipe may name
+        root: the constructor of the whole experiment
+        problems: problems that were found before, reported together with others
+
+    Raises:
+        RecipeError: the recipe has problems
+    """
     walk = _Walk(registry, Defaults(registry), [*problems])
     if not isinstance(node.value, dict):
-        raise RecipeError(
-            [*problems, Problem(node.at, "a recipe is a mapping, as in recipes/wmt_en_de.yaml")]
-        )
-    settings = walk.settings(node, _Called(root, section_settings(root)), "")
+        raise RecipeError([*problems, Problem(node.at, "a recipe is a mapping; see `seqx show wmt_en_de`")])
+    settings = walk.settings(node, _Constructor(root, section_settings(root)), "")
     if walk.problems:
         raise RecipeError(walk.problems)
     return Configured(root, None, settings, node.at, node.at, "")
 
 
 @dataclass(frozen=True)
-class _Called:
-    """A constructor as messages name it."""
+class _Constructor:
+    """A constructor, with its name in messages."""
 
     maker: Callable[..., Any]
     settings: Mapping[str, Setting]
@@ -60,7 +68,7 @@ class _Called:
         return self.name or "this section"
 
 
-_FAILED = Leaf(None, None, None)  # stands for what could not be read; a problem says why
+_FAILED = Leaf(None, None, None)  # the value of a setting with a problem
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class _Walk:
     problems: list[Problem]
 
     def problem(self, at: Location, path: str, message: str) -> Leaf:
-        self.problems.append(Problem(at, f"{shortened(path, _WIDEST) or 'recipe'}: {message}"))
+        self.problems.append(Problem(at, f"{shortened(path, _MAX_PATH) or 'recipe'}: {message}"))
         return _FAILED
 
     def value(self, node: Node, wanted: Shape, path: str) -> Value:
@@ -89,30 +97,31 @@ class _Walk:
                 return self.leaf(node, wanted, path)
 
     def component(self, node: Node, wanted: ComponentShape, path: str) -> Value:
-        kind = wanted.interface.__name__
+        interface = wanted.interface.__name__
         known = self.registry.components(wanted.interface)
         if not isinstance(node.value, str | dict):
-            return self.problem(node.at, path, f"{_article(kind)} is wanted, found {_shown(node)}")
+            return self.problem(node.at, path, f"{_article(interface)} is required, found {_shown(node)}")
         named = node.value.get("type") if isinstance(node.value, dict) else node
         if named is None:
-            return self.problem(node.at, path, f"which {kind}? add 'type'{hint('', known)}")
+            return self.problem(node.at, path, f"which {interface}? add 'type'{hint('', known)}")
         if not isinstance(named.value, str):
-            return self.problem(named.at, path, f"'type' is the name of {_article(kind)}")
+            return self.problem(named.at, path, f"'type' is the name of {_article(interface)}")
         component = known.get(named.value)
         if component is None:
             return self.problem(
                 named.at,
                 path,
-                f"no {kind} is called {shortened(named.value)!r}{hint(named.value, known)}{self.absent()}",
+                f"no {interface} is called {shortened(named.value)!r}"
+                f"{hint(named.value, known)}{self.absent()}",
             )
-        called = _Called(component.maker, component.settings, component.name)
+        called = _Constructor(component.maker, component.settings, component.name)
         settings = self.settings(node, called, path)
         return Configured(
             component.maker, component, settings, node.at, node.at, path, wanted.deferred, named.at
         )
 
     def absent(self) -> str:
-        """A word about plugins that could have brought what is missing."""
+        """Return a note about plugins that did not load and may have the missing component, or ""."""
         if not self.registry.absent:
             return ""
         names = ", ".join(map(repr, self.registry.absent))
@@ -120,11 +129,11 @@ class _Walk:
 
     def section(self, node: Node, wanted: SectionShape, path: str) -> Value:
         if not isinstance(node.value, dict):
-            return self.problem(node.at, path, f"a mapping of settings is wanted, found {_shown(node)}")
-        called = _Called(wanted.cls, section_settings(wanted.cls))
+            return self.problem(node.at, path, f"a mapping of settings is required, found {_shown(node)}")
+        called = _Constructor(wanted.cls, section_settings(wanted.cls))
         return Configured(wanted.cls, None, self.settings(node, called, path), node.at, node.at, path)
 
-    def settings(self, node: Node, called: _Called, path: str) -> dict[str, Value]:
+    def settings(self, node: Node, called: _Constructor, path: str) -> dict[str, Value]:
         """Check the settings of a constructor, from a mapping or from a bare name, which sets nothing."""
         written = dict(node.value) if isinstance(node.value, dict) else {}
         if called.name is not None:
@@ -145,7 +154,9 @@ class _Walk:
                 self.problem(node.at, path, f"{called.title} needs {name!r}{note}")
         return values
 
-    def renamed(self, written: dict[str, Node], node: Node, called: _Called, path: str) -> dict[str, Node]:
+    def renamed(
+        self, written: dict[str, Node], node: Node, called: _Constructor, path: str
+    ) -> dict[str, Node]:
         """Replace old names of settings, which only a recipe that seqx stored may have (see `renamed`)."""
         renamed = renamed_settings(called.maker)
         result: dict[str, Node] = {}
@@ -159,18 +170,18 @@ class _Walk:
 
     def items(self, node: Node, wanted: ListShape, path: str) -> Value:
         if not isinstance(node.value, list):
-            return self.problem(node.at, path, f"a list is wanted, found {_shown(node)}")
+            return self.problem(node.at, path, f"a list is required, found {_shown(node)}")
         items = [self.value(item, wanted.inner, f"{path}.{i}") for i, item in enumerate(node.value)]
         return Collection(items, wanted.container, node.at)
 
     def table(self, node: Node, wanted: MapShape, path: str) -> Value:
         if not isinstance(node.value, dict):
-            return self.problem(node.at, path, f"a mapping is wanted, found {_shown(node)}")
+            return self.problem(node.at, path, f"a mapping is required, found {_shown(node)}")
         items = {key: self.value(item, wanted.inner, f"{path}.{key}") for key, item in node.value.items()}
         return Collection(items, dict, node.at)
 
     def either(self, node: Node, wanted: UnionShape, path: str) -> Value:
-        """The choice that what was written looks like; a word that names no component may be a leaf."""
+        """Check a value of a union against the member that it looks like."""
         parts = [choice for choice in wanted.choices if isinstance(choice, ComponentShape)]
         if isinstance(node.value, list):
             fitting: list[Shape] = [choice for choice in wanted.choices if isinstance(choice, ListShape)]
@@ -196,20 +207,20 @@ class _Walk:
         try:
             content = reader.validate_json(json.dumps(node.plain()), strict=True)
         except ValidationError as error:
-            for place, inside, message in _complaints(error, node, path):
+            for place, inside, message in _pydantic_errors(error, node, path):
                 self.problem(place.at, inside, f"{message}, found {_shown(place)}")
             return _FAILED
         return Leaf(content, reader.dump_python(content, mode="json"), node.at)
 
 
-def _unknown(key: str, called: _Called) -> str:
+def _unknown(key: str, called: _Constructor) -> str:
     if key in provided_parameters(called.maker):
-        return f"{called.title} is given {shortened(key)!r} by what it is part of; leave it out"
+        return f"{called.title} gets {shortened(key)!r} from its parent; leave it out"
     return f"{called.title} has no setting {shortened(key)!r}{hint(key, called.settings)}"
 
 
-def _complaints(error: ValidationError, node: Node, path: str) -> list[tuple[Node, str, str]]:
-    """Pydantic's errors, each at the innermost node that it is about; alternatives of a union as one."""
+def _pydantic_errors(error: ValidationError, node: Node, path: str) -> list[tuple[Node, str, str]]:
+    """Return the errors of pydantic at their innermost nodes; errors of the members of a union are joined."""
     found: dict[tuple[Location, str], tuple[Node, list[str]]] = {}
     for one in error.errors(include_url=False):
         place, inside = node, path
@@ -240,5 +251,5 @@ def _shown(node: Node) -> str:
     return shortened(text, 60)
 
 
-def _article(kind: str) -> str:
-    return f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind}"
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOU' else 'a'} {noun}"

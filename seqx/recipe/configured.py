@@ -1,4 +1,4 @@
-"""What a checked recipe is made of: components that are configured and not yet built."""
+"""The values of a checked recipe: components that are configured but not built yet."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,72 +10,72 @@ from seqx.errors import Location, Problem, RecipeError
 from seqx.plugin.registry import Component
 
 T_co = TypeVar("T_co", covariant=True)
-NOT_EXPRESSIBLE: Any = object()  # a default that YAML cannot write; leaving it out means the same
+NOT_EXPRESSIBLE: Any = object()  # a default that YAML cannot express; it is left out
 
 
 class Value(Protocol):
-    """One value of a checked recipe; `at` is None for a default."""
+    """A value of a checked recipe."""
 
     @property
     def at(self) -> Location | None:
-        """Where it was written."""
+        """The place where it was written; None for a default."""
 
     def plain(self) -> Any:
-        """As YAML would say it, everything filled in."""
+        """Return the plain value, with all defaults, as it is written in YAML."""
 
     def value(self) -> Any:
-        """What the constructor receives."""
+        """Return the value that the constructor gets; components are built."""
 
     def used(self) -> Iterator[Component]:
-        """The components inside."""
+        """Yield the components inside."""
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A number, a word, or whatever else pydantic understands."""
+    """A number, a string, or any other value that pydantic validates."""
 
     content: Any
     written: Any
     at: Location | None
 
     def plain(self) -> Any:
-        """As YAML would say it."""
+        """Return the value as it is written in YAML."""
         return self.written
 
     def value(self) -> Any:
-        """The validated value."""
+        """Return the validated value."""
         return self.content
 
     def used(self) -> Iterator[Component]:
-        """No component."""
+        """Yield nothing."""
         return iter(())
 
 
 @dataclass(frozen=True)
 class Collection:
-    """A list, tuple or mapping of values."""
+    """A list, a tuple or a mapping of values."""
 
     items: Sequence[Value] | Mapping[str, Value]
     container: Callable[[Any], Any]
     at: Location | None
 
     def plain(self) -> Any:
-        """As YAML would say it."""
+        """Return the items as they are written in YAML, or NOT_EXPRESSIBLE if one cannot be written."""
         if isinstance(self.items, Mapping):
-            said: Any = {key: item.plain() for key, item in self.items.items()}
-            parts = said.values()
+            plain: Any = {key: item.plain() for key, item in self.items.items()}
+            parts = plain.values()
         else:
-            said = parts = [item.plain() for item in self.items]
-        return NOT_EXPRESSIBLE if any(part is NOT_EXPRESSIBLE for part in parts) else said
+            plain = parts = [item.plain() for item in self.items]
+        return NOT_EXPRESSIBLE if any(part is NOT_EXPRESSIBLE for part in parts) else plain
 
     def value(self) -> Any:
-        """The items' values in the container that the annotation names."""
+        """Return the items in the container of the annotation."""
         if isinstance(self.items, Mapping):
             return self.container({key: item.value() for key, item in self.items.items()})
         return self.container(item.value() for item in self.items)
 
     def used(self) -> Iterator[Component]:
-        """The components inside."""
+        """Yield the components inside."""
         for item in self.items.values() if isinstance(self.items, Mapping) else self.items:
             yield from item.used()
 
@@ -105,14 +105,18 @@ class Configured(Generic[T_co]):
     named: Location | None = None
 
     def __call__(self, *given: Any, **more: Any) -> T_co:
-        """Build it; settings at odds (a ValueError of the constructor) become a problem at its place."""
-        said = {name: item.value() for name, item in self.settings.items() if _written(item)}
+        """Build it.
+
+        Raises:
+            RecipeError: the constructor raised ValueError, as for inconsistent settings
+        """
+        settings = {name: item.value() for name, item in self.settings.items() if _is_set(item)}
         try:
-            built = self.maker(*given, **said, **more)
+            built = self.maker(*given, **settings, **more)
         except ValueError as error:
             raise RecipeError([self.problem("", str(error))]) from error
-        if (noted := _noted.get()) is not None:
-            noted.append((self, built))
+        if (recorded := _recorder.get()) is not None:
+            recorded.append((self, built))
         return built
 
     def problem(self, setting: str, message: str) -> Problem:
@@ -125,37 +129,37 @@ class Configured(Generic[T_co]):
         return Problem(at, f"{path or 'recipe'}: {message}")
 
     def plain(self) -> Any:
-        """The settings, everything filled in, as YAML would say it; which reads back as the same."""
-        said = {name: item.plain() for name, item in self.settings.items()}
-        said = {name: item for name, item in said.items() if item is not NOT_EXPRESSIBLE}
+        """Return all settings with their defaults; as YAML, they give the same recipe."""
+        plain = {name: item.plain() for name, item in self.settings.items()}
+        plain = {name: item for name, item in plain.items() if item is not NOT_EXPRESSIBLE}
         if self.component is None:
-            return said
-        return {"type": self.component.name, **said} if said else self.component.name
+            return plain
+        return {"type": self.component.name, **plain} if plain else self.component.name
 
     def value(self) -> Any:
-        """Itself where a Make is wanted, else what it builds."""
+        """Return this object if it is `deferred`; otherwise build it."""
         return self if self.deferred else self()
 
     def used(self) -> Iterator[Component]:
-        """The components inside, its own first."""
+        """Yield this component and those inside."""
         if self.component is not None:
             yield self.component
         for item in self.settings.values():
             yield from item.used()
 
 
-_noted: ContextVar[list[tuple[Configured[Any], object]] | None] = ContextVar("noted", default=None)
+_recorder: ContextVar[list[tuple[Configured[Any], object]] | None] = ContextVar("recorded", default=None)
 
 
 @contextmanager
 def building() -> Iterator[list[tuple[Configured[Any], object]]]:
-    """Record each object that is built in the block with the settings that it is built from."""
-    noted: list[tuple[Configured[Any], object]] = []
-    token = _noted.set(noted)
+    """Record, for each object that is built in the block, the configuration that it is built from."""
+    recorded: list[tuple[Configured[Any], object]] = []
+    token = _recorder.set(recorded)
     try:
-        yield noted
+        yield recorded
     finally:
-        _noted.reset(token)
+        _recorder.reset(token)
 
 
 def _inside(value: Value | None, step: str) -> Value | None:
@@ -169,6 +173,6 @@ def _inside(value: Value | None, step: str) -> Value | None:
     return value.items[int(step)] if step.isdecimal() and int(step) < len(value.items) else None
 
 
-def _written(item: Value) -> bool:
-    """Whether a recipe says it; a default is left to the constructor."""
+def _is_set(item: Value) -> bool:
+    """Return true if the recipe sets the value; defaults are left to the constructor."""
     return item.at is not None

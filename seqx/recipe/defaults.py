@@ -1,4 +1,4 @@
-"""Defaults as values of a recipe, so that everything filled in can be shown and read back."""
+"""Defaults as values of a recipe, so that the resolved recipe can be printed and read again."""
 
 import dataclasses
 import functools
@@ -27,14 +27,14 @@ from seqx.recipe.configured import NOT_EXPRESSIBLE, Collection, Configured, Leaf
 
 @dataclass(frozen=True)
 class Defaults:
-    """Reads defaults; `around` is the place of the component whose setting was left out."""
+    """Converts the defaults of constructors."""
 
     registry: Registry
 
     def value(  # noqa: PLR0911  one for each shape
         self, default: Any, wanted: Shape, around: Location, path: str
     ) -> Value:
-        """A default in the shape that its annotation asks for."""
+        """Return a default as a value of its shape; `around` is the place of the parent."""
         match wanted:
             case ComponentShape() if callable(default):
                 return self._component(default, wanted, around, path)
@@ -72,30 +72,30 @@ class Defaults:
         return Leaf(default, NOT_EXPRESSIBLE, None) if wanted.leaf is None else _leaf(default, wanted.leaf)
 
     def _component(self, default: Any, wanted: ComponentShape, around: Location, path: str) -> Value:
-        """A class (or a partial of one) that serves as default, under the name by which it is registered."""
-        maker, said = default, {}
+        """Return a default that is a class or a partial of one, under its registered name."""
+        maker, keywords = default, {}
         if isinstance(default, functools.partial) and not default.args:
-            maker, said = default.func, default.keywords
+            maker, keywords = default.func, default.keywords
         known = self.registry.components(wanted.interface).values()
         component = next((c for c in known if c.maker is maker), None)
-        if component is None or not set(said) <= set(component.settings):
+        if component is None or not set(keywords) <= set(component.settings):
             return Leaf(default, NOT_EXPRESSIBLE, None)
-        return self._configured(component, said, wanted, around, path)
+        return self._configured(component, keywords, wanted, around, path)
 
     def _configured(
         self,
         component: Component,
-        said: Mapping[str, Any],
+        keywords: Mapping[str, Any],
         wanted: ComponentShape,
         around: Location,
         path: str,
     ) -> Value:
         settings = {
             name: self.value(
-                said.get(name, s.default), shape(s.annotation, self.registry), around, f"{path}.{name}"
+                keywords.get(name, s.default), shape(s.annotation, self.registry), around, f"{path}.{name}"
             )
             for name, s in component.settings.items()
-            if name in said or s.default is not inspect.Parameter.empty
+            if name in keywords or s.default is not inspect.Parameter.empty
         }
         return Configured(component.maker, component, settings, None, around, path, deferred=wanted.deferred)
 

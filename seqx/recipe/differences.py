@@ -1,4 +1,4 @@
-"""How two recipes differ, setting by setting."""
+"""The differences between two recipes, setting by setting."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,10 @@ NOT_SET = "not set"
 
 
 def differences(before: object, now: object) -> dict[str, tuple[object, object]]:
-    """The settings, by their paths, that differ between two plain recipes; NOT_SET is where one has none."""
+    """Return the settings that differ between two plain recipes: path to (value before, value now).
+
+    The value is NOT_SET if a recipe does not have the setting.
+    """
     first, second = _flat(before), _flat(now)
     pairs = {
         key: (first.get(key, NOT_SET), second.get(key, NOT_SET))
@@ -19,7 +22,7 @@ def differences(before: object, now: object) -> dict[str, tuple[object, object]]
 
 
 def left_out(value: Value, path: str = "") -> Iterator[str]:
-    """The paths of settings that a checked recipe leaves to their defaults."""
+    """Yield the paths of settings that a checked recipe leaves to their defaults."""
     parts: Mapping[str, Value] = {}
     if isinstance(value, Configured):
         parts = value.settings
@@ -35,12 +38,12 @@ def left_out(value: Value, path: str = "") -> Iterator[str]:
 
 
 def inside(key: str, paths: tuple[str, ...]) -> bool:
-    """Whether a setting is one of `paths`, or lies below one."""
+    """Return true if a setting is one of `paths` or below one of them."""
     return any(key == path or key.startswith(f"{path}.") for path in paths)
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Settings by their paths; a `type` by that of its mapping, as where the name stands alone."""
+    """Return settings by their paths. A `type` has the path of its mapping, like a component's bare name."""
     if isinstance(value, dict) and value:
         parts = [_flat(item, f"{path}.{key}".removeprefix(".")) for key, item in value.items()]
     elif isinstance(value, list) and value:

@@ -1,4 +1,4 @@
-"""From files and a command line to one tree: parents, profiles, overrides."""
+"""Read a recipe: its parents, profiles and overrides merged into one tree."""
 
 import os.path
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,15 +13,18 @@ from seqx.recipe.suggestions import hint
 from seqx.recipe.yaml_tree import Node
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-ASIDE = ("extends", "profiles", "plugins")  # what a file says besides the experiment
+ASIDE = ("extends", "profiles", "plugins")  # keys of a file that are no settings
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A recipe with its parents, profile and overrides merged.
 
-    `files` are those it was read from, the command's own argument first; `plugins` are the local files that
-    it names, with the places where it does.
+    Args:
+        tree: the merged tree, without `extends`, `profiles` and `plugins`
+        files: the files that it was read from, the recipe itself first
+        plugins: the local plugins that it names, with the places of their names
+        profiles: the names of its profiles
     """
 
     tree: Node
@@ -31,15 +34,15 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """What it is called: by its name if it comes with seqx, else as its file."""
+        """Its name if it comes with seqx, otherwise the name of its file."""
         own = self.files[0]
         return next((name for name, path in named().items() if path.samefile(own)), own.stem)
 
 
 def named() -> dict[str, Path]:
-    """The recipes that come with seqx, by name; those that lie in a folder are called FOLDER/NAME."""
+    """Return the recipes that come with seqx, by name; a recipe in a folder is called FOLDER/NAME."""
     package = Path(__file__).parents[1]
-    places = [package / "recipes", package.parent / "recipes"]  # installed; a checkout
+    places = [package / "recipes", package.parent / "recipes"]  # of an installation, of a checkout
     if not (package.parent / "pyproject.toml").is_file():
         places.pop()
     return {
@@ -59,12 +62,22 @@ def load(
     whole: bool = False,
     problems: list[Problem] | None = None,
 ) -> Recipe:
-    """Read a recipe by its path or, for one that comes with seqx, its bare name.
+    """Read a recipe.
 
-    Later wins: parent, file, profile, `overrides` (each `key.path=value`). With `local_plugins` off, as for a
-    model from elsewhere, a recipe that names local plugins is refused; a `whole` one, as every model has,
-    extends no other, and its plugins lie in its folder. Problems that leave a tree to check
-    are added to `problems`, if that is given, instead of being raised.
+    Later settings override earlier ones: parent, file, profile, overrides.
+
+    Args:
+        recipe: its path, or the name of a recipe that comes with seqx
+        profile: the name of one of its profiles
+        overrides: settings of the command line, each `key.path=value`
+        local_plugins: false: refuse a recipe that names local plugins
+        whole: the recipe is that of a model: it must not extend another, and its plugins must be in its
+            folder
+        problems: gets problems that leave a tree to check, such as a repeated key; None: they are raised
+
+    Raises:
+        RecipeError: the recipe has problems
+        UserError: there is no such recipe
     """
     path = _find(str(recipe), None)
     root, files, plugins, inherited = _with_parents(path, [], problems, whole=whole)
@@ -86,7 +99,7 @@ def load(
 
 
 def read_plain(file: Path) -> dict[str, Any]:
-    """Read the recipe of a run or a model, in which all defaults are filled in, as plain values.
+    """Read the stored recipe of a run or a model, in which all defaults are filled in, as plain values.
 
     Raises:
         UserError: it is not a recipe
@@ -127,12 +140,12 @@ def _find(recipe: str, at: Location | None) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a file is there; a name too long for any is no error."""
+    """Return true if the file exists; false also if its name is too long."""
     return os.path.isfile(path)  # noqa: PTH113  of which Path makes an error
 
 
 def _is_path(recipe: str, known: Iterable[str]) -> bool:
-    """Whether a recipe is named by its file: "./x" is, "table3/x" lies in a folder of those with names."""
+    """Return true if a recipe is named by its path: "./x" is, "table3/x" is the name of a shipped recipe."""
     folder = os.path.dirname(recipe)  # noqa: PTH120  Path drops the "./"
     if Path(recipe).suffix or not folder:
         return bool(Path(recipe).suffix)
@@ -142,7 +155,7 @@ def _is_path(recipe: str, known: Iterable[str]) -> bool:
 def _with_parents(
     path: Path, children: list[Path], problems: list[Problem] | None, *, whole: bool = False
 ) -> tuple[Node, list[Path], dict[Path, Location], dict[Path, Location]]:
-    """The merged tree, the files behind it, the file's own plugins and its parents'."""
+    """Return the merged tree, its files, its own plugins and those of its parents."""
     root = yaml_tree.read(path, problems)
     if not isinstance(root.value, dict):
         found = "a recipe is a mapping of sections" if root.value is not None else "this recipe is empty"
@@ -171,19 +184,19 @@ def _with_parents(
 
 
 def _check_whole(root: Node, folder: Path, plugins: Mapping[Path, Location]) -> None:
-    """Whoever uses a model has not read its recipe: it may name no file that is not the model's."""
+    """Refuse a model's recipe that names files outside of the model's folder: users do not read it."""
     assert isinstance(root.value, dict)
     problems = [
         Problem(
             at,
-            f"{shortened(str(file), 200)} is outside of the model's folder; a model names plugins within it",
+            f"{shortened(str(file), 200)} is outside of the model's folder; plugins of a model must be in it",
         )
         for file, at in plugins.items()
         if not file.is_relative_to(os.path.normpath(folder))
     ]
     if "extends" in root.value:
         at = root.keys["extends"]
-        problems.append(Problem(at, "the recipe of a model is whole and extends no other; leave this out"))
+        problems.append(Problem(at, "the recipe of a model cannot extend another recipe; leave this out"))
     if problems:
         raise RecipeError(problems)
 
@@ -232,7 +245,7 @@ def _profiles(root: Node) -> dict[str, Node]:
         raise RecipeError([Problem(node.at, "profiles is a mapping of names to what each changes")])
     problems = []
     for name, overlay in node.value.items():
-        if overlay.value is None:  # a parent's, which does not fit this recipe
+        if overlay.value is None:  # it removes a profile of the parent
             continue
         if not isinstance(overlay.value, dict):
             problems.append(Problem(overlay.at, f"profile {shortened(name)} is a mapping of what it changes"))

@@ -1,4 +1,4 @@
-"""JSON Schema of recipes for the installed plugins, for completion and checking in editors."""
+"""The JSON Schema of recipes, with which editors complete and check settings."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,9 +20,9 @@ Schema = dict[str, Any]
 
 
 def schema(registry: Registry, root: Callable[..., Any]) -> Schema:
-    """The schema of a recipe whose sections are `root`'s settings.
+    """Return the schema of recipes for the components of a registry.
 
-    Nothing is required in it, because a recipe may leave to its parent what it does not say itself.
+    No key is required, because a recipe may leave any setting to its parent.
     """
     writer = _Writer(registry, {})
     sections = writer.settings(section_settings(root))
@@ -57,11 +57,11 @@ def schema(registry: Registry, root: Callable[..., Any]) -> Schema:
 
 
 class _Writer:
-    """Collects one definition for each kind and section on the way."""
+    """Collects one definition for each interface and section."""
 
     def __init__(self, registry: Registry, definitions: Schema) -> None:
         self.registry, self.definitions = registry, definitions
-        self.owners: dict[str, type] = {}  # two plugins may call a kind the same
+        self.owners: dict[str, type] = {}  # two plugins may use one name for their interfaces
 
     def settings(self, settings: Mapping[str, Setting]) -> Schema:
         return {name: self.setting(setting) for name, setting in settings.items()}
@@ -73,7 +73,7 @@ class _Writer:
     def shape(self, wanted: Shape) -> Schema:
         match wanted:
             case ComponentShape():
-                return self.refer(wanted.interface, self.kind)
+                return self.refer(wanted.interface, self.interface)
             case SectionShape():
                 return self.refer(wanted.cls, self.section)
             case ListShape():
@@ -93,12 +93,12 @@ class _Writer:
             else f"{cls.__module__}.{cls.__name__}"
         )
         if name not in self.definitions:
-            self.definitions[name] = {}  # so that a kind may contain itself
+            self.definitions[name] = {}  # so that an interface may contain itself
             self.definitions[name] = write(cls)
         return {"$ref": f"#/$defs/{name}"}
 
-    def kind(self, kind: type) -> Schema:
-        known = self.registry.components(kind).values()
+    def interface(self, interface: type) -> Schema:
+        known = self.registry.components(interface).values()
         names: list[Schema] = [{"const": c.name, "description": c.summary} for c in known]
         whole: list[Schema] = [
             {
@@ -115,12 +115,12 @@ class _Writer:
         for one in whole:
             for name, written in one["properties"].items():
                 anyones.setdefault(name, []).append(written)
-        partial: Schema = {  # changes a component that a parent or the file itself names
+        partial: Schema = {  # for settings of a component that another part of the recipe names
             "type": "object",
             "properties": {**{name: {"anyOf": ways} for name, ways in anyones.items()}, "type": False},
             "additionalProperties": False,
         }
-        return {"description": summary(kind), "oneOf": [*names, *whole, partial]}
+        return {"description": summary(interface), "oneOf": [*names, *whole, partial]}
 
     def section(self, cls: type) -> Schema:
         return {

@@ -1,31 +1,31 @@
-"""`key.path=value` on the command line, laid over a recipe's tree."""
+"""Overrides of the command line, `key.path=value`."""
 
 from dataclasses import replace
 
 from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError
 from seqx.recipe.yaml_tree import Node, merge, moved, parse
 
-_DEEPEST = 60  # keys of a path
+_MAX_DEPTH = 60  # keys of a path
 
 
 def override(root: Node, text: str) -> Node:
-    """`root` with one `key.path=value` of the command line laid over it; the value is YAML."""
+    """Return a tree with one override, `key.path=value`, merged into it; the value is YAML."""
     path, equals, value = text.partition("=")
     at = Location(COMMAND_LINE, 1, 1, text)
     keys = path.split(".")
     if not equals or not all(keys):
         raise RecipeError([Problem(at, f"{text!r} should read key.path=value, as in model.d_model=256")])
 
-    if len(keys) > _DEEPEST:
-        raise RecipeError([Problem(at, f"a setting lies at most {_DEEPEST} levels deep, not {len(keys)}")])
+    if len(keys) > _MAX_DEPTH:
+        raise RecipeError([Problem(at, f"a setting lies at most {_MAX_DEPTH} levels deep, not {len(keys)}")])
     return _put(root, keys, parse_override_value(value, text, path), at, "")
 
 
 def parse_override_value(value: str, text: str, path: str) -> Node:
-    """What `value` says, which is YAML and ends `text`, an argument of the command line."""
+    """Return the tree of `value`, the YAML at the end of `text`, an argument of the command line."""
     column = len(text) - len(value)
 
-    def behind(place: Location) -> Location:  # the value is parsed on its own but stands behind something
+    def behind(place: Location) -> Location:  # the value was parsed without what is before it
         first = place.line == 1
         return replace(place, column=place.column + column, text=text) if first else place
 

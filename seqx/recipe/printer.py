@@ -1,4 +1,4 @@
-"""A checked recipe as YAML, everything filled in, each line saying where its value came from."""
+"""Print a checked recipe as YAML with all defaults, and with the origin of each value."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,22 +8,22 @@ from seqx.recipe import yaml_tree
 from seqx.recipe.configured import NOT_EXPRESSIBLE, Collection, Configured, Leaf, Value
 
 _STEP = "  "
-_WIDEST = 60  # column behind which a comment no longer lines up
+_MAX_COLUMN = 60  # comments are aligned up to this column
 
 
 def show(made: Configured[Any]) -> str:
-    """The recipe as text that is itself a recipe; a comment on each line says where its value came from."""
-    rows = list(_mapping(_said(made), ""))
-    width = min(_WIDEST, max((len(line) for line, _ in rows), default=0))
+    """Return the resolved recipe as YAML; a comment on each line gives the origin of the value."""
+    rows = list(_mapping(_settings(made), ""))
+    width = min(_MAX_COLUMN, max((len(line) for line, _ in rows), default=0))
     return "".join(f"{line:<{width}}  # {origin}\n" if origin else f"{line}\n" for line, origin in rows)
 
 
-def _said(made: Configured[Any]) -> Mapping[str, Value]:
-    said = {name: item for name, item in made.settings.items() if item.plain() is not NOT_EXPRESSIBLE}
+def _settings(made: Configured[Any]) -> Mapping[str, Value]:
+    settings = {name: item for name, item in made.settings.items() if item.plain() is not NOT_EXPRESSIBLE}
     if made.component is not None:
         named = Leaf(made.component.name, made.component.name, made.named)
-        return {"type": named, **said}
-    return said
+        return {"type": named, **settings}
+    return settings
 
 
 def _mapping(items: Mapping[str, Value], indent: str) -> Iterator[tuple[str, str]]:
@@ -54,10 +54,10 @@ def _item(item: Value, indent: str) -> Iterator[tuple[str, str]]:
 
 
 def _mapping_of(item: Value) -> Mapping[str, Value] | None:
-    """The entries of what is written as a mapping on lines of its own."""
+    """Return the entries of a value that is written as a mapping on separate lines, or None."""
     if isinstance(item, Configured):
-        said = _said(item)
-        return None if not said or (item.component is not None and len(said) == 1) else said
+        settings = _settings(item)
+        return None if not settings or (item.component is not None and len(settings) == 1) else settings
     return (
         item.items
         if isinstance(item, Collection) and isinstance(item.items, Mapping) and item.items

@@ -1,15 +1,15 @@
-"""Help with a name that nobody knows."""
+"""Suggestions for unknown names."""
 
 import difflib
 from collections.abc import Iterable
 
 from seqx.errors import shortened
 
-_LISTED = 12  # so many names are listed, more are too many to read
+_LISTED = 12  # names that are listed at most
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """The end of a message: the nearest known name, or all of them when none is near."""
+    """Return the end of a message: the most similar known name, or all names if none is similar."""
     names = list(known)
     near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], 1)
     if near:

@@ -15,7 +15,7 @@ from seqx.recipe.differences import NOT_SET
 
 @dataclass(frozen=True)
 class Fixed:
-    """Compares settings of a task with those that a model's vocabulary was learnt with.
+    """The settings that determine the vocabulary of a model; a task that uses it must have the same.
 
     Args:
         model: the name of the model in messages
@@ -57,9 +57,9 @@ class Fixed:
                     yield from self._compare(inner, their, f"{path}.{name}", item.place)
         elif (ours := item.plain()) is not NOT_EXPRESSIBLE and ours != theirs:
             named = item.named if isinstance(item, Configured) else None
-            yield Problem(named or item.at or around, self._said(path, ours, theirs))
+            yield Problem(named or item.at or around, self._message(path, ours, theirs))
 
-    def _said(self, path: str, ours: Any, theirs: Any) -> str:
+    def _message(self, path: str, ours: Any, theirs: Any) -> str:
         name = path.rpartition(".")[2]
         learnt = "without it" if theirs == NOT_SET else f"with {_brief(theirs)}"
         write = f"leave {name} out" if theirs == NOT_SET else f"write {name}: {_shown(theirs)}"

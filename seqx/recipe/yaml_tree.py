@@ -1,7 +1,6 @@
-"""YAML that knows its places: reading, merging, writing.
+"""YAML with the place of each value: reading, merging, writing.
 
-Scalars follow the core schema of YAML 1.2, so `1e-4` is a number and `no` is a word. Trees are
-never changed in place.
+Scalars follow the core schema of YAML 1.2, so `1e-4` is a number and `no` is a string. Trees are immutable.
 """
 
 import re
@@ -15,18 +14,18 @@ import yaml
 from seqx.errors import Location, Problem, RecipeError, shortened
 from seqx.storage.bounded_read import read_bounded
 
-_DEEPEST = 60  # levels of nesting
-_MOST = 20_000  # nodes, also after aliases are unfolded
-_LARGEST = 1 << 20  # bytes of a file
-_DIGITS = 400  # of a number: the largest float has 309
-_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what PyYAML counts as a line
-_STRANGE = re.compile("[\0\ud800-\udfff]")  # what escapes can say and no file name or output can hold
+_MAX_DEPTH = 60  # levels of nesting
+_MAX_NODES = 20_000  # also after aliases are expanded
+_MAX_BYTES = 1 << 20  # of a file
+_MAX_DIGITS = 400  # of a number; the largest float has 309
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # line breaks of PyYAML
+_INVALID = re.compile("[\0\ud800-\udfff]")  # escapes can write them, but files and outputs cannot hold them
 _TAG = "tag:yaml.org,2002:"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value of a recipe and where it was written; `keys` are the places of a mapping's keys."""
+    """A value of a recipe with its place; `keys` has the places of a mapping's keys."""
 
     value: "bool | int | float | str | list[Node] | dict[str, Node] | None"
     at: Location
@@ -34,14 +33,14 @@ class Node:
 
     @property
     def type(self) -> str | None:
-        """The component's name, written either as a bare word or as a mapping's `type`."""
+        """The name of a component, a bare string or the `type` of a mapping; None if there is none."""
         if isinstance(self.value, str):
             return self.value
         named = self.value.get("type") if isinstance(self.value, dict) else None
         return named.value if named is not None and isinstance(named.value, str) else None
 
     def plain(self) -> Any:
-        """The values alone, without places."""
+        """Return the value without places."""
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
@@ -50,13 +49,18 @@ class Node:
 
 
 def read(path: Path, problems: list[Problem] | None = None) -> Node:
-    """The tree in a file; RecipeError when it cannot be read or is no YAML.
+    """Read a file.
 
-    Problems around which there still is a tree (a key set twice) are added to `problems`, if that is given.
+    Args:
+        path: the file
+        problems: gets problems that leave a tree, such as a repeated key; None: they are raised
+
+    Raises:
+        RecipeError: the file cannot be read, or is not valid YAML
     """
     source = str(path)
     try:
-        data = read_bounded(path, _LARGEST)
+        data = read_bounded(path, _MAX_BYTES)
     except OSError as error:
         what = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
         raise RecipeError([Problem(Location(source, 1, 1), what)]) from error
@@ -71,7 +75,7 @@ def read(path: Path, problems: list[Problem] | None = None) -> Node:
 
 
 def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node:
-    """The tree that `text` describes; an empty text is null. `problems`: see `read`."""
+    """Return the tree of a text; an empty text is null. For `problems` and errors see `read`."""
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -86,7 +90,7 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
         tab = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
         message = f"not valid YAML: {shortened(str(error.problem or error.context), 200)}{tab}"
         raise RecipeError([Problem(at, message)]) from error
-    except (ValueError, OverflowError) as error:  # PyYAML's scanner looks at neither of two numbers in YAML
+    except (ValueError, OverflowError) as error:  # PyYAML's scanner does not check version and escape numbers
         at = _place(source, _BREAK.split(text), loader.get_mark())
         raise RecipeError([Problem(at, f"not valid YAML: {error}")]) from error
     if root is None:
@@ -112,7 +116,7 @@ def _place(source: str, lines: list[str], mark: yaml.Mark) -> Location:
 
 
 class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer):
-    """PyYAML up to its node graph, with the scalars of YAML 1.2."""
+    """PyYAML's loader up to the node graph, with the scalars of YAML 1.2."""
 
     def __init__(self, text: str) -> None:
         yaml.reader.Reader.__init__(self, text)
@@ -122,28 +126,28 @@ class _Loader(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml
         self.depth = self.count = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next node; nesting is bounded because composing recurses."""
-        if self.depth > _DEEPEST:
+        """Return the next node. The depth is limited, because the method recurses."""
+        if self.depth > _MAX_DEPTH:
             raise yaml.composer.ComposerError(
-                None, None, f"nested more than {_DEEPEST} levels deep", self.get_mark()
+                None, None, f"nested more than {_MAX_DEPTH} levels deep", self.get_mark()
             )
         self.count += 1
-        if self.count > _MOST:
-            raise yaml.composer.ComposerError(None, None, f"more than {_MOST:,} values", self.get_mark())
+        if self.count > _MAX_NODES:
+            raise yaml.composer.ComposerError(None, None, f"more than {_MAX_NODES:,} values", self.get_mark())
         self.depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
-        """The tag of a node that was written without one."""
+        """Return the tag of a node without an explicit one."""
         return _resolve(kind, value, implicit)
 
     def descend_resolver(self, *_: object) -> None:
-        """Nothing to follow: no tag depends on a node's path."""
+        """Do nothing: tags do not depend on the path of a node."""
 
     def ascend_resolver(self) -> None:
-        """Nothing to follow: no tag depends on a node's path."""
+        """Do nothing: tags do not depend on the path of a node."""
 
 
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
@@ -174,8 +178,8 @@ def _resolve(kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
 
 
 def _text(word: str) -> str:
-    if strange := _STRANGE.search(word):
-        raise ValueError(f"character U+{ord(strange[0]):04X} may not stand in a recipe, escaped or not")
+    if invalid := _INVALID.search(word):
+        raise ValueError(f"character U+{ord(invalid[0]):04X} may not stand in a recipe, escaped or not")
     return word
 
 
@@ -184,15 +188,15 @@ def _scalar(tag: str, word: str) -> Any:
         return word
     for name, pattern, read_it in _CORE:
         if tag == _TAG + name and pattern.fullmatch(word):
-            if len(word) > _DIGITS:
-                raise ValueError(f"a number of {len(word):,} characters; none has more than {_DIGITS}")
+            if len(word) > _MAX_DIGITS:
+                raise ValueError(f"a number of {len(word):,} characters; none has more than {_MAX_DIGITS}")
             return read_it(word)
     named = shortened(tag.removeprefix(_TAG))
     raise ValueError(f"a recipe knows no tag {named!r} for {shortened(word)!r}; leave it out")
 
 
 class _Reader:
-    """From PyYAML's graph, where aliases share nodes, to a tree of bounded size."""
+    """Converts PyYAML's graph, in which aliases share nodes, to a tree of limited size."""
 
     def __init__(self, source: str, lines: list[str]) -> None:
         self.source, self.lines = source, lines
@@ -202,8 +206,8 @@ class _Reader:
     def node(self, raw: yaml.Node, depth: int) -> Node:
         at = _place(self.source, self.lines, raw.start_mark)
         self.count += 1
-        if self.count > _MOST or depth > _DEEPEST:
-            raise RecipeError([Problem(at, "aliases unfold without end here; write the values out")])
+        if self.count > _MAX_NODES or depth > _MAX_DEPTH:
+            raise RecipeError([Problem(at, "aliases expand to too many values here; write the values out")])
         if isinstance(raw, yaml.MappingNode) and raw.tag == _TAG + "map":
             return self.mapping(raw, at, depth)
         if isinstance(raw, yaml.SequenceNode) and raw.tag == _TAG + "seq":
@@ -219,7 +223,7 @@ class _Reader:
         keys: dict[str, Location] = {}
         for key, child in raw.value:
             where = _place(self.source, self.lines, key.start_mark)
-            if not isinstance(key, yaml.ScalarNode) or _STRANGE.search(key.value):
+            if not isinstance(key, yaml.ScalarNode) or _INVALID.search(key.value):
                 self.problems.append(Problem(where, "a key must be a word"))
             elif key.value in keys:
                 name, before = shortened(key.value), keys[key.value]
@@ -231,9 +235,10 @@ class _Reader:
 
 
 def merge(base: Node, over: Node) -> Node:
-    """`over` laid over `base`: mappings merge key by key, another `type` replaces, all else is replaced.
+    """Return `base` with `over` merged into it.
 
-    A component's bare name counts as a mapping with that `type`.
+    Mappings are merged key by key; anything else is replaced, and so is a component of another `type`. The
+    bare name of a component counts as a mapping with that `type`.
     """
     old, new = base.value, over.value
     if isinstance(old, str) and isinstance(new, dict):
@@ -256,12 +261,12 @@ def _named(node: Node) -> Node:
 
 
 def of_profile(node: Node, name: str) -> Node:
-    """The same tree, every place marked as belonging to the profile `name`."""
+    """Return the tree with each place marked as belonging to a profile."""
     return moved(node, lambda at: replace(at, profile=name))
 
 
 def moved(node: Node, change: Callable[[Location], Location]) -> Node:
-    """The same tree with its places changed."""
+    """Return the tree with `change` applied to its places."""
     value = node.value
     if isinstance(value, dict):
         value = {key: moved(child, change) for key, child in value.items()}
@@ -271,7 +276,7 @@ def moved(node: Node, change: Callable[[Location], Location]) -> Node:
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's writer, quoting what YAML 1.2 would otherwise take for a number."""
+    """PyYAML's dumper, which quotes strings that YAML 1.2 would read as numbers."""
 
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
         return _resolve(kind, value, implicit)
@@ -281,7 +286,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _word(dumper: yaml.SafeDumper, word: str) -> yaml.ScalarNode:
-    """A word; line breaks that only YAML 1.1 knows are escaped, because readers fold them."""
+    """Represent a string; line breaks of YAML 1.1 are escaped, because readers would fold them."""
     return dumper.represent_scalar(_TAG + "str", word, '"' if re.search("[\x85\u2028\u2029]", word) else None)
 
 
@@ -289,7 +294,7 @@ _Dumper.add_representer(str, _word)
 
 
 def dump(plain: Any, *, flow: bool = False) -> str:
-    """`plain` as YAML that reads back the same; `flow` writes it on one line."""
+    """Return plain values as YAML that reads back the same; `flow` writes it on one line."""
     text: str = yaml.dump(
         plain,
         Dumper=_Dumper,

@@ -62,7 +62,7 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     )
     assert "this recipe brings code of its own" in refused("average", run)
     (run / "plugins" / "mine.py").write_text(MINE.replace("one it", "two it"), encoding="utf-8")
-    assert "is not the plugin that training began with" in refused("average", run, "--trust-local-plugins")
+    assert "is not the plugin of this model" in refused("average", run, "--trust-local-plugins")
     (run / "plugins" / "mine.py").write_text(MINE, encoding="utf-8")
     (folder / "mine.py").unlink()
 
@@ -91,8 +91,8 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     assert "copy the model again" in said
     Manifest.seal(moved, FORMAT)  # by whoever changed it
     assert refused("translate", moved, "--trust-local-plugins") == (
-        f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py is not the plugin that training began with, "
-        "and was not run; put back its text, or get the whole folder again\n"
+        f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py is not the plugin of this model, "
+        "and was not run (its SHA-256 differs); restore the file, or get the whole folder again\n"
     )
 
 

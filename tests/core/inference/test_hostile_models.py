@@ -57,11 +57,11 @@ def rewritten(file: Path, before: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("extends: /etc/passwd", "the recipe of a model is whole and extends no other"),
-        ("extends: wmt_en_de", "the recipe of a model is whole and extends no other"),
+        ("extends: /etc/passwd", "the recipe of a model cannot extend another recipe"),
+        ("extends: wmt_en_de", "the recipe of a model cannot extend another recipe"),
         ("plugins: [../mine.py]", "is outside of the model's folder"),
         ("plugins: [/tmp/mine.py]", "is outside of the model's folder"),
-        ("a: &a [*a]", "aliases unfold without end"),
+        ("a: &a [*a]", "aliases expand to too many values"),
         ("a: !!python/object/apply:os.system [id]", "knows no tag"),
     ],
 )

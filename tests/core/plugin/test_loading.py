@@ -76,14 +76,14 @@ def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("raise RuntimeError('one\\n\\n  two')", "RuntimeError: one two ("),
         ("def broken(:", "SyntaxError: invalid syntax (plugin_bad.py, line 1)"),
-        ("x = 1", "registers no component: it has no function seqx_register marked @seqx.hookimpl"),
+        ("x = 1", "registers no component: it has no function seqx_register that is marked @seqx.hookimpl"),
         (
             "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef seqx_register(registry): pass",
             "registers no component",
         ),
         (
             "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef seqx_regster(registry): pass",
-            "plugin_bad.py:2: there is no hook 'seqx_regster' to implement; did you mean 'seqx_register'?",
+            "plugin_bad.py:2: no hook is called 'seqx_regster'; did you mean 'seqx_register'?",
         ),
         (
             GOOD.format(name="first") + "    raise OSError('half way')\n",
@@ -95,18 +95,18 @@ def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint
         ),
         (
             "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef seqx_register(cli): pass",
-            "plugin_bad.py:2: seqx_register takes cli, but what it may take is registry",
+            "plugin_bad.py:2: seqx_register takes cli, but the arguments of this hook are registry",
         ),
         (
             "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef updated(update): pass",
             (
-                "plugin_bad.py:2: there is no hook 'updated' to implement; updated is an event, which a "
-                "seqx.Callback hears by a method of this name"
+                "plugin_bad.py:2: no hook is called 'updated'; updated is an event: implement it as a "
+                "method of a seqx.Callback"
             ),
         ),
         (
             "from seqx.plugin.hooks import hookimpl\n@hookimpl\ndef commands(): pass",
-            "plugin_bad.py:2: there is no hook 'commands' to implement; there is seqx_register",
+            "plugin_bad.py:2: no hook is called 'commands'; there is seqx_register",
         ),
         (
             GOOD.format(name="bad").replace(": float", ""),
@@ -154,7 +154,7 @@ def test_two_plugins_of_one_name(installed: Callable[..., list[EntryPoint]]) -> 
     (two,) = installed(two=GOOD.format(name="y"))
     plugins = load_plugins(found=[one, EntryPoint("one", two.value, "seqx")])
     assert [fault.error for fault in plugins.faults] == [
-        "a plugin of plugin_one is called 'one', too; uninstall one of them"
+        "a plugin of plugin_one is also called 'one'; uninstall one of them"
     ]
     assert names(plugins) == {"x"}
 
@@ -192,7 +192,7 @@ def test_a_plugin_for_another_seqx_is_not_even_imported(
     (fault,) = load_plugins(found=[dist(tmp_path, *requires)]).faults
     assert fault.error == (
         f"outsider 2.0 needs {requires[-1].replace('_', '-')}, and this is seqx-toolkit {__version__}; "
-        "install a seqx that it can use, or another version of outsider"
+        "install that version of seqx, or another version of outsider"
     )
     assert "plugin_good" not in sys.modules
 
@@ -202,9 +202,7 @@ def test_a_dependency_that_is_none_is_told(
 ) -> None:
     installed(good=GOOD.format(name="x"))
     (fault,) = load_plugins(found=[dist(tmp_path, "seqx-toolkit (>=0")]).faults
-    assert fault.error.startswith(
-        "outsider: its metadata has a dependency that is none, 'seqx-toolkit (>=0' ("
-    )
+    assert fault.error.startswith("outsider: its metadata has an invalid dependency, 'seqx-toolkit (>=0' (")
     assert fault.error.count("\n") == 0
 
 
@@ -297,7 +295,11 @@ def test_a_local_file(installed: Callable[..., list[EntryPoint]]) -> None:
             ),
         ),
         ("empty.py", "", "mine.yaml:1:11: the plugin empty.py does not load: registers no component"),
-        ("text.txt", "", "mine.yaml:1:11: the plugin text.txt does not load: a local plugin is a file of Py"),
+        (
+            "text.txt",
+            "",
+            "mine.yaml:1:11: the plugin text.txt does not load: a local plugin must be a Python",
+        ),
     ],
 )
 def test_a_local_file_that_fails_is_an_error(
@@ -362,8 +364,8 @@ class Greedy:
     ("callback", "message"),
     [
         (Deaf, "test_loading.py:[0-9]+: callback Deaf has no event marked @seqx.hookimpl"),
-        (Misspelt, "there is no hook 'start' to implement; did you mean 'started'?"),
-        (Greedy, "started takes model, but what it may take is run"),
+        (Misspelt, "no hook is called 'start'; did you mean 'started'?"),
+        (Greedy, "started takes model, but the arguments of this hook are run"),
     ],
 )
 def test_a_callback_that_would_never_hear_anything(callback: type, message: str) -> None:

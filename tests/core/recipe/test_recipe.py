@@ -139,19 +139,19 @@ def test_nine_mistakes_are_nine_messages_at_their_places(wrong: Callable[..., st
     [
         ("model: {encoder: {type: lstm}}", "2:18: model.encoder: lstm needs 'width' (of its state)"),
         ("model: {encoder: lstm}", "2:18: model.encoder: lstm needs 'width' (of its state)"),
-        ("model: {encoder: 3}", "2:18: model.encoder: an Encoder is wanted, found 3"),
+        ("model: {encoder: 3}", "2:18: model.encoder: an Encoder is required, found 3"),
         ("model: {encoder: {type: [x]}}", "2:25: model.encoder: 'type' is the name of an Encoder"),
-        ("model: null", "2:8: model: a Model is wanted, found null"),
-        ("training: 3", "2:11: training: a mapping of settings is wanted, found 3"),
+        ("model: null", "2:8: model: a Model is required, found null"),
+        ("training: 3", "2:11: training: a mapping of settings is required, found 3"),
         (
             "model: {encoder: {attention: {d_model: 3}}}",
-            "2:31: model.encoder.attention: multihead is given 'd_model' by what it is part of; leave it out",
+            "2:31: model.encoder.attention: multihead gets 'd_model' from its parent; leave it out",
         ),
         (
             "model: {encoder: {attention: [multihead, mutlihead]}}",
             "2:42: model.encoder.attention.1: no Attention is called 'mutlihead'; did you mean 'multihead'?",
         ),
-        ("task: {metrics: bleu}", "2:17: task.metrics: a list is wanted, found 'bleu'"),
+        ("task: {metrics: bleu}", "2:17: task.metrics: a list is required, found 'bleu'"),
         ("task: {limits: {a: x}}", "2:20: task.limits.a: Input should be a valid integer, found 'x'"),
         (
             "task: {metrics: [{order: 3}]}",
@@ -173,7 +173,7 @@ def test_nine_mistakes_are_nine_messages_at_their_places(wrong: Callable[..., st
         ("training: {rate: .nan, steps: '3'}", "2:31: training.steps: Input should be a valid integer"),
         ("training: {rate: true}", "2:18: training.rate: Input should be a valid number, found true"),
         ("extra: {x: {type: bleu, order: a}}", "2:32: extra.x.order: Input should be a valid integer"),
-        ("extra: bleu", "2:8: extra: a mapping is wanted, found 'bleu'"),
+        ("extra: bleu", "2:8: extra: a mapping is required, found 'bleu'"),
     ],
 )
 def test_each_mistake_has_its_message(wrong: Callable[..., str], change: str, message: str) -> None:

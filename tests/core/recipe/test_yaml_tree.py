@@ -106,8 +106,8 @@ def test_what_is_no_yaml_is_one_message_at_its_place(text: str, start: str) -> N
 def test_aliases_are_bounded() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
-    assert "aliases unfold without end" in wrong("\n".join(lines))
-    assert "aliases unfold without end" in wrong("a: &a [*a]")
+    assert "aliases expand to too many values" in wrong("\n".join(lines))
+    assert "aliases expand to too many values" in wrong("a: &a [*a]")
     assert plain("a: &a {b: 1}\nc: *a") == {"a": {"b": 1}, "c": {"b": 1}}
 
 
