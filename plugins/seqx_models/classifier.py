@@ -18,21 +18,21 @@ class ClassifierState(NamedTuple):
     """The state of a classifier between the label and EOS."""
 
     sentence: Tensor  # [B, D] the pooled states of the source
-    lengths: Tensor  # [B] number of target tokens so far
+    lengths: Tensor  # [B] the number of target tokens so far
 
 
 class Classifier(seqx.Model):
     """A classifier: encoder, pooling and a linear map to the labels.
 
-    The target is a label followed by EOS, so that every objective and search works. The label's distribution
-    depends on the source. The distribution after it comes from one learned vector, for all sources and labels
-    alike, and soon gives EOS a probability near 1. The log-probability of a target is therefore almost that
-    of its label.
+    The target is a label followed by EOS, so that every objective and search works. The distribution of the
+    label depends on the source. The distribution of EOS comes from one trained vector, which is the same for
+    all sources and labels, and soon gives EOS a probability near 1. Therefore the log-probability of a target
+    is almost that of its label.
 
     Args:
         d_model: width of embeddings and states, D
         encoder: encoder of the source
-        pooling: the mean of the states, their maximum in each dimension, or the first state
+        pooling: mean: the mean of the states; max: their maximum in each dimension; first: the first state
         dropout: dropout probability of the pooled state
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
@@ -76,7 +76,7 @@ class Classifier(seqx.Model):
     def advance(
         self, ids: Tensor, state: ClassifierState, keep: Tensor | None
     ) -> tuple[Tensor, ClassifierState]:
-        """Advance by T target tokens, whose ids do not matter; return outputs [B, T, D] and the state."""
+        """Advance by T target tokens, ignoring their ids; return outputs [B, T, D] and the state."""
         kept = torch.ones_like(ids) if keep is None else keep.long()
         positions = state.lengths[:, None] + kept.cumsum(1) - kept  # [B, T]
         outputs = torch.where(

@@ -15,22 +15,22 @@ import seqx
 
 
 class DecoderOnlyState(NamedTuple):
-    """The state of the decoder, and its next input before the first target token."""
+    """The state of the decoder, and the embedding that replaces BOS."""
 
     decoder: seqx.State
-    first: Tensor | None  # [B, D] embedding of the last source token, which replaces BOS; None after it
+    first: Tensor | None  # [B, D] the embedding of the last source token; None after the first target token
 
 
 class DecoderOnly(seqx.Model):
     """A decoder that continues its source, as a language model does (Liu et al. 2018, section 4.2.3).
 
-    Source and target are one sequence over one vocabulary: the first target token is predicted at the last
-    source token. The source of a language model is BOS, or BOS and a prompt. In other tasks it ends with EOS,
-    which separates it from the target. A source must not be empty.
+    Source and target are one sequence over one vocabulary. The decoder predicts the first target token at the
+    last source token. The source of a language model is BOS, or BOS and a prompt. In other tasks the source
+    ends with EOS, which separates it from the target. A source must not be empty.
 
     Args:
         d_model: width of embeddings and states, D
-        decoder: decoder that does not use a source (the Transformer's with `use_source: false`)
+        decoder: decoder that does not use a source, such as a Transformer decoder with `use_source: false`
         tie_embeddings: tie the embedding and the output projection (Press and Wolf 2017)
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
@@ -72,15 +72,15 @@ class DecoderOnly(seqx.Model):
         return seqx.Memory(inputs, inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> DecoderOnlyState:
-        """Run the decoder over the source without its last token, which `advance` takes in place of BOS.
+        """Run the decoder over the source except its last token, which replaces BOS in `advance`.
 
-        `capacity` is the largest number of target tokens.
+        `capacity` is the maximum number of target tokens.
         """
         inputs, keep = memory.inputs, memory.layout.keep
         batch, length = inputs.shape[:2]
         state = self.decoder.start(None, batch, None if capacity is None else capacity + length - 1)
         if length > 1:
-            # keep[:, 1:] is True where another source token follows; padding stays on the right.
+            # keep[:, 1:] is true for tokens before the last one, because padding is on the right.
             _, state = self.decoder(inputs[:, :-1], state, keep[:, 1:])
         last = keep.sum(1) - 1
         return DecoderOnlyState(state, inputs[torch.arange(batch, device=inputs.device), last])
@@ -90,7 +90,7 @@ class DecoderOnly(seqx.Model):
     ) -> tuple[Tensor, DecoderOnlyState]:
         """Advance by target ids [B, T]; return outputs [B, T, D] and the state after them."""
         inputs = self.embedding(ids)
-        if state.first is not None:  # then the first of `ids` is BOS
+        if state.first is not None:  # the first token of `ids` is BOS
             inputs = torch.cat([state.first[:, None], inputs[:, 1:]], 1)
         outputs, decoder = self.decoder(inputs, state.decoder, keep)
         return outputs, DecoderOnlyState(decoder, None)

@@ -14,7 +14,7 @@ import seqx
 
 
 class EncoderDecoder(seqx.Model):
-    """An encoder, a decoder, and embeddings (Sutskever et al. 2014; Cho et al. 2014).
+    """A model with an encoder of the source and a decoder of the target (Sutskever et al. 2014).
 
     The embeddings and the output projection can be tied (Press and Wolf 2017; Vaswani et al. 2017, section
     3.4).
@@ -69,7 +69,7 @@ class EncoderDecoder(seqx.Model):
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> seqx.State:
-        """Return the decoder's state before the first token; `capacity` is the largest number of tokens."""
+        """Return the state of the decoder before the first token; `capacity` is the maximum of tokens."""
         return self.decoder.start(memory, memory.states.size(0), capacity)
 
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:

@@ -15,7 +15,7 @@ import seqx
 class AveragingEnsemble(seqx.Ensemble):
     """An ensemble that averages the probabilities of its models (Sutskever et al. 2014, table 1).
 
-    Its outputs are the logarithms of the averages, so that the models may have different widths.
+    Its outputs are the logarithms of the averages. The models may have different widths.
 
     Raises:
         ValueError: there are no models, or their vocabularies have different sizes
@@ -36,12 +36,12 @@ class AveragingEnsemble(seqx.Ensemble):
 
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
         """Advance by target ids [B, T]; return log-probabilities [B, T, V] and the states after them."""
-        logs, states = [], []
+        logprobs, states = [], []
         for model, before in zip(self.models, state, strict=True):
             outputs, after = model.advance(ids, before, keep)
-            logs.append(model.head(outputs).float().log_softmax(-1))
+            logprobs.append(model.head(outputs).float().log_softmax(-1))
             states.append(after)
-        return torch.stack(logs).logsumexp(0) - math.log(len(logs)), tuple(states)
+        return torch.stack(logprobs).logsumexp(0) - math.log(len(logprobs)), tuple(states)
 
     @property
     def has_token_labels(self) -> bool:
@@ -50,13 +50,14 @@ class AveragingEnsemble(seqx.Ensemble):
 
     def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
         """Return the logarithms of the averaged probabilities of each column that all models label."""
-        each = [model.labels(m) for model, m in zip(self.models, memory, strict=True)]
+        all_labels = [model.labels(m) for model, m in zip(self.models, memory, strict=True)]
         return {
-            name: torch.stack([labels[name] for labels in each]).logsumexp(0) - math.log(len(each))
-            for name in each[0]
-            if all(name in labels for labels in each)
+            name: torch.stack([labels[name] for labels in all_labels]).logsumexp(0)
+            - math.log(len(all_labels))
+            for name in all_labels[0]
+            if all(name in labels for labels in all_labels)
         }
 
     def head(self, outputs: Tensor) -> Tensor:
-        """Return the log-probabilities of `advance` unchanged."""
+        """Return the outputs of `advance` unchanged, because they are log-probabilities already."""
         return outputs

@@ -1,4 +1,4 @@
-"""Pooling: one vector for the states of a sentence.
+"""Pooling of the states of a sentence into one vector.
 
 Letters in shapes: B sentences, S source tokens, D = d_model.
 """
@@ -13,17 +13,17 @@ Pooling = Literal["mean", "max", "first"]
 
 
 def mean(states: Tensor, keep: Tensor) -> Tensor:
-    """Return the mean [B, D] of the states [B, S, D] of tokens; `keep` [B, S] is False on padding."""
+    """Return the mean [B, D] of the states [B, S, D] of all tokens; `keep` [B, S] is false for padding."""
     return states.masked_fill(~keep[..., None], 0).sum(1) / keep.sum(1, keepdim=True)
 
 
 def maximum(states: Tensor, keep: Tensor) -> Tensor:
-    """Return the maximum [B, D] in each dimension of the states [B, S, D] of tokens."""
+    """Return the maximum [B, D] of the states [B, S, D] of all tokens in each dimension."""
     return states.masked_fill(~keep[..., None], -torch.inf).amax(1)
 
 
 def first(states: Tensor, _keep: Tensor) -> Tensor:
-    """Return the first state [B, D] of each sentence [B, S, D]."""
+    """Return the state [B, D] of the first token."""
     return states[:, 0]
 
 

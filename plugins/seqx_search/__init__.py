@@ -10,5 +10,5 @@ __all__ = ["Beam", "Greedy", "Sampling"]
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer the searches."""
+    """Register the searches."""
     registry.add(seqx.Search, beam=Beam, greedy=Greedy, sampling=Sampling)

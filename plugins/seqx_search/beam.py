@@ -1,7 +1,7 @@
 """Beam search.
 
-Letters in shapes: B sentences in the batch, K hypotheses of each (the beam size), N = B * K hypotheses next
-to each other, C candidates, V symbols, T tokens.
+Letters in shapes: B sentences, K hypotheses of each sentence (the beam size), N = B * K hypotheses in one
+dimension, C candidates, V symbols, T tokens.
 """
 
 from dataclasses import dataclass, replace
@@ -30,16 +30,16 @@ MAX_SIZE = 10_000
 class Active(NamedTuple):
     """The unfinished hypotheses of each sentence, best first."""
 
-    logprob: Tensor  # [B, K], -inf where there is none
-    ids: Tensor  # [B, K, T], EOS after what is written
+    logprob: Tensor  # [B, K], -inf without a hypothesis
+    ids: Tensor  # [B, K, T], padded with EOS
 
 
 class Finished(NamedTuple):
     """The best finished hypotheses of each sentence, best first."""
 
-    score: Tensor  # [B, nbest], -inf where there is none
+    score: Tensor  # [B, nbest], -inf without a hypothesis
     logprob: Tensor  # [B, nbest]
-    ids: Tensor  # [B, nbest, T], EOS from the end on
+    ids: Tensor  # [B, nbest, T], padded with EOS
 
 
 class Continuations(NamedTuple):
@@ -52,25 +52,27 @@ class Continuations(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Beam(LengthLimitedSearch):
-    """Keeps the `size` most probable unfinished hypotheses, and ranks finished ones by logprob / penalty.
+    """Beam search: it keeps the `size` most probable unfinished hypotheses of each sentence.
 
-    The penalty is ((5 + length) / 6)^alpha (Wu et al. 2016, section 7). The length counts EOS, as in
-    tensor2tensor, with which Vaswani et al. 2017 decoded: the sentence "a b EOS" has length 3. Other toolkits
-    divide by length^alpha, so their values of alpha mean something else here.
+    Finished hypotheses are ranked by logprob / ((5 + length) / 6)^alpha, the length penalty of Wu et al.
+    2016, section 7. The length counts EOS, as in tensor2tensor, with which Vaswani et al. 2017 decoded: the
+    sentence "a b EOS" has length 3. Many other toolkits divide by length^alpha, so their values of alpha do
+    not apply here.
 
     A hypothesis finishes if EOS is among the `size` best continuations of its sentence. A sentence is done
-    when no unfinished hypothesis can still enter its `nbest`. Log-probabilities only fall, so the best score
-    that a hypothesis can reach is its present log-probability divided by the penalty of the maximum length.
+    when none of its unfinished hypotheses can still enter its `nbest`. A log-probability never rises, so the
+    best score that a hypothesis can reach is its current log-probability divided by the penalty of the
+    maximum length.
 
-    If a grammar says how much is still required, the beam is divided among the hypotheses by that number
-    (dynamic beam allocation, Post and Vilar 2018). Otherwise those that write a required phrase would be
-    pushed out by more probable ones that put it off.
+    If a grammar requires phrases, the search divides the beam by the number of required symbols that remain
+    (dynamic beam allocation, Post and Vilar 2018). Otherwise, more probable hypotheses that put a required
+    phrase off would replace those that write it.
 
     Args:
         size: unfinished hypotheses kept for each sentence
         alpha: strength of the length penalty; 0 ranks hypotheses by log-probability
         nbest: hypotheses returned for each sentence, at most `size`. If several of them have the same text,
-            the sentence is decoded again with twice the size.
+            the sentence is decoded again with twice the `size` and the `nbest`.
     """
 
     size: Annotated[int, Gt(0), Le(MAX_SIZE)] = 4
@@ -81,21 +83,21 @@ class Beam(LengthLimitedSearch):
         super().__post_init__()
         if self.nbest > self.size:
             raise ValueError(
-                f"nbest is {self.nbest}, which a beam of size {self.size} does not find; make it larger"
+                f"nbest is {self.nbest}, but size is only {self.size}; set size to {self.nbest} or more"
             )
 
     @property
     def width(self) -> int:
-        """The number of hypotheses of a sentence that are computed at once."""
+        """The number of hypotheses of a sentence that the search extends at once."""
         return self.size
 
     @property
     def num_answers(self) -> int:
-        """The number of different answers to a sentence that the search should give."""
+        """The number of answers to a sentence, all with different texts."""
         return self.nbest
 
     def wider(self) -> Self | None:
-        """Return the same search with twice the beam size; None if that is too large."""
+        """Return the same search with twice the beam size and `nbest`; None if that is too large."""
         return replace(self, size=2 * self.size, nbest=2 * self.nbest) if 2 * self.size <= MAX_SIZE else None
 
     def penalty(self, length: L) -> L:
@@ -111,7 +113,11 @@ class Beam(LengthLimitedSearch):
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
-        """Return the `nbest` hypotheses of each sentence, or fewer if the grammar does not allow as many."""
+        """Return the `nbest` best hypotheses of each sentence, or fewer if there are fewer.
+
+        Raises:
+            UserError: the logits are not finite
+        """
         count, device = source.ids.size(0), source.ids.device
         steps = int(max_lengths.max()) + 1
         if grammar is not None:
@@ -124,7 +130,7 @@ class Beam(LengthLimitedSearch):
         )
         active, finished = self._start(count, steps, device)
         token = torch.full((count * self.size, 1), seqx.BOS, device=device)  # [N, 1]
-        sentences = list(range(count))  # numbers of those that are not done
+        sentences = list(range(count))  # the numbers of the sentences that are not done
         hypotheses: list[list[seqx.Hypothesis]] = [[] for _ in range(count)]
         finite = torch.ones((), dtype=torch.bool, device=device)
         for step in range(steps):
@@ -138,35 +144,39 @@ class Beam(LengthLimitedSearch):
             active, parent, last = self._continue(active, best, step)
             done = finished.score[:, -1] >= active.logprob.amax(1) / self.penalty(max_lengths + 1)
             done = done | (max_lengths <= step)
-            # A hypothesis that goes on after its sentence is done must not replace an equal, finished one.
+            # On a GPU, a done sentence may stay in the batch. Keep its finished hypotheses as they are.
             active = active._replace(logprob=active.logprob.masked_fill(done[:, None], -torch.inf))
-            kept = torch.arange(len(done), device=device)
+            remaining_rows = torch.arange(len(done), device=device)
             if should_poll(step, steps, done):
-                written = finished._replace(ids=finished.ids[:, :, : step + 1])
-                ended, valid, *columns = copy_to_host(done, finite.expand_as(done), *written)
-                for i in ended.nonzero()[:, 0].tolist():
-                    found = _hypotheses(*(column[i].tolist() for column in columns))
-                    if not found and (grammar is None or not valid[i]):
+                copied = finished._replace(ids=finished.ids[:, :, : step + 1])
+                host_done, host_finite, *columns = copy_to_host(done, finite.expand_as(done), *copied)
+                for i in host_done.nonzero()[:, 0].tolist():
+                    nbest = _hypotheses(*(column[i].tolist() for column in columns))
+                    if not nbest and (grammar is None or not host_finite[i]):
                         raise seqx.UserError(NOT_FINITE)
-                    hypotheses[sentences[i]] = found
-                sentences = [number for number, end in zip(sentences, ended.tolist(), strict=True) if not end]
+                    hypotheses[sentences[i]] = nbest
+                sentences = [
+                    number
+                    for number, is_done in zip(sentences, host_done.tolist(), strict=True)
+                    if not is_done
+                ]
                 if not sentences:
                     break
                 if len(sentences) < len(done):
-                    kept = true_indices(~done, len(sentences))
-                    active, finished = seqx.rows(active, kept), seqx.rows(finished, kept)
-                    max_lengths = max_lengths[kept]
-            chosen = (kept[:, None] * self.size + parent[kept]).flatten()  # [N]
-            token = last[kept].view(-1, 1)
-            state = seqx.rows(state, chosen)
+                    remaining_rows = true_indices(~done, len(sentences))
+                    active, finished = seqx.rows(active, remaining_rows), seqx.rows(finished, remaining_rows)
+                    max_lengths = max_lengths[remaining_rows]
+            parents = (remaining_rows[:, None] * self.size + parent[remaining_rows]).flatten()  # [N]
+            token = last[remaining_rows].view(-1, 1)
+            state = seqx.rows(state, parents)
             if grammar is not None:
-                grammar_state = grammar.advance(seqx.rows(grammar_state, chosen), token[:, 0])
+                grammar_state = grammar.advance(seqx.rows(grammar_state, parents), token[:, 0])
         return hypotheses
 
     def _start(self, count: int, steps: int, device: torch.device) -> tuple[Active, Finished]:
-        # In single precision, sums of a hundred terms would differ in the fifth digit, which decides beams.
+        # Single precision changes the fifth digit of a sum of a hundred terms, which can change the beam.
         logprob = torch.full((count, self.size), -torch.inf, dtype=torch.float64, device=device)
-        logprob[:, 0] = 0  # one empty hypothesis, because several would be equal
+        logprob[:, 0] = 0  # one empty hypothesis for each sentence, because several would be equal
         ids = torch.full((count, self.size, steps), seqx.EOS, device=device)
         none = logprob.new_full((count, self.nbest), -torch.inf)
         return Active(logprob, ids), Finished(none, none, ids[:, : self.nbest])
@@ -181,20 +191,20 @@ class Beam(LengthLimitedSearch):
     ) -> Continuations:
         """Return the 2 * size best continuations of each sentence.
 
-        First each hypothesis gives its size + 3 best symbols: PAD and BOS are never written, and `size` must
-        be left besides EOS. If something is required, it also gives the best symbols after which the fewest
-        required symbols remain. Then the best continuations of all hypotheses of a sentence are chosen.
+        Each hypothesis contributes its size + 3 best symbols: `size` symbols, EOS, and PAD and BOS, which are
+        never written. If required symbols remain, it also contributes the best symbols after which the fewest
+        remain. The best continuations are selected from those of all hypotheses of a sentence.
 
         Args:
-            logprob: of the hypotheses [B, K]
-            logits: of the next symbol [N, V]
+            logprob: the log-probabilities of the hypotheses [B, K]
+            logits: the logits of the next symbol [N, V]
             allowed: true for the symbols that the grammar allows [N, V]
-            remaining: required symbols that remain after each symbol [N, V]
+            remaining: the number of required symbols that remain after each symbol [N, V]
             at_limit: true for sentences that must end now [B]
         """
         normalizer = logits.logsumexp(1, keepdim=True)  # [N, 1]
-        choices = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
-        value, token = choices.topk(min(self.size + 3, logits.size(1)))
+        allowed_logits = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
+        value, token = allowed_logits.topk(min(self.size + 3, logits.size(1)))
         value = value.masked_fill(token < seqx.EOS, -torch.inf) - normalizer
         at_limit = at_limit.repeat_interleave(self.size)
         value = value.masked_fill(at_limit[:, None], -torch.inf)
@@ -204,22 +214,22 @@ class Beam(LengthLimitedSearch):
         value[:, 0] = end.where(at_limit, value[:, 0])
         token[:, 0] = token[:, 0].where(~at_limit, seqx.EOS)
         if remaining is not None:
-            progress, which = best_with_fewest_remaining(choices, remaining, token, self.size)
-            progress = (progress - normalizer).masked_fill(at_limit[:, None], -torch.inf)
-            value, token = torch.cat([value, progress], 1), torch.cat([token, which], 1)
-        each = token.size(1)
-        total = (logprob.view(-1, 1) + value).view(-1, self.size * each)
-        tokens = token.view(-1, self.size * each)
+            logit, required = best_with_fewest_remaining(allowed_logits, remaining, token, self.size)
+            required_value = (logit - normalizer).masked_fill(at_limit[:, None], -torch.inf)
+            value, token = torch.cat([value, required_value], 1), torch.cat([token, required], 1)
+        candidates = token.size(1)  # the candidates of each hypothesis
+        total = (logprob.view(-1, 1) + value).view(-1, self.size * candidates)
+        tokens = token.view(-1, self.size * candidates)
         if remaining is None:
             best, index = total.topk(2 * self.size)
         else:
-            after = remaining.gather(1, token).view_as(tokens)
-            index = allocate_beam(total, after)[:, : 2 * self.size]
+            still_required = remaining.gather(1, token).view_as(tokens)
+            index = allocate_beam(total, still_required)[:, : 2 * self.size]
             best = total.gather(1, index)
-        return Continuations(best, index // each, tokens.gather(1, index))
+        return Continuations(best, index // candidates, tokens.gather(1, index))
 
     def _finish(self, finished: Finished, active: Active, best: Continuations, step: int) -> Finished:
-        """Add the continuations that end and are among the `size` best."""
+        """Return the finished hypotheses with those added that end among the `size` best continuations."""
         logprob = best.logprob[:, : self.size]
         logprob = logprob.masked_fill(best.token[:, : self.size] != seqx.EOS, -torch.inf)
         score, index = torch.cat([finished.score, logprob / self.penalty(step + 1)], 1).topk(self.nbest)
@@ -227,7 +237,7 @@ class Beam(LengthLimitedSearch):
         return Finished(score, torch.cat([finished.logprob, logprob], 1).gather(1, index), _take(ids, index))
 
     def _continue(self, active: Active, best: Continuations, step: int) -> tuple[Active, Tensor, Tensor]:
-        """Return the first `size` continuations that do not end, their parents and their tokens [B, K]."""
+        """Return the first `size` continuations without EOS, their parents and their tokens [B, K]."""
         ends = best.token == seqx.EOS
         index = ends.int().argsort(dim=1, stable=True)[:, : self.size]
         logprob = best.logprob.masked_fill(ends, -torch.inf).gather(1, index)
@@ -243,7 +253,7 @@ def _take(ids: Tensor, index: Tensor) -> Tensor:
 
 
 def _hypotheses(scores: list[float], logprobs: list[float], ids: list[list[float]]) -> list[seqx.Hypothesis]:
-    """Return the finished hypotheses of a sentence."""
+    """Convert the finished hypotheses of a sentence, each a score, a log-probability and padded ids."""
     return [
         seqx.Hypothesis(
             ids=[int(token) for token in row[: row.index(seqx.EOS)]], score=score, logprob=logprob

@@ -1,10 +1,10 @@
 """Dynamic beam allocation for constrained search (Post and Vilar 2018).
 
-A hypothesis that writes a required phrase early is often less probable than one that puts it off, so it would
-be pushed out of the beam. Therefore the beam is divided among banks: the candidates that still have the same
-number of required symbols to write. Post and Vilar count the required symbols that were written instead.
+A hypothesis that writes a required phrase early is often less probable than one that puts the phrase off, so
+it would leave the beam. Therefore the beam is divided among banks. A bank is the set of candidates with the
+same number of required symbols that remain. (Post and Vilar count the required symbols already written.)
 
-Letters in shapes: B sentences, N hypotheses, V symbols, C candidates, K of them chosen.
+Letters in shapes: B sentences, N hypotheses, V symbols, C candidates, K selected candidates.
 """
 
 import torch
@@ -16,35 +16,35 @@ import seqx
 def best_with_fewest_remaining(
     logits: Tensor, remaining: Tensor, known: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the best symbols of each hypothesis after which the fewest required symbols remain.
+    """Return the most probable symbols of each hypothesis after which the fewest required symbols remain.
 
-    The result has their logits and ids [N, K]. A logit is -inf where there are fewer than K such symbols, and
-    where no symbol makes progress.
+    The result is their logits and ids [N, K]. A logit is -inf if there are fewer than K such symbols, or if
+    no required symbol remains.
 
     Args:
         logits: [N, V], -inf if a symbol is not allowed
-        remaining: required symbols that remain after each symbol [N, V]
-        known: symbols that are candidates already, which are left out [N, C]
-        count: how many to find for each hypothesis, K
+        remaining: the number of required symbols that remain after each symbol [N, V]
+        known: symbols that are candidates already, to be left out [N, C]
+        count: the number of symbols for each hypothesis, K
     """
     remaining = remaining.masked_fill(logits == -torch.inf, torch.iinfo(remaining.dtype).max)
     fewest = remaining.amin(1, keepdim=True)
-    chosen = logits.masked_fill((remaining != fewest) | (fewest == 0), -torch.inf)
-    chosen = chosen.scatter(1, known, -torch.inf)
-    chosen[:, : seqx.EOS] = -torch.inf
-    value, token = chosen.topk(min(count, logits.size(1)))
+    eligible = logits.masked_fill((remaining != fewest) | (fewest == 0), -torch.inf)
+    eligible = eligible.scatter(1, known, -torch.inf)
+    eligible[:, : seqx.EOS] = -torch.inf
+    value, token = eligible.topk(min(count, logits.size(1)))
     return value, token
 
 
 def allocate_beam(value: Tensor, remaining: Tensor) -> Tensor:
-    """Return the order in which candidates [B, C] enter the beam.
+    """Return the indices of the candidates [B, C] in the order in which they enter the beam.
 
-    First comes the best candidate of each bank, then the second best of each bank, and so on. Within a round
-    the more probable candidates come first. Candidates of probability 0 come last of all.
+    Round 1 has the best candidate of each bank, round 2 the second best of each bank, and so on. Within a
+    round, more probable candidates come first. Candidates of probability 0 come last.
 
     Args:
-        value: log-probability of each candidate [B, C]
-        remaining: required symbols that remain after each candidate [B, C]
+        value: the log-probability of each candidate [B, C]
+        remaining: the number of required symbols that remain after each candidate [B, C]
     """
     order = value.argsort(dim=1, descending=True, stable=True)
     impossible = value == -torch.inf
@@ -55,6 +55,6 @@ def allocate_beam(value: Tensor, remaining: Tensor) -> Tensor:
     bank_begins = torch.ones_like(impossible)
     bank_begins[:, 1:] = sorted_banks[:, 1:] != sorted_banks[:, :-1]
     rank_in_bank = index - index.where(bank_begins, 0).cummax(1).values
-    round_ = torch.empty_like(rank_in_bank).scatter(1, by_bank, rank_in_bank)  # in the order of probability
-    round_ = round_.masked_fill(impossible.gather(1, order), value.size(1))
-    return order.gather(1, round_.argsort(dim=1, stable=True))
+    rounds = torch.empty_like(rank_in_bank).scatter(1, by_bank, rank_in_bank)  # sorted by probability
+    rounds = rounds.masked_fill(impossible.gather(1, order), value.size(1))
+    return order.gather(1, rounds.argsort(dim=1, stable=True))

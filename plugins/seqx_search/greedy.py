@@ -12,7 +12,7 @@ from seqx_search.one_hypothesis import decode_one_hypothesis
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy(LengthLimitedSearch):
-    """Always chooses the most probable next token."""
+    """Greedy search: it chooses the most probable token at every step."""
 
     @torch.no_grad()
     def __call__(
@@ -23,7 +23,11 @@ class Greedy(LengthLimitedSearch):
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
-        """Return one hypothesis for each sentence, or none if the grammar allows none."""
+        """Return one hypothesis for each sentence, or none if the grammar allows none.
+
+        Raises:
+            UserError: the logits are not finite
+        """
         return decode_one_hypothesis(
             model,
             source,

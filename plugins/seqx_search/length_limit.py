@@ -1,4 +1,4 @@
-"""The length limit that all searches share, and how the host learns which sentences are finished."""
+"""The length limit of all searches, and functions that move results from the device to the host."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,19 +9,21 @@ from torch import Tensor
 
 import seqx
 
-NOT_FINITE = "the model's logits are not finite: it is damaged, or diverged in training"
+NOT_FINITE = (
+    "the logits of the model are not finite, because it is damaged or diverged in training; use another model"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LengthLimitedSearch(seqx.Search):
-    """A search whose outputs have at most `ratio * source + extra` tokens, EOS excluded on both sides.
+    """A search whose outputs have at most `ratio * source length + extra` tokens, EOS excluded in both.
 
-    At the limit a hypothesis is forced to end: EOS follows, and its probability counts. The defaults are
-    those of Vaswani et al. 2017, section 6.1: input length + 50.
+    A hypothesis of this length is forced to end: EOS follows, and its log-probability is added. The default
+    limit is that of Vaswani et al. 2017, section 6.1: input length + 50.
 
     Args:
-        ratio: output tokens allowed for each source token
-        extra: further output tokens allowed
+        ratio: output tokens for each source token
+        extra: additional output tokens
     """
 
     ratio: Annotated[float, Ge(0), Le(1_000)] = 1.0
@@ -29,7 +31,9 @@ class LengthLimitedSearch(seqx.Search):
 
     def __post_init__(self) -> None:
         if self.ratio == 0 and self.extra == 0:
-            raise ValueError("ratio and extra are both 0, so that every output would be empty")
+            raise ValueError(
+                "ratio and extra are both 0, so every output would be empty; increase one of them"
+            )
 
     def max_lengths(self, lengths: Tensor) -> Tensor:
         """Return the maximum output tokens [B] for sources of `lengths` [B] tokens, both without EOS."""
@@ -37,24 +41,30 @@ class LengthLimitedSearch(seqx.Search):
 
 
 POLL_INTERVAL = 8
-"""Decoding steps on a GPU between two reads by the host. Each read waits for the GPU."""
+"""The number of decoding steps on a GPU after which the host copies results. Each copy waits for the GPU."""
 
 
 def should_poll(step: int, steps: int, done: Tensor) -> bool:
-    """Return true if the host reads after this step, counted from 0, which sentences are finished."""
+    """Return true if the host should copy results after a step.
+
+    Args:
+        step: the number of the step, from 0
+        steps: the number of steps
+        done: true for sentences that are done [B]
+    """
     if done.is_cuda:
         return (step + 1) % POLL_INTERVAL == 0 or step + 1 == steps
     return bool(done.any())
 
 
 def copy_to_host(*tensors: Tensor) -> list[Tensor]:
-    """Copy tensors [B, ...] of numbers from their device in one copy, because each copy waits.
+    """Copy several tensors [B, ...] from their device at once, because each copy waits for the device.
 
-    They are copied as float64, which represents integers up to 2^53 exactly.
+    The copies are float64, which represents integers up to 2^53 exactly.
     """
     flat = [tensor.reshape(len(tensor), -1).double() for tensor in tensors]
-    copied = torch.split(torch.cat(flat, 1).cpu(), [part.size(1) for part in flat], 1)
-    return [part.view(tensor.shape) for part, tensor in zip(copied, tensors, strict=True)]
+    copies = torch.split(torch.cat(flat, 1).cpu(), [columns.size(1) for columns in flat], 1)
+    return [copy.view(tensor.shape) for copy, tensor in zip(copies, tensors, strict=True)]
 
 
 def true_indices(flags: Tensor, count: int) -> Tensor:

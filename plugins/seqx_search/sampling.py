@@ -1,4 +1,4 @@
-"""Sampling from the distribution of a model."""
+"""Sampling from the distribution of a model, with temperature, top-k and top-p."""
 
 import hashlib
 import random
@@ -16,17 +16,17 @@ from seqx_search.one_hypothesis import decode_one_hypothesis
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling(LengthLimitedSearch):
-    """Draws each token from the model's distribution, or from its most probable part.
+    """Sampling: it draws each token from the distribution of the model, or from its most probable tokens.
 
-    The sample for a sentence depends on the seed and the sentence, not on its batch. Scores are the
-    log-probabilities of the unmodified distribution, for any temperature, `top_k` and `top_p`.
+    The sample for a sentence depends on the seed and the sentence, not on the batch. Scores are
+    log-probabilities under the unmodified distribution, for any temperature, `top_k` and `top_p`.
 
     Args:
-        temperature: divides the logits; below 1 it makes probable tokens more probable
+        temperature: the divisor of the logits; values below 1 make probable tokens more probable
         top_k: draw from the `top_k` most probable tokens (Fan et al. 2018); null: from all
         top_p: draw from the smallest set of most probable tokens whose probabilities sum to at least `top_p`
             (nucleus sampling, Holtzman et al. 2020)
-        seed: seed of the random numbers
+        seed: the seed of the random numbers
     """
 
     temperature: Annotated[float, Ge(1e-6)] = 1.0
@@ -46,6 +46,9 @@ class Sampling(LengthLimitedSearch):
         """Return one hypothesis for each sentence, or none if the grammar allows none.
 
         The score is the log-probability.
+
+        Raises:
+            UserError: the logits are not finite
         """
         draws = self._draws(source, int(max_lengths.max()) + 1)  # [B, T]
 
@@ -57,34 +60,34 @@ class Sampling(LengthLimitedSearch):
     def _draws(self, source: seqx.Tokens, steps: int) -> Tensor:
         """Return a random number in [0, 1) for each sentence and step, [B, T].
 
-        The number of steps does not change the first numbers of a sentence.
+        A sentence gets the same first numbers for any number of steps.
         """
-        drawn = []
-        # Ids and padding are read together, because each read waits for the device.
+        draws = []
+        # Mark padding with -1, so that one copy from the device is enough. Each copy waits for the device.
         for ids in source.ids.where(source.layout.keep, -1).tolist():
             sentence = [token for token in ids if token >= 0]
-            name = repr((self.seed, sentence)).encode()
-            rng = random.Random(hashlib.blake2b(name, digest_size=8).digest())  # noqa: S311  # no secret
-            drawn.append([rng.getrandbits(32) / 2**32 for _ in range(steps)])
-        return seqx.to_device(torch.tensor(drawn, dtype=torch.float64), source.ids.device)
+            key = repr((self.seed, sentence)).encode()
+            rng = random.Random(hashlib.blake2b(key, digest_size=8).digest())  # noqa: S311  # no secret
+            draws.append([rng.getrandbits(32) / 2**32 for _ in range(steps)])
+        return seqx.to_device(torch.tensor(draws, dtype=torch.float64), source.ids.device)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
-        """Return the probability of each symbol, [N, V]; 0 for those that are not drawn from."""
+        """Return the probability of drawing each symbol, [N, V]."""
         logits = logits.double() / self.temperature
         if self.top_k is not None:
-            least = logits.topk(min(self.top_k, logits.size(1))).values[:, -1:]
-            logits = logits.masked_fill(logits < least, -torch.inf)
+            threshold = logits.topk(min(self.top_k, logits.size(1))).values[:, -1:]
+            logits = logits.masked_fill(logits < threshold, -torch.inf)
         probabilities = logits.softmax(1)
         if self.top_p < 1:
             ranked = probabilities.sort(1, descending=True).values
-            # A token is needed if the tokens that are more probable do not reach top_p.
-            needed = ranked.cumsum(1) - ranked < self.top_p
-            least = ranked.where(needed, torch.inf).amin(1, keepdim=True)
-            probabilities = probabilities.where(probabilities >= least, 0)
+            # Keep a token if the more probable tokens together do not reach top_p.
+            is_kept = ranked.cumsum(1) - ranked < self.top_p
+            threshold = ranked.where(is_kept, torch.inf).amin(1, keepdim=True)
+            probabilities = probabilities.where(probabilities >= threshold, 0)
         return probabilities
 
 
 def _invert(probabilities: Tensor, draws: Tensor) -> Tensor:
-    """Return the symbols [N] at which the cumulative probabilities pass `draws` [N] times their sum."""
-    cumulated = probabilities.cumsum(1)
-    return torch.searchsorted(cumulated, draws[:, None] * cumulated[:, -1:], right=True)[:, 0]
+    """Return the first symbols [N] whose cumulative probability exceeds `draws` [N] times the total."""
+    cumulative = probabilities.cumsum(1)
+    return torch.searchsorted(cumulative, draws[:, None] * cumulative[:, -1:], right=True)[:, 0]

@@ -1,8 +1,8 @@
 """Constrained decoding: grammars for answers with a prefix, required phrases and forbidden phrases.
 
-`byte_automaton` finds phrases in text byte by byte (Aho and Corasick 1975). `token_automaton` converts it to
-an automaton over the symbols of a vocabulary, whose texts `surfaces` holds. `lexical` has the grammar, which
-tells a search what symbols may come next. `intersection` combines several grammars.
+`byte_automaton` finds phrases in text byte by byte (Aho and Corasick 1975). `token_automaton` converts this
+automaton to one over the symbols of a vocabulary. `surfaces` holds the texts of the symbols. `lexical`
+defines the grammar, which tells a search which symbols may come next. `intersection` combines grammars.
 """
 
 from seqx.constraints.intersection import Intersection

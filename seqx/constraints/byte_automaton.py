@@ -1,12 +1,12 @@
-"""An automaton that reads text byte by byte and tells which phrases occur in it.
+"""An automaton that reads text byte by byte and finds phrases in it.
 
 It is the automaton of Aho and Corasick (1975, Efficient string matching, Communications of the ACM 18): a
 trie of all phrases, in which each node also has the transitions of its longest proper suffix that is a node
-(its failure link). It is deterministic, so that a text of n bytes takes n transitions, however many phrases
-there are. Two things are added. A phrase occurs only at the edges of words: "cat" does not occur in "cats",
-and "," occurs anywhere. And once a forbidden phrase has occurred, the automaton stays in a dead node.
+(its failure link). It is deterministic: a text of n bytes takes n transitions for any number of phrases. It
+has two extensions. A phrase matches whole words only: "cat" does not occur in "cats", but "," occurs
+anywhere. After a forbidden phrase, the automaton stays in a dead node.
 
-Letters in shapes: A nodes, 257 inputs: the bytes and the end of the text.
+Letters in shapes: A nodes. The 257 inputs are the bytes and the end of the text.
 """
 
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ END_OF_TEXT = 256
 """The input that follows the last byte of a text."""
 
 START = 0
-"""The node outside of a word, where no phrase has begun."""
+"""The node outside of words, before any phrase."""
 
 DEAD = 1
-"""The node after a forbidden phrase, which is never left."""
+"""The node after a forbidden phrase. No transition leaves it."""
 
 _INSIDE_WORD = 2
-"""The node inside a word, where no phrase has begun."""
+"""The node inside a word that begins no phrase."""
 
 
 class ByteAutomaton(NamedTuple):
-    """Transitions of the automaton, and the phrases that each of them completes."""
+    """The transitions of the automaton, and the required phrases that each transition completes."""
 
     next_node: Tensor  # [A, 257] int64
-    matches: Tensor  # [A, 257] int64: one bit for each required phrase that occurs in front of this input
+    matches: Tensor  # [A, 257] int64: one bit for each required phrase that the transition completes
 
 
 def build_byte_automaton(require: Sequence[str], forbid: Sequence[str]) -> ByteAutomaton:
@@ -58,26 +58,27 @@ def build_byte_automaton(require: Sequence[str], forbid: Sequence[str]) -> ByteA
 def is_word_character(character: str) -> bool:
     """Return true for ASCII letters and digits, and for the scripts of U+00C0 to U+1FFF.
 
-    Other scripts, such as Chinese or Japanese, put no spaces between words; the rest is punctuation.
+    Other characters are punctuation, or belong to scripts without spaces between words, such as Chinese.
     """
     return (character.isascii() and character.isalnum()) or "\u00c0" <= character <= "\u1fff"
 
 
 def _begins_word(byte: int) -> bool:
-    """Return true if the character whose first byte this is belongs to a word."""
+    """Return true if characters with this first byte are word characters."""
     return chr(byte).isalnum() if byte < 0x80 else 0xC3 <= byte <= 0xE1
 
 
 def _continues_character(byte: int) -> bool:
+    """Return true for the second and later bytes of a character in UTF-8."""
     return 0x80 <= byte < 0xC0
 
 
 class _Trie:
     """A trie of the phrases: each node stands for a prefix of a phrase.
 
-    `at_word_end` and `immediate` have, for each node, one bit for each phrase that ends there. A phrase whose
-    last character belongs to a word is `at_word_end`: it occurs only if the word ends there. Any other phrase
-    is `immediate`.
+    `at_word_end` and `immediate` hold, for each node, one bit for each phrase that ends there. A phrase that
+    ends with a word character is in `at_word_end`: it matches only if the word ends there, too. Any other
+    phrase is in `immediate`.
     """
 
     def __init__(self) -> None:
@@ -85,7 +86,7 @@ class _Trie:
         self.at_word_end, self.immediate = [0, 0, 0], [0, 0, 0]
 
     def add(self, phrase: str, bit: int) -> None:
-        """Add a phrase, which `bit` stands for."""
+        """Add a phrase, which is represented by `bit`."""
         node = START
         for byte in phrase.encode():
             if byte not in self.children[node]:
@@ -97,10 +98,10 @@ class _Trie:
         (self.at_word_end if is_word_character(phrase[-1]) else self.immediate)[node] |= bit
 
     def add_failure_links(self) -> NDArray[np.int64]:
-        """Return the next node for each node and input, and add the bits of each node's suffixes to it.
+        """Return the next node for each node and input [A, 257]; add to each node the bits of its suffixes.
 
-        This is a breadth-first search. A node copies the transitions of its failure link, which are complete
-        because its prefix is shorter, and then overwrites those to its own children.
+        This is a breadth-first search. A node copies the transitions of its failure link, and then overwrites
+        those to its own children. The failure link is complete by then, because its prefix is shorter.
         """
         next_node = np.full((len(self.children), END_OF_TEXT + 1), START, np.int64)
         begins = np.array([_begins_word(byte) for byte in range(END_OF_TEXT)])

@@ -14,11 +14,14 @@ from seqx.interfaces.values import State
 
 
 class Intersection(Grammar):
-    """Allows the symbols that all its grammars allow.
+    """A grammar that allows the symbols that all of several grammars allow.
 
-    Each grammar keeps a path to its own end open, but there may be no path that all of them allow. Then
-    nothing is allowed, and the search drops the hypothesis. This can show late, so a beam may find no answer
-    although there is one. The answers that it finds are allowed by all grammars.
+    Each grammar ensures that it can still end, but possibly in a way that another grammar forbids. Then no
+    symbol is allowed, and the search drops the hypothesis. Such a conflict may appear late, so a beam search
+    may find no answer although one exists. Every answer that it finds satisfies all grammars.
+
+    Args:
+        grammars: the grammars
     """
 
     def __init__(self, *grammars: Grammar) -> None:
@@ -30,22 +33,20 @@ class Intersection(Grammar):
             grammar.prepare(max_lengths)
 
     def start(self, rows: int, max_lengths: Tensor) -> State:
-        """Return the first states of all grammars."""
+        """Return the states of all grammars before the first symbol."""
         return tuple(grammar.start(rows, max_lengths) for grammar in self.grammars)
 
     def allowed(self, state: State) -> Tensor:
         """Return true for each symbol that all grammars allow: [N, V] bool."""
-        parts = (grammar.allowed(part) for grammar, part in zip(self.grammars, state, strict=True))
-        return reduce(torch.logical_and, parts)
+        masks = (grammar.allowed(own) for grammar, own in zip(self.grammars, state, strict=True))
+        return reduce(torch.logical_and, masks)
 
     def advance(self, state: State, tokens: Tensor) -> State:
         """Return the states after one more token of each hypothesis, [N] int64."""
-        return tuple(
-            grammar.advance(part, tokens) for grammar, part in zip(self.grammars, state, strict=True)
-        )
+        return tuple(grammar.advance(own, tokens) for grammar, own in zip(self.grammars, state, strict=True))
 
     def remaining(self, state: State) -> Tensor | None:
-        """Return the sum of what each grammar still requires, [N, V]; None if none requires anything."""
-        parts = (grammar.remaining(part) for grammar, part in zip(self.grammars, state, strict=True))
-        required = [part for part in parts if part is not None]
+        """Return the total of the symbols that the grammars still require, [N, V]; None without any."""
+        counts = (grammar.remaining(own) for grammar, own in zip(self.grammars, state, strict=True))
+        required = [count for count in counts if count is not None]
         return reduce(torch.add, required) if required else None

@@ -2,16 +2,16 @@
 
 Hokamp and Liu 2017 (grid beam search) and Post and Vilar 2018 (dynamic beam allocation) constrain the
 subwords of an answer. This grammar constrains its text, so that a phrase may be segmented in any way. An
-automaton finds the phrases (see `byte_automaton`). For each of its nodes the distance to the end is known:
-the fewest symbols until EOS may come. A symbol is allowed if the distance after it still fits into the
+automaton finds the phrases (see `byte_automaton`). Each node has a distance to the end: the smallest number
+of symbols after which EOS is allowed. A symbol is allowed if the distance after it still fits into the
 maximum length. Therefore every answer meets its constraint, whatever the model prefers. If the maximum length
-is too small from the start, nothing is allowed.
+is too small from the start, no symbol is allowed.
 
-Within the prefix, a table lists the symbols that may come at each byte position: those that write the next
-bytes of the prefix, and those whose text contains all of the rest and goes on.
+Within the prefix, a table lists the symbols that are allowed at each byte position: those that write the next
+bytes of the prefix, and those that write the rest of the prefix and possibly more.
 
 Letters in shapes: B sentences, N hypotheses, V symbols, A nodes of all automata, C classes of symbols, M sets
-of required phrases, P byte positions of all prefixes, E entries of the table of the prefixes' symbols.
+of required phrases, P byte positions of all prefixes, E entries of the table of prefix symbols.
 """
 
 from collections.abc import Sequence
@@ -30,21 +30,21 @@ from seqx.interfaces.values import EOS
 from seqx.runtime.devices import to_device
 
 MAX_PHRASES = 8
-"""The maximum of required phrases of one answer: each doubles the tables."""
+"""The maximum number of required phrases of an answer. Each phrase doubles the size of the tables."""
 
 
 MAX_BYTES = 4096
-"""The maximum bytes of all phrases of one answer. A phrase that is too long for any answer does not count."""
+"""The maximum bytes of all phrases of an answer. Forbidden phrases too long for any answer do not count."""
 
 
 class LexicalState(NamedTuple):
     """The state of each hypothesis."""
 
-    position: Tensor  # [N] in the table of prefixes
-    prefix_end: Tensor  # [N] the position at which the prefix of the sentence ends
-    node: Tensor  # [N] of the sentence's automaton
+    position: Tensor  # [N] the byte position in the table of prefixes
+    prefix_end: Tensor  # [N] the byte position at which the prefix of the sentence ends
+    node: Tensor  # [N] the node of the sentence's automaton
     matched: Tensor  # [N] one bit for each required phrase that has occurred
-    symbols_left: Tensor  # [N] the maximum of symbols to come
+    symbols_left: Tensor  # [N] the maximum number of further symbols, EOS excluded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,38 +63,43 @@ class LexicalConstraint:
 
 
 class _PrefixSymbols(NamedTuple):
-    """The symbols that may come at each byte position of a prefix."""
+    """The symbols that are allowed at each byte position of a prefix."""
 
     symbols: list[list[int]]
-    distances: list[list[int]]  # the fewest symbols after each of them until EOS may come
-    remaining: list[list[int]]  # those of them that the required phrases take
+    distances: list[list[int]]  # for each symbol, the fewest symbols after it until EOS is allowed
+    remaining: list[list[int]]  # for each symbol, the fewest symbols after the prefix for required phrases
 
 
 class LexicalGrammar(Grammar):
-    """Allows answers that begin with a prefix and contain all required and no forbidden phrases.
+    """A grammar of answers that begin with a prefix and contain all required and no forbidden phrases.
 
-    The prefix may be segmented in any way, and may end within a symbol, so that its last word can go on.
+    The prefix may be segmented in any way. It may end within a symbol, so that an answer can continue its
+    last word.
 
     Args:
         surfaces: the text of each symbol
-        constraints: of each sentence [B]
+        constraints: the constraint of each sentence [B]
 
     Raises:
-        UserError: too many phrases are required of one answer
+        UserError: an answer has too many required phrases
     """
 
     def __init__(self, surfaces: Surfaces, constraints: Sequence[LexicalConstraint]) -> None:
-        if (most := max(len(constraint.require) for constraint in constraints)) > MAX_PHRASES:
-            raise UserError(f"{most} phrases are required of one answer; ask for {MAX_PHRASES} at most")
+        if (count := max(len(constraint.require) for constraint in constraints)) > MAX_PHRASES:
+            raise UserError(f"an answer has {count} required phrases; the maximum is {MAX_PHRASES}")
         self.surfaces = surfaces
         self.constraints = constraints
-        self._impossible: Sequence[bool] | None = None  # of each sentence; None: not prepared
+        self._impossible: Sequence[bool] | None = (
+            None  # true for sentences without answer; None: not prepared
+        )
 
     def prepare(self, max_lengths: Sequence[int]) -> None:
         """Build the tables for answers of at most `max_lengths` symbols."""
-        possible = [self._drop_long(*pair) for pair in zip(self.constraints, max_lengths, strict=True)]
-        self._build_tables([constraint or LexicalConstraint() for constraint in possible])
-        self._impossible = [constraint is None for constraint in possible]
+        constraints = [
+            self._drop_long_phrases(*pair) for pair in zip(self.constraints, max_lengths, strict=True)
+        ]
+        self._build_tables([constraint or LexicalConstraint() for constraint in constraints])
+        self._impossible = [constraint is None for constraint in constraints]
 
     def start(self, rows: int, max_lengths: Tensor) -> LexicalState:
         """Return the state before the first symbol."""
@@ -105,13 +110,13 @@ class LexicalGrammar(Grammar):
                 setattr(self, name, to_device(table, max_lengths.device))
         impossible = to_device(torch.tensor(self._impossible), max_lengths.device)
         self._impossible = None
-        first = torch.where(impossible, self.first_node + (DEAD - START), self.first_node)
-        return LexicalState(self.prefix_begin, self.prefix_end, first, torch.zeros_like(first), max_lengths)
+        node = torch.where(impossible, self.first_node + (DEAD - START), self.first_node)
+        return LexicalState(self.prefix_begin, self.prefix_end, node, torch.zeros_like(node), max_lengths)
 
-    def _drop_long(self, constraint: LexicalConstraint, max_length: int) -> LexicalConstraint | None:
-        """Remove forbidden phrases that are too long for any answer; return None if a required one is.
+    def _drop_long_phrases(self, constraint: LexicalConstraint, max_length: int) -> LexicalConstraint | None:
+        """Remove the forbidden phrases that are too long for any answer, to bound the size of the tables.
 
-        This bounds the size of the tables.
+        Return None if the prefix or a required phrase is too long for any answer.
 
         Raises:
             UserError: the other phrases have more than `MAX_BYTES`
@@ -124,15 +129,15 @@ class LexicalGrammar(Grammar):
         size = sum(len(phrase.encode()) for phrase in (*constraint.require, *forbid))
         if size > MAX_BYTES:
             raise UserError(
-                f"the required and forbidden phrases of one answer have {size:,} bytes together; "
-                f"give at most {MAX_BYTES:,}"
+                f"the required and forbidden phrases of an answer have {size:,} bytes in total; "
+                f"the maximum is {MAX_BYTES:,}"
             )
         return replace(constraint, forbid=forbid)
 
     def _build_tables(self, constraints: Sequence[LexicalConstraint]) -> None:
         """Concatenate the automata of all phrase sets, and list the symbols of all prefixes."""
         self.symbol_bytes = self.surfaces.lengths  # [V]
-        phrase_sets = list(dict.fromkeys((one.require, one.forbid) for one in constraints))
+        phrase_sets = list(dict.fromkeys((item.require, item.forbid) for item in constraints))
         automata = [self.surfaces.automaton(*phrases) for phrases in phrase_sets]
         offsets = [0]
         for automaton in automata:
@@ -143,11 +148,11 @@ class LexicalGrammar(Grammar):
         self.automaton_of = torch.cat(
             [torch.full((len(automaton.next_node),), i) for i, automaton in enumerate(automata)]
         )  # [A]
-        shifted = [one.next_node + offset for one, offset in zip(automata, offsets, strict=False)]
+        shifted = [automaton.next_node + offset for automaton, offset in zip(automata, offsets, strict=False)]
         self.next_node = _concatenate(shifted, 0)  # [A, C]
         self.matches = _concatenate([automaton.matches for automaton in automata], 0)  # [A, C]
         self.distance = _concatenate([automaton.distance for automaton in automata], UNREACHABLE)  # [A, M]
-        indices = [phrase_sets.index((one.require, one.forbid)) for one in constraints]
+        indices = [phrase_sets.index((item.require, item.forbid)) for item in constraints]
         self.first_node = torch.tensor([offsets[i] + START for i in indices])  # [B]
         self._list_prefix_symbols(
             [
@@ -157,20 +162,22 @@ class LexicalGrammar(Grammar):
         )
 
     def _list_prefix_symbols(self, prefixes: Sequence[_PrefixSymbols]) -> None:
-        """Put the symbols of all prefixes into one list of E entries, and note where each position begins."""
+        """List the symbols of all prefixes in one table, and store at which entry each position begins."""
         lengths = torch.tensor([len(prefix.symbols) + 1 for prefix in prefixes])
         self.prefix_end = lengths.cumsum(0) - 1  # [B]
         self.prefix_begin = self.prefix_end - lengths + 1  # [B]
         by_position = [symbols for prefix in prefixes for symbols in (*prefix.symbols, [])]
         self.entry_begin = torch.tensor([0, *map(len, by_position)]).cumsum(0)  # [P + 1]
-        self.most_entries = max(map(len, by_position))  # at one position
+        self.max_entries = max(map(len, by_position))  # the most entries of a position
         self.entry_symbol, self.entry_distance, self.entry_remaining = (
-            torch.tensor([n for prefix in prefixes for part in prefix[column] for n in part], dtype=dtype)
+            torch.tensor(
+                [value for prefix in prefixes for values in prefix[column] for value in values], dtype=dtype
+            )
             for column, dtype in enumerate((torch.int64, torch.int16, torch.int16))
         )  # [E]
 
     def allowed(self, state: LexicalState) -> Tensor:
-        """Return true for each symbol that may come next: [N, V] bool."""
+        """Return true for each symbol that is allowed next: [N, V] bool."""
         left = state.symbols_left.clamp(max=UNREACHABLE)
         allowed = self._distance_after(state) < left[:, None]
         allowed[:, EOS] = self.distance[state.node, state.matched] == 0
@@ -194,54 +201,54 @@ class LexicalGrammar(Grammar):
         )
 
     def remaining(self, state: LexicalState) -> Tensor | None:
-        """Return the fewest symbols that the required phrases still take after each symbol: [N, V] int16."""
+        """Return the fewest symbols that required phrases still need after each symbol: [N, V] int16."""
         if not self.any_required:
             return None
         remaining = self._distance_after(state)
         remaining[:, EOS] = 0
         hypothesis, entry, used = self._prefix_entries(state)
         remaining[hypothesis, self.entry_symbol[entry] * used] = self.entry_remaining[entry] * used
-        # The distance may also be positive because a forbidden phrase must be continued; that does not count.
+        # A forbidden phrase can make a distance positive, too. Count only answers with required phrases.
         return remaining * self.requires[self.automaton_of[state.node]][:, None]
 
     def _distance_after(self, state: LexicalState) -> Tensor:
-        """Return the fewest symbols after each symbol until EOS may come, without the prefix: [N, V]."""
+        """Return the distance to the end after each symbol, regardless of the prefix: [N, V]."""
         after = self.next_node[state.node]  # [N, C]
         matched = state.matched[:, None] | self.matches[state.node]
         return self.distance[after, matched].gather(1, self.classes[self.automaton_of[state.node]])
 
     def _prefix_entries(self, state: LexicalState) -> tuple[Tensor, Tensor, Tensor]:
-        """List the symbols that may come next in each hypothesis that is still within its prefix.
+        """List the table entries of all hypotheses that are still within their prefixes.
 
-        Returns for each item of the list its hypothesis, its entry in the table, and true if it is used. On a
-        GPU each hypothesis gets as many items as any could need, because the host would have to wait for the
-        exact number.
+        Return three vectors with one item for each listed entry: the hypothesis, the index of the entry in
+        the table, and true if the item is used. On a GPU the list has `max_entries` items for each
+        hypothesis, because the host would have to wait for the exact number. The rest is unused.
         """
         begin = self.entry_begin[state.position]  # [N]
         counts = self.entry_begin[state.position + 1] - begin
-        each = torch.arange(len(counts), device=counts.device)
+        hypotheses = torch.arange(len(counts), device=counts.device)
         if counts.is_cuda:
-            hypothesis = each.repeat_interleave(self.most_entries)
-            number = torch.arange(self.most_entries, device=counts.device).repeat(len(counts))
+            hypothesis = hypotheses.repeat_interleave(self.max_entries)
+            offset = torch.arange(self.max_entries, device=counts.device).repeat(len(counts))
         else:
-            hypothesis = each.repeat_interleave(counts)
+            hypothesis = hypotheses.repeat_interleave(counts)
             first = counts.cumsum(0) - counts
-            number = torch.arange(len(hypothesis)) - first[hypothesis]
-        used = number < counts[hypothesis]
-        return hypothesis, (begin[hypothesis] + number) * used, used
+            offset = torch.arange(len(hypothesis)) - first[hypothesis]
+        used = offset < counts[hypothesis]
+        return hypothesis, (begin[hypothesis] + offset) * used, used
 
 
 def _prefix_symbols(surfaces: Surfaces, automaton: TokenAutomaton, prefix: bytes) -> _PrefixSymbols:
-    """Find the symbols that may come at each position of a prefix, from its end to its beginning."""
-    nodes, matched = [START], [0]  # of the automaton, at each position
+    """Find the symbols that are allowed at each position of a prefix, from its end to its beginning."""
+    nodes, matched = [START], [0]  # the state of the automaton at each position
     for byte in prefix:
         matched.append(matched[-1] | int(automaton.by_byte.matches[nodes[-1], byte]))
         nodes.append(int(automaton.by_byte.next_node[nodes[-1], byte]))
     length = len(prefix)
     remaining = int(automaton.distance[nodes[length], matched[length]])
-    shortest = [UNREACHABLE] * length + [remaining]  # the fewest symbols to come, from each position
+    shortest = [UNREACHABLE] * length + [remaining]  # the distance to the end from each position
     empty: list[list[int]] = [[] for _ in range(length)]
-    found = _PrefixSymbols(empty, list(empty), list(empty))
+    table = _PrefixSymbols(empty, list(empty), list(empty))
     for position in range(length - 1, -1, -1):
         rest = prefix[position : position + surfaces.longest + 1]
         inner = [(symbol, shortest[position + n]) for symbol, n in surfaces.proper_prefixes(rest)]
@@ -250,15 +257,15 @@ def _prefix_symbols(surfaces: Surfaces, automaton: TokenAutomaton, prefix: bytes
         node = automaton.next_node[nodes[position], classes]
         matches = automaton.matches[nodes[position], classes] | matched[position]
         distances = automaton.distance[node, matches].tolist() if outer else []
-        found.symbols[position] = [symbol for symbol, _ in inner] + outer
-        found.distances[position] = [distance for _, distance in inner] + distances
-        found.remaining[position] = [remaining] * len(inner) + distances
-        shortest[position] = min(UNREACHABLE, 1 + min(found.distances[position], default=UNREACHABLE))
-    return found
+        table.symbols[position] = [symbol for symbol, _ in inner] + outer
+        table.distances[position] = [distance for _, distance in inner] + distances
+        table.remaining[position] = [remaining] * len(inner) + distances
+        shortest[position] = min(UNREACHABLE, 1 + min(table.distances[position], default=UNREACHABLE))
+    return table
 
 
 def _concatenate(tables: Sequence[Tensor], fill: int) -> Tensor:
-    """Concatenate tables along the rows. Narrower ones are filled on the right."""
+    """Concatenate tables along the rows, and fill narrower ones on the right."""
     width = max(table.size(1) for table in tables)
     return torch.cat(
         [torch.nn.functional.pad(table, (0, width - table.size(1)), value=fill) for table in tables]

@@ -10,15 +10,15 @@ from seqx.constraints.token_automaton import UNREACHABLE, SurfaceTrie, TokenAuto
 from seqx.interfaces.values import EOS
 
 _MAX_CACHED = 400
-"""The maximum characters of phrases whose automaton is cached for other sentences."""
+"""The maximum total characters of phrases whose automaton is cached for other sentences."""
 
 
 class Surfaces:
     """The text that each symbol of a vocabulary writes (its surface form).
 
     Args:
-        texts: the UTF-8 bytes of each symbol, which may be a part of a character. None: PAD, BOS, EOS and
-            symbols whose text is not known.
+        texts: the UTF-8 bytes of each symbol, which may be only part of a character; None for PAD, BOS, EOS
+            and symbols whose text is not known
     """
 
     def __init__(self, texts: Sequence[bytes | None]) -> None:
@@ -31,7 +31,7 @@ class Surfaces:
             self._by_text.setdefault(text, []).append(symbol)
         self.lengths = torch.tensor([len(text or b"") for text in texts])  # [V] bytes
         self.longest = int(self.lengths.max())
-        # A NUL stands for an unknown text: it is no letter, and occurs in no phrase.
+        # A NUL replaces an unknown text, because it is not a word character and occurs in no phrase.
         self._trie = SurfaceTrie(
             [
                 (text if text is not None else b"\0" if symbol > EOS else b"")
@@ -45,8 +45,8 @@ class Surfaces:
 
     def proper_prefixes(self, text: bytes) -> list[tuple[int, int]]:
         """Return the symbols that write a proper prefix of `text`, each with its number of bytes."""
-        most = min(self.longest, len(text) - 1)
-        return [(symbol, n) for n in range(1, most + 1) for symbol in self._by_text.get(text[:n], ())]
+        longest = min(self.longest, len(text) - 1)
+        return [(symbol, n) for n in range(1, longest + 1) for symbol in self._by_text.get(text[:n], ())]
 
     def extensions(self, text: bytes) -> list[int]:
         """Return the symbols whose text begins with `text`."""
@@ -58,10 +58,10 @@ class Surfaces:
         return symbols
 
     def can_fit(self, phrase: str, max_length: int) -> bool:
-        """Return false if an answer of `max_length` symbols is too short to contain a phrase.
+        """Return true if an answer of `max_length` symbols may be long enough to contain a phrase.
 
-        The maximum is compared with a lower bound of the number of symbols, in time linear in the phrase. The
-        first symbol may begin before the phrase, and the last one may end after it.
+        The answer is compared with a lower bound of the number of symbols, which takes time linear in the
+        phrase. The first symbol may begin before the phrase, and the last one may end after it.
         """
         text = phrase.encode()
         if len(text) > max_length * self.longest:
@@ -75,6 +75,6 @@ class Surfaces:
         return min(fewest[-1], 1 + min(fewest[-self.longest - 1 : -1])) <= max_length
 
     def automaton(self, require: tuple[str, ...], forbid: tuple[str, ...]) -> TokenAutomaton:
-        """Return the automaton of these phrases over symbols. Those of few characters are cached."""
-        small = sum(map(len, (*require, *forbid))) <= _MAX_CACHED
-        return (self._cached if small else self._trie.automaton)(require, forbid)
+        """Return the automaton of these phrases over symbols; automata of short phrases are cached."""
+        is_short = sum(map(len, (*require, *forbid))) <= _MAX_CACHED
+        return (self._cached if is_short else self._trie.automaton)(require, forbid)

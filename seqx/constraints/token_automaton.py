@@ -1,10 +1,11 @@
-"""Automata over the symbols of a vocabulary, made from automata over bytes.
+"""Automata over the symbols of a vocabulary, converted from automata over bytes.
 
-A symbol writes several bytes, so one transition of the new automaton is several of the old one. Symbols that
-lead from each node to the same node form a class, and tables have one column for each class instead of each
-symbol. The classes are found along a trie of all symbols' texts: a text that several symbols begin with is
-read once, and two texts of one class stay in one class when the same byte follows. Willard and Louf 2023
-(Efficient guided generation for large language models) index a vocabulary by automaton states likewise.
+A symbol writes several bytes, so that one transition of a token automaton replaces several of a byte
+automaton. Two symbols form a class if they have the same transition from every node. Tables have one column
+for each class instead of each symbol. The conversion follows a trie of the texts of all symbols: it reads a
+prefix of several symbols once, and two texts of one class stay in one class when the same byte follows.
+Willard and Louf 2023 (Efficient guided generation for large language models) also index a vocabulary by
+automaton states.
 
 Letters in shapes: V symbols, A nodes, C classes of symbols, M sets of required phrases (2 to their number).
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 from seqx.constraints.byte_automaton import DEAD, END_OF_TEXT, ByteAutomaton, build_byte_automaton
 
 UNREACHABLE = 1 << 14
-"""The distance to the end where no path leads there. Outputs are shorter."""
+"""The distance from which no path leads to the end. It is longer than any output."""
 
 
 class TokenAutomaton(NamedTuple):
@@ -29,7 +30,7 @@ class TokenAutomaton(NamedTuple):
     classes: Tensor  # [V] int64: the class of each symbol
     next_node: Tensor  # [A, C] int64
     matches: Tensor  # [A, C] int64: one bit for each required phrase that the symbol completes
-    # [A, M] int16: the fewest symbols until EOS may come, if the phrases of a set have occurred
+    # [A, M] int16: the fewest symbols until EOS is allowed, if the phrases of a set have occurred
     distance: Tensor
     by_byte: ByteAutomaton
 
@@ -43,7 +44,7 @@ class SurfaceTrie:
 
     def __init__(self, texts: Sequence[bytes]) -> None:
         numbers: dict[bytes, int] = {b"": 0}
-        # By depth, for each node of the trie: its parent, its last byte, itself.
+        # For each depth, the nodes of the trie as (parent, last byte, node).
         levels: list[list[tuple[int, int, int]]] = [[] for _ in range(max(map(len, texts)))]
         for text in texts:
             for n in range(1, len(text) + 1):
@@ -72,41 +73,42 @@ class SurfaceTrie:
         next_node, matches = automaton.next_node.numpy(), automaton.matches.numpy()
         columns = np.concatenate([next_node, matches])[:, :END_OF_TEXT]
         byte_class = np.unique(columns, axis=1, return_inverse=True)[1].reshape(-1)
-        some_byte = {int(number): byte for byte, number in reversed([*enumerate(byte_class)])}
-        known: dict[bytes, int] = {}
-        tables: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        byte_of_class = {int(number): byte for byte, number in reversed([*enumerate(byte_class)])}
+        numbers_by_column: dict[bytes, int] = {}
+        class_columns: list[tuple[NDArray[Any], NDArray[Any]]] = []
 
-        def class_of(nodes: NDArray[Any], found: NDArray[Any]) -> int:
-            number = known.setdefault(nodes.tobytes() + found.tobytes(), len(tables))
-            if number == len(tables):
-                tables.append((nodes, found))
+        def class_of(next_nodes: NDArray[Any], matched: NDArray[Any]) -> int:
+            key = next_nodes.tobytes() + matched.tobytes()
+            number = numbers_by_column.setdefault(key, len(class_columns))
+            if number == len(class_columns):
+                class_columns.append((next_nodes, matched))
             return number
 
         classes = np.zeros(self._size, np.int64)  # of each node of the trie
         class_of(np.arange(len(next_node)), np.zeros(len(next_node), np.int64))
         for parent, byte, node in self._levels:
-            # All nodes whose parents have one class, and whose last bytes have one class, have one class.
-            pairs, places = np.unique(classes[parent] * END_OF_TEXT + byte_class[byte], return_inverse=True)
+            # The class of a node depends only on the class of its parent and the class of its last byte.
+            pairs, inverse = np.unique(classes[parent] * END_OF_TEXT + byte_class[byte], return_inverse=True)
             numbers = []
             for pair in pairs.tolist():
-                nodes, found = tables[pair // END_OF_TEXT]
-                column = some_byte[pair % END_OF_TEXT]
-                numbers.append(class_of(next_node[nodes, column], found | matches[nodes, column]))
-            classes[node] = np.array(numbers)[places.reshape(-1)]
-        used, of_symbol = np.unique(classes[self._symbols], return_inverse=True)
-        nodes, found = (np.stack(column, 1) for column in zip(*(tables[i] for i in used), strict=True))
-        return of_symbol.reshape(-1), nodes, found
+                nodes, matched = class_columns[pair // END_OF_TEXT]
+                last_byte = byte_of_class[pair % END_OF_TEXT]
+                numbers.append(class_of(next_node[nodes, last_byte], matched | matches[nodes, last_byte]))
+            classes[node] = np.array(numbers)[inverse.reshape(-1)]
+        used, symbol_classes = np.unique(classes[self._symbols], return_inverse=True)
+        nodes, matched = (np.stack(part, 1) for part in zip(*(class_columns[i] for i in used), strict=True))
+        return symbol_classes.reshape(-1), nodes, matched
 
 
 def _distances(
     next_node: NDArray[Any], matches: NDArray[Any], at_end: tuple[NDArray[Any], NDArray[Any]], sets: int
 ) -> NDArray[np.int16]:
-    """Return the fewest symbols until EOS may come, [A, M], by breadth-first search backwards from the end.
+    """Return the fewest symbols until EOS is allowed, [A, M], by breadth-first search from the end.
 
     Args:
-        next_node: of each class [A, C]
-        matches: phrases that the symbols of a class complete [A, C]
-        at_end: next node and matches [A] if the text ends at a node
+        next_node: the next node for each class of symbols [A, C]
+        matches: the phrases that a symbol of each class completes [A, C]
+        at_end: the next node and the matches [A] if the text ends at a node
         sets: the number of sets of required phrases, M
     """
     nodes = len(next_node)

@@ -1,4 +1,4 @@
-"""Base classes of tasks that have a corpus, and of those whose outputs metrics compare with references."""
+"""Base classes of tasks that have a corpus, and of tasks whose outputs are compared with references."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from seqx.interfaces.text import (
 from seqx.interfaces.values import Answer, Evaluation, Score
 from seqx.tasks.columns import missing_column
 
-# Metrics are computed on this text before training, so that a missing package is found at once.
+# Metrics are computed on this text before training, so that a missing package is reported at once.
 _TRIAL = ["This is a trial of some words."]
 _OTHER_TRIAL = ["These are others."]
 
@@ -70,13 +70,13 @@ class CorpusTask(Task):
                 raise UserError(f"the corpus has no rows for {split}")
 
     def identity(self) -> Mapping[str, object]:
-        """Return what the rows of the corpus are made from."""
+        """Return the values that determine the rows of the corpus."""
         return {"corpus": self.corpus.identity()}
 
 
 @dataclass(kw_only=True, eq=False)
 class MetricTask(CorpusTask):
-    """A task with a corpus, whose outputs metrics compare with references.
+    """A task with a corpus, whose metrics compare outputs with references.
 
     In a subclass, `rows` yields pairs of an input and its reference.
 
@@ -91,23 +91,23 @@ class MetricTask(CorpusTask):
             raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
 
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
-        """Check that the metrics work, and fetch the corpus."""
+        """Check that the metrics can be computed, and fetch the corpus."""
         self.scores(_TRIAL, _TRIAL)
         super().fetch(folder, progress, splits)
 
     def setting_errors(self) -> Iterable[Problem]:
-        """Report metrics that cannot be computed here, and two that give a score of the same name, too."""
+        """Report errors of the corpus, metrics that cannot be computed, and scores computed twice."""
         yield from super().setting_errors()
-        seen: set[str] = set()
+        earlier_names: set[str] = set()
         for number, metric in enumerate(self.metrics):
             try:
                 names = metric(_TRIAL, _TRIAL).keys()
             except UserError as error:
                 yield f"metrics.{number}", str(error)
                 continue
-            if repeated := names & seen:
-                yield f"metrics.{number}", _computed_twice(repeated)
-            seen |= names
+            if repeated := names & earlier_names:
+                yield f"metrics.{number}", _describe_repeated(repeated)
+            earlier_names |= names
 
     def data_warnings(self, split: Split) -> Sequence[str]:
         """Return the warnings of the metrics about the references."""
@@ -124,7 +124,7 @@ class MetricTask(CorpusTask):
         return [row[1] for row in split.rows]
 
     def evaluate(self, model: TextModel, split: Split) -> Evaluation:
-        """Answer the inputs of a split, and compare the outputs with the references by every metric."""
+        """Answer the inputs of a split, and compare the outputs with the references."""
         inputs, references = self.inputs(split), self.references(split)
         nbests = [*model.hypotheses(inputs)]
         outputs = [nbest.text for nbest in nbests]
@@ -136,9 +136,9 @@ class MetricTask(CorpusTask):
         return Evaluation(scores=scores, answers=answers, warnings=sum_warnings(nbests))
 
     def score_names(self) -> Sequence[str] | None:
-        """Return the names of the metrics' scores; None if they depend on the text, such as one per label."""
-        names, others = (list(self.scores(text, text)) for text in (_TRIAL, _OTHER_TRIAL))
-        return names if names == others else None
+        """Return the names of the scores; None if they depend on the text, such as one score per label."""
+        names, other_names = (list(self.scores(text, text)) for text in (_TRIAL, _OTHER_TRIAL))
+        return names if names == other_names else None
 
     def score(
         self, inputs: Sequence[str], outputs: Sequence[str], references: Sequence[str]
@@ -150,23 +150,23 @@ class MetricTask(CorpusTask):
         """Return the scores of all metrics.
 
         Raises:
-            UserError: two metrics give a score of the same name
+            UserError: two metrics compute scores of the same name
         """
         scores: dict[str, Score] = {}
         for metric in self.metrics:
-            found = metric(outputs, references)
-            if repeated := found.keys() & scores.keys():
-                raise UserError(f"task.metrics: {_computed_twice(repeated)}")
-            scores |= found
+            metric_scores = metric(outputs, references)
+            if repeated := metric_scores.keys() & scores.keys():
+                raise UserError(f"task.metrics: {_describe_repeated(repeated)}")
+            scores |= metric_scores
         return scores
 
 
-def _computed_twice(names: Iterable[str]) -> str:
+def _describe_repeated(names: Iterable[str]) -> str:
     return f"{', '.join(sorted(names))} is computed twice; name it once"
 
 
 def normalize(normalizers: Sequence[Normalizer], text: str) -> str:
-    """Apply normalizers to a text in their order."""
+    """Apply normalizers to a text, the first one first."""
     for normalizer in normalizers:
         text = normalizer(text)
     return text

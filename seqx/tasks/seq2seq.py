@@ -1,4 +1,4 @@
-"""The base class of tasks from text to text, with tokenized pairs of a corpus."""
+"""The base class of tasks from text to text, such as translation."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,18 +19,18 @@ from seqx.tasks.metric import MetricTask, denormalize, normalize
 
 @dataclass(kw_only=True, eq=False)
 class Seq2SeqTask(MetricTask):
-    """A task from text to text: translation, summaries, answers to questions.
+    """A task from text to text, such as translation, summarization or question answering.
 
-    A subclass defines in `rows` which pairs a corpus has.
+    A subclass implements `rows`, which yields pairs of source and target text.
 
     Args:
         tokenizer: the tokenizer of both sides, unless `target_tokenizer` is set
         target_tokenizer: the tokenizer of the target
-        source_normalizers: applied to source text before it is tokenized, in this order
-        target_normalizers: applied to target text in the same way, and undone in outputs
+        source_normalizers: applied to source text before tokenization, in this order
+        target_normalizers: applied to target text before tokenization, and undone in outputs
         max_length: maximum tokens of each side of a training pair, EOS included; longer pairs are dropped
-        sample_segmentation: true: each epoch samples new segmentations of the training text (subword
-            regularization, Kudo 2018); the tokenizer has a setting for how much they vary
+        sample_segmentation: true: sample new segmentations of the training text in each epoch (subword
+            regularization, Kudo 2018); a setting of the tokenizer controls how much they vary
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}
@@ -71,7 +71,7 @@ class Seq2SeqTask(MetricTask):
         self._surfaces = None
 
     def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
-        """Return the ids of both sides with EOS, or the reason why a training row is rejected."""
+        """Return the ids of both sides with EOS, or the reason to reject a training row."""
         text = self._normalize(row)
         if training and not all(side.strip() for side in text):
             return Rejected("empty")
@@ -83,11 +83,14 @@ class Seq2SeqTask(MetricTask):
         )
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """Return the ids of a sampled segmentation of both sides; the usual one if the sample is too long."""
-        usual = self._ids(text["source"], text["target"])
+        """Return the ids of a sampled segmentation of both sides; the best one if the sample is too long."""
+        best = self._ids(text["source"], text["target"])
         sampled = self._ids(text["source"], text["target"], rng)
-        limit = max(self.max_length, *map(len, usual))
-        source, target = (s if len(s) <= limit else u for s, u in zip(sampled, usual, strict=True))
+        limit = max(self.max_length, *map(len, best))
+        source, target = (
+            sampled_ids if len(sampled_ids) <= limit else best_ids
+            for sampled_ids, best_ids in zip(sampled, best, strict=True)
+        )
         return {"source": source, "target": target}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
@@ -95,16 +98,16 @@ class Seq2SeqTask(MetricTask):
         return {"source": self.source_ids(self.source_text(text))}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        """Return the text of an output, with normalizers undone."""
+        """Return the text of an output, with the target normalizers undone."""
         return denormalize(self.target_normalizers, self._target_tokenizer.decode(ids))
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
-        """Return the subwords of either side."""
+        """Return the symbols of ids of the column "source" or "target"."""
         tokenizer = self._target_tokenizer if column == "target" else self.tokenizer
         return tokenizer.symbols(ids)
 
     def source_text(self, text: str) -> str:
-        """Return the text that is tokenized for an input."""
+        """Return the normalized text of an input."""
         return normalize(self.source_normalizers, text)
 
     def source_ids(self, text: str, rng: random.Random | None = None) -> list[int]:
@@ -120,15 +123,20 @@ class Seq2SeqTask(MetricTask):
         )
 
     def _constraint(self, surfaces: Surfaces, request: Request) -> LexicalConstraint:
-        """Return the constraint of a request in normalized text."""
+        """Return the constraint of a request, with normalized text.
+
+        Raises:
+            UserError: the vocabulary cannot write the prefix
+        """
         prefix = normalize(self.target_normalizers, request.prefix) if request.prefix else ""
-        written = [surfaces.texts[i] for i in self._target_tokenizer.encode(prefix)]
-        if None in written:
+        texts = [surfaces.texts[i] for i in self._target_tokenizer.encode(prefix)]
+        if None in texts:
             raise UserError(
-                f"the prefix {request.prefix!r} has a character that the model's vocabulary cannot write"
+                f"the prefix {request.prefix!r} has a character that the model's vocabulary cannot write; "
+                "remove the character"
             )
         return LexicalConstraint(
-            prefix=b"".join(surface for surface in written if surface is not None),
+            prefix=b"".join(text for text in texts if text is not None),
             require=self._phrases(request.require),
             forbid=self._phrases(request.forbid),
         )

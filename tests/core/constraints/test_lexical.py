@@ -216,7 +216,7 @@ def test_cost_of_a_phrase_is_linear_in_its_length(text: str) -> None:
 def test_phrases_with_too_many_bytes_are_refused() -> None:
     many = tuple("".join(letters) for letters in itertools.product("aehmnot", repeat=4))
     with pytest.raises(
-        seqx.UserError, match=r"phrases of one answer have [\d,]+ bytes together; give at most 4,096"
+        seqx.UserError, match=r"phrases of an answer have [\d,]+ bytes in total; the maximum is 4,096"
     ):
         seqx.LexicalGrammar(LETTERS, [wanted(forbid=many)]).start(1, torch.tensor([60]))
 

@@ -157,8 +157,8 @@ def test_malformed_json_request_ends_the_answers(model: Path, line: str, message
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"require": [f"w{i}" for i in range(9)]}, "9 phrases are required of one answer; ask for 8 at most"),
-        ({"forbid": [f"word{i}" for i in range(1000)]}, "give at most 4,096"),
+        ({"require": [f"w{i}" for i in range(9)]}, "an answer has 9 required phrases; the maximum is 8"),
+        ({"forbid": [f"word{i}" for i in range(1000)]}, "the maximum is 4,096"),
     ],
 )
 def test_invalid_constraint_is_reported_with_its_line(
@@ -181,7 +181,7 @@ def test_invalid_constraint_options_are_reported(model: Path, tmp_path: Path) ->
         ("a\nb\nc\n", ["--prefix", file], "has 2 lines, and standard input has more"),
         ("a\n", ["--prefix", tmp_path / "none"], "cannot be read"),
         ("a\n", ["--require", " "], "--require: a phrase is empty"),
-        ("a\n", many, "9 phrases are required of one answer; ask for 8 at most"),
+        ("a\n", many, "an answer has 9 required phrases; the maximum is 8"),
     ):
         error = call(text, model, *options).exception
         assert isinstance(error, seqx.UserError), error
