@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqx.data.store import Ragged, Store, Writer
-from seqx.interfaces.values import EOS, UNK
+from seqx.interfaces.tensors import EOS, UNK
 
 Integers = NDArray[np.integer[Any]]
 

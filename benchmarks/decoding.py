@@ -25,8 +25,10 @@ import torch
 from seqx.inference import Predictor, load
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import SPLITS, ProgressReporter, Split, Task, TextModel
-from seqx.interfaces.values import EOS, UNK, Evaluation, Example, Rejected
+from seqx.interfaces.scores import Evaluation
+from seqx.interfaces.task import Example, Rejected, Split, Task, TextModel
+from seqx.interfaces.tensors import EOS, UNK
+from seqx.interfaces.text import SPLITS, ProgressReporter
 from seqx.runtime.devices import device_of
 from seqx_models import EncoderDecoder
 from seqx_search import Beam, Greedy

@@ -24,7 +24,7 @@ from benchmarks.corpus import sentences
 from benchmarks.provenance import provenance
 from seqx.commands.loading import load_checked
 from seqx.data.prepare import cached_vocabulary, no_progress, prepare
-from seqx.interfaces.text import Task
+from seqx.interfaces.task import Task
 from seqx_watch.table import markdown
 
 WMT_EN_FR = 36_000_000

@@ -26,7 +26,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Inference": ("seqx.inference",),
     "Networks": ("seqx.interfaces.networks",),
     "Training and search": ("seqx.interfaces.learning",),
-    "Data, tasks and metrics": ("seqx.interfaces.text", "seqx.interfaces.codec", "seqx.tasks"),
+    "Data, tasks and metrics": (
+        "seqx.interfaces.text",
+        "seqx.interfaces.task",
+        "seqx.interfaces.codec",
+        "seqx.tasks",
+    ),
     "Constraints": ("seqx.constraints",),
     "Values": ("seqx.interfaces",),
     "Runs": ("seqx.training", "seqx.run_folder"),

@@ -29,51 +29,51 @@ if TYPE_CHECKING:  # interfaces of training and decoding
 
 if TYPE_CHECKING:  # interfaces of text and tasks
     from seqx.interfaces.codec import Codec as Codec
+    from seqx.interfaces.task import Split as Split
+    from seqx.interfaces.task import Task as Task
+    from seqx.interfaces.task import TextModel as TextModel
     from seqx.interfaces.text import SPLITS as SPLITS
     from seqx.interfaces.text import Corpus as Corpus
     from seqx.interfaces.text import Metric as Metric
     from seqx.interfaces.text import Normalizer as Normalizer
     from seqx.interfaces.text import ProgressReporter as ProgressReporter
-    from seqx.interfaces.text import Split as Split
-    from seqx.interfaces.text import Task as Task
-    from seqx.interfaces.text import TextModel as TextModel
     from seqx.interfaces.text import Tokenizer as Tokenizer
 
 if TYPE_CHECKING:  # tensors and their layout
-    from seqx.interfaces.values import Batch as Batch
-    from seqx.interfaces.values import KeyValue as KeyValue
-    from seqx.interfaces.values import Layout as Layout
-    from seqx.interfaces.values import Mask as Mask
-    from seqx.interfaces.values import Memory as Memory
-    from seqx.interfaces.values import State as State
-    from seqx.interfaces.values import Tokens as Tokens
-    from seqx.interfaces.values import fork as fork
-    from seqx.interfaces.values import rows as rows
+    from seqx.interfaces.tensors import Batch as Batch
+    from seqx.interfaces.tensors import KeyValue as KeyValue
+    from seqx.interfaces.tensors import Layout as Layout
+    from seqx.interfaces.tensors import Mask as Mask
+    from seqx.interfaces.tensors import Memory as Memory
+    from seqx.interfaces.tensors import State as State
+    from seqx.interfaces.tensors import Tokens as Tokens
+    from seqx.interfaces.tensors import fork as fork
+    from seqx.interfaces.tensors import rows as rows
 
 if TYPE_CHECKING:  # token ids, examples, answers and scores
-    from seqx.interfaces.nbest import Candidate as Candidate
-    from seqx.interfaces.nbest import NBest as NBest
-    from seqx.interfaces.nbest import sum_warnings as sum_warnings
+    from seqx.interfaces.learning import Hypothesis as Hypothesis
+    from seqx.interfaces.scores import Answer as Answer
+    from seqx.interfaces.scores import AnswerWarning as AnswerWarning
+    from seqx.interfaces.scores import Evaluation as Evaluation
+    from seqx.interfaces.scores import Score as Score
     from seqx.interfaces.scores import perplexity as perplexity
-    from seqx.interfaces.values import BOS as BOS
-    from seqx.interfaces.values import EOS as EOS
-    from seqx.interfaces.values import PAD as PAD
-    from seqx.interfaces.values import UNK as UNK
-    from seqx.interfaces.values import WORDS as WORDS
-    from seqx.interfaces.values import Answer as Answer
-    from seqx.interfaces.values import AnswerWarning as AnswerWarning
-    from seqx.interfaces.values import Evaluation as Evaluation
-    from seqx.interfaces.values import Example as Example
-    from seqx.interfaces.values import Hypothesis as Hypothesis
-    from seqx.interfaces.values import Rejected as Rejected
-    from seqx.interfaces.values import Request as Request
-    from seqx.interfaces.values import Score as Score
+    from seqx.interfaces.task import Candidate as Candidate
+    from seqx.interfaces.task import Example as Example
+    from seqx.interfaces.task import NBest as NBest
+    from seqx.interfaces.task import Rejected as Rejected
+    from seqx.interfaces.task import Request as Request
+    from seqx.interfaces.task import sum_warnings as sum_warnings
+    from seqx.interfaces.tensors import BOS as BOS
+    from seqx.interfaces.tensors import EOS as EOS
+    from seqx.interfaces.tensors import PAD as PAD
+    from seqx.interfaces.tensors import UNK as UNK
+    from seqx.interfaces.tensors import WORDS as WORDS
 
 if TYPE_CHECKING:  # parts of networks
-    from seqx.interfaces.embedding import ScaledEmbedding as ScaledEmbedding
-    from seqx.interfaces.embedding import smallest_limit as smallest_limit
-    from seqx.interfaces.values import Layers as Layers
-    from seqx.interfaces.values import per_layer as per_layer
+    from seqx.interfaces.tensors import Layers as Layers
+    from seqx.interfaces.tensors import ScaledEmbedding as ScaledEmbedding
+    from seqx.interfaces.tensors import per_layer as per_layer
+    from seqx.interfaces.tensors import smallest_limit as smallest_limit
     from seqx.runtime.devices import has_bf16 as has_bf16
     from seqx.runtime.devices import to_device as to_device
 
@@ -82,9 +82,9 @@ if TYPE_CHECKING:  # parts of tasks
     from seqx.tasks.columns import select_columns as select_columns
     from seqx.tasks.metric import CorpusTask as CorpusTask
     from seqx.tasks.metric import MetricTask as MetricTask
-    from seqx.tasks.metric import denormalize as denormalize
-    from seqx.tasks.metric import normalize as normalize
     from seqx.tasks.seq2seq import Seq2SeqTask as Seq2SeqTask
+    from seqx.tasks.seq2seq import denormalize as denormalize
+    from seqx.tasks.seq2seq import normalize as normalize
 
 if TYPE_CHECKING:  # parts of grammars
     from seqx.constraints import Intersection as Intersection

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from seqx.build import Context, build_data, build_model, build_task, build_trainer
-from seqx.interfaces.values import Score
+from seqx.interfaces.scores import Score
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.plugin.loading import Plugins
 from seqx.recipe import Configured

@@ -19,7 +19,7 @@ from seqx import __version__
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import DamagedError, UserError, unwritable
 from seqx.interfaces.learning import Schedule
-from seqx.interfaces.values import Evaluation, Score
+from seqx.interfaces.scores import Evaluation, Score
 from seqx.plugin.environment import environment
 from seqx.plugin.loading import LOCAL, MADE_WITH, Plugins, changed_local_plugin
 from seqx.recipe import (

@@ -11,7 +11,7 @@ from benchmarks.gpu.cases import Case, Figures
 from benchmarks.gpu.machine import median
 from benchmarks.gpu.recipes import TINY, experiment, model
 from seqx.interfaces.networks import Model
-from seqx.interfaces.values import EOS, UNK, State, Tokens
+from seqx.interfaces.tensors import EOS, UNK, State, Tokens
 from seqx.runtime.devices import autocast, device_of, precision_of
 from seqx_search import Beam
 

@@ -6,7 +6,7 @@ from typing import BinaryIO, TypeVar
 
 from seqx.errors import UserError
 from seqx.inference import InputError
-from seqx.interfaces.values import Request
+from seqx.interfaces.task import Request
 from seqx.storage.text_lines import read_standard_input
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from seqx.commands.arguments import device_option, profile_option
 from seqx.commands.loading import CheckedRecipe, load_checked
 from seqx.errors import PluginError, UserError
 from seqx.experiment import run as run_experiment
-from seqx.interfaces.values import Score
+from seqx.interfaces.scores import Score
 from seqx.parallel import World, join_ranks, leave
 from seqx.parallel.launch import launch
 from seqx.plugin.blame import attributed

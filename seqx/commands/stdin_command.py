@@ -23,9 +23,9 @@ from seqx.commands.attention_folder import AttentionFolder
 from seqx.commands.input_lines import InputLines
 from seqx.errors import RecipeError, UserError
 from seqx.inference import Predictor, load
-from seqx.interfaces.nbest import Candidate, NBest, distinct, sum_warnings
-from seqx.interfaces.text import Task
-from seqx.interfaces.values import AnswerWarning, Hypothesis, Request
+from seqx.interfaces.learning import Hypothesis
+from seqx.interfaces.scores import AnswerWarning
+from seqx.interfaces.task import Candidate, NBest, Request, Task, distinct, sum_warnings
 from seqx.storage.json_format import json_text
 
 _MAX_LISTED_LINES = 10

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqx.interfaces.learning import Grammar
-from seqx.interfaces.values import State
+from seqx.interfaces.tensors import State
 
 
 class Intersection(Grammar):

@@ -26,7 +26,7 @@ from seqx.constraints.surfaces import Surfaces
 from seqx.constraints.token_automaton import UNREACHABLE, TokenAutomaton
 from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
-from seqx.interfaces.values import EOS
+from seqx.interfaces.tensors import EOS
 from seqx.runtime.devices import to_device
 
 MAX_PHRASES = 8

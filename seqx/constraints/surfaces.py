@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 
 from seqx.constraints.token_automaton import UNREACHABLE, SurfaceTrie, TokenAutomaton
-from seqx.interfaces.values import EOS
+from seqx.interfaces.tensors import EOS
 
 _MAX_CACHED = 400
 """The maximum total characters of phrases whose automaton is cached for other sentences."""

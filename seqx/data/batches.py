@@ -12,8 +12,8 @@ import torch
 
 from seqx.data.plan import TARGET, Plan, plan
 from seqx.data.store import Integers, Ragged, Store
-from seqx.interfaces.text import Task
-from seqx.interfaces.values import WORDS, Batch, Tokens
+from seqx.interfaces.task import Task
+from seqx.interfaces.tensors import WORDS, Batch, Tokens
 from seqx.runtime.background import in_thread
 
 

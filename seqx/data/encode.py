@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqx.data.store import Ragged, smallest
-from seqx.interfaces.text import Task
-from seqx.interfaces.values import Example, Rejected
+from seqx.interfaces.task import Example, Rejected, Task
 
 Row = tuple[str, ...]
 

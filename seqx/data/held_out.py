@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from seqx.errors import shortened
-from seqx.interfaces.text import Split, Task
+from seqx.interfaces.task import Split, Task
 
 T = TypeVar("T")
 

@@ -23,7 +23,8 @@ from seqx.data.cache import cache_key, default_cache, get_or_create
 from seqx.data.encode import Block, LeakFinder, Overlap, Row, RowEncoder, first_of_each
 from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
-from seqx.interfaces.text import ProgressReporter, Task
+from seqx.interfaces.task import Task
+from seqx.interfaces.text import ProgressReporter
 from seqx.plugin.loading import LocalSource, local_sources
 from seqx.runtime import main_guard
 from seqx.runtime.allocator import trim_heap

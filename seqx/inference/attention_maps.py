@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqx.interfaces.networks import Attention, Model
-from seqx.interfaces.values import BOS, PAD, Tokens
+from seqx.interfaces.tensors import BOS, PAD, Tokens
 
 
 @dataclass(frozen=True)

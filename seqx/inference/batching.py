@@ -7,7 +7,7 @@ import torch
 from seqx.inference.pieces import Piece
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.values import EOS, PAD, WORDS, Tokens
+from seqx.interfaces.tensors import EOS, PAD, WORDS, Tokens
 
 BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
 """The default maximum of padded tokens of a batch, by the type of the device."""

@@ -11,9 +11,8 @@ from seqx.inference.batch_shrinker import BatchShrinker
 from seqx.inference.batching import make_batches, output_limits, source_tokens
 from seqx.inference.pieces import InputError, Piece
 from seqx.interfaces.learning import Grammar, Search
-from seqx.interfaces.nbest import Candidate, NBest, distinct
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import Task
+from seqx.interfaces.task import Candidate, NBest, Task, distinct
 
 _MAX_WIDENINGS = 3
 """The maximum number of times that the beam is doubled because hypotheses have the same text."""

@@ -4,9 +4,8 @@ import math
 from dataclasses import replace
 
 from seqx.inference.predictor import Predictor
-from seqx.interfaces.scores import perplexity
-from seqx.interfaces.text import Split
-from seqx.interfaces.values import AnswerWarning, Evaluation, Example
+from seqx.interfaces.scores import AnswerWarning, Evaluation, perplexity
+from seqx.interfaces.task import Example, Split
 
 
 def evaluate(predictor: Predictor, split: Split) -> Evaluation:

@@ -12,7 +12,7 @@ from seqx.errors import Problem, RecipeError, UserError
 from seqx.inference.predictor import Predictor
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Ensemble, Model
-from seqx.interfaces.text import Task
+from seqx.interfaces.task import Task
 from seqx.plugin.loading import MADE_WITH, Kept, Plugins, load_plugins
 from seqx.plugin.registry import Make, Registry
 from seqx.recipe.yaml_tree import Node

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from seqx.errors import UserError
-from seqx.interfaces.nbest import Candidate, NBest, sum_warnings
-from seqx.interfaces.text import Task
-from seqx.interfaces.values import EOS, AnswerWarning, Hypothesis, Request
+from seqx.interfaces.learning import Hypothesis
+from seqx.interfaces.scores import AnswerWarning
+from seqx.interfaces.task import Candidate, NBest, Request, Task, sum_warnings
+from seqx.interfaces.tensors import EOS
 
 DEFAULT_MAX_LENGTH = 1024
 """The maximum tokens of a piece if neither task nor model has a limit; attention takes quadratic memory."""

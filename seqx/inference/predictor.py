@@ -21,10 +21,9 @@ from seqx.inference.pieces import (
 )
 from seqx.inference.scoring import logprobs
 from seqx.interfaces.learning import Search
-from seqx.interfaces.nbest import NBest
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import Task
-from seqx.interfaces.values import BOS, EOS, Example, Request, Tokens
+from seqx.interfaces.task import Example, NBest, Request, Task
+from seqx.interfaces.tensors import BOS, EOS, Tokens
 from seqx.parallel import SINGLE_PROCESS, World
 
 

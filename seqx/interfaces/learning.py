@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from seqx.interfaces.networks import Model
-from seqx.interfaces.values import Batch, Hypothesis, State, Tokens
+from seqx.interfaces.tensors import Batch, State, Tokens
 
 
 class Objective(nn.Module, ABC):
@@ -103,6 +104,15 @@ class Grammar(ABC):
         reserves slots for hypotheses with less left to do. None: nothing is required of any sentence.
         """
         return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """One output of a search."""
+
+    ids: list[int]  # without BOS and EOS
+    score: float  # the value by which the search ranked it
+    logprob: float  # natural logarithm; includes EOS if it was written
 
 
 class Search(ABC):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqx.interfaces.values import BOS, KeyValue, Layers, Layout, Mask, Memory, State, Tokens
+from seqx.interfaces.tensors import BOS, KeyValue, Layers, Layout, Mask, Memory, State, Tokens
 
 
 class PositionalEncoding(nn.Module):

@@ -1,7 +1,10 @@
-"""Perplexity, and the comparison of models by the scores of a validation."""
+"""Answers with references, their scores, perplexity, and the comparison of models by scores."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from seqx.errors import UserError
 
 PERPLEXITY = "perplexity"
 """The name of perplexity, which every validation computes in addition to the scores of the task."""
@@ -51,4 +54,110 @@ class ValidationScore:
             return False
         return self.perplexity < other.perplexity or (
             math.isnan(other.perplexity) and not math.isnan(self.perplexity)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The value of a metric and its signature, which says how it was computed.
+
+    Args:
+        value: the value
+        signature: everything that the value depends on besides the texts, such as versions and options
+        lower_is_better: true for metrics such as perplexity
+    """
+
+    value: float
+    signature: str
+    lower_is_better: bool = False
+
+    @property
+    def rank(self) -> float:
+        """A number that is larger for a better score; minus infinity for NaN."""
+        if math.isnan(self.value):
+            return -math.inf
+        return -self.value if self.lower_is_better else self.value
+
+    @property
+    def at_worst(self) -> bool:
+        """True for the worst value: 0.00 as printed, infinity if lower is better, or NaN."""
+        if self.lower_is_better:
+            return not math.isfinite(self.value)
+        return math.isnan(self.value) or abs(self.value) < _PRINTED_AS_ZERO
+
+    def beats(self, value: float) -> bool:
+        """Return true if this score is better than another value of the same metric."""
+        return self.rank > replace(self, value=value).rank
+
+    def to_json(self) -> dict[str, float | str]:
+        """Return the value and the signature, as files and JSON output hold them."""
+        return {"value": self.value, "signature": self.signature}
+
+    def __str__(self) -> str:
+        """Return the text that commands print."""
+        return f"{self.value:.2f}  {self.signature}"
+
+
+_PRINTED_AS_ZERO = 0.005  # smaller values are printed as 0.00
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The answer of a model to one input, with the reference."""
+
+    input: str
+    output: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class AnswerWarning:
+    """A property that users should know about, and how many inputs or answers have it.
+
+    Args:
+        message: the property, in words that can follow "2 of 5", such as "inputs have more than 256 tokens"
+        count: how many have the property
+        total: of how many. Give it even if `count` is 0, because both are summed over all inputs.
+    """
+
+    message: str
+    count: int
+    total: int
+
+    def __str__(self) -> str:
+        """Return the line that commands print."""
+        return f"{self.count:,} of {self.total:,} {self.message}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The scores of a model on a split, and its answers."""
+
+    scores: Mapping[str, Score]  # the main score first
+    answers: Sequence[Answer] = ()
+    perplexity: float | None = None  # per target token; seqx computes it if the task does not
+    warnings: Sequence[AnswerWarning] = ()  # about the answers and the examples
+
+    def validation_score(self, name: str | None = None) -> ValidationScore:
+        """Return the score called `name`, or perplexity; without a name the main score.
+
+        Raises:
+            UserError: there is no score of that name
+        """
+        found = dict(self.scores)
+        if self.perplexity is not None:
+            found.setdefault(PERPLEXITY, Score(value=self.perplexity, signature="", lower_is_better=True))
+        name = next(iter(found), None) if name is None else name
+        if name is None or name not in found:
+            raise UserError(
+                f"training: a validation has no score called {name!r}; "
+                f"select and patience can name one of these: {', '.join(found)}"
+            )
+        score = found[name]
+        return ValidationScore(
+            name=name,
+            value=score.value,
+            rank=score.rank,
+            at_worst=score.at_worst,
+            perplexity=self.perplexity,
         )

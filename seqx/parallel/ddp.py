@@ -16,7 +16,7 @@ from torch._C._distributed_c10d import GradBucket  # public in torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from seqx.errors import UserError
-from seqx.interfaces.values import Batch
+from seqx.interfaces.tensors import Batch
 from seqx.parallel.process_group import World
 from seqx.parallel.step import Step
 from seqx.parallel.strategy import DistributedStrategy

@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from seqx.errors import UserError
 from seqx.interfaces.networks import Attention, Model
-from seqx.interfaces.values import Batch, Layers
+from seqx.interfaces.tensors import Batch, Layers
 from seqx.parallel.process_group import World
 from seqx.parallel.step import Step
 from seqx.parallel.strategy import DistributedStrategy

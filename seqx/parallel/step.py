@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
-from seqx.interfaces.values import Batch
+from seqx.interfaces.tensors import Batch
 
 
 class Step(nn.Module):

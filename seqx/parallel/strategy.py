@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from seqx.interfaces.networks import Model
-from seqx.interfaces.values import Batch
+from seqx.interfaces.tensors import Batch
 from seqx.parallel.process_group import World
 from seqx.parallel.step import Step
 from seqx.parallel.stragglers import Stragglers

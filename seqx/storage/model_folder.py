@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seqx.errors import DamagedError
-from seqx.interfaces.values import Score
+from seqx.interfaces.scores import Score
 from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import FORMAT, check_supported, json_text, read_json
 from seqx.storage.weights import WEIGHTS, checked_manifest, missing_manifest, sealed_folder

@@ -5,19 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqx.errors import UserError
-from seqx.interfaces.nbest import sum_warnings
-from seqx.interfaces.text import (
-    SPLITS,
-    Corpus,
-    Metric,
-    Normalizer,
-    Problem,
-    ProgressReporter,
-    Split,
-    Task,
-    TextModel,
-)
-from seqx.interfaces.values import Answer, Evaluation, Score
+from seqx.interfaces.scores import Answer, Evaluation, Score
+from seqx.interfaces.task import Split, Task, TextModel, sum_warnings
+from seqx.interfaces.text import SPLITS, Corpus, Metric, Problem, ProgressReporter
 from seqx.tasks.columns import missing_column
 
 # Metrics are computed on this text before training, so that a missing package is reported at once.
@@ -163,17 +153,3 @@ class MetricTask(CorpusTask):
 
 def _describe_repeated(names: Iterable[str]) -> str:
     return f"{', '.join(sorted(names))} is computed twice; name it once"
-
-
-def normalize(normalizers: Sequence[Normalizer], text: str) -> str:
-    """Apply normalizers to a text, the first one first."""
-    for normalizer in normalizers:
-        text = normalizer(text)
-    return text
-
-
-def denormalize(normalizers: Sequence[Normalizer], text: str) -> str:
-    """Undo normalizers in an output, the last one first."""
-    for normalizer in reversed(normalizers):
-        text = normalizer.restore(text)
-    return text

@@ -12,9 +12,10 @@ from annotated_types import Gt
 from seqx.constraints import LexicalConstraint, LexicalGrammar, Surfaces
 from seqx.errors import UserError
 from seqx.interfaces.learning import Grammar
+from seqx.interfaces.task import Example, Rejected, Request
+from seqx.interfaces.tensors import EOS
 from seqx.interfaces.text import Normalizer, ProgressReporter, Tokenizer
-from seqx.interfaces.values import EOS, Example, Rejected, Request
-from seqx.tasks.metric import MetricTask, denormalize, normalize
+from seqx.tasks.metric import MetricTask
 
 
 @dataclass(kw_only=True, eq=False)
@@ -157,3 +158,17 @@ class Seq2SeqTask(MetricTask):
 
     def _ids(self, source: str, target: str, rng: random.Random | None = None) -> tuple[list[int], list[int]]:
         return self.source_ids(source, rng), [*self._target_tokenizer.encode(target, rng), EOS]
+
+
+def normalize(normalizers: Sequence[Normalizer], text: str) -> str:
+    """Apply normalizers to a text, the first one first."""
+    for normalizer in normalizers:
+        text = normalizer(text)
+    return text
+
+
+def denormalize(normalizers: Sequence[Normalizer], text: str) -> str:
+    """Undo normalizers in an output, the last one first."""
+    for normalizer in reversed(normalizers):
+        text = normalizer.restore(text)
+    return text

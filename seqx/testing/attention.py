@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from seqx.interfaces.networks import Attention, PositionalEncoding, Positioned
-from seqx.interfaces.values import KeyValue, Layout, Mask
+from seqx.interfaces.tensors import KeyValue, Layout, Mask
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import MEMORY, TARGET_LENGTHS, B, D, S, T, layout, memory, vectors

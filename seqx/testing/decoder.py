@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from seqx.interfaces.networks import Decoder
-from seqx.interfaces.values import Memory, fork, rows
+from seqx.interfaces.tensors import Memory, fork, rows
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import MEMORY, SOURCE_LENGTHS, TARGET_LENGTHS, B, D, T, kept, memory, vectors

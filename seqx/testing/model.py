@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from seqx.interfaces.networks import Ensemble, Model
-from seqx.interfaces.values import BOS, Tokens, fork, rows
+from seqx.interfaces.tensors import BOS, Tokens, fork, rows
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import SIZE, SIZES, SOURCE, SOURCE_LENGTHS, TARGET, TARGET_LENGTHS, B, T

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from seqx.interfaces.nbest import Candidate, NBest
-from seqx.interfaces.values import AnswerWarning, Example, Hypothesis
+from seqx.interfaces.learning import Hypothesis
+from seqx.interfaces.scores import AnswerWarning
+from seqx.interfaces.task import Candidate, Example, NBest
 
 _HYPOTHESIS = Hypothesis(ids=[], score=0.0, logprob=0.0)
 

@@ -6,7 +6,7 @@ Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model.
 import torch
 from torch import Tensor
 
-from seqx.interfaces.values import EOS, Layout, Memory, Tokens
+from seqx.interfaces.tensors import EOS, Layout, Memory, Tokens
 
 B, S, T, D = 4, 7, 6, 16
 SIZE = 12  # symbols in each vocabulary

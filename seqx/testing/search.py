@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from seqx.interfaces.learning import Grammar, Search
-from seqx.interfaces.values import EOS, State, Tokens, rows
+from seqx.interfaces.tensors import EOS, State, Tokens, rows
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import SIZE, SIZES, SOURCE
 from seqx.testing.toy import Toy

@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from seqx.interfaces.text import Task
-from seqx.interfaces.values import EOS, Example
+from seqx.interfaces.task import Example, Task
+from seqx.interfaces.tensors import EOS
 from seqx.testing.law import Subject, law
 from seqx.testing.predictor import FixedPredictor
 

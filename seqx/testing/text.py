@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
+from seqx.interfaces.tensors import UNK
 from seqx.interfaces.text import SPLITS, Corpus, Metric, Normalizer, Tokenizer
-from seqx.interfaces.values import UNK
 from seqx.testing.law import Subject, law
 
 LINES = [

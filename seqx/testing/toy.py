@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqx.interfaces.networks import Model
-from seqx.interfaces.values import EOS, Memory, State, Tokens
+from seqx.interfaces.tensors import EOS, Memory, State, Tokens
 
 
 class Toy(Model):

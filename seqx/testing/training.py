@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seqx.interfaces.learning import Objective, Optimizer, Schedule
-from seqx.interfaces.values import Batch, Layers, Tokens
+from seqx.interfaces.tensors import Batch, Layers, Tokens
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
 from seqx.testing.samples import SIZES, SOURCE, TARGET, TARGET_LENGTHS

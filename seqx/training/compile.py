@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 
 from torch import nn
 
-from seqx.interfaces.values import Layers
+from seqx.interfaces.tensors import Layers
 
 
 def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:

@@ -5,7 +5,7 @@ import numpy as np
 from seqx.data.store import Store
 from seqx.errors import UserError
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import Task
+from seqx.interfaces.task import Task
 from seqx.parallel import World
 
 

@@ -8,7 +8,8 @@ from annotated_types import Gt
 
 from seqx.interfaces.learning import Callback, Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.text import Metric, Task
+from seqx.interfaces.task import Task
+from seqx.interfaces.text import Metric
 from seqx.plugin.registry import Make
 from seqx.recipe import Configured
 from seqx.training.config import Training

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqx.data.batches import Microbatch, UpdateBatch
 from seqx.errors import OomRestartError, UserError
-from seqx.interfaces.values import Batch, rows
+from seqx.interfaces.tensors import Batch, rows
 from seqx.parallel.strategy import Strategy
 from seqx.runtime.devices import autocast, raise_torch_oom
 from seqx.training.recovery.memory_limit import MicrobatchLimit

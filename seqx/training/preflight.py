@@ -10,7 +10,7 @@ from seqx.errors import Problem, RecipeError, UserError
 from seqx.inference.loading import model_folder
 from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import PERPLEXITY
-from seqx.interfaces.text import Task
+from seqx.interfaces.task import Task
 from seqx.parallel.step import Step
 from seqx.plugin.registry import Make
 from seqx.recipe import Configured, building

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from seqx.interfaces.scores import ValidationScore
-from seqx.interfaces.values import Score
+from seqx.interfaces.scores import Score, ValidationScore
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.training.config import Patience
 from seqx.training.update import Update

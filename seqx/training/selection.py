@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from seqx.interfaces.values import Evaluation
+from seqx.interfaces.scores import Evaluation
 from seqx.parallel import World
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.weights import WEIGHTS, average, read_weights

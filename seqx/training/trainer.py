@@ -14,8 +14,7 @@ import torch
 from seqx.data.batches import Batches, Position
 from seqx.data.loader import BatchLoader
 from seqx.errors import OomRestartError, UserError
-from seqx.interfaces.scores import ValidationScore
-from seqx.interfaces.values import Evaluation, Score
+from seqx.interfaces.scores import Evaluation, Score, ValidationScore
 from seqx.parallel import World
 from seqx.plugin.blame import attributed
 from seqx.runtime.random_state import all_random_states, set_all_random_states

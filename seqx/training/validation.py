@@ -10,9 +10,8 @@ import torch
 from seqx.inference import Predictor, evaluate
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Model
-from seqx.interfaces.scores import ValidationScore
-from seqx.interfaces.text import Task
-from seqx.interfaces.values import Evaluation, Score
+from seqx.interfaces.scores import Evaluation, Score, ValidationScore
+from seqx.interfaces.task import Task
 from seqx.parallel import World
 from seqx.parallel.strategy import Strategy
 from seqx.runtime.signals import StopRequest

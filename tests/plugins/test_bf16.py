@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqx import recipe
-from seqx.interfaces.values import Batch
+from seqx.interfaces.tensors import Batch
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.runtime.devices import autocast
 from seqx.testing.samples import SIZES, SOURCE, TARGET, TARGET_LENGTHS, B

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from seqx.data.store import Store
 from seqx.errors import UserError
-from seqx.interfaces.text import Split, Task
+from seqx.interfaces.task import Split, Task
 from seqx.storage.atomic import write_atomically
 from seqx.storage.json_format import read_as
 

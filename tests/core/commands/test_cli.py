@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 import seqx.cli
 from seqx.cli import COMMANDS, GROUP, main
-from seqx.interfaces import values
+from seqx.interfaces import tensors
 from seqx.plugin.hooks import hookimpl
 from seqx.plugin.registry import Registry
 
@@ -256,10 +256,10 @@ def test_help_imports_neither_torch_nor_a_plugin() -> None:
 
 def test_public_names_are_imported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(vars(seqx), "BOS", raising=False)
-    imported = Mock(return_value=values)
+    imported = Mock(return_value=tensors)
     monkeypatch.setattr("importlib.import_module", imported)
-    assert [seqx.BOS, seqx.BOS] == [values.BOS, values.BOS]
-    imported.assert_called_once_with("seqx.interfaces.values")
+    assert [seqx.BOS, seqx.BOS] == [tensors.BOS, tensors.BOS]
+    imported.assert_called_once_with("seqx.interfaces.tensors")
 
 
 def test_help_is_fast() -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seqx.errors import UserError
-from seqx.interfaces.text import SPLITS, ProgressReporter, Split, Task, TextModel
-from seqx.interfaces.values import EOS, Evaluation, Example, Rejected
+from seqx.interfaces.scores import Evaluation
+from seqx.interfaces.task import Example, Rejected, Split, Task, TextModel
+from seqx.interfaces.tensors import EOS
+from seqx.interfaces.text import SPLITS, ProgressReporter
 
 Row = tuple[str, ...]
 

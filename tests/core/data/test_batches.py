@@ -22,7 +22,8 @@ from seqx.data.plan import Plan, plan
 from seqx.data.prepare import prepare
 from seqx.data.store import Ragged, Store
 from seqx.errors import UserError
-from seqx.interfaces.values import PAD, WORDS, Batch, Example, Rejected
+from seqx.interfaces.task import Example, Rejected
+from seqx.interfaces.tensors import PAD, WORDS, Batch
 from tests.core.data.pairs import Pairs, rows
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]

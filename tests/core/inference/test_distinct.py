@@ -9,7 +9,7 @@ from torch import Tensor
 
 import seqx
 from seqx.inference import Predictor
-from seqx.interfaces.nbest import distinct
+from seqx.interfaces.task import distinct
 from seqx_search import Beam, Greedy, Sampling
 from tests.plugins.search.toy import Toy
 

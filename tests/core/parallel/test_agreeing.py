@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from seqx.interfaces.values import Batch
+from seqx.interfaces.tensors import Batch
 from seqx.parallel import World
 from seqx.parallel.step import Step
 from seqx.runtime.signals import Stopped, StopRequest

@@ -16,8 +16,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from seqx.errors import DamagedError, UserError
-from seqx.interfaces.scores import ValidationScore
-from seqx.interfaces.values import Evaluation, Score
+from seqx.interfaces.scores import Evaluation, Score, ValidationScore
 from seqx.storage import model_folder, state_dict
 from seqx.storage.checkpoint_info import CheckpointInfo, TrainingProgress
 from seqx.storage.checkpoints import Checkpoints

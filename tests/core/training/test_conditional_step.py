@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import seqx_training
-from seqx.interfaces.values import Layers
+from seqx.interfaces.tensors import Layers
 from seqx.training.recovery.conditional_step import conditional_step, create_optimizer_state
 
 

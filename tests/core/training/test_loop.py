@@ -12,7 +12,7 @@ from seqx.data.batches import Microbatch, Position, UpdateBatch
 from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
-from seqx.interfaces.values import Batch, Tokens
+from seqx.interfaces.tensors import Batch, Tokens
 from seqx.parallel.step import Step
 from seqx.parallel.strategy import Strategy
 from seqx.training.gradient_accumulation import GradientAccumulation, oom_as_restart

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import seqx_training
 from seqx.errors import UserError
 from seqx.interfaces.learning import Optimizer
-from seqx.interfaces.values import Tokens
+from seqx.interfaces.tensors import Tokens
 from seqx.parallel.step import Step
 from seqx.training.loop import rehearse, updates
 from tests.core.training.test_loop import (

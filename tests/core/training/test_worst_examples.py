@@ -12,7 +12,7 @@ from seqx.data.batches import Batches, Position
 from seqx.data.prepare import prepare
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
-from seqx.interfaces.values import Batch
+from seqx.interfaces.tensors import Batch
 from seqx.parallel.step import Step
 from seqx.training.recovery.worst_examples import describe, worst_examples
 from tests.core.data.pairs import Pairs, rows

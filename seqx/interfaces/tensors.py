@@ -1,4 +1,6 @@
-"""Values that pass between components: tokens and their layout, memories, masks, hypotheses, scores.
+"""Tensors that pass between components: tokens and their layout, memories, masks, states of models.
+
+Also the modules that models of several plugins consist of: lists of layers, and embeddings.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, H heads, K the width of a
 head, V symbols of a vocabulary.
@@ -6,21 +8,22 @@ head, V symbols of a vocabulary.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqx.errors import UserError
-from seqx.interfaces.scores import PERPLEXITY, ValidationScore
 from seqx.runtime.devices import to_device
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary: padding, beginning and end of a sentence, unknown symbol."""
 
+
 WORDS = "words"
 """The column of a task that is 1 where a source token begins a word, and 0 elsewhere."""
+
 
 State = Any
 """The state of a model between tokens: tensors whose first dimension is the batch, nested in tuples, named
@@ -140,161 +143,6 @@ class Batch:
         return Batch({name: tokens.to(device) for name, tokens in self.columns.items()}, self.count)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One training example: columns of token ids, and optionally the text that they were made from.
-
-    `text` has the strings that `Task.encode` segments again in each epoch.
-    """
-
-    columns: Mapping[str, list[int]]
-    text: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """The reason why a row becomes no training example, such as "empty" or "too long"."""
-
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """An input with constraints on its answer.
-
-    Args:
-        text: the input
-        prefix: the beginning of the answer; it may end within a word
-        require: words or phrases that must occur in the answer
-        forbid: words or phrases that must not occur
-    """
-
-    text: str
-    prefix: str = ""
-    require: tuple[str, ...] = ()
-    forbid: tuple[str, ...] = ()
-
-    @property
-    def constrained(self) -> bool:
-        """True if there is any constraint."""
-        return bool(self.prefix or self.require or self.forbid)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hypothesis:
-    """One output of a search."""
-
-    ids: list[int]  # without BOS and EOS
-    score: float  # the value by which the search ranked it
-    logprob: float  # natural logarithm; includes EOS if it was written
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """The value of a metric and its signature, which says how it was computed.
-
-    Args:
-        value: the value
-        signature: everything that the value depends on besides the texts, such as versions and options
-        lower_is_better: true for metrics such as perplexity
-    """
-
-    value: float
-    signature: str
-    lower_is_better: bool = False
-
-    @property
-    def rank(self) -> float:
-        """A number that is larger for a better score; minus infinity for NaN."""
-        if math.isnan(self.value):
-            return -math.inf
-        return -self.value if self.lower_is_better else self.value
-
-    @property
-    def at_worst(self) -> bool:
-        """True for the worst value: 0.00 as printed, infinity if lower is better, or NaN."""
-        if self.lower_is_better:
-            return not math.isfinite(self.value)
-        return math.isnan(self.value) or abs(self.value) < _PRINTED_AS_ZERO
-
-    def beats(self, value: float) -> bool:
-        """Return true if this score is better than another value of the same metric."""
-        return self.rank > replace(self, value=value).rank
-
-    def to_json(self) -> dict[str, float | str]:
-        """Return the value and the signature, as files and JSON output hold them."""
-        return {"value": self.value, "signature": self.signature}
-
-    def __str__(self) -> str:
-        """Return the text that commands print."""
-        return f"{self.value:.2f}  {self.signature}"
-
-
-_PRINTED_AS_ZERO = 0.005  # smaller values are printed as 0.00
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The answer of a model to one input, with the reference."""
-
-    input: str
-    output: str
-    reference: str
-
-
-@dataclass(frozen=True)
-class AnswerWarning:
-    """A property that users should know about, and how many inputs or answers have it.
-
-    Args:
-        message: the property, in words that can follow "2 of 5", such as "inputs have more than 256 tokens"
-        count: how many have the property
-        total: of how many. Give it even if `count` is 0, because both are summed over all inputs.
-    """
-
-    message: str
-    count: int
-    total: int
-
-    def __str__(self) -> str:
-        """Return the line that commands print."""
-        return f"{self.count:,} of {self.total:,} {self.message}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """The scores of a model on a split, and its answers."""
-
-    scores: Mapping[str, Score]  # the main score first
-    answers: Sequence[Answer] = ()
-    perplexity: float | None = None  # per target token; seqx computes it if the task does not
-    warnings: Sequence[AnswerWarning] = ()  # about the answers and the examples
-
-    def validation_score(self, name: str | None = None) -> ValidationScore:
-        """Return the score called `name`, or perplexity; without a name the main score.
-
-        Raises:
-            UserError: there is no score of that name
-        """
-        found = dict(self.scores)
-        if self.perplexity is not None:
-            found.setdefault(PERPLEXITY, Score(value=self.perplexity, signature="", lower_is_better=True))
-        name = next(iter(found), None) if name is None else name
-        if name is None or name not in found:
-            raise UserError(
-                f"training: a validation has no score called {name!r}; "
-                f"select and patience can name one of these: {', '.join(found)}"
-            )
-        score = found[name]
-        return ValidationScore(
-            name=name,
-            value=score.value,
-            rank=score.rank,
-            at_worst=score.at_worst,
-            perplexity=self.perplexity,
-        )
-
-
 def _to(state: State, device: torch.device) -> State:
     return _map(state, lambda tensor: to_device(tensor, device))
 
@@ -338,6 +186,8 @@ def _map(state: State, change: Any, descend: Any = None) -> State:
 
 
 M = TypeVar("M", bound=nn.Module)
+
+
 T = TypeVar("T")
 
 
@@ -368,3 +218,38 @@ def per_layer(value: T | Sequence[T], layers: int, setting: str) -> list[T]:
             f"{setting}: {len(value)} values for {layers} layers; give one value, or one for each layer"
         )
     return list(value)
+
+
+class ScaledEmbedding(nn.Embedding):
+    """The embeddings [V, D] of a vocabulary, times a constant (Vaswani et al. 2017, section 3.4).
+
+    The matrix starts with normal values of mean 0. With the default `std` and `scaled`, the elements of an
+    embedding start with variance 1.
+
+    Args:
+        symbols: size of the vocabulary, V
+        d_model: width of an embedding, D
+        scaled: multiply embeddings by sqrt(d_model), as the paper does
+        std: standard deviation of the initial values; None: d_model^-0.5
+    """
+
+    def __init__(self, symbols: int, d_model: int, *, scaled: bool = True, std: float | None = None) -> None:
+        super().__init__(symbols, d_model)
+        nn.init.normal_(self.weight, std=std or d_model**-0.5)
+        self.scale = math.sqrt(d_model) if scaled else 1.0
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return the scaled embeddings [B, T, D] of `ids` [B, T]."""
+        return super().forward(ids) * self.scale
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Return the products [..., V] of outputs [..., D] with the unscaled embedding of each symbol.
+
+        This is the output projection of a model with tied embeddings (Press and Wolf 2017).
+        """
+        return F.linear(outputs, self.weight)
+
+
+def smallest_limit(*limits: int | None) -> int | None:
+    """Return the smallest of several length limits, of which None means no limit."""
+    return min((limit for limit in limits if limit is not None), default=None)

@@ -1,9 +1,9 @@
-"""What passes between components keeps what it knows."""
+"""Tensors that pass between components keep the layout of their tokens."""
 
 import torch
 
 import seqx
-from seqx.interfaces.values import Layout, Tokens
+from seqx.interfaces.tensors import Layout, Tokens
 
 DEVICE = torch.device("meta")  # another than that of the tensors below
 

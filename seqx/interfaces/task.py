@@ -1,0 +1,293 @@
+"""The interface of tasks, and the values that pass between a task and a predictor."""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from seqx.errors import UserError
+from seqx.interfaces.learning import Grammar, Hypothesis
+from seqx.interfaces.scores import AnswerWarning, Evaluation
+from seqx.interfaces.text import SPLITS, Problem, ProgressReporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One training example: columns of token ids, and optionally the text that they were made from.
+
+    `text` has the strings that `Task.encode` segments again in each epoch.
+    """
+
+    columns: Mapping[str, list[int]]
+    text: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The reason why a row becomes no training example, such as "empty" or "too long"."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """An input with constraints on its answer.
+
+    Args:
+        text: the input
+        prefix: the beginning of the answer; it may end within a word
+        require: words or phrases that must occur in the answer
+        forbid: words or phrases that must not occur
+    """
+
+    text: str
+    prefix: str = ""
+    require: tuple[str, ...] = ()
+    forbid: tuple[str, ...] = ()
+
+    @property
+    def constrained(self) -> bool:
+        """True if there is any constraint."""
+        return bool(self.prefix or self.require or self.forbid)
+
+
+class Candidate(NamedTuple):
+    """One answer to an input: its text, and the hypothesis that the text was made from."""
+
+    text: str
+    hypothesis: Hypothesis
+
+
+class NBest(list[Candidate]):
+    """The answers to one input, best first. The list is empty if there is no answer.
+
+    Args:
+        candidates: the answers
+        warnings: of the task and the predictor, about this input and these answers
+    """
+
+    def __init__(self, candidates: Iterable[Candidate] = (), warnings: Iterable[AnswerWarning] = ()) -> None:
+        super().__init__(candidates)
+        self.warnings: Sequence[AnswerWarning] = tuple(warnings)
+
+    @property
+    def text(self) -> str:
+        """The text of the best answer; empty if there is none."""
+        return self[0].text if self else ""
+
+
+def sum_warnings(nbests: Iterable[NBest]) -> list[AnswerWarning]:
+    """Add up the warnings of several inputs that have the same message, in the order of their appearance."""
+    sums: dict[str, tuple[int, int]] = {}
+    for nbest in nbests:
+        for warning in nbest.warnings:
+            count, total = sums.get(warning.message, (0, 0))
+            sums[warning.message] = count + warning.count, total + warning.total
+    return [AnswerWarning(message, *both) for message, both in sums.items()]
+
+
+def distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return the candidates, best first, without those that have the same text as a better one."""
+    first: dict[str, Candidate] = {}
+    for candidate in candidates:
+        first.setdefault(candidate.text, candidate)
+    return [*first.values()]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of a split, which were read once."""
+
+    name: str  # train, dev or test
+    rows: Sequence[tuple[str, ...]]
+
+
+class TextModel(Protocol):
+    """The methods of `seqx.Predictor` with which a task evaluates a model."""
+
+    @property
+    def max_length(self) -> int:
+        """The maximum tokens of an input, EOS included, that is answered in one piece."""
+        ...
+
+    def __call__(self, texts: Iterable[str]) -> list[str]:
+        """Return the best answer to each text, in the order of the texts; "" if there is none."""
+        ...
+
+    def hypotheses(self, texts: Iterable[str]) -> Iterable[NBest]:
+        """Yield the n-best list of each text with its warnings, in the order of the texts."""
+        ...
+
+    def logprobs(self, examples: Sequence[Example]) -> list[float | None]:
+        """Return the natural log-probability of each example's target, given its other columns.
+
+        None: the example is too long to be scored in one forward pass.
+        """
+        ...
+
+
+class Task(ABC):
+    """The training examples and their evaluation: what is learned, from which text, and how it is scored.
+
+    A task knows neither the model nor the search.
+    """
+
+    max_length: int | None = None
+    """The maximum number of tokens of a training input, EOS included; longer inputs are split. None: any."""
+
+    resegments: bool = False
+    """True if `encode` draws new segmentations of the examples in each epoch."""
+
+    many_eos: bool = False
+    """True if EOS ends each line of a target; false if the only EOS ends the target."""
+
+    @property
+    def unique(self) -> bool:
+        """True if repeated training rows are removed (see Corpus)."""
+        return True
+
+    @property
+    def available(self) -> Sequence[str]:
+        """The splits that the task has ("train", "dev", "test"), known before `fetch`."""
+        return SPLITS
+
+    def setting_errors(self) -> Iterable[Problem]:
+        """Return errors that can be found quickly and that `fetch` would raise, for `seqx check`."""
+        return ()
+
+    @property
+    @abstractmethod
+    def vocab_sizes(self) -> Mapping[str, int]:
+        """The vocabulary size of each column that the model sees; exact after `learn` or `load`."""
+
+    @abstractmethod
+    def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
+        """Make the text of some splits available, and no other (see Corpus.fetch)."""
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, object]:
+        """Return plain values that identify the text, not the settings (see Corpus.identity)."""
+
+    @abstractmethod
+    def learn(self, folder: Path, progress: ProgressReporter) -> None:
+        """Learn the vocabulary from the training rows; write it into `folder`, which the model keeps."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Load what `learn` wrote into `folder`."""
+
+    @abstractmethod
+    def rows(self, split: str) -> Iterator[tuple[str, ...]]:
+        """Yield the rows of a split, always in the same order. Rows are read in one process."""
+
+    @abstractmethod
+    def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
+        """Return the example of a row, or the reason why it is rejected. Called in several processes.
+
+        Columns end with EOS if the model is to see one. The tokens of the column "target" are counted.
+
+        Args:
+            row: the strings of the row
+            training: the row is for training; rows of other splits must not be rejected
+        """
+
+    def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
+        """Return the columns of an example with another segmentation (subword regularisation).
+
+        Called once per epoch for each example if `resegments` is true.
+
+        Args:
+            text: `Example.text`
+            rng: source of randomness, seeded for each example and epoch
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement encode")
+
+    @abstractmethod
+    def read(self, text: str) -> Mapping[str, list[int]]:
+        """Return the columns of an input, among them "source"."""
+
+    @abstractmethod
+    def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
+        """Return the answer to an input as text.
+
+        Args:
+            ids: the target ids, without BOS and EOS
+            text: the input
+            labels: the most probable label of each input token, for each column that the model labels
+        """
+
+    def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
+        """Return a readable form of each token of a column; none of them is PAD, BOS or EOS."""
+        return list(map(str, ids))
+
+    def split_long_input(self, text: str, max_length: int) -> list[str]:
+        """Split an input into parts of at most `max_length` tokens each, which are answered separately."""
+        return [text]
+
+    def join(self, answers: Sequence[str]) -> str:
+        """Return the answer to a whole input from the answers to its parts."""
+        return " ".join(answers)
+
+    def training_warnings(self) -> Sequence[str]:
+        """Return warnings about vocabulary and training rows, one line each; printed before training."""
+        return ()
+
+    def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[AnswerWarning]:
+        """Return warnings about the answers to an input, such as the number of repaired answers.
+
+        Warnings with equal messages are added up over all inputs, so give one also if its count is 0.
+
+        Args:
+            text: the input, or one piece of it
+            answers: the ids of each answer
+        """
+        return ()
+
+    def read_split(self, name: str) -> Split:
+        """Read the rows of a split into memory."""
+        return Split(name, [*self.rows(name)])
+
+    @abstractmethod
+    def inputs(self, split: Split) -> list[str]:
+        """Return the inputs of a split, as a user would type them."""
+
+    @abstractmethod
+    def references(self, split: Split) -> list[str]:
+        """Return the correct output for each input of a split."""
+
+    def data_warnings(self, split: Split) -> Sequence[str]:
+        """Return warnings about the data of a split that affect its scores, one line each."""
+        return ()
+
+    @abstractmethod
+    def evaluate(self, model: TextModel, split: Split) -> Evaluation:
+        """Return the scores of a model on a split, the main score first, and its answers with warnings."""
+
+    def score_names(self) -> Sequence[str] | None:
+        """Return the names of the scores of `evaluate`, in order; called before anything is fetched.
+
+        None: they are not known before a model is scored. `training.select` and `training.patience` may name
+            one of
+        them; `seqx check` refuses other names.
+        """
+        return None
+
+    def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> Grammar | None:
+        """Return the grammar that restricts the answers to these inputs, or None.
+
+        Args:
+            inputs: what `read` returned for each input of the batch
+        """
+        return None
+
+    def constraint(self, requests: Sequence[Request]) -> Grammar:
+        """Return a grammar for what users request of the answers: prefixes, required and forbidden phrases.
+
+        The search obeys it together with `grammar`.
+
+        Raises:
+            UserError: the task does not support constraints, or not this one
+        """
+        raise UserError(f"{type(self).__name__} does not support prefixes and phrases; leave them out")
