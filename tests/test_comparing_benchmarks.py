@@ -66,8 +66,8 @@ def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "another.py"
     file.write_text(RECURRENT, encoding="utf-8")
     with_it = partial(load_plugins, {file: Location(str(file), 1, 1)})
-    monkeypatch.setattr(complexity, "load", with_it)
-    monkeypatch.setattr(kinds, "load", with_it)
+    monkeypatch.setattr(complexity, "load_plugins", with_it)
+    monkeypatch.setattr(kinds, "load_plugins", with_it)
     return file
 
 
