@@ -1,4 +1,4 @@
-"""Beam search.
+"""Beam search, and the length limit and the helpers that it shares with the other searches.
 
 Letters in shapes: B sentences, K hypotheses of each sentence (the beam size), N = B * K hypotheses in one
 dimension, C candidates, V symbols, T tokens.
@@ -13,18 +13,44 @@ from torch import Tensor
 
 import seqx
 from seqx_search.beam_allocation import allocate_beam, best_with_fewest_remaining
-from seqx_search.length_limit import (
-    NOT_FINITE,
-    LengthLimitedSearch,
-    copy_to_host,
-    should_poll,
-    true_indices,
-)
 
 L = TypeVar("L", float, Tensor)
 
 MAX_SIZE = 10_000
 """The maximum beam size."""
+
+NOT_FINITE = (
+    "the logits of the model are not finite, because it is damaged or diverged in training; use another model"
+)
+
+POLL_INTERVAL = 8
+"""The number of decoding steps on a GPU after which the host copies results. Each copy waits for the GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthLimitedSearch(seqx.Search):
+    """A search whose outputs have at most `ratio * source length + extra` tokens, EOS excluded in both.
+
+    A hypothesis of this length is forced to end: EOS follows, and its log-probability is added. The default
+    limit is that of Vaswani et al. 2017, section 6.1: input length + 50.
+
+    Args:
+        ratio: output tokens for each source token
+        extra: additional output tokens
+    """
+
+    ratio: Annotated[float, Ge(0), Le(1_000)] = 1.0
+    extra: Annotated[int, Ge(0), Le(1_000_000)] = 50
+
+    def __post_init__(self) -> None:
+        if self.ratio == 0 and self.extra == 0:
+            raise ValueError(
+                "ratio and extra are both 0, so every output would be empty; increase one of them"
+            )
+
+    def max_lengths(self, lengths: Tensor) -> Tensor:
+        """Return the maximum output tokens [B] for sources of `lengths` [B] tokens, both without EOS."""
+        return (lengths.double() * self.ratio + self.extra).long()
 
 
 class Active(NamedTuple):
@@ -104,7 +130,6 @@ class Beam(LengthLimitedSearch):
         """Return the divisor of the log-probability of a hypothesis of `length` tokens, EOS included."""
         return ((5 + length) / 6) ** self.alpha
 
-    @torch.no_grad()
     def __call__(
         self,
         model: seqx.Model,
@@ -118,6 +143,18 @@ class Beam(LengthLimitedSearch):
         Raises:
             UserError: the logits are not finite
         """
+        with torch.no_grad():
+            return self._search(model, source, max_lengths, grammar, memory)
+
+    def _search(
+        self,
+        model: seqx.Model,
+        source: seqx.Tokens,
+        max_lengths: Tensor,
+        grammar: seqx.Grammar | None,
+        memory: seqx.State | None,
+    ) -> list[list[seqx.Hypothesis]]:
+        """Decode token by token, without gradients; see `__call__`."""
         count, device = source.ids.size(0), source.ids.device
         steps = int(max_lengths.max()) + 1
         if grammar is not None:
@@ -261,3 +298,31 @@ def _hypotheses(scores: list[float], logprobs: list[float], ids: list[list[float
         for score, logprob, row in zip(scores, logprobs, ids, strict=True)
         if score > -torch.inf
     ]
+
+
+def should_poll(step: int, steps: int, done: Tensor) -> bool:
+    """Return true if the host should copy results after a step.
+
+    Args:
+        step: the number of the step, from 0
+        steps: the number of steps
+        done: true for sentences that are done [B]
+    """
+    if done.is_cuda:
+        return (step + 1) % POLL_INTERVAL == 0 or step + 1 == steps
+    return bool(done.any())
+
+
+def copy_to_host(*tensors: Tensor) -> list[Tensor]:
+    """Copy several tensors [B, ...] from their device at once, because each copy waits for the device.
+
+    The copies are float64, which represents integers up to 2^53 exactly.
+    """
+    flat = [tensor.reshape(len(tensor), -1).double() for tensor in tensors]
+    copies = torch.split(torch.cat(flat, 1).cpu(), [columns.size(1) for columns in flat], 1)
+    return [copy.view(tensor.shape) for copy, tensor in zip(copies, tensors, strict=True)]
+
+
+def true_indices(flags: Tensor, count: int) -> Tensor:
+    """Return the indices of the `count` true entries of `flags` [B], without waiting for the device."""
+    return (~flags).int().argsort(stable=True)[:count]

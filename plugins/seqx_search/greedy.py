@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 import seqx
-from seqx_search.length_limit import LengthLimitedSearch
+from seqx_search.beam import LengthLimitedSearch
 from seqx_search.one_hypothesis import decode_one_hypothesis
 
 
@@ -14,7 +13,6 @@ from seqx_search.one_hypothesis import decode_one_hypothesis
 class Greedy(LengthLimitedSearch):
     """Greedy search: it chooses the most probable token at every step."""
 
-    @torch.no_grad()
     def __call__(
         self,
         model: seqx.Model,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import seqx
-from seqx_search.length_limit import NOT_FINITE, copy_to_host, should_poll, true_indices
+from seqx_search.beam import NOT_FINITE, copy_to_host, should_poll, true_indices
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """A function that returns the next symbol of each sentence as its id minus EOS: [N].
@@ -21,6 +21,7 @@ the sentences [N] in the batch, and the number of the step, from 0.
 """
 
 
+@torch.no_grad()
 def decode_one_hypothesis(
     model: seqx.Model,
     source: seqx.Tokens,

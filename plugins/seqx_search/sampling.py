@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 import seqx
-from seqx_search.length_limit import LengthLimitedSearch
+from seqx_search.beam import LengthLimitedSearch
 from seqx_search.one_hypothesis import decode_one_hypothesis
 
 
@@ -34,7 +34,6 @@ class Sampling(LengthLimitedSearch):
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0
     seed: int = 0
 
-    @torch.no_grad()
     def __call__(
         self,
         model: seqx.Model,

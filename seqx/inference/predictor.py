@@ -1,6 +1,8 @@
 """The predictor: it splits inputs into pieces, decodes the pieces in batches, and joins the answers."""
 
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Literal
 
@@ -8,15 +10,16 @@ import torch
 
 from seqx.errors import UserError
 from seqx.inference.attention_maps import AttentionMaps, attention_maps
-from seqx.inference.batching import BATCH_TOKENS, pad, source_tokens
-from seqx.inference.context import inference_mode, stop_together
 from seqx.inference.decoding import BatchDecoder
 from seqx.inference.pieces import (
+    BATCH_TOKENS,
     DEFAULT_MAX_LENGTH,
     InputError,
     SplitInput,
     TooLongError,
     join_pieces,
+    pad,
+    source_tokens,
     split_input,
 )
 from seqx.inference.scoring import logprobs
@@ -25,6 +28,8 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.task import Example, NBest, Request, Task
 from seqx.interfaces.tensors import BOS, EOS, Tokens
 from seqx.parallel import SINGLE_PROCESS, World
+from seqx.runtime.devices import autocast
+from seqx.runtime.signals import Stopped
 
 
 class Predictor:
@@ -183,7 +188,8 @@ class Predictor:
         with stop_together(self.world), inference_mode(self.model, self.device, self.precision):
             candidates = self._decoder.decode(rank_pieces, self.search)
             nbests = self._decoder.nbest(rank_pieces, self.search, candidates)
-        gathered = self.world.all_gather(list(zip(indices, nbests, strict=True)))
+        own = list(zip(indices, nbests, strict=True))
+        gathered = [own] if self.world.size == 1 else self.world.all_gather(own)
         nbest_of_piece = {i: nbest for rank_nbests in gathered for i, nbest in rank_nbests}
         answers: list[list[NBest]] = [[] for _ in texts]
         for i, piece in enumerate(pieces):
@@ -217,3 +223,37 @@ class Predictor:
     def _symbols(self, column: str, ids: Sequence[int]) -> list[str]:
         special = {BOS: "<s>", EOS: "</s>"}
         return [special.get(token) or self.task.symbols(column, [token])[0] for token in ids]
+
+
+@contextmanager
+def inference_mode(model: Model, device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterator[None]:
+    """Run the block with a model in evaluation mode, without gradients, and in the given precision.
+
+    This does not use `torch.inference_mode`, in which autocast converts every weight again for every token.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), autocast(device, precision):
+            yield
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def stop_together(world: World) -> Iterator[None]:
+    """Raise `Stopped` on all ranks after the block if a signal stops one of them inside it.
+
+    All ranks must run the block equally often, because they exchange their signals after it.
+    """
+    if world.size == 1:
+        yield
+        return
+    received: signal.Signals | None = None
+    try:
+        yield
+    except Stopped as stopped:
+        received = stopped.signal
+    for received_by_rank in world.all_gather(received):
+        if received_by_rank is not None:
+            raise Stopped(received_by_rank)

@@ -8,7 +8,7 @@ import torch
 from seqx.data.batches import collate, split_into_microbatches
 from seqx.data.store import Ragged
 from seqx.errors import UserError
-from seqx.inference.batch_shrinker import BatchShrinker
+from seqx.inference.decoding import BatchShrinker
 from seqx.interfaces.networks import Model
 
 _BATCH_TOKENS = 4096

@@ -20,10 +20,8 @@ from seqx.runtime.devices import to_device
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """The first four ids of every vocabulary: padding, beginning and end of a sentence, unknown symbol."""
 
-
 WORDS = "words"
 """The column of a task that is 1 where a source token begins a word, and 0 elsewhere."""
-
 
 State = Any
 """The state of a model between tokens: tensors whose first dimension is the batch, nested in tuples, named
@@ -186,8 +184,6 @@ def _map(state: State, change: Any, descend: Any = None) -> State:
 
 
 M = TypeVar("M", bound=nn.Module)
-
-
 T = TypeVar("T")
 
 
