@@ -55,7 +55,8 @@ LAWS = [law for law in seqx.testing.laws_of(seqx.Model) if law.__name__ != "comp
 
 
 def settings(encoder: str, decoder: str) -> dict[str, Any]:
-    return {"d_model": 16, "encoder": ENCODERS[encoder], "decoder": DECODERS[decoder], "tie_embeddings": "all"}
+    parts = {"encoder": ENCODERS[encoder], "decoder": DECODERS[decoder]}
+    return {"d_model": 16, **parts, "tie_embeddings": "all"}
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
