@@ -31,7 +31,7 @@ from seqx.training.config import Training
 from seqx.training.data_checks import check_lengths, check_same_data
 from seqx.training.description import Experiment, cache_key_settings
 from seqx.training.ema import Average
-from seqx.training.finetuning import remarks, start_from
+from seqx.training.finetuning import initial_model_warnings, load_initial_weights
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.notices import Notices
 from seqx.training.placement import build_strategy
@@ -131,7 +131,7 @@ def build_model(context: Context) -> Model:
     torch.manual_seed(context.config.seed)
     model = context.experiment.model(context.experiment.task.vocab_sizes)
     if context.initial_model is not None:
-        start_from(context.initial_model, model, context.recipe)
+        load_initial_weights(context.initial_model, model, context.recipe)
     return model
 
 
@@ -308,6 +308,8 @@ def warn_of_data(context: Context, notices: Notices) -> None:
     """Warn, on the first rank, of suspicious text and of settings that differ from the initial model's."""
     if context.world.is_rank_zero:
         task = context.experiment.task
-        notices.warn_all([*task.training_warnings(), *remarks(context.initial_model, context.recipe)])
+        notices.warn_all(
+            [*task.training_warnings(), *initial_model_warnings(context.initial_model, context.recipe)]
+        )
         for split in context.held_out:
             notices.warn_all(held_out_warnings(task, task.read_split(split)))

@@ -17,7 +17,7 @@ from seqx.runtime import cpu_threads
 from seqx.runtime.devices import deterministic, device_of
 from seqx.runtime.signals import StopRequest
 from seqx.training.description import Experiment
-from seqx.training.preflight import examined
+from seqx.training.preflight import build_checked
 
 
 def run(
@@ -59,7 +59,7 @@ def run(
             return scores
         context = Context(
             recipe=recipe,
-            experiment=examined(recipe, begun=run_folder.vocabulary.is_dir()),
+            experiment=build_checked(recipe, begun=run_folder.vocabulary.is_dir()),
             plugins=plugins,
             name=name,
             folder=run_folder,

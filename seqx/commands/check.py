@@ -8,7 +8,7 @@ from seqx.cli import EXIT_USER_ERROR, print_error
 from seqx.commands.arguments import profile_option, split_overrides
 from seqx.commands.loading import load_checked
 from seqx.errors import UserError
-from seqx.training.preflight import count_parameters, examined
+from seqx.training.preflight import build_checked, count_parameters
 
 
 @click.command()
@@ -27,7 +27,7 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     errors = []
     for recipe in recipes:
         try:
-            count = count_parameters(examined(load_checked(recipe, profile, overrides).made))
+            count = count_parameters(build_checked(load_checked(recipe, profile, overrides).made))
         except UserError as error:
             errors.append(error)
         else:

@@ -23,7 +23,7 @@ from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.checkpoints import Checkpoints
 from seqx.training.candidates import comparison_lines
 from seqx.training.candidates import read as read_compared
-from seqx.training.preflight import examined
+from seqx.training.preflight import build_checked
 
 
 @click.command()
@@ -80,7 +80,7 @@ def run(
             found = load_checked(recipe, profile, overrides)
             run_folder = RunFolder(_folder(found, folder, profile))
             if run_folder.finished(found.made) is None:
-                examined(found.made, begun=run_folder.vocabulary.is_dir())
+                build_checked(found.made, begun=run_folder.vocabulary.is_dir())
         options = {"--profile": profile, "--folder": folder, "--device": device, "--threads": threads}
         given = [f"{name}={value}" for name, value in options.items() if value is not None]
         given += ["--changed-plugins"] * changed_plugins

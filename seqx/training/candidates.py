@@ -69,7 +69,7 @@ def candidates(checkpoints: Checkpoints, config: Training, warn: Callable[[str],
     return [asked, *others] if scored else [asked]
 
 
-def in_order(found: Sequence[Candidate]) -> list[Candidate]:
+def best_first(found: Sequence[Candidate]) -> list[Candidate]:
     """Return scored candidates with the best one first; in a tie that is the first of the list."""
     best = reduce(lambda one, other: other if _figure(other).beats(_figure(one)) else one, found)
     return [best, *(candidate for candidate in found if candidate is not best)]

@@ -33,7 +33,7 @@ def model_problems(made: Configured[Any], first: Path, model: Model) -> Iterator
         yield made.problem("training.init_from", str(_explained(error, made, first)))
 
 
-def start_from(first: Path, model: Model, made: Configured[Any]) -> None:
+def load_initial_weights(first: Path, model: Model, made: Configured[Any]) -> None:
     """Load the weights of the model `first` into a model.
 
     Raises:
@@ -56,7 +56,7 @@ def _explained(error: UserError, made: Configured[Any], first: Path) -> UserErro
     )
 
 
-def remarks(first: Path | None, made: Configured[Any]) -> Iterator[str]:
+def initial_model_warnings(first: Path | None, made: Configured[Any]) -> Iterator[str]:
     """Yield a line about settings that differ from those that the weights of `first` were trained with."""
     if first is None:
         return

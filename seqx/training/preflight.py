@@ -30,7 +30,7 @@ class Described(Protocol):
 D = TypeVar("D", bound=Described)
 
 
-def examined(made: Configured[D], *, begun: bool = False) -> D:
+def build_checked(made: Configured[D], *, begun: bool = False) -> D:
     """Build what a recipe describes, without reading its text.
 
     Args:
@@ -52,7 +52,7 @@ def examined(made: Configured[D], *, begun: bool = False) -> D:
         if not start:  # otherwise the missing vocabulary may be the reason
             problems += _unbuilt(made, error)
     else:
-        problems += [made.problem(setting, said) for setting, said in _at_odds(found, model)]
+        problems += [made.problem(setting, said) for setting, said in _inconsistent_settings(found, model)]
         if init is not None and not (begun or start):
             problems += model_problems(made, model_folder(init), model)
     if problems:
@@ -86,7 +86,7 @@ def _problems(thing: object) -> Iterator[tuple[str, str]]:
         yield from find()
 
 
-def _at_odds(experiment: Described, model: Model) -> Iterator[tuple[str, str]]:
+def _inconsistent_settings(experiment: Described, model: Model) -> Iterator[tuple[str, str]]:
     """Yield the settings that do not fit each other, and why."""
     task, how = experiment.task, experiment.training
     if "dev" not in task.available:

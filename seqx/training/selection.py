@@ -11,7 +11,7 @@ from seqx.interfaces.scores import Evaluation
 from seqx.parallel import World
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.weights import WEIGHTS, average, read_weights
-from seqx.training.candidates import Candidate, candidates, in_order, write
+from seqx.training.candidates import Candidate, best_first, candidates, write
 from seqx.training.config import Training
 from seqx.training.validation import Validator
 
@@ -69,7 +69,7 @@ def select_model(
             figure = world.broadcast(evaluation.validation_score(config.figure))
             loaded = found[i] = replace(candidate, figure=figure)
             evaluations[loaded] = evaluation
-    best, *others = in_order(found)
+    best, *others = best_first(found)
     if best is not loaded:
         load(best.steps)
     if world.is_rank_zero:

@@ -117,7 +117,7 @@ def test_new_setting_of_a_later_version_is_no_difference() -> None:
     recipe, run = tiny(), Path("runs/tiny")
     done("run", recipe, "training.steps=2")
     file = run / "recipe.yaml"
-    older = file.read_text(encoding="utf-8").replace("  nonfinite: 10\n", "")
+    older = file.read_text(encoding="utf-8").replace("  max_nonfinite: 10\n", "")
     older, found = re.subn(r"(positions:)\s+type: (sinusoidal)\s+base: 10000.0\n", r"\1 \2\n", older)
     assert found == 2
     assert "nonfinite" not in older

@@ -46,7 +46,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: SimpleNamespace
     found = [EntryPoint("house", "house_plugin", "seqx"), EntryPoint("bad", "house_of_cards", "seqx")]
     monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: found if group == "seqx" else [])
     monkeypatch.setattr("seqx.training.description.Experiment", house.Experiment)
-    monkeypatch.setattr("seqx.training.preflight._at_odds", lambda *_: ())  # this Experiment has only `steps`
+    # The Experiment of these tests has only `steps`.
+    monkeypatch.setattr("seqx.training.preflight._inconsistent_settings", lambda *_: ())
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(RECIPE)
 
