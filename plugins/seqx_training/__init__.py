@@ -1,7 +1,7 @@
 """Objectives, optimizers and learning-rate schedules."""
 
 import seqx
-from seqx_training.crossentropy import CrossEntropy
+from seqx_training.cross_entropy import CrossEntropy
 from seqx_training.muon import Muon
 from seqx_training.optimizers import Adafactor, Adam, AdamW
 from seqx_training.rdrop import RDrop

@@ -11,8 +11,13 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 import seqx
-from seqx_training.chunked_loss import TokenLoss, chunked_loss, outputs_before_targets, target_ids
-from seqx_training.crossentropy import SmoothedCrossEntropy
+from seqx_training.cross_entropy import (
+    SmoothedCrossEntropy,
+    TokenLoss,
+    chunked_loss,
+    outputs_before_targets,
+    target_ids,
+)
 
 
 class RDropLoss(TokenLoss):

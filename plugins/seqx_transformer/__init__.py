@@ -2,17 +2,24 @@
 
 import seqx
 from seqx_transformer.attention import MultiHeadAttention
-from seqx_transformer.decoder import TransformerDecoder
-from seqx_transformer.encoder import TransformerEncoder
-from seqx_transformer.feedforward import GELU, Convolutions, FeedForward, Gated, ReLU
 from seqx_transformer.grouped import GroupedQueryAttention
 from seqx_transformer.initialisation import DeepNorm, DepthScaled, Initialisation, Kaiming, Normal, Xavier
+from seqx_transformer.layer_parts import (
+    GELU,
+    Convolutions,
+    FeedForward,
+    Gated,
+    LayerNorm,
+    Norm,
+    ReLU,
+    RMSNorm,
+)
 from seqx_transformer.linear import LinearAttention
-from seqx_transformer.norm import LayerNorm, Norm, RMSNorm
 from seqx_transformer.positions import Combined, Learned, NoPositions, Sinusoidal
 from seqx_transformer.relative import T5, Alibi, Rotary, Shaw
 from seqx_transformer.restricted import RestrictedAttention
 from seqx_transformer.scores import AdditiveAttention, MultiplicativeAttention
+from seqx_transformer.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
     "GELU",

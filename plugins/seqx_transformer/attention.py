@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 import seqx
-from seqx_transformer.dropout import Dropout
+from seqx_transformer.layer_parts import Dropout
 
 
 class MultiHeadAttention(seqx.Attention):

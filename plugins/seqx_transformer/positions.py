@@ -1,12 +1,12 @@
-"""Positional encodings that are added to embeddings, and combinations of encodings.
+"""Positional encodings that are added to embeddings, combinations of encodings, and the encoding of a stack.
 
-Letters in shapes: B sentences, T tokens, D = d_model.
+Letters in shapes: B sentences, T tokens, D = d_model, H heads.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from annotated_types import Gt
@@ -130,3 +130,66 @@ class Combined(seqx.PositionalEncoding):
 def _sum(terms: Iterable[Tensor | None]) -> Tensor | None:
     tensors = [term for term in terms if term is not None]
     return reduce(Tensor.add, tensors) if tensors else None
+
+
+class StackPositions(nn.Module):
+    """The positional encoding of a stack, shared by its layers.
+
+    An encoding that acts in attention is built once for each number of heads that the layers have. Only the
+    one for the first layer's number of heads changes the embeddings.
+
+    Raises:
+        ValueError: an attention does not support the encoding; or layers have different numbers of heads, and
+            the encoding acts in attention and has learned parameters for embeddings
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., seqx.PositionalEncoding],
+        d_model: int,
+        attentions: Sequence[seqx.Attention],
+    ) -> None:
+        super().__init__()
+        first, *others = dict.fromkeys(attention.heads for attention in attentions)
+        encoding = make(d_model, first)
+        self.encodings = nn.ModuleDict({str(first): encoding})
+        self._first = str(first)
+        for heads in others if encoding.acts_in_attention else ():
+            self.encodings[str(heads)] = make(d_model, heads)
+            if _has_learned_embedding(self._encoding(heads)):
+                raise ValueError(
+                    "positions: this encoding acts in attention and also learns parameters for embeddings; "
+                    f"all layers must have the same number of heads, not {first} and {heads}"
+                )
+        for attention in attentions:
+            attention.check(self._encoding(attention.heads))
+
+    @property
+    def limit(self) -> int | None:
+        """The largest number of positions that can be encoded; None: no limit."""
+        return self._encoding(int(self._first)).limit
+
+    def embed(self, x: Tensor, layout: seqx.Layout) -> Tensor:
+        """Apply the encoding to embeddings [B, T, D].
+
+        Under autocast the result has autocast's type, and with it the whole residual stream. Otherwise each
+        linear map of the stack would convert its input again.
+        """
+        x = self._encoding(int(self._first)).embed(x, layout.positions)
+        device = x.device.type
+        return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+    def positioned(self, attention: seqx.Attention, layout: seqx.Layout) -> seqx.Positioned:
+        """Return the encoding that fits an attention, with the positions of the tokens."""
+        return seqx.Positioned(self._encoding(attention.heads), layout)
+
+    def _encoding(self, heads: int) -> seqx.PositionalEncoding:
+        name = str(heads) if str(heads) in self.encodings else self._first
+        return cast("seqx.PositionalEncoding", self.encodings[name])
+
+
+@torch.enable_grad()
+def _has_learned_embedding(encoding: seqx.PositionalEncoding) -> bool:
+    """Return true if the encoding adds something learned to embeddings."""
+    positions = torch.zeros(1, 1, dtype=torch.int64)
+    return encoding.embed(torch.zeros(1, 1, encoding.d_model), positions).requires_grad

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Iterator, Mapping
 
 import seqx
-from seqx_watch.window import WindowMeans
+from seqx_watch.metrics import WindowMeans
 
 
 def plain(text: str) -> str:

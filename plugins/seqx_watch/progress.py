@@ -12,8 +12,8 @@ from annotated_types import Ge, Gt
 import seqx
 from seqx_watch import lines
 from seqx_watch.append_only_file import AppendOnlyFile
+from seqx_watch.metrics import Window
 from seqx_watch.terminal import Terminal
-from seqx_watch.window import Window
 
 _REFRESH = 1.0  # minimum seconds between updates of the terminal, each of which waits for the device
 
@@ -86,7 +86,7 @@ class ConsoleProgress(seqx.Callback):
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:
         """Show the metrics, if it is time."""
-        terminal, now = self._view(), monotonic()
+        terminal, now = self._terminal, monotonic()  # opened by `started`
         steps, step = run.training.steps, update.step
         left = (now - self._start_time) / (step - run.done) * (steps - step)
         self._is_final, self._last_step = False, step

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from annotated_types import Gt
 
 import seqx
-from seqx_watch.window import Window
+from seqx_watch.metrics import Window
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -15,7 +15,7 @@ from seqx.testing import laws_of
 from seqx_sample import Sample
 from seqx_search import Greedy
 from seqx_text import Chrf, Lowercase, SentencePiece
-from seqx_training.crossentropy import CrossEntropy
+from seqx_training.cross_entropy import CrossEntropy
 from seqx_training.optimizers import Adam
 from seqx_training.schedules import InverseSquareRoot
 from seqx_translation import Translation

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import seqx
 from seqx.data.store import Store
 from seqx_transformer import FeedForward, Initialisation, Norm
-from seqx_transformer.stack import Residual
+from seqx_transformer.layer_parts import Residual
 from tests.pretended import backend  # noqa: F401  before the first backward pass
 from tests.pretended.device import PretendedDevice
 from tests.pretended.small import (

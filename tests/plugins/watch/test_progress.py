@@ -13,7 +13,7 @@ import pytest
 
 import seqx
 from seqx_watch import ConsoleProgress, progress
-from seqx_watch.window import Window, WindowMeans
+from seqx_watch.metrics import Window, WindowMeans
 from tests.plugins.watch.story import Clock, Story, run, update
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import seqx
-from seqx_watch.window import Window
+from seqx_watch.metrics import Window
 from tests.plugins.watch.story import update
 
 

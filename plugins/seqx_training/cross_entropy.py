@@ -1,4 +1,4 @@
-"""Losses summed over target tokens, computed in chunks so that the logits of all tokens never exist at once.
+"""Cross-entropy, computed in chunks of target tokens so that the logits of all tokens never exist at once.
 
 Letters in shapes: B sentences, T target tokens, D = d_model, V symbols, N target tokens without padding,
 n of them in one chunk, P passes through the model.
@@ -6,10 +6,11 @@ n of them in one chunk, P passes through the model.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 import seqx
@@ -36,6 +37,58 @@ class TokenLoss(ABC):
     @abstractmethod
     def gradient(self, logp: Tensor, part: slice) -> Tensor:
         """Return the gradient of the first sum with respect to the logits; may overwrite `logp`."""
+
+
+class SmoothedCrossEntropy(TokenLoss):
+    """Cross-entropy with smoothed targets ("loss") and with plain ones ("nll"), for targets [N] or [N, P]."""
+
+    names = ("loss", "nll")
+
+    def __init__(self, targets: Tensor, smoothing: float) -> None:
+        self.targets = targets
+        self.smoothing = smoothing
+
+    def sums(self, logp: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """Return both sums for log-probabilities [n, V] or [n, P, V]."""
+        nll = -logp.gather(-1, self.targets[part, ..., None]).sum()
+        if not self.smoothing:
+            return nll, nll
+        return (1 - self.smoothing) * nll - self.smoothing * logp.mean(-1).sum(), nll
+
+    def gradient(self, logp: Tensor, part: slice) -> Tensor:
+        """Return the model's probabilities minus the smoothed target distribution; overwrites `logp`."""
+        targets = self.targets[part, ..., None]
+        gradient = logp.exp_().sub_(self.smoothing / logp.size(-1))
+        return gradient.scatter_add_(-1, targets, gradient.new_full(targets.shape, self.smoothing - 1))
+
+
+class CrossEntropy(seqx.Objective):
+    """Cross-entropy with label smoothing (Szegedy et al. 2016, section 7; Vaswani et al. 2017, section 5.4).
+
+    The target distribution gives smoothing / V to every symbol, and 1 - smoothing more to the correct one.
+    "loss" is the sum with smoothing, "nll" the one without, which perplexity is computed from; both in nats.
+    Logits are computed in chunks, so that [N, V] of them are never in memory.
+
+    Args:
+        smoothing: probability that is spread over the vocabulary, epsilon in the papers
+        chunk: target tokens in a chunk; null: 512 on a CPU, 4096 on a GPU
+    """
+
+    def __init__(
+        self, *, smoothing: Annotated[float, Ge(0), Lt(1)] = 0.1, chunk: Annotated[int, Gt(0)] | None = None
+    ) -> None:
+        super().__init__()
+        self.smoothing = smoothing
+        self.chunk = chunk
+
+    def counts(self, batch: seqx.Batch) -> Mapping[str, int]:
+        """Return the number of target tokens for each sum."""
+        return {"loss": batch.count, "nll": batch.count}
+
+    def forward(self, model: seqx.Model, batch: seqx.Batch) -> Mapping[str, Tensor]:
+        """Return the sums over the target tokens of the batch."""
+        loss = SmoothedCrossEntropy(target_ids(batch), self.smoothing)
+        return chunked_loss(model, outputs_before_targets(model, batch), loss, self.chunk)
 
 
 def target_positions(batch: seqx.Batch) -> Tensor:

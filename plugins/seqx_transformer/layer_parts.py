@@ -1,0 +1,240 @@
+"""The parts of a layer besides attention: feed-forward networks, norms, dropout and residual connections.
+
+Letters in shapes: B sentences, T tokens, D = d_model.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+import seqx
+
+NormOrder = Literal["post", "pre"]
+"""The norm comes after the residual sum (post) or before the sub-layer (pre)."""
+
+
+class Dropout(nn.Module):
+    """Sets elements to zero with probability p in training and scales up the others (Srivastava et al. 2014).
+
+    On a CPU each element takes one random byte, which needs a quarter of the time of `torch.nn.Dropout`.
+    There p is rounded to a multiple of 1/256, and the scale is 1 / (1 - p) of the rounded p.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop elements of a tensor of any shape."""
+        if not self.training or self.p == 0.0:
+            return x
+        threshold = round(self.p * 256)
+        if x.device.type != "cpu" or not 0 < threshold < 256 or torch.compiler.is_compiling():
+            return F.dropout(x, self.p)
+        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        random_bytes = words.view(torch.uint8)[: x.numel()].view(x.shape)
+        return x * (random_bytes >= threshold).to(x.dtype).mul_(256 / (256 - threshold))
+
+    def extra_repr(self) -> str:
+        """Return the part of `print(model)` in parentheses."""
+        return f"p={self.p}"
+
+
+class Norm(nn.Module, ABC):
+    """Normalisation of the vector at each position.
+
+    The output has the dtype of the input, so that the residual stream keeps its dtype.
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.d_model = d_model
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [B, T, D] over the last dimension."""
+
+
+class LayerNorm(Norm):
+    """(x - mean) / sqrt(variance + eps) * gain + bias (Ba et al. 2016); gain and bias are learned.
+
+    Args:
+        eps: term added to the variance
+    """
+
+    def __init__(self, d_model: int, *, eps: Annotated[float, Gt(0)] = 1e-5) -> None:
+        super().__init__(d_model)
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model))
+        self.bias = nn.Parameter(torch.zeros(d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [B, T, D] over the last dimension."""
+        # The CPU kernel accepts float32 weights with bfloat16 inputs; the CUDA kernel does not.
+        kind = self.weight.dtype if x.device.type == "cpu" else x.dtype
+        with without_autocast(x):
+            return F.layer_norm(x, (self.d_model,), self.weight.to(kind), self.bias.to(kind), self.eps)
+
+
+class RMSNorm(Norm):
+    """x / sqrt(mean square + eps) * gain (Zhang and Sennrich 2019); the gain is learned.
+
+    Args:
+        eps: term added to the mean square
+    """
+
+    def __init__(self, d_model: int, *, eps: Annotated[float, Gt(0)] = 1e-6) -> None:
+        super().__init__(d_model)
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [B, T, D] over the last dimension."""
+        with without_autocast(x):
+            return F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
+
+
+def without_autocast(x: Tensor) -> torch.autocast:
+    """Disable autocast, which on CUDA would make the output, and so the residual stream, float32.
+
+    The kernels compute means and variances in float32 for every dtype of x.
+    """
+    return torch.autocast(x.device.type, enabled=False)
+
+
+class Residual(nn.Module):
+    """The residual connection around a sub-layer, with its norm and dropout.
+
+    Post-norm is Norm(scale x + Dropout(Sublayer(x))) (Vaswani et al. 2017, section 5.4); with a `scale` above
+    1 it is DeepNorm (Wang et al. 2022, arXiv:2203.00555).
+
+    Pre-norm is scale x + Dropout(Sublayer(Norm(x))) (Xiong et al. 2020, figure 1b).
+
+    A layer passes `before(x)` to the sub-layer, and calls the residual with x and the sub-layer's output.
+    """
+
+    def __init__(
+        self, norm: seqx.Make[Norm], d_model: int, order: NormOrder, dropout: float, scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.norm = norm(d_model)
+        self.order = order
+        self.dropout = Dropout(dropout)
+
+    def before(self, x: Tensor) -> Tensor:
+        """Return the input [B, T, D] of the sub-layer."""
+        return self.norm(x) if self.order == "pre" else x
+
+    def forward(self, x: Tensor, output: Tensor) -> Tensor:
+        """Add the sub-layer's output to x, both [B, T, D]."""
+        total = (x if self.scale == 1 else x * self.scale) + self.dropout(output)
+        return total if self.order == "pre" else self.norm(total)
+
+
+class FeedForward(nn.Module, ABC):
+    """The feed-forward sub-layer of a Transformer layer."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.d_model = d_model
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]; an output depends on the input at its own position only."""
+
+
+class ReLU(FeedForward):
+    """W2 max(0, W1 x + b1) + b2 (Vaswani et al. 2017, section 3.3).
+
+    Args:
+        width: width of the hidden layer, d_ff; 4 d_model if left out
+        dropout: dropout probability of the hidden layer
+        bias: add a bias in both linear maps
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        width: Annotated[int, Gt(0)] | None = None,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(d_model)
+        width = width or 4 * d_model
+        self.inner = self.linear(d_model, width, bias)
+        self.outer = self.linear(width, d_model, bias)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        return self.outer(self.dropout(self.activate(self.inner(x))))
+
+    def linear(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
+        """Build one of the two linear maps."""
+        return nn.Linear(inputs, outputs, bias)
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Apply the activation function."""
+        return F.relu(x)
+
+
+class GELU(ReLU):
+    """W2 GELU(W1 x + b1) + b2 (Hendrycks and Gimpel 2016)."""
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Apply the activation function."""
+        return F.gelu(x)
+
+
+class Convolutions(ReLU):
+    """Two convolutions with kernel size 1 and a ReLU between them (Vaswani et al. 2017, section 3.3).
+
+    The paper's other description of the same function as `relu`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        return super().forward(x.mT).mT
+
+    def linear(self, inputs: int, outputs: int, bias: bool) -> nn.Module:
+        """Build one of the two convolutions, which map [B, inputs, T] to [B, outputs, T]."""
+        return nn.Conv1d(inputs, outputs, 1, bias=bias)
+
+
+class Gated(FeedForward):
+    """W2 (f(Wg x) * W1 x), a gated linear unit (Shazeer 2020, equation 6).
+
+    Args:
+        activation: f of the gate: silu for SwiGLU, gelu for GEGLU
+        width: width of the hidden layer; 8/3 d_model if left out, which has as many parameters as `relu`
+        dropout: dropout probability of the hidden layer
+        bias: add a bias in the linear maps
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        activation: Literal["silu", "gelu"] = "silu",
+        width: Annotated[int, Gt(0)] | None = None,
+        dropout: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        bias: bool = False,
+    ) -> None:
+        super().__init__(d_model)
+        width = width or 8 * d_model // 3
+        self.activate: Callable[[Tensor], Tensor] = F.silu if activation == "silu" else F.gelu
+        self.gate = nn.Linear(d_model, width, bias)
+        self.inner = nn.Linear(d_model, width, bias)
+        self.outer = nn.Linear(width, d_model, bias)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        return self.outer(self.dropout(self.activate(self.gate(x)) * self.inner(x)))
