@@ -1,10 +1,10 @@
-# make run   trains a translator on the sentences that come along, scores it, and translates with it
-# make test  lints, checks types and imports, and runs every test
-# make test-quick  does the same without the slow tests, in less than two minutes
-# make docs  writes the reference pages, builds the documents as a site in build/docs, and checks their links
-# make test-isa  repeats the tests that depend on the CPU's instruction set with smaller instruction sets
+# make run         train a translation model on the included sample, score it, and translate with it
+# make test        run the linters, type and import checks, and all tests
+# make test-quick  do the same without the slow tests, in less than two minutes
+# make test-isa    repeat the tests that depend on the CPU's instruction set with smaller instruction sets
+# make docs        generate the reference pages, build the site in build/docs, and check its links
 #
-# All set themselves up in $(VENV); all they need is Python 3.11 or later, as $(PYTHON).
+# Each target installs seqx into $(VENV) if needed. Only Python 3.11 or later ($(PYTHON)) must be present.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -17,34 +17,34 @@ SENTENCES := "Please put the most important letter behind the bed." \
   "Although Emma is sick, she can put gloves into the box." \
   "There were many carpets in a hotel."
 
-# Limits on the instruction sets of oneDNN and of torch's own kernels. The first pair is a CPU with AVX2 only.
-FEWER := ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
+# Limits for the instruction sets of oneDNN and of torch. The first entry sets both to AVX2.
+ISA_LIMITS := ONEDNN_MAX_CPU_ISA=AVX2,ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 \
   ATEN_CPU_CAPABILITY=default
 
-# The files with tests for test-isa, and how tests are shared among workers: by file, the slow ones first.
-ISA = tests/laws $(shell grep --recursive --files-with-matches --include='test_*.py' mark.isa tests)
-SHARED := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+# The files with tests for test-isa; and the options that distribute tests over workers by file, slow files first.
+ISA_TESTS = tests/laws $(shell grep --recursive --files-with-matches --include='test_*.py' mark.isa tests)
+DISTRIBUTED := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test test-quick test-isa lint types imports docs clean
 
 run: $(VENV)/installed
 	$(BIN)/seqx run recipes/wmt_en_de.yaml --profile sample
-	@printf '\nThree sentences that it never saw, and what it makes of them:\n'
+	@printf '\nThree new sentences and their translations:\n'
 	@printf '%s\n' $(SENTENCES)
 	@printf '%s\n' $(SENTENCES) | $(BIN)/seqx translate $(SAMPLE)/model
 
-# Tests on the pretended GPU need processes in which no other test has computed gradients before.
+# Tests on the simulated GPU need processes in which no other test has computed gradients.
 test: lint
-	$(BIN)/pytest $(SHARED)
+	$(BIN)/pytest $(DISTRIBUTED)
 	$(BIN)/pytest --numprocesses $(WORKERS) tests/pretended
 
 test-quick: lint
-	$(BIN)/pytest $(SHARED) -m 'not slow'
+	$(BIN)/pytest $(DISTRIBUTED) -m 'not slow'
 
 test-isa: $(VENV)/installed-dev
-	@for fewer in $(FEWER); do \
-	  echo "with $$fewer"; \
-	  env $$(echo "$$fewer" | tr , ' ') $(BIN)/pytest -m isa --numprocesses $(WORKERS) --dist loadscope $(ISA) || exit 1; \
+	@for limit in $(ISA_LIMITS); do \
+	  echo "with $$limit"; \
+	  env $$(echo "$$limit" | tr , ' ') $(BIN)/pytest -m isa --numprocesses $(WORKERS) --dist loadscope $(ISA_TESTS) || exit 1; \
 	done
 
 lint: $(VENV)/installed-dev
@@ -58,7 +58,7 @@ types: $(VENV)/installed-dev
 imports: $(VENV)/installed-dev
 	$(BIN)/lint-imports --no-logo
 
-# Links to other sites are only reported: they may be down for an hour.
+# Broken links to other sites are reported but are no error, because a site may be down for an hour.
 docs: $(VENV)/installed-dev
 	$(BIN)/python -m docs.generate
 	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs build/docs
@@ -79,5 +79,5 @@ $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@ $(VENV)/installed
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seqx needs Python 3.11 or later; name one, as in: make run PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "seqx needs Python 3.11 or later; set PYTHON, as in: make run PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)

@@ -1,4 +1,4 @@
-"""Runs of `seqx run`, some at a time, in processes of their own; what is finished is not done again."""
+"""Several runs of `seqx run` in other processes; finished runs are not repeated."""
 
 import json
 import os
@@ -20,19 +20,19 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One run: its name, and what stands behind `seqx run`."""
+    """One run: its name and the arguments of `seqx run`."""
 
     name: str
     arguments: Sequence[str]
-    folder: Path  # of the run
+    folder: Path  # run folder
 
     @property
     def log(self) -> Path:
-        """Where what it says goes."""
+        """File for the output of the run."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     def start(self, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-        """Begin, or go on."""
+        """Start or resume the run."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "seqx", "run", *self.arguments, "--folder", str(self.folder)]
         with self.log.open("ab") as log:
@@ -42,11 +42,11 @@ class Job:
 
 
 def work(jobs: Iterable[Job], workers: int, environment: Mapping[str, str]) -> dict[str, str]:
-    """Run all, `workers` at a time; what those that failed said last, by their names.
+    """Run all jobs, `workers` at the same time; return the last log line of each failed job by name.
 
-    Stopped by an interrupt or a request to end, it stops its runs, and the same call goes on with them.
+    SIGINT and SIGTERM stop the runs, too; the same call resumes them.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    previous_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     waiting, failed = deque(jobs), dict[str, str]()
     running: dict[Job, subprocess.Popen[bytes]] = {}
     try:
@@ -58,7 +58,7 @@ def work(jobs: Iterable[Job], workers: int, environment: Mapping[str, str]) -> d
             for job in [job for job, process in running.items() if process.poll() is not None]:
                 code = running.pop(job).returncode
                 if code:
-                    failed[job.name] = _last(job.log) or f"exit code {code}"
+                    failed[job.name] = _last_line(job.log) or f"exit code {code}"
                 print(f"{job.name}: {failed.get(job.name, 'finished')}", file=sys.stderr, flush=True)
             time.sleep(0.2)
     finally:
@@ -66,23 +66,27 @@ def work(jobs: Iterable[Job], workers: int, environment: Mapping[str, str]) -> d
             process.terminate()
         for process in running.values():
             process.wait()
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
     return failed
 
 
-def told(
+def report(
     jobs: Iterable[Job], failed: Mapping[str, str], about: Mapping[str, Any], out: Path | None
 ) -> Sequence[Mapping[str, Any]]:
-    """Print the runs side by side, and what failed; returns what `seqx compare --json` would say of them.
+    """Print the runs and the failures in a table; return the runs as `seqx compare --json` prints them.
 
-    A JSON record of it, with what it is `about` but not where, goes to `out`, if that is given.
+    Args:
+        jobs: runs to compare
+        failed: last log line of each failed run
+        about: further entries of the record
+        out: file for the JSON record, which omits the folders; None: no record
     """
-    there = [job.folder for job in jobs if (job.folder / "recipe.yaml").is_file()]
-    compared = compare_runs(there) if there else []
+    started = [job.folder for job in jobs if (job.folder / "recipe.yaml").is_file()]
+    compared = compare_runs(started) if started else []
     if compared:
         print("\n".join(format_comparison(compared)))
-    for name, said in failed.items():
-        print(f"{name}: failed: {said}")
+    for name, reason in failed.items():
+        print(f"{name}: failed: {reason}")
     if out:
         runs = [{name: value for name, value in run.items() if name != "folder"} for run in compared]
         text = json.dumps({**provenance(), **about, "failed": failed, "runs": runs}, indent=2)
@@ -91,11 +95,11 @@ def told(
 
 
 def one_thread() -> dict[str, str]:
-    """What leaves each run one thread, unless the environment says how many."""
+    """Return the environment variable for one thread per run, unless it is set already."""
     return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 
 
-def _last(log: Path) -> str:
-    """The last line of a log that says something."""
+def _last_line(log: Path) -> str:
+    """Return the last line of a log that is not blank."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return next((line for line in reversed(lines) if line.strip()), "")

@@ -1,10 +1,10 @@
-"""Training on a CPU next to processes that keep CPUs busy: target tokens a second of the sample's translator.
+"""Training on a CPU while other processes use it: target tokens per second of the sample's translation model.
 
     python -m benchmarks.beside --out beside.json
 
-Each case is one run. Competing processes start and end while it trains, and the time until seqx notices
-them is part of the measurement. Needs a machine on which nothing else computes. The load is bounded and ends
-with the run.
+Each case is one run. Competing processes start and end while it trains; the time until seqx notices them is
+part of the measurement. The machine must be idle otherwise. The competing processes end with the run, or
+after a time limit.
 """
 
 import argparse
@@ -30,25 +30,25 @@ POLICIES: Mapping[str, Mapping[str, str]] = {
     "always spins": {"OMP_DYNAMIC": "false"},  # the default value; because it is set, seqx does not adapt
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
-"""Environment variables of the runs with each policy."""
+"""Environment variables of each policy for the threads of the run."""
 
 REQUIRED = {1: 0.6, 3: 0.25}
-"""The least share of the speed on an idle machine next to each number of processes."""
+"""The required fraction of the idle machine's speed, by the number of competing processes."""
 
 
-def measured(policy: str, precision: str, seconds: float, folder: Path) -> list[float]:
-    """Return the target tokens a second of one run in each interval."""
+def measure(policy: str, precision: str, seconds: float, folder: Path) -> list[float]:
+    """Train one run; return the target tokens per second in each interval."""
     out = folder / "rates.json"
     recipe = folder / "beside.yaml"
     paced = {"type": "paced", "busy": BUSY, "seconds": seconds, "out": str(out)}
     text = {"extends": "wmt_en_de", "plugins": [str(ROOT / "benchmarks" / "paced.py")], "callbacks": [paced]}
     recipe.write_text(json.dumps(text), encoding="utf-8")
-    never = [f"training.{name}=1000000" for name in ("steps", "validate_every", "save_every")]
+    large_steps = [f"training.{name}=1000000" for name in ("steps", "validate_every", "save_every")]
     environment = {key: value for key, value in os.environ.items() if key not in OWN_SETTINGS}
     environment.pop("OMP_NUM_THREADS", None)
     subprocess.run(
         [sys.executable, "-m", "seqx", "run", str(recipe), "--profile", "sample", "--device", "cpu",
-         "--folder", str(folder / f"{policy}-{precision}"), f"training.precision={precision}", *never],
+         "--folder", str(folder / f"{policy}-{precision}"), f"training.precision={precision}", *large_steps],
         env={**environment, **POLICIES[policy]}, check=False, capture_output=True,
         timeout=60 + 3 * seconds * len(BUSY),
     )  # fmt: skip
@@ -58,22 +58,22 @@ def measured(policy: str, precision: str, seconds: float, folder: Path) -> list[
 
 
 def table(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the speeds, and their share of the idle machine's speed with the policy that always spins."""
-    yield "| precision | threads | quiet | next to 1 | next to 3 |"
+    """Yield a table of speeds, and of their ratio to the idle machine with the policy `always spins`."""
+    yield "| precision | threads | idle machine | 1 competing process | 3 competing processes |"
     yield "|---|---|---|---|---|"
-    quiet = {
+    idle = {
         case["precision"]: case["rates"][0] for case in record["cases"] if case["policy"] == "always spins"
     }
     for case in record["cases"]:
         cells = [
-            f"{rate:,.0f} ({rate / quiet.get(case['precision'], case['rates'][0]):.2f})"
+            f"{rate:,.0f} ({rate / idle.get(case['precision'], case['rates'][0]):.2f})"
             for rate in (case["rates"][BUSY.index(busy)] for busy in (0, 1, 3))
         ]
         yield f"| {case['precision']} | {case['policy']} | {' | '.join(cells)} |"
 
 
 def flags() -> Sequence[str]:
-    """Return the instruction sets of the processor."""
+    """Return the instruction sets of the processor, as Linux names them."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
@@ -88,18 +88,18 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES))
     parser.add_argument("--precisions", nargs="+", choices=["bf16", "fp32"], default=["bf16", "fp32"])
     parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     cases = []
     with tempfile.TemporaryDirectory() as folder:
-        for precision in asked.precisions:
-            for policy in asked.policies:
-                rates = measured(policy, precision, asked.seconds, Path(folder))
+        for precision in options.precisions:
+            for policy in options.policies:
+                rates = measure(policy, precision, options.seconds, Path(folder))
                 cases.append({"precision": precision, "policy": policy, "rates": rates})
-    about = {"threads": torch.get_num_threads(), "flags": flags(), "busy": BUSY, "seconds": asked.seconds}
+    about = {"threads": torch.get_num_threads(), "flags": flags(), "busy": BUSY, "seconds": options.seconds}
     record = {**provenance(), **about, "required": REQUIRED, "cases": cases}
     print("\n".join(table(record)))
-    if asked.out:
-        asked.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if options.out:
+        options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Table 1 of Vaswani et al. 2017, measured: how time and memory of one layer grow with a sequence's length.
+"""Growth of time and memory of a layer with the sequence length, compared with Vaswani et al. 2017, Table 1.
 
     python -m benchmarks.complexity --out complexity.json --draw complexity.svg
 
-One layer of each registered attention and encoder reads one sequence of width `--width` and computes
-gradients, and so does multi-head attention with each of the positions that it hears of; lengths double. The
-exponents of growth are fitted over the longest lengths, where what the table counts outweighs the rest, and
-stand beside those that the table claims. Memory is that of the tensors which the forward pass keeps for the
-backward pass. A kind whose next length would take too long or too much memory stops there.
+The layers are each registered attention and encoder, and multi-head attention with each positional encoding
+that acts in attention. Each computes a forward and a backward pass over one sequence of width `--width`;
+lengths double. The exponents of growth are fitted over the longest lengths, where the operations that the
+table counts dominate. Memory is the size of the tensors that the forward pass keeps for the backward pass.
+A layer is not measured at a length for which it would take too much time or memory.
 
-It takes some minutes on one thread, whose time on the processor is what counts. Drawing needs the extra
-`draw` (matplotlib).
+The command takes some minutes on one thread; times are processor time. Drawing needs the extra `draw`
+(matplotlib).
 """
 
 import argparse
@@ -40,12 +40,12 @@ SMALL: Mapping[str, Any] = {
     "dropout": 0.0,
     "attention": {"type": "multihead", "heads": 1},
 }
-"""What makes of each kind one layer, without what differs between kinds for other reasons."""
+"""Settings, if a component has them, for a single layer without dropout."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A line of Table 1, for a sequence of n and a width of d; the exponent is that of n."""
+    """A line of Table 1, for a sequence of n tokens and a width of d; `exponent` is that of n."""
 
     layer: str
     operations: str
@@ -64,61 +64,73 @@ CLAIMS: Mapping[str, Claim] = {
     "convolution": CONVOLUTIONAL,
     "restricted": RESTRICTED,
 }
-"""Which line of Table 1 speaks of a component; of the others it says nothing."""
+"""The line of Table 1 for each component that it covers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """What one sequence of a length took."""
+    """The measurements for one sequence length."""
 
     length: int
-    seconds: float  # of the processor, forward and backward; the least of several
-    kept: int  # bytes, for the backward pass
+    seconds: float  # processor time of forward and backward pass, minimum of several
+    kept: int  # bytes that the forward pass keeps for the backward pass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When a kind goes no further."""
+    """The limits for the next length of a layer."""
 
-    seconds: float = 4.0  # that the next length may take
-    kept: float = 1.5e9  # bytes that it may keep
+    seconds: float = 4.0  # estimated for the next length
+    kept: float = 1.5e9  # bytes, estimated for the next length
 
 
 def layers(width: int) -> Iterator[tuple[str, Component, Layer]]:
-    """One layer of each registered attention and encoder, and of positions in attention, by `KIND-NAME`."""
+    """Yield the name (`INTERFACE-NAME`), the component and the function of each layer."""
     registry = load_plugins().registry
     attentions = registry.components(seqx.Attention)
     for name, component in attentions.items():
-        yield f"Attention-{name}", component, _attending(_built(seqx.Attention, component, registry)(width))
+        yield (
+            f"Attention-{name}",
+            component,
+            _self_attention_layer(_maker(seqx.Attention, component, registry)(width)),
+        )
     for name, component in registry.components(seqx.PositionalEncoding).items():
         if any(setting.required for setting in component.settings.values()):
             continue
-        encoding = _built(seqx.PositionalEncoding, component, registry)(width, 1)
+        encoding = _maker(seqx.PositionalEncoding, component, registry)(width, 1)
         if encoding.acts_in_attention:
-            multihead = _built(seqx.Attention, attentions["multihead"], registry)(width)
-            yield f"PositionalEncoding-{name}", component, _attending(multihead, encoding)
+            multihead = _maker(seqx.Attention, attentions["multihead"], registry)(width)
+            yield f"PositionalEncoding-{name}", component, _self_attention_layer(multihead, encoding)
     for name, component in registry.components(seqx.Encoder).items():
-        yield f"Encoder-{name}", component, _encoding(_built(seqx.Encoder, component, registry, width)(width))
+        yield (
+            f"Encoder-{name}",
+            component,
+            _encoder_layer(_maker(seqx.Encoder, component, registry, width)(width)),
+        )
 
 
-def _built(kind: type, component: Component, registry: Registry, width: int | None = None) -> Any:
+def _maker(interface: type, component: Component, registry: Registry, width: int | None = None) -> Any:
+    """Return the configured constructor of a component, with a single layer and no dropout."""
     torch.manual_seed(1)
     settings = {name: value for name, value in SMALL.items() if name in component.settings}
     if width is not None and "width" in component.settings:
         settings["width"] = width
-    said = {"type": component.name, **settings}
+    tree = {"type": component.name, **settings}
     make: Any = seqx.Make
-    section: Any = make_dataclass("Section", [("layer", make[kind])], kw_only=True)
-    node = parse(json.dumps({"layer": said}), component.name)
+    section: Any = make_dataclass("Section", [("layer", make[interface])], kw_only=True)
+    node = parse(json.dumps({"layer": tree}), component.name)
     return check(node, registry, section)().layer
 
 
 def _layout(x: Tensor) -> seqx.Layout:
+    """Return the layout of a batch [B, T, D] without padding."""
     return seqx.Layout.of(torch.ones(x.shape[:2], dtype=torch.bool), torch.zeros(len(x), dtype=torch.int64))
 
 
-def _attending(attention: seqx.Attention, encoding: seqx.PositionalEncoding | None = None) -> Layer:
-    """Self-attention."""
+def _self_attention_layer(
+    attention: seqx.Attention, encoding: seqx.PositionalEncoding | None = None
+) -> Layer:
+    """Return a function that computes self-attention."""
     attention.train()
 
     def layer(x: Tensor) -> Tensor:
@@ -131,39 +143,40 @@ def _attending(attention: seqx.Attention, encoding: seqx.PositionalEncoding | No
     return layer
 
 
-def _encoding(encoder: seqx.Encoder) -> Layer:
+def _encoder_layer(encoder: seqx.Encoder) -> Layer:
+    """Return a function that runs an encoder on a batch without padding."""
     encoder.train()
     return lambda x: encoder(x, _layout(x))
 
 
 def measure(layer: Layer, lengths: Sequence[int], width: int, limits: Limits, repeats: int) -> list[Point]:
-    """A point for each length, as far as the limits allow."""
+    """Measure a layer at each length, up to the limits."""
     points: list[Point] = []
     for length in lengths:
         if len(points) > 1:
-            slower, larger = (_next([getattr(p, what) for p in points]) for what in ("seconds", "kept"))
-            if slower > limits.seconds or larger > limits.kept:
+            seconds, kept = (_extrapolate([getattr(p, key) for p in points]) for key in ("seconds", "kept"))
+            if seconds > limits.seconds or kept > limits.kept:
                 break
         x = torch.randn(1, length, width, requires_grad=True)
-        kept = _kept(layer, x)
+        kept = _kept_bytes(layer, x)
         times = []
         for _ in range(repeats):
-            began = time.process_time()
+            start_time = time.process_time()
             torch.autograd.backward(layer(x).sum())
-            times.append(time.process_time() - began)
+            times.append(time.process_time() - start_time)
         points.append(Point(length=length, seconds=min(times), kept=kept))
     return points
 
 
-def _next(values: Sequence[float]) -> float:
-    """What twice the length will take, if it grows as it did last; more than with n² is a disturbance."""
+def _extrapolate(values: Sequence[float]) -> float:
+    """Estimate the value at twice the length from the last growth, which is taken to be at most quadratic."""
     return values[-1] * min(max(values[-1] / values[-2], 1), 4)
 
 
-def _kept(layer: Layer, x: Tensor) -> int:
-    """Bytes of the tensors that the forward pass keeps for the backward pass, parameters aside.
+def _kept_bytes(layer: Layer, x: Tensor) -> int:
+    """Return the bytes of the tensors, except parameters, that a forward pass keeps for the backward pass.
 
-    Measured after the first pass, in which libraries prepare themselves.
+    A first pass is not measured, because libraries allocate memory in it.
     """
     torch.autograd.backward(layer(x).sum())
     storages: dict[int, int] = {}
@@ -182,29 +195,38 @@ def _kept(layer: Layer, x: Tensor) -> int:
 
 
 def exponent(lengths: Sequence[int], values: Sequence[float], last: int = 3) -> float | None:
-    """The slope of the logarithms over the longest lengths; None: too few."""
+    """Fit the exponent of growth to the `last` longest lengths; None if there are fewer."""
     if len(lengths) < last:
         return None
     return float(np.polyfit(np.log(lengths[-last:]), np.log(values[-last:]), 1)[0])
 
 
 def table(record: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each layer: claimed and measured growth, and what the longest sequence took."""
+    """Yield a table with a row for each layer: growth in Table 1 and measured, and the longest sequence."""
     rows = []
-    for name, found in record["layers"].items():
-        claim, longest = found["claim"], found["points"][-1]
+    for name, result in record["layers"].items():
+        claim, longest = result["claim"], result["points"][-1]
         rows.append(
             [
                 name,
                 f"{claim['operations']} ({claim['layer']})" if claim else "-",
                 f"n^{claim['exponent']}" if claim else "-",
-                *(_power(found["growth"][what]) for what in ("seconds", "kept")),
+                *(_power(result["growth"][key]) for key in ("seconds", "kept")),
                 f"{longest['length']:,}",
                 f"{1000 * longest['seconds']:,.1f} ms",
                 f"{longest['kept'] / 2**20:,.1f} MiB",
             ]
         )
-    header = ["layer", "Table 1", "growth claimed", "time", "memory", "longest n", "took", "kept"]
+    header = [
+        "layer",
+        "Table 1",
+        "growth in Table 1",
+        "time",
+        "memory",
+        "longest n",
+        "its time",
+        "its memory",
+    ]
     yield from markdown(header, rows)
 
 
@@ -213,18 +235,18 @@ def _power(value: float | None) -> str:
 
 
 def draw(record: Mapping[str, Any], file: Path) -> None:
-    """Time and memory against length, both on logarithmic scales."""
+    """Draw time and memory against the length, on logarithmic scales."""
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  an extra
+        from matplotlib.figure import Figure  # noqa: PLC0415  optional dependency
     except ModuleNotFoundError:
         raise seqx.UserError("--draw needs matplotlib: pip install matplotlib") from None
     figure = Figure(figsize=(11, 5), layout="constrained")
-    for axes, what, unit in zip(figure.subplots(1, 2), ("seconds", "kept"), ("s", "MiB"), strict=True):
-        for name, found in record["layers"].items():
-            scale = 1 if what == "seconds" else 2**-20
-            xs = [point["length"] for point in found["points"]]
-            axes.plot(xs, [point[what] * scale for point in found["points"]], marker=".", label=name)
-        axes.set(xlabel="length n", ylabel=unit, title={"seconds": "time", "kept": "memory"}[what])
+    for axes, key, unit in zip(figure.subplots(1, 2), ("seconds", "kept"), ("s", "MiB"), strict=True):
+        for name, result in record["layers"].items():
+            scale = 1 if key == "seconds" else 2**-20
+            xs = [point["length"] for point in result["points"]]
+            axes.plot(xs, [point[key] * scale for point in result["points"]], marker=".", label=name)
+        axes.set(xlabel="length n", ylabel=unit, title={"seconds": "time", "kept": "memory"}[key])
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.grid(visible=True, alpha=0.3)
@@ -236,42 +258,42 @@ def draw(record: Mapping[str, Any], file: Path) -> None:
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not positive")
+        raise argparse.ArgumentTypeError(f"{number} is not positive; use 1 or more")
     return number
 
 
 def main() -> int:
-    """Measure, print the table, write and draw what is asked for."""
+    """Measure, print the table, and write the record and the drawing if options ask for them."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--width", type=_positive, default=64, help="d")
-    parser.add_argument("--shortest", type=_positive, default=64, help="the first length")
-    parser.add_argument("--longest", type=int, default=8192, help="no length beyond it")
-    parser.add_argument("--repeats", type=_positive, default=5, help="times that each is measured")
-    parser.add_argument("--out", type=Path, help="where a JSON record goes")
-    parser.add_argument("--draw", type=Path, help="where a picture goes: .svg, .png, .pdf")
+    parser.add_argument("--width", type=_positive, default=64, help="width d of the layers")
+    parser.add_argument("--shortest", type=_positive, default=64, help="shortest length")
+    parser.add_argument("--longest", type=int, default=8192, help="largest length")
+    parser.add_argument("--repeats", type=_positive, default=5, help="repetitions of each measurement")
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
+    parser.add_argument("--draw", type=Path, help="file for the drawing: .svg, .png or .pdf")
     arguments = parser.parse_args()
     if arguments.longest < arguments.shortest:
-        parser.error(f"--longest {arguments.longest} is below --shortest {arguments.shortest}")
+        parser.error(f"--longest {arguments.longest} is less than --shortest {arguments.shortest}")
     lengths = [arguments.shortest]
     while lengths[-1] * 2 <= arguments.longest:
         lengths.append(lengths[-1] * 2)
-    torch.set_num_threads(1)  # so that the processor's time is that of the work, whatever else runs beside
-    found = {}
+    torch.set_num_threads(1)  # processor time of several threads would include their waiting
+    results = {}
     for name, component, layer in layers(arguments.width):
         points = measure(layer, lengths, arguments.width, Limits(), arguments.repeats)
         claim = CLAIMS.get(component.name)
-        known = [point.length for point in points]
-        found[name] = {
+        measured = [point.length for point in points]
+        results[name] = {
             "claim": asdict(claim) if claim else None,
             "growth": {
-                what: exponent(known, [getattr(point, what) for point in points])
-                for what in ("seconds", "kept")
+                key: exponent(measured, [getattr(point, key) for point in points])
+                for key in ("seconds", "kept")
             },
             "points": [asdict(point) for point in points],
         }
-        print(f"{name}: measured up to {known[-1]}", file=sys.stderr)
-    record = {**provenance(), "width": arguments.width, "layers": found}
+        print(f"{name}: measured up to length {measured[-1]}", file=sys.stderr)
+    record = {**provenance(), "width": arguments.width, "layers": results}
     print("\n".join(table(record)))
     if arguments.out:
         arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -1,8 +1,9 @@
-"""Generated pairs of WMT's lengths: as words for preparation, as ids for training.
+"""Generated sentence pairs with the lengths of WMT: as text for data preparation, as ids for training.
 
-Lengths are log-normal, and the two sides' alike: over 10,000 pairs of WMT's English and German training text
-the logarithm of the number of words has a standard deviation of 0.53, and the ratio of the two sides one of
-0.26 to 0.41. In BPE of 37,000 symbols a side has some 28 tokens. Symbols have Zipf's frequencies.
+Lengths are log-normal and correlated. In 10,000 pairs of WMT's English and German training text the
+standard deviation of the logarithm of the number of words is 0.53, and that of the logarithm of the ratio
+of both sides is 0.26 to 0.41. With 37,000 BPE symbols a sentence has about 28 tokens. Symbols have Zipf's
+frequencies.
 """
 
 import random
@@ -19,26 +20,26 @@ from seqx.interfaces.tensors import EOS, UNK
 Integers = NDArray[np.integer[Any]]
 
 _SPREAD, _RATIO = 0.53, 0.3
-_BLOCK = 20_000  # pairs made at once
+_BLOCK = 20_000  # pairs that are generated at once
 
 
 def lengths(rng: np.random.Generator, pairs: int, *, mean: float = 27, longest: int = 255) -> Integers:
-    """Lengths [pairs, 2] of both sides, EOS not counted."""
+    """Draw the lengths [pairs, 2] of both sides, without EOS."""
     location = np.log(mean) - (_SPREAD**2) / 2
-    middle = rng.normal(location, (_SPREAD**2 - _RATIO**2 / 4) ** 0.5, pairs)
-    apart = rng.normal(0, _RATIO / 2, pairs)
-    both = np.exp(np.stack([middle - apart, middle + apart], 1))
+    center = rng.normal(location, (_SPREAD**2 - _RATIO**2 / 4) ** 0.5, pairs)
+    half_difference = rng.normal(0, _RATIO / 2, pairs)
+    both = np.exp(np.stack([center - half_difference, center + half_difference], 1))
     return both.round().clip(1, longest).astype(np.int64)
 
 
 def zipf(rng: np.random.Generator, count: int, symbols: int) -> Integers:
-    """Numbers below `symbols`, the smaller the more frequent."""
+    """Draw `count` numbers below `symbols`; number n has a frequency proportional to 1 / (n + 1)."""
     frequencies = np.cumsum(1 / np.arange(1, symbols + 1))
     return np.searchsorted(frequencies, rng.random(count) * frequencies[-1])
 
 
 def store(folder: Path, *, pairs: int, vocabulary: int, mean: float = 27, seed: int = 1) -> Store:
-    """A store of examples in an empty folder."""
+    """Write prepared data of generated examples into an empty folder."""
     rng = np.random.default_rng(seed)
     writer = Writer(folder)
     for first in range(0, pairs, _BLOCK):
@@ -54,25 +55,25 @@ def store(folder: Path, *, pairs: int, vocabulary: int, mean: float = 27, seed: 
 
 
 def sentences(rng: np.random.Generator, pairs: int, *, mean: float = 24) -> Iterator[tuple[str, str]]:
-    """Pairs of made-up sentences of at most 120 words a side."""
-    known = np.array(words())
+    """Yield pairs of sentences of invented words, at most 120 in each sentence."""
+    vocabulary = np.array(words())
     for first in range(0, pairs, _BLOCK):
         sides = lengths(rng, min(_BLOCK, pairs - first), mean=mean, longest=120).ravel()
-        text = known[zipf(rng, int(sides.sum()), len(known))].tolist()
+        text = vocabulary[zipf(rng, int(sides.sum()), len(vocabulary))].tolist()
         ends = np.cumsum(sides).tolist()
         lines = [" ".join(text[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
         yield from zip(lines[::2], lines[1::2], strict=True)
 
 
 def words(count: int = 50_000) -> list[str]:
-    """Made-up words, short ones first, as frequent words are short."""
+    """Return invented words, short ones first, because frequent words are short."""
     rng = random.Random(7)  # noqa: S311
     onsets = ["", *"bdfghklmnprstvwz", "br", "ch", "fl", "gr", "kn", "pl", "sch", "sp", "st", "tr"]
     nuclei = ["a", "e", "i", "o", "u", "ä", "ö", "ü", "au", "ei", "ie", "ea"]
     codas = ["", *"lmnrst", "ch", "ck", "ng", "nd", "rt", "st"]
-    made: dict[str, None] = {}
-    while len(made) < count:
-        syllables = 1 + (len(made) > 1000) + (len(made) > 10_000)
+    unique: dict[str, None] = {}
+    while len(unique) < count:
+        syllables = 1 + (len(unique) > 1000) + (len(unique) > 10_000)
         parts = (rng.choice(onsets) + rng.choice(nuclei) + rng.choice(codas) for _ in range(syllables))
-        made["".join(parts)] = None
-    return list(made)
+        unique["".join(parts)] = None
+    return list(unique)

@@ -1,13 +1,14 @@
-"""How fast a search decodes, and how many lines change with what else is in their batch.
+"""Decoding speed, and the share of answers that depend on the other sentences of the batch.
 
     python benchmarks/decoding.py --out decoding.json                 # Transformer (base), random weights
     python benchmarks/decoding.py MODEL --input test.en --out d.json   # a trained model, real lines
 
-Without a model, sources have lengths like WMT's and every output is as long as its source (random weights all
-but never end a sentence): speed means something, the share of changed lines does not. With a model both do.
+Without a model, sources have the lengths of WMT, and each output is as long as its source, because a model
+with random weights almost never predicts EOS. Then only the speed is meaningful. With a trained model, the
+share is meaningful, too.
 
-A line has changed when its best answer in a full batch is not the one it gets alone. Times are those of the
-second of two passes, over the same lines.
+An answer counts as changed if the best answer in a full batch differs from the answer in a batch of one. The
+times are those of the second of two passes over the same lines.
 """
 
 import argparse
@@ -38,44 +39,44 @@ VOCABULARY = 37_000
 
 
 class Numbers(Task):
-    """Texts are ids, written out."""
+    """A task whose texts are lists of token ids."""
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
-        """One vocabulary for both sides."""
+        """The same size for source and target."""
         return {"source": VOCABULARY, "target": VOCABULARY}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """The ids that the text lists."""
+        """Return the ids in the text, and EOS."""
         return {"source": [*map(int, text.split()), EOS]}
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        """The ids as a list."""
+        """Return the ids as a text."""
         return " ".join(map(str, ids))
 
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
-        """Nothing to do."""
+        """Do nothing; there is no corpus."""
 
     def learn(self, folder: Path, progress: ProgressReporter) -> None:
-        """Nothing to learn."""
+        """Do nothing; the vocabulary is fixed."""
 
     def load(self, folder: Path) -> None:
-        """Nothing was learnt."""
+        """Do nothing; the vocabulary is fixed."""
 
     def identity(self) -> Mapping[str, object]:
-        """Nothing to tell apart."""
+        """Return no identity."""
         return {}
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """No rows."""
+        """Return no rows."""
         return iter(())
 
     def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
-        """No examples."""
+        """Reject every row."""
         return Rejected("all")
 
     def inputs(self, split: Split) -> list[str]:
-        """Lengths like those of WMT in subwords: 27 on average, up to 100."""
+        """Return random inputs with the lengths of WMT in subwords: 27 on average, at most 100."""
         rng = random.Random(1)  # noqa: S311  # no secret
         lengths = (min(100, max(1, round(rng.lognormvariate(3.15, 0.55)))) for _ in iter(int, 1))
         return [
@@ -84,16 +85,16 @@ class Numbers(Task):
         ]
 
     def references(self, split: Split) -> list[str]:
-        """None."""
+        """Return no references."""
         return []
 
     def evaluate(self, model: TextModel, split: Split) -> Evaluation:
-        """Not judged."""
+        """Return no scores."""
         return Evaluation(scores={})
 
 
 def base() -> Model:
-    """The Transformer (base) of Vaswani et al. 2017, with random weights."""
+    """Build the Transformer (base) of Vaswani et al. 2017 with random weights."""
     torch.manual_seed(0)
     attention = lambda d: MultiHeadAttention(d, heads=8)  # noqa: E731
     feedforward = lambda d: ReLU(d, width=2048)  # noqa: E731
@@ -107,23 +108,23 @@ def base() -> Model:
 
 
 def timed(predictor: Predictor, lines: Sequence[str]) -> tuple[dict[str, float], list[str]]:
-    """Speed of the second pass, and its answers."""
+    """Decode twice; return the speed and the answers of the second pass."""
     list(predictor.hypotheses(lines))
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     answers = list(predictor.hypotheses(lines, len(lines)))
-    seconds = time.perf_counter() - began
-    tokens = sum(len(found[0][1].ids) + 1 for found in answers if found)
+    seconds = time.perf_counter() - start_time
+    tokens = sum(len(nbest[0][1].ids) + 1 for nbest in answers if nbest)
     speed = {
         "seconds": round(seconds, 3),
         "lines_per_second": round(len(lines) / seconds, 2),
         "output_tokens_per_second": round(tokens / seconds, 1),
         "output_tokens": tokens,
     }
-    return speed, [found[0][0] if found else "" for found in answers]
+    return speed, [nbest[0][0] if nbest else "" for nbest in answers]
 
 
 def measure(args: argparse.Namespace, precision: Literal["fp32", "bf16"], size: int) -> dict[str, Any]:
-    """One precision and one beam: all lines at once, and some one by one."""
+    """Decode with one precision and one beam size: all lines in batches, and the first ones one by one."""
     if args.model:
         predictor = load(
             args.model,
@@ -145,8 +146,8 @@ def measure(args: argparse.Namespace, precision: Literal["fp32", "bf16"], size: 
             batch_tokens=args.batch_tokens,
         )
         lines = predictor.task.inputs(Split(str(args.lines), ()))
-    together, answers = timed(predictor, lines)
-    some = lines[: args.alone]
+    batched, answers = timed(predictor, lines)
+    first_lines = lines[: args.alone]
     one_by_one = Predictor(
         predictor.task,
         predictor.model,
@@ -155,25 +156,25 @@ def measure(args: argparse.Namespace, precision: Literal["fp32", "bf16"], size: 
         precision=predictor.precision,
         batch_tokens=1,
     )
-    alone, expected = timed(one_by_one, some)
-    changed = sum(one != other for one, other in zip(answers, expected, strict=False))
+    alone, expected = timed(one_by_one, first_lines)
+    changed = sum(batch_answer != answer for batch_answer, answer in zip(answers, expected, strict=False))
     return {
         "precision": precision,
         "beam": size,
         "lines": len(lines),
-        "batches": together,
-        "one_by_one": {"lines": len(some), **alone},
-        "changed_share": round(changed / max(1, len(some)), 4),
+        "batches": batched,
+        "one_by_one": {"lines": len(first_lines), **alone},
+        "changed_share": round(changed / max(1, len(first_lines)), 4),
     }
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print the results and write a record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("model", nargs="?", help="a model's folder; random weights when left out")
-    parser.add_argument("--input", type=Path, help="lines for the model to answer")
+    parser.add_argument("model", nargs="?", help="model folder; default: random weights")
+    parser.add_argument("--input", type=Path, help="file with the inputs of the model")
     parser.add_argument("--lines", type=int, default=64)
-    parser.add_argument("--alone", type=int, default=16, help="lines that are also decoded one by one")
+    parser.add_argument("--alone", type=int, default=16, help="number of lines to decode one by one, too")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--device", default="auto")
@@ -181,7 +182,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.model and not args.input:
-        parser.error("a model needs --input")
+        parser.error("set --input; a trained model needs a file with inputs")
     device = device_of(args.device)
     cuda = device.type == "cuda"
     record: dict[str, Any] = {

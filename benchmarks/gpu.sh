@@ -3,8 +3,8 @@
 #
 #   benchmarks/gpu.sh [--out FILE] [--dry-run] ...
 #
-# Needs a checkout and a Python with PyTorch. Packages that are missing there come as wheels in .whl/, data as
-# files in .carry/; nothing is installed for good, and nothing is fetched.
+# It needs a checkout and a Python with PyTorch. It installs wheels from .whl/ into a temporary folder, reads data
+# from .carry/, and downloads nothing.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}

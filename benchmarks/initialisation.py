@@ -1,7 +1,7 @@
-"""Does the initialisation train? The paper's base model, six layers each, norms after the sums, from nothing.
+"""Training of the paper's base model (six layers, post-norm) from its initialisation.
 
-On Tatoeba, for a few hundred updates of a rising learning rate: the loss must fall below the entropy of the
-words' frequencies, which is as far as a model gets that looks at nothing.
+The model trains on Tatoeba for a few hundred updates of warm-up. The loss must fall below the entropy of the
+token frequencies, which is the best loss of a model that ignores its input.
 
     SEQX_DATA=... python benchmarks/initialisation.py --folder /tmp/initialisation
 """
@@ -28,7 +28,7 @@ FILES = "${{SEQX_DATA}}/tatoeba_en_de/{split}.{language}.gz"
 
 
 def overrides(updates: int, tokens: int) -> list[str]:
-    """The base recipe on Tatoeba, looked at only at the end."""
+    """Return the overrides that train the base recipe on Tatoeba, with one validation at the end."""
     files = {
         split: [FILES.format(split=split, language=language) for language in ("en", "de")]
         for split in ("train", "dev", "test")
@@ -43,30 +43,30 @@ def overrides(updates: int, tokens: int) -> list[str]:
         "training.objective.smoothing=0",
         f"training.validate_every={updates}",
         f"training.save_every={updates}",
-        "search={type: greedy, ratio: 0, extra: 1}",  # nobody asks what it would write
+        "search={type: greedy, ratio: 0, extra: 1}",  # short, because the outputs are not used
         "callbacks=[progress, {type: metrics, every: 10}]",
     ]
 
 
 def entropy(store: Store) -> float:
-    """Of the frequencies of target tokens, in nats."""
+    """Return the entropy of the frequencies of target tokens, in nats."""
     counts = np.bincount(store.columns["target"].values)
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
+    frequencies = counts[counts > 0] / counts.sum()
+    return float(-(frequencies * np.log(frequencies)).sum())
 
 
 def main() -> int:
-    """Run it and say how the loss went; exit code 1 when it stayed above."""
+    """Train and print the losses; return 1 if the last loss is not below the entropy, else 0."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--folder", type=Path, required=True, help="of the run")
+    parser.add_argument("--folder", type=Path, required=True, help="run folder")
     parser.add_argument("--updates", type=int, default=300)
-    parser.add_argument("--tokens", type=int, default=1500, help="target tokens of an update")
-    parser.add_argument("--out", type=Path, help="where a JSON record goes")
+    parser.add_argument("--tokens", type=int, default=1500, help="target tokens per update")
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
     arguments = parser.parse_args()
     recipe = ["recipes/wmt_en_de.yaml", "--folder", str(arguments.folder)]
     command = [sys.executable, "-m", "seqx", "run", *recipe]
-    began = time.monotonic()
+    start_time = time.monotonic()
     subprocess.run([*command, *overrides(arguments.updates, arguments.tokens)], check=True)
     lines = seqx.read_json_lines(_LINE, arguments.folder / "metrics.jsonl", "run it again")
     losses = {line["step"]: float(line["loss"]) for _, line in lines if line["kind"] == "update"}
@@ -79,7 +79,7 @@ def main() -> int:
         "losses": losses,
         "last": last,
         "perplexity": perplexity(last),
-        "minutes": (time.monotonic() - began) / 60,
+        "minutes": (time.monotonic() - start_time) / 60,
     }
     text = json_text(record, indent=2)
     print(text)

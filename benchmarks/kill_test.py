@@ -1,18 +1,20 @@
-"""Runs that are killed at random moments, and started again until they are done, against one that is not.
+"""Kills and resumes runs at random times, and compares the results with those of uninterrupted runs.
 
     python -m benchmarks.kill_test --kills 50 --saves 10 --full 10 --out kill_test.json
 
-Short runs of translation and of parsing on the embedded sample (more than an epoch, with an average of the
-weights, validation that chooses among checkpoints, and metrics summed over three updates) are killed by
-SIGKILL: `--kills` times after a time drawn evenly from that of a whole run, preparation to test, of which as
-many as `--saves` hit a save: they wait for its temporary folder, and count if that is still there after the
-kill. Then `--full` times more on a disk (a tmpfs, which needs root) with hardly room for one run; where it is
-full, the run must stop with exit code 2 and one message, and goes on when there is a little more room. The
-command is always the same. Each run that comes to its end is compared with the undisturbed one, bit by bit
-(`endings.py`).
+Short runs of translation and parsing on the embedded sample are killed by SIGKILL and started again with the
+same command. They take more than an epoch, with a moving average of the weights, validation, selection of
+the best checkpoint and metrics over three updates.
 
-Processes are forked from one that has imported everything, so that what is killed is seqx at work, not
-Python starting. Exit code 1: a run ended differently.
+- `--kills` kills come at times that are uniformly distributed over a whole run, from preparation to test.
+  At least `--saves` of them come during a save: they wait for its temporary folder, and count if the folder
+  still exists after the kill.
+- `--full` more kills come on a small disk (a tmpfs, which needs root). When it is full, the run must stop
+  with exit code 2 and one message, and resume after the disk has grown.
+
+Each finished run is compared with the uninterrupted run, bit by bit (`endings.py`). Processes are forked from
+one that has imported everything, so that kills do not hit the start of Python. The exit code is 1 if a run
+differs.
 """
 
 import argparse
@@ -89,49 +91,50 @@ model:
 search: {type: beam, size: 2, ratio: 2, extra: 10}
 """,
 }
-GIVE_UP = 120  # seconds that one start may take
-MOST_STARTS = 60  # of one run
+TIME_LIMIT = 120  # seconds for one start
+MAX_STARTS = 60  # of one run
 
 
 @dataclass
-class Told:
-    """What happened, in all."""
+class Outcome:
+    """The counts of all runs."""
 
     kills: int = 0
-    inside_saves: int = 0  # of these kills: the temporary folder was there after them
-    on_full_disks: int = 0  # of these kills
-    full: int = 0  # starts that stopped because there was no room
-    runs: int = 0  # that came to their end
-    different: list[str] = field(default_factory=list)  # what was not as in the undisturbed run
-    wrong: list[str] = field(default_factory=list)  # starts that ended as none should
-    phases: dict[str, int] = field(default_factory=dict)  # how many kills hit what
-    undisturbed: dict[str, dict[str, Any]] = field(default_factory=dict)  # how far those runs came
+    inside_saves: int = 0  # kills after which a temporary folder existed
+    on_full_disks: int = 0  # kills on small disks
+    full: int = 0  # starts that stopped because the disk was full
+    runs: int = 0  # finished runs
+    different: list[str] = field(default_factory=list)  # files that differ from the uninterrupted run
+    wrong: list[str] = field(default_factory=list)  # starts with a wrong exit code or message
+    phases: dict[str, int] = field(default_factory=dict)  # number of kills by phase of the run
+    undisturbed: dict[str, dict[str, Any]] = field(default_factory=dict)  # progress of the uninterrupted runs
 
 
 class Command:
-    """One start of the command, in a process of its own."""
+    """One start of `seqx run`, in a forked process."""
 
     def __init__(self, recipe: Path, folder: Path, cache: Path) -> None:
         self.log = folder.with_suffix(".log")
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            self._work(recipe, folder, cache)
+            self._run(recipe, folder, cache)
         self.code: int | None = None
 
-    def ended(self) -> bool:
-        """Whether it has, for whatever reason."""
+    def has_ended(self) -> bool:
+        """Return true if the process has ended."""
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.code = os.waitstatus_to_exitcode(status) if pid else None
         return self.code is not None
 
     def kill(self) -> None:
-        """SIGKILL, of which a process does not even hear."""
+        """Kill the process by SIGKILL, which it cannot handle."""
         os.kill(self.pid, signal.SIGKILL)
         self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
-    def _work(self, recipe: Path, folder: Path, cache: Path) -> None:
+    def _run(self, recipe: Path, folder: Path, cache: Path) -> None:
+        """Run the command in the forked process, and exit."""
         code = 1
         try:
             output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -146,104 +149,113 @@ class Command:
             os._exit(code)
 
 
-class Soak:
-    """Kills runs of one recipe."""
+class KillTest:
+    """Kills runs of one recipe, and compares them with its uninterrupted run."""
 
-    def __init__(self, name: str, place: Path, draw: random.Random, told: Told) -> None:
-        self.name, self.place, self.draw, self.told = name, place, draw, told
-        self.recipe = place / f"{name}.yaml"
+    def __init__(self, name: str, parent: Path, rng: random.Random, outcome: Outcome) -> None:
+        self.name, self.parent, self.rng, self.outcome = name, parent, rng, outcome
+        self.recipe = parent / f"{name}.yaml"
         self.recipe.write_text(RECIPES[name] + TRAINING, encoding="utf-8")
-        self.whole = place / f"{name}-whole"
-        began = time.monotonic()
-        self._to_the_end(Command(self.recipe, self.whole, place / "cache-whole"))
-        self.seconds = time.monotonic() - began
-        progress = Checkpoints(self.whole / "checkpoints").progress()
-        assert progress is not None, "it came to its end"
-        told.undisturbed[name] = {"took": round(self.seconds, 1), **asdict(progress)}
+        self.uninterrupted = parent / f"{name}-whole"
+        start_time = time.monotonic()
+        self._wait(Command(self.recipe, self.uninterrupted, parent / "cache-whole"))
+        self.seconds = time.monotonic() - start_time
+        progress = Checkpoints(self.uninterrupted / "checkpoints").progress()
+        assert progress is not None, "the run is finished"
+        outcome.undisturbed[name] = {"took": round(self.seconds, 1), **asdict(progress)}
 
-    def disturbed(self, kills: int, saves: int, folder: Path, *, grow: "Disk | None" = None) -> None:
-        """One run to its end, killed up to so often, up to `saves` of them inside a save."""
-        cache = self.place / "cache"
-        shutil.rmtree(cache, ignore_errors=True)  # so that preparation is killed, too
+    def run(self, kills: int, saves: int, folder: Path, *, disk: "Disk | None" = None) -> None:
+        """Run to the end, with up to `kills` kills, up to `saves` of them during a save.
+
+        Args:
+            kills: largest number of kills
+            saves: largest number of kills that wait for a save
+            folder: run folder
+            disk: the small disk that contains the folder; None: enough space
+        """
+        cache = self.parent / "cache"
+        shutil.rmtree(cache, ignore_errors=True)  # so that preparation may be killed, too
         shutil.rmtree(folder, ignore_errors=True)
-        for start in range(MOST_STARTS):
-            before = set(_saving(folder))  # left by an earlier kill, removed some time after the start
+        for start in range(MAX_STARTS):
+            before = set(_temporary_folders(folder))  # left by earlier kills; a start removes them
             command = Command(self.recipe, folder, cache)
-            aim = saves > 0 and kills > 0
-            # Each further start has less to do; half of a whole run's time hits most of what there is.
-            until = time.monotonic() + self.draw.uniform(0, self.seconds * (0.5 if start else 1.0))
-            while not command.ended() and kills > 0:
-                if set(_saving(folder)) - before if aim else time.monotonic() > until:
-                    time.sleep(self.draw.uniform(0, 0.008) if aim else 0)
+            during_save = saves > 0 and kills > 0
+            # A resumed run is shorter; half the time of a whole run covers most of it.
+            kill_time = time.monotonic() + self.rng.uniform(0, self.seconds * (0.5 if start else 1.0))
+            while not command.has_ended() and kills > 0:
+                if set(_temporary_folders(folder)) - before if during_save else time.monotonic() > kill_time:
+                    time.sleep(self.rng.uniform(0, 0.008) if during_save else 0)
                     command.kill()
-                    inside = bool(set(_saving(folder)) - before)
-                    self.told.kills += 1
-                    self.told.inside_saves += inside
-                    self.told.on_full_disks += grow is not None
+                    inside = bool(set(_temporary_folders(folder)) - before)
+                    self.outcome.kills += 1
+                    self.outcome.inside_saves += inside
+                    self.outcome.on_full_disks += disk is not None
                     phase = _phase(folder)
-                    self.told.phases[phase] = self.told.phases.get(phase, 0) + 1
+                    self.outcome.phases[phase] = self.outcome.phases.get(phase, 0) + 1
                     kills, saves = kills - 1, saves - inside
                     break
-                time.sleep(0.0002 if aim else 0.002)
+                time.sleep(0.0002 if during_save else 0.002)
             else:
-                if self._ended(command, folder, grow):
+                if self._is_finished(command, folder, disk):
                     return
-        self.told.wrong.append(f"{self.name}: not done after {MOST_STARTS} starts")
+        self.outcome.wrong.append(f"{self.name}: not finished after {MAX_STARTS} starts")
 
-    def _ended(self, command: Command, folder: Path, disk: "Disk | None") -> bool:
-        """Whether this start was the last; a full disk gets a little more room."""
-        said = self._to_the_end(command, full=disk is not None)
-        if said is not None and disk is not None:
-            self.told.full += 1
-            if any(_saving(folder)):
-                self.told.wrong.append(f"{self.name}: half a folder was left: {said}")
+    def _is_finished(self, command: Command, folder: Path, disk: "Disk | None") -> bool:
+        """Wait for a start; return false, and grow the disk, if the disk was full."""
+        message = self._wait(command, may_be_full=disk is not None)
+        if message is not None and disk is not None:
+            self.outcome.full += 1
+            if any(_temporary_folders(folder)):
+                self.outcome.wrong.append(f"{self.name}: a full disk left a temporary folder: {message}")
             disk.grow()
             return False
         if command.code == 0:
-            self.told.runs += 1
-            self.told.different += [f"{self.name}: {name}" for name in differences(folder, self.whole)]
+            self.outcome.runs += 1
+            self.outcome.different += [
+                f"{self.name}: {name}" for name in differences(folder, self.uninterrupted)
+            ]
         return True
 
-    def _to_the_end(self, command: Command, *, full: bool = False) -> str | None:
-        """Wait; what it said last when there was no room."""
-        limit = time.monotonic() + GIVE_UP
-        while not command.ended():
+    def _wait(self, command: Command, *, may_be_full: bool = False) -> str | None:
+        """Wait for a start; return its last line if it stopped because the disk was full."""
+        limit = time.monotonic() + TIME_LIMIT
+        while not command.has_ended():
             if time.monotonic() > limit:
                 command.kill()
             time.sleep(0.01)
-        said = command.log.read_text(encoding="utf-8", errors="replace")
-        last = (said.splitlines() or [""])[-1]
-        if full and command.code == 2 and ("No space left" in last or "disk full" in last):
+        output = command.log.read_text(encoding="utf-8", errors="replace")
+        last = (output.splitlines() or [""])[-1]
+        if may_be_full and command.code == 2 and ("No space left" in last or "disk full" in last):
             return last
-        if command.code != 0 or "Traceback" in said:
-            self.told.wrong.append(f"{self.name}: exit code {command.code}: {last}")
+        if command.code != 0 or "Traceback" in output:
+            self.outcome.wrong.append(f"{self.name}: exit code {command.code}: {last}")
         return None
 
 
 class Disk:
-    """A small file system in memory, with too little room at first."""
+    """A small file system in memory (tmpfs) that can grow."""
 
-    def __init__(self, place: Path, size: int, step: int) -> None:
-        self.place, self.size, self.step = place, size, step
-        place.mkdir()
-        _mount("-t", "tmpfs", "-o", f"size={size}", "none", str(place))
+    def __init__(self, folder: Path, size: int, step: int) -> None:
+        self.folder, self.size, self.step = folder, size, step
+        folder.mkdir()
+        _mount("-t", "tmpfs", "-o", f"size={size}", "none", str(folder))
 
     def grow(self) -> None:
-        """Make a little more room."""
+        """Increase the size by `step` bytes."""
         self.size += self.step
-        _mount("-o", f"remount,size={self.size}", str(self.place))
+        _mount("-o", f"remount,size={self.size}", str(self.folder))
 
     def close(self) -> None:
-        """Take it away."""
-        subprocess.run(["umount", str(self.place)], check=True)
+        """Unmount the file system."""
+        subprocess.run(["umount", str(self.folder)], check=True)
 
 
 def _mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True, capture_output=True)
 
 
-def _saving(folder: Path) -> Iterator[Path]:
-    """The temporary folders of checkpoints and of the model that are there now."""
+def _temporary_folders(folder: Path) -> Iterator[Path]:
+    """Yield the temporary folders of checkpoints and of the model that exist now."""
     with contextlib.suppress(OSError):
         yield from (folder / "checkpoints").glob(".0*")
     with contextlib.suppress(OSError):
@@ -251,6 +263,7 @@ def _saving(folder: Path) -> Iterator[Path]:
 
 
 def _phase(folder: Path) -> str:
+    """Return the phase in which a run was killed."""
     if (folder / "model").is_dir():
         return "testing"
     steps = sorted(path.name for path in (folder / "checkpoints").glob("0*"))
@@ -260,99 +273,100 @@ def _phase(folder: Path) -> str:
 
 
 def _size(folder: Path) -> int:
+    """Return the size of all files in bytes, in blocks of 4096."""
     return sum(-(-path.stat().st_size // 4096) * 4096 for path in folder.rglob("*") if path.is_file())
 
 
-def soak(
-    place: Path,
+def kill_runs(
+    parent: Path,
     *,
     kills: int,
     saves: int,
     full: int,
     each: int,
     seed: int,
-) -> Told:
-    """Kill runs of some recipes in turn.
+) -> Outcome:
+    """Kill runs of the recipes in turn.
 
     Args:
-        place: an empty folder
-        kills: how many
-        saves: how many of them inside a save, at least
-        full: how many more with hardly any room on the disk
-        each: kills of one run
-        seed: of their moments
+        parent: an empty folder
+        kills: number of kills
+        saves: least number of kills during a save
+        full: number of further kills on a small disk
+        each: largest number of kills of one run
+        seed: seed of the times of the kills
     """
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(None):
-        seqx(["check", "wmt_en_de"])  # imports what a run does, before there are processes
-    told, draw = Told(), random.Random(seed)  # noqa: S311
-    soaks = [Soak(name, place, draw, told) for name in RECIPES]
-    # A name each: the folder's stands in the metrics.
-    folders = [place / soak.name / f"{soak.name}-whole" for soak in soaks]
+        seqx(["check", "wmt_en_de"])  # imports the modules of a run before the first fork
+    outcome, rng = Outcome(), random.Random(seed)  # noqa: S311
+    tests = [KillTest(name, parent, rng, outcome) for name in RECIPES]
+    # The names of the folders are those of the uninterrupted runs, because the metrics contain them.
+    folders = [parent / test.name / f"{test.name}-whole" for test in tests]
     for folder in folders:
         folder.parent.mkdir()
     turn = 0
-    while told.kills < kills or told.inside_saves < saves:
+    while outcome.kills < kills or outcome.inside_saves < saves:
         if turn > 4 * kills:
-            told.wrong.append(f"only {told.kills} kills in {turn} runs")
+            outcome.wrong.append(f"only {outcome.kills} kills in {turn} runs")
             break
-        left = max(kills - told.kills, saves - told.inside_saves)
-        one, folder = soaks[turn % len(soaks)], folders[turn % len(soaks)]
-        one.disturbed(min(each, left), min(each, saves - told.inside_saves), folder)
+        left = max(kills - outcome.kills, saves - outcome.inside_saves)
+        test, folder = tests[turn % len(tests)], folders[turn % len(tests)]
+        test.run(min(each, left), min(each, saves - outcome.inside_saves), folder)
         turn += 1
     for turn in range(4 * full):
-        if told.on_full_disks >= full:
+        if outcome.on_full_disks >= full:
             break
-        one, left = soaks[turn % len(soaks)], full - told.on_full_disks
-        room = _size(one.whole)
-        disk = Disk(place / f"disk{turn}", room * 3 // 4, room // 8)
+        test, left = tests[turn % len(tests)], full - outcome.on_full_disks
+        size = _size(test.uninterrupted)
+        disk = Disk(parent / f"disk{turn}", size * 3 // 4, size // 8)
         try:
-            one.disturbed(min(each, left), min(each, left) // 2, disk.place / f"{one.name}-whole", grow=disk)
+            test.run(min(each, left), min(each, left) // 2, disk.folder / f"{test.name}-whole", disk=disk)
         finally:
             disk.close()
-    return told
+    return outcome
 
 
 def table(record: Mapping[str, Any]) -> Iterator[str]:
-    """What happened, a line for each kind."""
-    told = record["told"]
+    """Yield a table of the counts."""
+    outcome = record["told"]
     rows = {
-        "kills": told["kills"],
-        "of them inside a save": told["inside_saves"],
-        "of them on a disk with hardly any room": told["on_full_disks"],
-        "starts that a full disk stopped, each with one message": told["full"],
-        "starts that ended as none should": len(told["wrong"]),
-        "runs that came to their end": told["runs"],
-        "files that differed from the undisturbed run's": len(told["different"]),
+        "kills": outcome["kills"],
+        "kills during a save": outcome["inside_saves"],
+        "kills on a small disk": outcome["on_full_disks"],
+        "starts that stopped with one message because the disk was full": outcome["full"],
+        "starts with a wrong exit code or message": len(outcome["wrong"]),
+        "finished runs": outcome["runs"],
+        "files that differ from the uninterrupted run": len(outcome["different"]),
     }
-    yield from markdown(["what", "how often"], [[name, str(count)] for name, count in rows.items()])
+    yield from markdown(["event", "count"], [[name, str(count)] for name, count in rows.items()])
 
 
 def main() -> None:
-    """Write the record."""
-    as_it_is = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_it_is)
+    """Kill the runs, print the record and write it."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--saves", type=int, default=10)
     parser.add_argument("--full", type=int, default=10)
-    parser.add_argument("--each", type=int, default=5, help="kills of one run")
+    parser.add_argument("--each", type=int, default=5, help="largest number of kills of one run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as place:
-        how = {name: getattr(asked, name) for name in ("kills", "saves", "full", "each", "seed")}
-        told = soak(Path(place), **how)
+    options = parser.parse_args()
+    start_time = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {name: getattr(options, name) for name in ("kills", "saves", "full", "each", "seed")}
+        outcome = kill_runs(Path(folder), **settings)
     record = {
-        "asked": how,
-        "told": asdict(told),
-        "seconds": round(time.monotonic() - began, 1),
+        "asked": settings,
+        "told": asdict(outcome),
+        "seconds": round(time.monotonic() - start_time, 1),
         **provenance(),
     }
     text = json.dumps(record, indent=2) + "\n"
-    if asked.out:
-        asked.out.write_text(text, encoding="utf-8")
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
     print(text, end="")
-    sys.exit(1 if told.different or told.wrong else 0)
+    sys.exit(1 if outcome.different or outcome.wrong else 0)
 
 
 if __name__ == "__main__":

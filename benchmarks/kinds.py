@@ -1,10 +1,10 @@
-"""Every encoder, decoder, attention and positional encoding, trained on as many tokens.
+"""A comparison of all encoders, decoders, attentions and positional encodings after equally many tokens.
 
     nohup python -m benchmarks.kinds --workers 2 --out kinds.json &
 
-These are the profiles of recipes/kinds.yaml, each of which changes one thing in the sample's Transformer, and
-whatever else is registered: plugins that are installed take part by themselves, with the sample's sizes.
-Given again, the command goes on where it was stopped; more settings may follow as KEY=VALUE.
+It trains the profiles of recipes/kinds.yaml, each of which replaces one part of the sample's Transformer, and
+all other registered components, such as those of installed plugins, with the sizes of the sample. If the
+command is stopped, the same command resumes. Overrides (KEY=VALUE) apply to all runs.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import seqx
-from benchmarks.background import Job, one_thread, told, work
+from benchmarks.background import Job, one_thread, report, work
 from seqx.commands.loading import load_checked
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component
@@ -35,99 +35,102 @@ STACK = {
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where components of a kind go, and what is set of them, where they have it: the sample's sizes."""
+class Slot:
+    """The settings of the recipe for the components of an interface, and the sizes of the sample."""
 
-    prefix: str
+    prefix: str  # of the names of trials
     keys: Sequence[str]
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any]  # used if the component has them
 
 
-PLACES: Mapping[type, Place] = {
-    seqx.Encoder: Place("encoder_", ["model.encoder"], STACK),
-    seqx.Decoder: Place("decoder_", ["model.decoder"], STACK),
-    seqx.Attention: Place("", ["model.encoder.attention", "model.decoder.attention"], {"heads": 4}),
-    seqx.PositionalEncoding: Place("", ["model.encoder.positions", "model.decoder.positions"], {}),
+SLOTS: Mapping[type, Slot] = {
+    seqx.Encoder: Slot("encoder_", ["model.encoder"], STACK),
+    seqx.Decoder: Slot("decoder_", ["model.decoder"], STACK),
+    seqx.Attention: Slot("", ["model.encoder.attention", "model.decoder.attention"], {"heads": 4}),
+    seqx.PositionalEncoding: Slot("", ["model.encoder.positions", "model.decoder.positions"], {}),
 }
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The recipe with something in its place."""
+    """The recipe with a profile or with overrides."""
 
     profile: str | None = None
     overrides: Sequence[str] = ()
 
     @property
     def arguments(self) -> list[str]:
-        """What stands behind `seqx run`."""
+        """Arguments of `seqx run`."""
         return [RECIPE, *(["--profile", self.profile] if self.profile else []), *self.overrides]
 
     def parts(self) -> set[type]:
-        """The classes that its model is made of, which is built without memory for it."""
+        """Return the classes of the modules of the model, built on the meta device."""
         experiment = load_checked(RECIPE, self.profile, self.overrides).made()
         with torch.device("meta"):
             return {type(module) for module in experiment.model(experiment.task.vocab_sizes).modules()}
 
 
 def trials() -> dict[str, Trial]:
-    """By their names: the recipe as it is, its profiles, and each component that none of these has."""
-    found = {"base": Trial(), **{name: Trial(name) for name in load_checked(RECIPE).recipe.profiles}}
-    used = set[type]().union(*(trial.parts() for trial in found.values()))
+    """Return the trials by name: the recipe, its profiles, and each component that no profile uses."""
+    listed = {"base": Trial(), **{name: Trial(name) for name in load_checked(RECIPE).recipe.profiles}}
+    used = set[type]().union(*(trial.parts() for trial in listed.values()))
     registry = load_plugins().registry
-    for kind, place in PLACES.items():
-        for name, component in registry.components(kind).items():
+    for interface, slot in SLOTS.items():
+        for name, component in registry.components(interface).items():
             if component.maker not in used:
-                found[place.prefix + name] = Trial(overrides=_overrides(kind, component))
-    return found
+                listed[slot.prefix + name] = Trial(overrides=_overrides(interface, component))
+    return listed
 
 
-def _overrides(kind: type, component: Component) -> list[str]:
-    place = PLACES[kind]
-    settings = {name: value for name, value in place.settings.items() if name in component.settings}
-    made = json.dumps({"type": component.name, **settings})
-    # An attention takes the place of self-attention: not every one can look at another sequence.
-    cross = ["model.decoder.cross_attention=" + json.dumps(ATTENTION)] if kind is seqx.Attention else []
-    return [*(f"{key}={made}" for key in place.keys), *cross]
+def _overrides(interface: type, component: Component) -> list[str]:
+    """Return the overrides that put a component into the recipe."""
+    slot = SLOTS[interface]
+    settings = {name: value for name, value in slot.settings.items() if name in component.settings}
+    value = json.dumps({"type": component.name, **settings})
+    # The attention replaces self-attention only, because not every attention supports cross-attention.
+    cross = ["model.decoder.cross_attention=" + json.dumps(ATTENTION)] if interface is seqx.Attention else []
+    return [*(f"{key}={value}" for key in slot.keys), *cross]
 
 
 def faults(listed: Mapping[str, Trial]) -> dict[str, str]:
-    """Why some cannot be built, by their names."""
-    found = {}
+    """Return the first line of the error of each trial that cannot be built, by name."""
+    errors = {}
     for name, trial in listed.items():
         try:
             trial.parts()
         except seqx.UserError as error:
-            found[name] = str(error).splitlines()[0]
-    return found
+            errors[name] = str(error).splitlines()[0]
+    return errors
 
 
 def main() -> int:
-    """Train what is not trained yet, and print a table; exit code 1 when something failed."""
+    """Train the unfinished runs and print a table; return 1 if a run failed, else 0."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--folder", type=Path, default=Path("runs/kinds"), help="of the runs")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="some of them")
-    parser.add_argument("--steps", type=int, default=1600, help="updates, of 2,000 target tokens each")
-    parser.add_argument("--workers", type=int, default=1, help="trained at a time, each by one thread")
-    parser.add_argument("--out", type=Path, help="where a JSON record goes")
+    parser.add_argument("--folder", type=Path, default=Path("runs/kinds"), help="parent of the run folders")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="trials to run; default: all")
+    parser.add_argument(
+        "--steps", type=int, default=1600, help="number of updates, of 2,000 target tokens each"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="runs at the same time, with one thread each")
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_intermixed_args()
     listed = trials()
     if arguments.only:
         unknown = [name for name in arguments.only if name not in listed]
         if unknown:
-            parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(listed)}")
+            parser.error(f"--only: unknown trials: {', '.join(unknown)}; choose from {', '.join(listed)}")
         listed = {name: listed[name] for name in arguments.only}
-    unfit = faults(listed)
-    often = [f"training.{name}={arguments.steps}" for name in ("steps", "validate_every")]
+    invalid = faults(listed)
+    steps = [f"training.{name}={arguments.steps}" for name in ("steps", "validate_every")]
     chosen = [
-        Job(name, [*trial.arguments, *often, *arguments.overrides], arguments.folder / name)
+        Job(name, [*trial.arguments, *steps, *arguments.overrides], arguments.folder / name)
         for name, trial in listed.items()
-        if name not in unfit
+        if name not in invalid
     ]
-    failed = {**unfit, **work(chosen, arguments.workers, one_thread())}
-    told(chosen, failed, {"steps": arguments.steps, "overrides": arguments.overrides}, arguments.out)
+    failed = {**invalid, **work(chosen, arguments.workers, one_thread())}
+    report(chosen, failed, {"steps": arguments.steps, "overrides": arguments.overrides}, arguments.out)
     return 1 if failed else 0
 
 

@@ -1,9 +1,8 @@
-"""The tables in docs/ that come from records in benchmarks/results/.
+"""Updates the tables in docs/ from the records in benchmarks/results/.
 
     python -m benchmarks.measured
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`; the command writes it anew, and a test says
-whether it is what the record says.
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`. A test compares it with its record.
 """
 
 import itertools
@@ -27,11 +26,12 @@ RECORDS = ROOT / "benchmarks" / "results"
 _TABLE = re.compile(r"(?<=<!-- table: )(\S+)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
-def _side_by_side(record: Mapping[str, Any]) -> Iterator[str]:
+def _comparison(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the comparison of the runs of a record, without the notes below it."""
     return itertools.takewhile(bool, format_comparison(record["runs"]))
 
 
-def _order(record: Mapping[str, Any]) -> Iterator[str]:
+def _against_base(record: Mapping[str, Any]) -> Iterator[str]:
     return against_base(record["runs"])
 
 
@@ -41,24 +41,26 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "kill_test": kill_test.table,
     "preparation": preparation.table,
     "scale": scale.table,
-    "table3-order": _order,
+    "table3-order": _against_base,
 }
-"""Of records that are not runs side by side."""
+"""Table functions by name; all other tables compare the runs of a record."""
 
 
-def renewed(text: str, records: Path = RECORDS) -> str:
-    """The document with each table as its record has it."""
+def update_tables(text: str, records: Path = RECORDS) -> str:
+    """Return a document with each table replaced by that of its record."""
     return _TABLE.sub(lambda match: f"{match[1]}{match[2]}{_table(match[1], records)}", text)
 
 
 def _table(name: str, records: Path) -> str:
+    """Return the lines of a table and the source of its record."""
     file = name.partition("-")[0]
     record = json.loads((records / f"{file}.json").read_text(encoding="utf-8"))
-    lines = TABLES.get(name, _side_by_side)(record)
+    lines = TABLES.get(name, _comparison)(record)
     return "".join(f"{line}\n" for line in (*lines, "", *_source(record)))
 
 
 def _source(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence with the commit, the machine and the version of torch."""
     machine, versions = record["machine"], record["versions"]
     cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)}"
     yield (
@@ -68,9 +70,9 @@ def _source(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the tables anew."""
+    """Update the tables of all documents."""
     for document in DOCUMENTS:
-        document.write_text(renewed(document.read_text(encoding="utf-8")), encoding="utf-8")
+        document.write_text(update_tables(document.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What is compared on Multi30k: the rivals, then the rows of Table 3. Hours on a CPU; given again, it goes on.
+# Compares models on Multi30k: benchmarks.rivals, then benchmarks.table3. This takes hours on a CPU; if it is
+# stopped, the same command resumes.
 #
 #   SEQX_DATA=... nohup benchmarks/multi30k.sh --workers 2 &
 #   SEQX_DATA=... benchmarks/multi30k.sh --full --device cuda
 #
-# Options are for both. Records go to runs/rivals.json and runs/table3.json.
+# Options apply to both. The records are runs/rivals.json and runs/table3.json.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p runs

@@ -1,4 +1,4 @@
-"""A callback for `benchmarks.beside`: trains next to processes that keep CPUs busy, and counts tokens."""
+"""The callback of `benchmarks.beside`, which starts and ends competing processes and counts tokens."""
 
 import json
 import os
@@ -10,14 +10,14 @@ from pathlib import Path
 import seqx
 
 BOUND = 170
-"""Seconds after which a competing process ends in any case."""
+"""Time limit of a competing process, in seconds."""
 
-WARM = 60
+WARMUP = 60
 """Updates before the first measurement."""
 
 
 class Paced(seqx.Callback):
-    """Measures target tokens a second while other processes come and go, then stops the run.
+    """Measures target tokens per second next to competing processes, then stops the run.
 
     Args:
         busy: the number of competing processes in each interval
@@ -29,49 +29,51 @@ class Paced(seqx.Callback):
         self.busy = busy
         self.seconds = seconds
         self.out = out
-        self._load: list[subprocess.Popen[bytes]] = []
+        self._competitors: list[subprocess.Popen[bytes]] = []
         self._rates: list[float] = []
         self._updates = self._tokens = 0
-        self._began: float | None = None
+        self._start_time: float | None = None
 
     @seqx.hookimpl
     def updated(self, update: seqx.Update) -> None:
-        """Count tokens, and begin the next interval when one is over."""
+        """Count tokens, and start the next interval at the end of an interval."""
         self._updates += 1
-        if self._updates < WARM or len(self._rates) == len(self.busy):
+        if self._updates < WARMUP or len(self._rates) == len(self.busy):
             return
         self._tokens += update.tokens
-        if self._began is None:
-            self._begin()
-        elif (spent := time.monotonic() - self._began) >= self.seconds:
-            self._rates.append(self._tokens / spent)
+        if self._start_time is None:
+            self._start_interval()
+        elif (elapsed := time.monotonic() - self._start_time) >= self.seconds:
+            self._rates.append(self._tokens / elapsed)
             if len(self._rates) < len(self.busy):
-                self._begin()
+                self._start_interval()
             else:
-                self._compete(0)
+                self._set_competitors(0)
                 Path(self.out).write_text(json.dumps(self._rates), encoding="utf-8")
                 os.kill(os.getpid(), signal.SIGTERM)
 
     @seqx.hookimpl
     def failed(self) -> None:
         """End the competing processes, however the run ends."""
-        self._compete(0)
+        self._set_competitors(0)
 
-    def _begin(self) -> None:
-        self._compete(self.busy[len(self._rates)])
-        self._began, self._tokens = time.monotonic(), 0
+    def _start_interval(self) -> None:
+        """Start or end competing processes, and reset the count."""
+        self._set_competitors(self.busy[len(self._rates)])
+        self._start_time, self._tokens = time.monotonic(), 0
 
-    def _compete(self, processes: int) -> None:
-        while len(self._load) < processes:
+    def _set_competitors(self, processes: int) -> None:
+        """Start or end processes until `processes` of them run."""
+        while len(self._competitors) < processes:
             command = ["timeout", str(BOUND), "sh", "-c", "while :; do :; done"]
-            self._load.append(subprocess.Popen(command))
-        while len(self._load) > processes:
-            process = self._load.pop()
+            self._competitors.append(subprocess.Popen(command))
+        while len(self._competitors) > processes:
+            process = self._competitors.pop()
             process.terminate()
             process.wait()
 
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer the callback to recipes."""
+    """Register the callback."""
     registry.add(seqx.Callback, paced=Paced)

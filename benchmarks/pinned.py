@@ -1,4 +1,4 @@
-"""Losses of ten updates and answers of five recipes, to the last digit, to compare two versions of seqx.
+"""Exact losses of the first ten updates and answers of five recipes, to compare two versions of seqx.
 
     python -m benchmarks.pinned --out before.json
     python -m benchmarks.pinned --against before.json
@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.provenance import ROOT, provenance
 
-RECIPES = {  # and the profiles that train on the embedded sample
+RECIPES = {  # recipe and the profiles that train it on the embedded sample
     "translation": ("wmt_en_de", ["sample"]),
     "parsing": ("wsj_parsing", ["sample"]),
     "language model": ("language_model", ["sample"]),
@@ -30,7 +30,7 @@ ANSWERS = 8
 
 
 def pin(recipe: str, profiles: list[str], folder: Path) -> dict[str, Any]:
-    """Train a recipe on the sample, and return its first losses, its scores, and its first answers."""
+    """Train a recipe on the sample; return its first losses, its scores and its first answers."""
     settings = [
         "training.precision=fp32",
         f"training.steps={UPDATES}",
@@ -64,7 +64,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Pin the recipes, and write the record or compare it with another one."""
+    """Train the recipes, and write the record or compare it with another one."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -78,9 +78,9 @@ def main() -> None:
             json.dumps({**provenance(), "pinned": pinned}, indent=2) + "\n", encoding="utf-8"
         )
     if options.against:
-        found = differences(json.loads(options.against.read_text())["pinned"], pinned)
-        print("\n".join(found) or f"nothing differs in {len(pinned)} recipes")
-        sys.exit(bool(found))
+        different = differences(json.loads(options.against.read_text())["pinned"], pinned)
+        print("\n".join(different) or f"no differences in {len(pinned)} recipes")
+        sys.exit(bool(different))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How fast a corpus is prepared: generated pairs of WMT's lengths, one process against two.
+"""Speed and memory of data preparation with one and two processes, on generated sentence pairs.
 
     python -m benchmarks.preparation --pairs 2000000 --out preparation.json
 
-The pairs are written into files, and then it is the translation task of a recipe that reads them, learns a
-vocabulary, and encodes. Memory is the sum over all processes, as Linux counts it (Rss: shared pages count in
-each; Pss: once).
+The translation task of a recipe reads the pairs from files, learns a vocabulary and encodes them. The pairs
+have the lengths of WMT. Memory is the sum over all processes (Rss counts shared pages in each process, Pss
+once).
 """
 
 import argparse
@@ -28,13 +28,13 @@ from seqx.interfaces.task import Task
 from seqx_watch.table import markdown
 
 WMT_EN_FR = 36_000_000
-"""Pairs of WMT 2014's English and French, to which the figures are extrapolated."""
+"""Sentence pairs of WMT 2014 English-French, to which the results are extrapolated."""
 
-_HELD_OUT = 100  # pairs of dev and test
+_HELD_OUT = 100  # pairs in each of dev and test
 
 
-def written(folder: Path, pairs: int, seed: int) -> list[str]:
-    """Write the pairs into files; what a recipe says of them."""
+def write_pairs(folder: Path, pairs: int, seed: int) -> list[str]:
+    """Write generated pairs into files; return the overrides that make a recipe read them."""
     rng = np.random.default_rng(seed)
     files = {}
     for split, count in {"train": pairs, "dev": _HELD_OUT, "test": _HELD_OUT}.items():
@@ -50,7 +50,7 @@ def written(folder: Path, pairs: int, seed: int) -> list[str]:
 
 
 class Memory:
-    """The most memory that this process and its descendants used together, sampled by a thread."""
+    """Peak memory of this process and its descendants together, sampled by a thread."""
 
     def __init__(self) -> None:
         self.rss = self.pss = 0
@@ -67,13 +67,13 @@ class Memory:
 
     def _sample(self) -> None:
         while not self._stop.wait(0.5):
-            family = _family(os.getpid())
-            self.rss = max(self.rss, sum(_kilobytes(pid, "Rss:") for pid in family))
-            self.pss = max(self.pss, sum(_kilobytes(pid, "Pss:") for pid in family))
+            processes = _process_tree(os.getpid())
+            self.rss = max(self.rss, sum(_kilobytes(pid, "Rss:") for pid in processes))
+            self.pss = max(self.pss, sum(_kilobytes(pid, "Pss:") for pid in processes))
 
 
-def _family(root: int) -> list[int]:
-    """A process and its descendants."""
+def _process_tree(root: int) -> list[int]:
+    """Return the ids of a process and its descendants."""
     try:
         children = [
             int(child)
@@ -82,10 +82,11 @@ def _family(root: int) -> list[int]:
         ]
     except OSError:
         return []
-    return [root, *(pid for child in children for pid in _family(child))]
+    return [root, *(pid for child in children for pid in _process_tree(child))]
 
 
 def _kilobytes(pid: int, name: str) -> int:
+    """Return a field of smaps_rollup, such as "Rss:"; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -94,11 +95,11 @@ def _kilobytes(pid: int, name: str) -> int:
 
 
 def measure(task: Task, cache: Path, processes: int) -> dict[str, Any]:
-    """Prepare once with so many processes."""
+    """Prepare the training data with a number of processes; return the measurements."""
     with Memory() as memory:
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         store = prepare(task, "train", {"processes": processes}, cache, processes=processes)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start_time
     record = {
         "processes": processes,
         "seconds": round(seconds, 2),
@@ -115,9 +116,9 @@ def measure(task: Task, cache: Path, processes: int) -> dict[str, Any]:
 
 
 def table(record: Mapping[str, Any]) -> Iterator[str]:
-    """What was measured, and what it makes for the pairs of English and French, a line for each run."""
+    """Yield a table with a row for each run: measurements, and estimates for English-French."""
     pairs, many = record["pairs"], f"{WMT_EN_FR // 10**6} M pairs"
-    head = ["processes", "pairs a second", "memory at most", f"{many}: time", "disk for ids", "and for text"]
+    head = ["processes", "pairs/s", "peak memory", f"{many}: time", "disk for ids", "disk for text"]
     rows = []
     for run in record["runs"]:
         text = sum(size for name, size in run["files"].items() if ".text" in name)
@@ -135,22 +136,24 @@ def table(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, print, and keep a record."""
+    """Measure, print the results and write a record."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=300_000, help="pairs that are prepared")
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="how many are compared")
-    parser.add_argument("--vocabulary", type=int, default=8000, help="pieces of the SentencePiece model")
-    parser.add_argument("--seed", type=int, default=1, help="of the generated pairs")
-    parser.add_argument("--folder", type=Path, help="where text and stores are written and removed again")
-    parser.add_argument("--out", type=Path, help="where the JSON record is written")
+    parser.add_argument("--pairs", type=int, default=300_000, help="number of sentence pairs")
+    parser.add_argument(
+        "--processes", type=int, nargs="+", default=[1, 2], help="numbers of processes to compare"
+    )
+    parser.add_argument("--vocabulary", type=int, default=8000, help="size of the SentencePiece vocabulary")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the generated pairs")
+    parser.add_argument("--folder", type=Path, help="parent of the temporary folder")
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
     settings = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
         cache = Path(folder)
         size = f"task.tokenizer.size={settings.vocabulary}"
-        said = written(cache, settings.pairs, settings.seed)
-        task = load_checked("wmt_en_de", None, [*said, size]).made().task
+        overrides = write_pairs(cache, settings.pairs, settings.seed)
+        task = load_checked("wmt_en_de", None, [*overrides, size]).made().task
         task.fetch(cache, no_progress)
         task.load(cached_vocabulary(task, {}, cache))
         runs = []

@@ -1,4 +1,4 @@
-"""Where a record comes from: the commit, the machine, the versions."""
+"""Commit, machine and versions of a record."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def provenance() -> Mapping[str, Any]:
-    """What a record says of its making; the load is that of the last 1, 5 and 15 minutes."""
+    """Return commit, machine and versions; the load is the average of the last 1, 5 and 15 minutes."""
     return {
         "commit": commit(),
         "machine": {
@@ -31,20 +31,20 @@ def provenance() -> Mapping[str, Any]:
 
 
 def commit() -> str | None:
-    """Of the checkout, or of the file that came along with a copy of it; "+" where something was changed."""
+    """Return the commit of the checkout, with "+" if files were changed; without .git, read .carry/commit."""
     file = ROOT / ".carry" / "commit"
     if not (ROOT / ".git").exists():
         return file.read_text(encoding="utf-8").strip() if file.is_file() else None
-    found = _git("rev-parse", "HEAD")
+    head = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", "seqx", "plugins", "recipes")
-    return found and found + ("+" if changed else "")
+    return head and head + ("+" if changed else "")
 
 
 def _git(*arguments: str) -> str | None:
     if shutil.which("git") is None:
         return None
-    found = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+    process = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return process.stdout.strip() or None
 
 
 def _processor() -> str:

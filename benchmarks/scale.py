@@ -1,10 +1,10 @@
-"""What a large corpus costs before training: a store of generated ids, its repeats, and the plan of an epoch.
+"""Time and memory of preparing a large corpus: writing prepared data, finding duplicates, planning an epoch.
 
     python -m benchmarks.scale --pairs 36000000 --out scale.json
 
-One process, one thread. Memory is the most that was resident during a stage (VmHWM), that of Python and torch
-included; pages of the store that are mapped count as long as they are resident. Of the pairs one in fifty
-repeats another, as far as their hashes go: hashes are 64 random bits, as those of rows are.
+This uses one process, one thread and generated ids. Memory is the peak of the resident memory during a stage
+(VmHWM), including Python, torch and resident pages of memory-mapped files. Hashes of rows are simulated by 64
+random bits; one pair in fifty is a duplicate.
 """
 
 import argparse
@@ -25,30 +25,30 @@ from seqx.data.encode import first_of_each
 from seqx.data.plan import plan
 from seqx_watch.table import markdown
 
-REPEATED = 50
-"""One in so many pairs repeats another."""
+DUPLICATE_EVERY = 50
+"""One in this many pairs is a duplicate."""
 
 
-def measured(stage: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
-    """What a stage gives; its seconds, and the most memory during it in GB."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the highest value starts from here
-    began = time.perf_counter()
-    found = stage()
-    seconds = time.perf_counter() - began
+def measure(stage: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
+    """Return the result of a stage, its time in seconds and its peak memory in GB."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # reset the peak
+    start_time = time.perf_counter()
+    result = stage()
+    seconds = time.perf_counter() - start_time
     status = Path("/proc/self/status").read_text(encoding="ascii")
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return found, {"seconds": round(seconds, 2), "peak_gb": round(int(peak.split()[1]) / 1e6, 3)}
+    return result, {"seconds": round(seconds, 2), "peak_gb": round(int(peak.split()[1]) / 1e6, 3)}
 
 
 def record(folder: Path, pairs: int, vocabulary: int, tokens: int, groups: int) -> dict[str, Any]:
-    """All stages, one after another."""
-    examples, writing = measured(partial(store, folder, pairs=pairs, vocabulary=vocabulary))
+    """Run all stages; return the measurements."""
+    examples, writing = measure(partial(store, folder, pairs=pairs, vocabulary=vocabulary))
     files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     hashes = np.random.default_rng(1).integers(0, 2**64, pairs, np.uint64)
-    hashes[REPEATED - 1 :: REPEATED] = hashes[::REPEATED][: pairs // REPEATED]
-    keep, repeats = measured(partial(first_of_each, hashes))
+    hashes[DUPLICATE_EVERY - 1 :: DUPLICATE_EVERY] = hashes[::DUPLICATE_EVERY][: pairs // DUPLICATE_EVERY]
+    keep, repeats = measure(partial(first_of_each, hashes))
     lengths = {name: examples.lengths(name).astype(np.int32) for name in examples.columns}
-    epoch, planning = measured(partial(plan, lengths, tokens=tokens, groups=groups, seed=1, epoch=0))
+    epoch, planning = measure(partial(plan, lengths, tokens=tokens, groups=groups, seed=1, epoch=0))
     return {
         "pairs": pairs,
         "vocabulary": vocabulary,
@@ -66,34 +66,34 @@ def record(folder: Path, pairs: int, vocabulary: int, tokens: int, groups: int) 
 
 
 def table(record: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each stage."""
+    """Yield a table with a row for each stage."""
     stages = ("writing", "finding repeats", "planning an epoch")
     disk = f"{record['disk_gb']:.2f} GB in {len(record['files'])} files"
     rows = [
         [name, f"{record[name]['seconds']:.0f} s", f"{record[name]['peak_gb']:.2f} GB", on_disk]
         for name, on_disk in zip(stages, (disk, "", ""), strict=True)
     ]
-    yield from markdown([f"{record['pairs']:,} pairs", "time", "memory at most", "on disk"], rows)
+    yield from markdown([f"{record['pairs']:,} pairs", "time", "peak memory", "on disk"], rows)
 
 
 def main() -> None:
-    """Measure, and tell."""
+    """Measure, print the record and write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--pairs", type=int, default=36_000_000)
     parser.add_argument("--vocabulary", type=int, default=32_000)
-    parser.add_argument("--tokens", type=int, default=25_000, help="target tokens of an update")
-    parser.add_argument("--groups", type=int, default=8, help="groups of an update")
-    parser.add_argument("--folder", type=Path, help="where there is room for the store")
+    parser.add_argument("--tokens", type=int, default=25_000, help="target tokens per update")
+    parser.add_argument("--groups", type=int, default=8, help="length groups per update")
+    parser.add_argument("--folder", type=Path, help="parent of the temporary folder for the prepared data")
     parser.add_argument("--out", type=Path)
-    said = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="scale-", dir=said.folder))
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="scale-", dir=options.folder))
     try:
-        found = record(folder, said.pairs, said.vocabulary, said.tokens, said.groups)
+        measurements = record(folder, options.pairs, options.vocabulary, options.tokens, options.groups)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    text = json.dumps(found, indent=2)
-    if said.out is not None:
-        said.out.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(measurements, indent=2)
+    if options.out is not None:
+        options.out.write_text(text + "\n", encoding="utf-8")
     print(text)
 
 

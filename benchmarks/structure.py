@@ -1,11 +1,11 @@
-"""The structure of the core: its rooms, floors and imports, and the files that one step of work goes through.
+"""The structure of the core: its parts, their levels and imports, and the files that one update executes.
 
-    python -m benchmarks.structure            rooms, floors, imports and cycles
+    python -m benchmarks.structure            parts, levels, imports and cycles
     python -m benchmarks.structure --trace    also the files of one update and of one translated sentence
 
-A room is a module or a package at the top of `seqx`. The floor of a room is 0 if it imports no other room,
-else one more than the highest floor among its imports. Imports in functions count; those of
-`seqx/__init__.py`, which names everything public, do not. `--trace` trains the sample of
+A part is a module or a package at the top of `seqx`. The level of a part is 0 if it imports no other part,
+else one more than the highest level among its imports. Imports in functions count; those of
+`seqx/__init__.py`, which imports all public names, do not. `--trace` trains the sample of
 recipes/wmt_en_de.yaml for a few updates.
 """
 
@@ -28,8 +28,8 @@ CORE = ROOT / "seqx"
 TRACER = Path(__file__).with_name("tracer.py")
 SENTENCE = "Please put the most important letter behind the bed."
 
-Rooms = Mapping[str, Counter[str]]
-"""For each room, how often it imports each other room."""
+Parts = Mapping[str, Counter[str]]
+"""For each part, the number of its files that import each other part."""
 
 
 def module_name(file: Path) -> str:
@@ -48,56 +48,56 @@ def imported(file: Path) -> Iterator[str]:
                 yield alias.name
 
 
-def room_of(name: str) -> str | None:
-    """Return the room of a dotted name of the core, None for names outside of it."""
-    parts = name.split(".")
-    inside = parts[0] == "seqx" and len(parts) > 1
-    return parts[1] if inside and parts[1] in room_names() else None
+def part_of(name: str) -> str | None:
+    """Return the part of a dotted name; None for names outside of the core."""
+    names = name.split(".")
+    inside = names[0] == "seqx" and len(names) > 1
+    return names[1] if inside and names[1] in part_names() else None
 
 
 @cache
-def room_names() -> frozenset[str]:
+def part_names() -> frozenset[str]:
     """Return the names of the modules and packages at the top of the core."""
     paths = [path for path in CORE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
     return frozenset(path.stem for path in paths) - {"__init__"}
 
 
-def rooms() -> Rooms:
-    """Read the imports between rooms from the source."""
-    found: dict[str, Counter[str]] = {name: Counter() for name in sorted(room_names())}
+def read_parts() -> Parts:
+    """Read the imports between parts from the source."""
+    parts: dict[str, Counter[str]] = {name: Counter() for name in sorted(part_names())}
     for file in sorted(CORE.rglob("*.py")):
-        room = room_of(module_name(file))
-        if room is not None:
-            others = {room_of(name) for name in imported(file)} - {None, room}
-            found[room].update(other for other in others if other)
-    return found
+        part = part_of(module_name(file))
+        if part is not None:
+            others = {part_of(name) for name in imported(file)} - {None, part}
+            parts[part].update(other for other in others if other)
+    return parts
 
 
-def floors(found: Rooms) -> dict[str, int]:
-    """Return the floor of each room.
+def levels(parts: Parts) -> dict[str, int]:
+    """Return the level of each part.
 
     Raises:
-        ValueError: the rooms import each other in a cycle
+        ValueError: the parts import each other in a cycle
     """
 
-    def floor(room: str, above: tuple[str, ...] = ()) -> int:
-        if room in above:
-            raise ValueError(f"cycle of imports: {' -> '.join([*above[above.index(room) :], room])}")
-        return max((floor(other, (*above, room)) + 1 for other in found[room]), default=0)
+    def level(part: str, above: tuple[str, ...] = ()) -> int:
+        if part in above:
+            raise ValueError(f"cycle of imports: {' -> '.join([*above[above.index(part) :], part])}")
+        return max((level(other, (*above, part)) + 1 for other in parts[part]), default=0)
 
-    return {room: floor(room) for room in found}
-
-
-def drawing(found: Rooms) -> Iterator[str]:
-    """Yield the rooms floor by floor, from the top, with their imports."""
-    heights = floors(found)
-    arrows = sum(len(imports) for imports in found.values())
-    yield f"{len(found)} rooms on {max(heights.values()) + 1} floors, {arrows} imports between rooms"
-    for room in sorted(found, key=lambda room: (-heights[room], room)):
-        yield f"{heights[room]:>3}  {room:<12} {' '.join(sorted(found[room]))}".rstrip()
+    return {part: level(part) for part in parts}
 
 
-def traced() -> Mapping[str, list[str]]:
+def drawing(parts: Parts) -> Iterator[str]:
+    """Yield the parts by level, the highest first, with their imports."""
+    level_of = levels(parts)
+    arrows = sum(len(imports) for imports in parts.values())
+    yield f"{len(parts)} parts on {max(level_of.values()) + 1} levels, {arrows} imports between parts"
+    for part in sorted(parts, key=lambda part: (-level_of[part], part)):
+        yield f"{level_of[part]:>3}  {part:<12} {' '.join(sorted(parts[part]))}".rstrip()
+
+
+def trace() -> Mapping[str, list[str]]:
     """Train the sample for a few updates, translate a sentence, and return the files and the frames."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -123,11 +123,11 @@ def main() -> None:
     parser.add_argument("--trace", action="store_true", help="list the files of an update and of a sentence")
     options = parser.parse_args()
     try:
-        print("\n".join(drawing(rooms())))
+        print("\n".join(drawing(read_parts())))
     except ValueError as error:
         sys.exit(str(error))
-    for what, lines in (traced() if options.trace else {}).items():
-        print(f"\n{what}: {len(lines)}")
+    for title, lines in (trace() if options.trace else {}).items():
+        print(f"\n{title}: {len(lines)}")
         print("\n".join(f"  {line}" for line in lines))
 
 

@@ -1,11 +1,11 @@
-"""The rows of Table 3 of Vaswani et al. 2017, trained one after another and laid side by side.
+"""A comparison of the rows of Table 3 of Vaswani et al. 2017.
 
     SEQX_DATA=... nohup python -m benchmarks.table3 --workers 2 --out table3.json &
     python -m benchmarks.table3 --full --device cuda --out table3.json
 
-The first has them on Multi30k in the paper's ratios, the second in the paper's size, for a GPU. Given again,
-the command goes on where it was stopped: finished rows are not trained again. More settings may follow as
-KEY=VALUE; they hold for all rows.
+The first command trains small models on Multi30k, whose sizes have the paper's proportions. The second trains
+the paper's models on WMT 2014, for which a GPU is needed. If a command is stopped, the same command resumes:
+finished rows are not repeated. Overrides (KEY=VALUE) apply to all rows.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.background import Job, one_thread, told, work
+from benchmarks.background import Job, one_thread, report, work
 from seqx.recipe import named
 from seqx_watch.table import markdown
 
@@ -23,12 +23,13 @@ PREFIX = "table3/"
 
 
 def rows() -> list[str]:
-    """The rows: base first, big last, the others by their names with rising numbers."""
-    found = [name.removeprefix(PREFIX) for name in named() if name.startswith(PREFIX)]
-    return sorted(found, key=lambda row: (row != "base", row == "big", *_numbers(row)))
+    """Return the names of the rows: base first, big last, the others sorted by name and number."""
+    names = [name.removeprefix(PREFIX) for name in named() if name.startswith(PREFIX)]
+    return sorted(names, key=lambda row: (row != "base", row == "big", *_sort_key(row)))
 
 
-def _numbers(row: str) -> tuple[str, int]:
+def _sort_key(row: str) -> tuple[str, int]:
+    """Split a name such as C_layers_2 into its text and its number; 0 without a number."""
     name, _, number = row.rpartition("_")
     return (name, int(number)) if re.fullmatch(r"\d+", number) else (row, 0)
 
@@ -36,7 +37,7 @@ def _numbers(row: str) -> tuple[str, int]:
 def jobs(
     chosen: Sequence[str], folder: Path, *, full: bool, device: str, overrides: Sequence[str]
 ) -> list[Job]:
-    """A run for each row."""
+    """Return a run for each row."""
     profile = [] if full else ["--profile", "multi30k"]
     return [
         Job(row, [PREFIX + row, *profile, "--device", device, *overrides], folder / row) for row in chosen
@@ -44,32 +45,32 @@ def jobs(
 
 
 def against_base(compared: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """How rows stand to the base, here and in the paper: points of BLEU, and the factor of perplexity."""
+    """Yield a table of BLEU differences and perplexity ratios to base, here and in the paper."""
     base = compared[0]
     lines = []
     for row in compared[1:]:
-        here, there = _stand(row), _published(row)
-        ours, theirs = _stand(base), _published(base)
+        ours, paper = _dev_scores(row), _published(row)
+        our_base, paper_base = _dev_scores(base), _published(base)
         lines.append(
             [
                 row["run"],
-                _signed(here["bleu"], ours["bleu"]),
-                _signed(there["bleu"], theirs["bleu"]),
-                _factor(here["perplexity"], ours["perplexity"]),
-                _factor(there["perplexity"], theirs["perplexity"]),
+                _signed(ours["bleu"], our_base["bleu"]),
+                _signed(paper["bleu"], paper_base["bleu"]),
+                _factor(ours["perplexity"], our_base["perplexity"]),
+                _factor(paper["perplexity"], paper_base["perplexity"]),
             ]
         )
     yield from markdown(["row", "BLEU - base", "in the paper", "perplexity / base", "in the paper"], lines)
 
 
-def _stand(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """BLEU, by the metric that counts first, and perplexity on the development set."""
+def _dev_scores(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the first score of a run (BLEU) and its perplexity on the development set."""
     scores = list(row["scores"].get("dev", {}).values())
     return {"bleu": scores[0]["value"] if scores else None, "perplexity": row["perplexity"].get("dev")}
 
 
 def _published(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """The same of the paper, where the recipe names it."""
+    """Return BLEU and perplexity from the paper, if the recipe contains them."""
     dev = (row["published"] or {}).get("dev") or {}
     return {"bleu": dev.get("paper_bleu"), "perplexity": dev.get("perplexity")}
 
@@ -83,17 +84,21 @@ def _factor(value: float | None, base: float | None) -> str:
 
 
 def main() -> int:
-    """Train what is not trained yet, and print the table; exit code 1 when a row failed."""
+    """Train the unfinished rows and print the tables; return 1 if a row failed, else 0."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument(
-        "--folder", type=Path, help="of the runs; runs/table3-multi30k, with --full runs/table3"
+        "--folder",
+        type=Path,
+        help="parent of the run folders; default: runs/table3-multi30k, or runs/table3 with --full",
     )
-    parser.add_argument("--rows", nargs="+", choices=rows(), default=rows(), help="some of the rows")
-    parser.add_argument("--workers", type=int, default=1, help="rows trained at a time, each by one thread")
-    parser.add_argument("--full", action="store_true", help="WMT 2014 and the paper's sizes and updates")
-    parser.add_argument("--device", default="auto", help="as of seqx run")
-    parser.add_argument("--out", type=Path, help="where a JSON record goes")
+    parser.add_argument("--rows", nargs="+", choices=rows(), default=rows(), help="rows to train")
+    parser.add_argument("--workers", type=int, default=1, help="rows at the same time, with one thread each")
+    parser.add_argument(
+        "--full", action="store_true", help="use WMT 2014 and the sizes and updates of the paper"
+    )
+    parser.add_argument("--device", default="auto", help="device, as in seqx run")
+    parser.add_argument("--out", type=Path, help="file for the JSON record")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_intermixed_args()
     folder = arguments.folder or Path("runs", "table3" if arguments.full else "table3-multi30k")
@@ -106,7 +111,7 @@ def main() -> int:
     )
     failed = work(chosen, arguments.workers, {} if arguments.full else one_thread())
     about = {"full": arguments.full, "overrides": arguments.overrides}
-    compared = told(chosen, failed, about, arguments.out)
+    compared = report(chosen, failed, about, arguments.out)
     if len(compared) > 1 and compared[0]["run"] == "base":
         print("", *against_base(compared), sep="\n")
     return 1 if failed else 0

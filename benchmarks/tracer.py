@@ -1,6 +1,6 @@
-"""Which files of seqx one update and one translation go through: a local plugin, and a program.
+"""Tracing of the files of seqx that one update and one translation execute.
 
-benchmarks/structure.py uses both.
+benchmarks/structure.py uses this file as a local plugin and as a program.
 """
 
 import json
@@ -14,19 +14,19 @@ import seqx
 
 ROOT = Path(__file__).parents[1]
 UPDATE = 3
-"""The update that is traced: the first ones do what is done once."""
+"""The update to trace. The first updates also execute code that runs only once."""
 
 INSIDE = tuple(f"{ROOT / folder}/" for folder in ("seqx", "plugins"))
 
 
 def file_of(frame: FrameType) -> str | None:
-    """Return the file of a frame relative to the checkout, None for files that are not seqx's."""
+    """Return the file of a frame relative to the checkout; None for files outside of seqx."""
     name = frame.f_code.co_filename
     return str(Path(name).relative_to(ROOT)) if name.startswith(INSIDE) else None
 
 
 class Tracer(seqx.Callback):
-    """Write the names of the files of which a function runs during one update.
+    """Write the names of the files of seqx that one update executes.
 
     Args:
         file: a JSON file to write
@@ -58,15 +58,15 @@ def seqx_register(registry: seqx.Registry) -> None:
 
 def frames_above(frame: FrameType) -> list[str]:
     """Return the functions from `Predictor.__call__` to a frame, each with its file."""
-    found = [f"{file_of(frame)}: {frame.f_code.co_qualname}"]
+    functions = [f"{file_of(frame)}: {frame.f_code.co_qualname}"]
     while frame.f_code.co_qualname != "Predictor.__call__" and frame.f_back is not None:
         frame = frame.f_back
-        found.append(f"{file_of(frame) or frame.f_code.co_filename}: {frame.f_code.co_qualname}")
-    return found[::-1]
+        functions.append(f"{file_of(frame) or frame.f_code.co_filename}: {frame.f_code.co_qualname}")
+    return functions[::-1]
 
 
 def translation(predictor: Callable[[list[str]], Any], sentence: str) -> dict[str, list[str]]:
-    """Translate a sentence twice; return the files and the frames of the second time."""
+    """Translate a sentence twice; return the files and the stack frames of the second translation."""
     predictor([sentence])
     files: set[str] = set()
     frames: list[str] = []

@@ -71,7 +71,7 @@ def test_the_initialisation_is_that_of_the_base_recipe(data: Callable[[str], Pat
     assert "SEQX_DATA" in os.environ
 
 
-SAID = """\
+LOG = """\
 #2	INITED cov: 90 ft: 91 corp: 1/20b exec/s: 0 rss: 270Mb
 #5778	DONE   cov: 96 ft: 346 corp: 38/3031b lim: 1200 exec/s: 275 rss: 274Mb
 Done 5778 runs in 21 second(s)
@@ -82,8 +82,8 @@ stat::peak_rss_mb:              274
 
 
 def test_what_a_fuzzer_said_is_summed_up() -> None:
-    assert fuzz.told(SAID) == fuzz.Told(inputs=5778, edges=96, memory=274)
-    assert fuzz.told(SAID.partition("stat::peak")[0]) is None
+    assert fuzz.parse_statistics(LOG) == fuzz.Statistics(inputs=5778, edges=96, memory=274)
+    assert fuzz.parse_statistics(LOG.partition("stat::peak")[0]) is None
     found = {"processor_seconds": 1800.0, "inputs": 2000, "edges": 96, "memory": 274}
     lost = {
         "processor_seconds": 0.0,

@@ -1,4 +1,4 @@
-"""Runs that are killed, a few times: the short form of `benchmarks/kill_test.py`."""
+"""A short form of `benchmarks/kill_test.py`: runs that are killed and resumed."""
 
 import os
 from pathlib import Path
@@ -11,21 +11,19 @@ from benchmarks import endings, kill_test
 @pytest.mark.promise("resume-is-bitwise-equal")
 @pytest.mark.promise("resume-after-kill-in-save")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_run_that_is_killed_ends_as_one_that_is_not(tmp_path: Path) -> None:
-    told = kill_test.soak(tmp_path, kills=4, saves=1, full=0, each=2, seed=3)
-    assert told.kills >= 4
-    assert told.inside_saves >= 1
-    assert told.runs >= 2
-    assert (told.different, told.wrong) == ([], [])
-    for run in told.undisturbed.values():  # they are worth killing: an epoch ends, and one is broken off
+def test_killed_and_resumed_run_equals_the_uninterrupted_run(tmp_path: Path) -> None:
+    outcome = kill_test.kill_runs(tmp_path, kills=4, saves=1, full=0, each=2, seed=3)
+    assert outcome.kills >= 4
+    assert outcome.inside_saves >= 1
+    assert outcome.runs >= 2
+    assert (outcome.different, outcome.wrong) == ([], [])
+    for run in outcome.undisturbed.values():  # runs end within a later epoch
         assert run["epoch"] >= 1
         assert run["index"] > 0
-    assert (
-        told.undisturbed["translation"]["best"] > 0
-    )  # so that the best checkpoint is another one than the first
+    assert outcome.undisturbed["translation"]["best"] > 0  # the best checkpoint is not the first
 
 
-def test_the_comparison_finds_a_bit_and_forgives_a_clock(tmp_path: Path) -> None:
+def test_comparison_finds_different_bits_and_ignores_times(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     for folder, seconds in ((one, 1), (other, 2)):
         folder.mkdir()

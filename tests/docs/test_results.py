@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measured import DOCUMENTS, RECORDS, renewed
+from benchmarks.measured import DOCUMENTS, RECORDS, update_tables
 from benchmarks.table3 import against_base
 from tests.fuzz.harnesses import HARNESSES
 
@@ -14,7 +14,7 @@ from tests.fuzz.harnesses import HARNESSES
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_the_tables_are_those_of_the_records(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    assert renewed(text) == text
+    assert update_tables(text) == text
     assert len(re.findall(r"^<!-- table: \S+ -->$", text, re.MULTILINE)) >= 2
 
 
@@ -50,7 +50,7 @@ def test_a_record_that_changes_changes_its_table(tmp_path: Path) -> None:
     kinds = json.loads((tmp_path / "kinds.json").read_text(encoding="utf-8"))
     kinds["runs"][0]["run"] = "another name"
     (tmp_path / "kinds.json").write_text(json.dumps(kinds), encoding="utf-8")
-    assert re.search(r"^\| another name +\|", renewed(text, tmp_path), re.MULTILINE)
+    assert re.search(r"^\| another name +\|", update_tables(text, tmp_path), re.MULTILINE)
 
 
 def test_each_record_says_where_it_comes_from() -> None:
