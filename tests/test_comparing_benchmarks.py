@@ -204,8 +204,8 @@ def test_growth_is_the_exponent_of_the_longest_lengths() -> None:
 
 def test_what_is_kept_for_the_backward_pass_is_counted_once() -> None:
     x = torch.randn(1, 10, 4, requires_grad=True)
-    assert complexity._kept(lambda x: x.exp().exp(), x) == 2 * 40 * 4  # what exp gives is what it keeps
-    assert complexity._kept(lambda x: x * x, x) == 40 * 4
+    assert complexity._kept_bytes(lambda x: x.exp().exp(), x) == 2 * 40 * 4  # what exp gives is what it keeps
+    assert complexity._kept_bytes(lambda x: x * x, x) == 40 * 4
 
 
 def test_a_kind_stops_where_it_would_need_too_much() -> None:

@@ -82,7 +82,7 @@ def test_a_case_that_breaks_or_does_not_fit_is_recorded_and_others_run(tmp_path:
         raise ZeroDivisionError("no luck")
 
     def unfit(left: float) -> cases.Figures:
-        raise cases.Unfit("no data")
+        raise cases.SkippedCase("no data")
 
     listed = [
         cases.Case("broken", 0, broken),

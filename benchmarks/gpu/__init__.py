@@ -1,1 +1,1 @@
-"""What one GPU does with seqx, measured in less than nine minutes: `benchmarks/gpu.sh`."""
+"""Measurements of seqx on one GPU in less than nine minutes; `benchmarks/gpu.sh` runs them."""

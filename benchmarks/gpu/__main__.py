@@ -1,4 +1,4 @@
-"""Runs the parts one after another, each in a process of its own with a limit, and keeps one record."""
+"""Runs the parts in sequence, each in a process of its own with a time limit, and writes one record."""
 
 import argparse
 import contextlib
@@ -18,21 +18,23 @@ from benchmarks.provenance import commit
 
 ROOT = Path(__file__).parents[2]
 PARTS = {"machine": 45.0, "training": 210.0, "repeats": 40.0, "multi30k": 200.0, "decoding": 45.0}
-"""Seconds of each; together a little more than there is, for a part as a rule leaves some of its own."""
+"""Time limit of each part in seconds. The sum exceeds --limit, because most parts end earlier."""
 
 START = 20.0
-"""Seconds a part may take to begin: PyTorch and its device."""
+"""Time in seconds to start PyTorch and its device; with less time left, a part is skipped."""
 
 
 def main() -> None:
-    """Measure, keep the record, print the table."""
+    """Run the parts, write the record after each of them, and print the table."""
     args = _arguments()
     if args.part:
         _measure(args.part, args.out, args.limit, dry_run=args.dry_run)
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that parts are stopped, too
-    began = time.monotonic()
-    out = args.out or _place(dry_run=args.dry_run)
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # so that `finally` stops the parts, too
+    start_time = time.monotonic()
+    out = args.out or _default_record(dry_run=args.dry_run)
     out.parent.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {
         "benchmark": "gpu",
@@ -43,36 +45,38 @@ def main() -> None:
         "parts": {},
     }
     for name, seconds in PARTS.items():
-        left = args.limit - (time.monotonic() - began)
+        left = args.limit - (time.monotonic() - start_time)
         limit = left if args.dry_run else min(seconds, left)
-        record["parts"][name] = _part(name, limit, dry_run=args.dry_run, wanted=args.only)
+        record["parts"][name] = _part(name, limit, dry_run=args.dry_run, only=args.only)
         _compare(record["parts"])
-        record["seconds"] = round(time.monotonic() - began, 1)
+        record["seconds"] = round(time.monotonic() - start_time, 1)
         out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         print(f"{name}: {record['parts'][name]['status']}", file=sys.stderr, flush=True)
-    print(table.of(record))
+    print(table.format_record(record))
     print(f"record: {out}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/gpu.sh", description=__doc__)
     parser.add_argument(
-        "--out", type=Path, help="the JSON record; $OUT/gpu.json or benchmarks/results/ if left out"
+        "--out",
+        type=Path,
+        help="file for the JSON record; default: $OUT/gpu.json or benchmarks/results/gpu.json",
     )
-    parser.add_argument("--limit", type=float, default=530.0, help="seconds for everything")
+    parser.add_argument("--limit", type=float, default=530.0, help="time limit of all parts in seconds")
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="parts to run")
-    parser.add_argument("--dry-run", action="store_true", help="the same with tiny sizes, on a CPU")
+    parser.add_argument("--dry-run", action="store_true", help="run with tiny sizes on a CPU")
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _part(name: str, limit: float, *, dry_run: bool, wanted: list[str]) -> Mapping[str, Any]:
-    """Run a part in a process of its own; what it measured before it was stopped or broke is kept."""
-    if name not in wanted:
-        return {"status": "skipped", "reason": "not asked for", "cases": []}
+def _part(name: str, limit: float, *, dry_run: bool, only: list[str]) -> Mapping[str, Any]:
+    """Run a part in a process of its own; keep its measurements even if it fails or is stopped."""
+    if name not in only:
+        return {"status": "skipped", "reason": "not in --only", "cases": []}
     if limit < START:
         return {"status": "skipped", "reason": f"{max(0, limit):.0f} s left", "cases": []}
-    began = time.monotonic()
+    start_time = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         out, log = Path(folder, "cases.json"), Path(folder, "log")
         command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, "--out", str(out)]
@@ -93,11 +97,11 @@ def _part(name: str, limit: float, *, dry_run: bool, wanted: list[str]) -> Mappi
         measured = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else []
     if status["status"] == "done" and any(case["status"] != "done" for case in measured):
         status = {"status": "incomplete"}
-    return {**status, "seconds": round(time.monotonic() - began, 2), "cases": measured}
+    return {**status, "seconds": round(time.monotonic() - start_time, 2), "cases": measured}
 
 
 def _compare(parts: Mapping[str, Any]) -> None:
-    """Hold the arithmetic of training against the rate of matrix products measured before."""
+    """Add the speed of training as a fraction of the measured speed of matrix products."""
     rates = {
         case["name"].removeprefix("matmul "): case["figures"]["tflops"]
         for case in parts["machine"]["cases"]
@@ -110,14 +114,14 @@ def _compare(parts: Mapping[str, Any]) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a part, and what it started."""
+    """Kill the process of a part and its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _measure(name: str, out: Path, limit: float, *, dry_run: bool) -> None:
-    """In the process of a part."""
+    """Run the cases of a part in this process."""
     if dry_run:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     from benchmarks.gpu import decoding, machine, multi30k, repeats, training  # noqa: PLC0415  # torch is slow to import
@@ -132,7 +136,8 @@ def _measure(name: str, out: Path, limit: float, *, dry_run: bool) -> None:
     cases.run(parts[name].cases(dry_run=dry_run), out, limit)
 
 
-def _place(*, dry_run: bool) -> Path:
+def _default_record(*, dry_run: bool) -> Path:
+    """Return the default path of the record."""
     folder = os.environ.get("OUT") or ROOT / "benchmarks" / "results"
     return Path(folder, "gpu-dry-run.json" if dry_run else "gpu.json")
 

@@ -1,4 +1,4 @@
-"""What is measured: parts, each of some cases that run one after another in a process of its own."""
+"""Cases of a part, which run one after another in one process."""
 
 import json
 import time
@@ -15,43 +15,44 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement: told how many seconds it may take, and not begun with fewer than `needs`."""
+    """One measurement."""
 
     name: str
-    needs: float
-    run: Callable[[float], Figures]
+    needs: float  # seconds; the case is skipped if less time is left
+    run: Callable[[float], Figures]  # takes the time limit in seconds
 
 
 def run(cases: Iterable[Case], out: Path, limit: float) -> None:
-    """Run the cases within `limit` seconds; after each of them what is known is in `out`.
+    """Run the cases within `limit` seconds; write all records to `out` after each case.
 
-    A case that fails is recorded with its error, and one that does not fit with the reason.
+    The record of a case that failed has the error, that of a skipped case the reason.
     """
     end = time.monotonic() + limit
     records: list[dict[str, Any]] = []
     for case in cases:
-        began = time.monotonic()
-        left = end - began
+        start_time = time.monotonic()
+        left = end - start_time
         record: dict[str, Any] = {"name": case.name}
         if left < case.needs:
             record |= {"status": "skipped", "reason": f"needs {case.needs:.0f} s, {max(0, left):.0f} s left"}
         else:
-            record |= _tried(case, left)
-            record["seconds"] = round(time.monotonic() - began, 2)
+            record |= _run_case(case, left)
+            record["seconds"] = round(time.monotonic() - start_time, 2)
         records.append(record)
         write_atomically(out, json.dumps(records))
 
 
-class Unfit(Exception):  # noqa: N818  # no error: what is wanted is not at hand
-    """Why a case cannot be measured here."""
+class SkippedCase(Exception):  # noqa: N818  # a reason, not an error
+    """The reason why a case cannot be measured on this machine."""
 
 
-def _tried(case: Case, left: float) -> dict[str, Any]:
+def _run_case(case: Case, left: float) -> dict[str, Any]:
+    """Run a case; return its status with its measurements, the reason or the error."""
     try:
         return {"status": "done", "figures": dict(case.run(left))}
-    except Unfit as reason:
+    except SkippedCase as reason:
         return {"status": "skipped", "reason": str(reason)}
-    except Exception as error:  # noqa: BLE001  # whatever it is, the other cases are still to be measured
+    except Exception as error:  # noqa: BLE001  # the other cases still run
         trace = "".join(traceback.format_exception(error)[-4:])
         return {
             "status": "failed",

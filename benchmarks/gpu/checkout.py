@@ -1,9 +1,9 @@
-"""Lets a checkout stand for an installed seqx: writes its name, version and entry points into a folder.
+"""Makes a checkout usable without installation: writes its name, version and entry points into a folder.
 
     python benchmarks/gpu/checkout.py FOLDER       # FOLDER is on PYTHONPATH, as are the checkout and plugins/
 
-Plugins are found by the entry points of installed distributions. What a build would write is read from
-pyproject.toml, so that no build tool is needed. Where seqx is installed this does nothing.
+seqx finds plugins by the entry points of installed distributions. This script reads them from pyproject.toml,
+so that no build tool is needed. If seqx is installed, it does nothing.
 """
 
 import sys

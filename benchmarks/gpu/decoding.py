@@ -1,4 +1,4 @@
-"""Beam search with the Transformer (base) and random weights, every output as long as the others."""
+"""Speed of beam search with the Transformer (base), random weights and outputs of one length."""
 
 import time
 from collections.abc import Iterator
@@ -16,48 +16,48 @@ from seqx.runtime.devices import autocast, device_of, precision_of
 from seqx_search import Beam
 
 LENGTH = 28
-"""Tokens of every source and every output, EOS counted."""
+"""Number of tokens of each source and each output, EOS included."""
 
 
 class Endless(Model):
-    """Never ends an output before it must."""
+    """Wraps a model so that no output ends before its limit."""
 
     def __init__(self, model: Model) -> None:
         super().__init__(model.vocab_sizes)
         self.model = model
 
     def encode(self, source: Tokens) -> State:
-        """As the model."""
+        """Encode with the wrapped model."""
         return self.model.encode(source)
 
     def start(self, memory: State, capacity: int | None) -> State:
-        """As the model."""
+        """Start with the wrapped model."""
         return self.model.start(memory, capacity)
 
     def advance(self, ids: Tensor, state: State, keep: Tensor | None) -> tuple[Tensor, State]:
-        """As the model."""
+        """Advance with the wrapped model."""
         return self.model.advance(ids, state, keep)
 
     def head(self, outputs: Tensor) -> Tensor:
-        """As the model, but that EOS comes after all else."""
+        """Return the logits of the wrapped model with a very low one for EOS."""
         logits = self.model.head(outputs)
-        logits[..., EOS] = -1e4  # finite: at its limit an output ends with it all the same
+        logits[..., EOS] = -1e4  # finite, because an output at its limit still ends with EOS
         return logits
 
 
 def cases(*, dry_run: bool) -> Iterator[Case]:
-    """A batch of 64, and a large one."""
+    """Yield a case for a small batch and one for a large batch."""
     sizes, vocabulary, overrides = ((4, 8), 500, TINY) if dry_run else ((64, 1024), 37_000, ())
-    described = experiment("wmt_en_de", overrides)
+    setup = experiment("wmt_en_de", overrides)
     torch.manual_seed(1)
-    built = Endless(model(described, vocabulary)).to(device_of("auto")).eval()
+    endless = Endless(model(setup, vocabulary)).to(device_of("auto")).eval()
     for size in sizes:
         needs = 1 if dry_run else 15
-        yield Case(f"batch {size}", needs, partial(measure, built, size, repeats=1 if dry_run else 5))
+        yield Case(f"batch {size}", needs, partial(measure, endless, size, repeats=1 if dry_run else 5))
 
 
 def measure(model: Model, size: int, left: float, *, repeats: int) -> Figures:
-    """Speed of one batch of so many sentences."""
+    """Measure the speed of decoding a batch of `size` sentences."""
     device = device_of("auto")
     precision = precision_of("auto", device)
     search = Beam(size=4, alpha=0.6)
@@ -68,14 +68,14 @@ def measure(model: Model, size: int, left: float, *, repeats: int) -> Figures:
 
     def decode() -> int:
         with torch.no_grad(), autocast(device, precision):  # as `Predictor` does
-            found = search(model, source, limits)
-        return sum(len(hypotheses[0].ids) + 1 for hypotheses in found)
+            nbests = search(model, source, limits)
+        return sum(len(hypotheses[0].ids) + 1 for hypotheses in nbests)
 
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     tokens = decode()
-    assert tokens == size * LENGTH, "every output is as long as the others"
-    once = time.perf_counter() - began
-    seconds = median(decode, max(1, min(repeats, int(left / max(once, 1e-3)) - 4)))
+    assert tokens == size * LENGTH, "all outputs have the same length"
+    first_seconds = time.perf_counter() - start_time
+    seconds = median(decode, max(1, min(repeats, int(left / max(first_seconds, 1e-3)) - 4)))
     return {
         "precision": precision,
         "beam": search.size,

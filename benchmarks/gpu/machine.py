@@ -1,4 +1,4 @@
-"""The machine: its device and versions, and the rates against which all else is held."""
+"""Device, versions, and the speed of matrix products and copies."""
 
 import itertools
 import os
@@ -16,7 +16,7 @@ from seqx.runtime.devices import device_of
 
 
 def cases(*, dry_run: bool) -> Iterator[Case]:
-    """What it is, how fast it multiplies matrices, how fast it copies."""
+    """Yield the cases: description, matrix products, copy."""
     size, repeats = (256, 3) if dry_run else (8192, 20)
     yield Case("device", 0, lambda _: about())
     yield Case("matmul bf16", 1, lambda _: matmul(size, torch.bfloat16, repeats))
@@ -25,7 +25,7 @@ def cases(*, dry_run: bool) -> Iterator[Case]:
 
 
 def about() -> Figures:
-    """Device and versions."""
+    """Return the device and the versions."""
     cuda = torch.cuda.is_available()
     figures: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine(),
@@ -47,7 +47,7 @@ def about() -> Figures:
 
 
 def matmul(size: int, dtype: torch.dtype, repeats: int) -> Figures:
-    """The rate of square matrix products of random numbers."""
+    """Measure the speed of products of square matrices of random numbers."""
     device = device_of("auto")
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     seconds = median(lambda: torch.mm(a, b), repeats)
@@ -55,7 +55,7 @@ def matmul(size: int, dtype: torch.dtype, repeats: int) -> Figures:
 
 
 def copy(size: int, repeats: int) -> Figures:
-    """The rate of a copy within the device's memory, bytes read and bytes written both counted."""
+    """Measure the speed of a copy in device memory, in bytes read plus bytes written."""
     source = torch.empty(size, dtype=torch.uint8, device=device_of("auto")).random_(0, 256)
     target = torch.empty_like(source)
     seconds = median(lambda: target.copy_(source), repeats)
@@ -63,22 +63,22 @@ def copy(size: int, repeats: int) -> Figures:
 
 
 def median(work: Callable[[], object], repeats: int) -> float:
-    """Seconds of one call: the median, after three that do not count."""
+    """Return the median time of a call in seconds, after three calls for warm-up."""
     for _ in range(3):
         work()
     if not torch.cuda.is_available():
         return statistics.median(_seconds(work) for _ in range(repeats))
-    marks = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]  # type: ignore[no-untyped-call]
-    marks[0].record()
-    for mark in marks[1:]:
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]  # type: ignore[no-untyped-call]
+    events[0].record()
+    for event in events[1:]:
         work()
-        mark.record()
+        event.record()
     torch.cuda.synchronize()
-    spans = (a.elapsed_time(b) for a, b in itertools.pairwise(marks))
+    spans = (a.elapsed_time(b) for a, b in itertools.pairwise(events))
     return statistics.median(spans) / 1e3
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     work()
-    return time.perf_counter() - began
+    return time.perf_counter() - start_time

@@ -1,4 +1,4 @@
-"""Recipes of the checkout, opened for measuring."""
+"""Experiments, models and training of the recipes of the checkout."""
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,41 +31,42 @@ TINY = (
     ),
     *(f"model.{side}.feedforward.width=64" for side in ("encoder", "decoder")),
 )
-"""What makes a model small enough for a dry run."""
+"""Overrides for a model that is small enough for a dry run."""
 
 
 def experiment(recipe: str, overrides: Sequence[str] = ()) -> Experiment:
-    """What a recipe that comes with seqx describes."""
+    """Return the experiment of an included recipe."""
     path = Path(__file__).parents[2] / "recipes" / f"{recipe}.yaml"
-    made = check(load(path, overrides=overrides).tree, load_plugins().registry, Experiment)
-    return made()
+    return check(load(path, overrides=overrides).tree, load_plugins().registry, Experiment)()
 
 
-def model(described: Experiment, vocabulary: int) -> EncoderDecoder:
-    """Its model, with one vocabulary for both sides."""
-    built = described.model({"source": vocabulary, "target": vocabulary})
+def model(setup: Experiment, vocabulary: int) -> EncoderDecoder:
+    """Build the model of an experiment with one vocabulary size for both sides."""
+    built = setup.model({"source": vocabulary, "target": vocabulary})
     assert isinstance(built, EncoderDecoder)
     return built
 
 
-def batches(how: Training, store: Store, tokens: int) -> Batches:
-    """Updates of so many target tokens."""
-    return Batches(store=store, tokens=tokens, groups=how.groups, seed=how.seed, microbatch=how.microbatch)
+def batches(config: Training, store: Store, tokens: int) -> Batches:
+    """Return the batches of updates with `tokens` target tokens."""
+    return Batches(
+        store=store, tokens=tokens, groups=config.groups, seed=config.seed, microbatch=config.microbatch
+    )
 
 
 @contextmanager
 def training(
-    how: Training, step: Step, made: Batches, device: torch.device
+    config: Training, step: Step, data: Batches, device: torch.device
 ) -> Iterator[Generator[Update, None, None]]:
-    """Updates as seqx makes them, for as long as somebody asks."""
-    with BatchLoader(made, device=device) as plans:
+    """Return a generator of updates, as in `seqx run`."""
+    with BatchLoader(data, device=device) as plans:
         yield updates(
             GradientAccumulation(
-                strategy=Strategy(step), device=device, precision=precision_of(how.precision, device)
+                strategy=Strategy(step), device=device, precision=precision_of(config.precision, device)
             ),
-            how.optimizer.build(step),
-            partial(how.schedule, steps=how.steps),
+            config.optimizer.build(step),
+            partial(config.schedule, steps=config.steps),
             plans,
-            clip=how.clip,
+            clip=config.clip,
             done=0,
         )

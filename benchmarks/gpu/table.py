@@ -1,4 +1,4 @@
-"""The record as a short table."""
+"""The record as readable lines."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,20 +7,20 @@ _SHOWN = (
     ("device", "{}", ""),
     ("torch", "{}", "torch"),
     ("tflops", "{:.1f}", "TFLOP/s"),
-    ("fraction_of_matmul", "{:.3f}", "of the matmul rate"),
+    ("fraction_of_matmul", "{:.3f}", "of matmul speed"),
     ("terabytes_per_second", "{:.2f}", "TB/s"),
     ("target_tokens_per_second", "{:,.0f}", "target tokens/s"),
-    ("useful_share", "{:.3f}", "useful"),
+    ("useful_share", "{:.3f}", "of tokens not padding"),
     ("peak_memory_gib", "{:.1f}", "GiB"),
     ("first_updates_seconds", "{:.0f}", "s for the first updates"),
-    ("milliseconds_per_update", "{:.1f}", "ms an update"),
+    ("milliseconds_per_update", "{:.1f}", "ms per update"),
     ("output_tokens_per_second", "{:,.0f}", "output tokens/s"),
     ("sentences_per_second", "{:,.1f}", "sentences/s"),
 )
 
 
-def of(record: Mapping[str, Any]) -> str:
-    """A line for each case, and for each score of each seed."""
+def format_record(record: Mapping[str, Any]) -> str:
+    """Return a line for each part, each case and each seed."""
     lines = []
     for part, about in record["parts"].items():
         note = about.get("reason") or about.get("error", "").strip().rpartition("\n")[2]
@@ -29,15 +29,15 @@ def of(record: Mapping[str, Any]) -> str:
             lines.append(f"  {case['name']:<16} {_case(case)}")
             for seed in case.get("figures", {}).get("seeds", ()):
                 scores = ", ".join(f"{name} {value:.2f}" for name, value in seed["test"].items())
-                spent = f"{seed['updates']} updates, {seed['wall_seconds']:.0f} s"
-                lines.append(f"    seed {seed['seed']}: {spent}; test {scores}")
+                duration = f"{seed['updates']} updates, {seed['wall_seconds']:.0f} s"
+                lines.append(f"    seed {seed['seed']}: {duration}; test {scores}")
     return "\n".join(lines)
 
 
 def _case(case: Mapping[str, Any]) -> str:
     if case["status"] != "done":
-        why = case.get("reason") or case.get("error", "")
-        return f"{case['status']}: {' '.join(why.split())[:160]}"
+        reason = case.get("reason") or case.get("error", "")
+        return f"{case['status']}: {' '.join(reason.split())[:160]}"
     shown = (
         f"{form.format(case['figures'][name])} {unit}".strip()
         for name, form, unit in _SHOWN

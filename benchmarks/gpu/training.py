@@ -1,4 +1,4 @@
-"""Training throughput of base and big, at 25k + 25k tokens an update on generated text of WMT's lengths."""
+"""Training throughput of base and big with 25,000 target tokens per update, on generated text."""
 
 import tempfile
 import time
@@ -26,8 +26,8 @@ from seqx.training.update import Update
 
 
 @dataclass(frozen=True)
-class How:
-    """A recipe, and how it is trained."""
+class Variant:
+    """A recipe and the options of its training."""
 
     recipe: str
     compiled: bool = False
@@ -35,24 +35,24 @@ class How:
 
 
 ALL = {
-    "base": How("wmt_en_de"),
-    "base compiled": How("wmt_en_de", compiled=True),
-    "base deterministic": How("wmt_en_de", deterministic=True),
-    "big": How("wmt_en_de_big"),
-    "big compiled": How("wmt_en_de_big", compiled=True),
+    "base": Variant("wmt_en_de"),
+    "base compiled": Variant("wmt_en_de", compiled=True),
+    "base deterministic": Variant("wmt_en_de", deterministic=True),
+    "big": Variant("wmt_en_de_big"),
+    "big compiled": Variant("wmt_en_de_big", compiled=True),
 }
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured."""
+    """Sizes of the measurement."""
 
-    pairs: int = 600_000  # over 600 updates, so that lengths are sorted as in a real epoch
+    pairs: int = 600_000  # more than 600 updates, for realistic length groups
     vocabulary: int = 37_000
-    tokens: int = 25_000  # target tokens of an update
-    first: int = 20  # updates in which layers are compiled
-    warm: float = 3.0  # seconds of updates that do not count
-    measured: float = 8.0  # seconds that do
+    tokens: int = 25_000  # target tokens per update
+    first: int = 20  # updates for compilation
+    warm: float = 3.0  # seconds of warm-up
+    measured: float = 8.0  # seconds of measurement
     overrides: tuple[str, ...] = ()
     backend: str = "inductor"
     cases: tuple[str, ...] = tuple(ALL)
@@ -62,73 +62,73 @@ DRY = Size(200, 500, 500, 3, 0.1, 0.3, TINY, "aot_eager", ("base", "base determi
 
 
 def cases(*, dry_run: bool) -> Iterator[Case]:
-    """Base and big, without and with compiled layers; peaks of memory are each case's own."""
+    """Yield the cases: base and big, without and with compiled layers."""
     size = DRY if dry_run else Size()
     with tempfile.TemporaryDirectory() as folder:
         store = corpus.store(Path(folder), pairs=size.pairs, vocabulary=size.vocabulary)
         for name in size.cases:
-            how = ALL[name]
-            needs = size.warm + size.measured + (60 if how.compiled and not dry_run else 5)
-            yield Case(name, needs, partial(measure, how, store, size))
+            variant = ALL[name]
+            needs = size.warm + size.measured + (60 if variant.compiled and not dry_run else 5)
+            yield Case(name, needs, partial(measure, variant, store, size))
 
 
-def measure(asked: How, store: Store, size: Size, left: float) -> Figures:
-    """Figures of one model, trained by seqx's own loop for at most `left` seconds."""
-    with deterministic(enabled=asked.deterministic):
-        return _measured(asked, store, size, left)
+def measure(variant: Variant, store: Store, size: Size, left: float) -> Figures:
+    """Train a model with seqx's training loop for at most `left` seconds; return the measurements."""
+    with deterministic(enabled=variant.deterministic):
+        return _measured(variant, store, size, left)
 
 
-def _measured(asked: How, store: Store, size: Size, left: float) -> Figures:
-    compiled = asked.compiled
+def _measured(variant: Variant, store: Store, size: Size, left: float) -> Figures:
+    compiled = variant.compiled
     end = time.perf_counter() + left
     device = device_of("auto")
-    described = experiment(asked.recipe, size.overrides)
-    how = described.training
-    precision = precision_of(how.precision, device)
+    setup = experiment(variant.recipe, size.overrides)
+    config = setup.training
+    precision = precision_of(config.precision, device)
     if device.type == "cpu":
         keep_heap()
-    torch.manual_seed(how.seed)
-    built = model(described, size.vocabulary)
+    torch.manual_seed(config.seed)
+    built = model(setup, size.vocabulary)
     arithmetic = Arithmetic(built)
     if compiled:
         torch.compiler.reset()
         compile_layers(built, backend=size.backend)
-    step = Step(built, how.objective).to(device)
-    made = batches(how, store, size.tokens)
-    began = time.perf_counter()
-    with training(how, step, made, device) as stream:
-        # Shapes differ from update to update: some go by before all that is compiled is.
+    step = Step(built, config.objective).to(device)
+    data = batches(config, store, size.tokens)
+    start_time = time.perf_counter()
+    with training(config, step, data, device) as stream:
+        # Shapes differ between updates, so that compilation takes several updates.
         losses = [update.loss for update in islice(stream, size.first)]
-        compiling = time.perf_counter() - began
+        compiling = time.perf_counter() - start_time
         list(_for(stream, size.warm))
         _wait(device)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         started = time.perf_counter()
-        seen = list(_for(stream, min(size.measured, end - started - 1)))
+        measured = list(_for(stream, min(size.measured, end - started - 1)))
         _wait(device)
         seconds = time.perf_counter() - started
-    rows = _rows(made, seen)
+    rows = _rows(data, measured)
     sides = [store.lengths(column)[rows] for column in ("source", "target")]
-    target = sum(update.tokens for update in seen)
-    assert int(sides[1].sum()) == target, "what was counted is what was trained on"
+    target = sum(update.tokens for update in measured)
+    assert int(sides[1].sum()) == target, "the counted examples are those of the updates"
     figures: dict[str, Any] = {
         "precision": precision,
         "compiled": compiled,
-        "deterministic": asked.deterministic,
+        "deterministic": variant.deterministic,
         "parameters": sum(parameter.numel() for parameter in built.parameters()),
-        "updates": len(seen),
+        "updates": len(measured),
         "seconds": seconds,
         "first_updates_seconds": compiling,
-        "milliseconds_per_update": 1e3 * seconds / len(seen),
+        "milliseconds_per_update": 1e3 * seconds / len(measured),
         "target_tokens_per_second": target / seconds,
         "source_tokens_per_second": int(sides[0].sum()) / seconds,
-        "target_tokens_per_update": target / len(seen),
-        "useful_share": 1 - sum(update.padding for update in seen) / len(seen),
+        "target_tokens_per_update": target / len(measured),
+        "useful_share": 1 - sum(update.padding for update in measured) / len(measured),
         "megaflop_per_target_token": arithmetic.training(*sides) / target / 1e6,
         "tflops": arithmetic.training(*sides) / seconds / 1e12,
         "first_loss": losses[0],
-        "last_loss": seen[-1].loss,
+        "last_loss": measured[-1].loss,
     }
     if device.type == "cuda":
         figures["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
@@ -136,7 +136,7 @@ def _measured(asked: How, store: Store, size: Size, left: float) -> Figures:
 
 
 def _for(stream: Iterator[Update], seconds: float) -> Iterator[Update]:
-    """The next updates, until so many seconds have gone by; at least one."""
+    """Yield updates for a number of seconds, at least one."""
     end = time.perf_counter() + seconds
     for update in stream:
         yield update
@@ -144,13 +144,14 @@ def _for(stream: Iterator[Update], seconds: float) -> Iterator[Update]:
             return
 
 
-def _rows(batches: Batches, seen: list[Update]) -> Integers:
-    """The examples that these updates learnt from."""
-    plans = {epoch: batches.plan(epoch) for epoch in {update.then.epoch for update in seen}}
-    groups = (plans[update.then.epoch].rows(update.then.index - 1) for update in seen)
+def _rows(batches: Batches, measured: list[Update]) -> Integers:
+    """Return the indices of the examples of these updates."""
+    plans = {epoch: batches.plan(epoch) for epoch in {update.then.epoch for update in measured}}
+    groups = (plans[update.then.epoch].rows(update.then.index - 1) for update in measured)
     return np.concatenate([rows for update in groups for rows in update])
 
 
 def _wait(device: torch.device) -> None:
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
