@@ -186,9 +186,9 @@ class BracketGrammar(seqx.Grammar):
     def legal(self, written: BracketState) -> LegalKinds:
         """Return the kinds of symbols that may come next; at least one kind per row."""
 
-    def start(self, rows: int, limits: Tensor) -> BracketState:
+    def start(self, rows: int, max_lengths: Tensor) -> BracketState:
         """Return the state of `rows` empty hypotheses."""
-        device = limits.device
+        device = max_lengths.device
         self.kinds, self.labels, self.closes = (
             seqx.to_device(table, device) for table in (self.kinds, self.labels, self.closes)
         )
@@ -196,7 +196,7 @@ class BracketGrammar(seqx.Grammar):
         return BracketState(
             used=none,
             left=seqx.to_device(self.words, device),
-            budget=limits,
+            budget=max_lengths,
             stack=torch.zeros(rows, self.depth + 1, dtype=torch.int32, device=device),
             height=none,
             new=none.bool(),

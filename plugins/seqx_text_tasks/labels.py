@@ -72,9 +72,9 @@ class OneLabel(seqx.Grammar):
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def start(self, rows: int, limits: Tensor) -> LabelState:
+    def start(self, rows: int, max_lengths: Tensor) -> LabelState:
         """Return the state of `rows` empty hypotheses."""
-        return LabelState(torch.zeros(rows, dtype=torch.bool, device=limits.device))
+        return LabelState(torch.zeros(rows, dtype=torch.bool, device=max_lengths.device))
 
     def allowed(self, state: LabelState) -> Tensor:
         """Return the allowed symbols, [N, V] bool: any label at first, then EOS."""

@@ -36,30 +36,30 @@ def components(interface: str | None, name: str | None, *, recipe: str | None) -
     """
     registry = (load_plugins() if recipe is None else load_with_plugins(recipe)[1]).registry
     if interface is None:
-        for kind in registry.interfaces():
-            click.echo(f"{kind.__name__}: {', '.join(registry.components(kind))}")
+        for cls in registry.interfaces():
+            click.echo(f"{cls.__name__}: {', '.join(registry.components(cls))}")
         return
-    kind = _interface(interface, registry)
-    known = registry.components(kind)
+    cls = _interface(interface, registry)
+    known = registry.components(cls)
     if name is None:
-        click.echo(f"{kind.__name__}: {summary(kind)}\n")
+        click.echo(f"{cls.__name__}: {summary(cls)}\n")
         width = max(map(len, known))
         for component in known.values():
             click.echo(f"{component.name:<{width}}  {component.summary}")
         return
     if name not in known:
-        raise UserError(f"no {kind.__name__} is called {name!r}{hint(name, known)}")
+        raise UserError(f"no {cls.__name__} is called {name!r}{hint(name, known)}")
     click.echo(_explain(known[name], registry))
 
 
 def _interface(written: str, registry: Registry) -> type:
     """Return the interface with this class name, in any case and with or without underscores."""
-    kinds = {kind.__name__: kind for kind in registry.interfaces()}
+    interfaces = {cls.__name__: cls for cls in registry.interfaces()}
     folded = written.replace("_", "").lower()
-    for name, kind in kinds.items():
+    for name, cls in interfaces.items():
         if name.lower() == folded:
-            return kind
-    raise UserError(f"no interface is called {written!r}{hint(written, kinds)}")
+            return cls
+    raise UserError(f"no interface is called {written!r}{hint(written, interfaces)}")
 
 
 def _explain(component: Component, registry: Registry) -> str:

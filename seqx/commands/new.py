@@ -15,7 +15,7 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 COMMON = "common"
 """The template of the files that every plugin has; each of the others is for an interface."""
 
-KINDS = sorted(path.name for path in TEMPLATES.iterdir() if path.name != COMMON and path.is_dir())
+INTERFACES = sorted(path.name for path in TEMPLATES.iterdir() if path.name != COMMON and path.is_dir())
 PLACEHOLDER = "newcomer"  # the name of the plugin in the templates
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,38}[a-z0-9]")
 _RESERVED = {"null", "seqx"}  # null has a meaning in YAML; the package seqx_seqx would confuse
@@ -24,8 +24,8 @@ _RESERVED = {"null", "seqx"}  # null has a meaning in YAML; the package seqx_seq
 @click.command()
 @click.argument("name")
 @click.option(
-    "--kind",
-    type=click.Choice(KINDS),
+    "--interface",
+    type=click.Choice(INTERFACES),
     default="attention",
     show_default=True,
     help="Interface of the plugin's component.",
@@ -36,7 +36,7 @@ _RESERVED = {"null", "seqx"}  # null has a meaning in YAML; the package seqx_seq
     type=click.Path(path_type=Path),
     help="Folder of the plugin.  [default: seqx-NAME]",
 )
-def new(name: str, *, kind: str, folder: Path | None) -> None:
+def new(name: str, *, interface: str, folder: Path | None) -> None:
     """Create a plugin from a template.
 
     The plugin works at once: it has a component, a recipe that uses it, tests of the laws of its interface,
@@ -48,9 +48,9 @@ def new(name: str, *, kind: str, folder: Path | None) -> None:
     if target.exists() or target.is_symlink():
         raise UserError(f"{target}: exists already; choose another name, or another --folder")
     with atomic_folder(target) as written:
-        for template in (COMMON, kind):
+        for template in (COMMON, interface):
             _write(TEMPLATES / template, written, name)
-    click.echo(f"{target}: plugin {name}, with a component for {_camel_case(kind)}. Next steps:")
+    click.echo(f"{target}: plugin {name}, with a component for {_camel_case(interface)}. Next steps:")
     click.echo(f"  cd {target}")
     click.echo("  pip install --editable '.[dev]'")
     click.echo("  pytest")
@@ -73,10 +73,10 @@ def _check_name(name: str, plugins: Plugins) -> None:
             )
     if home(f"seqx_{name}") is not None:
         raise UserError(f"a package called seqx_{name} is installed; choose another name")
-    for kind in plugins.registry.interfaces():
-        if component := plugins.registry.components(kind).get(name):
+    for interface in plugins.registry.interfaces():
+        if component := plugins.registry.components(interface).get(name):
             raise UserError(
-                f"plugin {component.plugin!r} has a {kind.__name__} called {name!r}; choose another name"
+                f"plugin {component.plugin!r} has a {interface.__name__} called {name!r}; choose another name"
             )
 
 

@@ -69,7 +69,7 @@ def limits_do_not_decrease_with_the_source(subject: Subject) -> None:
 class _Countdown(Grammar):
     """A grammar with one output: 4 4 EOS."""
 
-    def start(self, rows: int, limits: Tensor) -> State:
+    def start(self, rows: int, max_lengths: Tensor) -> State:
         return torch.zeros(rows, dtype=torch.int64)
 
     def allowed(self, state: State) -> Tensor:
@@ -82,8 +82,8 @@ class _Countdown(Grammar):
 class _DeadEnd(_Countdown):
     """A countdown that allows the first sentence no symbol after its first 4."""
 
-    def start(self, rows: int, limits: Tensor) -> State:
-        return super().start(rows, limits), torch.arange(rows) == 0
+    def start(self, rows: int, max_lengths: Tensor) -> State:
+        return super().start(rows, max_lengths), torch.arange(rows) == 0
 
     def allowed(self, state: State) -> Tensor:
         count, has_dead_end = state

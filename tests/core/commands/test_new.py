@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from seqx.commands.new import KINDS, PLACEHOLDER, TEMPLATES
+from seqx.commands.new import INTERFACES, PLACEHOLDER, TEMPLATES
 from tests.stories.tiny import done, refused
 
 NAMES = {"attention": "qk_norm", "positional_encoding": "fire2", "schedule": "a2"}
@@ -21,14 +21,14 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Write a plugin for each interface."""
     monkeypatch.chdir(tmp_path)
     for kind, name in NAMES.items():
-        output = done("new", name, "--kind", kind).splitlines()
+        output = done("new", name, "--interface", kind).splitlines()
         assert output[0].startswith(f"seqx-{name}: plugin {name}, with a component for ")
         assert output[1] == f"  cd seqx-{name}"
     return [Path(f"seqx-{name}").resolve() for name in NAMES.values()]
 
 
 def test_new_plugins_cover_every_template() -> None:
-    assert list(NAMES) == KINDS
+    assert list(NAMES) == INTERFACES
 
 
 def test_new_plugin_has_no_trace_of_the_template(written: list[Path]) -> None:
@@ -129,5 +129,5 @@ def test_names_that_are_in_use_are_refused(
 
 def test_templates_are_in_the_package() -> None:
     assert (TEMPLATES / "common" / "pyproject.toml").is_file()
-    for kind in KINDS:
+    for kind in INTERFACES:
         assert (TEMPLATES / kind / f"seqx_{PLACEHOLDER}" / "__init__.py").is_file()

@@ -21,7 +21,7 @@ NAN, INF = math.nan, math.inf
     ("nats", "right"),
     [(0.0, 1.0), (-1.0, 1 / math.e), (709.0, math.exp(709)), (710.0, INF), (1e308, INF), (INF, INF)],
 )
-def test_a_perplexity_too_large_for_a_float_is_infinite(nats: float, right: float) -> None:
+def test_perplexity_that_overflows_is_infinite(nats: float, right: float) -> None:
     assert seqx.perplexity(nats) == right
     assert math.isnan(seqx.perplexity(NAN))
 
@@ -50,7 +50,7 @@ def score(value: float, perplexity: float | None = None, *, lower_is_better: boo
         (score(INF, 3, lower_is_better=True), score(NAN, 9, lower_is_better=True)),
     ],
 )
-def test_the_better_one(better: ValidationScore, worse: ValidationScore) -> None:
+def test_better_score_beats_the_other(better: ValidationScore, worse: ValidationScore) -> None:
     assert better.beats(worse)
     assert not worse.beats(better)
     assert better.improves(worse)
@@ -67,12 +67,12 @@ def test_the_better_one(better: ValidationScore, worse: ValidationScore) -> None
         (score(INF, INF, lower_is_better=True), score(INF, INF, lower_is_better=True)),
     ],
 )
-def test_neither_is_better(one: ValidationScore, other: ValidationScore) -> None:
+def test_equal_scores_do_not_beat_each_other(one: ValidationScore, other: ValidationScore) -> None:
     assert not one.beats(other)
     assert not other.beats(one)
 
 
-def test_a_score_is_found_by_its_name() -> None:
+def test_validation_score_is_found_by_its_name() -> None:
     evaluation = seqx.Evaluation(
         scores={
             "bleu": seqx.Score(value=3.0, signature=""),

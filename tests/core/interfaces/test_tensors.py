@@ -18,12 +18,12 @@ def words(layout: Layout) -> list[list[int]]:
     return [row[:kept].tolist() for row, kept in zip(layout.words, layout.keep.sum(1).tolist(), strict=True)]
 
 
-def test_words_are_counted_by_sentence() -> None:
+def test_word_indices_are_counted_per_sentence() -> None:
     assert words(tokens().layout) == [[0, 0, 1, 1, 1], [0, 1, 1]]
     assert Tokens.of(torch.tensor([[7, 2]]), torch.tensor([2])).layout.words is None
 
 
-def test_words_are_moved_picked_and_forked() -> None:
+def test_word_indices_follow_moves_selection_and_forks() -> None:
     moved = tokens().to(DEVICE).layout.words
     assert moved is not None
     assert moved.device == DEVICE
@@ -39,7 +39,7 @@ def test_words_are_moved_picked_and_forked() -> None:
     assert unknown.words is None
 
 
-def test_words_are_known_of_what_is_appended_if_they_are_of_both() -> None:
+def test_extended_layout_has_word_indices_if_both_have() -> None:
     layout = tokens().layout
     more = Layout.of(torch.ones(2, 1, dtype=torch.bool), layout.keep.sum(1))
     both = layout.extend(more._replace(words=torch.tensor([[2], [2]])))

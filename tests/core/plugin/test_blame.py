@@ -83,7 +83,7 @@ def said(run: Callable[[], object]) -> str | None:
 
 
 @pytest.mark.parametrize("name", ["Broken", "Heir"])
-def test_the_component_is_named_though_a_function_failed(outsider: ModuleType, name: str) -> None:
+def test_an_error_in_a_function_names_the_calling_component(outsider: ModuleType, name: str) -> None:
     schedule = getattr(outsider, name)()
     assert said(lambda: schedule(3, 9)) == (
         f"{outsider.__file__}:24: plugin 'outside' (seqx-outsider 2.0), Schedule 'broken': "
@@ -91,7 +91,7 @@ def test_the_component_is_named_though_a_function_failed(outsider: ModuleType, n
     )
 
 
-def test_where_a_plugin_of_ours_was_called_wrongly_both_are_named(outsider: ModuleType) -> None:
+def test_an_error_in_our_plugin_also_names_the_outside_caller(outsider: ModuleType) -> None:
     message = said(lambda: outsider.Misused()(1, 9))
     assert message is not None
     assert (
@@ -104,13 +104,13 @@ def test_where_a_plugin_of_ours_was_called_wrongly_both_are_named(outsider: Modu
     )
 
 
-def test_what_no_outsider_had_a_part_in_is_ours(outsider: ModuleType) -> None:
+def test_an_error_without_outside_plugins_is_not_attributed(outsider: ModuleType) -> None:
     ours = import_module("seqx_training").InverseSquareRoot(warmup=4, peak=1e-3)
     assert said(lambda: ours("two", 9)) is None
     assert said(lambda: 1 / 0) is None
 
 
-def test_a_cause_is_looked_into(outsider: ModuleType) -> None:
+def test_the_cause_of_an_error_is_attributed(outsider: ModuleType) -> None:
     def compiled() -> None:
         try:
             outsider.divided(1)
@@ -124,7 +124,7 @@ def test_a_cause_is_looked_into(outsider: ModuleType) -> None:
     )
 
 
-def test_errors_of_other_processes(outsider: ModuleType) -> None:
+def test_errors_of_other_processes_are_attributed(outsider: ModuleType) -> None:
     def elsewhere() -> None:
         context = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(1, context) as pool:
@@ -137,7 +137,7 @@ def test_errors_of_other_processes(outsider: ModuleType) -> None:
     )
 
 
-def test_a_command_that_fails_and_one_that_refuses(outsider: ModuleType) -> None:
+def test_a_failing_command_names_its_plugin(outsider: ModuleType) -> None:
     result = CliRunner().invoke(main, ["stumble"])
     assert result.exit_code == 2
     (message,) = result.stderr.splitlines()

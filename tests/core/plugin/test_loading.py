@@ -58,7 +58,7 @@ def names(plugins: Plugins) -> set[str]:
     return {name for kind in plugins.registry.interfaces() for name in plugins.registry.components(kind)}
 
 
-def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint]]) -> None:
+def test_a_plugin_registers_its_components(installed: Callable[..., list[EntryPoint]]) -> None:
     plugins = load_plugins(found=installed(good=GOOD.format(name="x")))
     (plugin,) = plugins.loaded
     assert (plugin.name, plugin.version, plugin.source) == ("good", "unknown", "plugin_good")
@@ -136,7 +136,7 @@ def test_a_plugin_brings_its_components(installed: Callable[..., list[EntryPoint
         ),
     ],
 )
-def test_one_that_fails_takes_nothing_else_down(
+def test_a_plugin_that_fails_does_not_affect_others(
     installed: Callable[..., list[EntryPoint]], source: str, error: str
 ) -> None:
     plugins = load_plugins(found=installed(a=GOOD.format(name="x"), bad=source, z=GOOD.format(name="y")))
@@ -149,7 +149,7 @@ def test_one_that_fails_takes_nothing_else_down(
     assert names(plugins) == {"x", "y"}
 
 
-def test_two_plugins_of_one_name(installed: Callable[..., list[EntryPoint]]) -> None:
+def test_two_plugins_with_one_name_are_a_fault(installed: Callable[..., list[EntryPoint]]) -> None:
     (one,) = installed(one=GOOD.format(name="x"))
     (two,) = installed(two=GOOD.format(name="y"))
     plugins = load_plugins(found=[one, EntryPoint("one", two.value, "seqx")])
@@ -159,13 +159,13 @@ def test_two_plugins_of_one_name(installed: Callable[..., list[EntryPoint]]) -> 
     assert names(plugins) == {"x"}
 
 
-def test_where_an_import_failed_is_told(installed: Callable[..., list[EntryPoint]]) -> None:
+def test_a_failed_import_is_reported_with_its_line(installed: Callable[..., list[EntryPoint]]) -> None:
     (fault,) = load_plugins(found=installed(bad="import json\n\njson.loads('')\n")).faults
     place = Path("plugin_bad.py").resolve()
     assert fault.error.endswith(f"(char 0) ({place}:3); `seqx --debug plugins` shows the traceback")
 
 
-def test_names_that_are_taken_name_both_plugins(installed: Callable[..., list[EntryPoint]]) -> None:
+def test_a_taken_component_name_reports_both_plugins(installed: Callable[..., list[EntryPoint]]) -> None:
     plugins = load_plugins(found=installed(one=GOOD.format(name="x"), two=GOOD.format(name="x")))
     assert [fault.error for fault in plugins.faults] == [
         "plugin_two.py:4: Kind 'x' already exists, from plugin 'one', plugin_one.py:4; choose another name"
@@ -184,7 +184,7 @@ def dist(folder: Path, *requires: str) -> EntryPoint:
 
 
 @pytest.mark.parametrize("needed", ["seqx-toolkit>=99", "torch; python_version < '3'|seqx_toolkit~=99.0"])
-def test_a_plugin_for_another_seqx_is_not_even_imported(
+def test_a_plugin_for_another_version_is_not_imported(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path, needed: str
 ) -> None:
     installed(good="raise AssertionError")
@@ -197,7 +197,7 @@ def test_a_plugin_for_another_seqx_is_not_even_imported(
     assert "plugin_good" not in sys.modules
 
 
-def test_a_dependency_that_is_none_is_told(
+def test_an_invalid_dependency_is_reported(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path
 ) -> None:
     installed(good=GOOD.format(name="x"))
@@ -206,7 +206,7 @@ def test_a_dependency_that_is_none_is_told(
     assert fault.error.count("\n") == 0
 
 
-def test_a_plugin_that_depends_on_the_other_projects_package_is_told_the_name(
+def test_a_dependency_on_the_package_seqx_is_reported(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path
 ) -> None:
     installed(good="raise AssertionError")
@@ -220,7 +220,7 @@ def test_a_plugin_that_depends_on_the_other_projects_package_is_told_the_name(
 @pytest.mark.parametrize(
     "needed", ["seqx-toolkit", "Seqx.Toolkit>=0.0.1", "seqx-toolkit>=99; extra == 'new'", "nonesuch>=3"]
 )
-def test_a_plugin_for_this_seqx_is_loaded(
+def test_a_plugin_for_this_version_is_loaded(
     installed: Callable[..., list[EntryPoint]], tmp_path: Path, needed: str
 ) -> None:
     installed(good=GOOD.format(name="x"))
@@ -228,7 +228,7 @@ def test_a_plugin_for_this_seqx_is_loaded(
     assert (plugin.version, plugin.source) == ("2.0", "outsider")
 
 
-def test_kinds_that_a_plugin_opens_are_its_own(installed: Callable[..., list[EntryPoint]]) -> None:
+def test_a_plugin_lists_the_interfaces_that_it_defines(installed: Callable[..., list[EntryPoint]]) -> None:
     opens = GOOD.format(name="x").replace("(Kind)", "(Own)").replace("registry.add(Kind", "registry.add(Own")
     opens = opens.replace("class Good", "class Own:\n    pass\n\nclass Good")
     entries = installed(own=opens, other=GOOD.format(name="y"))
@@ -239,7 +239,7 @@ def test_kinds_that_a_plugin_opens_are_its_own(installed: Callable[..., list[Ent
 AT = Location("mine.yaml", 1, 11)
 
 
-def test_what_runs_is_what_was_hashed(installed: Callable[..., list[EntryPoint]]) -> None:
+def test_a_local_plugin_runs_the_bytes_that_were_hashed(installed: Callable[..., list[EntryPoint]]) -> None:
     installed()
     file = Path("mine.py")
     for name in "ab":  # of one size, within one tick of the clock: a compiled file would look fresh
@@ -249,7 +249,7 @@ def test_what_runs_is_what_was_hashed(installed: Callable[..., list[EntryPoint]]
     assert not Path("__pycache__/mine.cpython-311.pyc").exists()
 
 
-def test_a_local_file(installed: Callable[..., list[EntryPoint]]) -> None:
+def test_a_local_plugin_is_loaded(installed: Callable[..., list[EntryPoint]]) -> None:
     installed()
     Path("mine.py").write_text(GOOD.format(name="local"))
     plugins = load_plugins({Path("mine.py"): AT}, found=[])
@@ -302,7 +302,7 @@ def test_a_local_file(installed: Callable[..., list[EntryPoint]]) -> None:
         ),
     ],
 )
-def test_a_local_file_that_fails_is_an_error(
+def test_a_local_plugin_that_fails_is_an_error(
     installed: Callable[..., list[EntryPoint]], name: str, source: str | None, message: str
 ) -> None:
     installed()
@@ -315,7 +315,7 @@ def test_a_local_file_that_fails_is_an_error(
     assert ("--debug" in str(caught.value)) == ("Error: " in message)
 
 
-def test_what_is_installed_here_loads() -> None:
+def test_all_installed_plugins_load() -> None:
     plugins = load_plugins()
     assert plugins.faults == []
     assert isinstance(plugins.registry, Registry)
@@ -334,7 +334,7 @@ class Listener:
         self.heard.append(f"{self.name} {update}")
 
 
-def test_callbacks_hear_events_in_their_order() -> None:
+def test_callbacks_get_events_in_their_order() -> None:
     heard: list[str] = []
     relay = events([Listener(heard, "a"), Listener(heard, "b")])
     relay.started(run=None)
@@ -368,6 +368,6 @@ class Greedy:
         (Greedy, "started takes model, but the arguments of this hook are run"),
     ],
 )
-def test_a_callback_that_would_never_hear_anything(callback: type, message: str) -> None:
+def test_a_callback_without_valid_events_is_refused(callback: type, message: str) -> None:
     with pytest.raises(PluginError, match=message):
         events([callback()])

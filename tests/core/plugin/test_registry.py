@@ -60,7 +60,7 @@ def test_settings_are_the_keyword_only_parameters() -> None:
     assert settings_of(Heir)["rate"].help == "how fast it goes"
 
 
-def test_a_dataclass_with_strings_for_annotations_and_factories() -> None:
+def test_settings_of_a_dataclass_with_string_annotations_and_factories() -> None:
     names, other = section_settings(Section).values()
     assert names.default == []
     assert shape(other.annotation, Registry()) == UnionShape(
@@ -68,7 +68,7 @@ def test_a_dataclass_with_strings_for_annotations_and_factories() -> None:
     )
 
 
-def test_a_component_knows_where_it_comes_from() -> None:
+def test_a_component_has_file_line_and_plugin() -> None:
     registry = Registry()
     with registry.on_behalf_of("mine"):
         registry.add(Kind, good=Good)
@@ -141,7 +141,7 @@ class Typed(Kind):
         (Typed, "a setting cannot be called 'type', because 'type' names the component"),
     ],
 )
-def test_what_cannot_be_registered(maker: Callable[..., Any], message: str) -> None:
+def test_invalid_constructors_are_refused(maker: Callable[..., Any], message: str) -> None:
     registry = Registry()
     with pytest.raises(RegistrationError) as caught:
         registry.add(Kind, x=maker)
@@ -151,7 +151,7 @@ def test_what_cannot_be_registered(maker: Callable[..., Any], message: str) -> N
     assert registry.interfaces() == []
 
 
-def test_a_name_is_taken_once() -> None:
+def test_a_component_name_can_be_registered_once() -> None:
     registry = Registry()
     registry.add(Kind, good=Good)
     with pytest.raises(RegistrationError) as caught:
@@ -161,7 +161,7 @@ def test_a_name_is_taken_once() -> None:
     )
 
 
-def test_what_a_failing_plugin_brought_is_taken_back() -> None:
+def test_components_of_a_failing_plugin_are_removed() -> None:
     registry = Registry()
     registry.add(Kind, good=Good)
 
@@ -177,12 +177,12 @@ def test_what_a_failing_plugin_brought_is_taken_back() -> None:
     assert registry.interfaces() == [Kind]
 
 
-def test_a_section_is_given_nothing() -> None:
+def test_a_section_has_no_provided_parameters() -> None:
     with pytest.raises(RegistrationError, match="keyword-only, unlike d_model"):
         section_settings(Kind)
 
 
-def test_a_component_that_inherits_the_interfaces_constructor(house: SimpleNamespace) -> None:
+def test_a_component_may_inherit_the_constructor_of_its_interface(house: SimpleNamespace) -> None:
     assert house.registry.components(house.Attention)["additive"].settings == {}
 
 
@@ -191,6 +191,6 @@ class Stranger:
         pass
 
 
-def test_a_stranger_is_refused_by_the_type_checker_and_at_run_time() -> None:
+def test_a_class_of_another_interface_is_refused_by_mypy_and_at_run_time() -> None:
     with pytest.raises(RegistrationError, match="x is not a subclass of Kind; derive it from that class"):
         Registry().add(Kind, x=Stranger)  # type: ignore[arg-type]

@@ -24,12 +24,12 @@ def validator(found: Plugins) -> Any:
     return jsonschema.Draft202012Validator(schema(found.registry, Experiment))
 
 
-def test_there_are_some() -> None:
+def test_recipes_are_shipped() -> None:
     assert RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_profile_shows_and_reads_back_as_the_same(found: Plugins, name: str) -> None:
+def test_every_profile_can_be_shown_and_read_again(found: Plugins, name: str) -> None:
     for profile in [None, *load(name).profiles]:
         made = check(load(name, profile).tree, found.registry, Experiment)
         again = check(parse(show(made), "again.yaml"), found.registry, Experiment)
@@ -42,7 +42,7 @@ PARTS = {
 }
 
 
-def test_every_part_of_a_model_and_of_learning_is_in_some_recipe(found: Plugins) -> None:
+def test_every_component_of_models_and_training_is_in_a_recipe(found: Plugins) -> None:
     used: set[tuple[str, str]] = set()
     for name in RECIPES:
         for profile in [None, *load(name).profiles]:
@@ -59,10 +59,10 @@ def test_every_part_of_a_model_and_of_learning_is_in_some_recipe(found: Plugins)
 
 
 @pytest.mark.parametrize("path", RECIPES.values(), ids=list(RECIPES))
-def test_editors_find_no_fault_with_it(validator: Any, path: Path) -> None:
+def test_schema_accepts_every_shipped_recipe(validator: Any, path: Path) -> None:
     validator.validate(read(path).plain())
 
 
-def test_editors_find_fault_with_a_misspelt_setting(validator: Any) -> None:
+def test_schema_rejects_a_misspelled_setting(validator: Any) -> None:
     recipe = {"training": {"stepz": 3}}
     assert [error.json_path for error in validator.iter_errors(recipe)] == ["$.training"]

@@ -75,7 +75,7 @@ def wrong(make: Callable[..., Configured[Any]]) -> Callable[..., str]:
         ("task: {type: translation, metrics: [MANY]}", "\nand 3,98"),
     ],
 )
-def test_what_is_long_or_many_is_told_in_short(wrong: Callable[..., str], text: str, told: str) -> None:
+def test_messages_shorten_long_values_and_lists(wrong: Callable[..., str], text: str, told: str) -> None:
     said = wrong(text.replace("LONG", "k" * 100_000).replace("MANY", "x, " * 4000))
     assert told in said
     assert len(said) < 8000
@@ -130,7 +130,7 @@ command line:1:1: recipe: this section has no setting 'modle'; did you mean 'mod
     ^"""
 
 
-def test_nine_mistakes_are_nine_messages_at_their_places(wrong: Callable[..., str]) -> None:
+def test_each_of_nine_mistakes_is_reported_at_its_place(wrong: Callable[..., str]) -> None:
     assert wrong(NINE, "modle.d_model=3") == NINE_MESSAGES
 
 
@@ -176,7 +176,7 @@ def test_nine_mistakes_are_nine_messages_at_their_places(wrong: Callable[..., st
         ("extra: bleu", "2:8: extra: a mapping is required, found 'bleu'"),
     ],
 )
-def test_each_mistake_has_its_message(wrong: Callable[..., str], change: str, message: str) -> None:
+def test_each_kind_of_mistake_has_its_message(wrong: Callable[..., str], change: str, message: str) -> None:
     said = wrong(f"extends: base.yaml\n{change}\n")
     assert said.startswith(f"wrong.yaml:{message}"), said
     assert said.count("wrong.yaml:") == 1
@@ -200,7 +200,7 @@ ANYTHING = st.recursive(
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(list(places(parse(BASE, "base.yaml").plain()))), ANYTHING)
-def test_anything_anywhere_is_checked_and_reads_back_or_is_told(
+def test_any_value_is_accepted_or_reported(
     house: SimpleNamespace, path: tuple[str | int, ...], anything: Any
 ) -> None:
     plain = parse(BASE, "base.yaml").plain()
@@ -218,7 +218,7 @@ def test_anything_anywhere_is_checked_and_reads_back_or_is_told(
         assert again.plain() == made.plain()
 
 
-def test_settings_at_odds_are_told_where_they_were_written(make: Callable[..., Configured[Any]]) -> None:
+def test_inconsistent_settings_are_reported_at_their_place(make: Callable[..., Configured[Any]]) -> None:
     Path("heads.yaml").write_text("extends: base.yaml\nmodel:\n  encoder:\n    attention: {heads: 6}\n")
     experiment = make("heads.yaml")()
     with pytest.raises(RecipeError) as caught:
@@ -230,7 +230,7 @@ def test_settings_at_odds_are_told_where_they_were_written(make: Callable[..., C
     )
 
 
-def test_a_default_at_odds_is_told_at_the_component_that_left_it_out(
+def test_an_inconsistent_default_is_reported_at_its_component(
     make: Callable[..., Configured[Any]],
 ) -> None:
     Path("odd.yaml").write_text(
@@ -243,7 +243,7 @@ def test_a_default_at_odds_is_told_at_the_component_that_left_it_out(
         experiment.model({"source": 10})
 
 
-def test_building(make: Callable[..., Configured[Any]], house: SimpleNamespace) -> None:
+def test_a_recipe_builds_its_components(make: Callable[..., Configured[Any]], house: SimpleNamespace) -> None:
     experiment = make()()
     assert [type(metric) for metric in experiment.task.metrics] == [house.Bleu, house.Chrf]
     assert experiment.training == house.Training(steps=100, rate=1e-3)
@@ -253,13 +253,15 @@ def test_building(make: Callable[..., Configured[Any]], house: SimpleNamespace) 
     assert model.encoder is not experiment.model({"source": 10}).encoder
 
 
-def test_layers_of_different_kinds(make: Callable[..., Configured[Any]], house: SimpleNamespace) -> None:
+def test_a_list_gives_each_layer_its_own_component(
+    make: Callable[..., Configured[Any]], house: SimpleNamespace
+) -> None:
     text = "model.encoder.attention=[additive, {type: multihead, heads: 2}]"
     encoder = make("base.yaml", text)().model({"source": 10}).encoder
     assert [type(layer) for layer in encoder.layers] == [house.Additive, house.MultiHead]
 
 
-def test_later_wins(make: Callable[..., Configured[Any]]) -> None:
+def test_later_settings_override_earlier_ones(make: Callable[..., Configured[Any]]) -> None:
     Path("sub").mkdir()
     Path("sub/child.yaml").write_text(
         "extends: ../base.yaml\ntraining: {steps: 200}\n"
@@ -280,7 +282,7 @@ def test_later_wins(make: Callable[..., Configured[Any]]) -> None:
     assert recipe.files == [Path("sub/child.yaml"), Path("base.yaml")]
 
 
-def test_another_type_leaves_nothing_behind(make: Callable[..., Configured[Any]]) -> None:
+def test_another_type_replaces_all_settings(make: Callable[..., Configured[Any]]) -> None:
     plain = make("base.yaml", "model.encoder=lstm", "model.encoder.width=3").plain()
     assert plain["model"]["encoder"] == {"type": "lstm", "width": 3}
 
@@ -303,23 +305,25 @@ def test_another_type_leaves_nothing_behind(make: Callable[..., Configured[Any]]
         ("plugins: [3]", "wrong.yaml:1:11: a plugin is named by its file"),
     ],
 )
-def test_files_that_do_not_fit_together(wrong: Callable[..., str], text: str, message: str) -> None:
+def test_invalid_parents_and_profiles_are_reported(
+    wrong: Callable[..., str], text: str, message: str
+) -> None:
     assert wrong(text).startswith(message)
 
 
-def test_an_unknown_profile_names_the_nearest_and_lists_those_there(wrong: Callable[..., str]) -> None:
+def test_an_unknown_profile_gets_a_suggestion_and_a_list(wrong: Callable[..., str]) -> None:
     assert wrong("extends: base.yaml", profile="smal").startswith(
         "base.yaml:9:1: no profile is called 'smal'; did you mean 'small'? There are: small"
     )
     assert wrong("a: 1", profile="x") == "wrong.yaml:1:1: no profile is called 'x'; there is none"
 
 
-def test_a_longer_circle(wrong: Callable[..., str]) -> None:
+def test_a_circle_of_three_recipes_is_reported(wrong: Callable[..., str]) -> None:
     Path("a.yaml").write_text("extends: wrong.yaml")
     assert "in a circle: wrong.yaml -> a.yaml -> wrong.yaml" in wrong("extends: a.yaml")
 
 
-def test_a_folder_is_no_recipe() -> None:
+def test_a_folder_is_refused_as_a_recipe() -> None:
     Path("run.d").mkdir()
     with pytest.raises(UserError, match=r"run.d: this is a folder; give a recipe, a .yaml file"):
         load("run.d")
@@ -329,13 +333,13 @@ def test_a_folder_is_no_recipe() -> None:
 
 
 @pytest.mark.parametrize("key", ["extends", "plugins", "profiles.more"])
-def test_what_stands_beside_an_experiment_cannot_be_overridden(key: str) -> None:
+def test_extends_profiles_and_plugins_cannot_be_overridden(key: str) -> None:
     Path("mine.yaml").write_text("a: 1\n")
     with pytest.raises(RecipeError, match=f"{key.partition('.')[0]} belongs in a recipe's file"):
         load("mine.yaml", overrides=[f"{key}=[x]"])
 
 
-def test_recipes_that_come_along_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_shipped_recipes_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     known = {"wmt_en_de": tmp_path / "base.yaml"}
     monkeypatch.setattr("seqx.recipe.files.named", lambda: known)
     assert load("wmt_en_de").files == [Path("base.yaml")]
@@ -345,12 +349,12 @@ def test_recipes_that_come_along_are_found_by_name(monkeypatch: pytest.MonkeyPat
         load("wmt_en_fr")
 
 
-def test_where_recipes_that_come_along_lie() -> None:
+def test_shipped_recipes_are_found_in_a_checkout_and_an_installation() -> None:
     assert all(path.is_file() and f"/recipes/{name}.yaml" in str(path) for name, path in named().items())
     assert named()["table3/base"] != named()["wmt_en_de"]
 
 
-def test_a_recipe_in_a_folder_goes_by_its_name() -> None:
+def test_a_shipped_recipe_in_a_folder_is_found_by_its_name() -> None:
     read = load("table3/A_heads_1")
     assert (read.name, load(read.files[0]).name, load("base.yaml").name) == (
         *["table3/A_heads_1"] * 2,
@@ -371,7 +375,7 @@ def test_a_recipe_in_a_folder_goes_by_its_name() -> None:
     assert load("child.yaml").tree.plain() == {"task": "translation"}
 
 
-def test_local_plugins_are_the_commands_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_recipe_itself_may_name_local_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("sub").mkdir()
     Path("sub/own.yaml").write_text("plugins: [./mine.py]\ntask: translation")
     recipe = load("sub/own.yaml")
@@ -386,7 +390,7 @@ def test_local_plugins_are_the_commands_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert list(load("child.yaml").plugins) == [Path("sub/mine.py")]
 
 
-def test_everything_is_filled_in_and_reads_back_as_the_same(
+def test_a_shown_recipe_has_all_defaults_and_reads_back_the_same(
     make: Callable[..., Configured[Any]], house: SimpleNamespace
 ) -> None:
     made = make("base.yaml", "task.folder=data/x", "extra={a: bleu}", profile="small")
@@ -407,12 +411,12 @@ def test_everything_is_filled_in_and_reads_back_as_the_same(
     assert isinstance(made().task.folder, Path)
 
 
-def test_a_component_as_default_is_shown_under_its_name(make: Callable[..., Configured[Any]]) -> None:
+def test_a_default_component_is_shown_by_its_name(make: Callable[..., Configured[Any]]) -> None:
     made = make("base.yaml", "model.encoder={type: lstm, width: 1}", "model.encoder={type: stack}")
     assert made.plain()["model"]["encoder"]["attention"] == {"type": "multihead", "heads": 8, "bias": True}
 
 
-def test_a_default_that_has_no_name_is_left_out(make: Callable[..., Configured[Any]]) -> None:
+def test_an_unregistered_default_component_is_not_shown(make: Callable[..., Configured[Any]]) -> None:
     made = make("base.yaml", "task={type: translation, source: de}")
     Path("no.yaml").write_text(BASE.replace(", metrics: [bleu, chrf]", ""))
     plain = make("no.yaml").plain()
@@ -447,11 +451,11 @@ extra: null              # default
 """
 
 
-def test_show_says_where_each_value_came_from(make: Callable[..., Configured[Any]]) -> None:
+def test_show_gives_the_origin_of_each_value(make: Callable[..., Configured[Any]]) -> None:
     assert show(make("base.yaml", "model.encoder={type: lstm, width: 3}", profile="small")) == SHOWN
 
 
-def test_the_components_that_are_used(make: Callable[..., Configured[Any]]) -> None:
+def test_a_checked_recipe_lists_its_components(make: Callable[..., Configured[Any]]) -> None:
     assert [component.name for component in make().used()] == [
         "translation",
         "bleu",
@@ -462,11 +466,11 @@ def test_the_components_that_are_used(make: Callable[..., Configured[Any]]) -> N
     ]
 
 
-def test_infinity_is_a_number(make: Callable[..., Configured[Any]]) -> None:
+def test_infinity_is_read_as_a_number(make: Callable[..., Configured[Any]]) -> None:
     assert make("base.yaml", "training.rate=.inf")().training.rate == math.inf
 
 
-def test_what_a_plugin_that_failed_may_have_brought(house: SimpleNamespace) -> None:
+def test_a_missing_component_mentions_plugins_that_failed(house: SimpleNamespace) -> None:
     house.registry.absent.append("kerple")
     with pytest.raises(RecipeError, match=r"'rotery'; did you mean 'rotary'\? \(did not load: 'kerple'; see"):
         check(
@@ -474,13 +478,13 @@ def test_what_a_plugin_that_failed_may_have_brought(house: SimpleNamespace) -> N
         )
 
 
-def test_an_interface_for_which_no_plugin_is_here(house: SimpleNamespace) -> None:
+def test_an_interface_without_components_is_reported(house: SimpleNamespace) -> None:
     registry = type(house.registry)()
     with pytest.raises(RecipeError, match="task: no Task is called 'translation'; there is none"):
         check(load("base.yaml").tree, registry, house.Experiment)
 
 
-def test_the_schema_knows_good_recipes_from_bad_ones(house: SimpleNamespace) -> None:
+def test_schema_accepts_valid_and_rejects_invalid_recipes(house: SimpleNamespace) -> None:
     written = schema(house.registry, house.Experiment)
     jsonschema.Draft202012Validator.check_schema(written)
     validator = jsonschema.Draft202012Validator(written)

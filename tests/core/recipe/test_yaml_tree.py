@@ -53,13 +53,13 @@ def wrong(text: str) -> str:
         ("<<", "<<"),
     ],
 )
-def test_scalars_are_those_of_yaml_1_2(written: str, value: Any) -> None:
+def test_scalars_follow_yaml_1_2(written: str, value: Any) -> None:
     found = plain(f"a: {written}")["a"]
     assert found == value
     assert type(found) is type(value)
 
 
-def test_every_value_and_key_knows_its_place() -> None:
+def test_every_value_and_key_has_its_place() -> None:
     root = parse("a: 1\nlong:\n  - x\n  - {y: 2}\n", "x.yaml")
     assert isinstance(root.value, dict)
     items = root.value["long"]
@@ -72,7 +72,7 @@ def test_every_value_and_key_knows_its_place() -> None:
     assert inner.value["y"].at.text == "  - {y: 2}"
 
 
-def test_a_key_written_twice() -> None:
+def test_a_repeated_key_is_reported() -> None:
     assert wrong("t:\n  steps: 3\n  steps: 4\n") == (
         "x.yaml:3:3: 'steps' is already set at x.yaml:2:3; keep one of them\n      steps: 4\n      ^"
     )
@@ -99,11 +99,11 @@ def test_a_key_written_twice() -> None:
         (f"a: [{'x,' * 20_001}]", "x.yaml:1:4"),
     ],
 )
-def test_what_is_no_yaml_is_one_message_at_its_place(text: str, start: str) -> None:
+def test_invalid_yaml_is_reported_at_its_place(text: str, start: str) -> None:
     assert wrong(text).startswith(start)
 
 
-def test_aliases_are_bounded() -> None:
+def test_expansion_of_aliases_is_limited() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
     assert "aliases expand to too many values" in wrong("\n".join(lines))
@@ -111,7 +111,7 @@ def test_aliases_are_bounded() -> None:
     assert plain("a: &a {b: 1}\nc: *a") == {"a": {"b": 1}, "c": {"b": 1}}
 
 
-def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("latin.yaml").write_bytes("a: 1\nname: J\xf6rg\n".encode("latin-1"))
     Path("bom.yaml").write_bytes(b"\xef\xbb\xbfa: 1\n")
@@ -124,7 +124,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert read(Path("bom.yaml")).plain() == {"a": 1}
 
 
-def test_a_caret_in_a_very_long_line() -> None:
+def test_the_caret_of_a_very_long_line_is_visible() -> None:
     text = wrong(f"a: {{{', '.join(f'key{i}: {i}' for i in range(500))}, key250: 1}}")
     line, caret = text.splitlines()[1:]
     assert len(line) < 130
@@ -135,7 +135,7 @@ def merged(base: str, over: str) -> Any:
     return merge(parse(base, "base"), parse(over, "over")).plain()
 
 
-def test_merging() -> None:
+def test_merge_combines_mappings_and_replaces_the_rest() -> None:
     assert merged("{a: {b: 1, c: [1, 2]}}", "{a: {c: [3]}, d: 4}") == {"a": {"b": 1, "c": [3]}, "d": 4}
     assert merged("{type: x, p: 1}", "{type: y}") == {"type": "y"}
     assert merged("{type: x, p: 1}", "{type: x, q: 2}") == {"type": "x", "p": 1, "q": 2}
@@ -170,7 +170,7 @@ def tree(value: Any) -> Node:
 
 @settings(max_examples=150, deadline=None)
 @given(plains)
-def test_what_is_written_reads_back_the_same(value: Any) -> None:
+def test_dumped_values_read_back_the_same(value: Any) -> None:
     assert tree({"a": value}).plain() == {"a": value}
     assert plain(f"a: {dump(value, flow=True)}") == {"a": value}
 
@@ -180,13 +180,13 @@ def test_what_is_written_reads_back_the_same(value: Any) -> None:
 @example("\x85")
 @example("1e-4")
 @example("a\n\n b: #\t")
-def test_every_word_reads_back_as_a_word(word: str) -> None:
+def test_dumped_strings_read_back_as_strings(word: str) -> None:
     assert tree({"a": word}).plain() == {"a": word}
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="ab:{}[],'\"-&*!|>%@`#?\n\t 01.e~\\\x85\u2028\ufeff\x07", max_size=30))
-def test_any_text_is_a_tree_or_one_message(text: str) -> None:
+def test_any_text_is_a_tree_or_one_recipe_error(text: str) -> None:
     try:
         node = parse(text, "x.yaml")
     except RecipeError as error:
@@ -197,7 +197,7 @@ def test_any_text_is_a_tree_or_one_message(text: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(mappings | typed, mappings | typed)
-def test_laws_of_merging(base: Any, over: Any) -> None:
+def test_merge_is_idempotent_and_keeps_all_keys(base: Any, over: Any) -> None:
     b, o = tree(base), tree(over)
     both = merge(b, o).plain()
     assert merge(b, b).plain() == base
@@ -218,7 +218,7 @@ def test_a_bare_name_is_a_mapping_with_that_type(name: str, base: Any) -> None:
     assert merge(tree(name), tree(base)).plain() == merge(tree({"type": name}), tree(base)).plain()
 
 
-def test_overrides() -> None:
+def test_overrides_are_merged_into_the_tree() -> None:
     root = parse("model: {decoder: {type: stack, layers: 6}, d: 1}\ncallbacks: [console, {type: ema}]", "x")
     for text in ["model.decoder=lstm", "model.encoder.p={q: [1, 2e-3]}", "callbacks.1.every=5", "model.d="]:
         root = override(root, text)
@@ -242,13 +242,13 @@ def test_overrides() -> None:
         ("a=[1", "command line:1:5: a: not valid YAML"),
     ],
 )
-def test_overrides_that_cannot_be_read(text: str, message: str) -> None:
+def test_invalid_overrides_are_reported(text: str, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         override(parse("list: [1, 2]", "x"), text)
     assert str(caught.value).startswith(message)
 
 
-def test_where_a_value_came_from() -> None:
+def test_origin_names_file_profile_or_command_line() -> None:
     root = of_profile(parse("a: {b: 1}", "x.yaml"), "small")
     assert isinstance(root.value, dict)
     assert root.value["a"].at.origin == "x.yaml:1, profile small"
