@@ -71,7 +71,7 @@ def silver(
     parsers = [_parser(model, load) for model in models]
     longest = float("inf") if max_words is None else max_words
     agreement, left_out = ParserAgreement(), 0
-    warnings: list[list[seqx.AnswerWarning]] = [[] for _ in parsers]  # of each parser, summed
+    warnings: list[list[seqx.AnswerWarning]] = [[] for _ in parsers]  # summed per parser
     sentences = _sentences(raw=raw)
     try:
         while window := list(islice(sentences, WINDOW)):

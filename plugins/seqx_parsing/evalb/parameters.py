@@ -15,7 +15,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """How brackets are compared. The defaults are those of COLLINS.prm, which the literature uses for WSJ."""
+    """Rules for comparing brackets; the defaults are those of COLLINS.prm, the standard for WSJ."""
 
     debug: int = 0  # accepted but unused; our report differs from EVALB's debug output
     max_error: int = 10  # EVALB stops after this many errors; we only report it

@@ -29,7 +29,7 @@ class SentenceCounts:
     crossing: int = 0  # brackets of the output that cross a bracket of the reference
     words: int = 0
     tags: int = 0  # words with the correct tag
-    reason: str = ""  # why the sentence is an error or skipped
+    reason: str = ""  # the reason of an error or a skipped sentence
 
     @property
     def complete(self) -> bool:

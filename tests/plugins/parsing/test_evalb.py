@@ -146,7 +146,7 @@ def test_evalb_scores_a_perfect_tree() -> None:
         (GOLD.replace("(RB ", "(RB-X "), 4, 4, 0, 3),  # but not from tags
         (GOLD.replace("(ADVP ", "(PRT "), 4, 4, 0, 4),  # equal labels
         (GOLD.replace("(NP ", "(ADJP "), 3, 4, 0, 4),
-        (GOLD.replace("(TOP ", "(ROOT "), 4, 5, 0, 4),  # what is not deleted counts
+        (GOLD.replace("(TOP ", "(ROOT "), 4, 5, 0, 4),  # a label that is not deleted counts
         (f"(X (-NONE- *)) {GOLD}", 4, 4, 0, 4),  # no words, no bracket
         (GOLD.replace("(NP (DT the) (NN cat))", "(NP (NP (NP (DT the) (NN cat))))"), 4, 6, 0, 4),  # multisets
         ("(S (DT the) (X (NN cat) (VBZ sleeps)) (Y (RB well)))", 1, 3, 1, 4),
@@ -357,7 +357,7 @@ def test_strict_evalb_counts_errors_and_skipped_sentences() -> None:
         "strict_f1": 200 * recall * precision / (recall + precision),
         "strict_recall": 100 * recall,
         "strict_precision": 100 * precision,
-        "strict_complete_match": 25.0,  # of four: DOTS has nothing to be judged by
+        "strict_complete_match": 25.0,  # one of four sentences: DOTS has nothing to score
         "strict_tag_accuracy": 25.0,
         "strict_f1_len40": 200 * recall * precision / (recall + precision),
     }

@@ -128,7 +128,7 @@ def test_parse_raw_text(model: Path) -> None:
     for tokens, answer in zip(RAW.values(), found, strict=True):
         assert not answer or words(answer) == typed(tokens)
     (row,) = map(json.loads, answered(call(f"{next(iter(RAW))}\n", model, "--raw", "--json")))
-    assert row["input"] == next(iter(RAW))  # as it was typed
+    assert row["input"] == next(iter(RAW))  # the input is unchanged
     assert row["output"] == found[0]
 
 

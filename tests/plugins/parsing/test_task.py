@@ -144,7 +144,7 @@ def test_malformed_output_is_repaired_and_counted(tmp_path: Path, rows: list[str
         assert "repaired:5|outputs:10" in scores["valid"].signature
         if repair:
             assert scores["f1"].value == scores["strict_f1"].value < 100
-        else:  # what has no answer flatters EVALB's figure, not the strict one
+        else:  # EVALB leaves out sentences without an answer; strict EVALB does not
             assert scores["f1"].value == 100
             assert scores["strict_f1"].value < 80
         action = "they were repaired" if repair else "their answers are empty"
@@ -195,7 +195,7 @@ def test_long_sentences_are_parsed_in_parts_without_loss(tmp_path: Path, rows: l
     pieces = task.split_long_input(text, 30)
     assert " ".join(pieces) == text
     assert max(len(task.read(piece)["source"]) for piece in pieces) <= 30
-    assert len(task.read("x" * 100_000)["source"]) == MAX_SUBWORDS + 1  # however long a word is
+    assert len(task.read("x" * 100_000)["source"]) == MAX_SUBWORDS + 1  # for a word of any length
     assert sum(piece.endswith((".", ",", ":", "?")) for piece in pieces) > len(pieces) / 2
     whole = task.join([task.write([], piece, {}) for piece in pieces])
     assert whole.startswith("(TOP (XX ")

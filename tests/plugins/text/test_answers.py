@@ -14,7 +14,7 @@ from seqx_text import F1, Accuracy, ExactMatch, Rouge, SquadF1
         ("The cat.", "cat", 1, 1),
         ("a theatre", "theatre", 1, 1),  # "the" goes as a word only
         ("the red cat", "the red dog", 0, 1 / 2),
-        ("cat cat", "cat", 0, 2 / 3),  # of two only one is right
+        ("cat cat", "cat", 0, 2 / 3),  # only one of two is correct
         ("", "", 1, 1),
         ("the", "", 1, 1),
         ("cat", "", 0, 0),

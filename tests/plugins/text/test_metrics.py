@@ -40,7 +40,7 @@ REFERENCES = ['Der "rich-text"-Editor ist gut, sagt A-B-C!', "Ein Mann geht in d
 
 
 def test_bleu_of_the_paper_by_hand() -> None:
-    # The authors' s{(\S)-(\S)}{...}g goes on behind what it replaced: of "A-B-C" it takes one hyphen apart.
+    # The authors' s{(\S)-(\S)}{...}g continues after each replacement, so it splits one hyphen of "A-B-C".
     outputs = [
         "Der „ rich ##AT##-##AT## text &quot; Editor ist gut , sagt A ##AT##-##AT## B-C .",
         "Ein Mann geht in die Stadt und singt laut .",

@@ -16,7 +16,7 @@ class Site:
 
     files: dict[str, bytes]
     answers: list[Answer] = field(default_factory=list)
-    ranges: list[str | None] = field(default_factory=list)  # what each request asked for
+    ranges: list[str | None] = field(default_factory=list)  # the range of each request
     url: str = ""
 
 

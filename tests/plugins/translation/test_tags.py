@@ -72,7 +72,7 @@ def test_source_without_a_tag_is_reported(task: Translation, tmp_path: Path) -> 
     )
     with pytest.raises(seqx.UserError, match="does not begin with one of <2de>, <2en>; put a tag before"):
         other.evaluate(FixedPredictor(lambda _: "x"), other.read_split("test"))
-    with pytest.raises(seqx.UserError, match="does not begin with one of"):  # before anything is learnt
+    with pytest.raises(seqx.UserError, match="does not begin with one of"):  # before the tokenizer is trained
         other.fetch(tmp_path, lambda _what, _share: None)
     for tags in (("<a>", "<a>"), ("",), ("<a>", "a")):
         with pytest.raises(ValueError, match="contains duplicates"):

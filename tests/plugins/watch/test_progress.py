@@ -224,7 +224,7 @@ def test_console_progress_draws_a_bar_on_a_terminal(
     assert "loss  4.6300  perplexity    37.713" in written
     assert "dev: bleu 20.00 (best 20.00 at step 100)" in written
     assert "model of wmt  test: bleu 20.50  chrf 41.00" in written
-    assert "\x1b[2J" not in written  # what a model writes does not rule the terminal
+    assert "\x1b[2J" not in written  # outputs of a model cannot control the terminal
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 1  # the cursor goes, and comes back
     assert (tmp_path / "log.txt").read_text().replace(str(tmp_path), "FOLDER") == WHOLE + CLOSING
 
