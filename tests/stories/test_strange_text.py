@@ -140,4 +140,4 @@ def test_models_of_other_tasks_are_refused(command: str, models: Path) -> None:
         result = CliRunner().invoke(main, [command, str(models / other)], input="The dog sleeps.\n")
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith(f"{models / other}: this is a model of the task ")
-        assert result.stderr.endswith("; `seqx --help` names the others\n")
+        assert result.stderr.endswith("; `seqx --help` lists the other commands\n")
