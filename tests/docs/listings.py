@@ -1,12 +1,12 @@
-"""What a Markdown document shows: commands with their output, Python, recipes.
+"""The listings of Markdown documents: commands with their output, Python, recipes.
 
-A comment above a block says what a test must know and a reader need not:
+A comment above a block has information for the tests:
 
-    <!-- not run: REASON -->              its commands are checked, not run
+    <!-- not run: REASON -->              the commands are checked, not run
     <!-- output not compared: REASON -->  only the exit code counts
-    <!-- exit code N -->                  of the block's last command
+    <!-- exit code N -->                  of the last command of the block
 
-The second word behind the fence is a file that the listing is kept as (```yaml mine.yaml).
+The second word after the fence is the name of a file that the listing is written to (```yaml mine.yaml).
 """
 
 import re
@@ -23,7 +23,7 @@ _MEASURED = re.compile(r"(?!\d[\d,]* (?:parameters|passed)\b|\d+$)[-+]?\b\d[\d,.
 
 @dataclass(frozen=True)
 class Command:
-    """A line behind `$`, with those that continue it, and what is shown below."""
+    """A line after `$` with its continuation lines, and the output below."""
 
     text: str
     output: list[str]
@@ -31,7 +31,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Listing:
-    """One fenced block."""
+    """A fenced block."""
 
     place: str
     language: str
@@ -41,22 +41,22 @@ class Listing:
 
     @property
     def runs(self) -> bool:
-        """Whether a test may run it."""
+        """Return true if a test may run it."""
         return "<!-- not run: " not in self.notes
 
     @property
     def compared(self) -> bool:
-        """Whether its output is to be as shown."""
+        """Return true if the output must be as shown."""
         return "<!-- output not compared: " not in self.notes
 
     @property
     def exit_code(self) -> int:
-        """Of the last command."""
+        """Return the expected exit code of the last command."""
         match = re.search(r"<!-- exit code (\d+) -->", self.notes)
         return int(match[1]) if match else 0
 
     def commands(self) -> list[Command]:
-        """The commands of a console block, in order."""
+        """Return the commands of a console block, in order."""
         commands: list[Command] = []
         lines = iter(self.text.splitlines())
         for line in lines:
@@ -71,7 +71,7 @@ class Listing:
 
 
 def listings(document: Path) -> list[Listing]:
-    """The fenced blocks of a document, in order."""
+    """Return the fenced blocks of a document, in order."""
     text = document.read_text(encoding="utf-8")
     return [
         Listing(
@@ -86,9 +86,10 @@ def listings(document: Path) -> list[Listing]:
 
 
 def missing(shown: list[str], printed: str) -> str | None:
-    """The first shown line that was not printed in its turn, runs of spaces and what is measured aside.
+    """Return the first shown line that was not printed in order.
 
-    Numbers of parameters and of tests that passed, and numbers that end a line, are to be as shown.
+    Runs of spaces and measured numbers are ignored. Numbers of parameters and of passed tests, and numbers at
+    the end of a line, must be as shown.
     `...` stands for any lines.
     """
     found = iter([_folded(line) for line in printed.splitlines()])

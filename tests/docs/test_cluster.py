@@ -15,11 +15,11 @@ FILES = {listing.file: listing.text for listing in listings(DOCUMENT) if listing
 
 
 def bash(text: str) -> None:
-    """Has bash parse a script."""
+    """Parse a script with bash, without running it."""
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
 
 
-def test_slurm() -> None:
+def test_slurm_script_is_bash() -> None:
     script = FILES["job.sbatch"]
     bash(script)
     directives = re.findall(r"^#SBATCH --([a-z-]+)(?:=\S+)?$", script, re.MULTILINE)
@@ -27,7 +27,7 @@ def test_slurm() -> None:
     assert script.index("#SBATCH --requeue") < script.index("set -euo")
 
 
-def test_kubernetes() -> None:
+def test_kubernetes_documents_match_the_schema() -> None:
     service, job = yaml.safe_load_all(FILES["kubernetes.yaml"])
     for document in (service, job):
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
@@ -52,7 +52,9 @@ def test_ray_is_yaml_and_python() -> None:
     ("name", "parameters", "rate"), [("base", 65e6, 2.08e6), ("big", 213e6, 0.61e6)], ids=["base", "big"]
 )
 @pytest.mark.parametrize(("devices", "bandwidth"), [(8, 450e9), (64, 8 * 50e9)])
-def test_the_arithmetic(name: str, parameters: float, rate: float, devices: int, bandwidth: float) -> None:
+def test_communication_estimate_is_recomputed(
+    name: str, parameters: float, rate: float, devices: int, bandwidth: float
+) -> None:
     sent = 2 * (devices - 1) / devices * 4 * parameters
     exchange, computing = sent / bandwidth, 25_000 / devices / rate
     backward = computing * 2 / 3

@@ -1,4 +1,4 @@
-"""The documents say everything that there is to say of settings, verbs, hooks, interfaces and layers."""
+"""Check that the documents cover all settings, commands, hooks, interfaces and layers."""
 
 import ast
 import dataclasses
@@ -27,12 +27,12 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("setting", [field.name for field in dataclasses.fields(Training)])
-def test_each_setting_of_training_is_explained(setting: str) -> None:
+def test_each_training_setting_is_explained(setting: str) -> None:
     assert f"\n| `{setting}` | " in TEXTS["settings.md"]
 
 
 @pytest.mark.parametrize("verb", [*COMMANDS, *(entry.name for entry in entry_points(group=GROUP))])
-def test_each_verb_is_shown(verb: str) -> None:
+def test_each_command_is_shown(verb: str) -> None:
     commands = [
         command.text
         for path in DOCUMENTS
@@ -44,7 +44,7 @@ def test_each_verb_is_shown(verb: str) -> None:
 
 
 def specifications() -> list[str]:
-    """The hooks with their arguments, as the source has them."""
+    """Return the hooks with their arguments, from the source."""
     found = []
     for node in ast.walk(ast.parse(inspect.getsource(hooks))):
         if isinstance(node, ast.FunctionDef) and "hookspec" in map(ast.unparse, node.decorator_list):
@@ -64,7 +64,7 @@ def test_each_event_is_a_hook() -> None:
     assert events | {"seqx_register"} == {spec.partition("(")[0] for spec in specifications()}
 
 
-def test_each_interface_is_in_the_table() -> None:
+def test_each_interface_is_in_the_architecture_table() -> None:
     interfaces = {
         name
         for module in (learning, networks, text)
@@ -75,7 +75,7 @@ def test_each_interface_is_in_the_table() -> None:
     assert {name for name, _ in rows} == interfaces
 
 
-def test_each_kind_that_a_plugin_opens_is_named() -> None:
+def test_each_interface_of_a_plugin_is_named() -> None:
     opened = {kind for plugin in loading.load_plugins().loaded for kind in plugin.interfaces}
     assert opened >= {"FeedForward", "Linearisation"}
     assert {kind for kind in opened if f"`{kind}`" not in ALL} == set()
@@ -88,7 +88,7 @@ def test_each_component_is_named() -> None:
             assert f"`{name}`" in ALL, f"{kind.__name__} {name} is in no document"
 
 
-def test_the_layers_are_those_that_are_held() -> None:
+def test_layers_are_those_that_are_checked() -> None:
     (contract,) = [c for c in PYPROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers"]
     held = [layer for layer in contract["layers"] if layer != "__main__"]
     (shown,) = [
@@ -114,13 +114,13 @@ def test_index_links_to_every_document() -> None:
 
 
 def anchors(path: Path) -> set[str]:
-    """The headings of a document, as links name them."""
+    """Return the headings of a document as anchors of links."""
     headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document: Path) -> None:
+def test_link_targets_exist(document: Path) -> None:
     for target, anchor in re.findall(
         r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", document.read_text(encoding="utf-8")
     ):
@@ -129,14 +129,14 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert not anchor or anchor in anchors(path), f"{document.name}: {target}#{anchor}"
 
 
-def test_no_block_is_left_out_without_a_reason() -> None:
+def test_each_skipped_block_has_a_reason() -> None:
     known = r" (not run|output not compared): \w.+ | exit code \d+ | table: \S+ | end "
     for path in DOCUMENTS:
         for note in re.findall(r"<!--(.*?)-->", TEXTS[path.name]):
             assert re.fullmatch(known, note), note
 
 
-def test_lines_of_progress_are_of_the_sample() -> None:
+def test_progress_lines_fit_the_sample_schedule() -> None:
     read = recipe.load("wmt_en_de", "sample")
     training = recipe.check(read.tree, loading.load_plugins().registry, Experiment)().training
     shown = re.findall(r"^step +(\d+)/(\d+)  loss .*  rate (\S+) ", ALL, re.MULTILINE)
@@ -146,7 +146,7 @@ def test_lines_of_progress_are_of_the_sample() -> None:
         assert rate == f"{training.schedule(int(step), training.steps):.2e}"
 
 
-def test_the_sentences_of_make_run_were_kept_for_testing() -> None:
+def test_sentences_of_make_run_are_in_the_test_set() -> None:
     recipe = ROOT / "recipes/wmt_en_de.yaml"
     assert "corpus: {type: sample}" in recipe.read_text(encoding="utf-8")
     rows = {english for english, _ in Sample().rows("test")}
@@ -156,7 +156,7 @@ def test_the_sentences_of_make_run_were_kept_for_testing() -> None:
     assert all(f"\n{sentence}\n" in TEXTS["README.md"] for sentence in sentences)
 
 
-def test_the_tutorial_counts_its_commands_and_lines() -> None:
+def test_plugin_tutorial_counts_its_commands_and_lines() -> None:
     before = TEXTS["plugin.md"].partition("Does it do what")[0]
     shown = [item for item in listings(ROOT / "docs/tutorials/plugin.md") if item.text in before]
     commands = [command for item in shown if item.language == "console" for command in item.commands()]
@@ -167,7 +167,7 @@ def test_the_tutorial_counts_its_commands_and_lines() -> None:
     assert [item.file for item in shown if item.file] == ["cosine.py", "cosine.yaml"]
 
 
-def test_the_parts_of_pyproject_are_those_of_a_plugin() -> None:
+def test_pyproject_listing_matches_the_template() -> None:
     (shown,) = [item.text for item in listings(ROOT / "docs/tutorials/plugin.md") if item.language == "text"]
     template = tomllib.loads(
         (ROOT / "seqx/templates/common/pyproject.toml")
@@ -180,7 +180,7 @@ def test_the_parts_of_pyproject_are_those_of_a_plugin() -> None:
     assert list(part["entry-points"]) == ["seqx", GROUP]
 
 
-def test_kinds_that_came_later_changed_no_more_of_the_core_than_is_said() -> None:
+def test_commits_of_components_changed_only_the_listed_core_files() -> None:
     rows = re.findall(r"^\| .+ \| (`[0-9a-f]{7}`.*) \| (none|`.+`, \d+ lines: .+) \|$", ALL, re.MULTILINE)
     assert len(rows) >= 6
     said: dict[str, set[str]] = {}

@@ -32,7 +32,7 @@ SETTINGS = {
 
 
 def sections() -> dict[str, list[Listing]]:
-    """The listings below each heading."""
+    """Return the listings below each heading."""
     lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
     headings = {number: line.split("`")[1] for number, line in enumerate(lines, 1) if line.startswith("## ")}
     found: dict[str, list[Listing]] = {name: [] for name in headings.values()}
@@ -44,7 +44,7 @@ def sections() -> dict[str, list[Listing]]:
 
 @pytest.fixture
 def module(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    """A section's Python listing, as a file that is imported."""
+    """Import the Python listing of a section."""
     (listing,) = (item for item in sections()[request.param] if item.language == "python")
     name = f"listing_{request.param}"
     file = tmp_path / f"{name}.py"
@@ -58,11 +58,11 @@ def module(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ModuleTyp
     del sys.modules[name]
 
 
-def test_every_interface_has_a_section() -> None:
+def test_each_interface_has_a_section() -> None:
     assert list(sections()) == [*(interface.__name__ for interface in INTERFACES), "Pooling"]
 
 
-def test_no_interface_is_forgotten() -> None:
+def test_each_public_interface_is_listed() -> None:
     from seqx.interfaces import learning, networks, text
 
     public = {
@@ -77,7 +77,7 @@ def test_no_interface_is_forgotten() -> None:
 @pytest.mark.parametrize(
     "module", [i.__name__ for i in INTERFACES if i is not seqx.Grammar] + ["Pooling"], indirect=True
 )
-def test_what_a_listing_offers_obeys_the_laws(module: ModuleType) -> None:
+def test_components_of_listings_obey_the_laws(module: ModuleType) -> None:
     registry = Registry()
     module.seqx_register(registry)
     name = module.__name__.removeprefix("listing_")
@@ -91,8 +91,8 @@ def test_what_a_listing_offers_obeys_the_laws(module: ModuleType) -> None:
                 law(subject)
 
 
-def test_the_grammar_is_obeyed() -> None:
-    """By every symbol of a search, as its section's own assertion says of one."""
+def test_grammar_listing_runs() -> None:
+    """The listing asserts that a search obeys the grammar."""
     (listing,) = (item for item in sections()["Grammar"] if item.language == "python")
     names: dict[str, object] = {}
     exec(listing.text, names)

@@ -1,4 +1,4 @@
-"""Every command and every listing of README.md and docs/ is run, in the order in which it is read."""
+"""Run every command and listing of the documents, in order."""
 
 import os
 import shlex
@@ -18,7 +18,7 @@ from tests.docs.listings import DOCUMENTS, ROOT, Command, Listing, listings, mis
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
-BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # the files that a reader is to have
+BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # files that the reader of a document has
     "own_corpus.md": {"my.en": ("train", "en", 3000), "my.de": ("train", "de", 3000)},
     "text_tasks.md": {
         f"{split}.{name}": (split, column, 400 if split == "train" else 3)
@@ -38,7 +38,7 @@ BEFORE: dict[str, dict[str, tuple[str, Any, int]]] = {  # the files that a reade
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with `seqx` and `python` that start at once, and this environment's `pytest`."""
+    """A folder with a `seqx` and a `python` that start quickly, and the `pytest` of this environment."""
     folder = tmp_path_factory.mktemp("commands")
     address = folder / "socket"
     server = subprocess.Popen([sys.executable, warm.__file__, str(address)], cwd=folder)
@@ -56,7 +56,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def shell(commands: Path, tmp_path: Path) -> Shell:
-    """Run a line of bash in a folder of the document's own."""
+    """A function that runs a line of bash in a folder of its own for each document."""
     place = tmp_path / "reader"
     place.mkdir()
 
@@ -84,7 +84,7 @@ def shell(commands: Path, tmp_path: Path) -> Shell:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_document(document: Path, shell: Shell, tmp_path: Path) -> None:
+def test_listings_run(document: Path, shell: Shell, tmp_path: Path) -> None:
     place = tmp_path / "reader"
     for name, (split, column, count) in BEFORE.get(document.name, {}).items():
         rows = Sample(seed=2, columns=(column,), **{split: count}).rows(split)
@@ -111,7 +111,7 @@ def test_document(document: Path, shell: Shell, tmp_path: Path) -> None:
                 pytest.fail(f"{listing.place}: a block of {other or 'no language'}: nobody would try it")
 
 
-def test_own_text_is_cut_apart_without_loss_or_leak(shell: Shell, tmp_path: Path) -> None:
+def test_own_corpus_commands_split_without_loss_or_leak(shell: Shell, tmp_path: Path) -> None:
     place = tmp_path / "reader"
     rows: list[tuple[str, ...]] = list(Sample(train=3000).rows("train"))
     rows += [(f"{english}\ttab", german) for english, german in rows[:20]] + rows[100:200]
@@ -138,7 +138,7 @@ def test_own_text_is_cut_apart_without_loss_or_leak(shell: Shell, tmp_path: Path
 
 
 def try_commands(listing: Listing, shell: Shell) -> None:
-    """They exit as they should, and print what is shown."""
+    """Run commands; compare their exit codes and outputs with the document."""
     *before, last = listing.commands()
     for command in [*before, last]:
         done = shell(command.text)
@@ -150,7 +150,7 @@ def try_commands(listing: Listing, shell: Shell) -> None:
 
 
 def check_commands(listing: Listing, shell: Shell) -> None:
-    """What takes too long: recipes have no problem, verbs and targets exist."""
+    """Check commands that take too long: recipes have no problem, commands and targets exist."""
     for command in listing.commands():
         for line in safer(command):
             done = shell(line)
@@ -158,7 +158,7 @@ def check_commands(listing: Listing, shell: Shell) -> None:
 
 
 def safer(command: Command) -> list[str]:
-    """Lines that say whether a command could be run."""
+    """Return quick commands that fail if the command could not run."""
     words = shlex.split(command.text.replace("\\\n", " "), comments=True)
     if words[:2] == ["seqx", "run"]:
         return [shlex.join(["seqx", "show", *without(words[2:], "--folder", "--device")])]
@@ -170,7 +170,7 @@ def safer(command: Command) -> list[str]:
 
 
 def without(words: list[str], *options: str) -> list[str]:
-    """The words without some options and their values."""
+    """Return the words without some options and their values."""
     kept, skip = [], False
     for word in words:
         if not skip and word not in options:
@@ -180,5 +180,5 @@ def without(words: list[str], *options: str) -> list[str]:
 
 
 def succeed(listing: Listing, done: subprocess.CompletedProcess[str]) -> None:
-    """It went well."""
+    """Fail if a process failed."""
     assert done.returncode == 0, f"{listing.place}:\n{done.stdout}"

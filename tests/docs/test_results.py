@@ -12,30 +12,30 @@ from tests.fuzz.harnesses import HARNESSES
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
-def test_the_tables_are_those_of_the_records(document: Path) -> None:
+def test_tables_match_the_records(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     assert update_tables(text) == text
     assert len(re.findall(r"^<!-- table: \S+ -->$", text, re.MULTILINE)) >= 2
 
 
-def test_a_soak_that_went_wrong_has_no_place_in_the_documents() -> None:
+def test_kill_test_record_has_no_failures() -> None:
     told = json.loads((RECORDS / "kill_test.json").read_text(encoding="utf-8"))["told"]
     assert (told["wrong"], told["different"]) == ([], [])
 
 
-def test_runs_that_were_killed_were_worth_it() -> None:
+def test_killed_runs_trained_for_an_epoch() -> None:
     told = json.loads((RECORDS / "kill_test.json").read_text(encoding="utf-8"))["told"]
     assert all(run["epoch"] >= 1 for run in told["undisturbed"].values())
 
 
-def test_as_many_rows_of_table_3_agree_with_the_paper_as_is_said() -> None:
+def test_number_of_agreeing_table_3_rows() -> None:
     record = json.loads((RECORDS / "table3.json").read_text(encoding="utf-8"))
     rows = [line.split("|") for line in against_base(record["runs"])][2:]
     agree = sum((float(here) > 1) == (float(there) > 1) and float(there) != 1 for *_, here, there, _ in rows)
     assert f"Of the {len(rows)} rows {agree} move perplexity" in DOCUMENTS[0].read_text(encoding="utf-8")
 
 
-def test_every_harness_was_fuzzed_for_a_while() -> None:
+def test_each_harness_was_fuzzed_for_two_minutes() -> None:
     every = json.loads((RECORDS / "fuzz.json").read_text(encoding="utf-8"))["harnesses"]
     assert every.keys() == HARNESSES.keys()
     seconds = [found["processor_seconds"] for found in every.values() if not found["found"]]
@@ -43,7 +43,7 @@ def test_every_harness_was_fuzzed_for_a_while() -> None:
     assert sum(seconds) >= 3600
 
 
-def test_a_record_that_changes_changes_its_table(tmp_path: Path) -> None:
+def test_changed_record_changes_its_table(tmp_path: Path) -> None:
     text = DOCUMENTS[0].read_text(encoding="utf-8")
     for file in RECORDS.glob("*.json"):
         (tmp_path / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
@@ -53,7 +53,7 @@ def test_a_record_that_changes_changes_its_table(tmp_path: Path) -> None:
     assert re.search(r"^\| another name +\|", update_tables(text, tmp_path), re.MULTILINE)
 
 
-def test_each_record_says_where_it_comes_from() -> None:
+def test_each_record_names_its_machine() -> None:
     for file in RECORDS.glob("*.json"):
         record = json.loads(file.read_text(encoding="utf-8"))
         assert record.keys() & {"machine", "parts"}, file.name

@@ -1,9 +1,9 @@
-"""A process that has everything imported, and runs each command in a fork of itself.
+"""A server process that has imported everything and runs each command in a fork.
 
-To import torch takes seconds, and the documents hold dozens of commands. `python warm.py SOCKET` serves;
+Importing torch takes seconds, and the documents have dozens of commands. `python warm.py SOCKET` serves;
 `install(folder, socket)` leaves a `seqx` and a `python` in `folder` that hand their arguments, their folder
-and their three streams over, and exit as the fork does. Training is cut short on the way: what a reader
-waits minutes for is done in a second.
+and their three streams over, and exit as the fork does. Training is shortened: what takes
+a reader minutes is done in a second.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ answer = link.recv(1)
 sys.exit(answer[0] if answer else 70)
 """
 
-SMALL = {  # by the task; {model} is where encoder and decoder are said
+SMALL = {  # by task; {model} is the path of encoder and decoder
     "translation": [
         "training.steps=4",
         "training.validate_every=4",
@@ -60,7 +60,7 @@ SMALL = {  # by the task; {model} is where encoder and decoder are said
         "task.tokenizer.size=400",
         "{model}.d_model=16",
     ],
-    "parsing": [  # learns some sentences by heart: two parsers must agree on a tree at least
+    "parsing": [  # overfits some sentences: two parsers must agree on at least one tree
         "training.steps=100",
         "training.validate_every=100",
         "training.save_every=100",
@@ -101,7 +101,7 @@ SHORT = {  # by the task and the type of its corpus
 
 
 def install(folder: Path, address: Path) -> None:
-    """Leave the commands in `folder`."""
+    """Write the commands to `folder`."""
     folder.mkdir(exist_ok=True)
     for name in ("seqx", "python"):
         file = folder / name
@@ -112,7 +112,7 @@ def install(folder: Path, address: Path) -> None:
 
 
 def serve(address: str) -> None:
-    """Answer until the parent is gone."""
+    """Serve until the parent process ends."""
     import seqx.testing  # noqa: F401
     from seqx.cli import main
 
@@ -173,7 +173,7 @@ def _run(name: str, arguments: list[str]) -> int:
 
 
 def cut(arguments: list[str]) -> list[str]:
-    """A `seqx run` that takes a second; any other command as it is."""
+    """Shorten a `seqx run` to a second; return any other command unchanged."""
     if arguments[:1] != ["run"]:
         return arguments
     from seqx import recipe
@@ -201,7 +201,7 @@ def cut(arguments: list[str]) -> list[str]:
 
 
 def text_of(place: str, corpus: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The corpora that text comes from, by place and type, in those that hold others."""
+    """Yield the path and the type of each corpus with text, also inside of others."""
     if corpus["type"] == "mixed":
         for number, part in enumerate(corpus["corpora"]):
             yield from text_of(f"{place}.corpora.{number}", part)
