@@ -11,6 +11,6 @@ from seqx_spelling.task import Spelling
 def spell(answer: seqx.StdinCommand) -> None:
     """Correct misspelt words, one per line of standard input.
 
-    Line i of the output is the correction of line i. With --nbest 3 the three most probable words are printed.
+    Line i of the output is the correction of line i. With --nbest 3 it has the three most probable words.
     """
     answer(task=Spelling)

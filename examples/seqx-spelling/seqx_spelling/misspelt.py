@@ -19,8 +19,8 @@ _HELD_OUT = ("dev", "test")  # each has one misspelling of each word
 class Misspelt(seqx.Corpus):
     """Rows of a misspelt word and the correct one, with one of the four common typing errors (Damerau 1964).
 
-    The errors are an inserted, a missing or a wrong letter, and two exchanged letters. The words come from the
-    training text of another corpus. Each has several misspellings; the splits have different ones.
+    The errors are an inserted, a missing or a wrong letter, and two exchanged letters. The words come
+    from the training text of another corpus. Each has several misspellings; the splits have different ones.
 
     Args:
         text: corpus that the words come from
@@ -38,7 +38,9 @@ class Misspelt(seqx.Corpus):
     most: Annotated[int, Gt(0)] | None = None
     seed: int = 1
 
-    def fetch(self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         """Fetch the training split of the text, which all splits are made from."""
         self.text.fetch(folder, progress, ("train",))
 

@@ -36,7 +36,9 @@ class Spelling(seqx.Task):
         """The size of the one vocabulary, for source and target."""
         return {"source": self.tokenizer.size, "target": self.tokenizer.size}
 
-    def fetch(self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS) -> None:
+    def fetch(
+        self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
+    ) -> None:
         """Fetch the corpus."""
         self.corpus.fetch(folder, progress, splits)
 
