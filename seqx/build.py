@@ -35,7 +35,7 @@ from seqx.training.finetuning import initial_model_warnings, load_initial_weight
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.notices import Notices
 from seqx.training.placement import build_strategy
-from seqx.training.progress import ProgressTracker
+from seqx.training.progress import ProgressTracker, StopFlags
 from seqx.training.recovery.data_fingerprint import HELD_OUT, DataFingerprint
 from seqx.training.recovery.divergence import DivergenceDetector
 from seqx.training.recovery.memory_limit import MicrobatchLimit
@@ -43,7 +43,6 @@ from seqx.training.recovery.rollback import Rollback
 from seqx.training.recovery.skipped_batches import SkippedBatches
 from seqx.training.recovery.worst_examples import describe
 from seqx.training.run_info import Run
-from seqx.training.stop_flags import StopFlags
 from seqx.training.trainer import Trainer
 from seqx.training.validation import Validator
 
@@ -205,7 +204,7 @@ def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path
         validator=build_validator(context, store, strategy, checkpointer.model, progress),
         detector=detector,
         rollback=build_rollback(context, strategy, batches, checkpointer, detector, notices),
-        flags=StopFlags(context.stop, world, config.save_minutes),
+        flags=StopFlags(context.stop, strategy, config.save_minutes),
         notices=notices,
         events=context.events,
         world=world,

@@ -10,8 +10,7 @@ import torch
 from seqx.data.batches import Batches
 from seqx.data.loader import BatchLoader
 from seqx.data.store import Store
-from seqx.parallel.step import Step
-from seqx.parallel.strategy import Strategy
+from seqx.parallel.strategy import Step, Strategy
 from seqx.plugin.loading import load_plugins
 from seqx.recipe import check, load
 from seqx.runtime.devices import precision_of

@@ -18,7 +18,7 @@ from benchmarks.gpu.cases import Case, Figures
 from benchmarks.gpu.recipes import TINY, batches, experiment, model, training
 from seqx.data.batches import Batches
 from seqx.data.store import Integers, Store
-from seqx.parallel.step import Step
+from seqx.parallel.strategy import Step
 from seqx.runtime.allocator import keep_heap
 from seqx.runtime.devices import deterministic, device_of, precision_of
 from seqx.training.compile import compile_layers

@@ -5,52 +5,16 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from seqx.data.loader import Microbatch, Position, UpdateBatch
 from seqx.data.plan import TARGET, Plan, plan
 from seqx.data.store import Integers, Ragged, Store
 from seqx.interfaces.task import Task
 from seqx.interfaces.tensors import WORDS, Batch, Tokens
 from seqx.runtime.background import in_thread
-
-
-@dataclass(frozen=True, order=True)
-class Position:
-    """The position of an update in training: its epoch and its index in that epoch, both from 0."""
-
-    epoch: int = 0
-    index: int = 0
-
-
-class Microbatch(NamedTuple):
-    """Examples that one forward and backward pass computes, and their indices in the store."""
-
-    batch: Batch
-    examples: Integers
-
-    @property
-    def padded_tokens(self) -> int:
-        """The number of tokens in all columns, padding included."""
-        return sum(column.ids.numel() for column in self.batch.columns.values())
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateBatch:
-    """The share of one update that this rank computes, cut into microbatches."""
-
-    position: Position
-    microbatches: list[Microbatch]
-    target_tokens: int  # of the whole update, over all ranks
-    token_fraction: float  # share of the padded tokens in `microbatches` that are no padding
-    dummy: Microbatch | None = None  # a short example, for ranks without data
-
-    @property
-    def next(self) -> Position:
-        """The position from which training continues after this update."""
-        return Position(self.position.epoch, self.position.index + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +41,12 @@ class Batches:
     world_size: int = 1
     task: Task | None = None
     _plans: dict[int, Plan] = field(init=False, repr=False, compare=False, default_factory=dict)
-    _lock: threading.Lock = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
+    planning: threading.Lock = field(init=False, repr=False, compare=False, default_factory=threading.Lock)
+    """Locked while an epoch is being planned, which takes half a minute for tens of millions of rows."""
 
     def plan(self, epoch: int) -> Plan:
         """Return the plan of an epoch; only the last one is cached."""
-        with self._lock:
+        with self.planning:
             if epoch not in self._plans:
                 columns = self.store.columns.items()
                 lengths = {name: column.lengths().astype(np.int32) for name, column in columns}
@@ -90,11 +55,6 @@ class Batches:
                     lengths, tokens=self.tokens, groups=self.groups, seed=self.seed, epoch=epoch
                 )
             return self._plans[epoch]
-
-    @property
-    def is_planning(self) -> bool:
-        """True while an epoch is being planned, which takes half a minute for tens of millions of rows."""
-        return self._lock.locked()
 
     def update_batch(self, plan: Plan, position: Position, *, pin: bool = False) -> UpdateBatch:
         """Return this rank's batch for one update.

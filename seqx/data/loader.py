@@ -1,23 +1,78 @@
-"""A thread that builds the batches of the next updates while the model is trained on the current one."""
+"""The batches of updates, and a thread that builds the next ones while the model is trained."""
 
 import queue
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Protocol, Self
 
 import torch
 
-from seqx.data.batches import Batches, Position, UpdateBatch
+from seqx.data.store import Integers
 from seqx.errors import UserError
+from seqx.interfaces.tensors import Batch
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """The position of an update in training: its epoch and its index in that epoch, both from 0."""
+
+    epoch: int = 0
+    index: int = 0
+
+
+class Microbatch(NamedTuple):
+    """Examples that one forward and backward pass computes, and their indices in the store."""
+
+    batch: Batch
+    examples: Integers
+
+    @property
+    def padded_tokens(self) -> int:
+        """The number of tokens in all columns, padding included."""
+        return sum(column.ids.numel() for column in self.batch.columns.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateBatch:
+    """The share of one update that this rank computes, cut into microbatches."""
+
+    position: Position
+    microbatches: list[Microbatch]
+    target_tokens: int  # of the whole update, over all ranks
+    token_fraction: float  # share of the padded tokens in `microbatches` that are no padding
+    dummy: Microbatch | None = None  # a short example, for ranks without data
+
+    @property
+    def next(self) -> Position:
+        """The position from which training continues after this update."""
+        return Position(self.position.epoch, self.position.index + 1)
+
 
 _START = Position()
 _POLL_SECONDS = 0.05
 _JOIN_SECONDS = 1.0  # a thread that is planning an epoch ends by itself, later
 
+
 _Item = UpdateBatch | BaseException
+
+
+class BatchSource(Protocol):
+    """The methods of `Batches` that the loader uses."""
+
+    @property
+    def planning(self) -> threading.Lock:
+        """Locked while an epoch is being planned."""
+        ...
+
+    def update_batches(
+        self, start: Position, *, skip: Collection[Position] = (), pin: bool = False
+    ) -> Iterator[UpdateBatch]:
+        """Yield the batches of all updates from `start` on."""
+        ...
 
 
 class BatchLoader:
@@ -37,7 +92,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        batches: Batches,
+        batches: BatchSource,
         start: Position = _START,
         *,
         skip: Collection[Position] = (),
@@ -72,7 +127,7 @@ class BatchLoader:
         while True:
             # Ask before the queue is read: a thread that has ended may have left batches in it.
             alive = self._thread.is_alive()
-            with self._while_blocked() if self._batches.is_planning else nullcontext():
+            with self._while_blocked() if self._batches.planning.locked() else nullcontext():
                 try:
                     return self._queue.get(timeout=_POLL_SECONDS if alive else 0)
                 except queue.Empty:

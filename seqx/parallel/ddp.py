@@ -18,8 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from seqx.errors import UserError
 from seqx.interfaces.tensors import Batch
 from seqx.parallel.process_group import World
-from seqx.parallel.step import Step
-from seqx.parallel.strategy import DistributedStrategy
+from seqx.parallel.strategy import DistributedStrategy, Step
 
 
 class DDP(DistributedStrategy):

@@ -21,8 +21,7 @@ from seqx.errors import UserError
 from seqx.interfaces.networks import Attention, Model
 from seqx.interfaces.tensors import Batch, Layers
 from seqx.parallel.process_group import World
-from seqx.parallel.step import Step
-from seqx.parallel.strategy import DistributedStrategy
+from seqx.parallel.strategy import DistributedStrategy, Step
 
 
 class FSDP(DistributedStrategy):

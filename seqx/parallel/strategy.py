@@ -13,14 +13,31 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
+from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.tensors import Batch
 from seqx.parallel.process_group import World
-from seqx.parallel.step import Step
 from seqx.parallel.stragglers import Stragglers
+
+
+class Step(nn.Module):
+    """Compute the sums of the objective for a batch.
+
+    DDP and FSDP wrap this module. Always call the wrapper: if a part of a wrapped module is called directly,
+    its gradients are not added up over the ranks, and no error is raised.
+    """
+
+    def __init__(self, model: Model, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the objective's named sums over the batch."""
+        return self.objective(self.model, batch)
 
 
 class Strategy:
@@ -36,6 +53,7 @@ class Strategy:
     5. `any` (collective), which tells whether a rank called `abort_update`. If so: `reset_after_oom`
        (collective), and again from 3. with smaller microbatches
     6. `reduce_sums` (collective), and `clip_grad_norm`
+    7. `update_finished`, and `max_over_ranks` (collective), by which ranks agree on what interrupts training
 
     Before the model is validated or saved, all ranks call `gather_full_model` (collective).
 
@@ -58,8 +76,15 @@ class Strategy:
         """Return true if the flag is true on any rank (collective)."""
         return flag
 
+    def max_over_ranks(self, numbers: Sequence[int]) -> list[int]:
+        """Return the largest value on any rank of each number (collective)."""
+        return list(numbers)
+
     def update_started(self) -> None:
         """Start the time of this rank's share of an update."""
+
+    def update_finished(self) -> None:
+        """Tell other ranks that this one has finished an update, for messages about a rank that hangs."""
 
     def waiting(self) -> AbstractContextManager[None]:
         """Return a context in which time is not counted when looking for stragglers."""
@@ -151,6 +176,14 @@ class DistributedStrategy(Strategy):
     def update_started(self) -> None:
         """Start the time of this rank's share of an update."""
         self.stragglers.update_started()
+
+    def update_finished(self) -> None:
+        """Tell other ranks that this one has finished an update, for messages about a rank that hangs."""
+        self.world.enter_stage("between updates")
+
+    def max_over_ranks(self, numbers: Sequence[int]) -> list[int]:
+        """Return the largest value on any rank of each number (collective)."""
+        return [max(values) for values in zip(*self.world.all_gather_ints(numbers), strict=True)]
 
     def waiting(self) -> AbstractContextManager[None]:
         """Return a context in which time is not counted when looking for stragglers."""

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from seqx.data.batches import Microbatch, UpdateBatch
+from seqx.data.loader import Microbatch, UpdateBatch
 from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.tensors import Batch, rows
 from seqx.parallel.strategy import Strategy

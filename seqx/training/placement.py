@@ -6,8 +6,7 @@ from seqx.errors import UserError
 from seqx.interfaces.networks import Model
 from seqx.parallel import World
 from seqx.parallel.ddp import DDP
-from seqx.parallel.step import Step
-from seqx.parallel.strategy import Strategy
+from seqx.parallel.strategy import Step, Strategy
 from seqx.runtime.allocator import keep_heap
 from seqx.runtime.devices import raise_torch_oom
 from seqx.training.compile import compile_layers, while_compiling

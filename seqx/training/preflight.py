@@ -11,7 +11,7 @@ from seqx.inference.loading import model_folder
 from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import PERPLEXITY
 from seqx.interfaces.task import Task
-from seqx.parallel.step import Step
+from seqx.parallel.strategy import Step
 from seqx.plugin.registry import Make
 from seqx.recipe import Configured, building
 from seqx.training.compile import layers

@@ -1,8 +1,12 @@
-"""How far a run has come, and early stopping when a score no longer improves."""
+"""The progress of a run, early stopping, and the reasons to interrupt training."""
 
+import signal
+import time
 from dataclasses import replace
 
 from seqx.interfaces.scores import Score, ValidationScore
+from seqx.parallel.strategy import Strategy
+from seqx.runtime.signals import Stopped, StopRequest
 from seqx.storage.checkpoint_info import TrainingProgress
 from seqx.training.config import Patience
 from seqx.training.update import Update
@@ -81,3 +85,53 @@ def patience_is_over(progress: TrainingProgress, patience: Patience | None) -> b
     if patience is None or progress.waits_for != patience.by:
         return False
     return progress.stale >= patience.validations
+
+
+class StopFlags:
+    """The signal that asked a rank to stop, and whether it is time to save.
+
+    All ranks act on the flags of the last `sync`, never on what has reached one of them since.
+
+    Args:
+        stop: the signals of this process
+        strategy: exchanges the flags of all ranks
+        save_minutes: minutes between two checkpoints; None: no limit
+    """
+
+    def __init__(self, stop: StopRequest, strategy: Strategy, save_minutes: float | None) -> None:
+        self._stop = stop
+        self._strategy = strategy
+        self._save_minutes = save_minutes
+        self._saved_at = time.monotonic()
+        self.signal: signal.Signals | None = None
+        self.save_is_due = False
+
+    def sync(self) -> None:
+        """Exchange the flags of all ranks (collective)."""
+        own = [self._stop.signal or 0, int(self._minutes_are_over())]
+        number, save = self._strategy.max_over_ranks(own)
+        self.signal = signal.Signals(number) if number else None
+        self.save_is_due = bool(save)
+
+    def saved(self) -> None:
+        """Count the minutes to the next checkpoint from now on."""
+        self._saved_at = time.monotonic()
+
+    @property
+    def interrupts(self) -> bool:
+        """True if a checkpoint must be written after this update."""
+        return self.signal is not None or self.save_is_due
+
+    def raise_if_stopped(self) -> None:
+        """Stop if a signal asked any rank to.
+
+        Raises:
+            Stopped: a signal did
+        """
+        if self.signal is not None:
+            raise Stopped(self.signal)
+
+    def _minutes_are_over(self) -> bool:
+        if self._save_minutes is None:
+            return False
+        return time.monotonic() - self._saved_at > 60 * self._save_minutes

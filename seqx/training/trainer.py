@@ -11,8 +11,8 @@ import click
 import pluggy
 import torch
 
-from seqx.data.batches import Batches, Position
-from seqx.data.loader import BatchLoader
+from seqx.data.batches import Batches
+from seqx.data.loader import BatchLoader, Position
 from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.scores import Evaluation, Score, ValidationScore
 from seqx.parallel import World
@@ -24,12 +24,11 @@ from seqx.training.ema import Average
 from seqx.training.gradient_accumulation import GradientAccumulation
 from seqx.training.loop import rehearse, updates
 from seqx.training.notices import Notices
-from seqx.training.progress import ProgressTracker, patience_is_over
+from seqx.training.progress import ProgressTracker, StopFlags, patience_is_over
 from seqx.training.recovery.divergence import Divergence, DivergenceDetector
 from seqx.training.recovery.rollback import Rollback
 from seqx.training.run_info import Run
 from seqx.training.selection import WriteModel, select_model
-from seqx.training.stop_flags import StopFlags
 from seqx.training.update import Update
 from seqx.training.validation import Validator
 
@@ -193,7 +192,7 @@ class Trainer:
             if self._average is not None:
                 self._average.follow(update.skipped)
             self._progress.add_update(update, seconds=before + time.monotonic() - started)
-            self._world.enter_stage("between updates")
+            self._accumulation.strategy.update_finished()
             self._events.updated(run=self.run, update=update)
             if update.oom_retries:
                 self._warn_low_memory(f"update {update.step}")

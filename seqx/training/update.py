@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from seqx.data.batches import Position
+from seqx.data.loader import Position
 
 
 @dataclass(frozen=True, kw_only=True)

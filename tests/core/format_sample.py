@@ -22,7 +22,7 @@ from unittest import mock
 import torch
 from torch import nn
 
-from seqx.data.batches import Position
+from seqx.data.loader import Position
 from seqx.data.store import Store
 from seqx.runtime.random_state import all_random_states
 from seqx.storage.checkpoints import Checkpoints

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from seqx.data.batches import Position
+from seqx.data.loader import Position
 from seqx.training.config import Spike
 from seqx.training.update import Update
 

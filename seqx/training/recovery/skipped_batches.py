@@ -9,7 +9,7 @@ from typing import NotRequired
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from seqx.data.batches import Position
+from seqx.data.loader import Position
 from seqx.errors import DamagedError, UserError
 from seqx.storage.atomic import write_atomically
 from seqx.storage.checkpoints import Checkpoints

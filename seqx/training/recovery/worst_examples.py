@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from seqx.data.batches import Batches, Position
+from seqx.data.batches import Batches
+from seqx.data.loader import Position
 from seqx.data.store import Integers, Store
-from seqx.parallel.step import Step
+from seqx.parallel.strategy import Step
 from seqx.runtime.devices import autocast, raise_torch_oom
 
 _SHOWN = 100  # characters of a text

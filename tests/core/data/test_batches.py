@@ -16,8 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqx.data.batches import Batches, Position, UpdateBatch, split_into_microbatches
-from seqx.data.loader import BatchLoader
+from seqx.data.batches import Batches, split_into_microbatches
+from seqx.data.loader import BatchLoader, Position, UpdateBatch
 from seqx.data.plan import Plan, plan
 from seqx.data.prepare import prepare
 from seqx.data.store import Ragged, Store
@@ -296,7 +296,7 @@ def test_error_in_planning_is_raised(store: Store, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("seqx.data.batches.plan", failing)
     with BatchLoader(batches) as loader, pytest.raises(MemoryError):
         next(loader)
-    assert not batches.is_planning
+    assert not batches.planning.locked()
 
 
 @pytest.mark.promise("slow-planning")

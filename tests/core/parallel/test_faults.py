@@ -15,7 +15,7 @@ from seqx.data.plan import Plan, plan
 from seqx.errors import UserError
 from seqx.parallel import World, join_ranks
 from seqx.parallel.ddp import DDP
-from seqx.parallel.step import Step
+from seqx.parallel.strategy import Step
 from tests.core.parallel.crew import Left, crew
 from tests.core.parallel.test_training import trained, updates
 

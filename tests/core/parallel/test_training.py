@@ -17,7 +17,7 @@ from seqx.experiment import run
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx.parallel.ddp import DDP
 from seqx.parallel.fsdp import FSDP
-from seqx.parallel.step import Step
+from seqx.parallel.strategy import Step
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import Configured
 from seqx.runtime.signals import StopRequest

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import seqx_training
 from seqx.interfaces.tensors import Layers
-from seqx.training.recovery.conditional_step import conditional_step, create_optimizer_state
+from seqx.training.loop import conditional_step, create_optimizer_state
 
 
 class Small(nn.Module):

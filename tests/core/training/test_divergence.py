@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 import torch
 
-from seqx.data.batches import Position
+from seqx.data.loader import Position
 from seqx.training.config import Spike
 from seqx.training.recovery.divergence import Divergence, DivergenceDetector
 from seqx.training.update import Update

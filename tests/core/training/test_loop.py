@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqx.data.batches import Microbatch, Position, UpdateBatch
+from seqx.data.loader import Microbatch, Position, UpdateBatch
 from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.tensors import Batch, Tokens
-from seqx.parallel.step import Step
-from seqx.parallel.strategy import Strategy
+from seqx.parallel.strategy import Step, Strategy
 from seqx.training.gradient_accumulation import GradientAccumulation, oom_as_restart
 from seqx.training.loop import updates
 from seqx.training.update import Update

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from seqx.data.batches import Position
+from seqx.data.loader import Position
 from seqx.training.recovery.divergence import Divergence, UpdateRef
 from seqx.training.recovery.skipped_batches import SkippedBatches
 

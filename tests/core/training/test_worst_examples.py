@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqx.data.batches import Batches, Position
+from seqx.data.batches import Batches
+from seqx.data.loader import Position
 from seqx.data.prepare import prepare
 from seqx.interfaces.learning import Objective
 from seqx.interfaces.networks import Model
 from seqx.interfaces.tensors import Batch
-from seqx.parallel.step import Step
+from seqx.parallel.strategy import Step
 from seqx.training.recovery.worst_examples import describe, worst_examples
 from tests.core.data.pairs import Pairs, rows
 from tests.core.training.test_loop import CPU, Words

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import seqx
-from seqx.data.batches import Position
+from seqx.data.loader import Position
 from seqx.data.store import Ragged, Store
 from seqx.plugin.hooks import events
 from seqx.training.config import Training
