@@ -90,7 +90,7 @@ def test_their_tests_pass(environment: Environment) -> None:
     options = ["-v", "-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", "/", "-c", "/dev/null"]
     said = environment.run("python", "-m", "pytest", *options, *folders)
     for folder in folders:
-        assert re.search(rf"^{re.escape(folder[1:])}/\S+::.+ PASSED", said, re.MULTILINE), folder
+        assert re.search(rf"^[./]*{re.escape(folder[1:])}/\S+::.+ PASSED", said, re.MULTILINE), folder
 
 
 @pytest.mark.parametrize(
