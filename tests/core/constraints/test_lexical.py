@@ -1,6 +1,6 @@
 """Constrained decoding, compared with all possible answers.
 
-A regular expression decides which answers are valid, independently of the grammar and the search.
+Regular expressions check the answers, independently of the grammar and the search.
 """
 
 import itertools
@@ -23,7 +23,7 @@ TEXTS = [None, None, None, b" ", b" a", b"b", " äb".encode()]
 SURFACES = seqx.Surfaces(TEXTS)
 LETTER = "[0-9A-Za-z\u00c0-\u1fff]"
 
-WANTED = [
+CONSTRAINTS = [
     {},
     {"prefix": " a"},
     {"prefix": " ab "},
@@ -41,7 +41,7 @@ WANTED = [
 ]
 
 
-def wanted(
+def lexical_constraint(
     prefix: str = "", require: tuple[str, ...] = (), forbid: tuple[str, ...] = ()
 ) -> seqx.LexicalConstraint:
     return seqx.LexicalConstraint(prefix=prefix.encode(), require=require, forbid=forbid)
@@ -53,7 +53,7 @@ def occurs(phrase: str, text: str) -> bool:
     return re.search(f"{before}{re.escape(phrase)}{after}", text) is not None
 
 
-def right(
+def is_valid(
     ids: Sequence[int], prefix: str = "", require: Sequence[str] = (), forbid: Sequence[str] = ()
 ) -> bool:
     text = b"".join(TEXTS[i] or b"" for i in ids).decode()
@@ -69,41 +69,41 @@ def right(
 )
 def test_byte_automaton_finds_what_a_regular_expression_finds(phrases: list[str]) -> None:
     alphabet = sorted({*"".join(phrases), " ", "s", "…", "中", "ñ"})
-    step, found = (table.tolist() for table in build_byte_automaton(phrases, []))
+    next_node, matches = (table.tolist() for table in build_byte_automaton(phrases, []))
     for text in ("".join(t) for n in range(5) for t in itertools.product(alphabet, repeat=n)):
         node, bits = 0, 0
         for byte in [*text.encode(), END_OF_TEXT]:
-            node, bits = step[node][byte], bits | found[node][byte]
+            node, bits = next_node[node][byte], bits | matches[node][byte]
         assert [bool(bits >> i & 1) for i in range(len(phrases))] == [occurs(p, text) for p in phrases], text
 
 
-@pytest.mark.parametrize("which", WANTED, ids=str)
+@pytest.mark.parametrize("settings", CONSTRAINTS, ids=str)
 @pytest.mark.parametrize("limit", [1, 3, LIMIT])
-def test_lexical_grammar_allows_exactly_the_valid_symbols(which: dict[str, object], limit: int) -> None:
+def test_lexical_grammar_allows_exactly_the_valid_symbols(settings: dict[str, object], limit: int) -> None:
     """A symbol is allowed if and only if some valid answer within the maximum length continues with it."""
-    grammar = seqx.LexicalGrammar(SURFACES, [wanted(**which)])  # type: ignore[arg-type]
-    expected = {ids for ids in outputs(limit) if right(ids, **which)}  # type: ignore[arg-type]
+    grammar = seqx.LexicalGrammar(SURFACES, [lexical_constraint(**settings)])  # type: ignore[arg-type]
+    expected = {ids for ids in outputs(limit) if is_valid(ids, **settings)}  # type: ignore[arg-type]
     beginnings = {ids[:n] for ids in expected for n in range(len(ids) + 1)}
-    waiting: list[tuple[tuple[int, ...], seqx.State]] = [((), grammar.start(1, torch.tensor([limit])))]
-    while waiting:
-        ids, state = waiting.pop()
+    pending: list[tuple[tuple[int, ...], seqx.State]] = [((), grammar.start(1, torch.tensor([limit])))]
+    while pending:
+        ids, state = pending.pop()
         allowed = grammar.allowed(state)[0].nonzero()[:, 0].tolist()
         steps = [symbol for symbol in range(3, VOCABULARY) if (*ids, symbol) in beginnings]
         assert allowed == [seqx.EOS] * (ids in expected) + steps, ids
-        waiting += [((*ids, i), grammar.advance(state, torch.tensor([i]))) for i in steps]
+        pending += [((*ids, i), grammar.advance(state, torch.tensor([i]))) for i in steps]
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("which", WANTED, ids=str)
-def test_wide_beam_finds_the_best_valid_answer(which: dict[str, object], seed: int) -> None:
+@pytest.mark.parametrize("settings", CONSTRAINTS, ids=str)
+def test_wide_beam_finds_the_best_valid_answer(settings: dict[str, object], seed: int) -> None:
     model, beam = Toy(seed=seed, spread=2.0), Beam(size=5**LIMIT, nbest=3)
-    grammar = seqx.LexicalGrammar(SURFACES, [wanted(**which)])  # type: ignore[arg-type]
+    grammar = seqx.LexicalGrammar(SURFACES, [lexical_constraint(**settings)])  # type: ignore[arg-type]
     (found,) = beam(model, sources([4]), torch.tensor([LIMIT]), grammar)
     scores = sorted(
         (
             logprob(model, [4], ids) / beam.penalty(len(ids) + 1)
             for ids in outputs(LIMIT)
-            if right(ids, **which)  # type: ignore[arg-type]
+            if is_valid(ids, **settings)  # type: ignore[arg-type]
         ),
         reverse=True,
     )
@@ -113,18 +113,18 @@ def test_wide_beam_finds_the_best_valid_answer(which: dict[str, object], seed: i
 
 @pytest.mark.parametrize("search", [Greedy(), Sampling(), Beam(size=1), Beam(size=3, nbest=3)], ids=repr)
 def test_every_search_meets_constraints_that_can_be_met(search: seqx.Search) -> None:
-    """If no answer can meet a constraint, there is none. Other sentences of the batch change nothing."""
-    model, limits = Toy(seed=1, spread=2.0), torch.tensor([2, 4, 7] * len(WANTED))
-    each = [which for which in WANTED for _ in range(3)]
-    source = sources(*[[4 + i % 3, 5] for i in range(len(each))])
-    lexical = [wanted(**which) for which in each]  # type: ignore[arg-type]
+    """A constraint that no answer can meet has no answer. Other sentences of the batch change no answer."""
+    model, limits = Toy(seed=1, spread=2.0), torch.tensor([2, 4, 7] * len(CONSTRAINTS))
+    batch = [settings for settings in CONSTRAINTS for _ in range(3)]
+    source = sources(*[[4 + i % 3, 5] for i in range(len(batch))])
+    lexical = [lexical_constraint(**settings) for settings in batch]  # type: ignore[arg-type]
     answers = search(model, source, limits, seqx.LexicalGrammar(SURFACES, lexical))
-    for i, (which, limit) in enumerate(zip(each, limits.tolist(), strict=True)):
-        possible = any(right(ids, **which) for ids in outputs(limit))  # type: ignore[arg-type]
-        assert bool(answers[i]) == possible, (which, limit)
-        assert all(right(h.ids, **which) for h in answers[i])  # type: ignore[arg-type]
-        one = seqx.Tokens(source.ids[i : i + 1], seqx.rows(source.layout, torch.tensor([i])))
-        (alone,) = search(model, one, limits[i : i + 1], seqx.LexicalGrammar(SURFACES, [lexical[i]]))
+    for i, (settings, limit) in enumerate(zip(batch, limits.tolist(), strict=True)):
+        possible = any(is_valid(ids, **settings) for ids in outputs(limit))  # type: ignore[arg-type]
+        assert bool(answers[i]) == possible, (settings, limit)
+        assert all(is_valid(h.ids, **settings) for h in answers[i])  # type: ignore[arg-type]
+        alone_source = seqx.Tokens(source.ids[i : i + 1], seqx.rows(source.layout, torch.tensor([i])))
+        (alone,) = search(model, alone_source, limits[i : i + 1], seqx.LexicalGrammar(SURFACES, [lexical[i]]))
         assert [h.ids for h in alone] == [h.ids for h in answers[i]]
 
 
@@ -143,20 +143,20 @@ class Even(seqx.Grammar):
         return state + 1
 
 
-@pytest.mark.parametrize("which", WANTED, ids=str)
-def test_intersection_allows_what_both_grammars_allow(which: dict[str, object]) -> None:
+@pytest.mark.parametrize("settings", CONSTRAINTS, ids=str)
+def test_intersection_allows_what_both_grammars_allow(settings: dict[str, object]) -> None:
     model, beam = Toy(seed=2, spread=2.0), Beam(size=5**LIMIT, nbest=1)
-    grammar = seqx.Intersection(Even(), seqx.LexicalGrammar(SURFACES, [wanted(**which)]))  # type: ignore[arg-type]
+    grammar = seqx.Intersection(Even(), seqx.LexicalGrammar(SURFACES, [lexical_constraint(**settings)]))  # type: ignore[arg-type]
     (found,) = beam(model, sources([4]), torch.tensor([LIMIT]), grammar)
-    both = [ids for ids in outputs(LIMIT) if len(ids) % 2 == 0 and right(ids, **which)]  # type: ignore[arg-type]
+    both = [ids for ids in outputs(LIMIT) if len(ids) % 2 == 0 and is_valid(ids, **settings)]  # type: ignore[arg-type]
     best = max((logprob(model, [4], ids) / beam.penalty(len(ids) + 1) for ids in both), default=None)
     assert [h.score for h in found] == ([] if best is None else [pytest.approx(best, abs=1e-5)])
 
 
 def test_intersection_that_allows_nothing_gives_no_answer() -> None:
     grammar = seqx.Intersection(
-        seqx.LexicalGrammar(SURFACES, [wanted(require=("a",)), wanted()]),
-        seqx.LexicalGrammar(SURFACES, [wanted(forbid=("a",)), wanted()]),
+        seqx.LexicalGrammar(SURFACES, [lexical_constraint(require=("a",)), lexical_constraint()]),
+        seqx.LexicalGrammar(SURFACES, [lexical_constraint(forbid=("a",)), lexical_constraint()]),
     )
     for search in (Greedy(), Sampling(), Beam(size=3)):
         assert [len(a) for a in search(Toy(), sources([4], [5]), torch.tensor([5, 5]), grammar)] == [0, 1]
@@ -170,7 +170,7 @@ LETTERS = seqx.Surfaces(
 
 @pytest.mark.parametrize("limit", [1, 60, 1000])
 @pytest.mark.parametrize(
-    "which",
+    "settings",
     [
         {"require": (LONG[:20_000],)},
         {"require": ("a", LONG[:20_000])},
@@ -180,10 +180,12 @@ LETTERS = seqx.Surfaces(
     ids=["phrase", "phrases", "period", "prefix"],
 )
 def test_required_phrase_that_is_too_long_for_any_answer_needs_no_table(
-    which: dict[str, Any], limit: int
+    settings: dict[str, Any], limit: int
 ) -> None:
     """The grammar answers without building a table for the phrase."""
-    grammar = seqx.LexicalGrammar(LETTERS, [wanted(**which), wanted(require=("a",))])
+    grammar = seqx.LexicalGrammar(
+        LETTERS, [lexical_constraint(**settings), lexical_constraint(require=("a",))]
+    )
     began = time.process_time()
     state = grammar.start(2, torch.tensor([limit, limit]))
     assert time.process_time() - began < 1
@@ -192,7 +194,7 @@ def test_required_phrase_that_is_too_long_for_any_answer_needs_no_table(
 
 
 def test_forbidden_phrase_that_is_too_long_for_any_answer_needs_no_table() -> None:
-    grammar = seqx.LexicalGrammar(LETTERS, [wanted(forbid=(LONG[:20_000],))])
+    grammar = seqx.LexicalGrammar(LETTERS, [lexical_constraint(forbid=(LONG[:20_000],))])
     assert grammar.allowed(grammar.start(1, torch.tensor([60])))[0, 2:].all()
     assert len(grammar.next_node) < 100
 
@@ -201,7 +203,7 @@ def test_forbidden_phrase_that_is_too_long_for_any_answer_needs_no_table() -> No
 def test_cost_of_a_phrase_is_linear_in_its_length(text: str) -> None:
     """In a periodic phrase, many prefixes match at the same time."""
     phrase = text[:2000].strip()
-    grammar = seqx.LexicalGrammar(LETTERS, [wanted(require=(phrase,))])
+    grammar = seqx.LexicalGrammar(LETTERS, [lexical_constraint(require=(phrase,))])
     began = time.process_time()
     state = grammar.start(1, torch.tensor([4000]))
     assert time.process_time() - began < 5  # 0.2 s on an idle machine
@@ -218,11 +220,11 @@ def test_phrases_with_too_many_bytes_are_refused() -> None:
     with pytest.raises(
         seqx.UserError, match=r"phrases of an answer have [\d,]+ bytes in total; the maximum is 4,096"
     ):
-        seqx.LexicalGrammar(LETTERS, [wanted(forbid=many)]).start(1, torch.tensor([60]))
+        seqx.LexicalGrammar(LETTERS, [lexical_constraint(forbid=many)]).start(1, torch.tensor([60]))
 
 
 def test_dynamic_beam_allocation_finds_better_answers_than_forcing_at_the_end() -> None:
-    """With banks, required phrases are written where they fit best, not where nothing else is allowed."""
+    """Banks write required phrases where they are most probable, not only where the grammar forces them."""
 
     class Forced(seqx.LexicalGrammar):
         def remaining(self, state: object) -> None:
@@ -231,11 +233,11 @@ def test_dynamic_beam_allocation_finds_better_answers_than_forcing_at_the_end() 
     gains = []
     for seed in range(30):
         model, limits = Toy(seed=seed, spread=2.0), torch.tensor([12])
-        which = [wanted(require=("abb", "äb"))]
-        shared, forced = (
-            Beam(size=6)(model, sources([4]), limits, kind(SURFACES, which))[0][0].score
-            for kind in (seqx.LexicalGrammar, Forced)
+        constraints = [lexical_constraint(require=("abb", "äb"))]
+        with_banks, forced = (
+            Beam(size=6)(model, sources([4]), limits, grammar(SURFACES, constraints))[0][0].score
+            for grammar in (seqx.LexicalGrammar, Forced)
         )
-        gains.append(shared - forced)
+        gains.append(with_banks - forced)
     assert sum(gain > 0.01 for gain in gains) > 2 * sum(gain < -0.01 for gain in gains)
     assert sum(gains) / len(gains) > 0.2

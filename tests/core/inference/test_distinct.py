@@ -1,4 +1,4 @@
-"""N-best lists have no text twice, and as many different texts as possible."""
+"""N-best lists with different texts, and beams that are widened to find enough of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -16,8 +16,8 @@ from tests.plugins.search.toy import Toy
 LETTERS = "ab"
 
 
-class Folding:
-    """A task in which several tokens are the same letter."""
+class AmbiguousLetters:
+    """A task in which several tokens write the same letter."""
 
     max_length = 100
     written = 0
@@ -37,7 +37,7 @@ class Folding:
 
 
 def predictor(search: seqx.Search) -> Predictor:
-    task = cast("seqx.Task", Folding())
+    task = cast("seqx.Task", AmbiguousLetters())
     return Predictor(task, Toy(spread=2.0), search, device=torch.device("cpu"))
 
 
@@ -54,13 +54,13 @@ def test_distinct_keeps_the_best_of_equal_texts() -> None:
 def test_beam_is_widened_until_enough_texts_differ(nbest: int, alpha: float) -> None:
     texts = ["abc", "b", "cab"]
     search = Beam(size=max(nbest, 4), nbest=nbest, alpha=alpha, ratio=0, extra=4)
-    found = list(predictor(search).hypotheses(texts))
-    assert [len({text for text, _ in answers}) for answers in found] == [nbest] * len(texts)
-    for answers in found:
+    nbests = list(predictor(search).hypotheses(texts))
+    assert [len({text for text, _ in answers}) for answers in nbests] == [nbest] * len(texts)
+    for answers in nbests:
         scores = [hypothesis.score for _, hypothesis in answers]
         assert len(answers) == nbest
         assert scores == sorted(scores, reverse=True)
-        assert all(text == "".join(LETTERS[i % 2] for i in each.ids) for text, each in answers)
+        assert all(text == "".join(LETTERS[i % 2] for i in hypothesis.ids) for text, hypothesis in answers)
 
 
 def test_nbest_is_shorter_if_there_are_no_more_texts() -> None:
@@ -71,7 +71,7 @@ def test_nbest_is_shorter_if_there_are_no_more_texts() -> None:
 
 
 def test_inputs_with_enough_different_texts_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Beam, "wider", lambda _: pytest.fail("searched again"))
+    monkeypatch.setattr(Beam, "wider", lambda _: pytest.fail("decoded again"))
     for search in (Beam(size=4, ratio=0, extra=4), Greedy(), Sampling()):
         assert all(len(answers) == 1 for answers in predictor(search).hypotheses(["abc", "b"]))
 

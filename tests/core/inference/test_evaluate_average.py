@@ -1,4 +1,4 @@
-"""`seqx evaluate` and `seqx average` on a run of a few steps."""
+"""`seqx evaluate` and `seqx average` with a run of a few updates."""
 
 import json
 import re
@@ -45,21 +45,23 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "run"
 
 
-def test_evaluate_gives_the_scores_of_the_run(run: Path) -> None:
-    kept = json.loads((run / "model" / "scores.json").read_text("utf-8"))
+def test_evaluate_prints_the_scores_of_the_run(run: Path) -> None:
+    expected = json.loads((run / "model" / "scores.json").read_text("utf-8"))
     for split in ("test", "dev"):
-        found = json.loads(call("evaluate", run, "--split", split, "--json").stdout)
-        assert found.keys() == {split}
-        assert found[split] == kept[split]
+        scores = json.loads(call("evaluate", run, "--split", split, "--json").stdout)
+        assert scores.keys() == {split}
+        assert scores[split] == expected[split]
     lines = call("evaluate", run).stdout.splitlines()
-    first = next(iter(kept["test"]))
-    assert lines[0] == f"{first} {kept['test'][first]['value']:.2f}  {kept['test'][first]['signature']}"
-    only = call("evaluate", run, "task.metrics=[chrf]", "search={type: greedy}").stdout
-    assert re.fullmatch(r"chrf \d+\.\d\d  \S+\n", only)
+    first = next(iter(expected["test"]))
+    assert (
+        lines[0] == f"{first} {expected['test'][first]['value']:.2f}  {expected['test'][first]['signature']}"
+    )
+    chrf = call("evaluate", run, "task.metrics=[chrf]", "search={type: greedy}").stdout
+    assert re.fullmatch(r"chrf \d+\.\d\d  \S+\n", chrf)
 
 
-def test_evaluate_a_test_set_of_ones_own(run: Path, tmp_path: Path) -> None:
-    """Neither the training text nor any other split is needed."""
+def test_evaluate_scores_a_test_set_of_the_user(run: Path, tmp_path: Path) -> None:
+    """The command needs neither training text nor a development set."""
     sides = {"en": "The dog sleeps.\n", "de": "Der Hund schläft.\n"}
     for side, text in sides.items():
         (tmp_path / side).write_text(text, encoding="utf-8")
@@ -76,10 +78,10 @@ def test_evaluate_a_test_set_of_ones_own(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["half", "half/model"])
 @pytest.mark.parametrize("verb", ["evaluate", "translate"])
-def test_an_unfinished_run_is_reported_with_its_last_update(
+def test_unfinished_run_is_reported_with_its_last_checkpoint(
     run: Path, name: str, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The two commands in the message work, too."""
+    """The two commands that the message names work."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEQX_CACHE", str(run.parent / "cache"))
     shutil.copytree(run, "half", ignore=shutil.ignore_patterns("model", "00000006"))
@@ -96,7 +98,7 @@ def test_an_unfinished_run_is_reported_with_its_last_update(
         assert call("evaluate", "half").exit_code == 0
 
 
-def test_a_path_that_is_not_a_model_is_reported(
+def test_path_that_is_not_a_model_is_reported(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -134,62 +136,62 @@ def test_a_path_that_is_not_a_model_is_reported(
         ),
         *(
             (
-                list[str | Path](["translate", run / place]),
+                list[str | Path](["translate", run / name]),
                 (
-                    f"{run / place}: holds checkpoints, not a model; `seqx average {run}` averages them into "
+                    f"{run / name}: holds checkpoints, not a model; `seqx average {run}` averages them into "
                     "a model\n"
                 ),
             )
-            for place in ("checkpoints", "checkpoints/00000006")
+            for name in ("checkpoints", "checkpoints/00000006")
         ),
         (
             ["translate", "none"],
             "none: there is no such folder; name a model folder, such as runs/NAME/model\n",
         ),
     ]
-    for arguments, told in cases:
+    for arguments, message in cases:
         result = call(*arguments)
-        assert (result.exit_code, result.stderr) == (2, told)
+        assert (result.exit_code, result.stderr) == (2, message)
 
 
-def test_evaluate_without_a_metric_is_refused(run: Path) -> None:
+def test_evaluate_refuses_a_task_without_metrics(run: Path) -> None:
     result = call("evaluate", run, "task.metrics=[]")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "task: metrics is empty; name one at least" in result.stderr
 
 
-def test_evaluate_says_what_is_wrong(tmp_path: Path) -> None:
+def test_evaluate_reports_invalid_arguments(tmp_path: Path) -> None:
     result = call("evaluate", tmp_path / "nowhere")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "there is no such folder" in result.stderr
     assert "name a model" in call("evaluate", "search.size=2").stderr
-    wrong = call("evaluate", tmp_path, "--split", "nonsense")
-    assert wrong.exit_code == 2
-    assert "'nonsense' is not one of 'test', 'dev', 'train'" in wrong.stderr
+    invalid_split = call("evaluate", tmp_path, "--split", "nonsense")
+    assert invalid_split.exit_code == 2
+    assert "'nonsense' is not one of 'test', 'dev', 'train'" in invalid_split.stderr
 
 
-def test_average_is_the_mean_and_answers(run: Path, tmp_path: Path) -> None:
+def test_average_writes_the_mean_of_the_weights(run: Path, tmp_path: Path) -> None:
     result = call("average", run, "--last", "3", "--out", tmp_path / "mean")
     assert result.stdout == f"{tmp_path / 'mean'}: the mean of steps 2, 4, 6\n"
-    parts = [load_file(run / "checkpoints" / f"{step:08}" / "model.safetensors") for step in (2, 4, 6)]
+    checkpoints = [load_file(run / "checkpoints" / f"{step:08}" / "model.safetensors") for step in (2, 4, 6)]
     for name, tensor in load_file(tmp_path / "mean" / "model.safetensors").items():
-        expected = sum(part[name].double() for part in parts) / 3
+        expected = sum(weights[name].double() for weights in checkpoints) / 3
         assert (tensor.double() - expected).abs().max() < 1e-7
     assert len(seqx.load(tmp_path / "mean")(["The dog sleeps."])) == 1
 
 
-def test_average_without_an_option_follows_the_recipe(run: Path) -> None:
+def test_average_follows_the_recipe_without_options(run: Path) -> None:
     assert call("average", run).stdout == f"{run / 'averaged-2'}: the mean of steps 4, 6\n"
     mean = load_file(run / "averaged-2" / "model.safetensors")
-    right = average([run / "checkpoints" / f"{step:08}" / "model.safetensors" for step in (4, 6)])
-    assert all((mean[name] == tensor).all() for name, tensor in right.items())
-    again = call("average", run)
-    assert again.exit_code == 2
-    assert "averaged-2: exists already" in again.stderr
+    expected = average([run / "checkpoints" / f"{step:08}" / "model.safetensors" for step in (4, 6)])
+    assert all((mean[name] == tensor).all() for name, tensor in expected.items())
+    second = call("average", run)
+    assert second.exit_code == 2
+    assert "averaged-2: exists already" in second.stderr
 
 
-def test_average_without_a_finished_model(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run keeps its vocabulary from the start; nothing else is needed."""
+def test_average_needs_no_finished_model(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command needs only the checkpoints and the vocabulary, which the run folder has from the start."""
     monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "nothing"))
     (run / "model").rename(run / "away")
     try:
@@ -202,8 +204,8 @@ def test_average_without_a_finished_model(run: Path, tmp_path: Path, monkeypatch
     assert "is not the folder of a run" in call("average", tmp_path).stderr
 
 
-def test_the_best_when_the_recipe_or_the_user_says_so(run: Path, tmp_path: Path) -> None:
-    """Of these checkpoints the second has the best score."""
+def test_average_takes_the_best_checkpoints_if_recipe_or_option_asks(run: Path, tmp_path: Path) -> None:
+    """The checkpoint of step 4 has the best score."""
     copy = tmp_path / "run"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("averaged-*"))
     for step, score in ((2, 1.0), (4, 3.0), (6, 2.0)):
@@ -220,6 +222,6 @@ def test_the_best_when_the_recipe_or_the_user_says_so(run: Path, tmp_path: Path)
         file = copy / "checkpoints" / f"{step:08}" / "checkpoint.json"
         file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"score": None}), encoding="utf-8")
         Manifest.seal(file.parent, FORMAT)
-    none = call("average", copy, "--best", "2", "--out", tmp_path / "best")
-    assert (none.exit_code, "none of its checkpoints was validated" in none.stderr) == (2, True)
+    unscored = call("average", copy, "--best", "2", "--out", tmp_path / "best")
+    assert (unscored.exit_code, "none of its checkpoints was validated" in unscored.stderr) == (2, True)
     assert not (tmp_path / "best").exists()

@@ -1,4 +1,4 @@
-"""The folder of a stranger's model: it names nothing outside, decides over no memory, and runs nothing."""
+"""Model folders from untrusted sources: they open no other file, exhaust no memory, and run no code."""
 
 import json
 import os
@@ -29,12 +29,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def theirs(model: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(model, tmp_path / "theirs")
+def untrusted(model: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(model, tmp_path / "untrusted")
 
 
 def load(folder: Path, *, trust_local_plugins: bool = False) -> seqx.Predictor:
-    """Load a model after writing a manifest that fits its files, as anybody who changes them can."""
+    """Load a model after writing a manifest that matches its changed files, as an attacker can."""
     files = {
         str(path.relative_to(folder)): {
             "size": path.stat().st_size,
@@ -47,7 +47,7 @@ def load(folder: Path, *, trust_local_plugins: bool = False) -> seqx.Predictor:
     return seqx.load(folder, trust_local_plugins=trust_local_plugins)
 
 
-def rewritten(file: Path, before: str, after: str) -> None:
+def replace_text(file: Path, before: str, after: str) -> None:
     text = file.read_text("utf-8")
     assert before in text
     file.write_text(text.replace(before, after), "utf-8")
@@ -55,7 +55,7 @@ def rewritten(file: Path, before: str, after: str) -> None:
 
 @pytest.mark.promise("model-recipes-stay-inside")
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("extends: /etc/passwd", "the recipe of a model cannot extend another recipe"),
         ("extends: wmt_en_de", "the recipe of a model cannot extend another recipe"),
@@ -66,15 +66,17 @@ def rewritten(file: Path, before: str, after: str) -> None:
     ],
 )
 @pytest.mark.parametrize("trust", [False, True])
-def test_its_recipe_names_nothing_outside(line: str, told: str, trust: bool, theirs: Path) -> None:
-    recipe = theirs / "recipe.yaml"
+def test_recipe_of_a_model_names_no_file_outside_its_folder(
+    line: str, message: str, trust: bool, untrusted: Path
+) -> None:
+    recipe = untrusted / "recipe.yaml"
     recipe.write_text(f"{line}\n{recipe.read_text('utf-8')}", "utf-8")
     with pytest.raises(seqx.UserError, match=r"recipe.yaml:1:\d+: ") as caught:
-        load(theirs, trust_local_plugins=trust)
-    assert told in str(caught.value)
+        load(untrusted, trust_local_plugins=trust)
+    assert message in str(caught.value)
 
 
-OPENED = """\
+RECORD_OPENED_FILES = """\
 import sys
 from pathlib import Path
 
@@ -82,36 +84,36 @@ import seqx
 from seqx_text import SentencePiece
 
 folder = sys.argv[1]
-seqx.load(folder)(["warm up"])  # modules are imported on the way
+seqx.load(folder)(["warm up"])  # import all modules before recording
 opened = []
-sys.addaudithook(lambda event, args: opened.append(args[0]) if event in HOOKED else None)
+sys.addaudithook(lambda event, args: opened.append(args[0]) if event in EVENTS else None)
 seqx.load(folder)(["The dog sleeps .", "", "x" * 300])
 print("\\n".join(sorted({str(name) for name in opened if isinstance(name, str | Path)})))
-""".replace("HOOKED", "('open', 'os.listdir', 'os.scandir', 'subprocess.Popen', 'socket.connect', 'exec')")
+""".replace("EVENTS", "('open', 'os.listdir', 'os.scandir', 'subprocess.Popen', 'socket.connect', 'exec')")
 
 
 @pytest.mark.slow
 @pytest.mark.promise("models-open-only-their-folder")
-def test_nothing_but_the_folder_is_opened(theirs: Path, tmp_path: Path) -> None:
+def test_loading_a_model_opens_only_files_of_its_folder(untrusted: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("a\n")
-    rewritten(
-        theirs / "recipe.yaml",
+    replace_text(
+        untrusted / "recipe.yaml",
         "corpus: {type: sample, train: 300, dev: 6, test: 6}",
         f"corpus: {{type: files, train: [{secret}, {secret}], dev: [{secret}, {secret}], "
         f"test: [{secret}, {secret}]}}",
     )
-    with (theirs / "recipe.yaml").open("a") as recipe:
+    with (untrusted / "recipe.yaml").open("a") as recipe:
         recipe.write(f"training: {{init_from: {secret}}}\npublished: {secret}\n")
-    load(theirs)
-    command = [sys.executable, "-c", OPENED, str(theirs)]
+    load(untrusted)
+    command = [sys.executable, "-c", RECORD_OPENED_FILES, str(untrusted)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     names = result.stdout.splitlines()
-    assert str(theirs / "recipe.yaml") in names
-    here = (str(theirs), sys.prefix, sys.base_prefix, str(Path(__file__).parents[3]), "/proc/", "/sys/")
-    strangers = [name for name in names if not name.startswith(here) and "site-packages" not in name]
-    assert set(strangers) <= {"."}  # where Python looks for modules, so that a folder is listed
+    assert str(untrusted / "recipe.yaml") in names
+    allowed = (str(untrusted), sys.prefix, sys.base_prefix, str(Path(__file__).parents[3]), "/proc/", "/sys/")
+    other_names = [name for name in names if not name.startswith(allowed) and "site-packages" not in name]
+    assert set(other_names) <= {"."}  # Python lists this folder when it searches for modules
 
 
 @pytest.mark.promise("shapes-before-building")
@@ -125,46 +127,52 @@ def test_nothing_but_the_folder_is_opened(theirs: Path, tmp_path: Path) -> None:
         ("d_model: 32", "d_model: 4611686018427387904"),
     ],
 )
-def test_what_its_recipe_wants_is_compared_before_it_is_built(before: str, after: str, theirs: Path) -> None:
-    rewritten(theirs / "recipe.yaml", before, after)
-    if after == "heads: 1":  # of which the tensors are the same
-        assert load(theirs)(["a"])
+def test_recipe_is_compared_with_the_weights_before_the_model_is_built(
+    before: str, after: str, untrusted: Path
+) -> None:
+    replace_text(untrusted / "recipe.yaml", before, after)
+    if after == "heads: 1":  # the shapes of the weights do not depend on the number of heads
+        assert load(untrusted)(["a"])
         return
     with pytest.raises(
         seqx.UserError, match=r"holds the weights of another model|too large; the maximum is 16,777,216"
     ):
-        load(theirs)
+        load(untrusted)
 
 
-def sparse(file: Path) -> None:
+def make_sparse(file: Path) -> None:
     os.truncate(file, TERABYTE)
 
 
-def pipe(file: Path) -> None:
+def make_pipe(file: Path) -> None:
     file.unlink()
     os.mkfifo(file)
 
 
-def device(file: Path) -> None:
+def link_to_device(file: Path) -> None:
     file.unlink()
     file.symlink_to("/dev/zero")
 
 
-def deep(file: Path) -> None:
+def write_nested_json(file: Path) -> None:
     file.write_text("[" * 200_000)
 
 
-def other(file: Path) -> None:
+def write_other_json(file: Path) -> None:
     file.write_text('{"format": 1, "plugins": [1], "symbols": 7}')
 
 
 @pytest.mark.promise("model-files-are-bounded")
-@pytest.mark.parametrize("damage", [sparse, pipe, device, deep, other])
+@pytest.mark.parametrize(
+    "damage", [make_sparse, make_pipe, link_to_device, write_nested_json, write_other_json]
+)
 @pytest.mark.parametrize("name", ["recipe.yaml", "model.json", "task/tokenizer/sentencepiece.model", WEIGHTS])
-def test_any_of_its_files_may_be_anything(damage: Callable[[Path], None], name: str, theirs: Path) -> None:
-    damage(theirs / name)
+def test_load_reports_a_model_file_of_any_content(
+    damage: Callable[[Path], None], name: str, untrusted: Path
+) -> None:
+    damage(untrusted / name)
     with pytest.raises(seqx.UserError) as caught:
-        load(theirs)
+        load(untrusted)
     assert name.rpartition("/")[2] in str(caught.value)
 
 
@@ -176,62 +184,64 @@ SECRET = "password: [hunter2\n"
     "name",
     ["recipe.yaml", "model.json", "task", "task/tokenizer/sentencepiece.model", WEIGHTS, MANIFEST, "other"],
 )
-@pytest.mark.parametrize("through", [False, True])
-def test_no_link_leads_out_of_its_folder(name: str, through: bool, model: Path, tmp_path: Path) -> None:
-    theirs = shutil.copytree(model, tmp_path / "theirs")
+@pytest.mark.parametrize("indirect", [False, True])
+def test_load_refuses_links_out_of_the_model_folder(
+    name: str, indirect: bool, model: Path, tmp_path: Path
+) -> None:
+    untrusted = shutil.copytree(model, tmp_path / "untrusted")
     secret = tmp_path / "secret"
     if name == "task":
-        shutil.move(theirs / name, secret)
+        shutil.move(untrusted / name, secret)
     else:
         secret.write_text(SECRET)
     target = secret
-    if through:  # a link within the folder to one that leaves it
-        target = theirs / "another"
+    if indirect:  # a link to another link in the folder, which leads out of it
+        target = untrusted / "another"
         target.symlink_to("../secret")
-    (theirs / name).unlink(missing_ok=True)
-    (theirs / name).symlink_to(target)
-    for use in (lambda: seqx.load(theirs), lambda: load_checked(str(theirs / "recipe.yaml"))):
+    (untrusted / name).unlink(missing_ok=True)
+    (untrusted / name).symlink_to(target)
+    for read in (lambda: seqx.load(untrusted), lambda: load_checked(str(untrusted / "recipe.yaml"))):
         with pytest.raises(
             seqx.UserError, match="is a link that leads out of the folder or nowhere"
         ) as caught:
-            use()
+            read()
         assert "hunter2" not in str(caught.value)
-        assert str(caught.value).startswith(f"{theirs}/")
+        assert str(caught.value).startswith(f"{untrusted}/")
 
 
 @pytest.mark.promise("links-stay-inside")
 @pytest.mark.parametrize("target", ["/dev/zero", "nothing", "recipe.yaml", "/proc/self/environ", "."])
-def test_links_to_no_file(target: str, theirs: Path) -> None:
-    (theirs / "recipe.yaml").unlink()
-    (theirs / "recipe.yaml").symlink_to(target)
+def test_load_refuses_links_to_no_regular_file(target: str, untrusted: Path) -> None:
+    (untrusted / "recipe.yaml").unlink()
+    (untrusted / "recipe.yaml").symlink_to(target)
     with pytest.raises(seqx.UserError):
-        load(theirs)
+        load(untrusted)
 
 
-def test_links_within_the_folder_and_to_it_are_followed(model: Path, tmp_path: Path) -> None:
-    theirs = shutil.copytree(model, tmp_path / "theirs")
-    (theirs / "model.json").rename(theirs / "about.json")
-    (theirs / "model.json").symlink_to("about.json")
+def test_load_follows_links_within_the_model_folder_and_to_it(model: Path, tmp_path: Path) -> None:
+    untrusted = shutil.copytree(model, tmp_path / "untrusted")
+    (untrusted / "model.json").rename(untrusted / "about.json")
+    (untrusted / "model.json").symlink_to("about.json")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "model").symlink_to("../theirs")
+    (tmp_path / "run" / "model").symlink_to("../untrusted")
     (tmp_path / "link").symlink_to("run")
-    for folder in (theirs, tmp_path / "run", tmp_path / "link", tmp_path / "link" / "model"):
+    for folder in (untrusted, tmp_path / "run", tmp_path / "link", tmp_path / "link" / "model"):
         assert len(seqx.load(folder)(["A dog sleeps."])) == 1
 
 
 @pytest.mark.promise("links-stay-inside")
-def test_a_run_of_a_stranger_is_read_without_links_out_of_it(tmp_path: Path) -> None:
+def test_run_folder_with_links_out_of_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)
     (run / "recipe.yaml").symlink_to("../secret")
-    for use in (lambda: seqx.Record.read(run), lambda: load_checked_run(run, trust_local_plugins=True)):
+    for read in (lambda: seqx.Record.read(run), lambda: load_checked_run(run, trust_local_plugins=True)):
         with pytest.raises(seqx.UserError, match=r"recipe\.yaml: is a link that leads out of the folder"):
-            use()
+            read()
 
 
 @pytest.mark.promise("links-stay-inside")
-def test_a_recipe_extends_only_recipes(tmp_path: Path) -> None:
+def test_recipe_extends_only_files_that_are_recipes(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
     (tmp_path / "link.yaml").symlink_to("secret")
     for name in ("./secret", "./link.yaml"):
@@ -243,16 +253,16 @@ def test_a_recipe_extends_only_recipes(tmp_path: Path) -> None:
         assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", [sparse, pipe, device])
-def test_hashes_are_taken_of_plain_files_of_bounded_size(
+@pytest.mark.parametrize("damage", [make_sparse, make_pipe, link_to_device])
+def test_manifest_hashes_only_regular_files_of_bounded_size(
     damage: Callable[[Path], None], model: Path, tmp_path: Path
 ) -> None:
-    folder = shutil.copytree(model, tmp_path / "theirs")
+    folder = shutil.copytree(model, tmp_path / "untrusted")
     file = "task/tokenizer/sentencepiece.model"
     damage(folder / file)
-    about = json.loads((folder / MANIFEST).read_text())
-    about["files"][file]["size"] = (folder / file).stat().st_size
-    (folder / MANIFEST).write_text(json.dumps(about))
+    info = json.loads((folder / MANIFEST).read_text())
+    info["files"][file]["size"] = (folder / file).stat().st_size
+    (folder / MANIFEST).write_text(json.dumps(info))
     with pytest.raises(seqx.UserError, match=r"sentencepiece.model: (cannot be read|is a link)"):
         seqx.load(folder)
 
@@ -261,44 +271,44 @@ def test_hashes_are_taken_of_plain_files_of_bounded_size(
 @pytest.mark.parametrize(
     "plugins", [7, [], {"x": 1}, {"x": {"version": []}}, {"x": {"sha256": 1}}, {"x": None}, "text"]
 )
-def test_what_it_says_of_plugins(plugins: object, theirs: Path) -> None:
-    about = json.loads((theirs / "model.json").read_text())
-    (theirs / "model.json").write_text(json.dumps({**about, "plugins": plugins}))
+def test_plugins_of_model_json_are_validated(plugins: object, untrusted: Path) -> None:
+    info = json.loads((untrusted / "model.json").read_text())
+    (untrusted / "model.json").write_text(json.dumps({**info, "plugins": plugins}))
     with pytest.raises(seqx.UserError, match=r"model.json: cannot be read \(plugins"):
-        load(theirs)
+        load(untrusted)
 
 
 @pytest.mark.parametrize("number", [-5, True, None, 1.5, [1], "x" * 10_000])
-def test_its_format_is_one(number: object, theirs: Path) -> None:
-    about = json.loads((theirs / "model.json").read_text())
-    (theirs / "model.json").write_text(json.dumps({**about, "format": number}))
+def test_format_of_model_json_is_validated(number: object, untrusted: Path) -> None:
+    info = json.loads((untrusted / "model.json").read_text())
+    (untrusted / "model.json").write_text(json.dumps({**info, "format": number}))
     with pytest.raises(
         seqx.UserError, match=r"model.json: cannot be read \(format: .* is not a format number\)"
     ) as caught:
-        load(theirs)
+        load(untrusted)
     assert len(str(caught.value)) < 400
 
 
-def test_model_of_format_1_is_refused(theirs: Path) -> None:
-    info = json.loads((theirs / "model.json").read_text())
-    (theirs / "model.json").write_text(json.dumps({**info, "format": 1}))
+def test_model_of_format_1_is_refused(untrusted: Path) -> None:
+    info = json.loads((untrusted / "model.json").read_text())
+    (untrusted / "model.json").write_text(json.dumps({**info, "format": 1}))
     message = r"model\.json: has format 1, which this version of seqx cannot read \(it reads format 2\)"
     with pytest.raises(seqx.UserError, match=message):
-        load(theirs)
-    (theirs / MANIFEST).unlink()
+        load(untrusted)
+    (untrusted / MANIFEST).unlink()
     with pytest.raises(seqx.UserError, match=message):
-        seqx.load(theirs)
+        seqx.load(untrusted)
 
 
-def test_model_without_manifest_is_damaged(theirs: Path) -> None:
-    (theirs / MANIFEST).unlink()
+def test_model_without_manifest_is_damaged(untrusted: Path) -> None:
+    (untrusted / MANIFEST).unlink()
     with pytest.raises(seqx.UserError, match=r"manifest\.json: cannot be read \(it is missing\)"):
-        seqx.load(theirs)
+        seqx.load(untrusted)
 
 
-def written(file: Path, entries: object, tail: int = 24, length: int | None = None) -> Path:
-    said = json.dumps(entries).encode()
-    file.write_bytes(struct.pack("<Q", len(said) if length is None else length) + said + bytes(tail))
+def write_weights(file: Path, entries: object, tail: int = 24, length: int | None = None) -> Path:
+    header = json.dumps(entries).encode()
+    file.write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + bytes(tail))
     return file
 
 
@@ -308,7 +318,7 @@ def entry(dtype: object = "F32", shape: object = (2, 3), offsets: object = (0, 2
 
 @pytest.mark.promise("weight-headers-are-bounded")
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         (entry(dtype="F9"), "weight has the unknown type 'F9'"),
         (entry(dtype=3), "weight.dtype"),
@@ -329,36 +339,36 @@ def entry(dtype: object = "F32", shape: object = (2, 3), offsets: object = (0, 2
         ({}, "its tensors have 24 bytes, but 0 according to its header"),
     ],
 )
-def test_a_header_that_is_wrong_is_told(entries: object, told: str, tmp_path: Path) -> None:
-    file = written(tmp_path / "x.safetensors", entries)
+def test_invalid_weight_header_is_reported(entries: object, message: str, tmp_path: Path) -> None:
+    file = write_weights(tmp_path / "x.safetensors", entries)
     with pytest.raises(seqx.UserError, match=r"x.safetensors: cannot be read") as caught:
         read_header(file)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
 @pytest.mark.promise("weight-headers-are-bounded")
-def test_a_header_is_no_longer_than_any_is(tmp_path: Path) -> None:
-    file = written(tmp_path / "x", entry(), length=MAX_HEADER_BYTES + 1)
-    sparse(file)
+def test_weight_header_has_a_maximum_length(tmp_path: Path) -> None:
+    file = write_weights(tmp_path / "x", entry(), length=MAX_HEADER_BYTES + 1)
+    make_sparse(file)
     with pytest.raises(seqx.UserError, match="the maximum is 16,777,216"):
         read_header(file)
     with pytest.raises(seqx.UserError, match="but the file only"):
-        read_header(written(tmp_path / "y", entry(), length=5000))
-    assert read_header(written(tmp_path / "z", entry()))["weight"].shape == (2, 3)
+        read_header(write_weights(tmp_path / "y", entry(), length=5000))
+    assert read_header(write_weights(tmp_path / "z", entry()))["weight"].shape == (2, 3)
 
 
 @pytest.mark.parametrize(
-    ("entries", "told"),
+    ("entries", "message"),
     [
         (entry(shape=[3, 2]), r"weight is \[3, 2\] and should be \[2, 3\]"),
         (entry(dtype="I32"), "weight is of torch.int32 and should be of torch.float32"),
         ({"x": entry()["weight"]}, r"weight is missing \(and 1 more\)"),
     ],
 )
-def test_weights_of_another_model_are_not_loaded(entries: object, told: str, tmp_path: Path) -> None:
+def test_weights_of_another_model_are_not_loaded(entries: object, message: str, tmp_path: Path) -> None:
     model = torch.nn.Linear(3, 2, bias=False)
     before = model.weight.clone()
-    with pytest.raises(seqx.UserError, match=f"holds the weights of another model: {told}"):
-        read_weights(model, written(tmp_path / "x", entries))
+    with pytest.raises(seqx.UserError, match=f"holds the weights of another model: {message}"):
+        read_weights(model, write_weights(tmp_path / "x", entries))
     assert torch.equal(model.weight, before)

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 class Letters(seqx.Task):
-    """A task with texts of "a", "b" and "c". Spaces are no tokens; long texts are split at them."""
+    """A task with texts of "a", "b" and "c". Spaces are not tokens. Long inputs are split at spaces."""
 
     max_length = 6
 
@@ -70,7 +70,7 @@ class Unsplittable(Letters):
         return [text]
 
 
-class Watched(Toy):
+class RecordingModel(Toy):
     """A model that records the shape of each batch, and the maximum output tokens."""
 
     def __init__(self) -> None:
@@ -88,11 +88,11 @@ class Watched(Toy):
 
 
 def predictor(search: seqx.Search | None = None, task: seqx.Task | None = None, **settings: Any) -> Predictor:
-    return Predictor(task or Letters(), Watched(), search or Beam(size=3), device=CPU, **settings)
+    return Predictor(task or Letters(), RecordingModel(), search or Beam(size=3), device=CPU, **settings)
 
 
 def split_inputs(*nbests: seqx.NBest) -> int:
-    """Return how many inputs were answered in parts."""
+    """Return the number of inputs that were answered in parts."""
     return seqx.sum_warnings(nbests)[0].count
 
 
@@ -102,20 +102,20 @@ LINES = ["abc", "", "c", "aabb c", "   ", "-", "b", "abcab", "ca", "b"]
 @pytest.mark.parametrize("search", [Beam(size=3), Greedy(), Sampling()], ids=str)
 @pytest.mark.parametrize("window", [1, 3, 100])
 def test_predictor_answers_in_the_order_of_the_inputs(search: seqx.Search, window: int) -> None:
-    found = [a[0][0] if a else "" for a in predictor(search).hypotheses(LINES, window)]
-    assert found == [predictor(search)([line])[0] for line in LINES]
-    assert [answer.partition(":")[0] for answer in found] == [line.strip(" -") for line in LINES]
-    assert predictor(search)(LINES) == found
+    answers = [nbest[0][0] if nbest else "" for nbest in predictor(search).hypotheses(LINES, window)]
+    assert answers == [predictor(search)([line])[0] for line in LINES]
+    assert [answer.partition(":")[0] for answer in answers] == [line.strip(" -") for line in LINES]
+    assert predictor(search)(LINES) == answers
 
 
-class Labelled(Letters):
+class LabelTask(Letters):
     """A task whose answers are the labels of the input's tokens."""
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
         return f"{text}:{' '.join(map(str, labels['next']))}"
 
 
-class Labelling(Watched):
+class LabelingModel(RecordingModel):
     """A model that labels each token with the next id."""
 
     def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
@@ -123,11 +123,11 @@ class Labelling(Watched):
 
 
 def test_predictor_writes_each_answer_with_the_labels_of_its_input() -> None:
-    found = Predictor(Labelled(), Labelling(), Beam(size=3), device=CPU)(["abc", "b", "", "aabb caa"])
-    assert found == ["abc:5 6 7 3", "b:6 3", "", "aabb:5 5 6 6 3 + caa:7 5 5 3"]
+    answers = Predictor(LabelTask(), LabelingModel(), Beam(size=3), device=CPU)(["abc", "b", "", "aabb caa"])
+    assert answers == ["abc:5 6 7 3", "b:6 3", "", "aabb:5 5 6 6 3 + caa:7 5 5 3"]
 
 
-class Spelled(Letters):
+class WordTask(Letters):
     """A task in which "b" and "c" continue the word before them."""
 
     def read(self, text: str) -> Mapping[str, list[int]]:
@@ -135,7 +135,7 @@ class Spelled(Letters):
         return {**columns, seqx.WORDS: [int(i == 4) for i in columns["source"]]}
 
 
-class Reader(Watched):
+class WordRecorder(RecordingModel):
     """A model that records the word of each token, by sentence."""
 
     def __init__(self) -> None:
@@ -145,21 +145,21 @@ class Reader(Watched):
     def encode(self, source: seqx.Tokens) -> seqx.State:
         words = source.layout.words
         for i, length in enumerate(source.layout.keep.sum(1).tolist()):
-            found = None if words is None else words[i, :length].tolist()
-            self.words[tuple(source.ids[i, :length].tolist())] = found
+            sentence_words = None if words is None else words[i, :length].tolist()
+            self.words[tuple(source.ids[i, :length].tolist())] = sentence_words
         return super().encode(source)
 
 
 def test_layout_gives_the_word_of_each_source_token() -> None:
-    model = Reader()
-    Predictor(Spelled(), model, Beam(size=3), device=CPU)(["abca", "a", "", "abcb aa"])
+    model = WordRecorder()
+    Predictor(WordTask(), model, Beam(size=3), device=CPU)(["abca", "a", "", "abcb aa"])
     assert model.words == {
         (4, 5, 6, 4, 2): [0, 0, 0, 1, 1],
         (4, 2): [0, 0],
         (4, 5, 6, 5, 2): [0, 0, 0, 0, 0],
         (4, 4, 2): [0, 1, 1],
     }
-    model = Reader()
+    model = WordRecorder()
     Predictor(Letters(), model, Beam(size=3), device=CPU)(["abca"])
     assert model.words == {(4, 5, 6, 4, 2): None}
 
@@ -182,13 +182,13 @@ def test_predictor_reads_one_window_at_a_time() -> None:
 
 
 def test_predictor_rejects_inputs_that_are_not_strings() -> None:
-    for texts, told in (
+    for texts, message in (
         ("abc", r"texts is a single string; pass a list of strings, such as \[text\]"),
         ([b"abc"], "a model answers strings, not bytes: b'abc'"),
         ([None], "a model answers strings, not NoneType"),
         (["a\ud800"], "is not valid Unicode"),
     ):
-        with pytest.raises(seqx.UserError, match=told):
+        with pytest.raises(seqx.UserError, match=message):
             predictor()(texts)  # type: ignore[arg-type]
     with pytest.raises(seqx.UserError, match="batch_tokens is 0; it must be at least 1"):
         predictor(batch_tokens=0)
@@ -198,7 +198,7 @@ def test_empty_inputs_do_not_reach_the_model() -> None:
     model = predictor()
     assert model(["", " ", "\t", "-"]) == [""] * 4
     assert list(model.hypotheses(["", "-"])) == [[], []]
-    assert isinstance(model.model, Watched)
+    assert isinstance(model.model, RecordingModel)
     assert model.model.shapes == []
 
 
@@ -222,11 +222,11 @@ def test_max_length_is_the_smaller_limit_of_task_and_model() -> None:
     model.model.limit = 4
     assert model.max_length == 4
     assert split_inputs(*model.hypotheses(["abc a b"])) == 1
-    assert isinstance(model.model, Watched)
-    assert {capacity for _, _, capacity in model.model.shapes} == {4}  # BOS and three tokens: 4 places
+    assert isinstance(model.model, RecordingModel)
+    assert {capacity for _, _, capacity in model.model.shapes} == {4}  # BOS and three tokens take 4 positions
 
 
-def test_inputs_that_cannot_be_split_may_be_as_long_as_the_model_allows() -> None:
+def test_input_that_cannot_be_split_may_have_as_many_tokens_as_the_model_allows() -> None:
     model = predictor(task=Unsplittable())
     (answers,) = model.hypotheses(["abcabcabc"])
     assert answers.text.startswith("abcabcabc:")
@@ -241,25 +241,25 @@ def test_batches_have_at_most_batch_tokens() -> None:
     model = predictor(Beam(size=2, extra=3), batch_tokens=60)
     lines = ["abc"] * 7 + ["a"] * 9 + ["abcab"] * 2
     model(lines)
-    assert isinstance(model.model, Watched)
+    assert isinstance(model.model, RecordingModel)
     assert sum(count for count, _, _ in model.model.shapes) == len(lines)
     assert all(count * (length + capacity) * 2 <= 60 for count, length, capacity in model.model.shapes)
     assert any(count > 2 for count, _, _ in model.model.shapes)
     tiny = predictor(batch_tokens=1)
     assert tiny(LINES) == predictor()(LINES)
-    assert isinstance(tiny.model, Watched)
+    assert isinstance(tiny.model, RecordingModel)
     assert {count for count, _, _ in tiny.model.shapes} == {1}
 
 
-class Cramped(Watched):
-    """A model that runs out of memory with more than `most` inputs in a batch."""
+class SmallMemory(RecordingModel):
+    """A model that runs out of memory with more than `max_inputs` inputs in a batch."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_inputs: int) -> None:
         super().__init__()
-        self.most = most
+        self.max_inputs = max_inputs
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
-        if len(source.ids) > self.most:
+        if len(source.ids) > self.max_inputs:
             raise torch.OutOfMemoryError("injected")
         return super().encode(source)
 
@@ -267,24 +267,24 @@ class Cramped(Watched):
 @pytest.mark.promise("out-of-memory-in-decoding")
 def test_out_of_memory_changes_no_answer(caplog: pytest.LogCaptureFixture) -> None:
     texts = ["abc", "a", "", "ccc b", "ab", "bca", "cab", "b"]
-    plenty = predictor(Greedy()).hypotheses(texts)
-    cramped = Cramped(2)
-    little = Predictor(Letters(), cramped, Greedy(), device=CPU, batch_tokens=10_000)
-    assert list(little.hypotheses(texts)) == list(plenty)
-    assert sorted(rows for rows, *_ in cramped.shapes) == [1, 2, 2, 2]
+    expected = predictor(Greedy()).hypotheses(texts)
+    small = SmallMemory(2)
+    shrinking = Predictor(Letters(), small, Greedy(), device=CPU, batch_tokens=10_000)
+    assert list(shrinking.hypotheses(texts)) == list(expected)
+    assert sorted(rows for rows, *_ in small.shapes) == [1, 2, 2, 2]
     assert "cpu ran out of memory with a batch of 7 inputs; continuing with smaller batches" in caplog.text
-    cramped.shapes.clear()
+    small.shapes.clear()
     caplog.clear()
-    little(texts)  # batches are smaller now
-    assert max(rows for rows, *_ in cramped.shapes) <= 2
+    shrinking(texts)  # batches are smaller now
+    assert max(rows for rows, *_ in small.shapes) <= 2
     with pytest.raises(
         seqx.UserError,
         match=r"cpu ran out of memory with a single input \(up to 4 tokens, beginning 'abc'\); shorten it",
     ):
-        Predictor(Letters(), Cramped(0), Greedy(), device=CPU)(["abc"])
+        Predictor(Letters(), SmallMemory(0), Greedy(), device=CPU)(["abc"])
 
 
-class Overdrawn(Watched):
+class LongInputsExhaustMemory(RecordingModel):
     """A model that runs out of CPU memory with long inputs."""
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
@@ -294,11 +294,13 @@ class Overdrawn(Watched):
 
 
 @pytest.mark.promise("unanswerable-line-is-named")
-def test_an_input_that_does_not_fit_into_memory_costs_no_other_answer() -> None:
-    given = Predictor(Letters(), Overdrawn(), Greedy(), device=CPU).hypotheses(["abc", "a", "abcab", "b"])
-    assert [answers[0][0] for answers in islice(given, 2)] == predictor(Greedy())(["abc", "a"])
+def test_inputs_before_one_that_runs_out_of_memory_are_answered() -> None:
+    answers = Predictor(Letters(), LongInputsExhaustMemory(), Greedy(), device=CPU).hypotheses(
+        ["abc", "a", "abcab", "b"]
+    )
+    assert [nbest[0][0] for nbest in islice(answers, 2)] == predictor(Greedy())(["abc", "a"])
     with pytest.raises(seqx.UserError, match=r"out of memory with a single input .*'abcab'"):
-        next(given)
+        next(answers)
 
 
 def test_predictor_restores_the_training_mode() -> None:
@@ -314,24 +316,24 @@ def test_predictor_restores_the_training_mode() -> None:
 def test_grammar_gets_the_inputs_of_its_batch_in_order() -> None:
     """The grammar of each sentence allows the letters of its input."""
 
-    class Own(Letters):
+    class InputLetters(Letters):
         def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar:
-            return Only([set(columns["source"]) for columns in inputs])
+            return AllowedSymbols([set(columns["source"]) for columns in inputs])
 
     lines = ["ab", "c", "bc", "a", "b", "cccc"]
-    for line, answer in zip(lines, predictor(Beam(size=4, extra=8), Own())(lines), strict=True):
+    for line, answer in zip(lines, predictor(Beam(size=4, extra=8), InputLetters())(lines), strict=True):
         assert set(answer.partition(":")[2]) <= set(line)
 
 
-class Only(seqx.Grammar):
+class AllowedSymbols(seqx.Grammar):
     """A grammar that allows one set of symbols for each sentence."""
 
     def __init__(self, symbols: Sequence[set[int]]) -> None:
-        self.permitted = torch.tensor([[symbol in some for symbol in range(7)] for some in symbols])
+        self.mask = torch.tensor([[symbol in allowed for symbol in range(7)] for allowed in symbols])
 
     def start(self, rows: int, limits: Tensor) -> seqx.State:
-        assert rows == len(self.permitted)
-        return self.permitted
+        assert rows == len(self.mask)
+        return self.mask
 
     def allowed(self, state: seqx.State) -> Tensor:
         return state

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import seqx
 from seqx.inference import Predictor, evaluate
 from seqx_search import Greedy
-from tests.core.inference.test_predictor import CPU, Letters, Watched
+from tests.core.inference.test_predictor import CPU, Letters, RecordingModel
 
 MAX_FRAMES = 7
 
@@ -26,13 +26,13 @@ class StackRecorder(Greedy):
 
 def test_predictor_reaches_the_search_in_seven_frames() -> None:
     search = StackRecorder()
-    Predictor(Letters(), Watched(), search, device=CPU)(["abc", "a"])
+    Predictor(Letters(), RecordingModel(), search, device=CPU)(["abc", "a"])
     names = [frame.frame.f_code.co_qualname for frame in search.frames]
     frames = names[: names.index("Predictor.__call__") + 1]
     assert len(frames) <= MAX_FRAMES, frames
 
 
-class LabelingModel(Watched):
+class LabelingModel(RecordingModel):
     """Labels each token, and counts how often it encodes a batch."""
 
     encoded = 0
@@ -74,13 +74,13 @@ class CountingReads(Letters):
 
 def test_evaluation_reads_a_split_once() -> None:
     task = CountingReads()
-    evaluation = evaluate(Predictor(task, Watched(), Greedy(), device=CPU), task.read_split("dev"))
+    evaluation = evaluate(Predictor(task, RecordingModel(), Greedy(), device=CPU), task.read_split("dev"))
     assert evaluation.perplexity is not None
     assert task.reads == 1
 
 
 def test_predictor_turns_gradients_off() -> None:
-    class Model(Watched):
+    class Model(RecordingModel):
         def encode(self, source: seqx.Tokens) -> seqx.State:
             assert not torch.is_grad_enabled()
             return super().encode(source)

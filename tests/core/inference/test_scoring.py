@@ -1,4 +1,4 @@
-"""Log-probabilities of given targets, and perplexity."""
+"""Log-probabilities of targets, and perplexity."""
 
 import math
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ EXAMPLES = [
 ]
 
 
-class Three(Letters):
+class ThreeExamples(Letters):
     """A task with three examples, and one row that it rejects."""
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
@@ -32,7 +32,7 @@ class Three(Letters):
 
 
 def predictor(model: seqx.Model) -> Predictor:
-    return Predictor(Three(), model, Greedy(), device=torch.device("cpu"))
+    return Predictor(ThreeExamples(), model, Greedy(), device=torch.device("cpu"))
 
 
 def perplexity(model: seqx.Model) -> float | None:
@@ -40,7 +40,9 @@ def perplexity(model: seqx.Model) -> float | None:
     return evaluate(scorer, scorer.task.read_split("dev")).perplexity
 
 
-def alone(model: seqx.Model, example: seqx.Example) -> float:
+def score_alone(model: seqx.Model, example: seqx.Example) -> float:
+    """Return the log-probability of an example without a batch."""
+
     def tokens(ids: list[int]) -> seqx.Tokens:
         return seqx.Tokens.of(torch.tensor([ids]), torch.tensor([len(ids)]))
 
@@ -51,36 +53,36 @@ def alone(model: seqx.Model, example: seqx.Example) -> float:
 
 def test_logprobs_are_in_the_order_of_the_examples() -> None:
     model = Toy(SIZES).train()
-    found = predictor(model).logprobs(EXAMPLES)
-    assert model.training  # as it was
-    assert found == pytest.approx([alone(model, example) for example in EXAMPLES], abs=1e-5)
+    values = predictor(model).logprobs(EXAMPLES)
+    assert model.training  # restored
+    assert values == pytest.approx([score_alone(model, example) for example in EXAMPLES], abs=1e-5)
     assert predictor(model).logprobs([]) == []
 
 
 @pytest.mark.promise("out-of-memory-in-decoding")
 def test_out_of_memory_changes_no_logprob(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Toy(SIZES)
-    found, score, most = predictor(model).logprobs(EXAMPLES), model.score, 1
+    expected, score, max_rows = predictor(model).logprobs(EXAMPLES), model.score, 1
 
-    def cramped(source: seqx.Tokens, target: seqx.Tokens) -> Tensor:
-        if len(target.ids) > most:
+    def score_in_small_memory(source: seqx.Tokens, target: seqx.Tokens) -> Tensor:
+        if len(target.ids) > max_rows:
             raise torch.OutOfMemoryError("injected")
         return score(source, target)
 
-    monkeypatch.setattr(model, "score", cramped)
-    assert predictor(model).logprobs(EXAMPLES) == pytest.approx(found, abs=1e-5)
-    most = 0
+    monkeypatch.setattr(model, "score", score_in_small_memory)
+    assert predictor(model).logprobs(EXAMPLES) == pytest.approx(expected, abs=1e-5)
+    max_rows = 0
     with pytest.raises(seqx.UserError, match="cpu ran out of memory with a single example"):
         predictor(model).logprobs(EXAMPLES)
 
 
 def test_perplexity_is_per_token_and_excludes_long_examples() -> None:
     model = Toy(SIZES)
-    values = [alone(model, example) for example in EXAMPLES]
+    values = [score_alone(model, example) for example in EXAMPLES]
     assert perplexity(model) == pytest.approx(math.exp(-sum(values) / 7), rel=1e-5)
     model.limit = 4
     assert perplexity(model) == pytest.approx(math.exp(-sum(values[:2]) / 5), rel=1e-5)
-    model.single_sequence = True  # 3 + 4 - 1 places for the first
+    model.single_sequence = True  # the first example takes 3 + 4 - 1 positions
     assert perplexity(model) == pytest.approx(math.exp(-values[1]), rel=1e-5)
     assert [value is None for value in predictor(model).logprobs(EXAMPLES)] == [True, False, True]
 
@@ -93,7 +95,7 @@ def test_outputs_of_single_sequence_models_fit_beside_the_source() -> None:
         assert all(len(hypothesis.ids) <= 6 - read for _, hypothesis in answers)
 
 
-def test_a_score_for_which_lower_is_better_beats_larger_values() -> None:
+def test_score_with_lower_is_better_beats_larger_values() -> None:
     score = seqx.Score(value=2.0, signature="")
     perplexity = seqx.Score(value=2.0, signature="", lower_is_better=True)
     assert (score.rank, perplexity.rank) == (2, -2)

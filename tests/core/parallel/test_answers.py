@@ -8,7 +8,7 @@ import seqx
 from seqx.inference import Predictor
 from seqx.parallel import SINGLE_PROCESS, World
 from seqx_search import Beam, Greedy
-from tests.core.inference.test_predictor import CPU, LINES, Letters, Watched
+from tests.core.inference.test_predictor import CPU, LINES, Letters, RecordingModel
 from tests.core.parallel.crew import crew
 from tests.models import PARSING, write_model
 
@@ -30,8 +30,8 @@ def count(nbests: Iterable[seqx.NBest]) -> tuple[int, int]:
 
 def counted(world: World) -> Any:
     """Return the answers and counts of a greedy search, and the counts of a beam with three answers each."""
-    greedy = Predictor(Counting(), Watched(), Greedy(), device=CPU, world=world)
-    beam = Predictor(Counting(), Watched(), Beam(size=3, nbest=3), device=CPU, world=world)
+    greedy = Predictor(Counting(), RecordingModel(), Greedy(), device=CPU, world=world)
+    beam = Predictor(Counting(), RecordingModel(), Beam(size=3, nbest=3), device=CPU, world=world)
     each = [count([nbest]) for nbest in greedy.hypotheses(TEXTS, 4)]
     return (greedy(TEXTS), count(greedy.hypotheses(TEXTS))), count(beam.hypotheses(TEXTS)), each
 
