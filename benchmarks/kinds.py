@@ -65,7 +65,7 @@ class Trial:
 
     def parts(self) -> set[type]:
         """Return the classes of the modules of the model, built on the meta device."""
-        experiment = load_checked(RECIPE, self.profile, self.overrides).made()
+        experiment = load_checked(RECIPE, self.profile, self.overrides).configured()
         with torch.device("meta"):
             return {type(module) for module in experiment.model(experiment.task.vocab_sizes).modules()}
 

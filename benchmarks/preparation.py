@@ -153,7 +153,7 @@ def main() -> None:
         cache = Path(folder)
         size = f"task.tokenizer.size={settings.vocabulary}"
         overrides = write_pairs(cache, settings.pairs, settings.seed)
-        task = load_checked("wmt_en_de", None, [*overrides, size]).made().task
+        task = load_checked("wmt_en_de", None, [*overrides, size]).configured().task
         task.fetch(cache, no_progress)
         task.load(cached_vocabulary(task, {}, cache))
         runs = []

@@ -62,11 +62,11 @@ def test_generated_pairs_have_the_lengths_that_they_say() -> None:
 
 def test_the_initialisation_is_that_of_the_base_recipe(data: Callable[[str], Path]) -> None:
     data("tatoeba_en_de")
-    made = load_checked(
+    configured = load_checked(
         str(ROOT / "recipes" / "wmt_en_de.yaml"), None, initialisation.overrides(300, 1500)
-    ).made
-    plain = made.plain()
-    assert plain["model"] == load_checked("wmt_en_de").made.plain()["model"]
+    ).configured
+    plain = configured.plain()
+    assert plain["model"] == load_checked("wmt_en_de").configured.plain()["model"]
     assert plain["training"]["steps"] == 300
     assert "SEQX_DATA" in os.environ
 

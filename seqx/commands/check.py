@@ -27,7 +27,7 @@ def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) 
     errors = []
     for recipe in recipes:
         try:
-            count = count_parameters(build_checked(load_checked(recipe, profile, overrides).made))
+            count = count_parameters(build_checked(load_checked(recipe, profile, overrides).configured))
         except UserError as error:
             errors.append(error)
         else:

@@ -18,4 +18,4 @@ def show(recipe: str, overrides: Sequence[str], profile: str | None) -> None:
 
     All settings are filled in. The output is a recipe, too.
     """
-    click.echo(recipes.show(load_checked(recipe, profile, overrides).made), nl=False)
+    click.echo(recipes.show(load_checked(recipe, profile, overrides).configured), nl=False)

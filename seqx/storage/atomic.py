@@ -1,7 +1,7 @@
 """Files and folders that appear complete or not at all.
 
-While something is written, its name begins with a dot and ends with `.part`. A killed process leaves it
-behind; `remove_leftovers` removes it, and restores what was about to be replaced.
+Until a file or folder is complete, its name begins with a dot and ends with `.part`. A killed process leaves
+such names behind. `remove_leftovers` removes them, and restores folders that were not yet replaced.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 from seqx.errors import DamagedError, UserError, unwritable
 
 _PART = ".part"
-_REPLACED = ".replaced.part"  # a folder with the old version of a folder that is being replaced
+_REPLACED = ".replaced.part"  # holds the old version of a folder while it is replaced
 
 
 def check_name(folder: Path) -> None:
@@ -41,20 +41,20 @@ def check_links(folder: Path, *names: str) -> None:
     Raises:
         DamagedError: a link leads out of the folder, or nowhere
     """
-    home = Path(os.path.realpath(folder))
+    root = Path(os.path.realpath(folder))
     for name in names:
-        _check_link(home / name, home, folder)
-    for top in [home / name for name in names] or [home]:
-        for at, folders, files in os.walk(top):  # it follows no links below the top
+        _check_link(root / name, root, folder)
+    for top in [root / name for name in names] or [root]:
+        for parent, folders, files in os.walk(top):  # os.walk follows no links below `top`
             for name in (*folders, *files):
-                _check_link(Path(at, name), home, folder)
+                _check_link(Path(parent, name), root, folder)
 
 
-def _check_link(entry: Path, home: Path, folder: Path) -> None:
-    target = Path(os.path.realpath(entry))  # in a circle of links, one is left as a link
-    if entry.is_symlink() and (target.is_symlink() or not target.is_relative_to(home) or not target.exists()):
+def _check_link(entry: Path, root: Path, folder: Path) -> None:
+    target = Path(os.path.realpath(entry))  # still a link if the links form a circle
+    if entry.is_symlink() and (target.is_symlink() or not target.is_relative_to(root) or not target.exists()):
         raise DamagedError(
-            f"{folder / entry.relative_to(home)}: is a link that leads out of the folder or nowhere; "
+            f"{folder / entry.relative_to(root)}: is a link that leads out of the folder or nowhere; "
             "put a copy of the file in its place, if you trust it"
         )
 
@@ -65,7 +65,7 @@ def atomic_folder(folder: Path, *, check: Callable[[Path], object] | None = None
 
     Args:
         folder: the final path
-        check: called with the new folder once it is on the disk, before it replaces the old one
+        check: called with the new folder after it was written to the disk, before it replaces the old one
 
     Raises:
         UserError: the folder cannot be written
@@ -91,7 +91,7 @@ def atomic_folder(folder: Path, *, check: Callable[[Path], object] | None = None
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Write a text file that is never seen incomplete.
+    """Write a text file; readers see the old content or the new one, never a part of it.
 
     Raises:
         UserError: the file cannot be written
@@ -111,13 +111,13 @@ def write_atomically(file: Path, text: str) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove incomplete files and folders of killed processes, at any depth.
 
-    Call it only while no other process writes to the folder. A folder that was moved away to be replaced,
-    and was not, is moved back.
+    A folder that was moved away, but not yet replaced, is moved back. Call this function only while no other
+    process writes to the folder.
     """
-    for replaced in [*folder.rglob(f".*{_REPLACED}")]:
-        for before in replaced.iterdir():
-            if not (place := replaced.parent / before.name).exists():
-                before.rename(place)
+    for aside in [*folder.rglob(f".*{_REPLACED}")]:
+        for old in aside.iterdir():
+            if not (path := aside.parent / old.name).exists():
+                old.rename(path)
     for part in [*folder.rglob(f".*{_PART}")]:
         if part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
@@ -126,7 +126,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _make_folders(folder: Path) -> None:
-    """Create a folder and its parents durably."""
+    """Create a folder and its parents, and flush their names to the disk."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:

@@ -21,11 +21,13 @@ def read_bounded(file: Path, max_bytes: int) -> bytes:
     """Read a regular file of at most `max_bytes` bytes; links are followed.
 
     Raises:
-        BoundError: the file is larger, or a pipe, a device or the like; nothing was read
+        BoundError: the file is larger, or not a regular file; nothing was read
         OSError: the file cannot be read
     """
     with open_bounded(file, max_bytes) as stream:
-        return stream.read(os.fstat(stream.fileno()).st_size)  # a size avoids reading into growing buffers
+        return stream.read(
+            os.fstat(stream.fileno()).st_size
+        )  # with a size, the buffer is allocated only once
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def open_bounded(file: Path, max_bytes: int) -> Iterator[BinaryIO]:
     """Open a regular file of at most `max_bytes` bytes; links are followed.
 
     Raises:
-        BoundError: the file is larger, or a pipe, a device or the like
+        BoundError: the file is larger, or not a regular file
         OSError: the file cannot be opened
     """
     with open(file, "rb", opener=_nonblocking) as stream:
@@ -46,7 +48,7 @@ def open_bounded(file: Path, max_bytes: int) -> Iterator[BinaryIO]:
 
 
 def _nonblocking(name: str, flags: int) -> int:
-    """Open without waiting for the writer of a pipe."""
+    """Open a file; do not wait if it is a pipe without a writer."""
     return os.open(name, flags | os.O_NONBLOCK)
 
 

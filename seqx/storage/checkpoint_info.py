@@ -9,21 +9,21 @@ from seqx.interfaces.scores import ValidationScore
 from seqx.storage.identity import Identity
 
 _Count = Annotated[int, Ge(0), Lt(1 << 63)]
-_Seconds = Annotated[float, Ge(0), Lt(1 << 40)]  # finite, and less than any clock counts
+_Seconds = Annotated[float, Ge(0), Lt(1 << 40)]  # finite; 2^40 s are 35,000 years
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingProgress:
     """Position and counters of a run at a checkpoint."""
 
-    step: _Count = 0  # updates done
+    step: _Count = 0  # number of updates that are done
     epoch: _Count = 0
-    index: _Count = 0  # updates done in this epoch
+    index: _Count = 0  # number of updates that are done in this epoch
     tokens: _Count = 0  # target tokens trained on
-    seconds: _Seconds = 0.0  # spent in training, over all starts
+    seconds: _Seconds = 0.0  # of training, over all restarts
     best: float | None = None  # best value of the task's first score on the development set
     best_step: _Count = 0
-    stale: _Count = 0  # validations since the best value of the score that patience watches
+    stale: _Count = 0  # validations since the best value of the score that `patience` monitors
     waits_for: str | None = None  # the name of that score; None: the task's first score
     leader: ValidationScore | None = None  # the best value of that score
     pending: bool = False  # stopped before the validation and the checkpoint that are due after this update
@@ -34,8 +34,8 @@ class CheckpointInfo:
     """The content of `checkpoint.json`."""
 
     format: Annotated[int, Ge(1)]
-    score: float | None  # of the validation after this update
-    ranked: bool  # it may be averaged or selected, and not only resumed from
+    score: float | None  # the rank of `figure`; higher is better
+    ranked: bool  # if false, it is only for resuming, and never averaged or selected
     progress: TrainingProgress
-    figure: ValidationScore | None = None  # the same score with its metric; `score` is its rank
+    figure: ValidationScore | None = None  # the score of the validation after this update
     made_from: Identity | None = None  # None in checkpoints of earlier versions of seqx

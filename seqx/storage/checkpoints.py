@@ -32,14 +32,13 @@ from seqx.storage.weights import (
 )
 
 Warn = Callable[[str], object]
-"""Called with a message about each damaged checkpoint."""
-
+"""A function that is called with a message about each damaged checkpoint."""
 
 _INFO = TypeAdapter(CheckpointInfo)
 _INFO_FILE = "checkpoint.json"
 _STEP = re.compile(r"\d{8,}", re.ASCII)
 _DAMAGED_SUFFIX = ".damaged"
-_RANDOM = "random"  # the key of the random states among the states of a checkpoint
+_RANDOM = "random"  # the name of the random states among the states of a checkpoint
 
 
 class Checkpoints:
@@ -70,31 +69,31 @@ class Checkpoints:
         model: nn.Module,
         states: Mapping[str, Any],
         *,
-        figure: ValidationScore | None = None,
+        score: ValidationScore | None = None,
         ranked: bool = True,
     ) -> Path:
-        """Write a checkpoint, and read it again.
+        """Write a checkpoint; read it again and check its hashes.
 
         Args:
             progress: the position of the run
             model: the model whose weights are saved
             states: further states by their names, see `seqx.storage.state_dict`
-            figure: the score of the validation after this update, by which checkpoints are compared
-            ranked: the checkpoint may be averaged or selected, and not only resumed from
+            score: the score of the validation after this update, by which checkpoints are compared
+            ranked: allow that the checkpoint is averaged or selected; false: it is only for resuming
 
         Raises:
-            UserError: it cannot be written, or is not read as it was written
+            UserError: the checkpoint cannot be written, or its hashes are wrong when it is read again
         """
         path = self.path(progress.step)
         info = CheckpointInfo(
             format=FORMAT,
-            score=None if figure is None else figure.rank,
+            score=None if score is None else score.rank,
             ranked=ranked,
             progress=progress,
-            figure=figure,
+            figure=score,
             made_from=self.identity,
         )
-        self._remove_hidden()  # the leftovers of a killed process may be what fills the disk
+        self._remove_hidden()  # leftovers of killed processes may fill the disk
         with sealed_folder(path) as new:
             save_model(model, str(new / WEIGHTS))
             state_dict.write(new, {**states, _RANDOM: all_random_states()})
@@ -105,7 +104,7 @@ class Checkpoints:
         """Read `checkpoint.json` of a checkpoint, and check the sizes of all files.
 
         Raises:
-            DamagedError: a file is missing, cut or changed
+            DamagedError: a file is missing, truncated or changed
             UserError: it is the checkpoint of another step or another run
         """
         path = self.path(step)
@@ -115,9 +114,9 @@ class Checkpoints:
         if manifest is None:
             raise missing_manifest(path)
         if info.progress.step != step:
-            right = self.path(info.progress.step)
+            expected = self.path(info.progress.step)
             raise UserError(
-                f"{path}: holds the checkpoint of update {info.progress.step}; rename it to {right.name}, "
+                f"{path}: holds the checkpoint of update {info.progress.step}; rename it to {expected.name}, "
                 f"or move it out of {self.folder}"
             )
         if self.identity is not None:
@@ -125,10 +124,10 @@ class Checkpoints:
         return info
 
     def check(self) -> None:
-        """Check which run and step each checkpoint belongs to; damaged checkpoints are not reported here.
+        """Check that all checkpoints belong to this run and to the step in their name; ignore damaged ones.
 
         Raises:
-            UserError: one is of another step or of another run
+            UserError: a checkpoint belongs to another step or another run
         """
         for step in self.steps():
             with suppress(DamagedError):
@@ -147,9 +146,7 @@ class Checkpoints:
         *,
         before: int | None = None,
     ) -> tuple[TrainingProgress, dict[str, Any]] | None:
-        """Restore the newest checkpoint that is intact; return None if there are no checkpoints.
-
-        Damaged checkpoints that are newer are renamed.
+        """Restore the newest intact checkpoint, and rename damaged newer ones.
 
         Args:
             model: the model that gets the weights
@@ -157,8 +154,11 @@ class Checkpoints:
             warn: called with a message about each damaged checkpoint
             before: use only checkpoints of earlier steps; None: all
 
+        Returns:
+            the progress and the states, see `restore`; None if there are no checkpoints
+
         Raises:
-            UserError: all checkpoints are damaged, or one is of another model or run
+            UserError: all checkpoints are damaged, or one belongs to another model or run
         """
         self.check()
         damaged: dict[int, DamagedError] = {}
@@ -191,7 +191,7 @@ class Checkpoints:
 
         Raises:
             DamagedError: a file is missing, damaged or changed
-            UserError: it is the checkpoint of another model, or of a newer seqx
+            UserError: the checkpoint belongs to another model, or a newer version of seqx wrote it
         """
         path = self.path(step)
         info = self.info(step)
@@ -201,8 +201,8 @@ class Checkpoints:
         try:
             set_all_random_states(states.pop(_RANDOM))
         except (LookupError, TypeError, AttributeError, RuntimeError) as error:
-            why = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise DamagedError(f"{path}: its random states cannot be read ({why})") from None
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise DamagedError(f"{path}: its random states cannot be read ({reason})") from None
         return info.progress, states
 
     def prune(self, keep: int, *, select: str, warn: Warn) -> None:
@@ -223,7 +223,7 @@ class Checkpoints:
         steps = self.steps()
         kept = {*steps[-1:], *selected}
         for step in steps:
-            if step not in kept:  # hide it first, so that nobody sees half of one
+            if step not in kept:  # a name that readers ignore, because rmtree is not atomic
                 self.path(step).rename(self.folder / f".{step:08}.old")
         self._remove_hidden()
 
@@ -256,8 +256,8 @@ class Checkpoints:
                 else:
                     warn(message)
             return steps, weights
-        last = "".join(f"; {error}" for error in [*damaged.values()][-1:])
-        raise UserError(f"{self.folder}: there is no intact checkpoint to make a model from{last}")
+        reason = "".join(f"; {error}" for error in [*damaged.values()][-1:])
+        raise UserError(f"{self.folder}: there is no intact checkpoint to average{reason}")
 
     def select(self, count: int, *, select: str, warn: Warn) -> list[int]:
         """Return the steps of the last or best `count` ranked checkpoints, in ascending order.
@@ -277,7 +277,7 @@ class Checkpoints:
         return steps
 
     def _select(self, count: int, select: str, damaged: dict[int, DamagedError]) -> list[int]:
-        """Select among the checkpoints that are not in `damaged`, and add newly found damage to it."""
+        """Select among the checkpoints that are not in `damaged`; add those that turn out to be damaged."""
         infos: dict[int, CheckpointInfo] = {}
         for step in self.steps():
             if step not in damaged:
@@ -289,7 +289,7 @@ class Checkpoints:
         return sorted(ranked[-count:]) or list(infos)[-1:]
 
     def _examine(self, step: int, read: Callable[[int], object], damaged: dict[int, DamagedError]) -> None:
-        """Read a checkpoint and note damage; one that a run has pruned meanwhile is not damaged."""
+        """Read a checkpoint, and add it to `damaged` if that fails, unless a run has pruned it meanwhile."""
         try:
             read(step)
         except DamagedError as error:

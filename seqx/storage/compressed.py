@@ -16,7 +16,7 @@ _CHUNK = 1 << 16
 _MAX_MEMORY = 1 << 28  # bytes for decompression; xz -9 takes 65 MiB
 _ZSTD_WINDOW_LOG = 27  # log2 of the largest window, as for the command zstd
 _ALWAYS_ALLOWED = 1 << 30  # bytes of output
-_MAX_RATIO = 2000  # bytes of output per byte of input, beyond `_ALWAYS_ALLOWED`; gzip reaches 1,032
+_MAX_RATIO = 2000  # output bytes per input byte, checked above `_ALWAYS_ALLOWED`; gzip reaches 1,032
 
 
 def decompressed(stream: BinaryIO, name: str) -> BinaryIO:
@@ -32,10 +32,10 @@ def decompressed(stream: BinaryIO, name: str) -> BinaryIO:
         UserError: the first bytes are those of another file type
     """
     stream = _peekable(stream)
-    outer = compression(_start(stream))
+    outer = compression(_peek(stream))
     if outer is not None:
         stream = cast("BinaryIO", io.BufferedReader(_DecompressedStream(stream, outer, name), _CHUNK))
-    start = _start(stream)
+    start = _peek(stream)
     if not start:  # do not read again: a terminal would wait for a second end of file
         return io.BytesIO()
     prefix = "" if outer is None else f"compressed with {outer} and contains "
@@ -55,7 +55,7 @@ def _peekable(stream: BinaryIO) -> BinaryIO:
     return stream if hasattr(stream, "peek") else cast("BinaryIO", io.BufferedReader(cast("Any", stream)))
 
 
-def _start(stream: BinaryIO) -> bytes:
+def _peek(stream: BinaryIO) -> bytes:
     return cast("_Peekable", stream).peek(MAGIC_BYTES)[:MAGIC_BYTES]
 
 

@@ -3,7 +3,7 @@
 import codecs
 
 MAGIC_BYTES = 512
-"""Number of bytes at the beginning of a file that the functions of this module look at."""
+"""Number of bytes at the beginning of a file that the functions of this module read."""
 
 _COMPRESSED = {
     "gzip": (b"\x1f\x8b",),

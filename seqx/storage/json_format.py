@@ -1,4 +1,4 @@
-"""The JSON files of runs and models, and the format of what seqx writes."""
+"""Read and check the JSON files of runs and models, with their format number."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from seqx.storage.bounded_read import open_bounded, read_bounded_json
 T = TypeVar("T")
 
 FORMAT = 2
-"""The format of checkpoints and models. Format 1 was never released and is refused."""
+"""The format number of checkpoints and models. Format 1 was never released and is refused."""
 
 _MAX_BYTES = 1 << 20  # of a file, and of a line
 _MAX_DEPTH = 60
@@ -53,32 +53,37 @@ def _items(group: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return group.values() if isinstance(group, dict) else group
 
 
-def check_format(found: object, file: Path, newest: int = FORMAT) -> None:
-    """Check the number of a format.
+def check_format(number: object, file: Path, newest: int = FORMAT) -> None:
+    """Check that this version of seqx is new enough to read a file.
+
+    Args:
+        number: the format number in the file
+        file: the file, for messages
+        newest: the newest format number that this version can read
 
     Raises:
         DamagedError: it is not a format number
         UserError: a newer version of seqx wrote the file
     """
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise DamagedError(
-            f"{file}: cannot be read (format: {shortened(repr(found))} is not a format number)"
+            f"{file}: cannot be read (format: {shortened(repr(number))} is not a format number)"
         )
-    if found > newest:
-        number = shortened(str(found))
-        raise UserError(f"{file}: written by a newer seqx (format {number}); update seqx to read it")
+    if number > newest:
+        text = shortened(str(number))
+        raise UserError(f"{file}: written by a newer seqx (format {text}); update seqx to read it")
 
 
-def check_supported(found: int, file: Path) -> None:
-    """Check that a checkpoint or a model does not have a format older than this version can read.
+def check_supported(number: int, file: Path) -> None:
+    """Check that the format number of a checkpoint or a model is not too old for this version.
 
     Raises:
         UserError: the format is too old
     """
-    if found < FORMAT:
+    if number < FORMAT:
         raise UserError(
-            f"{file}: has format {found}, which this version of seqx cannot read (it reads format {FORMAT}); "
-            "train again, or read it with the version that wrote it"
+            f"{file}: has format {number}, which this version of seqx cannot read (it reads format "
+            f"{FORMAT}); train again, or read it with the version that wrote it"
         )
 
 
@@ -131,12 +136,12 @@ def read_json_as(adapter: TypeAdapter[T], file: Path, max_bytes: int) -> T:
 def read_json_lines(adapter: TypeAdapter[T], file: Path, advice: str) -> Iterator[tuple[str, T]]:
     """Yield the text and the value of each line of a JSON Lines file, which may be missing.
 
-    A line that is not JSON is skipped: a killed process can leave half a line.
+    Lines that are not JSON are skipped: a killed process can leave an incomplete line.
 
     Args:
         adapter: the type of the value of each line
         file: the lines, each ended by a line feed
-        advice: what the user can do about a line of another type
+        advice: the end of messages: what the user can do
 
     Raises:
         DamagedError: the file cannot be read, or a line is too long or of another type
@@ -176,9 +181,9 @@ def first_error(error: ValidationError, key: str = "") -> str:
 
     Args:
         error: pydantic's errors
-        key: the key of the checked value in the file, if it is a part of one
+        key: the key of the checked value in the file; empty if it is the whole file
     """
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     path = ".".join(shortened(str(part)) for part in (key, *first["loc"]) if part != "")
-    why = first["msg"].removeprefix("Value error, ")
-    return f"{path or 'the whole value'}: {shortened(why, 200)}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{path or 'the whole value'}: {shortened(message, 200)}"

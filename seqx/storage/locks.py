@@ -18,7 +18,7 @@ def file_lock(file: Path, *, on_wait: Callable[[], object] | None = None) -> Ite
         on_wait: called before waiting for another process; None: do not wait
 
     Yields:
-        True if this process holds the lock; false where the file system has no locks.
+        true if this process holds the lock; false if the file system does not support locks
 
     Raises:
         BlockingIOError: another process holds the lock, and `on_wait` is None

@@ -1,4 +1,4 @@
-"""The manifest of a folder: size and SHA-256 of each file, to find missing, cut or changed files."""
+"""The manifest of a folder: size and SHA-256 of each file, to find missing, truncated or changed files."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The files of a folder by their names relative to it, and the format of the folder."""
+    """The manifest of a folder: its format number, and its files by their paths relative to it."""
 
     folder: Path
     format: int
@@ -36,7 +36,7 @@ class Manifest:
 
     @classmethod
     def seal(cls, folder: Path, version: int) -> Self:
-        """Write the manifest of a complete folder; nothing may be written after it."""
+        """Write the manifest of a complete folder; write no other file after it."""
         files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
         entries = {
             path.relative_to(folder).as_posix(): Entry(size=path.stat().st_size, sha256=sha256(path))
@@ -61,8 +61,8 @@ class Manifest:
         """
         file = folder / MANIFEST
         try:
-            plain = read_bounded_json(file, _MAX_BYTES)
-            version, files = plain["format"], plain["files"]
+            content = read_bounded_json(file, _MAX_BYTES)
+            version, files = content["format"], content["files"]
             check_format(version, file, newest)
             entries = {name: _entry(name, entry) for name, entry in files.items()}
         except FileNotFoundError:
@@ -70,12 +70,12 @@ class Manifest:
         except OSError as error:
             raise unreadable(file, error) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            why = shortened(str(error), 200)
-            raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {why})") from None
+            reason = shortened(str(error), 200)
+            raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {reason})") from None
         return cls(folder, version, entries)
 
     def check_sizes(self) -> None:
-        """Check that every file exists and has its size.
+        """Check that every file exists and has the recorded size.
 
         Raises:
             DamagedError: a file is missing or has another size
@@ -94,7 +94,7 @@ class Manifest:
                 )
 
     def check_hashes(self, *names: str, max_bytes: int | None = None) -> None:
-        """Check that files have their hashes.
+        """Check that files have the recorded hashes.
 
         Args:
             names: the files to check; without any, all
@@ -117,7 +117,7 @@ class Manifest:
                 raise DamagedError(f"{file}: cannot be read (its bytes are not those that were written)")
 
     def drop_page_cache(self) -> None:
-        """Ask the system to read the files from the disk next time, where that is possible."""
+        """Ask the system to read the files from the disk next time, rather than from its memory."""
         if not hasattr(os, "posix_fadvise"):
             return
         for name in self.files:

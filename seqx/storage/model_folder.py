@@ -15,7 +15,7 @@ from seqx.storage.json_format import FORMAT, check_supported, json_text, read_js
 from seqx.storage.weights import WEIGHTS, checked_manifest, missing_manifest, sealed_folder
 
 MAX_FILE_BYTES = 1 << 28
-"""Maximum size of each file in a model's folder that holds no weights."""
+"""Maximum size of each file of a model folder, except the weights."""
 
 SCORES = "scores.json"
 
@@ -29,7 +29,7 @@ def write_model(
     info: Mapping[str, Any],
     files: Mapping[str, Path] | None = None,
 ) -> None:
-    """Write the folder of a model, which needs no other files.
+    """Write a model folder, which has everything that inference needs.
 
     Args:
         folder: the final path; an older model there is replaced
@@ -61,13 +61,14 @@ def write_scores(folder: Path, scores: Mapping[str, Mapping[str, Score]]) -> Non
 def scores_text(scores: Mapping[str, Mapping[str, Score]]) -> str:
     """Return the content of `scores.json`."""
     plain = {
-        split: {name: score.to_json() for name, score in named.items()} for split, named in scores.items()
+        split: {name: score.to_json() for name, score in by_metric.items()}
+        for split, by_metric in scores.items()
     }
     return json_text(plain, indent=2) + "\n"
 
 
 def check_model(folder: Path) -> None:
-    """Check that all files of a model are as they were written; the weights are checked when they are read.
+    """Check the hashes of all files of a model except its weights, which are checked when they are loaded.
 
     Raises:
         DamagedError: a file is missing, damaged or changed

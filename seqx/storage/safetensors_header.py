@@ -103,13 +103,13 @@ def _entries(file: Path) -> tuple[dict[str, _Entry], int]:
             raise ValueError(f"its header has {length:,} bytes; the maximum is {MAX_HEADER_BYTES:,}")
         if length + 8 > size:
             raise ValueError(f"its header has {length:,} bytes, but the file only {size:,}")
-        plain = json.loads(stream.read(length))
-    if not isinstance(plain, dict):
+        header = json.loads(stream.read(length))
+    if not isinstance(header, dict):
         raise ValueError("its header is not a JSON object")  # noqa: TRY004  the caller handles ValueError
-    plain.pop(_METADATA, None)
-    if len(plain) > MAX_TENSORS:
-        raise ValueError(f"its header names {len(plain):,} tensors; the maximum is {MAX_TENSORS:,}")
-    return {name: _entry(name, value) for name, value in plain.items()}, size - length - 8
+    header.pop(_METADATA, None)
+    if len(header) > MAX_TENSORS:
+        raise ValueError(f"its header names {len(header):,} tensors; the maximum is {MAX_TENSORS:,}")
+    return {name: _entry(name, value) for name, value in header.items()}, size - length - 8
 
 
 def _entry(name: str, value: object) -> _Entry:
@@ -134,16 +134,16 @@ def check_fits(model: nn.Module, tensors: Mapping[str, TensorInfo], file: Path) 
         f"{shortened(name)} is missing" for name, tensor in expected.items() if id(tensor) not in present
     ]
     problems += [f"{shortened(name)} is not one of its tensors" for name in tensors if name not in expected]
-    for name, found in tensors.items():
+    for name, info in tensors.items():
         tensor = expected.get(name)
         if tensor is None:
             continue
-        if tuple(tensor.shape) != found.shape:
-            problems.append(f"{name} is {list(found.shape)} and should be {list(tensor.shape)}")
-        elif tensor.dtype != found.dtype and not (
-            tensor.dtype.is_floating_point and found.dtype.is_floating_point
+        if tuple(tensor.shape) != info.shape:
+            problems.append(f"{name} is {list(info.shape)} and should be {list(tensor.shape)}")
+        elif tensor.dtype != info.dtype and not (
+            tensor.dtype.is_floating_point and info.dtype.is_floating_point
         ):
-            problems.append(f"{name} is of {found.dtype} and should be of {tensor.dtype}")
+            problems.append(f"{name} is of {info.dtype} and should be of {tensor.dtype}")
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise UserError(f"{file}: holds the weights of another model: {problems[0]}{more}")
@@ -151,20 +151,19 @@ def check_fits(model: nn.Module, tensors: Mapping[str, TensorInfo], file: Path) 
 
 @contextmanager
 def limit_module_count(tensors: Mapping[str, TensorInfo], file: Path) -> Iterator[None]:
-    """Stop the construction of a model in the block that has far more modules than a file has tensors.
+    """Stop building a model in the block if it has far more modules than the file has tensors.
 
-    An untrusted recipe can ask for a thousand million layers, which take forever to build even on the meta
-    device.
+    An untrusted recipe can ask for billions of layers. Building them takes days, even on the meta device.
 
     Raises:
         UserError: the model has too many modules
     """
-    left = MODULES_PER_TENSOR * (len(tensors) + 16)
+    remaining = MODULES_PER_TENSOR * (len(tensors) + 16)
 
     def count(*_: object) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
+        nonlocal remaining
+        remaining -= 1
+        if remaining < 0:
             raise UserError(
                 f"{file}: holds the weights of another model: it has {len(tensors)} tensors, far fewer than "
                 "the model that the recipe describes"

@@ -1,8 +1,8 @@
 """Save nested states as JSON and safetensors, without loss.
 
-States are dicts, lists, tuples, numbers, strings and tensors. The JSON has the name of a tensor in
-its place. What JSON cannot express is an object with one key: "dict" (a list of pairs, so that keys may be
-numbers), "tuple", "float" (a number that is not finite, as its eight bytes), "tensor".
+States are dicts, lists, tuples, numbers, strings and tensors. Tensors are in the safetensors file. Values
+that JSON lacks are written as objects with one key: "tensor" (the name of the tensor), "tuple", "dict" (a list
+of pairs, so that keys may be numbers), and "float" (the eight bytes of a number that is not finite).
 """
 
 import json
@@ -53,8 +53,8 @@ def read(folder: Path, device: torch.device) -> dict[str, Any]:
     except OSError as error:
         raise unreadable(file, error) from None
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
-        why = shortened(str(error), 200)
-        raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {why})") from None
+        reason = shortened(str(error), 200)
+        raise DamagedError(f"{file}: cannot be read ({type(error).__name__}: {reason})") from None
     return states
 
 
@@ -66,7 +66,7 @@ def _encoded(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> A
             name = ".".join(path)
             while name in tensors:  # {"a.b": ...} beside {"a": {"b": ...}}
                 name += "'"
-            # safetensors refuses tensors that share memory, so that each is copied.
+            # safetensors refuses tensors that share memory, so copy each.
             tensors[name] = value.detach().clone(memory_format=torch.contiguous_format)
             return {"tensor": name}
         case None | bool() | int() | str():

@@ -11,7 +11,7 @@ from seqx.errors import UserError
 from seqx.storage.compressed import decompressed
 
 MAX_LINE_BYTES = 1 << 24
-"""Maximum bytes of a line with its line feed. A longer line is not text, and would fill the memory."""
+"""Maximum bytes of a line with its line feed. A longer line is hardly text, and could fill the memory."""
 
 TOO_LONG = f"the line has more than {MAX_LINE_BYTES:,} bytes; end lines with a line feed, and split this one"
 
@@ -27,9 +27,7 @@ def expand_path(name: str) -> Path:
 
     def variable(match: re.Match[str]) -> str:
         if match[1] not in os.environ:
-            raise UserError(
-                f"{name}: the environment variable {match[1]} is not set; set it to the folder that is meant"
-            )
+            raise UserError(f"{name}: the environment variable {match[1]} is not set; set it to a folder")
         return os.environ[match[1]]
 
     path = Path(re.sub(r"\$\{(\w+)\}", variable, name))
@@ -53,7 +51,7 @@ def read_lines(
     Args:
         path: the file
         errors: "strict" refuses bytes that are not UTF-8, "replace" reads them as U+FFFD
-        plain: refuse a pipe, a device or the like, because the text will be read again
+        plain: accept only a regular file, because the text will be read more than once
 
     Raises:
         UserError: the file cannot be read or is damaged, or a line is not UTF-8 or too long
@@ -69,7 +67,7 @@ def read_standard_input(stream: BinaryIO | None = None) -> Iterator[str]:
     """Yield the lines of standard input, as `read_lines` does for a file.
 
     Args:
-        stream: the bytes of standard input, if they are not those of `sys.stdin`
+        stream: the bytes to read; None: those of `sys.stdin`
 
     Raises:
         UserError: a line is not UTF-8 or too long, or the input is compressed and damaged
@@ -94,8 +92,8 @@ def _decoded(raw: Iterable[bytes], source: str, errors: str = "strict") -> Itera
 
 def _raw_lines(file: BinaryIO, name: str) -> Iterator[bytes]:
     """Yield lines up to the first one that is too long, which is cut after `MAX_LINE_BYTES` + 1 bytes."""
-    text = decompressed(file, name)
-    while line := text.readline(MAX_LINE_BYTES + 1):
+    stream = decompressed(file, name)
+    while line := stream.readline(MAX_LINE_BYTES + 1):
         yield line
         if len(line) > MAX_LINE_BYTES:
             return

@@ -1,7 +1,7 @@
 """Read, average and verify the weights of models.
 
-Weights lie in folders that are written atomically, with a manifest as the last file. Readers compare the
-sizes of all files, and the hash of each file that they read.
+Folders with weights are written atomically, with a manifest as the last file. Readers check the sizes of all
+files, and the hash of each file that they read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,7 +81,7 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def checked_manifest(folder: Path, *names: str) -> Manifest | None:
-    """Read the manifest of a folder; check the sizes of all files, and the hashes of `names`.
+    """Read the manifest of a folder; check the sizes of all files, and the hashes of the files `names`.
 
     Returns:
         the manifest; None if the folder has none
@@ -105,21 +105,21 @@ def missing_manifest(folder: Path) -> DamagedError:
 
 @contextmanager
 def sealed_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that gets a manifest, is read again, and then replaces `folder`.
+    """Yield an empty folder; after the block, add a manifest, check the hashes, and replace `folder`.
 
     Raises:
-        UserError: the folder cannot be written, or is not read as it was written
+        UserError: the folder cannot be written, or its hashes are wrong when it is read again
     """
     with atomic_folder(folder, check=partial(_verify, path=folder)) as new:
         try:
             yield new
             Manifest.seal(new, FORMAT)
-        except (SafetensorError, RuntimeError) as error:  # torch and safetensors report a full disk so
+        except (SafetensorError, RuntimeError) as error:  # torch and safetensors raise these on a full disk
             raise unwritable(folder, error, "check the disk") from None
 
 
 def _verify(new: Path, *, path: Path) -> None:
-    """Read a folder from the disk again, before it is moved to `path`."""
+    """Check the hashes of a new folder, as read from the disk, before it is moved to `path`."""
     try:
         manifest = Manifest.read(new, FORMAT)
         assert manifest is not None, "it was written last"

@@ -93,7 +93,7 @@ class Checkpointer:
             states[RANDOM] = self._world.all_gather(random_state(self._device))
         if not self._world.is_rank_zero:
             return self.checkpoints.path(progress.step)
-        return self.checkpoints.save(progress, self.model, states, figure=validation_score, ranked=ranked)
+        return self.checkpoints.save(progress, self.model, states, score=validation_score, ranked=ranked)
 
     def prune(self, keep: int, *, select: str) -> None:
         """Remove checkpoints that are no longer needed; see `Checkpoints.prune`."""

@@ -70,7 +70,7 @@ def listed(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def figure(value: float) -> ValidationScore:
+def validation_score(value: float) -> ValidationScore:
     return Evaluation(scores={"bleu": Score(value=value, signature="")}).validation_score()
 
 
@@ -78,7 +78,9 @@ def saved(folder: Path, *steps: int) -> Checkpoints:
     """Save a checkpoint for each step, which is the seed of its model; the best score is that of step 30."""
     checkpoints = Checkpoints(folder)
     for step in steps:
-        checkpoints.save(TrainingProgress(step=step), Tied(step), {}, figure=figure(-abs(step - 30.0)))
+        checkpoints.save(
+            TrainingProgress(step=step), Tied(step), {}, score=validation_score(-abs(step - 30.0))
+        )
     return checkpoints
 
 
@@ -89,7 +91,9 @@ def test_restored_training_continues_identically(tmp_path: Path) -> None:
     progress = TrainingProgress(
         step=3, epoch=1, index=2, tokens=15, seconds=1.5, best=27.25, best_step=2, stale=1
     )
-    path = checkpoints.save(progress, model, {"optimizer": optimizer.state_dict()}, figure=figure(27.25))
+    path = checkpoints.save(
+        progress, model, {"optimizer": optimizer.state_dict()}, score=validation_score(27.25)
+    )
     learn(model, optimizer, 3)
 
     other = Tied(seed=9)
