@@ -54,7 +54,7 @@ def run(
     run_folder = RunFolder(folder)
     lock = run_folder.locked(recipe, plugins, changed_plugins=changed_plugins)
     with lock if world.is_rank_zero else nullcontext():
-        scores = world.broadcast(run_folder.finished(recipe) if world.is_rank_zero else None)
+        scores = world.broadcast(run_folder.final_scores(recipe) if world.is_rank_zero else None)
         if scores is not None:
             return scores
         context = Context(
@@ -84,7 +84,7 @@ def run(
                 run_folder.write_model,
                 sizes=context.experiment.task.vocab_sizes,
                 parameters=trainer.run.parameters,
-                made=recipe,
+                recipe=recipe,
                 plugins=plugins,
             )
             dev = trainer.select_model(run_folder.model, write_model)

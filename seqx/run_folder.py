@@ -1,4 +1,4 @@
-"""The folder of a run: its recipe, its identity, its scores, and a lock against a second process."""
+"""The run folder: lock it, refuse files of other runs, and write the files of a run."""
 
 import hashlib
 import json
@@ -55,39 +55,39 @@ MAY_CHANGE = (
     "training.microbatch",
     "training.patience",
     "training.max_rollbacks",
-    "training.returns",  # the old name of max_rollbacks: digests of old recipes leave it out
+    "training.returns",  # the old name of max_rollbacks, which digests of old recipes exclude, too
     "training.save_minutes",
     "training.sharding",
     "training.steps",
 )
-"""The settings that may change when a run continues, because they do not affect the updates made before."""
+"""The settings that may change when a run resumes, because they do not affect the updates made before."""
 
 CHECKPOINTS = "checkpoints"
 IDENTITY = "identity.json"
-"""The file in a run's folder with the digests of its recipe, its vocabulary and its scores."""
+"""The file in a run folder with the digests of its recipe, vocabulary and scores."""
 
 LINK_CHECKED = ("recipe.yaml", "environment.json", "plugins", "task", "model")
-"""The parts of a run's folder in which links must not point out of it; `checkpoints` may be a link."""
+"""The entries of a run folder whose links must not point out of it; `checkpoints` may be a link."""
 
 _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
 
 _SCORES = TypeAdapter(dict[str, dict[str, Score]])
 
 
-class _About(TypedDict):
-    """The fields of `model.json` that are used."""
+class _ModelInfo(TypedDict):
+    """The fields of `model.json` that this module reads."""
 
     steps: Annotated[list[Annotated[int, Ge(0), Lt(1 << 63)]], MinLen(1)]
     parameters: Annotated[int, Ge(0), Lt(1 << 63)]
 
 
-_ABOUT = TypeAdapter(_About)
+_MODEL_INFO = TypeAdapter(_ModelInfo)
 
 
 class RunFolder:
     """The folder with all files that a run writes.
 
-    It has `recipe.yaml` (with all defaults filled in), `plugins/` (local ones), `task/` (the vocabulary),
+    It has `recipe.yaml` (the resolved recipe), `plugins/` (local plugins), `task/` (the vocabulary),
     `environment.json`, `checkpoints/`, `model/`, `outputs/`, and the files of callbacks.
     """
 
@@ -106,23 +106,29 @@ class RunFolder:
 
     @contextmanager
     def locked(
-        self, made: Configured[Any], plugins: Plugins, *, changed_plugins: bool = False
+        self, recipe: Configured[Any], plugins: Plugins, *, changed_plugins: bool = False
     ) -> Iterator[None]:
         """Lock the folder, which must be new or have a run of the same recipe and the same local plugins.
 
+        Args:
+            recipe: the checked recipe
+            plugins: the plugins that it was checked with
+            changed_plugins: accept local plugins whose text has changed since the run began
+
         Raises:
-            UserError: it has another run, is in use, or cannot be written
+            UserError: the folder has another run, another process uses it, or it cannot be written
         """
-        self._check_free()
+        self._check_usable()
         with self._lock():
             remove_leftovers(self.folder)
-            self._check_same(made, plugins)
+            self._check_same_recipe(recipe, plugins)
             if not changed_plugins:
-                self._check_plugins(plugins)
+                self._check_same_plugins(plugins)
             yield
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
+        """Create the folder, and lock it in the block."""
         with ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -141,64 +147,70 @@ class RunFolder:
             yield
 
     def threads(self, processes: int) -> int | None:
-        """Return the number of CPU threads of each process in the updates so far.
+        """Return the number of CPU threads per process with which the run began.
 
-        Return None if there are no updates, if the number is not recorded, or if another number of
-        `processes` made them, so that the last bits differ anyway.
+        Return None if there is no checkpoint yet, if the number is not recorded, or if the run began with
+        another number of `processes`: the last bits of its results then differ with any number of threads.
         """
         file = self.folder / "environment.json"
         if not file.is_file() or not Checkpoints(self.folder / "checkpoints").steps():
             return None
-        about = read_json(file)
-        threads = about.get("threads")
-        if about.get("processes", processes) != processes:
+        recorded = read_json(file)
+        threads = recorded.get("threads")
+        if recorded.get("processes", processes) != processes:
             return None
         return threads if type(threads) is int and 0 < threads <= MAX_THREADS else None
 
     def check_rates(self, schedule: Schedule, steps: int, done: int) -> None:
         """Refuse a new `training.steps` if it changes the learning rates of the updates made so far.
 
+        Args:
+            schedule: the learning rates, which may depend on the number of steps
+            steps: the new value of `training.steps`
+            done: number of updates made so far
+
         Raises:
-            UserError: the schedule depends on the number of the last update
+            UserError: one of these updates would have another learning rate
         """
         file = self.folder / "recipe.yaml"
-        before = _training(file)["steps"] if file.is_file() else steps
+        before = _training_section(file)["steps"] if file.is_file() else steps
         changed = (step for step in range(1, done + 1) if schedule(step, steps) != schedule(step, before))
         first = next(changed, None) if steps != before else None
         if first is not None:
             raise UserError(
-                f"{self.folder}: this run has made {done} updates of training.steps={before}; with {steps} "
-                f"those from {first} on would have had other learning rates; choose another --folder, or "
-                f"remove the checkpoints from step {first} on"
+                f"{self.folder}: this run has made {done} updates with training.steps={before}; "
+                f"training.steps={steps} would change the learning rates from update {first} on; choose "
+                f"another --folder, or remove the checkpoints from step {first} on"
             )
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """The run's checkpoints, which refuse a checkpoint of another run."""
+        """The checkpoints of the run; checkpoints of other runs are refused."""
         return Checkpoints(self.folder / CHECKPOINTS, self.identity())
 
     def identity(self) -> Identity | None:
         """Return the digests of the recipe and the vocabulary that the run began with; None before it began.
 
-        They are read from a file, because a newer seqx may fill in settings that the recipe did not have.
+        They are read from `identity.json` rather than computed from `recipe.yaml`, because a newer version of
+        seqx may have added settings with their defaults to that file.
 
         Raises:
             UserError: the vocabulary has changed
         """
-        kept, recipe = IdentityFile.read(self.folder / IDENTITY), self.folder / "recipe.yaml"
-        if kept is None:
+        file, recipe = IdentityFile.read(self.folder / IDENTITY), self.folder / "recipe.yaml"
+        if file is None:  # the run has not begun, or an earlier version of seqx began it
             has_begun = recipe.is_file() and self.vocabulary.is_dir()
             return self._identity(read_plain(recipe), self.vocabulary) if has_begun else None
-        if self.vocabulary.is_dir() and fingerprint(self.vocabulary) != kept.made_from.vocabulary:
+        if self.vocabulary.is_dir() and fingerprint(self.vocabulary) != file.made_from.vocabulary:
             raise UserError(
-                f"{self.vocabulary}: is not the vocabulary that this run began with; restore it, or "
+                f"{self.vocabulary}: differs from the vocabulary that this run began with; restore it, or "
                 "choose another --folder"
             )
-        return kept.made_from
+        return file.made_from
 
-    def identity_of(self, made: Configured[Any], plugins: Plugins, vocabulary: Path) -> Identity:
-        """Return the digests that the run began with, or those of a run that begins now."""
-        plain = yaml_tree.parse(recipe_text(made, plugins), str(self.folder / "recipe.yaml")).plain()
+    def identity_of(self, recipe: Configured[Any], plugins: Plugins, vocabulary: Path) -> Identity:
+        """Return the digests that the run began with; if it has not begun, those of the arguments."""
+        plain = yaml_tree.parse(recipe_text(recipe, plugins), str(self.folder / "recipe.yaml")).plain()
         return self.identity() or self._identity(plain, vocabulary)
 
     @staticmethod
@@ -209,37 +221,54 @@ class RunFolder:
         text = json.dumps(settings, sort_keys=True)
         return Identity(recipe=hashlib.sha256(text.encode()).hexdigest(), vocabulary=fingerprint(vocabulary))
 
-    def begin(self, made: Configured[Any], plugins: Plugins, vocabulary: Path, processes: int = 1) -> None:
-        """Write the recipe, its plugins, the vocabulary and the versions, when the run begins."""
-        identity = self.identity_of(made, plugins, vocabulary)
-        write_atomically(self.folder / "recipe.yaml", recipe_text(made, plugins))
+    def begin(self, recipe: Configured[Any], plugins: Plugins, vocabulary: Path, processes: int = 1) -> None:
+        """Write the recipe, the local plugins, the vocabulary, the digests and the environment.
+
+        Args:
+            recipe: the checked recipe
+            plugins: the plugins that it was checked with
+            vocabulary: the folder of the vocabulary
+            processes: number of processes of the run
+        """
+        identity = self.identity_of(recipe, plugins, vocabulary)
+        write_atomically(self.folder / "recipe.yaml", recipe_text(recipe, plugins))
         for plugin in plugins.loaded:
             if plugin.sha256 is not None:  # write it as it was loaded; its file may have changed since then
-                _write(plugin.data, self.folder / plugin.key)
+                _write_plugin(plugin.data, self.folder / plugin.key)
         if not self.vocabulary.is_dir():
             with atomic_folder(self.vocabulary) as new:
                 shutil.copytree(vocabulary, new, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MADE_FROM))
         if not (self.folder / IDENTITY).is_file():
             IdentityFile(made_from=identity).write(self.folder / IDENTITY)
-        about = {**environment(plugins), "processes": processes}
-        write_atomically(self.folder / "environment.json", json.dumps(about, indent=2) + "\n")
+        text = json.dumps({**environment(plugins), "processes": processes}, indent=2)
+        write_atomically(self.folder / "environment.json", text + "\n")
 
-    def finished(self, made: Configured[Any]) -> Mapping[str, Mapping[str, Score]] | None:
-        """Return the scores of a finished run; None if the recipe asks for more updates."""
-        return self.scores(made.plain()["training"])
+    def final_scores(self, recipe: Configured[Any]) -> Mapping[str, Mapping[str, Score]] | None:
+        """Return the scores of the finished model; None if the recipe requires more updates."""
+        return self.scores(recipe.plain()["training"])
 
     def scores(self, training: Mapping[str, Any]) -> Mapping[str, Mapping[str, Score]] | None:
-        """Return the scores of the finished model, or None if `training` asks for more updates."""
+        """Return the scores of the finished model, by split and metric.
+
+        Args:
+            training: the section `training` of the recipe, as plain values
+
+        Returns:
+            the scores; None if the run is not finished, or if `training` requires more updates
+
+        Raises:
+            UserError: the model or the scores belong to another run
+        """
         file, recipe = self.model / SCORES, self.model / "recipe.yaml"
         if not file.is_file() or not recipe.is_file():
             return None
         if (identity := self.identity()) is not None:
             identity.check(self.model, model_identity(self.model))
-        before = _training(recipe)
+        before = _training_section(recipe)
         if before["steps"] < training["steps"] or self._has_more_patience(before, training):
             return None
-        scores, kept = read_as(_SCORES, file), IdentityFile.read(self.folder / IDENTITY)
-        if kept is not None and kept.scores not in (None, sha256(file)):
+        scores, identity_file = read_as(_SCORES, file), IdentityFile.read(self.folder / IDENTITY)
+        if identity_file is not None and identity_file.scores not in (None, sha256(file)):
             raise UserError(
                 f"{file}: the scores are not those that this run wrote; restore them, or remove the file "
                 "and run the same command again, which scores the model again"
@@ -247,21 +276,21 @@ class RunFolder:
         return scores
 
     def write_scores(self, scores: Mapping[str, Mapping[str, Score]]) -> None:
-        """Write the scores of the finished model, after their digest, by which `scores` checks them."""
-        kept = IdentityFile.read(self.folder / IDENTITY)
-        assert kept is not None, "it was written when the run began"
+        """Write the scores of the finished model; write their digest first, for the check in `scores`."""
+        identity_file = IdentityFile.read(self.folder / IDENTITY)
+        assert identity_file is not None, "it was written when the run began"
         text = scores_text(scores)
-        replace(kept, scores=hashlib.sha256(text.encode()).hexdigest()).write(self.folder / IDENTITY)
+        replace(identity_file, scores=hashlib.sha256(text.encode()).hexdigest()).write(self.folder / IDENTITY)
         write_scores(self.model, scores)
 
     def _has_more_patience(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-        """Return true if patience ended the run, and the new `training.patience` lets it go on."""
+        """Return true if patience ended the run, and the new `training.patience` lets it resume."""
         if before.get("patience") == now.get("patience"):
             return False
         try:
             progress = self.checkpoints.progress()
         except DamagedError:
-            return True  # the run goes on from an older checkpoint
+            return True  # the run resumes from an older checkpoint
         patience = _PATIENCE.validate_python(now.get("patience"))
         patience = Patience(validations=patience) if isinstance(patience, int) else patience
         return (
@@ -276,16 +305,26 @@ class RunFolder:
         steps: Sequence[int],
         sizes: Mapping[str, int],
         parameters: int,
-        made: Configured[Any],
+        recipe: Configured[Any],
         plugins: Plugins,
     ) -> None:
-        """Write a model folder with the mean of the checkpoints of `steps`, and all that it needs."""
+        """Write a model folder.
+
+        Args:
+            folder: the final path
+            weights: the tensors by their names
+            steps: steps of the checkpoints of which `weights` is the mean
+            sizes: sizes of the vocabularies
+            parameters: number of parameters of the model
+            recipe: the checked recipe
+            plugins: the plugins that it was checked with
+        """
         local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
         identity = self.identity()
         write_model(
             folder,
             weights,
-            recipe=recipe_text(made, plugins),
+            recipe=recipe_text(recipe, plugins),
             vocabulary=self.vocabulary,
             info={
                 "run": self.folder.resolve().name,
@@ -307,8 +346,8 @@ class RunFolder:
                 folder / f"{split}.txt", "".join(f"{answer.output}\n" for answer in evaluation.answers)
             )
 
-    def _check_free(self) -> None:
-        """Refuse a folder with files of anything but a run."""
+    def _check_usable(self) -> None:
+        """Refuse a folder with files that do not belong to a run: they could be overwritten or removed."""
         check_name(self.folder)
         if not self.folder.is_dir():
             if self.folder.exists():
@@ -322,16 +361,17 @@ class RunFolder:
                 f"{self.folder}: has no run, but other files ({min(others)}); choose another --folder"
             )
 
-    def _check_same(self, made: Configured[Any], plugins: Plugins) -> None:
+    def _check_same_recipe(self, recipe: Configured[Any], plugins: Plugins) -> None:
+        """Check that the recipe differs only in `MAY_CHANGE` from that of the run in the folder."""
         file = self.folder / "recipe.yaml"
         if not file.is_file():
             return
         pairs = differences(
-            with_new_names(read_plain(file), made),
-            yaml_tree.parse(recipe_text(made, plugins), str(file)).plain(),
+            with_new_names(read_plain(file), recipe),
+            yaml_tree.parse(recipe_text(recipe, plugins), str(file)).plain(),
         )
-        # A setting of a newer seqx is no difference as long as the recipe does not set it.
-        unset = tuple(left_out(made))
+        # A newer version of seqx may have added settings; with their defaults they change nothing.
+        unset = tuple(left_out(recipe))
         different = [
             f"  {key}: {before} before, {now} now"
             for key, (before, now) in pairs.items()
@@ -340,95 +380,95 @@ class RunFolder:
         if different:
             raise UserError(
                 f"{self.folder}: has a run of another recipe; choose another --folder, or remove this one. "
-                "What differs:\n" + "\n".join(different[:12])
+                "Differences:\n" + "\n".join(different[:12])
             )
         checkpoints = self.checkpoints
         checkpoints.check()
-        steps, updates = made.plain()["training"]["steps"], checkpoints.steps()
-        if updates and updates[-1] > steps:
+        steps, saved = recipe.plain()["training"]["steps"], checkpoints.steps()
+        if saved and saved[-1] > steps:
             raise UserError(
-                f"{self.folder}: this run has made {updates[-1]} updates; "
-                f"ask for more than training.steps={steps}, or choose another --folder"
+                f"{self.folder}: this run has made {saved[-1]} updates, more than training.steps={steps}; "
+                f"set training.steps to {saved[-1]} or more, or choose another --folder"
             )
 
-    def _check_plugins(self, plugins: Plugins) -> None:
+    def _check_same_plugins(self, plugins: Plugins) -> None:
         """Refuse local plugins whose SHA-256 differs from that at the beginning of the run."""
         file = self.folder / "environment.json"
         if not file.is_file() and not self.checkpoints.steps():
             return  # the run was stopped before it began
-        kept = read_as(MADE_WITH, file).get("plugins", {})
-        if name := changed_local_plugin(plugins, kept):
+        recorded = read_as(MADE_WITH, file).get("plugins", {})
+        if name := changed_local_plugin(plugins, recorded):
             raise UserError(
-                f"{self.folder}: {name} has changed since this run began; restore it, or continue with "
+                f"{self.folder}: {name} has changed since this run began; restore its text, or resume with "
                 "`seqx run --changed-plugins`"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """The contents of the folder of a run, finished or not."""
+    """The content of a run folder, whether the run is finished or not."""
 
     folder: Path
-    recipe: Mapping[str, Any]  # with all defaults filled in, as plain values
-    environment: Mapping[str, Any]  # versions, and the machine
-    vocabulary: str  # a digest
+    recipe: Mapping[str, Any]  # the resolved recipe, as plain values
+    environment: Mapping[str, Any]  # versions, hardware, threads and processes
+    vocabulary: str  # a digest: equal vocabularies have equal digests
     progress: TrainingProgress  # at the newest checkpoint
-    parameters: int | None  # None before the run is finished
-    scores: Mapping[str, Mapping[str, Score]] | None  # of each split, by metric, once the run is finished
-    compared: Sequence[Candidate] = ()  # the weights that were compared, the best first
+    parameters: int | None  # None if the run is not finished
+    scores: Mapping[str, Mapping[str, Score]] | None  # by split and metric; None if it is not finished
+    compared: Sequence[Candidate] = ()  # candidates for the final weights, the best first
 
     @classmethod
     def read(cls, folder: Path) -> "Record":
-        """Read a run's folder; its plugins need not be installed.
+        """Read a run folder; the plugins of the run need not be installed.
 
         Raises:
-            UserError: there is no run in it, or another version of seqx wrote it in another way
+            UserError: the folder has no run, or another version of seqx wrote it and this one cannot read it
         """
         if (folder / WEIGHTS).is_file():
             raise UserError(f"{folder}: is the folder of a model; name that of its run, as runs/NAME")
         if not (folder / "recipe.yaml").is_file():
-            raise UserError(f"{folder}: no run is in this folder; name one, as runs/NAME")
+            raise UserError(f"{folder}: is not the folder of a run; name one, as runs/NAME")
         check_links(folder, *LINK_CHECKED)
         run_folder = RunFolder(folder)
         recipe, environment = read_plain(folder / "recipe.yaml"), read_json(folder / "environment.json")
         try:
             scores = run_folder.scores(recipe["training"])
-            about = read_as(_ABOUT, run_folder.model / "model.json") if scores is not None else None
+            info = read_as(_MODEL_INFO, run_folder.model / "model.json") if scores is not None else None
             return cls(
                 folder=folder,
                 recipe=recipe,
                 environment=environment,
                 vocabulary=fingerprint(run_folder.vocabulary),
-                progress=run_folder.checkpoints.progress() or TrainingProgress(step=_last(about)),
-                parameters=about["parameters"] if about else None,
+                progress=run_folder.checkpoints.progress() or TrainingProgress(step=_last_step(info)),
+                parameters=info["parameters"] if info else None,
                 scores=scores,
                 compared=() if scores is None else read_compared(run_folder.model),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(
-                f"{folder}: cannot be read ({type(error).__name__}: {error}); the run was made by seqx "
-                f"{environment.get('seqx')}, this is {__version__}; compare it with that version"
+                f"{folder}: cannot be read ({type(error).__name__}: {error}); seqx "
+                f"{environment.get('seqx')} wrote it, and this is seqx {__version__}; use that version"
             ) from None
 
 
-def _last(about: _About | None) -> int:
-    """Return the last update of a model whose checkpoints were removed."""
-    return max(about["steps"]) if about else 0
+def _last_step(info: _ModelInfo | None) -> int:
+    """Return the last step of a model whose checkpoints were removed; 0 without a model."""
+    return max(info["steps"]) if info else 0
 
 
-def recipe_text(made: Configured[Any], plugins: Plugins) -> str:
-    """Return a recipe as YAML with all defaults filled in, and with the paths of local plugins beside it."""
+def recipe_text(recipe: Configured[Any], plugins: Plugins) -> str:
+    """Return the resolved recipe as YAML, with paths of local plugins relative to its folder."""
     local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
-    recipe = {**({"plugins": local} if local else {}), **made.plain()}
-    return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
+    plain = {**({"plugins": local} if local else {}), **recipe.plain()}
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
 
 
 def local_files(plugins: Plugins) -> list[Path]:
-    """Return the files of the plugins that the recipe names."""
+    """Return the files of the local plugins."""
     return [Path(plugin.source) for plugin in plugins.loaded if plugin.sha256 is not None]
 
 
-def _write(data: bytes, file: Path) -> None:
+def _write_plugin(data: bytes, file: Path) -> None:
     try:
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(data)
@@ -436,7 +476,7 @@ def _write(data: bytes, file: Path) -> None:
         raise unwritable(file, error, "choose another --folder") from None
 
 
-def _training(file: Path) -> Mapping[str, Any]:
+def _training_section(file: Path) -> Mapping[str, Any]:
     """Return the section `training` of a run's recipe, with its steps."""
     training = read_plain(file).get("training")
     if not isinstance(training, dict) or not isinstance(training.get("steps"), int):

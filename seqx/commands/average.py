@@ -47,7 +47,7 @@ def average(
         raise UserError(f"{run}: is not the folder of a run; name one, as runs/NAME")
     checked = load_checked_run(run, trust_local_plugins=trust_local_plugins)
     run_folder = RunFolder(run)
-    experiment = checked.made()
+    experiment = checked.configured()
     checkpoints = run_folder.checkpoints
     config = experiment.training
     select = "last" if last else "best" if best else config.order
@@ -71,7 +71,7 @@ def average(
         steps=steps,
         sizes=experiment.task.vocab_sizes,
         parameters=count_parameters(experiment),
-        made=checked.made,
+        recipe=checked.configured,
         plugins=checked.plugins,
     )
     requested = last or best or len(steps)

@@ -16,19 +16,22 @@ from seqx.training import description
 
 @dataclass(frozen=True)
 class CheckedRecipe:
-    """A recipe without problems, and the plugins that it was checked against."""
+    """A recipe without problems, its components, and the plugins that define them."""
 
     recipe: Recipe
     plugins: Plugins
-    made: Configured[description.Experiment]
+    configured: Configured[description.Experiment]
 
 
 def load_checked_run(folder: Path, *, trust_local_plugins: bool) -> CheckedRecipe:
-    """Load and check the recipe of a run's folder, which may come from somebody else.
+    """Load and check the recipe of a run folder, which is not trusted.
 
     Args:
-        folder: the folder of the run, with its local plugins, which must have their recorded hashes
-        trust_local_plugins: run the local plugins
+        folder: the run folder
+        trust_local_plugins: run its local plugins, if they have the hashes that the run recorded
+
+    Raises:
+        UserError: the recipe has problems, or a local plugin is not trusted or has changed
     """
     check_links(folder, *LINK_CHECKED)
     recipe = load(folder / "recipe.yaml", local_plugins=trust_local_plugins, whole=True)
@@ -38,11 +41,20 @@ def load_checked_run(folder: Path, *, trust_local_plugins: bool) -> CheckedRecip
 
 
 def load_checked(argument: str, profile: str | None = None, overrides: Iterable[str] = ()) -> CheckedRecipe:
-    """Load the recipe that a user names, and its plugins, and check it."""
+    """Load the recipe that a user names, with its plugins, and check it.
+
+    Args:
+        argument: a file, or the name of a recipe of seqx
+        profile: the profile to apply
+        overrides: settings as KEY=VALUE
+
+    Raises:
+        RecipeError: the recipe has problems
+    """
     problems: list[Problem] = []
     recipe, plugins = load_with_plugins(argument, profile, overrides, problems)
-    made = check(recipe.tree, plugins.registry, description.Experiment, problems)
-    return CheckedRecipe(recipe, plugins, made)
+    configured = check(recipe.tree, plugins.registry, description.Experiment, problems)
+    return CheckedRecipe(recipe, plugins, configured)
 
 
 def load_with_plugins(
@@ -51,12 +63,24 @@ def load_with_plugins(
     overrides: Iterable[str] = (),
     problems: list[Problem] | None = None,
 ) -> tuple[Recipe, Plugins]:
-    """Load a recipe and all plugins, its local ones included; `problems`: see `seqx.recipe.load`."""
-    is_of_model = (Path(argument).parent / WEIGHTS).is_file()
-    if is_of_model:
+    """Load a recipe, the installed plugins and its local plugins.
+
+    Local plugins of a model folder are never run, because the folder may come from somebody else.
+
+    Args:
+        argument: a file, or the name of a recipe of seqx
+        profile: the profile to apply
+        overrides: settings as KEY=VALUE
+        problems: gets the problems of the recipe, see `seqx.recipe.load`; None: they are raised
+
+    Raises:
+        RecipeError: the recipe has problems, or it has local plugins and lies in a model folder
+    """
+    in_model_folder = (Path(argument).parent / WEIGHTS).is_file()
+    if in_model_folder:
         check_links(Path(argument).parent)
-    recipe = load(argument, profile, overrides, problems=problems, whole=is_of_model)
-    if is_of_model and recipe.plugins:
+    recipe = load(argument, profile, overrides, problems=problems, whole=in_model_folder)
+    if in_model_folder and recipe.plugins:
         message = (
             "the recipe of this model has local plugins, which are not run from a model's folder; read them, "
             "then copy the recipe and its plugins to another folder"

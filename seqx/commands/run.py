@@ -1,4 +1,4 @@
-"""`seqx run`."""
+"""The command `seqx run`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -76,20 +76,20 @@ def run(
     """
     stop = StopRequest()
     if devices is not None and devices > 1:
-        with stop.handling_signals():  # the error of a run is printed once, here
-            found = load_checked(recipe, profile, overrides)
-            run_folder = RunFolder(_folder(found, folder, profile))
-            if run_folder.finished(found.made) is None:
-                build_checked(found.made, begun=run_folder.vocabulary.is_dir())
+        with stop.handling_signals():  # check the recipe here, so that each error is printed only once
+            checked = load_checked(recipe, profile, overrides)
+            run_folder = RunFolder(_folder(checked, folder, profile))
+            if run_folder.final_scores(checked.configured) is None:
+                build_checked(checked.configured, begun=run_folder.vocabulary.is_dir())
         options = {"--profile": profile, "--folder": folder, "--device": device, "--threads": threads}
-        given = [f"{name}={value}" for name, value in options.items() if value is not None]
-        given += ["--changed-plugins"] * changed_plugins
+        arguments = [f"{name}={value}" for name, value in options.items() if value is not None]
+        arguments += ["--changed-plugins"] * changed_plugins
         debug = ["--debug"] * bool(ctx.find_root().params.get("debug"))
-        code, message = launch([*debug, "run", *given, "--", recipe, *overrides], devices)
+        code, message = launch([*debug, "run", *arguments, "--", recipe, *overrides], devices)
         if message is not None:
             click.echo(message, err=True)
         ctx.exit(code)
-    with join_ranks(device) as (world, own_device), stop.handling_signals(), defer_write_errors():
+    with join_ranks(device) as (world, rank_device), stop.handling_signals(), defer_write_errors():
         _run(
             ctx,
             world,
@@ -97,7 +97,7 @@ def run(
             overrides,
             profile,
             folder,
-            own_device,
+            rank_device,
             threads,
             stop,
             changed_plugins=changed_plugins,
@@ -119,14 +119,14 @@ def _run(
     *,
     changed_plugins: bool,
 ) -> None:
-    found = load_checked(recipe, profile, overrides)
-    folder = _folder(found, folder, profile)
-    was_finished = RunFolder(folder).finished(found.made) is not None
+    checked = load_checked(recipe, profile, overrides)
+    folder = _folder(checked, folder, profile)
+    was_finished = RunFolder(folder).final_scores(checked.configured) is not None
     with _reporting_failure(ctx, folder, world):
         scores = run_experiment(
-            found.made,
-            found.plugins,
-            name=_name(found, profile),
+            checked.configured,
+            checked.plugins,
+            name=_name(checked, profile),
             folder=folder,
             device=device,
             number_of_threads=threads,
@@ -135,20 +135,21 @@ def _run(
             world=world,
         )
     if world.is_rank_zero:
-        _print_scores(found, folder, scores, was_finished=was_finished)
+        _print_scores(checked, folder, scores, was_finished=was_finished)
 
 
-def _name(found: CheckedRecipe, profile: str | None) -> str:
-    return found.recipe.name + (f"-{profile}" if profile else "")
+def _name(checked: CheckedRecipe, profile: str | None) -> str:
+    return checked.recipe.name + (f"-{profile}" if profile else "")
 
 
-def _folder(found: CheckedRecipe, folder: Path | None, profile: str | None) -> Path:
-    return folder or Path("runs", _name(found, profile))
+def _folder(checked: CheckedRecipe, folder: Path | None, profile: str | None) -> Path:
+    return folder or Path("runs", _name(checked, profile))
 
 
 def _print_scores(
-    found: CheckedRecipe, folder: Path, scores: Mapping[str, Mapping[str, Score]], *, was_finished: bool
+    checked: CheckedRecipe, folder: Path, scores: Mapping[str, Mapping[str, Score]], *, was_finished: bool
 ) -> None:
+    """Print the scores of a run, those of the candidates for its weights, and published ones."""
     if was_finished:
         click.echo(f"{folder}: this run is finished; its scores:")
     for split, by_metric in scores.items():
@@ -156,7 +157,7 @@ def _print_scores(
             click.echo(f"{split} {metric} {score}")
     for line in comparison_lines(read_compared(folder / "model")):
         click.echo(line)
-    published = found.made.plain()["published"] or {}
+    published = checked.configured.plain()["published"] or {}
     for split in scores:
         for metric, value in (published.get(split) or {}).items():
             click.echo(f"published {split} {metric} {value:.2f}  {published['source']}")
@@ -165,7 +166,7 @@ def _print_scores(
 
 @contextmanager
 def _reporting_failure(ctx: click.Context, folder: Path, world: World) -> Iterator[None]:
-    """Report any failure with advice on how to resume; only rank 0 reports a stop."""
+    """Report what stopped the run in the block, with advice on how to resume; exit with the right code."""
     try:
         yield
     except Stopped as stopped:
@@ -187,7 +188,7 @@ def _reporting_failure(ctx: click.Context, folder: Path, world: World) -> Iterat
 
 
 def _exit(ctx: click.Context, code: int, world: World) -> None:
-    # With several ranks the heartbeat ends each process, after the others know of it.
+    # With several ranks, the heartbeat ends each process after it has told the others.
     if world.size == 1 and has_abandoned_threads():
         leave(code)
     ctx.exit(code)
@@ -199,7 +200,7 @@ def _last_checkpoint(folder: Path) -> str:
 
 
 def _advice(folder: Path) -> str:
-    """Return a message on how to resume a run that ended with an error of a plugin."""
+    """Return the advice after an error of a plugin: how to resume the run."""
     start = "from there" if Checkpoints(folder / "checkpoints").steps() else "from the start"
     return (
         f"{folder}: {_last_checkpoint(folder)}; fix the plugin, and run the same command again to "

@@ -1,8 +1,8 @@
 """Save nested states as JSON and safetensors, without loss.
 
 States are dicts, lists, tuples, numbers, strings and tensors. Tensors are in the safetensors file. Values
-that JSON lacks are written as objects with one key: "tensor" (the name of the tensor), "tuple", "dict" (a list
-of pairs, so that keys may be numbers), and "float" (the eight bytes of a number that is not finite).
+that JSON lacks are objects with one key: "tensor" (the name of the tensor), "tuple", "dict" (a list of pairs,
+so that keys may be numbers), and "float" (the eight bytes of a number that is not finite).
 """
 
 import json

@@ -85,8 +85,9 @@ def test_steps_cannot_change_with_a_schedule_that_depends_on_them(schedule: str)
     first = 4 if "wsd" in schedule else 3
     said = refused("run", recipe, setting, "training.schedule.warmup=2", "training.steps=8")
     assert said == (
-        f"{run}: this run has made 6 updates of training.steps=6; with 8 those from {first} on would have "
-        f"had other learning rates; choose another --folder, or remove the checkpoints from step {first} on\n"
+        f"{run}: this run has made 6 updates with training.steps=6; training.steps=8 would change the "
+        f"learning rates from update {first} on; choose another --folder, or remove the checkpoints from "
+        f"step {first} on\n"
     )
     assert "finished" in done("run", recipe, setting, "training.schedule.warmup=2")
 

@@ -57,7 +57,7 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
 
     (folder / "mine.py").write_text(MINE.replace("one it", "one that it"), encoding="utf-8")
     assert refused("run", recipe, "training.steps=4") == (
-        f"{run}: plugins/mine.py has changed since this run began; restore it, or continue with "
+        f"{run}: plugins/mine.py has changed since this run began; restore its text, or resume with "
         "`seqx run --changed-plugins`\n"
     )
     assert "this recipe brings code of its own" in refused("average", run)

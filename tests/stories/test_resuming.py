@@ -93,12 +93,15 @@ def test_settings_that_may_change_between_starts() -> None:
     before = files(run)
     said = refused("run", recipe, "training.tokens=400", "model.encoder.norm_order=pre")
     assert said.splitlines() == [
-        f"{run}: has a run of another recipe; choose another --folder, or remove this one. What differs:",
+        f"{run}: has a run of another recipe; choose another --folder, or remove this one. Differences:",
         "  model.encoder.norm_order: post before, pre now",
         "  training.tokens: 300 before, 400 now",
     ]
     said = refused("run", recipe, "training.steps=4")
-    assert said.startswith(f"{run}: this run has made 6 updates; ask for more than training.steps=4, or ")
+    assert said == (
+        f"{run}: this run has made 6 updates, more than training.steps=4; set training.steps to 6 or more, "
+        "or choose another --folder\n"
+    )
     assert "finished" in done("run", recipe, "training.microbatch=1000", "callbacks=[progress]")
     assert files(run) == before
 

@@ -110,7 +110,7 @@ def test_checkpoint_of_another_run_is_refused(runs: Path, command: str, step: in
         )
     else:
         assert message == (
-            f"{foreign}: was made by another run, whose recipe differs from that of the run in this folder; "
+            f"{foreign}: belongs to another run, whose recipe differs from that of the run in this folder; "
             "move it away, and run the same command again\n"
         )
     assert not (runs / "out").exists()
@@ -125,7 +125,7 @@ def test_checkpoint_of_another_vocabulary_is_refused(runs: Path) -> None:
     checkpoints = Checkpoints(runs / "checkpoints", kept)
     checkpoints.save(TrainingProgress(step=2), model, {})
     other = Checkpoints(runs / "checkpoints", Identity(recipe=kept.recipe, vocabulary="other"))
-    with pytest.raises(UserError, match=r"00000002: was made by another run, whose vocabulary differs from"):
+    with pytest.raises(UserError, match=r"00000002: belongs to another run, whose vocabulary differs from"):
         other.resume(model, torch.device("cpu"), print)
 
 
@@ -137,14 +137,14 @@ def test_rollback_deletes_no_checkpoint_of_another_run(runs: Path) -> None:
     Checkpoints(runs / "checkpoints", Identity(recipe="o", vocabulary="v")).save(
         TrainingProgress(step=6), model, {}
     )
-    with pytest.raises(UserError, match="00000006: was made by another run"):
+    with pytest.raises(UserError, match="00000006: belongs to another run"):
         checkpoints.resume(model, torch.device("cpu"), print, before=4)
     for act in (
         lambda: remove_later_checkpoints(2, checkpoints),
         lambda: checkpoints.prune(1, select="last", warn=print),
         lambda: checkpoints.average(1, select="last", warn=print),
     ):
-        with pytest.raises(UserError, match="00000006: was made by another run"):
+        with pytest.raises(UserError, match="00000006: belongs to another run"):
             act()
         assert checkpoints.steps() == [2, 4, 6]
 
@@ -167,7 +167,7 @@ def test_model_of_another_run_is_refused(runs: Path) -> None:
     shutil.rmtree(model)
     shutil.copytree(runs / "b" / "model", model)
     message = refused(*finish(runs), run=runs / "a")
-    assert message.startswith(f"{model}: was made by another run, whose recipe differs")
+    assert message.startswith(f"{model}: belongs to another run, whose recipe differs")
     shutil.rmtree(model)
     assert call(*finish(runs)).exit_code == 0
 
@@ -192,7 +192,9 @@ def test_vocabulary_of_another_run_is_refused(runs: Path) -> None:
     shutil.copytree(runs / "c" / "task", learnt)
     for command in COMMANDS.values():
         message = refused(*command(runs), run=runs / "a")
-        assert message.startswith(f"{learnt}: is not the vocabulary that this run began with; restore it")
+        assert message.startswith(
+            f"{learnt}: differs from the vocabulary that this run began with; restore it"
+        )
 
 
 def old(run: Path) -> None:
