@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.provenance import ROOT, provenance
-from seqx.runtime.cpu_threads import OWN_SETTINGS
+from seqx.runtime.cpu_threads import USER_SETTINGS
 
 BUSY = [0, 1, 0, 3, 0]
 """The number of competing processes in each interval."""
@@ -44,7 +44,7 @@ def measure(policy: str, precision: str, seconds: float, folder: Path) -> list[f
     text = {"extends": "wmt_en_de", "plugins": [str(ROOT / "benchmarks" / "paced.py")], "callbacks": [paced]}
     recipe.write_text(json.dumps(text), encoding="utf-8")
     large_steps = [f"training.{name}=1000000" for name in ("steps", "validate_every", "save_every")]
-    environment = {key: value for key, value in os.environ.items() if key not in OWN_SETTINGS}
+    environment = {key: value for key, value in os.environ.items() if key not in USER_SETTINGS}
     environment.pop("OMP_NUM_THREADS", None)
     subprocess.run(
         [sys.executable, "-m", "seqx", "run", str(recipe), "--profile", "sample", "--device", "cpu",

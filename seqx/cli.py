@@ -1,6 +1,6 @@
-"""The command line: find the command, and report errors.
+"""The command line: find the command, run it, and report errors.
 
-A command is imported when it is called, so that `seqx --help` needs neither torch nor a plugin.
+A command is imported only when it is called, so that `seqx --help` imports neither torch nor plugins.
 """
 
 import ast
@@ -90,7 +90,7 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; suggest the most similar name for one that does not exist."""
+        """Find the command; if it does not exist, suggest the most similar name."""
         known = self.list_commands(ctx)
         if args and not args[0].startswith("-") and args[0] not in known:
             similar = difflib.get_close_matches(args[0], known, 1)
@@ -109,20 +109,20 @@ class CommandGroup(click.Group):
                 formatter.write_dl(rows)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the command line; an output that cannot be written does not change the exit code."""
+        """Run the command line with `printing.checked_streams`."""
         with printing.checked_streams():
             try:
                 return super().main(*args, **kwargs)
-            except UserError as error:  # of --help and --version, which print before `invoke` is called
+            except UserError as error:  # raised by --help and --version, which print before `invoke`
                 print_error(str(error))
                 sys.exit(error.code)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command, and report errors that the user can fix in one message."""
+        """Run the command; print one message for an error that the user can fix."""
         try:
             result = super().invoke(ctx)
             if sys.stdout is not None:
-                sys.stdout.flush()  # so that an error of writing is reported here
+                sys.stdout.flush()  # so that a write error is reported here
         except Exception as error:
             message = _message(error)
             if message is None:
@@ -142,7 +142,7 @@ class CommandGroup(click.Group):
 def _stop_during_import() -> Iterator[None]:
     """Handle signals while torch is imported, which takes seconds.
 
-    A rank of several does not: the others would wait for it in vain.
+    Do nothing if there are several ranks: the others would wait forever for a rank that stopped here.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         yield
@@ -155,21 +155,21 @@ def _stop_during_import() -> Iterator[None]:
 
 def plugin_commands() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:
     """Return the commands of plugins by name, and those that are ignored because seqx has the same name."""
-    found: dict[str, list[EntryPoint]] = {}
+    by_name: dict[str, list[EntryPoint]] = {}
     ignored = []
     for entry in sorted(
         entry_points(group=GROUP), key=lambda entry: (_source(entry) != DISTRIBUTION, entry.name)
     ):
-        others = found.setdefault(entry.name, [])
+        others = by_name.setdefault(entry.name, [])
         if entry.name in COMMANDS or any(_source(other) == DISTRIBUTION for other in others):
             ignored.append(entry)
         else:
             others.append(entry)
-    return {name: found[name] for name in sorted(found) if found[name]}, ignored
+    return {name: by_name[name] for name in sorted(by_name) if by_name[name]}, ignored
 
 
 def _message(error: Exception) -> str | None:
-    """Return the message about an error of the user or of a plugin; None for all others."""
+    """Return the message about an error that the user can fix or that a plugin raised; else None."""
     match error:
         case UserError():
             return str(error)
@@ -189,7 +189,7 @@ def _message(error: Exception) -> str | None:
 
 
 def print_error(message: str) -> None:
-    """Print a message on standard error, with control characters replaced, since it may quote any file."""
+    """Print a message on standard error; replace control characters, because it may quote any file."""
     click.echo(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", message), err=True)
 
 
@@ -217,7 +217,7 @@ def _load(entry: EntryPoint) -> click.Command:
 
 
 def summary(entry: EntryPoint) -> str:
-    """Return the first line of a command's docstring, read from its file without importing it."""
+    """Return the first line of the docstring of a command, without importing it."""
     try:
         path = _source_file(entry.module)
         body = ast.parse(path.read_bytes()).body if path else []
@@ -230,7 +230,7 @@ def summary(entry: EntryPoint) -> str:
 
 
 def _source_file(module: str) -> Path | None:
-    """Return the file of a module, found without importing its packages."""
+    """Return the file of a module, without importing its packages."""
     folders, name, origin = None, "", None
     for part in module.split("."):
         name = f"{name}.{part}".removeprefix(".")

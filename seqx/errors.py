@@ -20,7 +20,7 @@ class UserError(Exception):
 
 
 class DamagedError(UserError):
-    """A file that cannot be read, or is not what was written."""
+    """A file that is missing, unreadable, or differs from what was written."""
 
 
 _TEMPORARY = frozenset(
@@ -32,7 +32,7 @@ _TEMPORARY = frozenset(
 
 
 def unreadable(file: object, error: Exception) -> UserError:
-    """Return an error about a file: that it is damaged, or that it cannot be accessed at the moment."""
+    """Return the error about a file that cannot be read: DamagedError, or UserError if the cause may pass."""
     message = f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})"
     if isinstance(error, OSError) and error.errno in _TEMPORARY:
         return UserError(f"{message}; fix that, and run the same command again")
@@ -49,30 +49,30 @@ _ADVICE: Mapping[int, str] = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EIO: "check the disk",
 }
-"""Advice by error number; for all others: choose another folder."""
+"""The advice for each error number; for all others it is `_OTHER_FOLDER`."""
 
 
 def unwritable(file: object, error: Exception, advice: str = _OTHER_FOLDER) -> UserError:
-    """Return an error about a file or a folder that cannot be written: the cause, and what to do.
+    """Return the error about a file or a folder that cannot be written, with its cause and advice.
 
     Args:
         file: the file or folder
-        error: an error of the system, or of a library that repeats it in its message
-        advice: what to do if the cause has no advice of its own
+        error: an error of the system, or of a library that quotes it in its message
+        advice: what to do if `_ADVICE` has nothing for the cause
     """
-    number, why = _cause(error)
-    return UserError(f"{file}: cannot be written: {why}; {_ADVICE.get(number, advice)}")
+    number, reason = _cause(error)
+    return UserError(f"{file}: cannot be written: {reason}; {_ADVICE.get(number, advice)}")
 
 
 def _cause(error: Exception) -> tuple[int, str]:
     """Return the system's error number (0: none) and message in an error.
 
-    `shutil` collects the errors of many files; the first is taken. safetensors repeats the error in its text.
+    `shutil` collects the errors of many files; use the first. safetensors quotes the error in its message.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno, error.strerror or os.strerror(error.errno)
-    if found := re.search(r"\[Errno (\d+)\]|\(os error (\d+)\)", str(error)):
-        number = int(found[1] or found[2])
+    if match := re.search(r"\[Errno (\d+)\]|\(os error (\d+)\)", str(error)):
+        number = int(match[1] or match[2])
         return number, os.strerror(number)
     return 0, shortened(" ".join(str(error).split()), 200)
 
@@ -86,12 +86,12 @@ _USER_CAN_FIX = frozenset(
 
 
 def user_can_fix(error: OSError) -> bool:
-    """Return true if the user, rather than a developer, can fix an error: it names a file of the user."""
+    """Return true if the user can fix an error of the system, such as a missing permission of a file."""
     return error.errno in _USER_CAN_FIX and isinstance(error.filename, str | bytes)
 
 
 class OomRestartError(UserError):
-    """A rank that others wait for is out of memory: all must restart with smaller microbatches.
+    """A rank is out of memory while others wait for it: all ranks must restart with smaller microbatches.
 
     Args:
         message: the message for the user
@@ -128,9 +128,9 @@ class Location:
 
     @property
     def origin(self) -> str:
-        """The origin of a value in short: file and line, and the profile that holds it."""
-        place = self.source if self.source == COMMAND_LINE else f"{self.source}:{self.line}"
-        return place if self.profile is None else f"{place}, profile {self.profile}"
+        """The origin of a value for comments: file, line and profile."""
+        position = self.source if self.source == COMMAND_LINE else f"{self.source}:{self.line}"
+        return position if self.profile is None else f"{position}, profile {self.profile}"
 
     def excerpt(self) -> str:
         """Return the line with a caret below the column; a part of it if the line is very long."""
@@ -154,7 +154,7 @@ class Problem:
 
 
 class RecipeError(UserError):
-    """All problems of a recipe; if there are very many, the message has the first ones."""
+    """All problems of a recipe; the message has at most the first `_MAX_PROBLEMS`."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(problems)
@@ -167,11 +167,11 @@ class RecipeError(UserError):
 
 
 def shortened(text: str, max_length: int = _MAX_QUOTE) -> str:
-    """Return a text of any length with at most `max_length` characters, for a message."""
+    """Return a text, cut to at most `max_length` characters, to quote it in a message."""
     return text if len(text) <= max_length else f"{text[: max_length - 3]}..."
 
 
 def _order(problem: Problem) -> tuple[bool, str, int, int]:
-    """Sort key: file by file, from top to bottom; then those of the command line in their order."""
+    """Return a sort key: by file and position; problems of the command line last, in their order."""
     at = problem.at
     return (True, "", 0, 0) if at.source == COMMAND_LINE else (False, at.source, at.line, at.column)

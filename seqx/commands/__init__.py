@@ -1,1 +1,1 @@
-"""The verbs of the command line, each imported only when it is called."""
+"""The commands of `seqx`; each module is imported when its command is called."""

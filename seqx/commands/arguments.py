@@ -34,15 +34,15 @@ profile_option = click.option("--profile", "-p", metavar="NAME", help="Apply a p
 
 
 def is_text_file(name: str) -> bool:
-    """Return true if a file has this name and is neither a recipe nor a part of a model."""
+    """Return true if `name` is a file, but neither a recipe nor part of a model."""
     return os.path.isfile(name) and not name.endswith(_MODEL_FILES)  # noqa: PTH113  Path raises for some names
 
 
 def split_overrides(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
     """Split arguments into names and KEY=VALUE overrides, both in their order.
 
-    An override has a dotted key before its first `=`, and no file or folder has its name: a model may be in
-    `lr=1e-3/model`.
+    An argument is an override if a dotted key precedes its first `=`, and no file or folder has this name:
+    a model may be in `lr=1e-3/model`.
     """
     names: list[str] = []
     overrides: list[str] = []

@@ -1,4 +1,4 @@
-"""Figures of attention weights, layers by heads: heat maps, or lines between tokens.
+"""Draw attention weights for all layers and heads: as heat maps, or as lines between tokens.
 
 Letters in shapes: H heads, Q queries, K keys.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from seqx.errors import UserError
 
 _INCHES_PER_TOKEN = 0.16
-_MIN_LINE_SHARE = 0.02  # share of a query's weight below which no line is drawn
+_MIN_WEIGHT = 0.02  # lines of smaller weights are not drawn
 
 
 class Panel(NamedTuple):
@@ -39,7 +39,7 @@ def import_matplotlib() -> ModuleType:
 
 
 def draw_maps(panels: Sequence[Panel], file: Path) -> None:
-    """Draw a heat map for each layer and head: a row is a query, a column a key; dark is a large weight."""
+    """Draw a heat map for each layer and head. Rows are queries, columns are keys; large weights are dark."""
 
     def draw(axes: Any, panel: Panel, head: int) -> None:
         axes.imshow(panel.weights[head], cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -51,19 +51,19 @@ def draw_maps(panels: Sequence[Panel], file: Path) -> None:
 
 
 def draw_lines(panels: Sequence[Panel], file: Path) -> None:
-    """Draw lines from the queries on the left to the keys on the right; a thick line is a large weight.
+    """Draw lines from the queries on the left to the keys on the right. Large weights have thick lines.
 
-    These are figures 3 to 5 of "Attention Is All You Need".
+    The figures are like figures 3 to 5 of "Attention Is All You Need".
     """
 
     def draw(axes: Any, panel: Panel, head: int) -> None:
         from matplotlib.collections import LineCollection  # noqa: PLC0415
 
         weights = panel.weights[head]
-        pairs = np.argwhere(weights >= _MIN_LINE_SHARE)
-        shares = weights[tuple(pairs.T)]
+        pairs = np.argwhere(weights >= _MIN_WEIGHT)
+        alphas = weights[tuple(pairs.T)]
         ends = [[(0.0, query), (1.0, key)] for query, key in pairs]
-        axes.add_collection(LineCollection(ends, colors=f"C{head % 10}", alpha=shares, linewidths=2 * shares))
+        axes.add_collection(LineCollection(ends, colors=f"C{head % 10}", alpha=alphas, linewidths=2 * alphas))
         for tokens, x, align in ((panel.queries, -0.04, "right"), (panel.keys, 1.04, "left")):
             for y, token in enumerate(tokens):
                 axes.text(x, y, token, ha=align, va="center", fontsize=6)
@@ -79,14 +79,14 @@ def _draw(
     file: Path,
     width: Callable[[Panel], float],
 ) -> None:
-    """Draw layers from top to bottom, and heads from left to right."""
+    """Draw a grid of panels: layers from top to bottom, heads from left to right."""
     mpl = import_matplotlib()
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     heads = max(panel.weights.shape[0] for panel in panels)
     tokens = max(max(panel.weights.shape[1:]) for panel in panels)
     size = (heads * max(map(width, panels)), len(panels) * (tokens * _INCHES_PER_TOKEN + 0.9))
-    # Text stays text: a browser finds a font for any script. The salt makes files of equal figures equal.
+    # Text is not converted to paths: browsers have fonts for all scripts. The salt makes files reproducible.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "seqx", "text.parse_math": False}):
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(len(panels), heads, squeeze=False)

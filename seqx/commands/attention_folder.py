@@ -1,4 +1,4 @@
-"""The folder of the option `--attention`: attention weights as numbers and as figures."""
+"""Write the files of the option `--attention`: attention weights and figures of them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from seqx.errors import unwritable
 from seqx.inference import AttentionMaps, Predictor
 
 MAX_TOKENS = 128
-"""Maximum tokens of a figure. A larger one would take minutes, and could not be read."""
+"""Maximum tokens of a figure. A larger figure would take minutes, and be too dense to read."""
 
 
 class AttentionFolder:
-    """Write attention weights and figures of them into a folder; files are numbered by input lines.
+    """Write attention weights and figures into a folder; the number of the input line begins each name.
 
     `000001.safetensors` has a tensor [H, Q, K] for each attention layer, under the layer's name in the model.
-    Its metadata has the tokens of `source` and `target` as JSON. For each pair of query side and key side
-    there are two figures of layers (rows) by heads (columns), if they have at most `MAX_TOKENS` tokens.
+    Its metadata has the tokens of `source` and `target` as JSON. Inputs of at most `MAX_TOKENS` tokens also
+    have two figures for each combination of query side and key side, such as `000001-target-source-map.svg`.
 
     Raises:
         UserError: the folder cannot be written, or matplotlib is not installed
@@ -46,8 +46,8 @@ class AttentionFolder:
         """
         attention = self._predictor.attention(text, ids)
         if attention is None or not attention.maps:
-            why = "is too long" if attention is None else "has no attention weights"
-            click.echo(f"line {number} {why}; {self._folder} has no files for it", err=True)
+            problem = "is too long" if attention is None else "has no attention weights"
+            click.echo(f"line {number} {problem}; {self._folder} has no files for it", err=True)
             return
         tokens = max(max(layer.weights.shape[2:]) for layer in attention.maps.values())
         try:
@@ -81,5 +81,5 @@ class AttentionFolder:
                 for path, weights in tensors.items()
                 if (attention.maps[path].queries, attention.maps[path].keys) == (queries, keys)
             ]
-            for kind, draw in (("map", draw_maps), ("lines", draw_lines)):
-                draw(panels, self._folder / f"{name}-{queries}-{keys}-{kind}.svg")
+            for style, draw in (("map", draw_maps), ("lines", draw_lines)):
+                draw(panels, self._folder / f"{name}-{queries}-{keys}-{style}.svg")

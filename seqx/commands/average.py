@@ -38,13 +38,14 @@ def average(
 ) -> None:
     """Average checkpoints of a run into a model.
 
-    RUN is the folder of a run, as runs/NAME; it may be unfinished. Without --last and --best, the checkpoints
-    are those that the recipe selects. Checkpoints that were saved between validations are not averaged.
+    RUN is the folder of a run, such as runs/NAME; the run may be unfinished. Without --last and --best,
+    average the checkpoints that the recipe selects. Checkpoints that were saved between validations are not
+    averaged.
     """
     if last is not None and best is not None:
         raise click.UsageError("give --last or --best, not both", ctx)
     if not (run / "recipe.yaml").is_file() or not (run / "checkpoints").is_dir():
-        raise UserError(f"{run}: is not the folder of a run; name one, as runs/NAME")
+        raise UserError(f"{run}: is not the folder of a run; name one, such as runs/NAME")
     checked = load_checked_run(run, trust_local_plugins=trust_local_plugins)
     run_folder = RunFolder(run)
     experiment = checked.configured()
@@ -52,7 +53,7 @@ def average(
     config = experiment.training
     select = "last" if last else "best" if best else config.order
     if not checkpoints.steps():
-        raise UserError(f"{run}: this run has saved no checkpoint yet; wait for the first")
+        raise UserError(f"{run}: this run has saved no checkpoint yet; wait for the first one")
     _check_free(out)
     warn = partial(click.echo, err=True)
     count = last or best or config.average

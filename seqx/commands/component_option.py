@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 
 def component_from_option(interface: TypeForm[T], option: str, value: str, settings: Iterable[str] = ()) -> T:
-    """Build a component that is named on the command line, checked like one in a recipe.
+    """Build a component that an option names; check it like a component of a recipe.
 
     Args:
         interface: the interface of the component
-        option: the option that names it, as `--metric`
-        value: the value of the option: a name, or YAML as `{type: chrf, words: 2}`
+        option: the option, such as `--metric`
+        value: the value of the option: a name, or YAML such as `{type: chrf, words: 2}`
         settings: further settings, each as KEY=VALUE
 
     Raises:
-        UserError: every problem, with its location
+        RecipeError: all problems, each with its location
     """
     name = option.lstrip("-")
     node = parse_override_value(value, f"{option} {value}", name)

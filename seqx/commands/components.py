@@ -31,13 +31,13 @@ from seqx.recipe.yaml_tree import dump
 def components(interface: str | None, name: str | None, *, recipe: str | None) -> None:
     """List components and explain their settings.
 
-    Without arguments, lists all interfaces and their components. With an INTERFACE, as attention, lists its
-    components with a summary each. With the NAME of a component, too, explains its settings.
+    Without arguments, list all interfaces and their components. With an INTERFACE, such as attention, list
+    its components with their summaries. With an INTERFACE and the NAME of a component, explain its settings.
     """
     registry = (load_plugins() if recipe is None else load_with_plugins(recipe)[1]).registry
     if interface is None:
-        for cls in registry.interfaces():
-            click.echo(f"{cls.__name__}: {', '.join(registry.components(cls))}")
+        for each in registry.interfaces():
+            click.echo(f"{each.__name__}: {', '.join(registry.components(each))}")
         return
     cls = _interface(interface, registry)
     known = registry.components(cls)
@@ -52,14 +52,14 @@ def components(interface: str | None, name: str | None, *, recipe: str | None) -
     click.echo(_explain(known[name], registry))
 
 
-def _interface(written: str, registry: Registry) -> type:
-    """Return the interface with this class name, in any case and with or without underscores."""
+def _interface(argument: str, registry: Registry) -> type:
+    """Return the interface of a class name; ignore case and underscores."""
     interfaces = {cls.__name__: cls for cls in registry.interfaces()}
-    folded = written.replace("_", "").lower()
+    folded = argument.replace("_", "").lower()
     for name, cls in interfaces.items():
         if name.lower() == folded:
             return cls
-    raise UserError(f"no interface is called {written!r}{hint(written, interfaces)}")
+    raise UserError(f"no interface is called {argument!r}{hint(argument, interfaces)}")
 
 
 def _explain(component: Component, registry: Registry) -> str:
@@ -71,31 +71,31 @@ def _explain(component: Component, registry: Registry) -> str:
 
 
 def type_and_default(setting: Setting, registry: Registry) -> str:
-    """Return the type of a setting in words, with its default: `int > 0 = 8`."""
+    """Return the type and the default of a setting as text, such as `int > 0 = 8`."""
     text = _describe(shape(setting.annotation, registry))
     if setting.required:
         return f"{text}, required"
     default = setting.default
-    known = default is None or isinstance(default, str | int | float | list | tuple)
+    is_plain = default is None or isinstance(default, str | int | float | list | tuple)
     plain = list(default) if isinstance(default, tuple) else default
-    return f"{text} = {dump(plain, flow=True) if known else getattr(default, '__name__', repr(default))}"
+    return f"{text} = {dump(plain, flow=True) if is_plain else getattr(default, '__name__', repr(default))}"
 
 
-def _describe(wanted: Shape) -> str:
-    match wanted:
+def _describe(setting_shape: Shape) -> str:
+    match setting_shape:
         case ComponentShape():
-            return wanted.interface.__name__
+            return setting_shape.interface.__name__
         case SectionShape():
-            return f"section {wanted.cls.__name__}"
+            return f"section {setting_shape.cls.__name__}"
         case ListShape():
-            return f"list of {_describe(wanted.inner)}"
+            return f"list of {_describe(setting_shape.inner)}"
         case MapShape():
-            return f"mapping to {_describe(wanted.inner)}"
+            return f"mapping to {_describe(setting_shape.inner)}"
         case UnionShape():
-            leaf = [wanted.leaf] if wanted.leaf else []
-            return " or ".join(_describe(choice) for choice in [*wanted.choices, *leaf])
+            leaf = [setting_shape.leaf] if setting_shape.leaf else []
+            return " or ".join(_describe(choice) for choice in [*setting_shape.choices, *leaf])
         case LeafShape():
-            return _leaf(wanted.annotation)
+            return _leaf(setting_shape.annotation)
 
 
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "multiple_of": "a multiple of"}
@@ -105,7 +105,10 @@ def _leaf(annotation: Any) -> str:
     if get_origin(annotation) is Annotated:
         base, *limits = get_args(annotation)
         constraints = [
-            f" {sign} {getattr(m, key)}" for m in limits for key, sign in _SIGNS.items() if hasattr(m, key)
+            f" {sign} {getattr(limit, key)}"
+            for limit in limits
+            for key, sign in _SIGNS.items()
+            if hasattr(limit, key)
         ]
         return _leaf(base) + " and".join(constraints)
     if get_origin(annotation) in (Union, UnionType):
@@ -116,5 +119,5 @@ def _leaf(annotation: Any) -> str:
         return " or ".join(map(repr, get_args(annotation)))
     if annotation is type(None):
         return "null"
-    plain = isinstance(annotation, type) and get_origin(annotation) is None
-    return annotation.__name__ if plain else str(annotation).replace("typing.", "")
+    is_class = isinstance(annotation, type) and get_origin(annotation) is None
+    return annotation.__name__ if is_class else str(annotation).replace("typing.", "")

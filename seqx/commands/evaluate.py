@@ -49,8 +49,8 @@ def evaluate(
 ) -> None:
     """Score a model on a split of its corpus.
 
-    MODEL is the folder of a model, or of a finished run; several form an ensemble. KEY=VALUE changes a
-    setting of the search or the task, as search.size=8 or task.metrics=[bleu]. Each score is printed with the
+    MODEL is the folder of a model or of a finished run; several models form an ensemble. KEY=VALUE changes a
+    setting of the search or the task, such as search.size=8 or task.metrics=[bleu]. Print each score with the
     signature of its metric.
     """
     models, overrides = split_overrides(arguments)
@@ -85,7 +85,7 @@ def evaluate(
         click.echo(f"{name} {score}")
 
 
-def _print_progress(what: str, share: float | None) -> None:
-    """Print what is being fetched, without the progress within a file."""
+def _print_progress(step: str, share: float | None) -> None:
+    """Print each step of fetching the corpus, but not the progress within a file."""
     if share is None:
-        click.echo(what, err=True)
+        click.echo(step, err=True)

@@ -1,4 +1,4 @@
-"""Read standard input line by line, and answer all lines before the first invalid one."""
+"""Read standard input line by line, so that all lines before the first invalid one are answered."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,8 +15,8 @@ T = TypeVar("T")
 class InputLines:
     """The lines of standard input, up to its end or the first invalid line.
 
-    The error about an invalid line is kept in `error` instead of being raised, so that all lines before it
-    can be answered.
+    The attribute `error` then has the error about this line. It is raised only after all lines before it were
+    answered.
 
     Args:
         stream: the bytes of standard input
@@ -35,11 +35,11 @@ class InputLines:
     def requests(
         self, parse: Callable[[str], str | Request], pending: deque[tuple[str, Request]]
     ) -> Iterator[Request]:
-        """Yield a request for each line, up to the first line that `parse` refuses.
+        """Yield a request for each line, up to the first line for which `parse` raises a UserError.
 
         Args:
-            parse: makes a text or a request of a line
-            pending: gets each request with its text as it is shown to the user
+            parse: converts a line to a text or a request
+            pending: gets each request, with the text that is printed for it
         """
         for line in self:
             try:
@@ -52,7 +52,7 @@ class InputLines:
             yield request
 
     def until_refused(self, answers: Iterator[T]) -> Iterator[T]:
-        """Yield the answers up to the first input that the model refuses."""
+        """Yield the answers, up to the first input for which the model raises an InputError."""
         number = 0
         try:
             for number, answer in enumerate(answers, 1):  # noqa: B007  used in the handler

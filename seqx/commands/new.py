@@ -13,12 +13,12 @@ from seqx.storage.atomic import atomic_folder
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 COMMON = "common"
-"""The template of the files that every plugin has; each of the others is for an interface."""
+"""The template with the files of every plugin. Each other template is for one interface."""
 
 INTERFACES = sorted(path.name for path in TEMPLATES.iterdir() if path.name != COMMON and path.is_dir())
 PLACEHOLDER = "newcomer"  # the name of the plugin in the templates
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,38}[a-z0-9]")
-_RESERVED = {"null", "seqx"}  # null has a meaning in YAML; the package seqx_seqx would confuse
+_RESERVED = {"null", "seqx"}  # YAML reads null as no value; a package seqx_seqx would be confusing
 
 
 @click.command()
@@ -39,17 +39,17 @@ _RESERVED = {"null", "seqx"}  # null has a meaning in YAML; the package seqx_seq
 def new(name: str, *, interface: str, folder: Path | None) -> None:
     """Create a plugin from a template.
 
-    The plugin works at once: it has a component, a recipe that uses it, tests of the laws of its interface,
-    and an entry point through which seqx finds it once it is installed. Change it to suit your needs.
+    The plugin is complete: it has a component, a recipe that uses it, tests of the laws of its interface, and
+    an entry point by which seqx finds it once it is installed. Change the component to suit your needs.
     """
     plugins = load_plugins()
     _check_name(name, plugins)
     target = folder or Path(f"seqx-{name}")
     if target.exists() or target.is_symlink():
         raise UserError(f"{target}: exists already; choose another name, or another --folder")
-    with atomic_folder(target) as written:
+    with atomic_folder(target) as new_folder:
         for template in (COMMON, interface):
-            _write(TEMPLATES / template, written, name)
+            _write(TEMPLATES / template, new_folder, name)
     click.echo(f"{target}: plugin {name}, with a component for {_camel_case(interface)}. Next steps:")
     click.echo(f"  cd {target}")
     click.echo("  pip install --editable '.[dev]'")
@@ -60,7 +60,7 @@ def new(name: str, *, interface: str, folder: Path | None) -> None:
 def _check_name(name: str, plugins: Plugins) -> None:
     if not _is_valid(name):
         similar = re.sub(r"\W+", "_", name.lower()).strip("_0123456789")
-        hint = f"; {similar!r} would do" if _is_valid(similar) else ""
+        hint = f"; for example, {similar!r} is valid" if _is_valid(similar) else ""
         raise UserError(
             f"{name!r} cannot be the name of a plugin: it needs 2 to 40 lowercase letters, digits and "
             "underscores, begins with a letter, does not end with an underscore, and is neither a keyword of "
@@ -81,8 +81,9 @@ def _check_name(name: str, plugins: Plugins) -> None:
 
 
 def _is_valid(name: str) -> bool:
-    words = (name, _camel_case(name))  # of the package, and of the class
-    return bool(_NAME.fullmatch(name)) and name not in _RESERVED and not any(map(keyword.iskeyword, words))
+    identifiers = (name, _camel_case(name))  # of the package, and of the class
+    is_keyword = any(map(keyword.iskeyword, identifiers))
+    return bool(_NAME.fullmatch(name)) and name not in _RESERVED and not is_keyword
 
 
 def _camel_case(name: str) -> str:
@@ -90,6 +91,7 @@ def _camel_case(name: str) -> str:
 
 
 def _write(template: Path, folder: Path, name: str) -> None:
+    """Copy a template into a folder, with the name of the plugin in file names and texts."""
     for source in sorted(template.rglob("*")):
         if not source.is_file() or "__pycache__" in source.parts:
             continue

@@ -20,21 +20,23 @@ from seqx.plugin.loading import Fault, Plugin, home, load_plugins, origin, packa
 def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
     """List the installed plugins and what they provide.
 
-    For each plugin: its version, distribution and folder, its components by interface, the interfaces that it
-    defines, and its commands. For a plugin that failed to load: the error; `seqx --debug plugins` shows the
-    traceback.
+    Print the version, distribution and folder of each plugin, its components by interface, the interfaces
+    that it defines, and its commands. Print the error of a plugin that failed to load; `seqx --debug plugins`
+    shows the traceback.
     """
     loaded = load_plugins()
     by_name, ignored = plugin_commands()
     commands = {name: entries[0] for name, entries in by_name.items()}
     debug = bool(ctx.find_root().params.get("debug"))
     described = [_describe_plugin(plugin, commands.values()) for plugin in loaded.loaded]
-    owned = {name for plugin in described for name in plugin["commands"]}
+    loaded_commands = {name for plugin in described for name in plugin["commands"]}
     failed = [_describe_fault(fault, trace=debug) for fault in loaded.faults]
-    orphaned = {name: origin(entry)[1] for name, entry in sorted(commands.items()) if name not in owned}
-    unused = {entry.name: origin(entry)[1] for entry in ignored}
+    orphaned = {
+        name: origin(entry)[1] for name, entry in sorted(commands.items()) if name not in loaded_commands
+    }
+    shadowed = {entry.name: origin(entry)[1] for entry in ignored}
     if as_json:
-        report = {"plugins": described, "faults": failed, "commands": orphaned, "ignored": unused}
+        report = {"plugins": described, "faults": failed, "commands": orphaned, "ignored": shadowed}
         click.echo(json.dumps(report, indent=2))
         return
     if not described and not failed:
@@ -46,7 +48,7 @@ def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
         click.echo(textwrap.indent((fault.get("traceback") or fault["error"]).rstrip(), "  "))
     for name, source in orphaned.items():
         click.echo(f"command {name}, from {source}, whose plugin is not loaded")
-    for name, source in unused.items():
+    for name, source in shadowed.items():
         click.echo(
             f"command {name}, from {source}, is ignored: seqx has a command of this name; uninstall it"
         )
@@ -57,7 +59,7 @@ def _describe_plugin(plugin: Plugin, commands: Iterable[EntryPoint]) -> dict[str
     for component in plugin.components:
         components.setdefault(component.interface.__name__, []).append(component.name)
     folder = home(plugin.module)
-    own = [entry.name for entry in commands if package(entry.module) == package(plugin.module)]
+    command_names = [entry.name for entry in commands if package(entry.module) == package(plugin.module)]
     return {
         "name": plugin.name,
         "version": plugin.version,
@@ -65,7 +67,7 @@ def _describe_plugin(plugin: Plugin, commands: Iterable[EntryPoint]) -> dict[str
         "path": str(folder) if folder else None,
         "components": components,
         "interfaces": plugin.interfaces,
-        "commands": sorted(own),
+        "commands": sorted(command_names),
     }
 
 

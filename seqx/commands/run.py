@@ -68,11 +68,11 @@ def run(
 ) -> None:
     """Train and test the model of a RECIPE, or resume a run.
 
-    RECIPE is a YAML file, or the name of a recipe that comes with seqx, as wmt_en_de. KEY=VALUE changes a
-    setting, as training.steps=1000.
+    RECIPE is a YAML file, or the name of a recipe of seqx, such as wmt_en_de. KEY=VALUE changes a setting,
+    such as training.steps=1000.
 
-    The model is written to FOLDER/model. An interrupted run resumes from its last checkpoint when the same
-    command is run again; a finished run prints its scores. Processes started by torchrun train together.
+    The model is written to FOLDER/model. Run the same command again to resume an interrupted run from its
+    last checkpoint, or to print the scores of a finished run. Processes that torchrun starts train together.
     """
     stop = StopRequest()
     if devices is not None and devices > 1:

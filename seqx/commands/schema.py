@@ -13,7 +13,7 @@ from seqx.training import description
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors.
 
-    Save it as .schema.json in the folder of your recipes, and begin each recipe with the line
+    Save the output as .schema.json in the folder of your recipes, and begin each recipe with the line
     `# yaml-language-server: $schema=.schema.json`. The editor then completes and explains settings.
     """
     click.echo(json.dumps(recipe.schema(load_plugins().registry, description.Experiment), indent=1))

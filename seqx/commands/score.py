@@ -16,15 +16,17 @@ from seqx.storage.text_lines import read_lines
 
 @click.command()
 @click.argument("arguments", metavar="[KEY=VALUE...] REFERENCES OUTPUTS", nargs=-1, required=True)
-@click.option("--metric", required=True, metavar="NAME", help="See `seqx components metric`.")
+@click.option(
+    "--metric", required=True, metavar="NAME", help="The metric; `seqx components metric` lists all."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 @click.pass_context
 def score(ctx: click.Context, /, arguments: Sequence[str], *, metric: str, as_json: bool) -> None:
     """Score a file of outputs against a file of references.
 
     Line i of OUTPUTS is compared with line i of REFERENCES. Both files are UTF-8, and may be compressed with
-    gzip, bzip2, xz or zstd. KEY=VALUE is a setting of the metric, as lowercase=true; `seqx components metric
-    NAME` explains them.
+    gzip, bzip2, xz or zstd. KEY=VALUE is a setting of the metric, such as lowercase=true; `seqx components
+    metric NAME` explains all settings.
     """
     names, settings = split_overrides(arguments)
     files = [Path(name) for name in names]

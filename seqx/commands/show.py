@@ -16,6 +16,6 @@ from seqx.commands.loading import load_checked
 def show(recipe: str, overrides: Sequence[str], profile: str | None) -> None:
     """Print the resolved recipe and where each value came from.
 
-    All settings are filled in. The output is a recipe, too.
+    The output has all settings, and is a recipe itself.
     """
     click.echo(recipes.show(load_checked(recipe, profile, overrides).configured), nl=False)

@@ -46,7 +46,7 @@ _OPTIONS = (
         "--window",
         type=click.IntRange(1, 1 << 30),
         metavar="N",
-        help="Number of lines to read before the first is answered; they are batched by length.",
+        help="Number of lines to read before the first answer; they are batched by length.",
     ),
     click.option(
         "--attention",
@@ -64,13 +64,13 @@ def _format_score(hypothesis: Hypothesis) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class StdinCommand:
-    """The arguments of a command that answers standard input; call it to answer.
+    """A command that answers standard input: its arguments and options, and a call that runs it.
 
-    Text is UTF-8 in every locale, and only a line feed ends a line. An empty line gets an empty answer. A
-    line that is too long is split and answered in parts; a warning has the number of such lines.
+    Text is UTF-8 in every locale, and only a line feed ends a line. The answer to an empty line is empty.
+    Lines that are too long are split and answered in parts; a warning gives their number.
     """
 
-    command: str  # as the user typed it, as "seqx translate"
+    command: str  # for messages, such as "seqx translate"
     models: Sequence[str]
     overrides: Sequence[str]
     as_json: bool
@@ -94,14 +94,15 @@ class StdinCommand:
         """Answer each line of standard input.
 
         Args:
-            task: the task of the models that the command accepts
-            parse: makes a text or a request of a line; its UserError ends the input before that line
-            format_answer: makes the text that is written of an answer
-            format_score: makes the score of each of several answers
-            one_line: an answer is written as one line; false: it may have several, and begins on its own line
+            parse: converts a line to a text or a request; a UserError ends the input before this line
+            format_answer: converts an answer to the text that is printed
+            format_score: formats the score of an answer of an n-best list
+            task: the task that the models must have
+            one_line: print each answer on one line; false: it may have several lines, and begins on a new one
 
         Raises:
-            UserError: the models cannot be used, or a line is invalid; all lines before it are answered
+            UserError: the models cannot be used; or a line is invalid, after all lines before it were
+                answered
         """
         if sys.stdin is None or sys.stdout is None:
             raise UserError(
@@ -113,7 +114,7 @@ class StdinCommand:
         self._check_task(predictor, task)
         attention = None if self.attention is None else AttentionFolder(self.attention, predictor)
         window = self.window or (1 if source.isatty() else predictor.window)
-        lines, pending, unmet = InputLines(source), deque[tuple[str, Request]](), list[int]()
+        lines, pending, unanswered = InputLines(source), deque[tuple[str, Request]](), list[int]()
         answers = lines.until_refused(predictor.hypotheses(lines.requests(parse, pending), window))
         number, warnings = 0, list[AnswerWarning]()
         for number, nbest in enumerate(answers, 1):
@@ -123,7 +124,7 @@ class StdinCommand:
             ]
             text, request = pending.popleft()
             if request.constrained and request.text.strip() and not nbest:
-                unmet.append(number)
+                unanswered.append(number)
             row = (
                 _format_json(text, shown)
                 if self.as_json
@@ -136,8 +137,8 @@ class StdinCommand:
         for warning in warnings:
             if warning.count:
                 click.echo(warning, err=True)
-        if unmet:
-            click.echo(_unmet_message(unmet, number), err=True)
+        if unanswered:
+            click.echo(_unmet_message(unanswered, number), err=True)
         if lines.error is not None:
             raise lines.error
 
@@ -149,9 +150,9 @@ class StdinCommand:
             )
 
     def _check_models(self) -> None:
-        """Refuse `-` or a text file after the model, which other programs would read."""
+        """Refuse `-` and text files: users of other programs may expect that they are read as input."""
         if "-" in self.models and not Path("-").exists():
-            raise UserError("-: is not a model; leave it out, lines are always read from standard input")
+            raise UserError("-: is not a model; remove it: lines are always read from standard input")
         files = [name for name in self.models if is_text_file(name)]
         if files:
             models = " ".join(name for name in self.models if name not in files) or "MODEL"
@@ -161,22 +162,22 @@ class StdinCommand:
             )
 
     def _predictor(self) -> Predictor:
-        """Load the models, with a search that finds as many answers as `--nbest` asks for."""
+        """Load the models with a search that returns `--nbest` answers per line."""
         if self.nbest is None:
             return self._load(self.overrides)
         try:
             return self._load([*self.overrides, f"search.nbest={self.nbest}"])
         except RecipeError:
-            predictor = self._load(self.overrides)  # raises if the error has another reason
+            predictor = self._load(self.overrides)  # raises again if the error has another cause
             width = predictor.search.width
-            if self.nbest == 1:  # every search finds one
+            if self.nbest == 1:  # every search returns one answer
                 return predictor
             if width >= self.nbest:
                 raise
         if width == 1:
             problem = "needs a beam search; add search=beam"
         else:
-            problem = f"is more than a beam of size {width} finds; add"
+            problem = f"is more than the beam size {width}; add"
         raise UserError(f"--nbest {self.nbest} {problem} search.size={self.nbest}")
 
     def _load(self, overrides: Sequence[str]) -> Predictor:
@@ -212,9 +213,9 @@ class StdinCommand:
 
 
 def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the arguments and options of one that answers standard input.
+    """Add the arguments and options of a command that answers standard input to a function.
 
-    The command is called with a `StdinCommand`, and with its own options by name.
+    The function is called with a `StdinCommand`, and with its own options as keyword arguments.
     """
 
     @click.pass_context
@@ -232,7 +233,7 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
         window: int | None,
         attention: Path | None,
         trust_local_plugins: bool,
-        **own: Any,
+        **options: Any,
     ) -> None:
         models, overrides = split_overrides(arguments)
         if not models:
@@ -251,7 +252,7 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
             trust_local_plugins=trust_local_plugins,
         )
         try:
-            command(answer, **own)
+            command(answer, **options)
         except KeyboardInterrupt:
             ctx.exit(EXIT_INTERRUPTED)
 
@@ -261,7 +262,7 @@ def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _unmet_message(numbers: Sequence[int], count: int) -> str:
-    """Return the warning about lines whose constraints no answer meets."""
+    """Return the warning about lines for which no answer meets all constraints."""
     listed = ", ".join(map(str, numbers[:_MAX_LISTED_LINES]))
     more = ", ..." if len(numbers) > _MAX_LISTED_LINES else ""
     lines = "line" if len(numbers) == 1 else "lines"
@@ -272,7 +273,7 @@ def _unmet_message(numbers: Sequence[int], count: int) -> str:
 
 
 def _without_line_feeds(text: str) -> str:
-    """Replace line feeds, which a model of bytes can write, so that answers stay on their lines."""
+    """Replace line feeds, which a byte-level model can output, by spaces: an answer is one line."""
     return text.replace("\n", " ")
 
 

@@ -9,7 +9,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 def keep_heap() -> None:
     """Keep freed memory for the next tensors instead of returning it to the system.
 
-    Fresh pages are expensive: training of small models on a CPU is about 10 % faster without them.
+    Getting new pages from the system is slow: on a CPU, small models train about 10 % faster without it.
     """
     libc = _glibc()
     if libc is not None:
@@ -18,7 +18,7 @@ def keep_heap() -> None:
 
 
 def trim_heap() -> None:
-    """Return freed memory to the system. Call it after a step that needed much memory and does not recur."""
+    """Return freed memory to the system. Call it after a step that needs much memory only once."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""Work in daemon threads, so that the main thread can handle signals."""
+"""Run work in daemon threads, so that the main thread can handle signals."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _JOIN_SECONDS = 0.2
 
 
 def in_thread(work: Callable[[], T], name: str | None = None) -> "Future[T]":
-    """Run `work` in a daemon thread, which the end of the process does not wait for; return a future."""
+    """Run `work` in a daemon thread and return a future; the process may exit before the thread ends."""
     future = Future[T]()
 
     def run() -> None:
@@ -29,8 +29,8 @@ def in_thread(work: Callable[[], T], name: str | None = None) -> "Future[T]":
 def interruptible_call(work: Callable[[], T]) -> T:
     """Run a blocking C call in a thread, so that the main thread can handle signals meanwhile.
 
-    An exception in the main thread, such as that of a signal, abandons the call, which continues in its
-    thread: see `has_abandoned_threads`.
+    An exception in the main thread, such as that of a signal, abandons the call: it continues in its thread,
+    see `has_abandoned_threads`.
     """
     future = in_thread(work, _NAME)
     while not future.done():

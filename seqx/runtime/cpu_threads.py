@@ -1,4 +1,4 @@
-"""Number of torch's CPU threads, and how they wait for each other.
+"""The number of torch's CPU threads, and spinning or sleeping while they wait for each other.
 
 With GNU's OpenMP (libgomp, which torch's Linux packages use) an idle thread spins for some milliseconds
 before it sleeps. This is fastest on an idle machine, and slowest while other processes compete for CPUs: a
@@ -23,21 +23,21 @@ PERIOD = 0.5
 """Seconds between two measurements of how long threads wait for a CPU."""
 
 CONTENDED_SHARE = 0.12
-"""Share of time for which a thread waits for a CPU, from which on other processes count as competing."""
+"""Minimum share of time that a thread waits for a CPU while other processes count as competing."""
 
 IDLE_SHARE = 0.06
-"""Share up to which no other process counts as competing; on an idle machine it is 0.01 to 0.04."""
+"""Maximum share while no process counts as competing; on an idle machine the share is 0.01 to 0.04."""
 
 IDLE_PERIODS = 3
 """Number of consecutive periods without competition after which threads spin again."""
 
 MAX_IDLE_PERIODS = 60
-"""Maximum number of such periods; it doubles each time that others compete again soon after."""
+"""Maximum number of such periods; their number doubles if competition starts again soon after them."""
 
 MAX_THREADS = 1024
 """Maximum number of threads of a process."""
 
-OWN_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_THREAD_LIMIT", "OMP_DYNAMIC")
+USER_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_THREAD_LIMIT", "OMP_DYNAMIC")
 """Environment variables with which users choose how threads wait, or the size of a pool."""
 
 
@@ -52,9 +52,9 @@ _INITIAL_CPUS = cpus()  # libgomp counts the CPUs once, when it is loaded
 
 
 def wait_seconds(tasks: Path = Path("/proc/self/task")) -> Mapping[str, float]:
-    """Return the seconds for which each thread of this process was ready to run, but had no CPU.
+    """Return the seconds that each thread of this process was ready to run, but had no CPU.
 
-    The result is empty where this is unknown: outside of Linux, and in some sandboxes.
+    The result is empty if the system does not report them: outside of Linux, and in some sandboxes.
     """
     seconds = {}
     try:
@@ -101,11 +101,11 @@ class Pool:
 
     @property
     def is_held(self) -> bool:
-        """True while the pool is held, so that threads spin only briefly."""
+        """True if the pool is held, so that threads spin only briefly."""
         return self._holder is not None
 
     def hold(self) -> None:
-        """Start the pool, unless the system allows no more threads."""
+        """Start the threads of the pool, unless the system allows no more threads."""
         if not _may_start(self.size):
             return
         started = threading.Event()
@@ -115,7 +115,7 @@ class Pool:
         started.wait()
 
     def release(self) -> None:
-        """End the pool, together with the thread that started it."""
+        """End the threads of the pool, and the thread that started them."""
         if self._holder is not None:
             self._released.set()
             self._holder.join()
@@ -129,7 +129,7 @@ class Pool:
 
 
 def _may_start(threads: int) -> bool:
-    """Return true if that many threads can be started; libgomp ends the process if it cannot start one."""
+    """Return true if this number of threads can be started; libgomp exits if it cannot start one."""
     stop = threading.Event()
     started = []
     try:
@@ -147,17 +147,17 @@ def _may_start(threads: int) -> bool:
 
 
 class HoldablePool(Protocol):
-    """The interface of a pool."""
+    """The part of `Pool` that `Watcher` uses."""
 
     @property
     def is_held(self) -> bool:
-        """True while it is held."""
+        """True if the pool is held."""
 
     def hold(self) -> None:
-        """Hold it, if that is possible."""
+        """Hold the pool, if possible."""
 
     def release(self) -> None:
-        """Release it."""
+        """Release the pool."""
 
 
 class Watcher:
@@ -165,7 +165,7 @@ class Watcher:
 
     Args:
         pool: the pool
-        wait_seconds: returns for how long each thread has waited for a CPU
+        wait_seconds: returns the seconds that each thread has waited for a CPU
         now: returns monotonic seconds
     """
 
@@ -178,7 +178,7 @@ class Watcher:
         self.pool = pool
         self._wait_seconds = wait_seconds
         self._now = now
-        self._before, self._at = wait_seconds(), now()
+        self._last_waits, self._last_time = wait_seconds(), now()
         self._required_idle = IDLE_PERIODS
         # While the pool is held: consecutive periods without competition; else: periods since its release.
         self._periods = 2 * IDLE_PERIODS
@@ -191,10 +191,10 @@ class Watcher:
 
     def measure(self) -> None:
         """Compare with the last measurement, and hold or release the pool."""
-        waits, at = self._wait_seconds(), self._now()
-        more = (seconds - self._before.get(thread, seconds) for thread, seconds in waits.items())
-        share = max(more, default=0.0) / max(at - self._at, PERIOD / 10)
-        self._before, self._at = waits, at
+        waits, time_ = self._wait_seconds(), self._now()
+        waited = (seconds - self._last_waits.get(thread, seconds) for thread, seconds in waits.items())
+        share = max(waited, default=0.0) / max(time_ - self._last_time, PERIOD / 10)
+        self._last_waits, self._last_time = waits, time_
         if self.pool.is_held:
             self._periods = self._periods + 1 if share <= IDLE_SHARE else 0
             if self._periods >= self._required_idle:
@@ -216,43 +216,46 @@ _watcher: Watcher | None = None
 
 
 def keep_thread_count(recorded: int | None, requested: int | None, warn: Callable[[str], None]) -> None:
-    """Set the number of threads with which a run began, because the bits of its results depend on it.
+    """Set torch's number of threads to that with which the run began: the last bits of results depend on it.
 
     Args:
-        recorded: the number at the run's earlier starts; None: this is the first start, or not recorded
-        requested: the number that the user gives, which takes precedence; None: not given
-        warn: called with a message if the number changes for this run or this process
+        recorded: the number with which the run began; None: the run begins now, or it is not recorded
+        requested: the number of the option --threads, which takes precedence; None: the option is not set
+        warn: called with a message if the number differs from `recorded` or from this process's default
     """
-    here = torch.get_num_threads()
-    number = requested or recorded or here
+    default = torch.get_num_threads()
+    number = requested or recorded or default
     torch.set_num_threads(number)  # even without a change: MKL then uses exactly this number
-    if recorded is None or number == here == recorded:
+    if recorded is None or number == default == recorded:
         return
     if number != recorded:
         warn(
-            f"this run computed with {_counted(recorded)} before and continues with {number} (--threads); "
+            f"this run computed with {_quantity(recorded)} before and continues with {number} (--threads); "
             f"the last bits of its results differ from those with {recorded}"
         )
     elif requested is None:
-        why = "OMP_NUM_THREADS" if os.environ.get("OMP_NUM_THREADS") else f"{_counted(cpus(), 'CPU')} here"
+        reason = (
+            "OMP_NUM_THREADS" if os.environ.get("OMP_NUM_THREADS") else f"{_quantity(cpus(), 'CPU')} here"
+        )
         warn(
-            f"this run continues with {_counted(number)}, as it began, and not with {here} ({why}), because "
-            f"that would change the last bits of its results; to use {here}, give --threads {here}"
+            f"this run continues with {_quantity(number)}, as it began, and not with {default} ({reason}), "
+            "because that would change the last bits of its results; to use "
+            f"{default}, set --threads {default}"
         )
 
 
-def _counted(number: int, what: str = "thread") -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+def _quantity(number: int, noun: str = "thread") -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def adapt_to_contention() -> None:
     """Let idle threads of this process sleep while other processes compete for the CPUs, else spin.
 
-    This does nothing with a single thread, if the user set one of `OWN_SETTINGS`, if torch does not use
+    Do nothing if there is only one thread, if the user set one of `USER_SETTINGS`, if torch does not use
     libgomp, or if the system does not report how long threads wait.
     """
     global _watcher  # noqa: PLW0603  one for each process
-    if _watcher is not None or torch.get_num_threads() == 1 or any(map(os.environ.get, OWN_SETTINGS)):
+    if _watcher is not None or torch.get_num_threads() == 1 or any(map(os.environ.get, USER_SETTINGS)):
         return
     library = libgomp()
     if library is None or not wait_seconds():
@@ -261,11 +264,11 @@ def adapt_to_contention() -> None:
     threading.Thread(target=_watcher.run, name="seqx-threads", daemon=True).start()
 
 
-def _forget() -> None:
-    """Forget the watcher in a forked child, which has neither its thread nor the pool's."""
+def _remove_watcher() -> None:
+    """Remove the watcher of a forked child, which has neither its thread nor the pool's."""
     global _watcher  # noqa: PLW0603
     _watcher = None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_remove_watcher)

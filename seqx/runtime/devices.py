@@ -16,20 +16,20 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 
 def device_of(name: str) -> torch.device:
-    """Return the device with a name: "auto", "cpu", "cuda", "cuda:1", ...
+    """Return the device with a name ("auto", "cpu", "cuda", "cuda:1", ...), and configure torch for it.
 
     Raises:
         UserError: this machine has no such device
     """
-    device = _named(name)
+    device = _parsed(name)
     if device.type == "cuda":
-        # On Hopper GPUs torch prefers cuDNN's attention kernel, which compiles a plan for each new shape
-        # (about a second); nearly every update and decoding step has one.
+        # On Hopper GPUs torch prefers cuDNN's attention kernel, which takes about a second to
+        # compile a plan for each new shape, and nearly every update and decoding step has a new shape.
         torch.backends.cuda.enable_cudnn_sdp(False)
     return device
 
 
-def _named(name: str) -> torch.device:
+def _parsed(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -37,8 +37,8 @@ def _named(name: str) -> torch.device:
     except RuntimeError:
         raise UserError(f"device {name!r}: no such device; write auto, cpu, cuda or cuda:NUMBER") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise UserError(f"device {name!r}: this machine has {found} CUDA devices; write auto or cpu")
+        count = torch.cuda.device_count()
+        raise UserError(f"device {name!r}: this machine has {count} CUDA devices; write auto or cpu")
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"device {name!r}: seqx supports only cpu and cuda; write auto, cpu or cuda")
     return device
@@ -52,8 +52,8 @@ _WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_COR
 def has_bf16(device: torch.device) -> bool:
     """Return true if the device has units for bfloat16, which multiply faster than in float32.
 
-    GPUs have them since Ampere, CPUs with AMX or AVX-512 BF16. Without them, a CPU multiplies bfloat16 many
-    times more slowly than float32, or not at all.
+    GPUs have them since Ampere, CPUs with AMX or AVX-512 BF16. Without them, bfloat16 is many times
+    slower than float32 on a CPU, or not supported.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -69,7 +69,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def precision_of(name: Precision, device: torch.device) -> Literal["bf16", "fp32"]:
-    """Return the number format with a name on a device; "auto" is bf16 if the device has units for it.
+    """Return the number format with a name; "auto" is bf16 if the device has units for it, else fp32.
 
     Raises:
         UserError: there is no number format of this name
@@ -100,17 +100,17 @@ def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> Iterat
     except RuntimeError as error:
         if not _NO_KERNEL.search(str(error)):
             raise
-        why = str(error).partition("\n")[0].partition(". ")[0]
+        reason = str(error).partition("\n")[0].partition(". ")[0]
         raise UserError(
             f"precision bf16: PyTorch has no kernel on this {device.type} for an operation that the model "
-            f"computes ({why}); set precision to fp32"
+            f"computes ({reason}); set precision to fp32"
         ) from error
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return the tensor on a device; the host does not wait for a copy to a GPU.
+    """Copy a tensor to a device without waiting for the end of the copy.
 
-    Only copies from pinned memory are asynchronous.
+    Only copies from pinned memory are asynchronous, so pin the tensor first.
     """
     if device.type != "cuda":
         return tensor.to(device)

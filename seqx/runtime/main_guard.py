@@ -1,8 +1,8 @@
 """Refuse main scripts that worker processes cannot import.
 
-With the start method "spawn" or "forkserver" each process imports the main script first, under another name
-than `__main__`. A script without `if __name__ == "__main__":` would then repeat its work, and wait for its
-parent.
+With the start method "spawn" or "forkserver", each worker first imports the main script under another name
+than `__main__`. A script without `if __name__ == "__main__":` would then repeat its work in the worker, and
+wait for its parent.
 """
 
 import multiprocessing
@@ -24,10 +24,10 @@ _ADVICE = (
 
 
 def check(context: BaseContext) -> None:
-    """Start a process that imports the main script, to check that others can be started.
+    """Start one worker as a trial, to check that it can import the main script.
 
     Raises:
-        UserError: the script is not a file, fails, or repeats the work of this process
+        UserError: the script is not in a file, fails in the worker, or repeats the work of this process
     """
     script = _script()
     if script is not None and not Path(script).exists():
@@ -55,7 +55,7 @@ def check(context: BaseContext) -> None:
 
 
 def refuse() -> None:
-    """End this process if `check` started it; its parent then raises the error.
+    """Exit if this process is the trial worker of `check`; its parent then raises the error.
 
     Call it before waiting for the result or the lock of another process.
     """
@@ -64,10 +64,10 @@ def refuse() -> None:
 
 
 def _script() -> str | None:
-    """Return the file that processes import as the main script, if there is one."""
+    """Return the file that workers import as the main script; None if they import none."""
     main = sys.modules["__main__"]
     return None if getattr(main, "__spec__", None) is not None else getattr(main, "__file__", None)
 
 
 def _do_nothing() -> None:
-    """Do nothing: importing the script was the test."""
+    """Do nothing: the import of the script is the trial."""

@@ -1,6 +1,6 @@
-"""Standard output and standard error whose failures do not change the result of a command.
+"""Write errors of standard output and standard error: they must not change the result of a command.
 
-The reader of a pipe may have exited, the disk of a log may be full, a descriptor may be closed.
+The reader of a pipe may have exited, the disk may be full, or a descriptor may be closed.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ReaderGoneError(BrokenPipeError):
-    """The reader of a pipe has exited; this needs no message."""
+    """The reader of the pipe has exited, which is no error: print no message."""
 
 
 class WriteErrors:
@@ -24,7 +24,7 @@ class WriteErrors:
 
     Args:
         name: the name of the output in messages
-        deferred: keep the first error in `first` instead of raising it
+        deferred: keep the first error in `first`, and raise none
     """
 
     def __init__(self, name: str, *, deferred: bool) -> None:
@@ -53,11 +53,11 @@ class WriteErrors:
 
 
 class Output:
-    """A wrapper of an output stream that handles its write errors.
+    """An output stream that passes its write errors to a handler.
 
     Args:
-        stream: a text or binary stream
-        errors: handles the errors
+        stream: the text or binary stream to write to
+        errors: the handler
     """
 
     def __init__(self, stream: IO[Any], errors: WriteErrors) -> None:
@@ -116,9 +116,9 @@ def checked_streams() -> Iterator[None]:
 
 @contextlib.contextmanager
 def defer_write_errors() -> Iterator[None]:
-    """Raise a write error of standard output only at the end of the block, so that the work is done.
+    """Raise a write error of standard output only at the end of the block, so that the work is finished.
 
-    If the reader of a pipe has exited, nothing is raised.
+    Raise nothing if the reader of the pipe has exited.
 
     Raises:
         UserError: at the end of the block, if standard output could not be written
@@ -132,7 +132,7 @@ def defer_write_errors() -> Iterator[None]:
         yield
         sys.stdout.flush()
     finally:
-        errors.deferred = errors.first is not None  # buffered text would fail again
+        errors.deferred = errors.first is not None  # else writing the buffered text would raise again
     if errors.first is not None and errors.first.errno != errno.EPIPE:
         errors.raise_error(errors.first)
 

@@ -16,7 +16,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Restore the result of `random_state`; the state of a GPU is left alone if `states` has none."""
+    """Restore the result of `random_state`; if it has no state of a GPU, keep that of this GPU."""
     torch.set_rng_state(states["cpu"].cpu())
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)

@@ -11,7 +11,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to stop. Code that handles KeyboardInterrupt handles it, too."""
+    """A signal asked this process to stop. Code that catches KeyboardInterrupt catches it, too."""
 
     def __init__(self, signal_: signal.Signals) -> None:
         super().__init__(signal_.name)
@@ -21,9 +21,9 @@ class Stopped(KeyboardInterrupt):
 class StopRequest:
     """The first signal that asked this process to stop, if any.
 
-    Inside `handling_signals`, a signal raises `Stopped` in the main thread; inside `deferred`, it is only
-    remembered until `raise_if_requested` is called. A second SIGINT raises KeyboardInterrupt at once, in both
-    cases, and a third one ends the process.
+    In a `handling_signals` block a signal raises `Stopped` in the main thread. In a `deferred` block it is
+    only recorded until `raise_if_requested` is called. In both, a second SIGINT raises KeyboardInterrupt at
+    once, and a third one ends the process.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class StopRequest:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Remember signals in the block instead of raising; see `raise_if_requested`."""
+        """Record signals in the block instead of raising; see `raise_if_requested`."""
         self._is_deferred = True
         try:
             yield
@@ -54,7 +54,7 @@ class StopRequest:
             self._is_deferred = False
 
     def raise_if_requested(self) -> None:
-        """Raise `Stopped` if a signal has come.
+        """Raise `Stopped` if a signal was recorded.
 
         Raises:
             Stopped: a signal asked this process to stop

@@ -72,11 +72,11 @@ def test_new_plugin_passes_its_tests(written: list[Path]) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Mine", "; 'mine' would do"),
-        ("my-own", "; 'my_own' would do"),
-        ("2nd", "; 'nd' would do"),
-        ("../mine", "; 'mine' would do"),
-        ("mine_", "; 'mine' would do"),
+        ("Mine", "; for example, 'mine' is valid"),
+        ("my-own", "; for example, 'my_own' is valid"),
+        ("2nd", "; for example, 'nd' is valid"),
+        ("../mine", "; for example, 'mine' is valid"),
+        ("mine_", "; for example, 'mine' is valid"),
         ("class", " nor seqx\n"),
         ("true", " nor seqx\n"),
         ("null", " nor seqx\n"),

@@ -112,7 +112,7 @@ def test_path_that_is_not_a_model_is_reported(
         (["translate", "input.txt"], f"input.txt: {stdin} MODEL < input.txt\n"),
         (
             ["translate", model, "-"],
-            "-: is not a model; leave it out, lines are always read from standard input\n",
+            "-: is not a model; remove it: lines are always read from standard input\n",
         ),
         (["parse", "input.txt"], f"input.txt: {stdin.replace('translate', 'parse')} MODEL < input.txt\n"),
         (

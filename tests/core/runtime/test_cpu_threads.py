@@ -1,4 +1,4 @@
-"""Idle threads sleep while other processes compete for the CPUs, and a resumed run keeps its threads."""
+"""Idle threads sleep while other processes compete for CPUs; a resumed run keeps its number of threads."""
 
 import os
 import subprocess
@@ -23,15 +23,17 @@ from seqx.runtime.cpu_threads import (
 )
 
 LIBGOMP = libgomp()
-known = pytest.mark.skipif(LIBGOMP is None or not wait_seconds(), reason="another OpenMP, or no /proc")
+needs_libgomp = pytest.mark.skipif(
+    LIBGOMP is None or not wait_seconds(), reason="another OpenMP, or no /proc"
+)
 
 
-class Fake:
-    """A pool, a simulated clock, and threads with simulated waiting times."""
+class SimulatedPool:
+    """A pool, a clock, and the waiting times of threads, all simulated."""
 
     def __init__(self) -> None:
         self.is_held = False
-        self.at = 0.0
+        self.time = 0.0
         self.threads = {"1": 5.0, "2": 50.0}
 
     def hold(self) -> None:
@@ -41,56 +43,58 @@ class Fake:
         self.is_held = False
 
     def now(self) -> float:
-        return self.at
+        return self.time
 
     def wait_seconds(self) -> Mapping[str, float]:
         return dict(self.threads)
 
 
 @pytest.fixture
-def fake() -> Fake:
-    return Fake()
+def pool() -> SimulatedPool:
+    return SimulatedPool()
 
 
 @pytest.fixture
-def watcher(fake: Fake) -> Watcher:
-    return Watcher(fake, fake.wait_seconds, fake.now)
+def watcher(pool: SimulatedPool) -> Watcher:
+    return Watcher(pool, pool.wait_seconds, pool.now)
 
 
-def held_after(fake: Fake, watcher: Watcher, shares: list[float]) -> list[bool]:
-    """Return for each measurement if the pool is held, given the share of time that a thread waited."""
+def held_after(pool: SimulatedPool, watcher: Watcher, shares: list[float]) -> list[bool]:
+    """Measure once for each share of time that a thread waited; return whether the pool was held after it."""
     held = []
     for share in shares:
-        fake.at += 1
-        fake.threads["2"] += share
+        pool.time += 1
+        pool.threads["2"] += share
         watcher.measure()
-        held.append(fake.is_held)
+        held.append(pool.is_held)
     return held
 
 
-def test_threads_sleep_under_competition_and_spin_without(fake: Fake, watcher: Watcher) -> None:
-    assert held_after(fake, watcher, [0.03, 0.1, 0.5, 0.3, 0.1, 0.05, 0.1]) == [False, False, *[True] * 5]
-    assert held_after(fake, watcher, [0.01] * IDLE_PERIODS) == [*[True] * (IDLE_PERIODS - 1), False]
+def test_pool_is_held_only_while_other_processes_compete(pool: SimulatedPool, watcher: Watcher) -> None:
+    assert held_after(pool, watcher, [0.03, 0.1, 0.5, 0.3, 0.1, 0.05, 0.1]) == [False, False, *[True] * 5]
+    assert held_after(pool, watcher, [0.01] * IDLE_PERIODS) == [*[True] * (IDLE_PERIODS - 1), False]
 
 
-def test_repeated_competition_doubles_the_idle_periods(fake: Fake, watcher: Watcher) -> None:
-    held_after(fake, watcher, [0.0] * 10)
+def test_repeated_competition_doubles_the_idle_periods_before_release(
+    pool: SimulatedPool, watcher: Watcher
+) -> None:
+    held_after(pool, watcher, [0.0] * 10)
     lengths = []
     for _ in range(7):
-        assert held_after(fake, watcher, [0.4]) == [True]
-        lengths.append(held_after(fake, watcher, [0.0] * 2 * MAX_IDLE_PERIODS).index(False) + 1)
-        fake.release()
+        assert held_after(pool, watcher, [0.4]) == [True]
+        lengths.append(held_after(pool, watcher, [0.0] * 2 * MAX_IDLE_PERIODS).index(False) + 1)
+        pool.release()
         watcher._periods = 0
     assert lengths == [min(MAX_IDLE_PERIODS, IDLE_PERIODS * 2**times) for times in range(7)]
-    held_after(fake, watcher, [0.0] * (2 * MAX_IDLE_PERIODS + 1))
-    assert held_after(fake, watcher, [0.4, *[0.0] * IDLE_PERIODS])[-2:] == [True, False]
+    held_after(pool, watcher, [0.0] * (2 * MAX_IDLE_PERIODS + 1))
+    assert held_after(pool, watcher, [0.4, *[0.0] * IDLE_PERIODS])[-2:] == [True, False]
 
 
-def test_threads_that_begin_or_end_are_ignored(fake: Fake, watcher: Watcher) -> None:
-    fake.threads["3"] = 70.0
-    assert held_after(fake, watcher, [0.0]) == [False]
-    del fake.threads["3"]
-    assert held_after(fake, watcher, [0.0]) == [False]
+def test_threads_that_begin_or_end_are_ignored(pool: SimulatedPool, watcher: Watcher) -> None:
+    pool.threads["3"] = 70.0
+    assert held_after(pool, watcher, [0.0]) == [False]
+    del pool.threads["3"]
+    assert held_after(pool, watcher, [0.0]) == [False]
 
 
 def test_wait_seconds_are_empty_where_the_system_does_not_report_them(tmp_path: Path) -> None:
@@ -103,37 +107,37 @@ def test_wait_seconds_are_empty_where_the_system_does_not_report_them(tmp_path: 
     assert wait_seconds(tmp_path) == {}
 
 
-@known
+@needs_libgomp
 def test_pool_is_held_and_released() -> None:
     assert LIBGOMP is not None
-    before = tasks()
+    before = thread_count()
     pool = Pool(LIBGOMP)
     for _ in range(3):
         pool.hold()
         assert pool.is_held
-        assert tasks() == before + pool.size
+        assert thread_count() == before + pool.size
         pool.release()
         assert not pool.is_held
-        assert _becomes(before)
+        assert _reaches(before)
 
 
-def _becomes(count: int) -> bool:
-    """Wait until there are `count` threads: those of libgomp take a moment to end."""
-    return any(tasks() == count for _ in _moments())
+def _reaches(count: int) -> bool:
+    """Wait until this process has `count` threads; those of libgomp take a moment to end."""
+    return any(thread_count() == count for _ in _polls())
 
 
-def tasks() -> int:
+def thread_count() -> int:
     """Return the number of threads of this process, including those of libgomp."""
     return len(list(Path("/proc/self/task").iterdir()))
 
 
-def _moments() -> Iterator[None]:
+def _polls() -> Iterator[None]:
     for _ in range(200):
         yield
         time.sleep(0.01)
 
 
-@known
+@needs_libgomp
 def test_pool_is_not_held_if_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LIBGOMP is not None
     pool = Pool(LIBGOMP)
@@ -146,12 +150,12 @@ def test_pool_is_not_held_if_no_thread_can_be_started(monkeypatch: pytest.Monkey
     assert not pool.is_held
 
 
-SPINS = """
+SPINNING_SCRIPT = """
 import resource, sys, time, torch
 from seqx.runtime import cpu_threads
 torch.set_num_threads(2)
 some = torch.ones(1 << 17)
-def spent():  # CPU seconds while there is nothing to compute, after each operation
+def idle_seconds():  # CPU time of the pauses after each operation
     before = resource.getrusage(resource.RUSAGE_SELF)
     for _ in range(100):
         some.add_(1.0)
@@ -159,26 +163,31 @@ def spent():  # CPU seconds while there is nothing to compute, after each operat
     after = resource.getrusage(resource.RUSAGE_SELF)
     return after.ru_utime - before.ru_utime
 pool = cpu_threads.Pool(cpu_threads.libgomp())
-spent()
-first = spent(); pool.hold(); second = spent(); pool.release(); third = spent()
+idle_seconds()
+first = idle_seconds(); pool.hold(); second = idle_seconds(); pool.release(); third = idle_seconds()
 print(second < first / 2 and second < third / 2, first, second, third)
 """
 
 
 @pytest.mark.slow
-@known
+@needs_libgomp
 def test_threads_stop_spinning_while_the_pool_is_held() -> None:
     """Measure the effect on libgomp by CPU time."""
-    environment = {key: value for key, value in os.environ.items() if key not in cpu_threads.OWN_SETTINGS}
+    environment = {key: value for key, value in os.environ.items() if key not in cpu_threads.USER_SETTINGS}
     done = subprocess.run(
-        [sys.executable, "-c", SPINS], env=environment, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", SPINNING_SCRIPT],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     assert done.stdout.startswith("True"), done.stdout
 
 
 @pytest.fixture
 def _two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in cpu_threads.OWN_SETTINGS:
+    for name in cpu_threads.USER_SETTINGS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("seqx.runtime.cpu_threads._watcher", None)
     monkeypatch.setattr("threading.Thread.start", lambda _: None)
@@ -188,10 +197,10 @@ def _two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@known
+@needs_libgomp
 @pytest.mark.usefixtures("_two_threads")
 def test_settings_of_users_disable_the_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in cpu_threads.OWN_SETTINGS:
+    for name in cpu_threads.USER_SETTINGS:
         monkeypatch.setenv(name, "1")
         cpu_threads.adapt_to_contention()
         assert cpu_threads._watcher is None
@@ -204,11 +213,11 @@ def test_settings_of_users_disable_the_watcher(monkeypatch: pytest.MonkeyPatch) 
     assert cpu_threads._watcher is not None
 
 
-KEPT = (
+KEPT_MESSAGE = (
     "this run continues with 3 threads, as it began, and not with 2 (OMP_NUM_THREADS), because that would "
-    "change the last bits of its results; to use 2, give --threads 2"
+    "change the last bits of its results; to use 2, set --threads 2"
 )
-CHANGED = (
+CHANGED_MESSAGE = (
     "this run computed with 1 thread before and continues with 2 (--threads); the last bits of its results "
     "differ from those with 1"
 )
@@ -221,8 +230,8 @@ CHANGED = (
         (None, 3, 3, None),
         (2, None, 2, None),
         (3, 3, 3, None),
-        (3, None, 3, KEPT),
-        (1, 2, 2, CHANGED),
+        (3, None, 3, KEPT_MESSAGE),
+        (1, 2, 2, CHANGED_MESSAGE),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("_two_threads")

@@ -186,7 +186,7 @@ def test_one_best_answer_needs_no_beam(model: Path, search: str) -> None:
 @pytest.mark.parametrize(
     ("search", "message"),
     [
-        ("search.size=3", "--nbest 4 is more than a beam of size 3 finds; add search.size=4"),
+        ("search.size=3", "--nbest 4 is more than the beam size 3; add search.size=4"),
         ("search=greedy", "--nbest 4 needs a beam search; add search=beam search.size=4"),
         ("search={type: sampling, seed: 2}", "--nbest 4 needs a beam search; add search=beam search.size=4"),
     ],

@@ -174,9 +174,9 @@ def test_compare_names_runs_with_equal_names_by_path() -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        ("rm -r base", "base: is not the folder of a run; name one, as runs/NAME"),
+        ("rm -r base", "base: is not the folder of a run; name one, such as runs/NAME"),
         ("mv base/model base.model && rm -r base && mv base.model base", "base: is the folder of a model"),
-        ("echo 'training: {}' > base/recipe.yaml", "base: cannot be read (KeyError: 'steps'); the run was "),
+        ("echo 'training: {}' > base/recipe.yaml", "base: cannot be read (KeyError: 'steps'); seqx "),
         ("echo '{\"kind\": \"update\"}' >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read "),
         *(
             (f"echo '{line}' >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read (")
