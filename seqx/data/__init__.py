@@ -1,9 +1,9 @@
-"""From the rows of a task to the batches of training.
+"""Turn the rows of a task into the batches of training.
 
 - `cache`: corpora, vocabularies and prepared examples, shared by runs
-- `store`: examples as memory-mapped columns
-- `encode`: a block of rows as columns of integers
-- `prepare`: prepare examples in several processes; train a vocabulary
+- `store`: prepared examples as memory-mapped columns
+- `encode`: encode a block of rows as columns of integers
+- `prepare`: prepare examples with several processes; train a vocabulary
 - `held_out`: warnings about the development and test sets
 - `plan`: the examples of each update
 - `batches`: the batches of each update as padded tensors

@@ -1,4 +1,4 @@
-"""The cache of corpora, vocabularies and examples. A folder is named by a digest of what it was made from."""
+"""The cache of corpora, vocabularies and prepared data. The name of a folder is a digest of its inputs."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from seqx.storage.atomic import fsync
 from seqx.storage.locks import file_lock
 
 MADE_FROM = "made_from.json"
-"""The file in each folder of the cache that tells people what the folder was made from."""
+"""The file in each folder of the cache that describes the inputs of the folder, for people."""
 
 
 def default_cache() -> Path:
@@ -52,12 +52,12 @@ def fingerprint(folder: Path) -> str:
 def get_or_create(
     parts: Mapping[str, object], cache: Path, create: Callable[[Path], None], progress: ProgressReporter
 ) -> Path:
-    """Return the folder in the cache that is made from `parts`; create it if it is missing.
+    """Return the folder of the cache for these inputs; create it if it is missing.
 
     If several processes ask for the same folder, one creates it and the others wait.
 
     Args:
-        parts: everything that decides the content, as plain values
+        parts: all inputs that determine the content, as plain values
         cache: the folder of the cache
         create: writes the content into an empty folder
         progress: called with a message before waiting for another process
@@ -69,7 +69,7 @@ def get_or_create(
     if folder.is_dir():
         return folder
     main_guard.refuse()
-    message = "waiting for another process that makes the same"
+    message = "waiting for another process that prepares the same data"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         lock = cache / f".{folder.name}.lock"
@@ -80,11 +80,11 @@ def get_or_create(
             if not folder.is_dir():
                 _create(folder, parts, create)
     except OSError as error:
-        at = Path(error.filename or cache)
-        if not at.is_relative_to(cache) and at not in cache.parents:
+        path = Path(error.filename or cache)
+        if not path.is_relative_to(cache) and path not in cache.parents:
             raise
         advice = "make the cache writable, or set the environment variable SEQX_CACHE to another folder"
-        raise unwritable(at, error, advice) from error
+        raise unwritable(path, error, advice) from error
     return folder
 
 
@@ -100,7 +100,7 @@ def _create(folder: Path, parts: Mapping[str, object], create: Callable[[Path], 
         try:
             unfinished.rename(folder)
         except OSError:
-            # Where the file system has no locks, another process may have created an equal folder.
+            # Without locks, another process may have created an equal folder meanwhile.
             if not folder.is_dir():
                 raise
         fsync(folder.parent)

@@ -1,4 +1,4 @@
-"""Encode blocks of rows as columns of integers; this is the work of each preparation process."""
+"""Encode blocks of rows as columns of integers, in each preparation process."""
 
 import hashlib
 import itertools
@@ -16,15 +16,15 @@ from seqx.interfaces.task import Example, Rejected, Task
 Row = tuple[str, ...]
 
 LEAK = "leak"
-"""The reason for which rows that occur in other splits, too, are dropped."""
+"""The reason for dropping training rows that also occur in other splits."""
 
 
 @dataclass
 class Overlap:
-    """Numbers of rows that also occur in another split."""
+    """The number of training rows that also occur in another split."""
 
-    rows: int = 0  # the whole row occurs there
-    sides: list[int] = field(default_factory=list)  # a single column occurs there, column by column
+    rows: int = 0  # rows that occur there as a whole
+    sides: list[int] = field(default_factory=list)  # for each column, rows whose text occurs there
 
     def add(self, other: "Overlap") -> None:
         """Add the numbers of another block."""
@@ -33,7 +33,7 @@ class Overlap:
 
 
 class LeakFinder:
-    """Find rows that occur in other splits; case and white space are ignored, and empty text never counts.
+    """Find rows that occur in other splits. Ignore case, white space and empty text.
 
     Args:
         splits: the rows of each other split, by name
@@ -50,8 +50,8 @@ class LeakFinder:
             self._ends.update(_ends(text) for row in folded for text in row)
 
     def count(self, row: Row, overlaps: Mapping[str, Overlap]) -> bool:
-        """Add a row to the overlap with each split; return true if any column occurs in any split."""
-        # Folding every row would take a fifth of the preparation; few rows have the ends of a known text.
+        """Add a row to the overlap with each split; return true if any of its columns occurs in any split."""
+        # Folding all rows would take a fifth of the time. Few rows begin and end like a known text.
         if all(_ends(text) not in self._ends for text in row):
             return False
         folded, is_leak = _folded(row), False
@@ -71,11 +71,11 @@ class LeakFinder:
 class Block:
     """The examples of some rows."""
 
-    rows: int  # dropped ones included
+    rows: int  # including dropped rows
     columns: Mapping[str, Ragged]
     texts: Mapping[str, Ragged]
-    hashes: NDArray[np.uint64]  # [examples] of the raw rows
-    dropped: Counter[str]  # rows by the reason why they were dropped
+    hashes: NDArray[np.uint64]  # [examples] hashes of the rows
+    dropped: Counter[str]  # number of dropped rows, by reason
     overlaps: Mapping[str, Overlap]  # by split
 
 
@@ -85,7 +85,7 @@ class RowEncoder:
 
     task: Task
     training: bool  # the rows are training rows, which the task may reject
-    text: bool  # keep the text beside the tokens
+    text: bool  # keep the text as well as the tokens
     leaks: LeakFinder
     drop_leaks: bool
 
@@ -106,9 +106,12 @@ class RowEncoder:
             examples.append(example)
             hashes.append(_hash(row))
         columns = {
-            name: _integers([e.columns[name] for e in examples]) for name in _names(examples, "columns")
+            name: _integers([example.columns[name] for example in examples])
+            for name in _names(examples, "columns")
         }
-        texts = {name: _utf8([e.text[name] for e in examples]) for name in _names(examples, "text")}
+        texts = {
+            name: _utf8([example.text[name] for example in examples]) for name in _names(examples, "text")
+        }
         return Block(
             rows=len(rows),
             columns=columns,
@@ -120,7 +123,7 @@ class RowEncoder:
 
 
 def _names(examples: Sequence[Example], attribute: str) -> list[str]:
-    """Return the names of the columns; all examples of a task must have the same."""
+    """Return the names of the columns (or texts), which must be the same in all examples."""
     names = list(getattr(examples[0], attribute)) if examples else []
     for example in examples:
         others = list(getattr(example, attribute))
@@ -148,28 +151,28 @@ def _folded(row: Row) -> Row:
 
 
 def _ends(text: str) -> str:
-    """Return the first and the last word, folded; equal for texts that `_folded` makes equal."""
+    """Return the first and the last word in lower case: the same for texts that are equal when folded."""
     words = text.split(None, 1)
     return f"{words[0]} {text.rsplit(None, 1)[-1]}".casefold() if words else ""
 
 
 def _hash(row: Row) -> int:
-    """Return 64 bits of a row without white space at the ends of columns.
+    """Return a 64-bit hash of a row, without white space at the ends of its columns.
 
-    One in 28,000 corpora of 36 million rows has a collision.
+    The probability of a collision in a corpus of 36 million rows is 1 in 28,000.
     """
     key = "\0".join(map(str.strip, row)).encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
 
 
 def first_of_each(hashes: NDArray[np.uint64]) -> NDArray[Any]:
-    """Return true where a hash occurs for the first time."""
+    """Return a mask that is true where a hash occurs for the first time."""
     ordered = np.sort(hashes)
     repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     del ordered
     keep = np.ones(len(hashes), np.bool_)
     if repeated.size:
-        # Only hashes that occur more than once are compared; they are few, which saves memory.
+        # To save memory, compare only the few hashes that occur more than once.
         indices = np.concatenate(
             [
                 start + np.flatnonzero(_is_in(hashes[start : start + _CHUNK], repeated))

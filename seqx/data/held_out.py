@@ -1,4 +1,4 @@
-"""Warnings about suspicious rows in the development and test sets, which are scored all the same."""
+"""Warnings about suspicious rows in the development and test sets. These rows are scored nevertheless."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,30 +9,35 @@ from seqx.interfaces.task import Split, Task
 
 T = TypeVar("T")
 
-_ROW_SHARE = 0.01  # share of a split from which on a repeated row is reported
+_ROW_SHARE = 0.01  # minimum share of a split for a warning about a repeated row
 _SIDE_SHARE = 0.1  # the same for a repeated source or reference
 _MIN_SIDES = 10  # minimum number of repetitions of a source or reference
 
 
 def held_out_warnings(task: Task, split: Split) -> list[str]:
-    """Return the warnings about a split, a line each."""
+    """Return the warnings about a split, one line each."""
     rows = [tuple(text.strip() for text in row) for row in split.rows]
     warnings = [*_suspicious(rows)]
     excluded = len(rows) - len(task.references(split))
     if excluded > 0:
-        warnings.append(f"{excluded:,} of {len(rows):,} rows cannot be scored and are left out")
+        warnings.append(f"{excluded:,} of {len(rows):,} rows cannot be scored and are skipped")
     return [*(f"{split.name}: {warning}" for warning in warnings), *task.data_warnings(split)]
 
 
 def empty_texts(texts: Sequence[str], name: str) -> Iterator[str]:
-    """Yield a warning with the number of empty texts, if there are any; `name` says what they are."""
+    """Yield a warning if some texts are empty.
+
+    Args:
+        texts: the texts
+        name: the plural noun for them in the warning, such as "references"
+    """
     count = sum(not text.strip() for text in texts)
     if count:
         yield f"{count:,} of {len(texts):,} {name} are empty"
 
 
 def _suspicious(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Yield warnings about empty sides, sources that equal their reference, and repetitions."""
+    """Yield warnings about empty columns, sources that equal their reference, and repetitions."""
     sides = [*zip(*rows, strict=True)]
     names = ["sources", "references"] if len(sides) == 2 else ["rows"]
     for name, side in zip(names, sides, strict=False):
@@ -46,11 +51,12 @@ def _suspicious(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
         yield f"{repeated[1]:,} of {len(rows):,} rows are identical: {_quoted(' / '.join(repeated[0]))}"
         return
     for name, side in zip(names, sides, strict=False) if len(sides) > 1 else ():
-        found = _most_common(side, minimum=_MIN_SIDES, share=_SIDE_SHARE)
+        most_common = _most_common(side, minimum=_MIN_SIDES, share=_SIDE_SHARE)
         distinct = len(set(side))
         is_text = distinct == 1 or 50 * distinct > len(side)  # few distinct values are labels, which repeat
-        if found and found[0] and is_text:
-            yield f"{found[1]:,} of {len(side):,} {name} are identical: {_quoted(found[0])}"
+        if most_common and most_common[0] and is_text:
+            text, count = most_common
+            yield f"{count:,} of {len(side):,} {name} are identical: {_quoted(text)}"
 
 
 def _most_common(values: Sequence[T], *, minimum: int, share: float) -> tuple[T, int] | None:

@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from seqx.data.store import Integers
 
 TARGET = "target"
-"""The column whose tokens are counted."""
+"""The name of the column that the size of an update refers to."""
 
-_UPDATES_PER_POOL = 500  # examples of similar lengths are grouped within a pool of so many updates
-_SLABS = 3  # a pool has about `_SLABS` times as many ranges of target lengths as ranges of source lengths
-_LENGTH_BITS = 20  # of a sort key
+_UPDATES_PER_POOL = 500  # a pool has this many updates; examples are grouped by length within a pool
+_SLABS = 3  # ranges of target lengths per range of source lengths in a pool, about
+_LENGTH_BITS = 20  # bits of a sort key that hold the length
 
 
 @dataclass(frozen=True)
 class Plan:
     """The updates of an epoch. Each consists of groups of examples of similar lengths."""
 
-    order: Integers  # [examples] indices of the examples, group by group
+    order: Integers  # [examples] indices of the examples, sorted by group
     groups: Integers  # [groups + 1] index in `order` at which each group begins
     updates: Integers  # [updates + 1] index in `groups` at which each update begins
-    lengths: Mapping[str, Integers]  # [examples] tokens in each column, by the example's index
+    lengths: Mapping[str, Integers]  # by column: [examples] number of tokens of each example
 
     def __len__(self) -> int:
         """Return the number of updates."""
@@ -56,7 +56,7 @@ def plan(lengths: Mapping[str, Integers], *, tokens: int, groups: int, seed: int
 
     Examples are shuffled. Within pools of many updates they are sorted by length and cut into groups of at
     most `tokens` / `groups` target tokens. The groups are shuffled, and each update takes the next ones. An
-    example longer than a group is a group of its own, and an update of its own if need be.
+    example that is too long for a group is a group by itself, and if necessary an update by itself.
 
     Args:
         lengths: tokens of each example in each column, "target" among them
@@ -67,7 +67,7 @@ def plan(lengths: Mapping[str, Integers], *, tokens: int, groups: int, seed: int
     """
     target = lengths[TARGET]
     assert len(target), "no examples"
-    # Raw bits never change; the results of numpy's own shuffles may change with its version.
+    # Raw bits are stable; the results of numpy's shuffles may change with its version.
     bits = np.random.Philox(np.random.SeedSequence([seed % 2**64, epoch]))
     index_dtype = np.uint32 if len(target) < 2**32 else np.uint64
     order: Integers = np.argsort(bits.random_raw(len(target)), kind="stable").astype(index_dtype)
@@ -124,7 +124,7 @@ def _sort_chunks(order: Integers, chunks: NDArray[np.int64], sizes: NDArray[np.i
 
 
 def _cut_into_groups(ends: Integers, budget: int) -> Integers:
-    """Return the bounds of groups: each takes as many of the next examples as fit, and at least one."""
+    """Return the bounds of groups: each has as many of the next examples as fit, but at least one."""
     bounds, before = [0], 0
     while bounds[-1] < len(ends):
         after = max(int(ends.searchsorted(before + budget, "right")), bounds[-1] + 1)
@@ -134,7 +134,7 @@ def _cut_into_groups(ends: Integers, budget: int) -> Integers:
 
 
 def _group_into_updates(counts: Integers, tokens: int, groups: int) -> Integers:
-    """Return the bounds of updates: each takes the next `groups` groups, or those that fit into `tokens`."""
+    """Return the bounds of updates: each has the next `groups` groups, or fewer if `tokens` is exceeded."""
     bounds, size, total = [0], 0, 0
     for group, count in enumerate(counts.tolist()):
         if size and (size == groups or total + count > tokens):

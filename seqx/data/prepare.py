@@ -32,10 +32,10 @@ from seqx.runtime.background import interruptible_call
 from seqx.runtime.cpu_threads import cpus
 
 DUPLICATE = "duplicate"
-"""The reason for which repeated rows are dropped."""
+"""The reason for dropping repeated rows."""
 
 _ROWS_PER_BLOCK = 1000
-_MIN_ROWS_FOR_PROCESSES = 20_000  # with fewer rows, this process is done before others have started
+_MIN_ROWS_FOR_PROCESSES = 20_000  # with fewer rows, one process is done before others have started
 
 
 def no_progress(_: str, __: float | None) -> None:
@@ -55,27 +55,27 @@ def prepare(
     text: bool = True,
     min_rows: int = _MIN_ROWS_FOR_PROCESSES,
 ) -> Store:
-    """Return the examples of a split, which are encoded unless they are in the cache.
+    """Return the examples of a split from the cache; encode them first if they are missing.
 
-    Training rows that the task rejects are dropped, and so are exact repetitions (white space around columns
-    aside) unless the corpus repeats them on purpose; the store records how many, and why. It also records how
-    many training rows occur in each split of `against`, without regard to case and white space:
-    `{"dev": {"rows": 1, "sides": [3, 2]}}`. The result does not depend on `processes`.
+    Training rows that the task rejects are dropped. Repeated training rows (apart from white space around
+    columns) are dropped if `task.unique` is true. The store records the number of dropped rows by reason. It
+    also records how many training rows occur in each split of `against`, ignoring case and white space:
+    `{"dev": {"rows": 1, "sides": [3, 2]}}`, see `Overlap`. The result does not depend on `processes`.
 
     Args:
-        task: has fetched its corpus and loaded its vocabulary
-        split: rows are dropped from "train" only
-        settings: what decides the examples besides `task.identity()`, as plain values
+        task: the task, with fetched corpus and loaded vocabulary
+        split: the name of the split; rows are dropped only from "train"
+        settings: all inputs of the examples besides `task.identity()`, as plain values
         cache: the folder of the cache; None: the default
-        processes: number of processes that encode; None: as many as this process may use CPUs
+        processes: number of processes that encode; None: one for each CPU of this process
         progress: called with the number of rows done
-        leaks: report rows of which a column occurs in a split of `against`, or drop them
-        against: the splits that training must not have seen
-        text: keep the text beside the tokens, so that each epoch can encode it again
-        min_rows: number of rows from which on further processes are started
+        leaks: what to do with training rows of which a column occurs in a split of `against`
+        against: the splits that training rows must not occur in
+        text: keep the text as well as the tokens, so that each epoch can encode it again
+        min_rows: minimum number of rows to start other processes
 
     Raises:
-        UserError: no row is left, a process was killed, or the task raised one
+        UserError: all rows were dropped, a process was killed, or the task raised it
     """
     training = split == "train"
     parts = {
@@ -108,13 +108,13 @@ def cached_vocabulary(
     *,
     progress: ProgressReporter = no_progress,
 ) -> Path:
-    """Return the folder of the task's vocabulary, which is trained unless it is in the cache.
+    """Return the folder of the task's vocabulary from the cache; train it first if it is missing.
 
     Args:
-        task: has fetched its corpus; it still has to `load` the folder
-        settings: what decides the vocabulary besides `task.identity()`, as plain values
+        task: the task, with fetched corpus; the caller passes the folder to `task.load`
+        settings: all inputs of the vocabulary besides `task.identity()`, as plain values
         cache: the folder of the cache; None: the default
-        progress: called with what is being done
+        progress: called with a description of the current step
     """
     parts = {
         "format": FORMAT,
@@ -159,8 +159,8 @@ def _write(
             dropped[DUPLICATE] += int((~keep).sum())
         if rows == sum(dropped.values()):
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.most_common())
-            why = f"dropped: {reasons}" if reasons else "it is empty"
-            raise UserError(f"{split}: none of {rows:,} rows is left ({why}); check the corpus")
+            cause = f"dropped: {reasons}" if reasons else "it is empty"
+            raise UserError(f"{split}: none of {rows:,} rows is left ({cause}); check the corpus")
         leaks = {other: asdict(overlap) for other, overlap in overlaps.items()}
         writer.finish(keep=keep, rows=rows, dropped=dropped, leaks=leaks, identity=identity)
     finally:
@@ -168,7 +168,7 @@ def _write(
 
 
 def _blocks(encoder: RowEncoder, rows: Iterable[Row], processes: int, min_rows: int) -> Iterator[Block]:
-    """Yield blocks in the order of the rows, encoded by other processes if there are many rows."""
+    """Yield encoded blocks in the order of the rows; use other processes if there are many rows."""
     rows = iter(rows)
     first = list(itertools.islice(rows, min_rows)) if processes > 1 else []
     use_processes = processes > 1 and len(first) == min_rows
@@ -185,7 +185,7 @@ def _batched(rows: Iterator[Row]) -> Iterator[list[Row]]:
 def _encoded_by_processes(
     encoder: RowEncoder, batches: Iterator[list[Row]], processes: int
 ) -> Iterator[Block]:
-    """Encode in several processes, and read only as many rows ahead as keep them busy."""
+    """Encode with several processes; read only as many rows ahead as keep the processes busy."""
     # "fork" could deadlock because of torch's threads, and "spawn" would import torch in each process.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["seqx.data.encode"])
@@ -220,16 +220,16 @@ def _start_process(local: Sequence[LocalSource], encoder: bytes) -> None:
         _encoder = pickle.loads(encoder)  # noqa: S301  it comes from this program
     except (AttributeError, ImportError) as error:
         _encoder = partial(_cannot_encode, str(error))
-    # The main process handles interrupts; the others end when it ends.
+    # Only the main process handles interrupts; the others exit after it.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _cannot_encode(why: str, _: Sequence[Row]) -> Block:
-    """Raise the error with the first rows: in `_start_process` it would end the process with a traceback."""
+def _cannot_encode(reason: str, _: Sequence[Row]) -> Block:
+    """Raise the error when the first rows arrive; in `_start_process` it would print a traceback."""
     raise UserError(
-        f"a preparation process cannot load the task ({why}); define the classes of its components in a "
+        f"a preparation process cannot load the task ({reason}); define the classes of its components in a "
         "module or a script that can be imported, or register them in a plugin"
     )
 

@@ -1,7 +1,7 @@
-"""Examples as memory-mapped columns of unsigned integers and UTF-8 text.
+"""Prepared examples as memory-mapped columns of unsigned integers and UTF-8 text.
 
-A store is a folder with `index.json`, and for each column a file of values and a file of offsets (int64, one
-more than there are examples), all little-endian.
+A store is a folder with `index.json` and two files per column: the concatenated values of all examples, and
+the offset of each example (int64, with one more for the end), all little-endian.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _UNSIGNED = tuple(np.dtype(f"<u{size}") for size in (1, 2, 4, 8))
 _DTYPES = {dtype.str: dtype for dtype in _UNSIGNED}
 _MAX_INDEX_BYTES = 1 << 20
 _OFFSET = np.dtype("<i8")
-_CHUNK = 1 << 18  # number of examples, or of values, that are copied at once
+_CHUNK = 1 << 18  # number of examples or values that are copied at once
 _MAX_HASHED_BYTES = 1 << 28  # hashes of larger stores are not checked when they are opened
 
 Integers = NDArray[np.integer[Any]]
@@ -40,14 +40,14 @@ def smallest(values: Integers) -> Integers:
 
 
 class Ragged(NamedTuple):
-    """Rows of different lengths in one array."""
+    """A ragged array: rows of different lengths, concatenated in one array."""
 
     values: Integers  # [sum of lengths]
     offsets: Integers  # [rows + 1]
 
     @classmethod
     def of(cls, values: Integers, lengths: Integers) -> Self:
-        """Return the concatenated `values` of rows with these lengths as a ragged array."""
+        """Return a ragged array of the concatenated `values` of rows with these lengths."""
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         return cls(values, offsets)
@@ -70,17 +70,17 @@ class Ragged(NamedTuple):
 
 @dataclass(frozen=True)
 class Store:
-    """Prepared examples on the disk; opening a store takes the same time for any number of them."""
+    """Prepared examples in memory-mapped files. Opening a large store takes the same time for any size."""
 
     folder: Path
     columns: Mapping[str, Ragged]
     texts: Mapping[str, Ragged]  # UTF-8
-    dropped: Mapping[str, int]  # rows without an example, by reason
-    leaks: Mapping[str, Mapping[str, Any]]  # rows that occur in each other split, see `prepare`
-    rows: int  # of the corpus, dropped ones included
-    identity: str  # the cache key of what it was made from
+    dropped: Mapping[str, int]  # number of dropped rows, by reason
+    leaks: Mapping[str, Mapping[str, Any]]  # number of rows that occur in other splits, see `prepare`
+    rows: int  # of the corpus, including dropped rows
+    identity: str  # the cache key of its inputs
     size: int  # number of examples
-    digest: str = ""  # of all its bytes; empty if an older seqx made it
+    digest: str = ""  # of all bytes; empty if an earlier version of seqx wrote the store
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -125,7 +125,7 @@ class Store:
         return {name: column.row(i) for name, column in self.columns.items()}
 
     def text(self, i: int) -> dict[str, str]:
-        """Return the text of example `i`, if the store keeps it."""
+        """Return the text of example `i`; empty if the store has no text."""
         return {name: column.row(i).tobytes().decode() for name, column in self.texts.items()}
 
     def lengths(self, column: str) -> Integers:
@@ -155,7 +155,7 @@ def _count(value: object) -> int:
 
 
 def _check_hashes(folder: Path, digests: Mapping[str, str], columns: Collection[str]) -> None:
-    """Compare the hashes of a small store: a damaged disk can change bytes without changing sizes."""
+    """Check the hashes of a small store: a damaged disk can change bytes, but not sizes."""
     for name in digests:
         if name.removesuffix(".at") not in columns:
             raise ValueError(f"{name[:40]!r} is not one of its files")
@@ -172,7 +172,7 @@ def _mapped(path: Path, dtype: np.dtype[Any], count: int) -> Integers:
         raise ValueError(f"{path.name} has {size} bytes instead of {expected}")
     if count == 0:
         return np.zeros(0, dtype)
-    # As a plain array: indexing a memmap would create a memmap each time, which is slow.
+    # Return a plain array, because each indexing of a memmap creates a new memmap, which is slow.
     return np.memmap(path, dtype, "r", shape=(count,)).view(np.ndarray)
 
 
@@ -215,7 +215,7 @@ class Writer:
             rows: number of rows of the corpus
             dropped: number of dropped rows, by reason
             leaks: see `Store`
-            identity: the cache key of what the store was made from
+            identity: the cache key of the inputs of the store
         """
         if keep is not None and keep.all():
             keep = None
@@ -240,7 +240,7 @@ class Writer:
 
 
 class _Column:
-    """The two files of a column while they are written; they are rewritten when a wider type is needed."""
+    """Write the two files of a column; rewrite them when a value needs a wider type."""
 
     def __init__(self, path: Path) -> None:
         assert path.name.replace(".", "_").isidentifier(), path.name

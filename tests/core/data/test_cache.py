@@ -90,7 +90,7 @@ def test_concurrent_callers_create_a_folder_once(tmp_path: Path) -> None:
         thread.join()
     assert len(calls) == 1
     assert folders[0] == folders[1]
-    assert messages == ["waiting for another process that makes the same"]
+    assert messages == ["waiting for another process that prepares the same data"]
 
 
 def test_equal_folder_of_another_process_wins(tmp_path: Path) -> None:
