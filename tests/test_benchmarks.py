@@ -1,4 +1,4 @@
-"""Benchmarks run: with so little that their figures mean nothing."""
+"""Benchmarks run without errors, with inputs so small that their numbers mean nothing."""
 
 import json
 import os
@@ -17,12 +17,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(*command: str) -> str:
+    """Return the output of a Python command."""
     return subprocess.run(
         [sys.executable, *command], cwd=ROOT, check=True, capture_output=True, text=True, timeout=120
     ).stdout
 
 
-def test_preparation_is_measured(tmp_path: Path) -> None:
+def test_preparation_benchmark_records_all_pairs(tmp_path: Path) -> None:
     out = tmp_path / "record.json"
     run("-m", "benchmarks.preparation", "--pairs", "800", "--processes", "1", "--vocabulary", "1000",
         "--folder", str(tmp_path), "--out", str(out))  # fmt: skip
@@ -33,7 +34,7 @@ def test_preparation_is_measured(tmp_path: Path) -> None:
     assert sum(record["runs"][0]["files"].values()) > 2 * sum(record["runs"][0]["tokens"].values())
 
 
-def test_a_preparation_is_extrapolated() -> None:
+def test_preparation_table_extrapolates_time_and_size() -> None:
     files = {"source": 2000, "source.at": 1000, "source.text": 6000, "source.text.at": 1000}
     measured = {"processes": 2, "lines_per_second": 20_000, "peak_pss_mb": 1900, "files": files}
     *_, row = preparation.table({"pairs": 1000, "runs": [measured]})
@@ -41,7 +42,7 @@ def test_a_preparation_is_extrapolated() -> None:
     assert cells == ["2", "20,000", "1,900 MiB", "30 min", "0.1 GB", "0.3 GB"]
 
 
-def test_a_large_corpus_is_measured(tmp_path: Path) -> None:
+def test_scale_benchmark_records_updates_and_files(tmp_path: Path) -> None:
     out = tmp_path / "record.json"
     run("-m", "benchmarks.scale", "--pairs", "5000", "--vocabulary", "1000", "--tokens", "2000",
         "--folder", str(tmp_path), "--out", str(out))  # fmt: skip
@@ -52,15 +53,15 @@ def test_a_large_corpus_is_measured(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_generated_pairs_have_the_lengths_that_they_say() -> None:
+def test_generated_pairs_have_the_documented_lengths() -> None:
     import numpy as np
 
-    both = lengths(np.random.default_rng(0), 50_000)
-    assert both.mean() == pytest.approx(27, rel=0.03)
-    assert np.corrcoef(np.log(both.T))[0, 1] > 0.7
+    pair_lengths = lengths(np.random.default_rng(0), 50_000)
+    assert pair_lengths.mean() == pytest.approx(27, rel=0.03)
+    assert np.corrcoef(np.log(pair_lengths.T))[0, 1] > 0.7
 
 
-def test_the_initialisation_is_that_of_the_base_recipe(data: Callable[[str], Path]) -> None:
+def test_initialisation_benchmark_uses_the_model_of_the_base_recipe(data: Callable[[str], Path]) -> None:
     data("tatoeba_en_de")
     configured = load_checked(
         str(ROOT / "recipes" / "wmt_en_de.yaml"), None, initialisation.overrides(300, 1500)
@@ -71,7 +72,7 @@ def test_the_initialisation_is_that_of_the_base_recipe(data: Callable[[str], Pat
     assert "SEQX_DATA" in os.environ
 
 
-LOG = """\
+FUZZER_OUTPUT = """\
 #2	INITED cov: 90 ft: 91 corp: 1/20b exec/s: 0 rss: 270Mb
 #5778	DONE   cov: 96 ft: 346 corp: 38/3031b lim: 1200 exec/s: 275 rss: 274Mb
 Done 5778 runs in 21 second(s)
@@ -81,26 +82,30 @@ stat::peak_rss_mb:              274
 """
 
 
-def test_what_a_fuzzer_said_is_summed_up() -> None:
-    assert fuzz.parse_statistics(LOG) == fuzz.Statistics(inputs=5778, edges=96, memory=274)
-    assert fuzz.parse_statistics(LOG.partition("stat::peak")[0]) is None
-    found = {"processor_seconds": 1800.0, "inputs": 2000, "edges": 96, "memory": 274}
-    lost = {
+def test_fuzz_benchmark_parses_and_tabulates_the_output_of_fuzzers() -> None:
+    assert fuzz.parse_statistics(FUZZER_OUTPUT) == fuzz.Statistics(inputs=5778, edges=96, memory=274)
+    assert fuzz.parse_statistics(FUZZER_OUTPUT.partition("stat::peak")[0]) is None
+    done = {"processor_seconds": 1800.0, "inputs": 2000, "edges": 96, "memory": 274}
+    killed = {
         "processor_seconds": 0.0,
         "inputs": None,
         "edges": None,
         "memory": None,
         "found": ["about-crash-2"],
     }
-    every = {"trees": {**found, "found": ["trees-crash-1"]}, "yaml": {**found, "found": []}, "about": lost}
-    record = {"harnesses": every}
+    harnesses = {
+        "trees": {**done, "found": ["trees-crash-1"]},
+        "yaml": {**done, "found": []},
+        "about": killed,
+    }
+    record = {"harnesses": harnesses}
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in fuzz.table(record)]
     assert cells[2] == ["trees", "30.0 min", "2,000", "96", "274 MiB", "1"]
     assert cells[4] == ["about", "0.0 min", "", "", "", "1"]
     assert cells[-1] == ["all", "1.00 h", "4,000", "", "274 MiB", "2"]
 
 
-def test_a_fuzzer_fuzzes(tmp_path: Path) -> None:
+def test_fuzz_benchmark_runs_a_harness(tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="the extra fuzz is not installed")
     out = tmp_path / "fuzz.json"
     run("-m", "benchmarks.fuzz", "about", "--seconds", "2", "--found", str(tmp_path), "--out", str(out))
@@ -109,7 +114,7 @@ def test_a_fuzzer_fuzzes(tmp_path: Path) -> None:
     assert record["harnesses"]["about"]["found"] == []
 
 
-def test_speeds_next_to_others_are_shares_of_the_idle_speed() -> None:
+def test_table_of_contention_shows_shares_of_the_idle_speed() -> None:
     cases = [
         {"precision": "fp32", "policy": policy, "rates": rates}
         for policy, rates in (

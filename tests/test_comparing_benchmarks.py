@@ -1,4 +1,4 @@
-"""The benchmarks that lay things side by side: with so little that their figures mean nothing."""
+"""Benchmarks that compare runs or layers, with inputs so small that their numbers mean nothing."""
 
 import json
 import signal
@@ -33,10 +33,10 @@ from torch import nn
 
 
 class Recurrent(seqx.Encoder):
-    """An LSTM, the same at every width.
+    """An LSTM.
 
     Args:
-        layers: how many
+        layers: number of layers
     """
 
     def __init__(self, d_model: int, *, layers: int = 9) -> None:
@@ -54,42 +54,43 @@ def seqx_register(registry: seqx.Registry) -> None:
 
 
 def run(module: str, *arguments: str | Path, code: int = 0) -> str:
+    """Return the output of a benchmark that ends with this exit code."""
     command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert found.returncode == code, found.stderr
-    return found.stdout
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert result.returncode == code, result.stderr
+    return result.stdout
 
 
 @pytest.fixture
-def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A plugin with an encoder `later`, which the benchmarks find like those that are installed."""
-    file = tmp_path / "another.py"
+def extra_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Add a plugin with an encoder `later`, which the benchmarks find like installed plugins."""
+    file = tmp_path / "extra.py"
     file.write_text(RECURRENT, encoding="utf-8")
-    with_it = partial(load_plugins, {file: Location(str(file), 1, 1)})
-    monkeypatch.setattr(complexity, "load_plugins", with_it)
-    monkeypatch.setattr(kinds, "load_plugins", with_it)
+    load_with_extra = partial(load_plugins, {file: Location(str(file), 1, 1)})
+    monkeypatch.setattr(complexity, "load_plugins", load_with_extra)
+    monkeypatch.setattr(kinds, "load_plugins", load_with_extra)
     return file
 
 
-def test_each_registered_kind_has_a_profile() -> None:
-    """So that nothing of seqx's own is left to be set by rule of thumb."""
+def test_every_component_of_seqx_has_a_benchmark_profile() -> None:
+    """Only components of other plugins are benchmarked with generated settings."""
     listed = kinds.trials()
     assert [name for name, trial in listed.items() if trial.overrides] == []
     assert kinds.faults(listed) == {}
     assert len({json.dumps(sorted(map(str, trial.parts()))) for trial in listed.values()}) > 20
 
 
-def test_a_kind_that_is_installed_later_takes_part(another: Path) -> None:
+def test_component_of_another_plugin_is_benchmarked(extra_plugin: Path) -> None:
     assert kinds.trials()["encoder_later"].overrides == ['model.encoder={"type": "later", "layers": 2}']
 
 
-def test_a_kind_that_cannot_be_built_is_told_and_the_others_run() -> None:
-    odd = kinds.Trial(overrides=["model.encoder.attention.heads=7"])
-    (reason,) = kinds.faults({"odd": odd, "well": kinds.Trial()}).values()
+def test_component_that_cannot_be_built_is_reported_and_others_run() -> None:
+    invalid = kinds.Trial(overrides=["model.encoder.attention.heads=7"])
+    (reason,) = kinds.faults({"invalid": invalid, "valid": kinds.Trial()}).values()
     assert reason.startswith("command line:1:1: model.encoder.attention: heads (7) must divide")
 
 
-def test_kinds_are_trained_once_and_laid_side_by_side(tmp_path: Path) -> None:
+def test_components_are_trained_once_and_compared(tmp_path: Path) -> None:
     out, runs = tmp_path / "kinds.json", tmp_path / "runs"
     names = ["unordered", "alibi"]
     command: list[str | Path] = [
@@ -111,12 +112,12 @@ def test_kinds_are_trained_once_and_laid_side_by_side(tmp_path: Path) -> None:
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["failed"] == {}
     assert all(row["finished"] and row["updates"] == 2 and row["tokens_per_second"] for row in record["runs"])
-    made = {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")}
+    times = {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")}
     assert run("kinds", *command) == printed
-    assert {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")} == made
+    assert {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")} == times
 
 
-def test_rows_of_table_3_are_laid_side_by_side_and_one_that_fails_is_told(
+def test_rows_of_table_3_are_compared_and_a_failed_row_is_reported(
     data: Callable[[str], Path], tmp_path: Path
 ) -> None:
     data("multi30k")
@@ -129,16 +130,18 @@ def test_rows_of_table_3_are_laid_side_by_side_and_one_that_fails_is_told(
     first, second = table(printed.partition("\n\n| row")[0])
     assert (first["run"], second["run"]) == ("base", "C_layers_2")
     assert second["dev perplexity"].endswith(" (6.11)")
-    stand = table("| row" + printed.partition("\n| row")[2])[0]
-    assert (stand["row"], stand["BLEU - base"]) == ("C_layers_2", "+0.00")
+    comparison = table("| row" + printed.partition("\n| row")[2])[0]
+    assert (comparison["row"], comparison["BLEU - base"]) == ("C_layers_2", "+0.00")
     factor = runs[1]["perplexity"]["dev"] / runs[0]["perplexity"]["dev"]
-    assert float(stand["perplexity / base"]) == pytest.approx(factor, abs=6e-4)
+    assert float(comparison["perplexity / base"]) == pytest.approx(factor, abs=6e-4)
     assert [line for line in printed.splitlines() if "failed" in line] == [
         f"C_layers_4: failed: {tmp_path / 'C_layers_4'}: is a file; choose another --folder"
     ]
 
 
-def test_rivals_are_trained_alike(data: Callable[[str], Path], tmp_path: Path) -> None:
+def test_rival_recipes_are_trained_with_the_same_settings(
+    data: Callable[[str], Path], tmp_path: Path
+) -> None:
     data("multi30k")
     out = tmp_path / "rivals.json"
     small = ["training.tokens=200", "task.corpus.limit=100", "task.tokenizer.size=300", "model.d_model=16"]
@@ -161,12 +164,12 @@ def test_rivals_are_trained_alike(data: Callable[[str], Path], tmp_path: Path) -
     assert set(recipes) <= set(rivals.RECIPES) <= set(named())
 
 
-def test_a_setting_is_not_taken_for_a_rival(tmp_path: Path) -> None:
+def test_setting_without_separator_is_not_a_rival_recipe(tmp_path: Path) -> None:
     run("rivals", "--folder", tmp_path, "--recipes", "multi30k_en_de", "training.tokens=200", code=2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_whole_of_table_3() -> None:
+def test_table_3_has_20_rows() -> None:
     rows = table3.rows()
     assert (rows[0], rows[-1], len(rows)) == ("base", "big", 20)
     assert rows.index("A_heads_4") < rows.index("A_heads_16")
@@ -174,48 +177,48 @@ def test_the_whole_of_table_3() -> None:
     assert job.arguments == ["table3/big", "--device", "cuda"]
 
 
-def test_runs_end_with_the_command_that_began_them(tmp_path: Path) -> None:
-    """Two at a time and no more; stopped, it leaves none behind."""
-    begun: list[str] = []
+def test_stopped_benchmark_stops_its_runs(tmp_path: Path) -> None:
+    """At most two runs are started at a time, and a signal stops those that are running."""
+    started: list[str] = []
 
     class Sleep(Job):
         def start(self, environment: object) -> "subprocess.Popen[bytes]":
-            begun.append(self.name)
-            if len(begun) == 2:
+            started.append(self.name)
+            if len(started) == 2:
                 signal.raise_signal(signal.SIGTERM)
             processes.append(subprocess.Popen(["sleep", "60"]))
             return processes[-1]
 
     processes: list[subprocess.Popen[bytes]] = []
-    began = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         work([Sleep(name, [], tmp_path / name) for name in "abc"], 2, {})
-    assert (begun, len(processes)) == (["a", "b"], 1)
+    assert (started, len(processes)) == (["a", "b"], 1)
     assert processes[0].wait() == -signal.SIGTERM
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - start < 30
 
 
-def test_growth_is_the_exponent_of_the_longest_lengths() -> None:
+def test_growth_exponent_is_fitted_to_the_longest_lengths() -> None:
     lengths = [16, 32, 64, 128, 256]
     values = [1.0, 1.0, *(5 * n**1.5 for n in lengths[2:])]
     assert complexity.exponent(lengths, values) == pytest.approx(1.5)
     assert complexity.exponent(lengths[:2], values[:2]) is None
 
 
-def test_what_is_kept_for_the_backward_pass_is_counted_once() -> None:
+def test_tensors_saved_for_the_backward_pass_are_counted_once() -> None:
     x = torch.randn(1, 10, 4, requires_grad=True)
-    assert complexity._kept_bytes(lambda x: x.exp().exp(), x) == 2 * 40 * 4  # what exp gives is what it keeps
+    assert complexity._kept_bytes(lambda x: x.exp().exp(), x) == 2 * 40 * 4  # exp saves its output
     assert complexity._kept_bytes(lambda x: x * x, x) == 40 * 4
 
 
-def test_a_kind_stops_where_it_would_need_too_much() -> None:
+def test_measurement_stops_before_the_limit_of_memory() -> None:
     limits = complexity.Limits(seconds=60, kept=4 * 100**2)
     points = complexity.measure(lambda x: (x @ x.mT).exp(), [10, 20, 40, 80, 160], 1, limits, 1)
     assert [point.length for point in points] == [10, 20, 40, 80]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--shortest", "0"], "0 is not positive"),
         (["--width", "-1"], "-1 is not positive"),
@@ -223,43 +226,43 @@ def test_a_kind_stops_where_it_would_need_too_much() -> None:
         (["--shortest", "64", "--longest", "32"], "--longest 32 is below --shortest 64"),
     ],
 )
-def test_complexity_refuses_numbers_that_measure_nothing(
-    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_complexity_refuses_invalid_numbers(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["complexity", *arguments])
     with pytest.raises(SystemExit, match="2"):
         complexity.main()
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_complexity_of_every_layer_beside_what_table_1_claims(
-    another: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_complexity_of_every_layer_is_compared_with_table_1(
+    extra_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib")
     out, picture = tmp_path / "complexity.json", tmp_path / "complexity.svg"
-    asked = ["--width", "4", "--shortest", "64", "--longest", "512", "--repeats", "1"]
-    monkeypatch.setattr(sys, "argv", ["complexity", *asked, "--out", str(out), "--draw", str(picture)])
+    options = ["--width", "4", "--shortest", "64", "--longest", "512", "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", ["complexity", *options, "--out", str(out), "--draw", str(picture)])
     assert complexity.main() == 0
-    found = json.loads(out.read_text(encoding="utf-8"))["layers"]
-    registry = load_plugins({another: Location(str(another), 1, 1)}).registry
+    layers = json.loads(out.read_text(encoding="utf-8"))["layers"]
+    registry = load_plugins({extra_plugin: Location(str(extra_plugin), 1, 1)}).registry
     expected = {
         f"{kind.__name__}-{name}"
         for kind in (seqx.Attention, seqx.Encoder)
         for name in registry.components(kind)
     }
     positions = {f"PositionalEncoding-{name}" for name in ("alibi", "rotary", "shaw", "t5")}
-    assert found.keys() == expected | positions
+    assert layers.keys() == expected | positions
     assert (
-        found["PositionalEncoding-shaw"]["points"][0]["kept"]
-        > found["Attention-multihead"]["points"][0]["kept"]
+        layers["PositionalEncoding-shaw"]["points"][0]["kept"]
+        > layers["Attention-multihead"]["points"][0]["kept"]
     )
-    assert found["Attention-multihead"]["growth"]["kept"] == pytest.approx(2, abs=0.2)
-    assert found["Encoder-lstm"]["growth"]["kept"] == pytest.approx(1, abs=0.2)
-    assert found["Encoder-later"]["claim"] is None
-    assert found["Encoder-lstm"]["claim"] == {"layer": "recurrent", "operations": "n d²", "exponent": 1}
-    shown = {row["layer"]: row for row in table(capsys.readouterr().out)}
-    assert shown["Encoder-lstm"]["growth claimed"] == "n^1"
-    assert shown["Attention-multihead"]["longest n"] == "512"
+    assert layers["Attention-multihead"]["growth"]["kept"] == pytest.approx(2, abs=0.2)
+    assert layers["Encoder-lstm"]["growth"]["kept"] == pytest.approx(1, abs=0.2)
+    assert layers["Encoder-later"]["claim"] is None
+    assert layers["Encoder-lstm"]["claim"] == {"layer": "recurrent", "operations": "n d²", "exponent": 1}
+    rows = {row["layer"]: row for row in table(capsys.readouterr().out)}
+    assert rows["Encoder-lstm"]["growth claimed"] == "n^1"
+    assert rows["Attention-multihead"]["longest n"] == "512"
     text = picture.read_text(encoding="utf-8")
     assert text.lstrip().startswith("<?xml")
     assert text.count("Encoder-lstm") >= 1

@@ -73,8 +73,8 @@ def test_no_file_has_instructions_for_the_other_project() -> None:
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Path:
-    """A folder with the metadata and the package of the other project."""
+def other_project(tmp_path: Path) -> Path:
+    """Create a folder with the metadata of the other project, as if it were installed there."""
     info = tmp_path / "seqx-0.1.3.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.4\nName: seqx\nVersion: 0.1.3\n")
@@ -94,8 +94,8 @@ def started(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_installed_other_package_is_reported(other: Path) -> None:
-    done = started(other, "--version")
+def test_installed_other_package_is_reported(other_project: Path) -> None:
+    done = started(other_project, "--version")
     assert (done.returncode, done.stdout.partition(" ")[0]) == (0, "seqx")
     assert done.stderr.startswith(
         "seqx: the package 'seqx' 0.1.3 is installed in this environment. It is not this"
@@ -103,10 +103,10 @@ def test_installed_other_package_is_reported(other: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_importing_the_other_package_prints_only_the_message(other: Path) -> None:
-    (other / "seqx").mkdir()
-    (other / "seqx" / "__init__.py").touch()
-    done = started(other, "--version")
+def test_importing_the_other_package_prints_only_the_message(other_project: Path) -> None:
+    (other_project / "seqx").mkdir()
+    (other_project / "seqx" / "__init__.py").touch()
+    done = started(other_project, "--version")
     assert (done.returncode, done.stdout) == (2, "")
     assert "pip uninstall seqx && pip install --force-reinstall --no-deps ." in done.stderr
     assert done.stderr.count("\n") == 1

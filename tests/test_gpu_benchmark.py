@@ -1,4 +1,4 @@
-"""The benchmark of a GPU, tried on a CPU with tiny sizes, and what it counts."""
+"""The GPU benchmark, run on a CPU with tiny sizes, and its count of floating-point operations."""
 
 import json
 import math
@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def numbers(value: Any) -> list[float]:
+    """Return all numbers in a nested value."""
     match value:
         case dict():
             return [n for item in value.values() for n in numbers(item)]
@@ -36,7 +37,7 @@ def numbers(value: Any) -> list[float]:
             return [value]
 
 
-def test_dry_run(tmp_path: Path) -> None:
+def test_dry_run_of_the_gpu_benchmark_fills_every_part(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -47,37 +48,41 @@ def test_dry_run(tmp_path: Path) -> None:
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["dry_run"] is True
     assert list(record["parts"]) == ["machine", "training", "repeats", "multi30k", "decoding"]
-    named = {part: {case["name"]: case for case in about["cases"]} for part, about in record["parts"].items()}
-    for part, about in record["parts"].items():
-        assert about["status"] == "done", json.dumps(about, indent=1)
-        assert about["cases"], part
-        for case in about["cases"]:
+    cases_by_name = {
+        part: {case["name"]: case for case in results["cases"]} for part, results in record["parts"].items()
+    }
+    for part, results in record["parts"].items():
+        assert results["status"] == "done", json.dumps(results, indent=1)
+        assert results["cases"], part
+        for case in results["cases"]:
             assert case["status"] == "done"
             assert all(map(math.isfinite, numbers(case["figures"]))), case
             assert f"  {case['name']}" in done.stdout
-    trained = named["training"]
+    trained = cases_by_name["training"]
     assert {name: case["figures"]["compiled"] for name, case in trained.items()} == {
         "base": False,
         "base deterministic": False,
         "big compiled": True,
     }
-    assert named["repeats"]["deterministic"]["figures"]["same_bits"]
-    rates = {name: named["machine"][f"matmul {name}"]["figures"]["tflops"] for name in ("bf16", "fp32")}
+    assert cases_by_name["repeats"]["deterministic"]["figures"]["same_bits"]
+    rates = {
+        name: cases_by_name["machine"][f"matmul {name}"]["figures"]["tflops"] for name in ("bf16", "fp32")
+    }
     for case in trained.values():
         figures = case["figures"]
         assert 0.5 < figures["useful_share"] <= 1
         expected = figures["tflops"] / rates[figures["precision"]]
         assert figures["fraction_of_matmul"] == pytest.approx(expected)
-    seeds = named["multi30k"]["1 seeds"]["figures"]["seeds"]
+    seeds = cases_by_name["multi30k"]["1 seeds"]["figures"]["seeds"]
     assert seeds[0]["updates"] >= 2
     assert {"tokenized_bleu", "bleu"} <= seeds[0]["test"].keys()
-    for case in named["decoding"].values():
+    for case in cases_by_name["decoding"].values():
         figures = case["figures"]
         rate = 28 * figures["sentences"] / figures["seconds"]
         assert figures["output_tokens_per_second"] == pytest.approx(rate)
 
 
-def test_a_case_that_breaks_or_does_not_fit_is_recorded_and_others_run(tmp_path: Path) -> None:
+def test_failed_and_skipped_cases_are_recorded_and_others_run(tmp_path: Path) -> None:
     def broken(left: float) -> cases.Figures:
         raise ZeroDivisionError("no luck")
 
@@ -91,16 +96,16 @@ def test_a_case_that_breaks_or_does_not_fit_is_recorded_and_others_run(tmp_path:
         cases.Case("well", 0, lambda left: {"left": left}),
     ]
     cases.run(listed, tmp_path / "cases.json", limit=60)
-    broke, missed, long, well = json.loads((tmp_path / "cases.json").read_text(encoding="utf-8"))
-    assert (broke["status"], broke["error"]) == ("failed", "ZeroDivisionError: no luck")
-    assert (missed["status"], missed["reason"]) == ("skipped", "no data")
-    assert (long["status"], long["reason"]) == ("skipped", "needs 1000 s, 60 s left")
-    assert well["status"] == "done"
-    assert 59 < well["figures"]["left"] <= 60
+    failed, skipped, too_long, done = json.loads((tmp_path / "cases.json").read_text(encoding="utf-8"))
+    assert (failed["status"], failed["error"]) == ("failed", "ZeroDivisionError: no luck")
+    assert (skipped["status"], skipped["reason"]) == ("skipped", "no data")
+    assert (too_long["status"], too_long["reason"]) == ("skipped", "needs 1000 s, 60 s left")
+    assert done["status"] == "done"
+    assert 59 < done["figures"]["left"] <= 60
 
 
 @pytest.mark.parametrize(("recipe", "megaflop"), [("wmt_en_de", 380), ("wmt_en_de_big", 1289)])
-def test_arithmetic_of_base_and_big(recipe: str, megaflop: float) -> None:
+def test_operations_per_pair_of_the_base_and_big_models(recipe: str, megaflop: float) -> None:
     with torch.device("meta"):
         counted = Arithmetic(model(experiment(recipe), 37_000))
     source, target = corpus.lengths(np.random.default_rng(1), 50_000).T + 1
@@ -108,7 +113,7 @@ def test_arithmetic_of_base_and_big(recipe: str, megaflop: float) -> None:
     assert counted.training(source, target) / pairs / 1e6 == pytest.approx(megaflop, rel=0.03)
 
 
-def test_arithmetic_is_what_torch_counts() -> None:
+def test_counted_operations_equal_those_of_torch() -> None:
     built = model(experiment("wmt_en_de", TINY), 50)
     ids = torch.randint(4, 50, (3, 16))
     source = seqx.Tokens.of(ids[:, :7], torch.full((3,), 7))
@@ -118,33 +123,33 @@ def test_arithmetic_is_what_torch_counts() -> None:
     assert Arithmetic(built).forward(np.full(3, 7), np.full(3, 16)) == counter.get_total_flops()
 
 
-def test_generated_lengths_are_those_of_real_text() -> None:
+def test_generated_lengths_have_the_statistics_of_news_text() -> None:
     """English and German training text of WMT: see benchmarks/corpus.py."""
-    both = corpus.lengths(np.random.default_rng(1), 100_000)
-    logs = np.log(both)
-    assert both.mean(0) == pytest.approx([27, 27], rel=0.02)
+    pair_lengths = corpus.lengths(np.random.default_rng(1), 100_000)
+    logs = np.log(pair_lengths)
+    assert pair_lengths.mean(0) == pytest.approx([27, 27], rel=0.02)
     assert logs.std(0) == pytest.approx([0.53, 0.53], rel=0.02)
     assert np.diff(logs).std() == pytest.approx(0.3, rel=0.03)
-    assert both.min() >= 1
-    assert both.max() > 120
+    assert pair_lengths.min() >= 1
+    assert pair_lengths.max() > 120
 
 
-def test_generated_store(tmp_path: Path) -> None:
-    made = corpus.store(tmp_path, pairs=500, vocabulary=100)
-    assert len(made) == 500
+def test_generated_store_has_random_tokens_and_eos(tmp_path: Path) -> None:
+    store = corpus.store(tmp_path, pairs=500, vocabulary=100)
+    assert len(store) == 500
     for name in ("source", "target"):
-        column = made.columns[name]
+        column = store.columns[name]
         assert (column.values[column.offsets[1:] - 1] == seqx.EOS).all()
         assert (column.values == seqx.EOS).sum() == 500
         assert set(np.unique(column.values)) <= {seqx.EOS, *range(4, 100)}
 
 
-def test_checkout_tells_what_an_installed_package_tells(tmp_path: Path) -> None:
+def test_registered_checkout_has_the_metadata_of_the_installed_package(tmp_path: Path) -> None:
     register(tmp_path, ROOT / "pyproject.toml")
-    found = PathDistribution(next(tmp_path.glob("*.dist-info")))
+    registered = PathDistribution(next(tmp_path.glob("*.dist-info")))
 
-    def told(package: Distribution) -> tuple[str, str, set[tuple[str, str, str]]]:
+    def metadata(package: Distribution) -> tuple[str, str, set[tuple[str, str, str]]]:
         entries = {(entry.group, entry.name, entry.value) for entry in package.entry_points}
         return package.metadata["Name"], package.version, entries
 
-    assert told(found) == told(distribution("seqx-toolkit"))
+    assert metadata(registered) == metadata(distribution("seqx-toolkit"))

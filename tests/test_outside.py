@@ -1,4 +1,4 @@
-"""Plugins from outside: built, installed beside a built seqx, their own tests and recipes run there."""
+"""External plugins are built and installed with seqx in a new environment; their tests and recipes run."""
 
 import json
 import os
@@ -17,18 +17,18 @@ from seqx.cli import main
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("seqx-*"))
-WRITTEN = "qknorm"
+NEW_PLUGIN = "qknorm"
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment of its own, where seqx and the plugins are installed; what they need is this one's."""
+    """A virtual environment with seqx and the plugins; their dependencies are those of this environment."""
 
     folder: Path
     sources: dict[str, Path]
 
     def run(self, *command: str, cwd: Path | None = None, text: str | None = None) -> str:
-        """What a command of the environment prints; run from a folder that is no checkout."""
+        """Return the output of a command of the environment, run outside of the checkout."""
         done = subprocess.run(
             [str(self.folder / "bin" / command[0]), *command[1:]],
             cwd=cwd or self.folder,
@@ -47,13 +47,13 @@ class Environment:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Everything is built from its source, and nothing is fetched."""
+    """Build seqx, the examples and a new plugin from their sources, and install them without a network."""
     folder = tmp_path_factory.mktemp("environment")
     sources = {path.name: path for path in EXAMPLES}
-    written = folder / "written"
-    result = CliRunner().invoke(main, ["new", WRITTEN, "--folder", str(written)])
+    new_plugin = folder / "new_plugin"
+    result = CliRunner().invoke(main, ["new", NEW_PLUGIN, "--folder", str(new_plugin)])
     assert result.exit_code == 0, result.output
-    sources[f"seqx-{WRITTEN}"] = written
+    sources[f"seqx-{NEW_PLUGIN}"] = new_plugin
     for source in (ROOT, *sources.values()):
         build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
         target = ["--directory", str(folder / "wheels")]
@@ -71,67 +71,69 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return Environment(folder, sources)
 
 
-def test_all_are_found_with_what_they_bring(environment: Environment) -> None:
-    found = json.loads(environment.run("seqx", "plugins", "--json"))
-    assert found["faults"] == []
-    plugins = {plugin["name"]: plugin for plugin in found["plugins"]}
+def test_external_plugins_are_listed_with_their_components_and_commands(environment: Environment) -> None:
+    listed = json.loads(environment.run("seqx", "plugins", "--json"))
+    assert listed["faults"] == []
+    plugins = {plugin["name"]: plugin for plugin in listed["plugins"]}
     assert plugins["kerple"]["components"] == {"PositionalEncoding": ["kerple", "kerple_power"]}
     assert plugins["spelling"]["commands"] == ["spell"]
     assert plugins["spelling"]["from"] == "seqx-spelling"
-    assert plugins[WRITTEN]["components"] == {"Attention": [WRITTEN]}
+    assert plugins[NEW_PLUGIN]["components"] == {"Attention": [NEW_PLUGIN]}
     inside = str(environment.folder.resolve())
     assert all(plugin["path"].startswith(inside) for plugin in plugins.values())
     assert "  spell      " in environment.run("seqx", "--help")
 
 
-def test_their_tests_pass(environment: Environment) -> None:
-    """All in one process, which imports torch once."""
+def test_tests_of_external_plugins_pass(environment: Environment) -> None:
+    """Run all of them in one process, which imports torch only once."""
     folders = [str(source / "tests") for source in environment.sources.values()]
     options = ["-v", "-p", "no:cacheprovider", "--import-mode=importlib", "--rootdir", "/", "-c", "/dev/null"]
-    said = environment.run("python", "-m", "pytest", *options, *folders)
+    output = environment.run("python", "-m", "pytest", *options, *folders)
     for folder in folders:
         tests = "/".join(Path(folder).parts[-2:])
-        assert re.search(rf"(^|/){re.escape(tests)}/\S+::.+ PASSED", said, re.MULTILINE), folder
+        assert re.search(rf"(^|/){re.escape(tests)}/\S+::.+ PASSED", output, re.MULTILINE), folder
 
 
 @pytest.mark.parametrize(
-    "recipe", ["seqx-kerple/recipes/kerple.yaml", f"seqx-{WRITTEN}/recipes/{WRITTEN}.yaml"]
+    "recipe", ["seqx-kerple/recipes/kerple.yaml", f"seqx-{NEW_PLUGIN}/recipes/{NEW_PLUGIN}.yaml"]
 )
-def test_their_recipes_train_and_translate(environment: Environment, recipe: str) -> None:
+def test_recipes_of_external_plugins_train_and_translate(environment: Environment, recipe: str) -> None:
     name, _, path = recipe.partition("/")
-    few = ["training.steps=2", "training.tokens=200", "training.save_every=1", "model.d_model=32"]
-    few += ["task.corpus.train=300", "task.corpus.dev=2", "task.corpus.test=2", "task.tokenizer.size=400"]
-    few += ["search.ratio=0.1", "search.extra=1"]
+    tiny = ["training.steps=2", "training.tokens=200", "training.save_every=1", "model.d_model=32"]
+    tiny += ["task.corpus.train=300", "task.corpus.dev=2", "task.corpus.test=2", "task.tokenizer.size=400"]
+    tiny += ["search.ratio=0.1", "search.extra=1"]
     run = environment.folder / "runs" / name
     file = str(environment.sources[name] / path)
-    environment.run("seqx", "run", file, "--profile", "sample", "--folder", str(run), *few)
-    about = json.loads((run / "model" / "model.json").read_text(encoding="utf-8"))
-    assert about["plugins"][Path(path).stem]["version"] == "0.1.0"
+    environment.run("seqx", "run", file, "--profile", "sample", "--folder", str(run), *tiny)
+    info = json.loads((run / "model" / "model.json").read_text(encoding="utf-8"))
+    assert info["plugins"][Path(path).stem]["version"] == "0.1.0"
     assert environment.run("seqx", "translate", str(run), text="The cat sleeps.\n").count("\n") == 1
 
 
-def test_a_task_and_its_command(environment: Environment) -> None:
+def test_external_task_trains_and_its_command_answers(environment: Environment) -> None:
     run = environment.folder / "runs" / "spelling"
     file = str(environment.sources["seqx-spelling"] / "recipes" / "spelling.yaml")
-    few = ["training.steps=4", "training.save_every=1", "task.corpus.most=9", "task.corpus.text.train=60"]
-    few += ["search.size=1", "search.ratio=0.1", "search.extra=1"]
-    said = environment.run("seqx", "run", file, "--folder", str(run), *few)
-    assert "test accuracy " in said
+    tiny = ["training.steps=4", "training.save_every=1", "task.corpus.most=9", "task.corpus.text.train=60"]
+    tiny += ["search.size=1", "search.ratio=0.1", "search.extra=1"]
+    output = environment.run("seqx", "run", file, "--folder", str(run), *tiny)
+    assert "test accuracy " in output
     assert environment.run("seqx", "spell", str(run), text="anser\nhuose\n").count("\n") == 2
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_examples_are_linted_by_their_own_rules(path: Path) -> None:
+def test_examples_pass_their_own_linter(path: Path) -> None:
     for command in (["check"], ["format", "--check"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--no-cache"]
         done = subprocess.run(ruff, cwd=path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_types_are_strict(environment: Environment) -> None:
+def test_external_plugins_pass_strict_type_checks(environment: Environment) -> None:
     python = str(environment.folder / "bin" / "python")
-    checked = [str(part) for source in environment.sources.values() for part in sorted(source.glob("seqx_*"))]
+    packages = [
+        str(path) for source in environment.sources.values() for path in sorted(source.glob("seqx_*"))
+    ]
     options = ["--strict", "--config-file", "/dev/null", "--cache-dir", str(environment.folder / "mypy")]
-    mypy = [sys.executable, "-m", "mypy", *options, "--python-executable", python, *checked]
+    mypy = [sys.executable, "-m", "mypy", *options, "--python-executable", python, *packages]
     done = subprocess.run(mypy, cwd=environment.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

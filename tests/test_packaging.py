@@ -95,11 +95,11 @@ def test_every_plugin_is_declared_in_pyproject() -> None:
 
 def test_every_dependency_has_a_constraint() -> None:
     project = PYPROJECT["project"]
-    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    asked += PYPROJECT["build-system"]["requires"]
+    requirements = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    requirements += PYPROJECT["build-system"]["requires"]
     pinned = {
         line.partition("==")[0].lower()
         for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     }
-    names = {name.split("[")[0].split(">")[0].lower() for name in asked} - {"seqx-toolkit"}
+    names = {name.split("[")[0].split(">")[0].lower() for name in requirements} - {"seqx-toolkit"}
     assert names - pinned == set()

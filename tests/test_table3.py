@@ -18,7 +18,7 @@ PADDED = 40_960  # tensor2tensor rounds its vocabulary up to this
 
 
 class Row(NamedTuple):
-    """A line of the table; `varied` are the settings that it prints."""
+    """A row of the table; `varied` has the settings that differ from the base model."""
 
     perplexity: float
     bleu: float
@@ -53,16 +53,18 @@ OTHERS = [name for name in TABLE if name != "big"]
 
 
 @pytest.fixture(scope="module")
-def found() -> Plugins:
+def plugins() -> Plugins:
     return load_plugins()
 
 
-def made(found: Plugins, row: str, profile: str | None = None, *overrides: str) -> Configured[Experiment]:
-    return check(load(f"table3/{row}", profile, overrides).tree, found.registry, Experiment)
+def configured(
+    plugins: Plugins, row: str, profile: str | None = None, *overrides: str
+) -> Configured[Experiment]:
+    return check(load(f"table3/{row}", profile, overrides).tree, plugins.registry, Experiment)
 
 
 def settings(plain: Any) -> list[dict[str, Any]]:
-    """What the table prints, of the encoder and of the decoder."""
+    """Return the columns of the table for the encoder and for the decoder."""
     model = plain["model"]
     return [
         {
@@ -79,21 +81,21 @@ def settings(plain: Any) -> list[dict[str, Any]]:
     ]
 
 
-def test_there_is_a_recipe_for_each_row() -> None:
+def test_each_row_has_a_recipe() -> None:
     assert {name for name in named() if name.startswith("table3/")} == {f"table3/{row}" for row in TABLE}
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_a_row_says_what_the_paper_prints(found: Plugins, row: str) -> None:
-    plain = made(found, row).plain()
-    printed = TABLE[row]
+def test_recipe_has_the_settings_and_scores_of_its_row(plugins: Plugins, row: str) -> None:
+    plain = configured(plugins, row).plain()
+    row_of_paper = TABLE[row]
     assert plain["published"] == {
         "source": "Vaswani et al. 2017, table 3",
-        "parameters": printed.millions * 1e6,
-        "dev": {"paper_bleu": printed.bleu, "perplexity": printed.perplexity},
+        "parameters": row_of_paper.millions * 1e6,
+        "dev": {"paper_bleu": row_of_paper.bleu, "perplexity": row_of_paper.perplexity},
         "test": None,
     }
-    assert settings(plain) == [{**BASE, **printed.varied}] * 2
+    assert settings(plain) == [{**BASE, **row_of_paper.varied}] * 2
     position = "learned" if row.startswith("E") else "sinusoidal"
     sides = plain["model"]["encoder"], plain["model"]["decoder"]
     assert [side["positions"]["type"] for side in sides] == [position] * 2
@@ -105,43 +107,46 @@ def test_a_row_says_what_the_paper_prints(found: Plugins, row: str) -> None:
 
 
 @pytest.mark.parametrize("row", OTHERS)
-def test_parameters_are_those_printed_at_the_padded_vocabulary_of_the_papers_code(
-    found: Plugins, row: str
+def test_parameters_match_the_table_with_the_padded_vocabulary_of_tensor2tensor(
+    plugins: Plugins, row: str
 ) -> None:
-    counted = count_parameters(made(found, row, None, f"task.tokenizer.size={PADDED}")())
+    parameters = count_parameters(configured(plugins, row, None, f"task.tokenizer.size={PADDED}")())
     if row == "C_feedforward_1024":  # 52.48 million, which the paper prints as 53
-        assert (round(counted / 1e6, 1), TABLE[row].millions) == (52.5, 53)
+        assert (round(parameters / 1e6, 1), TABLE[row].millions) == (52.5, 53)
     else:
-        assert round(counted / 1e6) == TABLE[row].millions
+        assert round(parameters / 1e6) == TABLE[row].millions
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_parameters_at_the_vocabulary_that_the_paper_states(found: Plugins, row: str) -> None:
-    """About 37,000 are too few for most rows, too many for the big one: the paper is at odds with itself."""
-    recipe = made(found, row)
-    counted, width = count_parameters(recipe()), recipe.plain()["model"]["d_model"]
+def test_parameters_differ_from_the_table_with_the_vocabulary_of_the_paper(
+    plugins: Plugins, row: str
+) -> None:
+    """With 37,000 symbols, most rows have fewer parameters than printed, and the big model has more."""
+    recipe = configured(plugins, row)
+    parameters, width = count_parameters(recipe()), recipe.plain()["model"]["d_model"]
     assert recipe.plain()["task"]["tokenizer"]["size"] == 37_000
     assert (
-        count_parameters(made(found, row, None, f"task.tokenizer.size={PADDED}")()) - counted == width * 3960
+        count_parameters(configured(plugins, row, None, f"task.tokenizer.size={PADDED}")()) - parameters
+        == width * 3960
     )
-    off = {"base": -2, "B_keys_32": -2, "C_width_256": -1, "C_width_1024": -4, "big": 1}
-    expected = off.get(row, off["base"] if TABLE[row].millions != 53 else -3)
-    assert round(counted / 1e6) - TABLE[row].millions == expected
+    difference = {"base": -2, "B_keys_32": -2, "C_width_256": -1, "C_width_1024": -4, "big": 1}
+    expected = difference.get(row, difference["base"] if TABLE[row].millions != 53 else -3)
+    assert round(parameters / 1e6) - TABLE[row].millions == expected
 
 
-def test_no_vocabulary_gives_all_printed_figures(found: Plugins) -> None:
-    """What each row's figure, rounded as it is, says of the vocabulary: the big one had another."""
+def test_no_single_vocabulary_size_matches_all_printed_parameters(plugins: Plugins) -> None:
+    """From the rounded number of each row follow bounds of the vocabulary size; the big model had another."""
 
-    def vocabularies(row: str) -> tuple[float, float]:
-        recipe = made(found, row)
+    def size_bounds(row: str) -> tuple[float, float]:
+        recipe = configured(plugins, row)
         width = recipe.plain()["model"]["d_model"]
-        rest = count_parameters(recipe()) - 37_000 * width
+        others = count_parameters(recipe()) - 37_000 * width
         low, high = ((TABLE[row].millions + half) * 1e6 for half in (-0.5, 0.5))
-        return (low - rest) / width, (high - rest) / width
+        return (low - others) / width, (high - others) / width
 
-    lows, highs = zip(*map(vocabularies, OTHERS), strict=True)
+    lows, highs = zip(*map(size_bounds, OTHERS), strict=True)
     assert 37_000 < PADDED < max(lows) < 41_100 < min(highs)
-    low, high = vocabularies("big")
+    low, high = size_bounds("big")
     assert low < 36_000 < high < 37_000
 
 
@@ -149,24 +154,24 @@ SCALES = {"N": 1 / 2, "d_model": 1 / 4, "d_ff": 1 / 4, "h": 1 / 2, "d_k": 1 / 2,
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_the_profile_multi30k_has_the_same_ratios(found: Plugins, row: str) -> None:
-    plain = made(found, row, "multi30k").plain()
+def test_profile_multi30k_scales_all_rows_alike(plugins: Plugins, row: str) -> None:
+    plain = configured(plugins, row, "multi30k").plain()
     scaled = {name: value * SCALES.get(name, 1) for name, value in {**BASE, **TABLE[row].varied}.items()}
     if row == "A_heads_1":
         scaled |= {"h": 1, "d_k": 128, "d_v": 128}  # there is no half head
     assert settings(plain) == [scaled] * 2
-    base = made(found, "base", "multi30k").plain()
+    base = configured(plugins, "base", "multi30k").plain()
     training, width = plain["training"], plain["model"]["d_model"]
     assert training["schedule"]["peak"] == pytest.approx(3e-3 * (128 / width) ** 0.5, rel=2e-3)
-    apart = differences({**base, "published": None}, {**plain, "published": None})
-    here = {"schedule", "objective", "save_every"}
-    assert all(key.startswith("model.") or key.split(".")[1] in here for key in apart)
+    different = differences({**base, "published": None}, {**plain, "published": None})
+    allowed = {"schedule", "objective", "save_every"}
+    assert all(key.startswith("model.") or key.split(".")[1] in allowed for key in different)
     assert training["steps"] == 1000
     assert plain["published"]["parameters"] == TABLE[row].millions * 1e6
     assert "full size" in plain["published"]["source"]
 
 
-def test_a_row_is_trained_on_multi30k_and_found_by_its_name(
+def test_row_of_table_3_is_trained_on_multi30k_and_compared(
     data: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data("multi30k")
