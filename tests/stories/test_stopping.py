@@ -21,7 +21,7 @@ from seqx.storage import checkpoints, state_dict
 from seqx.training.ema import Average
 from seqx_text import SentencePiece
 from seqx_watch import Metrics
-from tests.core.runtime.test_printing import failing
+from tests.core.runtime.test_printing import failing_stream
 from tests.forked import Forked
 from tests.stories.tiny import TINY, done, lines, seqx, tiny
 
@@ -105,7 +105,7 @@ def test_stopping_works_if_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatc
         sending(patch, Average, "follow", 5, signal.SIGINT)
         patch.setattr(Metrics, "failed", failed)
         for name in ("stdout", "stderr"):
-            patch.setattr(sys, name, failing(number))
+            patch.setattr(sys, name, failing_stream(number))
         with pytest.raises(SystemExit) as end:
             main(["run", str(recipe)], prog_name="seqx")
     assert end.value.code == 75
@@ -114,7 +114,7 @@ def test_stopping_works_if_nothing_can_be_printed(monkeypatch: pytest.MonkeyPatc
     assert result.exit_code == 0, result.stderr
     for expected, named in ((0, errno.EPIPE), (2, errno.ENOSPC)):
         with monkeypatch.context() as patch:
-            patch.setattr(sys, "stdout", failing(named))
+            patch.setattr(sys, "stdout", failing_stream(named))
             with pytest.raises(SystemExit) as end:
                 main(["run", str(recipe)], prog_name="seqx")
         assert end.value.code == expected

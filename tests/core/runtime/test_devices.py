@@ -53,46 +53,46 @@ MODERN: dict[tuple[Any, str], Any] = {
 
 
 @pytest.fixture
-def modern(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
-    """Return `has_bf16` for a CPU with all units, with one property or one variable changed."""
+def modern_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
+    """Call `has_bf16` for a simulated CPU with all units, with one property or variable changed."""
 
-    def answer(changed: tuple[tuple[Any, str], Any] | None = None, **limits: str) -> bool:
+    def has_bf16_with(changed: tuple[tuple[Any, str], Any] | None = None, **limits: str) -> bool:
         with monkeypatch.context() as patch:
             for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
                 patch.delenv(name, raising=False)
             for name, value in limits.items():
                 patch.setenv(name, value)
-            for what, value in (MODERN | dict([changed] if changed else [])).items():
-                patch.setattr(*what, lambda value=value: value)
+            for function, value in (MODERN | dict([changed] if changed else [])).items():
+                patch.setattr(*function, lambda value=value: value)
             return has_bf16.__wrapped__(CPU)
 
-    return answer
+    return has_bf16_with
 
 
 @pytest.mark.parametrize("value", ["AVX2", "sse41", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"])
 @pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
 def test_a_cpu_whose_units_are_disabled_lacks_bf16(
-    name: str, value: str, modern: Callable[..., bool]
+    name: str, value: str, modern_cpu: Callable[..., bool]
 ) -> None:
-    assert not modern(**{name: value})
+    assert not modern_cpu(**{name: value})
 
 
-def test_a_cpu_whose_units_are_enabled_has_bf16(modern: Callable[..., bool]) -> None:
-    assert modern()
-    assert modern(ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16")
-    assert modern(
+def test_a_cpu_whose_units_are_enabled_has_bf16(modern_cpu: Callable[..., bool]) -> None:
+    assert modern_cpu()
+    assert modern_cpu(ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16")
+    assert modern_cpu(
         ONEDNN_MAX_CPU_ISA="DEFAULT", DNNL_MAX_CPU_ISA="AVX2"
     )  # the first variable takes precedence
 
 
 @pytest.mark.parametrize(
-    ("what", "value"),
-    [(what, "AVX2" if value == "AVX512" else False) for what, value in [*MODERN.items()][1:]],
+    ("function", "value"),
+    [(function, "AVX2" if value == "AVX512" else False) for function, value in [*MODERN.items()][1:]],
 )
 def test_bf16_needs_every_property_of_a_cpu(
-    what: tuple[Any, str], value: object, modern: Callable[..., bool]
+    function: tuple[Any, str], value: object, modern_cpu: Callable[..., bool]
 ) -> None:
-    assert not modern((what, value))
+    assert not modern_cpu((function, value))
 
 
 @pytest.mark.isa
@@ -133,11 +133,13 @@ def test_a_missing_bf16_kernel_is_reported() -> None:
         "Triton Error [CUDA]: out of memory",
     ],
 )
-@pytest.mark.parametrize("kind", [RuntimeError, torch.AcceleratorError, torch.distributed.DistBackendError])
-def test_out_of_memory_errors_of_all_libraries(message: str, kind: type[RuntimeError]) -> None:
-    assert is_out_of_memory(kind(message))
+@pytest.mark.parametrize(
+    "error_type", [RuntimeError, torch.AcceleratorError, torch.distributed.DistBackendError]
+)
+def test_out_of_memory_errors_of_all_libraries(message: str, error_type: type[RuntimeError]) -> None:
+    assert is_out_of_memory(error_type(message))
     with pytest.raises(torch.OutOfMemoryError, match=re.escape(message)), raise_torch_oom():
-        raise kind(message)
+        raise error_type(message)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA")])
@@ -175,14 +177,14 @@ def _with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_with_gpu")
 @pytest.mark.parametrize(
-    ("name", "taken"), [("cpu", True), ("cuda", False), ("auto", False), ("cuda:0", False)]
+    ("name", "is_enabled"), [("cpu", True), ("cuda", False), ("auto", False), ("cuda:0", False)]
 )
-def test_selecting_a_gpu_disables_cudnn_attention(name: str, taken: bool) -> None:
+def test_selecting_a_gpu_disables_cudnn_attention(name: str, is_enabled: bool) -> None:
     before = torch._C._get_cudnn_sdp_enabled()
     try:
         torch.backends.cuda.enable_cudnn_sdp(enabled=True)
         assert device_of(name).type == name.partition(":")[0].replace("auto", "cuda")
-        assert torch._C._get_cudnn_sdp_enabled() == taken
+        assert torch._C._get_cudnn_sdp_enabled() == is_enabled
     finally:
         torch.backends.cuda.enable_cudnn_sdp(before)
     assert not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

@@ -20,25 +20,27 @@ from seqx.runtime.printing import Output, ReaderGoneError, WriteErrors, checked_
 pytestmark = pytest.mark.promise("output-errors-keep-exit-code")
 
 
-class Failing(io.RawIOBase):
-    """A file that accepts a number of bytes, and then fails."""
+class FailingFile(io.RawIOBase):
+    """A file that accepts `capacity` bytes, and then raises an OSError with this number."""
 
-    def __init__(self, number: int, room: int = 0) -> None:
-        self.number, self.room, self.taken = number, room, b""
+    def __init__(self, number: int, capacity: int = 0) -> None:
+        self.number, self.capacity, self.content = number, capacity, b""
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        if len(self.taken) + len(data) > self.room:
+        if len(self.content) + len(data) > self.capacity:
             raise OSError(self.number, os.strerror(self.number))
-        self.taken += bytes(data)
+        self.content += bytes(data)
         return len(data)
 
 
-def failing(number: int, room: int = 0) -> io.TextIOWrapper:
-    stream = io.TextIOWrapper(io.BufferedWriter(Failing(number, room)), encoding="utf-8", write_through=True)
-    stream.close = lambda: None  # type: ignore[method-assign]  # else it fails once more when it is collected
+def failing_stream(number: int, capacity: int = 0) -> io.TextIOWrapper:
+    stream = io.TextIOWrapper(
+        io.BufferedWriter(FailingFile(number, capacity)), encoding="utf-8", write_through=True
+    )
+    stream.close = lambda: None  # type: ignore[method-assign]  # else it fails again when it is garbage collected
     return stream
 
 
@@ -47,7 +49,7 @@ FAILURES = [errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EDQUOT, errno.EBADF]
 
 @pytest.mark.parametrize("number", FAILURES)
 def test_failing_standard_error_is_ignored(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(sys, "stderr", failing(number))
+    monkeypatch.setattr(sys, "stderr", failing_stream(number))
     with checked_streams():
         print("news", file=sys.stderr, flush=True)
         click.echo("news", err=True)
@@ -57,13 +59,13 @@ def test_failing_standard_error_is_ignored(monkeypatch: pytest.MonkeyPatch, numb
 
 
 def test_text_before_a_failure_reaches_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = failing(errno.ENOSPC, room=5)
+    stream = failing_stream(errno.ENOSPC, capacity=5)
     monkeypatch.setattr(sys, "stderr", stream)
     with checked_streams():
         click.echo("news", err=True)
         click.echo("more", err=True)
     raw = stream.buffer.raw  # type: ignore[attr-defined]
-    assert raw.taken == b"news\n"
+    assert raw.content == b"news\n"
 
 
 def test_closed_standard_error_is_not_replaced_by_standard_output(
@@ -90,23 +92,23 @@ def test_closed_standard_error_is_not_replaced_by_standard_output(
 def test_failing_standard_output_is_reported(
     monkeypatch: pytest.MonkeyPatch, number: int, message: str, write: Callable[[str], None]
 ) -> None:
-    monkeypatch.setattr(sys, "stdout", failing(number))
+    monkeypatch.setattr(sys, "stdout", failing_stream(number))
     with checked_streams(), pytest.raises(UserError) as caught:
         write("result")
     assert str(caught.value) == message
 
 
 def test_exited_reader_of_a_pipe_needs_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", failing(errno.EPIPE))
+    monkeypatch.setattr(sys, "stdout", failing_stream(errno.EPIPE))
     with checked_streams(), pytest.raises(ReaderGoneError):
         click.echo("result")
-    with checked_streams(), defer_write_errors():  # the work matters more than its output
+    with checked_streams(), defer_write_errors():  # the work is finished all the same
         click.echo("result")
 
 
 def test_deferred_write_error_is_raised_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", failing(errno.ENOSPC))
-    done = False
+    monkeypatch.setattr(sys, "stdout", failing_stream(errno.ENOSPC))
+    is_done = False
     with (
         checked_streams(),
         pytest.raises(UserError, match=r"^standard output: No space left on device; free disk space$"),
@@ -114,13 +116,13 @@ def test_deferred_write_error_is_raised_after_the_block(monkeypatch: pytest.Monk
     ):
         print("result")
         print("more results", flush=True)
-        done = True
-    assert done
+        is_done = True
+    assert is_done
     with (
         checked_streams(),
         pytest.raises(KeyboardInterrupt),
         defer_write_errors(),
-    ):  # the interrupt matters more
+    ):  # the interrupt takes precedence
         print("result")
         raise KeyboardInterrupt
 
@@ -139,13 +141,13 @@ def test_every_command_reports_a_full_standard_output(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     error = io.StringIO()
-    monkeypatch.setattr(sys, "stdout", failing(errno.ENOSPC))
+    monkeypatch.setattr(sys, "stdout", failing_stream(errno.ENOSPC))
     monkeypatch.setattr(sys, "stderr", error)
     with pytest.raises(SystemExit) as end:
         main(arguments, prog_name="seqx")
     assert end.value.code == 2
     assert error.getvalue() == "standard output: No space left on device; free disk space\n"
-    monkeypatch.setattr(sys, "stderr", failing(errno.ENOSPC))
+    monkeypatch.setattr(sys, "stderr", failing_stream(errno.ENOSPC))
     with pytest.raises(SystemExit) as end:
         main(arguments, prog_name="seqx")
     assert end.value.code == 2

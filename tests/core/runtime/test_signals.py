@@ -1,4 +1,4 @@
-"""Signals stop a process at once, or later where they are deferred, and are otherwise not handled."""
+"""Signals stop a process at once, or later if they are deferred; ignored signals stay ignored."""
 
 import os
 import signal

@@ -21,7 +21,7 @@ from seqx.storage.atomic import atomic_folder, remove_leftovers, write_atomicall
 pytestmark = pytest.mark.promise("checkpoints-are-atomic")
 
 
-def listed(folder: Path) -> list[str]:
+def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
@@ -34,7 +34,7 @@ def write(place: Path, **contents: str | BaseException) -> None:
             (new / name).write_text(content)
 
 
-def seen(folder: Path) -> dict[str, str]:
+def contents(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
@@ -44,7 +44,7 @@ def test_atomic_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
         (new / "deep").mkdir()
         (new / "deep" / "file").write_text("one")
         assert not place.exists()
-    assert seen(tmp_path) == {"a/b/deep/file": "one"}
+    assert contents(tmp_path) == {"a/b/deep/file": "one"}
     assert stat.S_IMODE(place.stat().st_mode) == 0o755
 
 
@@ -54,9 +54,9 @@ def test_atomic_folder_replaces_an_old_one(tmp_path: Path) -> None:
         with atomic_folder(place) as new:
             (new / text).write_text(text)
             if text == "new":
-                assert seen(place) == {"old": "old"}
-    assert seen(tmp_path) == {"model/new": "new"}
-    assert listed(tmp_path) == ["model"]
+                assert contents(place) == {"old": "old"}
+    assert contents(tmp_path) == {"model/new": "new"}
+    assert names_in(tmp_path) == ["model"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), UserError("no room")])
@@ -68,14 +68,14 @@ def test_failed_atomic_folder_leaves_nothing(tmp_path: Path, error: BaseExceptio
         (place / "file").write_text("old")
     with pytest.raises(type(error)):
         write(place, file="half", then=error)
-    assert seen(tmp_path) == ({"model/file": "old"} if before else {})
-    assert listed(tmp_path) == (["model"] if before else [])
+    assert contents(tmp_path) == ({"model/file": "old"} if before else {})
+    assert names_in(tmp_path) == (["model"] if before else [])
 
 
 def test_full_disk_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model: cannot be written: No space left on device"):
         write(tmp_path / "model", file="half", then=OSError(28, "No space left on device"))
-    assert listed(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_write_atomically_replaces_a_file(tmp_path: Path) -> None:
     write_atomically(file, "eins\n")
     write_atomically(file, "zwei ä\n")
     assert file.read_bytes() == "zwei ä\n".encode()
-    assert listed(tmp_path) == ["scores.json"]
+    assert names_in(tmp_path) == ["scores.json"]
 
 
 def test_failed_write_atomically_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_failed_write_atomically_keeps_the_old_file(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(atomic, "fsync", full)
     with pytest.raises(UserError, match=r"scores\.json: cannot be written: No space left on device"):
         write_atomically(file, "new")
-    assert seen(tmp_path) == {"scores.json": "old"}
+    assert contents(tmp_path) == {"scores.json": "old"}
 
 
 def test_atomic_folder_is_flushed_before_it_is_renamed(
@@ -146,28 +146,28 @@ def test_atomic_folder_is_flushed_before_it_is_renamed(
     order: list[str] = []
     fsync: Callable[[Path], None] = atomic.fsync
 
-    def watched(path: Path) -> None:
+    def recorded(path: Path) -> None:
         order.append(f"{path.name} {place.exists()}")
         fsync(path)
 
-    monkeypatch.setattr(atomic, "fsync", watched)
+    monkeypatch.setattr(atomic, "fsync", recorded)
     with atomic_folder(place) as new:
         (new / "weights").write_text("1")
     assert order[0] == "weights False"
     assert order[-1] == f"{tmp_path.name} True"
 
 
-def killed(job: Callable[[], None], step: int) -> bool:
-    """Run a job in a process that is killed at a numbered write; return true if it got that far."""
+def killed_at(job: Callable[[], None], step: int) -> bool:
+    """Run a job in a process that is killed at its write number `step`; return true if it was killed."""
     child = os.fork()
     if not child:
         steps = itertools.count()
 
         def counted(real: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*given: Any, **named: Any) -> Any:
+            def call(*args: Any, **kwargs: Any) -> Any:
                 if next(steps) == step:
                     os.kill(os.getpid(), signal.SIGKILL)
-                return real(*given, **named)
+                return real(*args, **kwargs)
 
             return call
 
@@ -185,18 +185,18 @@ def killed(job: Callable[[], None], step: int) -> bool:
 def test_process_killed_at_any_step_loses_no_folder(tmp_path: Path) -> None:
     run = tmp_path / "run"
 
-    def written(text: str) -> None:
+    def write_run(text: str) -> None:
         write(run / "model", file=text)
         write_atomically(run / "model" / "scores.json", text)
 
-    found = list[tuple[str, str | None]]()
+    outcomes = list[tuple[str, str | None]]()
     for step in itertools.count():
-        written("old")
-        if not killed(partial(written, "new"), step):
+        write_run("old")
+        if not killed_at(partial(write_run, "new"), step):
             break
         remove_leftovers(run)
-        there = seen(tmp_path)
-        found.append((there.pop("run/model/file"), there.pop("run/model/scores.json", None)))
-        assert there == {}
-    assert set(found) == {("old", "old"), ("new", None), ("new", "new")}
-    assert len(found) > 9
+        files = contents(tmp_path)
+        outcomes.append((files.pop("run/model/file"), files.pop("run/model/scores.json", None)))
+        assert files == {}
+    assert set(outcomes) == {("old", "old"), ("new", None), ("new", "new")}
+    assert len(outcomes) > 9

@@ -18,7 +18,7 @@ from seqx_text_tasks import Labels
 
 pytestmark = [pytest.mark.promise("model-files-are-bounded"), pytest.mark.promise("json-is-checked")]
 
-UNLIKE = ["A\nB", "A)(B", "A B", "A\x1b[31m", "", "\ud800", "A" * 200_000]
+INVALID_LABELS = ["A\nB", "A)(B", "A B", "A\x1b[31m", "", "\ud800", "A" * 200_000]
 """Strings that are not labels of trees."""
 
 
@@ -69,8 +69,8 @@ def test_labels_file_must_be_a_list_of_strings(text: str, tmp_path: Path) -> Non
         '{"symbols": [null, 2], "tags": [3]}',
         '{"symbols": ["(S", ")S", "(S"], "tags": []}',
         '{"symbols": [], "tags": ["(NN"]}',
-        *(json.dumps({"symbols": [f"({label}"], "tags": []}) for label in UNLIKE),
-        *(json.dumps({"symbols": [], "tags": [label]}) for label in UNLIKE),
+        *(json.dumps({"symbols": [f"({label}"], "tags": []}) for label in INVALID_LABELS),
+        *(json.dumps({"symbols": [], "tags": [label]}) for label in INVALID_LABELS),
     ],
     ids=lambda text: text[:40],
 )
@@ -87,21 +87,21 @@ def test_symbols_file_must_have_lists_of_labels(text: str, tmp_path: Path) -> No
     assert len(str(caught.value)) < 400
 
 
-def of_a_file(data: bytes, folder: Path) -> list[str]:
+def read_file(data: bytes, folder: Path) -> list[str]:
     (folder / "x.txt").write_bytes(data)
     return list(seqx.read_lines(folder / "x.txt"))
 
 
-def of_a_command(data: bytes, folder: Path) -> list[str]:
-    found = InputLines(io.BytesIO(data))
-    lines = [*found]
-    if found.error is not None:
-        raise found.error
+def read_command_input(data: bytes, folder: Path) -> list[str]:
+    input_lines = InputLines(io.BytesIO(data))
+    lines = [*input_lines]
+    if input_lines.error is not None:
+        raise input_lines.error
     return lines
 
 
 @pytest.mark.promise("lines-are-bounded")
-@pytest.mark.parametrize("read", [of_a_file, of_a_command])
+@pytest.mark.parametrize("read", [read_file, read_command_input])
 def test_lines_have_a_maximum_length(read: Callable[[bytes, Path], list[str]], tmp_path: Path) -> None:
     assert read(b"a\n" + b"x" * (MAX_LINE_BYTES - 1) + b"\nb", tmp_path)[2] == "b"
     with pytest.raises(seqx.UserError, match=":2: the line has more than 16,777,216 bytes"):

@@ -60,13 +60,13 @@ def learn(model: Tied, optimizer: torch.optim.Optimizer, updates: int) -> None:
         optimizer.step()
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
     return all(
         torch.equal(p, q) for p, q in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     )
 
 
-def listed(folder: Path) -> list[str]:
+def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
@@ -99,13 +99,13 @@ def test_restored_training_continues_identically(tmp_path: Path) -> None:
     other = Tied(seed=9)
     optimizer = torch.optim.Adam(other.parameters(), lr=0.5, fused=True)
     assert path == checkpoints.path(3) == tmp_path / "checkpoints" / "00000003"
-    found, states = checkpoints.restore(3, other, CPU)
+    restored, states = checkpoints.restore(3, other, CPU)
     optimizer.load_state_dict(states["optimizer"])
-    assert found == progress
+    assert restored == progress
     assert other.projection.weight is other.embedding.weight
-    assert not same(model, other)
+    assert not same_weights(model, other)
     learn(other, optimizer, 3)
-    assert same(model, other)
+    assert same_weights(model, other)
 
 
 def test_checkpoint_steps_are_sorted(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_saving_a_step_again_replaces_the_checkpoint(tmp_path: Path) -> None:
     checkpoints.save(TrainingProgress(step=5, tokens=7), Tied(6), {}, ranked=False)
     model = Tied()
     assert checkpoints.restore(5, model, CPU)[0].tokens == 7
-    assert same(model, Tied(6))
-    assert listed(tmp_path) == ["00000005"]
+    assert same_weights(model, Tied(6))
+    assert names_in(tmp_path) == ["00000005"]
 
 
 @pytest.mark.parametrize(
@@ -179,15 +179,15 @@ def test_best_checkpoints_are_selected_among_scored_ones(tmp_path: Path) -> None
 def test_failed_save_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = saved(tmp_path, 10)
 
-    def broken(*_: object) -> None:
-        assert len(listed(tmp_path)) == 2  # the weights of the new checkpoint are written
+    def interrupt(*_: object) -> None:
+        assert len(names_in(tmp_path)) == 2  # the weights of the new checkpoint are written
         assert checkpoints.steps() == [10]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(state_dict, "write", broken)
+    monkeypatch.setattr(state_dict, "write", interrupt)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(TrainingProgress(step=20), Tied(), {})
-    assert listed(tmp_path) == ["00000010"]
+    assert names_in(tmp_path) == ["00000010"]
 
 
 @pytest.mark.promise("checkpoints-are-atomic")
@@ -196,20 +196,20 @@ def test_leftovers_of_a_killed_save_are_pruned(tmp_path: Path) -> None:
     shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
     assert checkpoints.steps() == [10]
     checkpoints.prune(1, select="last", warn=print)
-    assert listed(tmp_path) == ["00000010"]
+    assert names_in(tmp_path) == ["00000010"]
 
 
-def cut(file: Path) -> None:
+def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def scribble(file: Path) -> None:
+def overwrite(file: Path) -> None:
     file.write_bytes(b"\x00\x01nonsense" * 20)
 
 
-@pytest.mark.parametrize("most", [100, 900])
-def test_save_on_a_full_disk_keeps_older_checkpoints(tmp_path: Path, most: int) -> None:
-    """A limit on the size of files makes the libraries fail that write tensors."""
+@pytest.mark.parametrize("max_bytes", [100, 900])
+def test_save_on_a_full_disk_keeps_older_checkpoints(tmp_path: Path, max_bytes: int) -> None:
+    """A limit on the size of files makes the libraries fail in the middle of a file."""
     script = f"""
 import resource, torch
 from pathlib import Path
@@ -218,7 +218,7 @@ from seqx.storage.checkpoints import Checkpoints
 from seqx.errors import UserError
 model, checkpoints = torch.nn.Linear(8, 9), Checkpoints(Path({str(tmp_path)!r}))
 checkpoints.save(TrainingProgress(step=1), model, {{}})
-resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({max_bytes}, {max_bytes}))
 try:
     checkpoints.save(TrainingProgress(step=2), model, {{"optimizer": torch.zeros(1000)}})
 except UserError as error:
@@ -249,7 +249,7 @@ def test_pruned_checkpoint_is_never_seen_incomplete(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.promise("damage-is-detected")
-@pytest.mark.parametrize("damage", [cut, scribble, Path.unlink])
+@pytest.mark.parametrize("damage", [truncate, overwrite, Path.unlink])
 @pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
 def test_damaged_checkpoint_file_is_named(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
     checkpoints = saved(tmp_path, 10)
@@ -271,8 +271,8 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 def test_checkpoint_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
     file = checkpoints.path(10) / "checkpoint.json"
-    about = json.loads(file.read_text())
-    file.write_text(json.dumps({**about, "format": about["format"] + 1, "progress": {"hops": 3}}))
+    info = json.loads(file.read_text())
+    file.write_text(json.dumps({**info, "format": info["format"] + 1, "progress": {"hops": 3}}))
     Manifest.seal(checkpoints.path(10), FORMAT)
     with pytest.raises(UserError, match=r"written by a newer seqx .*update seqx"):
         checkpoints.restore(10, Tied(), CPU)
@@ -280,7 +280,7 @@ def test_checkpoint_of_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize(
-    ("name", "value", "where"),
+    ("name", "value", "path"),
     [
         *(("format", value, "format") for value in (0, -1, True, None, 1.0, "2", [2], float("inf"))),
         ("score", "high", "score"),
@@ -294,22 +294,22 @@ def test_checkpoint_of_a_newer_format_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_checkpoint_json_is_validated(tmp_path: Path, name: str, value: object, where: str) -> None:
+def test_checkpoint_json_is_validated(tmp_path: Path, name: str, value: object, path: str) -> None:
     checkpoints = saved(tmp_path, 5, 10)
     file = checkpoints.path(10) / "checkpoint.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), name: value}))
     Manifest.seal(checkpoints.path(10), FORMAT)  # the hashes fit the damaged file
     for read in (checkpoints.progress, lambda: checkpoints.restore(10, Tied(), CPU)):
-        with pytest.raises(DamagedError, match=rf"checkpoint\.json: cannot be read \({where}: "):
+        with pytest.raises(DamagedError, match=rf"checkpoint\.json: cannot be read \({path}: "):
             read()
     warnings: list[str] = []
     assert checkpoints.select(2, select="last", warn=warnings.append) == [5]
-    assert [f"cannot be read ({where}: " in warning for warning in warnings] == [True]
+    assert [f"cannot be read ({path}: " in warning for warning in warnings] == [True]
 
 
 @pytest.mark.promise("damage-is-detected")
 def test_format_1_is_refused(tmp_path: Path) -> None:
-    """No hash is left out because a checkpoint claims a format that had none."""
+    """A checkpoint cannot avoid the check of hashes by claiming format 1, which had none."""
     checkpoints = saved(tmp_path, 10)
     path = checkpoints.path(10)
     info = json.loads((path / "checkpoint.json").read_text())
@@ -395,24 +395,24 @@ def test_read_json_refuses_a_list(tmp_path: Path) -> None:
 
 
 def test_model_folder_has_weights_recipe_vocabulary_and_scores(tmp_path: Path) -> None:
-    learnt = tmp_path / "vocabulary"
-    learnt.mkdir()
-    (learnt / "pieces").write_text("a b c")
+    vocabulary = tmp_path / "vocabulary"
+    vocabulary.mkdir()
+    (vocabulary / "pieces").write_text("a b c")
     weights = average([saved(tmp_path / "checkpoints", 4).path(4) / WEIGHTS])
     folder = tmp_path / "model"
-    model_folder.write_model(folder, weights, recipe="task: ä\n", vocabulary=learnt, info={"steps": [4]})
+    model_folder.write_model(folder, weights, recipe="task: ä\n", vocabulary=vocabulary, info={"steps": [4]})
     model = Tied()
     read_weights(model, folder / WEIGHTS)
-    assert same(model, Tied(4))
+    assert same_weights(model, Tied(4))
     assert (folder / "recipe.yaml").read_text(encoding="utf-8") == "task: ä\n"
     assert (folder / "task" / "pieces").read_text() == "a b c"
     assert read_json(folder / "model.json") == {"format": FORMAT, "steps": [4]}
     model_folder.write_scores(folder, {"test": {"bleu": Score(value=27.5, signature="v:1")}})
-    found = json.loads((folder / "scores.json").read_text())
-    assert found == {"test": {"bleu": {"value": 27.5, "signature": "v:1"}}}
+    scores = json.loads((folder / "scores.json").read_text())
+    assert scores == {"test": {"bleu": {"value": 27.5, "signature": "v:1"}}}
 
 
-def flipped(file: Path) -> None:
+def flip_bit(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
@@ -420,9 +420,9 @@ def flipped(file: Path) -> None:
 
 @pytest.mark.promise("damage-is-detected")
 @pytest.mark.parametrize("name", [WEIGHTS, "states.json", "states.safetensors", "checkpoint.json"])
-def test_flipped_bit_is_found(tmp_path: Path, name: str) -> None:
+def test_flipped_bit_is_detected(tmp_path: Path, name: str) -> None:
     checkpoints = saved(tmp_path, 10)
-    flipped(checkpoints.path(10) / name)
+    flip_bit(checkpoints.path(10) / name)
     with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read \(its bytes are not those"):
         checkpoints.restore(10, Tied(), CPU)
 
@@ -432,7 +432,7 @@ def test_flipped_bit_is_found(tmp_path: Path, name: str) -> None:
 def test_progress_checks_the_sizes_of_all_files(tmp_path: Path, name: str) -> None:
     """Reading the progress finds any truncated file."""
     checkpoints = saved(tmp_path, 10)
-    cut(checkpoints.path(10) / name)
+    truncate(checkpoints.path(10) / name)
     with pytest.raises(DamagedError, match=rf"00000010/{name}: cannot be read"):
         checkpoints.progress()
 
@@ -442,7 +442,7 @@ def test_invalid_manifest_is_damage(tmp_path: Path) -> None:
     file = checkpoints.path(10) / "manifest.json"
     whole = json.loads(file.read_text())
     entry = whole["files"][WEIGHTS]
-    for about in (
+    for text in (
         *("", "{", "[]", "{}", "3", "[" * 100_000, '{"format": 2, "files": []}'),
         json.dumps({**whole, "files": {"../00000010/x": entry}}),
         json.dumps({**whole, "files": {"/etc/passwd": entry}}),
@@ -455,7 +455,7 @@ def test_invalid_manifest_is_damage(tmp_path: Path) -> None:
         ),
         json.dumps(whole) + " " * 2**20,
     ):
-        file.write_text(about)
+        file.write_text(text)
         with pytest.raises(DamagedError, match=r"manifest\.json: cannot be read"):
             checkpoints.restore(10, Tied(), CPU)
     file.unlink()
@@ -466,13 +466,13 @@ def test_invalid_manifest_is_damage(tmp_path: Path) -> None:
 @pytest.mark.promise("fallback-to-older-checkpoint")
 def test_resume_uses_the_newest_intact_checkpoint(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30)
-    cut(checkpoints.path(30) / WEIGHTS)
-    flipped(checkpoints.path(20) / "states.safetensors")
+    truncate(checkpoints.path(30) / WEIGHTS)
+    flip_bit(checkpoints.path(20) / "states.safetensors")
     model, warnings = Tied(), list[str]()
-    found = checkpoints.resume(model, CPU, warnings.append)
-    assert found is not None
-    assert found[0].step == 10
-    assert same(model, Tied(10))
+    restored = checkpoints.resume(model, CPU, warnings.append)
+    assert restored is not None
+    assert restored[0].step == 10
+    assert same_weights(model, Tied(10))
     assert [line.partition(": cannot be read (")[0] for line in warnings] == [
         f"{tmp_path}/00000030/{WEIGHTS}",
         f"{tmp_path}/00000020/states.safetensors",
@@ -481,7 +481,7 @@ def test_resume_uses_the_newest_intact_checkpoint(tmp_path: Path) -> None:
         "resuming from the checkpoint of update 10; it was renamed to 00000030.damaged"
     )
     assert checkpoints.steps() == [10]
-    assert sorted(listed(tmp_path)) == ["00000010", "00000020.damaged", "00000030.damaged"]
+    assert sorted(names_in(tmp_path)) == ["00000010", "00000020.damaged", "00000030.damaged"]
     checkpoints.save(TrainingProgress(step=20), Tied(20), {})
     checkpoints.prune(1, select="last", warn=print)
     assert checkpoints.steps() == [10, 20]  # the best checkpoint is kept, too
@@ -490,7 +490,7 @@ def test_resume_uses_the_newest_intact_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.promise("fallback-to-older-checkpoint")
 def test_resume_refuses_to_start_again_if_all_are_damaged(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10)
-    cut(checkpoints.path(10) / WEIGHTS)
+    truncate(checkpoints.path(10) / WEIGHTS)
     warnings = list[str]()
     with pytest.raises(UserError, match=rf"cannot be read .*; .* remove {tmp_path} to start again"):
         checkpoints.resume(Tied(), CPU, warnings.append)
@@ -500,8 +500,8 @@ def test_resume_refuses_to_start_again_if_all_are_damaged(tmp_path: Path) -> Non
 @pytest.mark.promise("damaged-older-checkpoint")
 def test_damaged_checkpoint_does_not_stop_pruning_or_averaging(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 10, 20, 30, 40)
-    cut(checkpoints.path(10) / "states.safetensors")
-    flipped(checkpoints.path(20) / WEIGHTS)  # without changing its size
+    truncate(checkpoints.path(10) / "states.safetensors")
+    flip_bit(checkpoints.path(20) / WEIGHTS)  # without changing its size
     warnings = list[str]()
     checkpoints.prune(9, select="last", warn=warnings.append)
     assert [line.partition(": cannot be read (")[0] for line in warnings] == [
@@ -516,7 +516,7 @@ def test_damaged_checkpoint_does_not_stop_pruning_or_averaging(tmp_path: Path) -
     for name, tensor in average([checkpoints.path(step) / WEIGHTS for step in steps]).items():
         assert torch.equal(weights[name], tensor)
     for step in steps:
-        flipped(checkpoints.path(step) / WEIGHTS)
+        flip_bit(checkpoints.path(step) / WEIGHTS)
     with pytest.raises(UserError, match=f"{tmp_path}: there is no intact checkpoint .*bytes"):
         checkpoints.average(3, select="last", warn=warnings.append)
     assert checkpoints.steps() == [30, 40]
@@ -539,21 +539,21 @@ def test_unreadable_checkpoint_is_not_damaged(tmp_path: Path, monkeypatch: pytes
         raise PermissionError(errno.EACCES, "Permission denied", str(file))
 
     monkeypatch.setattr("seqx.storage.manifest.sha256", refuse)
-    for look in (
+    for read in (
         lambda: checkpoints.resume(Tied(), CPU, print),
         lambda: checkpoints.average(2, select="last", warn=print),
         lambda: checkpoints.prune(1, select="last", warn=print),
     ):
         with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); fix that") as caught:
-            look()
+            read()
         assert not isinstance(caught.value, DamagedError)
-    assert sorted(listed(tmp_path)) == ["00000010", "00000020"]
+    assert sorted(names_in(tmp_path)) == ["00000010", "00000020"]
 
 
 @pytest.mark.promise("damaged-older-checkpoint")
 def test_checkpoint_pruned_meanwhile_is_not_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints, warnings = saved(tmp_path, 10, 20, 30), list[str]()
-    flipped(checkpoints.path(30) / WEIGHTS)
+    flip_bit(checkpoints.path(30) / WEIGHTS)
     info = Checkpoints.info
 
     def pruning(self: Checkpoints, step: int) -> CheckpointInfo:
@@ -573,19 +573,19 @@ def test_old_checkpoints_stay_if_the_new_one_fails_verification(
 ) -> None:
     checkpoints = saved(tmp_path, 10)
     monkeypatch.setattr(
-        Manifest, "drop_page_cache", lambda self: flipped(self.folder / WEIGHTS)
+        Manifest, "drop_page_cache", lambda self: flip_bit(self.folder / WEIGHTS)
     )  # simulates a bad disk
     with pytest.raises(UserError, match=rf"00000020/{WEIGHTS}: .*though it was just written; older checkp"):
         checkpoints.save(TrainingProgress(step=20), Tied(20), {})
     monkeypatch.undo()
-    found = checkpoints.resume(Tied(), CPU, lambda _: None)
-    assert found is not None
-    assert found[0].step == 10
+    restored = checkpoints.resume(Tied(), CPU, lambda _: None)
+    assert restored is not None
+    assert restored[0].step == 10
 
 
 def test_save_removes_leftovers_of_a_killed_save(tmp_path: Path) -> None:
-    """They are removed before the next save, not after it, because they may fill the disk."""
+    """Leftovers are removed before the next checkpoint is written, because they may fill the disk."""
     checkpoints = saved(tmp_path, 10)
     shutil.copytree(checkpoints.path(10), tmp_path / ".00000020.x7")
     checkpoints.save(TrainingProgress(step=20), Tied(20), {})
-    assert sorted(listed(tmp_path)) == ["00000010", "00000020"]
+    assert sorted(names_in(tmp_path)) == ["00000010", "00000020"]

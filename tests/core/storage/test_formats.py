@@ -28,11 +28,11 @@ def test_format_samples_cover_every_supported_format() -> None:
 
 @pytest.mark.parametrize("folder", SAMPLES, ids=lambda path: path.name)
 def test_sample_checkpoint_is_read_exactly(folder: Path) -> None:
-    """`expected.json` has digests of all weights and states as the version that wrote them read them."""
+    """`expected.json` has digests of all weights and states, computed by the version that wrote them."""
     expected = json.loads((folder / "expected.json").read_text())
-    found = read(folder)
-    assert expected["progress"].items() <= found["progress"].items()
-    assert {**expected, "progress": None} == {**found, "progress": None}
+    restored = read(folder)
+    assert expected["progress"].items() <= restored["progress"].items()
+    assert {**expected, "progress": None} == {**restored, "progress": None}
 
 
 @pytest.mark.parametrize("folder", SAMPLES, ids=lambda path: path.name)
@@ -47,7 +47,7 @@ def test_sample_model_answers(folder: Path) -> None:
 def test_sample_run_resumes(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, with_stored_recipe: bool
 ) -> None:
-    """The stored recipe has the names that settings had then; the digests of the run stay the same."""
+    """The stored recipe has old names of settings; the digests of the run do not change."""
     monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     run = Path("runs/small")
@@ -60,12 +60,12 @@ def test_sample_run_resumes(
     assert RunFolder(run).identity() == identity
     assert [row["step"] for row in lines(run, "start")] == [2]
     assert [row["step"] for row in lines(run, "update")] == [3, 4]
-    about = json.loads((run / "checkpoints/00000004/checkpoint.json").read_text())
-    assert about["format"] == FORMAT
+    info = json.loads((run / "checkpoints/00000004/checkpoint.json").read_text())
+    assert info["format"] == FORMAT
     assert json.loads((run / "model/model.json").read_text())["steps"] == [2, 4]
 
 
-def test_newest_sample_has_every_file_and_key_written_today(
+def test_newest_sample_has_every_file_and_key_of_this_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If this fails, write a new sample with `python -m tests.core.format_sample`."""
@@ -80,13 +80,13 @@ def test_newest_sample_has_every_file_and_key_written_today(
 def written(run: Path) -> set[str]:
     """Return the files of a folder, the keys of its JSON files, and the keys of checkpoint states."""
     files = [path for path in run.rglob("*") if path.is_file() and path.relative_to(run).parts[0][0] != "."]
-    found = {str(path.relative_to(run)) for path in files}
+    names = {str(path.relative_to(run)) for path in files}
     for path in files:
         if path.suffix == ".json" and path.name != "states.json":
-            found |= {f"{path.relative_to(run)}:{key}" for key, _ in flat(json.loads(path.read_text()))}
+            names |= {f"{path.relative_to(run)}:{key}" for key, _ in flat(json.loads(path.read_text()))}
     for path in run.glob("checkpoints/*"):
-        found |= {f"{path.name}:{key}" for key in state_dict.read(path, torch.device("cpu"))}
-    found = {name for name in found if Path(name).parts[0] not in WRITTEN_BY_CALLBACKS}
+        names |= {f"{path.name}:{key}" for key in state_dict.read(path, torch.device("cpu"))}
+    names = {name for name in names if Path(name).parts[0] not in WRITTEN_BY_CALLBACKS}
     return {
-        re.sub("(:/(?:plugins|packages|task)/)[^/]+", r"\\1NAME", name) for name in found
-    }  # whatever is installed
+        re.sub("(:/(?:plugins|packages|task)/)[^/]+", r"\\1NAME", name) for name in names
+    }  # the test does not depend on what is installed

@@ -36,8 +36,8 @@ OTHER_TEXT = "task.corpus.seed=3"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Three runs: `a`; `b` with another seed and more updates; `c` with another text and vocabulary."""
+def original_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Train three runs: `a`; `b` with another seed and more updates; `c` with another corpus."""
     folder = tmp_path_factory.mktemp("runs")
     (folder / "tiny.yaml").write_text(RECIPE + TRAINING, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
@@ -55,15 +55,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def runs(made: Path, tmp_path: Path) -> Path:
+def runs(original_runs: Path, tmp_path: Path) -> Path:
     """Copies of the runs that a test may change."""
     for name in "abc":
-        shutil.copytree(made / name, tmp_path / name)
-    shutil.copy(made / "tiny.yaml", tmp_path)
+        shutil.copytree(original_runs / name, tmp_path / name)
+    shutil.copy(original_runs / "tiny.yaml", tmp_path)
     return tmp_path
 
 
-def listed(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(folder)): file.read_bytes()
         for file in folder.rglob("*")
@@ -73,24 +73,24 @@ def listed(folder: Path) -> dict[str, bytes]:
 
 def refused(*arguments: str | Path, run: Path) -> str:
     """Return the message of a command that is refused, and check that the run is unchanged."""
-    before = listed(run)
+    before = contents(run)
     result = call(*arguments)
     assert (result.exit_code, result.stdout) == (2, ""), result.output
-    assert listed(run) == before
+    assert contents(run) == before
     return result.stderr
 
 
-def finish(runs: Path) -> tuple[str | Path, ...]:
+def same_command(runs: Path) -> tuple[str | Path, ...]:
     return ("run", runs / "tiny.yaml", "--folder", runs / "a", "--device", "cpu")
 
 
-def go_on(runs: Path, *settings: str) -> tuple[str | Path, ...]:
-    return (*finish(runs), "training.steps=8", *settings)
+def resume(runs: Path, *settings: str) -> tuple[str | Path, ...]:
+    return (*same_command(runs), "training.steps=8", *settings)
 
 
 COMMANDS: dict[str, Callable[[Path], tuple[str | Path, ...]]] = {
-    "resume": go_on,
-    "the same command": finish,
+    "resume": resume,
+    "the same command": same_command,
     "average the last": lambda runs: ("average", runs / "a", "--last", "2", "--out", runs / "out"),
     "average the best": lambda runs: ("average", runs / "a", "--best", "1", "--out", runs / "out"),
 }
@@ -119,12 +119,12 @@ def test_checkpoint_of_another_run_is_refused(runs: Path, command: str, step: in
 
 
 def test_checkpoint_of_another_vocabulary_is_refused(runs: Path) -> None:
-    """Two runs can have the same recipe, if their text files were changed in between."""
-    kept = Identity(**json.loads((runs / "a" / "identity.json").read_text())["made_from"])
+    """Two runs of one recipe can have different vocabularies if their text files have changed."""
+    identity = Identity(**json.loads((runs / "a" / "identity.json").read_text())["made_from"])
     model = nn.Linear(2, 2)
-    checkpoints = Checkpoints(runs / "checkpoints", kept)
+    checkpoints = Checkpoints(runs / "checkpoints", identity)
     checkpoints.save(TrainingProgress(step=2), model, {})
-    other = Checkpoints(runs / "checkpoints", Identity(recipe=kept.recipe, vocabulary="other"))
+    other = Checkpoints(runs / "checkpoints", Identity(recipe=identity.recipe, vocabulary="other"))
     with pytest.raises(UserError, match=r"00000002: belongs to another run, whose vocabulary differs from"):
         other.resume(model, torch.device("cpu"), print)
 
@@ -139,13 +139,13 @@ def test_rollback_deletes_no_checkpoint_of_another_run(runs: Path) -> None:
     )
     with pytest.raises(UserError, match="00000006: belongs to another run"):
         checkpoints.resume(model, torch.device("cpu"), print, before=4)
-    for act in (
+    for change in (
         lambda: remove_later_checkpoints(2, checkpoints),
         lambda: checkpoints.prune(1, select="last", warn=print),
         lambda: checkpoints.average(1, select="last", warn=print),
     ):
         with pytest.raises(UserError, match="00000006: belongs to another run"):
-            act()
+            change()
         assert checkpoints.steps() == [2, 4, 6]
 
 
@@ -153,10 +153,10 @@ def test_rollback_deletes_no_checkpoint_of_another_run(runs: Path) -> None:
     "swapped", ["model.safetensors", "states.safetensors", "checkpoint.json", "manifest.json"]
 )
 def test_file_of_another_checkpoint_is_damage(runs: Path, swapped: str) -> None:
-    """The manifest has digests of all files; a damaged checkpoint is moved away, and an older one used."""
+    """Such a checkpoint does not match its manifest. It is renamed, and an older one is used."""
     steps = runs / "a" / "checkpoints"
     shutil.copy(steps / "00000002" / swapped, steps / "00000004" / swapped)
-    result = call(*go_on(runs))
+    result = call(*resume(runs))
     assert result.exit_code == 0, result.output
     assert f"{steps / '00000004'}" in result.stderr
     assert "resuming from the checkpoint of update 2; it was renamed to 00000004.damaged\n" in result.stderr
@@ -166,10 +166,10 @@ def test_model_of_another_run_is_refused(runs: Path) -> None:
     model = runs / "a" / "model"
     shutil.rmtree(model)
     shutil.copytree(runs / "b" / "model", model)
-    message = refused(*finish(runs), run=runs / "a")
+    message = refused(*same_command(runs), run=runs / "a")
     assert message.startswith(f"{model}: belongs to another run, whose recipe differs")
     shutil.rmtree(model)
-    assert call(*finish(runs)).exit_code == 0
+    assert call(*same_command(runs)).exit_code == 0
 
 
 def test_scores_of_another_run_are_refused(runs: Path) -> None:
@@ -177,57 +177,57 @@ def test_scores_of_another_run_are_refused(runs: Path) -> None:
     own = scores.read_bytes()
     text = (runs / "b" / "model" / "scores.json").read_text("utf-8")
     scores.write_text(text if text.encode() != own else text + " ", encoding="utf-8")
-    assert refused(*finish(runs), run=runs / "a") == (
+    assert refused(*same_command(runs), run=runs / "a") == (
         f"{scores}: the scores are not those that this run wrote; restore them, or remove the file "
         "and run the same command again, which scores the model again\n"
     )
     scores.unlink()
-    assert call(*finish(runs)).exit_code == 0
+    assert call(*same_command(runs)).exit_code == 0
     assert scores.read_bytes() == own
 
 
 def test_vocabulary_of_another_run_is_refused(runs: Path) -> None:
-    learnt = runs / "a" / "task"
-    shutil.rmtree(learnt)
-    shutil.copytree(runs / "c" / "task", learnt)
+    vocabulary = runs / "a" / "task"
+    shutil.rmtree(vocabulary)
+    shutil.copytree(runs / "c" / "task", vocabulary)
     for command in COMMANDS.values():
         message = refused(*command(runs), run=runs / "a")
         assert message.startswith(
-            f"{learnt}: differs from the vocabulary that this run began with; restore it"
+            f"{vocabulary}: differs from the vocabulary that this run began with; restore it"
         )
 
 
-def old(run: Path) -> None:
+def remove_digests(run: Path) -> None:
     """Turn a run into one of an earlier seqx, which wrote no digests."""
     (run / "identity.json").unlink()
     for file in (*run.glob("checkpoints/*/checkpoint.json"), run / "model" / "model.json"):
-        about = json.loads(file.read_text("utf-8"))
-        del about["made_from"]
-        file.write_text(json.dumps(about), encoding="utf-8")
+        info = json.loads(file.read_text("utf-8"))
+        del info["made_from"]
+        file.write_text(json.dumps(info), encoding="utf-8")
         scores = file.parent / "scores.json"
-        kept = scores.read_bytes() if scores.is_file() else None
+        scores_bytes = scores.read_bytes() if scores.is_file() else None
         scores.unlink(missing_ok=True)
         Manifest.seal(file.parent, FORMAT)
-        if kept is not None:
-            scores.write_bytes(kept)
+        if scores_bytes is not None:
+            scores.write_bytes(scores_bytes)
 
 
 def test_runs_without_identity_of_earlier_versions_resume(runs: Path) -> None:
     identity = (runs / "a" / "identity.json").read_text("utf-8")
-    old(runs / "a")
-    assert call(*finish(runs)).exit_code == 0
+    remove_digests(runs / "a")
+    assert call(*same_command(runs)).exit_code == 0
     assert call("average", runs / "a", "--last", "2").exit_code == 0
-    result = call(*go_on(runs))
+    result = call(*resume(runs))
     assert result.exit_code == 0, result.output
-    found = json.loads((runs / "a" / "identity.json").read_text("utf-8"))
-    assert found["made_from"] == json.loads(identity)["made_from"]
-    # Its new checkpoints have digests, and so do files of other runs.
+    resumed = json.loads((runs / "a" / "identity.json").read_text("utf-8"))
+    assert resumed["made_from"] == json.loads(identity)["made_from"]
+    # New checkpoints have digests again, so that files of other runs are refused.
     shutil.copytree(runs / "b" / "checkpoints" / "00000006", runs / "a" / "checkpoints" / "00000005")
-    assert "holds the checkpoint of update 6" in refused(*go_on(runs), run=runs / "a")
+    assert "holds the checkpoint of update 6" in refused(*resume(runs), run=runs / "a")
 
 
 def test_changeable_settings_are_not_part_of_the_identity(runs: Path) -> None:
-    result = call(*go_on(runs, "training.microbatch=500", "training.save_minutes=null"))
+    result = call(*resume(runs, "training.microbatch=500", "training.save_minutes=null"))
     assert result.exit_code == 0, result.output
     checkpoints = Checkpoints(runs / "a" / "checkpoints")
     assert checkpoints.info(8).made_from == checkpoints.info(4).made_from
@@ -243,14 +243,14 @@ def test_newer_version_keeps_the_recorded_identity(runs: Path) -> None:
         text.replace("  groups: 1\n", ""), encoding="utf-8"
     )  # as if the setting did not exist then
     for file in (run / "identity.json", *run.glob("checkpoints/*/checkpoint.json")):
-        about = json.loads(file.read_text("utf-8"))
-        about["made_from"]["recipe"] = "that of the recipe without groups"
-        file.write_text(json.dumps(about), encoding="utf-8")
+        info = json.loads(file.read_text("utf-8"))
+        info["made_from"]["recipe"] = "that of the recipe without groups"
+        file.write_text(json.dumps(info), encoding="utf-8")
     for folder in (run / "checkpoints").iterdir():
         Manifest.seal(folder, FORMAT)
     shutil.rmtree(run / "model")
     for _ in range(2):
-        result = call(*go_on(runs))
+        result = call(*resume(runs))
         assert result.exit_code == 0, result.output
     assert "  groups: 1\n" in recipe.read_text("utf-8")
     checkpoints = Checkpoints(run / "checkpoints")

@@ -19,13 +19,13 @@ from seqx.storage import state_dict
 pytestmark = pytest.mark.promise("state-round-trip")
 
 CPU = torch.device("cpu")
-KINDS = (
+DTYPES = (
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool, torch.complex64),
 )
 
 
-def back(folder: Path, value: Any) -> Any:
+def round_trip(folder: Path, value: Any) -> Any:
     folder.mkdir(exist_ok=True)
     state_dict.write(folder, {"x": value})
     return state_dict.read(folder, CPU)["x"]
@@ -36,8 +36,8 @@ def same(one: object, other: object) -> bool:
     match one:
         case Tensor():
             assert isinstance(other, Tensor)
-            alike = one.dtype == other.dtype and one.shape == other.shape
-            return alike and bits(one) == bits(other)
+            same_type = one.dtype == other.dtype and one.shape == other.shape
+            return same_type and bits(one) == bits(other)
         case float():
             return isinstance(other, float) and struct.pack("d", one) == struct.pack("d", other)
         case dict():
@@ -54,12 +54,12 @@ def bits(tensor: Tensor) -> list[int]:
     return tensor.contiguous().reshape(-1).view(torch.uint8).tolist()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_state_dict_keeps_tensors_of_every_dtype(tmp_path: Path, kind: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_state_dict_keeps_tensors_of_every_dtype(tmp_path: Path, dtype: torch.dtype) -> None:
     raw = torch.randint(0, 256, (3, 4, 16), dtype=torch.uint8)
-    tensor = (raw > 99) if kind == torch.bool else raw.view(kind)
+    tensor = (raw > 99) if dtype == torch.bool else raw.view(dtype)
     for value in (tensor, tensor[0, 0, 0], tensor[:0], tensor.transpose(0, 1), tensor[:, ::2]):
-        assert same(value, back(tmp_path / "s", value))
+        assert same(value, round_trip(tmp_path / "s", value))
 
 
 def test_state_dict_keeps_optimizer_states(tmp_path: Path) -> None:
@@ -68,25 +68,25 @@ def test_state_dict_keeps_optimizer_states(tmp_path: Path) -> None:
     weights(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     states = optimizer.state_dict()
-    found = back(tmp_path, states)
-    assert same(states, found)
-    assert list(found["state"]) == [0, 1]
-    assert found["param_groups"][0]["betas"] == (0.9, 0.98)
+    restored = round_trip(tmp_path, states)
+    assert same(states, restored)
+    assert list(restored["state"]) == [0, 1]
+    assert restored["param_groups"][0]["betas"] == (0.9, 0.98)
 
 
 def test_state_dict_keeps_tensors_that_share_memory_or_a_name(tmp_path: Path) -> None:
     tensor = torch.arange(6.0)
     value = {"a.b": tensor, "a": {"b": tensor[2:], 0: tensor, "0": -tensor}, "c": tensor.view(2, 3).T}
-    assert same(value, back(tmp_path, value))
+    assert same(value, round_trip(tmp_path, value))
 
 
 def test_state_dict_keeps_numbers_that_json_lacks(tmp_path: Path) -> None:
     value = [math.inf, -math.inf, math.nan, -0.0, 5e-324, 0.1, 2**80, -1, True, None, "ä\u2028\0"]
-    assert same(value, back(tmp_path, value))
+    assert same(value, round_trip(tmp_path, value))
 
 
 def test_state_dict_reads_an_ordered_dict_as_a_dict(tmp_path: Path) -> None:
-    assert back(tmp_path, OrderedDict(b=1, a=2)) == {"b": 1, "a": 2}
+    assert round_trip(tmp_path, OrderedDict(b=1, a=2)) == {"b": 1, "a": 2}
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
@@ -103,7 +103,7 @@ VALUES = st.recursive(
 @settings(max_examples=50, deadline=None)
 @given(value=VALUES)
 def test_state_dict_keeps_any_nested_value(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
-    assert same(value, back(tmp_path_factory.getbasetemp() / "states", value))
+    assert same(value, round_trip(tmp_path_factory.getbasetemp() / "states", value))
 
 
 @pytest.mark.parametrize("value", [{1, 2}, b"bytes", object(), 1j, {(1, 2): 3}, {None: 1}, {True: 1}])

@@ -42,26 +42,26 @@ TEXT = "".join(f"{line}\n" for line in LINES).encode()
 
 
 def zstd(content: bytes) -> bytes:
-    found = pytest.importorskip("backports.zstd")
-    return found.compress(
-        content, options={found.CompressionParameter.checksum_flag: 1}
-    )  # as the command does
+    module = pytest.importorskip("backports.zstd")
+    return module.compress(
+        content, options={module.CompressionParameter.checksum_flag: 1}
+    )  # like the command zstd
 
 
 def tar(content: bytes) -> bytes:
-    written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as archive:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         entry = tarfile.TarInfo("text.en")
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
-    return written.getvalue()
+    return buffer.getvalue()
 
 
 def zipped(name: str, content: bytes) -> bytes:
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w") as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(name, content)
-    return written.getvalue()
+    return buffer.getvalue()
 
 
 PACKERS: list[Callable[[bytes], bytes]] = [
@@ -199,7 +199,9 @@ WHOLE = gzip.compress(b"one\ntwo\n" * 1000, mtime=0)
         ("a.gz", WHOLE[:20] + b"\x00\xff\x00" + WHOLE[23:], r"/a.gz: is damaged or cut off"),
     ],
 )
-def test_invalid_text_is_one_message(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_invalid_text_is_reported_with_its_position(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(seqx.UserError, match=message):
         list(seqx.read_lines(tmp_path / name))
