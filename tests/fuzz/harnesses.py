@@ -1,7 +1,7 @@
-"""Harnesses for the parsers of untrusted bytes. Each must return, or raise a UserError.
+"""Harnesses for the parsers of untrusted bytes. Each must return or raise a UserError.
 
 A harness is a function of bytes. Hypothesis calls it with mutated seeds (test_harnesses.py), atheris with
-bytes that reach new code (`python -m tests.fuzz`), and both with all inputs that once failed (`found/`).
+bytes that reach new code (`python -m tests.fuzz`), and both with all inputs that failed before (`found/`).
 """
 
 import contextlib
@@ -66,27 +66,27 @@ def yaml(data: bytes) -> None:
 
 
 class _Registry:
-    """The plugins, which are loaded once."""
+    """The installed plugins, which are loaded only once."""
 
-    found: Plugins | None = None
+    plugins: Plugins | None = None
 
     @classmethod
     def get(cls) -> Plugins:
-        cls.found = cls.found or load_plugins()
-        return cls.found
+        cls.plugins = cls.plugins or load_plugins()
+        return cls.plugins
 
 
 def recipes(data: bytes) -> None:
     """Read and check a recipe like that of a model."""
-    read = recipe.load(_file("recipe.yaml", data), local_plugins=False, whole=True)
-    recipe.check(read.tree, _Registry.get().registry, Experiment)
+    loaded = recipe.load(_file("recipe.yaml", data), local_plugins=False, whole=True)
+    recipe.check(loaded.tree, _Registry.get().registry, Experiment)
 
 
 def trees(data: bytes) -> None:
     """Read bracketed trees, and check that they can be written and read again."""
-    for found in read_trees(read_lines(_file("trees.txt", data)), "trees.txt"):
-        assert [*read_trees([str(found)], "again")] == [found]
-        assert found.readable() is found
+    for tree in read_trees(read_lines(_file("trees.txt", data)), "trees.txt"):
+        assert [*read_trees([str(tree)], "again")] == [tree]
+        assert tree.readable() is tree
 
 
 def evalb(data: bytes) -> None:
@@ -108,15 +108,15 @@ def store(data: bytes) -> None:
     """Open a store with this index and valid other files."""
     folder = SCRATCH / "store"
     if not folder.is_dir():
-        _written(folder)
+        _write_store(folder)
     (folder / "index.json").write_bytes(data)
-    found = Store.open(folder)
-    for i in range(len(found)):
-        found[i]
-        found.text(i)
+    opened = Store.open(folder)
+    for i in range(len(opened)):
+        opened[i]
+        opened.text(i)
 
 
-def _written(folder: Path) -> None:
+def _write_store(folder: Path) -> None:
     folder.mkdir()
     writer = Writer(folder)
     column = Ragged.of(np.array([1, 2, 300]), np.array([1, 2]))
@@ -125,11 +125,11 @@ def _written(folder: Path) -> None:
     writer.finish(rows=2, dropped={}, leaks={}, identity="i")
 
 
-def index_of_a_store() -> bytes:
+def store_index() -> bytes:
     """Return a valid index of a store."""
     folder = SCRATCH / "good"
     if not folder.is_dir():
-        _written(folder)
+        _write_store(folder)
     return (folder / "index.json").read_bytes()
 
 
@@ -140,7 +140,7 @@ def weights(data: bytes) -> None:
         try:
             read_weights(model, _file("model.safetensors", content))
         except UserError as error:
-            assert "model.safetensors: " in str(error)  # noqa: PT017  both ways are right
+            assert "model.safetensors: " in str(error)  # noqa: PT017  an error is allowed, too
 
 
 def checkpoint(data: bytes) -> None:
@@ -177,8 +177,8 @@ def about(data: bytes) -> None:
     (run / "task").mkdir(parents=True, exist_ok=True)
     (run / "checkpoints").mkdir(exist_ok=True)
     file = _file("run/environment.json", data)
-    for kind, of in (("model", "model.json"), ("model", "scores.json")):
-        _file(f"run/{kind}/{of}", data)
+    for name in ("model.json", "scores.json"):
+        _file(f"run/model/{name}", data)
     _file("run/recipe.yaml", b"training: {steps: 1}\n")
     _file("run/model/recipe.yaml", b"training: {steps: 1}\n")
     with contextlib.suppress(OSError, ValueError):
@@ -190,31 +190,34 @@ def about(data: bytes) -> None:
     Record.read(run)
 
 
-class _Any:
-    """Checksums that match every header."""
+class _AnyChecksum:
+    """A collection that contains every checksum."""
 
-    def __contains__(self, _sum: object) -> bool:
+    def __contains__(self, _checksum: object) -> bool:
         return True
 
 
 def archive(data: bytes) -> None:
-    """Extract two members of an archive, also as if the checksums of its headers were right."""
+    """Extract two members of an archive, once without checking the checksums of its headers."""
     target = {"en": SCRATCH / "text.en", "de": SCRATCH / "text.de"}
-    wanted = Archive(
+    description = Archive(
         url="https://localhost/x.tgz", size=1, sha256="0" * 64, members={"en": "x.en", "de": "x.de.gz"}
     )
-    with contextlib.suppress(UserError), mock.patch.object(tarfile, "calc_chksums", return_value=_Any()):
-        extract(wanted, _file("x.tar", data), target, lambda _what, _share: None)
-    extract(wanted, _file("x.tgz", data), target, lambda _what, _share: None)
+    with (
+        contextlib.suppress(UserError),
+        mock.patch.object(tarfile, "calc_chksums", return_value=_AnyChecksum()),
+    ):
+        extract(description, _file("x.tar", data), target, lambda _what, _share: None)
+    extract(description, _file("x.tgz", data), target, lambda _what, _share: None)
 
 
 def standard_input(data: bytes) -> None:
-    """Read standard input as text and as JSON; the number of lines must match that of line feeds."""
+    """Read standard input as text and as JSON; each line feed ends a line."""
     stream = InputLines(io.BytesIO(data))
-    found = [*stream]
+    lines = [*stream]
     if stream.error is None:
-        assert len(found) == data.count(b"\n") + (data[-1:] not in (b"", b"\n"))
-    for line in found:
+        assert len(lines) == data.count(b"\n") + (data[-1:] not in (b"", b"\n"))
+    for line in lines:
         with contextlib.suppress(UserError):
             request = Requests(as_json=True).read(line)
             str(request).encode()
@@ -233,8 +236,8 @@ def sentencepiece(data: bytes) -> None:
 
 
 HARNESSES: Mapping[str, Callable[[bytes], None]] = {
-    each.__name__: each
-    for each in (
+    harness.__name__: harness
+    for harness in (
         yaml,
         recipes,
         trees,
@@ -252,7 +255,7 @@ HARNESSES: Mapping[str, Callable[[bytes], None]] = {
 
 
 def run_harness(name: str, data: bytes) -> None:
-    """Run a harness on bytes; a UserError with a printable message is a correct result."""
+    """Run a harness on bytes; it may raise a UserError whose message can be encoded."""
     with contextlib.suppress(UserError):
         try:
             HARNESSES[name](data)

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 
 from seqx_text import SentencePiece
-from tests.fuzz.harnesses import SCRATCH, checkpoint_files, index_of_a_store
+from tests.fuzz.harnesses import SCRATCH, checkpoint_files, store_index
 from tests.models import PARSING
 from tests.stories.tiny import TINY
 
@@ -38,7 +38,7 @@ def header() -> bytes:
 
 
 @functools.cache
-def pieces() -> bytes:
+def sentencepiece_model() -> bytes:
     """Return a small SentencePiece model."""
     folder = SCRATCH / "vocabulary"
     SentencePiece(size=280).learn(["the dog sees the old man", "near Paris"] * 9, folder)
@@ -59,11 +59,11 @@ SEEDS: Mapping[str, Sequence[bytes]] = {
     "trees": [f"{_TREE}\n".encode(), f"( {_QUOTED} )\n".encode()],
     "evalb": [f"{_TREE}\n{_TREE}".encode(), f"{_QUOTED}\n{_QUOTED}".encode()],
     "evalb_parameters": [b"DEBUG 0\nLABELED 1\nDELETE_LABEL TOP\nEQ_LABEL ADVP PRT\nCUTOFF_LEN 40\n"],
-    "store": [index_of_a_store()],
+    "store": [store_index()],
     "weights": [header(), struct.pack("<Q", len(header())) + header() + bytes(36)],
     "checkpoint": checkpoint_files(),
     "about": [json.dumps(_MODEL).encode(), json.dumps(_SCORES).encode(), b'["a", "b"]'],
     "archive": [tar(_TEXT, "w"), tar(_TEXT), tar({"./" + name: text for name, text in _TEXT.items()})],
     "standard_input": [b'{"text": "a", "require": ["b"], "prefix": ""}\n', "a\u0085b\u2028\r\nc".encode()],
-    "sentencepiece": [pieces()],
+    "sentencepiece": [sentencepiece_model()],
 }

@@ -12,13 +12,13 @@ from tests.fuzz.seeds import SEEDS
 
 pytestmark = pytest.mark.promise("parsers-survive-any-bytes")
 
-FOUND = Path(__file__).parent / "found"
-MEGABYTES = 64
+FAILED_INPUTS = Path(__file__).parent / "found"
+MAX_MEGABYTES = 64
 EXAMPLES = 60
 
 
 def mutated(seed: bytes) -> st.SearchStrategy[bytes]:
-    """Draw a valid input with a few changes: bytes replaced, removed, inserted, repeated."""
+    """Draw a seed with a few changes: bytes are replaced, removed, inserted or repeated."""
     offsets = st.integers(0, len(seed))
     change = st.tuples(offsets, st.integers(0, 12), st.binary(max_size=6), st.integers(1, 3))
     return st.lists(change, max_size=4).map(lambda changes: _applied(seed, changes))
@@ -43,17 +43,19 @@ def test_harness_ends_with_a_value_or_a_user_error(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", sorted(FOUND.glob("*/*")), ids=lambda file: f"{file.parent.name}-{file.name}"
+    "file", sorted(FAILED_INPUTS.glob("*/*")), ids=lambda file: f"{file.parent.name}-{file.name}"
 )
-def test_inputs_that_once_failed_stay_fixed(file: Path) -> None:
+def test_inputs_that_failed_in_the_past_are_handled(file: Path) -> None:
     tracemalloc.start()
     try:
         run_harness(file.parent.name, file.read_bytes())
-        assert tracemalloc.get_traced_memory()[1] < MEGABYTES << 20
+        assert tracemalloc.get_traced_memory()[1] < MAX_MEGABYTES << 20
     finally:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("name", sorted(HARNESSES.keys() - {"about", "checkpoint"}))  # seeds of many files
+@pytest.mark.parametrize(
+    "name", sorted(HARNESSES.keys() - {"about", "checkpoint"})
+)  # their seeds are files of different types
 def test_valid_inputs_are_accepted(name: str) -> None:
     HARNESSES[name](SEEDS[name][0])

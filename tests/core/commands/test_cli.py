@@ -1,4 +1,4 @@
-"""The command line starts fast, and reports errors of the user in one message."""
+"""The command line starts fast, lists commands and components, and reports user errors in one message."""
 
 import json
 import subprocess
@@ -36,15 +36,15 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, house: SimpleNamespace
 
     @hookimpl
     def seqx_register(registry: Registry) -> None:
-        for kind in house.registry.interfaces():
-            known = house.registry.components(kind)
-            registry.add(kind, **{name: component.maker for name, component in known.items()})
+        for interface in house.registry.interfaces():
+            known = house.registry.components(interface)
+            registry.add(interface, **{name: component.maker for name, component in known.items()})
 
     module = ModuleType("house_plugin")
     module.seqx_register = seqx_register  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "house_plugin", module)
-    found = [EntryPoint("house", "house_plugin", "seqx"), EntryPoint("bad", "house_of_cards", "seqx")]
-    monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: found if group == "seqx" else [])
+    entries = [EntryPoint("house", "house_plugin", "seqx"), EntryPoint("bad", "house_of_cards", "seqx")]
+    monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: entries if group == "seqx" else [])
     monkeypatch.setattr("seqx.training.description.Experiment", house.Experiment)
     # The Experiment of these tests has only `steps`.
     monkeypatch.setattr("seqx.training.preflight._inconsistent_settings", lambda *_: ())
@@ -88,9 +88,9 @@ def test_recipe_path_may_have_an_equals_sign(call: Call) -> None:
     assert result.stdout.startswith("lr=1/mine.yaml: ")
 
 
-@pytest.mark.parametrize("verb", ["check", "show"])
-def test_recipe_errors_are_one_message_and_exit_code_2(call: Call, verb: str) -> None:
-    result = call(verb, "mine.yaml", "training.steps=many", "model.encoder=lstm")
+@pytest.mark.parametrize("command", ["check", "show"])
+def test_recipe_errors_are_one_message_and_exit_code_2(call: Call, command: str) -> None:
+    result = call(command, "mine.yaml", "training.steps=many", "model.encoder=lstm")
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr == (
@@ -142,13 +142,13 @@ def test_show_prints_a_recipe(call: Call) -> None:
     ]
 
 
-def test_schema(call: Call) -> None:
+def test_schema_describes_components(call: Call) -> None:
     result = call("schema")
     assert result.exit_code == 0
     assert '"title": "multihead"' in result.stdout
 
 
-def test_plugins(call: Call) -> None:
+def test_plugins_are_listed_with_components_and_errors(call: Call) -> None:
     result = call("plugins")
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
@@ -169,19 +169,19 @@ def test_plugins(call: Call) -> None:
     assert "Traceback" in call("--debug", "plugins").stdout
 
 
-def test_plugins_as_json(call: Call) -> None:
-    found = json.loads(call("plugins", "--json").stdout)
-    (house,) = found["plugins"]
+def test_plugins_are_listed_as_json(call: Call) -> None:
+    listed = json.loads(call("plugins", "--json").stdout)
+    (house,) = listed["plugins"]
     assert house["components"]["Encoder"] == ["stack", "lstm"]
     assert (house["name"], house["from"], house["interfaces"], house["commands"]) == (
         *("house", "house_plugin"),
         *([], []),
     )
-    (fault,) = found["faults"]
+    (fault,) = listed["faults"]
     assert fault["error"].startswith("ModuleNotFoundError: No module named 'house_of_cards'")
     assert "traceback" not in fault
     assert "Traceback" in json.loads(call("--debug", "plugins", "--json").stdout)["faults"][0]["traceback"]
-    assert found["commands"]["translate"] == "seqx-toolkit"
+    assert listed["commands"]["translate"] == "seqx-toolkit"
 
 
 def test_failed_plugin_affects_only_recipes_that_need_it(call: Call) -> None:
@@ -190,7 +190,7 @@ def test_failed_plugin_affects_only_recipes_that_need_it(call: Call) -> None:
     assert "no Encoder is called 'kerple'; there are stack, lstm (did not load: 'bad';" in result.stderr
 
 
-def test_components(call: Call) -> None:
+def test_components_lists_interfaces_components_and_settings(call: Call) -> None:
     assert "Attention: multihead, additive\n" in call("components").stdout
     assert call("components", "attention").stdout == (
         "Attention: Weighs what to look at.\n\n"
@@ -235,7 +235,7 @@ def test_help_of_each_command_begins_as_in_the_list() -> None:
         assert (command.help or "").partition("\n")[0] == text, name
 
 
-SILENT = """
+IMPORTED_MODULES_SCRIPT = """
 import sys
 from seqx.cli import main
 try:
@@ -249,7 +249,9 @@ print(sorted(name for name in loaded if name in heavy or name.startswith("seqx_"
 
 
 def test_help_imports_neither_torch_nor_a_plugin() -> None:
-    done = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED_MODULES_SCRIPT], capture_output=True, text=True, check=True
+    )
     *help_text, unwanted = done.stdout.splitlines()
     assert unwanted == "[]"
     assert any(line.startswith("  check ") for line in help_text)
@@ -264,20 +266,20 @@ def test_public_names_are_imported_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_help_is_fast() -> None:
-    took = []
+    seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        start = time.perf_counter()
         subprocess.run([sys.executable, "-m", "seqx", "--help"], capture_output=True, check=True)
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.6  # 0.1 s on an idle machine; importing torch alone takes over a second
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.6  # 0.1 s on an idle machine; importing torch alone takes over a second
 
 
-def test_version() -> None:
+def test_version_is_printed() -> None:
     result = CliRunner().invoke(main, ["--version"], prog_name="seqx")
     assert result.output == f"seqx {seqx.__version__}\n"
 
 
-GREETING = '''
+COMMAND_SOURCE = '''
 import click
 raise_when_imported = 1 / {divisor}
 
@@ -292,14 +294,14 @@ def greet() -> None:
 
 
 @pytest.fixture
-def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Install a command of a plugin; with divisor 0 it cannot be imported."""
+def install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function that installs a command of a plugin; with divisor 0 its import fails."""
 
     def install(divisor: int, name: str = "greet") -> None:
         folder = tmp_path / f"house_commands_{divisor}"
         folder.mkdir()
         (folder / "__init__.py").write_text("")
-        (folder / "greeting.py").write_text(GREETING.format(divisor=divisor))
+        (folder / "greeting.py").write_text(COMMAND_SOURCE.format(divisor=divisor))
         monkeypatch.syspath_prepend(tmp_path)
         entry = EntryPoint(name, f"house_commands_{divisor}.greeting:greet", "seqx.commands")
         monkeypatch.setattr(
@@ -309,8 +311,8 @@ def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
     return install
 
 
-def test_plugin_command_is_listed_without_being_imported(foreign: Callable[[int], None]) -> None:
-    foreign(0)
+def test_plugin_command_is_listed_without_being_imported(install_command: Callable[[int], None]) -> None:
+    install_command(0)
     result = CliRunner().invoke(main, ["--help"])
     assert "Commands of plugins:\n  greet  Greets.\n" in result.output
     result = CliRunner().invoke(main, ["greet"])
@@ -321,20 +323,20 @@ def test_plugin_command_is_listed_without_being_imported(foreign: Callable[[int]
     )
 
 
-def test_plugin_command_runs(foreign: Callable[[int], None]) -> None:
-    foreign(1)
+def test_plugin_command_runs(install_command: Callable[[int], None]) -> None:
+    install_command(1)
     assert CliRunner().invoke(main, ["greet"]).output == "good day\n"
 
 
 @pytest.mark.parametrize("name", ["check", "translate"])
 def test_plugin_cannot_replace_a_command_of_seqx(
-    foreign: Callable[..., None], name: str, monkeypatch: pytest.MonkeyPatch
+    install_command: Callable[..., None], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = CliRunner().invoke(main, [name, "--help"]).output
     own = entry_points(group="seqx.commands")
-    foreign(2, name)
-    (theirs,) = vars(seqx.cli)["entry_points"](group="seqx.commands")
-    monkeypatch.setattr("seqx.cli.entry_points", lambda group: [theirs, *own])
+    install_command(2, name)
+    (entry,) = vars(seqx.cli)["entry_points"](group="seqx.commands")
+    monkeypatch.setattr("seqx.cli.entry_points", lambda group: [entry, *own])
     assert CliRunner().invoke(main, [name, "--help"]).output == before
     assert "Greets" not in CliRunner().invoke(main, ["--help"]).output
     output = CliRunner().invoke(main, ["plugins"]).output
@@ -345,11 +347,11 @@ def test_plugin_cannot_replace_a_command_of_seqx(
 
 
 def test_command_of_two_plugins_is_refused(
-    foreign: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    install_command: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    foreign(2)
-    (theirs,) = vars(seqx.cli)["entry_points"](group="seqx.commands")
-    monkeypatch.setattr("seqx.cli.entry_points", lambda group: [theirs, theirs])
+    install_command(2)
+    (entry,) = vars(seqx.cli)["entry_points"](group="seqx.commands")
+    monkeypatch.setattr("seqx.cli.entry_points", lambda group: [entry, entry])
     result = CliRunner().invoke(main, ["greet"])
     assert result.exit_code == 2
     assert result.stderr.startswith("greet: several plugins have a command of this name: house_commands_2.gr")

@@ -1,4 +1,4 @@
-"""`seqx new` writes clean plugins whose tests pass, and refuses names that cannot be used."""
+"""`seqx new` writes plugins that pass their tests and linters, and refuses unusable names."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ NAMES = {"attention": "qk_norm", "positional_encoding": "fire2", "schedule": "a2
 
 
 @pytest.fixture
-def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def new_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Write a plugin for each interface."""
     monkeypatch.chdir(tmp_path)
     for kind, name in NAMES.items():
@@ -31,8 +31,8 @@ def test_new_plugins_cover_every_template() -> None:
     assert list(NAMES) == INTERFACES
 
 
-def test_new_plugin_has_no_trace_of_the_template(written: list[Path]) -> None:
-    for folder, name in zip(written, NAMES.values(), strict=True):
+def test_new_plugin_has_all_files_and_no_placeholder(new_plugins: list[Path]) -> None:
+    for folder, name in zip(new_plugins, NAMES.values(), strict=True):
         files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
         assert sorted(files) == sorted(
             [
@@ -42,25 +42,25 @@ def test_new_plugin_has_no_trace_of_the_template(written: list[Path]) -> None:
         )
         assert not [file for file, path in files.items() if PLACEHOLDER in path.read_text().lower()]
         project = tomllib.loads(files["pyproject.toml"].read_text())["project"]
-        (needed,) = map(Requirement, project["dependencies"])
-        assert needed.specifier.contains(version("seqx-toolkit"))
+        (requirement,) = map(Requirement, project["dependencies"])
+        assert requirement.specifier.contains(version("seqx-toolkit"))
 
 
 @pytest.mark.parametrize("command", [["check", "--no-cache"], ["format", "--check", "--no-cache"]])
-def test_new_plugin_passes_its_own_linter(written: list[Path], command: list[str]) -> None:
-    for folder in written:
+def test_new_plugin_passes_its_own_linter(new_plugins: list[Path], command: list[str]) -> None:
+    for folder in new_plugins:
         result = subprocess.run(
             [sys.executable, "-m", "ruff", *command], cwd=folder, capture_output=True, text=True, check=False
         )
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_new_plugin_passes_its_tests(written: list[Path]) -> None:
-    """tests/test_outside.py runs those of the attention plugin, installed."""
-    tests = [str(folder / "tests") for folder in written if folder.name != f"seqx-{NAMES['attention']}"]
+def test_new_plugin_passes_its_tests(new_plugins: list[Path]) -> None:
+    """Skip the attention plugin: tests/test_outside.py installs it and runs its tests."""
+    tests = [str(folder / "tests") for folder in new_plugins if folder.name != f"seqx-{NAMES['attention']}"]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", *tests],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, written))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, new_plugins))},
         capture_output=True,
         text=True,
         check=False,

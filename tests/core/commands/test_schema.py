@@ -1,4 +1,4 @@
-"""The JSON Schema in recipes/, to which the first line of each recipe refers."""
+"""The JSON Schema recipes/schema.json is current, and the first line of each recipe refers to it."""
 
 import json
 import re
@@ -15,9 +15,9 @@ SCHEMA = RECIPES / "schema.json"
 
 
 def test_shipped_schema_is_current() -> None:
-    """Other plugins that are installed here do not count."""
-    found = [entry for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == DISTRIBUTION]
-    schema = recipe.schema(load_plugins(found=found).registry, Experiment)
+    """Ignore plugins of other distributions that are installed here."""
+    entries = [entry for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == DISTRIBUTION]
+    schema = recipe.schema(load_plugins(found=entries).registry, Experiment)
     text = SCHEMA.read_text(encoding="utf-8")
     assert text == json.dumps(schema, indent=1) + "\n", "run `seqx schema > recipes/schema.json`"
 
@@ -25,6 +25,6 @@ def test_shipped_schema_is_current() -> None:
 def test_recipes_refer_to_the_shipped_schema() -> None:
     for file in sorted(RECIPES.rglob("*.yaml")):
         first = file.read_text(encoding="utf-8").partition("\n")[0]
-        found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
-        assert found, file
-        assert (file.parent / found[1]).resolve() == SCHEMA, file
+        match = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+        assert match, file
+        assert (file.parent / match[1]).resolve() == SCHEMA, file

@@ -25,10 +25,10 @@ class Exact(seqx.Metric):
     """The share of correct lines.
 
     Args:
-        scale: what all right ones are worth
-        lowercase: compare without regard to case
-        start: compare from this character on
-        stop: up to this one
+        scale: the score if all lines are correct
+        lowercase: ignore case
+        start: first character to compare
+        stop: end of the characters to compare
     """
 
     scale: Annotated[float, Gt(0)] = 100.0
@@ -41,10 +41,10 @@ class Exact(seqx.Metric):
             raise ValueError(f"start={self.start} is not before stop={self.stop}")
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
-        def seen(text: str) -> str:
+        def compared(text: str) -> str:
             return (text.lower() if self.lowercase else text)[self.start : self.stop]
 
-        right = sum(seen(a) == seen(b) for a, b in zip(outputs, references, strict=True))
+        right = sum(compared(a) == compared(b) for a, b in zip(outputs, references, strict=True))
         wrong = sum(a != b for a, b in zip(outputs, references, strict=True))
         return {
             "exact": seqx.Score(value=self.scale * right / len(outputs), signature=f"case:{self.lowercase}"),
@@ -53,7 +53,7 @@ class Exact(seqx.Metric):
 
 
 class Verbose(Exact):
-    """The same metric with its own report."""
+    """The same metric with its own report format."""
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
         return f"{len(outputs)} outputs\nand no end"
@@ -61,7 +61,7 @@ class Verbose(Exact):
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run `seqx score` in a folder with two files, and with the two metrics above."""
+    """Return a function that runs `seqx score` in a folder with two files, with the metrics above."""
 
     @seqx.hookimpl
     def seqx_register(registry: seqx.Registry) -> None:
@@ -70,8 +70,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     module = ModuleType("exact_plugin")
     module.seqx_register = seqx_register  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "exact_plugin", module)
-    found = [EntryPoint("exact", "exact_plugin", "seqx")]
-    monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: found if group == "seqx" else [])
+    entries = [EntryPoint("exact", "exact_plugin", "seqx")]
+    monkeypatch.setattr("seqx.plugin.loading.entry_points", lambda group: entries if group == "seqx" else [])
     monkeypatch.chdir(tmp_path)
     Path("gold").write_text("One\ntwo\n\nthree\n")
     Path("test").write_text("one\ntwo\n\nfour\n")

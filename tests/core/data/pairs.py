@@ -1,4 +1,4 @@
-"""A task for tests: a token is a hash of a word, and chosen rows raise an error or kill the process."""
+"""A task for tests. Tokens are hashes of words; the rows `fail_at` and `die_at` raise and kill."""
 
 import hashlib
 import os
@@ -58,7 +58,7 @@ class Pairs(Task):
         return Example(columns=columns, text=text)
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """Return the tokens with random repetitions."""
+        """Return the tokens, each repeated at random once or not."""
         return {
             name: [*(i for i in self._ids(words)[:-1] for _ in range(rng.choice((1, 2)))), EOS]
             for name, words in text.items()
@@ -88,12 +88,12 @@ class Pairs(Task):
         ]
 
 
-def rows(count: int, seed: int = 0, longest: int = 40) -> list[Row]:
-    """Return pairs of sentences of random words."""
+def rows(count: int, seed: int = 0, max_words: int = 40) -> list[Row]:
+    """Return pairs of random sentences of at most `max_words` words."""
     rng = random.Random(seed)
     words = [f"w{i}" for i in range(2000)]
 
     def sentence() -> str:
-        return " ".join(rng.choices(words, k=rng.randint(1, longest)))
+        return " ".join(rng.choices(words, k=rng.randint(1, max_words)))
 
     return [(sentence(), sentence()) for _ in range(count)]

@@ -1,3 +1,5 @@
+"""Updates become padded batches, the same for any number of ranks, and a thread builds them ahead."""
+
 import gc
 import itertools
 import random
@@ -41,7 +43,7 @@ def store(task: Pairs, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def pairs(batch: Batch) -> list[Pair]:
     """Return the examples of a batch without padding."""
-    found = []
+    examples = []
     for i in range(len(batch.columns["target"].ids)):
         sides = []
         for name in ("source", "target"):
@@ -50,13 +52,13 @@ def pairs(batch: Batch) -> list[Pair]:
             assert (ids[~keep] == PAD).all()
             assert positions[i][keep[i]].tolist() == list(range(int(keep[i].sum())))
             sides.append(tuple(ids[i][keep[i]].tolist()))
-        found.append((sides[0], sides[1]))
-    assert batch.count == sum(len(target) for _, target in found)
-    return found
+        examples.append((sides[0], sides[1]))
+    assert batch.count == sum(len(target) for _, target in examples)
+    return examples
 
 
 def content(updates: list[UpdateBatch]) -> list[Pair]:
-    """Return the sorted examples of the shares of one update."""
+    """Return all examples of one update, sorted; `updates` are the shares of the ranks."""
     return sorted(pair for update in updates for batch, _ in update.microbatches for pair in pairs(batch))
 
 
@@ -78,8 +80,8 @@ def test_update_is_the_same_for_any_number_of_ranks(data: st.DataObject, store: 
         for rank in range(world)
     ]
     updates = [share.update_batch(share.plan(0), position) for share in shares]
-    wanted = stored(store, np.concatenate(plan.rows(position.index)).tolist())
-    assert content(updates) == content([whole.update_batch(plan, position)]) == wanted
+    expected = stored(store, np.concatenate(plan.rows(position.index)).tolist())
+    assert content(updates) == content([whole.update_batch(plan, position)]) == expected
     assert {update.target_tokens for update in updates} == {plan.count(position.index)}
     assert sum(batch.count for update in updates for batch, _ in update.microbatches) == plan.count(
         position.index
@@ -134,7 +136,7 @@ class Syllables(Pairs):
     def _syllables(self, columns: Mapping[str, list[int]]) -> dict[str, list[int]]:
         *words, end = columns["source"]
         source = [i for i in words for _ in range(1 + i % 3)]
-        starts = [int(place == 0) for i in words for place in range(1 + i % 3)]
+        starts = [int(offset == 0) for i in words for offset in range(1 + i % 3)]
         return {"source": [*source, end], "target": columns["target"], WORDS: [*starts, 0]}
 
 
@@ -236,43 +238,45 @@ def test_loader_thread_ends_when_closed_or_collected(store: Store) -> None:
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[int], threading.Event]]:
-    """The list of planned epochs, and an event for which the planning of the second one waits."""
+def slow_planning(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[int], threading.Event]]:
+    """Delay the planning of epoch 1; return the list of planned epochs, and the event that ends the delay."""
     planned, go = list[int](), threading.Event()
 
-    def planning(*given: Any, epoch: int, **named: Any) -> Plan:
+    def delayed_plan(*args: Any, epoch: int, **kwargs: Any) -> Plan:
         planned.append(epoch)
         if epoch == 1:
             assert go.wait(60)
-        return plan(*given, epoch=epoch, **named)
+        return plan(*args, epoch=epoch, **kwargs)
 
-    monkeypatch.setattr("seqx.data.batches.plan", planning)
+    monkeypatch.setattr("seqx.data.batches.plan", delayed_plan)
     yield planned, go
     go.set()
 
 
 @pytest.mark.promise("slow-planning")
-def test_next_epoch_is_planned_in_advance(store: Store, slow: tuple[list[int], threading.Event]) -> None:
-    planned, _ = slow
+def test_next_epoch_is_planned_in_advance(
+    store: Store, slow_planning: tuple[list[int], threading.Event]
+) -> None:
+    planned, _ = slow_planning
     batches = Batches(store=store, tokens=100)
     updates = len(batches.plan(0))
-    portions = batches.update_batches(Position())
+    updates_ahead = batches.update_batches(Position())
     for _ in range(updates * 9 // 10):
-        next(portions)
+        next(updates_ahead)
     assert planned == [0]
-    next(portions)
+    next(updates_ahead)
     for _ in range(100):
         if planned == [0]:
             time.sleep(0.05)
     assert planned == [0, 1]
-    assert next(portions).position.epoch == 0
+    assert next(updates_ahead).position.epoch == 0
 
 
 @pytest.mark.promise("slow-planning")
 def test_waiting_for_a_plan_enters_while_blocked(
-    store: Store, slow: tuple[list[int], threading.Event]
+    store: Store, slow_planning: tuple[list[int], threading.Event]
 ) -> None:
-    _, go = slow
+    _, go = slow_planning
     batches, waits = Batches(store=store, tokens=500), 0
 
     @contextmanager
@@ -301,25 +305,25 @@ def test_error_in_planning_is_raised(store: Store, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.promise("slow-planning")
 def test_closing_the_loader_does_not_wait_for_a_plan(
-    store: Store, slow: tuple[list[int], threading.Event]
+    store: Store, slow_planning: tuple[list[int], threading.Event]
 ) -> None:
-    planned, _ = slow
+    planned, _ = slow_planning
     loader = BatchLoader(Batches(store=store, tokens=500), Position(1, 0))
     while not planned:
         time.sleep(0.01)
-    began = time.monotonic()
+    start = time.monotonic()
     loader.close()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - start < 10
 
 
 def test_loader_skips_updates(store: Store) -> None:
     batches = Batches(store=store, tokens=500)
     last = len(batches.plan(0)) - 1
-    gone = {Position(0, 1), Position(0, last), Position(1, 0)}
-    with BatchLoader(batches, Position(0, last - 2), skip=gone) as loader:
+    skipped = {Position(0, 1), Position(0, last), Position(1, 0)}
+    with BatchLoader(batches, Position(0, last - 2), skip=skipped) as loader:
         positions = [update.position for update in itertools.islice(loader, 3)]
     assert positions == [Position(0, last - 2), Position(0, last - 1), Position(1, 1)]
-    first = next(batches.update_batches(Position(0, 1), skip=gone))
+    first = next(batches.update_batches(Position(0, 1), skip=skipped))
     assert first.position == Position(0, 2)
     assert content([first]) == content([batches.update_batch(batches.plan(0), Position(0, 2))])
 
@@ -327,9 +331,9 @@ def test_loader_skips_updates(store: Store) -> None:
 def test_rows_of_each_microbatch_are_its_examples(store: Store) -> None:
     update = next(Batches(store=store, tokens=500, microbatch=200).update_batches(Position()))
     assert len(update.microbatches) > 1
-    for part, numbers in update.microbatches:
-        assert pairs(part) == [
-            (tuple(store[i]["source"].tolist()), tuple(store[i]["target"].tolist())) for i in numbers
+    for batch, indices in update.microbatches:
+        assert pairs(batch) == [
+            (tuple(store[i]["source"].tolist()), tuple(store[i]["target"].tolist())) for i in indices
         ]
 
 
@@ -342,14 +346,16 @@ def test_dead_loader_thread_is_an_error(store: Store, monkeypatch: pytest.Monkey
         next(BatchLoader(Batches(store=store, tokens=500)))
 
 
-class Broken(Pairs):
+class Unencodable(Pairs):
+    """A task that cannot encode its text again."""
+
     def encode(self, text: object, rng: object) -> dict[str, list[int]]:
         raise RuntimeError("cannot encode")
 
 
 def test_exception_in_the_loader_thread_is_raised(store: Store) -> None:
     before = threads()
-    loader = BatchLoader(Batches(store=store, tokens=500, task=Broken()))
+    loader = BatchLoader(Batches(store=store, tokens=500, task=Unencodable()))
     with pytest.raises(RuntimeError, match="cannot encode"):
         next(loader)
     assert threads() == before

@@ -1,4 +1,4 @@
-"""Preparation processes load the tasks of local plugins, and blame the plugin for its errors."""
+"""Preparation processes load tasks of local plugins, and name the plugin in messages about its errors."""
 
 import sys
 from pathlib import Path
@@ -33,20 +33,20 @@ def seqx_register(registry):
 """
 
 
-@pytest.mark.parametrize("bad", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
 def test_preparation_processes_load_local_plugins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
     file = Path("mine.py")
     file.write_text(PLUGIN, encoding="utf-8")
     load_plugins({file: Location("mine.yaml", 1, 1)}, found=[])
-    file.unlink()  # processes get the text that was loaded
+    file.unlink()  # the processes get the loaded text, not the file
     train = [(f"w{i}", f"w{i % 7}") for i in range(3000)]
-    if bad:
+    if fails:
         train[2500] = ("bad", "bad")
     task = sys.modules["seqx_local_mine"].Local({"train": train})
-    if not bad:
+    if not fails:
         assert len(prepare(task, "train", {}, tmp_path / "cache", processes=2, min_rows=100)) == len(train)
         return
     with pytest.raises(RuntimeError) as caught:

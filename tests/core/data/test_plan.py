@@ -1,3 +1,5 @@
+"""An epoch is planned: each example once, full updates, similar lengths, and reproducibly."""
+
 import hashlib
 import time
 import tracemalloc
@@ -52,7 +54,7 @@ def test_largest_update_has_the_group_with_the_most_padded_tokens(
 
 
 def corpus(size: int, seed: int = 0) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.int32]]]:
-    """Return lengths like those of news text: log-normal, and correlated between the two sides."""
+    """Return random lengths like those of news text: log-normal, and correlated between the columns."""
     rng = np.random.default_rng(seed)
     source = rng.lognormal(3.2, 0.6, size).clip(1, 250)
     target = (source * rng.lognormal(0, 0.2, size)).clip(1, 250)
@@ -74,8 +76,8 @@ def test_planned_updates_are_full_and_hold_similar_lengths() -> None:
         assert tokens / padded_tokens > 0.85
 
 
-def test_plan_is_pinned() -> None:
-    """A run that is resumed with a later version of seqx gets the same updates."""
+def test_plan_is_the_same_in_all_versions() -> None:
+    """A run that resumes with a later version of seqx continues with the same updates."""
     columns = {
         name: np.arange(1, 2001, dtype=np.int32) * factor % 83 + 1
         for name, factor in (("source", 7), ("target", 11))
@@ -102,9 +104,9 @@ def test_plans_of_other_epochs_and_seeds_differ() -> None:
 def test_planning_a_million_examples_is_fast() -> None:
     columns = corpus(1_000_000)
     tracemalloc.start()
-    began = time.process_time()
+    start = time.process_time()
     plan(columns, tokens=25_000, groups=1, seed=1, epoch=0)
-    seconds = time.process_time() - began
+    seconds = time.process_time() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seconds < 5

@@ -1,3 +1,5 @@
+"""Corpora are prepared: rows are dropped and counted, and the result is cached."""
+
 import gzip
 import hashlib
 import multiprocessing
@@ -119,7 +121,7 @@ def test_prepare_without_remaining_rows_is_an_error(
 
 
 def test_prepared_bytes_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
-    train = [*rows(5000), *rows(700), ("", "x"), *rows(3000, seed=1, longest=60)]
+    train = [*rows(5000), *rows(700), ("", "x"), *rows(3000, seed=1, max_words=60)]
     task = Pairs({"train": train, "dev": rows(30), "test": rows(3, seed=1)}, vocabulary=70_000)
     one, three = (
         prepare(task, "train", {}, tmp_path / str(processes), processes=processes, min_rows=100)
@@ -185,9 +187,9 @@ def test_first_of_each_keeps_the_first_occurrence(hashes: list[int]) -> None:
 def test_first_of_each_is_fast_for_millions_of_hashes() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**63, 2_000_000).astype(np.uint64)
     hashes[-1000:] = hashes[:1000]
-    began = time.process_time()
+    start = time.process_time()
     keep = first_of_each(hashes)
-    assert time.process_time() - began < 3
+    assert time.process_time() - start < 3
     assert not keep[-1000:].any()
     assert keep[:-1000].all()
 
@@ -197,7 +199,7 @@ def lines(path: Path) -> list[str]:
 
 
 def test_prepared_multi30k_has_the_published_counts(data: Callable[[str], Path], tmp_path: Path) -> None:
-    """The counts are those of the description of the data."""
+    """The expected counts are published with the data."""
     folder = data("multi30k")
 
     def split(name: str) -> list[tuple[str, ...]]:
@@ -211,41 +213,41 @@ def test_prepared_multi30k_has_the_published_counts(data: Callable[[str], Path],
     assert store.leaks == {"dev": {"rows": 0, "sides": [1, 1]}, "test": {"rows": 0, "sides": [0, 0]}}
 
 
-BARE = """
+SCRIPT_START = """
 import pathlib, sys
 from seqx.data.prepare import prepare
 from tests.core.data.pairs import Pairs, rows
 class Own(Pairs): pass
-def work(kind):
-    task = kind({"train": rows(300)})
+def work(task_type):
+    task = task_type({"train": rows(300)})
     print(len(prepare(task, "train", {}, pathlib.Path("c"), processes=2, min_rows=100)))
 """
-"""A script that prepares a corpus, without its last line."""
+"""A script that prepares a corpus; each test appends the last line."""
 
-_EACH = ": several processes prepare examples, and each imports the main script, which"
-IN_NO_FILE = f"{_EACH} is not in a file; save it in a file, and run that file"
-AGAIN = (
-    f"{_EACH} would prepare them again; put everything except imports and definitions under "
+_PREFIX = ": several processes prepare examples, and each imports the main script, which"
+NO_FILE_MESSAGE = f"{_PREFIX} is not in a file; save it in a file, and run that file"
+REPEATED_MESSAGE = (
+    f"{_PREFIX} would prepare them again; put everything except imports and definitions under "
     '`if __name__ == "__main__":`, and run the same command again'
 )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mode", "last", "message"),
+    ("mode", "last_line", "message"),
     [
-        ("file", "work(Pairs)", f"script.py{AGAIN}"),
+        ("file", "work(Pairs)", f"script.py{REPEATED_MESSAGE}"),
         ("file", "if __name__ == '__main__': work(Own)", "300"),
         ("file", "assert __name__ == '__main__'; work(Pairs)", "which failed there (exit code 1, its"),
-        ("stdin", "work(Pairs)", f"<stdin>{IN_NO_FILE}"),
+        ("stdin", "work(Pairs)", f"<stdin>{NO_FILE_MESSAGE}"),
         ("-c", "work(Own)", "the task (Can't get attribute 'Own' on"),
     ],
 )  # fmt: skip
 def test_scripts_that_workers_cannot_import_get_advice(
-    mode: str, last: str, message: str, tmp_path: Path
+    mode: str, last_line: str, message: str, tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"
-    script.write_text(BARE + last + "\n", encoding="utf-8")
+    script.write_text(SCRIPT_START + last_line + "\n", encoding="utf-8")
     command = {"file": [str(script)], "stdin": ["-"], "-c": ["-c", script.read_text(encoding="utf-8")]}[mode]
     done = subprocess.run(
         [sys.executable, *command],

@@ -1,3 +1,5 @@
+"""Stores are written and read exactly, and damaged stores are refused."""
+
 import json
 import os
 from pathlib import Path
@@ -47,7 +49,7 @@ def test_store_reads_what_the_writer_wrote(
 ) -> None:
     keep = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))
     store = write(tmp_path_factory.mktemp("store") / "s", rows, keep, block)
-    kept = [row for row, wanted in zip(rows, keep, strict=True) if wanted]
+    kept = [row for row, is_kept in zip(rows, keep, strict=True) if is_kept]
     assert len(store) == len(kept)
     assert [(store[i]["target"].tolist(), store.text(i)["target"]) for i in range(len(store))] == kept
     assert store.lengths("target").tolist() == [len(ids) for ids, _ in kept]
@@ -86,12 +88,12 @@ def truncate(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def exchange(folder: Path) -> None:
+def rotate_offsets(folder: Path) -> None:
     path = folder / "target.at"
     path.write_bytes(path.read_bytes()[8:] + bytes(8))
 
 
-def edit(**changes: object) -> object:
+def edit_index(**changes: object) -> object:
     def change(folder: Path) -> None:
         index = json.loads((folder / "index.json").read_text())
         (folder / "index.json").write_text(json.dumps({**index, **changes}))
@@ -103,7 +105,7 @@ def test_store_without_hashes_of_an_older_version_is_read(tmp_path: Path) -> Non
     folder = tmp_path / "s"
     write(folder, [([1, 300], "a")])
     assert len(Store.open(folder).digest) == 64
-    change = edit(sha256={})
+    change = edit_index(sha256={})
     assert callable(change)
     change(folder)
     assert Store.open(folder).digest == ""
@@ -124,26 +126,26 @@ def test_hashes_of_large_stores_are_not_checked(tmp_path: Path, monkeypatch: pyt
     ("damage", "message"),
     [
         (truncate, "target has 5 bytes instead of 6"),
-        (exchange, "the offsets in target.at do not fit target"),
+        (rotate_offsets, "the offsets in target.at do not fit target"),
         (lambda folder: (folder / "target.text").unlink(), "cannot read .*target.text"),
         (lambda folder: (folder / "index.json").unlink(), "not a store"),
         (lambda folder: (folder / "index.json").write_text("{"), "damaged"),
         (lambda folder: (folder / "index.json").write_text("[]"), "damaged"),
-        (edit(format=99), "has format 99, not 1"),
-        (edit(examples=4), "target.at has"),
-        (edit(columns={"target": {"dtype": "<f4", "values": 3}}), "<f4"),
-        (edit(columns={"target": {"dtype": "object", "values": 3}}), "object"),
-        (edit(columns=7), "damaged"),
-        (edit(columns={"../target": {"dtype": "|u1", "values": 3}}), "is not the name of a column"),
-        (edit(columns={"/etc/passwd": {"dtype": "|u1", "values": 3}}), "is not the name of a column"),
-        (edit(columns={"target": {"dtype": "<u2", "values": -1}}), "'-1' is not a count"),
-        (edit(examples=float("inf")), "'inf' is not a count"),
-        (edit(examples=2**70), "target.at has"),
+        (edit_index(format=99), "has format 99, not 1"),
+        (edit_index(examples=4), "target.at has"),
+        (edit_index(columns={"target": {"dtype": "<f4", "values": 3}}), "<f4"),
+        (edit_index(columns={"target": {"dtype": "object", "values": 3}}), "object"),
+        (edit_index(columns=7), "damaged"),
+        (edit_index(columns={"../target": {"dtype": "|u1", "values": 3}}), "is not the name of a column"),
+        (edit_index(columns={"/etc/passwd": {"dtype": "|u1", "values": 3}}), "is not the name of a column"),
+        (edit_index(columns={"target": {"dtype": "<u2", "values": -1}}), "'-1' is not a count"),
+        (edit_index(examples=float("inf")), "'inf' is not a count"),
+        (edit_index(examples=2**70), "target.at has"),
         (lambda folder: (folder / "index.json").write_text("[" * 100_000), "nested too deep"),
         (lambda folder: os.truncate(folder / "index.json", 1 << 40), "the maximum is 1,048,576"),
         (lambda folder: (folder / "index.json").write_bytes(b"\xff"), "damaged"),
-        (edit(texts=None), "damaged"),
-        (edit(sha256={"/dev/zero": "0"}), "'/dev/zero' is not one of its files"),
+        (edit_index(texts=None), "damaged"),
+        (edit_index(sha256={"/dev/zero": "0"}), "'/dev/zero' is not one of its files"),
     ],
 )
 def test_damaged_store_is_refused(damage: object, message: str, tmp_path: Path) -> None:
@@ -157,6 +159,6 @@ def test_damaged_store_is_refused(damage: object, message: str, tmp_path: Path) 
     assert "prepared again" in str(caught.value)
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a store"):
         Store.open(tmp_path / "nowhere")
