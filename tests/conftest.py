@@ -1,4 +1,4 @@
-"""What all tests share: one thread, seeds, and the way to real data."""
+"""Settings and fixtures of all tests: one thread, a fixed seed, a separate cache and real data."""
 
 import os
 import signal
@@ -18,8 +18,8 @@ from seqx_sample.generate import Pair, Split, take
 
 TESTS = Path(__file__).parent
 
-# Files whose tests take seconds each, or minutes in all, slowest first. `make test-quick` leaves them out.
-# pytest-xdist begins with them, so that no worker is left alone with one at the end.
+# Files with slow tests, slowest first. `make test-quick` omits them. pytest-xdist starts with them, so that
+# no single worker has to run one at the end.
 SLOW = (
     "docs/test_listings.py",
     "stories/test_devices.py",
@@ -45,36 +45,36 @@ SLOW = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A separate cache, which the workers share: tests neither need nor use the cache of the home folder.
+    # The workers share one cache, which is not that of the user.
     if not os.environ.get("SEQX_CACHE"):
         cache = tempfile.TemporaryDirectory(prefix="seqx-cache-")
         os.environ["SEQX_CACHE"] = cache.name
         config.add_cleanup(cache.cleanup)
-    # A job in the background starts deaf to interrupts, and so do its children: those that a test interrupts.
+    # A background job ignores SIGINT, and its children inherit this, but tests interrupt their children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     rank = {item: slowness(item.path) for item in items}
-    for item, place in rank.items():
-        if place < len(SLOW):
+    for item, index in rank.items():
+        if index < len(SLOW):
             item.add_marker(pytest.mark.slow)
     missing = [slow for slow in SLOW if not TESTS.joinpath(slow).exists()]
-    assert not missing, f"tests/conftest.py lists slow tests that are not there: {missing}"
-    if hasattr(config, "workerinput"):  # several workers share the files
+    assert not missing, f"tests/conftest.py lists slow tests that do not exist: {missing}"
+    if hasattr(config, "workerinput"):  # pytest-xdist is used
         items.sort(key=lambda item: rank[item])
 
 
 @cache
 def slowness(file: Path) -> int:
-    """Return the place in the list of slow files, and the length of the list for a file that is not there."""
+    """Return the index of a file in SLOW; the length of SLOW if it is not in the list."""
     name = str(file.relative_to(TESTS))
-    return next((place for place, slow in enumerate(SLOW) if name.startswith(slow)), len(SLOW))
+    return next((index for index, slow in enumerate(SLOW) if name.startswith(slow)), len(SLOW))
 
 
 @pytest.fixture
 def data() -> Callable[[str], Path]:
-    """Where real data lies: `data("multi30k")`; the test is skipped where there is none."""
+    """Return a function from a name ("multi30k") to its data folder; without data it skips the test."""
 
     def find(folder: str) -> Path:
         root = os.environ.get("SEQX_DATA")
@@ -87,21 +87,21 @@ def data() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _remember_sample() -> None:
-    """Generate the sentences of small samples once per process, not at each pass over them."""
-    remember = cache(lambda *request: [*take(*request)])
+def _cache_sample() -> None:
+    """Generate the sentences of small samples only once per process."""
+    cached_take = cache(lambda *arguments: [*take(*arguments)])
 
-    def remembered(seed: int, split: Split, count: int) -> Iterable[Pair]:
-        return remember(seed, split, count) if count < 4000 else take(seed, split, count)
+    def take_cached(seed: int, split: Split, count: int) -> Iterable[Pair]:
+        return cached_take(seed, split, count) if count < 4000 else take(seed, split, count)
 
-    vars(seqx_sample.corpus)["take"] = remembered
+    vars(seqx_sample.corpus)["take"] = take_cached
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _do_not_wait_for_disks() -> None:
-    """Let fsync only check the file: a run flushes 60 files, and no test cuts the power.
+def _skip_fsync() -> None:
+    """Replace fsync, which a run calls for 60 files, by a check of the file descriptor.
 
-    Tests that start Python anew flush.
+    Processes that start a new Python still call fsync.
     """
     vars(os)["fsync"] = os.fstat
 
@@ -112,7 +112,7 @@ def _seed() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many tests were skipped for lack of data."""
+    """Print the number of tests that were skipped for lack of data."""
     skipped = terminalreporter.stats.get("skipped", [])
     count = sum(str(report.longrepr).endswith("no data')") for report in skipped)
-    terminalreporter.write_line(f"{count} tests skipped for lack of data (SEQX_DATA names its folder)")
+    terminalreporter.write_line(f"{count} tests skipped for lack of data (set SEQX_DATA to its folder)")

@@ -1,4 +1,4 @@
-"""Commands in forks of the test's process: real processes, without the seconds to import torch."""
+"""Commands in forks of the test process, which need no time to import torch."""
 
 import contextlib
 import gc
@@ -24,33 +24,33 @@ from seqx.parallel import launch
 
 
 class Forked(subprocess.Popen[Any]):
-    """A process that does what `python -m seqx ARGUMENTS` does, as a fork of this process.
+    """A fork of this process that runs `python -m seqx ARGUMENTS`.
 
     It has its own streams, signals, environment and exit code. The processes that it starts for `--devices`
     are forks as well.
 
     Args:
-        args: the arguments, which `python -m seqx` may precede
-        before: what the fork calls first
-        options: as for `subprocess.Popen`
+        args: arguments of seqx, with or without `python -m seqx` before them
+        before: function that the fork calls first
+        options: options of `subprocess.Popen`
     """
 
     def __init__(self, args: list[Any], before: Callable[[], None] = lambda: None, **options: Any) -> None:
         self._before = before
         super().__init__(args, **options)
 
-    def _execute_child(self, args: list[Any], *given: Any) -> None:
-        """Do what a real Popen does here, but fork without exec."""
+    def _execute_child(self, args: list[Any], *others: Any) -> None:
+        """Fork without exec, in place of the method of `subprocess.Popen`."""
         signature = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
-        named = signature.bind(self, args, *given).arguments
+        named = signature.bind(self, args, *others).arguments
         pipes = [named[n] for n in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")]
         arguments = [str(argument) for argument in args]
         if arguments[:3] == [sys.executable, "-m", "seqx"]:
             arguments = arguments[3:]
-        importlib.import_module("torch._dynamo")  # optimizers import it: here once, and not in each fork
+        importlib.import_module("torch._dynamo")  # optimizers import it; import it once before all forks
         self.pid = os.fork()
         if self.pid == 0:
-            _become(arguments, self._before, named)
+            _run_command(arguments, self._before, named)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
@@ -67,13 +67,13 @@ def run(*arguments: str | Path, timeout: float = 240, **options: Any) -> subproc
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-def _become(arguments: list[str], before: Callable[[], None], named: Mapping[str, Any]) -> NoReturn:
-    """Be the command; this function ends with the process."""
+def _run_command(arguments: list[str], before: Callable[[], None], named: Mapping[str, Any]) -> NoReturn:
+    """Run the command in the forked process, and exit."""
     code = 1
     try:
-        gc.freeze()  # the garbage of the parent may wait for threads that a fork does not have
-        _take_streams(named["p2cread"], named["c2pwrite"], named["errwrite"])
-        _forget_parent()
+        gc.freeze()  # finalizers of the parent's objects may wait for threads that a fork lacks
+        _redirect_streams(named["p2cread"], named["c2pwrite"], named["errwrite"])
+        _reset_process()
         if named["start_new_session"]:
             os.setsid()
         if named["env"] is not None:
@@ -87,27 +87,27 @@ def _become(arguments: list[str], before: Callable[[], None], named: Mapping[str
         main(arguments, prog_name="seqx")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:  # noqa: BLE001  as the interpreter prints it
+    except BaseException:  # noqa: BLE001  print it like the interpreter
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # nobody reads it, or it is closed
+            with contextlib.suppress(OSError, ValueError):  # it is closed, or its reader is
                 stream.flush()
         os._exit(code)
 
 
-def _take_streams(*pipes: int) -> None:
-    """Let the standard streams be the pipes, and close everything else that the parent has open.
+def _redirect_streams(*pipes: int) -> None:
+    """Redirect the standard streams to the pipes, and close the other files of the parent.
 
-    /dev/null takes the numbers of the files: an object that closes its file later then closes no other one.
+    File descriptors are replaced by /dev/null, so that objects that close them later close no other file.
     """
     for number, pipe in enumerate(pipes):
         if pipe != -1:
             os.dup2(pipe, number)
-    nothing = os.open(os.devnull, os.O_RDWR)
+    null = os.open(os.devnull, os.O_RDWR)
     for name in [file.name for file in Path("/proc/self/fd").iterdir()]:
-        if int(name) > 2 and int(name) != nothing and Path("/proc/self/fd", name).exists():
-            os.dup2(nothing, int(name), inheritable=False)
+        if int(name) > 2 and int(name) != null and Path("/proc/self/fd", name).exists():
+            os.dup2(null, int(name), inheritable=False)
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8")
     sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), "utf-8")
     sys.stderr = io.TextIOWrapper(
@@ -115,8 +115,8 @@ def _take_streams(*pipes: int) -> None:
     )
 
 
-def _forget_parent() -> None:
-    """Set signals, the log and warnings as a new interpreter does, and forget the children of the parent."""
+def _reset_process() -> None:
+    """Reset signals, logging, warnings and child processes to the state of a new interpreter."""
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)

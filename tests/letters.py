@@ -1,4 +1,4 @@
-"""Rows that are given, and a tokenizer whose ids can be read."""
+"""A corpus of rows in memory, and a tokenizer whose ids are characters."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ import seqx
 
 
 class Rows(seqx.Corpus):
-    """Rows that are given."""
+    """A corpus of rows in memory."""
 
     def __init__(self, **splits: Sequence[tuple[str, ...]]) -> None:
         self.splits = splits
@@ -26,7 +26,7 @@ class Rows(seqx.Corpus):
 
 
 class Letters(seqx.Tokenizer):
-    """One id for each letter; with a generator each letter twice."""
+    """A tokenizer with one id for each character; with a generator, two ids."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

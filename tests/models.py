@@ -1,4 +1,4 @@
-"""Small models with random weights, written as a run would write them."""
+"""Model folders of small models with random weights."""
 
 from pathlib import Path
 
@@ -56,24 +56,30 @@ search: {type: beam, size: 3, ratio: 2, extra: 20}
 """
 
 
-def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, learnt: Path | None = None) -> Path:
-    """A model's folder; `learnt` is the `task` folder of another one, whose vocabulary it shares."""
+def write_model(folder: Path, *, seed: int = 0, text: str = RECIPE, vocabulary: Path | None = None) -> Path:
+    """Write a model folder.
+
+    Args:
+        folder: folder to write
+        seed: seed of the weights
+        text: recipe
+        vocabulary: `task` folder of another model, whose vocabulary is used; None: learn one
+    """
     file = folder.parent / f"{folder.name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
-    found = load_plugins()
-    made = recipe.check(recipe.load(file).tree, found.registry, InferenceRecipe)
-    experiment = made()
-    if learnt is None:
-        learnt = folder.parent / f"{folder.name}-vocabulary"
-        learnt.mkdir()
-        experiment.task.learn(learnt, lambda _what, _share: None)
-    experiment.task.load(learnt)
+    plugins = load_plugins()
+    experiment = recipe.check(recipe.load(file).tree, plugins.registry, InferenceRecipe)()
+    if vocabulary is None:
+        vocabulary = folder.parent / f"{folder.name}-vocabulary"
+        vocabulary.mkdir()
+        experiment.task.learn(vocabulary, lambda _, __: None)
+    experiment.task.load(vocabulary)
     torch.manual_seed(seed)
     model = experiment.model(experiment.task.vocab_sizes)
     weights = folder.parent / f"{folder.name}.safetensors"
     save_model(model, str(weights))
     model_folder.write_model(
-        folder, average([weights]), recipe=text, vocabulary=learnt, info=environment(found)
+        folder, average([weights]), recipe=text, vocabulary=vocabulary, info=environment(plugins)
     )
     return folder

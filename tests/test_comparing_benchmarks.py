@@ -223,7 +223,7 @@ def test_measurement_stops_before_the_limit_of_memory() -> None:
         (["--shortest", "0"], "0 is not positive"),
         (["--width", "-1"], "-1 is not positive"),
         (["--repeats", "0"], "0 is not positive"),
-        (["--shortest", "64", "--longest", "32"], "--longest 32 is below --shortest 64"),
+        (["--shortest", "64", "--longest", "32"], "--longest 32 is less than --shortest 64"),
     ],
 )
 def test_complexity_refuses_invalid_numbers(

@@ -1,4 +1,4 @@
-"""Helpers for tests of the laws: each broken component fails its law and no other."""
+"""Fixtures for tests of the laws, each of which a faulty component breaks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,16 +22,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def broken() -> Broken:
     """Return the names of the laws of an interface that a component fails."""
 
-    def failed(kind: type, maker: Callable[..., Any], *, without: str = "") -> set[str]:
-        subject = Subject(Component("broken", kind, maker, settings_of(maker)))
+    def broken_laws(interface: type, maker: Callable[..., Any], *, without: str = "") -> set[str]:
+        subject = Subject(Component("broken", interface, maker, settings_of(maker)))
         names = set()
-        for law in laws_of(kind):
+        for law in laws_of(interface):
             if getattr(law, "__name__", "") == without:
                 continue
             try:
                 law(subject)
-            except Exception:  # noqa: BLE001 (a law fails by whatever it raises)
+            except Exception:  # noqa: BLE001 (a law may raise any exception)
                 names.add(getattr(law, "__name__", ""))
         return names
 
-    return failed
+    return broken_laws

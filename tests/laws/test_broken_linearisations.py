@@ -1,4 +1,4 @@
-"""Each law of linearisations has one that breaks it, and nothing else."""
+"""For each law of linearisations there is a linearisation that breaks this law only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from seqx.testing import laws_of
 from seqx_parsing import Decoded, Leaf, Linearisation, TopDown, Tree, Vocabulary
 from tests.laws.conftest import Broken
 
-assert seqx_parsing.testing.TREES  # imported for its laws
+assert seqx_parsing.testing.TREES  # the module is imported to register its laws
 
 
-class Faulty(seqx.Grammar):
-    """Breaks one law of grammars."""
+class FaultyGrammar(seqx.Grammar):
+    """A grammar that breaks the law named by `fault`."""
 
     def __init__(self, grammar: seqx.Grammar, vocabulary: Vocabulary, fault: str) -> None:
         self.grammar, self.fault = grammar, fault
@@ -44,8 +44,8 @@ class Faulty(seqx.Grammar):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Whole(TopDown):
-    """A linearisation."""
+class Correct(TopDown):
+    """A linearisation that breaks the law named by `fault`."""
 
     fault: ClassVar[str] = ""
 
@@ -66,16 +66,16 @@ class Whole(TopDown):
         return {} if self.fault == "what_the_grammar_rules_out_is_what_needs_more" else super().needs(tree)
 
     def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
-        return Faulty(super().grammar(vocabulary, words), vocabulary, self.fault)
+        return FaultyGrammar(super().grammar(vocabulary, words), vocabulary, self.fault)
 
 
 LAWS = [getattr(law, "__name__", "") for law in laws_of(Linearisation) if law not in laws_of(object)]
 
 
-def test_the_whole_one_obeys(broken: Broken) -> None:
-    assert broken(Linearisation, Whole) == set()
+def test_linearisation_without_fault_obeys_all_laws(broken: Broken) -> None:
+    assert broken(Linearisation, Correct) == set()
 
 
 @pytest.mark.parametrize("law", LAWS)
-def test_a_broken_one_fails_its_law_alone(broken: Broken, law: str) -> None:
-    assert broken(Linearisation, type("Broken", (Whole,), {"fault": law, "__doc__": "Broken."})) == {law}
+def test_faulty_linearisation_breaks_only_its_law(broken: Broken, law: str) -> None:
+    assert broken(Linearisation, type("Broken", (Correct,), {"fault": law, "__doc__": "Broken."})) == {law}

@@ -12,7 +12,7 @@ from seqx_models import AveragingEnsemble, EncoderDecoder
 from seqx_transformer import Learned, MultiHeadAttention, ReLU, TransformerDecoder, TransformerEncoder
 
 
-class Whole(nn.Module):
+class Correct(nn.Module):
     """A network that obeys all laws except the one that `fault` names."""
 
     fault = ""
@@ -20,40 +20,42 @@ class Whole(nn.Module):
     def __init__(self) -> None:
         super().__init__()
 
-    def prepare(self) -> None:
-        self.idle = nn.Parameter(torch.ones(1)) if self.fault == "every_parameter_gets_a_gradient" else None
-        self.secret = float(torch.rand(1)) + 1 if self.fault == "state_dict_round_trip" else 1.0
+    def add_fault(self) -> None:
+        """Add the parameter or the random factor of the fault."""
+        self.unused = nn.Parameter(torch.ones(1)) if self.fault == "every_parameter_gets_a_gradient" else None
+        self.unsaved_factor = float(torch.rand(1)) + 1 if self.fault == "state_dict_round_trip" else 1.0
 
-    def spoil(self, x: Tensor) -> Tensor:
+    def apply_fault(self, x: Tensor) -> Tensor:
+        """Return outputs with the fault, if it is one of outputs."""
         if self.fault == "bfloat16_agrees" and torch.is_autocast_enabled("cpu"):
             return x * 1.5
         if self.fault == "compiles" and x.sum().item() > 1e9:
             return x + 1
-        return x * self.secret
+        return x * self.unsaved_factor
 
 
 SMALL: dict[str, Any] = {"layers": 1, "attention": MultiHeadAttention, "feedforward": ReLU}
 
 
-class WholeEncoder(TransformerEncoder, Whole):
+class CorrectEncoder(TransformerEncoder, Correct):
     """An encoder that breaks the law named by `fault`."""
 
     def __init__(self, d_model: int) -> None:
         TransformerEncoder.__init__(self, d_model, **SMALL)
-        self.prepare()
+        self.add_fault()
 
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         if self.fault == "padding_does_not_change_outputs":
             layout = seqx.Layout.of(torch.ones_like(layout.keep))
-        return self.spoil(super().forward(inputs, layout))
+        return self.apply_fault(super().forward(inputs, layout))
 
 
-class WholeAttention(MultiHeadAttention, Whole):
+class CorrectAttention(MultiHeadAttention, Correct):
     """An attention that breaks the law named by `fault`."""
 
     def __init__(self, d_model: int) -> None:
         MultiHeadAttention.__init__(self, d_model, heads=2)
-        self.prepare()
+        self.add_fault()
 
     def project(self, keys: Tensor, values: Tensor, positioned: seqx.Positioned) -> seqx.KeyValue:
         memory = super().project(keys, values, positioned)
@@ -67,12 +69,12 @@ class WholeAttention(MultiHeadAttention, Whole):
         if self.fault == "positions_are_used_or_rejected":
             positioned = seqx.Positioned.unordered(positioned.layout)
         if self.fault == "padded_keys_do_not_change_outputs":
-            shown = memory.layout._replace(keep=torch.ones_like(memory.layout.keep))
-            memory = memory._replace(layout=shown)
+            all_tokens = memory.layout._replace(keep=torch.ones_like(memory.layout.keep))
+            memory = memory._replace(layout=all_tokens)
         outputs = super().forward(queries, positioned, memory, mask)
         if self.fault == "outputs_do_not_depend_on_later_tokens":
             outputs = outputs + 1e-9 * memory.values.mean()
-        return self.spoil(outputs)
+        return self.apply_fault(outputs)
 
     def weights(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
@@ -91,32 +93,32 @@ class WholeAttention(MultiHeadAttention, Whole):
         return super().attend(q, positioned, memory, bias)
 
 
-class Picked(NamedTuple):
+class SelectableState(NamedTuple):
     """A state with its own implementation of selecting and forking rows."""
 
     inner: Any
     rows: int
     fault: str
 
-    def select(self, index: Tensor) -> "Picked":
+    def select(self, index: Tensor) -> "SelectableState":
         if self.fault == "rows_of_a_state_can_be_reordered" and len(index) < self.rows:
             index = index.sort().values
-        return Picked(seqx.rows(self.inner, index), len(index), self.fault)
+        return SelectableState(seqx.rows(self.inner, index), len(index), self.fault)
 
-    def fork(self, n: int) -> "Picked":
+    def fork(self, n: int) -> "SelectableState":
         index = torch.arange(self.rows)
         index = (
             index.repeat(n) if self.fault == "rows_of_a_state_can_be_forked" else index.repeat_interleave(n)
         )
-        return Picked(seqx.rows(self.inner, index), n * self.rows, self.fault)
+        return SelectableState(seqx.rows(self.inner, index), n * self.rows, self.fault)
 
 
-class WholeDecoder(TransformerDecoder, Whole):
+class CorrectDecoder(TransformerDecoder, Correct):
     """A decoder that breaks the law named by `fault`."""
 
     def __init__(self, d_model: int) -> None:
         TransformerDecoder.__init__(self, d_model, **SMALL)
-        self.prepare()
+        self.add_fault()
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> Any:
         if self.fault == "padding_does_not_change_outputs":
@@ -125,7 +127,7 @@ class WholeDecoder(TransformerDecoder, Whole):
         if self.fault == "uses_source_is_correct":
             assert memory is not None
             memory = memory._replace(states=torch.arange(16.0).expand_as(memory.states))
-        return Picked(super().start(memory, batch, capacity), batch, self.fault)
+        return SelectableState(super().start(memory, batch, capacity), batch, self.fault)
 
     def forward(self, inputs: Tensor, state: Any, keep: Tensor | None) -> tuple[Tensor, Any]:
         outputs, after = super().forward(inputs, state.inner, keep)
@@ -135,16 +137,16 @@ class WholeDecoder(TransformerDecoder, Whole):
             outputs = outputs + 1e-9 * inputs.mean()
         if self.fault == "sentences_continue_after_padding":
             after = after._replace(lengths=state.inner.lengths + inputs.size(1))
-        return self.spoil(outputs), state._replace(inner=after)
+        return self.apply_fault(outputs), state._replace(inner=after)
 
 
-class WholeModel(EncoderDecoder, Whole):
+class CorrectModel(EncoderDecoder, Correct):
     """A model that breaks the law named by `fault`."""
 
     def __init__(self, vocab_sizes: dict[str, int]) -> None:
-        stacks: Any = {"encoder": WholeEncoder, "decoder": WholeDecoder}
+        stacks: Any = {"encoder": CorrectEncoder, "decoder": CorrectDecoder}
         EncoderDecoder.__init__(self, vocab_sizes, d_model=16, **stacks)
-        self.prepare()
+        self.add_fault()
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
         if self.fault == "padding_does_not_change_outputs":
@@ -167,25 +169,25 @@ class WholeModel(EncoderDecoder, Whole):
         return outputs
 
     def head(self, outputs: Tensor) -> Tensor:
-        return self.spoil(super().head(outputs))
+        return self.apply_fault(super().head(outputs))
 
 
-class WholePositions(Learned, Whole):
+class CorrectPositions(Learned, Correct):
     """A positional encoding that breaks the law named by `fault`."""
 
     def __init__(self, d_model: int, heads: int) -> None:
         Learned.__init__(self, d_model, heads)
-        self.prepare()
+        self.add_fault()
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         if self.fault == "encoding_depends_on_positions_only":
             positions = positions - positions[:, :1]
         if self.fault == "each_sentence_has_its_own_positions":
             positions = positions[:1].expand_as(positions)
-        return self.spoil(super().embed(x, positions))
+        return self.apply_fault(super().embed(x, positions))
 
 
-class WholeEnsemble(AveragingEnsemble):
+class CorrectEnsemble(AveragingEnsemble):
     """An ensemble that breaks the law named by `fault`."""
 
     fault = ""
@@ -198,31 +200,31 @@ class WholeEnsemble(AveragingEnsemble):
         return outputs * 2 if self.fault == "two_equal_models_predict_like_one" else outputs, state
 
 
-HEALTHY: dict[type, Any] = {
-    seqx.Attention: WholeAttention,
-    seqx.Ensemble: WholeEnsemble,
-    seqx.Decoder: WholeDecoder,
-    seqx.Encoder: WholeEncoder,
-    seqx.Model: WholeModel,
-    seqx.PositionalEncoding: WholePositions,
+CORRECT: dict[type, Any] = {
+    seqx.Attention: CorrectAttention,
+    seqx.Ensemble: CorrectEnsemble,
+    seqx.Decoder: CorrectDecoder,
+    seqx.Encoder: CorrectEncoder,
+    seqx.Model: CorrectModel,
+    seqx.PositionalEncoding: CorrectPositions,
 }
-FAULTS = [(kind, law.__name__) for kind in HEALTHY for law in laws_of(kind)]
+FAULTS = [(kind, law.__name__) for kind in CORRECT for law in laws_of(kind)]
 
 
-@pytest.mark.parametrize("kind", HEALTHY, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", CORRECT, ids=lambda kind: kind.__name__)
 def test_networks_without_fault_obey_all_laws(broken: Any, kind: type) -> None:
-    assert not broken(kind, HEALTHY[kind])
+    assert not broken(kind, CORRECT[kind])
 
 
 @pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
 def test_faulty_network_breaks_only_its_law(broken: Any, kind: type, fault: str) -> None:
     doc = None if fault == "every_setting_is_documented" else "Broken."
-    faulty = type("Faulty", (HEALTHY[kind],), {"fault": fault, "__doc__": doc})
+    faulty = type("Faulty", (CORRECT[kind],), {"fault": fault, "__doc__": doc})
     # Compiling takes longer than all other laws together.
     assert broken(kind, faulty, without="" if fault == "compiles" else "compiles") == {fault}
 
 
-class Lacking(WholeEncoder):
+class EncoderWithoutKernel(CorrectEncoder):
     """An encoder whose bfloat16 kernel does not exist on this CPU."""
 
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
@@ -233,7 +235,7 @@ class Lacking(WholeEncoder):
 
 def test_missing_bf16_kernel_breaks_no_law(broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqx.testing.checks.has_bf16", lambda device: True)
-    assert broken(seqx.Encoder, Lacking) == {"bfloat16_agrees"}
+    assert broken(seqx.Encoder, EncoderWithoutKernel) == {"bfloat16_agrees"}
     monkeypatch.setattr("seqx.testing.checks.has_bf16", lambda device: False)
     with pytest.raises(pytest.skip.Exception, match=r"no kernel on this cpu .* descriptor for it"):
-        broken(seqx.Encoder, Lacking)
+        broken(seqx.Encoder, EncoderWithoutKernel)

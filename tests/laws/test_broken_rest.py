@@ -21,7 +21,7 @@ from seqx_training.schedules import InverseSquareRoot
 from seqx_translation import Translation
 
 
-class WholeObjective(CrossEntropy):
+class CorrectObjective(CrossEntropy):
     """An objective that breaks the law named by `fault`."""
 
     fault = ""
@@ -50,7 +50,7 @@ class Forgetful(torch.optim.Adam):
     def load_state_dict(self, state_dict: Any) -> None: ...
 
 
-class WholeOptimizer(Adam):
+class CorrectOptimizer(Adam):
     """An optimizer that breaks the law named by `fault`."""
 
     fault = ""
@@ -68,24 +68,26 @@ class WholeOptimizer(Adam):
         )
 
 
-class WholeSchedule(InverseSquareRoot):
+class CorrectSchedule(InverseSquareRoot):
     """A schedule that breaks the law named by `fault`."""
 
     fault = ""
 
     def __init__(self) -> None:
         super().__init__()
-        object.__setattr__(self, "asked", [])
+        object.__setattr__(self, "steps", [])
 
     def __call__(self, step: int, steps: int) -> float:
-        asked: list[int] = getattr(self, "asked")  # noqa: B009
-        asked.append(step)
+        steps_so_far: list[int] = getattr(self, "steps")  # noqa: B009
+        steps_so_far.append(step)
         if self.fault == "rates_are_positive_and_finite" and step > 100_000:
             return 0.0
-        return super().__call__(len(asked) if self.fault == "rate_depends_on_the_step_only" else step, steps)
+        return super().__call__(
+            len(steps_so_far) if self.fault == "rate_depends_on_the_step_only" else step, steps
+        )
 
 
-class WholeSearch(Greedy):
+class CorrectSearch(Greedy):
     """A search that breaks the law named by `fault`."""
 
     fault = ""
@@ -107,19 +109,19 @@ class WholeSearch(Greedy):
     ) -> list[list[seqx.Hypothesis]]:
         if self.fault == "respects_length_limits":
             limits = limits + 1
-        found = super().__call__(model, source, limits, grammar, memory)
+        nbests = super().__call__(model, source, limits, grammar, memory)
         if self.fault == "finds_the_best_hypothesis":
-            return [[dataclasses.replace(h, logprob=-9.0) for h in hypotheses] for hypotheses in found]
+            return [[dataclasses.replace(h, logprob=-9.0) for h in hypotheses] for hypotheses in nbests]
         if self.fault == "obeys_the_grammar" and grammar is not None:
-            return [[dataclasses.replace(h, ids=[5]) for h in hypotheses] for hypotheses in found]
+            return [[dataclasses.replace(h, ids=[5]) for h in hypotheses] for hypotheses in nbests]
         if self.fault == "drops_hypotheses_without_allowed_symbols":
-            return [hypotheses or [seqx.Hypothesis(ids=[4], score=0, logprob=0)] for hypotheses in found]
-        if self.fault == "answers_do_not_depend_on_the_batch" and len(found) == 1:
-            return [[dataclasses.replace(found[0][0], ids=[])]]
-        return found
+            return [hypotheses or [seqx.Hypothesis(ids=[4], score=0, logprob=0)] for hypotheses in nbests]
+        if self.fault == "answers_do_not_depend_on_the_batch" and len(nbests) == 1:
+            return [[dataclasses.replace(nbests[0][0], ids=[])]]
+        return nbests
 
 
-class WholeNormalizer(Lowercase):
+class CorrectNormalizer(Lowercase):
     """A normalizer that breaks the law named by `fault`."""
 
     fault = ""
@@ -131,29 +133,29 @@ class WholeNormalizer(Lowercase):
         return super().__call__(text) + ("\n" if self.fault == "line_stays_one_line" else "")
 
 
-class WholeTokenizer(SentencePiece):
+class CorrectTokenizer(SentencePiece):
     """A tokenizer that breaks the law named by `fault`."""
 
     fault = ""
 
     def __init__(self) -> None:
         super().__init__(size=340)
-        self.more: list[int] = []
+        self.extra: list[int] = []
 
     def learn(self, lines: Iterable[str], folder: Path) -> None:
         super().learn(lines, folder)
         if self.fault == "learning_is_deterministic" and folder.name == "b":
-            self.more = [seqx.UNK]
+            self.extra = [seqx.UNK]
 
     def load(self, folder: Path) -> None:
         super().load(folder)
         if self.fault == "learned_files_can_be_loaded" and folder.name == "moved":
-            self.more = [seqx.UNK]
+            self.extra = [seqx.UNK]
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
         if self.fault == "ids_are_in_the_vocabulary" and "<pad>" in text:
             return [seqx.PAD]
-        return [*super().encode(text, rng), *self.more]
+        return [*super().encode(text, rng), *self.extra]
 
     def decode(self, ids: Sequence[int]) -> str:
         text = super().decode(ids)
@@ -162,7 +164,7 @@ class WholeTokenizer(SentencePiece):
         return text.lower() if self.fault == "decode_inverts_encode" else text
 
 
-class WholeCorpus(Sample):
+class CorrectCorpus(Sample):
     """A corpus that breaks the law named by `fault`."""
 
     fault = ""
@@ -179,12 +181,12 @@ class WholeCorpus(Sample):
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         self.reads += 1
-        turn = self.fault == "rows_are_deterministic" and self.reads % 2
-        lost = self.fault == "one_split_can_be_fetched" and len(self.fetched) == 1
-        yield from list(super().rows(split))[lost:][:: -1 if turn else 1]
+        is_reversed = self.fault == "rows_are_deterministic" and self.reads % 2
+        first = self.fault == "one_split_can_be_fetched" and len(self.fetched) == 1
+        yield from list(super().rows(split))[first:][:: -1 if is_reversed else 1]
 
 
-class WholeMetric(Chrf):
+class CorrectMetric(Chrf):
     """A metric that breaks the law named by `fault`."""
 
     fault = ""
@@ -198,7 +200,7 @@ class WholeMetric(Chrf):
         return super().__call__(outputs, references)
 
 
-class WholeTask(Translation):
+class CorrectTask(Translation):
     """A task that breaks the law named by `fault`."""
 
     fault = ""
@@ -228,31 +230,31 @@ class WholeTask(Translation):
         return columns
 
     def write(self, ids: Sequence[int], text: str, labels: Mapping[str, Sequence[int]]) -> str:
-        written = super().write(ids, text, labels)
-        return written[::-1] if self.fault == "references_score_best" else written
+        output = super().write(ids, text, labels)
+        return output[::-1] if self.fault == "references_score_best" else output
 
 
-HEALTHY: dict[type, Any] = {
-    seqx.Corpus: WholeCorpus,
-    seqx.Metric: WholeMetric,
-    seqx.Normalizer: WholeNormalizer,
-    seqx.Objective: WholeObjective,
-    seqx.Optimizer: WholeOptimizer,
-    seqx.Schedule: WholeSchedule,
-    seqx.Search: WholeSearch,
-    seqx.Task: WholeTask,
-    seqx.Tokenizer: WholeTokenizer,
+CORRECT: dict[type, Any] = {
+    seqx.Corpus: CorrectCorpus,
+    seqx.Metric: CorrectMetric,
+    seqx.Normalizer: CorrectNormalizer,
+    seqx.Objective: CorrectObjective,
+    seqx.Optimizer: CorrectOptimizer,
+    seqx.Schedule: CorrectSchedule,
+    seqx.Search: CorrectSearch,
+    seqx.Task: CorrectTask,
+    seqx.Tokenizer: CorrectTokenizer,
 }
-FAULTS = [(kind, law.__name__) for kind in HEALTHY for law in laws_of(kind)]
+FAULTS = [(kind, law.__name__) for kind in CORRECT for law in laws_of(kind)]
 
 
-@pytest.mark.parametrize("kind", HEALTHY, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", CORRECT, ids=lambda kind: kind.__name__)
 def test_components_without_fault_obey_all_laws(broken: Any, kind: type) -> None:
-    assert not broken(kind, HEALTHY[kind])
+    assert not broken(kind, CORRECT[kind])
 
 
 @pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
 def test_faulty_component_breaks_only_its_law(broken: Any, kind: type, fault: str) -> None:
     doc = None if fault == "every_setting_is_documented" else "Broken."
-    faulty = type("Faulty", (HEALTHY[kind],), {"fault": fault, "__doc__": doc})
+    faulty = type("Faulty", (CORRECT[kind],), {"fault": fault, "__doc__": doc})
     assert broken(kind, faulty) == {fault}

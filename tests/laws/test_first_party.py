@@ -45,12 +45,12 @@ PRE_NORM = SMALL | {
     "positions": seqx_transformer.Learned,
     "initialisation": seqx_transformer.Normal,
 }
-# One layer is enough for the laws of a model: those of the stacks are tried with two.
-FLAT = SMALL | {"layers": 1}
+# One layer is enough for the laws of models, because the laws of stacks use two.
+ONE_LAYER = SMALL | {"layers": 1}
 STACKS: dict[str, Any] = {
     "d_model": 16,
-    "encoder": partial(seqx_transformer.TransformerEncoder, **FLAT),
-    "decoder": partial(seqx_transformer.TransformerDecoder, **FLAT),
+    "encoder": partial(seqx_transformer.TransformerEncoder, **ONE_LAYER),
+    "decoder": partial(seqx_transformer.TransformerDecoder, **ONE_LAYER),
 }
 CONVOLUTION: dict[str, Any] = {
     "layers": 3,
@@ -64,14 +64,14 @@ TOKENIZER = seqx_text.SentencePiece(size=400)
 
 
 def temporary_folder() -> Path:
-    """Create a temporary folder; fixtures do not exist yet when pytest collects the laws."""
+    """Create a temporary folder without a fixture, because pytest collects the laws before fixtures exist."""
     temporary = tempfile.TemporaryDirectory()
     atexit.register(temporary.cleanup)
     return Path(temporary.name)
 
 
 def treebanks() -> dict[Any, dict[str, Any]]:
-    """Write small treebanks in the layouts of the LDC and of NLTK."""
+    """Write small treebanks in the layouts of the LDC and NLTK; return the settings that read them."""
     folder = release(temporary_folder(), {2: 5, 3: 3, 4: 3})
     combined = folder / "corpora/treebank/combined"
     combined.mkdir(parents=True)
@@ -88,7 +88,7 @@ def treebanks() -> dict[Any, dict[str, Any]]:
 
 
 def wmt14() -> dict[str, Any]:
-    """Write a local archive."""
+    """Write a small local archive in place of the download; return the settings that use it."""
     content = tar(CRAWL)
     folder = temporary_folder()
     (folder / "crawl.tgz").write_bytes(content)
@@ -118,7 +118,7 @@ test_convolutional_language_model = seqx.testing.laws(
     settings={seqx_convolution.ConvolutionDecoder: CONVOLUTION | {"attention": None}},
     without=[seqx_convolution.ConvolutionEncoder],
 )
-test_step_by_step = seqx.testing.laws(
+test_recurrent_orders_and_directions = seqx.testing.laws(
     seqx_recurrent,
     settings={
         seqx_recurrent.GRUDecoder: RECURRENT | {"order": "bahdanau", "initial": "first", "residual": True},
@@ -145,7 +145,7 @@ test_laws = seqx.testing.laws(
         seqx_models.Classifier: {"d_model": 16, "encoder": STACKS["encoder"]},
         seqx_models.DecoderOnly: {
             "d_model": 16,
-            "decoder": partial(seqx_transformer.TransformerDecoder, **FLAT, use_source=False),
+            "decoder": partial(seqx_transformer.TransformerDecoder, **ONE_LAYER, use_source=False),
         },
         seqx_models.EncoderDecoder: STACKS,
         seqx_parsing.GuidedEncoderDecoder: STACKS | {"column": "target"},

@@ -1,8 +1,8 @@
-"""Tensors of the pretended GPU: torch's PrivateUse1 device, as a backend in Python, under the name "cuda:0".
+"""Tensors of the simulated GPU: torch's PrivateUse1 device with a Python backend, under the name "cuda:0".
 
 A CPU build of torch has no device guards and streams for "cuda", and aborts the process if a tensor there
 requires a gradient. PrivateUse1 has them. Import this module before the first backward pass of the process,
-in which autograd counts the devices once and for all.
+because autograd reads the number of devices only once.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from torch.utils.backend_registration import (
 )
 
 NAME = "pretended"
-BELOW = torch.device("privateuseone", 0)
+PRIVATE = torch.device("privateuseone", 0)
 CUDA = torch.device("cuda", 0)
 
 
-class Computes(Protocol):
-    """Runs the operations of device tensors while a device is entered."""
+class Runner(Protocol):
+    """An object that runs the operations of device tensors; the simulated device is one."""
 
     generator: torch.Generator
 
@@ -29,18 +29,18 @@ class Computes(Protocol):
 
 
 class Active:
-    """Return the current device."""
+    """The simulated device whose context is entered."""
 
-    device: ClassVar[Computes | None] = None
+    device: ClassVar[Runner | None] = None
 
     @classmethod
-    def get(cls) -> Computes:
-        assert cls.device is not None, "the pretended device is used outside of its block"
+    def get(cls) -> Runner:
+        assert cls.device is not None, "use the simulated device inside of its `with` block"
         return cls.device
 
 
 class _Module(_DummyBackendModule):
-    """The functions that torch calls in the module of an accelerator."""
+    """The functions that torch expects in the module of an accelerator."""
 
     def get_rng_state(self, *_: object) -> Tensor:
         return Active.get().generator.get_state()
@@ -69,18 +69,18 @@ class DeviceTensor(Tensor):
     @staticmethod
     def __new__(cls: type[Self], inner: Tensor) -> Self:
         make: Callable[..., Self] = Tensor._make_wrapper_subclass
-        made = make(
+        wrapper = make(
             cls,
             inner.size(),
             strides=inner.stride(),
             storage_offset=inner.storage_offset(),
             dtype=inner.dtype,
             layout=inner.layout,
-            device=BELOW,
+            device=PRIVATE,
             requires_grad=False,
         )
-        made.on_cpu = inner
-        return made
+        wrapper.on_cpu = inner
+        return wrapper
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 

@@ -1,6 +1,7 @@
-"""These tests need a process of their own: once the pretended GPU is registered, torch keeps it.
+"""Fixtures for tests on the simulated GPU.
 
-The Makefile runs them after the others.
+These tests need a process of their own, because the simulated GPU cannot be unregistered. The Makefile runs
+them after the other tests.
 """
 
 from pathlib import Path
@@ -13,11 +14,11 @@ from seqx.data.store import Store
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Pairs of ids."""
+    """Write prepared data with 60 sentence pairs."""
     return corpus.store(tmp_path_factory.mktemp("store"), pairs=60, vocabulary=40, mean=8)
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for recipes."""
+def recipe_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a folder for recipes."""
     return tmp_path_factory.mktemp("recipes")

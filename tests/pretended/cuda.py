@@ -1,4 +1,4 @@
-"""The parts of CUDA besides operations: `torch.cuda`, pinned memory, autocast, and fused kernels."""
+"""Simulation of `torch.cuda`, pinned memory, autocast and fused kernels."""
 
 import contextlib
 from typing import Any, Protocol
@@ -11,23 +11,24 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _foreach_utils
 from torch.utils import _pytree as pytree
 
-from tests.pretended.backend import BELOW, DeviceTensor
+from tests.pretended.backend import PRIVATE, DeviceTensor
 
 _RECURRENT = {torch.gru, torch.gru_cell, torch.lstm, torch.lstm_cell}
 
-# From the lists in torch 2.13's autocast_mode.h, the operations that this project calls.
-_LOWER = {
+# Operations of this project from the lists in autocast_mode.h of torch 2.13: in low precision, in float32,
+# and in float32 unless a dtype is passed.
+_LOW_PRECISION = {
     *_RECURRENT,
     *(F.conv1d, F.linear, F.scaled_dot_product_attention),
     *(torch.addmm, torch.baddbmm, torch.bmm, torch.conv1d, torch.einsum, torch.matmul, torch.mm),
     *(Tensor.__matmul__, Tensor.__rmatmul__, Tensor.bmm, Tensor.matmul, Tensor.mm),
 }
-_FULL = {
+_FLOAT32 = {
     *(F.layer_norm, F.rms_norm, torch.layer_norm),
     *(torch.exp, torch.log, torch.logsumexp, torch.pow, torch.rsqrt),
     *(Tensor.__pow__, Tensor.exp, Tensor.log, Tensor.logsumexp, Tensor.pow, Tensor.rsqrt),
 }
-_SUMMED = {  # unless a type is asked for
+_FLOAT32_BY_DEFAULT = {
     *(F.log_softmax, F.softmax),
     *(torch.cumprod, torch.cumsum, torch.log_softmax, torch.prod, torch.softmax, torch.sum),
     *(Tensor.cumprod, Tensor.cumsum, Tensor.log_softmax, Tensor.prod, Tensor.softmax, Tensor.sum),
@@ -35,7 +36,7 @@ _SUMMED = {  # unless a type is asked for
 
 
 class Device(Protocol):
-    """The interface of the pretended device."""
+    """The interface of the simulated device."""
 
     generator: torch.Generator
     kernels: int
@@ -48,8 +49,8 @@ class Device(Protocol):
     def drawing(self) -> contextlib.AbstractContextManager[None]: ...
 
 
-def patched(gpu: Device, stack: contextlib.ExitStack) -> None:
-    """Patch torch so that it reports the device, until the stack is closed."""
+def patch(gpu: Device, stack: contextlib.ExitStack) -> None:
+    """Patch torch so that it reports the simulated device, until the stack is closed."""
 
     class Event:
         def __init__(self, *_: Any, **__: Any) -> None: ...
@@ -61,7 +62,7 @@ def patched(gpu: Device, stack: contextlib.ExitStack) -> None:
         gpu.emptied += 1
 
     def pin_memory(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
-        assert not isinstance(tensor, DeviceTensor), "only memory of the host can be pinned"
+        assert not isinstance(tensor, DeviceTensor), "only host memory can be pinned"
         return gpu.pin(tensor.clone())
 
     seed, state = gpu.generator.manual_seed, gpu.generator.get_state
@@ -103,12 +104,12 @@ class _Functions(TorchFunctionMode):
     def __init__(self, gpu: Device) -> None:
         super().__init__()
         self.gpu = gpu
-        self.casts: dict[int, tuple[Tensor, Tensor]] = {}  # of weights, which autocast keeps
+        self.casts: dict[int, tuple[Tensor, Tensor]] = {}  # cached casts of weights
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        args, kwargs = _placed(func, args, kwargs or {})
+        args, kwargs = _with_private_device(func, args, kwargs or {})
         first = args[0] if args else None
         if isinstance(first, DeviceTensor):
             if func is Tensor.tolist:
@@ -116,90 +117,90 @@ class _Functions(TorchFunctionMode):
             if func is Tensor.numpy:
                 raise TypeError("can't convert cuda:0 device type tensor to numpy.")
             if func is Tensor.new_tensor:
-                kwargs = {"dtype": first.dtype, "device": BELOW, **kwargs}
+                kwargs = {"dtype": first.dtype, "device": PRIVATE, **kwargs}
                 func, args = torch.tensor, args[1:]
-        if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") == BELOW:
-            there = kwargs.pop("device")
-            return func(*args, **kwargs).to(there)  # from memory that is not pinned, as torch does
+        if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") == PRIVATE:
+            device = kwargs.pop("device")
+            return func(*args, **kwargs).to(device)  # from memory that is not pinned, like torch
         if torch.is_autocast_enabled("cuda"):
             args, kwargs = self._cast(func, args, kwargs)
         if isinstance(args[0] if args else None, DeviceTensor):
             if func in _RECURRENT:
-                return _whole(self.gpu, func, args, kwargs)
+                return _run_fused(self.gpu, func, args, kwargs)
             if func is F.scaled_dot_product_attention:
                 with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-                    return _whole(self.gpu, func, args, kwargs)
+                    return _run_fused(self.gpu, func, args, kwargs)
         return func(*args, **kwargs)
 
     def _cast(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Return the arguments with the types that autocast gives them."""
-        if func in _LOWER:
-            return pytree.tree_map_only(DeviceTensor, self._lowered, (args, kwargs))
-        typed = kwargs.get("dtype") is not None or any(isinstance(a, torch.dtype) for a in args)
-        if func in _FULL or (func in _SUMMED and not typed):
+        """Return the arguments with the dtypes of autocast."""
+        if func in _LOW_PRECISION:
+            return pytree.tree_map_only(DeviceTensor, self._to_low_precision, (args, kwargs))
+        has_dtype = kwargs.get("dtype") is not None or any(isinstance(a, torch.dtype) for a in args)
+        if func in _FLOAT32 or (func in _FLOAT32_BY_DEFAULT and not has_dtype):
             return pytree.tree_map_only(
                 DeviceTensor, lambda t: t.float() if t.dtype.is_floating_point else t, (args, kwargs)
             )
         return args, kwargs
 
-    def _lowered(self, tensor: Tensor) -> Tensor:
-        kind = torch.get_autocast_dtype("cuda")
-        if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16) or tensor.dtype == kind:
+    def _to_low_precision(self, tensor: Tensor) -> Tensor:
+        dtype = torch.get_autocast_dtype("cuda")
+        if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16) or tensor.dtype == dtype:
             return tensor
         if not (tensor.requires_grad and tensor.is_leaf and tensor.dtype == torch.float32):
-            return tensor.to(kind)
+            return tensor.to(dtype)
         if id(tensor) not in self.casts:
-            self.casts[id(tensor)] = (tensor, tensor.to(kind))
+            self.casts[id(tensor)] = (tensor, tensor.to(dtype))
         return self.casts[id(tensor)][1]
 
 
-def _placed(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _with_private_device(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the arguments with the backend's device instead of "cuda"."""
-    args, kwargs = pytree.tree_map_only(torch.device, _below, (args, kwargs))
+    args, kwargs = pytree.tree_map_only(torch.device, _private, (args, kwargs))
     if isinstance(kwargs.get("device"), str):
-        kwargs["device"] = _below(torch.device(kwargs["device"]))
+        kwargs["device"] = _private(torch.device(kwargs["device"]))
     if func is Tensor.to and len(args) > 1 and isinstance(args[1], str):
-        args = (args[0], _below(torch.device(args[1])), *args[2:])
+        args = (args[0], _private(torch.device(args[1])), *args[2:])
     return args, kwargs
 
 
-def _below(device: torch.device) -> torch.device:
-    return BELOW if device.type == "cuda" else device
+def _private(device: torch.device) -> torch.device:
+    return PRIVATE if device.type == "cuda" else device
 
 
-class _Whole(torch.autograd.Function):
+class _FusedKernel(torch.autograd.Function):
     """A fused kernel of CUDA, which the CPU build would decompose; computed on the CPU tensors."""
 
     @staticmethod
     def forward(ctx: Any, gpu: Device, work: Any, spec: Any, *flat: Any) -> Any:
         gpu.kernels += 1
         needs = ctx.needs_input_grad[3:]
-        near = [
+        on_cpu = [
             item.on_cpu.detach().requires_grad_(need) if isinstance(item, DeviceTensor) else item
             for item, need in zip(flat, needs, strict=True)
         ]
-        args, kwargs = pytree.tree_unflatten(near, spec)
+        args, kwargs = pytree.tree_unflatten(on_cpu, spec)
         with torch.enable_grad(), gpu.drawing():
             out = work(*args, **kwargs)
-        ctx.gpu, ctx.near, ctx.out = gpu, near, out if isinstance(out, tuple) else (out,)
+        ctx.gpu, ctx.on_cpu, ctx.out = gpu, on_cpu, out if isinstance(out, tuple) else (out,)
         gpu.allocate(ctx.out)
-        made = tuple(DeviceTensor(tensor.detach()) for tensor in ctx.out)
-        return made if isinstance(out, tuple) else made[0]
+        outputs = tuple(DeviceTensor(tensor.detach()) for tensor in ctx.out)
+        return outputs if isinstance(out, tuple) else outputs[0]
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         ctx.gpu.kernels += 3
-        learning = [isinstance(item, Tensor) and item.requires_grad for item in ctx.near]
-        wanted = [item for item, learns in zip(ctx.near, learning, strict=True) if learns]
+        requires_grad = [isinstance(item, Tensor) and item.requires_grad for item in ctx.on_cpu]
+        inputs = [item for item, required in zip(ctx.on_cpu, requires_grad, strict=True) if required]
         pairs = [
             (o, g.on_cpu) for o, g in zip(ctx.out, grads, strict=True) if g is not None and o.requires_grad
         ]
-        outs, given = zip(*pairs, strict=True)
-        found = iter(torch.autograd.grad(outs, wanted, given, allow_unused=True))
-        gradients = [next(found) if learns else None for learns in learning]
+        outs, output_gradients = zip(*pairs, strict=True)
+        computed = iter(torch.autograd.grad(outs, inputs, output_gradients, allow_unused=True))
+        gradients = [next(computed) if required else None for required in requires_grad]
         return None, None, None, *(None if g is None else DeviceTensor(g) for g in gradients)
 
 
-def _whole(gpu: Device, work: Any, args: Any, kwargs: Any) -> Any:
+def _run_fused(gpu: Device, work: Any, args: Any, kwargs: Any) -> Any:
     flat, spec = pytree.tree_flatten((args, kwargs))
-    return _Whole.apply(gpu, work, spec, *flat)  # type: ignore[no-untyped-call]
+    return _FusedKernel.apply(gpu, work, spec, *flat)  # type: ignore[no-untyped-call]

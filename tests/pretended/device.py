@@ -1,13 +1,13 @@
-"""A pretended GPU on a machine without one: its tensors are on "cuda:0", and are computed on the CPU.
+"""A simulated GPU: its tensors are on "cuda:0" and are computed on the CPU.
 
     with PretendedDevice() as gpu:
-        model.to("cuda")...  # any code; values are real
+        model.to("cuda")...  # values are computed
     gpu.waits, gpu.mixes, gpu.kernels
 
-It counts the operations that launch a kernel, notes each wait of the host for the device with the line that
-waits, and raises `MixError` where tensors of both devices meet, as CUDA does. Random numbers of the device
-come from a generator of its own. Not covered: torch.compile, several processes, streams, real memory, and
-the numerics of CUDA's kernels.
+It counts the operations that launch a kernel, records each wait of the host for the device with its line of
+code, and raises `MixError` if an operation has tensors of both devices, like CUDA. The device has a random
+number generator of its own. Not simulated: torch.compile, several processes, streams, memory, and the
+numerics of CUDA's kernels.
 """
 
 import contextlib
@@ -23,11 +23,11 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.pretended.backend import NAME, Active, DeviceTensor
-from tests.pretended.cuda import patched
+from tests.pretended.cuda import patch
 
 aten = torch.ops.aten
 
-_WAITING = {  # operations whose result, or its size, the host has to know
+_WAITING = {  # operations for which the host needs the result or its size
     aten._local_scalar_dense.default,
     aten._unique2.default,
     aten.allclose.default,
@@ -38,7 +38,7 @@ _WAITING = {  # operations whose result, or its size, the host has to know
     aten.unique_consecutive.default,
     aten.unique_dim.default,
 }
-_NO_KERNELS = {  # besides those that torch marks as views
+_NO_KERNELS = {  # operations without a kernel, in addition to views
     "_reshape_alias",
     "_unsafe_view",
     "alias",
@@ -54,31 +54,31 @@ _NO_KERNELS = {  # besides those that torch marks as views
 _INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 _COPYING = {aten.copy_.default, aten._to_copy.default}
 _ROOT = Path(__file__).parents[2]
-_OWN = {Path(__file__).with_name(name) for name in ("backend.py", "cuda.py", "device.py")}
+_SIMULATION = {Path(__file__).with_name(name) for name in ("backend.py", "cuda.py", "device.py")}
 
 
 class MixError(RuntimeError):
-    """Tensors of two devices met."""
+    """An operation with tensors of two devices."""
 
 
 class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A context in which there is a pretended GPU."""
+    """A context with a simulated GPU."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.waits = Counter[str]()
         self.mixes: list[str] = []
         self.kernels = 0
-        self.memory: int | None = None  # the most bytes of one tensor, for tests of out-of-memory errors
-        self.shortages = 0
+        self.memory: int | None = None  # largest size of a tensor in bytes, for out-of-memory errors
+        self.oom_errors = 0
         self.generator = torch.Generator().manual_seed(0)
-        self.pinned: dict[int, Tensor] = {}  # by the addresses of their storages
-        self.emptied = 0  # how often unused memory was given back
+        self.pinned: dict[int, Tensor] = {}  # by the address of the storage
+        self.emptied = 0  # calls of torch.cuda.empty_cache
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         Active.device = self
-        patched(self, self._stack)
+        patch(self, self._stack)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -89,8 +89,8 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._stack.close()
             Active.device = None
 
-    def forget(self) -> None:
-        """Reset all counts."""
+    def reset(self) -> None:
+        """Reset the counts of waits and kernels."""
         self.waits.clear()
         self.kernels = 0
 
@@ -106,11 +106,11 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tensor.untyped_storage().data_ptr() in self.pinned
 
     def _where(self) -> str:
-        """Return the innermost line of the project on the stack, except those of the device."""
+        """Return the innermost line of the project on the stack, outside of the simulation."""
         frame = sys._getframe(1)
         while frame is not None:
             file = Path(frame.f_code.co_filename)
-            if file.is_relative_to(_ROOT) and file not in _OWN and "site-packages" not in file.parts:
+            if file.is_relative_to(_ROOT) and file not in _SIMULATION and "site-packages" not in file.parts:
                 return f"{file.relative_to(_ROOT)}:{frame.f_lineno}"
             frame = frame.f_back  # type: ignore[assignment]
         return "?"
@@ -126,22 +126,22 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Compute an operation on the device of its tensors or of its result."""
         flat, spec = pytree.tree_flatten((args, kwargs))
         tensors = [item for item in flat if isinstance(item, Tensor)]
-        there = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
-        asked = kwargs.get("device")
-        on_device = bool(there) if asked is None else torch.device(asked).type in ("cuda", NAME)
-        if not there and not on_device:
+        device_tensors = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
+        target = kwargs.get("device")
+        on_device = bool(device_tensors) if target is None else torch.device(target).type in ("cuda", NAME)
+        if not device_tensors and not on_device:
             return self._on_host(func, args, kwargs)
         name = func.name().removeprefix("aten::").partition(".")[0]
-        if len(there) < len(tensors):
+        if len(device_tensors) < len(tensors):
             self._check_mix(func, name, args, [t for t in tensors if not isinstance(t, DeviceTensor)])
-        if there:
+        if device_tensors:
             self._note_waits(func, name, args, kwargs)
         if func in _COPYING:
             self._note_copy(func, args, kwargs, to_device=on_device)
         self.kernels += not (func.is_view or name in _NO_KERNELS)
         inner = [item.on_cpu if isinstance(item, DeviceTensor) else item for item in flat]
         inner_args, inner_kwargs = pytree.tree_unflatten(inner, spec)
-        out = self._computed(func, inner_args, _for_cpu(func, inner_kwargs))
+        out = self._compute(func, inner_args, _for_cpu(func, inner_kwargs))
         changed = _changed(func, args, kwargs)
         if changed is not None:
             return changed
@@ -151,7 +151,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         out = func(*args, **{key: value for key, value in kwargs.items() if key != "pin_memory"})
         return self.pin(out) if kwargs.get("pin_memory") else out
 
-    def _computed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _compute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is aten.native_layer_norm.default and args[2] is not None and args[0].dtype != args[2].dtype:
             raise RuntimeError(f"expected scalar type {args[0].dtype} but found {args[2].dtype}")  # as CUDA
         self.allocate((args, kwargs))
@@ -163,20 +163,20 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def allocate(self, nest: Any) -> None:
-        """Refuse tensors that are too large for the device.
+        """Raise an error if a tensor is larger than `memory`.
 
         Raises:
-            OutOfMemoryError: one is
+            OutOfMemoryError: a tensor is too large
         """
         for tensor in pytree.tree_leaves(nest) if self.memory is not None else ():
             size = tensor.numel() * tensor.element_size() if isinstance(tensor, Tensor) else 0
             if self.memory is not None and size > self.memory:
-                self.shortages += 1
-                raise torch.OutOfMemoryError(f"CUDA out of memory (pretended): {size} bytes")
+                self.oom_errors += 1
+                raise torch.OutOfMemoryError(f"CUDA out of memory (simulated): {size} bytes")
 
     @contextlib.contextmanager
     def drawing(self) -> Iterator[None]:
-        """Use the random numbers of the device in the block."""
+        """Use the random number generator of the device in the block."""
         before = torch.get_rng_state()
         torch.set_rng_state(self.generator.get_state())
         try:
@@ -187,12 +187,12 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     # --- counting
 
-    def _check_mix(self, func: Any, name: str, args: tuple[Any, ...], near: Sequence[Tensor]) -> None:
+    def _check_mix(self, func: Any, name: str, args: tuple[Any, ...], host_tensors: Sequence[Tensor]) -> None:
         if func in _COPYING:
             return
-        scalars = all(tensor.dim() == 0 for tensor in near) and torch.Tag.pointwise in func.tags
+        scalars = all(tensor.dim() == 0 for tensor in host_tensors) and torch.Tag.pointwise in func.tags
         indices = name in _INDEXING and isinstance(args[0], DeviceTensor)
-        if indices:  # CUDA copies them there
+        if indices:  # CUDA copies the indices to the device
             self.wait(f"{name} by indices from the host")
         elif not scalars:
             self.mixes.append(f"{name} at {self._where()}: tensors on cuda:0 and cpu")
@@ -219,9 +219,9 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         if leaves == enters:
             return
-        asked = bool(kwargs.get("non_blocking") or (in_place and len(args) > 2 and args[2]))
+        non_blocking = bool(kwargs.get("non_blocking") or (in_place and len(args) > 2 and args[2]))
         host = target if leaves else source
-        if not (asked and isinstance(host, Tensor) and self.is_pinned(host)):
+        if not (non_blocking and isinstance(host, Tensor) and self.is_pinned(host)):
             self.wait("copy to the host" if leaves else "copy to the device")
 
 
@@ -241,12 +241,15 @@ def _changed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not (func._schema.is_mutable and returned and _is_written(returned[0])):
         return None
     schema = func._schema.arguments
-    outs = [a for a, said in zip(args, schema, strict=False) if _is_written(said)]
+    outs = [a for a, parameter in zip(args, schema, strict=False) if _is_written(parameter)]
     outs += [
-        kwargs[said.name] for said in schema if said.kwarg_only and _is_written(said) and said.name in kwargs
+        kwargs[parameter.name]
+        for parameter in schema
+        if parameter.kwarg_only and _is_written(parameter) and parameter.name in kwargs
     ]
     return outs[0] if len(outs) == 1 else tuple(outs)
 
 
-def _is_written(said: Any) -> bool:
-    return said.alias_info is not None and said.alias_info.is_write
+def _is_written(parameter: Any) -> bool:
+    """Return true if an operation writes to this parameter."""
+    return parameter.alias_info is not None and parameter.alias_info.is_write

@@ -1,4 +1,4 @@
-"""Small models that are trained and decoded on both devices, to compare the results."""
+"""Small models to train and decode on both devices, to compare the results."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,13 +43,13 @@ search: {{type: beam, size: 3, extra: 6, nbest: 2}}
 """
 
 
-class Described:
-    """The content of a recipe of these tests.
+class Setup:
+    """The content of the recipes of these tests.
 
     Args:
-        model: the model
-        training: the settings of training
-        search: the search
+        model: constructor of the model
+        training: settings of training
+        search: search
     """
 
     def __init__(self, *, model: seqx.Make[seqx.Model], training: Training, search: seqx.Search) -> None:
@@ -61,15 +61,15 @@ def registry() -> Registry:
     return load_plugins().registry
 
 
-def described(folder: Path, overrides: Sequence[str]) -> Described:
+def setup(folder: Path, overrides: Sequence[str]) -> Setup:
     file = folder / "small.yaml"
     file.write_text(TEXT, encoding="utf-8")
-    return recipe.check(recipe.load(file, overrides=overrides).tree, registry(), Described)()
+    return recipe.check(recipe.load(file, overrides=overrides).tree, registry(), Setup)()
 
 
 @dataclass
 class Trained:
-    """A model that was trained for some updates, and the measurements of the updates."""
+    """A model, and the updates of its training."""
 
     model: seqx.Model
     updates: list[Update] = field(default_factory=list)
@@ -85,35 +85,35 @@ class Trained:
 
 @contextmanager
 def training(
-    what: Described, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
+    config: Setup, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
 ) -> Iterator[tuple[Trained, Generator[Update, None, None]]]:
-    """Return a model with fixed weights, and its updates."""
-    how = what.training
+    """Return a model with fixed initial weights, and a generator of its updates."""
+    settings = config.training
     torch.manual_seed(1)
-    model = what.model(SIZES)
-    step = Step(model, how.objective).to(device)
-    with BatchLoader(Batches(store=store, tokens=how.tokens, groups=2), device=device) as batches:
+    model = config.model(SIZES)
+    step = Step(model, settings.objective).to(device)
+    with BatchLoader(Batches(store=store, tokens=settings.tokens, groups=2), device=device) as batches:
         yield (
             Trained(model),
             updates(
                 GradientAccumulation(strategy=Strategy(step), device=device, precision=precision),
-                how.optimizer.build(step),
-                partial(how.schedule, steps=how.steps),
+                settings.optimizer.build(step),
+                partial(settings.schedule, steps=settings.steps),
                 batches,
-                clip=how.clip,
+                clip=settings.clip,
                 done=0,
             ),
         )
 
 
-def trained(
-    what: Described, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
+def train(
+    config: Setup, store: Store, device: torch.device, precision: Literal["bf16", "fp32"] = "fp32"
 ) -> Trained:
     """Return the model after three updates."""
-    with training(what, store, device, precision) as (found, stream):
-        found.updates = [next(stream) for _ in range(3)]
-    found.model.eval()
-    return found
+    with training(config, store, device, precision) as (result, stream):
+        result.updates = [next(stream) for _ in range(3)]
+    result.model.eval()
+    return result
 
 
 SOURCE = seqx.Tokens.of(
@@ -123,7 +123,7 @@ LIMITS = torch.tensor([26, 9, 17, 3])
 
 
 @torch.no_grad()
-def searched(
+def decode(
     model: seqx.Model,
     search: seqx.Search,
     device: torch.device,
@@ -133,19 +133,19 @@ def searched(
     limits: Tensor = LIMITS,
 ) -> list[list[seqx.Hypothesis]]:
     with autocast(device, precision):
-        return [list(found) for found in search(model, SOURCE.to(device), limits, grammar)]
+        return [list(nbest) for nbest in search(model, SOURCE.to(device), limits, grammar)]
 
 
-def labelled(model: seqx.Model, device: torch.device) -> dict[str, Any]:
+def token_labels(model: seqx.Model, device: torch.device) -> dict[str, Any]:
     with torch.no_grad():
         return {name: labels.cpu() for name, labels in model.labels(model.encode(SOURCE.to(device))).items()}
 
 
-Found = Sequence[Sequence[seqx.Hypothesis]]
+NBestLists = Sequence[Sequence[seqx.Hypothesis]]
 
 
-def alike(found: Found, expected: Found) -> None:
-    """Check that the answers are the same, with the same scores up to rounding."""
-    assert [[h.ids for h in those] for those in found] == [[h.ids for h in those] for those in expected]
-    for ours, theirs in zip(chain.from_iterable(found), chain.from_iterable(expected), strict=True):
+def assert_same_answers(actual: NBestLists, expected: NBestLists) -> None:
+    """Assert that hypotheses are equal, and their scores equal up to rounding errors."""
+    assert [[h.ids for h in nbest] for nbest in actual] == [[h.ids for h in nbest] for nbest in expected]
+    for ours, theirs in zip(chain.from_iterable(actual), chain.from_iterable(expected), strict=True):
         assert (ours.score, ours.logprob) == pytest.approx((theirs.score, theirs.logprob), rel=1e-4)

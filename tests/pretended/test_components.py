@@ -1,4 +1,4 @@
-"""Every component learns and answers as on the CPU, and the host does not wait in an update."""
+"""Training and decoding with each component on the simulated GPU, compared with the CPU, without waits."""
 
 import math
 from pathlib import Path
@@ -19,18 +19,18 @@ from tests.pretended.small import (
     LIMITS,
     SIZES,
     STACK,
-    Described,
-    alike,
-    described,
-    labelled,
+    Setup,
+    assert_same_answers,
+    decode,
     registry,
-    searched,
-    trained,
+    setup,
+    token_labels,
+    train,
     training,
 )
 
 SIDES = ("encoder", "decoder")
-KINDS: dict[type, list[str]] = {  # settings of a recipe that use a component of a kind
+OVERRIDES: dict[type, list[str]] = {  # overrides that select a component of an interface
     seqx.Encoder: ["model.encoder={{type: {}, layers: 2, dropout: 0}}"],
     seqx.Decoder: [
         "model.decoder={{type: {}, layers: 2, dropout: 0, attention: {{type: multihead, heads: 2}}}}"
@@ -70,66 +70,75 @@ SPECIAL: dict[str, list[str]] = {
     "tagging": [f"model={{type: tagging, column: source, dropout: 0, inner: {INNER}}}"],
 }
 SHORT = LIMITS.clamp_max(9)
-COMPONENTS = [(kind, name) for kind in KINDS for name in registry().components(kind)]
-DEAF = (Initialisation, seqx.Schedule)  # kinds that run on the host only: float32 is enough
+COMPONENTS = [(kind, name) for kind in OVERRIDES for name in registry().components(kind)]
+HOST_ONLY = (Initialisation, seqx.Schedule)  # interfaces that run on the host; a test in float32 is enough
 
 
-def of(folder: Path, kind: type, name: str) -> Described:
-    return described(folder, SPECIAL.get(name, [said.format(name) for said in KINDS[kind]]))
+def setup_of(folder: Path, interface: type, name: str) -> Setup:
+    return setup(folder, SPECIAL.get(name, [override.format(name) for override in OVERRIDES[interface]]))
 
 
 def ids(case: tuple[type, str]) -> str:
     return f"{case[0].__name__}-{case[1]}"
 
 
-def test_all_kinds_that_run_on_a_device_are_listed() -> None:
-    others = {"Corpus", "Metric", "Normalizer", "Task", "Tokenizer", "Callback"}  # of the host
+def test_all_interfaces_that_run_on_a_device_are_listed() -> None:
+    others = {
+        "Corpus",
+        "Metric",
+        "Normalizer",
+        "Task",
+        "Tokenizer",
+        "Callback",
+    }  # interfaces that run on the host
     elsewhere = {"Ensemble", "Linearisation", "Search"}  # test_search.py
     assert {kind.__name__ for kind in registry().interfaces()} - others - elsewhere == {
-        k.__name__ for k in KINDS
+        k.__name__ for k in OVERRIDES
     }
 
 
 @pytest.mark.parametrize("case", COMPONENTS, ids=ids)
-def test_learns_and_answers_as_on_the_cpu(case: tuple[type, str], place: Path, store: Store) -> None:
-    what = of(place, *case)
-    host = trained(what, store, CPU)
-    expected, labels = searched(host.model, what.search, CPU, limits=SHORT), labelled(host.model, CPU)
-    with PretendedDevice() as gpu, training(what, store, CUDA) as (device, stream):
-        device.updates = [next(stream)]  # makes the optimizer's state, for which the host may wait
-        gpu.forget()
+def test_training_and_answers_on_gpu_equal_those_on_cpu(
+    case: tuple[type, str], recipe_folder: Path, store: Store
+) -> None:
+    config = setup_of(recipe_folder, *case)
+    host = train(config, store, CPU)
+    expected, labels = decode(host.model, config.search, CPU, limits=SHORT), token_labels(host.model, CPU)
+    with PretendedDevice() as gpu, training(config, store, CUDA) as (device, stream):
+        device.updates = [next(stream)]  # the host may wait when the optimizer creates its state
+        gpu.reset()
         device.updates += [next(stream) for _ in range(2)]
         assert not gpu.waits
         device.model.eval()
         assert device.losses == pytest.approx(host.losses, rel=1e-5)
         for name, weight in device.weights.items():
             torch.testing.assert_close(weight, host.weights[name], rtol=1e-4, atol=1e-5, msg=name)
-        found = searched(device.model, what.search, CUDA, limits=SHORT)
-        alike(found, expected)
-        for name, values in labelled(device.model, CUDA).items():
+        actual = decode(device.model, config.search, CUDA, limits=SHORT)
+        assert_same_answers(actual, expected)
+        for name, values in token_labels(device.model, CUDA).items():
             torch.testing.assert_close(values, labels[name], rtol=1e-4, atol=1e-4)
         assert not gpu.mixes
 
 
-@pytest.mark.parametrize("case", [case for case in COMPONENTS if case[0] not in DEAF], ids=ids)
-def test_bf16_and_dropout_mix_no_devices_and_do_not_wait(
-    case: tuple[type, str], place: Path, store: Store
+@pytest.mark.parametrize("case", [case for case in COMPONENTS if case[0] not in HOST_ONLY], ids=ids)
+def test_training_in_bf16_with_dropout_neither_mixes_devices_nor_waits(
+    case: tuple[type, str], recipe_folder: Path, store: Store
 ) -> None:
-    what = of(place, *case)
-    host = trained(what, store, CPU, "bf16")
-    with PretendedDevice() as gpu, training(what, store, CUDA, "bf16") as (device, stream):
+    config = setup_of(recipe_folder, *case)
+    host = train(config, store, CPU, "bf16")
+    with PretendedDevice() as gpu, training(config, store, CUDA, "bf16") as (device, stream):
         for part in device.model.modules():
             if hasattr(part, "p"):
                 vars(part)["p"] = 0.1
         device.updates = [next(stream)]
-        gpu.forget()
+        gpu.reset()
         device.updates += [next(stream) for _ in range(2)]
         assert not gpu.waits
         device.model.eval()
         assert device.losses == pytest.approx(host.losses, rel=0.3)
         assert all(
             math.isfinite(h.score)
-            for hs in searched(device.model, what.search, CUDA, precision="bf16", limits=SHORT)
+            for hs in decode(device.model, config.search, CUDA, precision="bf16", limits=SHORT)
             for h in hs
         )
         assert not gpu.mixes
@@ -138,39 +147,39 @@ def test_bf16_and_dropout_mix_no_devices_and_do_not_wait(
 @pytest.mark.parametrize(
     "case", [case for case in COMPONENTS if case[0] in (seqx.Encoder, seqx.Decoder, Norm)], ids=ids
 )
-def test_under_autocast_norms_residual_sums_and_states_are_bfloat16(
-    case: tuple[type, str], place: Path, store: Store
+def test_norms_residual_sums_and_outputs_are_bfloat16_under_autocast(
+    case: tuple[type, str], recipe_folder: Path, store: Store
 ) -> None:
-    what = of(place, *case)
-    seen: dict[str, torch.dtype] = {}
+    config = setup_of(recipe_folder, *case)
+    dtypes: dict[str, torch.dtype] = {}
 
-    def watch(name: str, part: nn.Module) -> None:
+    def record_dtype(name: str, part: nn.Module) -> None:
         def hook(_: object, __: object, out: Tensor | tuple[Tensor, object]) -> None:
-            seen[name] = (out if isinstance(out, Tensor) else out[0]).dtype
+            dtypes[name] = (out if isinstance(out, Tensor) else out[0]).dtype
 
         part.register_forward_hook(hook)
 
-    with PretendedDevice(), training(what, store, CUDA, "bf16") as (device, stream):
+    with PretendedDevice(), training(config, store, CUDA, "bf16") as (device, stream):
         for name, part in device.model.named_modules():
             if isinstance(part, Norm | Residual | seqx.Encoder | seqx.Decoder):
-                watch(name, part)
+                record_dtype(name, part)
         next(stream)
-    assert len(seen) > 1
-    assert set(seen.values()) == {torch.bfloat16}, seen
+    assert len(dtypes) > 1
+    assert set(dtypes.values()) == {torch.bfloat16}, dtypes
 
 
-def test_the_weights_of_a_moving_average_are_cast_once(place: Path, store: Store) -> None:
+def test_moving_average_weights_are_cast_once_per_search(recipe_folder: Path, store: Store) -> None:
     from seqx.training.ema import Average, Ema
 
-    what = described(place, [])
+    config = setup(recipe_folder, [])
     with PretendedDevice() as gpu:
-        device = trained(what, store, CUDA, "bf16")
+        device = train(config, store, CUDA, "bf16")
         average = Average(Ema(), device.model)
         average.follow()
         kernels = []
         for model in (device.model, average.model.eval()):
-            gpu.forget()
-            searched(model, what.search, CUDA, precision="bf16", limits=SHORT)
+            gpu.reset()
+            decode(model, config.search, CUDA, precision="bf16", limits=SHORT)
             kernels.append(gpu.kernels)
         assert kernels[0] == kernels[1]
 

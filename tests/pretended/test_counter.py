@@ -1,4 +1,4 @@
-"""The counter finds planted faults, and nothing where there is none."""
+"""The simulated GPU counts waits, mixed devices and kernels correctly."""
 
 from collections.abc import Callable
 
@@ -55,7 +55,7 @@ def test_each_wait_is_counted_once(name: str) -> None:
         assert all("tests/pretended/test_counter.py" in where for where in gpu.waits)
 
 
-def test_operations_that_do_not_wait() -> None:
+def test_asynchronous_operations_count_no_wait() -> None:
     with PretendedDevice() as gpu:
         x = torch.arange(3.0, device=CUDA)
         torch.where(x > 1, x, 0).sort().values.cumsum(0)[x.long()].topk(2)
@@ -75,19 +75,19 @@ MIXES: dict[str, Callable[[Tensor], object]] = {
 
 
 @pytest.mark.parametrize("name", MIXES)
-def test_each_mix_is_refused(name: str) -> None:
+def test_operation_with_tensors_of_both_devices_raises_mix_error(name: str) -> None:
     with PretendedDevice() as gpu:
         x = torch.arange(1.0, 4.0, device=CUDA)
         with pytest.raises(MixError, match="tensors on cuda:0 and cpu"):
             MIXES[name](x)
         assert len(gpu.mixes) == 1
-        x + torch.tensor(1.0)  # a scalar of the host may meet it
+        x + torch.tensor(1.0)  # a scalar on the host is allowed
 
 
 def test_kernels_are_counted_and_views_are_not() -> None:
     with PretendedDevice() as gpu:
         x = torch.ones(4, 4, device=CUDA)
-        gpu.forget()
+        gpu.reset()
         x.T.unsqueeze(0).expand(2, 4, 4)[0].T.view(16)
         assert gpu.kernels == 0
         (x + x).exp()
@@ -95,9 +95,7 @@ def test_kernels_are_counted_and_views_are_not() -> None:
 
 
 @pytest.mark.parametrize(("requires", "kernels"), [(True, 1), (False, 2)])
-def test_autocast_keeps_the_casts_of_weights_that_require_gradients_only(
-    requires: bool, kernels: int
-) -> None:
+def test_autocast_caches_only_casts_of_weights_that_require_gradients(requires: bool, kernels: int) -> None:
     with PretendedDevice() as gpu:
         weight = torch.ones(4, 4, device=CUDA).requires_grad_(requires)
         x = torch.ones(4, 4, dtype=torch.bfloat16, device=CUDA)
@@ -105,12 +103,12 @@ def test_autocast_keeps_the_casts_of_weights_that_require_gradients_only(
             assert (x @ weight).dtype == torch.bfloat16
             with torch.autocast("cuda", enabled=False):
                 x.float() @ weight
-            gpu.forget()
+            gpu.reset()
             x @ weight
             assert gpu.kernels == kernels
 
 
-def test_autocast_makes_norms_float32_and_their_kernels_take_one_type() -> None:
+def test_layer_norm_is_float32_under_autocast_and_rejects_mixed_dtypes() -> None:
     with PretendedDevice():
         x = torch.ones(2, 4, dtype=torch.bfloat16, device=CUDA)
         with torch.autocast("cuda", torch.bfloat16):
@@ -119,16 +117,16 @@ def test_autocast_makes_norms_float32_and_their_kernels_take_one_type() -> None:
             torch.nn.functional.layer_norm(x, (4,), torch.ones(4, device=CUDA))
 
 
-def test_a_tensor_that_is_too_large_is_out_of_memory() -> None:
+def test_too_large_tensor_raises_out_of_memory_error() -> None:
     with PretendedDevice() as gpu:
         gpu.memory = 400
         torch.ones(100, device=CUDA)
         with pytest.raises(torch.OutOfMemoryError):
             torch.ones(101, device=CUDA)
-        assert gpu.shortages == 1
+        assert gpu.oom_errors == 1
 
 
-def test_random_numbers_of_the_device_are_its_own() -> None:
+def test_device_has_its_own_random_number_generator() -> None:
     with PretendedDevice():
         torch.manual_seed(1)
         host = torch.get_rng_state()

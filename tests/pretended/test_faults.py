@@ -1,4 +1,4 @@
-"""The tests of components find faults that are planted into an update."""
+"""The simulated GPU detects faults in an update: waits and mixed devices."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 import seqx
 from seqx.data.store import Store
 from tests.pretended.device import MixError, PretendedDevice
-from tests.pretended.small import CUDA, described, training
+from tests.pretended.small import CUDA, setup, training
 
 
 class Faulty(seqx.Objective):
@@ -26,14 +26,13 @@ class Faulty(seqx.Objective):
         return sums | {"loss": self.fault(sums["loss"])}
 
 
-def update(place: Path, store: Store, fault: Any) -> Mapping[str, int]:
-    """Return the places where the host waits in an update with a fault."""
-    what = described(place, [])
-    vars_of_training: Any = what.training
-    object.__setattr__(vars_of_training, "objective", Faulty(what.training.objective, fault))
-    with PretendedDevice() as gpu, training(what, store, CUDA) as (_, stream):
+def update(recipe_folder: Path, store: Store, fault: Any) -> Mapping[str, int]:
+    """Run an update with a fault; return the waits of the host by line."""
+    config = setup(recipe_folder, [])
+    object.__setattr__(config.training, "objective", Faulty(config.training.objective, fault))
+    with PretendedDevice() as gpu, training(config, store, CUDA) as (_, stream):
         next(stream)
-        gpu.forget()
+        gpu.reset()
         next(stream)
         return dict(gpu.waits)
 
@@ -47,16 +46,16 @@ def update(place: Path, store: Store, fault: Any) -> Mapping[str, int]:
         lambda loss: loss + torch.zeros(3).to(loss.device).sum(),
     ],
 )
-def test_a_wait_in_an_update_is_counted(fault: Any, place: Path, store: Store) -> None:
-    waits = update(place, store, fault)
-    assert list(waits.values()) == [2]  # once in each part of the update
+def test_wait_in_an_update_is_counted(fault: Any, recipe_folder: Path, store: Store) -> None:
+    waits = update(recipe_folder, store, fault)
+    assert list(waits.values()) == [2]  # once in each microbatch
     assert all("tests/pretended/test_faults.py" in where for where in waits)
 
 
-def test_an_update_without_a_fault_waits_for_nothing(place: Path, store: Store) -> None:
-    assert not update(place, store, lambda loss: loss * 1)
+def test_update_without_fault_counts_no_wait(recipe_folder: Path, store: Store) -> None:
+    assert not update(recipe_folder, store, lambda loss: loss * 1)
 
 
-def test_a_tensor_of_the_cpu_in_an_update_is_refused(place: Path, store: Store) -> None:
+def test_cpu_tensor_in_an_update_raises_mix_error(recipe_folder: Path, store: Store) -> None:
     with pytest.raises(MixError, match=r"tests/pretended/test_faults\.py"):
-        update(place, store, lambda loss: (loss[None] * torch.ones(1)).sum())
+        update(recipe_folder, store, lambda loss: (loss[None] * torch.ones(1)).sum())

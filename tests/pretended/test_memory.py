@@ -1,4 +1,4 @@
-"""After an out-of-memory error on the pretended GPU, the same update is computed in smaller parts."""
+"""After an out-of-memory error, updates and inputs are computed in smaller microbatches and batches."""
 
 import dataclasses
 from pathlib import Path
@@ -12,43 +12,43 @@ from seqx.inference import load
 from tests.models import RECIPE, write_model
 from tests.pretended import backend  # noqa: F401  before the first backward pass
 from tests.pretended.device import PretendedDevice
-from tests.pretended.small import CUDA, Trained, described, training
+from tests.pretended.small import CUDA, Trained, setup, training
 
 
-def updates(place: Path, store: Store, memory: int | None) -> tuple[Trained, PretendedDevice]:
-    """Make three updates of 200 tokens; from the second one on tensors have a maximum size."""
-    what = described(place, ["training.tokens=200"])
-    with PretendedDevice() as gpu, training(what, store, CUDA) as (found, stream):
-        found.updates = [next(stream)]
+def updates(recipe_folder: Path, store: Store, memory: int | None) -> tuple[Trained, PretendedDevice]:
+    """Compute three updates of 200 tokens, the last two with a largest tensor size."""
+    config = setup(recipe_folder, ["training.tokens=200"])
+    with PretendedDevice() as gpu, training(config, store, CUDA) as (result, stream):
+        result.updates = [next(stream)]
         gpu.memory = memory
-        found.updates += [next(stream) for _ in range(2)]
+        result.updates += [next(stream) for _ in range(2)]
         gpu.memory = None
-        found.updates = [
+        result.updates = [
             dataclasses.replace(update, sums={name: value.cpu() for name, value in update.sums.items()})
-            for update in found.updates
+            for update in result.updates
         ]
-        found.model.to("cpu")
-    return found, gpu
+        result.model.to("cpu")
+    return result, gpu
 
 
-def test_an_update_is_computed_again_in_smaller_parts_and_learns_the_same(place: Path, store: Store) -> None:
-    whole, _ = updates(place, store, None)
-    parts, gpu = updates(place, store, 12_000)
-    assert gpu.shortages
+def test_update_in_smaller_microbatches_gives_the_same_weights(recipe_folder: Path, store: Store) -> None:
+    whole, _ = updates(recipe_folder, store, None)
+    parts, gpu = updates(recipe_folder, store, 12_000)
+    assert gpu.oom_errors
     assert gpu.emptied == sum(update.oom_retries for update in parts.updates) > 0
     assert parts.losses == pytest.approx(whole.losses, rel=1e-5)
     for name, weight in parts.weights.items():
         torch.testing.assert_close(weight, whole.weights[name], rtol=1e-4, atol=1e-5)
 
 
-def test_one_example_that_is_too_large_is_named(place: Path, store: Store) -> None:
+def test_message_names_an_example_that_is_too_large(recipe_folder: Path, store: Store) -> None:
     with pytest.raises(
         UserError, match="update 2: cuda:0 has too little memory for a single example: example "
     ):
-        updates(place, store, 700)
+        updates(recipe_folder, store, 700)
 
 
-def test_inputs_are_answered_in_halves(tmp_path: Path) -> None:
+def test_predictor_splits_batches_after_out_of_memory_errors(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", text=RECIPE)
     texts = ["The soldier answered.", "Emma is sick.", "There were many carpets in a hotel."] * 10
     options = {"device": "cuda", "precision": "fp32"}
@@ -57,7 +57,7 @@ def test_inputs_are_answered_in_halves(tmp_path: Path) -> None:
         expected = predictor(texts)
         gpu.memory = 60_000
         assert predictor(texts) == expected
-        assert gpu.shortages
+        assert gpu.oom_errors
         assert gpu.emptied
         gpu.memory = 1_000
         with pytest.raises(UserError, match="cuda ran out of memory with a single input"):
@@ -65,25 +65,27 @@ def test_inputs_are_answered_in_halves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
     ],
 )
-def test_out_of_memory_errors_of_libraries_are_handled_alike(said: str, place: Path, store: Store) -> None:
-    """A first try of each update fails after its first parts."""
-    what = described(place, ["training.tokens=200"])
-    with PretendedDevice(), training(what, store, CUDA) as (found, stream):
+def test_out_of_memory_errors_of_libraries_are_handled(
+    message: str, recipe_folder: Path, store: Store
+) -> None:
+    """The encoder fails for microbatches of more than four sentences."""
+    config = setup(recipe_folder, ["training.tokens=200"])
+    with PretendedDevice(), training(config, store, CUDA) as (result, stream):
         first = next(stream)
         failed: list[int] = []
 
-        def fail(_: object, given: tuple[torch.Tensor, ...]) -> None:
-            if given[0].size(0) > 4:
-                failed.append(given[0].size(0))
-                raise RuntimeError(said)
+        def fail(_: object, inputs: tuple[torch.Tensor, ...]) -> None:
+            if inputs[0].size(0) > 4:
+                failed.append(inputs[0].size(0))
+                raise RuntimeError(message)
 
-        encoder = next(part for name, part in found.model.named_modules() if name == "encoder")
+        encoder = next(part for name, part in result.model.named_modules() if name == "encoder")
         encoder.register_forward_pre_hook(fail)
         second = next(stream)
         assert first.oom_retries == 0

@@ -1,4 +1,4 @@
-"""Whole runs on the pretended GPU, stopped and resumed, in bf16 with dropout; answers of a model."""
+"""Runs on the simulated GPU in bf16 with dropout, stopped and resumed; answers of a model."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ import seqx
 
 
 class Stopper(seqx.Callback):
-    """Asks the run to stop after an update."""
+    """Sends SIGTERM after an update."""
 
     @seqx.hookimpl
     def updated(self, update: seqx.Update) -> None:
@@ -57,7 +57,9 @@ def _folder(
 
 
 @pytest.mark.parametrize(("name", "ema"), [("translation", False), ("translation", True), ("parsing", False)])
-def test_a_resumed_run_ends_with_the_same_bits(name: str, ema: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_run_ends_with_bitwise_equal_weights(
+    name: str, ema: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = tiny(RECIPES[name])
     more = ["training.ema={decay: 0.5}"] if ema else []
     with PretendedDevice() as gpu:
@@ -71,7 +73,7 @@ def test_a_resumed_run_ends_with_the_same_bits(name: str, ema: bool, monkeypatch
     with PretendedDevice():
         done("run", recipe, "--device", "cuda", "--folder", "parts", *more)
     whole, parts = weights(Path("whole/model")), weights(Path("parts/model"))
-    assert all(torch.equal(whole[each], parts[each]) for each in whole)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert [row["step"] for row in lines(Path("parts"), "start")] == [0, 3]
     assert [row["loss"] for row in lines(Path("whole"), "update")] == [
         row["loss"] for row in lines(Path("parts"), "update")
@@ -84,19 +86,19 @@ def request(text: str) -> Request:
 
 
 @pytest.mark.parametrize(("name", "verb"), [("translation", "translate"), ("parsing", "parse")])
-def test_a_model_answers_as_on_the_cpu(name: str, verb: str) -> None:
+def test_model_gives_the_same_answers_as_on_the_cpu(name: str, verb: str) -> None:
     recipe = tiny(RECIPES[name])
     done("run", recipe, "--device", "cpu", "--folder", "whole", "training.precision=fp32")
     texts = ["The soldier answered.", "Emma is sick.", "There were many carpets in a hotel."]
-    asked = [request(text) for text in texts] if verb == "translate" else texts
+    inputs = [request(text) for text in texts] if verb == "translate" else texts
     overrides = ["search.size=4", "search.nbest=2"]
     options = {"precision": "fp32", "overrides": overrides, "trust_local_plugins": True}
-    expected = list(load("whole/model", device="cpu", **options).hypotheses(asked))  # type: ignore[arg-type]
+    expected = list(load("whole/model", device="cpu", **options).hypotheses(inputs))  # type: ignore[arg-type]
     with PretendedDevice() as gpu:
         predictor = load("whole/model", device="cuda", **options)  # type: ignore[arg-type]
-        gpu.forget()
-        found = list(predictor.hypotheses(asked))
+        gpu.reset()
+        actual = list(predictor.hypotheses(inputs))
         assert not gpu.mixes
-    assert [[text for text, _ in answers] for answers in found] == [
+    assert [[text for text, _ in answers] for answers in actual] == [
         [text for text, _ in answers] for answers in expected
     ]

@@ -1,6 +1,6 @@
-"""Every search, grammar, constraint and combination finds the same on the pretended GPU as on the CPU.
+"""Searches with all grammars and constraints give the same answers on the simulated GPU as on the CPU.
 
-The host waits for the device once in eight steps at most.
+The host waits for the device at most once in eight steps.
 """
 
 import inspect
@@ -26,10 +26,10 @@ from tests.pretended.small import (
     LIMITS,
     SIZES,
     SOURCE,
-    alike,
-    described,
+    assert_same_answers,
+    decode,
     registry,
-    searched,
+    setup,
 )
 
 Make = Callable[[], seqx.Grammar | None]
@@ -41,7 +41,7 @@ WORDS = SOURCE.layout.keep.sum(1) - 1
 SURFACES = seqx.Surfaces(
     [None] * 4 + [chr(ord("a") + i % 26).encode() * (1 + i // 26) for i in range(SIZE - 4)]
 )
-WANTED = [
+CONSTRAINTS = [
     seqx.LexicalConstraint(prefix=b"abc"),
     seqx.LexicalConstraint(require=("d", "fg"), forbid=("e",)),
     seqx.LexicalConstraint(prefix=b"a", require=("zz",)),
@@ -50,12 +50,12 @@ WANTED = [
 
 
 def linearised(name: str) -> Make:
-    made = registry().components(seqx_parsing.Linearisation)[name].maker()
-    return lambda: made.grammar(VOCABULARY, WORDS)
+    linearisation = registry().components(seqx_parsing.Linearisation)[name].maker()
+    return lambda: linearisation.grammar(VOCABULARY, WORDS)
 
 
 def lexical() -> LexicalGrammar:
-    return LexicalGrammar(SURFACES, WANTED)
+    return LexicalGrammar(SURFACES, CONSTRAINTS)
 
 
 GRAMMARS: dict[str, tuple[int, Make]] = {  # the number of symbols, and the function that makes the grammar
@@ -99,7 +99,7 @@ class Counting(seqx.Model):
 def counting(folder: Path, size: int, seed: int = 1) -> Counting:
     """Return a model with random weights large enough that its outputs differ from step to step."""
     torch.manual_seed(seed)
-    model = described(folder, []).model({"source": SIZES["source"], "target": size})
+    model = setup(folder, []).model({"source": SIZES["source"], "target": size})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)
@@ -113,72 +113,72 @@ SEARCHES: dict[str, seqx.Search] = {
 }
 
 
-def waits(steps: int, name: str) -> int:
-    """Return how often the host may wait; sampling reads the source once, which seeds its draws."""
+def allowed_waits(steps: int, name: str) -> int:
+    """Return the allowed number of waits; sampling waits once more to seed its draws."""
     return -(-steps // 8) + (name == "sampling")
 
 
 @pytest.mark.parametrize("grammar", GRAMMARS)
 @pytest.mark.parametrize("search", SEARCHES)
-def test_searches_find_the_same_as_on_the_cpu(search: str, grammar: str, place: Path) -> None:
+def test_searches_give_the_same_answers_as_on_the_cpu(search: str, grammar: str, recipe_folder: Path) -> None:
     size, make = GRAMMARS[grammar]
-    expected = searched(counting(place, size), SEARCHES[search], CPU, make())
+    expected = decode(counting(recipe_folder, size), SEARCHES[search], CPU, make())
     with PretendedDevice() as gpu:
-        model = counting(place, size).to("cuda")
+        model = counting(recipe_folder, size).to("cuda")
         source = SOURCE.to(CUDA)
-        gpu.forget()
+        gpu.reset()
         with torch.no_grad():
-            found = [list(hs) for hs in SEARCHES[search](model, source, LIMITS, make())]
-        assert sum(gpu.waits.values()) <= waits(model.steps, search), (model.steps, gpu.waits)
+            actual = [list(hs) for hs in SEARCHES[search](model, source, LIMITS, make())]
+        assert sum(gpu.waits.values()) <= allowed_waits(model.steps, search), (model.steps, gpu.waits)
         assert not gpu.mixes
-    alike(found, expected)
-    assert any(found)
+    assert_same_answers(actual, expected)
+    assert any(actual)
 
 
-def test_long_outputs_wait_no_more_often(place: Path) -> None:
+def test_long_outputs_keep_the_limit_of_waits(recipe_folder: Path) -> None:
     limits = torch.tensor([103, 90, 2, 50])
-    model = counting(place, VOCABULARY.size)
+    model = counting(recipe_folder, VOCABULARY.size)
     with torch.no_grad(), PretendedDevice() as gpu:
         model.to("cuda")
-        gpu.forget()
-        found = Beam(size=3)(model, SOURCE.to(CUDA), limits, linearised("top_down")())
+        gpu.reset()
+        nbests = Beam(size=3)(model, SOURCE.to(CUDA), limits, linearised("top_down")())
         steps = model.steps
-        assert sum(gpu.waits.values()) <= waits(steps, "beam")
-    assert all(found)
+        assert sum(gpu.waits.values()) <= allowed_waits(steps, "beam")
+    assert all(nbests)
     assert steps > 20
 
 
 @pytest.mark.parametrize("name", registry().components(seqx.Ensemble))
-def test_several_models_as_one(name: str, place: Path) -> None:
-    def made() -> seqx.Model:
-        models = [counting(place, SIZE, seed).model for seed in (1, 2)]
+def test_ensemble_gives_the_same_answers_as_on_the_cpu(name: str, recipe_folder: Path) -> None:
+    def ensemble() -> seqx.Model:
+        models = [counting(recipe_folder, SIZE, seed).model for seed in (1, 2)]
         return registry().components(seqx.Ensemble)[name].maker(models).eval()
 
-    expected = searched(made(), Beam(size=3), CPU)
+    expected = decode(ensemble(), Beam(size=3), CPU)
     with PretendedDevice() as gpu:
-        model = Counting(made()).to("cuda")
+        model = Counting(ensemble()).to("cuda")
         source = SOURCE.to(CUDA)
-        gpu.forget()
+        gpu.reset()
         with torch.no_grad():
-            found = [list(hs) for hs in Beam(size=3)(model, source, LIMITS)]
-        assert sum(gpu.waits.values()) <= waits(model.steps, "beam"), gpu.waits
+            actual = [list(hs) for hs in Beam(size=3)(model, source, LIMITS)]
+        assert sum(gpu.waits.values()) <= allowed_waits(model.steps, "beam"), gpu.waits
         assert not gpu.mixes
-    alike(found, expected)
+    assert_same_answers(actual, expected)
 
 
-def test_these_are_all_grammars() -> None:
+def test_all_grammars_are_tested() -> None:
     def concrete(kind: type) -> set[type]:
         own: set[type] = set() if inspect.isabstract(kind) else {kind}
         return own.union(*map(concrete, kind.__subclasses__()))
 
-    tried = {type(make()) for _, make in GRAMMARS.values()} - {type(None)}
+    tested = {type(make()) for _, make in GRAMMARS.values()} - {type(None)}
     registry()
-    known = {kind for kind in concrete(seqx.Grammar) if kind.__module__.startswith("seqx")}
-    assert {kind for kind in known if not kind.__module__.startswith("seqx.testing")} == tried
+    defined = {kind for kind in concrete(seqx.Grammar) if kind.__module__.startswith("seqx")}
+    assert {kind for kind in defined if not kind.__module__.startswith("seqx.testing")} == tested
     assert issubclass(type(linearised("top_down")()), BracketGrammar)
 
 
-# --- planted faults that the tests above must find
+# --- faults that the tests above must detect
 
 
 class WaitsInEachStep(Counting):
@@ -189,20 +189,20 @@ class WaitsInEachStep(Counting):
         return super().advance(ids, state, keep)
 
 
-def test_a_wait_in_each_step_is_too_many(place: Path) -> None:
+def test_wait_in_each_step_exceeds_the_limit(recipe_folder: Path) -> None:
     with torch.no_grad(), PretendedDevice() as gpu:
-        model = WaitsInEachStep(counting(place, SIZE).model).eval().to("cuda")
+        model = WaitsInEachStep(counting(recipe_folder, SIZE).model).eval().to("cuda")
         Beam(size=3)(model, SOURCE.to(CUDA), LIMITS)
-        assert model.steps <= sum(gpu.waits.values()) > waits(model.steps, "beam")
+        assert model.steps <= sum(gpu.waits.values()) > allowed_waits(model.steps, "beam")
         assert any("tests/pretended/test_search.py" in where for where in gpu.waits)
 
 
-def test_a_wrong_answer_of_the_device_is_seen(place: Path) -> None:
-    model = counting(place, SIZE)
-    expected = searched(model, Beam(size=3), CPU)
+def test_different_answer_on_the_device_is_detected(recipe_folder: Path) -> None:
+    model = counting(recipe_folder, SIZE)
+    expected = decode(model, Beam(size=3), CPU)
     with PretendedDevice():
         for parameter in model.to("cuda").parameters():
             parameter.data.mul_(1.5)
-        found = searched(model, Beam(size=3), CUDA)
+        actual = decode(model, Beam(size=3), CUDA)
     with pytest.raises(AssertionError):
-        alike(found, expected)
+        assert_same_answers(actual, expected)

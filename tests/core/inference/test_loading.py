@@ -62,7 +62,7 @@ def test_load_overrides_settings_of_the_search(model: Path) -> None:
 
 
 def test_several_models_form_an_ensemble(model: Path, tmp_path: Path) -> None:
-    other = write_model(tmp_path / "second", seed=1, learnt=model / "task")
+    other = write_model(tmp_path / "second", seed=1, vocabulary=model / "task")
     one, two, both = seqx.load(model), seqx.load(other), seqx.load([model, other])
     assert both(LINES) != one(LINES)
     assert both(LINES) != two(LINES)

@@ -269,7 +269,7 @@ def test_parse_rejects_predicted_tags_without_a_tagging_model(tmp_path: Path, mo
     untagged = yaml.safe_load(PARSING)
     untagged["model"] = untagged["model"]["inner"]
     learnt = model.parent / f"{model.name}-vocabulary"
-    plain = write_model(tmp_path / "plain", text=yaml.safe_dump(untagged), learnt=learnt)
+    plain = write_model(tmp_path / "plain", text=yaml.safe_dump(untagged), vocabulary=learnt)
     for command in ([plain], [model, plain], [plain, "--json"]):
         error = call("a b\n", *command).exception
         assert isinstance(error, seqx.UserError)
@@ -281,7 +281,7 @@ def test_parse_rejects_predicted_tags_without_a_tagging_model(tmp_path: Path, mo
 
 def test_several_models_form_an_ensemble(tmp_path: Path, model: Path, answers: list[str]) -> None:
     learnt = model.parent / f"{model.name}-vocabulary"
-    other = write_model(tmp_path / "other", text=PARSING, seed=1, learnt=learnt)
+    other = write_model(tmp_path / "other", text=PARSING, seed=1, vocabulary=learnt)
     assert answered(call("\n".join(LINES), model, model)) == answers
     both = answered(call("\n".join(LINES), model, other))
     assert both == answered(call("\n".join(LINES), other, model))

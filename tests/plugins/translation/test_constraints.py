@@ -114,7 +114,7 @@ def test_impossible_constraint_has_no_answer_and_is_reported(model: Path) -> Non
 
 @pytest.mark.isa
 def test_several_models_and_two_precisions(model: Path, tmp_path: Path) -> None:
-    other = write_model(tmp_path / "other", seed=2, learnt=model / "task")
+    other = write_model(tmp_path / "other", seed=2, vocabulary=model / "task")
     for precision in ("fp32", "bf16"):
         options = ["--require", "Hund", "--prefix-all", "Die Fra", "--precision", precision]
         found = outputs(call("\n".join(LINES), model, other, *options))
