@@ -18,7 +18,7 @@ _ALLOWED = {"seqx_toolkit.py", "tests/test_distribution.py"}
 
 def instructions(text: str) -> list[str]:
     """Return the parts of a text that would install the other project."""
-    return [found.group() for pattern in (_INSTALLED, _REQUIRED) for found in pattern.finditer(text)]
+    return [match.group() for pattern in (_INSTALLED, _REQUIRED) for match in pattern.finditer(text)]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from seqx.runtime.background import in_thread
 
 @dataclass(frozen=True, kw_only=True)
 class Batches:
-    """The batches of training as a pure function of seed, epoch and index.
+    """The batches of all updates, which depend only on the examples, the settings, the seed and the position.
 
     Args:
         store: the examples
@@ -45,7 +45,7 @@ class Batches:
     """Locked while an epoch is being planned, which takes half a minute for tens of millions of rows."""
 
     def plan(self, epoch: int) -> Plan:
-        """Return the plan of an epoch; only the last one is cached."""
+        """Return the plan of an epoch; only the most recent plan is cached."""
         with self.planning:
             if epoch not in self._plans:
                 columns = self.store.columns.items()
@@ -86,7 +86,7 @@ class Batches:
         )
 
     def for_single_device(self) -> "Batches":
-        """Return the same batches for one process that computes whole updates."""
+        """Return the same batches for a single process, which computes whole updates."""
         return replace(self, rank=0, world_size=1)
 
     def batch(self, rows: Integers, epoch: int) -> Batch:
@@ -107,7 +107,7 @@ class Batches:
 
         Args:
             start: the first update
-            skip: updates to leave out
+            skip: updates to skip
             pin: put the tensors into pinned memory
         """
         epoch, index = start.epoch, start.index

@@ -32,19 +32,19 @@ class Microbatch(NamedTuple):
 
     @property
     def padded_tokens(self) -> int:
-        """The number of tokens in all columns, padding included."""
+        """The number of tokens in all columns, including padding."""
         return sum(column.ids.numel() for column in self.batch.columns.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateBatch:
-    """The share of one update that this rank computes, cut into microbatches."""
+    """The part of one update that this rank computes, split into microbatches."""
 
     position: Position
     microbatches: list[Microbatch]
     target_tokens: int  # of the whole update, over all ranks
-    token_fraction: float  # share of the padded tokens in `microbatches` that are no padding
-    dummy: Microbatch | None = None  # a short example, for ranks without data
+    token_fraction: float  # tokens without padding, divided by padded tokens, over `microbatches`
+    dummy: Microbatch | None = None  # a short example for ranks without microbatches
 
     @property
     def next(self) -> Position:
@@ -54,7 +54,7 @@ class UpdateBatch:
 
 _START = Position()
 _POLL_SECONDS = 0.05
-_JOIN_SECONDS = 1.0  # a thread that is planning an epoch ends by itself, later
+_JOIN_SECONDS = 1.0  # a thread that is planning an epoch stops later
 
 
 _Item = UpdateBatch | BaseException
@@ -83,7 +83,7 @@ class BatchLoader:
     Args:
         batches: builds the batches
         start: position of the first update
-        skip: updates to leave out
+        skip: updates to skip
         device: device that trains; batches for CUDA are put into pinned memory
         prefetch: maximum number of batches that are built ahead
         while_blocked: context manager that is entered while training waits for the plan of an epoch, so that
@@ -105,7 +105,7 @@ class BatchLoader:
         pin = device is not None and device.type == "cuda"
         self._queue: queue.Queue[_Item] = queue.Queue(prefetch)
         stop = threading.Event()
-        # The thread must not refer to this object: else the loader could not be collected while it runs.
+        # The thread must not refer to this object, or the loader would never be garbage collected.
         stream = batches.update_batches(start, skip=skip, pin=pin)
         self._thread = threading.Thread(target=_produce, args=(stream, self._queue, stop), daemon=True)
         self._close = weakref.finalize(self, _stop, self._thread, stop)
@@ -125,7 +125,7 @@ class BatchLoader:
 
     def _get(self) -> _Item:
         while True:
-            # Ask before the queue is read: a thread that has ended may have left batches in it.
+            # Check this before reading the queue: a thread that has ended may have left batches in it.
             alive = self._thread.is_alive()
             with self._while_blocked() if self._batches.planning.locked() else nullcontext():
                 try:
@@ -137,7 +137,7 @@ class BatchLoader:
                         )
 
     def close(self) -> None:
-        """Stop the thread; iteration ends."""
+        """Stop the thread and the iteration."""
         self._close()
 
     def __enter__(self) -> Self:
