@@ -1,0 +1,49 @@
+"""The core stays small enough to read: its parts, and the files that an update and a sentence go through."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+
+from benchmarks import structure
+
+
+@pytest.fixture(scope="module")
+def traced() -> Mapping[str, list[str]]:
+    return structure.trace()
+
+
+def test_core_has_at_most_21_parts() -> None:
+    assert len(structure.read_parts()) <= 21
+
+
+def test_parts_do_not_import_each_other_in_cycles() -> None:
+    parts = structure.read_parts()
+    assert structure.levels(parts).keys() == parts.keys()
+
+
+def test_cycle_of_imports_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"^cycle of imports: data -> tasks -> data$"):
+        structure.levels({"data": Counter(["tasks"]), "tasks": Counter(["data"])})
+
+
+@pytest.mark.slow
+def test_update_executes_at_most_20_files(traced: Mapping[str, list[str]]) -> None:
+    files = traced["an update"]
+    assert {"seqx/training/loop.py", "plugins/seqx_transformer/transformer.py"} <= set(files)
+    assert len(files) <= 20, "\n".join(files)
+
+
+@pytest.mark.slow
+def test_translated_sentence_executes_at_most_15_files(traced: Mapping[str, list[str]]) -> None:
+    files = traced["a sentence"]
+    assert {"seqx/inference/predictor.py", "plugins/seqx_search/beam.py"} <= set(files)
+    assert len(files) <= 15, "\n".join(files)
+
+
+@pytest.mark.slow
+def test_predictor_reaches_search_in_at_most_7_frames(traced: Mapping[str, list[str]]) -> None:
+    frames = traced["frames from the predictor to the search"]
+    assert frames[0].endswith("Predictor.__call__")
+    assert frames[-1].endswith("Beam.__call__")
+    assert len(frames) <= 7, "\n".join(frames)
