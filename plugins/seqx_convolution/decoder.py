@@ -105,9 +105,9 @@ class ConvolutionDecoder(seqx.Decoder):
         kernels = seqx.per_layer(kernel, layers, "kernel")
         makers = seqx.per_layer(attention, layers, "attention")
         attentions = [None if make is None else make(d_model) for make in makers]
-        for built in attentions:
-            if built is not None:
-                built.check(None)
+        for built_attention in attentions:
+            if built_attention is not None:
+                built_attention.check(None)
         self.uses_source = attention is not None
         if attention is None and source_positions is not None:
             raise ValueError("source_positions needs attention to a source; set attention, or both to null")
@@ -138,7 +138,7 @@ class ConvolutionDecoder(seqx.Decoder):
             return ConvolutionState(lengths, None, None)
         assert memory is not None, "check() guarantees a source"
         steps = [layer.look for layer in self.layers if layer.look is not None]
-        # The encoder gets gradients from the keys and values of all layers; section 3.4 scales them down.
+        # The encoder gets gradients from the keys and values of all layers. Section 3.4 scales them down.
         states = scale_gradient(memory.states, 0.5 / len(steps))
         values = scaled_sum(states, self.source(memory.inputs, memory.layout))
         positioned = seqx.Positioned.unordered(memory.layout)

@@ -36,12 +36,10 @@ class RecurrentDecoder(seqx.Decoder):
         layers: number of layers
         attention: attention to the source; null: none
         order: luong: attend after the recurrent step (Luong et al. 2015); bahdanau: attend before it
-            (Bahdanau
-            et al. 2015)
+            (Bahdanau et al. 2015)
         input_feeding: with order luong, feed each output into the next step (section 3.3)
         initial: summary of the source from which a tanh layer makes the first state: the mean of the
-            encoder's
-            states, the first or the last one; null: the first state is 0
+            encoder's states, the first or the last one; null: the first state is 0
         residual: add the input of each layer but the first to its output (Wu et al. 2016, section 3.1)
         dropout: dropout probability of each layer's input and of the outputs (Zaremba et al. 2014)
         recurrent_dropout: dropout probability of the recurrent weights, one mask for each batch (Wan et al.
@@ -81,11 +79,13 @@ class RecurrentDecoder(seqx.Decoder):
             ("luong", True): InputFeeding,
             ("bahdanau", False): Bahdanau,
         }
-        built = None if attention is None else attention(d_model)
-        if built is not None:
-            built.check(None)
+        source_attention = None if attention is None else attention(d_model)
+        if source_attention is not None:
+            source_attention.check(None)
         self.writing: AttentionOrder = (
-            NoAttention() if built is None else orders[order, input_feeding](d_model, built)
+            NoAttention()
+            if source_attention is None
+            else orders[order, input_feeding](d_model, source_attention)
         )
 
         def layer(number: int) -> Recurrence:

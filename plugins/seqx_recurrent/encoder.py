@@ -46,8 +46,7 @@ class RecurrentEncoder(seqx.Encoder):
     Args:
         layers: number of layers
         bidirectional: layers that are bidirectional: all (Bahdanau et al. 2015), the first (Wu et al. 2016)
-            or
-            none; each of their directions has d_model / 2 features
+            or none; each of their directions has d_model / 2 features
         residual: add the input of each layer but the first to its output (Wu et al. 2016, section 3.1)
         dropout: dropout probability of each layer's input and of the last output (Zaremba et al. 2014)
         recurrent_dropout: dropout probability of the recurrent weights, one mask for each batch (Wan et al.
@@ -72,8 +71,8 @@ class RecurrentEncoder(seqx.Encoder):
         forget_bias: float = 1.0,
     ) -> None:
         super().__init__(d_model)
-        both = {"all": layers, "first": 1, "none": 0}[bidirectional]
-        if both and d_model % 2:
+        bidirectional_layers = {"all": layers, "first": 1, "none": 0}[bidirectional]
+        if bidirectional_layers and d_model % 2:
             raise ValueError(
                 f"d_model ({d_model}) must be even for two directions; or set bidirectional: none"
             )
@@ -82,12 +81,11 @@ class RecurrentEncoder(seqx.Encoder):
             return self.recurrence(d_model, width, forget_bias=forget_bias, dropout=recurrent_dropout)
 
         def layer(number: int) -> nn.Module:
-            if number < both:
+            if number < bidirectional_layers:
                 return BothWays(recurrence(d_model // 2), recurrence(d_model // 2))
             return OneWay(recurrence(d_model))
 
-        # Not seqx.Layers, which are compiled: the kernels' loops over tokens would be unrolled for each
-        # length.
+        # Not seqx.Layers, because these are compiled, which would unroll the kernels' loops over tokens.
         self.layers = nn.ModuleList(map(layer, range(layers)))
         self.residual = residual
         self.dropout = nn.Dropout(dropout)

@@ -117,7 +117,7 @@ class LSTM(Recurrence):
             # additional input, 1 on padding, closes the input gate and opens the forget gate.
             padding = ~keep[..., None]
             x = torch.cat([x.masked_fill(padding, 0), padding.to(x.dtype)], -1)
-            freeze = input_weights.new_zeros(len(input_weights))  # on the device: no copy from the host
+            freeze = input_weights.new_zeros(len(input_weights))  # on the device: needs no copy
             freeze[: self.width] = -SATURATE
             freeze[self.width : 2 * self.width] = SATURATE
             input_weights = torch.cat([input_weights, freeze[:, None]], 1)
@@ -181,9 +181,9 @@ def kernel_dtype(device: torch.device) -> torch.dtype | None:
     """
     if not torch.is_autocast_enabled(device.type):
         return None
-    wanted, cpu = torch.get_autocast_dtype(device.type), device.type == "cpu"
+    dtype, cpu = torch.get_autocast_dtype(device.type), device.type == "cpu"
     if torch.compiler.is_compiling():  # has_bf16 cannot run inside of a compiled graph
-        return torch.float32 if cpu else wanted
+        return torch.float32 if cpu else dtype
     if not seqx.has_bf16(device):
         return torch.float32
-    return None if cpu else wanted
+    return None if cpu else dtype

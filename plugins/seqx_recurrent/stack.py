@@ -23,8 +23,7 @@ class Stack(nn.Module):
 
     def __init__(self, layers: Sequence[Recurrence], *, residual: bool, dropout: float) -> None:
         super().__init__()
-        # Not seqx.Layers, which are compiled: the kernels' loops over tokens would be unrolled for each
-        # length.
+        # Not seqx.Layers, because these are compiled, which would unroll the kernels' loops over tokens.
         self.layers = nn.ModuleList(layers)
         self.residual = residual
         self.dropout = nn.Dropout(dropout)

@@ -88,7 +88,8 @@ class Adafactor(seqx.Optimizer):
 
 def groups(parameters: Iterable[nn.Parameter], decay: float) -> list[dict[str, Any]]:
     """Return parameter groups: matrices with weight decay, vectors without; omit an empty group."""
-    listed = list(parameters)
-    matrices, vectors = [p for p in listed if p.dim() > 1], [p for p in listed if p.dim() <= 1]
-    both = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-    return [group for group in both if group["params"]]
+    all_parameters = list(parameters)
+    matrices = [p for p in all_parameters if p.dim() > 1]
+    vectors = [p for p in all_parameters if p.dim() <= 1]
+    candidates = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in candidates if group["params"]]

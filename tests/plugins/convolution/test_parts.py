@@ -1,4 +1,4 @@
-"""The parts of ConvS2S, one at a time."""
+"""Weight normalisation, variance, receptive fields and settings of ConvS2S."""
 
 from functools import partial
 from math import sqrt
@@ -41,19 +41,19 @@ def test_weight_norm_separates_length_and_direction() -> None:
 def test_cached_weight_follows_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     """The weight is computed once for a search, and again after any change of a parameter."""
     map_, x = WeightNormed(5, 7).eval(), torch.randn(3, 5)
-    made, formula = [0], vars(WeightNormed)["weight"].fget
+    computations, formula = [0], vars(WeightNormed)["weight"].fget
 
     def counted(self: WeightNormed) -> Any:
-        made[0] += 1
+        computations[0] += 1
         return formula(self)
 
     monkeypatch.setattr(WeightNormed, "weight", property(counted))
 
     @torch.no_grad()
     def check(times: int) -> None:
-        made[0] = 0
+        computations[0] = 0
         actual = (map_(x), map_(x))
-        assert made[0] == times
+        assert computations[0] == times
         expected = x @ formula(map_).T + map_.bias
         torch.testing.assert_close(actual, (expected, expected))
 
@@ -75,9 +75,9 @@ def test_cached_weight_follows_its_parameters(monkeypatch: pytest.MonkeyPatch) -
     with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
         assert map_(x).dtype == torch.bfloat16
     check(1)
-    made[0] = 0
+    computations[0] = 0
     assert map_(x).requires_grad
-    assert made[0] == 1
+    assert computations[0] == 1
 
 
 @pytest.mark.parametrize("gated", [False, True])
@@ -93,30 +93,31 @@ def test_convolutional_stacks_keep_the_variance() -> None:
     """Sections 3.4 and 3.5 assume gates near 1/2, which small embeddings give."""
     torch.manual_seed(1)
     x, states, inputs = (0.14 * torch.randn(4, 50, 64) for _ in range(3))
-    memory = seqx.Memory(states, inputs, everywhere(4, 50))
+    memory = seqx.Memory(states, inputs, no_padding(4, 50))
     encoder = ConvolutionEncoder(64, layers=15, width=64, dropout=0)
     writer = decoder(64, layers=15, width=64, dropout=0)
-    assert 0.7 < encoder(x, everywhere(4, 50)).std() / x.std() < 1.4
+    assert 0.7 < encoder(x, no_padding(4, 50)).std() / x.std() < 1.4
     assert 0.7 < writer(x, writer.start(memory, 4, 50), None)[0].std() / x.std() < 1.4
 
 
-def everywhere(sentences: int, places: int) -> seqx.Layout:
-    return seqx.Layout.of(torch.ones(sentences, places, dtype=torch.bool))
+def no_padding(sentences: int, length: int) -> seqx.Layout:
+    """Return the layout of a batch without padding."""
+    return seqx.Layout.of(torch.ones(sentences, length, dtype=torch.bool))
 
 
 @pytest.mark.parametrize(
     ("kernel", "first", "last"), [(3, 6, 14), (1, 10, 10), ([3, 1, 5, 1], 7, 13), (4, 6, 18)]
 )
-def test_convolutional_encoder_sees_as_far_as_its_kernels(kernel: Any, first: int, last: int) -> None:
+def test_convolutional_encoder_sees_only_its_receptive_field(kernel: Any, first: int, last: int) -> None:
     encoder = ConvolutionEncoder(8, layers=4, width=8, kernel=kernel).eval()
     x = torch.randn(1, 25, 8, requires_grad=True)
-    (gradient,) = torch.autograd.grad(encoder(x, everywhere(1, 25))[0, 10].sum(), x)
-    (seen,) = gradient[0].abs().sum(1).nonzero(as_tuple=True)
-    assert (int(seen[0]), int(seen[-1])) == (first, last)
-    assert len(seen) == last - first + 1
+    (gradient,) = torch.autograd.grad(encoder(x, no_padding(1, 25))[0, 10].sum(), x)
+    (positions,) = gradient[0].abs().sum(1).nonzero(as_tuple=True)
+    assert (int(positions[0]), int(positions[-1])) == (first, last)
+    assert len(positions) == last - first + 1
 
 
-def test_convolutional_decoder_sees_as_far_back_as_its_kernels() -> None:
+def test_convolutional_decoder_sees_only_its_receptive_field() -> None:
     writer = decoder(layers=3, kernel=[3, 1, 4], attention=None)
     x = torch.randn(1, 12, 16, requires_grad=True)
     (gradient,) = torch.autograd.grad(writer(x, writer.start(None, 1, None), None)[0][0, 9].sum(), x)
@@ -124,7 +125,7 @@ def test_convolutional_decoder_sees_as_far_back_as_its_kernels() -> None:
 
 
 def test_gradient_of_the_encoder_is_scaled_down() -> None:
-    """By the number of attentions, for keys and for values; that of the embeddings is not (section 3.4)."""
+    """Section 3.4 divides the gradient of keys and values by their number, not that of the embeddings."""
     x = torch.randn(5, requires_grad=True)
     y = scale_gradient(x, 0.25)
     assert y.equal(x)
@@ -184,33 +185,35 @@ def test_convolutional_stacks_refuse_positions_that_act_in_attention() -> None:
 def test_convolutional_dropout_is_applied_where_section_4_2_says() -> None:
     """Section 4.2: on embeddings, on the input of each convolution and on the decoder's output."""
 
-    def shares(module: nn.Module) -> list[float]:
+    def probabilities(module: nn.Module) -> list[float]:
         return [part.p for part in module.modules() if isinstance(part, nn.Dropout)]
 
-    assert shares(ConvolutionEncoder(16, layers=3, dropout=0.25)) == [0.25] * 4
-    assert shares(decoder(layers=3, dropout=0.25, attention=None)) == [0.25] * 5
+    assert probabilities(ConvolutionEncoder(16, layers=3, dropout=0.25)) == [0.25] * 4
+    assert probabilities(decoder(layers=3, dropout=0.25, attention=None)) == [0.25] * 5
 
 
 @pytest.mark.isa
 def test_convolutional_residual_stream_is_bfloat16_under_autocast() -> None:
-    seen: list[torch.dtype] = []
+    dtypes: list[torch.dtype] = []
     encoder, writer = ConvolutionEncoder(16, layers=2, width=16), decoder()
     for layer in (*encoder.layers, *writer.layers):
-        layer.register_forward_hook(lambda _, __, y: seen.append((y[0] if isinstance(y, tuple) else y).dtype))
+        layer.register_forward_hook(
+            lambda _, __, y: dtypes.append((y[0] if isinstance(y, tuple) else y).dtype)
+        )
     with torch.autocast("cpu", torch.bfloat16):
         x = torch.randn(2, 6, 16)
         memory = seqx.Memory(encoder(x, SOURCE), x, SOURCE)
         _, state = writer(x, writer.start(memory, 2, None), None)
         writer(x, state, None)
-    assert seen == [torch.bfloat16] * 6
+    assert dtypes == [torch.bfloat16] * 6
     assert state.past is not None
     assert [past.dtype for past in state.past] == [torch.bfloat16] * 2
 
 
-# The compiler itself looks at .grad of what a layer is given.
+# The compiler itself reads .grad of the inputs of a layer.
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_each_convolutional_layer_compiles_in_one_graph() -> None:
-    """Layers are what a trainer compiles: one graph serves all of a stack."""
+    """Training compiles the layers; one graph serves all layers of a stack."""
     encoder, writer = ConvolutionEncoder(16, layers=2, width=16).eval(), decoder()
     x = torch.randn(2, 6, 16)
 

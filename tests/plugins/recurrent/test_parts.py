@@ -62,19 +62,19 @@ def test_initial_state_is_a_tanh_layer_of_the_source_summary(initial: Any) -> No
     decoder, source = LSTMDecoder(D, layers=2, attention=ATTENTION, initial=initial), memory()
     assert decoder.first is not None
     state = decoder.start(source, B, None)
-    made = torch.cat([part for layer in state.hidden for part in layer], -1)
+    initial_states = torch.cat([part for layer in state.hidden for part in layer], -1)
     for i, length in enumerate(LENGTHS.tolist()):
         states = source.states[i, :length]
         summary = {"mean": states.mean(0), "first": states[0], "last": states[-1]}[initial]
-        torch.testing.assert_close(made[i], decoder.first.linear(summary).tanh())
+        torch.testing.assert_close(initial_states[i], decoder.first.linear(summary).tanh())
 
 
 def test_initial_state_of_an_empty_source_is_zero() -> None:
     empty = torch.zeros(B, 0, D)
-    nothing = seqx.Memory(empty, empty, seqx.Layout.of(torch.zeros(B, 0, dtype=torch.bool)))
+    empty_memory = seqx.Memory(empty, empty, seqx.Layout.of(torch.zeros(B, 0, dtype=torch.bool)))
     for initial in ("mean", "first", "last"):
         decoder = LSTMDecoder(D, attention=None, initial=initial)
-        state = decoder.start(nothing, B, None)
+        state = decoder.start(empty_memory, B, None)
         assert not any(part.count_nonzero() for layer in state.hidden for part in layer)
 
 

@@ -22,30 +22,31 @@ KERNELS = {torch.lstm: "lstm", torch.gru: "gru", torch.lstm_cell: "lstm_cell", t
 ORDERS: list[dict[str, Any]] = [{}, {"input_feeding": True}, {"order": "bahdanau"}]
 
 
-class Calls(TorchFunctionMode):
+class KernelCalls(TorchFunctionMode):
     """Record each call of a recurrent kernel, with the state of autocast and the types of the tensors."""
 
     def __init__(self) -> None:
-        self.seen: set[tuple[str, bool, torch.dtype]] = set()
+        self.calls: set[tuple[str, bool, torch.dtype]] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in KERNELS:
             for tensor in torch.utils._pytree.tree_leaves(args):
                 if isinstance(tensor, Tensor):
-                    self.seen.add((KERNELS[func], torch.is_autocast_enabled("cpu"), tensor.dtype))
+                    self.calls.add((KERNELS[func], torch.is_autocast_enabled("cpu"), tensor.dtype))
         return func(*args, **(kwargs or {}))
 
 
-def lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+def disable_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulate a CPU without bfloat16."""
     monkeypatch.setattr(seqx, "has_bf16", lambda device: False, raising=False)
 
 
-def read(encoder: Any) -> Tensor:
+def encode(encoder: Any) -> Tensor:
     layout = seqx.Layout.of(torch.arange(S) < torch.tensor([5, 1, 3])[:, None])
     return encoder(torch.randn(B, S, D), layout)
 
 
-def written(decoder: Any) -> Tensor:
+def decode(decoder: Any) -> Tensor:
     """Return the outputs for a padded sequence, and for one more token."""
     states = torch.randn(B, S, D)
     source = seqx.Memory(states, states, seqx.Layout.of(torch.ones(B, S, dtype=torch.bool)))
@@ -65,11 +66,11 @@ def decoder_of(kind: Any, order: dict[str, Any]) -> Any:
 def test_recurrent_decoders_run_in_float32_on_cpus_without_bf16(
     kind: Any, name: str, order: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lacking(monkeypatch)
+    disable_bf16(monkeypatch)
     decoder = decoder_of(kind, order)
-    with Calls() as calls, torch.autocast("cpu", torch.bfloat16):
-        outputs = written(decoder)
-    assert calls.seen == {(f"{name}_cell" if order else name, False, torch.float32)}
+    with KernelCalls() as calls, torch.autocast("cpu", torch.bfloat16):
+        outputs = decode(decoder)
+    assert calls.calls == {(f"{name}_cell" if order else name, False, torch.float32)}
     outputs.float().sum().backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in decoder.parameters())
 
@@ -78,11 +79,11 @@ def test_recurrent_decoders_run_in_float32_on_cpus_without_bf16(
 def test_recurrent_encoders_run_in_float32_on_cpus_without_bf16(
     kind: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lacking(monkeypatch)
+    disable_bf16(monkeypatch)
     encoder = kind(D, bidirectional="first", residual=True)
-    with Calls() as calls, torch.autocast("cpu", torch.bfloat16):
-        read(encoder)
-    assert calls.seen == {(name, False, torch.float32)}
+    with KernelCalls() as calls, torch.autocast("cpu", torch.bfloat16):
+        encode(encoder)
+    assert calls.calls == {(name, False, torch.float32)}
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
@@ -95,7 +96,7 @@ def test_recurrent_outputs_agree_with_and_without_bf16(
 
     def outputs() -> Tensor:
         torch.manual_seed(1)
-        return written(decoder).float()
+        return decode(decoder).float()
 
     for grad in (True, False):
         decoder.train(grad)
@@ -104,7 +105,7 @@ def test_recurrent_outputs_agree_with_and_without_bf16(
             with torch.autocast("cpu", torch.bfloat16):
                 torch.testing.assert_close(outputs(), expected, rtol=0.1, atol=0.05)
             with monkeypatch.context() as patch, torch.autocast("cpu", torch.bfloat16):
-                lacking(patch)
+                disable_bf16(patch)
                 torch.testing.assert_close(outputs(), expected, rtol=0.1, atol=0.05)
 
 
@@ -115,9 +116,9 @@ def test_recurrent_kernel_runs_in_kernel_dtype_with_autocast_disabled(
 ) -> None:
     """Simulate a GPU; every CPU has a kernel for bfloat16 without autocast."""
     monkeypatch.setattr("seqx_recurrent.recurrence.kernel_dtype", lambda device: torch.bfloat16)
-    with Calls() as calls, torch.autocast("cpu", torch.bfloat16):
-        written(decoder_of(kind, order))
-    assert {(autocast, dtype) for _, autocast, dtype in calls.seen} == {(False, torch.bfloat16)}
+    with KernelCalls() as calls, torch.autocast("cpu", torch.bfloat16):
+        decode(decoder_of(kind, order))
+    assert {(autocast, dtype) for _, autocast, dtype in calls.calls} == {(False, torch.bfloat16)}
 
 
 def test_kernel_dtype_leaves_autocast_on_where_its_kernels_exist(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,7 @@ def test_kernel_dtype_leaves_autocast_on_where_its_kernels_exist(monkeypatch: py
     monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind: torch.bfloat16)
     assert kernel_dtype(CPU) is None
     assert kernel_dtype(CUDA) == torch.bfloat16
-    lacking(monkeypatch)
+    disable_bf16(monkeypatch)
     assert kernel_dtype(CPU) == kernel_dtype(CUDA) == torch.float32
 
 
@@ -138,9 +139,9 @@ def test_recurrent_layer_compiles_to_one_graph_under_autocast(kind: Any) -> None
     try:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             torch.manual_seed(1)
-            expected = read(encoder).float()
+            expected = encode(encoder).float()
             torch.manual_seed(1)
-            compiled = torch.compile(read, backend="aot_eager", fullgraph=True)(encoder)
+            compiled = torch.compile(encode, backend="aot_eager", fullgraph=True)(encoder)
         torch.testing.assert_close(compiled.float(), expected, rtol=0.1, atol=0.05)
     finally:
         torch.compiler.reset()

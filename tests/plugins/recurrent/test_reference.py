@@ -111,8 +111,8 @@ def gru_cell(p: Recurrence, x: Tensor, h: Tensor) -> tuple[Tensor]:
 CELLS: dict[Any, Callable[..., Any]] = {LSTMDecoder: lstm_cell, GRUDecoder: gru_cell}
 
 
-class Naive:
-    """A plain decoder for one sentence, token by token."""
+class ReferenceDecoder:
+    """A decoder for one sentence, written from the formulas."""
 
     def __init__(self, decoder: Any, states: Tensor) -> None:
         self.decoder, self.states, self.writing = decoder, states, decoder.writing
@@ -122,7 +122,7 @@ class Naive:
         first = (decoder.first.linear.weight @ states.mean(0) + decoder.first.linear.bias).tanh().view(-1, D)
         self.hidden = [tuple(first[i * parts : (i + 1) * parts]) for i in range(len(self.layers))]
 
-    def look(self, query: Tensor) -> Tensor:
+    def attend(self, query: Tensor) -> Tensor:
         """Compute multi-head attention with one query."""
         attention = self.writing.attention
         q = (attention.query.weight @ query).view(2, -1)
@@ -138,7 +138,7 @@ class Naive:
         ]
         return attention.output.weight @ torch.cat([torch.as_tensor(head) for head in heads])
 
-    def read(self, x: Tensor) -> Tensor:
+    def run_layers(self, x: Tensor) -> Tensor:
         """Run all layers on one token."""
         for i, layer in enumerate(self.layers):
             self.hidden[i] = self.cell(layer, x, *self.hidden[i])
@@ -147,14 +147,14 @@ class Naive:
 
     def luong(self, x: Tensor, fed: Tensor | None) -> Tensor:
         """Compute equation 5 of Luong et al. 2015, with input feeding if `fed` is set (section 3.3)."""
-        s = self.read(x if fed is None else torch.cat([x, fed]))
-        return (self.writing.combine.weight @ torch.cat([self.look(s), s])).tanh()
+        s = self.run_layers(x if fed is None else torch.cat([x, fed]))
+        return (self.writing.combine.weight @ torch.cat([self.attend(s), s])).tanh()
 
     def bahdanau(self, x: Tensor) -> Tensor:
         """Compute the output of Bahdanau et al. 2015, appendix A.2.2."""
-        seen = self.look(self.hidden[-1][0])
-        s = self.read(torch.cat([x, seen]))
-        both = self.writing.readout.weight @ torch.cat([s, x, seen]) + self.writing.readout.bias
+        context = self.attend(self.hidden[-1][0])
+        s = self.run_layers(torch.cat([x, context]))
+        both = self.writing.readout.weight @ torch.cat([s, x, context]) + self.writing.readout.bias
         return torch.stack([torch.maximum(both[2 * i], both[2 * i + 1]) for i in range(D)])
 
 
@@ -177,13 +177,13 @@ def test_recurrent_decoders_follow_the_papers(kind: Any, settings: dict[str, Any
     x, states = torch.randn(B, T, D), torch.randn(B, S, D)
     actual, _ = decoder(x, decoder.start(seqx.Memory(states, states, SOURCE), B, T), KEEP)
     for i, (source, target) in enumerate(zip(SOURCE_LENGTHS, TARGET_LENGTHS, strict=True)):
-        naive = Naive(decoder, states[i, :source])
+        reference = ReferenceDecoder(decoder, states[i, :source])
         fed = torch.zeros(D) if settings.get("input_feeding") else None
         for t in range(target):
             if settings["order"] == "bahdanau":
-                expected = naive.bahdanau(x[i, t])
+                expected = reference.bahdanau(x[i, t])
             else:
-                expected = naive.luong(x[i, t], fed)
+                expected = reference.luong(x[i, t], fed)
                 fed = None if fed is None else expected
             close(actual[i, t], expected)
 

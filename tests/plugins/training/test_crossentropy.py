@@ -15,7 +15,7 @@ SENTENCES = batch([5, 1, 9, 3])
 
 
 def reference(model: seqx.Model, sentences: seqx.Batch, smoothing: float) -> tuple[Tensor, Tensor]:
-    """Sums of the loss and of the negative log-likelihood, from all logits at once."""
+    """Return the sums of the loss and of the negative log-likelihood, from all logits at once."""
     target = sentences.columns["target"]
     logits = model.head(model(sentences.columns["source"], target)).flatten(0, 1)
     ids = target.ids.flatten()
@@ -24,9 +24,10 @@ def reference(model: seqx.Model, sentences: seqx.Batch, smoothing: float) -> tup
 
 
 def gradients(model: nn.Module) -> dict[str, Tensor]:
-    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    """Return the gradients by name, and clear them."""
+    actual = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad(set_to_none=True)
-    return found
+    return actual
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.6])
@@ -43,14 +44,14 @@ def test_cross_entropy_and_its_gradient_equal_torchs(
     expected = gradients(model)
     sums = CrossEntropy(smoothing=smoothing, chunk=chunk)(model, SENTENCES)
     torch.autograd.backward(sums["loss"] / 3)
-    found = gradients(model)
+    actual = gradients(model)
     torch.testing.assert_close(sums["loss"], loss, rtol=1e-6, atol=0)
     torch.testing.assert_close(sums["nll"], nll, rtol=1e-6, atol=0)
-    assert found.keys() == expected.keys()
-    assert found.keys() == dict(model.named_parameters()).keys() - {*frozen}
+    assert actual.keys() == expected.keys()
+    assert actual.keys() == dict(model.named_parameters()).keys() - {*frozen}
     for name, gradient in expected.items():
         scale = float(gradient.abs().max())
-        torch.testing.assert_close(found[name], gradient, rtol=1e-6, atol=1e-6 * scale, msg=name)
+        torch.testing.assert_close(actual[name], gradient, rtol=1e-6, atol=1e-6 * scale, msg=name)
 
 
 def test_cross_entropy_trains_only_the_head() -> None:
@@ -65,7 +66,7 @@ def test_cross_entropy_trains_only_the_head() -> None:
 
 
 class TwoBiases(Toy):
-    """Autograd gives both biases one and the same gradient tensor."""
+    """A model with two biases, for which autograd returns the same gradient tensor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,9 +82,9 @@ def test_cross_entropy_adds_gradients_that_share_memory_once() -> None:
     torch.autograd.backward(reference(model, SENTENCES, 0.1)[0])
     expected = gradients(model)
     torch.autograd.backward(CrossEntropy(chunk=4)(model, SENTENCES)["loss"] / 2)
-    found = gradients(model)
+    actual = gradients(model)
     for name, gradient in expected.items():
-        torch.testing.assert_close(2 * found[name], gradient, rtol=1e-5, atol=1e-5, msg=name)
+        torch.testing.assert_close(2 * actual[name], gradient, rtol=1e-5, atol=1e-5, msg=name)
 
 
 @pytest.mark.isa
@@ -93,31 +94,31 @@ def test_cross_entropy_in_chunks_under_bf16_autocast() -> None:
     loss, _ = reference(model, sentences, 0.1)
     torch.autograd.backward(loss)
     expected = gradients(model)
-    for _ in range(2):  # a second update must not meet what autocast kept of the first
+    for _ in range(2):  # the second update must not use cached casts of the first
         with torch.autocast("cpu", torch.bfloat16):
             sums = CrossEntropy(chunk=16)(model, sentences)
         assert sums["loss"].dtype == torch.float32
         torch.autograd.backward(sums["loss"])
-        found = gradients(model)
+        actual = gradients(model)
         torch.testing.assert_close(sums["loss"], loss, rtol=5e-3, atol=0)
         for name, gradient in expected.items():
-            assert found[name].dtype == torch.float32
-            assert F.cosine_similarity(found[name].flatten(), gradient.flatten(), 0) > 0.999, name
+            assert actual[name].dtype == torch.float32
+            assert F.cosine_similarity(actual[name].flatten(), gradient.flatten(), 0) > 0.999, name
 
 
 def test_smoothed_loss_has_the_entropy_as_minimum() -> None:
     """The minimum of a smoothed loss is the entropy of the smoothed target."""
     smoothing, symbols = 0.1, 13
-    right = 1 - smoothing + smoothing / symbols
-    rest = smoothing / symbols
-    floor = -right * math.log(right) - (symbols - 1) * rest * math.log(rest)
+    correct = 1 - smoothing + smoothing / symbols
+    other = smoothing / symbols
+    floor = -correct * math.log(correct) - (symbols - 1) * other * math.log(other)
 
     class Ideal(Toy):
         def head(self, outputs: Tensor) -> Tensor:
-            logits = torch.full((len(outputs), symbols), math.log(rest))
+            logits = torch.full((len(outputs), symbols), math.log(other))
             targets = SENTENCES.columns["target"]
             ids = targets.ids[targets.layout.keep]
-            return logits.scatter(1, ids[:, None], math.log(right)) + 0 * outputs.sum()
+            return logits.scatter(1, ids[:, None], math.log(correct)) + 0 * outputs.sum()
 
     def mean(model: seqx.Model) -> float:
         with torch.no_grad():
@@ -138,12 +139,12 @@ def test_cross_entropy_computes_at_most_one_chunk_of_logits() -> None:
 
 def test_cross_entropy_computes_no_gradient_without_grad_mode() -> None:
     model = Toy()
-    wanted = CrossEntropy(chunk=4)(model, SENTENCES)
+    expected_sums = CrossEntropy(chunk=4)(model, SENTENCES)
     with torch.no_grad():
         sums = CrossEntropy(chunk=4)(model, SENTENCES)
     assert not sums["loss"].requires_grad
-    assert sums["loss"] == wanted["loss"].detach()
-    assert not wanted["nll"].requires_grad
+    assert sums["loss"] == expected_sums["loss"].detach()
+    assert not expected_sums["nll"].requires_grad
 
 
 def test_cross_entropy_counts_target_tokens() -> None:

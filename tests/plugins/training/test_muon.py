@@ -44,7 +44,8 @@ class Net(nn.Module):
 HIDDEN = ["layers.0.wide.weight", "layers.0.narrow.weight"]
 
 
-def trained(model: Net, optimizer: torch.optim.Optimizer, updates: int, rate: float = 0.01) -> list[float]:
+def train(model: Net, optimizer: torch.optim.Optimizer, updates: int, rate: float = 0.01) -> list[float]:
+    """Train a model; return the losses."""
     losses = []
     ids = torch.randint(9, (4, 12), generator=torch.Generator().manual_seed(1))
     for _ in range(updates):
@@ -82,8 +83,8 @@ class Recurrent(seqx.Encoder):
         self.gate = nn.Linear(4, 1)
 
     def forward(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
-        found: Tensor = self.lstm(inputs)[0]
-        return found * self.gate(found)
+        states: Tensor = self.lstm(inputs)[0]
+        return states * self.gate(states)
 
 
 def test_hidden_matrices_of_an_encoder_without_layers() -> None:
@@ -97,8 +98,8 @@ def test_hidden_matrices_of_layers_exclude_embeddings() -> None:
     model = Net()
     assert list(hidden_matrices(model)) == HIDDEN
     groups = Muon(decay=0.5).build(model).param_groups
-    held = {id(p): name for name, p in model.named_parameters()}
-    assert [[held[id(p)] for p in group["params"]] for group in groups] == [
+    name_of = {id(p): name for name, p in model.named_parameters()}
+    assert [[name_of[id(p)] for p in group["params"]] for group in groups] == [
         HIDDEN,
         ["embedding.weight", "layers.0.table.weight", "layers.1.weight", "head.weight"],
         [f"layers.0.{name}" for name in ("wide.bias", "narrow.bias", "norm.weight", "norm.bias")]
@@ -124,7 +125,7 @@ def test_muon_first_update_is_orthogonal_and_scaled(adjust: Literal["match_rms_a
     """With the singular value decomposition G = U S V' the update is approximately U V'."""
     model, before = Net(), Net()
     optimizer = Muon(adjust=adjust, ratio=3.0, decay=0.0, momentum=0.9).build(model)
-    trained(model, optimizer, 1)
+    train(model, optimizer, 1)
     for name in HIDDEN:
         moved = model.get_parameter(name).detach() - before.get_parameter(name).detach()
         gradient = model.get_parameter(name).grad
@@ -133,39 +134,39 @@ def test_muon_first_update_is_orthogonal_and_scaled(adjust: Literal["match_rms_a
         rows, columns = gradient.shape
         scale = 0.2 * max(rows, columns) ** 0.5 if adjust != "original" else max(1, rows / columns) ** 0.5
         values = (u.mT @ (-moved / (0.03 * scale)) @ v.mT).diagonal()
-        solid = s > 0.05 * s.max()  # the iteration does not reach what is nearly nothing
-        assert int(solid.sum()) >= 3
-        assert bool(((values > 0.6) & (values < 1.3))[solid].all()), values
+        large = s > 0.05 * s.max()  # the iteration does not converge for very small singular values
+        assert int(large.sum()) >= 3
+        assert bool(((values > 0.6) & (values < 1.3))[large].all()), values
         assert bool((torch.linalg.svdvals(moved) < 0.03 * scale * 1.3).all())
 
 
 def test_muon_updates_other_parameters_like_adamw() -> None:
     """Compare the first update only; later gradients depend on the other matrices."""
     model, other = Net(), Net()
-    trained(model, Muon(eps=1e-6, decay=0.1).build(model), 1)
-    trained(other, AdamW(eps=1e-6, decay=0.1).build(other), 1)
+    train(model, Muon(eps=1e-6, decay=0.1).build(model), 1)
+    train(other, AdamW(eps=1e-6, decay=0.1).build(other), 1)
     for (name, p), q in zip(model.named_parameters(), other.parameters(), strict=True):
         assert p.equal(q) == (name not in HIDDEN), name
 
 
 def test_muon_reduces_the_loss() -> None:
     model = Net()
-    losses = trained(model, Muon().build(model), 60)
+    losses = train(model, Muon().build(model), 60)
     assert losses[-1] < losses[0] - 1
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["as one", "as the first checkpoints have it"])
-def test_muon_resumes_bit_for_bit_from_a_saved_state(apart: bool) -> None:
+@pytest.mark.parametrize("as_parts", [False, True], ids=["single_state", "state_of_the_first_checkpoints"])
+def test_muon_resumes_bit_for_bit_from_a_saved_state(as_parts: bool) -> None:
     model, other = Net(), Net()
     optimizer = Muon(ratio=2.0).build(model)
-    trained(model, optimizer, 3)
+    train(model, optimizer, 3)
     other.load_state_dict(model.state_dict())
-    again = Muon(ratio=2.0).build(other)
+    resumed = Muon(ratio=2.0).build(other)
     assert isinstance(optimizer, MuonWithAdamW)
-    saved = {"parts": [part.state_dict() for part in optimizer.parts]} if apart else optimizer.state_dict()
-    again.load_state_dict(deepcopy(saved))
-    assert len(again.state) == len(optimizer.state) == len(list(model.parameters()))
-    assert trained(other, again, 3) == trained(model, optimizer, 3)
+    saved = {"parts": [part.state_dict() for part in optimizer.parts]} if as_parts else optimizer.state_dict()
+    resumed.load_state_dict(deepcopy(saved))
+    assert len(resumed.state) == len(optimizer.state) == len(list(model.parameters()))
+    assert train(other, resumed, 3) == train(model, optimizer, 3)
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         assert p.equal(q)
 
@@ -173,6 +174,6 @@ def test_muon_resumes_bit_for_bit_from_a_saved_state(apart: bool) -> None:
 def test_muon_zero_grad_clears_all_gradients() -> None:
     model = Net()
     optimizer = Muon().build(model)
-    trained(model, optimizer, 1)
+    train(model, optimizer, 1)
     optimizer.zero_grad(set_to_none=True)
     assert all(p.grad is None for p in model.parameters())

@@ -11,11 +11,12 @@ from seqx_training import Adafactor, Adam, AdamW
 
 
 def module() -> nn.Module:
+    """Build a linear map and a norm with fixed weights."""
     torch.manual_seed(3)
     return nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3))
 
 
-def trained(optimizer: torch.optim.Optimizer, model: nn.Module, updates: int) -> list[torch.Tensor]:
+def train(optimizer: torch.optim.Optimizer, model: nn.Module, updates: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     for group in optimizer.param_groups:
         group["lr"] = 0.01
@@ -26,10 +27,10 @@ def trained(optimizer: torch.optim.Optimizer, model: nn.Module, updates: int) ->
     return [parameter.detach() for parameter in model.parameters()]
 
 
-def by_hand(
+def reference_updates(
     model: nn.Module, updates: int, betas: tuple[float, float], eps: float, decay: float
 ) -> list[torch.Tensor]:
-    """Algorithm 1 of Kingma and Ba 2015, in double precision, with AdamW's decay of matrices."""
+    """Compute algorithm 1 of Kingma and Ba 2015, in double precision, with AdamW's decay of matrices."""
     model = model.double()
     generator = torch.Generator().manual_seed(0)
     parameters = list(model.parameters())
@@ -51,10 +52,10 @@ def by_hand(
 def test_adam_updates_follow_the_paper(decay: float | None) -> None:
     ours: seqx.Optimizer = Adam(eps=1e-6) if decay is None else AdamW(eps=1e-6, decay=decay)
     model = module()
-    found = trained(ours.build(model), model, 5)
-    expected = by_hand(module(), 5, (0.9, 0.98), 1e-6, decay or 0.0)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    actual = train(ours.build(model), model, 5)
+    expected = reference_updates(module(), 5, (0.9, 0.98), 1e-6, decay or 0.0)
+    for p, q in zip(actual, expected, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)
 
 
 def test_weight_decay_excludes_vectors() -> None:
@@ -86,7 +87,7 @@ def test_adafactor_equals_torchs_and_resumes_from_its_state(decay: float) -> Non
         [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
     )
     for _ in range(2):
-        for one, other in zip(trained(built, ours, 4), trained(original, theirs, 4), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+        for p, q in zip(train(built, ours, 4), train(original, theirs, 4), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7)
         built.load_state_dict(copy.deepcopy(original.state_dict()))
     assert {float(state["step"]) for state in built.state.values()} == {8.0}

@@ -15,7 +15,7 @@ from tests.plugins.training.toy import Toy, batch
 SENTENCES = batch([5, 1, 9, 3])
 
 
-class Dropping(Toy):
+class ToyWithDropout(Toy):
     """A Toy with dropout, in double precision."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Dropping(Toy):
 
 
 def reference(model: seqx.Model, alpha: float, smoothing: float) -> dict[str, Tensor]:
-    """Equations 2 to 4 of Liang et al. 2021 from all logits of both passes, the last of them halved."""
+    """Compute equations 2 to 4 (the last one halved) of Liang et al. 2021 from the logits of both passes."""
     target = SENTENCES.columns["target"]
     keep, source = target.layout.keep, SENTENCES.columns["source"]
     first, second = (model.head(model(source, target))[keep] for _ in range(2))
@@ -49,24 +49,24 @@ def reference(model: seqx.Model, alpha: float, smoothing: float) -> dict[str, Te
 def test_r_drop_and_its_gradient_follow_the_paper(
     alpha: float, smoothing: float, chunk: int, frozen: tuple[str, ...]
 ) -> None:
-    model = Dropping()
+    model = ToyWithDropout()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in frozen)
     torch.manual_seed(0)
-    wanted = reference(model, alpha, smoothing)
-    torch.autograd.backward(wanted["loss"] / 3)
+    expected_sums = reference(model, alpha, smoothing)
+    torch.autograd.backward(expected_sums["loss"] / 3)
     expected = gradients(model)
     torch.manual_seed(0)
     sums = RDrop(alpha=alpha, smoothing=smoothing, chunk=chunk)(model, SENTENCES)
     torch.autograd.backward(sums["loss"] / 3)
-    found = gradients(model)
+    actual = gradients(model)
     assert list(sums) == ["loss", "nll", "kl"]
     assert float(sums["kl"]) > 0
-    for name, value in wanted.items():
+    for name, value in expected_sums.items():
         torch.testing.assert_close(sums[name].detach(), value.detach(), rtol=1e-12, atol=0, msg=name)
-    assert found.keys() == expected.keys() == dict(model.named_parameters()).keys() - {*frozen}
+    assert actual.keys() == expected.keys() == dict(model.named_parameters()).keys() - {*frozen}
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12, msg=name)
+        torch.testing.assert_close(actual[name], gradient, rtol=1e-9, atol=1e-12, msg=name)
 
 
 def test_r_drop_without_dropout_equals_cross_entropy() -> None:
@@ -83,8 +83,8 @@ def test_r_drop_without_dropout_equals_cross_entropy() -> None:
 
 
 def test_r_drop_divergence_makes_both_passes_agree() -> None:
-    """A large alpha makes what is learnt from the divergence outweigh the rest."""
-    model, objective = Dropping(), RDrop(alpha=1000.0)
+    """With a large alpha the divergence dominates the loss."""
+    model, objective = ToyWithDropout(), RDrop(alpha=1000.0)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     torch.manual_seed(0)
     divergences = []

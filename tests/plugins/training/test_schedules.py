@@ -35,14 +35,14 @@ def test_constant_schedule_after_warmup() -> None:
 def of_torch(second: str, warmup: int, steps: int, floor: float) -> list[float]:
     """Return the learning rate of each update from torch's schedulers, one after the other."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    rise = LinearLR(optimizer, 1 / warmup, 1.0, warmup - 1)
+    warmup_schedule = LinearLR(optimizer, 1 / warmup, 1.0, warmup - 1)
     length = steps + 1 - warmup
-    fall: LRScheduler = (
+    decay_schedule: LRScheduler = (
         CosineAnnealingLR(optimizer, length, eta_min=floor)
         if second == "cosine"
         else LinearLR(optimizer, 1.0, floor, length)
     )
-    schedule, rates = SequentialLR(optimizer, [rise, fall], [warmup - 1]), []
+    schedule, rates = SequentialLR(optimizer, [warmup_schedule, decay_schedule], [warmup - 1]), []
     for _ in range(steps):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
@@ -58,13 +58,13 @@ def test_warmup_and_decay_equal_torchs_schedulers(warmup: int, steps: int, floor
         ("cosine", CosineDecay(warmup=warmup, peak=1.0, floor=floor)),
         ("linear", LinearDecay(warmup=warmup, peak=1.0, floor=floor)),
     ):
-        found = [schedule(step, steps) for step in range(1, steps + 1)]
-        assert found == pytest.approx(of_torch(name, warmup, steps, floor), rel=1e-6), name
+        rates = [schedule(step, steps) for step in range(1, steps + 1)]
+        assert rates == pytest.approx(of_torch(name, warmup, steps, floor), rel=1e-6), name
 
 
 def test_cosine_decay_known_values() -> None:
     schedule = CosineDecay(warmup=100, peak=0.2, floor=0.5)
-    # 100 updates up, then 900 places down of which the last is one update after the end.
+    # The warm-up has 100 updates. The decay has 900 steps, the last of which would be update 1000.
     assert schedule(50, 999) == pytest.approx(0.1)
     assert schedule(100, 999) == pytest.approx(0.2)
     assert schedule(550, 999) == pytest.approx(0.15)
@@ -81,8 +81,8 @@ def test_wsd_warms_up_stays_and_decays() -> None:
     root = WarmupStableDecay(warmup=10, peak=2.0, decay=0.1, floor=0.2)
     assert root(900, 1000) == 2.0
     for late in (1, 25, 100):
-        left = 1 - math.sqrt(late / 101)
-        assert root(900 + late, 1000) == pytest.approx(2.0 * (0.2 + 0.8 * left))
+        factor = 1 - math.sqrt(late / 101)
+        assert root(900 + late, 1000) == pytest.approx(2.0 * (0.2 + 0.8 * factor))
 
 
 def test_wsd_before_its_decay_does_not_depend_on_steps() -> None:

@@ -11,14 +11,14 @@ import seqx
 
 
 class Toy(seqx.Model):
-    """Each output is a hidden layer over the previous token and the mean of the source."""
+    """A model whose outputs are a hidden layer over the previous token and the mean of the source."""
 
     def __init__(self, symbols: int = 13, width: int = 6, *, bias: bool = True) -> None:
         super().__init__({"source": symbols, "target": symbols})
         self.embedding = nn.Embedding(symbols, width)
         self.hidden = nn.Linear(2 * width, width)
         self.bias = nn.Parameter(torch.randn(symbols)) if bias else None
-        self.rows: list[int] = []  # of each call of the head
+        self.rows: list[int] = []  # rows of logits in each call of the head
 
     def encode(self, source: seqx.Tokens) -> Tensor:
         kept = self.embedding(source.ids) * source.layout.keep[..., None]
@@ -37,7 +37,7 @@ class Toy(seqx.Model):
 
 
 def batch(lengths: Sequence[int], symbols: int = 13, seed: int = 0) -> seqx.Batch:
-    """Sentences of random tokens whose targets have these lengths."""
+    """Return a batch of random sentences whose targets have these lengths."""
     generator = torch.Generator().manual_seed(seed)
 
     def column(sizes: list[int]) -> seqx.Tokens:
