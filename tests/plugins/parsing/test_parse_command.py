@@ -295,7 +295,7 @@ def test_parse_reports_a_mistake_in_one_message(model: Path) -> None:
         (["task.tags=some"], "task.tags"),
         (["task.linearisation={type: top_down, depth: 0}"], "depth"),
         (["--nbest", "4"], "--nbest 4 is more than the beam size 3"),
-        (["model.d_model=8"], "only settings of the search and the task can be changed"),
+        (["model.d_model=8"], "a trained model does not allow this"),
     ):
         error = call("a", model, *arguments).exception
         assert isinstance(error, seqx.UserError)
