@@ -58,7 +58,7 @@ LIMIT = "limit.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What all parts of a run are built from."""
+    """The request for a run, from which all of its parts are built."""
 
     recipe: Configured[Experiment]
     experiment: Experiment  # built from the recipe

@@ -1,4 +1,4 @@
-"""How the ranks of a run share an update: the contract, and the implementation for one device.
+"""Strategies by which ranks share an update: the contract, and the implementation for one device.
 
 Each rank computes its own examples of every update, in one or more microbatches. Every sum of the objective
 is divided by its count over the whole update, and all ranks know these counts before they compute. So the

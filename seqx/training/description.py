@@ -1,4 +1,4 @@
-"""What a recipe for training describes."""
+"""The root of a recipe for training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ Job = Callable[[World], Any]
 
 @dataclass(frozen=True)
 class Left:
-    """How a process left."""
+    """The end of a process."""
 
     code: int
     said: str  # on standard error
@@ -35,14 +35,14 @@ class Left:
 
 
 def crew(size: int, job: Job, folder: Path, *, patience: float = 90, agent: bool = False) -> list[Left]:
-    """What became of `size` processes that do a job together; none outlives its patience.
+    """Run a job in `size` processes that form one world; kill those that exceed `patience`.
 
     Args:
-        size: how many
-        job: what each does
-        folder: for what they write
-        patience: seconds
-        agent: whether the store is held by a process of its own, as torchrun's agent holds it
+        size: the number of processes
+        job: the function that each process calls
+        folder: for the output of the processes
+        patience: in seconds
+        agent: keep the store in a process of its own, as torchrun's agent does
     """
     context = multiprocessing.get_context("fork")  # what is imported is imported once
     port = _free()

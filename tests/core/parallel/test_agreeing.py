@@ -1,4 +1,4 @@
-"""What befalls one of several processes is settled by all: lack of memory, signals, bad numbers, damage."""
+"""All ranks react together if one is out of memory, gets a signal, diverges or finds a damaged checkpoint."""
 
 import json
 import os

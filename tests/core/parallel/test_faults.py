@@ -41,7 +41,7 @@ def broken(world: World, folder: Path, rank: int, fault: Callable[[], None], set
 
 
 def ended(size: int, folder: Path, rank: int, fault: Callable[[], None], *settings: str) -> list[Left]:
-    """How the processes of that run left, soon enough."""
+    """Return the ends of the processes of a run, which must not take long."""
     job = partial(broken, folder=folder, rank=rank, fault=fault, settings=settings)
     left = crew(size, job, folder, agent=True)
     seconds = time.time() - float((folder / "when").read_text(encoding="utf-8"))

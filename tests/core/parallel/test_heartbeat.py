@@ -1,4 +1,4 @@
-"""What processes leave for each other in the store that a starter keeps, when it starts others after them."""
+"""The mailbox of heartbeats, in a store that a launcher keeps over several launches."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Which device keeps the others waiting: what counts as its own time."""
+"""The time that counts when looking for stragglers."""
 
 import pytest
 

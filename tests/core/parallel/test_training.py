@@ -76,12 +76,12 @@ def spread(size: int, folder: Path, name: str, *settings: str) -> list[Any]:
 
 
 def updates(folder: Path) -> list[dict[str, Any]]:
-    """What a run told of its updates."""
+    """Return the lines about updates in the metrics of a run."""
     return lines(folder, "update")
 
 
 def losses(folder: Path) -> list[float]:
-    """The loss of each update."""
+    """Return the loss of each update."""
     return [row["loss"] for row in updates(folder)]
 
 
