@@ -134,7 +134,7 @@ class Evaluation:
     """The scores of a model on a split, and its answers."""
 
     scores: Mapping[str, Score]  # the main score first
-    answers: Sequence[Answer] = ()
+    answers: Sequence[Answer] = ()  # some outputs, with inputs and references
     perplexity: float | None = None  # per target token; seqx computes it if the task does not
     warnings: Sequence[AnswerWarning] = ()  # about the answers and the examples
 

@@ -14,17 +14,17 @@ class Run:
     """A training run since its last start: since it was started, resumed or went back to a checkpoint."""
 
     name: str  # of the recipe, with its profile
-    folder: Path
-    training: Training
+    folder: Path  # the run folder
+    training: Training  # the settings of `training`
     done: int  # updates made before this start
-    parameters: int
-    device: str
-    precision: Literal["bf16", "fp32"]
+    parameters: int  # number of parameters of the model
+    device: str  # of this process, such as cuda:0
+    precision: Literal["bf16", "fp32"]  # of matrix products
     store: Store  # the training examples, and how many rows were dropped or occur in dev and test, too
     updates: int  # per epoch
     processes: int = 1  # the ranks that share each update, with a device each
     best: float | None = None  # the best score on the development set before this start
-    best_step: int = 0
+    best_step: int = 0  # the update with that score
     resumed: Path | None = None  # the checkpoint that this start continues from
     pending: bool = False  # the run stopped before the validation after its last update, which comes now
 

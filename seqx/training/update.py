@@ -14,12 +14,12 @@ class Update:
 
     step: int  # counted from 1
     sums: dict[str, Tensor]  # on the device; reading a value waits for it
-    counts: Mapping[str, int]
+    counts: Mapping[str, int]  # the divisor of each sum
     tokens: int  # target tokens, over all ranks
     padding: float  # share of the padded tokens of this rank, over all columns, that are padding
     at: Position  # of its batch
     then: Position  # of the next batch
-    learning_rate: float
+    learning_rate: float  # of this update, from the schedule
     norm: Tensor  # of the gradient, before clipping
     seconds: float  # on the host, from fetching the batch to the end of the optimizer's step
     skipped: Tensor  # bool: loss or gradient was not finite, and the weights did not change
