@@ -31,7 +31,7 @@ def layers(module: nn.Module) -> list[nn.Module]:
 
 
 def while_compiling(block: Callable[[], AbstractContextManager[None]]) -> None:
-    """Enter a `block` whenever this process compiles, also when it compiles again for new sizes."""
+    """Enter the context `block()` whenever this process compiles, also when it recompiles for new sizes."""
     from torch._dynamo.callback import (  # noqa: PLC0415  the import takes seconds
         on_compile_end,
         on_compile_start,

@@ -37,9 +37,9 @@ def updates(
         accumulation: computes the gradient of an update
         optimizer: steps once per update
         learning_rate: returns the learning rate of an update, which is counted from 1
-        batches: the examples of each update, from update `done + 1` on
-        clip: the largest norm of the gradient; None: do not clip
-        done: the number of updates made before
+        batches: the examples of each update, beginning with update `done + 1`
+        clip: the maximum norm of the gradient; None: do not clip
+        done: the number of updates made before this start
 
     Raises:
         OomRestartError: the ranks cannot compute an update again; restart to go on
@@ -51,7 +51,8 @@ def updates(
     strategy.update_started()
     for number, batch in enumerate(batches, done + 1):
         if strategy.rebuilds_buckets and number == done + 1:
-            # The first synchronisation decides on the order of sums; a resumed run must start with it, too.
+            # The first gradient synchronisation of a process fixes the order in which later ones add up
+            # gradients. Each start makes one without examples, so that a resumed run gets the same sums.
             with _discard_gradients(strategy.step, accumulation.device):
                 accumulation.accumulate_gradients(replace(batch, microbatches=[]), f"update {number}")
         sums, counts, oom_retries = accumulation.accumulate_gradients(batch, f"update {number}")
@@ -88,7 +89,7 @@ def updates(
 
 
 def rehearse(accumulation: GradientAccumulation, optimizer: torch.optim.Optimizer, batch: UpdateBatch) -> int:
-    """Compute an update and discard it, so that out-of-memory errors show before training begins.
+    """Compute an update and discard it, so that an out-of-memory error occurs before training begins.
 
     Parameters, buffers and torch's random states are bitwise the same afterwards. Fused optimizers have
     created their state. Returns the number of retries with smaller microbatches.
@@ -127,7 +128,7 @@ def _no_memory_for_optimizer(update: str, device: torch.device) -> UserError:
 
 
 def _health(norm: Tensor, loss: Tensor) -> Tensor:
-    """Return [3]: 1 if norm or loss is not finite, else 0; the norm; the loss. NaN becomes infinity."""
+    """Return [3]: 1 if norm or loss is not finite, else 0; the norm; the loss. Infinity replaces NaN."""
     both = torch.stack([norm.float(), loss.float()]).nan_to_num(torch.inf, torch.inf, -torch.inf)
     return torch.cat([(~both.isfinite().all()).float()[None], both])
 
