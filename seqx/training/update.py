@@ -23,7 +23,7 @@ class Update:
     norm: Tensor  # the norm of the gradient, before clipping
     seconds: float  # on the host, from fetching the batch to the end of the optimizer's step
     skipped: Tensor  # bool: loss or gradient was not finite, and the weights did not change
-    oom_retries: int  # how often it was computed again with smaller microbatches, after out-of-memory errors
+    oom_retries: int  # number of times it was recomputed with smaller microbatches
     health: Tensor  # [3]: 1 if it was skipped, else 0; the norm; the loss; equal on all ranks
 
     def value(self, name: str) -> float:
