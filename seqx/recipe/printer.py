@@ -19,7 +19,9 @@ def show(recipe: Configured[Any]) -> str:
 
 
 def _settings(configured: Configured[Any]) -> Mapping[str, Value]:
-    settings = {name: item for name, item in configured.settings.items() if item.plain() is not NOT_EXPRESSIBLE}
+    settings = {
+        name: item for name, item in configured.settings.items() if item.plain() is not NOT_EXPRESSIBLE
+    }
     if configured.component is not None:
         type_leaf = Leaf(configured.component.name, configured.component.name, configured.named)
         return {"type": type_leaf, **settings}
