@@ -43,7 +43,7 @@ class Step(nn.Module):
 class Strategy:
     """Training on one device, and the base class of the strategies for several.
 
-    All ranks call these methods in this order for each update, and meet in those marked "collective":
+    All ranks call these methods in this order for each update, and wait for each other in "collective" ones:
 
     1. `update_started`, before the batch is fetched
     2. `global_counts` (collective)

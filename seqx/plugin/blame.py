@@ -66,7 +66,7 @@ def _text(error: BaseException) -> str:
 
 
 def _describe(step: _TracebackLine, author: _Author, steps: Sequence[tuple[_TracebackLine, _Author]]) -> str:
-    frames = [one.frame for one, owner in steps if owner is author and one.frame is not None]
+    frames = [line.frame for line, owner in steps if owner is author and line.frame is not None]
     component = _component(frames, author)
     part = f", {component.interface.__name__} {component.name!r}" if component else ""
     return f"{step.file}:{step.line}: {author.title}{part}"
@@ -74,12 +74,12 @@ def _describe(step: _TracebackLine, author: _Author, steps: Sequence[tuple[_Trac
 
 def _authors() -> Iterator[_Author]:
     for entry in entry_points(group=GROUP):
-        place = home(entry.module)
-        if place is not None:
+        folder = home(entry.module)
+        if folder is not None:
             version, source = origin(entry)
             yield _Author(
                 f"plugin {entry.name!r} ({source} {version})",
-                place,
+                folder,
                 entry.module,
                 outside=source != DISTRIBUTION,
             )

@@ -111,7 +111,7 @@ def load_plugins(
     """Load the installed plugins, then local ones.
 
     Args:
-        local: files of local plugins, with the places in the recipe that name them
+        local: files of local plugins, with the locations in the recipe that name them
         found: the entry points to load; None: those of installed distributions
         kept: the plugins that a model recorded; a local file with another SHA-256 is not run
 
@@ -148,8 +148,8 @@ def home(module: str) -> Path | None:
     spec = PathFinder.find_spec(package(module))
     if spec is None:
         return None
-    place = next(iter(spec.submodule_search_locations or ()), spec.origin)
-    return Path(place).resolve() if place else None
+    folder = next(iter(spec.submodule_search_locations or ()), spec.origin)
+    return Path(folder).resolve() if folder else None
 
 
 def origin(entry: EntryPoint) -> tuple[str, str]:
@@ -199,23 +199,23 @@ def _check_version(entry: EntryPoint) -> None:
             )
 
 
-def _one_line(error: BaseException, place: Path | None, command: str) -> str:
+def _one_line(error: BaseException, plugin_home: Path | None, command: str) -> str:
     """Return one line with an error, its place in the plugin, and the command that shows the traceback."""
     if isinstance(error, UserError):
         return str(error)
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if place is not None and inside(Path(frame.filename), place)
+        if plugin_home is not None and inside(Path(frame.filename), plugin_home)
     ]
     at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}{at}; `{command}` shows the traceback"
 
 
-def inside(file: Path, place: Path) -> bool:
+def inside(file: Path, folder: Path) -> bool:
     """Return true if a file is in the folder of a plugin, or is the file of the plugin."""
-    return file.resolve().is_relative_to(place)
+    return file.resolve().is_relative_to(folder)
 
 
 def register(module: object, name: str, registry: Registry) -> list[Component]:

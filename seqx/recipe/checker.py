@@ -145,12 +145,12 @@ class _Checker:
             self.problem(node.keys[key], path, _unknown(key, constructor))
         values: dict[str, Value] = {}
         for name, setting in constructor.settings.items():
-            inside = f"{path}.{name}".removeprefix(".")
+            setting_path = f"{path}.{name}".removeprefix(".")
             wanted = shape(setting.annotation, self.registry)
             if name in written:
-                values[name] = self.value(written[name], wanted, inside)
+                values[name] = self.value(written[name], wanted, setting_path)
             elif not setting.required:
-                values[name] = self.defaults.value(setting.default, wanted, node.at, inside)
+                values[name] = self.defaults.value(setting.default, wanted, node.at, setting_path)
             else:
                 note = f" ({setting.help})" if setting.help else ""
                 self.problem(node.at, path, f"{constructor.title} needs {name!r}{note}")
@@ -212,8 +212,8 @@ class _Checker:
         try:
             content = reader.validate_json(json.dumps(node.plain()), strict=True)
         except ValidationError as error:
-            for place, inside, message in _pydantic_errors(error, node, path):
-                self.problem(place.at, inside, f"{message}, found {_shown(place)}")
+            for inner, inner_path, message in _pydantic_errors(error, node, path):
+                self.problem(inner.at, inner_path, f"{message}, found {_shown(inner)}")
             return _FAILED
         return Leaf(content, reader.dump_python(content, mode="json"), node.at)
 
@@ -228,21 +228,21 @@ def _pydantic_errors(error: ValidationError, node: Node, path: str) -> list[tupl
     """Return the errors of pydantic at their innermost nodes; errors of the members of a union are joined."""
     by_place: dict[tuple[Location, str], tuple[Node, list[str]]] = {}
     for detail in error.errors(include_url=False):
-        place, inside = node, path
+        inner, inner_path = node, path
         for step in detail["loc"]:
-            value = place.value
+            value = inner.value
             if isinstance(value, list) and isinstance(step, int) and step < len(value):
-                place, inside = value[step], f"{inside}.{step}"
+                inner, inner_path = value[step], f"{inner_path}.{step}"
             elif isinstance(value, dict) and step in value:
-                place, inside = value[str(step)], f"{inside}.{step}"
+                inner, inner_path = value[str(step)], f"{inner_path}.{step}"
         missing = detail["type"] == "missing"
         message = (
             f"item {detail['loc'][-1]} is missing" if missing else detail["msg"].removeprefix("Value error, ")
         )
-        messages = by_place.setdefault((place.at, inside), (place, []))[1]
+        messages = by_place.setdefault((inner.at, inner_path), (inner, []))[1]
         if message not in messages:
             messages.append(message)
-    return [(place, inside, _joined(messages)) for (_, inside), (place, messages) in by_place.items()]
+    return [(inner, inner_path, _joined(messages)) for (_, inner_path), (inner, messages) in by_place.items()]
 
 
 def _joined(messages: list[str]) -> str:

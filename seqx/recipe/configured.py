@@ -18,7 +18,7 @@ class Value(Protocol):
 
     @property
     def at(self) -> Location | None:
-        """The place where it was written; None for a default."""
+        """The location where it was written; None for a default."""
 
     def plain(self) -> Any:
         """Return the plain value, with all defaults, as it is written in YAML."""
@@ -88,11 +88,11 @@ class Configured(Generic[T_co]):
         maker: the constructor
         component: its entry in the registry; None for a section or a whole recipe
         settings: the checked settings by name
-        at: the place where it was written; None for a default
-        place: the place where it was written, or that of the nearest parent that was written
+        at: the location where it was written; None for a default
+        place: the location where it was written, or that of the nearest parent that was written
         path: the path of the setting, such as `model.encoder`
         deferred: true for a `Make[...]`, which the parent builds itself
-        named: the place of its `type`
+        named: the location of its `type`
     """
 
     maker: Callable[..., T_co]
@@ -124,7 +124,7 @@ class Configured(Generic[T_co]):
         return built
 
     def problem(self, setting: str, message: str) -> Problem:
-        """Return a problem of a setting, such as `train.0`, at its place or that of its nearest parent."""
+        """Return a problem of a setting, such as `train.0`, at its location or that of its nearest parent."""
         at, value = self.place, cast("Value | None", self)
         for step in setting.split(".") if setting else ():
             value = _inside(value, step)

@@ -34,7 +34,7 @@ class Defaults:
     def value(  # noqa: PLR0911  one for each shape
         self, default: Any, wanted: Shape, parent: Location, path: str
     ) -> Value:
-        """Return a default as a value of the shape `wanted`; `parent` is the place of its parent."""
+        """Return a default as a value of the shape `wanted`; `parent` is the location of its parent."""
         match wanted:
             case ComponentShape() if callable(default):
                 return self._component(default, wanted, parent, path)

@@ -23,7 +23,7 @@ class Recipe:
     Args:
         tree: the merged tree, without `extends`, `profiles` and `plugins`
         files: the files that it was read from, the recipe itself first
-        plugins: the local plugins that it names, with the places of their names
+        plugins: the local plugins that it names, with the locations of their names
         profiles: the names of its profiles
     """
 
@@ -42,14 +42,14 @@ class Recipe:
 def named() -> dict[str, Path]:
     """Return the recipes that come with seqx, by name; a recipe in a folder is called FOLDER/NAME."""
     package = Path(__file__).parents[1]
-    places = [package / "recipes", package.parent / "recipes"]  # in an installation, in a checkout
+    folders = [package / "recipes", package.parent / "recipes"]  # in an installation, in a checkout
     if not (package.parent / "pyproject.toml").is_file():
-        places.pop()
+        folders.pop()
     return {
-        path.relative_to(place).with_suffix("").as_posix(): path
-        for place in places
-        if place.is_dir()
-        for path in sorted(place.rglob("*.yaml"))
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.rglob("*.yaml"))
     }
 
 
@@ -95,8 +95,8 @@ def load(
             raise RecipeError([Problem(Location(COMMAND_LINE, 1, 1, text), message)])
         root = override(root, text)
     assert isinstance(root.value, dict)
-    kept = {key: node for key, node in root.value.items() if key not in ASIDE}
-    return Recipe(Node(kept, root.at, root.keys), files, plugins, list(profiles))
+    settings = {key: node for key, node in root.value.items() if key not in ASIDE}
+    return Recipe(Node(settings, root.at, root.keys), files, plugins, list(profiles))
 
 
 def read_plain(file: Path) -> dict[str, Any]:
@@ -126,17 +126,17 @@ def _profiles_location(root: Node, path: Path) -> Location:
 
 def _find(recipe: str, at: Location | None) -> Path:
     path = Path(recipe)
-    known = named()
-    if _is_file(path) or _is_path(recipe, known):
+    shipped = named()
+    if _is_file(path) or _is_path(recipe, shipped):
         if os.path.isdir(path):  # noqa: PTH112  see `_is_file`
             inside = path / "recipe.yaml"
             advice = f"as {inside}" if inside.is_file() else "a .yaml file"
             raise UserError(f"{recipe}: this is a folder; give a recipe, {advice}")
         return path
-    if recipe not in known:
-        message = f"no recipe is called {shortened(recipe)!r}{hint(recipe, known)}"
+    if recipe not in shipped:
+        message = f"no recipe is called {shortened(recipe)!r}{hint(recipe, shipped)}"
         raise RecipeError([Problem(at, message)]) if at else UserError(message)
-    path = known[recipe]
+    path = shipped[recipe]
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 

@@ -25,9 +25,9 @@ def parse_override_value(value: str, text: str, path: str) -> Node:
     """Return the tree of `value`, which is the end of `text`, an argument of the command line."""
     column = len(text) - len(value)
 
-    def in_argument(place: Location) -> Location:  # `parse` saw the value without the text before it
-        first = place.line == 1
-        return replace(place, column=place.column + column, text=text) if first else place
+    def in_argument(location: Location) -> Location:  # `parse` saw the value without the text before it
+        on_first_line = location.line == 1
+        return replace(location, column=location.column + column, text=text) if on_first_line else location
 
     try:
         node = parse(value, COMMAND_LINE)

@@ -47,7 +47,7 @@ class Fixed:
                 yield from self._search(item, model_value, f"{path}.{name}")
 
     def _compare(self, item: Value, theirs: Any, path: str, parent: Location) -> Iterator[Problem]:
-        """Compare a setting that determines the vocabulary; `parent` is the place of its parent."""
+        """Compare a setting that determines the vocabulary; `parent` is the location of its parent."""
         if isinstance(item, Configured) and _type(theirs) == _name(item):
             adjustable: frozenset[str] = getattr(item.maker, "adjustable", frozenset())
             for name, inner in item.settings.items():

@@ -1,4 +1,4 @@
-"""Read, merge and write YAML; each value keeps its place in a file.
+"""Read, merge and write YAML; each value keeps its location in a file.
 
 Scalars follow the core schema of YAML 1.2, so `1e-4` is a number and `no` is a string. Trees are immutable.
 """
@@ -25,7 +25,7 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value of a recipe with its place; `keys` has the places of a mapping's keys."""
+    """A value of a recipe with its location; `keys` has the locations of a mapping's keys."""
 
     value: "bool | int | float | str | list[Node] | dict[str, Node] | None"
     at: Location
@@ -40,7 +40,7 @@ class Node:
         return named.value if named is not None and isinstance(named.value, str) else None
 
     def plain(self) -> Any:
-        """Return the value without places."""
+        """Return the value without locations."""
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
@@ -262,12 +262,12 @@ def _as_mapping(node: Node) -> Node:
 
 
 def of_profile(node: Node, name: str) -> Node:
-    """Return the tree with each place marked as belonging to a profile."""
+    """Return the tree with each location marked as belonging to a profile."""
     return moved(node, lambda at: replace(at, profile=name))
 
 
 def moved(node: Node, change: Callable[[Location], Location]) -> Node:
-    """Return the tree with `change` applied to its places."""
+    """Return the tree with `change` applied to all locations."""
     value = node.value
     if isinstance(value, dict):
         value = {key: moved(child, change) for key, child in value.items()}

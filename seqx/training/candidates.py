@@ -51,7 +51,7 @@ def candidates(checkpoints: Checkpoints, config: Training, warn: Callable[[str],
     """Return the distinct candidates: the average, the last checkpoint, the best kept checkpoint.
 
     If no checkpoint was validated, they cannot be compared. Then only the average that the recipe requests is
-    returned. `warn` gets a message about each damaged checkpoint, which is moved away.
+    returned. `warn` is called with a message about each damaged checkpoint, which is moved away.
     """
     by_steps: dict[tuple[int, ...], Candidate] = {}
     selections: Sequence[tuple[int, Order]] = ((config.average, config.order), (1, "last"), (1, "best"))

@@ -34,7 +34,7 @@ class Checkpointer:
         strategy: the strategy by which ranks share the model
         world: the ranks
         device: the device of this rank
-        warn: gets a message about each damaged checkpoint
+        warn: called with a message about each damaged checkpoint
     """
 
     def __init__(

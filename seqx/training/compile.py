@@ -16,7 +16,7 @@ def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:
 
     Args:
         module: contains the stacks
-        backend: of torch.compile
+        backend: the backend of torch.compile
     """
     found = layers(module)
     for layer in found:

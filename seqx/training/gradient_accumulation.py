@@ -63,7 +63,7 @@ class GradientAccumulation:
             sync: add up the gradients of all ranks; false: leave each rank with its own
 
         Raises:
-            OomRestartError: the ranks cannot compute the update again; restart to go on
+            OomRestartError: the ranks cannot compute the update again; restart the run to continue
             UserError: a single example does not fit into memory
         """
         strategy = self.strategy

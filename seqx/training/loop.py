@@ -42,7 +42,7 @@ def updates(
         done: the number of updates made before this start
 
     Raises:
-        OomRestartError: the ranks cannot compute an update again; restart to go on
+        OomRestartError: the ranks cannot compute an update again; restart the run to continue
         UserError: a single example, or the optimizer, does not fit into memory
     """
     strategy = accumulation.strategy
@@ -95,7 +95,7 @@ def rehearse(accumulation: GradientAccumulation, optimizer: torch.optim.Optimize
     created their state. Returns the number of retries with smaller microbatches.
 
     Raises:
-        OomRestartError: the ranks cannot compute the update again; restart to go on
+        OomRestartError: the ranks cannot compute the update again; restart the run to continue
         UserError: a single example, or the optimizer, does not fit into memory
     """
     step = accumulation.strategy.step
@@ -129,8 +129,8 @@ def _no_memory_for_optimizer(update: str, device: torch.device) -> UserError:
 
 def _health(norm: Tensor, loss: Tensor) -> Tensor:
     """Return [3]: 1 if norm or loss is not finite, else 0; the norm; the loss. Infinity replaces NaN."""
-    both = torch.stack([norm.float(), loss.float()]).nan_to_num(torch.inf, torch.inf, -torch.inf)
-    return torch.cat([(~both.isfinite().all()).float()[None], both])
+    norm_and_loss = torch.stack([norm.float(), loss.float()]).nan_to_num(torch.inf, torch.inf, -torch.inf)
+    return torch.cat([(~norm_and_loss.isfinite().all()).float()[None], norm_and_loss])
 
 
 def conditional_step(skip: Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -193,12 +193,12 @@ def _is_restorable(optimizer: torch.optim.Optimizer) -> bool:
 @torch.no_grad()
 def _step_and_restore(skip: Tensor, optimizer: torch.optim.Optimizer) -> None:
     parameters = list(_with_gradient(optimizer))
-    before = [
+    copies = [
         (p.clone(), {name: value.clone() for name, value in optimizer.state[p].items()}) for p in parameters
     ]
     optimizer.step()
-    for p, (value, state) in zip(parameters, before, strict=True):
+    for p, (value, state) in zip(parameters, copies, strict=True):
         p.copy_(torch.where(skip, value, p))
         for name, old in state.items():
-            now = optimizer.state[p][name]
-            now.copy_(torch.where(skip, old, now))
+            current = optimizer.state[p][name]
+            current.copy_(torch.where(skip, old, current))

@@ -42,7 +42,7 @@ def select_model(
         world: the ranks; rank 0 writes
         folder: the folder of the model
         write_model: writes the folder of the model
-        warn: gets a message about each damaged checkpoint
+        warn: called with a message about each damaged checkpoint
 
     Returns:
         the evaluation of the model on the development set, if it was computed here

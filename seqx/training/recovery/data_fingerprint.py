@@ -71,10 +71,10 @@ class DataFingerprint:
         """
         self._compare(split.name, digest(split.rows))
 
-    def _compare(self, split: str, now: str) -> None:
-        before = self._digests[split]
+    def _compare(self, split: str, current: str) -> None:
+        recorded = self._digests[split]
         # Stores of earlier versions of seqx have no digests.
-        if now and before and now != before:
+        if current and recorded and current != recorded:
             raise UserError(
                 f"{self._file}: the text of {split} has changed since this run began (its files, or the code "
                 "that prepares them); restore it and run the same command again, or choose another --folder"

@@ -81,7 +81,7 @@ class SkippedBatches:
         Args:
             divergence: the reason
             back_to: the step of the checkpoint that the run went back to
-            message: for users
+            message: the message about the rollback, for users
             write: write the file; false for all ranks but the first
         """
         batches = [update.at for update in divergence.updates]
