@@ -44,7 +44,7 @@ def run(
         device: "auto", "cpu", "cuda" or "cuda:NUMBER"
         number_of_threads: threads of each process on a CPU; None: as many as the run began with
         changed_plugins: accept local plugins whose text has changed since the run began
-        stop: the signals that ask the run to save and stop; None: the run ignores signals
+        stop: the signals that ask the run to save and stop; None: no signal does
         world: the ranks of the run; all of them see the same folder, and rank 0 writes to it
 
     Raises:

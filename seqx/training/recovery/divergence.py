@@ -79,7 +79,7 @@ class DivergenceDetector:
 
     @property
     def may_diverge(self) -> bool:
-        """True if the last update was not finite or a spike, but too few in a row were for a divergence."""
+        """True if the last update was not finite or high (see `Spike`), but too few in a row were so far."""
         return bool(self._skipped or self._high)
 
     def state_dict(self) -> dict[str, Any]:
