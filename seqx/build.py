@@ -47,18 +47,21 @@ from seqx.training.trainer import Trainer
 from seqx.training.validation import Validator
 
 CPU_MICROBATCH = 4096
-"""Padded tokens per microbatch on a CPU, where more is no faster and needs more memory."""
+"""The default of `training.microbatch` on a CPU. Larger microbatches are no faster and need more memory."""
 
 DATA = "data.json"
 """The file in a run's folder with the digests of the text that it began with."""
 
 LIMIT = "limit.json"
-"""The file in a run's folder with the microbatch size that did not fit, once all ranks had to restart."""
+"""The file in a run's folder with the microbatch size that did not fit into memory.
+
+It is written when all ranks must restart after an out-of-memory error.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The request for a run, from which all of its parts are built."""
+    """The inputs that all parts of a run are built from."""
 
     recipe: Configured[Experiment]
     experiment: Experiment  # built from the recipe
@@ -81,7 +84,7 @@ class Context:
 
     @property
     def callbacks(self) -> list[Callback]:
-        """The callbacks, which only the first rank has."""
+        """The callbacks of the recipe on rank 0; none on other ranks."""
         return self.experiment.callbacks if self.world.is_rank_zero else []
 
     @cached_property
@@ -96,19 +99,19 @@ class Context:
 
     @property
     def held_out(self) -> tuple[str, ...]:
-        """The splits that the run is scored on."""
+        """The held-out splits on which the run is scored."""
         return tuple(split for split in HELD_OUT if split in self.experiment.task.available)
 
     def report_preparation(self, what: str, share: float | None) -> None:
-        """Tell callbacks what is prepared, and which share of it is done."""
+        """Notify callbacks of the current preparation and its finished fraction."""
         self.events.preparing(what=what, share=share)
 
 
 def build_task(context: Context) -> Path:
     """Fetch the corpus, and load the vocabulary into the task; return the vocabulary's folder.
 
-    A run that goes on keeps its vocabulary. A run that starts from another model takes that of the model,
-    because the weights need it. Otherwise the vocabulary is in the cache, or is trained now.
+    A resumed run keeps its vocabulary. A run that starts from another model uses the vocabulary of that
+    model, because the weights depend on it. Any other run takes the vocabulary from the cache, or learns it.
     """
     task, cache = context.experiment.task, default_cache()
     context.world.enter_stage("preparing")
@@ -135,7 +138,7 @@ def build_model(context: Context) -> Model:
 
 
 def build_data(context: Context, model: Model, vocabulary: Path) -> Store:
-    """Encode the training text with the vocabulary, or take it from the cache.
+    """Encode the training text with the vocabulary, or read the encoded text from the cache.
 
     Raises:
         UserError: the model cannot read an example, or ranks have different text
@@ -172,7 +175,7 @@ def build_batches(context: Context, store: Store) -> Batches:
 
 
 def build_trainer(context: Context, model: Model, store: Store, vocabulary: Path) -> Trainer:
-    """Build the trainer, with everything as it was in the newest checkpoint, if there is one."""
+    """Build the trainer, and restore the newest checkpoint, if there is one."""
     config, world = context.config, context.world
     strategy = build_strategy(config, model, world, context.device)
     batches = build_batches(context, store)
@@ -220,7 +223,7 @@ def build_checkpointer(
     detector: DivergenceDetector,
     notices: Notices,
 ) -> Checkpointer:
-    """Build what saves and restores the run, with all parts of training that have a state."""
+    """Build the checkpointer, which saves and restores all parts of training that have a state."""
     states = {
         "training.objective": strategy.step.objective,
         "training.optimizer": optimizer,
@@ -244,7 +247,7 @@ def build_checkpointer(
 def build_validator(
     context: Context, store: Store, strategy: Strategy, model: Model, progress: ProgressTracker
 ) -> Validator:
-    """Build what scores the model on the development and test sets."""
+    """Build the validator, which scores the model on the development and test sets."""
     task = context.experiment.task
     return Validator(
         task,
@@ -269,7 +272,7 @@ def build_rollback(
     detector: DivergenceDetector,
     notices: Notices,
 ) -> Rollback:
-    """Build what goes back to an earlier checkpoint after training has diverged."""
+    """Build the rollback, which restores an earlier checkpoint after training has diverged."""
     return Rollback(
         checkpointer,
         detector,
@@ -304,7 +307,7 @@ def build_run(
 
 
 def warn_of_data(context: Context, notices: Notices) -> None:
-    """Warn, on the first rank, of suspicious text and of settings that differ from the initial model's."""
+    """Warn of suspicious text, and of settings that differ from those of the initial model (rank 0 only)."""
     if context.world.is_rank_zero:
         task = context.experiment.task
         notices.warn_all(

@@ -1,4 +1,4 @@
-"""START HERE: a run from the recipe to the scores, top to bottom."""
+"""Run an experiment, from the recipe to the scores. To read the code of seqx, start here."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -34,21 +34,21 @@ def run(
 ) -> Mapping[str, Mapping[str, Score]]:
     """Prepare the data, train, select the model and test it; return the scores of each split.
 
-    Called again, an interrupted run continues, and a finished run only returns its scores.
+    An interrupted run continues when this is called again. A finished run only returns its scores.
 
     Args:
         recipe: the checked recipe
-        plugins: that it was checked with
-        name: of the run
-        folder: of the run
+        plugins: the plugins that the recipe was checked with
+        name: the name of the run
+        folder: the folder of the run
         device: "auto", "cpu", "cuda" or "cuda:NUMBER"
-        number_of_threads: of each process on a CPU; None: as many as the run began with
+        number_of_threads: threads of each process on a CPU; None: as many as the run began with
         changed_plugins: accept local plugins whose text has changed since the run began
-        stop: the signals that ask the run to save and stop; None: none do
-        world: the ranks of the run; all see the same folder, and the first writes to it
+        stop: the signals that ask the run to save and stop; None: no signal does
+        world: the ranks of the run; all of them see the same folder, and rank 0 writes to it
 
     Raises:
-        Stopped: a signal asked the run to stop; it has saved
+        Stopped: a signal asked the run to stop; a checkpoint was saved
         UserError: an error that the user can fix
     """
     run_folder = RunFolder(folder)
@@ -94,9 +94,9 @@ def run(
             return scores
 
 
-def _set_threads(run_folder: RunFolder, wanted: int | None, world: World) -> None:
-    """Use as many CPU threads as the run began with, unless the user `wanted` another number."""
-    began_with = world.broadcast(run_folder.threads(world.size) if world.is_rank_zero else None)
+def _set_threads(run_folder: RunFolder, requested: int | None, world: World) -> None:
+    """Use as many CPU threads as the run began with, unless the user `requested` another number."""
+    previous = world.broadcast(run_folder.threads(world.size) if world.is_rank_zero else None)
     warn = partial(click.echo, err=True) if world.is_rank_zero else lambda _: None
-    cpu_threads.keep_thread_count(began_with, wanted, warn)
+    cpu_threads.keep_thread_count(previous, requested, warn)
     cpu_threads.adapt_to_contention()

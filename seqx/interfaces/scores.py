@@ -144,16 +144,16 @@ class Evaluation:
         Raises:
             UserError: there is no score of that name
         """
-        found = dict(self.scores)
+        by_name = dict(self.scores)
         if self.perplexity is not None:
-            found.setdefault(PERPLEXITY, Score(value=self.perplexity, signature="", lower_is_better=True))
-        name = next(iter(found), None) if name is None else name
-        if name is None or name not in found:
+            by_name.setdefault(PERPLEXITY, Score(value=self.perplexity, signature="", lower_is_better=True))
+        name = next(iter(by_name), None) if name is None else name
+        if name is None or name not in by_name:
             raise UserError(
                 f"training: a validation has no score called {name!r}; "
-                f"select and patience can name one of these: {', '.join(found)}"
+                f"select and patience can name one of these: {', '.join(by_name)}"
             )
-        score = found[name]
+        score = by_name[name]
         return ValidationScore(
             name=name,
             value=score.value,

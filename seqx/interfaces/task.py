@@ -85,7 +85,7 @@ def sum_warnings(nbests: Iterable[NBest]) -> list[AnswerWarning]:
         for warning in nbest.warnings:
             count, total = sums.get(warning.message, (0, 0))
             sums[warning.message] = count + warning.count, total + warning.total
-    return [AnswerWarning(message, *both) for message, both in sums.items()]
+    return [AnswerWarning(message, *count_and_total) for message, count_and_total in sums.items()]
 
 
 def distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -268,9 +268,8 @@ class Task(ABC):
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the scores of `evaluate`, in order; called before anything is fetched.
 
-        None: they are not known before a model is scored. `training.select` and `training.patience` may name
-            one of
-        them; `seqx check` refuses other names.
+        `training.select` and `training.patience` may name one of them; `seqx check` refuses other names.
+        None: the names are not known before a model is scored.
         """
         return None
 

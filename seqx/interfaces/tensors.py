@@ -1,6 +1,6 @@
 """Tensors that pass between components: tokens and their layout, memories, masks, states of models.
 
-Also the modules that models of several plugins consist of: lists of layers, and embeddings.
+The file also defines modules that several plugins use: lists of layers, and embeddings.
 
 Letters in shapes: B sentences, S source tokens, T target tokens, D = d_model, H heads, K the width of a
 head, V symbols of a vocabulary.
@@ -50,10 +50,10 @@ class Layout(NamedTuple):
 
     def extend(self, new: "Layout") -> "Layout":
         """Return this layout with the positions of `new` appended."""
-        return Layout(*(_both(old, more) for old, more in zip(self, new, strict=True)))
+        return Layout(*(_concatenate(old, more) for old, more in zip(self, new, strict=True)))
 
 
-def _both(old: Tensor | None, new: Tensor | None) -> Any:
+def _concatenate(old: Tensor | None, new: Tensor | None) -> Any:
     """Concatenate along the second dimension; None if one of them is None."""
     return None if old is None or new is None else torch.cat([old, new], 1)
 

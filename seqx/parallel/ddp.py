@@ -38,11 +38,11 @@ class DDP(DistributedStrategy):
         self._module = self._wrap()
         self._reduced_buckets = 0  # gradient buckets of this update that were handed to the all-reduce
 
-    def _wrap(self, *, again: bool = False) -> DistributedDataParallel:
-        # Ranks run different numbers of microbatches, so they must not meet to broadcast buffers.
-        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # an argument that was renamed
+    def _wrap(self, *, after_oom: bool = False) -> DistributedDataParallel:
+        # Torch would broadcast buffers in each forward pass, but ranks run different numbers of microbatches.
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # about a renamed argument
             module = DistributedDataParallel(
-                self.step, broadcast_buffers=False, gradient_as_bucket_view=True, init_sync=not again
+                self.step, broadcast_buffers=False, gradient_as_bucket_view=True, init_sync=not after_oom
             )
         module.register_comm_hook(None, self._all_reduce)
         return module
@@ -84,10 +84,11 @@ class DDP(DistributedStrategy):
             UserError: a parameter has none
         """
         trainable = ((name, p) for name, p in self.step.named_parameters() if p.requires_grad)
-        without = [name for name, p in trainable if p.grad is None]
-        if without:
+        without_gradient = [name for name, p in trainable if p.grad is None]
+        if without_gradient:
+            names = ", ".join(without_gradient[:3])
             raise UserError(
-                f"training.objective: no gradient for {', '.join(without[:3])} ({len(without)} in all), for "
+                f"training.objective: no gradient for {names} ({len(without_gradient)} in all), for "
                 "which the other ranks wait; use an objective that depends on all parameters of the model"
             )
 
@@ -95,7 +96,7 @@ class DDP(DistributedStrategy):
         """Wrap the module again, to drop the state of a gradient synchronisation that did not complete."""
         del self._module
         super().reset_after_oom()
-        self._module = self._wrap(again=True)
+        self._module = self._wrap(after_oom=True)
         self._reduced_buckets = 0
 
     def gradient_sync(self, *, last: bool) -> AbstractContextManager[None]:

@@ -28,12 +28,12 @@ class FSDP(DistributedStrategy):
     """Keep a shard of the model on every rank, and gather parameters when they are needed.
 
     All ranks run the same number of microbatches, because each pass needs the shards of all ranks. The model
-    that is validated and saved is a whole copy. It is in the memory of the CPU while it is not used.
+    that is validated and saved is a whole copy, which is in the memory of the CPU while it is not used.
 
     Args:
         step: the model and the objective, on the CPU; the shard of this rank is moved to its device
         world: the ranks
-        device: of this rank
+        device: the device of this rank
         full: free the gathered weights of a layer after each pass; false: after the update
 
     Raises:
@@ -93,7 +93,7 @@ class FSDP(DistributedStrategy):
         """Return the context of one microbatch; gradients of all ranks are added up in each of them."""
         del last
         with warnings.catch_warnings():
-            # `Attention.project` returns views. Nobody changes them in place, which FSDP2 warns about.
+            # `Attention.project` returns views. FSDP2 warns of changes in place, but no code makes any.
             warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
             yield
 
@@ -162,7 +162,7 @@ class FSDP(DistributedStrategy):
 
 
 def _check_called_once(called: set[nn.Module], module: nn.Module, _: object) -> None:
-    """Refuse a second call in a batch: ranks that call a module more often than others wait for ever."""
+    """Refuse a second call in a batch: a rank that calls a module more often than others waits for ever."""
     if module in called:
         raise UserError(
             "training.sharding: full is for models that call each layer once per batch, but "

@@ -28,25 +28,25 @@ from seqx.parallel.clock import Clock, Silence
 from seqx.runtime.signals import Stopped
 
 BEAT_EVERY_S = 1.0
-"""Seconds between two beats."""
+"""Seconds between two heartbeats."""
 
 DEAD_AFTER_S = 12.0
-"""Seconds without a new beat after which a rank counts as dead."""
+"""Seconds without a new heartbeat after which a rank counts as dead."""
 
 HANG_AFTER_S = 15.0
 """Seconds after which a rank may count as hanging in an update; the limit is ten times the slowest update so
 far, if that is more."""
 
 GRACE_S = 4.0
-"""Seconds in which a process can exit by itself after a rank has failed."""
+"""Seconds that a process has to exit by itself after a rank has failed."""
 
 UPDATE = "update"
-"""The stage in which all ranks do the same work, so that a slow one can be recognised."""
+"""The stage in which all ranks do the same work, so that their times can be compared."""
 
 
 @dataclass(frozen=True)
 class Beat:
-    """A rank's report that it is alive, and what it does."""
+    """The heartbeat of a rank: it is alive, and does the work of a stage."""
 
     number: int
     stage: str
@@ -59,16 +59,16 @@ class Beat:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The end of a run: which rank caused it, and with which exit code all leave."""
+    """The reason why a run ends: the rank that caused it, and the exit code of all processes."""
 
     rank: int
     code: int
     message: str | None  # about a rank that cannot report its failure itself
-    hang: bool = False  # the rank hangs
+    hang: bool = False  # true if the rank hangs, false if it failed or is dead
 
 
 class Mailbox:
-    """The beats and the verdict of one launch of a run, in the store that all ranks share.
+    """The heartbeats and the verdict of one launch of a run, in the store that all ranks share.
 
     A launcher that restarts the ranks may keep the store, with the entries of earlier launches.
     """
@@ -77,14 +77,14 @@ class Mailbox:
         self.rank = rank
         self.size = size
         self.launch = launch
-        # A connection of its own, so that a call of another thread cannot delay the beats.
-        own = store.clone()  # type: ignore[attr-defined]  # torch's own types lack it
+        # A connection of its own, so that calls of other threads cannot delay heartbeats.
+        own = store.clone()  # type: ignore[attr-defined]  # missing in torch's type stubs
         self.store = PrefixStore(f"watch/{launch}", own)
         self.store.set_timeout(timedelta(seconds=DEAD_AFTER_S))
 
     @classmethod
     def of_this_launch(cls, store: Store, rank: int, size: int) -> Self:
-        """Join the first launch that has not ended; end a launch in which this rank already ran."""
+        """Join the first launch that has not ended; first end any launch in which this rank already ran."""
         for launch in itertools.count():
             mailbox = cls(store, rank, size, launch)
             if mailbox.beat(rank) is not None:
@@ -94,26 +94,26 @@ class Mailbox:
         return mailbox
 
     def send(self, beat: Beat) -> None:
-        """Write the beat of this rank."""
+        """Write the heartbeat of this rank."""
         self.store.set(f"sign/{self.rank}", json.dumps(asdict(beat)))
 
     def beat(self, rank: int) -> Beat | None:
-        """Return the last beat of a rank; None: there is none yet."""
+        """Return the last heartbeat of a rank; None if there is none yet."""
         key = f"sign/{rank}"
         return Beat(**json.loads(self.store.get(key))) if self.store.check([key]) else None
 
     def claim(self, verdict: Verdict) -> Verdict:
-        """End the run with a verdict, unless another rank was first; return the verdict that holds."""
+        """End the run with a verdict, unless it has one already; return the verdict of the run."""
         first = self.store.compare_set("end", "", json.dumps(asdict(verdict)))
         return Verdict(**json.loads(first))
 
     def verdict(self) -> Verdict | None:
-        """Return the verdict on the run; None: it has not ended."""
+        """Return the verdict of the run; None if it has not ended."""
         return Verdict(**json.loads(self.store.get("end"))) if self.store.check(["end"]) else None
 
 
 class Heartbeat:
-    """A thread that beats, checks the next rank, and ends this process when the run has a verdict."""
+    """A thread that sends heartbeats, checks the next rank, and ends this process once there is a verdict."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
@@ -121,17 +121,17 @@ class Heartbeat:
         self._stage = "starting"
         self._began = self.clock()
         self._slowest = 0.0
-        self._has_slowest = False  # an update has ended, so that the next can be compared with it
+        self._has_slowest = False  # true once an update has ended, whose time is a limit for the next ones
         self._waits = False
-        self._depth = 0  # of nested blocks in which this rank waits
-        self._numbers = 0
-        self._lockstep = False  # every step of an update waits for all ranks, so that any of them may hang
+        self._depth = 0  # the number of nested blocks in which this rank waits
+        self._num_beats = 0
+        self._lockstep = False  # see expect_lockstep
         self._stopped = threading.Event()
         self._failed = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Start to beat. The first beat is sent at once, so that a death right after it is noticed."""
+        """Send the first heartbeat, so that a death right afterwards is noticed; start the thread."""
         self._beat()
         self._thread.start()
 
@@ -140,13 +140,13 @@ class Heartbeat:
         self._lockstep = True
 
     def stop(self) -> None:
-        """Stop to beat, at the end of the run."""
+        """Stop the thread, at the end of the run."""
         self._stopped.set()
         self._thread.join()
 
     def enter_stage(self, name: str) -> None:
         """Record what this rank does from now on."""
-        self._segment()
+        self._end_period()
         self._has_slowest = self._has_slowest or self._stage == UPDATE
         self._stage, self._waits = name, False
 
@@ -162,12 +162,12 @@ class Heartbeat:
             self._began, self._waits = self.clock(), self._depth > 0
 
     def share_done(self) -> None:
-        """Record that this rank has done its share of the stage, and only waits for others."""
-        self._segment()
+        """Record that this rank has done its part of the stage, and only waits for others."""
+        self._end_period()
         self._waits = True
 
-    def _segment(self) -> None:
-        """End a stretch of work without waiting; the slowest one decides on the limit for the next."""
+    def _end_period(self) -> None:
+        """End a period of work. The longest one in an update determines the limit for later ones."""
         now = self.clock()
         if self._stage == UPDATE and not self._waits:
             self._slowest = max(self._slowest, now - self._began)
@@ -177,13 +177,13 @@ class Heartbeat:
         """End all ranks after an error of this one, or exit silently if another rank has failed first.
 
         Args:
-            error: of this rank
-            contact: the error is only that another rank does not answer
+            error: the error of this rank
+            contact: true if the error only says that another rank does not answer
         """
         code = _exit_code(error)
         self._failed = True
         with contextlib.suppress(dist.DistError, RuntimeError):
-            if contact:  # let a rank find out which one is dead
+            if contact:  # another rank may find out which one is dead, and claim the verdict
                 self._wait(DEAD_AFTER_S + 4 * BEAT_EVERY_S)
             verdict = self.mailbox.claim(Verdict(self.mailbox.rank, code, None))
             if verdict.rank != self.mailbox.rank:
@@ -193,7 +193,7 @@ class Heartbeat:
         threading.Timer(GRACE_S, leave, (code,)).start()
 
     def _wait(self, seconds: float) -> None:
-        """Wait, at most until `stop`; a pause of this process shortens the wait by one beat at most."""
+        """Wait until `stop` at most. A pause of the process shortens the wait by at most one beat."""
         for _ in range(round(seconds / BEAT_EVERY_S)):
             if self._stopped.wait(BEAT_EVERY_S):
                 return
@@ -217,13 +217,15 @@ class Heartbeat:
                 self._leave_with(verdict)
 
     def _beat(self) -> None:
-        self._numbers += 1
-        now = self.clock()  # it must be read at every beat: a longer gap counts as a pause
-        spent = 0.0 if self._waits else now - self._began
+        self._num_beats += 1
+        now = self.clock()  # read it at every heartbeat: it takes a longer gap for a pause
+        seconds_of_work = 0.0 if self._waits else now - self._began
         limit = max(HANG_AFTER_S, 10 * self._slowest) if self._stage == UPDATE and self._has_slowest else None
         node = os.environ.get("GROUP_RANK", "0")
         self.mailbox.send(
-            Beat(self._numbers, self._stage, spent, limit, socket.gethostname(), os.getpid(), node)
+            Beat(
+                self._num_beats, self._stage, seconds_of_work, limit, socket.gethostname(), os.getpid(), node
+            )
         )
 
     def _check(self, rank: int, beat: Beat, silent: float) -> Verdict | None:
@@ -252,7 +254,7 @@ class Heartbeat:
         return first
 
     def _leave_lost(self) -> None:
-        """Exit because the launcher has gone, and the store with it."""
+        """Exit because the launcher, which holds the store, has ended."""
         if os.environ.get("LOCAL_RANK", "0") == "0":
             message = "what started this run (torchrun, or seqx run --devices) is gone; its processes end"
             print(message, file=sys.stderr, flush=True)  # noqa: T201  this thread has no caller
@@ -291,15 +293,14 @@ def _exit_code(error: BaseException) -> int:
 def leave(code: int) -> None:
     """Exit at once, because torch's threads may abort a normal exit of the interpreter."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(
-            OSError, UserError, AttributeError
-        ):  # the output cannot be written, or is closed
+        # The output may be closed, or cannot be written.
+        with contextlib.suppress(OSError, UserError, AttributeError):
             stream.flush()
     os._exit(code)
 
 
 def is_lost_contact(error: BaseException) -> bool:
-    """Return true if another rank does not answer, by the messages of torch's backends."""
+    """Return true if another rank does not answer, by the types and messages of errors of torch."""
     words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
     known: tuple[Any, ...] = (dist.DistError, dist.DistNetworkError)
     return isinstance(error, known) or (

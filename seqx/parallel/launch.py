@@ -17,10 +17,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """The signals that are passed on to all processes."""
 
 EXIT_S = 6.0
-"""Seconds in which processes can exit by themselves after one has failed."""
+"""Seconds that other processes have to exit by themselves after one has failed."""
 
 TERMINATE_S = 25.0
-"""Seconds from SIGTERM to SIGKILL, for processes that have not exited by then."""
+"""Seconds that a process has to exit after SIGTERM, before it gets SIGKILL."""
 
 _POLL_S = 0.1
 
@@ -47,8 +47,8 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
     if code >= 0:
         return code, None
     name = signal.Signals(-code).name
-    why = " (perhaps because the machine ran out of memory)" if name == "SIGKILL" else ""
-    return 128 - code, f"process {first} (pid {started[first].pid}) was killed by {name}{why}"
+    note = " (perhaps because the machine ran out of memory)" if name == "SIGKILL" else ""
+    return 128 - code, f"process {first} (pid {started[first].pid}) was killed by {name}{note}"
 
 
 def _run_once(
@@ -58,7 +58,7 @@ def _run_once(
     received: Sequence[signal.Signals],
 ) -> int | None:
     """Start all processes, put them into the list and wait; return the rank that failed first, if any."""
-    # The store is in this process, because it would die with any of the others.
+    # This process holds the store, so that the store outlives a rank that dies.
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     common = {
         **os.environ,
@@ -74,14 +74,14 @@ def _run_once(
     common.setdefault("OMP_NUM_THREADS", str(max(1, cpus() // processes)))
     started.clear()
     for rank in range(processes):
-        sent = len(received)
+        num_received = len(received)
         process = subprocess.Popen(  # noqa: S603  seqx itself
             [sys.executable, "-m", "seqx", *arguments],
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            start_new_session=True,  # or Ctrl-C in a terminal would reach them twice
+            start_new_session=True,  # otherwise Ctrl-C in a terminal would reach them twice
         )
         started.append(process)
-        for number in received[:sent]:
+        for number in received[:num_received]:
             process.send_signal(number)
     first = _first_failure(started, received)
     _terminate(started)

@@ -32,7 +32,7 @@ class World:
     All ranks must make the collective calls in the same order. A single process sends nothing.
 
     Args:
-        rank: of this process, from 0
+        rank: the rank of this process, from 0
         size: the number of ranks
         heartbeat: finds ranks that are dead or hang; None: there is a single process
         group: the process group of collective calls
@@ -118,7 +118,7 @@ class World:
             self._heartbeat.enter_stage(name)
 
     def share_done(self) -> None:
-        """Record that this rank has done its share of the stage, and only waits for others."""
+        """Record that this rank has done its part of the stage, and only waits for others."""
         if self._heartbeat is not None:
             self._heartbeat.share_done()
 
@@ -145,8 +145,8 @@ SINGLE_PROCESS = World()
 def join_ranks(device: str = "auto") -> Iterator[tuple[World, str]]:
     """Join the ranks that torchrun started; yield them and the device of this process.
 
-    Without torchrun there is a single process. A rank that fails ends all others. One of them names a rank
-    that was killed or hangs. If all ranks fail with the same error, it is shown once.
+    Without torchrun there is a single process. If a rank fails, all others end. If a rank is killed or hangs,
+    one of the others prints a message about it. If all ranks fail with the same error, it is shown once.
 
     Args:
         device: "auto", "cpu" or "cuda"; each process takes the GPU with its local rank
@@ -169,31 +169,31 @@ def join_ranks(device: str = "auto") -> Iterator[tuple[World, str]]:
     heartbeat.start()
     world = World(rank, size, heartbeat=heartbeat)
     try:
-        own = _device(device)
-        gloo = own.type == "cpu"
+        own_device = _device(device)
+        is_cpu = own_device.type == "cpu"
         dist.init_process_group(
-            "gloo" if gloo else "cpu:gloo,cuda:nccl",
+            "gloo" if is_cpu else "cpu:gloo,cuda:nccl",
             store=PrefixStore(f"group/{mailbox.launch}", store),
             rank=rank,
             world_size=size,
             timeout=COLLECTIVE_TIMEOUT,
         )
-        if not gloo:
-            torch.cuda.set_device(own)
+        if not is_cpu:
+            torch.cuda.set_device(own_device)
             world = World(
                 rank,
                 size,
                 heartbeat=heartbeat,
                 group=dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT),
             )
-        yield world, str(own)
+        yield world, str(own_device)
         world.barrier()
     except BaseException as error:
         heartbeat.failed(error, contact=is_lost_contact(error))
         raise
     heartbeat.stop()
     dist.destroy_process_group()
-    if world.is_rank_zero:  # the others may still read from the store that it holds
+    if world.is_rank_zero:  # rank 0 may hold the store, and other ranks may still read from it
         time.sleep(0.1)
 
 

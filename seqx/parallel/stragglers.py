@@ -1,4 +1,4 @@
-"""Find the rank that keeps the others waiting."""
+"""Find a rank that is much slower than the others."""
 
 import contextlib
 import logging
@@ -15,17 +15,17 @@ FACTOR = 1.5
 """A straggler takes at least this many times as long as the median of the other ranks."""
 
 LEAST_S = 0.01
-"""A straggler takes at least this many seconds more per update than the median."""
+"""A straggler takes at least this many seconds per update more than the median of the other ranks."""
 
 log = logging.getLogger("seqx.parallel")
 
 
 class Stragglers:
-    """Measure the seconds that each rank takes for its own share of updates, without waiting for others.
+    """Measure the seconds that each rank takes for its own part of updates, without waiting for others.
 
-    A share lasts from the end of one update until all gradients of the next were handed over. On a GPU this
-    is the time of the host, which the work of the GPU delays as far as the host waits for it. Time in which
-    the process was suspended does not count.
+    This part lasts from the end of one update until all gradients of the next were handed to the all-reduce.
+    On a GPU it is the time of the host, which includes the work of the GPU only where the host waits for it.
+    Time in which the process was suspended does not count.
 
     Args:
         world: the ranks
@@ -33,26 +33,26 @@ class Stragglers:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._started: float | None = self.world.clock()  # None: this rank has done its share and waits
+        self._started: float | None = self.world.clock()  # None: the time is not running
         self._own_seconds = 0.0
         self._seconds = [0.0] * world.size
         self._updates = 0
 
     def update_started(self) -> None:
-        """Start the time of an update, before its batch is fetched."""
+        """Start to measure the time of an update, before its batch is fetched."""
         self._started = self.world.clock()
         self.world.enter_stage(UPDATE)
 
     def data_ready(self) -> float:
-        """Return the seconds of this rank's share of the update before, and stop the time."""
+        """Stop the time; return the seconds of this rank's part of the previous update."""
         seconds, self._own_seconds = self._own_seconds, 0.0
         self._stop()
         return seconds
 
     def record(self, seconds: Sequence[float]) -> None:
-        """Add the seconds of each rank for the update before, and start the time of this update's passes."""
+        """Add the seconds of each rank in the previous update; start the time of this update's passes."""
         self._started = self.world.clock()
-        self._seconds = [before + more for before, more in zip(self._seconds, seconds, strict=True)]
+        self._seconds = [total + new for total, new in zip(self._seconds, seconds, strict=True)]
         self._updates += 1
         if self._updates >= WINDOW:
             if self.world.is_rank_zero and (warning := self.warning()):
@@ -68,7 +68,7 @@ class Stragglers:
         self._started = self.world.clock()
 
     def share_done(self) -> None:
-        """Stop the time: this rank has done its share, and only waits for others from here on."""
+        """Stop the time: this rank has done its part, and only waits for others from now on."""
         self._stop()
         self.world.share_done()
 
@@ -81,10 +81,11 @@ class Stragglers:
         """Return a message about the slowest rank, if it is much slower than the median; else None."""
         slowest = max(range(self.world.size), key=self._seconds.__getitem__)
         others = [seconds for rank, seconds in enumerate(self._seconds) if rank != slowest]
-        usual, most = statistics.median(others) / self._updates, self._seconds[slowest] / self._updates
-        if most < FACTOR * usual or most - usual < LEAST_S:
+        median_seconds = statistics.median(others) / self._updates
+        slowest_seconds = self._seconds[slowest] / self._updates
+        if slowest_seconds < FACTOR * median_seconds or slowest_seconds - median_seconds < LEAST_S:
             return None
         return (
-            f"process {slowest} is a straggler: {most:.3f} s per update, the others {usual:.3f} s; "
-            "all wait for it"
+            f"process {slowest} is a straggler: {slowest_seconds:.3f} s per update, the others "
+            f"{median_seconds:.3f} s; all wait for it"
         )

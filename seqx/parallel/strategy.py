@@ -1,4 +1,4 @@
-"""Strategies by which ranks share an update: the contract, and the implementation for one device.
+"""The interface by which the ranks of a run share an update, and its implementation for one device.
 
 Each rank computes its own examples of every update, in one or more microbatches. Every sum of the objective
 is divided by its count over the whole update, and all ranks know these counts before they compute. So the
@@ -43,17 +43,17 @@ class Step(nn.Module):
 class Strategy:
     """Training on one device, and the base class of the strategies for several.
 
-    All ranks call these methods in this order for each update, and meet in those marked "collective":
+    All ranks call these methods in this order for each update, and wait for each other in "collective" ones:
 
     1. `update_started`, before the batch is fetched
     2. `global_counts` (collective)
     3. for each of `num_microbatches` microbatches: a forward and a backward pass within `gradient_sync`,
        which is collective for the last one (for each one, if parameters are sharded)
     4. `check_all_grads`; or `abort_update`, if a microbatch did not fit into memory
-    5. `any` (collective), which tells whether a rank called `abort_update`. If so: `reset_after_oom`
-       (collective), and again from 3. with smaller microbatches
+    5. `any` (collective), to learn if a rank called `abort_update`. If so: `reset_after_oom` (collective),
+       and step 3 again with smaller microbatches
     6. `reduce_sums` (collective), and `clip_grad_norm`
-    7. `update_finished`, and `max_over_ranks` (collective), by which ranks agree on what interrupts training
+    7. `update_finished`, and `max_over_ranks` (collective), so that ranks agree if training is interrupted
 
     Before the model is validated or saved, all ranks call `gather_full_model` (collective).
 
@@ -81,13 +81,13 @@ class Strategy:
         return list(numbers)
 
     def update_started(self) -> None:
-        """Start the time of this rank's share of an update."""
+        """Start to measure the time of this rank's part of an update."""
 
     def update_finished(self) -> None:
         """Tell other ranks that this one has finished an update, for messages about a rank that hangs."""
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Return a context in which time is not counted when looking for stragglers."""
+        """Return a context whose time does not count as work of this rank, in the search for stragglers."""
         return contextlib.nullcontext()
 
     def clip_grad_norm(self, max_norm: float) -> Tensor:
@@ -105,12 +105,12 @@ class Strategy:
         return own
 
     def abort_update(self, *, sync: bool) -> None:
-        """Give up an update that did not fit into memory, and release the ranks that wait for this one.
+        """Abort an update that did not fit into memory, and let the ranks that wait for this one go on.
 
         `sync`: true if the other ranks wait for gradients of this one.
 
         Raises:
-            OutOfMemoryError: they cannot go on without this rank
+            OutOfMemoryError: the other ranks cannot go on without this one
         """
 
     def check_all_grads(self) -> None:
@@ -122,7 +122,7 @@ class Strategy:
 
     def reset_after_oom(self) -> None:
         """Prepare for computing the update again after any rank ran out of memory (collective)."""
-        torch.cuda.empty_cache()  # smaller microbatches do not fit into the blocks that large ones left
+        torch.cuda.empty_cache()  # smaller microbatches need blocks of other sizes than those in the cache
 
     def gradient_sync(self, *, last: bool) -> AbstractContextManager[None]:
         """Return the context of one microbatch; gradients of all ranks are added up in the `last` one."""
@@ -161,7 +161,7 @@ class Strategy:
 
 
 class DistributedStrategy(Strategy):
-    """Base class of the strategies for several ranks: it shares counts and looks for stragglers.
+    """The base class of the strategies for several ranks, which share counts and look for stragglers.
 
     Args:
         step: the model and the objective
@@ -174,7 +174,7 @@ class DistributedStrategy(Strategy):
         self.stragglers = Stragglers(world)
 
     def update_started(self) -> None:
-        """Start the time of this rank's share of an update."""
+        """Start to measure the time of this rank's part of an update."""
         self.stragglers.update_started()
 
     def update_finished(self) -> None:
@@ -186,7 +186,7 @@ class DistributedStrategy(Strategy):
         return [max(values) for values in zip(*self.world.all_gather_ints(numbers), strict=True)]
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Return a context in which time is not counted when looking for stragglers."""
+        """Return a context whose time does not count as work of this rank, in the search for stragglers."""
         return self.stragglers.waiting()
 
     def share_counts(self, batches: Sequence[Batch]) -> tuple[Counter[str], int]:
@@ -194,7 +194,7 @@ class DistributedStrategy(Strategy):
         own = own_counts(self.step, batches)
         names = sorted(own) if batches else []
         seconds = self.stragglers.data_ready()
-        # A rank without batches knows no names. The first rank has a batch if any rank has.
+        # A rank without batches does not know the names of counts. Rank 0 has a batch if any rank has one.
         gathered = self.world.all_gather((names, [own[name] for name in names], len(batches), seconds))
         counts = Counter[str]()
         for rank_names, rank_counts, _, _ in gathered:

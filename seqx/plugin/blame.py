@@ -1,7 +1,7 @@
 """Find the plugin that raised an error, by its traceback.
 
-No call is wrapped, so training is not slower. When an error has reached the top, the files of its frames are
-compared with the folders of plugins.
+Calls of plugins are not wrapped, so training is not slower. Instead, when an error ends a command, the files
+of its traceback are compared with the folders of plugins.
 """
 
 import functools
@@ -18,7 +18,7 @@ from seqx.plugin.loading import GROUP, LOCAL_MODULE, home, inside, origin, regis
 from seqx.plugin.registry import Component, Registry
 from seqx_toolkit import DISTRIBUTION
 
-_WRITTEN = re.compile(r'^ +File "(.+)", line (\d+), in ', re.MULTILINE)
+_TRACEBACK_LINE = re.compile(r'^ +File "(.+)", line (\d+), in ', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _Author:
 
 
 @dataclass(frozen=True)
-class _Step:
+class _TracebackLine:
     """A line of a traceback; it has no frame if it ran in another process."""
 
     file: str
@@ -41,19 +41,22 @@ class _Step:
 
 
 def attributed(error: BaseException) -> str | None:
-    """Return a message that names the plugin, its component and the line; None for errors of seqx.
+    """Return a message that names the plugin, its component and the line; None if no outside plugin ran.
 
-    The innermost line that belongs to a plugin counts. If that plugin is distributed with seqx, the message
-    also names the outside plugin that called it. If there is none, the error is a bug of seqx.
+    The message names the plugin with the innermost line of the traceback. If that plugin is distributed with
+    seqx, the message also names the outside plugin that called it. Without an outside plugin, the error is a
+    bug of seqx.
     """
     authors = list(_authors())
     for cause in _chain(error):
-        steps = [(step, author) for step in _steps(cause) if (author := _of(step, authors)) is not None]
+        steps = [
+            (step, author) for step in _steps(cause) if (author := _author_of(step, authors)) is not None
+        ]
         outside = [(step, author) for step, author in steps if author.outside]
         if outside:
-            message = f"{_described(*steps[-1], steps)}: {type(error).__name__}: {_text(error)}"
+            message = f"{_describe(*steps[-1], steps)}: {type(error).__name__}: {_text(error)}"
             if not steps[-1][1].outside:
-                message += f" (called by {_described(*outside[-1], steps)})"
+                message += f" (called by {_describe(*outside[-1], steps)})"
             return f"{message}; `seqx --debug` shows the traceback"
     return None
 
@@ -62,8 +65,8 @@ def _text(error: BaseException) -> str:
     return " ".join(str(error).split()) or "no reason given"
 
 
-def _described(step: _Step, author: _Author, steps: Sequence[tuple[_Step, _Author]]) -> str:
-    frames = [one.frame for one, owner in steps if owner is author and one.frame is not None]
+def _describe(step: _TracebackLine, author: _Author, steps: Sequence[tuple[_TracebackLine, _Author]]) -> str:
+    frames = [line.frame for line, owner in steps if owner is author and line.frame is not None]
     component = _component(frames, author)
     part = f", {component.interface.__name__} {component.name!r}" if component else ""
     return f"{step.file}:{step.line}: {author.title}{part}"
@@ -71,12 +74,12 @@ def _described(step: _Step, author: _Author, steps: Sequence[tuple[_Step, _Autho
 
 def _authors() -> Iterator[_Author]:
     for entry in entry_points(group=GROUP):
-        place = home(entry.module)
-        if place is not None:
+        folder = home(entry.module)
+        if folder is not None:
             version, source = origin(entry)
             yield _Author(
                 f"plugin {entry.name!r} ({source} {version})",
-                place,
+                folder,
                 entry.module,
                 outside=source != DISTRIBUTION,
             )
@@ -85,28 +88,30 @@ def _authors() -> Iterator[_Author]:
             yield _Author(f"plugin {module.__file__}", Path(module.__file__).resolve(), name, outside=True)
 
 
-def _of(step: _Step, authors: Sequence[_Author]) -> _Author | None:
+def _author_of(step: _TracebackLine, authors: Sequence[_Author]) -> _Author | None:
     return next((author for author in authors if inside(Path(step.file), author.home)), None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, as of a compiler that reports an error of the compiled code."""
+    """Yield an error and its causes. A compiler, for example, wraps errors of the code that it compiles."""
     current: BaseException | None = error
     while current is not None:
         yield current
         current = current.__cause__
 
 
-def _steps(error: BaseException) -> list[_Step]:
+def _steps(error: BaseException) -> list[_TracebackLine]:
     """Return the lines of a traceback, innermost last."""
-    steps = [_Step(frame.f_code.co_filename, line, frame) for frame, line in walk_tb(error.__traceback__)]
+    steps = [
+        _TracebackLine(frame.f_code.co_filename, line, frame) for frame, line in walk_tb(error.__traceback__)
+    ]
     # An error from another process has the traceback of that process as text.
-    written = _WRITTEN.findall(str(error)) if type(error).__name__ == "_RemoteTraceback" else []
-    return steps + [_Step(file, int(line)) for file, line in written]
+    remote_lines = _TRACEBACK_LINE.findall(str(error)) if type(error).__name__ == "_RemoteTraceback" else []
+    return steps + [_TracebackLine(file, int(line)) for file, line in remote_lines]
 
 
 def _component(frames: Sequence[FrameType], author: _Author) -> Component | None:
-    """Return the component whose method was running, the innermost if there are several."""
+    """Return the component whose method was running; the innermost one if there are several."""
     module = sys.modules.get(author.module)
     if module is None:  # only a command of the plugin was imported
         return None

@@ -131,18 +131,20 @@ def marked(manager: pluggy.PluginManager, thing: object) -> list[str]:
         function = inspect.unwrap(getattr(thing, name))
         specification = getattr(getattr(manager.hook, name, None), "spec", None)
         if specification is None:
-            raise PluginError(f"{where(function)}: no hook is called {name!r}{_near(manager, name)}")
-        given = specification.argnames
-        unknown = [taken for taken in inspect.signature(function).parameters if taken not in given]
+            raise PluginError(f"{where(function)}: no hook is called {name!r}{_suggestion(manager, name)}")
+        accepted = specification.argnames
+        unknown = [
+            parameter for parameter in inspect.signature(function).parameters if parameter not in accepted
+        ]
         if unknown:
             raise PluginError(
                 f"{where(function)}: {name} takes {', '.join(unknown)}, but the arguments of this hook are "
-                f"{', '.join(given)}"
+                f"{', '.join(accepted)}"
             )
     return names
 
 
-def _near(manager: pluggy.PluginManager, name: str) -> str:
+def _suggestion(manager: pluggy.PluginManager, name: str) -> str:
     known = [hook for hook in vars(manager.hook) if not hook.startswith("_")]
     if near := difflib.get_close_matches(name, known, 1):
         return f"; did you mean {near[0]!r}?"

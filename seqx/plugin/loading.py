@@ -32,7 +32,7 @@ GROUP = "seqx"
 LOCAL = "plugins"
 """The folder beside the recipe of a run or a model that holds its local plugins."""
 
-_LARGEST = 1 << 24  # bytes of a local file
+_MAX_BYTES = 1 << 24  # maximum size of a local plugin
 
 Kept = Mapping[str, Mapping[str, str | None]]
 """For each plugin of a run or a model its version, its distribution, and the SHA-256 of a local file."""
@@ -111,9 +111,9 @@ def load_plugins(
     """Load the installed plugins, then local ones.
 
     Args:
-        local: files of local plugins, with the places in the recipe that name them
-        found: entry points instead of those that are installed
-        kept: what a model recorded about its plugins; a local file with another SHA-256 is not run
+        local: files of local plugins, with the locations in the recipe that name them
+        found: the entry points to load; None: those of installed distributions
+        kept: the plugins that a model recorded; a local file with another SHA-256 is not run
 
     Raises:
         PluginError: a local plugin does not load; the recipe needs it
@@ -122,7 +122,7 @@ def load_plugins(
     for entry in sorted(entry_points(group=GROUP) if found is None else found, key=_order):
         version, source = origin(entry)
         try:
-            _unique(entry, plugins)
+            _check_name(entry, plugins)
             _check_version(entry)
             components = register(entry.load(), entry.name, plugins.registry)
         except (Exception, SystemExit) as error:  # noqa: BLE001  an import may raise anything
@@ -148,8 +148,8 @@ def home(module: str) -> Path | None:
     spec = PathFinder.find_spec(package(module))
     if spec is None:
         return None
-    place = next(iter(spec.submodule_search_locations or ()), spec.origin)
-    return Path(place).resolve() if place else None
+    folder = next(iter(spec.submodule_search_locations or ()), spec.origin)
+    return Path(folder).resolve() if folder else None
 
 
 def origin(entry: EntryPoint) -> tuple[str, str]:
@@ -158,12 +158,12 @@ def origin(entry: EntryPoint) -> tuple[str, str]:
 
 
 def _order(entry: EntryPoint) -> tuple[bool, str, str]:
-    """Sort plugins of seqx first, so that a name clash is reported for the other plugin."""
+    """Return a sort key: plugins of seqx first, so that a name clash is reported for the other plugin."""
     source = entry.dist.name if entry.dist else ""
     return source != DISTRIBUTION, source, entry.name
 
 
-def _unique(entry: EntryPoint, plugins: Plugins) -> None:
+def _check_name(entry: EntryPoint, plugins: Plugins) -> None:
     for other in plugins.loaded:
         if other.name == entry.name:
             raise PluginError(
@@ -173,7 +173,7 @@ def _unique(entry: EntryPoint, plugins: Plugins) -> None:
 
 def _check_version(entry: EntryPoint) -> None:
     """Check that the plugin's distribution allows this version of seqx."""
-    version, source = origin(entry)  # reads a file, so only once
+    version, source = origin(entry)  # it reads a file, so call it once
     for line in (entry.dist.requires if entry.dist else None) or ():
         try:
             needed = Requirement(line)
@@ -199,23 +199,23 @@ def _check_version(entry: EntryPoint) -> None:
             )
 
 
-def _one_line(error: BaseException, place: Path | None, command: str) -> str:
-    """Return an error in one line, with its place in the plugin and the command for the traceback."""
+def _one_line(error: BaseException, plugin_home: Path | None, command: str) -> str:
+    """Return one line with an error, its place in the plugin, and the command that shows the traceback."""
     if isinstance(error, UserError):
         return str(error)
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if place is not None and inside(Path(frame.filename), place)
+        if plugin_home is not None and inside(Path(frame.filename), plugin_home)
     ]
     at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}{at}; `{command}` shows the traceback"
 
 
-def inside(file: Path, place: Path) -> bool:
+def inside(file: Path, folder: Path) -> bool:
     """Return true if a file is in the folder of a plugin, or is the file of the plugin."""
-    return file.resolve().is_relative_to(place)
+    return file.resolve().is_relative_to(folder)
 
 
 def register(module: object, name: str, registry: Registry) -> list[Component]:
@@ -243,7 +243,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
 def _load_file(path: Path, at: Location, registry: Registry, kept: Kept | None) -> Plugin:
     name = f"{LOCAL_MODULE}{path.stem}"
     try:
-        data = read_bounded(path, _LARGEST)
+        data = read_bounded(path, _MAX_BYTES)
     except OSError as error:
         shown = shortened(str(path), 200)
         raise PluginError(f"{at}: cannot read the plugin {shown}: {error.strerror}") from error
@@ -283,7 +283,7 @@ def local_sources() -> list[LocalSource]:
 
 
 class _LocalLoader(SourceFileLoader):
-    """A loader that runs the bytes whose hash is recorded, not a changed file or an old .pyc file."""
+    """A loader that runs the bytes whose hash was recorded, neither a changed file nor a .pyc file."""
 
     def __init__(self, name: str, path: str, data: bytes) -> None:
         super().__init__(name, path)

@@ -32,7 +32,7 @@ class Setting:
 
     @property
     def required(self) -> bool:
-        """True if the parameter has no default, so that a recipe must set it."""
+        """True if the parameter has no default. Then a recipe must set it."""
         return self.default is REQUIRED
 
 
@@ -85,11 +85,11 @@ class Registry:
                 raise RegistrationError(
                     f"{where(maker)}: a setting cannot be called 'type', because 'type' names the component"
                 )
-            taken = self._components.get(cls, {}).get(name)
-            if taken is not None:
-                owner = f"from plugin {taken.plugin!r}, " if taken.plugin else "from "
+            existing = self._components.get(cls, {}).get(name)
+            if existing is not None:
+                owner = f"from plugin {existing.plugin!r}, " if existing.plugin else "from "
                 raise RegistrationError(
-                    f"{where(maker)}: {cls.__name__} {name!r} already exists, {owner}{taken.where}; "
+                    f"{where(maker)}: {cls.__name__} {name!r} already exists, {owner}{existing.where}; "
                     "choose another name"
                 )
             self._components.setdefault(cls, {})[name] = Component(name, cls, maker, settings, self._plugin)
@@ -109,19 +109,19 @@ class Registry:
     @contextmanager
     def on_behalf_of(self, plugin: str) -> Iterator[None]:
         """Attribute components that are added in the block to `plugin`; remove them if the block fails."""
-        before, self._plugin = self._plugin, plugin
-        saved = {interface: dict(named) for interface, named in self._components.items()}
+        previous, self._plugin = self._plugin, plugin
+        components_before = {interface: dict(named) for interface, named in self._components.items()}
         try:
             yield
         except BaseException:
-            self._components = saved
+            self._components = components_before
             raise
         finally:
-            self._plugin = before
+            self._plugin = previous
 
 
 def provided_parameters(maker: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the positional parameters of a constructor, which the code that builds the component passes."""
+    """Return the names of the positional parameters of a constructor, which its parent passes."""
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return tuple(p.name for p in inspect.signature(maker).parameters.values() if p.kind in positional)
 
@@ -229,7 +229,7 @@ def _function(maker: Callable[..., Any]) -> Any:
 def _hints(maker: Callable[..., Any]) -> dict[str, Any]:
     function = _function(maker)
     if not hasattr(function, "__annotations__"):
-        return {}  # the constructor of `object` has no settings
+        return {}  # the constructor of `object` has no annotations
     try:
         return get_type_hints(function, include_extras=True)
     except NameError as error:

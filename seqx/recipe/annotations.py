@@ -68,7 +68,7 @@ _LISTS: dict[Any, Callable[[Iterable[Any]], Any]] = {
     collections.abc.Iterable: list,
     collections.abc.Collection: list,
 }
-_TABLES = (dict, collections.abc.Mapping)
+_MAPPINGS = (dict, collections.abc.Mapping)
 
 
 def shape(annotation: Any, registry: Registry) -> Shape:  # noqa: PLR0911  one for each shape
@@ -81,11 +81,11 @@ def shape(annotation: Any, registry: Registry) -> Shape:  # noqa: PLR0911  one f
         inner = shape(args[0], registry)
         return LeafShape(annotation) if isinstance(inner, LeafShape) else inner
     if origin in (Union, types.UnionType):
-        return _either(annotation, args, registry)
+        return _union_shape(annotation, args, registry)
     if origin in _LISTS and args and (len(args) == 1 or args[1:] == (...,)):
         inner = shape(args[0], registry)
         return LeafShape(annotation) if isinstance(inner, LeafShape) else ListShape(inner, _LISTS[origin])
-    if origin in _TABLES and len(args) == len(("key", "value")):
+    if origin in _MAPPINGS and len(args) == len(("key", "value")):
         inner = shape(args[1], registry)
         return LeafShape(annotation) if isinstance(inner, LeafShape) else MapShape(inner)
     if isinstance(annotation, type) and origin is None:
@@ -93,7 +93,7 @@ def shape(annotation: Any, registry: Registry) -> Shape:  # noqa: PLR0911  one f
             return ComponentShape(annotation, deferred=False)
         if dataclasses.is_dataclass(annotation):
             return SectionShape(annotation)
-        if not _readable(annotation):
+        if not _has_adapter(annotation):
             return ComponentShape(annotation, deferred=False)  # an interface without components here
     return LeafShape(annotation)
 
@@ -106,16 +106,16 @@ def _deferred_interface(annotation: Any) -> type | None:
     return None
 
 
-def _either(annotation: Any, args: tuple[Any, ...], registry: Registry) -> Shape:
+def _union_shape(annotation: Any, args: tuple[Any, ...], registry: Registry) -> Shape:
     shapes = [(arg, shape(arg, registry)) for arg in args]
-    choices = tuple(found for _, found in shapes if not isinstance(found, LeafShape))
+    choices = tuple(member for _, member in shapes if not isinstance(member, LeafShape))
     if not choices:
         return LeafShape(annotation)
-    leaves = tuple(arg for arg, found in shapes if isinstance(found, LeafShape))
+    leaves = tuple(arg for arg, member in shapes if isinstance(member, LeafShape))
     return UnionShape(choices, LeafShape(Union[leaves]) if leaves else None)  # noqa: UP007  a runtime value
 
 
-def _readable(cls: type) -> bool:
+def _has_adapter(cls: type) -> bool:
     try:
         adapter(cls)
     except PydanticSchemaGenerationError:
@@ -126,11 +126,11 @@ def _readable(cls: type) -> bool:
 def adapter(annotation: Any) -> TypeAdapter[Any]:
     """Return the pydantic validator of a leaf."""
     try:
-        return _kept(annotation)
+        return _cached_adapter(annotation)
     except TypeError:  # the annotation cannot be hashed
         return TypeAdapter(annotation)
 
 
 @cache
-def _kept(annotation: Any) -> TypeAdapter[Any]:
+def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)

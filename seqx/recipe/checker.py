@@ -41,17 +41,17 @@ def check(
         node: the merged tree of the recipe
         registry: the components that the recipe may name
         root: the constructor of the whole experiment
-        problems: problems that were found before, reported together with others
+        problems: problems that were found earlier, and are reported together with the others
 
     Raises:
         RecipeError: the recipe has problems
     """
-    walk = _Walk(registry, Defaults(registry), [*problems])
+    checker = _Checker(registry, Defaults(registry), [*problems])
     if not isinstance(node.value, dict):
         raise RecipeError([*problems, Problem(node.at, "a recipe is a mapping; see `seqx show wmt_en_de`")])
-    settings = walk.settings(node, _Constructor(root, section_settings(root)), "")
-    if walk.problems:
-        raise RecipeError(walk.problems)
+    settings = checker.settings(node, _Constructor(root, section_settings(root)), "")
+    if checker.problems:
+        raise RecipeError(checker.problems)
     return Configured(root, None, settings, node.at, node.at, "")
 
 
@@ -72,7 +72,9 @@ _FAILED = Leaf(None, None, None)  # the value of a setting with a problem
 
 
 @dataclass(frozen=True)
-class _Walk:
+class _Checker:
+    """Checks a tree against shapes, and collects the problems."""
+
     registry: Registry
     defaults: Defaults
     problems: list[Problem]
@@ -92,7 +94,7 @@ class _Walk:
             case MapShape():
                 return self.table(node, wanted, path)
             case UnionShape():
-                return self.either(node, wanted, path)
+                return self.union(node, wanted, path)
             case LeafShape():
                 return self.leaf(node, wanted, path)
 
@@ -101,27 +103,27 @@ class _Walk:
         known = self.registry.components(wanted.interface)
         if not isinstance(node.value, str | dict):
             return self.problem(node.at, path, f"{_article(interface)} is required, found {_shown(node)}")
-        named = node.value.get("type") if isinstance(node.value, dict) else node
-        if named is None:
+        name_node = node.value.get("type") if isinstance(node.value, dict) else node
+        if name_node is None:
             return self.problem(node.at, path, f"which {interface}? add 'type'{hint('', known)}")
-        if not isinstance(named.value, str):
-            return self.problem(named.at, path, f"'type' is the name of {_article(interface)}")
-        component = known.get(named.value)
+        if not isinstance(name_node.value, str):
+            return self.problem(name_node.at, path, f"'type' is the name of {_article(interface)}")
+        component = known.get(name_node.value)
         if component is None:
             return self.problem(
-                named.at,
+                name_node.at,
                 path,
-                f"no {interface} is called {shortened(named.value)!r}"
-                f"{hint(named.value, known)}{self.absent()}",
+                f"no {interface} is called {shortened(name_node.value)!r}"
+                f"{hint(name_node.value, known)}{self.absent()}",
             )
-        called = _Constructor(component.maker, component.settings, component.name)
-        settings = self.settings(node, called, path)
+        constructor = _Constructor(component.maker, component.settings, component.name)
+        settings = self.settings(node, constructor, path)
         return Configured(
-            component.maker, component, settings, node.at, node.at, path, wanted.deferred, named.at
+            component.maker, component, settings, node.at, node.at, path, wanted.deferred, name_node.at
         )
 
     def absent(self) -> str:
-        """Return a note about plugins that did not load and may have the missing component, or ""."""
+        """Return a note about plugins that failed to load and may have the missing component, or ""."""
         if not self.registry.absent:
             return ""
         names = ", ".join(map(repr, self.registry.absent))
@@ -130,41 +132,41 @@ class _Walk:
     def section(self, node: Node, wanted: SectionShape, path: str) -> Value:
         if not isinstance(node.value, dict):
             return self.problem(node.at, path, f"a mapping of settings is required, found {_shown(node)}")
-        called = _Constructor(wanted.cls, section_settings(wanted.cls))
-        return Configured(wanted.cls, None, self.settings(node, called, path), node.at, node.at, path)
+        constructor = _Constructor(wanted.cls, section_settings(wanted.cls))
+        return Configured(wanted.cls, None, self.settings(node, constructor, path), node.at, node.at, path)
 
-    def settings(self, node: Node, called: _Constructor, path: str) -> dict[str, Value]:
+    def settings(self, node: Node, constructor: _Constructor, path: str) -> dict[str, Value]:
         """Check the settings of a constructor, from a mapping or from a bare name, which sets nothing."""
         written = dict(node.value) if isinstance(node.value, dict) else {}
-        if called.name is not None:
+        if constructor.name is not None:
             written.pop("type", None)
-        written = self.renamed(written, node, called, path)
-        for key in written.keys() - called.settings.keys():
-            self.problem(node.keys[key], path, _unknown(key, called))
+        written = self.renamed(written, node, constructor, path)
+        for key in written.keys() - constructor.settings.keys():
+            self.problem(node.keys[key], path, _unknown(key, constructor))
         values: dict[str, Value] = {}
-        for name, setting in called.settings.items():
-            inside = f"{path}.{name}".removeprefix(".")
+        for name, setting in constructor.settings.items():
+            setting_path = f"{path}.{name}".removeprefix(".")
             wanted = shape(setting.annotation, self.registry)
             if name in written:
-                values[name] = self.value(written[name], wanted, inside)
+                values[name] = self.value(written[name], wanted, setting_path)
             elif not setting.required:
-                values[name] = self.defaults.value(setting.default, wanted, node.at, inside)
+                values[name] = self.defaults.value(setting.default, wanted, node.at, setting_path)
             else:
                 note = f" ({setting.help})" if setting.help else ""
-                self.problem(node.at, path, f"{called.title} needs {name!r}{note}")
+                self.problem(node.at, path, f"{constructor.title} needs {name!r}{note}")
         return values
 
     def renamed(
-        self, written: dict[str, Node], node: Node, called: _Constructor, path: str
+        self, written: dict[str, Node], node: Node, constructor: _Constructor, path: str
     ) -> dict[str, Node]:
         """Replace old names of settings, which only a recipe that seqx stored may have (see `renamed`)."""
-        renamed = renamed_settings(called.maker)
+        renamed = renamed_settings(constructor.maker)
         result: dict[str, Node] = {}
         for old in written.keys() & renamed.keys():
             result[renamed[old]] = written[old]
             if not is_stored(node.keys[old].source):
                 self.problem(node.keys[old], path, f"{old} is now called {renamed[old]}")
-        for key in written.keys() - renamed.keys():  # an override may add the new name to a stored recipe
+        for key in written.keys() - renamed.keys():  # a stored recipe with an override may have both names
             result[key] = merge(result[key], written[key]) if key in result else written[key]
         return result
 
@@ -180,20 +182,23 @@ class _Walk:
         items = {key: self.value(item, wanted.inner, f"{path}.{key}") for key, item in node.value.items()}
         return Collection(items, dict, node.at)
 
-    def either(self, node: Node, wanted: UnionShape, path: str) -> Value:
-        """Check a value of a union against the member that it looks like."""
-        parts = [choice for choice in wanted.choices if isinstance(choice, ComponentShape)]
+    def union(self, node: Node, wanted: UnionShape, path: str) -> Value:
+        """Check a value of a union against the member of the union whose shape it has."""
+        components = [choice for choice in wanted.choices if isinstance(choice, ComponentShape)]
         if isinstance(node.value, list):
             fitting: list[Shape] = [choice for choice in wanted.choices if isinstance(choice, ListShape)]
-        elif isinstance(node.value, dict) and (node.type is None or not parts):
+        elif isinstance(node.value, dict) and (node.type is None or not components):
             fitting = [
                 choice for choice in wanted.choices if isinstance(choice, SectionShape | MapShape)
-            ] or [*parts]
+            ] or [*components]
         elif node.type is not None:
-            fitting = [part for part in parts if node.type in self.registry.components(part.interface)]
-            unnamed = isinstance(node.value, str) and wanted.leaf is not None and wanted.leaf.annotation
-            if not fitting and unnamed in (None, False, types.NoneType):
-                fitting = [*parts]
+            fitting = [part for part in components if node.type in self.registry.components(part.interface)]
+            # A bare name without a component of that name is an error, unless the union also has strings.
+            leaf_annotation = (
+                isinstance(node.value, str) and wanted.leaf is not None and wanted.leaf.annotation
+            )
+            if not fitting and leaf_annotation in (None, False, types.NoneType):
+                fitting = [*components]
         else:
             fitting = []
         if fitting:
@@ -207,35 +212,37 @@ class _Walk:
         try:
             content = reader.validate_json(json.dumps(node.plain()), strict=True)
         except ValidationError as error:
-            for place, inside, message in _pydantic_errors(error, node, path):
-                self.problem(place.at, inside, f"{message}, found {_shown(place)}")
+            for inner, inner_path, message in _pydantic_errors(error, node, path):
+                self.problem(inner.at, inner_path, f"{message}, found {_shown(inner)}")
             return _FAILED
         return Leaf(content, reader.dump_python(content, mode="json"), node.at)
 
 
-def _unknown(key: str, called: _Constructor) -> str:
-    if key in provided_parameters(called.maker):
-        return f"{called.title} gets {shortened(key)!r} from its parent; leave it out"
-    return f"{called.title} has no setting {shortened(key)!r}{hint(key, called.settings)}"
+def _unknown(key: str, constructor: _Constructor) -> str:
+    if key in provided_parameters(constructor.maker):
+        return f"{constructor.title} gets {shortened(key)!r} from its parent; leave it out"
+    return f"{constructor.title} has no setting {shortened(key)!r}{hint(key, constructor.settings)}"
 
 
 def _pydantic_errors(error: ValidationError, node: Node, path: str) -> list[tuple[Node, str, str]]:
     """Return the errors of pydantic at their innermost nodes; errors of the members of a union are joined."""
-    found: dict[tuple[Location, str], tuple[Node, list[str]]] = {}
-    for one in error.errors(include_url=False):
-        place, inside = node, path
-        for step in one["loc"]:
-            value = place.value
+    by_place: dict[tuple[Location, str], tuple[Node, list[str]]] = {}
+    for detail in error.errors(include_url=False):
+        inner, inner_path = node, path
+        for step in detail["loc"]:
+            value = inner.value
             if isinstance(value, list) and isinstance(step, int) and step < len(value):
-                place, inside = value[step], f"{inside}.{step}"
+                inner, inner_path = value[step], f"{inner_path}.{step}"
             elif isinstance(value, dict) and step in value:
-                place, inside = value[str(step)], f"{inside}.{step}"
-        missing = one["type"] == "missing"
-        message = f"item {one['loc'][-1]} is missing" if missing else one["msg"].removeprefix("Value error, ")
-        messages = found.setdefault((place.at, inside), (place, []))[1]
+                inner, inner_path = value[str(step)], f"{inner_path}.{step}"
+        missing = detail["type"] == "missing"
+        message = (
+            f"item {detail['loc'][-1]} is missing" if missing else detail["msg"].removeprefix("Value error, ")
+        )
+        messages = by_place.setdefault((inner.at, inner_path), (inner, []))[1]
         if message not in messages:
             messages.append(message)
-    return [(place, inside, _joined(messages)) for (_, inside), (place, messages) in found.items()]
+    return [(inner, inner_path, _joined(messages)) for (_, inner_path), (inner, messages) in by_place.items()]
 
 
 def _joined(messages: list[str]) -> str:

@@ -18,7 +18,7 @@ class Value(Protocol):
 
     @property
     def at(self) -> Location | None:
-        """The place where it was written; None for a default."""
+        """The location where it was written; None for a default."""
 
     def plain(self) -> Any:
         """Return the plain value, with all defaults, as it is written in YAML."""
@@ -88,11 +88,11 @@ class Configured(Generic[T_co]):
         maker: the constructor
         component: its entry in the registry; None for a section or a whole recipe
         settings: the checked settings by name
-        at: the place where it was written; None for a default
-        place: the place where it was written, or that of the nearest parent that was written
+        at: the location where it was written; None for a default
+        place: the location where it was written, or that of the nearest parent that was written
         path: the path of the setting, such as `model.encoder`
         deferred: true for a `Make[...]`, which the parent builds itself
-        named: the place of its `type`
+        named: the location of its `type`
     """
 
     maker: Callable[..., T_co]
@@ -105,10 +105,14 @@ class Configured(Generic[T_co]):
     named: Location | None = None
 
     def __call__(self, *given: Any, **more: Any) -> T_co:
-        """Build it.
+        """Build the component, the section or the experiment.
+
+        Args:
+            given: positional parameters that the parent provides
+            more: keyword parameters that the parent provides
 
         Raises:
-            RecipeError: the constructor raised ValueError, as for inconsistent settings
+            RecipeError: the constructor raised ValueError, for example because settings are inconsistent
         """
         settings = {name: item.value() for name, item in self.settings.items() if _is_set(item)}
         try:
@@ -120,7 +124,7 @@ class Configured(Generic[T_co]):
         return built
 
     def problem(self, setting: str, message: str) -> Problem:
-        """Return a problem of a setting, such as `train.0`, at the place of the setting or its parent."""
+        """Return a problem of a setting, such as `train.0`, at its location or that of its nearest parent."""
         at, value = self.place, cast("Value | None", self)
         for step in setting.split(".") if setting else ():
             value = _inside(value, step)
@@ -129,7 +133,7 @@ class Configured(Generic[T_co]):
         return Problem(at, f"{path or 'recipe'}: {message}")
 
     def plain(self) -> Any:
-        """Return all settings with their defaults; as YAML, they give the same recipe."""
+        """Return all settings with their defaults, as plain values that YAML can express."""
         plain = {name: item.plain() for name, item in self.settings.items()}
         plain = {name: item for name, item in plain.items() if item is not NOT_EXPRESSIBLE}
         if self.component is None:
@@ -153,7 +157,7 @@ _recorder: ContextVar[list[tuple[Configured[Any], object]] | None] = ContextVar(
 
 @contextmanager
 def building() -> Iterator[list[tuple[Configured[Any], object]]]:
-    """Record, for each object that is built in the block, the configuration that it is built from."""
+    """Yield a list to which each object built in the block is added, with its configuration."""
     recorded: list[tuple[Configured[Any], object]] = []
     token = _recorder.set(recorded)
     try:

@@ -1,4 +1,4 @@
-"""Defaults as values of a recipe, so that the resolved recipe can be printed and read again."""
+"""Convert defaults to values of a recipe, so that the resolved recipe can be printed and read again."""
 
 import dataclasses
 import functools
@@ -32,46 +32,46 @@ class Defaults:
     registry: Registry
 
     def value(  # noqa: PLR0911  one for each shape
-        self, default: Any, wanted: Shape, around: Location, path: str
+        self, default: Any, wanted: Shape, parent: Location, path: str
     ) -> Value:
-        """Return a default as a value of its shape; `around` is the place of the parent."""
+        """Return a default as a value of the shape `wanted`; `parent` is the location of its parent."""
         match wanted:
             case ComponentShape() if callable(default):
-                return self._component(default, wanted, around, path)
+                return self._component(default, wanted, parent, path)
             case SectionShape() if isinstance(default, wanted.cls):
                 settings = {
                     name: self.value(
-                        getattr(default, name), shape(s.annotation, self.registry), around, f"{path}.{name}"
+                        getattr(default, name), shape(s.annotation, self.registry), parent, f"{path}.{name}"
                     )
                     for name, s in section_settings(wanted.cls).items()
                 }
-                return Configured(wanted.cls, None, settings, None, around, path)
+                return Configured(wanted.cls, None, settings, None, parent, path)
             case ListShape() if isinstance(default, list | tuple):
                 items = [
-                    self.value(item, wanted.inner, around, f"{path}.{i}") for i, item in enumerate(default)
+                    self.value(item, wanted.inner, parent, f"{path}.{i}") for i, item in enumerate(default)
                 ]
                 return Collection(items, wanted.container, None)
             case MapShape() if isinstance(default, Mapping):
                 table = {
-                    k: self.value(item, wanted.inner, around, f"{path}.{k}") for k, item in default.items()
+                    k: self.value(item, wanted.inner, parent, f"{path}.{k}") for k, item in default.items()
                 }
                 return Collection(table, dict, None)
             case UnionShape():
-                return self._either(default, wanted, around, path)
+                return self._union(default, wanted, parent, path)
             case LeafShape():
                 return _leaf(default, wanted)
         return Leaf(default, NOT_EXPRESSIBLE, None)
 
-    def _either(self, default: Any, wanted: UnionShape, around: Location, path: str) -> Value:
+    def _union(self, default: Any, wanted: UnionShape, parent: Location, path: str) -> Value:
         if wanted.leaf is not None and (default is None or isinstance(default, str | int | float)):
             return _leaf(default, wanted.leaf)
         for choice in wanted.choices:
-            read = self.value(default, choice, around, path)
-            if read.plain() is not NOT_EXPRESSIBLE:
-                return read
+            value = self.value(default, choice, parent, path)
+            if value.plain() is not NOT_EXPRESSIBLE:
+                return value
         return Leaf(default, NOT_EXPRESSIBLE, None) if wanted.leaf is None else _leaf(default, wanted.leaf)
 
-    def _component(self, default: Any, wanted: ComponentShape, around: Location, path: str) -> Value:
+    def _component(self, default: Any, wanted: ComponentShape, parent: Location, path: str) -> Value:
         """Return a default that is a class or a partial of one, under its registered name."""
         maker, keywords = default, {}
         if isinstance(default, functools.partial) and not default.args:
@@ -80,24 +80,24 @@ class Defaults:
         component = next((c for c in known if c.maker is maker), None)
         if component is None or not set(keywords) <= set(component.settings):
             return Leaf(default, NOT_EXPRESSIBLE, None)
-        return self._configured(component, keywords, wanted, around, path)
+        return self._configured(component, keywords, wanted, parent, path)
 
     def _configured(
         self,
         component: Component,
         keywords: Mapping[str, Any],
         wanted: ComponentShape,
-        around: Location,
+        parent: Location,
         path: str,
     ) -> Value:
         settings = {
             name: self.value(
-                keywords.get(name, s.default), shape(s.annotation, self.registry), around, f"{path}.{name}"
+                keywords.get(name, s.default), shape(s.annotation, self.registry), parent, f"{path}.{name}"
             )
             for name, s in component.settings.items()
             if name in keywords or s.default is not inspect.Parameter.empty
         }
-        return Configured(component.maker, component, settings, None, around, path, deferred=wanted.deferred)
+        return Configured(component.maker, component, settings, None, parent, path, deferred=wanted.deferred)
 
 
 def _leaf(default: Any, wanted: LeafShape) -> Value:

@@ -22,7 +22,7 @@ def differences(before: object, now: object) -> dict[str, tuple[object, object]]
 
 
 def left_out(value: Value, path: str = "") -> Iterator[str]:
-    """Yield the paths of settings that a checked recipe leaves to their defaults."""
+    """Yield the paths of settings of a checked recipe that have their defaults, because no file sets them."""
     parts: Mapping[str, Value] = {}
     if isinstance(value, Configured):
         parts = value.settings
@@ -43,7 +43,7 @@ def inside(key: str, paths: tuple[str, ...]) -> bool:
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Return settings by their paths. A `type` has the path of its mapping, like a component's bare name."""
+    """Return settings by their paths. The path of a `type` is that of its mapping, as for a bare name."""
     if isinstance(value, dict) and value:
         parts = [_flat(item, f"{path}.{key}".removeprefix(".")) for key, item in value.items()]
     elif isinstance(value, list) and value:

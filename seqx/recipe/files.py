@@ -13,7 +13,7 @@ from seqx.recipe.suggestions import hint
 from seqx.recipe.yaml_tree import Node
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-ASIDE = ("extends", "profiles", "plugins")  # keys of a file that are no settings
+ASIDE = ("extends", "profiles", "plugins")  # keys of a recipe file that are not settings
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Recipe:
     Args:
         tree: the merged tree, without `extends`, `profiles` and `plugins`
         files: the files that it was read from, the recipe itself first
-        plugins: the local plugins that it names, with the places of their names
+        plugins: the local plugins that it names, with the locations of their names
         profiles: the names of its profiles
     """
 
@@ -34,7 +34,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """Its name if it comes with seqx, otherwise the name of its file."""
+        """The name of a recipe that comes with seqx; for any other recipe, the name of its file."""
         own = self.files[0]
         return next((name for name, path in named().items() if path.samefile(own)), own.stem)
 
@@ -42,14 +42,14 @@ class Recipe:
 def named() -> dict[str, Path]:
     """Return the recipes that come with seqx, by name; a recipe in a folder is called FOLDER/NAME."""
     package = Path(__file__).parents[1]
-    places = [package / "recipes", package.parent / "recipes"]  # of an installation, of a checkout
+    folders = [package / "recipes", package.parent / "recipes"]  # in an installation, in a checkout
     if not (package.parent / "pyproject.toml").is_file():
-        places.pop()
+        folders.pop()
     return {
-        path.relative_to(place).with_suffix("").as_posix(): path
-        for place in places
-        if place.is_dir()
-        for path in sorted(place.rglob("*.yaml"))
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for folder in folders
+        if folder.is_dir()
+        for path in sorted(folder.rglob("*.yaml"))
     }
 
 
@@ -73,7 +73,8 @@ def load(
         local_plugins: false: refuse a recipe that names local plugins
         whole: the recipe is that of a model: it must not extend another, and its plugins must be in its
             folder
-        problems: gets problems that leave a tree to check, such as a repeated key; None: they are raised
+        problems: problems that do not prevent checking, such as a repeated key, are added to it; None: they
+            are raised
 
     Raises:
         RecipeError: the recipe has problems
@@ -81,11 +82,11 @@ def load(
     """
     path = _find(str(recipe), None)
     root, files, plugins, inherited = _with_parents(path, [], problems, whole=whole)
-    _trust(plugins, inherited, allowed=local_plugins)
+    _check_plugins(plugins, inherited, allowed=local_plugins)
     profiles = _profiles(root)
     if profile is not None:
         if profile not in profiles:
-            raise RecipeError([Problem(_head(root, path), _unknown(profile, profiles))])
+            raise RecipeError([Problem(_profiles_location(root, path), _unknown(profile, profiles))])
         root = yaml_tree.merge(root, yaml_tree.of_profile(profiles[profile], profile))
     for text in overrides:
         key = text.partition("=")[0].partition(".")[0]
@@ -94,8 +95,8 @@ def load(
             raise RecipeError([Problem(Location(COMMAND_LINE, 1, 1, text), message)])
         root = override(root, text)
     assert isinstance(root.value, dict)
-    kept = {key: node for key, node in root.value.items() if key not in ASIDE}
-    return Recipe(Node(kept, root.at, root.keys), files, plugins, list(profiles))
+    settings = {key: node for key, node in root.value.items() if key not in ASIDE}
+    return Recipe(Node(settings, root.at, root.keys), files, plugins, list(profiles))
 
 
 def read_plain(file: Path) -> dict[str, Any]:
@@ -105,47 +106,47 @@ def read_plain(file: Path) -> dict[str, Any]:
         UserError: it is not a recipe
     """
     try:
-        found = yaml_tree.read(file).plain()
+        plain = yaml_tree.read(file).plain()
     except RecipeError as error:
         raise UserError(f"{file}: cannot be read ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(plain, dict):
         raise UserError(f"{file}: cannot be read (it is not a recipe)")
-    return found
+    return plain
 
 
 def _unknown(profile: str, known: Mapping[str, Node]) -> str:
-    near = hint(profile, known)
-    listed = f" There are: {shortened(', '.join(known), 1000)}" if near.endswith("?") else ""
-    return f"no profile is called {profile!r}{near}{listed}"
+    suggestion = hint(profile, known)
+    listed = f" There are: {shortened(', '.join(known), 1000)}" if suggestion.endswith("?") else ""
+    return f"no profile is called {profile!r}{suggestion}{listed}"
 
 
-def _head(root: Node, path: Path) -> Location:
+def _profiles_location(root: Node, path: Path) -> Location:
     return root.keys.get("profiles") or Location(str(path), 1, 1)
 
 
 def _find(recipe: str, at: Location | None) -> Path:
     path = Path(recipe)
-    known = named()
-    if _is_file(path) or _is_path(recipe, known):
+    shipped = named()
+    if _is_file(path) or _is_path(recipe, shipped):
         if os.path.isdir(path):  # noqa: PTH112  see `_is_file`
             inside = path / "recipe.yaml"
             advice = f"as {inside}" if inside.is_file() else "a .yaml file"
             raise UserError(f"{recipe}: this is a folder; give a recipe, {advice}")
         return path
-    if recipe not in known:
-        message = f"no recipe is called {shortened(recipe)!r}{hint(recipe, known)}"
+    if recipe not in shipped:
+        message = f"no recipe is called {shortened(recipe)!r}{hint(recipe, shipped)}"
         raise RecipeError([Problem(at, message)]) if at else UserError(message)
-    path = known[recipe]
+    path = shipped[recipe]
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _is_file(path: Path) -> bool:
     """Return true if the file exists; false also if its name is too long."""
-    return os.path.isfile(path)  # noqa: PTH113  of which Path makes an error
+    return os.path.isfile(path)  # noqa: PTH113  Path.is_file raises an error for it
 
 
 def _is_path(recipe: str, known: Iterable[str]) -> bool:
-    """Return true if a recipe is named by its path: "./x" is, "table3/x" is the name of a shipped recipe."""
+    """Return true if `recipe` is a path like "./x", and not the name of a shipped recipe like "table3/x"."""
     folder = os.path.dirname(recipe)  # noqa: PTH120  Path drops the "./"
     if Path(recipe).suffix or not folder:
         return bool(Path(recipe).suffix)
@@ -155,11 +156,11 @@ def _is_path(recipe: str, known: Iterable[str]) -> bool:
 def _with_parents(
     path: Path, children: list[Path], problems: list[Problem] | None, *, whole: bool = False
 ) -> tuple[Node, list[Path], dict[Path, Location], dict[Path, Location]]:
-    """Return the merged tree, its files, its own plugins and those of its parents."""
+    """Return the merged tree of a recipe, its files, its own plugins and those of its parents."""
     root = yaml_tree.read(path, problems)
     if not isinstance(root.value, dict):
-        found = "a recipe is a mapping of sections" if root.value is not None else "this recipe is empty"
-        raise RecipeError([Problem(root.at, f"{found}; see `seqx show wmt_en_de`")])
+        reason = "a recipe is a mapping of sections" if root.value is not None else "this recipe is empty"
+        raise RecipeError([Problem(root.at, f"{reason}; see `seqx show wmt_en_de`")])
     plugins = _plugins(root, path.parent)
     if whole:
         _check_whole(root, path.parent, plugins)
@@ -168,23 +169,26 @@ def _with_parents(
         return root, [path], plugins, {}
     if not isinstance(parent.value, str):
         raise RecipeError([Problem(parent.at, "extends names one other recipe")])
-    above = _parent(parent.value, path, parent.at)
-    if above.resolve() in [other.resolve() for other in [path, *children]]:
-        chain = " -> ".join(map(str, [*children, path, above]))
+    parent_file = _parent(parent.value, path, parent.at)
+    if parent_file.resolve() in [other.resolve() for other in [path, *children]]:
+        chain = " -> ".join(map(str, [*children, path, parent_file]))
         raise RecipeError([Problem(parent.at, f"recipes extend each other in a circle: {chain}")])
-    if not _is_file(above):
-        raise RecipeError([Problem(parent.at, f"extends: there is no file {shortened(str(above), 200)}")])
-    if above.resolve().suffix not in _SUFFIXES:  # a message must not quote the content of any other file
-        shown = shortened(str(above), 200)
+    if not _is_file(parent_file):
+        raise RecipeError(
+            [Problem(parent.at, f"extends: there is no file {shortened(str(parent_file), 200)}")]
+        )
+    # Messages about YAML quote the file. They must not reveal other files, such as keys.
+    if parent_file.resolve().suffix not in _SUFFIXES:
+        shown = shortened(str(parent_file), 200)
         raise RecipeError(
             [Problem(parent.at, f"extends: {shown} is not a recipe; the name of a recipe ends in .yaml")]
         )
-    base, files, theirs, inherited = _with_parents(above, [*children, path], problems)
-    return yaml_tree.merge(base, root), [path, *files], plugins, {**inherited, **theirs}
+    base, files, parent_plugins, inherited = _with_parents(parent_file, [*children, path], problems)
+    return yaml_tree.merge(base, root), [path, *files], plugins, {**inherited, **parent_plugins}
 
 
 def _check_whole(root: Node, folder: Path, plugins: Mapping[Path, Location]) -> None:
-    """Refuse a model's recipe that names files outside of the model's folder: users do not read it."""
+    """Refuse the recipe of a model if it names files outside of the folder: users do not inspect it."""
     assert isinstance(root.value, dict)
     problems = [
         Problem(
@@ -220,7 +224,9 @@ def _plugins(root: Node, folder: Path) -> dict[Path, Location]:
     return {Path(os.path.normpath(folder / str(item.value))): item.at for item in listed.value}
 
 
-def _trust(plugins: Mapping[Path, Location], inherited: Mapping[Path, Location], *, allowed: bool) -> None:
+def _check_plugins(
+    plugins: Mapping[Path, Location], inherited: Mapping[Path, Location], *, allowed: bool
+) -> None:
     if not allowed and plugins:
         message = (
             "this recipe brings code of its own; read it, then pass --trust-local-plugins if you trust it"

@@ -26,7 +26,7 @@ def schema(registry: Registry, root: Callable[..., Any]) -> Schema:
     """
     writer = _Writer(registry, {})
     sections = writer.settings(section_settings(root))
-    aside: Schema = {
+    file_keys: Schema = {
         "extends": {
             "type": "string",
             "description": "the recipe that this one changes, relative to this file",
@@ -50,7 +50,7 @@ def schema(registry: Registry, root: Callable[..., Any]) -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "seqx recipe",
         "type": "object",
-        "properties": {**aside, **sections},
+        "properties": {**file_keys, **sections},
         "additionalProperties": False,
         "$defs": writer.definitions,
     }
@@ -61,7 +61,7 @@ class _Writer:
 
     def __init__(self, registry: Registry, definitions: Schema) -> None:
         self.registry, self.definitions = registry, definitions
-        self.owners: dict[str, type] = {}  # two plugins may use one name for their interfaces
+        self.owners: dict[str, type] = {}  # interfaces of two plugins may have the same name
 
     def settings(self, settings: Mapping[str, Setting]) -> Schema:
         return {name: self.setting(setting) for name, setting in settings.items()}
@@ -100,7 +100,7 @@ class _Writer:
     def interface(self, interface: type) -> Schema:
         known = self.registry.components(interface).values()
         names: list[Schema] = [{"const": c.name, "description": c.summary} for c in known]
-        whole: list[Schema] = [
+        components: list[Schema] = [
             {
                 "type": "object",
                 "title": c.name,
@@ -111,16 +111,20 @@ class _Writer:
             }
             for c in known
         ]
-        anyones: dict[str, list[Schema]] = {}
-        for one in whole:
-            for name, written in one["properties"].items():
-                anyones.setdefault(name, []).append(written)
-        partial: Schema = {  # for settings of a component that another part of the recipe names
+        schemas_by_setting: dict[str, list[Schema]] = {}
+        for entry in components:
+            for name, written in entry["properties"].items():
+                schemas_by_setting.setdefault(name, []).append(written)
+        # A profile or a child recipe may change settings of a component without repeating its type.
+        partial: Schema = {
             "type": "object",
-            "properties": {**{name: {"anyOf": ways} for name, ways in anyones.items()}, "type": False},
+            "properties": {
+                **{name: {"anyOf": schemas} for name, schemas in schemas_by_setting.items()},
+                "type": False,
+            },
             "additionalProperties": False,
         }
-        return {"description": summary(interface), "oneOf": [*names, *whole, partial]}
+        return {"description": summary(interface), "oneOf": [*names, *components, partial]}
 
     def section(self, cls: type) -> Schema:
         return {

@@ -5,7 +5,7 @@ from dataclasses import replace
 from seqx.errors import COMMAND_LINE, Location, Problem, RecipeError
 from seqx.recipe.yaml_tree import Node, merge, moved, parse
 
-_MAX_DEPTH = 60  # keys of a path
+_MAX_DEPTH = 60  # maximum number of keys in a path
 
 
 def override(root: Node, text: str) -> Node:
@@ -22,18 +22,20 @@ def override(root: Node, text: str) -> Node:
 
 
 def parse_override_value(value: str, text: str, path: str) -> Node:
-    """Return the tree of `value`, the YAML at the end of `text`, an argument of the command line."""
+    """Return the tree of `value`, which is the end of `text`, an argument of the command line."""
     column = len(text) - len(value)
 
-    def behind(place: Location) -> Location:  # the value was parsed without what is before it
-        first = place.line == 1
-        return replace(place, column=place.column + column, text=text) if first else place
+    def in_argument(location: Location) -> Location:  # `parse` saw the value without the text before it
+        on_first_line = location.line == 1
+        return replace(location, column=location.column + column, text=text) if on_first_line else location
 
     try:
         node = parse(value, COMMAND_LINE)
     except RecipeError as error:
-        raise RecipeError([Problem(behind(p.at), f"{path}: {p.message}") for p in error.problems]) from error
-    return moved(node, behind)
+        raise RecipeError(
+            [Problem(in_argument(p.at), f"{path}: {p.message}") for p in error.problems]
+        ) from error
+    return moved(node, in_argument)
 
 
 def _put(base: Node | None, keys: list[str], value: Node, at: Location, path: str) -> Node:
@@ -44,8 +46,8 @@ def _put(base: Node | None, keys: list[str], value: Node, at: Location, path: st
     if base is not None and isinstance(base.value, list):
         items = list(base.value)
         if not (key.isdecimal() and int(key) < len(items)):
-            held = f"items 0 to {len(items) - 1}" if items else "no items"
-            raise RecipeError([Problem(at, f"{here}: this is a list with {held}")])
+            contents = f"items 0 to {len(items) - 1}" if items else "no items"
+            raise RecipeError([Problem(at, f"{here}: this is a list with {contents}")])
         items[int(key)] = _put(items[int(key)], rest, value, at, here)
         return Node(items, base.at)
     inner = base.value.get(key) if base is not None and isinstance(base.value, dict) else None

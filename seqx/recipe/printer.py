@@ -1,4 +1,4 @@
-"""Print a checked recipe as YAML with all defaults, and with the origin of each value."""
+"""Print a checked recipe as YAML, with all defaults and the origin of each value."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,18 +11,20 @@ _STEP = "  "
 _MAX_COLUMN = 60  # comments are aligned up to this column
 
 
-def show(made: Configured[Any]) -> str:
+def show(recipe: Configured[Any]) -> str:
     """Return the resolved recipe as YAML; a comment on each line gives the origin of the value."""
-    rows = list(_mapping(_settings(made), ""))
+    rows = list(_mapping(_settings(recipe), ""))
     width = min(_MAX_COLUMN, max((len(line) for line, _ in rows), default=0))
     return "".join(f"{line:<{width}}  # {origin}\n" if origin else f"{line}\n" for line, origin in rows)
 
 
-def _settings(made: Configured[Any]) -> Mapping[str, Value]:
-    settings = {name: item for name, item in made.settings.items() if item.plain() is not NOT_EXPRESSIBLE}
-    if made.component is not None:
-        named = Leaf(made.component.name, made.component.name, made.named)
-        return {"type": named, **settings}
+def _settings(configured: Configured[Any]) -> Mapping[str, Value]:
+    settings = {
+        name: item for name, item in configured.settings.items() if item.plain() is not NOT_EXPRESSIBLE
+    }
+    if configured.component is not None:
+        type_leaf = Leaf(configured.component.name, configured.component.name, configured.named)
+        return {"type": type_leaf, **settings}
     return settings
 
 
@@ -38,8 +40,8 @@ def _entry(head: str, item: Value, indent: str) -> Iterator[tuple[str, str]]:
         yield from _mapping(inner, indent + _STEP)
     elif isinstance(item, Collection) and item.items and not isinstance(item.items, Mapping):
         yield head, ""
-        for one in item.items:
-            yield from _item(one, indent + _STEP)
+        for element in item.items:
+            yield from _item(element, indent + _STEP)
     else:
         yield f"{head} {yaml_tree.dump(item.plain(), flow=True)}", _origin(item.at)
 

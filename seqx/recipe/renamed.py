@@ -1,7 +1,7 @@
-"""Old names of settings: an error in a recipe that a user writes, translated in one that seqx stored.
+"""Old names of settings. Recipes that users write must not use them; recipes that seqx stored may.
 
-A component or a section lists them in its class attribute `renamed`, old name to new name. Runs and models of
-earlier versions hold a `recipe.yaml` with the old names, and still load.
+A component or a section lists them in its class attribute `renamed`, which maps old names to new ones. Runs
+and models of earlier versions have a `recipe.yaml` with the old names, and still load.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any
 from seqx.plugin.registry import renamed_settings
 from seqx.recipe.configured import Collection, Configured, Value
 
-_BESIDE = ("environment.json", "model.json")  # files that a run and a model have beside their recipe
+_BESIDE = ("environment.json", "model.json")  # one of them is beside the recipe of each run and model
 
 
 def is_stored(source: str) -> bool:
@@ -25,7 +25,7 @@ def with_new_names(stored: Any, checked: Value) -> Any:
 
     Args:
         stored: plain values, as they were read
-        checked: the recipe that `stored` is compared with; it tells which components have renamed settings
+        checked: the recipe that `stored` is compared with; its components tell which settings were renamed
     """
     if isinstance(checked, Configured) and isinstance(stored, Mapping):
         name = None if checked.component is None else checked.component.name

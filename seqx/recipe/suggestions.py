@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from seqx.errors import shortened
 
-_LISTED = 12  # names that are listed at most
+_MAX_LISTED = 12  # names
 
 
 def hint(name: str, known: Iterable[str]) -> str:
@@ -17,5 +17,5 @@ def hint(name: str, known: Iterable[str]) -> str:
         return f"; did you mean {shortened(nearest)!r}?"
     if not names:
         return "; there is none"
-    listed = ", ".join(map(shortened, names[:_LISTED])) + (", ..." if len(names) > _LISTED else "")
+    listed = ", ".join(map(shortened, names[:_MAX_LISTED])) + (", ..." if len(names) > _MAX_LISTED else "")
     return f"; there {'are' if len(names) > 1 else 'is'} {listed}"

@@ -1,4 +1,4 @@
-"""Check the settings that determine a vocabulary, if a run uses the vocabulary of a model."""
+"""Check the settings that determine a vocabulary, for a run that uses the vocabulary of a model."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Fixed:
 
     Args:
         model: the name of the model in messages
-        otherwise: advice that follows "write ...", such as ", or leave ... out"
+        otherwise: the end of each message, after the advice "write ...", such as ", or leave ... out"
     """
 
     model: str
@@ -34,38 +34,38 @@ class Fixed:
         """
         yield from self._search(task, theirs, task.path)
 
-    def _search(self, made: Configured[Any], theirs: Any, path: str) -> Iterator[Problem]:
-        """Look for codecs among the settings of a component, and inside of them."""
-        same = _type(theirs) == _name(made)
-        annotations = {name: setting.annotation for name, setting in settings_of(made.maker).items()}
-        for name, item in made.settings.items():
-            their = _setting(theirs, name)
+    def _search(self, configured: Configured[Any], theirs: Any, path: str) -> Iterator[Problem]:
+        """Compare all codecs among the settings of a component and of its parts."""
+        same = _type(theirs) == _name(configured)
+        annotations = {name: setting.annotation for name, setting in settings_of(configured.maker).items()}
+        for name, item in configured.settings.items():
+            model_value = _setting(theirs, name)
             if names_interface(annotations[name], Codec):
-                if their != NOT_SET or item.at is not None or not same:
-                    yield from self._compare(item, their, f"{path}.{name}", made.place)
+                if model_value != NOT_SET or item.at is not None or not same:
+                    yield from self._compare(item, model_value, f"{path}.{name}", configured.place)
             elif isinstance(item, Configured):
-                yield from self._search(item, their, f"{path}.{name}")
+                yield from self._search(item, model_value, f"{path}.{name}")
 
-    def _compare(self, item: Value, theirs: Any, path: str, around: Location) -> Iterator[Problem]:
-        """Compare a setting that determines the vocabulary; `around` is the place of its parent."""
+    def _compare(self, item: Value, theirs: Any, path: str, parent: Location) -> Iterator[Problem]:
+        """Compare a setting that determines the vocabulary; `parent` is the location of its parent."""
         if isinstance(item, Configured) and _type(theirs) == _name(item):
-            free: frozenset[str] = getattr(item.maker, "adjustable", frozenset())
+            adjustable: frozenset[str] = getattr(item.maker, "adjustable", frozenset())
             for name, inner in item.settings.items():
-                their = _setting(theirs, name)
+                model_value = _setting(theirs, name)
                 # A setting that the model's version of seqx did not have differs only if the recipe sets it.
-                if name not in free and (their != NOT_SET or inner.at is not None):
-                    yield from self._compare(inner, their, f"{path}.{name}", item.place)
-        elif (ours := item.plain()) is not NOT_EXPRESSIBLE and ours != theirs:
+                if name not in adjustable and (model_value != NOT_SET or inner.at is not None):
+                    yield from self._compare(inner, model_value, f"{path}.{name}", item.place)
+        elif (recipe_value := item.plain()) is not NOT_EXPRESSIBLE and recipe_value != theirs:
             named = item.named if isinstance(item, Configured) else None
-            yield Problem(named or item.at or around, self._message(path, ours, theirs))
+            yield Problem(named or item.at or parent, self._message(path, recipe_value, theirs))
 
     def _message(self, path: str, ours: Any, theirs: Any) -> str:
         name = path.rpartition(".")[2]
-        learnt = "without it" if theirs == NOT_SET else f"with {_brief(theirs)}"
-        write = f"leave {name} out" if theirs == NOT_SET else f"write {name}: {_shown(theirs)}"
+        learned = "without it" if theirs == NOT_SET else f"with {_short_text(theirs)}"
+        write = f"leave {name} out" if theirs == NOT_SET else f"write {name}: {_yaml_line(theirs)}"
         return (
-            f"{path}: {_brief(ours)} does not fit the vocabulary of the model in {self.model}, which was "
-            f"learnt {learnt}; {write}{self.otherwise}"
+            f"{path}: {_short_text(ours)} does not fit the vocabulary of the model in {self.model}, which "
+            f"was learnt {learned}; {write}{self.otherwise}"
         )
 
 
@@ -76,8 +76,8 @@ def names_interface(annotation: Any, interface: type) -> bool:
     return any(names_interface(part, interface) for part in get_args(annotation))
 
 
-def _name(made: Configured[Any]) -> str | None:
-    return None if made.component is None else made.component.name
+def _name(configured: Configured[Any]) -> str | None:
+    return None if configured.component is None else configured.component.name
 
 
 def _type(plain: Any) -> Any:
@@ -89,12 +89,12 @@ def _setting(plain: Any, name: str) -> Any:
     return plain.get(name, NOT_SET) if isinstance(plain, Mapping) else NOT_SET
 
 
-def _brief(plain: Any) -> str:
+def _short_text(plain: Any) -> str:
     """Return the name of a component, or the text of any other value."""
-    return _shown(_type(plain) if isinstance(plain, Mapping) and "type" in plain else plain)
+    return _yaml_line(_type(plain) if isinstance(plain, Mapping) and "type" in plain else plain)
 
 
-def _shown(plain: Any) -> str:
+def _yaml_line(plain: Any) -> str:
     """Return a value as YAML on one line."""
     if plain == NOT_SET:
         return NOT_SET

@@ -1,4 +1,4 @@
-"""YAML with the place of each value: reading, merging, writing.
+"""Read, merge and write YAML; each value keeps its location in a file.
 
 Scalars follow the core schema of YAML 1.2, so `1e-4` is a number and `no` is a string. Trees are immutable.
 """
@@ -15,17 +15,17 @@ from seqx.errors import Location, Problem, RecipeError, shortened
 from seqx.storage.bounded_read import read_bounded
 
 _MAX_DEPTH = 60  # levels of nesting
-_MAX_NODES = 20_000  # also after aliases are expanded
+_MAX_NODES = 20_000  # before and after aliases are expanded
 _MAX_BYTES = 1 << 20  # of a file
 _MAX_DIGITS = 400  # of a number; the largest float has 309
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # line breaks of PyYAML
-_INVALID = re.compile("[\0\ud800-\udfff]")  # escapes can write them, but files and outputs cannot hold them
+_INVALID = re.compile("[\0\ud800-\udfff]")  # YAML escapes can write these characters, but no UTF-8 file may
 _TAG = "tag:yaml.org,2002:"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value of a recipe with its place; `keys` has the places of a mapping's keys."""
+    """A value of a recipe with its location; `keys` has the locations of a mapping's keys."""
 
     value: "bool | int | float | str | list[Node] | dict[str, Node] | None"
     at: Location
@@ -40,7 +40,7 @@ class Node:
         return named.value if named is not None and isinstance(named.value, str) else None
 
     def plain(self) -> Any:
-        """Return the value without places."""
+        """Return the value without locations."""
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
@@ -53,7 +53,8 @@ def read(path: Path, problems: list[Problem] | None = None) -> Node:
 
     Args:
         path: the file
-        problems: gets problems that leave a tree, such as a repeated key; None: they are raised
+        problems: problems that do not prevent reading, such as a repeated key, are added to it; None: they
+            are raised
 
     Raises:
         RecipeError: the file cannot be read, or is not valid YAML
@@ -62,36 +63,36 @@ def read(path: Path, problems: list[Problem] | None = None) -> Node:
     try:
         data = read_bounded(path, _MAX_BYTES)
     except OSError as error:
-        what = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
-        raise RecipeError([Problem(Location(source, 1, 1), what)]) from error
+        message = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
+        raise RecipeError([Problem(Location(source, 1, 1), message)]) from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        good = data[: error.start].decode("utf-8-sig", errors="replace")
-        at = _at(source, good, len(good))
+        decoded = data[: error.start].decode("utf-8-sig", errors="replace")
+        at = _location_at(source, decoded, len(decoded))
         message = f"byte 0x{data[error.start]:02x} is not UTF-8; save the file in that encoding"
         raise RecipeError([Problem(at, message)]) from error
     return parse(text, source, problems)
 
 
 def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node:
-    """Return the tree of a text; an empty text is null. For `problems` and errors see `read`."""
+    """Return the tree of a text; an empty text is null. See `read` for `problems` and errors."""
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
     except yaml.reader.ReaderError as error:
-        at = _at(source, text, int(error.position))
+        at = _location_at(source, text, int(error.position))
         message = f"character {error.character!r} may not stand in YAML"
         raise RecipeError([Problem(at, message)]) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         lines = _BREAK.split(text)
-        at = _place(source, lines, mark) if mark else Location(source, 1, 1)
+        at = _location(source, lines, mark) if mark else Location(source, 1, 1)
         tab = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
         message = f"not valid YAML: {shortened(str(error.problem or error.context), 200)}{tab}"
         raise RecipeError([Problem(at, message)]) from error
     except (ValueError, OverflowError) as error:  # PyYAML's scanner does not check version and escape numbers
-        at = _place(source, _BREAK.split(text), loader.get_mark())
+        at = _location(source, _BREAK.split(text), loader.get_mark())
         raise RecipeError([Problem(at, f"not valid YAML: {error}")]) from error
     if root is None:
         return Node(None, Location(source, 1, 1))
@@ -104,13 +105,13 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
     return node
 
 
-def _at(source: str, text: str, position: int) -> Location:
+def _location_at(source: str, text: str, position: int) -> Location:
     lines = _BREAK.split(text[:position])
     whole = _BREAK.split(text)
     return Location(source, len(lines), len(lines[-1]) + 1, whole[len(lines) - 1])
 
 
-def _place(source: str, lines: list[str], mark: yaml.Mark) -> Location:
+def _location(source: str, lines: list[str], mark: yaml.Mark) -> Location:
     text = lines[mark.line] if mark.line < len(lines) else ""
     return Location(source, mark.line + 1, mark.column + 1, text)
 
@@ -186,13 +187,13 @@ def _text(word: str) -> str:
 def _scalar(tag: str, word: str) -> Any:
     if tag == _TAG + "str":
         return word
-    for name, pattern, read_it in _CORE:
+    for name, pattern, convert in _CORE:
         if tag == _TAG + name and pattern.fullmatch(word):
             if len(word) > _MAX_DIGITS:
                 raise ValueError(f"a number of {len(word):,} characters; none has more than {_MAX_DIGITS}")
-            return read_it(word)
-    named = shortened(tag.removeprefix(_TAG))
-    raise ValueError(f"a recipe knows no tag {named!r} for {shortened(word)!r}; leave it out")
+            return convert(word)
+    shown_tag = shortened(tag.removeprefix(_TAG))
+    raise ValueError(f"a recipe knows no tag {shown_tag!r} for {shortened(word)!r}; leave it out")
 
 
 class _Reader:
@@ -204,7 +205,7 @@ class _Reader:
         self.count = 0
 
     def node(self, raw: yaml.Node, depth: int) -> Node:
-        at = _place(self.source, self.lines, raw.start_mark)
+        at = _location(self.source, self.lines, raw.start_mark)
         self.count += 1
         if self.count > _MAX_NODES or depth > _MAX_DEPTH:
             raise RecipeError([Problem(at, "aliases expand to too many values here; write the values out")])
@@ -222,7 +223,7 @@ class _Reader:
         value: dict[str, Node] = {}
         keys: dict[str, Location] = {}
         for key, child in raw.value:
-            where = _place(self.source, self.lines, key.start_mark)
+            where = _location(self.source, self.lines, key.start_mark)
             if not isinstance(key, yaml.ScalarNode) or _INVALID.search(key.value):
                 self.problems.append(Problem(where, "a key must be a word"))
             elif key.value in keys:
@@ -242,9 +243,9 @@ def merge(base: Node, over: Node) -> Node:
     """
     old, new = base.value, over.value
     if isinstance(old, str) and isinstance(new, dict):
-        base = _named(base)
+        base = _as_mapping(base)
     elif isinstance(old, dict) and isinstance(new, str) and base.type is not None:
-        over = _named(over)
+        over = _as_mapping(over)
     old, new = base.value, over.value
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return over
@@ -256,17 +257,17 @@ def merge(base: Node, over: Node) -> Node:
     return Node(value, over.at if new else base.at, {**base.keys, **over.keys})
 
 
-def _named(node: Node) -> Node:
+def _as_mapping(node: Node) -> Node:
     return Node({"type": node}, node.at, {"type": node.at})
 
 
 def of_profile(node: Node, name: str) -> Node:
-    """Return the tree with each place marked as belonging to a profile."""
+    """Return the tree with each location marked as belonging to a profile."""
     return moved(node, lambda at: replace(at, profile=name))
 
 
 def moved(node: Node, change: Callable[[Location], Location]) -> Node:
-    """Return the tree with `change` applied to its places."""
+    """Return the tree with `change` applied to all locations."""
     value = node.value
     if isinstance(value, dict):
         value = {key: moved(child, change) for key, child in value.items()}
@@ -285,12 +286,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _word(dumper: yaml.SafeDumper, word: str) -> yaml.ScalarNode:
+def _represent_str(dumper: yaml.SafeDumper, word: str) -> yaml.ScalarNode:
     """Represent a string; line breaks of YAML 1.1 are escaped, because readers would fold them."""
     return dumper.represent_scalar(_TAG + "str", word, '"' if re.search("[\x85\u2028\u2029]", word) else None)
 
 
-_Dumper.add_representer(str, _word)
+_Dumper.add_representer(str, _represent_str)
 
 
 def dump(plain: Any, *, flow: bool = False) -> str:

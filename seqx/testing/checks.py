@@ -23,7 +23,7 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
 def check_gradients(module: nn.Module, run: Run) -> None:
     """Assert that each trained parameter gets a gradient that is not all zeros."""
     outputs = run(module)
-    # Weights are random, because the plain sum of a normalised vector has no gradient.
+    # The sum of a normalised vector is constant and has no gradient, so outputs get random weights.
     (outputs * torch.randn_like(outputs)).sum().backward()  # type: ignore[no-untyped-call]
     without_gradient = [
         name
@@ -44,7 +44,7 @@ def check_state_dict(subject: Subject, run: Run, *arguments: Any) -> None:
 def check_bfloat16(module: nn.Module, run: Run) -> None:
     """Assert that outputs under bfloat16 autocast differ by at most a tenth (of their norm) from float32.
 
-    Skips the test if the CPU has no bfloat16 units and lacks a kernel.
+    Skip the test if the CPU has no bfloat16 units, and torch has no kernel for it.
     """
     expected, cpu = run(module), torch.device("cpu")
     try:

@@ -23,13 +23,13 @@ def _decode(decoder: Decoder) -> Tensor:
 def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
     """One token or four tokens at a time give the same outputs as all tokens at once."""
     decoder = subject.build(D)
-    whole, _ = decoder(X, decoder.start(memory(), B, T), None)
-    assert whole.shape == (B, T, D)
+    expected, _ = decoder(X, decoder.start(memory(), B, T), None)
+    assert expected.shape == (B, T, D)
     for size in (1, 4):
         state = decoder.start(memory(), B, None)
         for start in range(0, T, size):
             part, state = decoder(X[:, start : start + size], state, None)
-            checks.assert_close(part, whole[:, start : start + size])
+            checks.assert_close(part, expected[:, start : start + size])
 
 
 @law(Decoder)
@@ -68,9 +68,9 @@ def padding_does_not_change_outputs(subject: Subject) -> None:
     checks.assert_close(actual[KEEP], expected[KEEP])
     for i, (s, t) in enumerate(zip(SOURCE_LENGTHS.tolist(), TARGET_LENGTHS.tolist(), strict=True)):
         states, inputs, layout = memory()
-        short = type(layout)(layout.keep[i : i + 1, :s], layout.positions[i : i + 1, :s])
-        alone = Memory(states[i : i + 1, :s], inputs[i : i + 1, :s], short)
-        outputs, _ = decoder(X[i : i + 1, :t], decoder.start(alone, 1, t), None)
+        single_layout = type(layout)(layout.keep[i : i + 1, :s], layout.positions[i : i + 1, :s])
+        single_memory = Memory(states[i : i + 1, :s], inputs[i : i + 1, :s], single_layout)
+        outputs, _ = decoder(X[i : i + 1, :t], decoder.start(single_memory, 1, t), None)
         checks.assert_close(outputs[0], expected[i, :t])
 
 
@@ -79,12 +79,12 @@ def sentences_continue_after_padding(subject: Subject) -> None:
     """Each sentence of a padded batch continues after its own last token."""
     decoder, new = subject.build(D), vectors(B, 2, D, seed=7)
     _, state = decoder(X, decoder.start(memory(), B, None), KEEP)
-    together, _ = decoder(new, state, None)
+    batch_outputs, _ = decoder(new, state, None)
     for i, t in enumerate(TARGET_LENGTHS.tolist()):
-        alone = Memory(*(rows(part, torch.tensor([i])) for part in memory()))
-        _, state = decoder(X[i : i + 1, :t], decoder.start(alone, 1, None), None)
+        single_memory = Memory(*(rows(part, torch.tensor([i])) for part in memory()))
+        _, state = decoder(X[i : i + 1, :t], decoder.start(single_memory, 1, None), None)
         expected, _ = decoder(new[i : i + 1], state, None)
-        checks.assert_close(together[i : i + 1], expected)
+        checks.assert_close(batch_outputs[i : i + 1], expected)
 
 
 def _last_outputs(decoder: Decoder) -> Tensor:

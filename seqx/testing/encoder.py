@@ -21,8 +21,8 @@ def padding_does_not_change_outputs(subject: Subject) -> None:
     repadded = encoder(x.masked_fill(~batch_layout.keep[..., None], 100.0), batch_layout)
     checks.assert_close(repadded[batch_layout.keep], expected[batch_layout.keep])
     for i, length in enumerate(SOURCE_LENGTHS.tolist()):
-        alone = encoder(x[i : i + 1, :length], layout(SOURCE_LENGTHS[i : i + 1], length))
-        checks.assert_close(alone[0], expected[i, :length])
+        single = encoder(x[i : i + 1, :length], layout(SOURCE_LENGTHS[i : i + 1], length))
+        checks.assert_close(single[0], expected[i, :length])
 
 
 @law(Encoder)

@@ -24,13 +24,13 @@ def _outputs(model: Model) -> Tensor:
 def incremental_outputs_equal_parallel_outputs(subject: Subject) -> None:
     """One token or four tokens at a time give the same logits as all tokens at once."""
     model = subject.build(SIZES)
-    whole = model.head(model.advance(INPUTS, model.start(model.encode(SOURCE), T), None)[0])
-    assert whole.shape == (B, T, SIZE)
+    expected = model.head(model.advance(INPUTS, model.start(model.encode(SOURCE), T), None)[0])
+    assert expected.shape == (B, T, SIZE)
     for size in (1, 4):
         state = model.start(model.encode(SOURCE), None)
         for start in range(0, T, size):
             outputs, state = model.advance(INPUTS[:, start : start + size], state, None)
-            checks.assert_close(model.head(outputs), whole[:, start : start + size])
+            checks.assert_close(model.head(outputs), expected[:, start : start + size])
 
 
 @law(Model)
@@ -48,14 +48,14 @@ def outputs_do_not_depend_on_later_tokens(subject: Subject) -> None:
 def padding_does_not_change_outputs(subject: Subject) -> None:
     """A sentence gets the same scores and labels alone as in a padded batch."""
     model = subject.build(SIZES)
-    together, labels = model.score(SOURCE, TARGET), model.labels(model.encode(SOURCE))
-    assert not together[~TARGET.layout.keep].count_nonzero()
+    batch_scores, labels = model.score(SOURCE, TARGET), model.labels(model.encode(SOURCE))
+    assert not batch_scores[~TARGET.layout.keep].count_nonzero()
     for i, (s, t) in enumerate(zip(SOURCE_LENGTHS.tolist(), TARGET_LENGTHS.tolist(), strict=True)):
         source = Tokens.of(SOURCE.ids[i : i + 1, :s], torch.tensor([s]))
         target = Tokens.of(TARGET.ids[i : i + 1, :t], torch.tensor([t]))
-        checks.assert_close(model.score(source, target)[0], together[i, :t])
-        for name, alone in model.labels(model.encode(source)).items():
-            checks.assert_close(alone[0], labels[name][i, :s])
+        checks.assert_close(model.score(source, target)[0], batch_scores[i, :t])
+        for name, single_labels in model.labels(model.encode(source)).items():
+            checks.assert_close(single_labels[0], labels[name][i, :s])
 
 
 @law(Model)
@@ -104,24 +104,24 @@ def _labels(model: Model) -> Tensor:
 def two_equal_models_predict_like_one(subject: Subject) -> None:
     """An ensemble of a model and itself gives the scores and labels of the model, also token by token."""
     toy = Toy(SIZES)
-    both = subject.build([toy, toy])
-    checks.assert_close(both.score(SOURCE, TARGET), toy.score(SOURCE, TARGET))
-    checks.assert_close(_labels(both), _labels(toy))
-    whole = toy.head(toy.advance(INPUTS, toy.start(toy.encode(SOURCE), T), None)[0]).log_softmax(-1)
-    state = both.start(both.encode(SOURCE), T)
+    ensemble = subject.build([toy, toy])
+    checks.assert_close(ensemble.score(SOURCE, TARGET), toy.score(SOURCE, TARGET))
+    checks.assert_close(_labels(ensemble), _labels(toy))
+    expected = toy.head(toy.advance(INPUTS, toy.start(toy.encode(SOURCE), T), None)[0]).log_softmax(-1)
+    state = ensemble.start(ensemble.encode(SOURCE), T)
     for t in range(T):
-        outputs, state = both.advance(INPUTS[:, t : t + 1], state, None)
-        checks.assert_close(both.head(outputs).log_softmax(-1), whole[:, t : t + 1])
+        outputs, state = ensemble.advance(INPUTS[:, t : t + 1], state, None)
+        checks.assert_close(ensemble.head(outputs).log_softmax(-1), expected[:, t : t + 1])
 
 
 @law(Ensemble)
 def every_model_contributes(subject: Subject) -> None:
     """Predictions of two models differ from those of each, and do not depend on the order of the models."""
     toys = [Toy(SIZES, seed=seed) for seed in (0, 1)]
-    both, reversed_order = subject.build(toys), subject.build(toys[::-1])
-    scores = both.score(SOURCE, TARGET)
-    checks.assert_close(reversed_order.score(SOURCE, TARGET), scores)
-    labels = _labels(both)
-    checks.assert_close(_labels(reversed_order), labels)
+    ensemble, reversed_ensemble = subject.build(toys), subject.build(toys[::-1])
+    scores = ensemble.score(SOURCE, TARGET)
+    checks.assert_close(reversed_ensemble.score(SOURCE, TARGET), scores)
+    labels = _labels(ensemble)
+    checks.assert_close(_labels(reversed_ensemble), labels)
     assert all((labels - _labels(toy)).abs().max() > 1e-3 for toy in toys)
     assert all((scores - toy.score(SOURCE, TARGET)).abs().max() > 1e-3 for toy in toys)

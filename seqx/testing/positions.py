@@ -34,20 +34,20 @@ def encoding_depends_on_positions_only(subject: Subject) -> None:
     checks.assert_close(encoding.embed(X[:, 3:], later), encoding.embed(X, POSITIONS)[:, 3:])
     checks.assert_close(encoding.query(Q[:, :, 3:], later), encoding.query(Q, POSITIONS)[:, :, 3:])
     checks.assert_close(encoding.key(KEYS[:, :, 3:], later), encoding.key(KEYS, POSITIONS)[:, :, 3:])
-    whole, part = (
+    expected, actual = (
         encoding.bias(Q, KEYS, POSITIONS, POSITIONS),
         encoding.bias(Q[:, :, 3:], KEYS, later, POSITIONS),
     )
-    if whole is not None:
-        assert part is not None
-        checks.assert_close(part, whole[:, :, 3:])
-    whole, part = (
+    if expected is not None:
+        assert actual is not None
+        checks.assert_close(actual, expected[:, :, 3:])
+    expected, actual = (
         encoding.values(WEIGHTS, POSITIONS, POSITIONS),
         encoding.values(WEIGHTS[:, :, 3:], later, POSITIONS),
     )
-    if whole is not None:
-        assert part is not None
-        checks.assert_close(part, whole[:, :, 3:])
+    if expected is not None:
+        assert actual is not None
+        checks.assert_close(actual, expected[:, :, 3:])
 
 
 @law(PositionalEncoding)
@@ -55,9 +55,9 @@ def each_sentence_has_its_own_positions(subject: Subject) -> None:
     """Sentences of a batch may start at different positions."""
     encoding = subject.build(D, H)
     shift = torch.arange(B)[:, None]
-    together = encoding.embed(X, POSITIONS + shift)
-    alone = [encoding.embed(X[i : i + 1], POSITIONS[i : i + 1] + i) for i in range(B)]
-    checks.assert_close(together, torch.cat(alone))
+    batch = encoding.embed(X, POSITIONS + shift)
+    single = [encoding.embed(X[i : i + 1], POSITIONS[i : i + 1] + i) for i in range(B)]
+    checks.assert_close(batch, torch.cat(single))
 
 
 @law(PositionalEncoding)

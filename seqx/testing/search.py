@@ -20,7 +20,7 @@ def _answers(search: Search, model: Toy, source: Tokens, limits: Tensor) -> list
 
 
 def _copies(source: Tokens) -> list[list[int]]:
-    """Return the ids of each source sentence without EOS."""
+    """Return the ids of each source sentence without EOS, which a model that copies should write."""
     return [ids[keep][:-1].tolist() for ids, keep in zip(source.ids, source.layout.keep, strict=True)]
 
 
@@ -51,8 +51,8 @@ def answers_do_not_depend_on_the_batch(subject: Subject) -> None:
     reordered = Tokens(SOURCE.ids[order], rows(SOURCE.layout, order))
     expected = _answers(search, CERTAIN, SOURCE, LIMITS)
     assert _answers(search, CERTAIN, reordered, LIMITS) == [expected[i] for i in order.tolist()]
-    alone = Tokens(SOURCE.ids[1:2], rows(SOURCE.layout, torch.tensor([1])))
-    assert _answers(search, CERTAIN, alone, LIMITS[1:2]) == expected[1:2]
+    single = Tokens(SOURCE.ids[1:2], rows(SOURCE.layout, torch.tensor([1])))
+    assert _answers(search, CERTAIN, single, LIMITS[1:2]) == expected[1:2]
 
 
 @law(Search)

@@ -115,14 +115,14 @@ def rows_are_deterministic(subject: Subject) -> None:
 def one_split_can_be_fetched(subject: Subject) -> None:
     """A split can be read after it alone was fetched; a later fetch of all splits adds the others."""
     with tempfile.TemporaryDirectory() as folder:
-        whole: Corpus = subject.build()
-        whole.fetch(Path(folder, "whole"), lambda _, __: None)
+        complete_corpus: Corpus = subject.build()
+        complete_corpus.fetch(Path(folder, "whole"), lambda _, __: None)
         for split in SPLITS:
             corpus: Corpus = subject.build()
             corpus.fetch(Path(folder, split), lambda _, __: None, splits=(split,))
-            assert sorted(corpus.rows(split)) == sorted(whole.rows(split))
+            assert sorted(corpus.rows(split)) == sorted(complete_corpus.rows(split))
             corpus.fetch(Path(folder, split), lambda _, __: None)
-            assert corpus.identity() == whole.identity()
+            assert corpus.identity() == complete_corpus.identity()
 
 
 @law(Metric)

@@ -36,7 +36,7 @@ class Toy(Model):
         return Memory(states, states, source.layout)
 
     def start(self, memory: Memory, capacity: int | None) -> State:
-        """Return the ids to copy [B, S] and the number of copied tokens [B]."""
+        """Return the ids to copy [B, S], and the number of tokens copied so far [B]."""
         ids = memory.states[..., 0].long()
         return ids, torch.zeros(len(ids), dtype=torch.int64)
 

@@ -23,7 +23,7 @@ COMPARED = "compared.json"
 class Candidate:
     """Weights that may become the model: the mean of some checkpoints, or one of them.
 
-    Its text is that of messages: "last checkpoint (update 400): bleu 37.60".
+    Messages show it as in "last checkpoint (update 400): bleu 37.60".
     """
 
     kind: Literal["average", "last", "best"]
@@ -33,10 +33,10 @@ class Candidate:
     def __str__(self) -> str:
         """Return the text that commands print."""
         updates = ", ".join(map(str, self.steps))
-        what = f"average (updates {updates})"
+        text = f"average (updates {updates})"
         if self.kind != "average":
-            what = f"{self.kind} checkpoint (update {updates})"
-        return what if self.figure is None else f"{what}: {self.figure}"
+            text = f"{self.kind} checkpoint (update {updates})"
+        return text if self.figure is None else f"{text}: {self.figure}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +48,14 @@ _COMPARED = TypeAdapter(_Compared)
 
 
 def candidates(checkpoints: Checkpoints, config: Training, warn: Callable[[str], None]) -> list[Candidate]:
-    """Return the distinct candidates: the average, the last checkpoint, the best checkpoint that was kept.
+    """Return the distinct candidates: the average, the last checkpoint, the best kept checkpoint.
 
-    If no checkpoint was validated, they cannot be compared, and only the average that the recipe asks for is
-    returned. `warn` gets a message about each damaged checkpoint, which is moved away.
+    If no checkpoint was validated, they cannot be compared. Then only the average that the recipe requests is
+    returned. `warn` is called with a message about each damaged checkpoint, which is moved away.
     """
-    found: dict[tuple[int, ...], Candidate] = {}
-    wanted: Sequence[tuple[int, Order]] = ((config.average, config.order), (1, "last"), (1, "best"))
-    for count, order in wanted:
+    by_steps: dict[tuple[int, ...], Candidate] = {}
+    selections: Sequence[tuple[int, Order]] = ((config.average, config.order), (1, "last"), (1, "best"))
+    for count, order in selections:
         steps, _ = checkpoints.average(count, select=order, warn=warn)
         single = len(steps) == 1
         candidate = Candidate(
@@ -63,16 +63,16 @@ def candidates(checkpoints: Checkpoints, config: Training, warn: Callable[[str],
             steps=tuple(steps),
             figure=checkpoints.info(steps[0]).figure if single else None,
         )
-        found.setdefault(candidate.steps, candidate)
-    asked, *others = found.values()
-    scored = any(candidate.figure is not None for candidate in found.values())
-    return [asked, *others] if scored else [asked]
+        by_steps.setdefault(candidate.steps, candidate)
+    requested, *others = by_steps.values()
+    any_scored = any(candidate.figure is not None for candidate in by_steps.values())
+    return [requested, *others] if any_scored else [requested]
 
 
-def best_first(found: Sequence[Candidate]) -> list[Candidate]:
-    """Return scored candidates with the best one first; in a tie that is the first of the list."""
-    best = reduce(lambda one, other: other if _figure(other).beats(_figure(one)) else one, found)
-    return [best, *(candidate for candidate in found if candidate is not best)]
+def best_first(scored: Sequence[Candidate]) -> list[Candidate]:
+    """Return scored candidates with the best one first; the first in the list wins a tie."""
+    best = reduce(lambda one, other: other if _score_of(other).beats(_score_of(one)) else one, scored)
+    return [best, *(candidate for candidate in scored if candidate is not best)]
 
 
 def comparison_lines(compared: Sequence[Candidate]) -> Iterator[str]:
@@ -83,8 +83,8 @@ def comparison_lines(compared: Sequence[Candidate]) -> Iterator[str]:
         yield f"compared with the {candidate}"
 
 
-def _figure(candidate: Candidate) -> ValidationScore:
-    assert candidate.figure is not None, "only what was scored is compared"
+def _score_of(candidate: Candidate) -> ValidationScore:
+    assert candidate.figure is not None, "only scored candidates are compared"
     return candidate.figure
 
 

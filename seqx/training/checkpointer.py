@@ -1,4 +1,4 @@
-"""Saving all that a run needs to go on, and restoring it."""
+"""Save and restore everything that a run needs to resume."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,13 +28,13 @@ class Checkpointer:
 
     Args:
         checkpoints: the checkpoints of the run
-        model: whose weights are saved; the exponential moving average, if there is one
-        optimizer: of the training step
-        states: parts with a state, by their paths in the recipe; the optimizer is one of them
-        strategy: the way in which ranks share the model
+        model: the model whose weights are saved: the moving average, if there is one
+        optimizer: the optimizer of the trained weights
+        states: the parts of training that have a state, by their paths in the recipe, with the optimizer
+        strategy: the strategy by which ranks share the model
         world: the ranks
-        device: of this rank
-        warn: gets a message about each damaged checkpoint
+        device: the device of this rank
+        warn: called with a message about each damaged checkpoint
     """
 
     def __init__(
@@ -57,17 +57,20 @@ class Checkpointer:
         self._world = world
         self._device = device
         self._warn = warn
-        self._seeded_state = torch.get_rng_state()  # for a rank that no checkpoint has a state of
+        self._seeded_state = torch.get_rng_state()  # for ranks whose state is not in the checkpoint
 
     def resume(self, before: int | None = None) -> TrainingProgress:
-        """Restore the newest undamaged checkpoint; return its progress. Without one, it is that of a new run.
+        """Restore the newest undamaged checkpoint and return its progress.
 
-        `before`: ignore the checkpoints of this update and later ones.
+        Without a checkpoint, return the progress of a new run.
+
+        Args:
+            before: ignore the checkpoints of this update and of later ones; None: consider all
         """
-        found = self._newest(before)
-        if found is None:
+        newest = self._newest(before)
+        if newest is None:
             return TrainingProgress()
-        progress, states = found
+        progress, states = newest
         for path in self._states.keys() & states.keys():
             self._load_state(path, states[path], progress.step)
         self._strategy.load_full_model()
@@ -80,9 +83,9 @@ class Checkpointer:
         """Write a checkpoint; return its folder.
 
         Args:
-            progress: of the run
-            ranked: the checkpoint may be averaged or selected, not only resumed from
-            validation_score: of the validation after the same update
+            progress: the progress of the run
+            ranked: the checkpoint may be averaged or selected; false: it only serves to resume
+            validation_score: the score of the validation after the same update, if there was one
         """
         self._world.enter_stage("saving")
         self._strategy.gather_full_model()
@@ -100,12 +103,12 @@ class Checkpointer:
         self.checkpoints.prune(keep, select=select, warn=self._warn)
 
     def _newest(self, before: int | None) -> tuple[TrainingProgress, dict[str, Any]] | None:
-        """Read the newest undamaged checkpoint. The first rank finds it, and renames damaged ones."""
+        """Read the newest undamaged checkpoint. Rank 0 chooses it, and renames damaged ones."""
         device = self._strategy.load_device(self._device)
         if self._world.is_rank_zero:
-            found = self.checkpoints.resume(self.model, device, self._warn, before=before)
-            self._world.broadcast(found[0].step if found else None)
-            return found
+            newest = self.checkpoints.resume(self.model, device, self._warn, before=before)
+            self._world.broadcast(newest[0].step if newest else None)
+            return newest
         step = self._world.broadcast(None)
         return None if step is None else self.checkpoints.restore(step, self.model, device)
 
@@ -134,7 +137,7 @@ class Checkpointer:
     def _set_random_state(self, states: Sequence[Mapping[str, Tensor]]) -> None:
         """Restore the random state of this rank; a rank without a saved state starts from its own seed.
 
-        That of the first rank is restored together with the checkpoint.
+        The random state of rank 0 is restored with the checkpoint itself.
         """
         rank = self._world.rank
         if rank < len(states):
@@ -146,7 +149,7 @@ class Checkpointer:
 
 
 def callback_states(callbacks: Iterable[Callback]) -> dict[str, Callback]:
-    """Return the callbacks that have a state, by names made of their classes.
+    """Return the callbacks that have a state, by names that are built from their classes.
 
     Users may add, remove and reorder callbacks between starts, so their positions cannot name them.
     """
@@ -154,6 +157,6 @@ def callback_states(callbacks: Iterable[Callback]) -> dict[str, Callback]:
     for callback in callbacks:
         if hasattr(callback, "state_dict"):
             name = f"callbacks.{type(callback).__qualname__}"
-            same = sum(path.partition("#")[0] == name for path in states)
-            states[f"{name}#{same + 1}" if same else name] = callback
+            num_same_class = sum(path.partition("#")[0] == name for path in states)
+            states[f"{name}#{num_same_class + 1}" if num_same_class else name] = callback
     return states

@@ -16,7 +16,7 @@ def compile_layers(module: nn.Module, *, backend: str = "inductor") -> int:
 
     Args:
         module: contains the stacks
-        backend: of torch.compile
+        backend: the backend of torch.compile
     """
     found = layers(module)
     for layer in found:
@@ -31,7 +31,7 @@ def layers(module: nn.Module) -> list[nn.Module]:
 
 
 def while_compiling(block: Callable[[], AbstractContextManager[None]]) -> None:
-    """Enter a `block` whenever this process compiles, also when it compiles again for new sizes."""
+    """Enter the context `block()` whenever this process compiles, also when it recompiles for new sizes."""
     from torch._dynamo.callback import (  # noqa: PLC0415  the import takes seconds
         on_compile_end,
         on_compile_start,

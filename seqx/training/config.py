@@ -155,7 +155,7 @@ class Training:
 
     @property
     def order(self) -> Order:
-        """The order of checkpoints in `select`: by update, or by score."""
+        """The order by which `select` picks checkpoints: the last ones, or the best ones."""
         return "best" if isinstance(self.select, Best) else self.select
 
     @property
@@ -165,5 +165,5 @@ class Training:
 
     @property
     def patient(self) -> Patience | None:
-        """The patience with the name of its score."""
+        """The setting `patience` as a section, even if the recipe gives only a number."""
         return Patience(validations=self.patience) if isinstance(self.patience, int) else self.patience

@@ -1,4 +1,4 @@
-"""The root of a recipe for training."""
+"""The experiment that a recipe describes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Experiment:
 
 
 def cache_key_settings(recipe: Configured[Experiment]) -> dict[str, Any]:
-    """Return the settings of the task that decide its examples: all but metrics, which only judge outputs."""
+    """Return the settings of the task that determine its examples: all except metrics."""
     task = recipe.settings["task"]
     assert isinstance(task, Configured), "a task is a component"
     metrics = [

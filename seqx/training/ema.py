@@ -33,8 +33,8 @@ class Average:
 
     Torch's AveragedModel does the same, but makes the host wait for the device in each update.
 
-    A checkpoint saves the average as the weights of the model. The state of this object therefore has the
-    weights that training continues from.
+    A checkpoint saves the average as the weights of the model. The state of this object therefore contains
+    the trained weights, from which training continues.
 
     Args:
         config: the decay
@@ -51,23 +51,23 @@ class Average:
 
     @torch.no_grad()
     def follow(self, skipped: Tensor | None = None) -> None:
-        """Add the weights after an update to the average; after the first update they are the average.
+        """Add the weights after an update to the average; the first call copies them.
 
-        An update that was `skipped`, a bool on the device, counts, but does not change the average.
+        A skipped update (`skipped` is a bool on the device) is counted, but does not change the average.
         """
-        share = 1 - self.config.decay_after(self.updates) if self.updates else 1.0
+        weight = 1 - self.config.decay_after(self.updates) if self.updates else 1.0
         self.updates += 1
-        moves = share if skipped is None else torch.where(skipped, 0.0, share)
-        for mean, now in zip(self.model.parameters(), self.raw.parameters(), strict=True):
-            mean.lerp_(now, moves if isinstance(moves, float) else moves.to(mean.device, mean.dtype))
-        for kept, there in zip(self.model.buffers(), self.raw.buffers(), strict=True):
-            kept.copy_(there)
+        amount = weight if skipped is None else torch.where(skipped, 0.0, weight)
+        for mean, new in zip(self.model.parameters(), self.raw.parameters(), strict=True):
+            mean.lerp_(new, amount if isinstance(amount, float) else amount.to(mean.device, mean.dtype))
+        for buffer, trained_buffer in zip(self.model.buffers(), self.raw.buffers(), strict=True):
+            buffer.copy_(trained_buffer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the trained weights, and the number of updates that were averaged."""
         return {"weights": self.raw.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state."""
+        """Restore a state."""
         self.raw.load_state_dict(state["weights"])
         self.updates = state["updates"]

@@ -39,10 +39,10 @@ class GradientAccumulation:
 
     Args:
         strategy: the model and the objective, and the way in which ranks share an update
-        device: of this rank
-        precision: of matrix products
+        device: the device of this rank
+        precision: the precision of matrix products
         limit: the microbatch size that did not fit into memory, if there is one
-        describe: describes examples for messages, given their numbers in the store
+        describe: returns a description of examples for messages, given their numbers in the store
     """
 
     strategy: Strategy
@@ -59,11 +59,11 @@ class GradientAccumulation:
 
         Args:
             batch: the examples of this rank
-            update: the name of the update in messages, as "update 7"
+            update: the name of the update in messages, such as "update 7"
             sync: add up the gradients of all ranks; false: leave each rank with its own
 
         Raises:
-            OomRestartError: the ranks cannot compute the update again; restart to go on
+            OomRestartError: the ranks cannot compute the update again; restart the run to continue
             UserError: a single example does not fit into memory
         """
         strategy = self.strategy
@@ -104,10 +104,10 @@ class GradientAccumulation:
         """
         sums: dict[str, Tensor] = {}
         weighted = [(microbatch, 1.0) for microbatch in microbatches]
-        idle = self.strategy.num_microbatches(len(microbatches)) - len(microbatches)
-        if idle:
+        num_dummies = self.strategy.num_microbatches(len(microbatches)) - len(microbatches)
+        if num_dummies:
             assert dummy is not None, "an update that ranks share has a dummy microbatch"
-            weighted += [(dummy, 0.0)] * idle
+            weighted += [(dummy, 0.0)] * num_dummies
         for number, (microbatch, weight) in enumerate(weighted, 1):
             last = number == len(weighted)
             try:
@@ -123,9 +123,9 @@ class GradientAccumulation:
         """Add the gradients of a batch to the parameters' `grad`, and the terms of its loss to `sums`."""
         with autocast(self.device, self.precision):
             terms = self.strategy(batch.to(self.device))
-        learnt = self.strategy.step.objective.trained_on
-        loss = sum(weight * terms[name] / max(1, counts[name]) for name in learnt)
-        assert isinstance(loss, Tensor), "an objective learns from at least one sum"
+        trained_on = self.strategy.step.objective.trained_on
+        loss = sum(weight * terms[name] / max(1, counts[name]) for name in trained_on)
+        assert isinstance(loss, Tensor), "an objective has at least one sum in trained_on"
         loss.backward()  # type: ignore[no-untyped-call]
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + weight * term.detach()
@@ -143,7 +143,7 @@ class GradientAccumulation:
 def oom_as_restart(update: str, device: torch.device, microbatches: list[Microbatch]) -> Iterator[None]:
     """Turn an out-of-memory error in the block into a request to restart with smaller microbatches.
 
-    The other ranks wait for this one in the block, so the update cannot be computed again at once.
+    In the block the other ranks wait for this one, so the update cannot simply be computed again.
     """
     try:
         with raise_torch_oom():
@@ -164,7 +164,7 @@ def oom_as_restart(update: str, device: torch.device, microbatches: list[Microba
 
 
 def split_to_fit(microbatches: list[Microbatch], limit: MicrobatchLimit) -> list[Microbatch]:
-    """Split microbatches that are too large in halves, and those again, down to single examples."""
+    """Halve microbatches that are too large until each one fits the limit or has a single example."""
     bound = limit.padded_tokens or math.inf
     while True:
         halves = [
@@ -178,7 +178,7 @@ def split_to_fit(microbatches: list[Microbatch], limit: MicrobatchLimit) -> list
 
 
 def _halves(microbatch: Microbatch) -> list[Microbatch]:
-    """Return the two halves of a microbatch; one example is left as it is."""
+    """Return the two halves of a microbatch, or the microbatch itself if it has a single example."""
     batch, examples = microbatch
     if len(examples) == 1:
         return [microbatch]

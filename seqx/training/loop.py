@@ -37,12 +37,12 @@ def updates(
         accumulation: computes the gradient of an update
         optimizer: steps once per update
         learning_rate: returns the learning rate of an update, which is counted from 1
-        batches: the examples of each update, from update `done + 1` on
-        clip: the largest norm of the gradient; None: do not clip
-        done: the number of updates made before
+        batches: the examples of each update, beginning with update `done + 1`
+        clip: the maximum norm of the gradient; None: do not clip
+        done: the number of updates made before this start
 
     Raises:
-        OomRestartError: the ranks cannot compute an update again; restart to go on
+        OomRestartError: the ranks cannot compute an update again; restart the run to continue
         UserError: a single example, or the optimizer, does not fit into memory
     """
     strategy = accumulation.strategy
@@ -51,7 +51,8 @@ def updates(
     strategy.update_started()
     for number, batch in enumerate(batches, done + 1):
         if strategy.rebuilds_buckets and number == done + 1:
-            # The first synchronisation decides on the order of sums; a resumed run must start with it, too.
+            # The first gradient synchronisation of a process fixes the order in which later ones add up
+            # gradients. Each start makes one without examples, so that a resumed run gets the same sums.
             with _discard_gradients(strategy.step, accumulation.device):
                 accumulation.accumulate_gradients(replace(batch, microbatches=[]), f"update {number}")
         sums, counts, oom_retries = accumulation.accumulate_gradients(batch, f"update {number}")
@@ -88,13 +89,13 @@ def updates(
 
 
 def rehearse(accumulation: GradientAccumulation, optimizer: torch.optim.Optimizer, batch: UpdateBatch) -> int:
-    """Compute an update and discard it, so that out-of-memory errors show before training begins.
+    """Compute an update and discard it, so that an out-of-memory error occurs before training begins.
 
     Parameters, buffers and torch's random states are bitwise the same afterwards. Fused optimizers have
     created their state. Returns the number of retries with smaller microbatches.
 
     Raises:
-        OomRestartError: the ranks cannot compute the update again; restart to go on
+        OomRestartError: the ranks cannot compute the update again; restart the run to continue
         UserError: a single example, or the optimizer, does not fit into memory
     """
     step = accumulation.strategy.step
@@ -127,9 +128,9 @@ def _no_memory_for_optimizer(update: str, device: torch.device) -> UserError:
 
 
 def _health(norm: Tensor, loss: Tensor) -> Tensor:
-    """Return [3]: 1 if norm or loss is not finite, else 0; the norm; the loss. NaN becomes infinity."""
-    both = torch.stack([norm.float(), loss.float()]).nan_to_num(torch.inf, torch.inf, -torch.inf)
-    return torch.cat([(~both.isfinite().all()).float()[None], both])
+    """Return [3]: 1 if norm or loss is not finite, else 0; the norm; the loss. Infinity replaces NaN."""
+    norm_and_loss = torch.stack([norm.float(), loss.float()]).nan_to_num(torch.inf, torch.inf, -torch.inf)
+    return torch.cat([(~norm_and_loss.isfinite().all()).float()[None], norm_and_loss])
 
 
 def conditional_step(skip: Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -192,12 +193,12 @@ def _is_restorable(optimizer: torch.optim.Optimizer) -> bool:
 @torch.no_grad()
 def _step_and_restore(skip: Tensor, optimizer: torch.optim.Optimizer) -> None:
     parameters = list(_with_gradient(optimizer))
-    before = [
+    copies = [
         (p.clone(), {name: value.clone() for name, value in optimizer.state[p].items()}) for p in parameters
     ]
     optimizer.step()
-    for p, (value, state) in zip(parameters, before, strict=True):
+    for p, (value, state) in zip(parameters, copies, strict=True):
         p.copy_(torch.where(skip, value, p))
         for name, old in state.items():
-            now = optimizer.state[p][name]
-            now.copy_(torch.where(skip, old, now))
+            current = optimizer.state[p][name]
+            current.copy_(torch.where(skip, old, current))

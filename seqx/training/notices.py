@@ -10,12 +10,12 @@ from seqx.training.run_info import Run
 
 
 class Notices:
-    """Print warnings at once, and pass them to callbacks, after the event `started`.
+    """Print warnings at once, and pass them to callbacks after the event `started`.
 
     Args:
         events: the events of the callbacks
-        progress: tells the update at which a warning comes
-        silent: print nothing; true for all ranks but the first
+        progress: gives the number of the update for each warning
+        silent: ignore all warnings; true on all ranks except rank 0
     """
 
     def __init__(self, events: pluggy.HookRelay, progress: ProgressTracker, *, silent: bool) -> None:
@@ -27,7 +27,7 @@ class Notices:
         self._shown: set[str] = set()
 
     def warn(self, message: str) -> None:
-        """Print a warning, and pass it to callbacks now, or once they know the run."""
+        """Print a warning, and pass it to callbacks, at the latest when the run starts."""
         if self._silent:
             return
         click.echo(message, err=True)
@@ -48,7 +48,7 @@ class Notices:
             self.warn(message)
 
     def start(self, run: Run, earlier: Iterable[str] = ()) -> None:
-        """Tell callbacks that the run starts, then the warnings that were held back, then `earlier` ones."""
+        """Send callbacks the event `started`, then the warnings that were held back, then `earlier` ones."""
         self._run = run
         self._events.started(run=run)
         for message in (*self._held, *earlier):

@@ -46,6 +46,9 @@ def build_strategy(config: Training, model: Model, world: World, device: torch.d
 
 
 def seed_rank(seed: int, rank: int) -> None:
-    """Give each rank its own random numbers for dropout; the first continues after those of the weights."""
+    """Give each rank its own random numbers for dropout.
+
+    Rank 0 keeps the random state that it has after the weights were initialised.
+    """
     if rank:
         torch.manual_seed((seed + rank * 0x9E3779B97F4A7C15) % 2**64)

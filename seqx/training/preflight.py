@@ -30,34 +30,40 @@ class Described(Protocol):
 D = TypeVar("D", bound=Described)
 
 
-def build_checked(made: Configured[D], *, begun: bool = False) -> D:
+def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
     """Build what a recipe describes, without reading its text.
 
     Args:
-        made: the checked recipe
-        begun: true if the run has begun, so that it has a vocabulary
+        recipe: the checked recipe
+        begun: the run has begun, so it has a vocabulary already
 
     Raises:
-        RecipeError: with all problems that can be found without reading whole files, each with its place
+        RecipeError: the recipe has problems; all that can be found without reading whole files are reported
     """
-    with building() as built:
-        found = made()
-    problems = [part.problem(setting, said) for part, thing in built for setting, said in _problems(thing)]
-    init = found.training.init_from
-    start = [] if init is None else [*_load_first_vocabulary(made, found, init, begun=begun)]
-    problems += start
+    with building() as components:
+        experiment = recipe()
+    problems = [
+        configured.problem(setting, message)
+        for configured, component in components
+        for setting, message in _setting_errors(component)
+    ]
+    init = experiment.training.init_from
+    init_problems = [] if init is None else [*_load_initial_vocabulary(recipe, experiment, init, begun=begun)]
+    problems += init_problems
     try:
-        model = model_without_weights(found)
+        model = model_without_weights(experiment)
     except UserError as error:
-        if not start:  # otherwise the missing vocabulary may be the reason
-            problems += _unbuilt(made, error)
+        if not init_problems:  # otherwise the missing vocabulary may be the reason
+            problems += _build_problems(recipe, error)
     else:
-        problems += [made.problem(setting, said) for setting, said in _inconsistent_settings(found, model)]
-        if init is not None and not (begun or start):
-            problems += model_problems(made, model_folder(init), model)
+        problems += [
+            recipe.problem(setting, message) for setting, message in _inconsistent_settings(experiment, model)
+        ]
+        if init is not None and not (begun or init_problems):
+            problems += model_problems(recipe, model_folder(init), model)
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
-    return found
+    return experiment
 
 
 def model_without_weights(experiment: Described) -> Model:
@@ -79,77 +85,80 @@ def count_parameters(experiment: Described) -> int:
     return sum(parameter.numel() for parameter in model_without_weights(experiment).parameters())
 
 
-def _problems(thing: object) -> Iterator[tuple[str, str]]:
-    """Return the problems of a component, if its kind has the method `setting_errors`."""
-    find = getattr(thing, "setting_errors", None)
-    if find is not None:
-        yield from find()
+def _setting_errors(component: object) -> Iterator[tuple[str, str]]:
+    """Yield the problems that the method `setting_errors` of a component returns, if it has that method."""
+    method = getattr(component, "setting_errors", None)
+    if method is not None:
+        yield from method()
 
 
 def _inconsistent_settings(experiment: Described, model: Model) -> Iterator[tuple[str, str]]:
-    """Yield the settings that do not fit each other, and why."""
-    task, how = experiment.task, experiment.training
+    """Yield each setting that does not fit another one, with a message."""
+    task, training = experiment.task, experiment.training
     if "dev" not in task.available:
-        why = "it needs a development set, which the corpus does not have; add one, or"
-        if how.patience is not None:
-            yield "training.patience", f"{why} set patience: null"
-        if how.order == "best":
-            yield "training.select", f"{why} set select: last"
-    yield from _unknown_figures(task, how)
-    if how.compile and not layers(model):
+        reason = "it needs a development set, which the corpus does not have; add one, or"
+        if training.patience is not None:
+            yield "training.patience", f"{reason} set patience: null"
+        if training.order == "best":
+            yield "training.select", f"{reason} set select: last"
+    yield from _unknown_scores(task, training)
+    if training.compile and not layers(model):
         yield (
             "training.compile",
             "it compiles layers (`seqx.Layers`), of which the model has none; set it to false",
         )
-    if how.sharding != "none" and not how.optimizer.shards:
-        name = type(how.optimizer).__name__
+    if training.sharding != "none" and not training.optimizer.shards:
+        name = type(training.optimizer).__name__
         yield (
             "training.sharding",
             f"{name} cannot update shards of parameters; take another optimizer, or set sharding: none",
         )
     try:
-        how.optimizer.build(Step(model, how.objective))
+        training.optimizer.build(Step(model, training.objective))
     except UserError as error:
         yield "training.optimizer", str(error).removeprefix("training.optimizer: ")
     if task.resegments and model.limit is not None and (task.max_length or 0) > model.limit:
-        why = f"at most {model.limit} tokens, EOS counted, but examples that are encoded anew in each epoch"
+        longest = f"examples that are encoded anew in each epoch may have {task.max_length}"
         advice = "raise the limit of its positions, or let the task leave out long examples"
-        yield "model", f"the model reads and writes {why} may have {task.max_length}; {advice}"
+        yield (
+            "model",
+            f"the model reads and writes at most {model.limit} tokens, EOS counted, but {longest}; {advice}",
+        )
 
 
-def _unknown_figures(task: Task, how: Training) -> Iterator[tuple[str, str]]:
-    """Find the names in `select` and `patience` that are not scores of the task."""
+def _unknown_scores(task: Task, training: Training) -> Iterator[tuple[str, str]]:
+    """Yield the settings of `select` and `patience` that name an unknown score, with messages."""
     named = {
-        "training.select.by": how.figure,
-        "training.patience.by": how.patient.by if how.patient else None,
+        "training.select.by": training.figure,
+        "training.patience.by": training.patient.by if training.patient else None,
     }
-    wanted = {setting: name for setting, name in named.items() if name not in (None, PERPLEXITY)}
-    known = task.score_names() if wanted else None
-    for setting, name in wanted.items():
+    score_names = {setting: name for setting, name in named.items() if name not in (None, PERPLEXITY)}
+    known = task.score_names() if score_names else None
+    for setting, name in score_names.items():
         if known is not None and name not in known:
             names = ", ".join(known)
             yield setting, f"the task gives no score called {name!r}; name {names} or {PERPLEXITY}"
 
 
-def _unbuilt(made: Configured[D], error: UserError) -> Sequence[Problem]:
+def _build_problems(recipe: Configured[D], error: UserError) -> Sequence[Problem]:
     """Return the reasons why the model cannot be built."""
     if isinstance(error, RecipeError):
         return error.problems
-    return [made.problem("model", str(error).removeprefix("model: "))]
+    return [recipe.problem("model", str(error).removeprefix("model: "))]
 
 
-def _load_first_vocabulary(
-    made: Configured[D], experiment: D, init: Path, *, begun: bool
+def _load_initial_vocabulary(
+    recipe: Configured[D], experiment: D, init: Path, *, begun: bool
 ) -> Iterator[Problem]:
     """Load the vocabulary of the model at `init_from`, or yield the reasons why that is impossible.
 
     A run that has begun keeps its own vocabulary.
     """
     try:
-        first = model_folder(init)
-        different = [] if begun else [*vocabulary_problems(made, first)]
+        folder = model_folder(init)
+        different = [] if begun else [*vocabulary_problems(recipe, folder)]
         yield from different
         if not (begun or different):
-            experiment.task.load(first / "task")
+            experiment.task.load(folder / "task")
     except UserError as error:
-        yield made.problem("training.init_from", str(error))
+        yield recipe.problem("training.init_from", str(error))

@@ -16,7 +16,7 @@ class ProgressTracker:
     """The progress of a run. All parts of training share this object, and only its methods change it.
 
     Args:
-        progress: of the checkpoint that training starts from
+        progress: the progress of the checkpoint that training starts from
     """
 
     def __init__(self, progress: TrainingProgress | None = None) -> None:
@@ -52,7 +52,7 @@ class ProgressTracker:
 
         Args:
             score: the task's first score
-            watched: the score that patience watches
+            watched: the score that `training.patience` compares
             waits_for: the name of that score in the recipe; None: the task's first score
         """
         if self._now.best is None or score.beats(self._now.best):
@@ -60,7 +60,7 @@ class ProgressTracker:
         self._now = validated(self._now, watched, waits_for)
 
     def set_pending(self, *, pending: bool) -> None:
-        """Record whether the validation and the checkpoint of the last update are still to be done."""
+        """Record whether the validation and the checkpoint of the last update are still missing."""
         self._now = replace(self._now, pending=pending)
 
 
@@ -70,8 +70,8 @@ def validated(
     """Return the progress with the number of validations since the best one.
 
     Args:
-        progress: before the validation
-        watched: the score that patience watches
+        progress: the progress before the validation
+        watched: the score that `training.patience` compares
         waits_for: its name in the recipe; if it has changed, counting starts again at 0
     """
     best = progress.leader if progress.waits_for == waits_for else None
@@ -81,7 +81,7 @@ def validated(
 
 
 def patience_is_over(progress: TrainingProgress, patience: Patience | None) -> bool:
-    """Return true if training has to stop early."""
+    """Return true if training must stop, because too many validations brought no better score."""
     if patience is None or progress.waits_for != patience.by:
         return False
     return progress.stale >= patience.validations
@@ -90,7 +90,8 @@ def patience_is_over(progress: TrainingProgress, patience: Patience | None) -> b
 class StopFlags:
     """The signal that asked a rank to stop, and whether it is time to save.
 
-    All ranks act on the flags of the last `sync`, never on what has reached one of them since.
+    All ranks act on the flags of the last `sync`. A signal that reaches one rank later has no effect until
+    the next `sync`, so that all ranks always do the same.
 
     Args:
         stop: the signals of this process
@@ -114,7 +115,7 @@ class StopFlags:
         self.save_is_due = bool(save)
 
     def saved(self) -> None:
-        """Count the minutes to the next checkpoint from now on."""
+        """Restart the count of minutes to the next checkpoint."""
         self._saved_at = time.monotonic()
 
     @property
@@ -123,10 +124,10 @@ class StopFlags:
         return self.signal is not None or self.save_is_due
 
     def raise_if_stopped(self) -> None:
-        """Stop if a signal asked any rank to.
+        """Raise an exception if a signal asked any rank to stop.
 
         Raises:
-            Stopped: a signal did
+            Stopped: a signal asked a rank to stop
         """
         if self.signal is not None:
             raise Stopped(self.signal)

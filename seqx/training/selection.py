@@ -17,7 +17,7 @@ from seqx.training.validation import Validator
 
 
 class WriteModel(Protocol):
-    """Write a folder with the weights of a model, and with all else that the model needs."""
+    """Write a folder with the weights of a model, and with everything else that the model needs."""
 
     def __call__(self, folder: Path, weights: Mapping[str, Tensor], *, steps: Sequence[int]) -> None:
         """Write the mean of the checkpoints of `steps`."""
@@ -36,13 +36,13 @@ def select_model(
     """Write the best candidate as the model, and load its weights into the validator's model.
 
     Args:
-        config: says which checkpoints are averaged, and by which score candidates are compared
-        checkpoints: of the run
+        config: determines which checkpoints are averaged, and by which score candidates are compared
+        checkpoints: the checkpoints of the run
         validator: scores a candidate on the development set, if it has no score yet
-        world: the ranks; the first one writes
-        folder: of the model
-        write_model: writes that folder
-        warn: gets a message about each damaged checkpoint
+        world: the ranks; rank 0 writes
+        folder: the folder of the model
+        write_model: writes the folder of the model
+        warn: called with a message about each damaged checkpoint
 
     Returns:
         the evaluation of the model on the development set, if it was computed here
@@ -55,21 +55,21 @@ def select_model(
         world.barrier()
         read_weights(validator.model, folder / WEIGHTS)
 
-    found = world.broadcast(
+    compared = world.broadcast(
         candidates(checkpoints, config, warn) if world.is_rank_zero else list[Candidate]()
     )
-    if len(found) == 1:
-        load(found[0].steps)
+    if len(compared) == 1:
+        load(compared[0].steps)
         return None
     loaded, evaluations = None, dict[Candidate, Evaluation]()
-    for i, candidate in enumerate(found):
+    for i, candidate in enumerate(compared):
         if candidate.figure is None:
             load(candidate.steps)
             evaluation = validator.score("dev")
             figure = world.broadcast(evaluation.validation_score(config.figure))
-            loaded = found[i] = replace(candidate, figure=figure)
+            loaded = compared[i] = replace(candidate, figure=figure)
             evaluations[loaded] = evaluation
-    best, *others = best_first(found)
+    best, *others = best_first(compared)
     if best is not loaded:
         load(best.steps)
     if world.is_rank_zero:

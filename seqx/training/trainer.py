@@ -1,4 +1,4 @@
-"""A run from its first to its last update: when to validate, save, go back and stop."""
+"""Make the updates of a run; validate, save, go back to a checkpoint and stop when that is due."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,15 +34,15 @@ from seqx.training.validation import Validator
 
 
 class Trainer:
-    """Make the updates of a run, and do what is due between them.
+    """Make the updates of a run; validate and save between them, and select the final model.
 
     Args:
-        run: as callbacks see it
-        progress: of the run, shared with the other parts
+        run: the run, as callbacks see it
+        progress: the progress of the run, shared with the other parts of training
         average: the exponential moving average of the weights, if there is one
         flags: the reasons to interrupt training
-        notices: gets the warnings
-        events: of the callbacks
+        notices: prints warnings, and passes them to callbacks
+        events: the events of the callbacks
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class Trainer:
         self._world = world
 
     def train(self) -> None:
-        """Make the updates that are still to be made.
+        """Make the remaining updates.
 
         Raises:
-            Stopped: a signal asked for it; the run goes on from what was saved
+            Stopped: a signal asked the run to stop; a checkpoint was saved, and the run can be resumed
             UserError: training diverged, or a device is out of memory
         """
         self._validator.check_data()
@@ -96,7 +96,7 @@ class Trainer:
             return
         self._warn_if_rate_rises()
         try:
-            if self._accumulation.device.type == "cuda":  # show out-of-memory errors at once
+            if self._accumulation.device.type == "cuda":  # find out-of-memory errors at once
                 largest = self._batches.largest_update(self._progress.now.epoch)
                 if rehearse(self._accumulation, self._optimizer, largest):
                     self._warn_low_memory("the largest update")
@@ -110,7 +110,7 @@ class Trainer:
 
     def select_model(self, folder: Path, write_model: WriteModel) -> Evaluation | None:
         """Write the best of average, last and best checkpoint into `folder`; see `select_model`."""
-        if self._world.is_rank_zero and self._detector.may_diverge:  # then `_save` has kept all checkpoints
+        if self._world.is_rank_zero and self._detector.may_diverge:  # the last `_save` kept all checkpoints
             self._checkpointer.prune(self._config.keep_checkpoints, select=self._config.order)
         return select_model(
             self._config,
@@ -132,19 +132,19 @@ class Trainer:
 
     @contextmanager
     def report_failure(self) -> Iterator[None]:
-        """Tell callbacks of any error that ends the block."""
+        """Notify callbacks of an error in the block, and raise it again."""
         try:
             yield
         except BaseException as error:
             try:
                 self._events.failed(run=self.run, error=error)
-            except Exception as another:  # noqa: BLE001  of a callback; it must not replace the run's error
-                if not isinstance(error, UserError):  # which often has the same cause and is reported
+            except Exception as another:  # noqa: BLE001  a callback's error must not replace the run's
+                if not isinstance(error, UserError):  # a UserError is reported, and often has the same cause
                     click.echo(attributed(another) or str(another), err=True)
             raise
 
     def _start(self) -> None:
-        """Tell callbacks where training starts, and why it went back to this checkpoint, if it did."""
+        """Notify callbacks of the start, and of earlier rollbacks to this checkpoint."""
         self._notices.start(self.run, self._rollback.skipped.messages(self._progress.step))
 
     def _warn_if_rate_rises(self) -> None:
@@ -163,7 +163,7 @@ class Trainer:
         )
 
     def _make_updates(self) -> Divergence | None:
-        """Make the updates that are still to be made, until training diverges or ends."""
+        """Make the remaining updates; return the divergence that interrupts them, or None."""
         now, steps = self._progress.now, self._config.steps
         with BatchLoader(
             self._batches,
@@ -186,7 +186,7 @@ class Trainer:
         return divergence
 
     def _consume_updates(self, stream: Iterator[Update]) -> Divergence | None:
-        """Record each update, and do what is due after it."""
+        """Record each update, validate and save when that is due; return a divergence, or None."""
         started, before = time.monotonic(), self._progress.now.seconds
         for update in stream:
             if self._average is not None:
@@ -199,7 +199,7 @@ class Trainer:
             divergence = self._detector.add(update)
             due = self._is_due()
             if divergence is None and due:
-                # Never validate or save before the divergence check has caught up.
+                # The check for divergence lags behind, and must include this update before it is saved.
                 divergence = self._detector.flush()
             if divergence is not None:
                 return divergence
@@ -222,7 +222,10 @@ class Trainer:
         return scheduled or self._flags.interrupts
 
     def _last_save_missing(self) -> bool:
-        """Return true if this update has become the last one, but its checkpoint may not be selected."""
+        """Return true if this is the last update, but its checkpoint only serves to resume.
+
+        This happens if `training.steps` was reduced to an update at which the run had been interrupted.
+        """
         step = self._progress.step
         if step != self._config.steps:
             return False
@@ -230,10 +233,10 @@ class Trainer:
         return not self._world.broadcast(checkpoints.info(step).ranked if self._world.is_rank_zero else False)
 
     def _validate_and_save(self) -> bool:
-        """Do what is due after an update; return true if training ends here.
+        """Validate and save, if that is due after this update; return true if training ends here.
 
         Raises:
-            Stopped: a signal asked for it; a run that goes on from what was saved makes the same updates
+            Stopped: a signal asked the run to stop; after resuming, it makes the same updates as otherwise
         """
         config, step = self._config, self._progress.step
         self._progress.set_pending(pending=False)
@@ -241,18 +244,18 @@ class Trainer:
         validates = (last or step % config.validate_every == 0) and "dev" in self._validator.task.available
         score = self._validate_unless_stopped() if validates else None
         over = self._patience_is_over()
-        # A checkpoint can only be selected as one of the best if it was both validated and saved.
+        # Only a checkpoint that was validated can be selected as one of the best.
         selectable = config.order == "best" and score is not None
         if last or over or selectable or step % config.save_every == 0:
             self._save(ranked=True, score=score)
-            self._flags.sync()  # a signal may have come since
+            self._flags.sync()  # a signal may have arrived in the meantime
         elif self._flags.interrupts:
             self._save(ranked=False, score=None)
         self._flags.raise_if_stopped()
         return over
 
     def _validate_unless_stopped(self) -> ValidationScore:
-        """Validate. If a signal interrupts it, save the state before it, and that it is still to be done."""
+        """Validate. If a signal interrupts the validation, save a checkpoint with the validation pending."""
         random = all_random_states()
         try:
             self._flags.raise_if_stopped()
@@ -268,11 +271,10 @@ class Trainer:
 
     def _save(self, *, ranked: bool, score: ValidationScore | None) -> None:
         path = self._checkpointer.save(self._progress.now, ranked=ranked, validation_score=score)
-        if (
-            self._world.is_rank_zero and not self._detector.may_diverge
-        ):  # else a rollback may need any of them
+        # If training may be diverging, keep all checkpoints: a rollback may need any of them.
+        if self._world.is_rank_zero and not self._detector.may_diverge:
             self._checkpointer.prune(self._config.keep_checkpoints, select=self._config.order)
         self._world.barrier()
         self._flags.saved()
-        if not self._progress.now.pending:  # else this update is saved again after its validation
+        if not self._progress.now.pending:  # otherwise this update is saved again after its validation
             self._events.saved(run=self.run, step=self._progress.step, path=path)

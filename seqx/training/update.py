@@ -17,16 +17,14 @@ class Update:
     counts: Mapping[str, int]  # the divisor of each sum
     tokens: int  # target tokens, over all ranks
     padding: float  # share of the padded tokens of this rank, over all columns, that are padding
-    at: Position  # of its batch
-    then: Position  # of the next batch
+    at: Position  # the position of its batch
+    then: Position  # the position of the next batch
     learning_rate: float  # of this update, from the schedule
-    norm: Tensor  # of the gradient, before clipping
+    norm: Tensor  # the norm of the gradient, before clipping
     seconds: float  # on the host, from fetching the batch to the end of the optimizer's step
     skipped: Tensor  # bool: loss or gradient was not finite, and the weights did not change
-    oom_retries: (
-        int  # times that it was computed again with smaller microbatches, after running out of memory
-    )
-    health: Tensor  # [3]: 1 if it was skipped, else 0; the norm; the loss; the same on all ranks
+    oom_retries: int  # number of times it was recomputed with smaller microbatches
+    health: Tensor  # [3]: 1 if it was skipped, else 0; the norm; the loss; equal on all ranks
 
     def value(self, name: str) -> float:
         """Return the mean over the update of a sum of the objective; waits for the device."""

@@ -1,4 +1,4 @@
-"""Scoring the model on the development and test sets."""
+"""Score the model on the development and test sets."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -24,17 +24,17 @@ class Validator:
     """Score a model on held-out splits.
 
     Args:
-        task: whose references and metrics are used
-        model: that is scored
-        search: that decodes
-        device: of this rank
-        precision: of matrix products
+        task: the task with the references and the metrics
+        model: the model to score
+        search: the search that decodes
+        device: the device of this rank
+        precision: the precision of matrix products
         strategy: moves the model to the device, if it is elsewhere
         world: the ranks, which share the work
-        stop: a signal interrupts the work
+        stop: the signals, which interrupt a validation
         fingerprint: refuses text that has changed since the run began
-        progress: gets the scores of validations
-        events: of the callbacks
+        progress: records the scores of validations
+        events: the events of the callbacks
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Validator:
         self._fingerprint = fingerprint
         self._progress = progress
         self._events = events
-        self._reported: set[str] = set()  # splits whose examples that are too long were reported
+        self._reported: set[str] = set()  # splits whose warnings were printed
 
     def check_data(self) -> None:
         """Compare the text with that of earlier starts of the run (collective).
@@ -80,15 +80,15 @@ class Validator:
         config = run.training
         waits_for = config.patient.by if config.patient else None
         evaluation = self._evaluate(run, "dev")
-        score, watched, compared = self._world.broadcast(
+        main_score, patience_score, selection_score = self._world.broadcast(
             (
                 next(iter(evaluation.scores.values())),
                 evaluation.validation_score(waits_for),
                 evaluation.validation_score(config.figure),
             )
         )
-        self._progress.add_validation(score, watched, waits_for)
-        return compared
+        self._progress.add_validation(main_score, patience_score, waits_for)
+        return selection_score
 
     def test(
         self, run: Run, dev: Evaluation | None, write_outputs: Callable[[str, Evaluation], None]
@@ -124,7 +124,7 @@ class Validator:
             lenient=True,
         )
         self._world.enter_stage(f"scoring {split}")
-        # Layers that are compiled for training do not fit the growing states of a search.
+        # The states of a search grow, so layers that are compiled for training do not fit them.
         with torch.compiler.set_stance("force_eager"), self._strategy.model_on_device():
             evaluation = evaluate(predictor, rows)
         if split not in self._reported:
@@ -135,7 +135,7 @@ class Validator:
         return evaluation
 
     def _evaluate(self, run: Run, split: str, known: Evaluation | None = None) -> Evaluation:
-        """Score the model on a split, or take the `known` evaluation, and inform callbacks."""
+        """Score the model on a split, unless its evaluation is known, and notify callbacks."""
         evaluation = known or self.score(split)
         self._events.evaluated(run=run, step=self._progress.step, split=split, evaluation=evaluation)
         return evaluation

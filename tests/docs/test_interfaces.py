@@ -66,7 +66,9 @@ def test_each_interface_has_a_section() -> None:
 
 def is_interface(value: object) -> bool:
     """Return true for the classes that plugins implement: neither values nor protocols of the core."""
-    value_types = dataclasses.is_dataclass(value) or (isinstance(value, type) and issubclass(value, list | tuple))
+    value_types = dataclasses.is_dataclass(value) or (
+        isinstance(value, type) and issubclass(value, list | tuple)
+    )
     return isinstance(value, type) and not value_types and not getattr(value, "_is_protocol", False)
 
 

@@ -1,4 +1,4 @@
-"""The digests of a run's text when it began, by which later changes of the text are found."""
+"""Record digests of a run's text when it begins, to detect later changes of the text."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ HELD_OUT = ("dev", "test")
 
 
 def digest(rows: Iterable[tuple[str, ...]]) -> str:
-    """Return the SHA-256 of rows."""
+    """Return the SHA-256 of rows, which depends on their order."""
     sha256 = hashlib.sha256()
     for row in rows:
         sha256.update(json.dumps(row).encode() + b"\n")
@@ -56,25 +56,25 @@ class DataFingerprint:
         """
         held_out = [split for split in HELD_OUT if split in self._task.available]
         now = {"train": self._store.digest, **{split: digest(self._task.rows(split)) for split in held_out}}
-        known = read_as(_FINGERPRINT_FILE, self._file)["sha256"] if self._file.exists() else {}
-        self._digests = {**now, **known}
+        recorded = read_as(_FINGERPRINT_FILE, self._file)["sha256"] if self._file.exists() else {}
+        self._digests = {**now, **recorded}
         for split, value in now.items():
             self._compare(split, value)
         if not self._file.exists():
             write_atomically(self._file, json.dumps({"format": 1, "sha256": now}, indent=2) + "\n")
 
     def check(self, split: Split) -> None:
-        """Compare a held-out split that was read again. `check_all` comes first.
+        """Compare the digest of a held-out split that was read again. Call `check_all` first.
 
         Raises:
             UserError: the split has changed since the run began
         """
         self._compare(split.name, digest(split.rows))
 
-    def _compare(self, split: str, now: str) -> None:
-        before = self._digests[split]
+    def _compare(self, split: str, current: str) -> None:
+        recorded = self._digests[split]
         # Stores of earlier versions of seqx have no digests.
-        if now and before and now != before:
+        if current and recorded and current != recorded:
             raise UserError(
                 f"{self._file}: the text of {split} has changed since this run began (its files, or the code "
                 "that prepares them); restore it and run the same command again, or choose another --folder"

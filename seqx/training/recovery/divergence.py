@@ -1,4 +1,4 @@
-"""Detect updates that go wrong, without waiting for the device after each update."""
+"""Detect non-finite updates and loss spikes, without waiting for the device after each update."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from seqx.data.loader import Position
 from seqx.training.config import Spike
 from seqx.training.update import Update
 
-_COPY_EVERY = 16  # updates whose numbers are copied to the host together
+_COPY_EVERY = 16  # updates whose loss and norm are copied to the host together
 
 
 class UpdateRef(NamedTuple):
@@ -25,13 +25,13 @@ class UpdateRef(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence:
-    """Too many updates in a row that went wrong."""
+    """Too many updates in a row that were not finite, or whose loss or gradient was far above the median."""
 
     kind: Literal["nonfinite", "spike"]
     updates: Sequence[UpdateRef]
 
     def __str__(self) -> str:
-        """Return a message that names the last update, its batch and what was wrong."""
+        """Return a message that names the last update, its batch and the reason."""
         first, last = self.updates[0], self.updates[-1]
         reason = {
             "nonfinite": "the gradient was not finite",
@@ -43,7 +43,7 @@ class Divergence:
 
 
 class DivergenceDetector:
-    """Check the health of updates some time after they were made, from asynchronous copies.
+    """Check the loss and the gradient norm of updates, some updates later, from asynchronous copies.
 
     The result depends on the updates alone, not on when copies arrive.
 
@@ -79,11 +79,11 @@ class DivergenceDetector:
 
     @property
     def may_diverge(self) -> bool:
-        """True if the last updates went wrong, but not yet too many of them."""
+        """True if the last update was not finite or high (see `Spike`), but too few in a row were so far."""
         return bool(self._skipped or self._high)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the next updates are compared with. All updates must have been flushed."""
+        """Return the values that later updates are compared with. Call `flush` first."""
         assert not self._new, "flush comes first"
         assert self._copied is None, "flush comes first"
         return {
@@ -94,7 +94,7 @@ class DivergenceDetector:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state; updates that were added since then are dropped."""
+        """Restore a state, and drop all updates that were added after it was saved."""
         self._norms = deque(state["norms"], self._norms.maxlen)
         self._losses = deque(state["losses"], self._losses.maxlen)
         self._skipped, self._high = _from_lists(state["skipped"]), _from_lists(state["high"])
@@ -113,7 +113,8 @@ class DivergenceDetector:
         if values.is_cuda:
             host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            stream = torch.cuda.current_stream(values.device)  # which need not be the current device
+            # The values may be on another device than the current one.
+            stream = torch.cuda.current_stream(values.device)
             values = host.copy_(values, non_blocking=True)
             event.record(stream)
         self._copied, self._new = (list(refs), values, event), []

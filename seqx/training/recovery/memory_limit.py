@@ -1,4 +1,4 @@
-"""The microbatch size that did not fit into the memory of a device, kept for later starts of the run."""
+"""The microbatch size that did not fit into the memory of a device, stored for later starts of the run."""
 
 import json
 from pathlib import Path
@@ -15,18 +15,18 @@ from seqx.storage.json_format import read_as
 
 class _LimitFile(TypedDict):
     processes: int
-    places: Annotated[int, Gt(0)]  # padded tokens
+    places: Annotated[int, Gt(0)]  # the number of padded tokens; files keep this older name
 
 
 _LIMIT_FILE = TypeAdapter(_LimitFile)
 
 
 class MicrobatchLimit:
-    """The number of padded tokens that was too large for one forward and backward pass; None: none was.
+    """The smallest number of padded tokens with which a pass ran out of memory; None: no pass did.
 
     Args:
         file: the limit is read from it, and `save` writes it; None: nothing is read or written
-        ranks: the number of ranks; a limit that was found with another number of ranks does not apply
+        ranks: the number of ranks; the limit of a run with another number of ranks is ignored
 
     Raises:
         UserError: the file cannot be read
@@ -38,11 +38,11 @@ class MicrobatchLimit:
         self.padded_tokens: int | None = None
         if file is not None and file.exists():
             try:
-                kept = read_as(_LIMIT_FILE, file)
+                stored = read_as(_LIMIT_FILE, file)
             except DamagedError as error:
                 raise UserError(f"{error}; remove it") from None
-            if kept["processes"] == ranks:
-                self.padded_tokens = kept["places"]
+            if stored["processes"] == ranks:
+                self.padded_tokens = stored["places"]
 
     def lower(self, padded_tokens: int) -> None:
         """Record a size that did not fit, unless a smaller one is known."""
@@ -51,5 +51,5 @@ class MicrobatchLimit:
     def save(self, padded_tokens: int) -> None:
         """Write a size that did not fit, for the next start."""
         if self._file is not None:
-            kept = {"format": 1, "processes": self._ranks, "places": padded_tokens}
-            write_atomically(self._file, json.dumps(kept) + "\n")
+            content = {"format": 1, "processes": self._ranks, "places": padded_tokens}
+            write_atomically(self._file, json.dumps(content) + "\n")

@@ -23,14 +23,14 @@ class Rollback:
     Args:
         checkpointer: restores the checkpoint
         detector: forgets the updates that are undone
-        skipped: gets the batches that are left out from then on
+        skipped: records the batches that are skipped from then on
         max_rollbacks: the number of rollbacks after which a further divergence ends the run
-        batches: of the run
+        batches: the batches of the run
         strategy: computes the gradients of single examples for the error message
-        device: of this rank
-        precision: of matrix products
+        device: the device of this rank
+        precision: the precision of matrix products
         world: the ranks
-        notices: gets the warnings
+        notices: holds warnings back until training starts again
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The batches that a run skips after rollbacks, kept for later starts of the run."""
+"""The batches that a run skips after rollbacks, stored for later starts of the run."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from seqx.storage.json_format import read_as
 from seqx.training.recovery.divergence import Divergence
 
 SKIPPED = "skipped_batches.json"
-"""The file in a run's folder, once the run went back to a checkpoint."""
+"""The name of the file in a run's folder. The first rollback writes it."""
 
 OLD_NAME = "passed_over.json"
 """The name of that file in runs of earlier versions of seqx."""
@@ -38,11 +38,11 @@ _SKIPPED_FILE = TypeAdapter(_SkippedFile)
 class SkippedBatches:
     """The rollbacks of a run, and the batches that it skips since then; a JSON file in its folder.
 
-    The file is written after the checkpoints from after the divergence were removed. A run that is killed
-    before that diverges again in the same way, and one that is killed afterwards reads the file.
+    First the checkpoints of later updates are removed, then the file is written. A run that is killed in
+    between resumes from the earlier checkpoint, diverges in the same way and goes back again.
 
     Args:
-        folder: of the run
+        folder: the folder of the run
 
     Raises:
         UserError: the file cannot be read
@@ -61,7 +61,7 @@ class SkippedBatches:
 
     @property
     def rollbacks(self) -> int:
-        """The number of times that the run went back."""
+        """The number of rollbacks so far."""
         return len(self._rollbacks)
 
     @property
@@ -70,7 +70,7 @@ class SkippedBatches:
         return self._positions
 
     def messages(self, step: int) -> list[str]:
-        """Return the messages about rollbacks to the checkpoint of a step."""
+        """Return the messages about rollbacks to the checkpoint of update `step`."""
         return [
             rollback["said"] for rollback in self._rollbacks if rollback["to"] == step and "said" in rollback
         ]
@@ -81,7 +81,7 @@ class SkippedBatches:
         Args:
             divergence: the reason
             back_to: the step of the checkpoint that the run went back to
-            message: for users
+            message: the message about the rollback, for users
             write: write the file; false for all ranks but the first
         """
         batches = [update.at for update in divergence.updates]
@@ -103,11 +103,11 @@ class SkippedBatches:
 def remove_later_checkpoints(step: int, checkpoints: Checkpoints) -> None:
     """Remove the checkpoints of updates after `step`, the newest first.
 
-    Whenever this is interrupted, the checkpoints that are left have no gap.
+    If this is interrupted, no checkpoint is missing between those that are left.
     """
     checkpoints.check()
     for later in reversed(checkpoints.steps()):
         if later > step:
-            hidden = checkpoints.folder / f".{later:08}.old"  # a rename cannot be interrupted
+            hidden = checkpoints.folder / f".{later:08}.old"  # renaming is atomic, removing a folder is not
             checkpoints.path(later).rename(hidden)
             shutil.rmtree(hidden, ignore_errors=True)

@@ -15,7 +15,7 @@ from seqx.data.store import Integers, Store
 from seqx.parallel.strategy import Step
 from seqx.runtime.devices import autocast, raise_torch_oom
 
-_SHOWN = 100  # characters of a text
+_SHOWN = 100  # characters of a text that messages show
 
 
 def worst_examples(
@@ -27,13 +27,14 @@ def worst_examples(
     precision: Literal["bf16", "fp32"],
     most: int = 3,
 ) -> list[int]:
-    """Return the indices of the examples whose gradients are not finite, else of the largest.
+    """Return the indices of the examples with the largest gradients, at most `most`.
 
-    Groups of examples are halved in the order of their gradient norms, so that few norms are computed. A
-    group that does not fit into memory is halved as well. An example that does not fit alone is left out.
-    No gradients are left afterwards.
+    If some gradients are not finite, only examples with such gradients are returned. Groups of examples are
+    halved in the order of their gradient norms, so that few norms are computed. A group that does not fit
+    into memory is halved as well. An example that does not fit alone is left out. The gradients of parameters
+    are None afterwards.
     """
-    ties = itertools.count()
+    tie_breakers = itertools.count()  # so that the heap never compares arrays
     groups: list[tuple[float, int, Integers]] = []
 
     def push_gradient_norm(rows: Integers) -> None:
@@ -45,7 +46,7 @@ def worst_examples(
             for half in np.array_split(rows, 2) if len(rows) > 1 else ():
                 push_gradient_norm(half)
         else:
-            heapq.heappush(groups, (-norm, next(ties), rows))
+            heapq.heappush(groups, (-norm, next(tie_breakers), rows))
 
     for microbatch in batches.update_batch(batches.plan(at.epoch), at).microbatches:
         push_gradient_norm(microbatch.examples)
@@ -86,7 +87,7 @@ def _gradient_norm(
 
 
 def describe(store: Store, examples: Sequence[int]) -> str:
-    """Describe examples by their indices, their lengths and, if the store keeps text, its beginning."""
+    """Return the index and the lengths of each example and, if the store keeps text, its beginning."""
     return "; ".join(_describe(store, index) for index in examples)
 
 
