@@ -171,8 +171,8 @@ def what_the_grammar_allows_needs_no_repair(subject: Subject) -> None:
     vocabulary = _vocabulary(linearisation)
     words = torch.arange(500) % 26
     limits = 3 * words + 10 + torch.arange(500) % 37
-    found = outputs(linearisation.grammar(vocabulary, words), limits, 0)
-    for ids, n in zip(found, words.tolist(), strict=True):
+    written = outputs(linearisation.grammar(vocabulary, words), limits, 0)
+    for ids, n in zip(written, words.tolist(), strict=True):
         symbols = vocabulary.read(ids)
         assert not linearisation.decode(symbols, _sentence(n)).repaired, (n, symbols)
 
@@ -197,13 +197,13 @@ def rows_of_a_grammar_can_be_reordered(subject: Subject) -> None:
     """Rows of the state can be reordered and forked: no hypothesis depends on others or on its row."""
     linearisation: Linearisation = subject.build()
     vocabulary, generator = _vocabulary(linearisation), torch.Generator().manual_seed(0)
-    words, turn = torch.tensor([4, 7, 2]), torch.tensor([3, 0, 5, 1, 4, 2])
+    words, permutation = torch.tensor([4, 7, 2]), torch.tensor([3, 0, 5, 1, 4, 2])
     one, other = (linearisation.grammar(vocabulary, w) for w in (words, words.repeat_interleave(2)))
     state: Any = seqx.fork(one.start(3, 3 * words + 9), 2)
     expected: Any = other.start(6, (3 * words + 9).repeat_interleave(2))
     order = torch.arange(6)  # the hypothesis in each row of `state`
     for _ in range(20):
-        state, order = seqx.rows(state, turn), order[turn]
+        state, order = seqx.rows(state, permutation), order[permutation]
         allowed = other.allowed(expected)
         assert one.allowed(state).equal(allowed[order])
         tokens = torch.multinomial(allowed.float(), 1, generator=generator)[:, 0]

@@ -105,7 +105,7 @@ def label_table(totals: Totals) -> str:
     return "\n".join([*lines, ""])
 
 
-def error_list(sentences: Sequence[SentenceCounts], parameters: Parameters, remarks: Sequence[str]) -> str:
+def error_list(sentences: Sequence[SentenceCounts], parameters: Parameters, warnings: Sequence[str]) -> str:
     """Return the sentences that do not match their reference with the reasons, then the warnings."""
     lines = ["-- Errors --"]
     for number, one in enumerate(sentences, 1):
@@ -114,7 +114,7 @@ def error_list(sentences: Sequence[SentenceCounts], parameters: Parameters, rema
     unlabelled = sum(label == "" for one in sentences for label in (*one.gold, *one.test))
     if unlabelled:
         lines.append(f"{unlabelled} brackets without a label count, as in EVALB; is (TOP ...) meant?")
-    lines += remarks
+    lines += warnings
     errors = sum(one.status is Status.ERROR for one in sentences)
     if errors > parameters.max_error:
         most = parameters.max_error
