@@ -22,7 +22,7 @@ class SentenceCounts:
 
     status: Status
     length: int  # words of the reference for the length cut-off
-    judged: bool  # true if the counts below are part of the totals
+    counted: bool  # true if the counts below are part of the totals
     gold: Sequence[str] = ()  # labels of the reference's brackets
     test: Sequence[str] = ()
     pairs: Sequence[tuple[str, str]] = ()  # matched brackets: the reference's label and the output's
@@ -57,11 +57,11 @@ def compare(gold: BracketedLine, output: str, parameters: Parameters, *, strict:
     if not reason:
         return _counts(gold, test, parameters)
     if not strict or not (gold.words or test.words):
-        return SentenceCounts(status=status, length=gold.length, judged=False, reason=reason)
+        return SentenceCounts(status=status, length=gold.length, counted=False, reason=reason)
     return SentenceCounts(
         status=status,
         length=gold.length,
-        judged=True,
+        counted=True,
         gold=[label for _, label in gold.scored(parameters)],
         test=[label for _, label in test.scored(parameters)],
         words=len(gold.words),
@@ -91,7 +91,7 @@ def _counts(gold: BracketedLine, test: BracketedLine, parameters: Parameters) ->
     return SentenceCounts(
         status=Status.VALID,
         length=gold.length,
-        judged=True,
+        counted=True,
         gold=[label for _, label in expected],
         test=[label for _, label in written],
         pairs=_matched(expected, written, parameters),
