@@ -87,7 +87,7 @@ def walk(grammar: seqx.Grammar, limits: Tensor, seed: int) -> Iterator[tuple[Ten
 
 
 def outputs(grammar: seqx.Grammar, limits: Tensor, seed: int) -> list[list[int]]:
-    """Return the ids that each row has written before EOS."""
+    """Return the ids of each row before EOS, for random symbols as in `walk`."""
     rows = torch.stack([token for _, token in walk(grammar, limits, seed)], 1).tolist()
     return [row[: row.index(seqx.EOS)] for row in rows]
 
@@ -112,7 +112,7 @@ def trees_come_back(subject: Subject) -> None:
 
 @law(Linearisation)
 def symbols_are_words(subject: Subject) -> None:
-    """Symbols are valid in a model's vocabulary file and on a line, and none of them is `<unk>`."""
+    """Symbols can be stored in a vocabulary file and separated by spaces; none of them is `<unk>`."""
     vocabulary = _vocabulary(subject.build())
     assert all(symbol(written) for written in vocabulary.symbols)
     assert UNKNOWN not in vocabulary.symbols
@@ -120,7 +120,7 @@ def symbols_are_words(subject: Subject) -> None:
 
 @law(Linearisation)
 def anything_becomes_a_tree_over_the_words(subject: Subject) -> None:
-    """Any symbols are decoded to a tree over the words, and that tree can be encoded and decoded again."""
+    """Any sequence of symbols is decoded to a tree over the words, and this tree survives encoding and decoding."""
     linearisation: Linearisation = subject.build()
     rng = random.Random(0)  # noqa: S311  # no secret
     symbols = [*_vocabulary(linearisation).symbols, UNKNOWN]
@@ -194,7 +194,7 @@ def something_is_allowed_whatever_was_written(subject: Subject) -> None:
 
 @law(Linearisation)
 def rows_of_a_grammar_can_be_reordered(subject: Subject) -> None:
-    """Rows of the state can be reordered and forked: no hypothesis depends on others or on its row."""
+    """Rows of the state can be reordered and forked: no hypothesis depends on other rows or on its own index."""
     linearisation: Linearisation = subject.build()
     vocabulary, generator = _vocabulary(linearisation), torch.Generator().manual_seed(0)
     words, permutation = torch.tensor([4, 7, 2]), torch.tensor([3, 0, 5, 1, 4, 2])
