@@ -120,7 +120,7 @@ def symbols_are_words(subject: Subject) -> None:
 
 @law(Linearisation)
 def anything_becomes_a_tree_over_the_words(subject: Subject) -> None:
-    """Any sequence of symbols is decoded to a tree over the words, and this tree survives encoding and decoding."""
+    """Any sequence of symbols is decoded to a tree over the words; encoding and decoding restores it."""
     linearisation: Linearisation = subject.build()
     rng = random.Random(0)  # noqa: S311  # no secret
     symbols = [*_vocabulary(linearisation).symbols, UNKNOWN]
@@ -194,7 +194,7 @@ def something_is_allowed_whatever_was_written(subject: Subject) -> None:
 
 @law(Linearisation)
 def rows_of_a_grammar_can_be_reordered(subject: Subject) -> None:
-    """Rows of the state can be reordered and forked: no hypothesis depends on other rows or on its own index."""
+    """Rows of the state can be reordered and forked: hypotheses do not depend on other rows."""
     linearisation: Linearisation = subject.build()
     vocabulary, generator = _vocabulary(linearisation), torch.Generator().manual_seed(0)
     words, permutation = torch.tensor([4, 7, 2]), torch.tensor([3, 0, 5, 1, 4, 2])
