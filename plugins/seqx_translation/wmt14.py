@@ -30,6 +30,7 @@ _GIGA = "3ff8319f6919393520559bfbc7ad6a747ec81b3abc7be9993b338d4b017b4d9a"
 
 
 def _archive(path: str, size: int, sha256: str, stem: str, other: str, lines: int | None) -> Archive:
+    """Return an archive of WMT; the suffix of the language replaces `*` in `stem`, or is added at the end."""
     stem, _, extension = stem.partition("*")
     members = {language: f"{stem}.{language}{extension}" for language in ("en", other)}
     return Archive(url=f"{_HOST}/{path}", size=size, sha256=sha256, members=members, lines=lines)
