@@ -42,7 +42,7 @@ __all__ = [
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Offer this plugin's components; the plugin defines the interface Linearisation."""
+    """Register the components of this plugin, and those of its interface Linearisation."""
     registry.add(seqx.Corpus, nltk_treebank=NltkTreebank, ptb=PennTreebank, treebank=TreebankFiles)
     registry.add(seqx.Metric, evalb=Evalb)
     registry.add(seqx.Model, guided=GuidedEncoderDecoder, tagging=TaggingModel)

@@ -27,8 +27,8 @@ class ParserAgreement:
     words: int = 0
     agreed: int = 0
     agreed_words: int = 0
-    matched: int = 0  # matched brackets, summed over all pairs of parsers
-    brackets: int = 0
+    matched: int = 0  # matched brackets, counted in both trees of each pair of parsers
+    brackets: int = 0  # all brackets of both trees of each pair
 
     def add(self, answers: Sequence[str]) -> str | None:
         """Count one sentence; return the first parser's tree if all parsers agree, else None.
@@ -69,15 +69,15 @@ class ParserAgreement:
         if not self.sentences:
             return "there were no sentences"
         share, length = 100 * self.agreed / self.sentences, self.words / self.sentences
-        their_length = f" of {self.agreed_words / self.agreed:.1f} words" if self.agreed else ""
+        mean_length = f" of {self.agreed_words / self.agreed:.1f} words" if self.agreed else ""
         return (
             f"sentences: {self.sentences:,} of {length:.1f} words; "
-            f"the models agree on {self.agreed:,} ({share:.1f}%){their_length}; F1 between them {self.f1:.2f}"
+            f"the models agree on {self.agreed:,} ({share:.1f}%){mean_length}; F1 between them {self.f1:.2f}"
         )
 
 
 def _retagged(tree: Tree, leaves: Sequence[Leaf]) -> Tree:
-    """Return the tree over other leaves, with a TOP exactly where the linearisations write one."""
+    """Replace the leaves of a tree, and normalize its TOP as the linearisations do."""
     return _UNTAGGED.decode(_UNTAGGED.encode(tree), leaves).tree
 
 

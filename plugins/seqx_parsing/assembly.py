@@ -15,7 +15,7 @@ class Assembly:
     - A word when no leaf is left is ignored.
     - A close whose label is not open is ignored. If the label is open further out, all constituents inside it
       are closed first.
-    - An open that shall adopt more finished children than there are adopts those that there are.
+    - An open that would adopt more children than are finished adopts all that are finished.
     - An empty constituent is removed.
     - A label or tag that cannot be written in brackets is changed by `escape_name`.
     - At the end, open constituents are closed. Remaining leaves are appended to the outermost constituent
@@ -23,32 +23,32 @@ class Assembly:
     """
 
     def __init__(self, leaves: Iterable[Leaf]) -> None:
-        self._left = deque(leaves)
+        self._remaining = deque(leaves)
         self._open: list[tuple[str, list[Tree | Leaf]]] = [(TOP, [])]
-        self._new = True  # the last step was an open, so there are no finished children yet
+        self._just_opened = True  # the last step was an open, so the constituent has no finished children yet
         self.repaired = False
 
     def word(self, tag: str | None = None) -> None:
         """Append the next word; `tag` replaces its part of speech."""
-        if not self._left:
+        if not self._remaining:
             self.repaired = True
             return
-        leaf = self._left.popleft()
-        self._open[-1][1].append(leaf if tag is None else leaf._replace(tag=self._named(tag)))
-        self._new = False
+        leaf = self._remaining.popleft()
+        self._open[-1][1].append(leaf if tag is None else leaf._replace(tag=self._escaped(tag)))
+        self._just_opened = False
 
     def open(self, label: str, first: int = 0) -> None:
         """Open a constituent, and adopt the last `first` finished siblings as its first children."""
         parts = self._open[-1][1]
-        start = len(parts) if self._new else max(0, len(parts) - first)
+        start = len(parts) if self._just_opened else max(0, len(parts) - first)
         self.repaired |= start + first > len(parts)
-        self._open.append((self._named(label), parts[start:]))
+        self._open.append((self._escaped(label), parts[start:]))
         del parts[start:]
-        self._new = True
+        self._just_opened = True
 
     def close(self, label: str) -> None:
         """Close the innermost open constituent with this label."""
-        label = self._named(label)
+        label = self._escaped(label)
         height = next((i for i in range(len(self._open) - 1, 0, -1) if self._open[i][0] == label), 0)
         if height == 0:
             self.repaired = True
@@ -57,22 +57,22 @@ class Assembly:
         self._close_down_to(height)
 
     def skip(self) -> None:
-        """Handle a symbol without a meaning: it is only recorded as a repair."""
+        """Ignore a symbol without a meaning, and record a repair."""
         self.repaired = True
 
     def finish(self) -> Decoded:
         """Close what is open and return the tree."""
-        if len(self._open) > 1 or self._left:
+        if len(self._open) > 1 or self._remaining:
             self.repaired = True
             self._close_down_to(2)
-            self._open[-1][1].extend(self._left)
+            self._open[-1][1].extend(self._remaining)
             self._close_down_to(1)
         parts = self._open[0][1]
-        loose = len(parts) > 1 or any(isinstance(part, Leaf) for part in parts)
-        return Decoded(add_top(parts), self.repaired or loose)
+        needs_root = len(parts) > 1 or any(isinstance(part, Leaf) for part in parts)
+        return Decoded(add_top(parts), self.repaired or needs_root)
 
-    def _named(self, name: str) -> str:
-        """Return a name that can be written in brackets."""
+    def _escaped(self, name: str) -> str:
+        """Escape a label or tag that cannot be written in brackets, and record the repair."""
         self.repaired |= escape_name(name) != name
         return escape_name(name)
 
@@ -83,4 +83,4 @@ class Assembly:
                 self._open[-1][1].append(Tree(label, tuple(children)))
             else:
                 self.repaired = True
-        self._new = False
+        self._just_opened = False

@@ -79,8 +79,8 @@ class Bracketing(Linearisation):
 
     def needs(self, tree: Tree) -> Mapping[str, int]:
         """Return, for each limit of the grammar, the smallest value that allows this tree."""
-        most = MaxCounts.of(map(self.kind, self.encode(tree)))
-        return {name: getattr(most, name) for name in sorted(self.adjustable)}
+        counts = MaxCounts.of(map(self.kind, self.encode(tree)))
+        return {name: getattr(counts, name) for name in sorted(self.adjustable)}
 
     def is_word(self, symbol: str) -> bool:
         """Return true if a symbol stands for a word."""
@@ -104,7 +104,7 @@ class MaxCounts(NamedTuple):
     def of(cls, symbols: Iterable[Kind]) -> Self:
         """Count over the symbols of one tree."""
         height = opens = unaries = 0
-        most, last = cls(0, 0, 0), Kind.NOTHING
+        largest, previous = cls(0, 0, 0), Kind.NOTHING
         for kind in symbols:
             match kind:
                 case Kind.WORD:
@@ -112,10 +112,10 @@ class MaxCounts(NamedTuple):
                 case Kind.OPEN:
                     height, opens = height + 1, opens + 1
                 case Kind.CLOSE:
-                    height, unaries = height - 1, unaries + 1 if last == Kind.OPEN else 0
-            most = cls(*map(max, most, (height, opens, unaries)))
-            last = kind
-        return most
+                    height, unaries = height - 1, unaries + 1 if previous == Kind.OPEN else 0
+            largest = cls(*map(max, largest, (height, opens, unaries)))
+            previous = kind
+        return largest
 
 
 class BracketState(NamedTuple):
@@ -164,23 +164,22 @@ class BracketGrammar(seqx.Grammar):
         symbols = dict(zip(vocabulary.symbols, vocabulary.ids(vocabulary.symbols), strict=True))
         closes = {s[1:]: i for s, i in symbols.items() if linearisation.kind(s) == Kind.CLOSE}
         opens = {s[1:]: i for s, i in symbols.items() if linearisation.kind(s) == Kind.OPEN}
-        inside = [label for label in opens if label in closes]
+        paired = [label for label in opens if label in closes]
         labels = [0] * vocabulary.size
-        for place, label in enumerate(inside):
+        for index, label in enumerate(paired):
             kinds[opens[label]], kinds[closes[label]] = Kind.OPEN, Kind.CLOSE
-            labels[opens[label]] = place
+            labels[opens[label]] = index
         for symbol, i in symbols.items():
             if linearisation.kind(symbol) == Kind.WORD:
                 kinds[i] = Kind.WORD
-        if not (inside and Kind.WORD in kinds):
+        if not (paired and Kind.WORD in kinds):
             raise ValueError(
                 "the vocabulary needs a symbol for words, and the brackets of at least one label"
             )
         self.kinds = torch.tensor(kinds)  # [V]
-        self.labels = torch.tensor(labels, dtype=torch.int32)  # [V], defined for opening brackets
-        self.closes = torch.tensor(
-            [closes[label] for label in inside]
-        )  # [L] the closing bracket of each label
+        self.labels = torch.tensor(labels, dtype=torch.int32)  # [V] index of each opening bracket's label
+        # [L] the closing bracket of each label
+        self.closes = torch.tensor([closes[label] for label in paired])
 
     @abstractmethod
     def legal(self, written: BracketState) -> LegalKinds:
@@ -192,24 +191,24 @@ class BracketGrammar(seqx.Grammar):
         self.kinds, self.labels, self.closes = (
             seqx.to_device(table, device) for table in (self.kinds, self.labels, self.closes)
         )
-        none = torch.zeros(rows, dtype=torch.int64, device=device)
+        zeros = torch.zeros(rows, dtype=torch.int64, device=device)
         return BracketState(
-            used=none,
+            used=zeros,
             left=seqx.to_device(self.words, device),
             budget=max_lengths,
             stack=torch.zeros(rows, self.depth + 1, dtype=torch.int32, device=device),
-            height=none,
-            new=none.bool(),
-            opens=none,
-            unaries=none,
-            begun=none.bool(),
+            height=zeros,
+            new=zeros.bool(),
+            opens=zeros,
+            unaries=zeros,
+            begun=zeros.bool(),
         )
 
     def allowed(self, state: BracketState) -> Tensor:
         """Return the symbols that may come next, [N, V] bool."""
         legal = self.legal(state)
-        none = torch.zeros_like(legal.end)
-        by_kind = torch.stack([none, legal.end, legal.word, legal.open, none], 1)  # [N, kinds]
+        never = torch.zeros_like(legal.end)
+        by_kind = torch.stack([never, legal.end, legal.word, legal.open, never], 1)  # [N, kinds]
         top = state.stack.gather(1, (state.height - 1).clamp_min(0)[:, None])  # [N, 1]
         return by_kind.index_select(1, self.kinds).scatter(1, self.closes[top], legal.close[:, None])
 
@@ -221,7 +220,7 @@ class BracketGrammar(seqx.Grammar):
             used=state.used + word,
             left=(state.left - word.long()).clamp_min(0),
             budget=state.budget - 1,
-            # Every symbol writes a label above the stack; only an opening bracket raises the height over it.
+            # Every symbol writes a label above the stack; only an opening bracket keeps it there.
             stack=state.stack.scatter(1, state.height[:, None], self.labels[tokens][:, None]),
             height=(state.height + opened - closed.long()).clamp(0, self.depth),
             new=opened,

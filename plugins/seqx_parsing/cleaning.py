@@ -16,7 +16,7 @@ TAG_SEPARATORS = ("##",)
 
 _ALTERNATIVES = re.compile(r"(?<=.)\|.*")  # ambiguous labels, such as PRT|ADVP
 
-_SHOWN = {
+_UNESCAPED = {
     "-LRB-": "(",
     "-RRB-": ")",
     "-LSB-": "[",
@@ -26,8 +26,8 @@ _SHOWN = {
     r"\/": "/",
     r"\*": "*",
 }
-_ESCAPED = {shown: escaped for escaped, shown in _SHOWN.items()}
-_ESCAPE = re.compile("|".join(map(re.escape, _SHOWN)))
+_ESCAPED = {unescaped: escaped for escaped, unescaped in _UNESCAPED.items()}
+_ESCAPE = re.compile("|".join(map(re.escape, _UNESCAPED)))
 _SPECIAL = re.compile("|".join(map(re.escape, _ESCAPED)))
 
 
@@ -70,16 +70,16 @@ def clean(
 
 def cut(name: str, separators: Iterable[str]) -> str:
     """Cut a label or tag at the first separator that is not at its beginning (-LRB-)."""
-    places = (name.find(each, 1) for each in separators if not name.startswith(each))
-    return name[: min((place for place in places if place > 0), default=len(name))]
+    positions = (name.find(each, 1) for each in separators if not name.startswith(each))
+    return name[: min((position for position in positions if position > 0), default=len(name))]
 
 
 def unescape(word: str) -> str:
-    r"""Return a word of a tree as running text has it, for the model: "(" for -LRB-, "/" for \/.
+    r"""Return a word of a tree in its form in running text, for the model: "(" for -LRB-, "/" for \/.
 
-    Treebanks differ in what they escape, so the way back is ambiguous: trees keep their words.
+    Trees keep the escaped words: treebanks differ in what they escape, so `unescape` cannot be undone.
     """
-    return _ESCAPE.sub(lambda match: _SHOWN[match[0]], word)
+    return _ESCAPE.sub(lambda match: _UNESCAPED[match[0]], word)
 
 
 def escape(word: str) -> str:

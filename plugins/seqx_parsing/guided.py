@@ -72,23 +72,21 @@ class GuidedEncoderDecoder(seqx.Model):
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> GuidedState:
         """Return the state before the first symbol; `capacity` is the maximum number of symbols."""
-        count, places, width = memory.states.shape
-        layout, none = memory.layout, memory.states.new_zeros(count, dtype=torch.int64)
+        count, length, width = memory.states.shape
+        layout, zeros = memory.layout, memory.states.new_zeros(count, dtype=torch.int64)
         words = layout.keep.long().cumsum(1) - 1 if layout.words is None else layout.words  # [B, S]
         words = words.clamp_min(0)
         begins = layout.keep & (words != nn.functional.pad(words, (1, 0), value=-1)[:, :-1])
         lengths = begins.sum(1)
         # Find the first token of each word without a loop: scatter token positions by word number.
-        target = torch.where(begins, words, places)
-        first = (
-            none[:, None]
-            .new_zeros(count, places + 1)
-            .scatter(1, target, torch.arange(places, device=words.device).expand(count, -1))
-        )
+        # Tokens that do not begin a word all go to the extra position at the end.
+        target = torch.where(begins, words, length)
+        positions = torch.arange(length, device=words.device).expand(count, -1)
+        first = zeros.new_zeros(count, length + 1).scatter(1, target, positions)
         states = memory.states.gather(1, first[..., None].expand(-1, -1, width))
-        here = torch.arange(places + 1, device=words.device) < lengths[:, None]
+        exists = torch.arange(length + 1, device=words.device) < lengths[:, None]
         decoder = self.decoder.start(memory, count, capacity)
-        return GuidedState(decoder, states.masked_fill(~here[..., None], 0), lengths, none)
+        return GuidedState(decoder, states.masked_fill(~exists[..., None], 0), lengths, zeros)
 
     def advance(self, ids: Tensor, state: GuidedState, keep: Tensor | None) -> tuple[Tensor, GuidedState]:
         """Decode target ids [B, T]; return outputs [B, T, D] for `head`, and the new state."""
@@ -96,9 +94,9 @@ class GuidedEncoderDecoder(seqx.Model):
         if keep is not None:
             word = word & keep
         written = state.written[:, None] + word.cumsum(1)  # [B, T]
-        coming = written.minimum(state.lengths[:, None])
-        shown = state.words.gather(1, coming[..., None].expand(-1, -1, state.words.size(2)))
-        inputs = self.target(ids) + self.next(shown)
+        next_index = written.minimum(state.lengths[:, None])
+        next_word = state.words.gather(1, next_index[..., None].expand(-1, -1, state.words.size(2)))
+        inputs = self.target(ids) + self.next(next_word)
         outputs, decoder = self.decoder(inputs, state.decoder, keep)
         return outputs, state._replace(decoder=decoder, written=written[:, -1])
 

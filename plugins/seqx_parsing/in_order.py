@@ -35,9 +35,9 @@ class InOrder(Bracketing):
 class InOrderGrammar(BracketGrammar):
     """Grammar of the in-order linearisation.
 
-    A bracket opens after a finished word or constituent, and every word but the first is inside a bracket. If
-    all brackets are closed and words are left, another constituent must open around the finished part. The
-    same holds for a sentence of one word. These brackets are reserved in the length budget.
+    A bracket opens after a word or a finished constituent. Every word except the first is inside a bracket.
+    If all brackets are closed and words remain, another constituent must open around the finished part. A
+    single word also needs a constituent around it. The length budget reserves these brackets.
     """
 
     def __init__(self, linearisation: InOrder, vocabulary: Vocabulary, words: Tensor) -> None:
@@ -46,17 +46,17 @@ class InOrderGrammar(BracketGrammar):
 
     def legal(self, written: BracketState) -> LegalKinds:
         """Return the kinds of symbols that may come next."""
-        started, more, inside = written.used > 0, written.left > 0, written.height > 0
-        unary = written.unaries < self.unaries
-        due = ~inside & (more | (started & ~written.begun))
-        spare = (
-            written.budget - written.left - written.height
-        )  # symbols beyond the remaining words and required closes
-        room = (written.height < self.depth) & (spare >= 2)
-        last = ~more | (written.height > 1) | (spare >= 2)  # the outermost constituent may close
+        started, words_remain, inside = written.used > 0, written.left > 0, written.height > 0
+        unary = written.unaries < self.unaries  # another unary constituent is allowed
+        must_open = ~inside & (words_remain | (started & ~written.begun))
+        # symbols that are not needed for the remaining words and for closing the open brackets
+        spare = written.budget - written.left - written.height
+        may_nest = (written.height < self.depth) & (spare >= 2)
+        # The outermost constituent only closes early if another one around it still fits.
+        may_close = ~words_remain | (written.height > 1) | (spare >= 2)
         return LegalKinds(
-            word=more & (inside | ~started),
-            open=started & ~written.new & (more | unary) & (due | room),
-            close=inside & (~more | ((~written.new | unary) & last)),
-            end=~more & ~inside & (written.begun | ~started),
+            word=words_remain & (inside | ~started),
+            open=started & ~written.new & (words_remain | unary) & (must_open | may_nest),
+            close=inside & (~words_remain | ((~written.new | unary) & may_close)),
+            end=~words_remain & ~inside & (written.begun | ~started),
         )

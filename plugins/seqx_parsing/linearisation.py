@@ -30,7 +30,7 @@ class Linearisation(seqx.Codec, ABC):
 
     @property
     def tags(self) -> bool:
-        """True if the symbols contain part-of-speech tags; else those of the given leaves are kept."""
+        """True if the symbols contain part-of-speech tags; if not, `decode` keeps the tags of its leaves."""
         return False
 
     def is_word(self, symbol: str) -> bool:
@@ -39,7 +39,7 @@ class Linearisation(seqx.Codec, ABC):
 
     @abstractmethod
     def encode(self, tree: Tree) -> list[str]:
-        """Return the symbols of a tree. `decode` restores the same tree from them, however deep it is.
+        """Return the symbols of a tree. `decode` restores the same tree from them, at any depth.
 
         Each symbol is a word of at most 100 characters without brackets, except that it may begin with one.
         """
@@ -51,7 +51,7 @@ class Linearisation(seqx.Codec, ABC):
     def needs(self, tree: Tree) -> Mapping[str, int]:
         """Return, for each setting that limits the grammar, the smallest value that allows this tree.
 
-        From this seqx counts the trees of a treebank that the grammar rules out.
+        seqx compares it with the settings to count the trees of a treebank that the grammar rules out.
         """
         return {}
 
@@ -59,13 +59,13 @@ class Linearisation(seqx.Codec, ABC):
     def grammar(self, vocabulary: Vocabulary, words: Tensor) -> seqx.Grammar:
         """Return the grammar of outputs that `decode` need not repair, for sentences of `words` [B] words.
 
-        The grammar plans ahead, so that every output ends in time: if the length limit leaves room for a
+        The grammar looks ahead, so that every output ends in time: if the length limit leaves room for a
         tree, the output is a complete tree. The vocabulary contains the symbols of all training trees.
         """
 
 
 def strip_top(tree: Tree) -> Tree:
-    """Return the tree without its TOP, if the only child of that is a constituent with another label."""
+    """Return the tree without TOP if the only child of TOP is a constituent with another label."""
     match tree:
         case Tree("TOP", (Tree(label) as child,)) if label != TOP:
             return child
@@ -83,11 +83,11 @@ def linearise(
         word: returns the symbol of a leaf
     """
     symbols = []
-    ahead: list[Tree | Leaf | str] = [strip_top(tree)] if tree.children else []
-    while ahead:
-        match part := ahead.pop():
+    pending: list[Tree | Leaf | str] = [strip_top(tree)] if tree.children else []
+    while pending:
+        match part := pending.pop():
             case Tree():
-                ahead.extend(reversed(order(part)))
+                pending.extend(reversed(order(part)))
             case Leaf():
                 symbols.append(word(part))
             case str():

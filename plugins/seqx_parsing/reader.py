@@ -16,12 +16,12 @@ WORD = TEXT.removesuffix("*") + "+"
 """Regular expression of one or more such characters."""
 
 _TOKEN = re.compile(rf"[()]|{WORD}")
-_MARKUP = re.compile(rf"{SPACE}*(?:<[^<>]*>{SPACE}*)+")  # as <S ID=1>, </S>
+_MARKUP = re.compile(rf"{SPACE}*(?:<[^<>]*>{SPACE}*)+")  # such as <S ID=1> or </S>
 _IGNORED = ("*x*", "%%")  # lines between trees: headers of Treebank-2, comments of NEGRA
 
 
 def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
-    """Yield the trees of a text one by one, whatever their layout over lines.
+    """Yield the trees of a text one by one; line breaks have no meaning.
 
     The outermost bracket may lack a label, as in the Penn Treebank; its label is then TOP. Between trees,
     markup (`<S ID=1>`, `<DATE> 1996 </DATE>`) and lines that begin with `*x*` or `%%` are ignored.
@@ -37,16 +37,16 @@ def read(lines: Iterable[str], source: str | Path) -> Iterator[Tree]:
 
 
 def read_with_lines(lines: Iterable[str], source: str | Path) -> Iterator[tuple[int, Tree]]:
-    """Yield the trees as `read` does, each with the number of the line where it begins."""
+    """Yield the trees as `read` does, each with the line number of its beginning."""
     stack: list[_Bracket] = []
     number = 0
     try:
         for number, line in enumerate(lines, 1):
             text = line if stack else _without_markup(line)
-            for found in _TOKEN.finditer(text):
-                if not stack and _MARKUP.fullmatch(text, found.start()):
+            for token_match in _TOKEN.finditer(text):
+                if not stack and _MARKUP.fullmatch(text, token_match.start()):
                     break
-                match token := found[0]:
+                match token := token_match[0]:
                     case "(":
                         _open(stack, number)
                     case ")":
@@ -56,8 +56,8 @@ def read_with_lines(lines: Iterable[str], source: str | Path) -> Iterator[tuple[
                             yield first_line, tree
                     case _:
                         _add_token(stack, token)
-    except _Fault as fault:
-        raise seqx.UserError(f"{source}:{number}: {fault}") from None
+    except _TreeError as error:
+        raise seqx.UserError(f"{source}:{number}: {error}") from None
     if stack:
         first_line = stack[0].line
         raise seqx.UserError(
@@ -75,12 +75,12 @@ class _Bracket:
     children: list[Tree | Leaf] = field(default_factory=list)
 
 
-class _Fault(Exception):  # noqa: N818  callers turn it into a UserError
-    """The error of a malformed tree; the caller adds source and line."""
+class _TreeError(Exception):
+    """A tree is malformed. `read_with_lines` turns it into a UserError with source and line."""
 
 
 def _without_markup(line: str) -> str:
-    """Return a line outside of trees without its markup; empty if it is to be ignored."""
+    """Remove the markup of a line outside of trees; return "" if the line has no tree."""
     text = line.strip(" \t\n\v\f\r")
     if text.startswith(_IGNORED):
         return ""
@@ -95,22 +95,26 @@ def _without_markup(line: str) -> str:
 
 def _open(stack: list[_Bracket], number: int) -> None:
     if len(stack) == DEEPEST:
-        raise _Fault(f"more than {DEEPEST} brackets are open at once; is a closing bracket missing?")
+        raise _TreeError(f"more than {DEEPEST} brackets are open at once; is a closing bracket missing?")
     if stack and stack[-1].word:
         top = stack[-1]
-        raise _Fault(f"a bracket opens after the word of ({top.label} {top.word}; close that bracket first")
+        raise _TreeError(
+            f"a bracket opens after the word of ({top.label} {top.word}; close that bracket first"
+        )
     stack.append(_Bracket(number))
 
 
 def _add_token(stack: list[_Bracket], token: str) -> None:
     """Add a label or a word to the innermost open bracket."""
     if not stack:
-        raise _Fault(f"{token!r} is outside of all brackets")
+        raise _TreeError(f"{token!r} is outside of all brackets")
     top = stack[-1]
     if top.children:
-        raise _Fault(f"the word {token!r} is next to a bracket; give it a tag, as in (NN {token})")
+        raise _TreeError(f"the word {token!r} is next to a bracket; give it a tag, as in (NN {token})")
     if top.word:
-        raise _Fault(f"the bracket ({top.label} {top.word} has a second word, {token!r}; only one is allowed")
+        raise _TreeError(
+            f"the bracket ({top.label} {top.word} has a second word, {token!r}; only one is allowed"
+        )
     if top.label:
         top.word = token
     else:
@@ -120,16 +124,16 @@ def _add_token(stack: list[_Bracket], token: str) -> None:
 def _close(stack: list[_Bracket]) -> Tree | None:
     """Close the innermost bracket; return the tree if it was the outermost."""
     if not stack:
-        raise _Fault("a closing bracket has no opening bracket")
+        raise _TreeError("a closing bracket has no opening bracket")
     top = stack.pop()
     if not (top.word or top.children):
-        raise _Fault(f"the bracket ({top.label}) is empty")
+        raise _TreeError(f"the bracket ({top.label}) is empty")
     if not (top.label or not stack):
-        raise _Fault("a bracket has no label; only the outermost bracket may lack one")
+        raise _TreeError("a bracket has no label; only the outermost bracket may lack one")
     closed = Leaf(top.label, top.word) if top.word else Tree(top.label or "TOP", tuple(top.children))
     if stack:
         stack[-1].children.append(closed)
         return None
     if isinstance(closed, Leaf):
-        raise _Fault(f"{closed} is a word, not a tree; write (TOP {closed})")
+        raise _TreeError(f"{closed} is a word, not a tree; write (TOP {closed})")
     return closed

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from seqx_parsing.linearisation import TOP, strip_top
 from seqx_parsing.tree import Leaf, Tree
 
-_KNOWN = {"root", "s1", "vroot", "top", "dummy"}
+_COMMON_NAMES = {"root", "s1", "vroot", "top", "dummy"}
 
 
 class RootLabels:
@@ -14,7 +14,7 @@ class RootLabels:
     def __init__(self) -> None:
         self._outermost: set[str | None] = set()
         self._inside: set[str] = set()
-        self._below: set[str | None] = set()
+        self._only_children: set[str | None] = set()
 
     def add(self, outermost: str | None, inside: Iterable[str], child: str | None) -> None:
         """Add the labels of one tree.
@@ -27,7 +27,7 @@ class RootLabels:
         """
         self._outermost.add(outermost)
         self._inside.update(inside)
-        self._below.add(child)
+        self._only_children.add(child)
 
     def add_tree(self, tree: Tree) -> None:
         """Add a cleaned tree."""
@@ -50,16 +50,16 @@ class RootLabels:
         if len(self._outermost) != 1 or self._outermost & self._inside:
             return None
         (label,) = self._outermost
-        wraps = len(self._below) > 1 and None not in self._below
-        return label if label is not None and (label.lower() in _KNOWN or wraps) else None
+        wraps = len(self._only_children) > 1 and None not in self._only_children
+        return label if label is not None and (label.lower() in _COMMON_NAMES or wraps) else None
 
     @property
     def dummies(self) -> list[str]:
-        """The dummy roots: the label of all trees, or common names of dummy roots that some trees have."""
+        """The dummy root of all trees; else the outermost labels that have a common name of dummy roots."""
         if self.dummy is not None:
             return [self.dummy]
-        found = {label for label in self._outermost - self._inside if label is not None}
-        return sorted(label for label in found if label.lower() in _KNOWN)
+        labels = {label for label in self._outermost - self._inside if label is not None}
+        return sorted(label for label in labels if label.lower() in _COMMON_NAMES)
 
 
 def without_root(tree: Tree, root: str | None) -> Tree:
@@ -69,9 +69,9 @@ def without_root(tree: Tree, root: str | None) -> Tree:
 
 
 def _labels(parts: Iterable[Tree | Leaf]) -> Iterator[str]:
-    ahead = list(parts)
-    while ahead:
-        part = ahead.pop()
+    pending = list(parts)
+    while pending:
+        part = pending.pop()
         if isinstance(part, Tree):
             yield part.label
-            ahead += part.children
+            pending += part.children

@@ -14,11 +14,11 @@ from seqx_parsing.task import Parsing
 from seqx_parsing.words import split_words, tokenize
 
 WINDOW = 2048
-"""Number of sentences read before the first is parsed. They are sorted by length, which fills the batches."""
+"""Number of sentences that are read before they are parsed together, in batches of similar length."""
 
 
 class Parser(NamedTuple):
-    """A parser and the functions that the command needs of it."""
+    """The functions of a parser that the command uses."""
 
     parse: Callable[[Sequence[str]], Iterable[seqx.NBest]]  # returns the trees of each sentence
     fits: Callable[[str], bool]  # returns true if the sentence need not be split
@@ -70,7 +70,7 @@ def silver(
     )
     parsers = [_parser(model, load) for model in models]
     longest = float("inf") if max_words is None else max_words
-    agreement, left_out = ParserAgreement(), 0
+    agreement, skipped = ParserAgreement(), 0
     warnings: list[list[seqx.AnswerWarning]] = [[] for _ in parsers]  # summed per parser
     sentences = _sentences(raw=raw)
     try:
@@ -79,10 +79,10 @@ def silver(
                 line
                 for line in window
                 if (min_words or 1) <= len(split_words(line)) <= longest
-                and all(one.fits(line) for one in parsers)
+                and all(parser.fits(line) for parser in parsers)
             ]
-            left_out += len(window) - len(kept)
-            parsed = [[*one.parse(kept)] for one in parsers]
+            skipped += len(window) - len(kept)
+            parsed = [[*parser.parse(kept)] for parser in parsers]
             for i, nbests in enumerate(parsed):
                 warnings[i] = seqx.sum_warnings([seqx.NBest(warnings=warnings[i]), *nbests])
             for answers in zip(*parsed, strict=True):
@@ -91,9 +91,9 @@ def silver(
                     click.echo(tree)
     finally:  # also after an error or an interruption
         click.echo(agreement, err=True)
-        if left_out:
-            are = "sentences were" if left_out > 1 else "sentence was"
-            click.echo(f"{left_out:,} {are} skipped, too short or too long", err=True)
+        if skipped:
+            subject = "sentences were" if skipped > 1 else "sentence was"
+            click.echo(f"{skipped:,} {subject} skipped, too short or too long", err=True)
         for model, summed in zip(models, warnings, strict=True):
             for warning in summed:
                 if warning.count:

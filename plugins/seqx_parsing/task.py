@@ -34,9 +34,9 @@ VALID = "valid"
 """The name of the score for the percentage of outputs that were valid trees without a repair."""
 
 _SHOWN = 40  # characters of a malformed row in a message
-_TRIAL = ["(TOP (S (NP (NN Time)) (VP (VBZ flies))))"]  # scored to get the names of the scores
+_EXAMPLE = ["(TOP (S (NP (NN Time)) (VP (VBZ flies))))"]  # to get the names of the scores
 
-_LARGEST = 1 << 24  # maximum bytes of symbols.json
+_MAX_BYTES = 1 << 24  # of symbols.json
 
 Separator = Annotated[str, MinLen(1)]
 
@@ -109,7 +109,7 @@ class Parsing(seqx.CorpusTask):
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:
-        """The vocabulary size of each column; target ids below "words" stand for words."""
+        """The vocabulary size of each column; target ids below the size of "words" stand for words."""
         words = sum(map(self.linearisation.is_word, self._symbols.symbols))
         return {
             "source": self.tokenizer.size,
@@ -147,7 +147,7 @@ class Parsing(seqx.CorpusTask):
                 place = self.corpus.place("train", row)
                 raise seqx.UserError(f"{place}: {error}; correct or remove the tree") from None
         ordered = sorted(symbols, key=lambda symbol: (not self.linearisation.is_word(symbol), symbol))
-        # Two linearisations may have the same symbols, but their models must not form an ensemble.
+        # The name prevents an ensemble of models with different linearisations but the same symbols.
         kind = type(self.linearisation).__qualname__
         content = {"linearisation": kind, "symbols": ordered, "tags": sorted(tags)}
         if self._root is not None:
@@ -160,7 +160,7 @@ class Parsing(seqx.CorpusTask):
     def load(self, folder: Path) -> None:
         """Load the vocabularies from `folder`."""
         self.tokenizer.load(folder / "tokenizer")
-        content = seqx.read_json_as(_VOCABULARY_FILE, folder / "symbols.json", _LARGEST)
+        content = seqx.read_json_as(_VOCABULARY_FILE, folder / "symbols.json", _MAX_BYTES)
         self._symbols, self._tags = Vocabulary(tuple(content["symbols"])), Vocabulary(tuple(content["tags"]))
         self._root = content.get("root")
 
@@ -189,12 +189,12 @@ class Parsing(seqx.CorpusTask):
         return seqx.Example(columns=columns, text=text)
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """Encode with a sampled segmentation; with the usual one if the sample is too long."""
+        """Encode with a sampled segmentation, or without sampling if the sample is too long."""
         sampled = self._columns(text, rng)
         return sampled if len(sampled["source"]) <= self.max_length else self._columns(text)
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """Return the subwords of a sentence with EOS, and marks on those that begin a word."""
+        """Return the subwords of a sentence with EOS, and 1 for each that begins a word, else 0."""
         ids, starts = self._subwords([leaf.word for leaf in self._leaves(text)])
         return {"source": [*ids, seqx.EOS], seqx.WORDS: [*starts, 0]}
 
@@ -278,7 +278,7 @@ class Parsing(seqx.CorpusTask):
         return self.linearisation.grammar(self._symbols, words)
 
     def constraint(self, requests: Sequence[seqx.Request]) -> seqx.Grammar:
-        """Return the grammar of the requests' prefixes and of their required and forbidden phrases.
+        """Return the grammar of the prefixes, required phrases and forbidden phrases of requests.
 
         A request contains symbols of the linearisation separated by spaces, for example the prefix `(S (NP`.
         Required symbols may no longer fit when a tree is almost complete, so a narrow beam can fail.
@@ -287,7 +287,7 @@ class Parsing(seqx.CorpusTask):
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the metrics' scores and of the percentage of valid outputs."""
-        return [*(name for metric in self.metrics for name in metric(_TRIAL, _TRIAL)), VALID]
+        return [*(name for metric in self.metrics for name in metric(_EXAMPLE, _EXAMPLE)), VALID]
 
     def evaluate(self, model: seqx.TextModel, split: seqx.Split) -> seqx.Evaluation:
         """Parse a split and score it; "valid" is the percentage of outputs that needed no repair."""
@@ -296,7 +296,7 @@ class Parsing(seqx.CorpusTask):
         outputs = [nbest.text for nbest in nbests]
         warnings = {warning.message: warning for warning in seqx.sum_warnings(nbests)}
         invalid = warnings.pop(self._invalid_outputs, seqx.AnswerWarning("", 0, 0))
-        written, repaired = invalid.total, invalid.count
+        total, repaired = invalid.total, invalid.count
         scored = outputs
         if self.tags == "none":
             scored = [_with_tags(output, gold) for output, gold in zip(outputs, references, strict=True)]
@@ -307,13 +307,13 @@ class Parsing(seqx.CorpusTask):
             for metric in self.metrics
             for name, score in metric(scored, references).items()
         }
-        share = 100 * (1 - repaired / written) if written else 100.0
-        scores[VALID] = seqx.Score(value=share, signature=f"repaired:{repaired}|outputs:{written}{settings}")
+        valid = 100 * (1 - repaired / total) if total else 100.0
+        scores[VALID] = seqx.Score(value=valid, signature=f"repaired:{repaired}|outputs:{total}{settings}")
         answers = [
             seqx.Answer(input=sentence, output=output, reference=reference)
             for sentence, output, reference in zip(inputs, outputs, references, strict=True)
         ]
-        # The score `valid` has the number of invalid outputs; a warning would repeat it.
+        # A warning about invalid outputs would repeat the score `valid`.
         return seqx.Evaluation(scores=scores, answers=answers, warnings=[*warnings.values()])
 
     def _trees(
@@ -363,8 +363,8 @@ class Parsing(seqx.CorpusTask):
         return Decoded(tree, decoded.repaired or tree is not decoded.tree)
 
     def _subwords(self, words: Sequence[str], rng: random.Random | None = None) -> Subwords:
-        most = min(MAX_SUBWORDS, self.max_length - 1)
-        return encode_words(words, lambda word: self.tokenizer.encode(word, rng)[:most], seqx.UNK)
+        limit = min(MAX_SUBWORDS, self.max_length - 1)
+        return encode_words(words, lambda word: self.tokenizer.encode(word, rng)[:limit], seqx.UNK)
 
     def _columns(self, text: Mapping[str, str], rng: random.Random | None = None) -> dict[str, list[int]]:
         ids, starts = self._subwords(text["source"].split(" "), rng)

@@ -87,7 +87,7 @@ def walk(grammar: seqx.Grammar, limits: Tensor, seed: int) -> Iterator[tuple[Ten
 
 
 def outputs(grammar: seqx.Grammar, limits: Tensor, seed: int) -> list[list[int]]:
-    """Return the ids that each row has written before EOS."""
+    """Return the ids of each row before EOS, for random symbols as in `walk`."""
     rows = torch.stack([token for _, token in walk(grammar, limits, seed)], 1).tolist()
     return [row[: row.index(seqx.EOS)] for row in rows]
 
@@ -112,7 +112,7 @@ def trees_come_back(subject: Subject) -> None:
 
 @law(Linearisation)
 def symbols_are_words(subject: Subject) -> None:
-    """Symbols are valid in a model's vocabulary file and on a line, and none of them is `<unk>`."""
+    """Symbols can be stored in a vocabulary file and separated by spaces; none of them is `<unk>`."""
     vocabulary = _vocabulary(subject.build())
     assert all(symbol(written) for written in vocabulary.symbols)
     assert UNKNOWN not in vocabulary.symbols
@@ -120,7 +120,7 @@ def symbols_are_words(subject: Subject) -> None:
 
 @law(Linearisation)
 def anything_becomes_a_tree_over_the_words(subject: Subject) -> None:
-    """Any symbols are decoded to a tree over the words, and that tree can be encoded and decoded again."""
+    """Any sequence of symbols is decoded to a tree over the words; encoding and decoding restores it."""
     linearisation: Linearisation = subject.build()
     rng = random.Random(0)  # noqa: S311  # no secret
     symbols = [*_vocabulary(linearisation).symbols, UNKNOWN]
@@ -171,8 +171,8 @@ def what_the_grammar_allows_needs_no_repair(subject: Subject) -> None:
     vocabulary = _vocabulary(linearisation)
     words = torch.arange(500) % 26
     limits = 3 * words + 10 + torch.arange(500) % 37
-    found = outputs(linearisation.grammar(vocabulary, words), limits, 0)
-    for ids, n in zip(found, words.tolist(), strict=True):
+    written = outputs(linearisation.grammar(vocabulary, words), limits, 0)
+    for ids, n in zip(written, words.tolist(), strict=True):
         symbols = vocabulary.read(ids)
         assert not linearisation.decode(symbols, _sentence(n)).repaired, (n, symbols)
 
@@ -194,16 +194,16 @@ def something_is_allowed_whatever_was_written(subject: Subject) -> None:
 
 @law(Linearisation)
 def rows_of_a_grammar_can_be_reordered(subject: Subject) -> None:
-    """Rows of the state can be reordered and forked: no hypothesis depends on others or on its row."""
+    """Rows of the state can be reordered and forked: hypotheses do not depend on other rows."""
     linearisation: Linearisation = subject.build()
     vocabulary, generator = _vocabulary(linearisation), torch.Generator().manual_seed(0)
-    words, turn = torch.tensor([4, 7, 2]), torch.tensor([3, 0, 5, 1, 4, 2])
+    words, permutation = torch.tensor([4, 7, 2]), torch.tensor([3, 0, 5, 1, 4, 2])
     one, other = (linearisation.grammar(vocabulary, w) for w in (words, words.repeat_interleave(2)))
     state: Any = seqx.fork(one.start(3, 3 * words + 9), 2)
     expected: Any = other.start(6, (3 * words + 9).repeat_interleave(2))
     order = torch.arange(6)  # the hypothesis in each row of `state`
     for _ in range(20):
-        state, order = seqx.rows(state, turn), order[turn]
+        state, order = seqx.rows(state, permutation), order[permutation]
         allowed = other.allowed(expected)
         assert one.allowed(state).equal(allowed[order])
         tokens = torch.multinomial(allowed.float(), 1, generator=generator)[:, 0]

@@ -44,14 +44,13 @@ class TopDownGrammar(BracketGrammar):
 
     def legal(self, written: BracketState) -> LegalKinds:
         """Return the kinds of symbols that may come next."""
-        more, inside = written.left > 0, written.height > 0
-        spare = (
-            written.budget - written.left - written.height
-        )  # symbols beyond the remaining words and required closes
-        room = (written.opens < self.opens) & (written.height < self.depth) & (spare >= 2)
+        words_remain, inside = written.left > 0, written.height > 0
+        # symbols that are not needed for the remaining words and for closing the open brackets
+        spare = written.budget - written.left - written.height
+        may_nest = (written.opens < self.opens) & (written.height < self.depth) & (spare >= 2)
         return LegalKinds(
-            word=more & inside,
-            open=more & (room | ~inside),
-            close=inside & (~more | (~written.new & (written.height > 1))),
-            end=~more & ~inside,
+            word=words_remain & inside,
+            open=words_remain & (may_nest | ~inside),
+            close=inside & (~words_remain | (~written.new & (written.height > 1))),
+            end=~words_remain & ~inside,
         )

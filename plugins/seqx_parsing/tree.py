@@ -43,12 +43,12 @@ class Tree(NamedTuple):
         """
         tree = self.readable()
         texts: list[str] = []
-        ahead: list[Tree | Leaf | str] = [tree] if tree.children else []
-        while ahead:  # no recursion, since trees may be deeper than Python's stack
-            part = ahead.pop()
+        pending: list[Tree | Leaf | str] = [tree] if tree.children else []
+        while pending:  # not recursive, because trees may be deeper than Python's recursion limit
+            part = pending.pop()
             if isinstance(part, Tree):
                 texts.append(f" ({escape_name(part.label)}")
-                ahead += (")", *reversed(part.children))
+                pending += (")", *reversed(part.children))
             else:
                 texts.append(part if isinstance(part, str) else f" {part}")
         return "".join(texts)[1:]
@@ -60,10 +60,10 @@ class Tree(NamedTuple):
         """
         labels: list[str] = []
         parts: list[list[Tree | Leaf]] = [[]]
-        ahead: list[Tree | Leaf | None] = [self]  # None marks the end of a constituent
+        pending: list[Tree | Leaf | None] = [self]  # None marks the end of a constituent
         changed = False
-        while ahead:
-            part = ahead.pop()
+        while pending:
+            part = pending.pop()
             if part is None:
                 label, children = labels.pop(), tuple(parts.pop())
                 if children or not labels:
@@ -74,38 +74,38 @@ class Tree(NamedTuple):
             elif len(labels) < DEEPEST - 1:
                 labels.append(part.label)
                 parts.append([])
-                ahead += (None, *reversed(part.children))
+                pending += (None, *reversed(part.children))
             else:
-                ahead.extend(reversed(part.children))
+                pending.extend(reversed(part.children))
                 changed = True
         (whole,) = parts[0]
         return whole if changed and isinstance(whole, Tree) else self
 
     def leaves(self) -> Iterator[Leaf]:
         """Yield the leaves from left to right."""
-        ahead: list[Tree | Leaf] = [self]
-        while ahead:
-            part = ahead.pop()
+        pending: list[Tree | Leaf] = [self]
+        while pending:
+            part = pending.pop()
             if isinstance(part, Leaf):
                 yield part
             else:
-                ahead.extend(reversed(part.children))
+                pending.extend(reversed(part.children))
 
     def over(self, leaves: Iterable[Leaf]) -> "Tree":
-        """Return the same brackets over other leaves, of the same number."""
-        following = iter(leaves)
-        within: list[tuple[str, Iterator[Tree | Leaf], list[Tree | Leaf]]] = []
-        within.append((self.label, iter(self.children), []))
+        """Replace the leaves by the same number of other leaves."""
+        replacements = iter(leaves)
+        stack: list[tuple[str, Iterator[Tree | Leaf], list[Tree | Leaf]]] = []
+        stack.append((self.label, iter(self.children), []))
         while True:
-            label, ahead, done = within[-1]
-            part = next(ahead, None)
+            label, pending, done = stack[-1]
+            part = next(pending, None)
             if isinstance(part, Tree):
-                within.append((part.label, iter(part.children), []))
+                stack.append((part.label, iter(part.children), []))
             elif part is not None:
-                done.append(next(following))
+                done.append(next(replacements))
             else:
-                within.pop()
+                stack.pop()
                 tree = Tree(label, tuple(done))
-                if not within:
+                if not stack:
                     return tree
-                within[-1][2].append(tree)
+                stack[-1][2].append(tree)

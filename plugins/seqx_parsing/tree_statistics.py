@@ -16,7 +16,7 @@ class LinearisedLengths:
         self._linearisation = linearisation
         self.symbols = 0
         self.distinct: set[str] = set()
-        self.excess = 0  # the largest number of symbols of a sentence beyond 4 per word
+        self.excess = 0  # maximum over sentences: symbols minus 4 per word
         self.ruled_out = RuledOut(linearisation)
 
     def add(self, tree: Tree, words: int) -> None:
@@ -41,7 +41,7 @@ class TreeStatistics:
         self.lengths = Counter[int]()  # sentences by number of words
         self.labels = Counter[str]()
         self.tags = Counter[str]()
-        self.depths = Counter[int]()  # sentences by depth: constituents around the deepest word
+        self.depths = Counter[int]()  # sentences by depth: the number of constituents around the deepest word
         self.chains = Counter[int]()  # unary chains by length
         self.roots = RootLabels()
         self.linearised = {
@@ -55,9 +55,9 @@ class TreeStatistics:
             self.wordless += 1
             return
         words = deepest = 0
-        ahead: list[tuple[Tree | Leaf, int, int]] = [(tree, int(tree.label != TOP), 0)]
-        while ahead:
-            part, depth, chain = ahead.pop()
+        pending: list[tuple[Tree | Leaf, int, int]] = [(tree, int(tree.label != TOP), 0)]
+        while pending:
+            part, depth, chain = pending.pop()
             if isinstance(part, Leaf):
                 words += 1
                 deepest = max(deepest, depth - 1)
@@ -65,10 +65,10 @@ class TreeStatistics:
                 self.chains[chain] += chain > 0
                 continue
             self.labels[part.label] += depth > 0
-            alone = depth > 0 and len(part.children) == 1
-            if not alone:
+            unary = depth > 0 and len(part.children) == 1
+            if not unary:
                 self.chains[chain] += chain > 0
-            ahead += ((child, depth + 1, chain + 1 if alone else 0) for child in part.children)
+            pending += ((child, depth + 1, chain + 1 if unary else 0) for child in part.children)
         self.lengths[words] += 1
         self.depths[deepest] += 1
         self.roots.add_tree(tree)

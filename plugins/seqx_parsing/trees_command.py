@@ -21,7 +21,7 @@ from seqx_parsing.words import split_words, untagged_leaves
 
 LINEARISATIONS = ("top_down", "in_order")
 Clean = Callable[[Tree], Tree | None]
-DIFFERENT = 1  # exit code of `roundtrip` if a tree did not come back
+DIFFERENT = 1  # exit code of `roundtrip` if a tree changed
 
 files = click.argument("files", metavar="[FILE...]", nargs=-1)
 linearisations = click.option(
@@ -105,7 +105,7 @@ def roundtrip(
     chosen = {name: _linearisation("--linearisation", name) for name in names}
     ruled_out = {name: RuledOut(linearisation) for name, linearisation in chosen.items()}
     total = 0
-    wrong: dict[str, list[tuple[Tree, list[str], Tree]]] = {name: [] for name in names}
+    changed: dict[str, list[tuple[Tree, list[str], Tree]]] = {name: [] for name in names}
     for tree in filter(None, map(clean, _trees(files))):
         total += 1
         expected, leaves = add_top([tree]), list(tree.leaves())
@@ -114,14 +114,14 @@ def roundtrip(
             symbols = linearisation.encode(tree)
             decoded, repaired = linearisation.decode(symbols, leaves)
             if repaired or decoded != expected:
-                wrong[name].append((expected, symbols, decoded))
-    for name, found in wrong.items():
-        click.echo(f"{name}: {total - len(found):,} of {total:,} trees come back as they were")
+                changed[name].append((expected, symbols, decoded))
+    for name, differences in changed.items():
+        click.echo(f"{name}: {total - len(differences):,} of {total:,} trees come back as they were")
         if ruled_out[name].trees:
             click.echo(f"{name}: {ruled_out[name]}")
-        for expected, symbols, decoded in found[:show]:
+        for expected, symbols, decoded in differences[:show]:
             click.echo(f"  tree     {expected}\n  symbols  {' '.join(symbols)}\n  decoded  {decoded}")
-    if any(wrong.values()):
+    if any(changed.values()):
         ctx.exit(DIFFERENT)
 
 

@@ -31,7 +31,7 @@ def symbol(text: str) -> str:
     """Return a symbol of a linearisation, a label with or without a leading bracket, if it is valid.
 
     Raises:
-        ValueError: it is not
+        ValueError: the label is not valid
     """
     label(text[1:] if text.startswith(("(", ")")) else text)
     return text

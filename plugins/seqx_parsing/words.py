@@ -15,9 +15,9 @@ MAX_SUBWORDS = 64
 _SPACE = re.compile(f"{SPACE}+")
 _CUTS = ({".", "!", "?"}, {";", ":", "--"}, {","})  # words after which to split, best first
 
-# Straight double quotes are left to the tokenizer, which decides whether they open or close.
-_PRINTED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
-"""Typographic characters, as the Penn Treebank writes them."""
+# The tokenizer replaces straight double quotes, because it knows if they open or close.
+_REPLACED = str.maketrans({"“": "``", "”": "''", "‘": "` ", "’": "'", "—": "--", "…": "..."})  # noqa: RUF001
+"""Typographic characters and their replacements in the Penn Treebank."""
 
 
 class Subwords(NamedTuple):
@@ -36,7 +36,7 @@ def tokenize(line: str) -> str:
     """Split running text into words, joined by spaces, with quotes as in the Penn Treebank."""
     from nltk.tokenize import TreebankWordTokenizer  # noqa: PLC0415  NLTK is slow to import
 
-    return " ".join(TreebankWordTokenizer().tokenize(line.translate(_PRINTED)))
+    return " ".join(TreebankWordTokenizer().tokenize(line.translate(_REPLACED)))
 
 
 def untagged_leaves(words: Iterable[str]) -> list[Leaf]:
@@ -51,11 +51,11 @@ def tagged_leaves(words: Iterable[str]) -> list[Leaf]:
         UserError: a word has no part of speech
     """
     leaves = []
-    for whole in words:
-        word, _, tag = whole.rpartition("_")
+    for pair in words:
+        word, _, tag = pair.rpartition("_")
         if not word or not tag:
             raise seqx.UserError(
-                f"{whole!r} has no part-of-speech tag; because task.tags is given, write each word with "
+                f"{pair!r} has no part-of-speech tag; because task.tags is given, write each word with "
                 "its tag, as in barks_VBZ"
             )
         leaves.append(Leaf(tag, word))

@@ -12,9 +12,9 @@ import seqx
 from seqx_text import spacing
 from seqx_text.moses import Language, MosesTokens, replace_unicode, version
 
-_BLEU = "name the metric bleu, with a tokenize that fits"
-_EVERY = ("Chinese", "Japanese", *spacing.OTHERS)
-_SPLIT = {"char": _EVERY, "flores200": _EVERY, "zh": ("Chinese",), "ja-mecab": ("Japanese", "Chinese")}
+_ADVICE = "name the metric bleu, with a tokenize that fits"
+_ALL = ("Chinese", "Japanese", *spacing.OTHERS)
+_SPLITTABLE = {"char": _ALL, "flores200": _ALL, "zh": ("Chinese",), "ja-mecab": ("Japanese", "Chinese")}
 """The languages without spaces between words that each tokenizer can split."""
 
 
@@ -36,19 +36,17 @@ class Bleu(seqx.Metric):
 
         try:
             bleu = BLEU(lowercase=self.lowercase, tokenize=self.tokenize)
-        except (
-            ImportError,
-            RuntimeError,
-            OSError,
-        ) as error:  # a package is missing, or a model cannot be downloaded
-            why = " ".join(str(error).split())
-            raise seqx.UserError(f"bleu: the tokenizer {self.tokenize} cannot be used: {why}") from None
+        except (ImportError, RuntimeError, OSError) as error:
+            # The tokenizer needs a package that is missing, or a model that cannot be downloaded.
+            reason = " ".join(str(error).split())
+            raise seqx.UserError(f"bleu: the tokenizer {self.tokenize} cannot be used: {reason}") from None
         value = bleu.corpus_score(list(outputs), [list(references)]).score
         return {"bleu": seqx.Score(value=value, signature=str(bleu.get_signature()))}
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the tokenizer does not split the references into words."""
-        return spacing.remarks(references, f"bleu: tokenize={self.tokenize}", _SPLIT.get(self.tokenize, ()))
+        how = f"bleu: tokenize={self.tokenize}"
+        return spacing.warn_if_unspaced(references, how, fits=_SPLITTABLE.get(self.tokenize, ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +62,13 @@ class TokenizedBleu(seqx.Metric):
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """Return the corpus score from 0 to 100, as `tokenized_bleu`."""
         how = "+".join(map(repr, self.normalizers)) or "as given"
-        score = _of_tokens(map(self._tokens, outputs), map(self._tokens, references), how)
+        score = _tokenized_bleu(map(self._tokens, outputs), map(self._tokens, references), how)
         return {"tokenized_bleu": score}
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the normalizers do not split the references into words."""
         how = "tokenized_bleu: the list of normalizers"
-        return spacing.remarks(list(map(self._tokens, references)), how, advice=_BLEU)
+        return spacing.warn_if_unspaced(list(map(self._tokens, references)), how, advice=_ADVICE)
 
     def _tokens(self, text: str) -> str:
         for normalizer in self.normalizers:
@@ -96,19 +94,19 @@ class PaperBleu(seqx.Metric):
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """Return the corpus score from 0 to 100, as `paper_bleu`."""
         how = f"unicode punctuation+{self._moses!r}+##AT##|sacremoses:{version()}"
-        return {"paper_bleu": _of_tokens(map(self._tokens, outputs), map(self._tokens, references), how)}
+        return {"paper_bleu": _tokenized_bleu(map(self._tokens, outputs), map(self._tokens, references), how)}
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if Moses' tokenizer does not split the references into words."""
         how = "paper_bleu: Moses' tokenizer"
-        return spacing.remarks(list(map(self._tokens, references)), how, advice=_BLEU)
+        return spacing.warn_if_unspaced(list(map(self._tokens, references)), how, advice=_ADVICE)
 
     def _tokens(self, text: str) -> str:
         tokens = self._moses(replace_unicode(text, self.lang))
         return re.sub(r"(\S)-(\S)", r"\1 ##AT##-##AT## \2", tokens)
 
 
-def _of_tokens(outputs: Iterable[str], references: Iterable[str], how: str) -> seqx.Score:
+def _tokenized_bleu(outputs: Iterable[str], references: Iterable[str], how: str) -> seqx.Score:
     from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415
 
     bleu = BLEU(tokenize="none", smooth_method="none", force=True)

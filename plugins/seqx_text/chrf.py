@@ -34,4 +34,4 @@ class Chrf(seqx.Metric):
         """Warn if word n-grams do not suit the language of the references."""
         if not self.words:
             return ()
-        return spacing.remarks(references, f"chrf: words={self.words}", advice="set words=0")
+        return spacing.warn_if_unspaced(references, f"chrf: words={self.words}", advice="set words=0")

@@ -41,9 +41,8 @@ class Files(seqx.Corpus):
         if len(set(widths.values())) > 1 or not all(widths.values()):
             raise ValueError(f"files: every split needs as many paths as there are columns, found {widths}")
         self._contents: dict[str, list[list[str]]] = {}
-        self._seen: dict[
-            Path, tuple[tuple[int, int], str]
-        ] = {}  # size and time of modification, and hash, when the file was checked
+        # size and modification time of each file when it was checked, and the hash of its text
+        self._checked: dict[Path, tuple[tuple[int, int], str]] = {}
 
     @property
     def available(self) -> Sequence[str]:
@@ -64,8 +63,8 @@ class Files(seqx.Corpus):
                     try:
                         _first_line(seqx.expand_path(name))
                     except seqx.UserError as error:
-                        at = column if isinstance(flat, str) else f"{number}.{column}"
-                        yield f"{split}.{at}", str(error)
+                        index = column if isinstance(flat, str) else f"{number}.{column}"
+                        yield f"{split}.{index}", str(error)
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
@@ -84,7 +83,7 @@ class Files(seqx.Corpus):
                 stamps = [_stamp(file) for file in files]
                 checked = [_check(file) for file in files]
                 for file, stamp, (_, digest) in zip(files, stamps, checked, strict=True):
-                    self._seen[file] = stamp, digest
+                    self._checked[file] = stamp, digest
                 counts = [count for count, _ in checked]
                 if len(set(counts)) > 1:
                     shown = ", ".join(
@@ -98,36 +97,36 @@ class Files(seqx.Corpus):
         """Yield the rows of a split, in the order of the files."""
         if not getattr(self, split):
             raise seqx.UserError(f"the corpus of files has no text for {split}; set its {split!r}")
-        return islice(self._all(split), self.limit if split == "train" else None)
+        return islice(self._all_rows(split), self.limit if split == "train" else None)
 
     def place(self, split: str, row: int) -> str:
         """Return the file and line of a row in the first column."""
-        places = (
+        locations = (
             f"{files[0]}:{i}"
             for files in self._paths(split)
             for i, _ in enumerate(seqx.read_lines(files[0]), 1)
         )
-        return next(islice(places, row, None), super().place(split, row))
+        return next(islice(locations, row, None), super().place(split, row))
 
     def identity(self) -> Mapping[str, object]:
         """Return the SHA-256 of each file's text; it does not depend on path and compression."""
         assert self._contents.keys() >= {*self.available}, "fetch comes first"
         return {**{split: self._contents[split] for split in self.available}, "limit": self.limit}
 
-    def _all(self, split: str) -> Iterator[tuple[str, ...]]:
+    def _all_rows(self, split: str) -> Iterator[tuple[str, ...]]:
         for files in self._paths(split):
-            self._unchanged(files)
+            self._check_unchanged(files)
             yield from zip(*map(seqx.read_lines, files), strict=False)
-            self._unchanged(files)  # the files may have changed while they were read
+            self._check_unchanged(files)  # again, because they may have changed while they were read
 
-    def _unchanged(self, files: Sequence[Path]) -> None:
+    def _check_unchanged(self, files: Sequence[Path]) -> None:
         """Check that the files are the same as when they were fetched.
 
         Raises:
             UserError: a file has changed
         """
         for file in files:
-            stamp, digest = self._seen.get(file, (None, ""))
+            stamp, digest = self._checked.get(file, (None, ""))
             if stamp is not None and _stamp(file) != stamp and _check(file)[1] != digest:
                 raise seqx.UserError(
                     f"{file}: changed since it was first read; restore it and run the same command again"

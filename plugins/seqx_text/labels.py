@@ -13,11 +13,11 @@ class Accuracy(seqx.Metric):
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """Return the score of the split, as `accuracy`."""
-        right = sum(
+        correct = sum(
             output.strip() == reference.strip() for output, reference in zip(outputs, references, strict=True)
         )
-        value = 100 * right / len(references) if references else 0.0
-        return {"accuracy": seqx.Score(value=value, signature=f"right:{right}|of:{len(references)}")}
+        value = 100 * correct / len(references) if references else 0.0
+        return {"accuracy": seqx.Score(value=value, signature=f"right:{correct}|of:{len(references)}")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,12 @@ class F1(seqx.Metric):
             (output.strip(), reference.strip()) for output, reference in zip(outputs, references, strict=True)
         ]
         predicted, gold = Counter(output for output, _ in pairs), Counter(reference for _, reference in pairs)
-        right = Counter(reference for output, reference in pairs if output == reference)
-        values = {label: 200 * right[label] / (predicted[label] + gold[label]) for label in sorted(gold)}
+        correct = Counter(reference for output, reference in pairs if output == reference)
+        values = {label: 200 * correct[label] / (predicted[label] + gold[label]) for label in sorted(gold)}
         mean = sum(values.values()) / len(values) if values else 0.0
         scores = {"macro_f1": seqx.Score(value=mean, signature=f"labels:{len(values)}|of:references")}
         if self.each:
             for label, value in values.items():
-                how = f"right:{right[label]}|said:{predicted[label]}|wanted:{gold[label]}"
+                how = f"right:{correct[label]}|said:{predicted[label]}|wanted:{gold[label]}"
                 scores[f"f1({label})"] = seqx.Score(value=value, signature=how)
         return scores

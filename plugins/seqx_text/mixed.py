@@ -42,9 +42,13 @@ class Mixed(seqx.Corpus):
     @property
     def available(self) -> Sequence[str]:
         """The splits: "train" if all corpora have it; "dev" and "test" if the corpora used for them do."""
-        learnt = all("train" in corpus.available for corpus in self.corpora)
-        judged = [split for split in seqx.SPLITS[1:] if all(split in one.available for one in self._judges)]
-        return [*(["train"] if learnt else []), *judged]
+        trainable = all("train" in corpus.available for corpus in self.corpora)
+        others = [
+            split
+            for split in seqx.SPLITS[1:]
+            if all(split in corpus.available for corpus in self._evaluation_corpora)
+        ]
+        return [*(["train"] if trainable else []), *others]
 
     @property
     def width(self) -> int | None:
@@ -68,7 +72,7 @@ class Mixed(seqx.Corpus):
             UserError: a corpus cannot be fetched, has no rows, or another number of columns
         """
         if "train" not in splits:
-            for corpus in self._judges:
+            for corpus in self._evaluation_corpora:
                 corpus.fetch(folder, progress, splits)
             return
         widths = []
@@ -97,9 +101,9 @@ class Mixed(seqx.Corpus):
     def _parts(self, split: str) -> Iterable[seqx.Corpus]:
         """Return the corpora of a split in order, each repeated by its weight."""
         if split != "train":
-            return self._judges
-        heavy = (repeat(corpus, weight) for corpus, weight in zip(self.corpora, self._weights, strict=True))
-        return chain.from_iterable(heavy)
+            return self._evaluation_corpora
+        pairs = zip(self.corpora, self._weights, strict=True)
+        return chain.from_iterable(repeat(corpus, weight) for corpus, weight in pairs)
 
     def identity(self) -> Mapping[str, object]:
         """Return the identities of the corpora, in order, and how they are mixed."""
@@ -110,5 +114,6 @@ class Mixed(seqx.Corpus):
         }
 
     @property
-    def _judges(self) -> Sequence[seqx.Corpus]:
+    def _evaluation_corpora(self) -> Sequence[seqx.Corpus]:
+        """The corpora whose dev and test rows are used."""
         return self.corpora if self.judged_by == "all" else self.corpora[:1]

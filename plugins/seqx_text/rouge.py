@@ -41,9 +41,9 @@ class Rouge(seqx.Metric):
         scorer = _scorer(self.kinds, self.stem)
         sums = dict.fromkeys(self.kinds, 0.0)
         for output, reference in zip(outputs, references, strict=True):
-            found = scorer.score(reference, output)
+            measured = scorer.score(reference, output)
             for kind in self.kinds:
-                sums[kind] += found[kind].fmeasure
+                sums[kind] += measured[kind].fmeasure
         version = importlib.metadata.version("rouge-score")
         how = f"f:1|stem:{'porter' if self.stem else 'no'}|rouge-score:{version}"
         count = max(len(references), 1)
@@ -52,7 +52,7 @@ class Rouge(seqx.Metric):
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn if the tokenizer does not suit the language of the references."""
         advice = "use chrf, or bleu with tokenize=char"
-        return spacing.remarks(
+        return spacing.warn_if_unspaced(
             references, "rouge: the tokenizer, which knows only a to z and digits,", advice=advice
         )
 

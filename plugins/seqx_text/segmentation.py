@@ -14,10 +14,8 @@ from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 _UNKNOWN_PENALTY = 10.0  # score difference to the rarest piece, as in SentencePiece
-_MAX_CACHED_WORDS = 8192  # number of cached words: the first ones, which are mostly frequent
-_MAX_CACHED_LENGTH = (
-    32  # maximum characters of a cached word; longer ones (lines without spaces) rarely repeat
-)
+_MAX_CACHED_WORDS = 8192  # words; the first ones are cached, because frequent words occur early
+_MAX_CACHED_LENGTH = 32  # characters of a cached word; longer ones (lines without spaces) rarely repeat
 
 
 class Segmentation(Protocol):
@@ -28,7 +26,7 @@ class Segmentation(Protocol):
 
 
 class _Ends(NamedTuple):
-    """The pieces that can end at one position of a word: their starts, and their cumulative weights."""
+    """The pieces that can end at one position of a word: their starts and cumulative weights."""
 
     starts: list[int]
     sums: list[float]
@@ -55,7 +53,7 @@ class Unigram:
         """Return the pieces of `word`, in order."""
         ends = self._cache.get(word)
         if ends is None:
-            ends = self._filtered(word)
+            ends = self._forward(word)
             if len(self._cache) < _MAX_CACHED_WORDS and len(word) <= _MAX_CACHED_LENGTH:
                 self._cache[word] = ends
         pieces = []
@@ -67,7 +65,8 @@ class Unigram:
             end = start
         return pieces[::-1]
 
-    def _filtered(self, word: str) -> list[_Ends]:
+    def _forward(self, word: str) -> list[_Ends]:
+        """Return the forward weights of the pieces that can end at each position."""
         total = [0.0]  # log of the summed weights of all segmentations up to each position
         ends = [_Ends([], [])]
         for end in range(1, len(word) + 1):
@@ -92,7 +91,7 @@ class Merges:
     A dropped pair is considered again once one of its sides has grown.
 
     Args:
-        scores: score of each piece; the highest merge comes first, of equal ones the leftmost
+        scores: score of each piece; merges are made in descending order of score, equal ones from the left
         dropout: probability of dropping a merge
     """
 
@@ -102,30 +101,29 @@ class Merges:
 
     def draw(self, word: str, rng: random.Random) -> list[str]:
         """Return the pieces of `word`, in order."""
-        pieces = list(
-            word
-        )  # the piece that starts at each position; "" once it is merged into the previous one
-        after = [*range(1, len(word)), -1]
-        before = [*range(-1, len(word) - 1)]
-        waiting: list[tuple[float, int, int, str]] = []
+        # the piece that starts at each position; "" once it is merged into the previous one
+        pieces = list(word)
+        following = [*range(1, len(word)), -1]
+        preceding = [*range(-1, len(word) - 1)]
+        queue: list[tuple[float, int, int, str]] = []
 
-        def consider(left: int, right: int) -> None:
+        def push(left: int, right: int) -> None:
             if left >= 0 and right >= 0:
                 merged = pieces[left] + pieces[right]
                 if (score := self._scores.get(merged)) is not None:
-                    heapq.heappush(waiting, (-score, left, right, merged))
+                    heapq.heappush(queue, (-score, left, right, merged))
 
-        for left, right in enumerate(after):
-            consider(left, right)
-        while waiting:
-            _, left, right, merged = heapq.heappop(waiting)
+        for left, right in enumerate(following):
+            push(left, right)
+        while queue:
+            _, left, right, merged = heapq.heappop(queue)
             stale = not pieces[left] or not pieces[right] or pieces[left] + pieces[right] != merged
             if stale or rng.random() < self._dropout:
                 continue
             pieces[left], pieces[right] = merged, ""
-            after[left] = after[right]
-            if after[left] >= 0:
-                before[after[left]] = left
-            consider(before[left], left)
-            consider(left, after[left])
+            following[left] = following[right]
+            if following[left] >= 0:
+                preceding[following[left]] = left
+            push(preceding[left], left)
+            push(left, following[left])
         return [piece for piece in pieces if piece]

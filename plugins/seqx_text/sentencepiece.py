@@ -19,13 +19,12 @@ import seqx
 from seqx_text.segmentation import Merges, Segmentation, Unigram
 
 _SPACE = "\u2581"  # SentencePiece's symbol for a space; the same character in a text is encoded as bytes
-_WORD = re.compile(
-    f"{_SPACE}[^{_SPACE}]*|[^{_SPACE}]+"
-)  # no piece crosses the boundary of a word, except for `symbols`
-_NEVER = "(?!)"
+# No piece crosses a word boundary, except for `symbols`.
+_WORD = re.compile(f"{_SPACE}[^{_SPACE}]*|[^{_SPACE}]+")
+_NO_MATCH = "(?!)"  # a regular expression that matches nothing
 _FILE = "sentencepiece.model"
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
-_LARGEST = 1 << 26  # maximum bytes of a model file; a model of 32,000 pieces has less than a million
+_MAX_BYTES = 1 << 26  # of a model file; a model of 32,000 pieces has less than a million
 
 
 class SentencePiece(seqx.Tokenizer):
@@ -116,11 +115,11 @@ class SentencePiece(seqx.Tokenizer):
                 bos_id=seqx.BOS,
                 eos_id=seqx.EOS,
                 unk_id=seqx.UNK,
-                num_threads=16,  # it determines the rounding of sums, and so the pieces
+                num_threads=16,  # fixed: the number of threads changes rounding, and with it the pieces
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise seqx.UserError(self._advice(str(error))) from error
+            raise seqx.UserError(self._training_error(str(error))) from error
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _FILE).write_bytes(written.getvalue())
         self.load(folder)
@@ -131,13 +130,12 @@ class SentencePiece(seqx.Tokenizer):
 
         file = folder / _FILE
         try:
-            content = (
-                seqx.read_bounded(file, _LARGEST) or b"\0"
-            )  # empty bytes would be accepted as a model without pieces
-            self._pieces = _checked(sentencepiece.SentencePieceProcessor(model_proto=content))
+            # SentencePiece would accept empty bytes as a model without pieces.
+            content = seqx.read_bounded(file, _MAX_BYTES) or b"\0"
+            self._pieces = _check_model(sentencepiece.SentencePieceProcessor(model_proto=content))
         except (OSError, RuntimeError, ValueError) as error:
             raise seqx.UserError(f"{file}: cannot be read as a SentencePiece model ({error})") from error
-        self._space = self._unknown(_SPACE)
+        self._space = self._encode_unknown(_SPACE)
         self._sampler = None
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
@@ -158,19 +156,19 @@ class SentencePiece(seqx.Tokenizer):
         return text.removeprefix(" ")
 
     def symbols(self, ids: Sequence[int]) -> list[str]:
-        """Return the pieces, with a mark for the space before a word."""
+        """Return the pieces, with U+2581 for a space."""
         return [self._pieces.id_to_piece(token) for token in ids]
 
     def surfaces(self) -> Sequence[bytes | None]:
         """Return the UTF-8 bytes of each id; a text begins with a space that `decode` removes."""
-        own = self._pieces
+        model = self._pieces
         return [
             None
-            if own.is_control(i) or own.is_unknown(i)
-            else bytes([int(own.id_to_piece(i)[1:-1], 16)])
-            if own.is_byte(i)
-            else own.id_to_piece(i).replace(_SPACE, " ").encode()
-            for i in range(own.get_piece_size())
+            if model.is_control(i) or model.is_unknown(i)
+            else bytes([int(model.id_to_piece(i)[1:-1], 16)])
+            if model.is_byte(i)
+            else model.id_to_piece(i).replace(_SPACE, " ").encode()
+            for i in range(model.get_piece_size())
         ]
 
     def _ids(self, text: str, rng: random.Random | None) -> list[int]:
@@ -181,36 +179,34 @@ class SentencePiece(seqx.Tokenizer):
             logs = [self._alpha * sum(map(self._pieces.get_score, ids)) for ids in best]
             return rng.choices(best, [math.exp(log - max(logs)) for log in logs])[0]
         if self._sampler is None:
-            self._sampler = self._prepared()
+            self._sampler = self._build_sampler()
         ids: list[int] = []
         for piece in self._sampler.draw(text.replace(" ", _SPACE), rng):
-            known = self._sampler.ids.get(piece)
-            if known is not None:
-                ids.append(known)
-            elif self._byte_fallback or ids[-1:] != [
-                seqx.UNK
-            ]:  # like SentencePiece: one UNK for consecutive ones
-                ids += self._unknown(piece)
+            piece_id = self._sampler.ids.get(piece)
+            if piece_id is not None:
+                ids.append(piece_id)
+            elif self._byte_fallback or ids[-1:] != [seqx.UNK]:  # one UNK for consecutive ones
+                ids += self._encode_unknown(piece)
         return ids
 
-    def _prepared(self) -> "_Sampler":
-        own = self._pieces
+    def _build_sampler(self) -> "_Sampler":
+        model = self._pieces
         numbers = (
             number
-            for number in range(own.get_piece_size())
-            if not (own.is_control(number) or own.is_unknown(number) or own.is_byte(number))
+            for number in range(model.get_piece_size())
+            if not (model.is_control(number) or model.is_unknown(number) or model.is_byte(number))
         )
-        ids = {own.id_to_piece(number): number for number in numbers}
-        scores = {piece: own.get_score(ids[piece]) for piece in ids if piece not in self._symbols}
+        ids = {model.id_to_piece(number): number for number in numbers}
+        scores = {piece: model.get_score(ids[piece]) for piece in ids if piece not in self._symbols}
         kind = Unigram if self._model == "unigram" else Merges
         return _Sampler(kind(scores, self._alpha), ids, self._symbols)
 
-    def _unknown(self, character: str) -> list[int]:
+    def _encode_unknown(self, character: str) -> list[int]:
         if not self._byte_fallback:
             return [seqx.UNK]
         return [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in character.encode()]
 
-    def _advice(self, error: str) -> str:
+    def _training_error(self, error: str) -> str:
         if largest := re.search(r"value <= (\d+)", error):
             return (
                 f"sentencepiece: the training text has too few different pieces for size {self._size}; "
@@ -226,11 +222,11 @@ class SentencePiece(seqx.Tokenizer):
 
 def _is_special(symbol: str, *, byte_fallback: bool) -> bool:
     """Return true if a string cannot be a symbol: it has a special meaning, or is not valid text."""
-    a_byte = byte_fallback and re.fullmatch("<0x[0-9A-F]{2}>", symbol) is not None
-    return symbol in _SPECIAL or a_byte or re.search("[\0\ud800-\udfff]", symbol) is not None
+    is_byte = byte_fallback and re.fullmatch("<0x[0-9A-F]{2}>", symbol) is not None
+    return symbol in _SPECIAL or is_byte or re.search("[\0\ud800-\udfff]", symbol) is not None
 
 
-def _checked(pieces: Any) -> Any:
+def _check_model(pieces: Any) -> Any:
     """Return the model if its special ids are those of seqx and all pieces are valid text.
 
     Raises:
@@ -251,12 +247,12 @@ class _Sampler:
         self.ids = ids
         self._segmentation = segmentation
         longest_first = sorted(symbols, key=len, reverse=True)
-        self._symbol = re.compile(f"({'|'.join(map(re.escape, longest_first)) or _NEVER})")
+        self._symbol = re.compile(f"({'|'.join(map(re.escape, longest_first)) or _NO_MATCH})")
 
     def draw(self, line: str, rng: random.Random) -> Iterator[str]:
         """Yield the pieces of `line`, and characters without a piece."""
-        for place, part in enumerate(self._symbol.split(line)):
-            if place % 2:
+        for index, part in enumerate(self._symbol.split(line)):
+            if index % 2:  # a symbol
                 yield part
             else:
                 for word in _WORD.findall(part):
@@ -268,6 +264,6 @@ def _reservoir_sample(lines: Iterator[str], most: int) -> list[str]:
     sample = list(islice(lines, most))
     rng = random.Random(0)  # noqa: S311
     for seen, line in enumerate(lines, most + 1):
-        if (place := rng.randrange(seen)) < most:
-            sample[place] = line
+        if (index := rng.randrange(seen)) < most:
+            sample[index] = line
     return sample

@@ -22,41 +22,43 @@ _RUNS = {
 }
 _ANY_KANA = re.compile(f"[{_KANA}]")
 _WORD = re.compile(r"[^\W\d_]+")
-_LONG = {"Chinese": 3.0, "Yi": 3.0}  # minimum mean length of runs that contain several words
-_LONG_OTHERS = 7.0
-_JAPANESE = 0.1  # minimum fraction of kana in Japanese
-_LINES = 0.1  # minimum fraction of lines in such a script
-_MOST = 2000  # maximum number of lines that are checked
+_MIN_RUN = {"Chinese": 3.0, "Yi": 3.0}  # minimum mean length of runs that contain several words
+_MIN_RUN_OTHERS = 7.0
+_MIN_KANA = 0.1  # minimum fraction of kana in Japanese
+_MIN_LINES = 0.1  # minimum fraction of lines in such a script
+_MAX_LINES = 2000  # maximum number of lines that are checked
 
 
 def unspaced(texts: Sequence[str]) -> str | None:
     """Return the language if many texts have no spaces between words, else None.
 
-    A line counts if more than half of its letters are of such a script, so names in other text do not count.
-    Text with short runs does not count either: its words are separated by spaces.
+    A line counts if more than half of its letters belong to a script without spaces. Text with short runs of
+    such letters does not count, because its words are separated by spaces.
     """
-    step = max(1, len(texts) // _MOST)
+    step = max(1, len(texts) // _MAX_LINES)
     lines = [text for text in texts[::step] if text.strip()]
-    found = {name: [text for text in lines if _mostly(runs, text)] for name, runs in _RUNS.items()}
-    name = max(found, key=lambda name: len(found[name]))
-    inside = found[name]
-    if not inside or len(inside) < _LINES * len(lines):
+    by_language = {name: [text for text in lines if _is_mostly(runs, text)] for name, runs in _RUNS.items()}
+    name = max(by_language, key=lambda name: len(by_language[name]))
+    unspaced_lines = by_language[name]
+    if not unspaced_lines or len(unspaced_lines) < _MIN_LINES * len(lines):
         return None
-    stretches = [run for text in inside for run in _RUNS[name].findall(text)]
-    characters = "".join(stretches)
-    if len(characters) < _LONG.get(name, _LONG_OTHERS) * len(stretches):
+    all_runs = [run for text in unspaced_lines for run in _RUNS[name].findall(text)]
+    characters = "".join(all_runs)
+    if len(characters) < _MIN_RUN.get(name, _MIN_RUN_OTHERS) * len(all_runs):
         return None
     kana = len(_ANY_KANA.findall(characters))
-    return "Japanese" if name == "Chinese" and kana > _JAPANESE * len(characters) else name
+    return "Japanese" if name == "Chinese" and kana > _MIN_KANA * len(characters) else name
 
 
-def remarks(references: Sequence[str], how: str, fits: Iterable[str] = (), advice: str = "") -> list[str]:
+def warn_if_unspaced(
+    references: Sequence[str], how: str, fits: Iterable[str] = (), advice: str = ""
+) -> list[str]:
     """Return a warning if a metric does not split these references into words.
 
     Args:
         references: the references
         how: the metric and its tokenization, for the message
-        fits: languages without spaces that it can split
+        fits: languages without spaces that the metric can split
         advice: what the user can do; by default settings of `bleu`
     """
     language = unspaced(references)
@@ -68,6 +70,6 @@ def remarks(references: Sequence[str], how: str, fits: Iterable[str] = (), advic
     return [f"{how} does not split the references, {why}; {advice or f'set one of {named}'}"]
 
 
-def _mostly(runs: re.Pattern[str], text: str) -> bool:
+def _is_mostly(runs: re.Pattern[str], text: str) -> bool:
     inside = sum(map(len, runs.findall(text)))
     return inside > 0 and 2 * inside > sum(map(len, _WORD.findall(text)))

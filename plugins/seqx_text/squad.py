@@ -52,10 +52,10 @@ class _BestAnswerMetric(seqx.Metric):
             for output, reference in zip(outputs, references, strict=True)
         ]
         value = 100 * sum(values) / len(values) if values else 0.0
-        several = "one" if self.between is None else f"best of those between {self.between!r}"
+        answers = "one" if self.between is None else f"best of those between {self.between!r}"
         return seqx.Score(
             value=value,
-            signature=f"case:lc|punctuation:no|articles:no|answers:{several}|questions:{len(values)}",
+            signature=f"case:lc|punctuation:no|articles:no|answers:{answers}|questions:{len(values)}",
         )
 
     def _answers(self, reference: str) -> list[str]:

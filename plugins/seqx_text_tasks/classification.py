@@ -27,16 +27,16 @@ class Classification(TextToText):
         """Return the ids of the text and of its label, each with EOS.
 
         Raises:
-            UserError: the label is not in the vocabulary, which comes from training.init
+            UserError: the label is not in the vocabulary, which is that of training.init_from
         """
-        made = super().example(row, training=training)
-        known = isinstance(made, seqx.Rejected) or seqx.UNK not in made.columns["target"]
+        example = super().example(row, training=training)
+        known = isinstance(example, seqx.Rejected) or seqx.UNK not in example.columns["target"]
         if training and not known and isinstance(self.target_tokenizer, Labels):
             raise seqx.UserError(
                 f"the training text has the label {row[1][:40]!r}, which the model of training.init_from "
                 "lacks; remove such rows, or train without training.init_from"
             )
-        return made
+        return example
 
     def grammar(self, inputs: Sequence[Mapping[str, list[int]]]) -> seqx.Grammar | None:
         """Return the grammar of a single label; None if labels are spelled."""

@@ -14,7 +14,7 @@ from torch import Tensor
 import seqx
 
 _FILE = "labels.json"
-_LARGEST = 1 << 24  # maximum bytes of the file
+_MAX_BYTES = 1 << 24  # of the file
 _LABELS = TypeAdapter(Annotated[list[str], MinLen(1), FailFast()])
 
 
@@ -38,12 +38,12 @@ class Labels(seqx.Tokenizer):
         labels = sorted({line.strip() for line in lines} - {""})
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _FILE).write_text(json.dumps(labels, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        self._use(labels)
+        self._set_labels(labels)
 
     def load(self, folder: Path) -> None:
         """Load the labels from `folder`."""
-        labels = seqx.read_json_as(_LABELS, folder / _FILE, _LARGEST)
-        self._use(labels)
+        labels = seqx.read_json_as(_LABELS, folder / _FILE, _MAX_BYTES)
+        self._set_labels(labels)
 
     def encode(self, text: str, rng: random.Random | None = None) -> list[int]:
         """Return the id of the label; no id for an empty text."""
@@ -55,7 +55,7 @@ class Labels(seqx.Tokenizer):
         first = seqx.UNK + 1
         return " ".join(self.labels[i - first] for i in ids if i >= first)
 
-    def _use(self, labels: Sequence[str]) -> None:
+    def _set_labels(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
         self._ids = {label: i for i, label in enumerate(self.labels, seqx.UNK + 1)}
 

@@ -75,32 +75,32 @@ class LanguageModel(seqx.CorpusTask):
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
         """Yield the normalized text of each example, with a line feed at the end of each line."""
-        block, places = "", 0
+        block, length = "", 0
         for line in self._lines(split):
             for part in self._parts(line):
                 count = len(self._ids(part)) if self.examples == "blocks" else self.max_length
-                if block and places + count > self.max_length:
+                if block and length + count > self.max_length:
                     yield (block,)
-                    block, places = "", 0
-                block, places = block + part, places + count
+                    block, length = "", 0
+                block, length = block + part, length + count
         if block:
             yield (block,)
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """Return the ids of the text; the source is BOS."""
         target = self._ids(row[0])
-        if training and len(target) > self.max_length:  # a single word is longer than the limit
+        if training and len(target) > self.max_length:  # a single word can be longer than the limit
             return seqx.Rejected("too long")
         return seqx.Example(columns={"source": [seqx.BOS], "target": target}, text={"target": row[0]})
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
-        """Encode with a sampled segmentation; with the usual one if the sample is too long."""
+        """Encode with a sampled segmentation, or without sampling if the sample is too long."""
         sampled = self._ids(text["target"], rng)
         target = sampled if len(sampled) <= self.max_length else self._ids(text["target"])
         return {"source": [seqx.BOS], "target": target}
 
     def read(self, text: str) -> Mapping[str, list[int]]:
-        """Return BOS and the ids of a prompt, which the target continues; only the end of a long prompt."""
+        """Return BOS and the ids of a prompt; the beginning of a long prompt is cut off."""
         ids = self._prompt(text)
         return {"source": [seqx.BOS, *ids[max(0, len(ids) - self.max_length + 1) :]]}
 
@@ -118,7 +118,7 @@ class LanguageModel(seqx.CorpusTask):
         return self.tokenizer.symbols(ids)
 
     def inputs(self, split: seqx.Split) -> list[str]:
-        """Return an empty prompt for each example, whose text is written from the beginning."""
+        """Return an empty prompt for each example, so that the model writes the whole text."""
         return ["" for _ in split.rows]
 
     def references(self, split: seqx.Split) -> list[str]:
@@ -186,17 +186,17 @@ class LanguageModel(seqx.CorpusTask):
                 yield text
 
     def _parts(self, line: str) -> Iterator[str]:
-        """Yield a line with its line feed; a line that is too long is split between words."""
+        """Yield a line with a line feed; a line that is too long is split between words."""
         if len(line.encode()) + 2 <= self.max_length or len(self._ids(line)) + 1 <= self.max_length:
             yield f"{line}\n"
             return
-        part, places = "", 0
+        part, length = "", 0
         for word in re.findall(r"\S+\s*|\s+", line):
             count = len(self.tokenizer.encode(word))
-            if part and places + count + 1 > self.max_length:
+            if part and length + count + 1 > self.max_length:
                 yield part
-                part, places = "", 0
-            part, places = part + word, places + count
+                part, length = "", 0
+            part, length = part + word, length + count
         yield f"{part}\n"
 
     def _ids(self, text: str, rng: random.Random | None = None) -> list[int]:

@@ -21,7 +21,7 @@ class Template:
         return tuple(sorted({int(number) for number in _PLACEHOLDER.findall(self.text)}))
 
     def typed(self, row: tuple[str, ...]) -> str:
-        """Return the columns of a row as users type them: on one line, separated by tabs."""
+        """Return the columns of a row in the form of an input: one line, separated by tabs."""
         return "\t".join(row[column].replace("\t", " ") for column in self.columns)
 
     def fill(self, line: str) -> str:

@@ -64,12 +64,12 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
         counts = _read(archive, path, parts, progress)
         if missing := [archive.members[language] for language in parts if language not in counts]:
             raise seqx.UserError(f"{path}: has no member {' and no member '.join(missing)}")
-        known = {archive.lines} if archive.lines is not None else set()
-        if len(known | set(counts.values())) > 1:
+        expected_counts = {archive.lines} if archive.lines is not None else set()
+        if len(expected_counts | set(counts.values())) > 1:
             found = ", ".join(
                 f"{archive.members[language]} has {count:,}" for language, count in counts.items()
             )
-            expected = "".join(f", expected are {count:,}" for count in known)
+            expected = "".join(f", expected are {count:,}" for count in expected_counts)
             raise seqx.UserError(f"{path}: the languages must have equally many lines: {found}{expected}")
         for language, part in parts.items():
             part.replace(files[language])
@@ -85,7 +85,7 @@ def extract(archive: Archive, path: Path, files: Mapping[str, Path], progress: s
 def _read(
     archive: Archive, path: Path, parts: Mapping[str, Path], progress: seqx.ProgressReporter
 ) -> dict[str, int]:
-    """Write each language's member to its file; return the number of lines of each member found."""
+    """Write each language's member to its file; return the number of lines of the members that exist."""
     wanted = {archive.members[language]: language for language in parts}
     counts: dict[str, int] = {}
     with members(path) as entries:
@@ -98,28 +98,30 @@ def _read(
             if stream is None:
                 raise seqx.UserError(f"{path}: member {member.name} is not a regular file")
             try:
-                packed = member.name.endswith(".gz")
-                counts[language] = _write(stream, parts[language], packed=packed, most=limit(path))
-            except _TooMuchError as error:
+                compressed = member.name.endswith(".gz")
+                counts[language] = _write(
+                    stream, parts[language], compressed=compressed, max_bytes=limit(path)
+                )
+            except _TooLargeError as error:
                 raise seqx.UserError(f"{path}: member {member.name} {error}") from None
             if len(counts) == len(wanted):
                 break
     return counts
 
 
-class _TooMuchError(Exception):
+class _TooLargeError(Exception):
     """A member decompresses to more bytes than allowed."""
 
 
-def _write(stream: IO[bytes], file: Path, *, packed: bool, most: int) -> int:
+def _write(stream: IO[bytes], file: Path, *, compressed: bool, max_bytes: int) -> int:
     r"""Copy text to `file`; return the number of its lines, which end at "\n" only."""
     file.parent.mkdir(parents=True, exist_ok=True)
     count, last = 0, b"\n"
-    with gzip.open(stream) if packed else stream as source, file.open("wb") as target:
+    with gzip.open(stream) if compressed else stream as source, file.open("wb") as target:
         while chunk := source.read(_CHUNK):
-            most -= len(chunk)
-            if most < 0:
-                raise _TooMuchError("decompresses to more than any text of an archive of this size")
+            max_bytes -= len(chunk)
+            if max_bytes < 0:
+                raise _TooLargeError("decompresses to more than any text of an archive of this size")
             count += chunk.count(b"\n")
             last = chunk[-1:]
             target.write(chunk)

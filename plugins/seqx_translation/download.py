@@ -20,7 +20,7 @@ _MAX_FAILURES = 4  # attempts in a row without new bytes
 _MAX_ATTEMPTS = 30  # attempts in total; the next run resumes
 _RETRY_STATUS = {408, 425, 429, 500, 502, 503, 504}  # HTTP status codes worth another attempt
 _WEB = ("http://", "https://")
-_SHOWN = 200  # characters of a server's message in ours
+_SHOWN = 200  # maximum characters of a server's message that are shown
 
 
 class UnreachableError(seqx.UserError):
@@ -58,7 +58,7 @@ def download(
     part = file.with_name(f"{file.name}.part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        _collect(url, part, size, progress, wait)
+        _download_part(url, part, size, progress, wait)
         verify(
             part, size, sha256, progress, f"{part} was removed; run again, or set the url of another mirror"
         )
@@ -71,7 +71,7 @@ def verify(file: Path, size: int, sha256: str, progress: seqx.ProgressReporter, 
     """Check a file's size and checksum; a wrong `.part` file is removed.
 
     Raises:
-        UserError: they are wrong; the message has both values and `advice`
+        UserError: one is wrong; the message has the expected and the actual value, and `advice`
     """
     digest, done = hashlib.sha256(), 0
     found = file.stat().st_size
@@ -93,7 +93,7 @@ def verify(file: Path, size: int, sha256: str, progress: seqx.ProgressReporter, 
     raise seqx.UserError(f"{file.name.removesuffix('.part')} is damaged or another file: {sums}. {advice}")
 
 
-def _collect(
+def _download_part(
     url: str, part: Path, size: int, progress: seqx.ProgressReporter, wait: Callable[[float], None]
 ) -> None:
     """Repeat attempts until `part` has `size` bytes, or too many have failed."""
@@ -119,31 +119,31 @@ def _collect(
 def _attempt(url: str, part: Path, size: int, progress: seqx.ProgressReporter) -> str:
     """Request the missing bytes once; return the reason of a temporary failure, or ""."""
     try:
-        for done in _received(url, part, size):
+        for done in _append_response(url, part, size):
             progress(f"downloading {url}", done / size)
     except urllib.error.HTTPError as error:
-        reason = _plain(f"HTTP {error.code} {error.reason}")
+        reason = _printable(f"HTTP {error.code} {error.reason}")
         error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            part.unlink(missing_ok=True)  # the partial file is not a beginning of the server's file
+            part.unlink(missing_ok=True)  # the server's file does not begin with the partial file
         elif error.code not in _RETRY_STATUS:
             raise UnreachableError(f"{url}: the server refuses the file ({reason})") from error
         return reason
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        return _plain(str(getattr(error, "reason", "") or error or type(error).__name__))
+        return _printable(str(getattr(error, "reason", "") or error or type(error).__name__))
     return ""
 
 
-def _received(url: str, part: Path, size: int) -> Iterator[int]:
-    """Append the bytes of one request to `part`; yield the number of bytes so far, repeatedly."""
+def _append_response(url: str, part: Path, size: int) -> Iterator[int]:
+    """Append the bytes of one response to `part`; yield its size after each chunk."""
     have = _size(part)
     headers = {"User-Agent": f"seqx/{seqx.__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    with _opened(url, headers) as response:
-        start, total = _offered(response)
+    with _open(url, headers) as response:
+        start, total = _content_range(response)
         if total is not None and total != size:
-            raise _another(url, f"{total:,} bytes, not {size:,}")
+            raise _different_file(url, f"{total:,} bytes, not {size:,}")
         if start not in (0, have):
             part.unlink(missing_ok=True)  # bytes from another position are useless; start again
             raise http.client.HTTPException(f"requested bytes from {have} on, received bytes from {start} on")
@@ -153,7 +153,7 @@ def _received(url: str, part: Path, size: int) -> Iterator[int]:
             while chunk := _read(response):
                 done += len(chunk)
                 if done > size:
-                    raise _another(url, f"more than {size:,} bytes")
+                    raise _different_file(url, f"more than {size:,} bytes")
                 file.write(chunk)
                 yield done
 
@@ -175,7 +175,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opened(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
+def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
     """Send the request and return the response, after redirects.
 
     Raises:
@@ -186,17 +186,17 @@ def _opened(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         opener = urllib.request.build_opener(_Redirects)
         answer: http.client.HTTPResponse = opener.open(request, timeout=_TIMEOUT)
     except ValueError as error:
-        reason = _plain(str(error))
+        reason = _printable(str(error))
         raise UnreachableError(f"{url}: is or redirects to an invalid address ({reason})") from error
     return answer
 
 
-def _plain(text: str) -> str:
+def _printable(text: str) -> str:
     """Return a server's message without control characters."""
     return "".join(char if char.isprintable() else " " for char in text[:_SHOWN])
 
 
-def _another(url: str, size: str) -> seqx.UserError:
+def _different_file(url: str, size: str) -> seqx.UserError:
     return seqx.UserError(
         f"{url}: the server's file has {size}, so it is a different file; set the url of another mirror"
     )
@@ -205,7 +205,7 @@ def _another(url: str, size: str) -> seqx.UserError:
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read1(_CHUNK)
-    except OSError as error:  # unlike errors of the disk
+    except OSError as error:  # the caller treats other OSErrors as errors of the disk
         raise ConnectionError(str(error) or type(error).__name__) from error
 
 
@@ -213,16 +213,16 @@ def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
-def _offered(response: http.client.HTTPResponse) -> tuple[int, int | None]:
-    """Return where the response begins in the file, and the size of the file if the server says it."""
+def _content_range(response: http.client.HTTPResponse) -> tuple[int, int | None]:
+    """Return the position of the response in the file, and the size of the file if the server sends it."""
     if response.status == http.HTTPStatus.PARTIAL_CONTENT:
-        stretch, _, total = (response.headers["Content-Range"] or "").removeprefix("bytes ").partition("/")
-        start = stretch.partition("-")[0]
+        byte_range, _, total = (response.headers["Content-Range"] or "").removeprefix("bytes ").partition("/")
+        start = byte_range.partition("-")[0]
         return _number(start, -1), _number(total, None)
     length = response.headers["Content-Length"]
     return 0, _number(length or "", None)
 
 
 def _number(text: str, otherwise: T) -> int | T:
-    """Parse a number of bytes from a header; Python refuses numbers of thousands of digits."""
+    """Parse a number of bytes from a header; return `otherwise` for anything but a 64-bit number."""
     return int(text) if text.isdecimal() and len(text) < len(str(1 << 64)) else otherwise

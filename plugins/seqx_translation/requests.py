@@ -60,12 +60,12 @@ class Requests:
         own = self._from_json(line) if self.as_json else seqx.Request(text=line)
         return seqx.Request(
             text=own.text,
-            prefix=own.prefix or self._next() or self.prefix,
+            prefix=own.prefix or self._next_prefix() or self.prefix,
             require=(*self.require, *own.require),
             forbid=(*self.forbid, *own.forbid),
         )
 
-    def _next(self) -> str:
+    def _next_prefix(self) -> str:
         if self._lines is None:
             return ""
         prefix = next(self._lines, None)

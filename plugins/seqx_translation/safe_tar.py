@@ -16,10 +16,10 @@ _READ = 1 << 24  # maximum bytes of one read, which bounds the headers
 _MEMBERS = 100_000  # maximum entries of an archive
 
 LEAST = 1 << 28
-"""Bytes that even a small archive may decompress to."""
+"""Maximum decompressed bytes of small archives."""
 
 RATIO = 100
-"""Bytes that each byte of an archive may decompress to. Text shrinks at most tenfold, zeros thousandfold."""
+"""Maximum decompressed bytes per byte of larger archives. Text has at most about 10, zeros about 1,000."""
 
 
 @contextmanager
@@ -29,12 +29,12 @@ def members(path: Path) -> Iterator[Iterator[tuple[tarfile.TarInfo, tarfile.TarF
     Raises:
         UserError: it has too many entries, too large headers, or decompresses to too many bytes
     """
-    most = limit(path)
+    max_bytes = limit(path)
     with path.open("rb") as raw:
-        packed = raw.read(len(_GZIP)) == _GZIP
+        compressed = raw.read(len(_GZIP)) == _GZIP
         raw.seek(0)
-        with gzip.open(raw) if packed else raw as stream:
-            file = _Forward(stream, path, most)
+        with gzip.open(raw) if compressed else raw as stream:
+            file = _ForwardReader(stream, path, max_bytes)
             with tarfile.TarFile(fileobj=file, mode="r") as tar:
                 yield _entries(tar, path)
 
@@ -49,35 +49,35 @@ def _entries(tar: tarfile.TarFile, path: Path) -> Iterator[tuple[tarfile.TarInfo
         member = tar.next()
         if member is None:
             return
-        tar.members = []  # type: ignore[attr-defined]  # tarfile would keep all entries
+        tar.members = []  # type: ignore[attr-defined]  # else tarfile keeps all entries in memory
         yield member, tar
     raise seqx.UserError(f"{path}: has more than {_MEMBERS:,} members, too many for an archive of text")
 
 
-class _Forward(io.RawIOBase):
+class _ForwardReader(io.RawIOBase):
     """A stream that can only be read forwards, in reads of bounded size, up to a maximum of bytes."""
 
-    def __init__(self, stream: BinaryIO | gzip.GzipFile, path: Path, most: int) -> None:
-        self._stream, self._path, self._most = stream, path, most
-        self._at = 0
+    def __init__(self, stream: BinaryIO | gzip.GzipFile, path: Path, max_bytes: int) -> None:
+        self._stream, self._path, self._max_bytes = stream, path, max_bytes
+        self._position = 0
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _READ:
             raise tarfile.ReadError(f"a header of {size:,} bytes; the maximum is {_READ:,}")
-        found = self._stream.read(size)
-        self._at += len(found)
-        if self._at > self._most:
+        content = self._stream.read(size)
+        self._position += len(content)
+        if self._position > self._max_bytes:
             raise seqx.UserError(
-                f"{self._path}: decompresses to more than {self._most:,} bytes, too many for text"
+                f"{self._path}: decompresses to more than {self._max_bytes:,} bytes, too many for text"
             )
-        return found
+        return content
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence != io.SEEK_SET or offset < self._at:
+        if whence != io.SEEK_SET or offset < self._position:
             raise tarfile.ReadError("its members do not follow one another")
-        while self._at < offset and self.read(min(_CHUNK, offset - self._at)):
+        while self._position < offset and self.read(min(_CHUNK, offset - self._position)):
             pass
-        return self._at
+        return self._position

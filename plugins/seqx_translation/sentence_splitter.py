@@ -1,5 +1,5 @@
 """Split text that is too long for a model: into sentences, then between words, then between characters."""
-# ruff: noqa: RUF001  quotation marks and full stops of many scripts are meant
+# ruff: noqa: RUF001  the patterns contain quotation marks and full stops of many scripts
 
 import re
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ _ABBREVIATION = re.compile(r"(?:^|[\s(.])(?:[^\W\d_]|\d+|Mrs?|Ms|Dr|Prof|St|Nr|N
 
 
 def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """Split text into parts for which `fits` is true; parts of a single character may be longer.
+    """Split text into parts for which `fits` is true. A single character is a part even if it does not fit.
 
     Only white space between parts is removed. A text that fits is returned unchanged as one part.
     """
@@ -29,8 +29,8 @@ def split_text(text: str, fits: Callable[[str], bool]) -> list[str]:
         if fits(sentence):
             parts.append(sentence)
             continue
-        for group in _joined(sentence.split(), " ", fits):
-            parts += [group] if fits(group) else _joined(group, "", fits)
+        for group in _join_groups(sentence.split(), " ", fits):
+            parts += [group] if fits(group) else _join_groups(group, "", fits)
     return parts
 
 
@@ -45,7 +45,7 @@ def _sentences(text: str) -> list[str]:
     return [sentence.strip() for sentence in sentences if sentence.strip()]
 
 
-def _joined(parts: Sequence[str], glue: str, fits: Callable[[str], bool]) -> list[str]:
+def _join_groups(parts: Sequence[str], separator: str, fits: Callable[[str], bool]) -> list[str]:
     """Join neighbouring parts into as few groups as possible that fit, each with at least one part.
 
     Group sizes are found by doubling and bisection, so that long texts do not take quadratic time.
@@ -53,13 +53,13 @@ def _joined(parts: Sequence[str], glue: str, fits: Callable[[str], bool]) -> lis
     groups, start, guess = [], 0, 1
     while start < len(parts):
         size = min(guess, len(parts) - start)
-        low, high = 1, len(parts) - start + 1  # `low` parts fit, or are a single one; `high` parts do not
+        low, high = 1, len(parts) - start + 1  # `low` parts fit, or `low` is 1; `high` parts do not fit
         while low + 1 < high:
             size = min(max(size, low + 1), high - 1)
-            if fits(glue.join(parts[start : start + size])):
+            if fits(separator.join(parts[start : start + size])):
                 low, size = size, size * 2 if high > len(parts) - start else (size + high) // 2
             else:
                 high, size = size, (low + size) // 2
-        groups.append(glue.join(parts[start : start + low]))
+        groups.append(separator.join(parts[start : start + low]))
         start, guess = start + low, low
     return groups

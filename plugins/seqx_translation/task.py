@@ -50,15 +50,15 @@ class Translation(seqx.Seq2SeqTask):
         if self.tags:
             for split in splits:
                 for text in self.inputs(self.read_split(split)) if split != "train" else ():
-                    self._own_tag(text)
+                    self._require_tag(text)
 
     def training_warnings(self) -> Sequence[str]:
         """Warn about tags that the vocabulary splits into several pieces."""
-        cut = [tag for tag in self.tags if tag not in self.symbols("source", self.read(tag)["source"])]
-        if not cut:
+        split_tags = [tag for tag in self.tags if tag not in self.symbols("source", self.read(tag)["source"])]
+        if not split_tags:
             return ()
         message = (
-            f"task.tags: the vocabulary splits {', '.join(cut)} into several pieces; add it to "
+            f"task.tags: the vocabulary splits {', '.join(split_tags)} into several pieces; add it to "
             "task.tokenizer.symbols before the tokenizer is trained, and check that task.source_normalizers "
             "do not change it"
         )
@@ -71,19 +71,19 @@ class Translation(seqx.Seq2SeqTask):
 
     def example(self, row: tuple[str, ...], *, training: bool) -> seqx.Example | seqx.Rejected:
         """Return the ids of both sides with EOS; reject misaligned training pairs."""
-        made = super().example(row, training=training)
-        if training and isinstance(made, seqx.Example):
-            shorter, longer = sorted(map(len, made.columns.values()))
+        example = super().example(row, training=training)
+        if training and isinstance(example, seqx.Example):
+            shorter, longer = sorted(map(len, example.columns.values()))
             if longer > self.ratio * shorter:
                 return seqx.Rejected("badly matched")
-        return made
+        return example
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:
         """Split a text of more than `max_length` tokens into sentences, and longer sentences into parts."""
         tag, rest = self._tag(text)
-        before = f"{tag} " if tag else ""
-        parts = split_text(rest, lambda part: len(self.read(before + part)["source"]) <= max_length)
-        return [before + part for part in parts]
+        prefix = f"{tag} " if tag else ""
+        parts = split_text(rest, lambda part: len(self.read(prefix + part)["source"]) <= max_length)
+        return [prefix + part for part in parts]
 
     def score_names(self) -> Sequence[str] | None:
         """Return the names of the metrics' scores and, with tags, those of each tag."""
@@ -98,24 +98,28 @@ class Translation(seqx.Seq2SeqTask):
             return self.scores(outputs, references)
         parts: dict[str, tuple[list[str], list[str]]] = {tag: ([], []) for tag in self.tags}
         for text, *pair in zip(inputs, outputs, references, strict=True):
-            tag = self._own_tag(text)
-            for side, one in zip(parts[tag], pair, strict=True):
-                side.append(one)
-        found = {tag: self.scores(*sides) for tag, sides in parts.items() if sides[0]}
+            tag = self._require_tag(text)
+            for side, sentence in zip(parts[tag], pair, strict=True):
+                side.append(sentence)
+        by_tag = {tag: self.scores(*sides) for tag, sides in parts.items() if sides[0]}
         each = {
             f"{name}.{tag.strip('<>')}": score
-            for tag, scores in found.items()
+            for tag, scores in by_tag.items()
             for name, score in scores.items()
         }
         means = {}
-        for name, first in next(iter(found.values())).items():
-            value = sum(scores[name].value for scores in found.values()) / len(found)
-            signature = f"mean of:{'+'.join(found)}|{first.signature}"
+        for name, first in next(iter(by_tag.values())).items():
+            value = sum(scores[name].value for scores in by_tag.values()) / len(by_tag)
+            signature = f"mean of:{'+'.join(by_tag)}|{first.signature}"
             means[name] = replace(first, value=value, signature=signature)
         return means | each
 
-    def _own_tag(self, text: str) -> str:
-        """Return the tag of a source, which must have one."""
+    def _require_tag(self, text: str) -> str:
+        """Return the tag of a source.
+
+        Raises:
+            UserError: the source does not begin with a tag
+        """
         tag, _ = self._tag(text)
         if not tag:
             raise seqx.UserError(

@@ -30,8 +30,9 @@ _GIGA = "3ff8319f6919393520559bfbc7ad6a747ec81b3abc7be9993b338d4b017b4d9a"
 
 
 def _archive(path: str, size: int, sha256: str, stem: str, other: str, lines: int | None) -> Archive:
-    stem, _, packed = stem.partition("*")
-    members = {language: f"{stem}.{language}{packed}" for language in ("en", other)}
+    """Return an archive of WMT; the suffix of the language replaces `*` in `stem`, or is added at the end."""
+    stem, _, extension = stem.partition("*")
+    members = {language: f"{stem}.{language}{extension}" for language in ("en", other)}
     return Archive(url=f"{_HOST}/{path}", size=size, sha256=sha256, members=members, lines=lines)
 
 
@@ -120,7 +121,7 @@ class Wmt14(seqx.Corpus):
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Download and extract the archives if "train" is among `splits`, and the test sets that are.
+        """Download the test sets in `splits`, and if it has "train", download and extract the archives.
 
         Raises:
             UserError: an archive is missing or damaged; the message says what to do
@@ -130,7 +131,7 @@ class Wmt14(seqx.Corpus):
             self._fetch(self._folder, progress, splits)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """Yield the rows of a split: of the archives in order, or of a test set."""
+        """Yield the rows of the archives in order, or those of a test set."""
         if split == "train":
             sides = ([*self._files(archive).values()] for archive in self._archives)
             return islice(chain.from_iterable(map(_pairs, sides)), self.limit)
@@ -148,7 +149,7 @@ class Wmt14(seqx.Corpus):
         }
 
     def _fetch(self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str]) -> None:
-        # Small files come first, so that a missing network is found before a download of gigabytes.
+        # Small files come first, so that a network error occurs before gigabytes are downloaded.
         if self.heldout is not None:
             self.heldout.fetch(folder / "heldout", progress, splits)
         else:
@@ -157,7 +158,7 @@ class Wmt14(seqx.Corpus):
         for archive in self._archives if "train" in splits else []:
             files = self._files(archive)
             if not all(file.exists() for file in files.values()):
-                extract(archive, self._have(archive, folder, progress), files, progress)
+                extract(archive, self._verified(archive, folder, progress), files, progress)
 
     def _fetch_newstest(self, split: str, progress: seqx.ProgressReporter) -> None:
         copies = self._newstest(split)
@@ -169,7 +170,7 @@ class Wmt14(seqx.Corpus):
             shutil.copyfile(file, part := copy.with_name(f"{copy.name}.part"))
             part.replace(copy)
 
-    def _have(self, archive: Archive, folder: Path, progress: seqx.ProgressReporter) -> Path:
+    def _verified(self, archive: Archive, folder: Path, progress: seqx.ProgressReporter) -> Path:
         """Return the path of a verified archive: a local one, or one downloaded to `folder`."""
         local = self._local()
         if local is not None and (file := local / archive.name).exists():
@@ -196,12 +197,12 @@ class Wmt14(seqx.Corpus):
         return local
 
     def _files(self, archive: Archive) -> dict[str, Path]:
-        """Return the paths of the extracted text by language; their names have a hash of their origin."""
+        """Return the paths of the extracted text by language; their names contain a hash of the archive."""
         assert self._folder is not None, "fetch comes first"
         members = {language: archive.members[language] for language in (self.source, self.target)}
-        made_from = hashlib.sha256(repr((archive.sha256, sorted(members.items()))).encode()).hexdigest()[:12]
+        origin = hashlib.sha256(repr((archive.sha256, sorted(members.items()))).encode()).hexdigest()[:12]
         return {
-            language: self._folder / "text" / f"{made_from}.{Path(member).name.removesuffix('.gz')}"
+            language: self._folder / "text" / f"{origin}.{Path(member).name.removesuffix('.gz')}"
             for language, member in members.items()
         }
 

@@ -26,7 +26,7 @@ class _Published(TypedDict):
 
 
 class _Figures(TypedDict):
-    """The values of a run's folder that are computed with."""
+    """The numbers of a run that the comparison uses."""
 
     updates: Count
     of: Count
@@ -75,7 +75,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 def _run_data(record: seqx.Record, measured: RecordedMetrics) -> Row:
     """Return the data of one run."""
     figures, evaluations = _figures(record), measured.evaluations
-    scores = record.scores or {split: look.scores for split, look in evaluations.items() if split == "dev"}
+    scores = record.scores or {split: each.scores for split, each in evaluations.items() if split == "dev"}
     return {
         "folder": str(record.folder),
         "finished": record.scores is not None,
@@ -85,7 +85,7 @@ def _run_data(record: seqx.Record, measured: RecordedMetrics) -> Row:
         "parameters": figures["parameters"] or measured.start.get("parameters"),
         "best": record.progress.best,
         "best_step": record.progress.best_step,
-        "metrics": _every(record.recipe),
+        "metrics": _metrics_interval(record.recipe),
         "recorded": bool(measured.start),
         "scored_at": None
         if record.scores is not None or "dev" not in evaluations
@@ -185,7 +185,7 @@ def _sources(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _signatures(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the signature of each score; with the runs, if it differs between runs."""
+    """Yield the signatures of each score, with their runs if there are several signatures."""
     found: dict[str, dict[str, list[str]]] = {}
     for row in rows:
         for split, named in row["scores"].items():
@@ -199,14 +199,14 @@ def _signatures(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _models(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a line for each run that chose its model among several weights."""
+    """Yield a line for each run that compared several sets of weights to choose its model."""
     for row in rows:
         if row.get("model"):  # records of earlier versions do not have it
             yield f"{row['run']}: the model is the {row['model']}"
 
 
-def _scored(row: Row) -> str:
-    """Return where the scores of an unfinished run come from."""
+def _score_source(row: Row) -> str:
+    """Return a text about the source of an unfinished run's scores."""
     if row["scored_at"] is not None:
         return f"its scores are those of validation at update {row['scored_at']:,}"
     if row["best"] is not None:
@@ -214,8 +214,8 @@ def _scored(row: Row) -> str:
     return "not scored yet"
 
 
-def _unmeasured(row: Row) -> str:
-    """Return why the speed of a run is unknown."""
+def _unknown_speed_reason(row: Row) -> str:
+    """Return the reason why the speed of a run is unknown."""
     if row["metrics"] is None:
         return "its recipe has no callback `metrics`"
     if not row["recorded"]:
@@ -223,7 +223,7 @@ def _unmeasured(row: Row) -> str:
     return f"its callback `metrics` has recorded no update yet (one in {row['metrics']:,})"
 
 
-def _every(recipe: Mapping[str, Any]) -> int | None:
+def _metrics_interval(recipe: Mapping[str, Any]) -> int | None:
     """Return the number of updates per line of the callback `metrics`; None without this callback."""
     callbacks = recipe.get("callbacks")
     for callback in callbacks if isinstance(callbacks, list) else []:
@@ -237,10 +237,10 @@ def _warnings(rows: Sequence[Row]) -> Iterator[str]:
     """Yield warnings about unfinished runs, unknown speeds and incomparable perplexities."""
     for row in rows:
         if not row["finished"]:
-            broken = f"; it {row['failed']}" if row["failed"] else ""
-            yield f"{row['run']}: not finished, {_scored(row)}{broken}"
+            failure = f"; it {row['failed']}" if row["failed"] else ""
+            yield f"{row['run']}: not finished, {_score_source(row)}{failure}"
         if row["tokens_per_second"] is None and row["updates"]:
-            yield f"{row['run']}: {_unmeasured(row)}, so its speed is unknown"
+            yield f"{row['run']}: {_unknown_speed_reason(row)}, so its speed is unknown"
     if len({row["vocabulary"] for row in rows}) > 1 and any(
         value is not None for row in rows for value in row["perplexity"].values()
     ):

@@ -7,42 +7,46 @@ Pair = Sequence[object]
 
 
 def difference_lines(differences: Mapping[str, Pair]) -> Iterator[str]:
-    """Yield a line for each difference (there, here); paths that differ in one step only share a line.
+    """Yield the differences, which are pairs of the first run's value and the other run's.
 
-    For example, if `model.encoder.layers` and `model.decoder.layers` are both 6 there and 2 here, the line is
+    Paths share a line if they have the same pair and differ in one component only. For example, if
+    `model.encoder.layers` and `model.decoder.layers` are (6, 2), the line is
     `model.{decoder,encoder}.layers: 2 (6)`.
     """
-    left = dict(differences)
-    while left:
-        path, pair = next(iter(left.items()))
-        steps = path.split(".")
-        sharing = [_sharing(steps, index, pair, left) for index in range(len(steps))]
-        index = max(range(len(steps)), key=lambda i: len(sharing[i]))
-        one = sharing[index]
-        if len(one) > 1:
-            steps[index] = f"{{{','.join(one)}}}"
-        there, here = map(_plain, pair)
-        yield f"{'.'.join(steps)}: {here} ({there})"
-        for path in one.values():
-            del left[path]
+    remaining = dict(differences)
+    while remaining:
+        path, pair = next(iter(remaining.items()))
+        components = path.split(".")
+        sharing = [_sharing(components, index, pair, remaining) for index in range(len(components))]
+        index = max(range(len(components)), key=lambda i: len(sharing[i]))
+        paths = sharing[index]
+        if len(paths) > 1:
+            components[index] = f"{{{','.join(paths)}}}"
+        first, other = map(_as_written, pair)
+        yield f"{'.'.join(components)}: {other} ({first})"
+        for path in paths.values():
+            del remaining[path]
 
 
-def _sharing(steps: Sequence[str], index: int, pair: Pair, left: Mapping[str, Pair]) -> dict[str, str]:
-    """Return the paths with this pair that differ from `steps` at `index` only, by their step there."""
+def _sharing(
+    components: Sequence[str], index: int, pair: Pair, remaining: Mapping[str, Pair]
+) -> dict[str, str]:
+    """Return the paths with this pair that only differ at `index`, by their component at `index`."""
     found = {}
-    for path, other in left.items():
-        other_steps = path.split(".")
-        if len(other_steps) == len(steps) and _same(other, pair):
-            same = [i for i in range(len(steps)) if other_steps[i] != steps[i]]
-            if same in ([], [index]):
-                found[other_steps[index]] = path
+    for path, other in remaining.items():
+        other_components = path.split(".")
+        if len(other_components) == len(components) and _same(other, pair):
+            different = [i for i in range(len(components)) if other_components[i] != components[i]]
+            if different in ([], [index]):
+                found[other_components[index]] = path
     return found
 
 
 def _same(one: Pair, other: Pair) -> bool:
-    return [*map(_plain, one)] == [*map(_plain, other)]  # compare as JSON, because 0 == False in Python
+    # Compare the values as JSON, because 0 == False in Python.
+    return [*map(_as_written, one)] == [*map(_as_written, other)]
 
 
-def _plain(value: object) -> str:
+def _as_written(value: object) -> str:
     """Return the value as it is written in a recipe."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -23,7 +23,7 @@ def number(value: float) -> str:
 
 
 def opening(run: seqx.Run) -> Iterator[str]:
-    """Yield the size of the model and of the data."""
+    """Yield the lines at the start of a run: the sizes of model and data, and dropped and shared rows."""
     config, store = run.training, run.store
     yield f"{run.name}: {run.parameters:,} parameters, on {run.device} in {run.precision}, in {run.folder}"
     yield (
@@ -44,22 +44,22 @@ def opening(run: seqx.Run) -> Iterator[str]:
         yield f"resumed from update {run.done:,}"
 
 
-def progress(reading: WindowMeans, steps: int, left: float) -> str:
+def progress(means: WindowMeans, steps: int, left: float) -> str:
     """Format the step, the training metrics and the remaining time in columns."""
-    return f"step {reading.step:>{len(str(steps))}}/{steps}  {numbers(reading)}  left {duration(left):>8}" + (
-        f"  skipped {reading.skipped}: gradient not finite" if reading.skipped else ""
+    return f"step {means.step:>{len(str(steps))}}/{steps}  {numbers(means)}  left {duration(left):>8}" + (
+        f"  skipped {means.skipped}: gradient not finite" if means.skipped else ""
     )
 
 
-def numbers(reading: WindowMeans) -> str:
+def numbers(means: WindowMeans) -> str:
     """Format the training metrics in columns."""
     return "  ".join(
         (
-            f"loss {reading.loss:7.4f}",
-            f"perplexity {number(reading.perplexity):>9}",
-            f"rate {reading.learning_rate:.2e}",
-            f"{reading.tokens_per_second:>9,.0f} target tokens/s",
-            f"padding {reading.padding:5.1%}",
+            f"loss {means.loss:7.4f}",
+            f"perplexity {number(means.perplexity):>9}",
+            f"rate {means.learning_rate:.2e}",
+            f"{means.tokens_per_second:>9,.0f} target tokens/s",
+            f"padding {means.padding:5.1%}",
         )
     )
 

@@ -40,7 +40,7 @@ class Metrics(seqx.Callback):
         return self._window.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore these sums."""
+        """Restore the sums that `state_dict` returned."""
         self._window.load_state_dict(state)
 
     @seqx.hookimpl
@@ -49,7 +49,8 @@ class Metrics(seqx.Callback):
         path = run.folder / "metrics.jsonl"
         complete = truncate(path, run.done, pending=run.pending)
         self._file = AppendOnlyFile(path)
-        if run.resumed is not None and not complete:  # killed between saving and recording it
+        if run.resumed is not None and not complete:
+            # The run was killed after saving the checkpoint, before recording it.
             self.saved(run, run.done, run.resumed)
         self._write(
             "start",
@@ -69,12 +70,12 @@ class Metrics(seqx.Callback):
         """Record the means over the last updates, every `every` updates."""
         self._window.add(update)
         if update.step % self.every == 0 or update.step == run.training.steps:
-            reading = self._window.read()
+            means = self._window.read()
             self._write(
                 "update",
-                **asdict(reading),
-                perplexity=reading.perplexity,
-                tokens_per_second=reading.tokens_per_second,
+                **asdict(means),
+                perplexity=means.perplexity,
+                tokens_per_second=means.tokens_per_second,
             )
 
     @seqx.hookimpl
@@ -124,17 +125,17 @@ def truncate(path: Path, done: int, *, pending: bool = False) -> bool:
         pending: the validation and the checkpoint of step `done` will be repeated
 
     Returns:
-        true if the record of the checkpoint is there (or will be written again)
+        true if the file has the record of the checkpoint, or the record will be written again
     """
     if not path.exists():
         return True
     kept: list[str] = []
-    end = 0  # number of lines up to the record of the checkpoint
+    end = 0  # number of lines up to the record of the checkpoint; 0 if there is none
     new = path.with_name(f".{path.name}")
     try:
-        for line, about in seqx.read_json_lines(_LINE, path, "correct this line, or remove the file"):
-            step, kind = about.get("step"), about["kind"]
-            if (step is not None and step > done) or (pending and _again(kind, step == done)):
+        for line, record in seqx.read_json_lines(_LINE, path, "correct this line, or remove the file"):
+            step, kind = record.get("step"), record["kind"]
+            if (step is not None and step > done) or (pending and _is_rewritten(kind, step == done)):
                 break
             kept.append(line)
             if kind == "saved" and step == done:
@@ -147,9 +148,9 @@ def truncate(path: Path, done: int, *, pending: bool = False) -> bool:
     return pending or end > 0
 
 
-def _again(kind: str, at_last: bool) -> bool:
-    """Return true if a line about the last update will be written again."""
-    return kind == "failed" or (at_last and kind in ("evaluation", "saved"))
+def _is_rewritten(kind: str, is_last_step: bool) -> bool:
+    """Return true if the resumed run writes a line of this kind again."""
+    return kind == "failed" or (is_last_step and kind in ("evaluation", "saved"))
 
 
 def _scores(scores: Mapping[str, seqx.Score]) -> dict[str, dict[str, Any]]:
@@ -213,7 +214,7 @@ class Window:
             self._counts[name] = self._counts.get(name, 0) + ~update.skipped * update.counts[name]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums since the last reading."""
+        """Return the sums since the last call of `read`."""
         return {
             "updates": self.updates,
             "sums": dict(self._sums),
@@ -232,10 +233,10 @@ class Window:
         self._seconds, self._skipped = state["seconds"], state["skipped"]
 
     def read(self) -> WindowMeans:
-        """Return the means since the last reading; waits for the device. Needs at least one update."""
+        """Return the means since the last call; this waits for the device. Needs at least one update."""
         last = self._last
-        assert last is not None, "nothing was added"
-        reading = WindowMeans(
+        assert last is not None, "no update was added"
+        means = WindowMeans(
             step=last.step,
             updates=self.updates,
             loss=self._mean("loss"),
@@ -249,7 +250,7 @@ class Window:
             skipped=int(self._skipped),
         )
         self._clear()
-        return reading
+        return means
 
     def _mean(self, name: str) -> float:
         count = int(self._counts[name]) if name in self._counts else 0

@@ -32,7 +32,7 @@ class _Update(TypedDict):
 
 
 class _Score(TypedDict):
-    value: float | None  # null in older files: not finite
+    value: float | None  # null in older files if it is not finite
     signature: str
 
 
@@ -92,7 +92,7 @@ class RecordedMetrics:
     step: int = 0  # the last recorded update
     tokens_per_second: float | None = None  # target tokens, per second of training alone
     evaluations: Mapping[str, RecordedEvaluation] = field(default_factory=dict)  # the last one of each split
-    failed: str | None = None  # why the run stopped, if it was not resumed since
+    failed: str | None = None  # the reason why the run stopped; None if it was resumed since
 
     @classmethod
     def read(cls, file: Path) -> "RecordedMetrics":
@@ -116,13 +116,13 @@ class RecordedMetrics:
                     evaluations[line["split"]] = RecordedEvaluation(
                         step=line["step"], scores=scores, perplexity=line["perplexity"]
                     )
-            failed = _ending(line) if line["kind"] == "failed" else None
+            failed = _failure_text(line) if line["kind"] == "failed" else None
         speed = tokens / seconds if seconds else None
         return cls(start=start, step=step, tokens_per_second=speed, evaluations=evaluations, failed=failed)
 
 
-def _ending(line: _Failed) -> str:
-    """Return a text about why a run stopped."""
+def _failure_text(line: _Failed) -> str:
+    """Describe the error or signal that ended a run."""
     if line["error"] == "Stopped":
         return f"was stopped by {line['message']}"
     if line["error"] == "KeyboardInterrupt":

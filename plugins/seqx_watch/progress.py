@@ -56,16 +56,16 @@ class ConsoleProgress(seqx.Callback):
 
     @seqx.hookimpl
     def preparing(self, what: str, share: float | None) -> None:
-        """Show what is prepared, if it changed or some time has passed."""
-        terminal, what, now = self._view(), lines.plain(what), monotonic()
-        topic = re.sub(r"\d[\d,]*", "", what)
-        fresh = topic != self._topic
-        if terminal and (fresh or now - self._last_drawn_time >= _REFRESH or share == 1):
+        """Show the current preparation, when it changes and at intervals."""
+        terminal, what, now = self._open_terminal(), lines.plain(what), monotonic()
+        topic = re.sub(r"\d[\d,]*", "", what)  # the text without its changing counts
+        is_new = topic != self._topic
+        if terminal and (is_new or now - self._last_drawn_time >= _REFRESH or share == 1):
             terminal.show(what, share)
             self._last_drawn_time = now
         line = what if share is None else f"{what} ({share:.0%})"
-        if fresh or now - self._last_line_time >= self.seconds or (share == 1 and line != self._last_news):
-            self._say(line, terminal=False)
+        if is_new or now - self._last_line_time >= self.seconds or (share == 1 and line != self._last_news):
+            self._write_line(line, terminal=False)
             self._topic, self._last_line_time, self._last_news = topic, now, line
 
     @seqx.hookimpl
@@ -76,7 +76,7 @@ class ConsoleProgress(seqx.Callback):
             self._log.write(line)
         self._lines_before_log.clear()
         for line in lines.opening(run):
-            self._say(line)
+            self._write_line(line)
         if run.best is not None:
             self._best = (run.best, run.best_step)
         self._start_time = self._last_line_time = monotonic()
@@ -85,8 +85,8 @@ class ConsoleProgress(seqx.Callback):
 
     @seqx.hookimpl
     def updated(self, run: seqx.Run, update: seqx.Update) -> None:
-        """Show the metrics, if it is time."""
-        terminal, now = self._terminal, monotonic()  # opened by `started`
+        """Show the metrics at intervals."""
+        terminal, now = self._terminal, monotonic()  # `started` has opened the terminal
         steps, step = run.training.steps, update.step
         left = (now - self._start_time) / (step - run.done) * (steps - step)
         self._is_final, self._last_step = False, step
@@ -99,32 +99,32 @@ class ConsoleProgress(seqx.Callback):
                 self._last_drawn_time = now
         due = step % self.every == 0 if self.every else now - self._last_line_time >= self.seconds
         if due or step == steps:
-            self._say(lines.progress(self._window.read(), steps, left), terminal=False)
+            self._write_line(lines.progress(self._window.read(), steps, left), terminal=False)
             self._last_line_time = now
 
     @seqx.hookimpl
     def noticed(self, what: str) -> None:
-        """Log a problem; standard error has it already."""
-        self._say(lines.plain(what), terminal=False, loud=False)
+        """Log a problem; it was printed on standard error before."""
+        self._write_line(lines.plain(what), terminal=False, stderr=False)
 
     @seqx.hookimpl
     def evaluated(self, run: seqx.Run, step: int, split: str, evaluation: seqx.Evaluation) -> None:
         """Show the scores and the best score so far; after a validation also some outputs."""
         if self._is_final:
             if self._last_step < run.training.steps and split == "dev":
-                self._say(
+                self._write_line(
                     f"stopped after {self._last_step} of {run.training.steps} updates: "
                     f"{_early_stopping_reason(run)}"
                 )
-            self._say(f"model of {run.name}  {split}: {lines.scores(evaluation)}")
+            self._write_line(f"model of {run.name}  {split}: {lines.scores(evaluation)}")
             return
         score = next(iter(evaluation.scores.values()))
         if self._best is None or score.beats(self._best[0]):
             self._best = (score.value, step)
         best = f"best {self._best[0]:.2f} at step {self._best[1]}"
-        self._say(f"step {step}/{run.training.steps}  {split}: {lines.scores(evaluation, best)}")
+        self._write_line(f"step {step}/{run.training.steps}  {split}: {lines.scores(evaluation, best)}")
         for line in lines.examples(evaluation, self.examples, self._validations):
-            self._say(line)
+            self._write_line(line)
         self._validations += 1
 
     @seqx.hookimpl
@@ -134,30 +134,36 @@ class ConsoleProgress(seqx.Callback):
 
     @seqx.hookimpl
     def finished(self, scores: Mapping[str, Mapping[str, seqx.Score]]) -> None:
-        """Log the scores of the final model with their signatures; the command prints them itself."""
+        """Log the scores of the final model with their signatures; the command prints them."""
         for line in lines.closing(scores):
-            self._say(line, terminal=False, loud=False)
+            self._write_line(line, terminal=False, stderr=False)
         self._close()
 
     @seqx.hookimpl
     def failed(self, run: seqx.Run, error: BaseException) -> None:
-        """Log why the run ended; the command prints it itself."""
+        """Log the error that ended the run; the command prints it."""
         if isinstance(error, KeyboardInterrupt):
             line = "interrupted; run the same command again to continue from the last checkpoint"
         else:
             line = lines.plain(f"failed: {type(error).__name__}: {error}")
-        self._say(line, terminal=False, loud=False)
+        self._write_line(line, terminal=False, stderr=False)
         self._close()
 
-    def _view(self) -> Terminal | None:
+    def _open_terminal(self) -> Terminal | None:
         if self._terminal is None and sys.stderr is not None and sys.stderr.isatty():
             self._terminal = Terminal()
         return self._terminal
 
-    def _say(self, line: str, *, terminal: bool = True, loud: bool = True) -> None:
-        """Write a line to the log and, if `loud`, to standard error; `terminal`: also above the bar."""
-        view = self._view()
-        if view is None and loud and sys.stderr is not None:
+    def _write_line(self, line: str, *, terminal: bool = True, stderr: bool = True) -> None:
+        """Write a line to the log, and to the screen.
+
+        Args:
+            line: the line
+            terminal: on a terminal, print it above the bar
+            stderr: without a terminal, print it on standard error
+        """
+        view = self._open_terminal()
+        if view is None and stderr and sys.stderr is not None:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
         elif view and terminal:
             view.say(line)
@@ -173,7 +179,7 @@ class ConsoleProgress(seqx.Callback):
 
 
 def _early_stopping_reason(run: seqx.Run) -> str:
-    """Return why early stopping ended the run."""
+    """Return the reason why early stopping ended the run."""
     patience = run.training.patient
-    assert patience is not None, "nothing else ends a run early"
+    assert patience is not None, "only early stopping ends a run early"
     return f"{patience.validations} validations without a better {patience.by or 'score'}"

@@ -42,7 +42,7 @@ class TensorBoard(seqx.Callback):
         return self._window.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore these sums."""
+        """Restore the sums that `state_dict` returned."""
         self._window.load_state_dict(state)
 
     @seqx.hookimpl
@@ -60,20 +60,20 @@ class TensorBoard(seqx.Callback):
         self._is_final = False
         self._window.add(update)
         if update.step % self.every == 0 or update.step == run.training.steps:
-            reading = self._window.read()
+            means = self._window.read()
             points = {
-                "loss": reading.loss,
-                "perplexity": reading.perplexity,
-                "learning_rate": reading.learning_rate,
-                "norm": reading.norm,
-                "tokens_per_second": reading.tokens_per_second,
-                "padding": reading.padding,
-                "skipped": reading.skipped,
-                **{f"others/{name}": mean for name, mean in reading.others.items()},
+                "loss": means.loss,
+                "perplexity": means.perplexity,
+                "learning_rate": means.learning_rate,
+                "norm": means.norm,
+                "tokens_per_second": means.tokens_per_second,
+                "padding": means.padding,
+                "skipped": means.skipped,
+                **{f"others/{name}": mean for name, mean in means.others.items()},
             }
-            if reading.nll is not None:
-                points["nll"] = reading.nll
-            self._draw("train", points, reading.step)
+            if means.nll is not None:
+                points["nll"] = means.nll
+            self._add_points("train", points, means.step)
 
     @seqx.hookimpl
     def evaluated(self, step: int, split: str, evaluation: seqx.Evaluation) -> None:
@@ -81,7 +81,7 @@ class TensorBoard(seqx.Callback):
         points = {name: score.value for name, score in evaluation.scores.items()}
         if evaluation.perplexity is not None:
             points["perplexity"] = evaluation.perplexity
-        self._draw(f"model/{split}" if self._is_final else split, points, step)
+        self._add_points(f"model/{split}" if self._is_final else split, points, step)
 
     @seqx.hookimpl
     def saved(self) -> None:
@@ -100,10 +100,10 @@ class TensorBoard(seqx.Callback):
         """Close the file."""
         self._close()
 
-    def _draw(self, place: str, points: dict[str, float], step: int) -> None:
+    def _add_points(self, prefix: str, points: dict[str, float], step: int) -> None:
         if self._writer:
             for name, value in points.items():
-                self._writer.add_scalar(f"{place}/{name}", value, step)
+                self._writer.add_scalar(f"{prefix}/{name}", value, step)
 
     def _close(self) -> None:
         if self._writer:

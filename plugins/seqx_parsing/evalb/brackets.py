@@ -19,7 +19,7 @@ A label directly follows its bracket, and a word directly precedes its closing b
 
 Span = tuple[int, int]  # first word, and the word after the last
 
-_MOST_QUOTES = 1_000_000  # number of gold times number of test quotation marks
+_MOST_QUOTES = 1_000_000  # maximum product of the numbers of gold and of test quotation marks
 _MARKS = frozenset(("'", '"', "/"))  # words that may be quotation marks
 
 
@@ -57,12 +57,12 @@ class BracketedLine:
 
         Brackets without words and brackets with a deleted label do not count.
         """
-        found = []
+        counted = []
         for label, start, end in zip(self.labels, self.starts, self.ends, strict=True):
             name = label.partition("-")[0].partition("=")[0]
             if start != end and name not in parameters.deleted_labels:
-                found.append(((start, end), name))
-        return found
+                counted.append(((start, end), name))
+        return counted
 
     def outermost(self, parameters: Parameters) -> tuple[str | None, list[str], str | None]:
         """Return the label of the outermost bracket, the other labels, and the label of its only child.
@@ -105,7 +105,7 @@ def read_line(text: str, parameters: Parameters) -> BracketedLine:
     stack: list[int] = []
     for leaf, tag, word, opens, label, closes, stray in _PART.findall(text):
         if leaf:
-            _take(line, Leaf(tag, word), stack, parameters)
+            _add_word(line, Leaf(tag, word), stack, parameters)
         elif opens:
             stack.append(len(line.labels))
             line.labels.append(label)
@@ -125,7 +125,7 @@ def read_line(text: str, parameters: Parameters) -> BracketedLine:
     return line
 
 
-def _take(line: BracketedLine, leaf: Leaf, stack: list[int], parameters: Parameters) -> None:
+def _add_word(line: BracketedLine, leaf: Leaf, stack: list[int], parameters: Parameters) -> None:
     if leaf.tag not in parameters.delete_for_length:
         line.length += 1
     if leaf.tag in parameters.quotes and leaf.word in _MARKS:
@@ -138,17 +138,17 @@ def restore_quotes(gold: BracketedLine, test: BracketedLine, parameters: Paramet
     """Restore quotation marks that were deleted on one side only, because of their tags.
 
     Tags of quotation marks are ambiguous: ' may be a quote or a possessive. Deleting it on one side would
-    leave the two sides with different words (amendment of David Ellis, 2006). The limit avoids hours of work
-    on absurd input.
+    leave the two sides with different words (amendment of David Ellis, 2006). Beyond `_MOST_QUOTES`
+    nothing is restored, because the time is quadratic.
     """
     deleted = parameters.deleted_tags
     if len(gold.quotes) * len(test.quotes) > _MOST_QUOTES:
         return
     for i in range(len(test.quotes)):
-        place = test.quotes[i].word
+        index = test.quotes[i].word
         for j in range(len(gold.quotes)):
             one, other = gold.quotes[j], test.quotes[i]
-            if one.word != place or (one.leaf.tag in deleted) == (other.leaf.tag in deleted):
+            if one.word != index or (one.leaf.tag in deleted) == (other.leaf.tag in deleted):
                 continue
             side, first, quote = (gold, j, one) if one.leaf.tag in deleted else (test, i, other)
             side.insert(quote)

@@ -36,16 +36,16 @@ class Evalb(seqx.Metric):
 
     def __call__(self, outputs: Sequence[str], references: Sequence[str]) -> Mapping[str, seqx.Score]:
         """Return the scores in percent: F1 first, and last the F1 of short sentences."""
-        parameters, sentences = self._counted(outputs, references)
-        everything = Totals.of(sentences)
+        parameters, sentences = self._compare(outputs, references)
+        every_length = Totals.of(sentences)
         short = Totals.of(one for one in sentences if one.length <= parameters.cutoff)
-        signature = self._signature(everything, "all", parameters)
+        signature = self._signature(every_length, "all", parameters)
         named = {
-            "f1": everything.f1,
-            "recall": everything.recall,
-            "precision": everything.precision,
-            "complete_match": everything.complete_match,
-            "tag_accuracy": everything.tag_accuracy,
+            "f1": every_length.f1,
+            "recall": every_length.recall,
+            "precision": every_length.precision,
+            "complete_match": every_length.complete_match,
+            "tag_accuracy": every_length.tag_accuracy,
         }
         prefix = "strict_" if self.strict else ""
         scores = {
@@ -66,19 +66,19 @@ class Evalb(seqx.Metric):
 
     def warnings(self, references: Sequence[str], outputs: Sequence[str] = ()) -> Sequence[str]:
         """Warn about an outermost label that is scored although it is probably a dummy root."""
-        return _roots(outputs, references, self._read())
+        return _root_warnings(outputs, references, self._read())
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
         """Return EVALB's table, followed by the parts that the settings ask for."""
-        parameters, sentences = self._counted(outputs, references)
+        parameters, sentences = self._compare(outputs, references)
         parts = [table(sentences, parameters)]
         if self.labels:
             parts.append(label_table(Totals.of(sentences)))
         if self.errors:
-            parts.append(error_list(sentences, parameters, _roots(outputs, references, parameters)))
+            parts.append(error_list(sentences, parameters, _root_warnings(outputs, references, parameters)))
         return "\n".join(parts)
 
-    def _counted(
+    def _compare(
         self, outputs: Sequence[str], references: Sequence[str]
     ) -> tuple[Parameters, list[SentenceCounts]]:
         if len(outputs) != len(references):
@@ -88,12 +88,12 @@ class Evalb(seqx.Metric):
             )
         parameters = self._read()
         return parameters, [
-            compare(_gold(reference, number, parameters), output, parameters, strict=self.strict)
+            compare(_read_reference(reference, number, parameters), output, parameters, strict=self.strict)
             for number, (output, reference) in enumerate(zip(outputs, references, strict=True), 1)
         ]
 
     def _read(self) -> Parameters:
-        """Read the parameters when needed, since a model may be loaded after its parameter file is gone."""
+        """Read the parameters only when needed: a model also loads if its parameter file is missing."""
         return read_parameters(seqx.expand_path(self.parameters)) if self.parameters else COLLINS
 
     def _signature(self, totals: Totals, lengths: str, parameters: Parameters) -> str:
@@ -103,7 +103,7 @@ class Evalb(seqx.Metric):
         )
 
 
-def _roots(outputs: Sequence[str], references: Sequence[str], parameters: Parameters) -> list[str]:
+def _root_warnings(outputs: Sequence[str], references: Sequence[str], parameters: Parameters) -> list[str]:
     """Return a warning for each dummy root that is scored."""
     found: dict[str, list[str]] = {}
     for side, texts in (("references", references), ("outputs", outputs)):
@@ -124,7 +124,7 @@ def _roots(outputs: Sequence[str], references: Sequence[str], parameters: Parame
     ]
 
 
-def _gold(reference: str, number: int, parameters: Parameters) -> BracketedLine:
+def _read_reference(reference: str, number: int, parameters: Parameters) -> BracketedLine:
     try:
         return read_line(reference, parameters)
     except MalformedError as error:

@@ -41,12 +41,12 @@ class Parameters:
     @cached_property
     def label_pairs(self) -> frozenset[Pair]:
         """The pairs of equal labels, in both orders."""
-        return _both_ways(self.equal_labels)
+        return _symmetric(self.equal_labels)
 
     @cached_property
     def word_pairs(self) -> frozenset[Pair]:
         """The pairs of equal words, in both orders."""
-        return _both_ways(self.equal_words)
+        return _symmetric(self.equal_words)
 
     def same_label(self, one: str, other: str) -> bool:
         """Return true if two labels or tags count as equal. The relation is not transitive."""
@@ -71,7 +71,7 @@ class Parameters:
         return self.cutoff, self.labeled, *(sorted(set(each)) for each in tags), *map(sorted, pairs)
 
 
-def _both_ways(pairs: tuple[Pair, ...]) -> frozenset[Pair]:
+def _symmetric(pairs: tuple[Pair, ...]) -> frozenset[Pair]:
     return frozenset(pairs) | {(b, a) for a, b in pairs}
 
 
@@ -84,16 +84,16 @@ def read_parameters(path: Path) -> Parameters:
     Raises:
         UserError: a parameter is unknown or has an invalid value; the message has file and line
     """
-    values: dict[str, Any] = {key: () for key, _, read in _KNOWN.values() if read in (_label, _pair)}
+    values: dict[str, Any] = {key: () for key, _, read in _PARAMETERS.values() if read in (_label, _pair)}
     for number, line in enumerate(seqx.read_lines(path), 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, *arguments = line.split()
-        if name not in _KNOWN:
-            near = difflib.get_close_matches(name.upper(), _KNOWN, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known parameters: {', '.join(_KNOWN)}"
+        if name not in _PARAMETERS:
+            near = difflib.get_close_matches(name.upper(), _PARAMETERS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known parameters: {', '.join(_PARAMETERS)}"
             raise seqx.UserError(f"{path}:{number}: EVALB has no parameter {name}; {hint}")
-        key, wanted, read = _KNOWN[name]
+        key, wanted, read = _PARAMETERS[name]
         try:
             value = read(*arguments)
         except (TypeError, ValueError):
@@ -121,7 +121,7 @@ def _pair(one: str, other: str) -> Pair:
     return one, other
 
 
-_KNOWN: Mapping[str, tuple[str, str, Callable[..., Any]]] = {
+_PARAMETERS: Mapping[str, tuple[str, str, Callable[..., Any]]] = {
     "DEBUG": ("debug", "a whole number", _number),
     "MAX_ERROR": ("max_error", "a whole number", _number),
     "CUTOFF_LEN": ("cutoff", "a whole number", _number),

@@ -17,11 +17,11 @@ _FOOT = "=" * 76
 def table(sentences: Sequence[SentenceCounts], parameters: Parameters) -> str:
     """Return EVALB's table: one line per sentence, the totals, and two summaries."""
     totals = Totals.of(sentences)
-    short = Totals.of(one for one in sentences if one.length <= parameters.cutoff)
+    short = Totals.of(sentence for sentence in sentences if sentence.length <= parameters.cutoff)
     return "\n".join(
         [
             _HEAD,
-            *(_row(number, one) for number, one in enumerate(sentences, 1)),
+            *(_row(number, sentence) for number, sentence in enumerate(sentences, 1)),
             _FOOT,
             _sums(totals),
             "=== Summary ===",
@@ -36,13 +36,13 @@ def table(sentences: Sequence[SentenceCounts], parameters: Parameters) -> str:
     )
 
 
-def _row(number: int, one: SentenceCounts) -> str:
-    matched, gold, test = len(one.pairs), len(one.gold), len(one.test)
+def _row(number: int, sentence: SentenceCounts) -> str:
+    matched, gold, test = len(sentence.pairs), len(sentence.gold), len(sentence.test)
     return (
-        f"{number:4}  {one.length:3}    {one.status:d}  "
+        f"{number:4}  {sentence.length:3}    {sentence.status:d}  "
         f"{percentage(matched, gold):6.2f} {percentage(matched, test):6.2f}   "
-        f"{matched:3}    {gold:3}  {test:3}    {one.crossing:3}   "
-        f"{one.words:4}  {one.tags:4}   {percentage(one.tags, one.words):6.2f}"
+        f"{matched:3}    {gold:3}  {test:3}    {sentence.crossing:3}   "
+        f"{sentence.words:4}  {sentence.tags:4}   {percentage(sentence.tags, sentence.words):6.2f}"
     )
 
 
@@ -105,17 +105,17 @@ def label_table(totals: Totals) -> str:
     return "\n".join([*lines, ""])
 
 
-def error_list(sentences: Sequence[SentenceCounts], parameters: Parameters, remarks: Sequence[str]) -> str:
+def error_list(sentences: Sequence[SentenceCounts], parameters: Parameters, warnings: Sequence[str]) -> str:
     """Return the sentences that do not match their reference with the reasons, then the warnings."""
     lines = ["-- Errors --"]
-    for number, one in enumerate(sentences, 1):
-        if one.reason:
-            lines.append(f"{number:4}  {one.status.name.lower():5}  {one.reason}")
-    unlabelled = sum(label == "" for one in sentences for label in (*one.gold, *one.test))
+    for number, sentence in enumerate(sentences, 1):
+        if sentence.reason:
+            lines.append(f"{number:4}  {sentence.status.name.lower():5}  {sentence.reason}")
+    unlabelled = sum(label == "" for sentence in sentences for label in (*sentence.gold, *sentence.test))
     if unlabelled:
         lines.append(f"{unlabelled} brackets without a label count, as in EVALB; is (TOP ...) meant?")
-    lines += remarks
-    errors = sum(one.status is Status.ERROR for one in sentences)
+    lines += warnings
+    errors = sum(sentence.status is Status.ERROR for sentence in sentences)
     if errors > parameters.max_error:
         most = parameters.max_error
         lines.append(f"There are more errors than {most} (MAX_ERROR); EVALB would stop without a summary.")

@@ -22,7 +22,7 @@ class SentenceCounts:
 
     status: Status
     length: int  # words of the reference for the length cut-off
-    judged: bool  # true if the counts below are part of the totals
+    counted: bool  # true if the counts below are part of the totals
     gold: Sequence[str] = ()  # labels of the reference's brackets
     test: Sequence[str] = ()
     pairs: Sequence[tuple[str, str]] = ()  # matched brackets: the reference's label and the output's
@@ -40,9 +40,9 @@ class SentenceCounts:
 def compare(gold: BracketedLine, output: str, parameters: Parameters, *, strict: bool) -> SentenceCounts:
     """Compare an output with the reference.
 
-    If `strict`, a sentence that EVALB leaves out counts with no matched brackets and no correct tags: with
-    all brackets of the reference, and with those of the output if it can be read. It is left out only if
-    neither side has words to score.
+    If `strict`, a sentence that EVALB leaves out is counted, with no matched brackets and no correct tags.
+    All brackets of the reference count, and those of the output if it can be read. A sentence is left out
+    only if neither side has words to score.
     """
     try:
         test, reason, status = read_line(output, parameters), "", Status.SKIP
@@ -52,16 +52,16 @@ def compare(gold: BracketedLine, output: str, parameters: Parameters, *, strict:
     if not reason and not test.words:
         reason = "no words to score" if output.strip() else "no tree"
     if not reason:
-        reason = _different(gold, test, parameters)
+        reason = _word_difference(gold, test, parameters)
         status = Status.ERROR
     if not reason:
-        return _compared(gold, test, parameters)
+        return _counts(gold, test, parameters)
     if not strict or not (gold.words or test.words):
-        return SentenceCounts(status=status, length=gold.length, judged=False, reason=reason)
+        return SentenceCounts(status=status, length=gold.length, counted=False, reason=reason)
     return SentenceCounts(
         status=status,
         length=gold.length,
-        judged=True,
+        counted=True,
         gold=[label for _, label in gold.scored(parameters)],
         test=[label for _, label in test.scored(parameters)],
         words=len(gold.words),
@@ -69,7 +69,7 @@ def compare(gold: BracketedLine, output: str, parameters: Parameters, *, strict:
     )
 
 
-def _different(gold: BracketedLine, test: BracketedLine, parameters: Parameters) -> str:
+def _word_difference(gold: BracketedLine, test: BracketedLine, parameters: Parameters) -> str:
     """Return the difference between the words, or ""; misread quotation marks are restored first."""
     if len(gold.words) != len(test.words):
         restore_quotes(gold, test, parameters)
@@ -86,16 +86,16 @@ def _different(gold: BracketedLine, test: BracketedLine, parameters: Parameters)
     return ""
 
 
-def _compared(gold: BracketedLine, test: BracketedLine, parameters: Parameters) -> SentenceCounts:
-    right, found = gold.scored(parameters), test.scored(parameters)
+def _counts(gold: BracketedLine, test: BracketedLine, parameters: Parameters) -> SentenceCounts:
+    expected, written = gold.scored(parameters), test.scored(parameters)
     return SentenceCounts(
         status=Status.VALID,
         length=gold.length,
-        judged=True,
-        gold=[label for _, label in right],
-        test=[label for _, label in found],
-        pairs=_matched(right, found, parameters),
-        crossing=_crossing(right, found),
+        counted=True,
+        gold=[label for _, label in expected],
+        test=[label for _, label in written],
+        pairs=_matched(expected, written, parameters),
+        crossing=_crossing(expected, written),
         words=len(gold.words),
         tags=sum(
             parameters.same_label(one.tag, other.tag)
@@ -105,27 +105,27 @@ def _compared(gold: BracketedLine, test: BracketedLine, parameters: Parameters) 
 
 
 def _matched(
-    right: list[tuple[Span, str]], found: list[tuple[Span, str]], parameters: Parameters
+    expected: list[tuple[Span, str]], written: list[tuple[Span, str]], parameters: Parameters
 ) -> list[tuple[str, str]]:
     """Match each bracket of the reference with the first remaining equal bracket, in the order of opening."""
-    left: dict[Span, list[str]] = {}
-    for span, label in found:
-        left.setdefault(span, []).append(label)
+    unmatched: dict[Span, list[str]] = {}
+    for span, label in written:
+        unmatched.setdefault(span, []).append(label)
     pairs = []
-    for span, label in right:
-        there = left.get(span, [])
-        for place, other in enumerate(there):
+    for span, label in expected:
+        candidates = unmatched.get(span, [])
+        for index, other in enumerate(candidates):
             if not parameters.labeled or parameters.same_label(label, other):
-                pairs.append((label, there.pop(place)))
+                pairs.append((label, candidates.pop(index)))
                 break
     return pairs
 
 
-def _crossing(right: list[tuple[Span, str]], found: list[tuple[Span, str]]) -> int:
-    spans = {span for span, _ in right}
+def _crossing(expected: list[tuple[Span, str]], written: list[tuple[Span, str]]) -> int:
+    spans = {span for span, _ in expected}
     # Brackets of the reference do not cross each other, so only other spans need a check.
     return sum(
         any(a < start < b < end or start < a < end < b for a, b in spans)
-        for (start, end), _ in found
+        for (start, end), _ in written
         if (start, end) not in spans and end - start > 1
     )

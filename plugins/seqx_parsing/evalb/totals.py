@@ -14,7 +14,7 @@ class Totals:
     sentences: int = 0
     errors: int = 0
     skipped: int = 0
-    judged: int = 0
+    counted: int = 0
     matched: int = 0
     crossing: int = 0
     complete: int = 0
@@ -35,25 +35,25 @@ class Totals:
             totals._add(sentence)
         return totals
 
-    def _add(self, one: SentenceCounts) -> None:
+    def _add(self, sentence: SentenceCounts) -> None:
         self.sentences += 1
-        self.errors += one.status is Status.ERROR
-        self.skipped += one.status is Status.SKIP
-        if not one.judged:
+        self.errors += sentence.status is Status.ERROR
+        self.skipped += sentence.status is Status.SKIP
+        if not sentence.counted:
             return
-        self.judged += 1
-        self.complete += one.complete
-        self.words += one.words
-        self.tags += one.tags
-        self.matched += len(one.pairs)
-        self.gold.update(one.gold)
-        self.test.update(one.test)
-        self.found.update(label for label, _ in one.pairs)
-        self.correct.update(label for _, label in one.pairs)
-        if one.status is Status.VALID:
-            self.crossing += one.crossing
-            self.without_crossing += one.crossing == 0
-            self.two_or_less += one.crossing <= 2
+        self.counted += 1
+        self.complete += sentence.complete
+        self.words += sentence.words
+        self.tags += sentence.tags
+        self.matched += len(sentence.pairs)
+        self.gold.update(sentence.gold)
+        self.test.update(sentence.test)
+        self.found.update(label for label, _ in sentence.pairs)
+        self.correct.update(label for _, label in sentence.pairs)
+        if sentence.status is Status.VALID:
+            self.crossing += sentence.crossing
+            self.without_crossing += sentence.crossing == 0
+            self.two_or_less += sentence.crossing <= 2
 
     @property
     def valid(self) -> int:
@@ -82,8 +82,8 @@ class Totals:
 
     @property
     def complete_match(self) -> float:
-        """The percentage of counted sentences without an error."""
-        return percentage(self.complete, self.judged)
+        """The percentage of counted sentences whose brackets all match."""
+        return percentage(self.complete, self.counted)
 
     @property
     def tag_accuracy(self) -> float:

@@ -16,8 +16,8 @@ from seqx_parsing.treebanks.treebank import Treebank
 
 File = Annotated[int, Ge(1), Le(199)]
 
-_AGAIN = "download it again with `python -m nltk.downloader --force treebank`"
-_KNOWN = {(1, 159): 3_396, (160, 179): 273, (180, 199): 245}  # number of trees of the default splits
+_ADVICE = "download it again with `python -m nltk.downloader --force treebank`"
+_TREE_COUNTS = {(1, 159): 3_396, (160, 179): 273, (180, 199): 245}  # number of trees of the default splits
 
 
 @dataclass(kw_only=True)
@@ -51,23 +51,23 @@ class NltkTreebank(Treebank):
     def texts(self, split: str) -> Iterator[tuple[str, Iterable[str]]]:
         """Yield the files of a split, in order."""
         first, last = getattr(self, split)
-        combined = self._found()
+        combined = self._combined_folder()
         for number in range(first, last + 1):
             file = combined / f"wsj_{number:04}.mrg"
             yield str(file), _lines(file)
 
     def expected(self, split: str) -> int | None:
         """Return the number of trees of the default splits."""
-        return _KNOWN.get(tuple(getattr(self, split)))
+        return _TREE_COUNTS.get(tuple(getattr(self, split)))
 
-    def _found(self) -> Path | zipfile.Path:
-        """Return the folder of the trees, or its path inside of the archive that NLTK downloads."""
-        for place in [self.folder] if self.folder else _data_path():
-            corpora = seqx.expand_path(place) / "corpora"
+    def _combined_folder(self) -> Path | zipfile.Path:
+        """Return the folder of the trees, or its path inside the archive that NLTK downloads."""
+        for folder in [self.folder] if self.folder else _data_path():
+            corpora = seqx.expand_path(folder) / "corpora"
             if (corpora / "treebank/combined").is_dir():
                 return corpora / "treebank/combined"
             if (corpora / "treebank.zip").is_file():
-                return _unpacked(corpora / "treebank.zip")
+                return _open_archive(corpora / "treebank.zip")
         where = self.folder or "any folder of NLTK's data"
         raise seqx.UserError(
             f"there is no corpora/treebank in {where}; download NLTK's sample of the Penn Treebank with "
@@ -76,21 +76,21 @@ class NltkTreebank(Treebank):
 
 
 def _data_path() -> list[str]:
-    """Return the folders where NLTK looks for data: those in NLTK_DATA, in the home folder and so on."""
+    """Return the folders in which NLTK searches for data, such as those in NLTK_DATA and the home folder."""
     import nltk.data  # noqa: PLC0415
 
     return [*nltk.data.path]
 
 
-def _unpacked(archive: Path) -> zipfile.Path:
+def _open_archive(archive: Path) -> zipfile.Path:
     try:
         return zipfile.Path(archive, "treebank/combined/")
     except (OSError, zipfile.BadZipFile) as error:
-        raise seqx.UserError(f"{archive}: is damaged ({error}); {_AGAIN}") from None
+        raise seqx.UserError(f"{archive}: is damaged ({error}); {_ADVICE}") from None
 
 
 def _lines(file: Path | zipfile.Path) -> list[str]:
     try:
         return re.split("\r?\n", file.read_bytes().decode())
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise seqx.UserError(f"{file}: is missing or damaged ({type(error).__name__}); {_AGAIN}") from None
+        raise seqx.UserError(f"{file}: is missing or damaged ({type(error).__name__}); {_ADVICE}") from None

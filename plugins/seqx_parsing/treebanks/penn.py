@@ -14,7 +14,7 @@ from seqx_parsing.treebanks.treebank import Treebank
 Section = Annotated[int, Ge(0), Le(24)]
 
 _LOCATIONS = ("parsed/mrg/wsj", "mrg/wsj", "wsj", "")  # relative to the root of the release or a folder in it
-_KNOWN = {tuple(range(2, 22)): 39_832, (22,): 1_700, (23,): 2_416}  # number of trees of the standard splits
+_COUNTS = {tuple(range(2, 22)): 39_832, (22,): 1_700, (23,): 2_416}  # number of trees of the standard splits
 _LICENSED = (
     "The Penn Treebank (LDC99T42) is licensed by the Linguistic Data Consortium; seqx cannot download it. "
     "Set 'folder' to your copy, which contains parsed/mrg/wsj/02 and the other sections. Without a copy, "
@@ -57,7 +57,7 @@ class PennTreebank(Treebank):
 
     def expected(self, split: str) -> int | None:
         """Return the number of trees of the standard splits."""
-        return _KNOWN.get(tuple(sorted(getattr(self, split))))
+        return _COUNTS.get(tuple(sorted(getattr(self, split))))
 
     def _files(self, sections: Sequence[int]) -> list[Path]:
         try:
@@ -65,23 +65,23 @@ class PennTreebank(Treebank):
         except seqx.UserError as error:
             raise seqx.UserError(f"{error}. {_LICENSED}") from None
         wsj = next(
-            (found for path in _LOCATIONS if (found := _within(root, path)) and _sections(found)), None
+            (found for path in _LOCATIONS if (found := _subfolder(root, path)) and _sections(found)), None
         )
         if wsj is None:
-            what = "contains no sections of the Wall Street Journal" if root.is_dir() else "is not a folder"
-            raise seqx.UserError(f"{root}: {what}. {_LICENSED}")
-        there = _sections(wsj)
-        files = {section: _trees(there[section], section) for section in sections if section in there}
+            fault = "contains no sections of the Wall Street Journal" if root.is_dir() else "is not a folder"
+            raise seqx.UserError(f"{root}: {fault}. {_LICENSED}")
+        folders = _sections(wsj)
+        files = {section: _trees(folders[section], section) for section in sections if section in folders}
         missing = [f"{section:02}" for section in sections if not files.get(section)]
         if missing:
             raise seqx.UserError(f"{wsj}: there are no trees of sections {', '.join(missing)}. {_LICENSED}")
         return [path for section in sections for path in files[section]]
 
 
-def _within(root: Path, place: str) -> Path | None:
-    """Return a folder below another one, whatever the case of its name."""
-    for part in filter(None, place.split("/")):
-        found = [path for path in _listed(root) if path.name.lower() == part and path.is_dir()]
+def _subfolder(root: Path, path: str) -> Path | None:
+    """Return a folder below `root`, or None; upper and lower case do not differ."""
+    for part in filter(None, path.split("/")):
+        found = [each for each in _sorted_content(root) if each.name.lower() == part and each.is_dir()]
         if not found:
             return None
         root = found[0]
@@ -89,14 +89,14 @@ def _within(root: Path, place: str) -> Path | None:
 
 
 def _sections(wsj: Path) -> dict[int, Path]:
-    return {int(path.name): path for path in _listed(wsj) if re.fullmatch(r"[0-9]{2}", path.name)}
+    return {int(path.name): path for path in _sorted_content(wsj) if re.fullmatch(r"[0-9]{2}", path.name)}
 
 
 def _trees(folder: Path, section: int) -> list[Path]:
     name = re.compile(rf"wsj_{section:02}[0-9]{{2}}\.mrg", re.IGNORECASE)
-    return [path for path in _listed(folder) if name.fullmatch(path.name)]
+    return [path for path in _sorted_content(folder) if name.fullmatch(path.name)]
 
 
-def _listed(folder: Path) -> list[Path]:
+def _sorted_content(folder: Path) -> list[Path]:
     """Return the content of a folder, sorted; empty if it is not a folder."""
     return sorted(folder.iterdir()) if folder.is_dir() else []

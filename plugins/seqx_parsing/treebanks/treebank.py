@@ -21,7 +21,7 @@ class Treebank(seqx.Corpus):
         """Yield the name and the lines of each file of a split."""
 
     def setting(self, split: str, number: int) -> str:
-        """Return the setting that names file `number` of a split."""
+        """Return the path of the setting that names file `number` of a split, for messages."""
         return ""
 
     @property
@@ -72,10 +72,10 @@ class Treebank(seqx.Corpus):
 
     def place(self, split: str, row: int) -> str:
         """Return the file of a tree and the line where it begins."""
-        places = (
+        locations = (
             f"{name}:{line}" for name, lines in self.texts(split) for line, _ in read_with_lines(lines, name)
         )
-        return next(islice(places, row, None), super().place(split, row))
+        return next(islice(locations, row, None), super().place(split, row))
 
     def identity(self) -> Mapping[str, object]:
         """Return the SHA-256 of each split's trees; it does not depend on layout and compression."""
