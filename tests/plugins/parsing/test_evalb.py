@@ -211,7 +211,7 @@ def test_evalb_counts_a_malformed_tree_as_an_error(test: str) -> None:
     one = counted("(S (NN a))", test)
     assert one.status is Status.ERROR
     assert one.reason.startswith("no tree: ")
-    assert not one.judged
+    assert not one.counted
     assert (one.gold, one.test, one.words) == ((), (), 0)
     with pytest.raises(MalformedError):
         read_line(test, COLLINS)
@@ -223,7 +223,7 @@ def test_evalb_counts_a_malformed_tree_as_an_error(test: str) -> None:
 def test_evalb_skips_an_open_bracket_without_words(test: str) -> None:
     """EVALB skips a line if it found no word."""
     one = counted("(S (NN a))", test)
-    assert (one.status, one.judged) == (Status.SKIP, False)
+    assert (one.status, one.counted) == (Status.SKIP, False)
     assert one.reason.startswith("no tree: ")
 
 
