@@ -107,7 +107,10 @@ def trace() -> Mapping[str, list[str]]:
             "callbacks": ["progress", "metrics", {"type": "tracer", "file": str(folder / "update.json")}],
         }
         (folder / "traced.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-        settings = ["training.steps=4", "training.validate_every=4", "training.save_every=4"]
+        settings = [
+            *("training.steps=4", "training.validate_every=4", "training.save_every=4"),
+            *("task.corpus.train=2000", "task.corpus.dev=8", "task.corpus.test=8", "task.tokenizer.size=600"),
+        ]
         run = [sys.executable, "-m", "seqx", "run", "traced.yaml", "--profile", "sample", "--folder", "run"]
         subprocess.run([*run, *settings], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         translate = [sys.executable, str(TRACER), "run/model", "sentence.json", SENTENCE]

@@ -261,7 +261,7 @@ def test_complexity_of_every_layer_is_compared_with_table_1(
     assert layers["Encoder-later"]["claim"] is None
     assert layers["Encoder-lstm"]["claim"] == {"layer": "recurrent", "operations": "n d²", "exponent": 1}
     rows = {row["layer"]: row for row in table(capsys.readouterr().out)}
-    assert rows["Encoder-lstm"]["growth claimed"] == "n^1"
+    assert rows["Encoder-lstm"]["growth in Table 1"] == "n^1"
     assert rows["Attention-multihead"]["longest n"] == "512"
     text = picture.read_text(encoding="utf-8")
     assert text.lstrip().startswith("<?xml")

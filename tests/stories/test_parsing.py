@@ -82,7 +82,7 @@ def made() -> set[str]:
     return {path.name for path in Path().rglob("*") if path.is_file()} - {".lock"}
 
 
-def test_without_the_treebank(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_treebank_gets_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing_is_made(said: str) -> None:
         assert len(said.splitlines()) == 3  # the message, the line of the recipe, and a caret
         for part in (
@@ -95,7 +95,7 @@ def test_without_the_treebank(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("PTB", raising=False)
     said = refused("run", "wsj_parsing")
-    assert ": task.corpus: ${PTB}: the environment variable PTB is not set; set it to the folder " in said
+    assert ": task.corpus: ${PTB}: the environment variable PTB is not set; set it to a folder" in said
     nothing_is_made(said)
     monkeypatch.setenv("PTB", "treebank_3")
     said = refused("run", "wsj_parsing_inorder")
