@@ -43,7 +43,7 @@ from seqx.storage.locks import file_lock
 from seqx.storage.manifest import sha256
 from seqx.storage.model_folder import SCORES, scores_text, write_model, write_scores
 from seqx.storage.weights import WEIGHTS
-from seqx.training.candidates import Candidate
+from seqx.training.candidates import WeightsCandidate
 from seqx.training.candidates import read as read_compared
 from seqx.training.config import Patience
 from seqx.training.progress import patience_is_over
@@ -415,7 +415,7 @@ class Record:
     progress: TrainingProgress  # at the newest checkpoint
     parameters: int | None  # None if the run is not finished
     scores: Mapping[str, Mapping[str, Score]] | None  # by split and metric; None if it is not finished
-    compared: Sequence[Candidate] = ()  # candidates for the final weights, the best first
+    compared: Sequence[WeightsCandidate] = ()  # candidates for the final weights, the best first
 
     @classmethod
     def read(cls, folder: Path) -> "Record":

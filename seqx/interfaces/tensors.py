@@ -30,7 +30,7 @@ tuples, lists and dicts, or None. Numbers that differ between sentences are tens
 
 
 class Layout(NamedTuple):
-    """Which positions of a batch hold tokens, and the position of each token in its sentence."""
+    """The positions of a batch that hold tokens, and the position of each token in its sentence."""
 
     keep: Tensor  # [B, S] bool, false on padding
     positions: Tensor  # [B, S] int64, from 0; arbitrary on padding

@@ -1,7 +1,7 @@
 """Recipes: read and merge files, check them against constructors, print them, describe them to editors."""
 
 from seqx.recipe.checker import check
-from seqx.recipe.configured import Collection, Configured, Leaf, Value, building
+from seqx.recipe.configured import Collection, Configured, PlainValue, Value, building
 from seqx.recipe.differences import NOT_SET, differences, inside, left_out
 from seqx.recipe.files import Recipe, load, named, read_plain
 from seqx.recipe.json_schema import schema
@@ -14,7 +14,7 @@ __all__ = [
     "Collection",
     "Configured",
     "Fixed",
-    "Leaf",
+    "PlainValue",
     "Recipe",
     "Value",
     "building",

@@ -21,7 +21,7 @@ from seqx.recipe.annotations import (
     adapter,
     shape,
 )
-from seqx.recipe.configured import Collection, Configured, Leaf, Value
+from seqx.recipe.configured import Collection, Configured, PlainValue, Value
 from seqx.recipe.defaults import Defaults
 from seqx.recipe.renamed import is_stored
 from seqx.recipe.suggestions import hint
@@ -68,7 +68,7 @@ class _Constructor:
         return self.name or "this section"
 
 
-_FAILED = Leaf(None, None, None)  # the value of a setting with a problem
+_FAILED = PlainValue(None, None, None)  # the value of a setting with a problem
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class _Checker:
     defaults: Defaults
     problems: list[Problem]
 
-    def problem(self, at: Location, path: str, message: str) -> Leaf:
+    def problem(self, at: Location, path: str, message: str) -> PlainValue:
         self.problems.append(Problem(at, f"{shortened(path, _MAX_PATH) or 'recipe'}: {message}"))
         return _FAILED
 
@@ -215,7 +215,7 @@ class _Checker:
             for inner, inner_path, message in _pydantic_errors(error, node, path):
                 self.problem(inner.at, inner_path, f"{message}, found {_shown(inner)}")
             return _FAILED
-        return Leaf(content, reader.dump_python(content, mode="json"), node.at)
+        return PlainValue(content, reader.dump_python(content, mode="json"), node.at)
 
 
 def _unknown(key: str, constructor: _Constructor) -> str:

@@ -31,7 +31,7 @@ class Value(Protocol):
 
 
 @dataclass(frozen=True)
-class Leaf:
+class PlainValue:
     """A number, a string, or any other value that pydantic validates."""
 
     content: Any

@@ -22,7 +22,7 @@ from seqx.recipe.annotations import (
     adapter,
     shape,
 )
-from seqx.recipe.configured import NOT_EXPRESSIBLE, Collection, Configured, Leaf, Value
+from seqx.recipe.configured import NOT_EXPRESSIBLE, Collection, Configured, PlainValue, Value
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Defaults:
                 return self._union(default, wanted, parent, path)
             case LeafShape():
                 return _leaf(default, wanted)
-        return Leaf(default, NOT_EXPRESSIBLE, None)
+        return PlainValue(default, NOT_EXPRESSIBLE, None)
 
     def _union(self, default: Any, wanted: UnionShape, parent: Location, path: str) -> Value:
         if wanted.leaf is not None and (default is None or isinstance(default, str | int | float)):
@@ -69,7 +69,9 @@ class Defaults:
             value = self.value(default, choice, parent, path)
             if value.plain() is not NOT_EXPRESSIBLE:
                 return value
-        return Leaf(default, NOT_EXPRESSIBLE, None) if wanted.leaf is None else _leaf(default, wanted.leaf)
+        return (
+            PlainValue(default, NOT_EXPRESSIBLE, None) if wanted.leaf is None else _leaf(default, wanted.leaf)
+        )
 
     def _component(self, default: Any, wanted: ComponentShape, parent: Location, path: str) -> Value:
         """Return a default that is a class or a partial of one, under its registered name."""
@@ -79,7 +81,7 @@ class Defaults:
         known = self.registry.components(wanted.interface).values()
         component = next((c for c in known if c.maker is maker), None)
         if component is None or not set(keywords) <= set(component.settings):
-            return Leaf(default, NOT_EXPRESSIBLE, None)
+            return PlainValue(default, NOT_EXPRESSIBLE, None)
         return self._configured(component, keywords, wanted, parent, path)
 
     def _configured(
@@ -102,9 +104,9 @@ class Defaults:
 
 def _leaf(default: Any, wanted: LeafShape) -> Value:
     if dataclasses.is_dataclass(default):
-        return Leaf(default, NOT_EXPRESSIBLE, None)
+        return PlainValue(default, NOT_EXPRESSIBLE, None)
     try:
         written = adapter(wanted.annotation).dump_python(default, mode="json", warnings=False)
     except PydanticSerializationError:
-        return Leaf(default, NOT_EXPRESSIBLE, None)
-    return Leaf(default, written, None)
+        return PlainValue(default, NOT_EXPRESSIBLE, None)
+    return PlainValue(default, written, None)

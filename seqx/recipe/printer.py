@@ -5,7 +5,7 @@ from typing import Any
 
 from seqx.errors import Location
 from seqx.recipe import yaml_tree
-from seqx.recipe.configured import NOT_EXPRESSIBLE, Collection, Configured, Leaf, Value
+from seqx.recipe.configured import NOT_EXPRESSIBLE, Collection, Configured, PlainValue, Value
 
 _STEP = "  "
 _MAX_COLUMN = 60  # comments are aligned up to this column
@@ -23,7 +23,7 @@ def _settings(configured: Configured[Any]) -> Mapping[str, Value]:
         name: item for name, item in configured.settings.items() if item.plain() is not NOT_EXPRESSIBLE
     }
     if configured.component is not None:
-        type_leaf = Leaf(configured.component.name, configured.component.name, configured.named)
+        type_leaf = PlainValue(configured.component.name, configured.component.name, configured.named)
         return {"type": type_leaf, **settings}
     return settings
 

@@ -20,7 +20,7 @@ COMPARED = "compared.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class WeightsCandidate:
     """Weights that may become the model: the mean of some checkpoints, or one of them.
 
     Messages show it as in "last checkpoint (update 400): bleu 37.60".
@@ -41,24 +41,26 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class _Compared:
-    candidates: Annotated[Sequence[Candidate], MinLen(2)]
+    candidates: Annotated[Sequence[WeightsCandidate], MinLen(2)]
 
 
 _COMPARED = TypeAdapter(_Compared)
 
 
-def candidates(checkpoints: Checkpoints, config: Training, warn: Callable[[str], None]) -> list[Candidate]:
+def candidates(
+    checkpoints: Checkpoints, config: Training, warn: Callable[[str], None]
+) -> list[WeightsCandidate]:
     """Return the distinct candidates: the average, the last checkpoint, the best kept checkpoint.
 
     If no checkpoint was validated, they cannot be compared. Then only the average that the recipe requests is
     returned. `warn` is called with a message about each damaged checkpoint, which is moved away.
     """
-    by_steps: dict[tuple[int, ...], Candidate] = {}
+    by_steps: dict[tuple[int, ...], WeightsCandidate] = {}
     selections: Sequence[tuple[int, Order]] = ((config.average, config.order), (1, "last"), (1, "best"))
     for count, order in selections:
         steps, _ = checkpoints.average(count, select=order, warn=warn)
         single = len(steps) == 1
-        candidate = Candidate(
+        candidate = WeightsCandidate(
             kind=order if single else "average",
             steps=tuple(steps),
             figure=checkpoints.info(steps[0]).figure if single else None,
@@ -69,13 +71,13 @@ def candidates(checkpoints: Checkpoints, config: Training, warn: Callable[[str],
     return [requested, *others] if any_scored else [requested]
 
 
-def best_first(scored: Sequence[Candidate]) -> list[Candidate]:
+def best_first(scored: Sequence[WeightsCandidate]) -> list[WeightsCandidate]:
     """Return scored candidates with the best one first; the first in the list wins a tie."""
     best = reduce(lambda one, other: other if _score_of(other).beats(_score_of(one)) else one, scored)
     return [best, *(candidate for candidate in scored if candidate is not best)]
 
 
-def comparison_lines(compared: Sequence[Candidate]) -> Iterator[str]:
+def comparison_lines(compared: Sequence[WeightsCandidate]) -> Iterator[str]:
     """Yield the lines of a comparison: first the model, then the other candidates."""
     for candidate in compared[:1]:
         yield f"the model is the {candidate} on the development set"
@@ -83,18 +85,18 @@ def comparison_lines(compared: Sequence[Candidate]) -> Iterator[str]:
         yield f"compared with the {candidate}"
 
 
-def _score_of(candidate: Candidate) -> ValidationScore:
+def _score_of(candidate: WeightsCandidate) -> ValidationScore:
     assert candidate.figure is not None, "only scored candidates are compared"
     return candidate.figure
 
 
-def write(model: Path, compared: Sequence[Candidate]) -> None:
+def write(model: Path, compared: Sequence[WeightsCandidate]) -> None:
     """Write the comparison into a model's folder."""
     text = json_text(asdict(_Compared(candidates=compared)), indent=2)
     write_atomically(model / COMPARED, f"{text}\n")
 
 
-def read(model: Path) -> list[Candidate]:
+def read(model: Path) -> list[WeightsCandidate]:
     """Read the comparison from a model's folder; return an empty list if there is none.
 
     Raises:

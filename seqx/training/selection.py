@@ -11,7 +11,7 @@ from seqx.interfaces.scores import Evaluation
 from seqx.parallel import World
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.weights import WEIGHTS, average, read_weights
-from seqx.training.candidates import Candidate, best_first, candidates, write
+from seqx.training.candidates import WeightsCandidate, best_first, candidates, write
 from seqx.training.config import Training
 from seqx.training.validation import Validator
 
@@ -56,12 +56,12 @@ def select_model(
         read_weights(validator.model, folder / WEIGHTS)
 
     compared = world.broadcast(
-        candidates(checkpoints, config, warn) if world.is_rank_zero else list[Candidate]()
+        candidates(checkpoints, config, warn) if world.is_rank_zero else list[WeightsCandidate]()
     )
     if len(compared) == 1:
         load(compared[0].steps)
         return None
-    loaded, evaluations = None, dict[Candidate, Evaluation]()
+    loaded, evaluations = None, dict[WeightsCandidate, Evaluation]()
     for i, candidate in enumerate(compared):
         if candidate.figure is None:
             load(candidate.steps)

@@ -17,7 +17,7 @@ Share = Annotated[float, Ge(0), Lt(1)]
 
 
 class Positions(ABC):
-    """How order is told."""
+    """A positional encoding."""
 
     def __init__(self, d_model: int) -> None:
         self.d_model = d_model
@@ -163,7 +163,7 @@ class Chrf(Metric):
 
 
 class Task:
-    """What there is to learn."""
+    """A task."""
 
 
 class Translation(Task):
@@ -190,7 +190,7 @@ class Translation(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How to learn.
+    """Settings of training.
 
     Args:
         steps: updates

@@ -63,12 +63,12 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def digest(value: Any) -> str:
-    """Of every leaf."""
+    """Return the digest of every leaf."""
     return hashlib.sha256(json.dumps(dict(flat(value)), sort_keys=True).encode()).hexdigest()
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What is read of a sample's run, and of its examples where it has some."""
+    """Return what is read from a sample's run, and from its examples if it has any."""
     checkpoints = Checkpoints(folder / "run" / "checkpoints")
     with mock.patch("seqx.storage.checkpoints.read_weights"):  # they are looked at below
         progress, states = checkpoints.restore(2, nn.Module(), torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Which weights a run begins with, when it stops, and which ones become the model."""
+"""The weights that a run begins with, when it stops, and which ones become the model."""
 
 import json
 from pathlib import Path

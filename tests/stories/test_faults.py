@@ -215,7 +215,7 @@ def test_rollback_target_is_not_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.promise("rollback-target-is-damaged")
 def test_rollback_ignores_a_damaged_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is told and kept is where the run went on from; what is whole stays until that is known."""
+    """Messages and files name the checkpoint that the run resumed from; whole checkpoints stay until then."""
     run, damaged, go_back = Path("runs/tiny"), list[int](), Rollback.go_back
 
     def going(self: Rollback, divergence: Divergence) -> TrainingProgress:

@@ -30,7 +30,7 @@ INPUTS = ["The old man sees the house .", "", "A dog ( sleeps ) .", "   ", "xyzz
 
 
 def words(text: str) -> list[str]:
-    """Of all trees in a text, which may be none."""
+    """Return the words of all trees in a text; there may be no tree."""
     return [leaf.word for tree in read([text], "answers") for leaf in tree.leaves()]
 
 

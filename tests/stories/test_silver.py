@@ -49,13 +49,13 @@ def typed(line: str, *more: str) -> str:
 
 
 def examples(run: Path) -> int:
-    """How many a run learns from."""
+    """Return the number of training examples of a run."""
     (found,) = re.findall(r"([\d,]+) training examples", (run / "log.txt").read_text(encoding="utf-8"))
     return int(found.replace(",", ""))
 
 
 def vocabulary(run: Path) -> dict[str, bytes]:
-    """What the run's model knows of words and symbols."""
+    """Return the vocabulary of words and symbols of the run's model."""
     folder = run / "model" / "task"
     return {name: (folder / name).read_bytes() for name in files(folder)}
 

@@ -169,7 +169,7 @@ def test_stopped_run_can_end_at_its_last_update(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_run_stopped_in_its_last_validation_can_get_more_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was pending at the last update is not due any more, and is pending no longer."""
+    """The validation that was pending at the last update is no longer due, so it is no longer pending."""
     recipe = tiny(TEXT.replace("validate_every: 3", "validate_every: 4").replace("every: 4}", "every: 1}"))
     with monkeypatch.context() as patch:
         sending(patch, BatchDecoder, "_decode_batch", 2, signal.SIGTERM)
@@ -200,7 +200,7 @@ main(sys.argv[3:])
 @pytest.mark.parametrize("by", ["SIGTERM", "SIGINT", "SIGUSR1"])
 @pytest.mark.parametrize("when", ["torch", "seqx_translation"])
 def test_signal_while_modules_are_imported(when: str, by: str) -> None:
-    """Which takes seconds, before a recipe was read."""
+    """Importing modules takes seconds, before the recipe is read."""
     command = [sys.executable, "-c", EARLY, when, by, "run", str(tiny(TEXT))]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (

@@ -76,7 +76,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answered(command: str, models: Path, lines: list[str], *settings: str) -> list[str]:
-    """What a command answers to lines that end in a line feed, the last one, too."""
+    """Return the answers of a command to lines that end in a line feed, the last one, too."""
     if not (models / command).is_dir():
         write_model(models / command, text=RECIPES[command])
     text = "".join(f"{line}\n" for line in lines).encode()

@@ -39,14 +39,14 @@ def seqx(*arguments: str | Path, text: str | None = None) -> Result:
 
 
 def done(*arguments: str | Path, text: str | None = None) -> str:
-    """What a command that goes well writes to standard output."""
+    """Return what a command that succeeds writes to standard output."""
     result = seqx(*arguments, text=text)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 def refused(*arguments: str | Path) -> str:
-    """What a command says that the user has to mend something for; it leaves no half-written file."""
+    """Return the message of a command that refuses its input; it leaves no half-written file."""
     result = seqx(*arguments)
     assert result.exit_code == 2, result.output
     return result.stderr
@@ -69,7 +69,7 @@ def moved(run: Path) -> Path:
 
 
 def answers(verb: str, model: Path, inputs: Sequence[str]) -> list[str]:
-    """What a model answers to lines, by a command; the same as in Python."""
+    """Return a model's answers to lines from a command, which must equal those from Python."""
     said = done(verb, model, text="\n".join(inputs) + "\n").split("\n")[:-1]
     assert said == [answer.replace("\n", " ") for answer in load(model)(inputs)]
     return said
@@ -83,7 +83,7 @@ def tiny(text: str = TINY, name: str = "tiny.yaml") -> Path:
 
 
 def lines(run: Path, kind: str) -> list[dict[str, Any]]:
-    """What a run's `metrics.jsonl` has of one kind."""
+    """Return the lines of one kind in a run's `metrics.jsonl`."""
     rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [row for row in rows if row["kind"] == kind]
 

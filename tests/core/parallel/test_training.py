@@ -226,7 +226,7 @@ def test_sharding_refuses_an_optimizer_that_needs_whole_matrices(tmp_path: Path)
 
 
 class Half(torch.nn.Module):
-    """Of two maps it learns one."""
+    """A model that trains one of its two maps."""
 
     def __init__(self) -> None:
         super().__init__()

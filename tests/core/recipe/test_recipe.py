@@ -49,7 +49,7 @@ def make(house: SimpleNamespace) -> Callable[..., Configured[Any]]:
 
 @pytest.fixture
 def wrong(make: Callable[..., Configured[Any]]) -> Callable[..., str]:
-    """What is said about a recipe that has problems."""
+    """Return the message about a recipe that has problems."""
 
     def said(text: str, *overrides: str, profile: str | None = None) -> str:
         Path("wrong.yaml").write_text(text)
