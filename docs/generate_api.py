@@ -34,7 +34,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Constraints": ("seqx.constraints",),
     "Values": ("seqx.interfaces",),
-    "Runs": ("seqx.training", "seqx.run_folder"),
+    "Runs": ("seqx.training", "seqx.run_record"),
     "Plugins": ("seqx.plugin", "seqx.errors"),
     "Commands, files and devices": ("seqx",),
 }

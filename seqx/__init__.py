@@ -103,7 +103,7 @@ if TYPE_CHECKING:  # models, runs and recipes
     from seqx.inference import Predictor as Predictor
     from seqx.inference import load as load
     from seqx.recipe.differences import differences as differences
-    from seqx.run_folder import Record as Record
+    from seqx.run_record import Record as Record
 
 if TYPE_CHECKING:  # commands
     from seqx.commands.arguments import split_overrides as split_overrides

@@ -227,7 +227,7 @@ def build_checkpointer(
     states = {
         "training.objective": strategy.step.objective,
         "training.optimizer": optimizer,
-        "training.watch": detector,
+        "training.watch": detector,  # the name that checkpoints of earlier versions have
         **({} if average is None else {"training.ema": average}),
         **callback_states(context.callbacks),
     }

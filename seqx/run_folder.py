@@ -5,17 +5,14 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from annotated_types import Ge, Lt, MinLen
 from pydantic import TypeAdapter
 from torch import Tensor
-from typing_extensions import TypedDict
 
-from seqx import __version__
 from seqx.data.cache import MADE_FROM, fingerprint
 from seqx.errors import DamagedError, UserError, unwritable
 from seqx.interfaces.learning import Schedule
@@ -34,8 +31,7 @@ from seqx.recipe import (
 )
 from seqx.runtime import main_guard
 from seqx.runtime.cpu_threads import MAX_THREADS
-from seqx.storage.atomic import atomic_folder, check_links, check_name, remove_leftovers, write_atomically
-from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.atomic import atomic_folder, check_name, remove_leftovers, write_atomically
 from seqx.storage.checkpoints import Checkpoints
 from seqx.storage.identity import Identity, IdentityFile, model_identity
 from seqx.storage.json_format import read_as, read_json
@@ -43,8 +39,6 @@ from seqx.storage.locks import file_lock
 from seqx.storage.manifest import sha256
 from seqx.storage.model_folder import SCORES, scores_text, write_model, write_scores
 from seqx.storage.weights import WEIGHTS
-from seqx.training.candidates import WeightsCandidate
-from seqx.training.candidates import read as read_compared
 from seqx.training.config import Patience
 from seqx.training.progress import patience_is_over
 
@@ -72,16 +66,6 @@ LINK_CHECKED = ("recipe.yaml", "environment.json", "plugins", "task", "model")
 _PATIENCE: TypeAdapter[int | Patience | None] = TypeAdapter(int | Patience | None)
 
 _SCORES = TypeAdapter(dict[str, dict[str, Score]])
-
-
-class _ModelInfo(TypedDict):
-    """The fields of `model.json` that this module reads."""
-
-    steps: Annotated[list[Annotated[int, Ge(0), Lt(1 << 63)]], MinLen(1)]
-    parameters: Annotated[int, Ge(0), Lt(1 << 63)]
-
-
-_MODEL_INFO = TypeAdapter(_ModelInfo)
 
 
 class RunFolder:
@@ -153,7 +137,7 @@ class RunFolder:
         another number of `processes`: the last bits of its results then differ with any number of threads.
         """
         file = self.folder / "environment.json"
-        if not file.is_file() or not Checkpoints(self.folder / "checkpoints").steps():
+        if not file.is_file() or not Checkpoints(self.folder / CHECKPOINTS).steps():
             return None
         recorded = read_json(file)
         threads = recorded.get("threads")
@@ -402,58 +386,6 @@ class RunFolder:
                 f"{self.folder}: {name} has changed since this run began; restore its text, or resume with "
                 "`seqx run --changed-plugins`"
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """The content of a run folder, whether the run is finished or not."""
-
-    folder: Path
-    recipe: Mapping[str, Any]  # the resolved recipe, as plain values
-    environment: Mapping[str, Any]  # versions, hardware, threads and processes
-    vocabulary: str  # a digest: equal vocabularies have equal digests
-    progress: TrainingProgress  # at the newest checkpoint
-    parameters: int | None  # None if the run is not finished
-    scores: Mapping[str, Mapping[str, Score]] | None  # by split and metric; None if it is not finished
-    compared: Sequence[WeightsCandidate] = ()  # candidates for the final weights, the best first
-
-    @classmethod
-    def read(cls, folder: Path) -> "Record":
-        """Read a run folder; the plugins of the run need not be installed.
-
-        Raises:
-            UserError: the folder has no run, or another version of seqx wrote it and this one cannot read it
-        """
-        if (folder / WEIGHTS).is_file():
-            raise UserError(f"{folder}: is the folder of a model; name that of its run, such as runs/NAME")
-        if not (folder / "recipe.yaml").is_file():
-            raise UserError(f"{folder}: is not the folder of a run; name one, such as runs/NAME")
-        check_links(folder, *LINK_CHECKED)
-        run_folder = RunFolder(folder)
-        recipe, environment = read_plain(folder / "recipe.yaml"), read_json(folder / "environment.json")
-        try:
-            scores = run_folder.scores(recipe["training"])
-            info = read_as(_MODEL_INFO, run_folder.model / "model.json") if scores is not None else None
-            return cls(
-                folder=folder,
-                recipe=recipe,
-                environment=environment,
-                vocabulary=fingerprint(run_folder.vocabulary),
-                progress=run_folder.checkpoints.progress() or TrainingProgress(step=_last_step(info)),
-                parameters=info["parameters"] if info else None,
-                scores=scores,
-                compared=() if scores is None else read_compared(run_folder.model),
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise UserError(
-                f"{folder}: cannot be read ({type(error).__name__}: {error}); seqx "
-                f"{environment.get('seqx')} wrote it, and this is seqx {__version__}; use that version"
-            ) from None
-
-
-def _last_step(info: _ModelInfo | None) -> int:
-    """Return the last step of a model whose checkpoints were removed; 0 without a model."""
-    return max(info["steps"]) if info else 0
 
 
 def recipe_text(recipe: Configured[Any], plugins: Plugins) -> str:

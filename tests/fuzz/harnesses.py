@@ -24,7 +24,7 @@ from seqx.errors import RecipeError, UserError
 from seqx.plugin.loading import Plugins, load_plugins
 from seqx.recipe import yaml_tree
 from seqx.recipe.overrides import override
-from seqx.run_folder import Record
+from seqx.run_record import Record
 from seqx.storage import manifest
 from seqx.storage.bounded_read import read_bounded_json
 from seqx.storage.checkpoint_info import TrainingProgress

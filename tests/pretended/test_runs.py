@@ -8,7 +8,7 @@ import torch
 
 from seqx import Request
 from seqx.inference import load
-from seqx.run_folder import Record
+from seqx.run_record import Record
 from tests.models import PARSING
 from tests.pretended import backend  # noqa: F401  before the first backward pass
 from tests.pretended.device import PretendedDevice

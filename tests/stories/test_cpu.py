@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqx.run_folder import Record
+from seqx.run_record import Record
 from tests.stories.tiny import done, tiny
 
 

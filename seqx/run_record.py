@@ -1,0 +1,85 @@
+"""The content of a run folder, for programs that read runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Lt, MinLen
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from seqx import __version__
+from seqx.data.cache import fingerprint
+from seqx.errors import UserError
+from seqx.interfaces.scores import Score
+from seqx.recipe import read_plain
+from seqx.run_folder import LINK_CHECKED, RunFolder
+from seqx.storage.atomic import check_links
+from seqx.storage.checkpoint_info import TrainingProgress
+from seqx.storage.json_format import read_as, read_json
+from seqx.storage.weights import WEIGHTS
+from seqx.training.candidates import WeightsCandidate
+from seqx.training.candidates import read as read_compared
+
+
+class _ModelInfo(TypedDict):
+    """The fields of `model.json` that this module reads."""
+
+    steps: Annotated[list[Annotated[int, Ge(0), Lt(1 << 63)]], MinLen(1)]
+    parameters: Annotated[int, Ge(0), Lt(1 << 63)]
+
+
+_MODEL_INFO = TypeAdapter(_ModelInfo)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """The content of a run folder, whether the run is finished or not."""
+
+    folder: Path
+    recipe: Mapping[str, Any]  # the resolved recipe, as plain values
+    environment: Mapping[str, Any]  # versions, hardware, threads and processes
+    vocabulary: str  # a digest: equal vocabularies have equal digests
+    progress: TrainingProgress  # at the newest checkpoint
+    parameters: int | None  # None if the run is not finished
+    scores: Mapping[str, Mapping[str, Score]] | None  # by split and metric; None if it is not finished
+    compared: Sequence[WeightsCandidate] = ()  # candidates for the final weights, the best first
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record":
+        """Read a run folder; the plugins of the run need not be installed.
+
+        Raises:
+            UserError: the folder has no run, or another version of seqx wrote it and this one cannot read it
+        """
+        if (folder / WEIGHTS).is_file():
+            raise UserError(f"{folder}: is the folder of a model; name that of its run, such as runs/NAME")
+        if not (folder / "recipe.yaml").is_file():
+            raise UserError(f"{folder}: is not the folder of a run; name one, such as runs/NAME")
+        check_links(folder, *LINK_CHECKED)
+        run_folder = RunFolder(folder)
+        recipe, environment = read_plain(folder / "recipe.yaml"), read_json(folder / "environment.json")
+        try:
+            scores = run_folder.scores(recipe["training"])
+            info = read_as(_MODEL_INFO, run_folder.model / "model.json") if scores is not None else None
+            return cls(
+                folder=folder,
+                recipe=recipe,
+                environment=environment,
+                vocabulary=fingerprint(run_folder.vocabulary),
+                progress=run_folder.checkpoints.progress() or TrainingProgress(step=_last_step(info)),
+                parameters=info["parameters"] if info else None,
+                scores=scores,
+                compared=() if scores is None else read_compared(run_folder.model),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"{folder}: cannot be read ({type(error).__name__}: {error}); seqx "
+                f"{environment.get('seqx')} wrote it, and this is seqx {__version__}; use that version"
+            ) from None
+
+
+def _last_step(info: _ModelInfo | None) -> int:
+    """Return the last step of a model whose checkpoints were removed; 0 without a model."""
+    return max(info["steps"]) if info else 0
