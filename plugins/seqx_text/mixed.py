@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Gt
 
@@ -13,42 +13,42 @@ import seqx
 
 @dataclass(kw_only=True)
 class Mixed(seqx.Corpus):
-    """Training text from several corpora, one after the other.
+    """The training rows of several corpora, one corpus after the other.
 
-    All corpora need the same number of columns. Listing a corpus twice does not give it more weight, because
-    repeated rows are removed from training; use `weights`.
+    All corpora need the same number of columns. To train on a corpus more often than on the others, set
+    `weights`. Listing it twice has no effect, because repeated rows are removed from training.
 
     Args:
         corpora: the corpora
-        judged_by: use the dev and test rows of the first corpus or of all
-        weights: number of times that each corpus's training rows occur in an epoch; null: once. If a weight
-            is above 1, repeated rows within a corpus are kept, too
+        evaluate_on: corpora whose dev and test rows are used: only the first one, or all
+        weights: number of times that the training rows of each corpus occur in an epoch; once if null. If a
+            weight is above 1, repeated rows within a corpus are not removed either
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"judged_by": "evaluate_on"}
+
     corpora: Sequence[seqx.Corpus]
-    judged_by: Literal["first", "all"] = "first"
+    evaluate_on: Literal["first", "all"] = "first"
     weights: Sequence[Annotated[int, Gt(0)]] | None = None
 
     def __post_init__(self) -> None:
         if not self.corpora:
-            raise ValueError("mixed: corpora is empty; name at least one corpus")
+            raise ValueError("mixed: corpora is empty; list at least one corpus")
         if self.weights is not None and len(self.weights) != len(self.corpora):
             raise ValueError(
-                f"mixed: {len(self.weights)} weights for {len(self.corpora)} corpora; give one for each"
+                f"mixed: {len(self.weights)} weights for {len(self.corpora)} corpora; set one for each corpus"
             )
         self._weights = self.weights or [1] * len(self.corpora)
         self.unique = max(self._weights) == 1 and all(corpus.unique for corpus in self.corpora)
 
     @property
     def available(self) -> Sequence[str]:
-        """The splits: "train" if all corpora have it; "dev" and "test" if the corpora used for them do."""
-        trainable = all("train" in corpus.available for corpus in self.corpora)
-        others = [
+        """The splits that all corpora have; for "dev" and "test", all corpora that `evaluate_on` selects."""
+        return [
             split
-            for split in seqx.SPLITS[1:]
-            if all(split in corpus.available for corpus in self._evaluation_corpora)
+            for split in seqx.SPLITS
+            if all(split in corpus.available for corpus in self._corpora_of(split))
         ]
-        return [*(["train"] if trainable else []), *others]
 
     @property
     def width(self) -> int | None:
@@ -56,20 +56,21 @@ class Mixed(seqx.Corpus):
         return self.corpora[0].width
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
-        """Report corpora without training text, or with another number of columns than the first."""
+        """Report corpora without training text, and corpora with another number of columns than the first."""
         for number, corpus in enumerate(self.corpora):
             if "train" not in corpus.available:
-                yield f"corpora.{number}", "it has no training text; remove it"
+                yield f"corpora.{number}", "this corpus has no training text; remove it"
             elif None not in (corpus.width, self.width) and corpus.width != self.width:
-                yield f"corpora.{number}", f"it has {corpus.width} columns, and the first has {self.width}"
+                problem = f"this corpus has {corpus.width} columns, but the first has {self.width}"
+                yield f"corpora.{number}", f"{problem}; all corpora need the same number"
 
     def fetch(
         self, folder: Path, progress: seqx.ProgressReporter, splits: Sequence[str] = seqx.SPLITS
     ) -> None:
-        """Fetch all corpora if "train" is among `splits`, else only those with the dev and test rows.
+        """Fetch all corpora if "train" is among `splits`, else only those that `evaluate_on` selects.
 
         Raises:
-            UserError: a corpus cannot be fetched, has no rows, or another number of columns
+            UserError: a corpus cannot be fetched or has no training rows, or numbers of columns differ
         """
         if "train" not in splits:
             for corpus in self._evaluation_corpora:
@@ -78,42 +79,50 @@ class Mixed(seqx.Corpus):
         widths = []
         for number, corpus in enumerate(self.corpora):
             corpus.fetch(folder, progress, splits)
-            first = next(corpus.rows("train"), None)
-            if first is None:
-                raise seqx.UserError(f"mixed: corpora.{number} has no training rows; remove it")
-            widths.append(len(first))
+            first_row = next(corpus.rows("train"), None)
+            if first_row is None:
+                raise seqx.UserError(f"mixed: corpora.{number} has no training rows; remove this corpus")
+            widths.append(len(first_row))
         if len(set(widths)) > 1:
-            raise seqx.UserError(f"mixed: all corpora need as many columns as the first, found {widths}")
+            raise seqx.UserError(
+                f"mixed: all corpora need the same number of columns, but they have {widths}; "
+                "remove those that differ"
+            )
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """Yield the rows of a split; training rows are repeated by their corpus's weight."""
-        return chain.from_iterable(corpus.rows(split) for corpus in self._parts(split))
+        """Yield the rows of a split; the training rows of a corpus are repeated by its weight."""
+        return chain.from_iterable(corpus.rows(split) for corpus in self._repeated_corpora(split))
 
     def place(self, split: str, row: int) -> str:
-        """Return the place of a row in its own corpus."""
-        for corpus in self._parts(split):
+        """Return the place of a row in the corpus that it comes from."""
+        for corpus in self._repeated_corpora(split):
             count = sum(1 for _ in islice(corpus.rows(split), row + 1))
             if count > row:
                 return corpus.place(split, row)
             row -= count
         return super().place(split, row)
 
-    def _parts(self, split: str) -> Iterable[seqx.Corpus]:
-        """Return the corpora of a split in order, each repeated by its weight."""
+    def _repeated_corpora(self, split: str) -> Iterable[seqx.Corpus]:
+        """Return the corpora of a split in order; in training, each is repeated by its weight."""
+        corpora = self._corpora_of(split)
         if split != "train":
-            return self._evaluation_corpora
-        pairs = zip(self.corpora, self._weights, strict=True)
+            return corpora
+        pairs = zip(corpora, self._weights, strict=True)
         return chain.from_iterable(repeat(corpus, weight) for corpus, weight in pairs)
 
+    def _corpora_of(self, split: str) -> Sequence[seqx.Corpus]:
+        """Return the corpora of a split, each once."""
+        return self.corpora if split == "train" else self._evaluation_corpora
+
     def identity(self) -> Mapping[str, object]:
-        """Return the identities of the corpora, in order, and how they are mixed."""
+        """Return the identities of the corpora in order, `evaluate_on` and the weights."""
         return {
             "corpora": [corpus.identity() for corpus in self.corpora],
-            "judged_by": self.judged_by,
+            "judged_by": self.evaluate_on,  # the old name, so that cached data of earlier versions is found
             "weights": list(self._weights),
         }
 
     @property
     def _evaluation_corpora(self) -> Sequence[seqx.Corpus]:
         """The corpora whose dev and test rows are used."""
-        return self.corpora if self.judged_by == "all" else self.corpora[:1]
+        return self.corpora if self.evaluate_on == "all" else self.corpora[:1]

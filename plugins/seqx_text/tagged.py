@@ -1,4 +1,4 @@
-"""A corpus with a tag before its text."""
+"""A corpus with a tag before each text of one column."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ import seqx
 
 @dataclass(kw_only=True)
 class TaggedCorpus(seqx.Corpus):
-    """Another corpus, with a tag and a space before the text of one column.
+    """The rows of another corpus, with a tag and a space before the text of one column.
 
     As the first word of the source, a tag selects the target language of a multilingual model (Johnson et al.
     2017, section 3), or marks back-translated pairs (Caswell et al. 2019).
 
     Args:
         corpus: the other corpus
-        tag: a word that does not occur elsewhere, such as <2de>; add it to the tokenizer's symbols
+        tag: a word that does not occur in the text, such as <2de>; add it to the tokenizer's symbols
         column: the column that gets the tag, counted from 0
     """
 
@@ -29,7 +29,7 @@ class TaggedCorpus(seqx.Corpus):
 
     def __post_init__(self) -> None:
         if not self.tag or self.tag.split() != [self.tag]:
-            raise ValueError(f"tagged: tag is {self.tag!r}; give one word, such as <2de>")
+            raise ValueError(f"tagged: tag is {self.tag!r}; set one word, such as <2de>")
         self.unique = self.corpus.unique
 
     @property
@@ -43,7 +43,7 @@ class TaggedCorpus(seqx.Corpus):
         return self.corpus.width
 
     def setting_errors(self) -> Iterator[tuple[str, str]]:
-        """Report a column that the corpus does not have."""
+        """Report a `column` that the other corpus does not have."""
         if self.width is not None and self.column >= self.width:
             yield "column", seqx.missing_column("it", self.column, self.width)
 
@@ -54,10 +54,10 @@ class TaggedCorpus(seqx.Corpus):
         self.corpus.fetch(folder, progress, splits)
 
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
-        """Yield the rows with the tag; empty text gets no tag.
+        """Yield the rows with the tag; an empty text gets no tag.
 
         Raises:
-            UserError: the corpus does not have the column
+            UserError: the other corpus does not have the column
         """
         for row in self.corpus.rows(split):
             (text,) = seqx.select_columns(row, {"tagged: column": self.column})

@@ -1,23 +1,34 @@
 """Mixed and tagged corpora."""
 
 import itertools
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import seqx
+from seqx import recipe
 from seqx.data.prepare import prepare
+from seqx.plugin.loading import load_plugins
 from seqx_sample import Sample
 from seqx_text import Bleu, Files, Mixed, SentencePiece, TaggedCorpus
 from seqx_translation import Translation
 
 
-def quiet(what: str, share: float | None) -> None: ...
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A recipe with a corpus only."""
+
+    corpus: seqx.Corpus
 
 
-def write(folder: Path, *columns: str) -> Files:
-    """Return a corpus with training rows only."""
+def ignore_progress(what: str, share: float | None) -> None: ...
+
+
+def write_corpus(folder: Path, *columns: str) -> Files:
+    """Write a file for each column; return a corpus with these training rows, and no other split."""
     files = [folder / f"column{number}" for number in range(len(columns))]
     for file, text in zip(files, columns, strict=True):
         file.write_text(text)
@@ -25,9 +36,9 @@ def write(folder: Path, *columns: str) -> Files:
 
 
 def test_mixed_reads_corpora_in_order_and_is_scored_on_the_first(tmp_path: Path) -> None:
-    first, second = Sample(train=3, dev=2, test=2), write(tmp_path, "one\ntwo\n", "eins\nzwei\n")
+    first, second = Sample(train=3, dev=2, test=2), write_corpus(tmp_path, "one\ntwo\n", "eins\nzwei\n")
     mixed = Mixed(corpora=[first, second])
-    mixed.fetch(tmp_path, quiet)
+    mixed.fetch(tmp_path, ignore_progress)
     assert list(mixed.rows("train")) == [*first.rows("train"), ("one", "eins"), ("two", "zwei")]
     for split in ("dev", "test"):
         assert list(mixed.rows(split)) == list(first.rows(split))
@@ -37,19 +48,19 @@ def test_mixed_identity_depends_on_the_order_of_corpora(tmp_path: Path) -> None:
     corpora = [Sample(train=3), Sample(train=3, seed=2)]
     identities = [Mixed(corpora=corpora[::step]).identity() for step in (1, 1, -1)]
     assert identities[0] == identities[1] != identities[2]
-    second = write(tmp_path, "one\n", "eins\n")
+    second = write_corpus(tmp_path, "one\n", "eins\n")
     found = []
     for text in ("one\n", "uno\n"):
         (tmp_path / "column0").write_text(text)
         mixed = Mixed(corpora=[corpora[0], Files(train=second.train)])
-        mixed.fetch(tmp_path, quiet)
+        mixed.fetch(tmp_path, ignore_progress)
         found.append(mixed.identity())
     assert found[0] != found[1]
 
 
-def test_mixed_test_rows_need_no_other_corpus(tmp_path: Path) -> None:
+def test_mixed_test_rows_need_only_the_first_corpus(tmp_path: Path) -> None:
     mixed = Mixed(corpora=[Sample(train=3, dev=2, test=2), Files(train=["nothing"])])
-    mixed.fetch(tmp_path, quiet, ("test",))
+    mixed.fetch(tmp_path, ignore_progress, ("test",))
     assert len(list(mixed.rows("test"))) == 2
 
 
@@ -57,34 +68,50 @@ def test_mixed_rejects_incompatible_corpora(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="corpora is empty"):
         Mixed(corpora=[])
     with pytest.raises(seqx.UserError, match=r"corpora\.1 has no training rows"):
-        Mixed(corpora=[Sample(train=3), Sample(train=0)]).fetch(tmp_path, quiet)
-    with pytest.raises(seqx.UserError, match=r"as many columns as the first, found \[2, 1\]"):
-        Mixed(corpora=[Sample(train=3), write(tmp_path, "one\n")]).fetch(tmp_path, quiet)
+        Mixed(corpora=[Sample(train=3), Sample(train=0)]).fetch(tmp_path, ignore_progress)
+    with pytest.raises(seqx.UserError, match=r"the same number of columns, but they have \[2, 1\]"):
+        Mixed(corpora=[Sample(train=3), write_corpus(tmp_path, "one\n")]).fetch(tmp_path, ignore_progress)
     with pytest.raises(seqx.UserError, match="no text for train"):
-        Mixed(corpora=[Sample(train=3), Files()]).fetch(tmp_path, quiet)
+        Mixed(corpora=[Sample(train=3), Files()]).fetch(tmp_path, ignore_progress)
     with pytest.raises(seqx.UserError, match="nothing: cannot be read"):
-        Mixed(corpora=[Files(train=["nothing"])]).fetch(tmp_path, quiet)
+        Mixed(corpora=[Files(train=["nothing"])]).fetch(tmp_path, ignore_progress)
 
 
-def test_mixed_can_be_scored_on_all_corpora(tmp_path: Path) -> None:
+def test_mixed_with_evaluate_on_all_has_the_dev_and_test_rows_of_all_corpora(tmp_path: Path) -> None:
     corpora = [Sample(train=3, dev=2, test=1), Sample(train=2, dev=1, test=3, columns=("de", "en"))]
-    mixed = Mixed(corpora=corpora, judged_by="all")
-    mixed.fetch(tmp_path, quiet, ("test",))
+    mixed = Mixed(corpora=corpora, evaluate_on="all")
+    mixed.fetch(tmp_path, ignore_progress, ("test",))
     for split in ("train", "dev", "test"):
         assert list(mixed.rows(split)) == [row for corpus in corpora for row in corpus.rows(split)]
     assert mixed.identity() != Mixed(corpora=corpora).identity()
 
 
+def test_mixed_old_name_of_evaluate_on_is_only_accepted_in_stored_recipes(tmp_path: Path) -> None:
+    stored = {"corpora": [{"type": "sample"}], "judged_by": "all"}
+    file = tmp_path / "recipe.yaml"
+    file.write_text(json.dumps({"corpus": {"type": "mixed", **stored}}))
+    registry = load_plugins().registry
+
+    def check() -> object:
+        tree = recipe.load(file).tree
+        return recipe.check(tree, registry, Section).plain()
+
+    with pytest.raises(seqx.UserError, match="judged_by is now called evaluate_on"):
+        check()
+    (tmp_path / "environment.json").touch()  # marks the recipe of a run
+    assert "'evaluate_on': 'all'" in str(check())
+
+
 def test_mixed_weights_keep_repeated_rows(tmp_path: Path) -> None:
-    """Repetition affects the encoded training data, and no other split."""
+    """Weights repeat rows of the training data only."""
     first, second = Sample(train=30, dev=2, test=2), Sample(train=5, dev=0, test=0, seed=2)
     rows = [len(list(corpus.rows("train"))) for corpus in (first, second)]
     counts = {}
     for name, weights in (("none", None), ("ones", [1, 1]), ("heavy", [1, 4])):
         mixed = Mixed(corpora=[first, second], weights=weights)
         task = Translation(corpus=mixed, tokenizer=SentencePiece(size=340), metrics=[Bleu()])
-        task.fetch(tmp_path, quiet)
-        task.learn(tmp_path / name, quiet)
+        task.fetch(tmp_path, ignore_progress)
+        task.learn(tmp_path / name, ignore_progress)
         store = prepare(task, "train", {"weights": weights}, tmp_path / "cache")
         counts[name] = len(store)
         assert len(list(mixed.rows("dev"))) == 2
@@ -94,9 +121,9 @@ def test_mixed_weights_keep_repeated_rows(tmp_path: Path) -> None:
 
 
 def test_tagged_corpus_puts_the_tag_before_the_text(tmp_path: Path) -> None:
-    corpus = write(tmp_path, "one\n\ntwo\n", "eins\n\nzwei\n")
+    corpus = write_corpus(tmp_path, "one\n\ntwo\n", "eins\n\nzwei\n")
     tagged = TaggedCorpus(corpus=corpus, tag="<2de>")
-    tagged.fetch(tmp_path, quiet, ("train",))
+    tagged.fetch(tmp_path, ignore_progress, ("train",))
     assert list(tagged.rows("train")) == [("<2de> one", "eins"), ("", ""), ("<2de> two", "zwei")]
     second = TaggedCorpus(corpus=corpus, tag="<2de>", column=1)
     assert next(second.rows("train")) == ("one", "<2de> eins")
@@ -107,16 +134,16 @@ def test_tagged_corpus_puts_the_tag_before_the_text(tmp_path: Path) -> None:
     ]
     assert all(one != other for one, other in itertools.combinations(identities, 2))
     for tag in ("", "to de", " <2de>"):
-        with pytest.raises(ValueError, match="give one word"):
+        with pytest.raises(ValueError, match="set one word"):
             TaggedCorpus(corpus=sample, tag=tag)
     with pytest.raises(seqx.UserError, match="column is 2, but the corpus has 2 columns"):
         next(TaggedCorpus(corpus=sample, tag="<2de>", column=2).rows("train"))
 
 
-def test_mixed_training_corpora_need_no_other_split(tmp_path: Path) -> None:
-    tagged = TaggedCorpus(corpus=write(tmp_path, "one\n", "eins\n"), tag="<BT>")
+def test_mixed_corpora_after_the_first_need_no_dev_and_test_rows(tmp_path: Path) -> None:
+    tagged = TaggedCorpus(corpus=write_corpus(tmp_path, "one\n", "eins\n"), tag="<BT>")
     mixed = Mixed(corpora=[Sample(train=3, dev=2, test=2), tagged], weights=[2, 1])
-    mixed.fetch(tmp_path, quiet)
+    mixed.fetch(tmp_path, ignore_progress)
     assert list(mixed.rows("train"))[-1] == ("<BT> one", "eins")
     assert not any(source.startswith("<BT>") for source, _ in mixed.rows("dev"))
 

@@ -20,7 +20,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Translation:
         TaggedCorpus(corpus=Sample(train=100, dev=4, test=3, columns=("de", "en")), tag="<2en>"),
     ]
     task = Translation(
-        corpus=Mixed(corpora=corpora, judged_by="all"),
+        corpus=Mixed(corpora=corpora, evaluate_on="all"),
         tokenizer=SentencePiece(size=400, symbols=TAGS),
         metrics=[Bleu(), Chrf()],
         tags=TAGS,
