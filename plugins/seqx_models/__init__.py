@@ -1,4 +1,4 @@
-"""Models: encoder-decoder, decoder-only model, classifier, and ensembles of models."""
+"""Encoder-decoder models, decoder-only models, classifiers, and ensembles of models."""
 
 import seqx
 from seqx_models.classifier import Classifier
@@ -11,6 +11,6 @@ __all__ = ["AveragingEnsemble", "Classifier", "DecoderOnly", "EncoderDecoder"]
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Register the models."""
+    """Register the models and the ensemble."""
     registry.add(seqx.Model, classifier=Classifier, decoder_only=DecoderOnly, encoder_decoder=EncoderDecoder)
     registry.add(seqx.Ensemble, ensemble=AveragingEnsemble)

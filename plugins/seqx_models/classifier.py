@@ -25,14 +25,15 @@ class Classifier(seqx.Model):
     """A classifier: encoder, pooling and a linear map to the labels.
 
     The target is a label followed by EOS, so that every objective and search works. The distribution of the
-    label depends on the source. The distribution of EOS comes from one trained vector, which is the same for
-    all sources and labels, and soon gives EOS a probability near 1. Therefore the log-probability of a target
-    is almost that of its label.
+    label depends on the source. The distribution after the label comes from one trained vector, which is the
+    same for all sources and labels. Training soon gives EOS a probability near 1 there, so the
+    log-probability of a target is almost that of its label.
 
     Args:
         d_model: width of embeddings and states, D
         encoder: encoder of the source
-        pooling: mean: the mean of the states; max: their maximum in each dimension; first: the first state
+        pooling: reduction of the encoder states to one vector: their mean, their maximum in each dimension
+            (max), or the first state
         dropout: dropout probability of the pooled state
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
@@ -58,7 +59,7 @@ class Classifier(seqx.Model):
         self.limit = self.encoder.limit
         self.pool = POOLINGS[pooling]
         self.dropout = nn.Dropout(dropout)
-        self.after = nn.Parameter(torch.randn(d_model))
+        self.after = nn.Parameter(torch.randn(d_model))  # the output after the label
         self.projection = nn.Linear(d_model, vocab_sizes["target"])
 
     def encode(self, source: seqx.Tokens) -> seqx.Memory:
@@ -76,7 +77,7 @@ class Classifier(seqx.Model):
     def advance(
         self, ids: Tensor, state: ClassifierState, keep: Tensor | None
     ) -> tuple[Tensor, ClassifierState]:
-        """Advance by T target tokens, ignoring their ids; return outputs [B, T, D] and the state."""
+        """Advance by target ids [B, T], whose values are ignored; return outputs [B, T, D] and the state."""
         kept = torch.ones_like(ids) if keep is None else keep.long()
         positions = state.lengths[:, None] + kept.cumsum(1) - kept  # [B, T]
         outputs = torch.where(

@@ -24,9 +24,9 @@ class DecoderOnlyState(NamedTuple):
 class DecoderOnly(seqx.Model):
     """A decoder that continues its source, as a language model does (Liu et al. 2018, section 4.2.3).
 
-    Source and target are one sequence over one vocabulary. The decoder predicts the first target token at the
-    last source token. The source of a language model is BOS, or BOS and a prompt. In other tasks the source
-    ends with EOS, which separates it from the target. A source must not be empty.
+    Source and target are one sequence over one vocabulary. The decoder's output at the last source token
+    predicts the first target token. The source of a language model is BOS, or BOS and a prompt. In other
+    tasks the source ends with EOS, which separates it from the target. A source must not be empty.
 
     Args:
         d_model: width of embeddings and states, D
@@ -56,7 +56,8 @@ class DecoderOnly(seqx.Model):
         source, target = vocab_sizes["source"], vocab_sizes["target"]
         if source != target:
             raise ValueError(
-                f"decoder_only needs one vocabulary for both sides; they have {source} and {target} symbols"
+                "decoder_only needs one vocabulary for source and target, but theirs have "
+                f"{source} and {target} symbols; set task.target_tokenizer: null"
             )
         self.d_model = d_model
         embedding = partial(seqx.ScaledEmbedding, target, d_model, scaled=scale_embeddings, std=embedding_std)

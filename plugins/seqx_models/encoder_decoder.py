@@ -23,8 +23,8 @@ class EncoderDecoder(seqx.Model):
         d_model: width of embeddings and states, D
         encoder: encoder of the source
         decoder: decoder of the target
-        tie_embeddings: none; target: target embedding and output projection; all: these and the source
-            embedding, as in Vaswani et al. 2017
+        tie_embeddings: matrices that are tied: none; the target embedding and the output projection
+            (target); or both of these and the source embedding (all), as in Vaswani et al. 2017
         scale_embeddings: multiply embeddings by sqrt(d_model) (Vaswani et al. 2017, section 3.4)
         embedding_std: standard deviation of the initial embeddings; d_model^-0.5 if left out
 
@@ -50,8 +50,8 @@ class EncoderDecoder(seqx.Model):
         source, target = vocab_sizes["source"], vocab_sizes["target"]
         if tie_embeddings == "all" and source != target:
             raise ValueError(
-                "tie_embeddings: all needs one vocabulary for both sides; "
-                f"they have {source} and {target} symbols"
+                "tie_embeddings: all needs one vocabulary for source and target, but theirs have "
+                f"{source} and {target} symbols; set tie_embeddings: target, or task.target_tokenizer: null"
             )
         self.d_model = d_model
         embedding = partial(seqx.ScaledEmbedding, d_model=d_model, scaled=scale_embeddings, std=embedding_std)
@@ -69,7 +69,7 @@ class EncoderDecoder(seqx.Model):
         return seqx.Memory(self.encoder(inputs, source.layout), inputs, source.layout)
 
     def start(self, memory: seqx.Memory, capacity: int | None) -> seqx.State:
-        """Return the state of the decoder before the first token; `capacity` is the maximum of tokens."""
+        """Return the decoder's state before the first token; `capacity` is the maximum number of tokens."""
         return self.decoder.start(memory, memory.states.size(0), capacity)
 
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:

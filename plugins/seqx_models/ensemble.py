@@ -15,7 +15,7 @@ import seqx
 class AveragingEnsemble(seqx.Ensemble):
     """An ensemble that averages the probabilities of its models (Sutskever et al. 2014, table 1).
 
-    Its outputs are the logarithms of the averages. The models may have different widths.
+    The outputs are the logarithms of the averaged probabilities. The models may have different widths.
 
     Raises:
         ValueError: there are no models, or their vocabularies have different sizes
@@ -27,7 +27,7 @@ class AveragingEnsemble(seqx.Ensemble):
         self.single_sequence = any(model.single_sequence for model in models)
 
     def encode(self, source: seqx.Tokens) -> seqx.State:
-        """Encode the source with each model; return their memories."""
+        """Encode the source with each model; return the memory of each."""
         return tuple(model.encode(source) for model in self.models)
 
     def start(self, memory: seqx.State, capacity: int | None) -> seqx.State:
@@ -49,7 +49,7 @@ class AveragingEnsemble(seqx.Ensemble):
         return any(model.has_token_labels for model in self.models)
 
     def labels(self, memory: seqx.State) -> Mapping[str, Tensor]:
-        """Return the logarithms of the averaged probabilities of each column that all models label."""
+        """Return, for each column that all models label, the logarithms of the averaged probabilities."""
         all_labels = [model.labels(m) for model, m in zip(self.models, memory, strict=True)]
         return {
             name: torch.stack([labels[name] for labels in all_labels]).logsumexp(0)

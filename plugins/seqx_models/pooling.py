@@ -1,4 +1,4 @@
-"""Pooling of the states of a sentence into one vector.
+"""Pooling of the encoder states of a sentence into one vector.
 
 Letters in shapes: B sentences, S source tokens, D = d_model.
 """

@@ -1,4 +1,4 @@
-"""The Transformer (Vaswani et al. 2017) and its variants, with each part a component of its own."""
+"""The Transformer (Vaswani et al. 2017) and its variants; each part is a component."""
 
 import seqx
 from seqx_transformer.attention import MultiHeadAttention
@@ -57,7 +57,7 @@ __all__ = [
 
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
-    """Register the Transformer and its parts; this plugin defines FeedForward, Norm and Initialisation."""
+    """Register the Transformer and its parts, also under the interfaces that this plugin defines."""
     registry.add(seqx.Encoder, transformer=TransformerEncoder)
     registry.add(seqx.Decoder, transformer=TransformerDecoder)
     registry.add(

@@ -19,8 +19,8 @@ from seqx_transformer.layer_parts import Dropout
 class MultiHeadAttention(seqx.Attention):
     """Scaled dot-product attention with several heads (Vaswani et al. 2017, section 3.2).
 
-    softmax(Q K^T / sqrt(d_k)) V in each head; Q, K and V are linear projections of the inputs, and another
-    linear map combines the heads.
+    Each head computes softmax(Q K^T / sqrt(d_k)) V, where Q, K and V are linear projections of the inputs.
+    Another linear map combines the heads.
 
     Args:
         heads: number of heads; must divide d_model unless both d_k and d_v are set
@@ -79,7 +79,11 @@ class MultiHeadAttention(seqx.Attention):
         return (self.scores(q, memory.keys) + bias).softmax(-1, torch.float32)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
-        """Raise an error if the encoding adds vectors of another width than d_v to the values."""
+        """Check that the vectors which the encoding adds to the values have the width d_v.
+
+        Raises:
+            ValueError: they have another width
+        """
         if encoding is None:
             return
         x = torch.zeros(1, 1, self.d_model)
@@ -90,7 +94,8 @@ class MultiHeadAttention(seqx.Attention):
         d_v = memory.values.size(-1)
         if added is not None and added.size(-1) != d_v:
             raise ValueError(
-                f"positions: set d_v of {type(encoding).__name__.lower()} to the attention's, {d_v}"
+                f"positions: vectors of width {added.size(-1)} cannot be added to values of width {d_v}; "
+                f"set d_v of the positional encoding to {d_v}"
             )
 
     def query_key_parameters(self) -> Iterable[nn.Parameter]:
@@ -106,12 +111,12 @@ class MultiHeadAttention(seqx.Attention):
 
         Args:
             q: scaled queries [B, H, T, K]
-            positioned: their positional encoding, which may add to the values
+            positioned: layout and positional encoding of the queries; the encoding may add to the values
             memory: keys and values
-            bias: mask and positional bias [B or 1, H or 1, T, S]
+            bias: sum of mask and positional bias [B or 1, H or 1, T, S]
         """
-        # torch's fused kernel does not return its weights, has a slow backward pass in bfloat16 on CPUs, and
-        # with a bias it adds up gradients in an order that varies.
+        # The fused kernel of torch does not return its weights, which value terms need. Its backward pass is
+        # slow in bfloat16 on CPUs. With a bias it sums gradients in an order that varies between runs.
         deterministic = torch.are_deterministic_algorithms_enabled()
         if q.device.type != "cpu" and not positioned.encoding.has_value_term and not deterministic:
             dropout = self.dropout.p if self.training else 0.0
@@ -121,7 +126,7 @@ class MultiHeadAttention(seqx.Attention):
     def attend_eager(
         self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor
     ) -> Tensor:
-        """Compute `attend` step by step, for any `scores` and any encoding."""
+        """Compute the result of `attend` without a fused kernel, for any `scores` and any encoding."""
         weights = self.dropout(self.scores(q, memory.keys).add_(bias).softmax(-1))  # [B, H, T, S]
         heads = weights @ memory.values
         added = positioned.values(weights, memory)
@@ -130,11 +135,11 @@ class MultiHeadAttention(seqx.Attention):
     def _queries_and_bias(
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
     ) -> tuple[Tensor, Tensor]:
-        """Return scaled queries [B, H, T, K] and the mask with the positional bias [B or 1, H or 1, T, S]."""
+        """Return scaled queries [B, H, T, K], and mask plus positional bias [B or 1, H or 1, T, S]."""
         q = positioned.query(split_heads(self.query(queries), self.heads)) * self.scale
         visible = mask.dense(positioned.layout, memory.layout)  # [B, 1, T, S]
-        # A large negative number, not minus infinity, keeps the softmax finite in a row that is masked
-        # completely. Half of the largest leaves room for the scores.
+        # Minus infinity would make the softmax of a completely masked row NaN, so masked keys get a large
+        # negative number: half of the smallest number, so that adding scores does not overflow.
         bias = torch.where(visible, 0.0, torch.finfo(q.dtype).min / 2).to(q.dtype)
         positional = positioned.bias(q, memory)
         return q, bias if positional is None else bias + positional.to(q.dtype)

@@ -16,11 +16,11 @@ from seqx_transformer.attention import MultiHeadAttention, split_heads
 class GroupedQueryAttention(MultiHeadAttention):
     """Multi-head attention in which groups of heads share keys and values (Ainslie et al. 2023, section 2.2).
 
-    With one group it is multi-query attention (Shazeer 2019, section 3). The keys and values that a search
-    caches shrink by the factor heads / groups.
+    With one group it is multi-query attention (Shazeer 2019, section 3). Compared with `multihead`, a search
+    caches heads / groups times fewer keys and values.
 
     Args:
-        heads: number of heads of the queries
+        heads: number of heads of the queries; must divide d_model unless both d_k and d_v are set
         groups: number of heads of the keys and values; must divide heads
         d_k: width of each head's queries and keys; d_model / heads if left out
         d_v: width of each head's values; d_model / heads if left out

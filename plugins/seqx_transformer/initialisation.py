@@ -15,14 +15,14 @@ class Initialisation(ABC):
 
     @abstractmethod
     def __call__(self, layers: seqx.Layers[Any]) -> None:
-        """Initialise all linear maps of `layers`, listed from the first to the last, in place."""
+        """Initialise all linear maps of `layers`, which are ordered from first to last, in place."""
 
 
 class Xavier(Initialisation):
     """Uniform weights in +- gain sqrt(6 / (inputs + outputs)), zero biases (Glorot and Bengio 2010).
 
-    tensor2tensor, the authors' code of the Transformer, uses it. With it, 6 + 6 post-norm layers need
-    warm-up.
+    This is the initialisation of tensor2tensor, the code of the Transformer's authors. With 6 + 6 post-norm
+    layers it needs warm-up.
 
     Args:
         gain: factor of all weights; below 1, deeper post-norm stacks are easier to train
@@ -60,10 +60,10 @@ class DepthScaled(Initialisation):
 class DeepNorm(Initialisation):
     """DeepNorm: Xavier's weights, with gain `beta` except in query and key projections (Wang et al. 2022).
 
-    For very deep post-norm stacks (arXiv:2203.00555). Set `residual_scale` of the stack to alpha. With
-    N encoder and M decoder layers, alpha is 0.81 (N^4 M)^(1/16) and beta 0.87 (N^4 M)^(-1/16) in the encoder,
-    and alpha is (3 M)^(1/4) and beta (12 M)^(-1/4) in the decoder. For a single stack of N layers they are (2
-    N)^(1/4) and (8 N)^(-1/4) (figure 2).
+    It is meant for very deep post-norm stacks (arXiv:2203.00555). Set `residual_scale` of the stack to alpha.
+    The values for N encoder and M decoder layers are (figure 2): in the encoder, alpha = 0.81 (N^4 M)^(1/16)
+    and beta = 0.87 (N^4 M)^(-1/16); in the decoder, alpha = (3 M)^(1/4) and beta = (12 M)^(-1/4). For a
+    single stack of N layers, alpha = (2 N)^(1/4) and beta = (8 N)^(-1/4).
 
     Args:
         beta: gain of the value, output and feed-forward weights
@@ -75,9 +75,9 @@ class DeepNorm(Initialisation):
     def __call__(self, layers: seqx.Layers[Any]) -> None:
         """Initialise all linear maps of `layers` in place."""
         attentions = [module for module in layers.modules() if isinstance(module, seqx.Attention)]
-        matching = {parameter for attention in attentions for parameter in attention.query_key_parameters()}
+        query_key = {parameter for attention in attentions for parameter in attention.query_key_parameters()}
         for linear in _linear_maps(layers):
-            nn.init.xavier_uniform_(linear.weight, 1.0 if linear.weight in matching else self.beta)
+            nn.init.xavier_uniform_(linear.weight, 1.0 if linear.weight in query_key else self.beta)
 
 
 class Kaiming(Initialisation):
@@ -115,7 +115,10 @@ class Normal(Initialisation):
 
 
 def _linear_maps(parent: nn.Module) -> Iterator[nn.Linear | nn.Conv1d]:
-    """Set the bias of each linear map to zero and yield the map; a convolution of size 1 is one, too."""
+    """Set the bias of each linear map in `parent` to zero, and yield the map.
+
+    Convolutions count as linear maps, because those of a stack have kernel size 1.
+    """
     for module in parent.modules():
         if isinstance(module, nn.Linear | nn.Conv1d):
             if module.bias is not None:

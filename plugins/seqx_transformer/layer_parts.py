@@ -15,14 +15,14 @@ from torch import Tensor, nn
 import seqx
 
 NormOrder = Literal["post", "pre"]
-"""The norm comes after the residual sum (post) or before the sub-layer (pre)."""
+"""The order of norm and sub-layer: norm after the residual sum (post), or before the sub-layer (pre)."""
 
 
 class Dropout(nn.Module):
-    """Sets elements to zero with probability p in training and scales up the others (Srivastava et al. 2014).
+    """Dropout: in training, elements are set to zero with probability p (Srivastava et al. 2014).
 
-    On a CPU each element takes one random byte, which needs a quarter of the time of `torch.nn.Dropout`.
-    There p is rounded to a multiple of 1/256, and the scale is 1 / (1 - p) of the rounded p.
+    The other elements are multiplied by 1 / (1 - p). On a CPU one random byte decides on each element, which
+    takes a quarter of the time of `torch.nn.Dropout`. For this, p is rounded to a multiple of 1/256.
     """
 
     def __init__(self, p: float) -> None:
@@ -36,8 +36,8 @@ class Dropout(nn.Module):
         threshold = round(self.p * 256)
         if x.device.type != "cpu" or not 0 < threshold < 256 or torch.compiler.is_compiling():
             return F.dropout(x, self.p)
-        words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-        random_bytes = words.view(torch.uint8)[: x.numel()].view(x.shape)
+        random_words = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        random_bytes = random_words.view(torch.uint8)[: x.numel()].view(x.shape)
         return x * (random_bytes >= threshold).to(x.dtype).mul_(256 / (256 - threshold))
 
     def extra_repr(self) -> str:
@@ -48,7 +48,7 @@ class Dropout(nn.Module):
 class Norm(nn.Module, ABC):
     """Normalisation of the vector at each position.
 
-    The output has the dtype of the input, so that the residual stream keeps its dtype.
+    The output has the dtype of the input. Thus a norm does not change the dtype of the residual stream.
     """
 
     def __init__(self, d_model: int) -> None:
@@ -61,7 +61,9 @@ class Norm(nn.Module, ABC):
 
 
 class LayerNorm(Norm):
-    """(x - mean) / sqrt(variance + eps) * gain + bias (Ba et al. 2016); gain and bias are learned.
+    """Layer normalisation (Ba et al. 2016): (x - mean) / sqrt(variance + eps) * gain + bias.
+
+    Gain and bias are learned.
 
     Args:
         eps: term added to the variance
@@ -76,13 +78,15 @@ class LayerNorm(Norm):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [B, T, D] over the last dimension."""
         # The CPU kernel accepts float32 weights with bfloat16 inputs; the CUDA kernel does not.
-        kind = self.weight.dtype if x.device.type == "cpu" else x.dtype
+        dtype = self.weight.dtype if x.device.type == "cpu" else x.dtype
         with without_autocast(x):
-            return F.layer_norm(x, (self.d_model,), self.weight.to(kind), self.bias.to(kind), self.eps)
+            return F.layer_norm(x, (self.d_model,), self.weight.to(dtype), self.bias.to(dtype), self.eps)
 
 
 class RMSNorm(Norm):
-    """x / sqrt(mean square + eps) * gain (Zhang and Sennrich 2019); the gain is learned.
+    """Root mean square normalisation (Zhang and Sennrich 2019): x / sqrt(mean square + eps) * gain.
+
+    The gain is learned.
 
     Args:
         eps: term added to the mean square
@@ -100,9 +104,10 @@ class RMSNorm(Norm):
 
 
 def without_autocast(x: Tensor) -> torch.autocast:
-    """Disable autocast, which on CUDA would make the output, and so the residual stream, float32.
+    """Return a context without autocast, for the kernel of a norm.
 
-    The kernels compute means and variances in float32 for every dtype of x.
+    With autocast, the output on CUDA would be float32, and with it the residual stream. Without it, the
+    kernels still compute means and variances in float32, for every dtype of x.
     """
     return torch.autocast(x.device.type, enabled=False)
 
@@ -115,7 +120,7 @@ class Residual(nn.Module):
 
     Pre-norm is scale x + Dropout(Sublayer(Norm(x))) (Xiong et al. 2020, figure 1b).
 
-    A layer passes `before(x)` to the sub-layer, and calls the residual with x and the sub-layer's output.
+    A layer passes `sublayer_input(x)` to the sub-layer, and then x and the sub-layer's output to `forward`.
     """
 
     def __init__(
@@ -127,12 +132,12 @@ class Residual(nn.Module):
         self.order = order
         self.dropout = Dropout(dropout)
 
-    def before(self, x: Tensor) -> Tensor:
-        """Return the input [B, T, D] of the sub-layer."""
+    def sublayer_input(self, x: Tensor) -> Tensor:
+        """Return the input [B, T, D] of the sub-layer: x, or with pre-norm the norm of x."""
         return self.norm(x) if self.order == "pre" else x
 
     def forward(self, x: Tensor, output: Tensor) -> Tensor:
-        """Add the sub-layer's output to x, both [B, T, D]."""
+        """Return the sum of x and the sub-layer's output, both [B, T, D]; with post-norm, its norm."""
         total = (x if self.scale == 1 else x * self.scale) + self.dropout(output)
         return total if self.order == "pre" else self.norm(total)
 
@@ -146,11 +151,11 @@ class FeedForward(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, T, D] to [B, T, D]; an output depends on the input at its own position only."""
+        """Map [B, T, D] to [B, T, D]; the output at a position depends on the input at this position only."""
 
 
 class ReLU(FeedForward):
-    """W2 max(0, W1 x + b1) + b2 (Vaswani et al. 2017, section 3.3).
+    """Feed-forward network with a ReLU: W2 max(0, W1 x + b1) + b2 (Vaswani et al. 2017, section 3.3).
 
     Args:
         width: width of the hidden layer, d_ff; 4 d_model if left out
@@ -186,7 +191,7 @@ class ReLU(FeedForward):
 
 
 class GELU(ReLU):
-    """W2 GELU(W1 x + b1) + b2 (Hendrycks and Gimpel 2016)."""
+    """Feed-forward network with a GELU: W2 GELU(W1 x + b1) + b2 (Hendrycks and Gimpel 2016)."""
 
     def activate(self, x: Tensor) -> Tensor:
         """Apply the activation function."""
@@ -194,9 +199,9 @@ class GELU(ReLU):
 
 
 class Convolutions(ReLU):
-    """Two convolutions with kernel size 1 and a ReLU between them (Vaswani et al. 2017, section 3.3).
+    """Feed-forward network of two convolutions with kernel size 1 and a ReLU between them.
 
-    The paper's other description of the same function as `relu`.
+    It computes the same function as `relu`; Vaswani et al. 2017, section 3.3, describe it in both ways.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -209,11 +214,12 @@ class Convolutions(ReLU):
 
 
 class Gated(FeedForward):
-    """W2 (f(Wg x) * W1 x), a gated linear unit (Shazeer 2020, equation 6).
+    """Feed-forward network with a gated linear unit: W2 (f(Wg x) * W1 x) (Shazeer 2020, equation 6).
 
     Args:
         activation: f of the gate: silu for SwiGLU, gelu for GEGLU
-        width: width of the hidden layer; 8/3 d_model if left out, which has as many parameters as `relu`
+        width: width of the hidden layer; 8/3 d_model if left out, which gives as many parameters as `relu`
+            with its default width
         dropout: dropout probability of the hidden layer
         bias: add a bias in the linear maps
     """

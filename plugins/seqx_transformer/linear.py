@@ -16,6 +16,7 @@ import seqx
 from seqx_transformer.attention import split_heads
 
 CHUNK = 64
+"""The number of tokens of a chunk."""
 
 
 class LinearAttention(seqx.Attention):
@@ -23,10 +24,10 @@ class LinearAttention(seqx.Attention):
 
     output_i = phi(q_i) sum_j phi(k_j) v_j / phi(q_i) sum_j phi(k_j), with phi(x) = elu(x) + 1 (equation 7).
 
-    A sequence of n tokens takes O(n) operations: the sums over j are computed once for all queries, or, if
-    attention is causal, chunk by chunk. There are no scores, so positional encodings that add to scores or to
-    values are refused. Unlike the paper's recurrent form (section 3.4), a search caches the keys and values
-    of all tokens.
+    A sequence of n tokens takes O(n) operations: the sums over j are computed once for all queries, or chunk
+    by chunk if attention is causal. There are no scores, so positional encodings that add to scores or to
+    values are refused. A search caches the keys and values of all tokens; the paper's recurrent form (section
+    3.4), which caches only their sums, is not implemented.
 
     Args:
         heads: number of heads; must divide d_model
@@ -72,11 +73,15 @@ class LinearAttention(seqx.Attention):
         return _weights(self._features(queries, positioned), positioned, memory, mask)
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
-        """Refuse an encoding that adds to scores or to values."""
+        """Check that the encoding adds neither to scores nor to values.
+
+        Raises:
+            ValueError: it does
+        """
         if encoding is not None and (encoding.has_bias or encoding.has_value_term):
             raise ValueError(
-                f"linear attention has no scores for {type(encoding).__name__} positions to add to; "
-                "set other positions, such as sinusoidal or rotary"
+                f"{type(encoding).__name__} positions add to scores or values, which is impossible in linear "
+                "attention; set other positions, such as sinusoidal or rotary"
             )
 
     def _attend(
@@ -105,23 +110,25 @@ def _weights(q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask
     return _divide(weights, weights.sum(-1, keepdim=True))
 
 
-def _divide(sums: Tensor, weights: Tensor) -> Tensor:
-    """Divide weighted sums by the sums of their weights; return zeros where those are 0."""
-    return sums / torch.where(weights > 0, weights, 1.0)
+def _divide(weighted_sums: Tensor, total_weights: Tensor) -> Tensor:
+    """Divide weighted sums by their total weights; the sum is 0 where the total weight is 0."""
+    return weighted_sums / torch.where(total_weights > 0, total_weights, 1.0)
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return the outputs [B, H, T, V] of causal attention.
+    """Return the outputs [B, H, T, V] of causal attention for phi(q), phi(k) and v.
 
-    Within its chunk a query is compared with each key. The keys and values of earlier chunks enter as sums.
+    Each query is compared with every key of its own chunk. The keys and values of earlier chunks are summed
+    first.
     """
     length = q.size(2)
     missing = -length % CHUNK
     q, k, v = (_chunks(F.pad(x, (0, 0, 0, missing))) for x in (q, k, v))  # [B, H, N, C, K]
-    within = (q @ k.mT).tril()
-    sums, totals = (x.cumsum(2) - x for x in (k.mT @ v, k.sum(-2)))  # [B, H, N, K, V], [B, H, N, K]
-    weights = within.sum(-1, keepdim=True) + q @ totals[..., None]
-    return _divide(within @ v + q @ sums, weights).flatten(2, 3)[:, :, :length]
+    weights = (q @ k.mT).tril()  # within each chunk: [B, H, N, C, C]
+    # sums over earlier chunks: [B, H, N, K, V] and [B, H, N, K]
+    key_values, keys = (x.cumsum(2) - x for x in (k.mT @ v, k.sum(-2)))
+    total_weights = weights.sum(-1, keepdim=True) + q @ keys[..., None]
+    return _divide(weights @ v + q @ key_values, total_weights).flatten(2, 3)[:, :, :length]
 
 
 def _chunks(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Positional encodings that are added to embeddings, combinations of encodings, and the encoding of a stack.
+"""Encodings that are added to embeddings, the combination of several encodings, and the encoding of a stack.
 
 Letters in shapes: B sentences, T tokens, D = d_model, H heads.
 """
@@ -25,7 +25,7 @@ class Sinusoidal(seqx.PositionalEncoding):
     PE(pos, 2i) = sin(pos / base^(2i / d_model)) and PE(pos, 2i + 1) = cos(pos / base^(2i / d_model)).
 
     Args:
-        base: base of the wavelengths, which reach 2 pi base
+        base: base of the wavelengths; the longest one is about 2 pi base
 
     Raises:
         ValueError: d_model is odd
@@ -48,10 +48,10 @@ class Sinusoidal(seqx.PositionalEncoding):
 class Learned(seqx.PositionalEncoding):
     """A learned vector for each position, added to embeddings (Gehring et al. 2017, section 3.1).
 
-    Row E of table 3 in Vaswani et al. 2017.
+    Vaswani et al. 2017 compare it with sinusoids in row E of table 3.
 
     Args:
-        limit: number of positions, and so the length of the longest sequence
+        limit: number of positions, and so the maximum length of a sequence
     """
 
     def __init__(self, d_model: int, heads: int, *, limit: Annotated[int, Gt(0)] = 512) -> None:
@@ -128,6 +128,7 @@ class Combined(seqx.PositionalEncoding):
 
 
 def _sum(terms: Iterable[Tensor | None]) -> Tensor | None:
+    """Return the sum of the terms that are not None; None if there are none."""
     tensors = [term for term in terms if term is not None]
     return reduce(Tensor.add, tensors) if tensors else None
 
@@ -135,8 +136,13 @@ def _sum(terms: Iterable[Tensor | None]) -> Tensor | None:
 class StackPositions(nn.Module):
     """The positional encoding of a stack, shared by its layers.
 
-    An encoding that acts in attention is built once for each number of heads that the layers have. Only the
-    one for the first layer's number of heads changes the embeddings.
+    If the layers have different numbers of heads, an encoding that acts in attention is built once for each
+    of these numbers. The embeddings are changed only by the one that is built for the first layer.
+
+    Args:
+        make: builds the encoding
+        d_model: width of the embeddings
+        attentions: the self-attention of each layer
 
     Raises:
         ValueError: an attention does not support the encoding; or layers have different numbers of heads, and
@@ -150,16 +156,16 @@ class StackPositions(nn.Module):
         attentions: Sequence[seqx.Attention],
     ) -> None:
         super().__init__()
-        first, *others = dict.fromkeys(attention.heads for attention in attentions)
-        encoding = make(d_model, first)
-        self.encodings = nn.ModuleDict({str(first): encoding})
-        self._first = str(first)
-        for heads in others if encoding.acts_in_attention else ():
+        first_heads, *other_heads = dict.fromkeys(attention.heads for attention in attentions)
+        encoding = make(d_model, first_heads)
+        self.encodings = nn.ModuleDict({str(first_heads): encoding})
+        self._first_heads = first_heads
+        for heads in other_heads if encoding.acts_in_attention else ():
             self.encodings[str(heads)] = make(d_model, heads)
             if _has_learned_embedding(self._encoding(heads)):
                 raise ValueError(
-                    "positions: this encoding acts in attention and also learns parameters for embeddings; "
-                    f"all layers must have the same number of heads, not {first} and {heads}"
+                    "positions: this encoding acts in attention and also has learned parameters for "
+                    f"embeddings; set the same number of heads in all layers, not {first_heads} and {heads}"
                 )
         for attention in attentions:
             attention.check(self._encoding(attention.heads))
@@ -167,29 +173,29 @@ class StackPositions(nn.Module):
     @property
     def limit(self) -> int | None:
         """The largest number of positions that can be encoded; None: no limit."""
-        return self._encoding(int(self._first)).limit
+        return self._encoding(self._first_heads).limit
 
     def embed(self, x: Tensor, layout: seqx.Layout) -> Tensor:
         """Apply the encoding to embeddings [B, T, D].
 
-        Under autocast the result has autocast's type, and with it the whole residual stream. Otherwise each
-        linear map of the stack would convert its input again.
+        Under autocast the result has the dtype of autocast, and so has the whole residual stream. Otherwise
+        each linear map of the stack would convert its input.
         """
-        x = self._encoding(int(self._first)).embed(x, layout.positions)
+        x = self._encoding(self._first_heads).embed(x, layout.positions)
         device = x.device.type
         return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
     def positioned(self, attention: seqx.Attention, layout: seqx.Layout) -> seqx.Positioned:
-        """Return the encoding that fits an attention, with the positions of the tokens."""
+        """Return the encoding for an attention's number of heads, together with the layout of the tokens."""
         return seqx.Positioned(self._encoding(attention.heads), layout)
 
     def _encoding(self, heads: int) -> seqx.PositionalEncoding:
-        name = str(heads) if str(heads) in self.encodings else self._first
+        name = str(heads if str(heads) in self.encodings else self._first_heads)
         return cast("seqx.PositionalEncoding", self.encodings[name])
 
 
 @torch.enable_grad()
 def _has_learned_embedding(encoding: seqx.PositionalEncoding) -> bool:
-    """Return true if the encoding adds something learned to embeddings."""
+    """Return true if the encoding has learned parameters that change embeddings."""
     positions = torch.zeros(1, 1, dtype=torch.int64)
     return encoding.embed(torch.zeros(1, 1, encoding.d_model), positions).requires_grad

@@ -21,7 +21,7 @@ class Rotary(seqx.PositionalEncoding):
     that scores depend on distances only. If a head has an odd width, its last feature is not rotated.
 
     Args:
-        base: base of the wavelengths, which reach 2 pi base
+        base: base of the wavelengths; the longest one is about 2 pi base
     """
 
     def __init__(self, d_model: int, heads: int, *, base: Annotated[float, Gt(1)] = 10000.0) -> None:
@@ -37,6 +37,7 @@ class Rotary(seqx.PositionalEncoding):
         return self._rotate(k, positions)
 
     def _rotate(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Rotate each pair of features of x [B, H, T, K] by an angle that grows with the position."""
         pairs = x.size(-1) // 2
         exponents = torch.arange(pairs, device=x.device) / pairs
         angles = positions[:, None, :, None] * torch.exp(exponents * -math.log(self.base))
@@ -50,8 +51,8 @@ class Alibi(seqx.PositionalEncoding):
     """ALiBi: attention with linear biases (Press et al. 2022, section 3).
 
     Each score is reduced by slope x |distance|. The slopes are fixed: a geometric sequence over the heads.
-    The paper treats causal attention only; here a key after the query counts like one at the same distance
-    before.
+    The paper treats causal attention only. Here a key after the query has the same bias as a key at the same
+    distance before the query.
     """
 
     slopes: Tensor
@@ -61,7 +62,7 @@ class Alibi(seqx.PositionalEncoding):
         self.register_buffer("slopes", torch.tensor(_slopes(heads)), persistent=False)
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
-        """Return -slope x |distance|: [B, H, T, S]."""
+        """Return the biases -slope x |distance|: [B, H, T, S]."""
         distances = (k_positions[:, None, :] - q_positions[:, :, None]).abs()
         return -self.slopes[:, None, None] * distances[:, None]
 
@@ -69,16 +70,17 @@ class Alibi(seqx.PositionalEncoding):
 class T5(seqx.PositionalEncoding):
     """The relative position bias of T5 (Raffel et al. 2020, section 2.1).
 
-    Each head learns a scalar for each bucket of distances, which is added to the scores. Half of the buckets
-    hold a single distance; the others grow logarithmically. All layers of a stack share the scalars.
+    Distances are grouped into buckets. Each head has a learned scalar for each bucket, which is added to the
+    scores. Half of the buckets contain a single distance; the other buckets grow with the distance, on a
+    logarithmic scale. All layers of a stack share the scalars.
 
     Args:
         buckets: number of buckets
-        farthest: distance from which on all distances share the last bucket
+        farthest: smallest distance of the last bucket, which also contains all larger distances
         ahead: reserve half of the buckets for keys after the query; not useful in a causal decoder
 
     Raises:
-        ValueError: fewer than 2 buckets for a direction (4 with ahead), or farthest is too small for them
+        ValueError: `buckets` is below 2, or below 4 with `ahead`; or `farthest` is too small for the buckets
     """
 
     def __init__(
@@ -93,12 +95,12 @@ class T5(seqx.PositionalEncoding):
         super().__init__(d_model, heads)
         self.ahead = ahead
         self.farthest = farthest
-        self.each = buckets // 2 if ahead else buckets
-        self.exact = self.each // 2
-        if self.exact < 1 or farthest <= self.exact:
+        self.buckets_per_direction = buckets // 2 if ahead else buckets
+        self.exact_buckets = self.buckets_per_direction // 2  # buckets of a single distance, per direction
+        if self.exact_buckets < 1 or farthest <= self.exact_buckets:
             raise ValueError(
-                f"{buckets} buckets do not fit distances up to {farthest}; use at least {4 if ahead else 2} "
-                f"buckets, and a farthest above {self.exact}"
+                f"{buckets} buckets do not fit distances up to {farthest}; set buckets to "
+                f"{4 if ahead else 2} or more, and farthest to more than {self.exact_buckets}"
             )
         self.table = nn.Parameter(torch.randn(buckets, heads) * d_model**-0.5)
 
@@ -106,23 +108,24 @@ class T5(seqx.PositionalEncoding):
         """Return the learned scalars [B, H, T, S]."""
         offset = k_positions[:, None, :] - q_positions[:, :, None]  # [B, T, S]
         distance = offset.abs() if self.ahead else (-offset).clamp_min(0)
-        growth = (self.each - self.exact) / math.log(self.farthest / self.exact)
-        far = self.exact + (distance.clamp_min(1) / self.exact).log().mul(growth).long()
-        bucket = torch.where(distance < self.exact, distance, far.clamp_max(self.each - 1))
+        per_direction, exact = self.buckets_per_direction, self.exact_buckets
+        growth = (per_direction - exact) / math.log(self.farthest / exact)
+        logarithmic = exact + (distance.clamp_min(1) / exact).log().mul(growth).long()
+        bucket = torch.where(distance < exact, distance, logarithmic.clamp_max(per_direction - 1))
         if self.ahead:
-            bucket = bucket + self.each * (offset > 0)
+            bucket = bucket + per_direction * (offset > 0)
         return self.table[bucket].permute(0, 3, 1, 2)
 
 
 class Shaw(seqx.PositionalEncoding):
     """Relative position representations (Shaw et al. 2018, section 3).
 
-    A vector is learned for each clipped distance and added to the keys (equation 4), another one to the
-    values (equation 3). All heads and all layers of a stack share the vectors; the paper shares them among
-    heads only.
+    Each clipped distance has two learned vectors: one is added to the keys (equation 4), the other to the
+    values (equation 3). All heads and all layers of a stack share the vectors; in the paper only the heads of
+    a layer share them.
 
     Args:
-        farthest: distances are clipped to this one: k in the paper
+        farthest: largest distance with vectors of its own; larger distances are clipped to it: k in the paper
         d_k: width of each head's queries and keys, if the attention sets it; d_model / heads if left out
         d_v: width of each head's values, if the attention sets it; d_model / heads if left out
 
@@ -144,22 +147,32 @@ class Shaw(seqx.PositionalEncoding):
             raise ValueError(f"heads ({heads}) must divide d_model ({d_model}), or set both d_k and d_v")
         self.farthest = farthest
         widths = d_k or d_model // heads, d_v or d_model // heads
+        # the vectors that are added to the keys, and those added to the values
         self.keys, self.weighed = (
             nn.Parameter(torch.randn(2 * farthest + 1, width) * width**-0.5) for width in widths
         )
 
     def bias(self, q: Tensor, k: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
-        """Return the products [B, H, T, S] of queries with the vectors for keys."""
-        if q.size(-1) != self.keys.size(1):
-            raise ValueError(f"positions: set d_k of shaw to the attention's, {q.size(-1)}")
+        """Return the dot products [B, H, T, S] of queries with the vectors for keys.
+
+        Raises:
+            ValueError: queries and vectors have different widths
+        """
+        width = self.keys.size(1)
+        if q.size(-1) != width:
+            raise ValueError(
+                f"positions: vectors of width {width} cannot be added to keys of width {q.size(-1)}; "
+                f"set d_k of shaw to {q.size(-1)}"
+            )
         products = q @ self.keys.T.to(q.dtype)  # [B, H, T, R]
         return products.gather(-1, self._indices(q_positions, k_positions, q.size(1)))
 
     def values(self, weights: Tensor, q_positions: Tensor, k_positions: Tensor) -> Tensor:
-        """Return the weighted sums of the vectors for values: [B, H, T, K]."""
+        """Return the sums of the vectors for values, weighted by the attention weights: [B, H, T, K]."""
         indices = self._indices(q_positions, k_positions, weights.size(1))
-        summed = weights.new_zeros(*weights.shape[:3], len(self.weighed)).scatter_add(-1, indices, weights)
-        return summed @ self.weighed.to(weights.dtype)
+        by_distance = weights.new_zeros(*weights.shape[:3], len(self.weighed))
+        by_distance = by_distance.scatter_add(-1, indices, weights)  # [B, H, T, R]
+        return by_distance @ self.weighed.to(weights.dtype)
 
     def _indices(self, q_positions: Tensor, k_positions: Tensor, heads: int) -> Tensor:
         """Return the index in 0 ... R - 1 of the clipped distance of each query and key: [B, H, T, S]."""
@@ -172,7 +185,7 @@ def _slopes(heads: int) -> list[float]:
     """Return ALiBi's slopes: 2^(-8 h / H) for h = 1 ... H if H is a power of two.
 
     Otherwise they are the slopes of the next lower power of two, followed by every second slope of the next
-    higher one, as in the authors' code.
+    higher power of two, as in the authors' code.
     """
     power = 2 ** int(math.log2(heads))
     slopes = [2 ** (-8 * (h + 1) / power) for h in range(power)]

@@ -19,12 +19,12 @@ class RestrictedAttention(MultiHeadAttention):
     """Multi-head self-attention to keys at most `window` positions away (Vaswani et al. 2017, section 4).
 
     A sequence of n tokens takes O(n window) operations instead of O(n^2) (table 1: restricted
-    self-attention): the queries are cut into blocks, and each block is compared with the keys of its own and
-    of the neighbouring blocks only. Cross-attention is refused, because the positions of two sequences are
-    not comparable.
+    self-attention). For this, the queries are cut into blocks, and each block is compared only with the keys
+    of the same block and of its neighbours. Cross-attention is refused, because the positions of two
+    sequences are not comparable.
 
     Args:
-        window: largest distance between a query and a key: r in table 1
+        window: largest distance between a query and a key that it attends to: r in table 1
         heads: number of heads; must divide d_model unless both d_k and d_v are set
         d_k: width of each head's queries and keys; d_model / heads if left out
         d_v: width of each head's values; d_model / heads if left out
@@ -55,28 +55,32 @@ class RestrictedAttention(MultiHeadAttention):
         """Attend from [B, T, D]; return [B, T, D]."""
         mask, window = self._narrow(mask)
         batch, length = queries.shape[:2]
-        # Blocks need neighbouring positions to be neighbours in memory. That holds for a sequence that
-        # attends to itself, but not for a single new token that attends to its past.
+        # Blocks need queries and keys at the same positions. During a search, however, a new token attends to
+        # the keys and values of earlier tokens.
         if positioned.layout is not memory.layout or length <= 2 * window:
             return super().forward(queries, positioned, memory, mask)
-        alone, context = (0, 0), (window, 0 if mask.causal else window)
+        no_margins, margins = (0, 0), (window, 0 if mask.causal else window)
 
-        def layout(sides: tuple[int, int]) -> seqx.Layout:
+        def layout_of_blocks(margins: tuple[int, int]) -> seqx.Layout:
             return seqx.Layout._make(
-                x if x is None else _blocks(x, 1, window, sides) for x in positioned.layout
+                x if x is None else _blocks(x, 1, window, margins) for x in positioned.layout
             )
 
-        k, v = _blocks(memory.keys, 2, window, context), _blocks(memory.values, 2, window, context)
+        k, v = _blocks(memory.keys, 2, window, margins), _blocks(memory.values, 2, window, margins)
         outputs = super().forward(  # [B N, W, D]
-            _blocks(queries, 1, window, alone),
-            positioned._replace(layout=layout(alone)),
-            seqx.KeyValue(k, v, layout(context)),
+            _blocks(queries, 1, window, no_margins),
+            positioned._replace(layout=layout_of_blocks(no_margins)),
+            seqx.KeyValue(k, v, layout_of_blocks(margins)),
             mask,
         )
         return outputs.reshape(batch, -1, self.d_model)[:, :length]
 
     def check(self, encoding: seqx.PositionalEncoding | None) -> None:
-        """Refuse cross-attention."""
+        """Check that the attention has a positional encoding, which only self-attention has.
+
+        Raises:
+            ValueError: the encoding is None, which means cross-attention
+        """
         if encoding is None:
             raise ValueError("restricted attention works within one sequence; set another cross_attention")
         super().check(encoding)
@@ -90,23 +94,24 @@ class RestrictedAttention(MultiHeadAttention):
         return weights * mask.dense(positioned.layout, memory.layout)
 
     def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """Return softmax(scores + bias) V [B, H, T, V]; zeros for a query that has no key in its window."""
+        """Return softmax(scores + bias) V [B, H, T, V]; zeros for a query without a key in its window."""
         has_keys = (bias > torch.finfo(bias.dtype).min / 4).any(-1, keepdim=True)
         return super().attend(q, positioned, memory, bias) * has_keys
 
     def _narrow(self, mask: seqx.Mask) -> tuple[seqx.Mask, int]:
-        """Return the mask with the smaller of its window and this attention's, and that window."""
+        """Return the mask with its window limited to that of this attention, and the resulting window."""
         window = self.window if mask.window is None else min(self.window, mask.window)
         return mask._replace(window=window), window
 
 
-def _blocks(x: Tensor, dim: int, size: int, sides: tuple[int, int]) -> Tensor:
-    """Cut a dimension into N blocks of `size`, and stack them on the batch dimension: [B N, ...].
+def _blocks(x: Tensor, dim: int, size: int, margins: tuple[int, int]) -> Tensor:
+    """Cut a dimension into N blocks of `size`, and merge N with the batch dimension: [B N, ...].
 
-    Each block also has the `sides[0]` elements before it and the `sides[1]` elements after it. Beyond the
-    ends are zeros, which the mask hides because `keep` is False (zero) there as well.
+    Each block also contains the `margins[0]` elements before it and the `margins[1]` elements after it. Zeros
+    replace elements beyond the ends of the dimension. The mask hides them, because `keep` is zero (false)
+    there as well.
     """
     missing = -x.size(dim) % size
-    padding = [0, 0] * (x.dim() - dim - 1) + [sides[0], missing + sides[1]]
-    blocks = F.pad(x, padding).unfold(dim, size + sum(sides), size)  # [B, ..., N, ..., size + sides]
+    padding = [0, 0] * (x.dim() - dim - 1) + [margins[0], missing + margins[1]]
+    blocks = F.pad(x, padding).unfold(dim, size + sum(margins), size)  # [B, ..., N, ..., size + margins]
     return blocks.movedim(dim, 1).movedim(-1, dim + 1).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Additive and multiplicative attention: multi-head attention with other scores than dot products.
+"""Additive and multiplicative attention.
 
 Letters in shapes: B sentences, T queries, S keys, D = d_model, H heads, K the width of a head's queries and
 keys.
@@ -15,10 +15,10 @@ from seqx_transformer.attention import MultiHeadAttention
 
 
 class AdditiveAttention(MultiHeadAttention):
-    """Attention with the scores v . tanh(W q + U k) (Bahdanau et al. 2015, sections 3.1 and A.1.2).
+    """Additive attention: the scores are v . tanh(W q + U k) (Bahdanau et al. 2015, sections 3.1 and A.1.2).
 
-    The paper has one head and attends to the states themselves; here each head has its own v, W and U, and
-    its own projection of the values. Memory grows with [B, H, T, S, K], all hidden units of all scores.
+    The paper has one head, and its values are the states themselves. Here each head has its own v, W and U,
+    and its own projection of the values. The hidden units of all scores need memory of size [B, H, T, S, K].
 
     Args:
         heads: number of heads; must divide d_model unless both d_k and d_v are set
@@ -45,7 +45,8 @@ class AdditiveAttention(MultiHeadAttention):
         self.score = nn.Parameter(torch.randn(heads, 1, self.d_k) * self.d_k**-0.5)
 
     def attend(self, q: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, bias: Tensor) -> Tensor:
-        """Return softmax(scores + bias) V [B, H, T, V]; a fused kernel computes dot products only."""
+        """Return softmax(scores + bias) V in each head: [B, H, T, V]."""
+        # A fused kernel computes dot products only.
         return self.attend_eager(q, positioned, memory, bias)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor:
@@ -55,16 +56,16 @@ class AdditiveAttention(MultiHeadAttention):
 
 
 class MultiplicativeAttention(MultiHeadAttention):
-    """Attention with the scores q W k, "general" in Luong et al. 2015, section 3.1.
+    """Multiplicative attention: the scores are q W k, called "general" in Luong et al. 2015, section 3.1.
 
     The keys are the attended states themselves, without a projection; each head takes a slice of their
-    features. Unlike the paper, scores are divided by sqrt(d_model / heads) by default: the paper's states are
-    between -1 and 1, but those of a Transformer are larger, and without the division the softmax starts
-    saturated and the model does not learn.
+    features. Unlike in the paper, scores are divided by sqrt(d_model / heads) by default. The states of the
+    paper are between -1 and 1. Those of a Transformer are larger: without the division the softmax is
+    saturated from the beginning, and the model does not learn.
 
     Args:
         heads: number of heads; must divide d_model
-        scaled: divide the scores by the square root of the width of a head's keys
+        scaled: divide the scores by sqrt(d_model / heads), the square root of the width of a head's keys
         d_v: width of each head's values; d_model / heads if left out
         bias: add a bias in the linear maps
         dropout: dropout probability of the attention weights

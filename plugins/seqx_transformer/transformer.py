@@ -15,13 +15,15 @@ import seqx
 from seqx_transformer.attention import MultiHeadAttention
 from seqx_transformer.initialisation import Initialisation, Xavier
 from seqx_transformer.layer_parts import Dropout, FeedForward, LayerNorm, Norm, NormOrder, ReLU, Residual
+from seqx_transformer.layers import TransformerDecoderLayer, TransformerEncoderLayer
 from seqx_transformer.positions import Sinusoidal, StackPositions
 
 
 class TransformerStack(nn.Module):
     """Base class of the Transformer's encoder and decoder.
 
-    The names of attributes here and in the layers are the names of weights in saved models.
+    Attributes of stacks and layers that hold modules must keep their names: the names of the weights in saved
+    models consist of them.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"norm_place": "norm_order", "residual": "residual_scale"}
@@ -36,41 +38,20 @@ class TransformerStack(nn.Module):
         positions: seqx.Make[seqx.PositionalEncoding],
         initialisation: seqx.Make[Initialisation],
         norm: seqx.Make[Norm],
-        order: NormOrder,
+        norm_order: NormOrder,
         dropout: float,
     ) -> None:
-        """Initialise the layers and add positions, dropout and, for pre-norm, the final norm."""
+        """Initialise the weights of the layers; add positions, dropout and, with pre-norm, the final norm."""
         initialisation()(self.layers)
         self.positions = StackPositions(positions, self.d_model, attentions)
         self.limit = self.positions.limit
         self.dropout = Dropout(dropout)
         # With post-norm the last layer ends with a norm already.
-        self.norm = norm(self.d_model) if order == "pre" else nn.Identity()
+        self.norm = norm(self.d_model) if norm_order == "pre" else nn.Identity()
 
     def _embed(self, inputs: Tensor, layout: seqx.Layout) -> Tensor:
         """Return the input [B, T, D] of the first layer: embeddings with positions and dropout."""
         return self.dropout(self.positions.embed(inputs, layout))
-
-
-class TransformerEncoderLayer(nn.Module):
-    """Self-attention, then feed-forward, each inside a residual connection."""
-
-    def __init__(
-        self, attention: seqx.Attention, feedforward: FeedForward, attended: Residual, transformed: Residual
-    ) -> None:
-        super().__init__()
-        self.attention = attention
-        self.feedforward = feedforward
-        self.attended = attended
-        self.transformed = transformed
-
-    def forward(self, x: Tensor, positioned: seqx.Positioned, mask: seqx.Mask) -> Tensor:
-        """Map [B, S, D] to [B, S, D]."""
-        h = self.attended.before(x)
-        h = self.attention(h, positioned, self.attention.project(h, h, positioned), mask)
-        x = self.attended(x, h)
-        h = self.feedforward(self.transformed.before(x))
-        return self.transformed(x, h)
 
 
 class TransformerEncoder(TransformerStack, seqx.Encoder):
@@ -85,12 +66,13 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
         positions: positional encoding
         dropout: dropout probability of each sub-layer's output and of the embeddings (section 5.4)
         norm: norm of each sub-layer
-        norm_order: post: after the residual sum, as in the paper; pre: before the sub-layer
-        residual_scale: factor of the residual connection: DeepNorm's alpha
+        norm_order: order of norm and sub-layer; post: norm after the residual sum, as in the paper; pre: norm
+            before the sub-layer
+        residual_scale: factor of a sub-layer's input in the residual sum: alpha of DeepNorm
         initialisation: initial weights of the linear maps
 
     Raises:
-        ValueError: the number of listed attentions is not the number of layers
+        ValueError: the list of attentions does not have one entry for each layer
     """
 
     def __init__(
@@ -108,10 +90,10 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
         initialisation: seqx.Make[Initialisation] = Xavier,
     ) -> None:
         super().__init__(d_model)
-        connection = partial(Residual, norm, d_model, norm_order, dropout, residual_scale)
+        residual = partial(Residual, norm, d_model, norm_order, dropout, residual_scale)
         attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
         self.layers: seqx.Layers[TransformerEncoderLayer] = seqx.Layers(
-            TransformerEncoderLayer(self_attention, feedforward(d_model), connection(), connection())
+            TransformerEncoderLayer(self_attention, feedforward(d_model), residual(), residual())
             for self_attention in attentions
         )
         self._complete(
@@ -119,7 +101,7 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
             positions=positions,
             initialisation=initialisation,
             norm=norm,
-            order=norm_order,
+            norm_order=norm_order,
             dropout=dropout,
         )
 
@@ -134,47 +116,12 @@ class TransformerEncoder(TransformerStack, seqx.Encoder):
 class TransformerState(NamedTuple):
     """The state of the decoder between tokens: the keys and values of each layer."""
 
-    lengths: Tensor  # [B] number of target tokens so far
-    past: (
-        tuple[seqx.KeyValue, ...] | None
-    )  # self-attention's, of the target so far; None before the first token
-    source: tuple[seqx.KeyValue, ...] | None  # cross-attention's, of the source; None without a source
-
-
-class TransformerDecoderLayer(nn.Module):
-    """Causal self-attention, cross-attention if there is a source, and feed-forward, each in a residual."""
-
-    def __init__(
-        self,
-        attention: seqx.Attention,
-        cross_attention: seqx.Attention | None,
-        feedforward: FeedForward,
-        attended: Residual,
-        crossed: Residual | None,
-        transformed: Residual,
-    ) -> None:
-        super().__init__()
-        self.attention = attention
-        self.cross_attention = cross_attention
-        self.feedforward = feedforward
-        self.attended = attended
-        self.crossed = crossed
-        self.transformed = transformed
-
-    def forward(
-        self, x: Tensor, positioned: seqx.Positioned, past: seqx.KeyValue | None, source: seqx.KeyValue | None
-    ) -> tuple[Tensor, seqx.KeyValue]:
-        """Map [B, T, D] to [B, T, D]; also return `past` with the keys and values of these T tokens."""
-        h = self.attended.before(x)
-        new = self.attention.project(h, h, positioned)
-        past = new if past is None else past.extend(new)
-        x = self.attended(x, self.attention(h, positioned, past, seqx.Mask(causal=True)))
-        if self.cross_attention is not None and self.crossed is not None and source is not None:
-            unordered = seqx.Positioned.unordered(positioned.layout)
-            h = self.cross_attention(self.crossed.before(x), unordered, source, seqx.Mask())
-            x = self.crossed(x, h)
-        h = self.feedforward(self.transformed.before(x))
-        return self.transformed(x, h), past
+    # [B] number of target tokens so far
+    lengths: Tensor
+    # keys and values of the target so far, for the self-attention of each layer; None before the first token
+    past: tuple[seqx.KeyValue, ...] | None
+    # keys and values of the source, for the cross-attention of each layer; None without a source
+    source: tuple[seqx.KeyValue, ...] | None
 
 
 class TransformerDecoder(TransformerStack, seqx.Decoder):
@@ -186,18 +133,19 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
     Args:
         layers: number of layers
         attention: self-attention of each layer; a list names one for each layer
-        cross_attention: attention to the source of each layer; the same as `attention` if left out
-        use_source: attend to a source; false for a language model
+        cross_attention: cross-attention of each layer, to the source; the same as `attention` if left out
+        use_source: add cross-attention to a source; false for a language model
         feedforward: feed-forward network of each layer
         positions: positional encoding of self-attention
         dropout: dropout probability of each sub-layer's output and of the embeddings (section 5.4)
         norm: norm of each sub-layer
-        norm_order: post: after the residual sum, as in the paper; pre: before the sub-layer
-        residual_scale: factor of the residual connection: DeepNorm's alpha
+        norm_order: order of norm and sub-layer; post: norm after the residual sum, as in the paper; pre: norm
+            before the sub-layer
+        residual_scale: factor of a sub-layer's input in the residual sum: alpha of DeepNorm
         initialisation: initial weights of the linear maps
 
     Raises:
-        ValueError: the number of listed attentions is not the number of layers; the cross-attention works
+        ValueError: a list of attentions does not have one entry for each layer; the cross-attention works
             within one sequence only; `cross_attention` is set and `use_source` is false
     """
 
@@ -222,42 +170,43 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
     ) -> None:
         super().__init__(d_model)
         if cross_attention is not None and not use_source:
-            raise ValueError("cross_attention needs a source; leave it out, or set use_source: true")
+            raise ValueError("cross_attention is set without a source; remove it, or set use_source: true")
         self.uses_source = use_source
-        connection = partial(Residual, norm, d_model, norm_order, dropout, residual_scale)
+        residual = partial(Residual, norm, d_model, norm_order, dropout, residual_scale)
         attentions = [make(d_model) for make in seqx.per_layer(attention, layers, "attention")]
-        across = attention if cross_attention is None else cross_attention
+        if cross_attention is None:
+            cross_attention = attention
         cross_attentions = [
             make(d_model) if use_source else None
-            for make in seqx.per_layer(across, layers, "cross_attention")
+            for make in seqx.per_layer(cross_attention, layers, "cross_attention")
         ]
-        for to_source in cross_attentions:
-            if to_source is not None:
-                to_source.check(None)
+        for source_attention in cross_attentions:
+            if source_attention is not None:
+                source_attention.check(None)
         self.layers: seqx.Layers[TransformerDecoderLayer] = seqx.Layers(
             TransformerDecoderLayer(
                 self_attention,
-                to_source,
+                source_attention,
                 feedforward(d_model),
-                connection(),
-                connection() if use_source else None,
-                connection(),
+                residual(),
+                residual() if use_source else None,
+                residual(),
             )
-            for self_attention, to_source in zip(attentions, cross_attentions, strict=True)
+            for self_attention, source_attention in zip(attentions, cross_attentions, strict=True)
         )
         self._complete(
             attentions,
             positions=positions,
             initialisation=initialisation,
             norm=norm,
-            order=norm_order,
+            norm_order=norm_order,
             dropout=dropout,
         )
 
     def start(self, memory: seqx.Memory | None, batch: int, capacity: int | None) -> TransformerState:
         """Project the source once; return the state before the first token.
 
-        The cache of keys and values grows with each token, so `capacity` is not used.
+        The cached keys and values grow with each token, so `capacity` is not used.
         """
         lengths = torch.zeros(batch, dtype=torch.int64, device=next(self.parameters()).device)
         if not self.uses_source:
@@ -279,11 +228,11 @@ class TransformerDecoder(TransformerStack, seqx.Decoder):
             keep = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
         layout = seqx.Layout.of(keep, state.lengths)
         x = self._embed(inputs, layout)
-        past = []
+        extended = []
         for i, layer in enumerate(self.layers):
             positioned = self.positions.positioned(layer.attention, layout)
-            before = None if state.past is None else state.past[i]
+            past = None if state.past is None else state.past[i]
             source = None if state.source is None else state.source[i]
-            x, key_value = layer(x, positioned, before, source)
-            past.append(key_value)
-        return self.norm(x), TransformerState(state.lengths + keep.sum(1), tuple(past), state.source)
+            x, past = layer(x, positioned, past, source)
+            extended.append(past)
+        return self.norm(x), TransformerState(state.lengths + keep.sum(1), tuple(extended), state.source)

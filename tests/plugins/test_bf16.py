@@ -1,4 +1,4 @@
-"""Each model learns and decodes in bf16 as in fp32, with any instruction set of the CPU."""
+"""Each model of the recipes trains and decodes in bf16 as in fp32, with any instruction set of the CPU."""
 
 from functools import cache
 from pathlib import Path
@@ -17,24 +17,24 @@ from seqx.training.description import Experiment
 pytestmark = pytest.mark.isa
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-NAMES = [
+RECIPES_AND_PROFILES = [
     *(("kinds", profile) for profile in recipe.load(RECIPES / "kinds.yaml").profiles),
     *((name, None) for name in ("multi30k_lstm", "multi30k_convs2s", "multi30k_hybrid")),
 ]
 CPU = torch.device("cpu")
 LIMITS = torch.full((B,), 5)
 
-found = cache(load_plugins)
+cached_plugins = cache(load_plugins)
 
 
-def described(name: str, profile: str | None, plugged: Plugins) -> Experiment:
+def load_experiment(name: str, profile: str | None, plugins: Plugins) -> Experiment:
     tree = recipe.load(RECIPES / f"{name}.yaml", profile, overrides=["model.d_model=64"]).tree
-    return recipe.check(tree, plugged.registry, Experiment)()
+    return recipe.check(tree, plugins.registry, Experiment)()
 
 
-@pytest.mark.parametrize(("name", "profile"), NAMES, ids=lambda part: part or "itself")
-def test_models_learn_and_search_in_bf16(name: str, profile: str | None) -> None:
-    experiment = described(name, profile, found())
+@pytest.mark.parametrize(("name", "profile"), RECIPES_AND_PROFILES, ids=lambda part: part or "no_profile")
+def test_models_train_and_search_in_bf16(name: str, profile: str | None) -> None:
+    experiment = load_experiment(name, profile, cached_plugins())
     model = experiment.model(SIZES).eval()
     batch = Batch({"source": SOURCE, "target": TARGET}, int(TARGET_LENGTHS.sum()))
     losses, norms = [], []

@@ -38,12 +38,12 @@ def test_classifier_label_probability_comes_from_the_pooled_states(pooling: Any)
 def test_classifier_output_after_the_label_is_constant() -> None:
     model = build()
     target = seqx.Tokens.of(torch.tensor([[4, 2], [6, 2]]), torch.tensor([2, 2]))
-    ends = model.score(SOURCE, target)[:, 1]
-    assert ends[0] == ends[1]
+    eos_logprobs = model.score(SOURCE, target)[:, 1]
+    assert eos_logprobs[0] == eos_logprobs[1]
 
 
 def test_classifier_learns_labels_and_ranks_them() -> None:
-    """The label is the first word; the end costs next to nothing."""
+    """The label is the first word. After it, EOS has a log-probability near 0."""
     model = build().train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     generator = torch.Generator().manual_seed(0)

@@ -31,7 +31,7 @@ def tokens(*rows: list[int]) -> seqx.Tokens:
     return seqx.Tokens.of(torch.tensor(padded), torch.tensor([len(row) for row in rows]))
 
 
-def logs(model: DecoderOnly, sequence: list[int]) -> Tensor:
+def logprobs(model: DecoderOnly, sequence: list[int]) -> Tensor:
     """Return the decoder's log-probabilities [T, V] after each token of one sequence."""
     inputs = model.embedding.weight[sequence][None] * 4  # sqrt(d_model)
     outputs, _ = model.decoder(inputs, model.decoder.start(None, 1, None), None)
@@ -39,14 +39,14 @@ def logs(model: DecoderOnly, sequence: list[int]) -> Tensor:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("share", [True, False])
-def test_decoder_only_target_continues_the_source(share: bool) -> None:
-    model = build(tie_embeddings=share)
+@pytest.mark.parametrize("tied", [True, False])
+def test_decoder_only_target_continues_the_source(tied: bool) -> None:
+    model = build(tie_embeddings=tied)
     sources = [[5, 6, 7, seqx.EOS], [seqx.BOS], [seqx.BOS, 9]]
     targets = [[8, 4, seqx.EOS], [4, seqx.EOS], [10, 9, 4, seqx.EOS]]
     scores = model.score(tokens(*sources), tokens(*targets))
     for row, source, target in zip(scores, sources, targets, strict=True):
-        found = logs(model, source + target)
+        found = logprobs(model, source + target)
         for t, token in enumerate(target):
             torch.testing.assert_close(row[t], found[len(source) - 1 + t, token])
 
@@ -59,7 +59,7 @@ def test_decoder_only_search_continues_a_prompt() -> None:
     for source, (hypothesis,) in zip(sources, found, strict=True):
         sequence = list(source)
         while len(sequence) < len(source) + 4:
-            token = int(logs(model, sequence)[-1, seqx.EOS :].argmax()) + seqx.EOS
+            token = int(logprobs(model, sequence)[-1, seqx.EOS :].argmax()) + seqx.EOS
             if token == seqx.EOS:
                 break
             sequence.append(token)
@@ -67,13 +67,13 @@ def test_decoder_only_search_continues_a_prompt() -> None:
 
 
 def test_decoder_only_needs_one_vocabulary() -> None:
-    with pytest.raises(ValueError, match="one vocabulary for both sides; they have 11 and 12 symbols"):
+    with pytest.raises(ValueError, match="one vocabulary for source and target, but theirs have 11 and 12"):
         DecoderOnly({"source": 11, "target": 12}, decoder=partial(TransformerDecoder, use_source=False))
 
 
 def test_decoder_only_tied_embedding_is_one_parameter() -> None:
-    both, one = (sum(p.numel() for p in build(tie_embeddings=share).parameters()) for share in (False, True))
-    assert both - one == 11 * 16
+    untied, tied = (sum(p.numel() for p in build(tie_embeddings=tie).parameters()) for tie in (False, True))
+    assert untied - tied == 11 * 16
 
 
 def test_decoder_only_limit_counts_source_and_target_together() -> None:
@@ -93,7 +93,7 @@ def test_decoder_only_limit_counts_source_and_target_together() -> None:
     assert not AveragingEnsemble([other]).single_sequence
 
 
-def test_decoder_only_learns_to_repeat() -> None:
+def test_decoder_only_learns_to_repeat_the_source() -> None:
     """The model can use the source, although it has no encoder."""
     model = build().train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
@@ -110,19 +110,19 @@ def test_decoder_only_learns_to_repeat() -> None:
 
 
 @pytest.mark.parametrize(
-    "looks",
+    "decoder",
     [TransformerDecoder, LSTMDecoder, partial(ConvolutionDecoder, layers=1)],
     ids=["transformer", "lstm", "convolution"],
 )
-def test_decoder_only_refuses_a_decoder_that_uses_a_source(looks: Any) -> None:
-    attention = {} if looks is TransformerDecoder else {"attention": MultiHeadAttention}
+def test_decoder_only_refuses_a_decoder_that_uses_a_source(decoder: Any) -> None:
+    attention = {} if decoder is TransformerDecoder else {"attention": MultiHeadAttention}
     with pytest.raises(ValueError, match="uses a source, but this model has none"):
-        DecoderOnly(SIZES, d_model=16, decoder=partial(looks, **attention))
+        DecoderOnly(SIZES, d_model=16, decoder=partial(decoder, **attention))
 
 
 @pytest.mark.parametrize("model", [EncoderDecoder, partial(GuidedEncoderDecoder, column="target")])
 @pytest.mark.parametrize(
-    "blind",
+    "decoder",
     [
         partial(TransformerDecoder, use_source=False),
         partial(LSTMDecoder, attention=None, initial=None),
@@ -130,6 +130,6 @@ def test_decoder_only_refuses_a_decoder_that_uses_a_source(looks: Any) -> None:
     ],
     ids=["transformer", "lstm", "convolution"],
 )
-def test_encoder_decoder_refuses_a_decoder_without_source(model: Any, blind: Any) -> None:
+def test_encoder_decoder_refuses_a_decoder_without_source(model: Any, decoder: Any) -> None:
     with pytest.raises(ValueError, match="does not use the source"):
-        model(SIZES, d_model=16, encoder=TransformerEncoder, decoder=blind)
+        model(SIZES, d_model=16, encoder=TransformerEncoder, decoder=decoder)

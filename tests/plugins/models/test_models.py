@@ -23,8 +23,10 @@ def build(vocab_sizes: dict[str, int] = SIZES, **settings: Any) -> EncoderDecode
     return EncoderDecoder(vocab_sizes, **(small | settings)).eval()
 
 
-def base(*, d_model: int = 512, layers: int = 6, heads: int = 8, width: int = 2048, **attention: Any) -> int:
-    """Return the number of parameters of a row of table 3."""
+def count_parameters(
+    *, d_model: int = 512, layers: int = 6, heads: int = 8, width: int = 2048, **attention: Any
+) -> int:
+    """Return the number of parameters of the base model with the changes of a row of table 3."""
     shared: dict[str, Any] = {
         "layers": layers,
         "attention": partial(MultiHeadAttention, heads=heads, **attention),
@@ -64,24 +66,24 @@ def base(*, d_model: int = 512, layers: int = 6, heads: int = 8, width: int = 20
 def test_transformer_has_the_parameters_of_table_3(
     row: dict[str, int], millions: float, paper: int | None
 ) -> None:
-    """Vaswani et al. 2017, table 3, with tensor2tensor's vocabulary; big's row has a smaller one."""
-    count = base(**row) / 1e6
+    """Vaswani et al. 2017, table 3, with tensor2tensor's vocabulary; that of the row "big" is smaller."""
+    count = count_parameters(**row) / 1e6
     assert round(count, 1) == millions
     assert paper is None or abs(count - paper) < 0.55
 
 
-@pytest.mark.parametrize(("share", "tables"), [("none", 3), ("target", 2), ("all", 1)])
-def test_tied_embeddings_are_one_tensor(share: str, tables: int) -> None:
-    model = build(tie_embeddings=share)
+@pytest.mark.parametrize(("tied", "tables"), [("none", 3), ("target", 2), ("all", 1)])
+def test_tied_embeddings_are_one_tensor(tied: str, tables: int) -> None:
+    model = build(tie_embeddings=tied)
     found = [p for p in model.parameters() if p.shape == (11, 16)]
     assert len(found) == len({p.data_ptr() for p in found}) == tables
     assert len([name for name, w in model.state_dict().items() if w.shape == (11, 16)]) == tables
     model.head(torch.randn(1, 16)).sum().backward()  # type: ignore[no-untyped-call]
-    assert (model.target.weight.grad is not None) == (share != "none")
+    assert (model.target.weight.grad is not None) == (tied != "none")
 
 
 def test_tying_all_embeddings_needs_one_vocabulary() -> None:
-    with pytest.raises(ValueError, match="they have 11 and 12 symbols"):
+    with pytest.raises(ValueError, match="theirs have 11 and 12 symbols; set tie_embeddings: target"):
         build({"source": 11, "target": 12}, tie_embeddings="all")
 
 
@@ -105,11 +107,11 @@ def test_model_limit_is_the_smallest_of_encoder_and_decoder() -> None:
 
 def test_ensemble_averages_probabilities() -> None:
     models = [build(), build(d_model=32)]
-    both = AveragingEnsemble(models)
+    ensemble = AveragingEnsemble(models)
     source = seqx.Tokens.of(torch.randint(4, 11, (3, 5)), torch.tensor([5, 4, 2]))
     target = seqx.Tokens.of(torch.randint(4, 11, (3, 4)), torch.tensor([4, 1, 3]))
     expected = torch.stack([model.score(source, target).exp() for model in models]).mean(0).log()
-    torch.testing.assert_close(both.score(source, target), expected)
+    torch.testing.assert_close(ensemble.score(source, target), expected)
 
 
 def test_ensemble_needs_models_with_one_vocabulary() -> None:
@@ -120,7 +122,7 @@ def test_ensemble_needs_models_with_one_vocabulary() -> None:
 
 
 def test_transformer_learns_to_copy() -> None:
-    """Post-norm with the default initialisation, from random weights to certainty."""
+    """A post-norm model with the default initialisation reaches a loss near 0."""
     model = build(d_model=32, tie_embeddings="all").train()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(1)

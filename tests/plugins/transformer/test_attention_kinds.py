@@ -1,4 +1,4 @@
-"""Each attention against a plain implementation of its formula."""
+"""Each attention compared with a plain implementation of its formula."""
 
 from functools import partial
 
@@ -27,8 +27,8 @@ LENGTHS = torch.tensor([150, 97])
 LAYOUT = seqx.Layout.of(torch.arange(150) < LENGTHS[:, None])
 
 
-def vectors(places: int = 150) -> Tensor:
-    return torch.randn(2, places, D, generator=torch.Generator().manual_seed(1))
+def vectors(length: int = 150) -> Tensor:
+    return torch.randn(2, length, D, generator=torch.Generator().manual_seed(1))
 
 
 def outputs_of(
@@ -60,13 +60,13 @@ def test_restricted_attention_equals_multi_head_attention_with_a_window(
     causal: bool, window: int, positions: seqx.Make[seqx.PositionalEncoding]
 ) -> None:
     encoding = positions(D, HEADS)
-    restricted, whole = RestrictedAttention(D, window=window, heads=HEADS), MultiHeadAttention(D, heads=HEADS)
-    whole.load_state_dict(restricted.state_dict())
-    expected = outputs_of(whole, seqx.Mask(causal=causal, window=window), encoding)
+    restricted, full = RestrictedAttention(D, window=window, heads=HEADS), MultiHeadAttention(D, heads=HEADS)
+    full.load_state_dict(restricted.state_dict())
+    expected = outputs_of(full, seqx.Mask(causal=causal, window=window), encoding)
     torch.testing.assert_close(outputs_of(restricted, seqx.Mask(causal=causal), encoding), expected)
     narrower = seqx.Mask(causal=causal, window=min(window, 3))
     torch.testing.assert_close(
-        outputs_of(restricted, narrower, encoding), outputs_of(whole, narrower, encoding)
+        outputs_of(restricted, narrower, encoding), outputs_of(full, narrower, encoding)
     )
 
 
@@ -106,15 +106,15 @@ def test_multiplicative_attention_computes_luongs_general_scores(scaled: bool) -
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_grouped_query_attention_shares_keys_and_values(groups: int) -> None:
-    grouped, whole = GroupedQueryAttention(D, heads=HEADS, groups=groups), MultiHeadAttention(D, heads=HEADS)
+    grouped, full = GroupedQueryAttention(D, heads=HEADS, groups=groups), MultiHeadAttention(D, heads=HEADS)
     state = grouped.state_dict()
     for name in ("key.weight", "value.weight"):
         by_group = state[name].unflatten(0, (groups, -1))
         state[name] = by_group.repeat_interleave(HEADS // groups, 0).flatten(0, 1)
-    whole.load_state_dict(state)
+    full.load_state_dict(state)
     for encoding in (Rotary(D, HEADS), Shaw(D, HEADS), Alibi(D, HEADS)):
         for mask in (seqx.Mask(), seqx.Mask(causal=True)):
-            torch.testing.assert_close(outputs_of(grouped, mask, encoding), outputs_of(whole, mask, encoding))
+            torch.testing.assert_close(outputs_of(grouped, mask, encoding), outputs_of(full, mask, encoding))
     x = vectors()
     assert grouped.project(x, x, seqx.Positioned.unordered(LAYOUT)).keys.shape == (2, groups, 150, D // HEADS)
     with pytest.raises(ValueError, match=r"groups \(3\) must divide heads \(4\)"):
@@ -155,15 +155,15 @@ def test_linear_attention_refuses_encodings_that_add_to_scores(
     positions: seqx.Make[seqx.PositionalEncoding],
 ) -> None:
     linear = partial(LinearAttention, heads=HEADS)
-    for built in (TransformerEncoder, TransformerDecoder):
+    for stack in (TransformerEncoder, TransformerDecoder):
         with pytest.raises(
-            ValueError, match=rf"no scores for {positions(D, 1).__class__.__name__} positions"
+            ValueError, match=rf"{positions(D, 1).__class__.__name__} positions add to scores or values"
         ):
-            built(D, attention=linear, positions=positions)
-        built(D, attention=linear, positions=Rotary)
+            stack(D, attention=linear, positions=positions)
+        stack(D, attention=linear, positions=Rotary)
 
 
-KINDS: list[seqx.Make[MultiHeadAttention]] = [
+ATTENTIONS: list[seqx.Make[MultiHeadAttention]] = [
     MultiHeadAttention,
     AdditiveAttention,
     MultiplicativeAttention,
@@ -172,10 +172,10 @@ KINDS: list[seqx.Make[MultiHeadAttention]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("make", ATTENTIONS)
 @pytest.mark.parametrize("causal", [True, False])
-def test_attention_weights_reproduce_the_output(kind: seqx.Make[MultiHeadAttention], causal: bool) -> None:
-    attention, x, mask = kind(D, heads=HEADS), vectors(), seqx.Mask(causal=causal)
+def test_attention_weights_reproduce_the_output(make: seqx.Make[MultiHeadAttention], causal: bool) -> None:
+    attention, x, mask = make(D, heads=HEADS), vectors(), seqx.Mask(causal=causal)
     positioned = seqx.Positioned(Alibi(D, HEADS), LAYOUT)
     memory = attention.project(x, x, positioned)
     weights = attention.weights(x, positioned, memory, mask)
@@ -196,18 +196,20 @@ def test_restricted_attention_is_refused_as_cross_attention() -> None:
     with pytest.raises(ValueError, match="works within one sequence; set another cross_attention"):
         TransformerDecoder(D, layers=1, attention=RestrictedAttention)
     assert TransformerDecoder(D, layers=1, attention=RestrictedAttention, use_source=False)
-    with pytest.raises(ValueError, match="cross_attention needs a source"):
+    with pytest.raises(ValueError, match="cross_attention is set without a source"):
         TransformerDecoder(D, layers=1, cross_attention=MultiHeadAttention, use_source=False)
 
 
-def test_each_layer_may_have_another_attention() -> None:
-    kinds: list[seqx.Make[seqx.Attention]] = [
+def test_layers_of_a_stack_may_have_different_attentions() -> None:
+    attentions: list[seqx.Make[seqx.Attention]] = [
         partial(RestrictedAttention, heads=HEADS, window=2),
         partial(GroupedQueryAttention, heads=HEADS, groups=2),
         AdditiveAttention,
     ]
-    encoder = TransformerEncoder(D, layers=3, attention=kinds)
-    decoder = TransformerDecoder(D, layers=3, attention=kinds[::-1], cross_attention=MultiplicativeAttention)
+    encoder = TransformerEncoder(D, layers=3, attention=attentions)
+    decoder = TransformerDecoder(
+        D, layers=3, attention=attentions[::-1], cross_attention=MultiplicativeAttention
+    )
     x = vectors(9)
     layout = seqx.Layout.of(torch.ones(2, 9, dtype=torch.bool))
     memory = seqx.Memory(encoder(x, layout), x, layout)

@@ -1,4 +1,4 @@
-"""The parts of the Transformer, one at a time."""
+"""Each part of the Transformer alone."""
 
 import math
 from functools import partial
@@ -34,8 +34,8 @@ from seqx_transformer.layer_parts import Dropout, Residual
 
 
 def test_sinusoidal_positions_follow_the_paper() -> None:
-    d_model, places = 512, 60
-    table = Sinusoidal(d_model, 8).embed(torch.zeros(1, places, d_model), torch.arange(places)[None])[0]
+    d_model, length = 512, 60
+    table = Sinusoidal(d_model, 8).embed(torch.zeros(1, length, d_model), torch.arange(length)[None])[0]
     for pos in (0, 1, 7, 59):
         for i in (0, 1, 100, 255):
             angle = pos / 10000 ** (2 * i / d_model)
@@ -108,15 +108,15 @@ def test_encoding_can_add_to_scores_and_values() -> None:
 
 
 def test_list_of_attentions_sets_one_per_layer() -> None:
-    kinds: list[Any] = [partial(MultiHeadAttention, heads=2), partial(MultiHeadAttention, heads=4)]
+    attentions: list[Any] = [partial(MultiHeadAttention, heads=2), partial(MultiHeadAttention, heads=4)]
     decoder = TransformerDecoder(
-        16, layers=2, attention=kinds, cross_attention=partial(MultiHeadAttention, heads=1)
+        16, layers=2, attention=attentions, cross_attention=partial(MultiHeadAttention, heads=1)
     )
     assert [layer.attention.heads for layer in decoder.layers] == [2, 4]
     assert [layer.cross_attention.heads for layer in decoder.layers if layer.cross_attention] == [1, 1]
     for stack in (TransformerEncoder, TransformerDecoder):
         with pytest.raises(ValueError, match="attention: 2 values for 3 layers"):
-            stack(16, layers=3, attention=kinds)
+            stack(16, layers=3, attention=attentions)
 
 
 def test_decoder_without_source_gives_the_same_outputs_token_by_token() -> None:
@@ -129,15 +129,15 @@ def test_decoder_without_source_gives_the_same_outputs_token_by_token() -> None:
         torch.testing.assert_close(part, whole[:, t : t + 1])
 
 
-def test_learned_positions_are_one_table_for_layers_with_other_heads() -> None:
-    kinds: list[Any] = [partial(MultiHeadAttention, heads=2), partial(MultiHeadAttention, heads=4)]
-    encoder = TransformerEncoder(16, layers=2, attention=kinds, positions=Learned)
+def test_layers_with_different_heads_share_learned_positions() -> None:
+    attentions: list[Any] = [partial(MultiHeadAttention, heads=2), partial(MultiHeadAttention, heads=4)]
+    encoder = TransformerEncoder(16, layers=2, attention=attentions, positions=Learned)
     tables = list(encoder.positions.parameters())
     assert [table.shape for table in tables] == [(512, 16)]
-    both = partial(Combined, encodings=[Learned, Shaw])
-    assert TransformerEncoder(16, layers=2, attention=kinds[0], positions=both)
-    with pytest.raises(ValueError, match="all layers must have the same number of heads, not 2 and 4"):
-        TransformerEncoder(16, layers=2, attention=kinds, positions=both)
+    combined = partial(Combined, encodings=[Learned, Shaw])
+    assert TransformerEncoder(16, layers=2, attention=attentions[0], positions=combined)
+    with pytest.raises(ValueError, match="set the same number of heads in all layers, not 2 and 4"):
+        TransformerEncoder(16, layers=2, attention=attentions, positions=combined)
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
@@ -164,16 +164,16 @@ def test_dropout_mask_depends_on_the_seed_and_changes_each_time() -> None:
 @pytest.mark.parametrize(("stack", "sums"), [(TransformerEncoder, 5), (TransformerDecoder, 7)])
 def test_dropout_is_applied_where_section_5_4_says(stack: Any, sums: int) -> None:
     """Dropout applies to the output of each sub-layer and to the embeddings, not inside sub-layers."""
-    made = stack(16, layers=2, dropout=0.25)
-    shares = [module.p for module in made.modules() if isinstance(module, Dropout)]
-    assert sorted(shares)[-sums:] == [0.25] * sums
-    assert not any(sorted(shares)[:-sums])
+    built = stack(16, layers=2, dropout=0.25)
+    probabilities = sorted(module.p for module in built.modules() if isinstance(module, Dropout))
+    assert probabilities[-sums:] == [0.25] * sums
+    assert not any(probabilities[:-sums])
 
 
 def test_feedforward_networks_follow_their_formulas() -> None:
     x = torch.randn(2, 3, 8)
-    for kind, function in ((ReLU, F.relu), (GELU, F.gelu)):
-        layer = kind(8, width=12)
+    for network, function in ((ReLU, F.relu), (GELU, F.gelu)):
+        layer = network(8, width=12)
         torch.testing.assert_close(layer(x), layer.outer(function(layer.inner(x))))
     for name, gate in (("silu", F.silu), ("gelu", F.gelu)):
         gated = Gated(8, width=12, activation=name)  # type: ignore[arg-type]
@@ -214,7 +214,7 @@ def test_kaiming_initialisation_keeps_the_variance_through_relus() -> None:
 
 
 def test_depth_scaled_initialisation_divides_by_the_root_of_the_layer_number() -> None:
-    """Zhang et al. 2019: uniform in +- g a / sqrt(l) in layer l, with gain a and Xavier's bound g."""
+    """Weights of layer l are uniform in +- a g / sqrt(l), with gain a and Xavier's bound g."""
     torch.manual_seed(0)
     encoder = TransformerEncoder(64, layers=4, initialisation=partial(DepthScaled, gain=0.9))
     for number, layer in enumerate(encoder.layers, 1):
@@ -228,17 +228,17 @@ def test_depth_scaled_initialisation_divides_by_the_root_of_the_layer_number() -
 
 
 def test_deepnorm_initialisation_does_not_scale_queries_and_keys() -> None:
-    """Wang et al. 2022: the gain is beta for feed-forward, values and outputs, and 1 for queries and keys."""
+    """The gain of feed-forward, value and output weights is beta, that of query and key weights 1."""
     torch.manual_seed(0)
     decoder = TransformerDecoder(64, layers=2, initialisation=partial(DeepNorm, beta=0.3))
-    seen = 0
+    count = 0
     for name, linear in decoder.layers.named_modules():
         if isinstance(linear, nn.Linear):
             gain = 1.0 if name.endswith((".query", ".key")) else 0.3
             bound = gain * math.sqrt(6 / (linear.in_features + linear.out_features))
             assert 0.98 * bound < linear.weight.abs().max().item() <= bound, name
-            seen += 1
-    assert seen == 2 * (4 + 4 + 2)
+            count += 1
+    assert count == 2 * (4 + 4 + 2)
 
 
 @pytest.mark.parametrize("order", ["post", "pre"])
@@ -246,7 +246,7 @@ def test_residual_connection_is_scaled(order: Literal["post", "pre"]) -> None:
     """DeepNorm: LayerNorm(alpha x + f(x))."""
     torch.manual_seed(0)
     residual, x = Residual(LayerNorm, 8, order, 0.5, scale=1.7).eval(), torch.randn(2, 3, 8)
-    found = residual(x, torch.tanh(residual.before(x)))
+    found = residual(x, torch.tanh(residual.sublayer_input(x)))
     if order == "post":
         torch.testing.assert_close(found, F.layer_norm(1.7 * x + torch.tanh(x), (8,)))
     else:

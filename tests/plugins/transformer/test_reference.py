@@ -1,4 +1,4 @@
-"""The Transformer against PyTorch's independent implementation with the same weights."""
+"""The Transformer compared with PyTorch's independent implementation, with the same weights."""
 
 from functools import partial
 from typing import Any
@@ -27,13 +27,14 @@ def settings(norm_order: str, activation: str) -> dict[str, Any]:
 
 
 def scramble(module: nn.Module) -> None:
-    """Set all parameters, also those that start as 0 or 1, to random values."""
+    """Set all parameters to random values, also those whose initial value is 0 or 1."""
     for p in module.parameters():
         nn.init.normal_(p, 0.5, 0.3)
 
 
-def copy(to: Any, what: Any) -> None:
-    to.load_state_dict(what.state_dict())
+def copy(ours: Any, theirs: Any) -> None:
+    """Copy the weights of a module of PyTorch into one of seqx."""
+    ours.load_state_dict(theirs.state_dict())
 
 
 def copy_attention(ours: Any, theirs: nn.MultiheadAttention) -> None:
@@ -43,14 +44,14 @@ def copy_attention(ours: Any, theirs: nn.MultiheadAttention) -> None:
     copy(ours.output, theirs.out_proj)
 
 
-def copy_rest(ours: Any, theirs: Any, last_norm: str) -> None:
+def copy_feedforward_and_norms(ours: Any, theirs: Any, last_norm: str) -> None:
     copy(ours.feedforward.inner, theirs.linear1)
     copy(ours.feedforward.outer, theirs.linear2)
     copy(ours.attended.norm, theirs.norm1)
     copy(ours.transformed.norm, getattr(theirs, last_norm))
 
 
-def last(norm_order: str) -> nn.LayerNorm | None:
+def final_norm(norm_order: str) -> nn.LayerNorm | None:
     return nn.LayerNorm(D) if norm_order == "pre" else None
 
 
@@ -60,12 +61,12 @@ def test_transformer_encoder_equals_torchs(norm_order: str, activation: str) -> 
     layer = nn.TransformerEncoderLayer(
         D, HEADS, WIDTH, 0.0, activation, batch_first=True, norm_first=norm_order == "pre"
     )
-    theirs = nn.TransformerEncoder(layer, LAYERS, last(norm_order), enable_nested_tensor=False)
+    theirs = nn.TransformerEncoder(layer, LAYERS, final_norm(norm_order), enable_nested_tensor=False)
     scramble(theirs)
     ours = TransformerEncoder(D, **settings(norm_order, activation)).eval()
     for mine, other in zip(ours.layers, theirs.layers, strict=True):
         copy_attention(mine.attention, other.self_attn)
-        copy_rest(mine, other, "norm2")
+        copy_feedforward_and_norms(mine, other, "norm2")
     if norm_order == "pre":
         copy(ours.norm, theirs.norm)
     x = torch.randn(B, S, D)
@@ -79,14 +80,14 @@ def test_transformer_decoder_equals_torchs(norm_order: str, activation: str) -> 
     layer = nn.TransformerDecoderLayer(
         D, HEADS, WIDTH, 0.0, activation, batch_first=True, norm_first=norm_order == "pre"
     )
-    theirs = nn.TransformerDecoder(layer, LAYERS, last(norm_order))
+    theirs = nn.TransformerDecoder(layer, LAYERS, final_norm(norm_order))
     scramble(theirs)
     ours = TransformerDecoder(D, **settings(norm_order, activation)).eval()
     for mine, other in zip(ours.layers, theirs.layers, strict=True):
         copy_attention(mine.attention, other.self_attn)
         copy_attention(mine.cross_attention, other.multihead_attn)
         copy(mine.crossed.norm, other.norm2)  # type: ignore[union-attr]
-        copy_rest(mine, other, "norm3")
+        copy_feedforward_and_norms(mine, other, "norm3")
     if norm_order == "pre":
         copy(ours.norm, theirs.norm)
     x, states = torch.randn(B, T, D), torch.randn(B, S, D)
