@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 import seqx
 from seqx_watch.metrics import WindowMeans
 
+_MAX_TEXT = 400
+"""The maximum number of characters of a text in an example; longer texts are cut, with an ellipsis."""
+
 
 def plain(text: str) -> str:
     """Return the text on one line, without control characters."""
@@ -79,9 +82,14 @@ def examples(evaluation: seqx.Evaluation, count: int, turn: int) -> Iterator[str
     answers = evaluation.answers
     for i in range(min(count, len(answers))):
         answer = answers[(turn + i * max(1, len(answers) // count)) % len(answers)]
-        yield f"  input      {plain(answer.input)}"
-        yield f"  output     {plain(answer.output)}"
-        yield f"  reference  {plain(answer.reference)}"
+        yield f"  input      {_shortened(answer.input)}"
+        yield f"  output     {_shortened(answer.output)}"
+        yield f"  reference  {_shortened(answer.reference)}"
+
+
+def _shortened(text: str) -> str:
+    """Return the text on one line, cut to at most `_MAX_TEXT` characters."""
+    return plain(text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}...")
 
 
 def closing(results: Mapping[str, Mapping[str, seqx.Score]]) -> Iterator[str]:

@@ -182,4 +182,5 @@ def _early_stopping_reason(run: seqx.Run) -> str:
     """Return the reason why early stopping ended the run."""
     patience = run.training.patient
     assert patience is not None, "only early stopping ends a run early"
-    return f"{patience.validations} validations without a better {patience.by or 'score'}"
+    plural = "" if patience.validations == 1 else "s"
+    return f"{patience.validations} validation{plural} without a better {patience.by or 'score'}"

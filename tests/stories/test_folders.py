@@ -44,6 +44,6 @@ def test_run_keeps_its_vocabulary_without_the_cache(tmp_path: Path) -> None:
 def test_run_that_stops_early_reports_it() -> None:
     settings = ("training.validate_every=2", "training.patience=1", "training.schedule.peak=1e-12")
     said = seqx("run", tiny(), "training.steps=30", *settings).output
-    assert "stopped after 4 of 30 updates: 1 validations without a better score\n" in said
+    assert "stopped after 4 of 30 updates: 1 validation without a better score\n" in said
     said = seqx("run", tiny(), "training.steps=31", *settings).output
-    assert "stopped after 4 of 31 updates: 1 validations without a better score\n" in said
+    assert "stopped after 4 of 31 updates: 1 validation without a better score\n" in said

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import seqx
-from seqx_watch import ConsoleProgress, progress
+from seqx_watch import ConsoleProgress, lines, progress
 from seqx_watch.metrics import Window, WindowMeans
 from tests.plugins.watch.story import Clock, Story, run, update
 
@@ -90,6 +90,12 @@ def test_console_progress_prints_plain_lines(
     assert err.replace(str(tmp_path), "FOLDER") == WHOLE
     assert (tmp_path / "log.txt").read_text(encoding="utf-8") == err + CLOSING
     assert all(char.isprintable() or char == "\n" for char in err)
+
+
+def test_examples_of_a_validation_are_shortened() -> None:
+    answer = seqx.Answer(input="a" * 400, output="b" * 48_000, reference="c")
+    shown = list(lines.examples(seqx.Evaluation(scores={}, answers=[answer]), 1, 0))
+    assert shown == [f"  input      {'a' * 400}", f"  output     {'b' * 397}...", "  reference  c"]
 
 
 def test_console_progress_ends_preparation_with_a_line(
