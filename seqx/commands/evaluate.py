@@ -51,7 +51,7 @@ def evaluate(
 
     MODEL is the folder of a model or of a finished run; several models form an ensemble. KEY=VALUE changes a
     setting of the search or the task, such as search.size=8 or task.metrics=[bleu]. Print each score with the
-    signature of its metric.
+    signature of its metric. Print the device and the number format of the computation on standard error.
     """
     models, overrides = split_overrides(arguments)
     if not models:
@@ -70,6 +70,8 @@ def evaluate(
         lenient=True,
         trust_local_plugins=trust_local_plugins,
     )
+    computation = f"on {predictor.device} in {predictor.precision} (--precision {precision})"
+    click.echo(f"{split}: answers are computed {computation}", err=True)
     predictor.task.fetch(default_cache() / "corpora", _print_progress, splits=(split,))
     rows = predictor.task.read_split(split)
     evaluation = predictor.task.evaluate(predictor, rows)
@@ -85,7 +87,7 @@ def evaluate(
         click.echo(f"{name} {score}")
 
 
-def _print_progress(step: str, share: float | None) -> None:
+def _print_progress(step: str, fraction: float | None) -> None:
     """Print each step of fetching the corpus, but not the progress within a file."""
-    if share is None:
+    if fraction is None:
         click.echo(step, err=True)

@@ -68,12 +68,20 @@ def test_evaluate_scores_a_test_set_of_the_user(run: Path, tmp_path: Path) -> No
     result = call("evaluate", run, f"task.corpus={{type: files, test: [{tmp_path}/en, {tmp_path}/de]}}")
     assert result.exit_code == 0, result.output
     assert re.fullmatch(r"bleu \d+\.\d\d  \S+\nchrf \d+\.\d\d  \S+\n", result.stdout)
-    assert result.stderr == f"reading test: {tmp_path}/en, {tmp_path}/de\n"
-    missing = call("evaluate", run, "task.corpus={type: files, train: [a, b]}")
-    assert (missing.exit_code, missing.stderr) == (
-        2,
-        "the corpus of files has no text for test; set its 'test'\n",
+    assert re.fullmatch(
+        r"test: answers are computed on \S+ in (bf16|fp32) \(--precision auto\)\n"
+        rf"reading test: {tmp_path}/en, {tmp_path}/de\n",
+        result.stderr,
     )
+    missing = call("evaluate", run, "task.corpus={type: files, train: [a, b]}")
+    assert missing.exit_code == 2
+    assert missing.stderr.endswith("\nthe corpus of files has no text for test; set its 'test'\n")
+
+
+def test_evaluate_prints_the_precision_in_use(run: Path) -> None:
+    result = call("evaluate", run, "--device", "cpu", "--precision", "fp32")
+    assert "test: answers are computed on cpu in fp32 (--precision fp32)\n" in result.stderr
+    assert "computed" not in result.stdout
 
 
 @pytest.mark.parametrize("name", ["half", "half/model"])
@@ -157,7 +165,7 @@ def test_path_that_is_not_a_model_is_reported(
 def test_evaluate_refuses_a_task_without_metrics(run: Path) -> None:
     result = call("evaluate", run, "task.metrics=[]")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "task: metrics is empty; name one at least" in result.stderr
+    assert "task: metrics is empty; name at least one" in result.stderr
 
 
 def test_evaluate_reports_invalid_arguments(tmp_path: Path) -> None:
