@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# The one list of public names. Type checkers read the imports, and `_modules` reads them as text.
+# The only list of public names. Type checkers read these imports, and `_modules` reads them as text.
 if TYPE_CHECKING:  # interfaces of networks
     from seqx.interfaces.networks import Attention as Attention
     from seqx.interfaces.networks import Decoder as Decoder
@@ -92,7 +92,7 @@ if TYPE_CHECKING:  # parts of grammars
     from seqx.constraints import LexicalGrammar as LexicalGrammar
     from seqx.constraints import Surfaces as Surfaces
 
-if TYPE_CHECKING:  # registration, and what callbacks get
+if TYPE_CHECKING:  # registration, and the arguments of callbacks
     from seqx.plugin.hooks import hookimpl as hookimpl
     from seqx.plugin.registry import Make as Make
     from seqx.plugin.registry import Registry as Registry

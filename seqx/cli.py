@@ -37,7 +37,7 @@ EXIT_INTERRUPTED = 130
 EXIT_STOPPED = 75
 """The exit code after a signal: EX_TEMPFAIL of sysexits.h, since the same command resumes the run."""
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed: they move a cursor
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # without tab and line feed, which are harmless
 
 COMMANDS = {
     "run": (
@@ -154,17 +154,17 @@ def _stop_during_import() -> Iterator[None]:
 
 
 def plugin_commands() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:
-    """Return the commands of plugins by name, and those that are ignored because seqx has the same name."""
+    """Return the commands of plugins by name, and the ignored ones: seqx has a command of the same name."""
     by_name: dict[str, list[EntryPoint]] = {}
     ignored = []
     for entry in sorted(
         entry_points(group=GROUP), key=lambda entry: (_source(entry) != DISTRIBUTION, entry.name)
     ):
-        others = by_name.setdefault(entry.name, [])
-        if entry.name in COMMANDS or any(_source(other) == DISTRIBUTION for other in others):
+        same_name = by_name.setdefault(entry.name, [])
+        if entry.name in COMMANDS or any(_source(other) == DISTRIBUTION for other in same_name):
             ignored.append(entry)
         else:
-            others.append(entry)
+            same_name.append(entry)
     return {name: by_name[name] for name in sorted(by_name) if by_name[name]}, ignored
 
 
@@ -189,7 +189,7 @@ def _message(error: Exception) -> str | None:
 
 
 def print_error(message: str) -> None:
-    """Print a message on standard error; replace control characters, because it may quote any file."""
+    """Print a message on standard error; replace control characters, which a quoted file may contain."""
     click.echo(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", message), err=True)
 
 

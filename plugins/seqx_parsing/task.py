@@ -97,7 +97,7 @@ class Parsing(seqx.CorpusTask):
 
     def __post_init__(self) -> None:
         if not self.metrics:
-            raise ValueError("metrics is empty; name one at least, as in metrics: [evalb]")
+            raise ValueError("metrics is empty; name at least one, as in metrics: [evalb]")
         if self.linearisation.tags and self.tags != "predicted":
             raise ValueError(
                 f"the linearisation writes part-of-speech tags, so tags must be predicted, not {self.tags}"

@@ -91,8 +91,8 @@ class Beam(LengthLimitedSearch):
     maximum length.
 
     If a grammar requires phrases, the search divides the beam by the number of required symbols that remain
-    (dynamic beam allocation, Post and Vilar 2018). Otherwise, more probable hypotheses that put a required
-    phrase off would replace those that write it.
+    (dynamic beam allocation, Post and Vilar 2018). Otherwise, hypotheses that postpone a required phrase
+    would replace the hypotheses that write it, because they are more probable.
 
     Args:
         size: unfinished hypotheses kept for each sentence
@@ -138,7 +138,7 @@ class Beam(LengthLimitedSearch):
         grammar: seqx.Grammar | None = None,
         memory: seqx.State | None = None,
     ) -> list[list[seqx.Hypothesis]]:
-        """Return the `nbest` best hypotheses of each sentence, or fewer if there are fewer.
+        """Return the `nbest` best hypotheses of each sentence, or fewer if the search finds fewer.
 
         Raises:
             UserError: the logits are not finite
@@ -266,7 +266,7 @@ class Beam(LengthLimitedSearch):
         return Continuations(best, index // candidates, tokens.gather(1, index))
 
     def _finish(self, finished: Finished, active: Active, best: Continuations, step: int) -> Finished:
-        """Return the finished hypotheses with those added that end among the `size` best continuations."""
+        """Add the hypotheses that end among the `size` best continuations to the finished hypotheses."""
         logprob = best.logprob[:, : self.size]
         logprob = logprob.masked_fill(best.token[:, : self.size] != seqx.EOS, -torch.inf)
         score, index = torch.cat([finished.score, logprob / self.penalty(step + 1)], 1).topk(self.nbest)
@@ -290,7 +290,7 @@ def _take(ids: Tensor, index: Tensor) -> Tensor:
 
 
 def _hypotheses(scores: list[float], logprobs: list[float], ids: list[list[float]]) -> list[seqx.Hypothesis]:
-    """Convert the finished hypotheses of a sentence, each a score, a log-probability and padded ids."""
+    """Return the finished hypotheses of a sentence, made of scores, log-probabilities and padded ids."""
     return [
         seqx.Hypothesis(
             ids=[int(token) for token in row[: row.index(seqx.EOS)]], score=score, logprob=logprob

@@ -1,8 +1,8 @@
 """Dynamic beam allocation for constrained search (Post and Vilar 2018).
 
-A hypothesis that writes a required phrase early is often less probable than one that puts the phrase off, so
-it would leave the beam. Therefore the beam is divided among banks. A bank is the set of candidates with the
-same number of required symbols that remain. (Post and Vilar count the required symbols already written.)
+A hypothesis that writes a required phrase early is often less probable than one that postpones the phrase, so
+it would leave the beam. Therefore the beam is divided among banks. A bank is a set of candidates for which
+the same number of required symbols remain. (Post and Vilar count the required symbols already written.)
 
 Letters in shapes: B sentences, N hypotheses, V symbols, C candidates, K selected candidates.
 """

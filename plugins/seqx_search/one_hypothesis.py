@@ -98,7 +98,7 @@ def decode_one_hypothesis(
 
 
 def _hypotheses(rejected: float, logprob: float, ids: list[float]) -> list[seqx.Hypothesis]:
-    """Convert the hypothesis of a sentence, copied from the device; none if the grammar rejected it (1.0)."""
+    """Return the hypothesis of a sentence from copied values; none if the grammar rejected it (1.0)."""
     if not math.isfinite(logprob):
         raise seqx.UserError(NOT_FINITE)
     if rejected:

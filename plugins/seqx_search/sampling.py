@@ -16,7 +16,7 @@ from seqx_search.one_hypothesis import decode_one_hypothesis
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling(LengthLimitedSearch):
-    """Sampling: it draws each token from the distribution of the model, or from its most probable tokens.
+    """Sampling: it draws each token from the distribution of the model, or from the most probable tokens.
 
     The sample for a sentence depends on the seed and the sentence, not on the batch. Scores are
     log-probabilities under the unmodified distribution, for any temperature, `top_k` and `top_p`.
@@ -52,7 +52,7 @@ class Sampling(LengthLimitedSearch):
         draws = self._draws(source, int(max_lengths.max()) + 1)  # [B, T]
 
         def choose(logits: Tensor, sentences: Tensor, step: int) -> Tensor:
-            return _invert(self._probabilities(logits), draws[sentences, step])
+            return _sample(self._probabilities(logits), draws[sentences, step])
 
         return decode_one_hypothesis(model, source, max_lengths, grammar, memory, choose=choose)
 
@@ -86,7 +86,10 @@ class Sampling(LengthLimitedSearch):
         return probabilities
 
 
-def _invert(probabilities: Tensor, draws: Tensor) -> Tensor:
-    """Return the first symbols [N] whose cumulative probability exceeds `draws` [N] times the total."""
+def _sample(probabilities: Tensor, draws: Tensor) -> Tensor:
+    """Return the symbols [N] that random numbers `draws` [N] in [0, 1) select (inverse transform sampling).
+
+    The selected symbol is the first one whose cumulative probability exceeds the draw times the total.
+    """
     cumulative = probabilities.cumsum(1)
     return torch.searchsorted(cumulative, draws[:, None] * cumulative[:, -1:], right=True)[:, 0]

@@ -22,7 +22,7 @@ precision_option = click.option(
     type=click.Choice(["auto", "bf16", "fp32"]),
     default="auto",
     show_default=True,
-    help="Number format; auto: bf16 if the device has units for it.",
+    help="Number format of matrix products; auto: bf16 if the device has units for it, else fp32.",
 )
 batch_tokens_option = click.option(
     "--batch-tokens",

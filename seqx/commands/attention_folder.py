@@ -13,11 +13,11 @@ from seqx.errors import unwritable
 from seqx.inference import AttentionMaps, Predictor
 
 MAX_TOKENS = 128
-"""Maximum tokens of a figure. A larger figure would take minutes, and be too dense to read."""
+"""Maximum tokens of a figure. A larger figure would take minutes to draw, and be too dense to read."""
 
 
 class AttentionFolder:
-    """Write attention weights and figures into a folder; the number of the input line begins each name.
+    """A folder of attention weights and figures. Each file name begins with the number of an input line.
 
     `000001.safetensors` has a tensor [H, Q, K] for each attention layer, under the layer's name in the model.
     Its metadata has the tokens of `source` and `target` as JSON. Inputs of at most `MAX_TOKENS` tokens also
@@ -58,8 +58,8 @@ class AttentionFolder:
             raise unwritable(self._folder, error) from None
         if tokens > MAX_TOKENS:
             click.echo(
-                f"line {number} or its output has {tokens} tokens, more than the {MAX_TOKENS} of a figure; "
-                f"{self._folder} has only its weights",
+                f"line {number} or its output has {tokens} tokens, but a figure shows at most {MAX_TOKENS}; "
+                f"{self._folder} has its attention weights, but no figures",
                 err=True,
             )
 

@@ -43,7 +43,7 @@ def average(
     averaged.
     """
     if last is not None and best is not None:
-        raise click.UsageError("give --last or --best, not both", ctx)
+        raise click.UsageError("use --last or --best, not both", ctx)
     if not (run / "recipe.yaml").is_file() or not (run / "checkpoints").is_dir():
         raise UserError(f"{run}: is not the folder of a run; name one, such as runs/NAME")
     checked = load_checked_run(run, trust_local_plugins=trust_local_plugins)
@@ -60,7 +60,7 @@ def average(
     steps, weights = checkpoints.average(count, select=select, warn=warn, set_aside=False)
     if best and any(checkpoints.info(step).score is None for step in steps):
         raise UserError(
-            f"{run}: none of its checkpoints was validated; give --last K, or train with "
+            f"{run}: none of its checkpoints was validated; use --last K, or train with "
             "training.select=best, which keeps the checkpoints with the best scores"
         )
     folder = out or run / f"averaged-{len(steps)}"
@@ -77,7 +77,8 @@ def average(
     )
     requested = last or best or len(steps)
     if len(steps) < requested:
-        click.echo(f"{run} has {len(steps)} checkpoints to average, not {requested}", err=True)
+        plural = "" if len(steps) == 1 else "s"
+        click.echo(f"{run} has {len(steps)} checkpoint{plural} to average, not {requested}", err=True)
     click.echo(f"{folder}: the mean of steps {', '.join(map(str, steps))}")
 
 

@@ -18,8 +18,8 @@ from seqx.training.preflight import build_checked, count_parameters
 def check(ctx: click.Context, /, arguments: Sequence[str], profile: str | None) -> None:
     """Check recipes and count the parameters of their models.
 
-    Print the number of parameters of each correct RECIPE, and all problems of the others with file, line and
-    column. The exit code is 2 if there is a problem.
+    Print the number of parameters of each correct RECIPE, and all problems of the other recipes with file,
+    line and column. The exit code is 2 if there is a problem.
     """
     recipes, overrides = split_overrides(arguments)
     if not recipes:

@@ -15,8 +15,8 @@ T = TypeVar("T")
 class InputLines:
     """The lines of standard input, up to its end or the first invalid line.
 
-    The attribute `error` then has the error about this line. It is raised only after all lines before it were
-    answered.
+    The attribute `error` holds the error about the invalid line. A command raises it after it has answered
+    all lines before the invalid one.
 
     Args:
         stream: the bytes of standard input
@@ -39,7 +39,7 @@ class InputLines:
 
         Args:
             parse: converts a line to a text or a request
-            pending: gets each request, with the text that is printed for it
+            pending: each request is appended to it, with the text that `--json` prints as its input
         """
         for line in self:
             try:

@@ -71,7 +71,7 @@ def load_with_plugins(
         argument: a file, or the name of a recipe of seqx
         profile: the profile to apply
         overrides: settings as KEY=VALUE
-        problems: gets the problems of the recipe, see `seqx.recipe.load`; None: they are raised
+        problems: the problems of the recipe are appended to it, see `seqx.recipe.load`; None: raise them
 
     Raises:
         RecipeError: the recipe has problems, or it has local plugins and lies in a model folder

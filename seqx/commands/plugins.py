@@ -31,12 +31,12 @@ def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
     described = [_describe_plugin(plugin, commands.values()) for plugin in loaded.loaded]
     loaded_commands = {name for plugin in described for name in plugin["commands"]}
     failed = [_describe_fault(fault, trace=debug) for fault in loaded.faults]
-    orphaned = {
+    without_plugin = {
         name: origin(entry)[1] for name, entry in sorted(commands.items()) if name not in loaded_commands
     }
-    shadowed = {entry.name: origin(entry)[1] for entry in ignored}
+    overridden = {entry.name: origin(entry)[1] for entry in ignored}
     if as_json:
-        report = {"plugins": described, "faults": failed, "commands": orphaned, "ignored": shadowed}
+        report = {"plugins": described, "faults": failed, "commands": without_plugin, "ignored": overridden}
         click.echo(json.dumps(report, indent=2))
         return
     if not described and not failed:
@@ -46,9 +46,9 @@ def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
     for fault in failed:
         click.echo(f"{fault['name']} {fault['version']}, from {fault['from']}: did not load")
         click.echo(textwrap.indent((fault.get("traceback") or fault["error"]).rstrip(), "  "))
-    for name, source in orphaned.items():
-        click.echo(f"command {name}, from {source}, whose plugin is not loaded")
-    for name, source in shadowed.items():
+    for name, source in without_plugin.items():
+        click.echo(f"command {name}, from {source}: its plugin is not loaded")
+    for name, source in overridden.items():
         click.echo(
             f"command {name}, from {source}, is ignored: seqx has a command of this name; uninstall it"
         )

@@ -149,7 +149,7 @@ def _folder(checked: CheckedRecipe, folder: Path | None, profile: str | None) ->
 def _print_scores(
     checked: CheckedRecipe, folder: Path, scores: Mapping[str, Mapping[str, Score]], *, was_finished: bool
 ) -> None:
-    """Print the scores of a run, those of the candidates for its weights, and published ones."""
+    """Print the scores of a run, the scores of its candidate weights, and published scores."""
     if was_finished:
         click.echo(f"{folder}: this run is finished; its scores:")
     for split, by_metric in scores.items():
@@ -166,7 +166,7 @@ def _print_scores(
 
 @contextmanager
 def _reporting_failure(ctx: click.Context, folder: Path, world: World) -> Iterator[None]:
-    """Report what stopped the run in the block, with advice on how to resume; exit with the right code."""
+    """Report a signal, an interrupt or a plugin's error in the block, and how to resume the run."""
     try:
         yield
     except Stopped as stopped:

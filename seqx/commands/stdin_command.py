@@ -64,7 +64,7 @@ def _format_score(hypothesis: Hypothesis) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class StdinCommand:
-    """A command that answers standard input: its arguments and options, and a call that runs it.
+    """The arguments and options of a command that answers lines of standard input. A call runs the command.
 
     Text is UTF-8 in every locale, and only a line feed ends a line. The answer to an empty line is empty.
     Lines that are too long are split and answered in parts; a warning gives their number.
@@ -97,8 +97,9 @@ class StdinCommand:
             parse: converts a line to a text or a request; a UserError ends the input before this line
             format_answer: converts an answer to the text that is printed
             format_score: formats the score of an answer of an n-best list
-            task: the task that the models must have
-            one_line: print each answer on one line; false: it may have several lines, and begins on a new one
+            task: the class of tasks that the command is for
+            one_line: print each answer on one line; false: an answer may have several lines, and begins on a
+                new line
 
         Raises:
             UserError: the models cannot be used; or a line is invalid, after all lines before it were
@@ -268,7 +269,8 @@ def _unmet_message(numbers: Sequence[int], count: int) -> str:
     lines = "line" if len(numbers) == 1 else "lines"
     return (
         f"{len(numbers)} of {count} lines have no answer ({lines} {listed}{more}): the search found none "
-        "that meets all constraints within its limit; ask for less, or raise search.extra or search.size"
+        "that meets all constraints within its limit; use fewer constraints, or raise search.extra or "
+        "search.size"
     )
 
 

@@ -24,9 +24,10 @@ class Batches:
     Args:
         store: the examples
         tokens: target tokens per update, over all ranks and microbatches
-        groups: groups of examples of similar lengths per update
+        groups: number of groups per update; the examples of a group have similar lengths
         seed: seed of the order of the examples
-        microbatch: maximum padded tokens per microbatch, as rows times the longest row; None: one group
+        microbatch: maximum padded tokens per microbatch, as rows times the longest row; None: each group is a
+            microbatch
         rank: rank of this process among those that share each update
         world_size: number of ranks that share each update
         task: encodes each example again in each epoch (subword regularisation); None: use the stored tokens
@@ -123,7 +124,7 @@ class Batches:
             current = following or in_thread(partial(self.plan, epoch))
 
     def _groups(self, groups: list[Integers]) -> list[Integers]:
-        """Return the groups if each is a microbatch of its own, else the whole update as one."""
+        """Return the groups if each of them is a microbatch, else the whole update as one group."""
         return groups if self.microbatch is None else [np.concatenate(groups)]
 
     def _columns(self, rows: Integers, epoch: int) -> dict[str, Ragged]:

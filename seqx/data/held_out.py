@@ -10,8 +10,8 @@ from seqx.interfaces.task import Split, Task
 T = TypeVar("T")
 
 _ROW_SHARE = 0.01  # minimum share of a split for a warning about a repeated row
-_SIDE_SHARE = 0.1  # the same for a repeated source or reference
-_MIN_SIDES = 10  # minimum number of repetitions of a source or reference
+_SIDE_SHARE = 0.1  # minimum share of a split for a warning about a repeated source or reference
+_MIN_SIDES = 10  # minimum number of repetitions for a warning about a source or reference
 
 
 def held_out_warnings(task: Task, split: Split) -> list[str]:

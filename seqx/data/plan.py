@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from seqx.data.store import Integers
 
 TARGET = "target"
-"""The name of the column that the size of an update refers to."""
+"""The name of the column whose tokens determine the size of an update."""
 
 _UPDATES_PER_POOL = 500  # a pool has this many updates; examples are grouped by length within a pool
-_SLABS = 3  # ranges of target lengths per range of source lengths in a pool, about
+_SLABS = 3  # approximate number of slabs of a pool, divided by the number of groups in each slab
 _LENGTH_BITS = 20  # bits of a sort key that hold the length
 
 
@@ -105,7 +105,7 @@ def _sort_by_length(order: Integers, lengths: Mapping[str, Integers], tokens: in
 
 
 def _chunk_numbers(sizes: NDArray[np.int64], chunk: int) -> NDArray[np.int64]:
-    """Return, for each element, the number of the chunk of total size `chunk` in which it begins."""
+    """Cut elements into chunks of total size `chunk`; return the chunk in which each element begins."""
     numbers = np.cumsum(sizes)
     numbers -= sizes
     numbers //= chunk
@@ -124,7 +124,7 @@ def _sort_chunks(order: Integers, chunks: NDArray[np.int64], sizes: NDArray[np.i
 
 
 def _cut_into_groups(ends: Integers, budget: int) -> Integers:
-    """Return the bounds of groups: each has as many of the next examples as fit, but at least one."""
+    """Return the bounds of groups: each group takes the next examples that fit, but at least one."""
     bounds, before = [0], 0
     while bounds[-1] < len(ends):
         after = max(int(ends.searchsorted(before + budget, "right")), bounds[-1] + 1)
@@ -134,7 +134,7 @@ def _cut_into_groups(ends: Integers, budget: int) -> Integers:
 
 
 def _group_into_updates(counts: Integers, tokens: int, groups: int) -> Integers:
-    """Return the bounds of updates: each has the next `groups` groups, or fewer if `tokens` is exceeded."""
+    """Return the bounds of updates: each takes the next `groups` groups, or fewer if they exceed `tokens`."""
     bounds, size, total = [0], 0, 0
     for group, count in enumerate(counts.tolist()):
         if size and (size == groups or total + count > tokens):

@@ -72,7 +72,7 @@ def prepare(
         leaks: what to do with training rows of which a column occurs in a split of `against`
         against: the splits that training rows must not occur in
         text: keep the text as well as the tokens, so that each epoch can encode it again
-        min_rows: minimum number of rows to start other processes
+        min_rows: number of rows from which on other processes are started
 
     Raises:
         UserError: all rows were dropped, a process was killed, or the task raised it

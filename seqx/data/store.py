@@ -34,8 +34,8 @@ Integers = NDArray[np.integer[Any]]
 
 def smallest(values: Integers) -> Integers:
     """Return non-negative values in the smallest unsigned type that holds them."""
-    top = int(values.max()) if values.size else 0
-    dtype = next(dtype for dtype in _UNSIGNED if top <= np.iinfo(dtype).max)
+    largest = int(values.max()) if values.size else 0
+    dtype = next(dtype for dtype in _UNSIGNED if largest <= np.iinfo(dtype).max)
     return values.astype(dtype, copy=False)
 
 
@@ -70,7 +70,10 @@ class Ragged(NamedTuple):
 
 @dataclass(frozen=True)
 class Store:
-    """Prepared examples in memory-mapped files. Opening a large store takes the same time for any size."""
+    """Prepared examples in memory-mapped files.
+
+    Opening a store does not read the examples, except to check the hashes of a small store.
+    """
 
     folder: Path
     columns: Mapping[str, Ragged]

@@ -68,11 +68,13 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 def attention_maps(model: Model, source: Tokens, target: Tokens) -> Mapping[str, AttentionMap]:
     """Return the weights of each attention module while a model reads source [B, S] and writes target [B, T].
 
-    The keys are module names, in the order of the calls. Target row i has the weights with which the model
-    wrote token i. Target column j is the weight of input token j of the decoder: BOS, then the tokens written
-    before. A model with `single_sequence`, such as a language model, has maps of one text instead: row i has
-    the weights with which it predicted the token after token i. Attention between other sequences is left
-    out.
+    The keys of the result are module names, in the order of the calls. In a map whose queries are the target,
+    row i has the weights with which the model wrote target token i. In a map whose keys are the target,
+    column j belongs to input token j of the decoder: BOS is token 0, and target token j - 1 is token j.
+
+    A model with `single_sequence`, such as a language model, has maps of one text instead: the source and the
+    target without its last token. Row i has the weights with which the model predicted the token after
+    token i. Attention between other sequences has no map.
     """
     target_length = target.ids.size(1)
     # The code below recognizes source and target by their widths. If they are equal, widen the target.

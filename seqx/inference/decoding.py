@@ -27,7 +27,7 @@ log = logging.getLogger("seqx.inference")
 
 
 class BatchDecoder:
-    """Decodes pieces with a search, in batches that fit into memory.
+    """A decoder of pieces, which forms batches that fit into memory.
 
     The caller puts the model into evaluation mode and turns gradients off.
 
@@ -115,7 +115,7 @@ class BatchDecoder:
     def _decode_batch(
         self, pieces: Sequence[Piece], limits: Sequence[int], search: Search, indices: Sequence[int]
     ) -> list[list[Candidate]]:
-        """Decode the pieces at `indices` as one batch; encode the source once, for labels and search."""
+        """Decode the pieces at `indices` as one batch; labels and search use the same encoded source."""
         batch = [pieces[i] for i in indices]
         source = source_tokens(batch).to(self.device)
         memory = self.model.encode(source)
@@ -133,7 +133,7 @@ class BatchDecoder:
         return results
 
     def _grammar(self, pieces: Sequence[Piece]) -> Grammar | None:
-        """Return the intersection of the task's grammar and the requests' constraints; None without both."""
+        """Return the grammar of the task and the requests together; None if there is neither."""
         grammar = self.task.grammar([piece.columns for piece in pieces])
         requests = [piece.request for piece in pieces]
         if not any(request.constrained for request in requests):
@@ -142,7 +142,7 @@ class BatchDecoder:
         return constraint if grammar is None else Intersection(grammar, constraint)
 
     def _constraint_error(self, pieces: Sequence[Piece], limits: Sequence[int]) -> InputError | None:
-        """Return the error of the first input whose constraints the task rejects; None if there is none."""
+        """Return the error of the first input whose constraints the task rejects; None if it accepts all."""
         for piece, limit in sorted(zip(pieces, limits, strict=True), key=lambda pair: pair[0].index):
             if piece.request.constrained:
                 try:
@@ -152,7 +152,7 @@ class BatchDecoder:
         return None
 
     def _out_of_memory(self, batch: Sequence[Piece]) -> InputError:
-        """Return the error for a batch in which a single piece ran out of memory; it names the longest."""
+        """Return the error for a batch in which a single piece ran out of memory; quote the longest piece."""
         longest = max(batch, key=lambda piece: piece.length)
         return InputError(
             f"{self.device} ran out of memory with a single input (up to {longest.length} tokens, beginning "
@@ -163,7 +163,9 @@ class BatchDecoder:
 
 
 class BatchShrinker:
-    """Splits a batch that runs out of memory into halves, and later batches into parts that fit.
+    """A callable that computes a batch, and splits it into halves if it runs out of memory.
+
+    It remembers the largest fraction of a batch that may fit, and splits later batches into such parts.
 
     Args:
         device: the device of the model
@@ -176,7 +178,7 @@ class BatchShrinker:
     def __call__(
         self, batch: Sequence[T], compute: Callable[[Sequence[T]], R]
     ) -> Iterator[tuple[Sequence[T], R]]:
-        """Compute a batch, and yield each part that fits with its result, in the order of the batch.
+        """Compute a batch in parts that fit into memory; yield each part and its result, in order.
 
         Raises:
             OutOfMemoryError: a single row does not fit

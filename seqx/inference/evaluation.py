@@ -12,7 +12,7 @@ def evaluate(predictor: Predictor, split: Split) -> Evaluation:
     """Evaluate a model on a split with its task, and add the perplexity if the task does not compute it.
 
     The perplexity is per target token, EOS included. Compare it only between models with the same vocabulary.
-    Examples that are too long are left out of it, and a warning gives their number.
+    It excludes examples that are too long; a warning gives their number.
     """
     evaluation = predictor.task.evaluate(predictor, split)
     if evaluation.perplexity is not None:

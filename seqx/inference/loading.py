@@ -156,7 +156,7 @@ def _describe_other(folder: Path) -> str:
         is_recipe = str(folder) in recipe.named()
         return _describe_recipe(folder) if is_recipe else f"there is no such folder; {advice}"
     missing = [name for name in (WEIGHTS, "recipe.yaml") if not (folder / name).is_file()]
-    return f"is not the folder of a model ({' and '.join(missing)} missing)"
+    return f"is not the folder of a model ({' and '.join(missing)} missing); {advice}"
 
 
 def _describe_recipe(recipe: Path) -> str:

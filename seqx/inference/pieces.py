@@ -1,4 +1,4 @@
-"""Pieces of inputs that a model can read, batches of pieces, and the join of the answers to pieces."""
+"""Split inputs into pieces that a model can read, form batches of pieces, and join the answers to pieces."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -60,7 +60,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class SplitInput:
-    """The pieces of one input. An input that is empty or too long has none."""
+    """The pieces of one input. An input that is empty or too long has no pieces."""
 
     pieces: Sequence[Piece] = ()
     was_split: bool = False
@@ -106,7 +106,7 @@ def split_input(
         requests += [Request(text=text, forbid=request.forbid) for text in others]
         pieces = [Piece(index, part, task.read(part.text)) for part in requests]
     longest = max(piece.length for piece in pieces)
-    # A model without a limit may read more tokens than it was trained on, but attention bounds them, too.
+    # A model without a limit can read more tokens than in training, but attention needs quadratic memory.
     limit = max(max_length, 4 * DEFAULT_MAX_LENGTH) if model_limit is None else model_limit
     if longest > limit:
         raise TooLongError(
@@ -154,8 +154,8 @@ BATCH_TOKENS = {"cpu": 32_768, "cuda": 524_288}
 def output_limits(pieces: Sequence[Piece], model: Model, search: Search) -> list[int]:
     """Return the maximum output tokens for each piece, EOS excluded.
 
-    The search sets the limit. A model with a maximum length may lower it: BOS takes one of its positions, or
-    the source takes several in a model with `single_sequence`.
+    The search sets the limit. A model with a maximum length may lower it, to this length minus the positions
+    that are in use: one for BOS, or those of the source in a model with `single_sequence`.
     """
     lengths = [piece.length - (piece.columns["source"][-1:] == [EOS]) for piece in pieces]
     limits = search.max_lengths(torch.tensor(lengths, dtype=torch.int64))

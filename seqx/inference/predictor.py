@@ -43,8 +43,9 @@ class Predictor:
     log-probability of the joined answer are the sums over its pieces.
 
     An input may be a `Request` with constraints: a prefix of the answer, required phrases and forbidden
-    phrases. If no output within the search's length limit meets them, there is no answer. If the input is
-    split, the first piece gets the prefix and the required phrases, and every piece the forbidden phrases.
+    phrases. If no output within the search's length limit meets the constraints, there is no answer. If the
+    input is split, the first piece gets the prefix and the required phrases, and every piece the forbidden
+    phrases.
 
     Args:
         task: tokenizes inputs, and turns outputs into text
@@ -142,9 +143,11 @@ class Predictor:
     def logprobs(self, examples: Sequence[Example]) -> list[float | None]:
         """Return the natural log-probability of each example's target, given its source.
 
-        The value is None if the example is too long to be scored in one forward pass: the source is longer
-        than `max_length`, the target is longer than `max_length` and than any output of the search, or both
-        together exceed the model's limit.
+        The value is None if the example is too long to be scored in one forward pass. This is so if
+
+        - the source is longer than `max_length`,
+        - the target is longer than `max_length` and longer than any output of the search, or
+        - source and target exceed the limit of the model.
 
         Raises:
             UserError: a single example runs out of memory
@@ -242,9 +245,9 @@ def inference_mode(model: Model, device: torch.device, precision: Literal["bf16"
 
 @contextmanager
 def stop_together(world: World) -> Iterator[None]:
-    """Raise `Stopped` on all ranks after the block if a signal stops one of them inside it.
+    """Raise `Stopped` on all ranks after the block if a signal stopped any rank in the block.
 
-    All ranks must run the block equally often, because they exchange their signals after it.
+    All ranks must run the block equally often, because they exchange their signals after each block.
     """
     if world.size == 1:
         yield

@@ -11,4 +11,4 @@ class Codec:
     """
 
     adjustable: ClassVar[frozenset[str]] = frozenset()
-    """Names of settings that may change nevertheless, because they do not affect the vocabulary."""
+    """Names of settings that may change afterwards, because they do not affect the vocabulary."""

@@ -15,18 +15,17 @@ from seqx.interfaces.tensors import Batch, State, Tokens
 class Objective(nn.Module, ABC):
     """The training loss: named sums over a batch.
 
-    Each sum is divided once, by its count over the whole update, so the loss does not depend on how an update
-    is split into microbatches and ranks.
+    The training loop divides each sum by its count in the whole update. So the loss does not depend on the
+    division of an update into microbatches and ranks.
     """
 
     trained_on: tuple[str, ...] = ("loss",)
-    """Names of the sums whose quotients are added up to the loss; the others are only reported."""
+    """Names of the sums whose quotients add up to the loss; the other sums are only reported."""
 
     def counts(self, batch: Batch) -> Mapping[str, int]:
         """Return the divisor of each sum for a batch.
 
-        The training loop calls it before `forward`, so it must not need the device: use the counts of the
-        batch.
+        The training loop calls it before `forward`, when the batch is still on the host.
         """
         return dict.fromkeys(self.trained_on, batch.count)
 
@@ -48,9 +47,9 @@ class Optimizer(ABC):
     def build(self, module: nn.Module) -> torch.optim.Optimizer:
         """Return a torch optimizer for the parameters of `module`.
 
-        Called once, when the module is on its device. The module tells which layer each parameter belongs to.
-        The training loop calls `step` once per update. Each parameter group has the learning rate of the
-        schedule, times the group's "scale" if it has one.
+        Called once, when the module is on its device. The names of the module's parameters say to which layer
+        they belong. The training loop calls `step` once per update. Each parameter group has the learning
+        rate of the schedule, times the group's "scale" if it has one.
 
         Raises:
             UserError: the optimizer does not support these parameters
@@ -68,8 +67,10 @@ class Schedule(ABC):
 class Grammar(ABC):
     """The symbols that may come next, for all hypotheses of a search at once.
 
-    Probabilities are not renormalised. If no symbol is allowed, the search drops the hypothesis. A
-    sentence whose hypotheses are all dropped has no answer. Letters in shapes: N hypotheses, V symbols.
+    The search does not renormalise the probabilities of the allowed symbols. If no symbol is allowed, it
+    drops the hypothesis. A sentence whose hypotheses are all dropped has no answer.
+
+    Letters in shapes: N hypotheses, V symbols.
     """
 
     def prepare(self, max_lengths: Sequence[int]) -> None:
@@ -98,10 +99,11 @@ class Grammar(ABC):
         """Return the state after one more token of each hypothesis: `tokens` is [N] int64."""
 
     def remaining(self, state: State) -> Tensor | None:
-        """Return how much is still required after each symbol: [N, V] integers >= 0, or None.
+        """Return the number of required symbols that remain after each next symbol: [N, V] integers >= 0.
 
-        A required phrase makes a hypothesis less probable than one that postpones it. A beam therefore
-        reserves slots for hypotheses with less left to do. None: nothing is required of any sentence.
+        A hypothesis that writes a required phrase is often less probable than one that postpones it. Beam
+        search therefore reserves slots for hypotheses with fewer remaining symbols. None: no sentence has
+        required symbols.
         """
         return None
 
@@ -111,7 +113,7 @@ class Hypothesis:
     """One output of a search."""
 
     ids: list[int]  # without BOS and EOS
-    score: float  # the value by which the search ranked it
+    score: float  # the value by which the search ranks hypotheses
     logprob: float  # natural logarithm; includes EOS if it was written
 
 
@@ -120,7 +122,7 @@ class Search(ABC):
 
     @property
     def width(self) -> int:
-        """The number of hypotheses per sentence that are computed at once; batches are smaller by it."""
+        """The number of hypotheses computed at once per sentence; batches are smaller by this factor."""
         return 1
 
     @property
@@ -156,7 +158,7 @@ class Search(ABC):
             source: the padded source, [B, S]
             max_lengths: maximum number of tokens of each output, EOS excluded: [B]
             grammar: the symbols that may come next; None: all
-            memory: `model.encode(source)`, if the caller has it already
+            memory: `model.encode(source)`, if the caller has computed it; None: the search computes it
 
         Returns:
             B lists; the list of a sentence is empty if the grammar dropped all its hypotheses

@@ -18,15 +18,16 @@ from seqx.interfaces.tensors import BOS, KeyValue, Layers, Layout, Mask, Memory,
 class PositionalEncoding(nn.Module):
     """Information about the order of tokens, for one stack of layers.
 
-    It can act at five points; a subclass overrides the methods of those that it uses, and the others change
-    nothing. Positions are tensors, because the sentences of a batch may be at different positions.
+    It can act at five points of a stack, and has a method for each. A subclass overrides the methods that it
+    needs; the inherited methods change nothing. Positions are tensors, because the sentences of a batch may
+    be at different positions.
 
     Raises:
         ValueError: in the constructor, if the encoding does not support `d_model` or `heads`
     """
 
     limit: int | None = None
-    """The number of positions that it can encode; None: any. It is checked before training and search."""
+    """The number of positions that the encoding supports; None: any. Checked before training and search."""
 
     def __init__(self, d_model: int, heads: int) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ class PositionalEncoding(nn.Module):
     def key(self, k: Tensor, positions: Tensor) -> Tensor:
         """Return keys [B, H, S, K] at positions [B, S], changed before scores are computed.
 
-        Attentions whose heads share keys pass fewer than H heads.
+        An attention whose heads share keys passes fewer than H heads.
         """
         return k
 
@@ -88,7 +89,7 @@ class PositionalEncoding(nn.Module):
 
 
 class Positioned(NamedTuple):
-    """A layout with the positional encoding of its stack; an attention gets one for its queries or keys."""
+    """The layout of the queries or the keys of an attention, and the positional encoding of its stack."""
 
     encoding: PositionalEncoding
     layout: Layout
@@ -122,7 +123,7 @@ class Attention(nn.Module, ABC):
     """Attention: each query gathers the values whose keys match it.
 
     Projection and attention are separate methods, so that a decoder projects the source once per sentence and
-    its own past once per token.
+    each target token once.
     """
 
     heads: int = 1
@@ -137,20 +138,20 @@ class Attention(nn.Module, ABC):
 
         Args:
             keys: the vectors that queries are compared with
-            values: the vectors that are gathered; usually the same tensor
+            values: the vectors that are gathered; usually the same tensor as `keys`
             positioned: the layout and the positional encoding of the keys
         """
 
     @abstractmethod
     def forward(self, queries: Tensor, positioned: Positioned, memory: KeyValue, mask: Mask) -> Tensor:
-        """Attend from queries [B, T, D] to `memory`; returns [B, T, D].
+        """Attend from queries [B, T, D] to `memory`, and return the outputs [B, T, D].
 
-        The outputs of a query that may attend to no key, as on padding, must be finite.
+        Outputs must be finite even for a query that may attend to no key, such as padding.
 
         Args:
             queries: the vectors that attend
             positioned: the layout and the positional encoding of the queries
-            memory: what `project` returned, possibly extended by the keys and values of further tokens
+            memory: the result of `project`, possibly extended by the keys and values of further tokens
             mask: the keys that each query may attend to
         """
 
@@ -203,10 +204,10 @@ class Decoder(nn.Module, ABC):
     """The maximum sequence length, EOS included; None: any."""
 
     uses_source: bool = True
-    """True if the decoder uses a source; then it cannot be started without one."""
+    """True if the decoder uses a source; such a decoder cannot be started without a source."""
 
     source_setting: str = "attention"
-    """The name of the setting that decides whether it uses a source, for messages."""
+    """The name of the setting that turns the use of a source on and off; messages contain it."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -214,6 +215,9 @@ class Decoder(nn.Module, ABC):
 
     def check(self, source: bool) -> None:
         """Check that this decoder fits a model with or without a source; models call it when they are built.
+
+        Args:
+            source: true if the model has a source
 
         Raises:
             ValueError: the decoder needs a source and there is none, or it would ignore the source
@@ -235,7 +239,7 @@ class Decoder(nn.Module, ABC):
         """Return the state of `batch` sentences before the first token.
 
         Args:
-            memory: what the encoder returned; None: there is no source (see `uses_source`)
+            memory: the output of the encoder; None: there is no source (see `uses_source`)
             batch: number of sentences, B
             capacity: maximum number of tokens that will be written, if it is known: a cache can then be
                 allocated once
@@ -243,24 +247,24 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: Tensor, state: State, keep: Tensor | None) -> tuple[Tensor, State]:
-        """Advance by embeddings [B, T, D]; returns the outputs [B, T, D] and the state after them.
+        """Advance by embeddings [B, T, D]; return the outputs [B, T, D] and the state after these tokens.
 
         Args:
             inputs: embeddings of the tokens
-            state: the state before them; it must not be used afterwards, because caches may be updated in
-                place
+            state: the state before these tokens; it must not be used afterwards, because caches may be
+                updated in place
             keep: [B, T] bool, false on padding, which must be on the right; None: no padding
         """
 
 
 class Model(nn.Module, ABC):
-    """A model of p(target | source), one target token after another."""
+    """A model of p(target | source) that predicts the target token by token."""
 
     limit: int | None = None
-    """The maximum number of tokens that it can read or write, EOS included; None: any."""
+    """The maximum number of tokens that the model can read or write, EOS included; None: any."""
 
     single_sequence: bool = False
-    """True if source and target form one sequence, so that `limit` is for both together."""
+    """True if source and target form one sequence, so that `limit` applies to their total length."""
 
     d_model: int | None = None
     """The width D of the states in the Memory that `encode` returns, if it returns a Memory."""
@@ -271,24 +275,24 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, source: Tokens) -> State:
-        """Encode the source [B, S]; returns a Memory, or any nest of tensors whose first dimension is B."""
+        """Encode the source [B, S]; return a Memory, or any nest of tensors whose first dimension is B."""
 
     @abstractmethod
     def start(self, memory: State, capacity: int | None) -> State:
         """Return the state before the first target token.
 
         Args:
-            memory: what `encode` returned
+            memory: the result of `encode`
             capacity: maximum number of tokens that will be written, if it is known
         """
 
     @abstractmethod
     def advance(self, ids: Tensor, state: State, keep: Tensor | None) -> tuple[Tensor, State]:
-        """Advance by target ids [B, T]; returns outputs [B, T, D] and the state after them.
+        """Advance by target ids [B, T]; return outputs [B, T, D] and the state after these tokens.
 
         Args:
             ids: the target tokens, shifted right: BOS first
-            state: the state before them; it must not be used afterwards
+            state: the state before these tokens; it must not be used afterwards
             keep: [B, T] bool, false on padding, which must be on the right; None: no padding
         """
 
@@ -303,19 +307,22 @@ class Model(nn.Module, ABC):
         return self.advance(ids, state, target.layout.keep)[0]
 
     def positions_used(self, source: int, target: int) -> int:
-        """Return how much of `limit` a source and a target of these lengths use."""
+        """Return the number of positions that a source and a target of these lengths use.
+
+        A pair that uses more than `limit` positions cannot be scored.
+        """
         return source + target - 1 if self.single_sequence else max(source, target)
 
     @property
     def has_token_labels(self) -> bool:
-        """True if `labels` returns any; otherwise the source is not encoded for them."""
+        """True if the model implements `labels`."""
         return type(self).labels is not Model.labels
 
     def labels(self, memory: State) -> Mapping[str, Tensor]:
-        """Return log-probabilities [B, S, L] of the labels of each source token, by column.
+        """Return the log-probabilities [B, S, L] of the labels of each source token, by column of the task.
 
-        Most models return none. An objective trains them from the task's column of that name;
-        `Task.write` gets the most probable labels.
+        Most models return an empty mapping. An objective trains the model to predict the labels in that
+        column. `Task.write` gets the most probable labels.
         """
         return {}
 

@@ -1,4 +1,4 @@
-"""Answers with references, their scores, perplexity, and the comparison of models by scores."""
+"""Scores, perplexity, answers with references, and the comparison of models by their scores."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -112,12 +112,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class AnswerWarning:
-    """A property that users should know about, and how many inputs or answers have it.
+    """A property that users should know about, and the number of inputs or answers that have it.
 
     Args:
         message: the property, in words that can follow "2 of 5", such as "inputs have more than 256 tokens"
-        count: how many have the property
-        total: of how many. Give it even if `count` is 0, because both are summed over all inputs.
+        count: the number of inputs or answers that have the property
+        total: the number that were checked. Set it even if `count` is 0, because both numbers are added up
+            over all inputs.
     """
 
     message: str

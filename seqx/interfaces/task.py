@@ -15,9 +15,9 @@ from seqx.interfaces.text import SPLITS, Problem, ProgressReporter
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One training example: columns of token ids, and optionally the text that they were made from.
+    """One training example: columns of token ids, and optionally the text of these columns.
 
-    `text` has the strings that `Task.encode` segments again in each epoch.
+    `Task.encode` segments `text` again in each epoch.
     """
 
     columns: Mapping[str, list[int]]
@@ -26,7 +26,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Rejected:
-    """The reason why a row becomes no training example, such as "empty" or "too long"."""
+    """The reason why a row does not become a training example, such as "empty" or "too long"."""
 
     reason: str
 
@@ -65,7 +65,7 @@ class NBest(list[Candidate]):
 
     Args:
         candidates: the answers
-        warnings: of the task and the predictor, about this input and these answers
+        warnings: the warnings of task and predictor about the input and the answers
     """
 
     def __init__(self, candidates: Iterable[Candidate] = (), warnings: Iterable[AnswerWarning] = ()) -> None:
@@ -98,7 +98,7 @@ def distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of a split, which were read once."""
+    """The rows of a split, read into memory."""
 
     name: str  # train, dev or test
     rows: Sequence[tuple[str, ...]]
@@ -123,15 +123,15 @@ class TextModel(Protocol):
     def logprobs(self, examples: Sequence[Example]) -> list[float | None]:
         """Return the natural log-probability of each example's target, given its other columns.
 
-        None: the example is too long to be scored in one forward pass.
+        The value is None if the example is too long to be scored in one forward pass.
         """
         ...
 
 
 class Task(ABC):
-    """The training examples and their evaluation: what is learned, from which text, and how it is scored.
+    """The definition of what is learned: corpus, encoding of examples, decoding of outputs, and evaluation.
 
-    A task knows neither the model nor the search.
+    A task does not depend on the model or the search.
     """
 
     max_length: int | None = None
@@ -164,19 +164,19 @@ class Task(ABC):
 
     @abstractmethod
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
-        """Make the text of some splits available, and no other (see Corpus.fetch)."""
+        """Make the text of these splits available, and of no others (see Corpus.fetch)."""
 
     @abstractmethod
     def identity(self) -> Mapping[str, object]:
-        """Return plain values that identify the text, not the settings (see Corpus.identity)."""
+        """Return plain values that identify the text, without the settings (see Corpus.identity)."""
 
     @abstractmethod
     def learn(self, folder: Path, progress: ProgressReporter) -> None:
-        """Learn the vocabulary from the training rows; write it into `folder`, which the model keeps."""
+        """Learn the vocabulary from the training rows; write it into `folder`, a part of the model folder."""
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Load what `learn` wrote into `folder`."""
+        """Load the vocabulary that `learn` wrote into `folder`."""
 
     @abstractmethod
     def rows(self, split: str) -> Iterator[tuple[str, ...]]:
@@ -186,11 +186,12 @@ class Task(ABC):
     def example(self, row: tuple[str, ...], *, training: bool) -> Example | Rejected:
         """Return the example of a row, or the reason why it is rejected. Called in several processes.
 
-        Columns end with EOS if the model is to see one. The tokens of the column "target" are counted.
+        A column ends with EOS if the model reads or predicts EOS. The number of target tokens, such as in
+        `training.tokens`, is the number of tokens in the column "target".
 
         Args:
             row: the strings of the row
-            training: the row is for training; rows of other splits must not be rejected
+            training: true for a training row; rows of other splits must not be rejected
         """
 
     def encode(self, text: Mapping[str, str], rng: random.Random) -> Mapping[str, list[int]]:
@@ -219,7 +220,7 @@ class Task(ABC):
         """
 
     def symbols(self, column: str, ids: Sequence[int]) -> list[str]:
-        """Return a readable form of each token of a column; none of them is PAD, BOS or EOS."""
+        """Return a readable form of each token of a column. The ids do not include PAD, BOS or EOS."""
         return list(map(str, ids))
 
     def split_long_input(self, text: str, max_length: int) -> list[str]:
@@ -237,7 +238,8 @@ class Task(ABC):
     def answer_warnings(self, text: str, answers: Sequence[Sequence[int]]) -> Sequence[AnswerWarning]:
         """Return warnings about the answers to an input, such as the number of repaired answers.
 
-        Warnings with equal messages are added up over all inputs, so give one also if its count is 0.
+        The counts of warnings with equal messages are added up over all inputs, so return a warning even if
+        its count is 0.
 
         Args:
             text: the input, or one piece of it
@@ -269,7 +271,7 @@ class Task(ABC):
         """Return the names of the scores of `evaluate`, in order; called before anything is fetched.
 
         `training.select` and `training.patience` may name one of them; `seqx check` refuses other names.
-        None: the names are not known before a model is scored.
+        Return None if the names are not known before a model is scored.
         """
         return None
 
@@ -277,14 +279,14 @@ class Task(ABC):
         """Return the grammar that restricts the answers to these inputs, or None.
 
         Args:
-            inputs: what `read` returned for each input of the batch
+            inputs: the result of `read` for each input of the batch
         """
         return None
 
     def constraint(self, requests: Sequence[Request]) -> Grammar:
-        """Return a grammar for what users request of the answers: prefixes, required and forbidden phrases.
+        """Return a grammar that enforces the constraints of requests: prefixes, required, forbidden phrases.
 
-        The search obeys it together with `grammar`.
+        The search obeys it in addition to `grammar`.
 
         Raises:
             UserError: the task does not support constraints, or not this one

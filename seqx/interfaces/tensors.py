@@ -25,12 +25,13 @@ WORDS = "words"
 
 State = Any
 """The state of a model between tokens: tensors whose first dimension is the batch, nested in tuples, named
-tuples, lists and dicts, or None. Numbers that differ between sentences are tensors [B].
+tuples, lists and dicts, or None. Numbers that differ between sentences are tensors [B]. An object with its
+own methods `select(index)` and `fork(n)` can also be a part of a state; `rows` and `fork` call them.
 """
 
 
 class Layout(NamedTuple):
-    """The positions of a batch that hold tokens, and the position of each token in its sentence."""
+    """The entries of a batch that are tokens, not padding, and the position of each token in its sentence."""
 
     keep: Tensor  # [B, S] bool, false on padding
     positions: Tensor  # [B, S] int64, from 0; arbitrary on padding
@@ -95,7 +96,7 @@ class Memory(NamedTuple):
 
 
 class KeyValue(NamedTuple):
-    """Projected keys and values of an attention; the second dimension from the right is time."""
+    """Projected keys and values of an attention; the second to last dimension is the sequence."""
 
     keys: Tensor  # multi-head: [B, H, S, K]
     values: Tensor
@@ -117,7 +118,10 @@ class Mask(NamedTuple):
     window: int | None = None  # maximum distance between positions
 
     def dense(self, queries: Layout, keys: Layout) -> Tensor:
-        """Return [B, 1, T, S] bool, true where a query may attend; positions are compared, not indices."""
+        """Return [B, 1, T, S] bool, true where a query may attend to a key.
+
+        `causal` and `window` compare the positions of the layouts, not the indices of the tensors.
+        """
         visible = keys.keep[:, None, :]
         q, k = queries.positions[:, :, None], keys.positions[:, None, :]
         if self.causal:
@@ -149,20 +153,20 @@ def rows(state: State, index: Tensor) -> State:
     """Return the state of some sentences of a batch.
 
     Args:
-        state: any nest of tensors
-        index: [N] int64: the sentences in their new order; some may occur several times
+        state: any `State`
+        index: [N] int64: the sentences in their new order; a sentence may occur several times
     """
-    select = getattr(state, "select", None)
-    if select is not None and not isinstance(state, Tensor):
-        return select(index)
+    own_select = getattr(state, "select", None)
+    if own_select is not None and not isinstance(state, Tensor):
+        return own_select(index)
     return _map(state, lambda tensor: tensor[index], lambda part: rows(part, index))
 
 
 def fork(state: State, n: int) -> State:
-    """Return a state in which each sentence is repeated `n` times, side by side, as a beam needs it."""
-    split = getattr(state, "fork", None)
-    if split is not None:
-        return split(n)
+    """Return a state in which each sentence is repeated in `n` adjacent rows, as for a beam of size n."""
+    own_fork = getattr(state, "fork", None)
+    if own_fork is not None:
+        return own_fork(n)
     return _map(state, lambda tensor: tensor.repeat_interleave(n, 0), lambda part: fork(part, n))
 
 
@@ -211,7 +215,7 @@ def per_layer(value: T | Sequence[T], layers: int, setting: str) -> list[T]:
         return [value] * layers
     if len(value) != layers:
         raise ValueError(
-            f"{setting}: {len(value)} values for {layers} layers; give one value, or one for each layer"
+            f"{setting}: {len(value)} values for {layers} layers; set one value, or one for each layer"
         )
     return list(value)
 
@@ -247,5 +251,5 @@ class ScaledEmbedding(nn.Embedding):
 
 
 def smallest_limit(*limits: int | None) -> int | None:
-    """Return the smallest of several length limits, of which None means no limit."""
+    """Return the smallest of several length limits; None means no limit."""
     return min((limit for limit in limits if limit is not None), default=None)

@@ -35,7 +35,7 @@ class Normalizer(ABC):
 class Tokenizer(Codec, ABC):
     """The mapping between text and token ids.
 
-    PAD, BOS, EOS and UNK are 0 to 3; `encode` returns only UNK of these.
+    The ids 0 to 3 are PAD, BOS, EOS and UNK. Of these, `encode` returns only UNK.
     """
 
     @property
@@ -70,15 +70,15 @@ class Tokenizer(Codec, ABC):
         """Return the text of ids; PAD, BOS and EOS are ignored."""
 
     def symbols(self, ids: Sequence[int]) -> list[str]:
-        """Return a readable form of each id, for attention pictures and n-best lists."""
+        """Return a readable form of each id, for figures of attention weights."""
         return [self.decode([token]) for token in ids]
 
     def surfaces(self) -> Sequence[bytes | None]:
         """Return the UTF-8 bytes that each id writes; None for PAD, BOS, EOS and ids without fixed text.
 
-        The bytes of the ids of a text, joined, are the text plus the characters that `decode` removes, such
-        as a leading space. An id may write a part of a character. Constraints on outputs
-        (`seqx.LexicalGrammar`) need it.
+        The joined bytes of the ids of a text are the text and the characters that `decode` removes, such as a
+        leading space. An id may write a part of a character. Constraints on outputs (`seqx.LexicalGrammar`)
+        need these bytes.
 
         Raises:
             NotImplementedError: the tokenizer does not support constraints
@@ -92,7 +92,7 @@ class Corpus(ABC):
     """A source of text: rows of strings, one string for each column."""
 
     unique: bool = True
-    """True if repeated training rows are removed; false if they are repeated on purpose."""
+    """True if repeated training rows are removed; false if the corpus repeats rows on purpose."""
 
     @property
     def available(self) -> Sequence[str]:
@@ -113,13 +113,13 @@ class Corpus(ABC):
 
     @abstractmethod
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
-        """Make the rows of some splits available; called before `rows`, and fast if there is nothing to do.
+        """Make the rows of some splits available; called before `rows`, and fast if they are available.
 
-        Files that only other splits need may be missing: scoring a model needs no training text.
+        Files of other splits may be missing: scoring a model needs no training text.
 
         Args:
-            folder: where downloads are kept; shared by all runs
-            progress: called often with the state of long work
+            folder: the folder for downloads, which all runs share
+            progress: called often while the work takes long
             splits: the splits that will be read
 
         Raises:
@@ -135,7 +135,7 @@ class Corpus(ABC):
         """
 
     def place(self, split: str, row: int) -> str:
-        """Return the place of a row, counted from 0, for messages: file and line if they are known."""
+        """Return the location of row number `row` (from 0) for messages: file and line if they are known."""
         return f"row {row + 1:,} of {split}"
 
     def identity(self) -> Mapping[str, object]:
@@ -168,6 +168,6 @@ class Metric(ABC):
         return ()
 
     def report(self, outputs: Sequence[str], references: Sequence[str]) -> str:
-        """Return the scores and their explanation as lines of text, for `seqx score --report`."""
+        """Return the scores and their explanation as lines of text, which `seqx score` prints."""
         scores = self(outputs, references)
         return "".join(f"{name} {score}\n" for name, score in scores.items())

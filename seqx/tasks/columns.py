@@ -1,4 +1,4 @@
-"""Select columns of a corpus's rows, with one message for columns that a corpus does not have."""
+"""Select columns of the rows of a corpus, and report columns that the corpus does not have."""
 
 from collections.abc import Mapping
 

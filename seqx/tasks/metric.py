@@ -78,7 +78,7 @@ class MetricTask(CorpusTask):
 
     def __post_init__(self) -> None:
         if not self.metrics:
-            raise ValueError("metrics is empty; name one at least, as in metrics: [bleu]")
+            raise ValueError("metrics is empty; name at least one, as in metrics: [bleu]")
 
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
         """Check that the metrics can be computed, and fetch the corpus."""

@@ -106,7 +106,7 @@ def rows_of_a_state_can_be_reordered(subject: Subject) -> None:
 
 @law(Decoder)
 def rows_of_a_state_can_be_forked(subject: Subject) -> None:
-    """Sentences can be repeated in adjacent rows, which can then be reordered within and across sentences."""
+    """Sentences can be repeated in adjacent rows, and these rows can be reordered, also across sentences."""
     decoder, twice = subject.build(D), torch.arange(B).repeat_interleave(2)
     expected = _last_outputs(decoder)
     for order in (torch.tensor([1, 1, 2, 3, 5, 4, 6, 6]), torch.tensor([7, 0, 2, 2, 1, 6, 5, 4])):

@@ -47,7 +47,7 @@ def law(interface: type) -> Callable[[Law], Law]:
 
 
 def laws_of(interface: type) -> list[Law]:
-    """Return the laws of all interfaces and those of one interface."""
+    """Return the laws that a component of an interface must obey, including those of all interfaces."""
     return [*_LAWS.get(object, []), *_LAWS.get(interface, [])]
 
 
@@ -56,7 +56,7 @@ def subjects(
     settings: Mapping[Callable[..., Any], Mapping[str, Any]] | None = None,
     without: Collection[Callable[..., Any]] = (),
 ) -> list[Subject]:
-    """Return the components of plugins with the settings to build them; the parameters are those of `laws`.
+    """Return the components of plugins with the settings to build them. `laws` explains the parameters.
 
     Raises:
         ValueError: a component has required settings and `settings` has none for it

@@ -116,7 +116,7 @@ def two_equal_models_predict_like_one(subject: Subject) -> None:
 
 @law(Ensemble)
 def every_model_contributes(subject: Subject) -> None:
-    """Predictions of two models differ from those of each, and do not depend on the order of the models."""
+    """An ensemble of two models predicts like neither of them; their order makes no difference."""
     toys = [Toy(SIZES, seed=seed) for seed in (0, 1)]
     ensemble, reversed_ensemble = subject.build(toys), subject.build(toys[::-1])
     scores = ensemble.score(SOURCE, TARGET)

@@ -10,7 +10,7 @@ _HYPOTHESIS = Hypothesis(ids=[], score=0.0, logprob=0.0)
 
 
 class FixedPredictor:
-    """A predictor whose answers come from a function, and that gives all target tokens the same probability.
+    """A predictor whose answers come from a function. All target tokens have the same probability.
 
     Args:
         answer: function from an input to its answer

@@ -26,7 +26,7 @@ def _examples(task: Task, split: str) -> list[Example]:
 
 @law(Task)
 def learned_files_can_be_loaded(subject: Subject) -> None:
-    """A task that loads the folder of another has its vocabularies, identity and examples."""
+    """A task that loads the folder of another task has the same vocabularies, identity and examples."""
     with tempfile.TemporaryDirectory() as folder:
         first = _learned(subject, Path(folder, "a"))
         second: Task = subject.build()
@@ -77,7 +77,7 @@ def scores_match_score_names(subject: Subject) -> None:
 
 @law(Task)
 def references_score_best(subject: Subject) -> None:
-    """References score best, references decoded from their ids almost as well, and "x" scores less."""
+    """References score best, references decoded from their ids almost as well, and the answer "x" less."""
     with tempfile.TemporaryDirectory() as folder:
         task = _learned(subject, Path(folder, "a"))
         inputs, references = (

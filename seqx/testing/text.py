@@ -96,7 +96,7 @@ def learned_files_can_be_loaded(subject: Subject) -> None:
 
 @law(Corpus)
 def rows_are_deterministic(subject: Subject) -> None:
-    """Each split has rows of one length, the same in each iteration and in another object."""
+    """Rows of a split have one length, and are the same in each iteration and in another corpus object."""
     with tempfile.TemporaryDirectory() as folder:
         corpora: list[Corpus] = [subject.build(), subject.build()]
         for corpus in corpora:
@@ -113,7 +113,7 @@ def rows_are_deterministic(subject: Subject) -> None:
 
 @law(Corpus)
 def one_split_can_be_fetched(subject: Subject) -> None:
-    """A split can be read after it alone was fetched; a later fetch of all splits adds the others."""
+    """A split can be read if only this split was fetched; a later fetch of all splits adds the others."""
     with tempfile.TemporaryDirectory() as folder:
         complete_corpus: Corpus = subject.build()
         complete_corpus.fetch(Path(folder, "whole"), lambda _, __: None)

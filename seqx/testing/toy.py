@@ -16,8 +16,9 @@ class Toy(Model):
     """A model that copies the source.
 
     Args:
-        margin: logit of the next source token, in nats above the other symbols
+        margin: difference between the logit of the next source token and the other logits, except noise
         endless: give EOS a probability of almost 0, so that no hypothesis ends
+        seed: seed of the noise that is added to the logits
     """
 
     def __init__(

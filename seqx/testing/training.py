@@ -57,7 +57,7 @@ def returns_sums_not_means(subject: Subject) -> None:
 
 @law(Objective)
 def better_model_has_smaller_loss(subject: Subject) -> None:
-    """A model that predicts the target has a smaller loss than one that guesses; no loss is negative."""
+    """A model that predicts the target has a smaller loss than a random model; no loss is negative."""
     objective, batch = subject.build(), _batch(TARGET, TARGET)
     better, worse = (objective(Toy(SIZES, margin=m), batch)["loss"].detach() for m in (3.0, 0.0))
     assert 0 <= float(better) < float(worse)

@@ -32,7 +32,7 @@ def test_nine_mistakes_give_nine_messages(monkeypatch: pytest.MonkeyPatch) -> No
             "should be less than 18446744073709551616",
         ),
         (["training.seed=-1"], "command line:1:15", "should be greater than or equal to 0"),
-        (["task.metrics=[]"], "command line:1:1", "task: metrics is empty; name one at least"),
+        (["task.metrics=[]"], "command line:1:1", "task: metrics is empty; name at least one"),
         (["--profile", "sampel"], "tiny.yaml:1:1", "no profile is called 'sampel'; there is none"),
     ],
 )

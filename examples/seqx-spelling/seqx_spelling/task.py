@@ -29,7 +29,7 @@ class Spelling(seqx.Task):
     def __post_init__(self) -> None:
         """Check that there is a metric."""
         if not self.metrics:
-            raise ValueError("metrics is empty; name one at least, as in metrics: [word_accuracy]")
+            raise ValueError("metrics is empty; name at least one, as in metrics: [word_accuracy]")
 
     @property
     def vocab_sizes(self) -> Mapping[str, int]:

@@ -161,10 +161,7 @@ def test_plugins_are_listed_with_components_and_errors(call: Call) -> None:
         "  Task: translation",
         "bad unknown, from house_of_cards: did not load",
         "  ModuleNotFoundError: No module named 'house_of_cards'; `seqx --debug plugins` shows the traceback",
-        *(
-            f"command {name}, from seqx-toolkit, whose plugin is not loaded"
-            for name in sorted(PLUGIN_COMMANDS)
-        ),
+        *(f"command {name}, from seqx-toolkit: its plugin is not loaded" for name in sorted(PLUGIN_COMMANDS)),
     ]
     assert "Traceback" in call("--debug", "plugins").stdout
 

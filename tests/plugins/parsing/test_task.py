@@ -300,7 +300,7 @@ def test_invalid_labels_are_reported_before_training(tmp_path: Path, rows: list[
 
 
 def test_parsing_needs_a_metric() -> None:
-    with pytest.raises(ValueError, match="metrics is empty; name one at least"):
+    with pytest.raises(ValueError, match="metrics is empty; name at least one"):
         Parsing(corpus=Trees(), tokenizer=SentencePiece(size=400), linearisation=TopDown(), metrics=[])
 
 

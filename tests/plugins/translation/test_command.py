@@ -102,8 +102,8 @@ def test_translate_writes_no_attention_figures_of_long_lines(
     weights = load_file(folder / "000001.safetensors")
     places = max(max(found.shape) for found in weights.values())
     assert result.stderr == (
-        f"line 1 or its output has {places} tokens, more than the 6 of a figure; "
-        f"{folder} has only its weights\n"
+        f"line 1 or its output has {places} tokens, but a figure shows at most 6; "
+        f"{folder} has its attention weights, but no figures\n"
     )
     assert sorted(file.name[:7] for file in folder.glob("*.svg")) == ["000002-"] * 6
 

@@ -127,7 +127,7 @@ def test_translation_columns_can_be_swapped_and_must_exist(tmp_path: Path) -> No
 
 
 def test_translation_needs_a_metric() -> None:
-    with pytest.raises(ValueError, match="metrics is empty; name one at least"):
+    with pytest.raises(ValueError, match="metrics is empty; name at least one"):
         letters(metrics=[])
 
 

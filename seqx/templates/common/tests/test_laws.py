@@ -1,4 +1,4 @@
-"""Test the laws of their interfaces on all components of the plugin."""
+"""Check that each component of the plugin obeys the laws of its interface."""
 
 import seqx.testing
 

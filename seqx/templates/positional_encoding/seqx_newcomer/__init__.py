@@ -14,8 +14,8 @@ from torch import Tensor, nn
 class Newcomer(seqx.PositionalEncoding):
     """FIRE: a bias that is a learned function of the relative distance (Li et al. 2024).
 
-    The distance is divided by the position of the query, or by a learned threshold if that is larger, so that
-    sentences longer than those of training have relative distances that are known (section 3.2).
+    The distance is divided by the position of the query, or by a learned threshold if that is larger. In a
+    decoder, relative distances are therefore between 0 and 1 in sentences of any length (section 3.2).
 
     Args:
         hidden: width of the network that maps a relative distance to a bias for each head
@@ -39,12 +39,12 @@ class Newcomer(seqx.PositionalEncoding):
         """Return the bias of the attention scores, [B, H, T, S]."""
         distances = (q_positions[:, :, None] - k_positions[:, None, :]).abs()  # [B, T, S]
         normalizer = torch.maximum(q_positions.float(), self.threshold.abs())  # [B, T]
-        relative = self._squeeze(distances) / self._squeeze(normalizer)[:, :, None]
+        relative = self._log_scaled(distances) / self._log_scaled(normalizer)[:, :, None]
         bias: Tensor = self.network(relative[..., None])  # [B, T, S, H]
         return bias.permute(0, 3, 1, 2)
 
-    def _squeeze(self, numbers: Tensor) -> Tensor:
-        return torch.log1p(self.growth.abs() * numbers)
+    def _log_scaled(self, distances: Tensor) -> Tensor:
+        return torch.log1p(self.growth.abs() * distances)
 
 
 @seqx.hookimpl

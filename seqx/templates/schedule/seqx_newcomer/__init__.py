@@ -15,7 +15,7 @@ class Newcomer(seqx.Schedule):
         warmup: updates until the peak
         peak: maximum learning rate
         least: minimum learning rate
-        power: exponent of the decay; 1 is linear, more decays earlier
+        power: exponent of the decay; 1: linear; above 1: the rate falls faster at first
 
     Raises:
         ValueError: least is above peak
