@@ -12,9 +12,9 @@ the best checkpoint and metrics over three updates.
 - `--full` more kills come on a small disk (a tmpfs, which needs root). When it is full, the run must stop
   with exit code 2 and one message, and resume after the disk has grown.
 
-Each finished run is compared with the uninterrupted run, bit by bit (`endings.py`). Processes are forked from
-one that has imported everything, so that kills do not hit the start of Python. The exit code is 1 if a run
-differs.
+Each finished run is compared with the uninterrupted run, bit by bit (`run_differences.py`). The killed
+processes are forks of a process that has imported everything, so that no kill hits the start of Python. The
+exit code is 1 if a run differs.
 """
 
 import argparse
@@ -35,8 +35,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.endings import differences
 from benchmarks.provenance import provenance
+from benchmarks.run_differences import differences
 from seqx.cli import main as seqx
 from seqx.storage.checkpoints import Checkpoints
 from seqx_watch.table import markdown

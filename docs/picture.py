@@ -1,12 +1,13 @@
 """docs/reference/components.svg: test BLEU of one Transformer with one part replaced at a time.
 
-The scores are those of benchmarks/results/kinds.json, which `python -m benchmarks.kinds` measured.
+The scores come from benchmarks/results/compare_components.json, a record of
+`python -m benchmarks.compare_components`.
 """
 
 import json
 from pathlib import Path
 
-RECORD = Path(__file__).parents[1] / "benchmarks" / "results" / "kinds.json"
+RECORD = Path(__file__).parents[1] / "benchmarks" / "results" / "compare_components.json"
 
 GROUPS = {
     "Transformer": ("base",),

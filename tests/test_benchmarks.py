@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import beside, fuzz, initialisation, preparation
+from benchmarks import busy_cpu, fuzz, initialisation, preparation
 from benchmarks.corpus import lengths
 from seqx.commands.loading import load_checked
 
@@ -122,6 +122,6 @@ def test_table_of_contention_shows_shares_of_the_idle_speed() -> None:
             ("always spins", [1000, 300, 999, 100, 999]),
         )
     ]
-    *_, adapts, spins = beside.table({"cases": cases})
+    *_, adapts, spins = busy_cpu.table({"cases": cases})
     assert adapts == "| fp32 | adapts | 990 (0.99) | 600 (0.60) | 250 (0.25) |"
     assert spins == "| fp32 | always spins | 1,000 (1.00) | 300 (0.30) | 100 (0.10) |"

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import seqx
-from benchmarks import complexity, kinds, rivals, table3
+from benchmarks import compare_architectures, compare_components, complexity, table3
 from benchmarks.background import Job, work
 from seqx.errors import Location
 from seqx.plugin.loading import load_plugins
@@ -68,30 +68,31 @@ def extra_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.write_text(RECURRENT, encoding="utf-8")
     load_with_extra = partial(load_plugins, {file: Location(str(file), 1, 1)})
     monkeypatch.setattr(complexity, "load_plugins", load_with_extra)
-    monkeypatch.setattr(kinds, "load_plugins", load_with_extra)
+    monkeypatch.setattr(compare_components, "load_plugins", load_with_extra)
     return file
 
 
 def test_every_component_of_seqx_has_a_benchmark_profile() -> None:
     """Only components of other plugins are benchmarked with generated settings."""
-    listed = kinds.trials()
+    listed = compare_components.trials()
     assert [name for name, trial in listed.items() if trial.overrides] == []
-    assert kinds.faults(listed) == {}
+    assert compare_components.faults(listed) == {}
     assert len({json.dumps(sorted(map(str, trial.parts()))) for trial in listed.values()}) > 20
 
 
 def test_component_of_another_plugin_is_benchmarked(extra_plugin: Path) -> None:
-    assert kinds.trials()["encoder_later"].overrides == ['model.encoder={"type": "later", "layers": 2}']
+    trial = compare_components.trials()["encoder_later"]
+    assert trial.overrides == ['model.encoder={"type": "later", "layers": 2}']
 
 
 def test_component_that_cannot_be_built_is_reported_and_others_run() -> None:
-    invalid = kinds.Trial(overrides=["model.encoder.attention.heads=7"])
-    (reason,) = kinds.faults({"invalid": invalid, "valid": kinds.Trial()}).values()
+    invalid = compare_components.Trial(overrides=["model.encoder.attention.heads=7"])
+    (reason,) = compare_components.faults({"invalid": invalid, "valid": compare_components.Trial()}).values()
     assert reason.startswith("command line:1:1: model.encoder.attention: heads (7) must divide")
 
 
 def test_components_are_trained_once_and_compared(tmp_path: Path) -> None:
-    out, runs = tmp_path / "kinds.json", tmp_path / "runs"
+    out, runs = tmp_path / "compare_components.json", tmp_path / "runs"
     names = ["unordered", "alibi"]
     command: list[str | Path] = [
         "--folder",
@@ -106,14 +107,14 @@ def test_components_are_trained_once_and_compared(tmp_path: Path) -> None:
         *TINY,
         *SAMPLE,
     ]
-    printed = run("kinds", *command)
+    printed = run("compare_components", *command)
     assert [row["run"] for row in table(printed)] == names
     assert "model.{decoder,encoder}.positions: alibi (none)" in printed
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["failed"] == {}
     assert all(row["finished"] and row["updates"] == 2 and row["tokens_per_second"] for row in record["runs"])
     times = {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")}
-    assert run("kinds", *command) == printed
+    assert run("compare_components", *command) == printed
     assert {file: file.stat().st_mtime_ns for file in runs.glob("*/model/*")} == times
 
 
@@ -139,11 +140,11 @@ def test_rows_of_table_3_are_compared_and_a_failed_row_is_reported(
     ]
 
 
-def test_rival_recipes_are_trained_with_the_same_settings(
+def test_architectures_are_trained_for_the_same_number_of_updates(
     data: Callable[[str], Path], tmp_path: Path
 ) -> None:
     data("multi30k")
-    out = tmp_path / "rivals.json"
+    out = tmp_path / "compare_architectures.json"
     small = ["training.tokens=200", "task.corpus.limit=100", "task.tokenizer.size=300", "model.d_model=16"]
     short = ["search={type: greedy, ratio: 0, extra: 1}", "training.precision=fp32"]
     recipes = ["multi30k_en_de", "multi30k_hybrid"]
@@ -157,15 +158,16 @@ def test_rival_recipes_are_trained_with_the_same_settings(
         "--out",
         out,
     ]
-    printed = run("rivals", *command, "--", *small, *short)
+    printed = run("compare_architectures", *command, "--", *small, *short)
     assert [row["run"] for row in table(printed.partition("\n\n")[0])] == recipes
     runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
     assert all(row["finished"] and row["updates"] == 2 for row in runs)
-    assert set(recipes) <= set(rivals.RECIPES) <= set(named())
+    assert set(recipes) <= set(compare_architectures.RECIPES) <= set(named())
 
 
-def test_setting_without_separator_is_not_a_rival_recipe(tmp_path: Path) -> None:
-    run("rivals", "--folder", tmp_path, "--recipes", "multi30k_en_de", "training.tokens=200", code=2)
+def test_override_after_recipes_without_separator_is_refused(tmp_path: Path) -> None:
+    recipes = ["--recipes", "multi30k_en_de", "training.tokens=200"]
+    run("compare_architectures", "--folder", tmp_path, *recipes, code=2)
     assert list(tmp_path.iterdir()) == []
 
 

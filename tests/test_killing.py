@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import endings, kill_test
+from benchmarks import kill_test, run_differences
 
 
 @pytest.mark.promise("resume-is-bitwise-equal")
@@ -33,10 +33,10 @@ def test_comparison_finds_different_bits_and_ignores_times(tmp_path: Path) -> No
         (folder / "states.json").write_text(
             f'{{"dict": [["seconds", {seconds}], ["step", 3]]}}', encoding="utf-8"
         )
-    assert endings.differences(one, other) == []
+    assert run_differences.differences(one, other) == []
     (other / "model.safetensors").write_bytes(b"\1")
     (other / "metrics.jsonl").write_text('{"kind": "update", "loss": 1.25}\n', encoding="utf-8")
     (other / "states.json").write_text('{"dict": [["step", 4]]}', encoding="utf-8")
-    assert endings.differences(one, other) == ["metrics.jsonl", "model.safetensors", "states.json"]
+    assert run_differences.differences(one, other) == ["metrics.jsonl", "model.safetensors", "states.json"]
     (other / "model.safetensors").unlink()
-    assert "model.safetensors" in endings.differences(one, other)
+    assert "model.safetensors" in run_differences.differences(one, other)

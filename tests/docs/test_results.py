@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measured import DOCUMENTS, RECORDS, update_tables
 from benchmarks.table3 import against_base
+from benchmarks.update_tables import DOCUMENTS, RECORDS, update_tables
 from tests.fuzz.harnesses import HARNESSES
 
 
@@ -47,9 +47,9 @@ def test_changed_record_changes_its_table(tmp_path: Path) -> None:
     text = DOCUMENTS[0].read_text(encoding="utf-8")
     for file in RECORDS.glob("*.json"):
         (tmp_path / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
-    kinds = json.loads((tmp_path / "kinds.json").read_text(encoding="utf-8"))
-    kinds["runs"][0]["run"] = "another name"
-    (tmp_path / "kinds.json").write_text(json.dumps(kinds), encoding="utf-8")
+    record = json.loads((tmp_path / "compare_components.json").read_text(encoding="utf-8"))
+    record["runs"][0]["run"] = "another name"
+    (tmp_path / "compare_components.json").write_text(json.dumps(record), encoding="utf-8")
     assert re.search(r"^\| another name +\|", update_tables(text, tmp_path), re.MULTILINE)
 
 

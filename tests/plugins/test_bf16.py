@@ -17,8 +17,9 @@ from seqx.training.description import Experiment
 pytestmark = pytest.mark.isa
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+PROFILES = recipe.load(RECIPES / "compare_components.yaml").profiles
 RECIPES_AND_PROFILES = [
-    *(("kinds", profile) for profile in recipe.load(RECIPES / "kinds.yaml").profiles),
+    *(("compare_components", profile) for profile in PROFILES),
     *((name, None) for name in ("multi30k_lstm", "multi30k_convs2s", "multi30k_hybrid")),
 ]
 CPU = torch.device("cpu")

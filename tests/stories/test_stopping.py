@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import seqx as seqx_api
-from benchmarks.endings import differences
+from benchmarks.run_differences import differences
 from seqx.cli import main
 from seqx.data import prepare
 from seqx.inference.decoding import BatchDecoder

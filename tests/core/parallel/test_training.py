@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
-from benchmarks.endings import differences
+from benchmarks.run_differences import differences
 from seqx import recipe
 from seqx.errors import UserError
 from seqx.experiment import run

@@ -1,10 +1,11 @@
-"""A comparison of all encoders, decoders, attentions and positional encodings after equally many tokens.
+"""A comparison of encoders, decoders, attentions and positional encodings after the same number of tokens.
 
-    nohup python -m benchmarks.kinds --workers 2 --out kinds.json &
+    nohup python -m benchmarks.compare_components --workers 2 --out compare_components.json &
 
-It trains the profiles of recipes/kinds.yaml, each of which replaces one part of the sample's Transformer, and
-all other registered components, such as those of installed plugins, with the sizes of the sample. If the
-command is stopped, the same command resumes. Overrides (KEY=VALUE) apply to all runs.
+The command trains each profile of recipes/compare_components.yaml. A profile replaces one part of the
+sample's Transformer. The command also trains a model with each registered component that no profile uses,
+such as a component of another plugin, with the sizes of the sample. If it is stopped, the same command
+resumes. Overrides (KEY=VALUE) apply to all runs.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from seqx.commands.loading import load_checked
 from seqx.plugin.loading import load_plugins
 from seqx.plugin.registry import Component
 
-RECIPE = "kinds"
+RECIPE = "compare_components"
 ATTENTION = {"type": "multihead", "heads": 4}
 STACK = {
     "layers": 2,
@@ -107,7 +108,9 @@ def main() -> int:
     """Train the unfinished runs and print a table; return 1 if a run failed, else 0."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--folder", type=Path, default=Path("runs/kinds"), help="parent of the run folders")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/compare_components"), help="parent of the run folders"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="trials to run; default: all")
     parser.add_argument(
         "--steps", type=int, default=1600, help="number of updates, of 2,000 target tokens each"

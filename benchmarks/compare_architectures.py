@@ -1,13 +1,14 @@
 """A comparison of the Transformer, LSTM, ConvS2S and a hybrid on Multi30k, with the same number of updates.
 
-    SEQX_DATA=... nohup python -m benchmarks.rivals --workers 2 --out rivals.json &
-    python -m benchmarks.rivals --full --device cuda --out rivals.json
-    python -m benchmarks.rivals --mixtures --steps 600 --out mixtures.json training.tokens=2048
+    export SEQX_DATA=...
+    nohup python -m benchmarks.compare_architectures --workers 2 --out compare_architectures.json &
+    python -m benchmarks.compare_architectures --full --device cuda --out compare_architectures.json
+    python -m benchmarks.compare_architectures --mixtures --steps 600 --out mixtures.json training.tokens=2048
 
-Each run uses the settings of its recipe, except the number of updates (`--steps`, a quarter of them warm-up).
-With --full it uses the number of updates of the recipe. The third command compares the profiles of
-multi30k_hybrid. If a command is stopped, the same command resumes: finished runs are not repeated. Overrides
-(KEY=VALUE) apply to all runs.
+Each run uses the settings of its recipe, except the number of updates: all runs make `--steps` updates, and a
+quarter of them are warm-up. With `--full` each run makes as many updates as its recipe says. `--mixtures`
+compares the profiles of multi30k_hybrid instead. If a command is stopped, the same command resumes: finished
+runs are not repeated. Overrides (KEY=VALUE) apply to all runs.
 """
 
 import argparse
@@ -33,7 +34,9 @@ def main() -> int:
     """Train the unfinished runs and print a table; return 1 if a run failed, else 0."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--folder", type=Path, default=Path("runs/rivals"), help="parent of the run folders")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/compare_architectures"), help="parent of the run folders"
+    )
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), help="recipes to compare")
     parser.add_argument("--mixtures", action="store_true", help="compare the profiles of multi30k_hybrid")
     parser.add_argument("--steps", type=int, default=1500, help="number of updates")

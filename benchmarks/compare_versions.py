@@ -1,7 +1,7 @@
 """Exact losses of the first ten updates and answers of five recipes, to compare two versions of seqx.
 
-    python -m benchmarks.pinned --out before.json
-    python -m benchmarks.pinned --against before.json
+    python -m benchmarks.compare_versions --out before.json
+    python -m benchmarks.compare_versions --against before.json
 
 Each recipe trains on the embedded sample for 40 updates in fp32 with one thread. Floating-point results
 depend on the CPU, so compare two versions on one machine.
@@ -22,7 +22,7 @@ RECIPES = {  # recipe and the profiles that train it on the embedded sample
     "parsing": ("wsj_parsing", ["sample"]),
     "language model": ("language_model", ["sample"]),
     "LSTM": ("multi30k_lstm", ["sample"]),
-    "ConvS2S": ("kinds", ["encoder_convolution", "decoder_convolution"]),
+    "ConvS2S": ("compare_components", ["encoder_convolution", "decoder_convolution"]),
 }
 UPDATES = 40
 LOSSES = 10

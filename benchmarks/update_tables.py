@@ -1,6 +1,6 @@
 """Updates the tables in docs/ from the records in benchmarks/results/.
 
-    python -m benchmarks.measured
+    python -m benchmarks.update_tables
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`. A test compares it with its record.
 """

@@ -1,4 +1,4 @@
-"""The callback of `benchmarks.beside`, which starts and ends competing processes and counts tokens."""
+"""The callback of `benchmarks.busy_cpu`, which starts and ends competing processes and counts tokens."""
 
 import json
 import os
@@ -16,7 +16,7 @@ WARMUP = 60
 """Updates before the first measurement."""
 
 
-class Paced(seqx.Callback):
+class CompetingProcesses(seqx.Callback):
     """Measures target tokens per second next to competing processes, then stops the run.
 
     Args:
@@ -76,4 +76,4 @@ class Paced(seqx.Callback):
 @seqx.hookimpl
 def seqx_register(registry: seqx.Registry) -> None:
     """Register the callback."""
-    registry.add(seqx.Callback, paced=Paced)
+    registry.add(seqx.Callback, competing_processes=CompetingProcesses)

@@ -1,6 +1,6 @@
 """Training on a CPU while other processes use it: target tokens per second of the sample's translation model.
 
-    python -m benchmarks.beside --out beside.json
+    python -m benchmarks.busy_cpu --out busy_cpu.json
 
 Each case is one run. Competing processes start and end while it trains; the time until seqx notices them is
 part of the measurement. The machine must be idle otherwise. The competing processes end with the run, or
@@ -39,9 +39,13 @@ REQUIRED = {1: 0.6, 3: 0.25}
 def measure(policy: str, precision: str, seconds: float, folder: Path) -> list[float]:
     """Train one run; return the target tokens per second in each interval."""
     out = folder / "rates.json"
-    recipe = folder / "beside.yaml"
-    paced = {"type": "paced", "busy": BUSY, "seconds": seconds, "out": str(out)}
-    text = {"extends": "wmt_en_de", "plugins": [str(ROOT / "benchmarks" / "paced.py")], "callbacks": [paced]}
+    recipe = folder / "busy_cpu.yaml"
+    competitors = {"type": "competing_processes", "busy": BUSY, "seconds": seconds, "out": str(out)}
+    text = {
+        "extends": "wmt_en_de",
+        "plugins": [str(ROOT / "benchmarks" / "competing_processes.py")],
+        "callbacks": [competitors],
+    }
     recipe.write_text(json.dumps(text), encoding="utf-8")
     large_steps = [f"training.{name}=1000000" for name in ("steps", "validate_every", "save_every")]
     environment = {key: value for key, value in os.environ.items() if key not in USER_SETTINGS}
