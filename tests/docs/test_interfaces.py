@@ -25,7 +25,7 @@ INTERFACES: list[type] = [
 
 DOCUMENT = ROOT / "docs/how-to/write_components.md"
 SETTINGS = {
-    "Backwards": {
+    "Reversal": {
         "corpus": seqx_sample.Sample(train=50, dev=5, test=5),
         "tokenizer": seqx_text.SentencePiece(size=400),
         "metric": seqx_text.Chrf(),
@@ -104,4 +104,4 @@ def test_grammar_listing_runs() -> None:
     (listing,) = (item for item in sections()["Grammar"] if item.language == "python")
     names: dict[str, object] = {}
     exec(listing.text, names)
-    assert issubclass(names["OnceOnly"], seqx.Grammar)  # type: ignore[arg-type]
+    assert issubclass(names["NoRepetition"], seqx.Grammar)  # type: ignore[arg-type]
