@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -12,12 +12,15 @@ from annotated_types import Ge
 import seqx
 
 from .feelings import feeling
-from .generate import SPLITS, Pair, take
+from .generate import SPLITS, Pair, pairs, take
 from .gist import gist, tense
+from .lexicon import TABLES, lines
 from .phrase_tree import detokenize
 from .questions import asked
 
 Column = Literal["en", "de", "tree", "gist", "tense", "question", "answer", "sentiment"]
+
+_HASHED_SENTENCES = 300  # enough for nearly all rules; generated in less than 50 ms
 
 
 class Sample(seqx.Corpus):
@@ -74,8 +77,9 @@ class Sample(seqx.Corpus):
         raise seqx.UserError(f"the sample has no split {split!r}; it has {', '.join(SPLITS)}")
 
     def identity(self) -> Mapping[str, object]:
-        """Return what determines the sentences: the settings, and a hash of the grammar and lexicon."""
-        return {"grammar": _grammar(), **self._counts, "seed": self._seed, "columns": list(self._columns)}
+        """Return the settings, and a hash that changes with the words and the rules of the grammar."""
+        grammar = _grammar_hash(self._seed, self._columns)
+        return {"grammar": grammar, **self._counts, "seed": self._seed, "columns": list(self._columns)}
 
 
 _COLUMNS: dict[Column, Callable[[Pair], str]] = {
@@ -91,8 +95,16 @@ _COLUMNS: dict[Column, Callable[[Pair], str]] = {
 
 
 @cache
-def _grammar() -> str:
-    """Return the SHA-256 of this package's files."""
-    files = sorted(resources.files(__package__).iterdir(), key=lambda file: file.name)
-    texts = [file.read_bytes() for file in files if file.name.endswith((".py", ".txt"))]
-    return hashlib.sha256(b"\0".join(texts)).hexdigest()
+def _grammar_hash(seed: int, columns: tuple[Column, ...]) -> str:
+    """Return a SHA-256 of the tables of words, and of the first sentences of a seed.
+
+    It depends on the output of the grammar and not on its source, so that a new docstring or name keeps the
+    cached text. A change of a rule that none of these sentences uses is not noticed.
+    """
+    digest = hashlib.sha256()
+    for name in TABLES:
+        digest.update("\n".join([name, *lines(name), ""]).encode())
+    for pair in islice(pairs(seed), _HASHED_SENTENCES):
+        row = [pair.split, *(_COLUMNS[column](pair) for column in columns)]
+        digest.update("\n".join([*row, ""]).encode())
+    return digest.hexdigest()

@@ -9,9 +9,11 @@ from . import english, german
 from .phrase_tree import parse
 from .words import Adjective, Adverbial, Case, Frame, Gender, Noun, Preposition, Verb
 
+TABLES = ("nouns.txt", "names.txt", "adjectives.txt", "verbs.txt", "adverbials.txt", "feelings.txt")
+
 
 def lines(name: str) -> Iterator[str]:
-    """Return the lines of a table without comments."""
+    """Yield the lines of a table without its comments and empty lines."""
     for line in resources.files(__package__).joinpath(name).read_text(encoding="utf-8").split("\n"):
         if line and not line.startswith("#"):
             yield line

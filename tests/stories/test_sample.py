@@ -83,3 +83,14 @@ def test_parts_of_an_update_change_nothing() -> None:
         found.append([row["loss"] for row in lines(Path("runs", recipe.stem), "update")])
     assert len(found[0]) == 6
     assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_run_on_the_sample_resumes_when_the_hash_of_its_grammar_differs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The hash is only a key of the cache. A run compares the text itself with that of its first start."""
+    command: list[str | Path] = ["run", RECIPES / "wmt_en_de.yaml", "--profile", "sample", *SMALL]
+    done(*command, "training.steps=3")
+    monkeypatch.setattr("seqx_sample.corpus._grammar_hash", lambda *_: "of another version")
+    done(*command)
+    assert [row["step"] for row in lines(Path("runs/wmt_en_de-sample"), "evaluation")][-1] == 6

@@ -1,13 +1,19 @@
 """The sample as a corpus of a recipe."""
 
-from importlib import resources
+import importlib
+import shutil
+import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import nltk
 import pytest
 
 import seqx
+import seqx_sample
 from seqx_sample import Sample, corpus
+from seqx_sample.lexicon import TABLES
 
 
 def test_sample_rows_and_sizes(tmp_path: Path) -> None:
@@ -48,14 +54,66 @@ def test_sample_rejects_invalid_columns_and_splits() -> None:
         list(Sample().rows("valid"))
 
 
-def test_sample_identity_depends_on_the_lexicon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = Sample().identity()
-    for file in resources.files("seqx_sample").iterdir():
-        if file.is_file():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    with (tmp_path / "nouns.txt").open("a", encoding="utf-8") as nouns:
-        nouns.write("\n")
-    monkeypatch.setattr(resources, "files", lambda _: tmp_path)
-    corpus._grammar.cache_clear()
-    assert Sample().identity() != before
-    corpus._grammar.cache_clear()
+def edited_identity(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str
+) -> Mapping[str, object]:
+    """Return the identity of the sample of a copy of the plugin in which one file is edited."""
+    package = folder / "edited_sample"
+    shutil.copytree(Path(seqx_sample.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (package / name).read_text("utf-8")
+    assert text.count(old) == 1
+    (package / name).write_text(text.replace(old, new), "utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    try:
+        identity: Mapping[str, object] = (
+            importlib.import_module("edited_sample").Sample(columns=("en", "de", "sentiment")).identity()
+        )
+    finally:
+        for module in [each for each in sys.modules if each.split(".")[0] == "edited_sample"]:
+            del sys.modules[module]
+    return identity
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("german.py", "Return the definite article.", "Return an article."),
+        ("german.py", "# Columns: masculine", "# The columns: masculine"),
+        ("german.py", "linked = re.search", "has_e = linked = re.search"),
+        ("nouns.txt", "# english", "# English"),
+    ],
+)
+def test_sample_identity_does_not_depend_on_docstrings_comments_and_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str
+) -> None:
+    identity = Sample(columns=("en", "de", "sentiment")).identity()
+    assert edited_identity(tmp_path, monkeypatch, name, old, new) == identity
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("nouns.txt", "dog Hund m Hunde", "dog Köter m Köter"),
+        ("feelings.txt", " delicious", ""),
+        ("german.py", '"zu dem": "zum"', '"zu dem": "zu dem"'),
+        ("choose_sentences.py", "_fronted: 16", "_fronted: 17"),
+        ("generate.py", "share == 0", "share == 2"),
+    ],
+)
+def test_sample_identity_depends_on_words_and_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str
+) -> None:
+    identity = Sample(columns=("en", "de", "sentiment")).identity()
+    assert edited_identity(tmp_path, monkeypatch, name, old, new) != identity
+
+
+def test_sample_identity_is_computed_quickly() -> None:
+    corpus._grammar_hash.cache_clear()
+    start = time.process_time()
+    Sample().identity()
+    assert time.process_time() - start < 0.5  # 0.03 s on an idle core
+
+
+def test_sample_identity_covers_all_tables() -> None:
+    files = Path(seqx_sample.__file__).parent.glob("*.txt")
+    assert {file.name for file in files} == set(TABLES)
