@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.background import Job, one_thread, report, work
-from seqx.recipe import named
+from seqx.recipe import included_recipes
 from seqx_watch.table import markdown
 
 PREFIX = "table3/"
@@ -24,7 +24,7 @@ PREFIX = "table3/"
 
 def rows() -> list[str]:
     """Return the names of the rows: base first, big last, the others sorted by name and number."""
-    names = [name.removeprefix(PREFIX) for name in named() if name.startswith(PREFIX)]
+    names = [name.removeprefix(PREFIX) for name in included_recipes() if name.startswith(PREFIX)]
     return sorted(names, key=lambda row: (row != "base", row == "big", *_sort_key(row)))
 
 

@@ -176,9 +176,9 @@ def _message(error: Exception) -> str | None:
         case printing.ReaderGoneError() | click.ClickException() | click.Abort() | click.exceptions.Exit():
             return None
         case _:
-            from seqx.plugin.blame import attributed  # noqa: PLC0415  it imports torch, which is slow
+            from seqx.plugin.blame import message_naming_plugin  # noqa: PLC0415  it imports torch, which is slow
 
-            message = attributed(error)
+            message = message_naming_plugin(error)
             if message is None and isinstance(error, BrokenPipeError):  # click would exit without a message
                 return (
                     f"a process that seqx writes to has ended ({error}); `seqx --debug` shows the traceback"

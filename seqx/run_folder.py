@@ -18,14 +18,14 @@ from seqx.errors import DamagedError, UserError, unwritable
 from seqx.interfaces.learning import Schedule
 from seqx.interfaces.scores import Evaluation, Score
 from seqx.plugin.environment import environment
-from seqx.plugin.loading import LOCAL, MADE_WITH, Plugins, changed_local_plugin
+from seqx.plugin.loading import LOCAL_FOLDER, PLUGINS_FIELD, Plugins, changed_local_plugin
 from seqx.recipe import (
     NOT_SET,
     Configured,
     differences,
     inside,
-    left_out,
     read_plain,
+    unset_paths,
     with_new_names,
     yaml_tree,
 )
@@ -303,7 +303,7 @@ class RunFolder:
             recipe: the checked recipe
             plugins: the plugins that it was checked with
         """
-        local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
+        local = [f"{LOCAL_FOLDER}/{file.name}" for file in local_files(plugins)]
         identity = self.identity()
         write_model(
             folder,
@@ -355,7 +355,7 @@ class RunFolder:
             yaml_tree.parse(recipe_text(recipe, plugins), str(file)).plain(),
         )
         # A newer version of seqx may have added settings; with their defaults they change nothing.
-        unset = tuple(left_out(recipe))
+        unset = tuple(unset_paths(recipe))
         different = [
             f"  {key}: {before} before, {now} now"
             for key, (before, now) in pairs.items()
@@ -380,7 +380,7 @@ class RunFolder:
         file = self.folder / "environment.json"
         if not file.is_file() and not self.checkpoints.steps():
             return  # the run was stopped before it began
-        recorded = read_as(MADE_WITH, file).get("plugins", {})
+        recorded = read_as(PLUGINS_FIELD, file).get("plugins", {})
         if name := changed_local_plugin(plugins, recorded):
             raise UserError(
                 f"{self.folder}: {name} has changed since this run began; restore its text, or resume with "
@@ -390,7 +390,7 @@ class RunFolder:
 
 def recipe_text(recipe: Configured[Any], plugins: Plugins) -> str:
     """Return the resolved recipe as YAML, with paths of local plugins relative to its folder."""
-    local = [f"{LOCAL}/{file.name}" for file in local_files(plugins)]
+    local = [f"{LOCAL_FOLDER}/{file.name}" for file in local_files(plugins)]
     plain = {**({"plugins": local} if local else {}), **recipe.plain()}
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
 

@@ -17,7 +17,7 @@ from benchmarks import compare_architectures, compare_components, complexity, ta
 from benchmarks.background import Job, work
 from seqx.errors import Location
 from seqx.plugin.loading import load_plugins
-from seqx.recipe import named
+from seqx.recipe import included_recipes
 from tests.plugins.watch.test_compare import table
 
 ROOT = Path(__file__).parents[1]
@@ -162,7 +162,7 @@ def test_architectures_are_trained_for_the_same_number_of_updates(
     assert [row["run"] for row in table(printed.partition("\n\n")[0])] == recipes
     runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
     assert all(row["finished"] and row["updates"] == 2 for row in runs)
-    assert set(recipes) <= set(compare_architectures.RECIPES) <= set(named())
+    assert set(recipes) <= set(compare_architectures.RECIPES) <= set(included_recipes())
 
 
 def test_override_after_recipes_without_separator_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqx.errors import Problem, RecipeError
-from seqx.plugin.loading import MADE_WITH, Plugins, load_plugins
+from seqx.plugin.loading import PLUGINS_FIELD, Plugins, load_plugins
 from seqx.recipe import Configured, Recipe, check, load
 from seqx.run_folder import LINK_CHECKED
 from seqx.storage.atomic import check_links
@@ -34,9 +34,9 @@ def load_checked_run(folder: Path, *, trust_local_plugins: bool) -> CheckedRecip
         UserError: the recipe has problems, or a local plugin is not trusted or has changed
     """
     check_links(folder, *LINK_CHECKED)
-    recipe = load(folder / "recipe.yaml", local_plugins=trust_local_plugins, whole=True)
-    recorded = read_as(MADE_WITH, folder / "environment.json").get("plugins", {})
-    plugins = load_plugins(recipe.plugins, kept=recorded)
+    recipe = load(folder / "recipe.yaml", local_plugins=trust_local_plugins, self_contained=True)
+    recorded = read_as(PLUGINS_FIELD, folder / "environment.json").get("plugins", {})
+    plugins = load_plugins(recipe.plugins, recorded=recorded)
     return CheckedRecipe(recipe, plugins, check(recipe.tree, plugins.registry, description.Experiment))
 
 
@@ -79,7 +79,7 @@ def load_with_plugins(
     in_model_folder = (Path(argument).parent / WEIGHTS).is_file()
     if in_model_folder:
         check_links(Path(argument).parent)
-    recipe = load(argument, profile, overrides, problems=problems, whole=in_model_folder)
+    recipe = load(argument, profile, overrides, problems=problems, self_contained=in_model_folder)
     if in_model_folder and recipe.plugins:
         message = (
             "the recipe of this model has local plugins, which are not run from a model's folder; read them, "

@@ -14,7 +14,7 @@ from seqx.experiment import run as run_experiment
 from seqx.interfaces.scores import Score
 from seqx.parallel import World, join_ranks, leave
 from seqx.parallel.launch import launch
-from seqx.plugin.blame import attributed
+from seqx.plugin.blame import message_naming_plugin
 from seqx.run_folder import RunFolder
 from seqx.runtime.background import has_abandoned_threads
 from seqx.runtime.cpu_threads import MAX_THREADS
@@ -181,7 +181,7 @@ def _reporting_failure(ctx: click.Context, folder: Path, world: World) -> Iterat
     except UserError:
         raise
     except Exception as error:
-        message = attributed(error)
+        message = message_naming_plugin(error)
         if message is None:
             raise
         raise PluginError(f"{message}\n{_advice(folder)}") from error

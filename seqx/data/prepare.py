@@ -25,7 +25,7 @@ from seqx.data.store import FORMAT, Store, Writer
 from seqx.errors import UserError
 from seqx.interfaces.task import Task
 from seqx.interfaces.text import ProgressReporter
-from seqx.plugin.loading import LocalSource, local_sources
+from seqx.plugin.local import LocalSource, local_sources
 from seqx.runtime import main_guard
 from seqx.runtime.allocator import trim_heap
 from seqx.runtime.background import interruptible_call

@@ -13,7 +13,7 @@ from seqx.inference.predictor import Predictor
 from seqx.interfaces.learning import Search
 from seqx.interfaces.networks import Ensemble, Model
 from seqx.interfaces.task import Task
-from seqx.plugin.loading import MADE_WITH, Kept, Plugins, load_plugins
+from seqx.plugin.loading import PLUGINS_FIELD, Plugins, RecordedPlugins, load_plugins
 from seqx.plugin.registry import Make, Registry
 from seqx.recipe.yaml_tree import Node
 from seqx.runtime import cpu_threads
@@ -153,7 +153,7 @@ def _describe_other(folder: Path) -> str:
     if run is not None and run / "checkpoints" in (folder, folder.parent):
         return f"holds checkpoints, not a model; `seqx average {run}` averages them into a model"
     if not folder.is_dir():
-        is_recipe = str(folder) in recipe.named()
+        is_recipe = str(folder) in recipe.included_recipes()
         return _describe_recipe(folder) if is_recipe else f"there is no such folder; {advice}"
     missing = [name for name in (WEIGHTS, "recipe.yaml") if not (folder / name).is_file()]
     return f"is not the folder of a model ({' and '.join(missing)} missing); {advice}"
@@ -187,10 +187,10 @@ def _describe_unfinished_run(run: Path) -> str:
 def _read(folder: Path, overrides: Sequence[str], *, trust: bool) -> _ModelContents:
     """Read and check a model folder, except the weights."""
     check_model(folder)
-    trained_with = read_as(MADE_WITH, folder / "model.json").get("plugins", {})
+    trained_with = read_as(PLUGINS_FIELD, folder / "model.json").get("plugins", {})
     _check_overrides(overrides)
-    loaded = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust, whole=True)
-    plugins = load_plugins(loaded.plugins, kept=trained_with)
+    loaded = recipe.load(folder / "recipe.yaml", None, overrides, local_plugins=trust, self_contained=True)
+    plugins = load_plugins(loaded.plugins, recorded=trained_with)
     root = loaded.tree
     assert isinstance(root.value, dict)
     _check_sizes(root.value.get("model"), "model")
@@ -240,11 +240,13 @@ def _check_vocabulary(checked: recipe.Configured[InferenceRecipe], folder: Path)
     task = checked.settings["task"]
     assert isinstance(task, recipe.Configured), "a task is a component"
     trained_on = recipe.with_new_names(recipe.read_plain(folder / "recipe.yaml")["task"], task)
-    if problems := list(recipe.Fixed(str(folder), ", or leave it out").problems(task, trained_on)):
+    if problems := list(
+        recipe.VocabularySettings(str(folder), ", or leave it out").problems(task, trained_on)
+    ):
         raise RecipeError(problems)
 
 
-def _missing_plugins(needed: Kept, plugins: Plugins) -> list[str]:
+def _missing_plugins(needed: RecordedPlugins, plugins: Plugins) -> list[str]:
     """Describe the plugins that a model was trained with and that are not loaded, except local plugins."""
     loaded = {plugin.name for plugin in plugins.loaded}
     faults = {fault.name: f" (installed, but fails: {fault.error})" for fault in plugins.faults}

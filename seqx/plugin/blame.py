@@ -1,7 +1,8 @@
 """Find the plugin that raised an error, by its traceback.
 
-Calls of plugins are not wrapped, so training is not slower. Instead, when an error ends a command, the files
-of its traceback are compared with the folders of plugins.
+Training is not slower, because calls of plugins are not wrapped. Instead, when an error ends a command, the
+files of its traceback are compared with the folders of plugins. An external plugin is one that is not
+included in seqx.
 """
 
 import functools
@@ -14,7 +15,8 @@ from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
 
-from seqx.plugin.loading import GROUP, LOCAL_MODULE, home, inside, origin, register
+from seqx.plugin.loading import GROUP, home, inside, origin, register
+from seqx.plugin.local import LOCAL_MODULE
 from seqx.plugin.registry import Component, Registry
 from seqx_toolkit import DISTRIBUTION
 
@@ -22,41 +24,45 @@ _TRACEBACK_LINE = re.compile(r'^ +File "(.+)", line (\d+), in ', re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class _Author:
-    """A plugin that may have raised an error, with the folder or file of its code."""
+class _PluginCode:
+    """The code of a plugin that may have raised an error."""
 
-    title: str
-    home: Path
+    title: str  # in messages
+    home: Path  # the folder of its package, or its file
     module: str
-    outside: bool
+    external: bool
 
 
 @dataclass(frozen=True)
 class _TracebackLine:
-    """A line of a traceback; it has no frame if it ran in another process."""
+    """A line of a traceback. It has no frame if it was executed in another process."""
 
     file: str
     line: int
     frame: FrameType | None = None
 
 
-def attributed(error: BaseException) -> str | None:
-    """Return a message that names the plugin, its component and the line; None if no outside plugin ran.
+def message_naming_plugin(error: BaseException) -> str | None:
+    """Return a message with the plugin, the component and the line that raised an error.
 
-    The message names the plugin with the innermost line of the traceback. If that plugin is distributed with
-    seqx, the message also names the outside plugin that called it. Without an outside plugin, the error is a
-    bug of seqx.
+    The message names the plugin with the innermost line of the traceback. If that plugin is included in seqx,
+    the message also names the external plugin that called it.
+
+    Returns:
+        the message; None if no external plugin ran, so that the error is a bug of seqx
     """
-    authors = list(_authors())
+    plugins = list(_installed_and_local())
     for cause in _chain(error):
-        steps = [
-            (step, author) for step in _steps(cause) if (author := _author_of(step, authors)) is not None
+        lines = [
+            (line, plugin)
+            for line in _traceback_lines(cause)
+            if (plugin := _plugin_of(line, plugins)) is not None
         ]
-        outside = [(step, author) for step, author in steps if author.outside]
-        if outside:
-            message = f"{_describe(*steps[-1], steps)}: {type(error).__name__}: {_text(error)}"
-            if not steps[-1][1].outside:
-                message += f" (called by {_describe(*outside[-1], steps)})"
+        external = [(line, plugin) for line, plugin in lines if plugin.external]
+        if external:
+            message = f"{_describe(*lines[-1], lines)}: {type(error).__name__}: {_text(error)}"
+            if not lines[-1][1].external:
+                message += f" (called by {_describe(*external[-1], lines)})"
             return f"{message}; `seqx --debug` shows the traceback"
     return None
 
@@ -65,31 +71,36 @@ def _text(error: BaseException) -> str:
     return " ".join(str(error).split()) or "no reason given"
 
 
-def _describe(step: _TracebackLine, author: _Author, steps: Sequence[tuple[_TracebackLine, _Author]]) -> str:
-    frames = [line.frame for line, owner in steps if owner is author and line.frame is not None]
-    component = _component(frames, author)
-    part = f", {component.interface.__name__} {component.name!r}" if component else ""
-    return f"{step.file}:{step.line}: {author.title}{part}"
+def _describe(
+    line: _TracebackLine, plugin: _PluginCode, lines: Sequence[tuple[_TracebackLine, _PluginCode]]
+) -> str:
+    """Return file and line, the plugin, and the component that ran in one of its `lines`."""
+    frames = [other.frame for other, owner in lines if owner is plugin and other.frame is not None]
+    component = _component(frames, plugin)
+    suffix = f", {component.interface.__name__} {component.name!r}" if component else ""
+    return f"{line.file}:{line.line}: {plugin.title}{suffix}"
 
 
-def _authors() -> Iterator[_Author]:
+def _installed_and_local() -> Iterator[_PluginCode]:
     for entry in entry_points(group=GROUP):
         folder = home(entry.module)
         if folder is not None:
             version, source = origin(entry)
-            yield _Author(
+            yield _PluginCode(
                 f"plugin {entry.name!r} ({source} {version})",
                 folder,
                 entry.module,
-                outside=source != DISTRIBUTION,
+                external=source != DISTRIBUTION,
             )
     for name, module in list(sys.modules.items()):
         if name.startswith(LOCAL_MODULE) and module.__file__:
-            yield _Author(f"plugin {module.__file__}", Path(module.__file__).resolve(), name, outside=True)
+            yield _PluginCode(
+                f"plugin {module.__file__}", Path(module.__file__).resolve(), name, external=True
+            )
 
 
-def _author_of(step: _TracebackLine, authors: Sequence[_Author]) -> _Author | None:
-    return next((author for author in authors if inside(Path(step.file), author.home)), None)
+def _plugin_of(line: _TracebackLine, plugins: Sequence[_PluginCode]) -> _PluginCode | None:
+    return next((plugin for plugin in plugins if inside(Path(line.file), plugin.home)), None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -100,23 +111,23 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         current = current.__cause__
 
 
-def _steps(error: BaseException) -> list[_TracebackLine]:
+def _traceback_lines(error: BaseException) -> list[_TracebackLine]:
     """Return the lines of a traceback, innermost last."""
-    steps = [
+    lines = [
         _TracebackLine(frame.f_code.co_filename, line, frame) for frame, line in walk_tb(error.__traceback__)
     ]
     # An error from another process has the traceback of that process as text.
     remote_lines = _TRACEBACK_LINE.findall(str(error)) if type(error).__name__ == "_RemoteTraceback" else []
-    return steps + [_TracebackLine(file, int(line)) for file, line in remote_lines]
+    return lines + [_TracebackLine(file, int(line)) for file, line in remote_lines]
 
 
-def _component(frames: Sequence[FrameType], author: _Author) -> Component | None:
+def _component(frames: Sequence[FrameType], plugin: _PluginCode) -> Component | None:
     """Return the component whose method was running; the innermost one if there are several."""
-    module = sys.modules.get(author.module)
+    module = sys.modules.get(plugin.module)
     if module is None:  # only a command of the plugin was imported
         return None
     try:
-        makers = {_class(part.maker): part for part in register(module, author.module, Registry())}
+        makers = {_class(part.maker): part for part in register(module, plugin.module, Registry())}
     except Exception:  # noqa: BLE001  registering again must not hide the error
         return None
     for frame in reversed(frames):

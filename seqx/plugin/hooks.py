@@ -1,6 +1,6 @@
-"""The hooks of plugins: one to register components, and the events of a run.
+"""The hooks of plugins: `seqx_register`, and the events of a run.
 
-An implementation is marked `@seqx.hookimpl` and takes any of the arguments, by name.
+An implementation is marked `@seqx.hookimpl`. It takes only the arguments that it needs, by name.
 """
 
 import difflib
@@ -33,7 +33,7 @@ class Events:
 
     @hookspec
     def preparing(self, what: str, share: float | None) -> None:
-        """Text is fetched, a vocabulary is learned or a corpus is encoded; called often, before `started`.
+        """Text is downloaded, a vocabulary is learned or a corpus is encoded; called often, before `started`.
 
         Args:
             what: the current work, in a few words
@@ -61,8 +61,7 @@ class Events:
     def noticed(self, run: Any, step: int, what: str) -> None:
         """A problem occurred, and the run continues.
 
-        If the run went back to a checkpoint, `started` was called before. seqx has printed it on standard
-        error; callbacks record it.
+        seqx has already printed the problem on standard error. After a rollback, `started` is called first.
 
         Args:
             run: the run
@@ -85,8 +84,8 @@ class Events:
     def saved(self, run: Any, step: int, path: Path) -> None:
         """A checkpoint was written, and the validation of this update, if any, is complete.
 
-        If a run is stopped during a validation, the checkpoint is written without this event; the event
-        follows when the run was resumed and has validated.
+        If a run is stopped during a validation, it writes the checkpoint without this event. The resumed run
+        repeats the validation, and then notifies of the event.
 
         Args:
             run: the run
@@ -120,7 +119,7 @@ def manager_of(specifications: ModuleType | type) -> pluggy.PluginManager:
     return manager
 
 
-def marked(manager: pluggy.PluginManager, thing: object) -> list[str]:
+def implemented_hooks(manager: pluggy.PluginManager, thing: object) -> list[str]:
     """Return the names of the hooks that a plugin or a callback implements.
 
     Raises:
@@ -138,7 +137,7 @@ def marked(manager: pluggy.PluginManager, thing: object) -> list[str]:
         ]
         if unknown:
             raise PluginError(
-                f"{where(function)}: {name} takes {', '.join(unknown)}, but the arguments of this hook are "
+                f"{where(function)}: {name} takes {', '.join(unknown)}, but this hook has only the arguments "
                 f"{', '.join(accepted)}"
             )
     return names
@@ -158,7 +157,10 @@ def events(callbacks: Iterable[object]) -> pluggy.HookRelay:
     manager = manager_of(Events)
     for callback in reversed(list(callbacks)):  # pluggy calls the last registered first
         name = type(callback).__qualname__
-        if not marked(manager, callback):
-            raise PluginError(f"{where(type(callback))}: callback {name} has no event marked @seqx.hookimpl")
+        if not implemented_hooks(manager, callback):
+            raise PluginError(
+                f"{where(type(callback))}: callback {name} implements no event; mark a method with "
+                "@seqx.hookimpl"
+            )
         manager.register(callback, name=f"{name} {id(callback)}")
     return manager.hook

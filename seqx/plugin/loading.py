@@ -1,18 +1,16 @@
-"""Find and load plugins: installed ones by their entry point, and local files that a recipe names.
+"""Find and load plugins: installed ones by their entry points, and local files that a recipe names.
 
-An installed plugin that fails to load is recorded as a fault; the others load nevertheless.
+If an installed plugin fails to load, the reason is recorded as a fault, and the other plugins load. A local
+plugin that fails to load is an error.
 """
 
 import hashlib
-import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import module_from_spec
 from pathlib import Path
-from types import CodeType, ModuleType
 from typing import NotRequired
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -23,48 +21,46 @@ from typing_extensions import TypedDict
 from seqx import __version__
 from seqx.errors import Location, PluginError, UserError, shortened
 from seqx.plugin import hooks
+from seqx.plugin.local import LOCAL_MODULE, import_local
 from seqx.plugin.registry import Component, Registry
 from seqx.storage.bounded_read import read_bounded
 from seqx_toolkit import DISTRIBUTION
 
 GROUP = "seqx"
 
-LOCAL = "plugins"
+LOCAL_FOLDER = "plugins"
 """The folder beside the recipe of a run or a model that holds its local plugins."""
 
 _MAX_BYTES = 1 << 24  # maximum size of a local plugin
 
-Kept = Mapping[str, Mapping[str, str | None]]
-"""For each plugin of a run or a model its version, its distribution, and the SHA-256 of a local file."""
+RecordedPlugins = Mapping[str, Mapping[str, str | None]]
+"""The version, the distribution and, for a local file, the SHA-256 of each plugin of a run or a model."""
 
 
-class _MadeWith(TypedDict):
-    plugins: NotRequired[Kept]
+class _PluginsField(TypedDict):
+    plugins: NotRequired[RecordedPlugins]
 
 
-MADE_WITH = TypeAdapter(_MadeWith)
-"""The plugins in `environment.json` of a run or `model.json` of a model."""
-
-LOCAL_MODULE = "seqx_local_"
-"""The prefix of the module names of local plugins; the name of the file follows."""
+PLUGINS_FIELD = TypeAdapter(_PluginsField)
+"""The type of the field `plugins` in `environment.json` of a run and `model.json` of a model."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A loaded plugin. For a local file, `data` is its content when it was loaded, and `sha256` its hash."""
+    """A loaded plugin."""
 
     name: str
     version: str
-    source: str
+    source: str  # the distribution, or the path of a local file
     module: str
     components: Sequence[Component]
-    sha256: str | None = None
-    data: bytes = field(default=b"", repr=False)
+    sha256: str | None = None  # of a local file, when it was loaded
+    data: bytes = field(default=b"", repr=False)  # the content of a local file, when it was loaded
 
     @property
     def key(self) -> str:
-        """The name in the files of runs and models; for a local plugin its path beside the recipe."""
-        return self.name if self.sha256 is None else f"{LOCAL}/{Path(self.source).name}"
+        """The key in files of runs and models: the name; for a local plugin its path from the run folder."""
+        return self.name if self.sha256 is None else f"{LOCAL_FOLDER}/{Path(self.source).name}"
 
     @property
     def interfaces(self) -> list[str]:
@@ -97,26 +93,26 @@ class Plugins:
         return next((plugin for plugin in self.loaded if plugin.name == component.plugin), None)
 
 
-def changed_local_plugin(plugins: Plugins, kept: Kept) -> str | None:
+def changed_local_plugin(plugins: Plugins, recorded: RecordedPlugins) -> str | None:
     """Return the key of the first local plugin whose SHA-256 differs from the recorded one, or None."""
     local = (plugin for plugin in plugins.loaded if plugin.sha256 is not None)
-    return next((p.key for p in local if p.sha256 != kept.get(p.key, {}).get("sha256")), None)
+    return next((p.key for p in local if p.sha256 != recorded.get(p.key, {}).get("sha256")), None)
 
 
 def load_plugins(
     local: Mapping[Path, Location] | None = None,
     found: Iterable[EntryPoint] | None = None,
-    kept: Kept | None = None,
+    recorded: RecordedPlugins | None = None,
 ) -> Plugins:
     """Load the installed plugins, then local ones.
 
     Args:
         local: files of local plugins, with the locations in the recipe that name them
         found: the entry points to load; None: those of installed distributions
-        kept: the plugins that a model recorded; a local file with another SHA-256 is not run
+        recorded: the plugins that a run or a model recorded; a local file with another SHA-256 is not run
 
     Raises:
-        PluginError: a local plugin does not load; the recipe needs it
+        PluginError: a local plugin does not load
     """
     plugins = Plugins()
     for entry in sorted(entry_points(group=GROUP) if found is None else found, key=_order):
@@ -128,13 +124,13 @@ def load_plugins(
         except (Exception, SystemExit) as error:  # noqa: BLE001  an import may raise anything
             text = _one_line(error, home(entry.module), "seqx --debug plugins")
             plugins.faults.append(Fault(entry.name, version, source, text, traceback.format_exc()))
-            plugins.registry.absent.append(entry.name)
+            plugins.registry.failed_plugins.append(entry.name)
         else:
             plugins.loaded.append(Plugin(entry.name, version, source, entry.module, components))
     for path, at in (local or {}).items():
         if any(other != path and other.stem == path.stem for other in local or {}):
-            raise PluginError(f"{at}: two local plugins are called {path.stem}; rename one")
-        plugins.loaded.append(_load_file(path, at, plugins.registry, kept))
+            raise PluginError(f"{at}: two local plugins are called {path.stem}; rename one of the files")
+        plugins.loaded.append(_load_file(path, at, plugins.registry, recorded))
     return plugins
 
 
@@ -144,7 +140,7 @@ def package(module: str) -> str:
 
 
 def home(module: str) -> Path | None:
-    """Return the folder of a module's outermost package, or its file, without importing it."""
+    """Return the folder of a module's outermost package, or the file of a single module; do not import it."""
     spec = PathFinder.find_spec(package(module))
     if spec is None:
         return None
@@ -153,12 +149,12 @@ def home(module: str) -> Path | None:
 
 
 def origin(entry: EntryPoint) -> tuple[str, str]:
-    """Return the version and the name of the distribution of an entry point."""
+    """Return the version and the name of the distribution that has an entry point."""
     return (entry.dist.version, entry.dist.name) if entry.dist else ("unknown", entry.value)
 
 
 def _order(entry: EntryPoint) -> tuple[bool, str, str]:
-    """Return a sort key: plugins of seqx first, so that a name clash is reported for the other plugin."""
+    """Return a sort key: included plugins first, so that of two with one name the other is refused."""
     source = entry.dist.name if entry.dist else ""
     return source != DISTRIBUTION, source, entry.name
 
@@ -200,7 +196,7 @@ def _check_version(entry: EntryPoint) -> None:
 
 
 def _one_line(error: BaseException, plugin_home: Path | None, command: str) -> str:
-    """Return one line with an error, its place in the plugin, and the command that shows the traceback."""
+    """Return one line: an error, its file and line in the plugin, and a command for the traceback."""
     if isinstance(error, UserError):
         return str(error)
     frames = [
@@ -225,7 +221,7 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
         PluginError: the plugin implements a hook that does not exist, or adds no component
     """
     manager = hooks.manager_of(hooks)
-    marked = hooks.marked(manager, module)
+    implemented = hooks.implemented_hooks(manager, module)
     manager.register(module, name=name)
     with registry.on_behalf_of(name):
         manager.hook.seqx_register(registry=registry)
@@ -233,79 +229,30 @@ def register(module: object, name: str, registry: Registry) -> list[Component]:
         if not components:
             advice = (
                 "its seqx_register does not call registry.add"
-                if marked
+                if implemented
                 else "it has no function seqx_register that is marked @seqx.hookimpl"
             )
             raise PluginError(f"registers no component: {advice}")
     return components
 
 
-def _load_file(path: Path, at: Location, registry: Registry, kept: Kept | None) -> Plugin:
+def _load_file(path: Path, at: Location, registry: Registry, recorded: RecordedPlugins | None) -> Plugin:
     name = f"{LOCAL_MODULE}{path.stem}"
     try:
         data = read_bounded(path, _MAX_BYTES)
     except OSError as error:
         shown = shortened(str(path), 200)
-        raise PluginError(f"{at}: cannot read the plugin {shown}: {error.strerror}") from error
+        message = f"cannot read the plugin {shown}: {error.strerror}; correct the path, or remove it"
+        raise PluginError(f"{at}: {message}") from error
     sha256 = hashlib.sha256(data).hexdigest()
-    if kept is not None and sha256 != kept.get(f"{LOCAL}/{path.name}", {}).get("sha256"):
+    if recorded is not None and sha256 != recorded.get(f"{LOCAL_FOLDER}/{path.name}", {}).get("sha256"):
         raise PluginError(
-            f"{at}: {path} is not the plugin of this model, and was not run (its SHA-256 differs); restore "
-            "the file, or get the whole folder again"
+            f"{at}: {path} has changed since it was recorded (its SHA-256 differs), and was not run; restore "
+            "the file, or copy the whole folder again"
         )
     try:
-        components = register(_import(name, path, data), str(path), registry)
+        components = register(import_local(name, path, data), str(path), registry)
     except (Exception, SystemExit) as error:
         reason = _one_line(error, path.resolve(), "seqx --debug")
         raise PluginError(f"{at}: the plugin {path} does not load: {reason}") from error
     return Plugin(str(path), "local file", str(path), name, components, sha256, data)
-
-
-@dataclass(frozen=True)
-class LocalSource:
-    """A local plugin as it was loaded, so that another process loads the same code."""
-
-    name: str
-    path: str
-    data: bytes
-
-    def load(self) -> ModuleType:
-        """Return the module, after importing it if necessary."""
-        return sys.modules.get(self.name) or _import(self.name, Path(self.path), self.data)
-
-
-def local_sources() -> list[LocalSource]:
-    """Return the local plugins that were loaded in this process."""
-    loaders = [getattr(module, "__loader__", None) for module in list(sys.modules.values())]
-    return [
-        LocalSource(item.name, item.path, item.data) for item in loaders if isinstance(item, _LocalLoader)
-    ]
-
-
-class _LocalLoader(SourceFileLoader):
-    """A loader that runs the bytes whose hash was recorded, neither a changed file nor a .pyc file."""
-
-    def __init__(self, name: str, path: str, data: bytes) -> None:
-        super().__init__(name, path)
-        self.data = data
-
-    def get_code(self, fullname: str) -> CodeType:
-        """Compile the source; never use a cached file."""
-        code: CodeType = self.source_to_code(self.data, self.path)
-        return code
-
-
-def _import(name: str, path: Path, data: bytes) -> ModuleType:
-    if path.suffix != ".py":
-        raise PluginError("a local plugin must be a Python file, NAME.py")
-    spec = ModuleSpec(name, _LocalLoader(name, str(path), data), origin=str(path))
-    spec.has_location = True
-    module = module_from_spec(spec)
-    assert spec.loader is not None
-    sys.modules[name] = module  # dataclasses and pickle look up the module of a class
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module

@@ -1,4 +1,4 @@
-"""The registry of components, and the settings that their constructors declare."""
+"""The registry of components, and the settings that constructors of components declare."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from seqx.errors import RegistrationError
 
 T = TypeVar("T")
 
-MAKE = "make"  # marks an annotation whose component is configured but not yet built
+MAKE = "make"  # marks the annotation of a component that the parent builds itself
 Make = Annotated[Callable[..., T], MAKE]
 REQUIRED = inspect.Parameter.empty
 
@@ -58,10 +58,12 @@ class Component:
 
 
 class Registry:
-    """The components of all plugins: for each interface (a class) its components by name."""
+    """The components of all plugins, by interface and name."""
 
     def __init__(self) -> None:
-        self.absent: list[str] = []  # names of plugins that failed to load; their components are missing
+        self.failed_plugins: list[
+            str
+        ] = []  # names of plugins that failed to load and have no components here
         self._components: dict[type, dict[str, Component]] = {}
         self._plugin: str | None = None
 
@@ -70,13 +72,14 @@ class Registry:
 
         Args:
             interface: the class that the components implement, such as `seqx.Attention`
-            makers: the components by the names that recipes use: classes, or functions that build one
+            makers: the components by the names that recipes use; each is a class, or a function that builds
+                the component
 
         Raises:
-            RegistrationError: the name is taken, or the constructor does not fit the interface
+            RegistrationError: another component has the name, or the constructor does not fit the interface
         """
         if not isinstance(interface, type):
-            raise RegistrationError(f"an interface is a class, not {interface!r}")
+            raise RegistrationError(f"an interface must be a class, not {interface!r}")
         cls = cast("type", interface)
         for name, maker in makers.items():
             _check_constructor(cls, name, maker)
@@ -127,7 +130,11 @@ def provided_parameters(maker: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def settings_of(maker: Callable[..., Any]) -> dict[str, Setting]:
-    """Return the keyword-only parameters of a constructor, which a recipe may set."""
+    """Return the settings of a constructor: its keyword-only parameters, by name.
+
+    Raises:
+        RegistrationError: a setting has no type annotation, or `renamed` does not fit the settings
+    """
     hints = _hints(maker)
     helps = _helps(maker)
     factories = {
@@ -153,9 +160,9 @@ def settings_of(maker: Callable[..., Any]) -> dict[str, Setting]:
 
 
 def renamed_settings(maker: Callable[..., Any]) -> dict[str, str]:
-    """Return the old names of settings with their new names: the class attribute `renamed`.
+    """Return the new names of renamed settings by their old names: the class attribute `renamed`.
 
-    A subclass with a constructor of its own inherits only the names that fit its settings.
+    A subclass with its own constructor inherits only the entries whose new name is one of its settings.
     """
     target = _without_partial(maker)
     renamed: dict[str, str] = getattr(target, "renamed", {})
@@ -166,15 +173,19 @@ def renamed_settings(maker: Callable[..., Any]) -> dict[str, str]:
 
 
 def section_settings(cls: Callable[..., Any]) -> dict[str, Setting]:
-    """Return the settings of a section, whose parameters must all be keyword-only."""
+    """Return the settings of a section.
+
+    Raises:
+        RegistrationError: a parameter of the section is not keyword-only
+    """
     if provided_parameters(cls):
         names = ", ".join(provided_parameters(cls))
-        raise RegistrationError(f"{where(cls)}: the settings of a section are keyword-only, unlike {names}")
+        raise RegistrationError(f"{where(cls)}: make {names} keyword-only, like all settings of a section")
     return settings_of(cls)
 
 
 def where(maker: Callable[..., Any]) -> str:
-    """Return the file and line of a definition; the file is relative to the working directory if inside."""
+    """Return FILE:LINE of a definition; the path is relative if the file is in the working directory."""
     target: Any = _function(maker) if isinstance(maker, functools.partial) else inspect.unwrap(maker)
     try:
         file = Path(inspect.getsourcefile(target) or "?")
@@ -193,13 +204,13 @@ def summary(thing: object) -> str:
 
 
 def _check_constructor(interface: type, name: str, maker: Callable[..., Any]) -> None:
-    """Check that a constructor takes what its interface provides, and that all its settings are named."""
+    """Check the parameters of a constructor, and that a class implements its interface."""
     expected, actual = provided_parameters(interface), provided_parameters(maker)
     title = interface.__name__
     if expected != actual:
         raise RegistrationError(
-            f"{where(maker)}: every {title} is given ({', '.join(expected)}) but "
-            f"{name} takes ({', '.join(actual)}); put what a recipe may set after a '*'"
+            f"{where(maker)}: the positional parameters of every {title} are ({', '.join(expected)}), but "
+            f"those of {name} are ({', '.join(actual)}); put settings after a '*'"
         )
     if isinstance(maker, type) and not issubclass(maker, interface):
         raise RegistrationError(
@@ -207,7 +218,7 @@ def _check_constructor(interface: type, name: str, maker: Callable[..., Any]) ->
         )
     if missing := sorted(getattr(maker, "__abstractmethods__", ())):
         raise RegistrationError(
-            f"{where(maker)}: {name} lacks {', '.join(missing)}, which every {title} must have; implement it"
+            f"{where(maker)}: {name} must implement {', '.join(missing)}, like every {title}"
         )
     inherited = isinstance(maker, type) and maker.__init__ is interface.__init__  # type: ignore[misc]
     for parameter in inspect.signature(maker).parameters.values():

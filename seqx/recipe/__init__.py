@@ -1,32 +1,34 @@
 """Recipes: read and merge files, check them against constructors, print them, describe them to editors."""
 
-from seqx.recipe.checker import check
-from seqx.recipe.configured import Collection, Configured, PlainValue, Value, building
-from seqx.recipe.differences import NOT_SET, differences, inside, left_out
-from seqx.recipe.files import Recipe, load, named, read_plain
+from seqx.recipe.checker import check, with_current_names
+from seqx.recipe.configured import Collection, Configured, PlainValue, Value, recording_built_objects
+from seqx.recipe.differences import NOT_SET, differences, inside, unset_paths
+from seqx.recipe.files import Recipe, included_recipes, load, read_plain, read_stored
 from seqx.recipe.json_schema import schema
 from seqx.recipe.printer import show
 from seqx.recipe.renamed import with_new_names
-from seqx.recipe.vocabulary import Fixed, names_interface
+from seqx.recipe.vocabulary_settings import VocabularySettings, names_interface
 
 __all__ = [
     "NOT_SET",
     "Collection",
     "Configured",
-    "Fixed",
     "PlainValue",
     "Recipe",
     "Value",
-    "building",
+    "VocabularySettings",
     "check",
     "differences",
+    "included_recipes",
     "inside",
-    "left_out",
     "load",
-    "named",
     "names_interface",
     "read_plain",
+    "read_stored",
+    "recording_built_objects",
     "schema",
     "show",
+    "unset_paths",
+    "with_current_names",
     "with_new_names",
 ]

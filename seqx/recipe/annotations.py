@@ -1,4 +1,4 @@
-"""The shape of a setting's value, from its annotation: component, section, list, mapping or leaf."""
+"""Convert the annotation of a setting to the shape of its value: component, section, list, mapping, leaf."""
 
 import collections.abc
 import dataclasses
@@ -94,7 +94,7 @@ def shape(annotation: Any, registry: Registry) -> Shape:  # noqa: PLR0911  one f
         if dataclasses.is_dataclass(annotation):
             return SectionShape(annotation)
         if not _has_adapter(annotation):
-            return ComponentShape(annotation, deferred=False)  # an interface without components here
+            return ComponentShape(annotation, deferred=False)  # an interface without registered components
     return LeafShape(annotation)
 
 

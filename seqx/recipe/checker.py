@@ -23,7 +23,7 @@ from seqx.recipe.annotations import (
 )
 from seqx.recipe.configured import Collection, Configured, PlainValue, Value
 from seqx.recipe.defaults import Defaults
-from seqx.recipe.renamed import is_stored
+from seqx.recipe.renamed import is_stored, with_new_names
 from seqx.recipe.suggestions import hint
 from seqx.recipe.yaml_tree import Node, merge
 
@@ -35,24 +35,39 @@ _MAX_PATH = 200  # characters of a path in a message
 def check(
     node: Node, registry: Registry, root: Callable[..., T], problems: Sequence[Problem] = ()
 ) -> Configured[T]:
-    """Return `root` with the settings of a recipe.
+    """Return the checked recipe: `root` with its settings.
 
     Args:
         node: the merged tree of the recipe
         registry: the components that the recipe may name
         root: the constructor of the whole experiment
-        problems: problems that were found earlier, and are reported together with the others
+        problems: problems that were found when the recipe was read; they are reported, too
 
     Raises:
         RecipeError: the recipe has problems
     """
     checker = _Checker(registry, Defaults(registry), [*problems])
     if not isinstance(node.value, dict):
-        raise RecipeError([*problems, Problem(node.at, "a recipe is a mapping; see `seqx show wmt_en_de`")])
-    settings = checker.settings(node, _Constructor(root, section_settings(root)), "")
+        message = "a recipe must be a mapping; `seqx show wmt_en_de` prints one"
+        raise RecipeError([*problems, Problem(node.at, message)])
+    checked = checker.root(node, root)
     if checker.problems:
         raise RecipeError(checker.problems)
-    return Configured(root, None, settings, node.at, node.at, "")
+    return checked
+
+
+def with_current_names(stored: Node, registry: Registry, root: Callable[..., Any]) -> Any:
+    """Return a stored recipe as plain values; the old names of settings are replaced by the current ones.
+
+    Settings of components that the registry does not have keep the stored names.
+
+    Args:
+        stored: the recipe as it was read
+        registry: the components of the installed plugins
+        root: the constructor of the whole experiment
+    """
+    checked = _Checker(registry, Defaults(registry), []).root(stored, root)
+    return with_new_names(stored.plain(), checked)
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,10 @@ class _Checker:
         self.problems.append(Problem(at, f"{shortened(path, _MAX_PATH) or 'recipe'}: {message}"))
         return _FAILED
 
+    def root(self, node: Node, root: Callable[..., T]) -> Configured[T]:
+        settings = self.settings(node, _Constructor(root, section_settings(root)), "")
+        return Configured(root, None, settings, node.at, node.at, "")
+
     def value(self, node: Node, wanted: Shape, path: str) -> Value:
         match wanted:
             case ComponentShape():
@@ -92,7 +111,7 @@ class _Checker:
             case ListShape():
                 return self.items(node, wanted, path)
             case MapShape():
-                return self.table(node, wanted, path)
+                return self.mapping(node, wanted, path)
             case UnionShape():
                 return self.union(node, wanted, path)
             case LeafShape():
@@ -105,16 +124,18 @@ class _Checker:
             return self.problem(node.at, path, f"{_article(interface)} is required, found {_shown(node)}")
         name_node = node.value.get("type") if isinstance(node.value, dict) else node
         if name_node is None:
-            return self.problem(node.at, path, f"which {interface}? add 'type'{hint('', known)}")
+            return self.problem(
+                node.at, path, f"the name of the {interface} is missing; add 'type: NAME'{hint('', known)}"
+            )
         if not isinstance(name_node.value, str):
-            return self.problem(name_node.at, path, f"'type' is the name of {_article(interface)}")
+            return self.problem(name_node.at, path, f"'type' must be the name of {_article(interface)}")
         component = known.get(name_node.value)
         if component is None:
             return self.problem(
                 name_node.at,
                 path,
                 f"no {interface} is called {shortened(name_node.value)!r}"
-                f"{hint(name_node.value, known)}{self.absent()}",
+                f"{hint(name_node.value, known)}{self.failed_plugins()}",
             )
         constructor = _Constructor(component.maker, component.settings, component.name)
         settings = self.settings(node, constructor, path)
@@ -122,12 +143,12 @@ class _Checker:
             component.maker, component, settings, node.at, node.at, path, wanted.deferred, name_node.at
         )
 
-    def absent(self) -> str:
+    def failed_plugins(self) -> str:
         """Return a note about plugins that failed to load and may have the missing component, or ""."""
-        if not self.registry.absent:
+        if not self.registry.failed_plugins:
             return ""
-        names = ", ".join(map(repr, self.registry.absent))
-        return f" (did not load: {names}; see `seqx plugins`)"
+        names = ", ".join(map(repr, self.registry.failed_plugins))
+        return f" (these plugins failed to load: {names}; see `seqx plugins`)"
 
     def section(self, node: Node, wanted: SectionShape, path: str) -> Value:
         if not isinstance(node.value, dict):
@@ -136,7 +157,7 @@ class _Checker:
         return Configured(wanted.cls, None, self.settings(node, constructor, path), node.at, node.at, path)
 
     def settings(self, node: Node, constructor: _Constructor, path: str) -> dict[str, Value]:
-        """Check the settings of a constructor, from a mapping or from a bare name, which sets nothing."""
+        """Check the settings of a constructor in a mapping; a bare name has none."""
         written = dict(node.value) if isinstance(node.value, dict) else {}
         if constructor.name is not None:
             written.pop("type", None)
@@ -159,7 +180,7 @@ class _Checker:
     def renamed(
         self, written: dict[str, Node], node: Node, constructor: _Constructor, path: str
     ) -> dict[str, Node]:
-        """Replace old names of settings, which only a recipe that seqx stored may have (see `renamed`)."""
+        """Replace old names of settings; report them, unless seqx stored the recipe (see `renamed`)."""
         renamed = renamed_settings(constructor.maker)
         result: dict[str, Node] = {}
         for old in written.keys() & renamed.keys():
@@ -176,14 +197,14 @@ class _Checker:
         items = [self.value(item, wanted.inner, f"{path}.{i}") for i, item in enumerate(node.value)]
         return Collection(items, wanted.container, node.at)
 
-    def table(self, node: Node, wanted: MapShape, path: str) -> Value:
+    def mapping(self, node: Node, wanted: MapShape, path: str) -> Value:
         if not isinstance(node.value, dict):
             return self.problem(node.at, path, f"a mapping is required, found {_shown(node)}")
         items = {key: self.value(item, wanted.inner, f"{path}.{key}") for key, item in node.value.items()}
         return Collection(items, dict, node.at)
 
     def union(self, node: Node, wanted: UnionShape, path: str) -> Value:
-        """Check a value of a union against the member of the union whose shape it has."""
+        """Check a value against the first member of a union that has the same shape."""
         components = [choice for choice in wanted.choices if isinstance(choice, ComponentShape)]
         if isinstance(node.value, list):
             fitting: list[Shape] = [choice for choice in wanted.choices if isinstance(choice, ListShape)]
@@ -225,8 +246,8 @@ def _unknown(key: str, constructor: _Constructor) -> str:
 
 
 def _pydantic_errors(error: ValidationError, node: Node, path: str) -> list[tuple[Node, str, str]]:
-    """Return the errors of pydantic at their innermost nodes; errors of the members of a union are joined."""
-    by_place: dict[tuple[Location, str], tuple[Node, list[str]]] = {}
+    """Return pydantic's errors as (innermost node, its path, message); all messages of a node are joined."""
+    by_node: dict[tuple[Location, str], tuple[Node, list[str]]] = {}
     for detail in error.errors(include_url=False):
         inner, inner_path = node, path
         for step in detail["loc"]:
@@ -239,10 +260,10 @@ def _pydantic_errors(error: ValidationError, node: Node, path: str) -> list[tupl
         message = (
             f"item {detail['loc'][-1]} is missing" if missing else detail["msg"].removeprefix("Value error, ")
         )
-        messages = by_place.setdefault((inner.at, inner_path), (inner, []))[1]
+        messages = by_node.setdefault((inner.at, inner_path), (inner, []))[1]
         if message not in messages:
             messages.append(message)
-    return [(inner, inner_path, _joined(messages)) for (_, inner_path), (inner, messages) in by_place.items()]
+    return [(inner, inner_path, _joined(messages)) for (_, inner_path), (inner, messages) in by_node.items()]
 
 
 def _joined(messages: list[str]) -> str:

@@ -10,7 +10,7 @@ from seqx.errors import Location, Problem, RecipeError
 from seqx.plugin.registry import Component
 
 T_co = TypeVar("T_co", covariant=True)
-NOT_EXPRESSIBLE: Any = object()  # a default that YAML cannot express; it is left out
+NOT_EXPRESSIBLE: Any = object()  # stands for a default that YAML cannot express and that is left out
 
 
 class Value(Protocol):
@@ -89,34 +89,34 @@ class Configured(Generic[T_co]):
         component: its entry in the registry; None for a section or a whole recipe
         settings: the checked settings by name
         at: the location where it was written; None for a default
-        place: the location where it was written, or that of the nearest parent that was written
+        at_or_parent: the location `at`; for a default, that of the nearest parent that was written
         path: the path of the setting, such as `model.encoder`
         deferred: true for a `Make[...]`, which the parent builds itself
-        named: the location of its `type`
+        type_at: the location of its `type`; None for a default or a section
     """
 
     maker: Callable[..., T_co]
     component: Component | None
     settings: Mapping[str, Value]
     at: Location | None
-    place: Location
+    at_or_parent: Location
     path: str
     deferred: bool = False
-    named: Location | None = None
+    type_at: Location | None = None
 
-    def __call__(self, *given: Any, **more: Any) -> T_co:
+    def __call__(self, *positional: Any, **keywords: Any) -> T_co:
         """Build the component, the section or the experiment.
 
         Args:
-            given: positional parameters that the parent provides
-            more: keyword parameters that the parent provides
+            positional: positional parameters that the parent provides
+            keywords: keyword parameters that the parent provides
 
         Raises:
             RecipeError: the constructor raised ValueError, for example because settings are inconsistent
         """
         settings = {name: item.value() for name, item in self.settings.items() if _is_set(item)}
         try:
-            built = self.maker(*given, **settings, **more)
+            built = self.maker(*positional, **settings, **keywords)
         except ValueError as error:
             raise RecipeError([self.problem("", str(error))]) from error
         if (recorded := _recorder.get()) is not None:
@@ -125,7 +125,7 @@ class Configured(Generic[T_co]):
 
     def problem(self, setting: str, message: str) -> Problem:
         """Return a problem of a setting, such as `train.0`, at its location or that of its nearest parent."""
-        at, value = self.place, cast("Value | None", self)
+        at, value = self.at_or_parent, cast("Value | None", self)
         for step in setting.split(".") if setting else ():
             value = _inside(value, step)
             at = (value and value.at) or at
@@ -156,8 +156,8 @@ _recorder: ContextVar[list[tuple[Configured[Any], object]] | None] = ContextVar(
 
 
 @contextmanager
-def building() -> Iterator[list[tuple[Configured[Any], object]]]:
-    """Yield a list to which each object built in the block is added, with its configuration."""
+def recording_built_objects() -> Iterator[list[tuple[Configured[Any], object]]]:
+    """Yield a list that gets each object that is built in the block, with its configuration."""
     recorded: list[tuple[Configured[Any], object]] = []
     token = _recorder.set(recorded)
     try:

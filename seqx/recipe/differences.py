@@ -9,41 +9,45 @@ NOT_SET = "not set"
 
 
 def differences(before: object, now: object) -> dict[str, tuple[object, object]]:
-    """Return the settings that differ between two plain recipes: path to (value before, value now).
+    """Return the settings that differ between two plain recipes, by path: (value before, value now).
 
-    The value is NOT_SET if a recipe does not have the setting.
+    If a recipe does not have the setting, its value is NOT_SET.
     """
-    first, second = _flat(before), _flat(now)
+    old, new = _flat(before), _flat(now)
     pairs = {
-        key: (first.get(key, NOT_SET), second.get(key, NOT_SET))
-        for key in sorted(first.keys() | second.keys())
+        path: (old.get(path, NOT_SET), new.get(path, NOT_SET)) for path in sorted(old.keys() | new.keys())
     }
-    return {key: (one, other) for key, (one, other) in pairs.items() if one != other}
+    return {path: values for path, values in pairs.items() if values[0] != values[1]}
 
 
-def left_out(value: Value, path: str = "") -> Iterator[str]:
-    """Yield the paths of settings of a checked recipe that have their defaults, because no file sets them."""
-    parts: Mapping[str, Value] = {}
+def unset_paths(value: Value, path: str = "") -> Iterator[str]:
+    """Yield the paths of the settings of a checked recipe that no file sets, so that they have defaults.
+
+    Args:
+        value: the checked recipe, or a part of it
+        path: the path of this part
+    """
+    children: Mapping[str, Value] = {}
     if isinstance(value, Configured):
-        parts = value.settings
+        children = value.settings
     elif isinstance(value, Collection):
         items = value.items
-        parts = items if isinstance(items, Mapping) else {str(i): item for i, item in enumerate(items)}
-    for name, item in parts.items():
-        here = f"{path}.{name}".removeprefix(".")
-        if item.at is None:
-            yield here
+        children = items if isinstance(items, Mapping) else {str(i): item for i, item in enumerate(items)}
+    for name, child in children.items():
+        child_path = f"{path}.{name}".removeprefix(".")
+        if child.at is None:
+            yield child_path
         else:
-            yield from left_out(item, here)
+            yield from unset_paths(child, child_path)
 
 
-def inside(key: str, paths: tuple[str, ...]) -> bool:
-    """Return true if a setting is one of `paths` or below one of them."""
-    return any(key == path or key.startswith(f"{path}.") for path in paths)
+def inside(setting: str, paths: tuple[str, ...]) -> bool:
+    """Return true if the path of a setting is one of `paths`, or lies below one of them."""
+    return any(setting == path or setting.startswith(f"{path}.") for path in paths)
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Return settings by their paths. The path of a `type` is that of its mapping, as for a bare name."""
+    """Return the settings in a plain value by their paths. The path of a `type` is that of its component."""
     if isinstance(value, dict) and value:
         parts = [_flat(item, f"{path}.{key}".removeprefix(".")) for key, item in value.items()]
     elif isinstance(value, list) and value:

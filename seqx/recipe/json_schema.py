@@ -29,12 +29,12 @@ def schema(registry: Registry, root: Callable[..., Any]) -> Schema:
     file_keys: Schema = {
         "extends": {
             "type": "string",
-            "description": "the recipe that this one changes, relative to this file",
+            "description": "the parent recipe: its name, or its path relative to this file",
         },
         "plugins": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "files of Python to load as plugins, relative to this file",
+            "description": "paths of local plugins (Python files), relative to this file",
         },
         "profiles": {
             "type": "object",
@@ -43,7 +43,7 @@ def schema(registry: Registry, root: Callable[..., Any]) -> Schema:
                 "properties": sections,
                 "additionalProperties": False,
             },
-            "description": "named changes, chosen with --profile; null leaves one of the parent's out",
+            "description": "named variants, selected with --profile; null removes a profile of the parent",
         },
     }
     return {

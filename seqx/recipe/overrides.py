@@ -1,4 +1,4 @@
-"""Overrides of the command line, `key.path=value`."""
+"""Merge overrides of the command line, `key.path=value`, into a recipe."""
 
 from dataclasses import replace
 
@@ -14,18 +14,20 @@ def override(root: Node, text: str) -> Node:
     at = Location(COMMAND_LINE, 1, 1, text)
     keys = path.split(".")
     if not equals or not all(keys):
-        raise RecipeError([Problem(at, f"{text!r} should read key.path=value, as in model.d_model=256")])
+        raise RecipeError(
+            [Problem(at, f"{text!r} must have the form key.path=value, such as model.d_model=256")]
+        )
 
     if len(keys) > _MAX_DEPTH:
-        raise RecipeError([Problem(at, f"a setting lies at most {_MAX_DEPTH} levels deep, not {len(keys)}")])
+        raise RecipeError([Problem(at, f"a setting is at most {_MAX_DEPTH} levels deep, not {len(keys)}")])
     return _put(root, keys, parse_override_value(value, text, path), at, "")
 
 
 def parse_override_value(value: str, text: str, path: str) -> Node:
-    """Return the tree of `value`, which is the end of `text`, an argument of the command line."""
+    """Return the tree of the YAML `value`, which is the end of the command-line argument `text`."""
     column = len(text) - len(value)
 
-    def in_argument(location: Location) -> Location:  # `parse` saw the value without the text before it
+    def in_argument(location: Location) -> Location:  # `parse` counts columns from the beginning of the value
         on_first_line = location.line == 1
         return replace(location, column=location.column + column, text=text) if on_first_line else location
 
@@ -39,6 +41,7 @@ def parse_override_value(value: str, text: str, path: str) -> Node:
 
 
 def _put(base: Node | None, keys: list[str], value: Node, at: Location, path: str) -> Node:
+    """Return the tree `base`, which is at `path`, with `value` merged into it at the path `keys`."""
     if not keys:
         return value if base is None else merge(base, value)
     key, *rest = keys

@@ -23,7 +23,7 @@ def _settings(configured: Configured[Any]) -> Mapping[str, Value]:
         name: item for name, item in configured.settings.items() if item.plain() is not NOT_EXPRESSIBLE
     }
     if configured.component is not None:
-        type_leaf = PlainValue(configured.component.name, configured.component.name, configured.named)
+        type_leaf = PlainValue(configured.component.name, configured.component.name, configured.type_at)
         return {"type": type_leaf, **settings}
     return settings
 

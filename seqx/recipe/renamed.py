@@ -1,7 +1,7 @@
-"""Old names of settings. Recipes that users write must not use them; recipes that seqx stored may.
+"""Translate old names of settings in recipes that seqx stored; recipes that users write must not have them.
 
-A component or a section lists them in its class attribute `renamed`, which maps old names to new ones. Runs
-and models of earlier versions have a `recipe.yaml` with the old names, and still load.
+The class attribute `renamed` of a component or a section maps old names to new ones. Therefore runs and
+models of earlier versions, whose `recipe.yaml` has old names, still load.
 """
 
 from collections.abc import Mapping
@@ -11,21 +11,22 @@ from typing import Any
 from seqx.plugin.registry import renamed_settings
 from seqx.recipe.configured import Collection, Configured, Value
 
-_BESIDE = ("environment.json", "model.json")  # one of them is beside the recipe of each run and model
+_STORED_BESIDE = ("environment.json", "model.json")  # files beside the stored recipe of a run, of a model
 
 
 def is_stored(source: str) -> bool:
     """Return true if a file is the recipe that seqx wrote into the folder of a run or a model."""
     file = Path(source)
-    return file.name == "recipe.yaml" and any(file.with_name(name).is_file() for name in _BESIDE)
+    return file.name == "recipe.yaml" and any(file.with_name(name).is_file() for name in _STORED_BESIDE)
 
 
 def with_new_names(stored: Any, checked: Value) -> Any:
     """Return a stored recipe, or a part of it, with the new names of its settings.
 
     Args:
-        stored: plain values, as they were read
-        checked: the recipe that `stored` is compared with; its components tell which settings were renamed
+        stored: plain values
+        checked: a checked recipe, or a part of it; the names of its components' settings are translated in
+            `stored`, where the components are the same
     """
     if isinstance(checked, Configured) and isinstance(stored, Mapping):
         name = None if checked.component is None else checked.component.name

@@ -82,7 +82,7 @@ def parse(text: str, source: str, problems: list[Problem] | None = None) -> Node
         root = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         at = _location_at(source, text, int(error.position))
-        message = f"character {error.character!r} may not stand in YAML"
+        message = f"YAML does not allow the character {error.character!r}; remove it"
         raise RecipeError([Problem(at, message)]) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -180,7 +180,7 @@ def _resolve(kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
 
 def _text(word: str) -> str:
     if invalid := _INVALID.search(word):
-        raise ValueError(f"character U+{ord(invalid[0]):04X} may not stand in a recipe, escaped or not")
+        raise ValueError(f"a recipe cannot contain the character U+{ord(invalid[0]):04X}; remove it")
     return word
 
 
@@ -190,10 +190,10 @@ def _scalar(tag: str, word: str) -> Any:
     for name, pattern, convert in _CORE:
         if tag == _TAG + name and pattern.fullmatch(word):
             if len(word) > _MAX_DIGITS:
-                raise ValueError(f"a number of {len(word):,} characters; none has more than {_MAX_DIGITS}")
+                raise ValueError(f"this number has {len(word):,} characters; the maximum is {_MAX_DIGITS}")
             return convert(word)
     shown_tag = shortened(tag.removeprefix(_TAG))
-    raise ValueError(f"a recipe knows no tag {shown_tag!r} for {shortened(word)!r}; leave it out")
+    raise ValueError(f"the tag {shown_tag!r} of {shortened(word)!r} is not supported; remove it")
 
 
 class _Reader:
@@ -208,7 +208,8 @@ class _Reader:
         at = _location(self.source, self.lines, raw.start_mark)
         self.count += 1
         if self.count > _MAX_NODES or depth > _MAX_DEPTH:
-            raise RecipeError([Problem(at, "aliases expand to too many values here; write the values out")])
+            limits = f"{_MAX_NODES:,} values or {_MAX_DEPTH} levels"
+            raise RecipeError([Problem(at, f"aliases expand to more than {limits} here; use fewer aliases")])
         if isinstance(raw, yaml.MappingNode) and raw.tag == _TAG + "map":
             return self.mapping(raw, at, depth)
         if isinstance(raw, yaml.SequenceNode) and raw.tag == _TAG + "seq":
@@ -225,7 +226,7 @@ class _Reader:
         for key, child in raw.value:
             where = _location(self.source, self.lines, key.start_mark)
             if not isinstance(key, yaml.ScalarNode) or _INVALID.search(key.value):
-                self.problems.append(Problem(where, "a key must be a word"))
+                self.problems.append(Problem(where, "a key must be a string without NUL and surrogates"))
             elif key.value in keys:
                 name, before = shortened(key.value), keys[key.value]
                 self.problems.append(Problem(where, f"{name!r} is already set at {before}; keep one of them"))

@@ -13,7 +13,7 @@ from seqx.interfaces.networks import Model
 from seqx.interfaces.scores import ValidationScore
 from seqx.parallel import World
 from seqx.parallel.strategy import Strategy
-from seqx.plugin.blame import attributed
+from seqx.plugin.blame import message_naming_plugin
 from seqx.runtime.devices import raise_torch_oom
 from seqx.runtime.random_state import random_state, set_random_state
 from seqx.storage.checkpoint_info import TrainingProgress
@@ -126,7 +126,7 @@ class Checkpointer:
                 "share it among several devices with training.sharding=state"
             ) from None
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            if attributed(error) is not None:
+            if message_naming_plugin(error) is not None:
                 raise
             detail = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise UserError(

@@ -8,7 +8,14 @@ from seqx.errors import DamagedError, Problem, UserError
 from seqx.interfaces.networks import Model
 from seqx.interfaces.text import Normalizer
 from seqx.plugin.registry import settings_of
-from seqx.recipe import Configured, Fixed, differences, names_interface, read_plain, with_new_names
+from seqx.recipe import (
+    Configured,
+    VocabularySettings,
+    differences,
+    names_interface,
+    read_plain,
+    with_new_names,
+)
 from seqx.storage.safetensors_header import check_fits, read_header
 from seqx.storage.weights import WEIGHTS, read_weights
 
@@ -16,7 +23,7 @@ from seqx.storage.weights import WEIGHTS, read_weights
 def vocabulary_problems(recipe: Configured[Any], initial: Path) -> Sequence[Problem]:
     """Find settings that do not fit the vocabulary of the model in the folder `initial`."""
     ours, theirs = _task(recipe), _initial_recipe(initial, recipe).get("task")
-    fixed = Fixed(f"{initial} (training.init_from)", ", or leave training.init_from out")
+    fixed = VocabularySettings(f"{initial} (training.init_from)", ", or leave training.init_from out")
     problems = list(fixed.problems(ours, theirs))
     task, other = (each.get("type") if isinstance(each, dict) else each for each in (ours.plain(), theirs))
     if problems and task != other:

@@ -13,7 +13,7 @@ from seqx.interfaces.scores import PERPLEXITY
 from seqx.interfaces.task import Task
 from seqx.parallel.strategy import Step
 from seqx.plugin.registry import Make
-from seqx.recipe import Configured, building
+from seqx.recipe import Configured, recording_built_objects
 from seqx.training.compile import layers
 from seqx.training.config import Training
 from seqx.training.finetuning import model_problems, vocabulary_problems
@@ -40,7 +40,7 @@ def build_checked(recipe: Configured[D], *, begun: bool = False) -> D:
     Raises:
         RecipeError: the recipe has problems; all that can be found without reading whole files are reported
     """
-    with building() as components:
+    with recording_built_objects() as components:
         experiment = recipe()
     problems = [
         configured.problem(setting, message)

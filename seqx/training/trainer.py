@@ -16,7 +16,7 @@ from seqx.data.loader import BatchLoader, Position
 from seqx.errors import OomRestartError, UserError
 from seqx.interfaces.scores import Evaluation, Score, ValidationScore
 from seqx.parallel import World
-from seqx.plugin.blame import attributed
+from seqx.plugin.blame import message_naming_plugin
 from seqx.runtime.random_state import all_random_states, set_all_random_states
 from seqx.runtime.signals import Stopped
 from seqx.training.checkpointer import Checkpointer
@@ -140,7 +140,7 @@ class Trainer:
                 self._events.failed(run=self.run, error=error)
             except Exception as another:  # noqa: BLE001  a callback's error must not replace the run's
                 if not isinstance(error, UserError):  # a UserError is reported, and often has the same cause
-                    click.echo(attributed(another) or str(another), err=True)
+                    click.echo(message_naming_plugin(another) or str(another), err=True)
             raise
 
     def _start(self) -> None:

@@ -78,7 +78,7 @@ class _Registry:
 
 def recipes(data: bytes) -> None:
     """Read and check a recipe like that of a model."""
-    loaded = recipe.load(_file("recipe.yaml", data), local_plugins=False, whole=True)
+    loaded = recipe.load(_file("recipe.yaml", data), local_plugins=False, self_contained=True)
     recipe.check(loaded.tree, _Registry.get().registry, Experiment)
 
 

@@ -60,9 +60,9 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
         f"{run}: plugins/mine.py has changed since this run began; restore its text, or resume with "
         "`seqx run --changed-plugins`\n"
     )
-    assert "this recipe brings code of its own" in refused("average", run)
+    assert "the code of this local plugin would be run" in refused("average", run)
     (run / "plugins" / "mine.py").write_text(MINE.replace("one it", "two it"), encoding="utf-8")
-    assert "is not the plugin of this model" in refused("average", run, "--trust-local-plugins")
+    assert "has changed since it was recorded" in refused("average", run, "--trust-local-plugins")
     (run / "plugins" / "mine.py").write_text(MINE, encoding="utf-8")
     (folder / "mine.py").unlink()
 
@@ -74,7 +74,7 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
         for verb in ("translate", "evaluate"):
             said = refused(verb, model)
             assert said.startswith(
-                f"{model}/recipe.yaml:2:3: this recipe brings code of its own; read it, then "
+                f"{model}/recipe.yaml:2:3: the code of this local plugin would be run; read it, then "
             )
             assert len(said.splitlines()) == 3
 
@@ -83,7 +83,7 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
         assert said.startswith(f"{moved}/recipe.yaml:2:3: the recipe of this model has local plugins, which")
         assert len(said.splitlines()) == 3
     heir = tiny(f"extends: {moved}/recipe.yaml\n", "heir.yaml")
-    assert "a parent's plugins are not loaded; to use" in refused("check", heir)
+    assert "plugins of a parent recipe are not loaded; to use" in refused("check", heir)
 
     (moved / "plugins" / "mine.py").write_text(MINE + "\n1 / 0\n", encoding="utf-8")
     said = refused("translate", moved, "--trust-local-plugins")
@@ -91,8 +91,8 @@ def test_it_travels_with_the_model_and_runs_only_when_trusted(tmp_path: Path) ->
     assert "copy the model again" in said
     Manifest.seal(moved, FORMAT)  # by whoever changed it
     assert refused("translate", moved, "--trust-local-plugins") == (
-        f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py is not the plugin of this model, "
-        "and was not run (its SHA-256 differs); restore the file, or get the whole folder again\n"
+        f"{moved}/recipe.yaml:2:3: {moved}/plugins/mine.py has changed since it was recorded "
+        "(its SHA-256 differs), and was not run; restore the file, or copy the whole folder again\n"
     )
 
 
@@ -189,4 +189,7 @@ def test_two_of_one_name_are_refused() -> None:
         Path(folder).mkdir()
         Path(folder, "mine.py").write_text(MINE, encoding="utf-8")
     recipe = tiny("plugins: [lab/mine.py, office/mine.py]\n" + TINY)
-    assert refused("run", recipe) == "tiny.yaml:1:11: two local plugins are called mine; rename one\n"
+    assert (
+        refused("run", recipe)
+        == "tiny.yaml:1:11: two local plugins are called mine; rename one of the files\n"
+    )

@@ -184,7 +184,10 @@ def test_plugins_are_listed_as_json(call: Call) -> None:
 def test_failed_plugin_affects_only_recipes_that_need_it(call: Call) -> None:
     assert call("check", "mine.yaml").exit_code == 0
     result = call("check", "mine.yaml", "model.encoder=kerple")
-    assert "no Encoder is called 'kerple'; there are stack, lstm (did not load: 'bad';" in result.stderr
+    assert (
+        "no Encoder is called 'kerple'; there are stack, lstm (these plugins failed to load: 'bad';"
+        in result.stderr
+    )
 
 
 def test_components_lists_interfaces_components_and_settings(call: Call) -> None:

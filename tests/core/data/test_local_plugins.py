@@ -7,7 +7,7 @@ import pytest
 
 from seqx.data.prepare import prepare
 from seqx.errors import Location
-from seqx.plugin.blame import attributed
+from seqx.plugin.blame import message_naming_plugin
 from seqx.plugin.loading import load_plugins
 
 PLUGIN = """\
@@ -51,6 +51,6 @@ def test_preparation_processes_load_local_plugins(
         return
     with pytest.raises(RuntimeError) as caught:
         prepare(task, "train", {}, tmp_path / "cache", processes=2, min_rows=100)
-    assert attributed(caught.value) == (
+    assert message_naming_plugin(caught.value) == (
         "mine.py:8: plugin mine.py: RuntimeError: cannot read this; `seqx --debug` shows the traceback"
     )

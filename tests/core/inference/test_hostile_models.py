@@ -61,8 +61,8 @@ def replace_text(file: Path, before: str, after: str) -> None:
         ("extends: wmt_en_de", "the recipe of a model cannot extend another recipe"),
         ("plugins: [../mine.py]", "is outside of the model's folder"),
         ("plugins: [/tmp/mine.py]", "is outside of the model's folder"),
-        ("a: &a [*a]", "aliases expand to too many values"),
-        ("a: !!python/object/apply:os.system [id]", "knows no tag"),
+        ("a: &a [*a]", "aliases expand to more than 20,000 values"),
+        ("a: !!python/object/apply:os.system [id]", "is not supported; remove it"),
     ],
 )
 @pytest.mark.parametrize("trust", [False, True])

@@ -163,7 +163,7 @@ def test_load_runs_no_local_plugin_without_permission(broken: Path) -> None:
     Manifest.seal(broken, FORMAT)
     with pytest.raises(seqx.UserError, match="--trust-local-plugins"):
         seqx.load(broken)
-    with pytest.raises(seqx.UserError, match=r"mine.py is not the plugin of this model, and was not run"):
+    with pytest.raises(seqx.UserError, match=r"mine.py has changed since it was recorded"):
         seqx.load(broken, trust_local_plugins=True)
     about = json.loads((broken / "model.json").read_text("utf-8"))
     about["plugins"]["plugins/mine.py"] = {

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import seqx
 from seqx.cli import main
-from seqx.plugin.blame import attributed
+from seqx.plugin.blame import message_naming_plugin
 
 OUTSIDER = '''\
 import click
@@ -78,7 +78,7 @@ def said(run: Callable[[], object]) -> str | None:
     try:
         run()
     except Exception as error:  # noqa: BLE001
-        return attributed(error)
+        return message_naming_plugin(error)
     raise AssertionError("it went well")
 
 

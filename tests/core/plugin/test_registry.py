@@ -125,8 +125,8 @@ class Typed(Kind):
         (
             Wide,
             (
-                "every Kind is given (d_model) but x takes (d_model, heads, rate); "
-                "put what a recipe may set after a '*'"
+                "the positional parameters of every Kind are (d_model), but those of x are "
+                "(d_model, heads, rate); put settings after a '*'"
             ),
         ),
         (Bare, "setting 'rate' needs a type annotation"),
@@ -178,7 +178,7 @@ def test_components_of_a_failing_plugin_are_removed() -> None:
 
 
 def test_a_section_has_no_provided_parameters() -> None:
-    with pytest.raises(RegistrationError, match="keyword-only, unlike d_model"):
+    with pytest.raises(RegistrationError, match="make d_model keyword-only, like all settings"):
         section_settings(Kind)
 
 

@@ -7,11 +7,11 @@ import jsonschema
 import pytest
 
 from seqx.plugin.loading import Plugins, load_plugins
-from seqx.recipe import check, load, named, schema, show
+from seqx.recipe import check, included_recipes, load, schema, show
 from seqx.recipe.yaml_tree import parse, read
 from seqx.training.description import Experiment
 
-RECIPES = named()
+RECIPES = included_recipes()
 
 
 @pytest.fixture(scope="module")

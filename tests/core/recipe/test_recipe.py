@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqx.errors import RecipeError, UserError
-from seqx.recipe import Configured, check, load, named, schema, show
+from seqx.recipe import Configured, check, included_recipes, load, schema, show
 from seqx.recipe.yaml_tree import dump, parse
 
 BASE = """\
@@ -67,11 +67,11 @@ def wrong(make: Callable[..., Configured[Any]]) -> Callable[..., str]:
         ("? LONG\n: 1\n? LONG\n: 2", "is already set at"),
         ("model: LONG", "no Model is called 'kkk"),
         ("task: {type: translation, metrics: [LONG]}", "no Metric is called 'kkk"),
-        ("training: {steps: !LONG LONG}", "a recipe knows no tag '!kkk"),
+        ("training: {steps: !LONG LONG}", "the tag '!kkk"),
         ("training: {steps: *LONG}", "found undefined alias 'kkk"),
         ("extends: LONG.yaml", "there is no file kkk"),
         ("extends: LONG", "no recipe is called 'kkk"),
-        ("profiles: {? LONG : 3}", "kkk... is a mapping of what it changes"),
+        ("profiles: {? LONG : 3}", "kkk... must be a mapping of settings"),
         ("task: {type: translation, metrics: [MANY]}", "\nand 3,98"),
     ],
 )
@@ -140,7 +140,7 @@ def test_each_of_nine_mistakes_is_reported_at_its_place(wrong: Callable[..., str
         ("model: {encoder: {type: lstm}}", "2:18: model.encoder: lstm needs 'width' (of its state)"),
         ("model: {encoder: lstm}", "2:18: model.encoder: lstm needs 'width' (of its state)"),
         ("model: {encoder: 3}", "2:18: model.encoder: an Encoder is required, found 3"),
-        ("model: {encoder: {type: [x]}}", "2:25: model.encoder: 'type' is the name of an Encoder"),
+        ("model: {encoder: {type: [x]}}", "2:25: model.encoder: 'type' must be the name of an Encoder"),
         ("model: null", "2:8: model: a Model is required, found null"),
         ("training: 3", "2:11: training: a mapping of settings is required, found 3"),
         (
@@ -155,7 +155,7 @@ def test_each_of_nine_mistakes_is_reported_at_its_place(wrong: Callable[..., str
         ("task: {limits: {a: x}}", "2:20: task.limits.a: Input should be a valid integer, found 'x'"),
         (
             "task: {metrics: [{order: 3}]}",
-            "2:18: task.metrics.0: which Metric? add 'type'; there are bleu, chrf",
+            "2:18: task.metrics.0: the name of the Metric is missing; add 'type: NAME'; there are bleu, chrf",
         ),
         (
             "model: {share: al}",
@@ -291,18 +291,18 @@ def test_another_type_replaces_all_settings(make: Callable[..., Configured[Any]]
     ("text", "message"),
     [
         ("extends: none.yaml", "wrong.yaml:1:10: extends: there is no file none.yaml"),
-        ("extends: [a]", "wrong.yaml:1:10: extends names one other recipe"),
+        ("extends: [a]", "wrong.yaml:1:10: extends must be the name or the file of one recipe"),
         ("extends: wrong.yaml", "wrong.yaml:1:10: recipes extend each other in a circle"),
         ("extends: ./wrong.yaml", "wrong.yaml:1:10: recipes extend each other in a circle"),
         ("extends: nowhere", "wrong.yaml:1:10: no recipe is called 'nowhere'"),
         ("", "wrong.yaml:1:1: this recipe is empty"),
         ("# only words", "wrong.yaml:1:1: this recipe is empty"),
-        ("[1]", "wrong.yaml:1:1: a recipe is a mapping of sections"),
-        ("profiles: 3", "wrong.yaml:1:11: profiles is a mapping"),
-        ("profiles: {a: 3}", "wrong.yaml:1:15: profile a is a mapping"),
-        ("profiles: {a: {plugins: [x.py]}}", "wrong.yaml:1:16: a profile cannot hold 'plugins'"),
-        ("plugins: x.py", "wrong.yaml:1:10: plugins is a list of files"),
-        ("plugins: [3]", "wrong.yaml:1:11: a plugin is named by its file"),
+        ("[1]", "wrong.yaml:1:1: a recipe must be a mapping"),
+        ("profiles: 3", "wrong.yaml:1:11: profiles must be a mapping"),
+        ("profiles: {a: 3}", "wrong.yaml:1:15: profile a must be a mapping"),
+        ("profiles: {a: {plugins: [x.py]}}", "wrong.yaml:1:16: a profile cannot contain 'plugins'"),
+        ("plugins: x.py", "wrong.yaml:1:10: plugins must be a list of files"),
+        ("plugins: [3]", "wrong.yaml:1:11: a plugin must be a file, such as ./my_attention.py"),
     ],
 )
 def test_invalid_parents_and_profiles_are_reported(
@@ -313,7 +313,7 @@ def test_invalid_parents_and_profiles_are_reported(
 
 def test_an_unknown_profile_gets_a_suggestion_and_a_list(wrong: Callable[..., str]) -> None:
     assert wrong("extends: base.yaml", profile="smal").startswith(
-        "base.yaml:9:1: no profile is called 'smal'; did you mean 'small'? There are: small"
+        "base.yaml:9:1: no profile is called 'smal'; did you mean 'small'? The profiles are: small"
     )
     assert wrong("a: 1", profile="x") == "wrong.yaml:1:1: no profile is called 'x'; there is none"
 
@@ -325,23 +325,27 @@ def test_a_circle_of_three_recipes_is_reported(wrong: Callable[..., str]) -> Non
 
 def test_a_folder_is_refused_as_a_recipe() -> None:
     Path("run.d").mkdir()
-    with pytest.raises(UserError, match=r"run.d: this is a folder; give a recipe, a .yaml file"):
+    with pytest.raises(
+        UserError, match=r"run.d: is a folder; write the file of a recipe, .* run.d/NAME.yaml"
+    ):
         load("run.d")
     Path("run.d/recipe.yaml").write_text("a: 1\n")
-    with pytest.raises(UserError, match=r"run.d: this is a folder; give a recipe, as run.d/recipe.yaml"):
+    with pytest.raises(
+        UserError, match=r"run.d: is a folder; write the file of a recipe, .* run.d/recipe.yaml"
+    ):
         load("run.d")
 
 
 @pytest.mark.parametrize("key", ["extends", "plugins", "profiles.more"])
 def test_extends_profiles_and_plugins_cannot_be_overridden(key: str) -> None:
     Path("mine.yaml").write_text("a: 1\n")
-    with pytest.raises(RecipeError, match=f"{key.partition('.')[0]} belongs in a recipe's file"):
+    with pytest.raises(RecipeError, match=f"{key.partition('.')[0]} cannot be set on the command line"):
         load("mine.yaml", overrides=[f"{key}=[x]"])
 
 
 def test_shipped_recipes_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     known = {"wmt_en_de": tmp_path / "base.yaml"}
-    monkeypatch.setattr("seqx.recipe.files.named", lambda: known)
+    monkeypatch.setattr("seqx.recipe.files.included_recipes", lambda: known)
     assert load("wmt_en_de").files == [Path("base.yaml")]
     Path("mine.yaml").write_text("extends: wmt_en_de")
     assert load("mine.yaml").files == [Path("mine.yaml"), Path("base.yaml")]
@@ -350,8 +354,9 @@ def test_shipped_recipes_are_found_by_name(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_shipped_recipes_are_found_in_a_checkout_and_an_installation() -> None:
-    assert all(path.is_file() and f"/recipes/{name}.yaml" in str(path) for name, path in named().items())
-    assert named()["table3/base"] != named()["wmt_en_de"]
+    found = included_recipes()
+    assert all(path.is_file() and f"/recipes/{name}.yaml" in str(path) for name, path in found.items())
+    assert found["table3/base"] != found["wmt_en_de"]
 
 
 def test_a_shipped_recipe_in_a_folder_is_found_by_its_name() -> None:
@@ -384,7 +389,7 @@ def test_only_the_recipe_itself_may_name_local_plugins(monkeypatch: pytest.Monke
     with pytest.raises(RecipeError, match=r"sub/own.yaml:1:11: .*--trust-local-plugins"):
         load("sub/own.yaml", local_plugins=False)
     Path("child.yaml").write_text("extends: sub/own.yaml")
-    with pytest.raises(RecipeError, match=r"a parent's plugins are not loaded; to use sub/mine.py, list it"):
+    with pytest.raises(RecipeError, match=r"plugins of a parent recipe are not loaded; to use sub/mine.py,"):
         load("child.yaml")
     Path("child.yaml").write_text("extends: sub/own.yaml\nplugins: [sub/mine.py]")
     assert list(load("child.yaml").plugins) == [Path("sub/mine.py")]
@@ -471,8 +476,10 @@ def test_infinity_is_read_as_a_number(make: Callable[..., Configured[Any]]) -> N
 
 
 def test_a_missing_component_mentions_plugins_that_failed(house: SimpleNamespace) -> None:
-    house.registry.absent.append("kerple")
-    with pytest.raises(RecipeError, match=r"'rotery'; did you mean 'rotary'\? \(did not load: 'kerple'; see"):
+    house.registry.failed_plugins.append("kerple")
+    with pytest.raises(
+        RecipeError, match=r"'rotery'; did you mean 'rotary'\? \(these plugins failed to load: 'kerple'; see"
+    ):
         check(
             load("base.yaml", None, ["model.encoder.positions=rotery"]).tree, house.registry, house.Experiment
         )

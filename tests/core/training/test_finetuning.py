@@ -13,7 +13,7 @@ from seqx import recipe
 from seqx.errors import RecipeError
 from seqx.inference.loading import InferenceRecipe
 from seqx.plugin.loading import load_plugins
-from seqx.recipe import Fixed
+from seqx.recipe import VocabularySettings
 from seqx.recipe.yaml_tree import parse
 from seqx_parsing import Parsing
 from seqx_text_tasks import Classification
@@ -69,7 +69,7 @@ def test_init_from_refuses_other_settings_of_the_vocabulary(folder: Path, settin
         assert (result.exit_code, result.stdout) == (2, "")
         key = setting.partition("=")[0]
         assert f": {key}: {ours} does not fit the vocabulary of the model in first/model (" in result.stderr
-        assert f"(training.init_from), which was learnt with {theirs}; write {write}" in result.stderr
+        assert f"(training.init_from), which was learned with {theirs}; write {write}" in result.stderr
         assert ", or leave training.init_from out\n" in result.stderr
         assert "command line:1:" in result.stderr
         assert not Path("second/recipe.yaml").exists()
@@ -188,7 +188,7 @@ def problems(text: str, theirs: Any, registry: Any = None) -> list[str]:
     found = registry or load_plugins().registry
     made = recipe.check(parse(text, "r.yaml"), found, InferenceRecipe)
     task: Any = made.settings["task"]
-    return [str(problem).splitlines()[0] for problem in Fixed("m").problems(task, theirs)]
+    return [str(problem).splitlines()[0] for problem in VocabularySettings("m").problems(task, theirs)]
 
 
 def plain(text: str) -> Any:
@@ -227,7 +227,7 @@ def test_init_from_compares_all_settings_of_a_tokenizer_except_adjustable_ones()
     (said,) = problems(text, theirs | {"tokenizer": {"type": "own", "case": True}}, registry)
     assert said == (
         "r.yaml:4:32: task.tokenizer.case: false does not fit the vocabulary of the model in m, which was "
-        "learnt with true; write case: true"
+        "learned with true; write case: true"
     )
     # The model's version of the tokenizer had no such setting.
     assert (
@@ -235,7 +235,7 @@ def test_init_from_compares_all_settings_of_a_tokenizer_except_adjustable_ones()
         == []
     )
     (said,) = problems(text, theirs | {"tokenizer": "own"}, registry)
-    assert said.endswith("which was learnt without it; leave case out")
+    assert said.endswith("which was learned without it; leave case out")
 
 
 def test_init_from_refuses_new_labels(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Check the settings that determine a vocabulary, for a run that uses the vocabulary of a model."""
+"""Compare the settings of a task with those that determined the vocabulary of a model."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,63 +14,63 @@ from seqx.recipe.differences import NOT_SET
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """The settings that determine the vocabulary of a model; a task that uses it must have the same.
+class VocabularySettings:
+    """The settings that determine the vocabulary of a model. A task that uses the vocabulary must have them.
 
     Args:
         model: the name of the model in messages
-        otherwise: the end of each message, after the advice "write ...", such as ", or leave ... out"
+        alternative: the end of each message, after the advice "write ...", such as ", or leave ... out"
     """
 
     model: str
-    otherwise: str = ""
+    alternative: str = ""
 
-    def problems(self, task: Configured[Any], theirs: Any) -> Iterator[Problem]:
+    def problems(self, task: Configured[Any], model_task: Any) -> Iterator[Problem]:
         """Yield a problem for each setting of the task that does not fit the vocabulary.
 
         Args:
             task: the checked task of the recipe
-            theirs: the model's task, as plain values
+            model_task: the task of the model, as plain values
         """
-        yield from self._search(task, theirs, task.path)
+        yield from self._compare_codecs(task, model_task, task.path)
 
-    def _search(self, configured: Configured[Any], theirs: Any, path: str) -> Iterator[Problem]:
-        """Compare all codecs among the settings of a component and of its parts."""
-        same = _type(theirs) == _name(configured)
+    def _compare_codecs(self, configured: Configured[Any], in_model: Any, path: str) -> Iterator[Problem]:
+        """Compare all codecs in a component with those in the component of the model, as plain values."""
+        is_same_type = _type(in_model) == _name(configured)
         annotations = {name: setting.annotation for name, setting in settings_of(configured.maker).items()}
         for name, item in configured.settings.items():
-            model_value = _setting(theirs, name)
+            model_value = _setting(in_model, name)
             if names_interface(annotations[name], Codec):
-                if model_value != NOT_SET or item.at is not None or not same:
-                    yield from self._compare(item, model_value, f"{path}.{name}", configured.place)
+                if model_value != NOT_SET or item.at is not None or not is_same_type:
+                    yield from self._compare(item, model_value, f"{path}.{name}", configured.at_or_parent)
             elif isinstance(item, Configured):
-                yield from self._search(item, model_value, f"{path}.{name}")
+                yield from self._compare_codecs(item, model_value, f"{path}.{name}")
 
-    def _compare(self, item: Value, theirs: Any, path: str, parent: Location) -> Iterator[Problem]:
+    def _compare(self, item: Value, in_model: Any, path: str, parent: Location) -> Iterator[Problem]:
         """Compare a setting that determines the vocabulary; `parent` is the location of its parent."""
-        if isinstance(item, Configured) and _type(theirs) == _name(item):
+        if isinstance(item, Configured) and _type(in_model) == _name(item):
             adjustable: frozenset[str] = getattr(item.maker, "adjustable", frozenset())
             for name, inner in item.settings.items():
-                model_value = _setting(theirs, name)
+                model_value = _setting(in_model, name)
                 # A setting that the model's version of seqx did not have differs only if the recipe sets it.
                 if name not in adjustable and (model_value != NOT_SET or inner.at is not None):
-                    yield from self._compare(inner, model_value, f"{path}.{name}", item.place)
-        elif (recipe_value := item.plain()) is not NOT_EXPRESSIBLE and recipe_value != theirs:
-            named = item.named if isinstance(item, Configured) else None
-            yield Problem(named or item.at or parent, self._message(path, recipe_value, theirs))
+                    yield from self._compare(inner, model_value, f"{path}.{name}", item.at_or_parent)
+        elif (recipe_value := item.plain()) is not NOT_EXPRESSIBLE and recipe_value != in_model:
+            type_at = item.type_at if isinstance(item, Configured) else None
+            yield Problem(type_at or item.at or parent, self._message(path, recipe_value, in_model))
 
-    def _message(self, path: str, ours: Any, theirs: Any) -> str:
+    def _message(self, path: str, in_recipe: Any, in_model: Any) -> str:
         name = path.rpartition(".")[2]
-        learned = "without it" if theirs == NOT_SET else f"with {_short_text(theirs)}"
-        write = f"leave {name} out" if theirs == NOT_SET else f"write {name}: {_yaml_line(theirs)}"
+        learned = "without it" if in_model == NOT_SET else f"with {_short_text(in_model)}"
+        write = f"leave {name} out" if in_model == NOT_SET else f"write {name}: {_yaml_line(in_model)}"
         return (
-            f"{path}: {_short_text(ours)} does not fit the vocabulary of the model in {self.model}, which "
-            f"was learnt {learned}; {write}{self.otherwise}"
+            f"{path}: {_short_text(in_recipe)} does not fit the vocabulary of the model in {self.model}, "
+            f"which was learned {learned}; {write}{self.alternative}"
         )
 
 
 def names_interface(annotation: Any, interface: type) -> bool:
-    """Return true if the annotation of a setting names this interface or a subclass of it."""
+    """Return true if the annotation of a setting contains an interface or a subclass of it."""
     if isinstance(annotation, type) and issubclass(annotation, interface):
         return True
     return any(names_interface(part, interface) for part in get_args(annotation))
@@ -81,7 +81,7 @@ def _name(configured: Configured[Any]) -> str | None:
 
 
 def _type(plain: Any) -> Any:
-    """Return the `type` of a component given as plain values."""
+    """Return the `type` of a component, which is passed as plain values."""
     return plain.get("type") if isinstance(plain, Mapping) else plain
 
 
