@@ -1,4 +1,4 @@
-"""The content of a run folder, for programs that read runs."""
+"""Read the content of a run folder, for programs that analyse runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from seqx import __version__
 from seqx.data.cache import fingerprint
 from seqx.errors import UserError
 from seqx.interfaces.scores import Score
-from seqx.recipe import read_plain
+from seqx.plugin.loading import load_plugins
+from seqx.recipe import read_stored, with_current_names
 from seqx.run_folder import LINK_CHECKED, RunFolder
 from seqx.storage.atomic import check_links
 from seqx.storage.checkpoint_info import TrainingProgress
@@ -21,6 +22,7 @@ from seqx.storage.json_format import read_as, read_json
 from seqx.storage.weights import WEIGHTS
 from seqx.training.candidates import WeightsCandidate
 from seqx.training.candidates import read as read_compared
+from seqx.training.description import Experiment
 
 
 class _ModelInfo(TypedDict):
@@ -38,7 +40,7 @@ class Record:
     """The content of a run folder, whether the run is finished or not."""
 
     folder: Path
-    recipe: Mapping[str, Any]  # the resolved recipe, as plain values
+    recipe: Mapping[str, Any]  # the resolved recipe, as plain values, with the current names of settings
     environment: Mapping[str, Any]  # versions, hardware, threads and processes
     vocabulary: str  # a digest: equal vocabularies have equal digests
     progress: TrainingProgress  # at the newest checkpoint
@@ -50,6 +52,9 @@ class Record:
     def read(cls, folder: Path) -> "Record":
         """Read a run folder; the plugins of the run need not be installed.
 
+        Settings that were renamed since the run began have their current names in `recipe`, except those of
+        components whose plugin is not installed. Local plugins are not run.
+
         Raises:
             UserError: the folder has no run, or another version of seqx wrote it and this one cannot read it
         """
@@ -59,8 +64,9 @@ class Record:
             raise UserError(f"{folder}: is not the folder of a run; name one, such as runs/NAME")
         check_links(folder, *LINK_CHECKED)
         run_folder = RunFolder(folder)
-        recipe, environment = read_plain(folder / "recipe.yaml"), read_json(folder / "environment.json")
+        stored, environment = read_stored(folder / "recipe.yaml"), read_json(folder / "environment.json")
         try:
+            recipe = with_current_names(stored, load_plugins().registry, Experiment)
             scores = run_folder.scores(recipe["training"])
             info = read_as(_MODEL_INFO, run_folder.model / "model.json") if scores is not None else None
             return cls(
@@ -75,8 +81,8 @@ class Record:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(
-                f"{folder}: cannot be read ({type(error).__name__}: {error}); seqx "
-                f"{environment.get('seqx')} wrote it, and this is seqx {__version__}; use that version"
+                f"{folder}: cannot be read ({type(error).__name__}: {error}); read it with seqx "
+                f"{environment.get('seqx')}, which wrote it (this is seqx {__version__})"
             ) from None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import seqx
 from seqx_watch.difference_lines import difference_lines
 from tests.stories.tiny import TINY, done, refused, tiny
 
@@ -100,6 +101,37 @@ def test_compare_warns_about_perplexities_of_different_vocabularies() -> None:
     assert "the runs have different vocabularies" in done("compare", "base", "larger")
 
 
+OLD_NAMES = {"max_length": "longest", "keep_checkpoints": "keep", "norm_order": "norm_place"}
+
+
+def rename_settings(recipe: Path) -> None:
+    """Replace names of settings in a stored recipe by those of an earlier version of seqx."""
+    text = recipe.read_text()
+    for name, old in OLD_NAMES.items():
+        assert f" {name}: " in text
+        text = text.replace(f" {name}: ", f" {old}: ")
+    recipe.write_text(text)
+
+
+def test_compare_lists_no_differences_for_renamed_settings() -> None:
+    shutil.copytree("base", "old")
+    rename_settings(Path("old/recipe.yaml"))
+    assert "old against base: no differences" in done("compare", "base", "old")
+    assert "base against old: no differences" in done("compare", "old", "base")
+    training = seqx.Record.read(Path("old")).recipe["training"]
+    assert training == seqx.Record.read(Path("base")).recipe["training"]
+    assert "keep_checkpoints" in training
+
+
+def test_record_keeps_old_names_of_a_component_that_is_not_installed() -> None:
+    recipe = Path("base/recipe.yaml")
+    rename_settings(recipe)
+    recipe.write_text(recipe.read_text().replace("    type: transformer\n", "    type: not_installed\n"))
+    read = seqx.Record.read(Path("base")).recipe
+    assert read["model"]["encoder"]["norm_place"] == "post"
+    assert "keep_checkpoints" in read["training"]
+
+
 def unfinished(folder: str, *, last: str) -> None:
     """Turn a run into an interrupted one: more updates requested, no model, metrics up to `last`."""
     shutil.copytree("base", folder)
@@ -176,7 +208,7 @@ def test_compare_names_runs_with_equal_names_by_path() -> None:
     [
         ("rm -r base", "base: is not the folder of a run; name one, such as runs/NAME"),
         ("mv base/model base.model && rm -r base && mv base.model base", "base: is the folder of a model"),
-        ("echo 'training: {}' > base/recipe.yaml", "base: cannot be read (KeyError: 'steps'); seqx "),
+        ("echo 'training: {}' > base/recipe.yaml", "base: cannot be read (KeyError: 'steps'); read it"),
         ("echo '{\"kind\": \"update\"}' >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read "),
         *(
             (f"echo '{line}' >> base/metrics.jsonl", "base/metrics.jsonl:16: cannot be read (")
