@@ -1,4 +1,4 @@
-"""A small house of interfaces and components, so that the core is tested without any plugin."""
+"""Interfaces and components for tests of recipes, registry and commands, which use no real plugin."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ class Positions(ABC):
         self.d_model = d_model
 
     @abstractmethod
-    def tell(self) -> str: ...
+    def describe(self) -> str: ...
 
 
 class Rotary(Positions):
-    """Turns by angles.
+    """Rotary positions.
 
     Args:
-        base: of the geometric series
+        base: base of the geometric series
             of wavelengths
     """
 
@@ -38,12 +38,12 @@ class Rotary(Positions):
         super().__init__(d_model)
         self.base = base
 
-    def tell(self) -> str:
+    def describe(self) -> str:
         return f"rotary {self.base}"
 
 
 class Attention(nn.Module):
-    """Weighs what to look at."""
+    """An attention module."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -51,11 +51,11 @@ class Attention(nn.Module):
 
 
 class MultiHead(Attention):
-    """Several subspaces at once.
+    """Multi-head attention.
 
     Args:
-        heads: number of subspaces; divides d_model
-        bias: whether the projections have one
+        heads: number of heads; divides d_model
+        bias: true: the projection has a bias
     """
 
     def __init__(self, d_model: int, *, heads: Annotated[int, Gt(0)] = 8, bias: bool = True) -> None:
@@ -66,24 +66,24 @@ class MultiHead(Attention):
 
 
 class Additive(Attention):
-    """One hidden layer."""
+    """Additive attention."""
 
 
 class Encoder(nn.Module):
-    """Reads a source."""
+    """An encoder."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
 
 
 class Stack(Encoder):
-    """Layers upon layers.
+    """A stack of attention layers.
 
     Args:
-        layers: how many
-        attention: of each layer, or of one after the other
-        positions: how order is told, if at all
-        dropout: share dropped
+        layers: number of layers
+        attention: attention of all layers, or a list with one for each layer
+        positions: positional encoding; null: none
+        dropout: probability of dropout
     """
 
     def __init__(
@@ -96,17 +96,17 @@ class Stack(Encoder):
         dropout: Share = 0.1,
     ) -> None:
         super().__init__(d_model)
-        each = attention if isinstance(attention, list) else [attention] * layers
-        self.layers = nn.ModuleList(make(d_model) for make in each)
+        makers = attention if isinstance(attention, list) else [attention] * layers
+        self.layers = nn.ModuleList(make(d_model) for make in makers)
         self.positions = positions(d_model) if positions else None
         self.dropout = dropout
 
 
 class LSTM(Encoder):
-    """A recurrent one.
+    """A recurrent encoder.
 
     Args:
-        width: of its state
+        width: width of the state
     """
 
     def __init__(self, d_model: int, *, width: int) -> None:
@@ -115,19 +115,19 @@ class LSTM(Encoder):
 
 
 class Model(nn.Module):
-    """From source to target."""
+    """A model."""
 
     def __init__(self, vocab_sizes: Mapping[str, int]) -> None:
         super().__init__()
 
 
 class EncoderDecoder(Model):
-    """One reads, one writes.
+    """A model with an encoder.
 
     Args:
-        d_model: width of everything
-        encoder: reads
-        share: embeddings that are one
+        d_model: width of embeddings and states
+        encoder: the encoder
+        share: embeddings that are tied
     """
 
     def __init__(
@@ -144,22 +144,22 @@ class EncoderDecoder(Model):
 
 
 class Metric:
-    """Compares."""
+    """A metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bleu(Metric):
-    """The usual one.
+    """A metric of n-grams.
 
     Args:
-        order: longest n-gram
+        order: maximum length of an n-gram
     """
 
     order: int = 4
 
 
 class Chrf(Metric):
-    """By characters."""
+    """A metric of characters."""
 
 
 class Task:
@@ -167,13 +167,13 @@ class Task:
 
 
 class Translation(Task):
-    """From one language to another.
+    """A translation task.
 
     Args:
-        source: the language
-        metrics: to be told
-        folder: where texts lie
-        limits: longest of each
+        source: the source language
+        metrics: the metrics
+        folder: the folder of the text
+        limits: maximum length of each side
     """
 
     def __init__(
@@ -193,13 +193,13 @@ class Training:
     """Settings of training.
 
     Args:
-        steps: updates
-        rate: of learning
-        betas: of Adam
-        stop: when to, by hand or not at all
+        steps: number of updates
+        rate: learning rate
+        betas: coefficients of Adam
+        stop: update after which training stops
     """
 
-    init_from: ClassVar[None] = None  # it starts from no other model
+    init_from: ClassVar[None] = None  # training does not start from another model
     steps: int
     rate: float = 1e-4
     betas: tuple[Share, Share] = (0.9, 0.98)
@@ -207,7 +207,7 @@ class Training:
 
 
 class Experiment:
-    """The root."""
+    """The root of a recipe."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class Experiment:
 
 @pytest.fixture
 def house() -> SimpleNamespace:
-    """The house's classes, and `registry`, in which the components have names."""
+    """Return an object that has the classes of this file, and a registry of them as `registry`."""
     registry = Registry()
     registry.add(Positions, rotary=Rotary)
     registry.add(Attention, multihead=MultiHead, additive=Additive)

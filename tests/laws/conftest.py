@@ -1,4 +1,4 @@
-"""Fixtures for tests of the laws, each of which a faulty component breaks."""
+"""Find the laws that a component breaks, and mark the tests of bfloat16."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ Broken = Callable[..., set[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the laws of bfloat16, which are also tested with smaller instruction sets."""
+    """Mark the tests of bfloat16 laws, which also run with smaller instruction sets."""
     for item in items:
         if "bfloat16" in item.name:
             item.add_marker(pytest.mark.isa)
@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def broken() -> Broken:
-    """Return the names of the laws of an interface that a component fails."""
+    """Return a function that returns the names of the laws that a component breaks."""
 
     def broken_laws(interface: type, maker: Callable[..., Any], *, without: str = "") -> set[str]:
         subject = Subject(Component("broken", interface, maker, settings_of(maker)))

@@ -1,4 +1,4 @@
-"""For each law of linearisations there is a linearisation that breaks this law only."""
+"""For each law of linearisations, a faulty linearisation breaks this law and no other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

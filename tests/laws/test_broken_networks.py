@@ -1,4 +1,4 @@
-"""For each law of networks there is a network that breaks this law only."""
+"""For each law of networks, a faulty network breaks this law and no other."""
 
 from typing import Any, NamedTuple
 
@@ -208,20 +208,20 @@ CORRECT: dict[type, Any] = {
     seqx.Model: CorrectModel,
     seqx.PositionalEncoding: CorrectPositions,
 }
-FAULTS = [(kind, law.__name__) for kind in CORRECT for law in laws_of(kind)]
+FAULTS = [(interface, law.__name__) for interface in CORRECT for law in laws_of(interface)]
 
 
-@pytest.mark.parametrize("kind", CORRECT, ids=lambda kind: kind.__name__)
-def test_networks_without_fault_obey_all_laws(broken: Any, kind: type) -> None:
-    assert not broken(kind, CORRECT[kind])
+@pytest.mark.parametrize("interface", CORRECT, ids=lambda interface: interface.__name__)
+def test_networks_without_fault_obey_all_laws(broken: Any, interface: type) -> None:
+    assert not broken(interface, CORRECT[interface])
 
 
-@pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
-def test_faulty_network_breaks_only_its_law(broken: Any, kind: type, fault: str) -> None:
+@pytest.mark.parametrize(("interface", "fault"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
+def test_faulty_network_breaks_only_its_law(broken: Any, interface: type, fault: str) -> None:
     doc = None if fault == "every_setting_is_documented" else "Broken."
-    faulty = type("Faulty", (CORRECT[kind],), {"fault": fault, "__doc__": doc})
+    faulty = type("Faulty", (CORRECT[interface],), {"fault": fault, "__doc__": doc})
     # Compiling takes longer than all other laws together.
-    assert broken(kind, faulty, without="" if fault == "compiles" else "compiles") == {fault}
+    assert broken(interface, faulty, without="" if fault == "compiles" else "compiles") == {fault}
 
 
 class EncoderWithoutKernel(CorrectEncoder):

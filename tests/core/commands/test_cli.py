@@ -94,7 +94,7 @@ def test_recipe_errors_are_one_message_and_exit_code_2(call: Call, command: str)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr == (
-        "command line:1:15: model.encoder: lstm needs 'width' (of its state)\n"
+        "command line:1:15: model.encoder: lstm needs 'width' (width of the state)\n"
         "    model.encoder=lstm\n                  ^\n"
         "command line:1:16: training.steps: Input should be a valid integer, found 'many'\n"
         "    training.steps=many\n                   ^\n"
@@ -193,22 +193,22 @@ def test_failed_plugin_affects_only_recipes_that_need_it(call: Call) -> None:
 def test_components_lists_interfaces_components_and_settings(call: Call) -> None:
     assert "Attention: multihead, additive\n" in call("components").stdout
     assert call("components", "attention").stdout == (
-        "Attention: Weighs what to look at.\n\n"
-        "multihead  Several subspaces at once.\n"
-        "additive   One hidden layer.\n"
+        "Attention: An attention module.\n\n"
+        "multihead  Multi-head attention.\n"
+        "additive   Additive attention.\n"
     )
     lines = call("components", "Encoder", "stack").stdout.splitlines()
-    assert lines[0] == "Layers upon layers."
+    assert lines[0] == "A stack of attention layers."
     assert lines[1].endswith(", plugin house")
     assert lines[3:] == [
         "layers: int > 0 = 6",
-        "    how many",
+        "    number of layers",
         "attention: Attention or list of Attention = MultiHead",
-        "    of each layer, or of one after the other",
+        "    attention of all layers, or a list with one for each layer",
         "positions: Positions or null = null",
-        "    how order is told, if at all",
+        "    positional encoding; null: none",
         "dropout: float >= 0 and < 1 = 0.1",
-        "    share dropped",
+        "    probability of dropout",
     ]
     assert "share: 'all' or 'none' = none\n" in call("components", "model", "encoder_decoder").stdout
     result = call("components", "encoder", "stock")

@@ -20,8 +20,8 @@ NAMES = {"attention": "qk_norm", "positional_encoding": "fire2", "schedule": "a2
 def new_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Write a plugin for each interface."""
     monkeypatch.chdir(tmp_path)
-    for kind, name in NAMES.items():
-        output = done("new", name, "--interface", kind).splitlines()
+    for interface, name in NAMES.items():
+        output = done("new", name, "--interface", interface).splitlines()
         assert output[0].startswith(f"seqx-{name}: plugin {name}, with a component for ")
         assert output[1] == f"  cd seqx-{name}"
     return [Path(f"seqx-{name}").resolve() for name in NAMES.values()]
@@ -129,5 +129,5 @@ def test_names_that_are_in_use_are_refused(
 
 def test_templates_are_in_the_package() -> None:
     assert (TEMPLATES / "common" / "pyproject.toml").is_file()
-    for kind in INTERFACES:
-        assert (TEMPLATES / kind / f"seqx_{PLACEHOLDER}" / "__init__.py").is_file()
+    for interface in INTERFACES:
+        assert (TEMPLATES / interface / f"seqx_{PLACEHOLDER}" / "__init__.py").is_file()

@@ -44,10 +44,11 @@ class Exact(seqx.Metric):
         def compared(text: str) -> str:
             return (text.lower() if self.lowercase else text)[self.start : self.stop]
 
-        right = sum(compared(a) == compared(b) for a, b in zip(outputs, references, strict=True))
+        correct = sum(compared(a) == compared(b) for a, b in zip(outputs, references, strict=True))
         wrong = sum(a != b for a, b in zip(outputs, references, strict=True))
+        exact = self.scale * correct / len(outputs)
         return {
-            "exact": seqx.Score(value=self.scale * right / len(outputs), signature=f"case:{self.lowercase}"),
+            "exact": seqx.Score(value=exact, signature=f"case:{self.lowercase}"),
             "errors": seqx.Score(value=-wrong, signature="ä"),
         }
 

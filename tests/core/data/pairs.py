@@ -1,4 +1,4 @@
-"""A task for tests. Tokens are hashes of words; the rows `fail_at` and `die_at` raise and kill."""
+"""A task for tests of data preparation, and random rows for it."""
 
 import hashlib
 import os
@@ -19,6 +19,16 @@ Row = tuple[str, ...]
 
 @dataclass
 class Pairs(Task):
+    """A task whose rows are in memory. Token ids are hashes of words.
+
+    Args:
+        splits: the rows of each split, pairs of source and target text
+        vocabulary: size of both vocabularies
+        limit: maximum tokens of each side of a training row
+        fail_at: the source of the row for which `example` raises an error
+        die_at: the source of the row for which `example` kills its process
+    """
+
     splits: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     vocabulary: int = 1000
     limit: int = 50

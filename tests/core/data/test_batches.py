@@ -1,4 +1,4 @@
-"""Updates become padded batches, the same for any number of ranks, and a thread builds them ahead."""
+"""Updates become padded batches, the same for any number of ranks; a thread builds the next batches."""
 
 import gc
 import itertools
@@ -58,7 +58,7 @@ def pairs(batch: Batch) -> list[Pair]:
 
 
 def content(updates: list[UpdateBatch]) -> list[Pair]:
-    """Return all examples of one update, sorted; `updates` are the shares of the ranks."""
+    """Return all examples of one update, sorted; `updates` has the part of each rank."""
     return sorted(pair for update in updates for batch, _ in update.microbatches for pair in pairs(batch))
 
 
@@ -114,7 +114,7 @@ def test_rank_without_rows_gets_no_microbatch(store: Store) -> None:
     assert last.update_batch(last.plan(0), Position()).microbatches == []
 
 
-def test_token_fraction_is_the_share_of_padded_tokens_that_are_no_padding(store: Store) -> None:
+def test_token_fraction_is_tokens_divided_by_padded_tokens(store: Store) -> None:
     batches = Batches(store=store, tokens=500, microbatch=300)
     update = batches.update_batch(batches.plan(0), Position(0, 3))
     columns = [tokens for batch, _ in update.microbatches for tokens in batch.columns.values()]
@@ -140,11 +140,11 @@ class Syllables(Pairs):
         return {"source": [*source, end], "target": columns["target"], WORDS: [*starts, 0]}
 
 
-@pytest.mark.parametrize("stochastic", [False, True])
-def test_source_layout_has_the_word_of_each_token(tmp_path: Path, *, stochastic: bool) -> None:
+@pytest.mark.parametrize("resegmented", [False, True])
+def test_source_layout_has_the_word_of_each_token(tmp_path: Path, *, resegmented: bool) -> None:
     task = Syllables({"train": rows(60)})
     store = prepare(task, "train", {}, tmp_path)
-    batches = Batches(store=store, tokens=400, task=task if stochastic else None)
+    batches = Batches(store=store, tokens=400, task=task if resegmented else None)
     update = batches.update_batch(batches.plan(0), Position(1, 2))
     assert update.microbatches
     for batch, _ in update.microbatches:

@@ -1,3 +1,5 @@
+"""Folders of the cache are created once, by one process, completely or not at all."""
+
 import subprocess
 import sys
 import threading
@@ -45,7 +47,7 @@ def test_get_or_create_creates_once_and_records_the_parts(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("error", [UserError("no"), KeyboardInterrupt()])
-def test_failed_creation_leaves_nothing(error: BaseException, tmp_path: Path) -> None:
+def test_failed_creation_leaves_no_folder(error: BaseException, tmp_path: Path) -> None:
     def create(folder: Path) -> None:
         (folder / "x").write_text("half")
         raise error
@@ -93,7 +95,7 @@ def test_concurrent_callers_create_a_folder_once(tmp_path: Path) -> None:
     assert messages == ["waiting for another process that prepares the same data"]
 
 
-def test_equal_folder_of_another_process_wins(tmp_path: Path) -> None:
+def test_equal_folder_of_another_process_is_used(tmp_path: Path) -> None:
     def create(folder: Path) -> None:
         (folder / "x").write_text("second")
         other = tmp_path / cache_key({})
@@ -105,7 +107,7 @@ def test_equal_folder_of_another_process_wins(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_unwritable_cache_names_seqx_cache(tmp_path: Path) -> None:
+def test_message_about_an_unwritable_cache_names_seqx_cache(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="SEQX_CACHE"):
         get_or_create({}, tmp_path / "file" / "cache", lambda _: None, no_progress)

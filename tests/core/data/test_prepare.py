@@ -148,7 +148,7 @@ def test_error_in_a_preparation_process_is_raised(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_preparation_leaves_nothing(tmp_path: Path) -> None:
+def test_interrupted_preparation_leaves_no_folder(tmp_path: Path) -> None:
     code = (
         "import sys, itertools, os, signal, pathlib\n"
         "from seqx.data.prepare import prepare\n"
@@ -217,7 +217,7 @@ SCRIPT_START = """
 import pathlib, sys
 from seqx.data.prepare import prepare
 from tests.core.data.pairs import Pairs, rows
-class Own(Pairs): pass
+class TaskOfScript(Pairs): pass
 def work(task_type):
     task = task_type({"train": rows(300)})
     print(len(prepare(task, "train", {}, pathlib.Path("c"), processes=2, min_rows=100)))
@@ -237,10 +237,10 @@ REPEATED_MESSAGE = (
     ("mode", "last_line", "message"),
     [
         ("file", "work(Pairs)", f"script.py{REPEATED_MESSAGE}"),
-        ("file", "if __name__ == '__main__': work(Own)", "300"),
+        ("file", "if __name__ == '__main__': work(TaskOfScript)", "300"),
         ("file", "assert __name__ == '__main__'; work(Pairs)", "which failed there (exit code 1, its"),
         ("stdin", "work(Pairs)", f"<stdin>{NO_FILE_MESSAGE}"),
-        ("-c", "work(Own)", "the task (Can't get attribute 'Own' on"),
+        ("-c", "work(TaskOfScript)", "the task (Can't get attribute 'TaskOfScript' on"),
     ],
 )  # fmt: skip
 def test_scripts_that_workers_cannot_import_get_advice(

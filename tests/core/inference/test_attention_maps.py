@@ -25,13 +25,13 @@ def model(**settings: seqx.Make[seqx.Attention]) -> EncoderDecoder:
     torch.manual_seed(0)
     stack: dict[str, Any] = {"layers": 2, "attention": partial(MultiHeadAttention, heads=4), **settings}
     encoder = {name: value for name, value in stack.items() if name != "cross_attention"}
-    made = EncoderDecoder(
+    encoder_decoder = EncoderDecoder(
         SIZES,
         d_model=16,
         encoder=partial(TransformerEncoder, **encoder),
         decoder=partial(TransformerDecoder, **stack),
     )
-    return made.eval()
+    return encoder_decoder.eval()
 
 
 def tokens(*lengths: int, seed: int = 1) -> seqx.Tokens:
@@ -54,8 +54,8 @@ def test_attention_maps_are_in_the_order_of_the_layers() -> None:
         "decoder.layers.0.attention",
         "decoder.layers.0.cross_attention",
     ]
-    across = found["decoder.layers.1.cross_attention"].weights
-    assert not across[1, :, :, 3:].count_nonzero()  # padding
+    cross = found["decoder.layers.1.cross_attention"].weights
+    assert not cross[1, :, :, 3:].count_nonzero()  # padding
     past = found["decoder.layers.0.attention"].weights
     assert not past.triu(1).count_nonzero()
 
@@ -67,20 +67,20 @@ def test_attention_maps_distinguish_source_and_target_of_one_length() -> None:
     longer = attention_maps(model(), tokens(6, 7), tokens(6, 5, seed=2))
     sides = [(x.queries, x.keys) for x in alone.values()]
     assert sides == [("source", "source")] * 2 + [("target", "target"), ("target", "source")] * 2
-    for name, looked in alone.items():
-        queries, keys = looked.weights.shape[2:]
-        torch.testing.assert_close(padded[name].weights[:, :, :queries, :keys], looked.weights)
+    for name, expected in alone.items():
+        queries, keys = expected.weights.shape[2:]
+        torch.testing.assert_close(padded[name].weights[:, :, :queries, :keys], expected.weights)
     assert [(x.queries, x.keys) for x in longer.values()] == sides
     assert all(x.weights.shape == (1, 4, 6, 6) for x in alone.values())
 
 
 def test_each_attention_gives_its_own_weights() -> None:
-    kinds = model(
+    mixed = model(
         attention=partial(RestrictedAttention, heads=4, window=1), cross_attention=AdditiveAttention
     )
-    found = attention_maps(kinds, tokens(9), tokens(8))
-    near = found["encoder.layers.0.attention"].weights[0]
-    assert not (near.triu(2) + near.tril(-2)).count_nonzero()
+    found = attention_maps(mixed, tokens(9), tokens(8))
+    window = found["encoder.layers.0.attention"].weights[0]
+    assert not (window.triu(2) + window.tril(-2)).count_nonzero()
     assert found["decoder.layers.0.cross_attention"].weights.shape == (1, 1, 8, 9)
     grouped = model(attention=partial(GroupedQueryAttention, heads=4, groups=2))
     found = attention_maps(grouped, tokens(9), tokens(8))
@@ -92,18 +92,18 @@ def test_attention_maps_of_a_language_model_have_one_text() -> None:
     decoder = partial(
         TransformerDecoder, layers=1, attention=partial(MultiHeadAttention, heads=2), use_source=False
     )
-    written = DecoderOnly(SIZES, d_model=16, decoder=decoder).eval()
-    found = attention_maps(written, tokens(5), tokens(4))["decoder.layers.0.attention"]
+    language_model = DecoderOnly(SIZES, d_model=16, decoder=decoder).eval()
+    found = attention_maps(language_model, tokens(5), tokens(4))["decoder.layers.0.attention"]
     assert (found.queries, found.keys, found.weights.shape) == ("text", "text", (1, 2, 8, 8))
     torch.testing.assert_close(found.weights.sum(-1), torch.ones(1, 2, 8))
-    ended = attention_maps(written, tokens(5), tokens(1))["decoder.layers.0.attention"]
-    assert (ended.queries, ended.keys, ended.weights.shape) == ("text", "text", (1, 2, 5, 5))
-    alone = attention_maps(written, tokens(1), tokens(4))["decoder.layers.0.attention"]
-    assert (alone.queries, alone.keys, alone.weights.shape) == ("target", "target", (1, 2, 4, 4))
+    only_eos = attention_maps(language_model, tokens(5), tokens(1))["decoder.layers.0.attention"]
+    assert (only_eos.queries, only_eos.keys, only_eos.weights.shape) == ("text", "text", (1, 2, 5, 5))
+    only_bos = attention_maps(language_model, tokens(1), tokens(4))["decoder.layers.0.attention"]
+    assert (only_bos.queries, only_bos.keys, only_bos.weights.shape) == ("target", "target", (1, 2, 4, 4))
 
 
-class Silent(MultiHeadAttention):
-    """An attention without weights."""
+class AttentionWithoutWeights(MultiHeadAttention):
+    """An attention that returns no weights."""
 
     def weights(  # type: ignore[override]
         self, queries: Tensor, positioned: seqx.Positioned, memory: seqx.KeyValue, mask: seqx.Mask
@@ -112,7 +112,7 @@ class Silent(MultiHeadAttention):
 
 
 def test_attention_without_weights_has_no_map() -> None:
-    found = attention_maps(model(cross_attention=Silent), tokens(5), tokens(4))
+    found = attention_maps(model(cross_attention=AttentionWithoutWeights), tokens(5), tokens(4))
     assert found
     assert not any("cross" in name for name in found)
 

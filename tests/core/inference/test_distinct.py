@@ -78,9 +78,9 @@ def test_inputs_with_enough_different_texts_are_decoded_once(monkeypatch: pytest
 
 def test_nbest_keeps_its_answers_if_a_wider_beam_runs_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     search = Beam(size=4, nbest=4, ratio=0, extra=4)
-    usual = Beam.__call__
+    original_call = Beam.__call__
 
-    def limited(
+    def call_with_small_memory(
         self: Beam,
         model: seqx.Model,
         source: seqx.Tokens,
@@ -90,9 +90,9 @@ def test_nbest_keeps_its_answers_if_a_wider_beam_runs_out_of_memory(monkeypatch:
     ) -> list[list[seqx.Hypothesis]]:
         if self.size > 4:
             raise torch.OutOfMemoryError
-        return usual(self, model, source, limits, grammar, memory)
+        return original_call(self, model, source, limits, grammar, memory)
 
-    monkeypatch.setattr(Beam, "__call__", limited)
+    monkeypatch.setattr(Beam, "__call__", call_with_small_memory)
     for answers in predictor(search).hypotheses(["abc", "b", "cab"]):
         assert 1 <= len({text for text, _ in answers}) == len(answers) <= 4
 

@@ -61,7 +61,7 @@ def test_evaluate_prints_the_scores_of_the_run(run: Path) -> None:
 
 
 def test_evaluate_scores_a_test_set_of_the_user(run: Path, tmp_path: Path) -> None:
-    """The command needs neither training text nor a development set."""
+    """`seqx evaluate` needs neither training text nor a development set."""
     sides = {"en": "The dog sleeps.\n", "de": "Der Hund schläft.\n"}
     for side, text in sides.items():
         (tmp_path / side).write_text(text, encoding="utf-8")
@@ -89,7 +89,7 @@ def test_evaluate_prints_the_precision_in_use(run: Path) -> None:
 def test_unfinished_run_is_reported_with_its_last_checkpoint(
     run: Path, name: str, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The two commands that the message names work."""
+    """Both commands in the message succeed."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEQX_CACHE", str(run.parent / "cache"))
     shutil.copytree(run, "half", ignore=shutil.ignore_patterns("model", "00000006"))
@@ -199,7 +199,7 @@ def test_average_follows_the_recipe_without_options(run: Path) -> None:
 
 
 def test_average_needs_no_finished_model(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command needs only the checkpoints and the vocabulary, which the run folder has from the start."""
+    """`seqx average` needs only checkpoints and vocabulary, which the run folder has from the start."""
     monkeypatch.setenv("SEQX_CACHE", str(tmp_path / "nothing"))
     (run / "model").rename(run / "away")
     try:
@@ -212,7 +212,7 @@ def test_average_needs_no_finished_model(run: Path, tmp_path: Path, monkeypatch:
     assert "is not the folder of a run" in call("average", tmp_path).stderr
 
 
-def test_average_takes_the_best_checkpoints_if_recipe_or_option_asks(run: Path, tmp_path: Path) -> None:
+def test_average_takes_the_best_checkpoints_if_recipe_or_option_says_so(run: Path, tmp_path: Path) -> None:
     """The checkpoint of step 4 has the best score."""
     copy = tmp_path / "run"
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("averaged-*"))

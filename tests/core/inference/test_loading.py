@@ -104,7 +104,7 @@ def test_load_reports_damaged_weights(broken: Path) -> None:
     (broken / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(seqx.UserError, match=r"model.safetensors: cannot be read"):
         seqx.load(broken)
-    Manifest.seal(broken, FORMAT)  # by somebody who wrote half of it
+    Manifest.seal(broken, FORMAT)  # now the manifest matches the truncated file
     with pytest.raises(seqx.UserError, match=r"model.safetensors: cannot be read"):
         seqx.load(broken)
 
@@ -141,11 +141,11 @@ def test_load_reports_weights_of_another_model(broken: Path) -> None:
 
 
 def test_load_reports_a_missing_plugin(broken: Path) -> None:
-    about = json.loads((broken / "model.json").read_text("utf-8"))
-    about["plugins"]["moon"] = {"version": "2.1", "from": "seqx-moon", "sha256": None}
-    (broken / "model.json").write_text(json.dumps(about), "utf-8")
+    info = json.loads((broken / "model.json").read_text("utf-8"))
+    info["plugins"]["moon"] = {"version": "2.1", "from": "seqx-moon", "sha256": None}
+    (broken / "model.json").write_text(json.dumps(info), "utf-8")
     Manifest.seal(broken, FORMAT)
-    assert seqx.load(broken)(["a"])  # it was there, but this model does not use it
+    assert seqx.load(broken)(["a"])  # the plugin is missing, but the model does not use it
     recipe = broken / "recipe.yaml"
     recipe.write_text(recipe.read_text("utf-8").replace("type: multihead", "type: lunar", 1), "utf-8")
     Manifest.seal(broken, FORMAT)
@@ -165,11 +165,11 @@ def test_load_runs_no_local_plugin_without_permission(broken: Path) -> None:
         seqx.load(broken)
     with pytest.raises(seqx.UserError, match=r"mine.py has changed since it was recorded"):
         seqx.load(broken, trust_local_plugins=True)
-    about = json.loads((broken / "model.json").read_text("utf-8"))
-    about["plugins"]["plugins/mine.py"] = {
+    info = json.loads((broken / "model.json").read_text("utf-8"))
+    info["plugins"]["plugins/mine.py"] = {
         "sha256": hashlib.sha256((broken / "mine.py").read_bytes()).hexdigest()
     }
-    (broken / "model.json").write_text(json.dumps(about), "utf-8")
+    (broken / "model.json").write_text(json.dumps(info), "utf-8")
     Manifest.seal(broken, FORMAT)
     with pytest.raises(seqx.UserError, match="it ran"):
         seqx.load(broken, trust_local_plugins=True)

@@ -195,20 +195,20 @@ def test_predictor_rejects_inputs_that_are_not_strings() -> None:
 
 
 def test_empty_inputs_do_not_reach_the_model() -> None:
-    model = predictor()
-    assert model(["", " ", "\t", "-"]) == [""] * 4
-    assert list(model.hypotheses(["", "-"])) == [[], []]
-    assert isinstance(model.model, RecordingModel)
-    assert model.model.shapes == []
+    predict = predictor()
+    assert predict(["", " ", "\t", "-"]) == [""] * 4
+    assert list(predict.hypotheses(["", "-"])) == [[], []]
+    assert isinstance(predict.model, RecordingModel)
+    assert predict.model.shapes == []
 
 
 def test_predictor_splits_long_inputs_and_joins_the_answers() -> None:
-    model = predictor(Beam(size=3, nbest=3))
+    predict = predictor(Beam(size=3, nbest=3))
     long = "abca bca ccc"
-    (answers, (short, *others)) = model.hypotheses([long, "abca"])
+    (answers, (short, *others)) = predict.hypotheses([long, "abca"])
     assert len(answers) == 1
     assert len(others) == 2
-    parts = [next(iter(model.hypotheses([part])))[0] for part in long.split()]
+    parts = [next(iter(predict.hypotheses([part])))[0] for part in long.split()]
     assert answers[0][0] == " + ".join(text for text, _ in parts)
     assert answers[0][1].ids == [token for _, hypothesis in parts for token in hypothesis.ids]
     assert answers[0][1].score == pytest.approx(sum(hypothesis.score for _, hypothesis in parts))
@@ -217,34 +217,35 @@ def test_predictor_splits_long_inputs_and_joins_the_answers() -> None:
 
 
 def test_max_length_is_the_smaller_limit_of_task_and_model() -> None:
-    model = predictor(Greedy())
-    assert model.max_length == 6
-    model.model.limit = 4
-    assert model.max_length == 4
-    assert split_inputs(*model.hypotheses(["abc a b"])) == 1
-    assert isinstance(model.model, RecordingModel)
-    assert {capacity for _, _, capacity in model.model.shapes} == {4}  # BOS and three tokens take 4 positions
+    predict = predictor(Greedy())
+    assert predict.max_length == 6
+    predict.model.limit = 4
+    assert predict.max_length == 4
+    assert split_inputs(*predict.hypotheses(["abc a b"])) == 1
+    assert isinstance(predict.model, RecordingModel)
+    # BOS and three tokens take 4 positions.
+    assert {capacity for _, _, capacity in predict.model.shapes} == {4}
 
 
 def test_input_that_cannot_be_split_may_have_as_many_tokens_as_the_model_allows() -> None:
-    model = predictor(task=Unsplittable())
-    (answers,) = model.hypotheses(["abcabcabc"])
+    predict = predictor(task=Unsplittable())
+    (answers,) = predict.hypotheses(["abcabcabc"])
     assert answers.text.startswith("abcabcabc:")
     assert split_inputs(answers) == 0
-    model.model.limit = 8
+    predict.model.limit = 8
     message = r"an input has 10 tokens, but the model reads at most 8; shorten it \(it begins 'abcabcabc'\)"
     with pytest.raises(seqx.UserError, match=message):
-        model(["abcabcabc"])
+        predict(["abcabcabc"])
 
 
 def test_batches_have_at_most_batch_tokens() -> None:
-    model = predictor(Beam(size=2, extra=3), batch_tokens=60)
+    predict = predictor(Beam(size=2, extra=3), batch_tokens=60)
     lines = ["abc"] * 7 + ["a"] * 9 + ["abcab"] * 2
-    model(lines)
-    assert isinstance(model.model, RecordingModel)
-    assert sum(count for count, _, _ in model.model.shapes) == len(lines)
-    assert all(count * (length + capacity) * 2 <= 60 for count, length, capacity in model.model.shapes)
-    assert any(count > 2 for count, _, _ in model.model.shapes)
+    predict(lines)
+    assert isinstance(predict.model, RecordingModel)
+    assert sum(count for count, _, _ in predict.model.shapes) == len(lines)
+    assert all(count * (length + capacity) * 2 <= 60 for count, length, capacity in predict.model.shapes)
+    assert any(count > 2 for count, _, _ in predict.model.shapes)
     tiny = predictor(batch_tokens=1)
     assert tiny(LINES) == predictor()(LINES)
     assert isinstance(tiny.model, RecordingModel)
@@ -304,13 +305,13 @@ def test_inputs_before_one_that_runs_out_of_memory_are_answered() -> None:
 
 
 def test_predictor_restores_the_training_mode() -> None:
-    model = predictor()
-    model.model.train()
-    model(["abc"])
-    assert model.model.training
-    model.model.eval()
-    model(["abc"])
-    assert not model.model.training
+    predict = predictor()
+    predict.model.train()
+    predict(["abc"])
+    assert predict.model.training
+    predict.model.eval()
+    predict(["abc"])
+    assert not predict.model.training
 
 
 def test_grammar_gets_the_inputs_of_its_batch_in_order() -> None:

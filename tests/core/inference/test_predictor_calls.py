@@ -15,7 +15,7 @@ MAX_FRAMES = 7
 
 
 class StackRecorder(Greedy):
-    """A greedy search that records its stack frames, from its own outwards."""
+    """A greedy search that records the stack frames of its call, innermost first."""
 
     frames: Sequence[inspect.FrameInfo] = ()
 
@@ -33,7 +33,7 @@ def test_predictor_reaches_the_search_in_seven_frames() -> None:
 
 
 class LabelingModel(RecordingModel):
-    """Labels each token, and counts how often it encodes a batch."""
+    """A model that labels each token, and counts how often it encodes a batch."""
 
     encoded = 0
 
@@ -53,7 +53,7 @@ def test_predictor_encodes_the_source_of_a_labeling_model_once() -> None:
 
 
 class CountingReads(Letters):
-    """Has two rows of text, and counts how often they are read."""
+    """A task with two rows of text, which counts how often they are read."""
 
     reads = 0
 

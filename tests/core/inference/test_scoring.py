@@ -87,12 +87,12 @@ def test_perplexity_is_per_token_and_excludes_long_examples() -> None:
     assert [value is None for value in predictor(model).logprobs(EXAMPLES)] == [True, False, True]
 
 
-def test_outputs_of_single_sequence_models_fit_beside_the_source() -> None:
+def test_source_and_output_of_single_sequence_models_fit_the_limit() -> None:
     model = Toy(SIZES)
     model.limit, model.single_sequence = 6, True
     for text, answers in zip(["abc", "a"], predictor(model).hypotheses(["abc", "a"]), strict=True):
-        read = len(Letters().read(text)["source"])
-        assert all(len(hypothesis.ids) <= 6 - read for _, hypothesis in answers)
+        source_length = len(Letters().read(text)["source"])
+        assert all(len(hypothesis.ids) <= 6 - source_length for _, hypothesis in answers)
 
 
 def test_score_with_lower_is_better_beats_larger_values() -> None:

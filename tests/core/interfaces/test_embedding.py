@@ -1,4 +1,4 @@
-"""The embedding and the length limit that models share."""
+"""Scaled embeddings, and the smallest of several length limits."""
 
 import math
 
@@ -23,7 +23,7 @@ def test_scaled_embedding_starts_with_the_standard_deviation(std: float | None, 
     assert embedding.weight.std().item() == pytest.approx(expected, rel=0.02)
 
 
-def test_smallest_limit_ignores_parts_without_limit() -> None:
+def test_smallest_limit_ignores_none() -> None:
     assert seqx.smallest_limit(None, 9, 7) == 7
     assert seqx.smallest_limit(None, None) is None
     assert seqx.smallest_limit() is None

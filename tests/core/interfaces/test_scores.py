@@ -1,4 +1,4 @@
-"""Perplexities of any size, and the scores by which models are compared."""
+"""Perplexities that overflow, the comparison of scores, and scores in JSON."""
 
 import json
 import math
@@ -18,17 +18,17 @@ NAN, INF = math.nan, math.inf
 
 
 @pytest.mark.parametrize(
-    ("nats", "right"),
+    ("nats", "expected"),
     [(0.0, 1.0), (-1.0, 1 / math.e), (709.0, math.exp(709)), (710.0, INF), (1e308, INF), (INF, INF)],
 )
-def test_perplexity_that_overflows_is_infinite(nats: float, right: float) -> None:
-    assert seqx.perplexity(nats) == right
+def test_perplexity_that_overflows_is_infinite(nats: float, expected: float) -> None:
+    assert seqx.perplexity(nats) == expected
     assert math.isnan(seqx.perplexity(NAN))
 
 
 def score(value: float, perplexity: float | None = None, *, lower_is_better: bool = False) -> ValidationScore:
     first = seqx.Score(value=value, signature="", lower_is_better=lower_is_better)
-    scores = {"it": first, "other": seqx.Score(value=1.0, signature="")}
+    scores = {"main": first, "other": seqx.Score(value=1.0, signature="")}
     return seqx.Evaluation(scores=scores, perplexity=perplexity).validation_score()
 
 
@@ -92,7 +92,7 @@ def test_validation_score_is_found_by_its_name() -> None:
     own = seqx.Evaluation(
         scores={"perplexity": seqx.Score(value=5.0, signature="", lower_is_better=True)}, perplexity=7.0
     )
-    assert own.validation_score("perplexity").value == 5.0  # the task's own
+    assert own.validation_score("perplexity").value == 5.0  # the perplexity that the task computes
 
 
 def test_patience_starts_again_with_another_score() -> None:
@@ -103,8 +103,8 @@ def test_patience_starts_again_with_another_score() -> None:
     assert patience_is_over(progress, Patience(validations=2))
     assert not patience_is_over(progress, Patience(validations=3))
     assert not patience_is_over(progress, None)
-    assert not patience_is_over(progress, Patience(validations=2, by="it"))
-    assert validated(progress, score(0), "it").stale == 0
+    assert not patience_is_over(progress, Patience(validations=2, by="main"))
+    assert validated(progress, score(0), "main").stale == 0
 
 
 @pytest.mark.parametrize("value", [INF, -INF, NAN, 1.5, 1e300])

@@ -5,7 +5,7 @@ import torch
 import seqx
 from seqx.interfaces.tensors import Layout, Tokens
 
-DEVICE = torch.device("meta")  # another than that of the tensors below
+DEVICE = torch.device("meta")  # not the device of the tensors below
 
 
 def tokens() -> Tokens:
@@ -23,7 +23,7 @@ def test_word_indices_are_counted_per_sentence() -> None:
     assert Tokens.of(torch.tensor([[7, 2]]), torch.tensor([2])).layout.words is None
 
 
-def test_word_indices_follow_moves_selection_and_forks() -> None:
+def test_word_indices_are_kept_by_to_rows_and_fork() -> None:
     moved = tokens().to(DEVICE).layout.words
     assert moved is not None
     assert moved.device == DEVICE
@@ -31,15 +31,15 @@ def test_word_indices_follow_moves_selection_and_forks() -> None:
     assert batch is not None
     assert batch.device == DEVICE
     memory = seqx.Memory(torch.zeros(2, 5, 3), torch.zeros(2, 5, 3), tokens().layout)
-    picked = seqx.rows(memory, torch.tensor([1, 0, 1]))
-    assert words(picked.layout) == [[0, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1]]
+    selected = seqx.rows(memory, torch.tensor([1, 0, 1]))
+    assert words(selected.layout) == [[0, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1]]
     forked = seqx.fork(memory, 2)
     assert words(forked.layout) == [[0, 0, 1, 1, 1]] * 2 + [[0, 1, 1]] * 2
     unknown = seqx.rows(Layout.of(torch.ones(2, 3, dtype=torch.bool)), torch.tensor([1]))
     assert unknown.words is None
 
 
-def test_extended_layout_has_word_indices_if_both_have() -> None:
+def test_extended_layout_has_word_indices_if_both_layouts_have_them() -> None:
     layout = tokens().layout
     more = Layout.of(torch.ones(2, 1, dtype=torch.bool), layout.keep.sum(1))
     both = layout.extend(more._replace(words=torch.tensor([[2], [2]])))

@@ -137,8 +137,8 @@ def test_each_of_nine_mistakes_is_reported_at_its_place(wrong: Callable[..., str
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("model: {encoder: {type: lstm}}", "2:18: model.encoder: lstm needs 'width' (of its state)"),
-        ("model: {encoder: lstm}", "2:18: model.encoder: lstm needs 'width' (of its state)"),
+        ("model: {encoder: {type: lstm}}", "2:18: model.encoder: lstm needs 'width' (width of the state)"),
+        ("model: {encoder: lstm}", "2:18: model.encoder: lstm needs 'width' (width of the state)"),
         ("model: {encoder: 3}", "2:18: model.encoder: an Encoder is required, found 3"),
         ("model: {encoder: {type: [x]}}", "2:25: model.encoder: 'type' must be the name of an Encoder"),
         ("model: null", "2:8: model: a Model is required, found null"),
@@ -517,5 +517,5 @@ def test_schema_accepts_valid_and_rejects_invalid_recipes(house: SimpleNamespace
     ]
     assert [validator.is_valid(recipe) for recipe in bad] == [False] * len(bad)
     (stack,) = [one for one in written["$defs"]["Encoder"]["oneOf"] if one.get("title") == "stack"]
-    assert stack["description"] == "Layers upon layers."
-    assert stack["properties"]["layers"]["description"] == "how many"
+    assert stack["description"] == "A stack of attention layers."
+    assert stack["properties"]["layers"]["description"] == "number of layers"

@@ -1,4 +1,4 @@
-"""Other sentences of a batch do not change a hypothesis: a Transformer with random weights."""
+"""Searches with a Transformer of random weights: hypotheses do not depend on the batch."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ SENTENCES = [
 
 
 def transformer(seed: int) -> seqx.Model:
-    """d_model 64, drawn so that sentences end at different places and no distribution is flat."""
+    """Return a random Transformer. Its sentences have different lengths, and no distribution is flat."""
     torch.manual_seed(seed)
     model = EncoderDecoder(
         {"source": V, "target": V},
@@ -42,7 +42,8 @@ def test_other_sentences_of_the_batch_change_no_hypothesis(search: seqx.Search) 
         for one, other in zip(alone, together, strict=True):
             assert other.score == pytest.approx(one.score, rel=1e-6, abs=1e-5)
             assert other.ids == one.ids
-    assert len({len(hypotheses[0].ids) for hypotheses in mixed}) > 3  # they left the batch at many steps
+    # The sentences left the batch at different steps.
+    assert len({len(hypotheses[0].ids) for hypotheses in mixed}) > 3
 
 
 @pytest.mark.parametrize("search", [Beam(size=4, nbest=4), Greedy()], ids=str)

@@ -1,4 +1,4 @@
-"""Beam search against exhaustive search, forced scoring and the paper's table of penalties."""
+"""Beam search compared with exhaustive search, forced decoding and the length penalty of the paper."""
 
 import itertools
 import math
@@ -12,11 +12,11 @@ from seqx_search import Beam, Greedy
 from tests.plugins.search.toy import VOCABULARY, Toy, logprob, outputs, sources
 
 LIMIT = 4
-EVERYTHING = 5**LIMIT  # as many as there are beginnings of LIMIT symbols: UNK, three letters, and EOS
+ALL_PREFIXES = 5**LIMIT  # the number of sequences of LIMIT symbols: UNK, three letters and EOS
 
 
 def ranked(beam: Beam, model: seqx.Model, source: list[int], limit: int) -> list[tuple[float, list[int]]]:
-    """Every output and its score, best first."""
+    """Return every output with its score, best first."""
     found = [(logprob(model, source, ids) / beam.penalty(len(ids) + 1), list(ids)) for ids in outputs(limit)]
     return sorted(found, reverse=True)
 
@@ -25,7 +25,7 @@ def ranked(beam: Beam, model: seqx.Model, source: list[int], limit: int) -> list
 @pytest.mark.parametrize("seed", range(4))
 def test_unlimited_beam_equals_exhaustive_search(seed: int, alpha: float) -> None:
     model = Toy(seed=seed, spread=2.0)
-    beam = Beam(size=EVERYTHING, alpha=alpha, nbest=10)
+    beam = Beam(size=ALL_PREFIXES, alpha=alpha, nbest=10)
     (found,) = beam(model, sources([4]), torch.tensor([LIMIT]))
     expected = ranked(beam, model, [4], LIMIT)[:10]
     assert [h.ids for h in found] == [ids for _, ids in expected]
@@ -43,7 +43,7 @@ def test_small_beam_is_never_better_than_exhaustive_search() -> None:
 
 
 def test_beam_has_the_length_penalty_of_the_paper() -> None:
-    """((5 + length) / 6)^0.6, by hand; the length counts EOS, so that "a b" has 3."""
+    """The table has ((5 + length) / 6)^0.6. The length counts EOS, so "a b" has length 3."""
     table = {1: 1.0, 2: 1.0969, 3: 1.1884, 7: 1.5157, 13: 1.9332, 25: 2.6265, 55: 3.9811}
     assert {n: round(Beam(alpha=0.6).penalty(n), 4) for n in table} == table
     model = Toy()
@@ -77,7 +77,7 @@ def test_beam_keeps_the_maximum_length_and_scores_the_last_token(limit: int) -> 
         hypothesis = search(model, sources([4]), torch.tensor([limit]))[0][0]
         assert len(hypothesis.ids) == limit
         assert hypothesis.logprob == pytest.approx(logprob(model, [4], hypothesis.ids), rel=1e-6)
-        assert hypothesis.logprob < -15  # the forced EOS, which the model would never have written
+        assert hypothesis.logprob < -15  # EOS is forced, although it is very improbable
 
 
 def test_beam_keeps_the_maximum_length_of_each_sentence() -> None:
@@ -102,34 +102,34 @@ def test_beam_stops_when_no_better_hypothesis_is_possible() -> None:
 
 
 def test_beam_continues_while_a_better_hypothesis_is_possible() -> None:
-    """The short answer finishes first and is more probable. With the length penalty the long one wins."""
-    model = Fork(short=math.log(0.55), long=math.log(0.45), length=12)
+    """The short answer finishes first and is more probable. With the length penalty the long answer wins."""
+    model = TwoAnswers(short=math.log(0.55), long=math.log(0.45), length=12)
     assert len(Beam(size=2, alpha=0.0)(model, sources([4]), torch.tensor([50]))[0][0].ids) == 1
-    stopped = model.steps
+    first_steps = model.steps
     assert len(Beam(size=2, alpha=1.0)(model, sources([4]), torch.tensor([50]))[0][0].ids) == 12
-    assert stopped < 5 < model.steps - stopped
+    assert first_steps < 5 < model.steps - first_steps
 
 
 def test_beam_does_not_depend_on_the_order_of_the_batch() -> None:
     sentences = [[4], [5, 4, 3], [6, 6], [3], [5], [6, 4, 4, 4]]
     limits = [9, 2, 6, 0, 12, 4]
     model, beam = Toy(spread=1.5), Beam(size=3, nbest=3)
-    straight = beam(model, sources(*sentences), torch.tensor(limits))
-    turned = beam(model, sources(*sentences[::-1]), torch.tensor(limits[::-1]))
+    in_order = beam(model, sources(*sentences), torch.tensor(limits))
+    in_reverse = beam(model, sources(*sentences[::-1]), torch.tensor(limits[::-1]))
     alone = [beam(model, sources(s), torch.tensor([n]))[0] for s, n in zip(sentences, limits, strict=True)]
-    assert straight == turned[::-1] == alone
+    assert in_order == in_reverse[::-1] == alone
 
 
 def test_grammar_forbids_symbols_without_renormalizing() -> None:
-    model, beam = Toy(seed=1), Beam(size=EVERYTHING, nbest=3)
+    model, beam = Toy(seed=1), Beam(size=ALL_PREFIXES, nbest=3)
     (found,) = beam(model, sources([4]), torch.tensor([LIMIT]), NoRepeats())
-    lawful = [
+    allowed = [
         (score, ids)
         for score, ids in ranked(beam, model, [4], LIMIT)
         if all(a != b for a, b in itertools.pairwise(ids))
     ]
-    assert [h.ids for h in found] == [ids for _, ids in lawful[:3]]
-    assert [h.score for h in found] == pytest.approx([score for score, _ in lawful[:3]], abs=1e-5)
+    assert [h.ids for h in found] == [ids for _, ids in allowed[:3]]
+    assert [h.score for h in found] == pytest.approx([score for score, _ in allowed[:3]], abs=1e-5)
     greedy = Greedy()(model, sources([4], [5]), torch.tensor([20, 30]), NoRepeats())
     assert all(a != b for (h,) in greedy for a, b in itertools.pairwise(h.ids))
 
@@ -169,8 +169,8 @@ class Chain(Toy):
 
     def advance(self, ids: Tensor, state: seqx.State, keep: Tensor | None) -> tuple[Tensor, seqx.State]:
         self.steps += 1
-        places = state[:, None] + torch.arange(ids.size(1))
-        return places.clamp_max(len(self.logits) - 1)[..., None], state + ids.size(1)
+        positions = state[:, None] + torch.arange(ids.size(1))
+        return positions.clamp_max(len(self.logits) - 1)[..., None], state + ids.size(1)
 
     def head(self, outputs: Tensor) -> Tensor:
         return self.logits[outputs[..., 0]]
@@ -184,7 +184,7 @@ class NeverEnds(Chain):
         self.logits = torch.tensor([[-20.0, -20, -20, 0, 0.1, 0.2, 0.3]])
 
 
-class Fork(Toy):
+class TwoAnswers(Toy):
     """A model with two answers: one letter 4, or `length` letters 5. Only the first letter is uncertain."""
 
     def __init__(self, *, short: float, long: float, length: int) -> None:

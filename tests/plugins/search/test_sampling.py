@@ -1,4 +1,4 @@
-"""Samples follow the model's distribution, and depend only on seed and sentence."""
+"""Samples follow the distribution of the model, and depend only on seed and sentence."""
 
 import math
 from collections import Counter
@@ -12,16 +12,16 @@ from tests.plugins.search.toy import Toy, logprob, outputs, sources
 
 
 def test_sampling_frequencies_are_the_probabilities_of_the_model() -> None:
-    """4,000 sentences that differ only where the model does not look."""
+    """The 4,000 sentences differ only in tokens that the model ignores, so they have one distribution."""
     model = Toy(spread=1.5)
-    model.table[..., : seqx.EOS] = -torch.inf  # never drawn, so that the shares of the others sum to 1
+    model.table[..., : seqx.EOS] = -torch.inf  # never drawn, so that the other probabilities sum to 1
     sentences = [[4, *(3 + int(digit) for digit in f"{n:b}")] for n in range(4000)]
     found = Sampling()(model, sources(*sentences), torch.full((4000,), 2))
     counts = Counter(tuple(h[0].ids) for h in found)
     for ids in outputs(1):
-        share = math.exp(logprob(model, [4], ids))
-        error = (share * (1 - share) / 4000) ** 0.5
-        assert abs(counts[ids] / 4000 - share) < 4 * error + 1e-9
+        probability = math.exp(logprob(model, [4], ids))
+        standard_error = (probability * (1 - probability) / 4000) ** 0.5
+        assert abs(counts[ids] / 4000 - probability) < 4 * standard_error + 1e-9
 
 
 def test_samples_depend_only_on_seed_and_sentence() -> None:

@@ -1,6 +1,6 @@
-"""A model small enough for exhaustive search, and functions to check a search against it.
+"""A model that is small enough for exhaustive search, and functions to check a search against it.
 
-Its next token depends on the source's first token and on the last two tokens written.
+The next token of the model depends on the source's first token and on the last two tokens written.
 """
 
 import itertools
@@ -16,7 +16,7 @@ VOCABULARY = 4 + LETTERS
 
 
 class Toy(seqx.Model):
-    """Logits from a table [V, V, V, V]; its state is the last two tokens and the source's first."""
+    """A model with a table of logits [V, V, V, V]. Its state is the first source token and the last token."""
 
     def __init__(self, *, seed: int = 0, spread: float = 1.0) -> None:
         super().__init__({"source": VOCABULARY, "target": VOCABULARY})
@@ -42,7 +42,7 @@ class Toy(seqx.Model):
 
 
 def sources(*sentences: Sequence[int]) -> seqx.Tokens:
-    """A batch of sentences given by their ids, EOS added."""
+    """Return a batch of sentences; the ids of each sentence are passed without EOS."""
     rows = [[*sentence, seqx.EOS] for sentence in sentences]
     width = max(map(len, rows))
     ids = torch.tensor([row + [seqx.PAD] * (width - len(row)) for row in rows])
@@ -50,10 +50,10 @@ def sources(*sentences: Sequence[int]) -> seqx.Tokens:
 
 
 def logprob(model: seqx.Model, source: Sequence[int], ids: Sequence[int]) -> float:
-    """log P(ids, EOS | source), by forced scoring."""
+    """Return log P(ids, EOS | source), from one forward pass over the target."""
     return model.score(sources(source), sources(ids)).sum().item()
 
 
 def outputs(limit: int, symbols: Sequence[int] = range(3, VOCABULARY)) -> list[tuple[int, ...]]:
-    """Every sequence of at most `limit` symbols."""
+    """Return every sequence of at most `limit` symbols."""
     return [word for n in range(limit + 1) for word in itertools.product(symbols, repeat=n)]

@@ -1,4 +1,4 @@
-"""For each law of training, search, text and tasks there is a component that breaks this law only."""
+"""For each law of training, search, text and tasks, a faulty component breaks this law and no other."""
 
 import dataclasses
 import random
@@ -245,16 +245,16 @@ CORRECT: dict[type, Any] = {
     seqx.Task: CorrectTask,
     seqx.Tokenizer: CorrectTokenizer,
 }
-FAULTS = [(kind, law.__name__) for kind in CORRECT for law in laws_of(kind)]
+FAULTS = [(interface, law.__name__) for interface in CORRECT for law in laws_of(interface)]
 
 
-@pytest.mark.parametrize("kind", CORRECT, ids=lambda kind: kind.__name__)
-def test_components_without_fault_obey_all_laws(broken: Any, kind: type) -> None:
-    assert not broken(kind, CORRECT[kind])
+@pytest.mark.parametrize("interface", CORRECT, ids=lambda interface: interface.__name__)
+def test_components_without_fault_obey_all_laws(broken: Any, interface: type) -> None:
+    assert not broken(interface, CORRECT[interface])
 
 
-@pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
-def test_faulty_component_breaks_only_its_law(broken: Any, kind: type, fault: str) -> None:
+@pytest.mark.parametrize(("interface", "fault"), FAULTS, ids=lambda x: getattr(x, "__name__", x))
+def test_faulty_component_breaks_only_its_law(broken: Any, interface: type, fault: str) -> None:
     doc = None if fault == "every_setting_is_documented" else "Broken."
-    faulty = type("Faulty", (CORRECT[kind],), {"fault": fault, "__doc__": doc})
-    assert broken(kind, faulty) == {fault}
+    faulty = type("Faulty", (CORRECT[interface],), {"fault": fault, "__doc__": doc})
+    assert broken(interface, faulty) == {fault}
