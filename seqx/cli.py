@@ -50,7 +50,10 @@ COMMANDS = {
     "check": ("seqx.commands.check:check", "Check recipes and count the parameters of their models."),
     "show": ("seqx.commands.show:show", "Print the resolved recipe and where each value came from."),
     "schema": ("seqx.commands.schema:schema", "Print the JSON Schema of recipes, for editors."),
-    "plugins": ("seqx.commands.plugins:plugins", "List the installed plugins and what they provide."),
+    "plugins": (
+        "seqx.commands.plugins:plugins",
+        "List the installed plugins, their components and commands.",
+    ),
     "components": ("seqx.commands.components:components", "List components and explain their settings."),
     "new": ("seqx.commands.new:new", "Create a plugin from a template."),
 }
@@ -154,7 +157,7 @@ def _stop_during_import() -> Iterator[None]:
 
 
 def plugin_commands() -> tuple[dict[str, list[EntryPoint]], list[EntryPoint]]:
-    """Return the commands of plugins by name, and the ignored ones: seqx has a command of the same name."""
+    """Return the commands of plugins by name, and the commands whose name a command of seqx has."""
     by_name: dict[str, list[EntryPoint]] = {}
     ignored = []
     for entry in sorted(

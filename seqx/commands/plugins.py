@@ -18,7 +18,7 @@ from seqx.plugin.loading import Fault, Plugin, home, load_plugins, origin, packa
 )
 @click.pass_context
 def plugins(ctx: click.Context, /, *, as_json: bool) -> None:
-    """List the installed plugins and what they provide.
+    """List the installed plugins, their components and commands.
 
     Print the version, distribution and folder of each plugin, its components by interface, the interfaces
     that it defines, and its commands. Print the error of a plugin that failed to load; `seqx --debug plugins`

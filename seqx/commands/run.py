@@ -188,7 +188,7 @@ def _reporting_failure(ctx: click.Context, folder: Path, world: World) -> Iterat
 
 
 def _exit(ctx: click.Context, code: int, world: World) -> None:
-    # With several ranks, the heartbeat ends each process after it has told the others.
+    # With several ranks, the heartbeat informs the other ranks and ends this process.
     if world.size == 1 and has_abandoned_threads():
         leave(code)
     ctx.exit(code)

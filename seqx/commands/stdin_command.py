@@ -106,9 +106,7 @@ class StdinCommand:
                 answered
         """
         if sys.stdin is None or sys.stdout is None:
-            raise UserError(
-                "standard input or output is closed; give the command a file, a pipe or a terminal"
-            )
+            raise UserError("standard input or output is closed; connect it to a file, a pipe or a terminal")
         source, sink = sys.stdin.buffer, sys.stdout.buffer
         self._check_models()
         predictor = self._predictor()

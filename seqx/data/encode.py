@@ -126,9 +126,12 @@ def _names(examples: Sequence[Example], attribute: str) -> list[str]:
     """Return the names of the columns (or texts), which must be the same in all examples."""
     names = list(getattr(examples[0], attribute)) if examples else []
     for example in examples:
-        others = list(getattr(example, attribute))
-        if others != names:
-            raise ValueError(f"the examples of a task must have equal {attribute}, not {names} and {others}")
+        other_names = list(getattr(example, attribute))
+        if other_names != names:
+            raise ValueError(
+                f"the examples of a task must have the same {attribute}, not {names} and {other_names}; "
+                "return the same names for each row"
+            )
     return names
 
 

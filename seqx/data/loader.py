@@ -1,4 +1,4 @@
-"""The batches of updates, and a thread that builds the next ones while the model is trained."""
+"""The batches of updates, and a thread that builds further batches while the model is trained."""
 
 import queue
 import threading

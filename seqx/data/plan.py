@@ -55,7 +55,7 @@ def plan(lengths: Mapping[str, Integers], *, tokens: int, groups: int, seed: int
     """Plan an epoch in which each example occurs once.
 
     Examples are shuffled. Within pools of many updates they are sorted by length and cut into groups of at
-    most `tokens` / `groups` target tokens. The groups are shuffled, and each update takes the next ones. An
+    most `tokens` / `groups` target tokens. The groups are shuffled, and each update takes the next groups. An
     example that is too long for a group is a group by itself, and if necessary an update by itself.
 
     Args:
@@ -93,15 +93,15 @@ def _sort_by_length(order: Integers, lengths: Mapping[str, Integers], tokens: in
     """
     target = lengths[TARGET][order].astype(np.int64)
     order = _sort_chunks(order, _chunk_numbers(target, _UPDATES_PER_POOL * tokens), target)
-    others = [column for name, column in lengths.items() if name != TARGET]
-    if not others:
+    other_columns = [column for name, column in lengths.items() if name != TARGET]
+    if not other_columns:
         return order
     target = lengths[TARGET][order].astype(np.int64)
     groups_per_pool = min(_UPDATES_PER_POOL, -(-int(target.sum()) // tokens)) * groups
     slabs = max(1, round((_SLABS * groups_per_pool) ** 0.5))
     slab = _chunk_numbers(target, max(1, groups_per_pool * tokens // groups // slabs))
     del target
-    return _sort_chunks(order, slab, np.maximum.reduce(others)[order].astype(np.int64))
+    return _sort_chunks(order, slab, np.maximum.reduce(other_columns)[order].astype(np.int64))
 
 
 def _chunk_numbers(sizes: NDArray[np.int64], chunk: int) -> NDArray[np.int64]:

@@ -57,7 +57,7 @@ class Ragged(NamedTuple):
         return self.values[self.offsets[i] : self.offsets[i + 1]]
 
     def take(self, rows: Integers) -> "Ragged":
-        """Return copies of some rows, in the order given."""
+        """Return copies of some rows, in the order of the indices `rows`."""
         starts = self.offsets[rows]
         taken = Ragged.of(self.values, self.offsets[rows + 1] - starts)
         shift = np.repeat(starts - taken.offsets[:-1], taken.lengths())

@@ -197,7 +197,7 @@ class Decoder(nn.Module, ABC):
     """A network that writes a sequence token by token, and may attend to a memory.
 
     One method serves training and search: training advances a new state by the whole target, search advances
-    a state by one token at a time. Both must give the same outputs.
+    a state by one token at a time. The outputs must be the same.
     """
 
     limit: int | None = None
@@ -336,7 +336,7 @@ class Model(nn.Module, ABC):
 class Ensemble(Model, ABC):
     """Several models that answer together.
 
-    Commands build it if they are given several models; a recipe cannot name it.
+    Commands build an ensemble if several models are named. A recipe cannot name one.
 
     Raises:
         ValueError: in the constructor, if there are no models or their vocabularies have different sizes

@@ -54,7 +54,7 @@ class Request:
 
 
 class Candidate(NamedTuple):
-    """One answer to an input: its text, and the hypothesis that the text was made from."""
+    """One answer to an input: the text, and the hypothesis that was converted to this text."""
 
     text: str
     hypothesis: Hypothesis

@@ -7,10 +7,10 @@ from seqx.interfaces.networks import Decoder
 from seqx.interfaces.tensors import Memory, fork, rows
 from seqx.testing import checks
 from seqx.testing.law import Subject, law
-from seqx.testing.samples import MEMORY, SOURCE_LENGTHS, TARGET_LENGTHS, B, D, T, kept, memory, vectors
+from seqx.testing.samples import MEMORY, SOURCE_LENGTHS, TARGET_LENGTHS, B, D, T, memory, token_mask, vectors
 
 X = vectors(B, T, D)
-KEEP = kept(TARGET_LENGTHS, T)
+KEEP = token_mask(TARGET_LENGTHS, T)
 
 
 def _decode(decoder: Decoder) -> Tensor:

@@ -14,14 +14,14 @@ SOURCE_LENGTHS = torch.tensor([7, 5, 2, 1])
 TARGET_LENGTHS = torch.tensor([6, 3, 5, 1])
 
 
-def kept(lengths: Tensor, width: int) -> Tensor:
-    """Return a mask [B, width], True on the tokens of right-padded sentences."""
+def token_mask(lengths: Tensor, width: int) -> Tensor:
+    """Return a mask [B, width] that is true on the tokens of right-padded sentences, false on padding."""
     return torch.arange(width) < lengths[:, None]
 
 
 def layout(lengths: Tensor, width: int) -> Layout:
     """Return the layout of right-padded sentences, padded to `width` positions."""
-    return Layout.of(kept(lengths, width))
+    return Layout.of(token_mask(lengths, width))
 
 
 def vectors(*shape: int, seed: int = 1) -> Tensor:
@@ -42,7 +42,7 @@ def sentences(lengths: Tensor, width: int, seed: int) -> Tokens:
     """Return random sentences that end with EOS, right-padded to `width` positions."""
     ids = torch.randint(4, SIZE, (len(lengths), width), generator=torch.Generator().manual_seed(seed))
     ids[torch.arange(len(lengths)), lengths - 1] = EOS
-    return Tokens.of(ids.masked_fill(~kept(lengths, width), 0), lengths)
+    return Tokens.of(ids.masked_fill(~token_mask(lengths, width), 0), lengths)
 
 
 MEMORY = memory()

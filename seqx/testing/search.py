@@ -9,7 +9,7 @@ from seqx.testing.law import Subject, law
 from seqx.testing.samples import SIZE, SIZES, SOURCE
 from seqx.testing.toy import Toy
 
-CERTAIN = Toy(SIZES, margin=40.0)  # certain enough that sampling finds the best hypothesis
+CERTAIN = Toy(SIZES, margin=40.0)  # so certain that sampling finds the best hypothesis
 LIMITS = torch.tensor([20, 20, 20, 20])
 
 
@@ -26,7 +26,7 @@ def _copies(source: Tokens) -> list[list[int]]:
 
 @law(Search)
 def finds_the_best_hypothesis(subject: Subject) -> None:
-    """A search finds the output of a certain model, with its log-probability; the n-best list is sorted."""
+    """A search finds the output of a nearly certain model, with its log-probability; lists are sorted."""
     torch.manual_seed(0)
     answers = subject.build()(CERTAIN, SOURCE, LIMITS)
     assert [list(best[0].ids) for best in answers] == _copies(SOURCE)
@@ -96,7 +96,7 @@ class _DeadEnd(_Countdown):
 
 @law(Search)
 def drops_hypotheses_without_allowed_symbols(subject: Subject) -> None:
-    """A sentence without any allowed symbol gets no answer; the other sentences get theirs."""
+    """A sentence without any allowed symbol has no answer; all other sentences have answers."""
     torch.manual_seed(0)
     first, *others = subject.build()(Toy(SIZES), SOURCE, LIMITS, _DeadEnd())
     assert list(first) == []

@@ -143,7 +143,7 @@ def test_translate_accepts_a_byte_order_mark_and_crlf(model: Path, answers: list
 def test_translate_reports_a_full_or_closed_output_in_one_message(model: Path) -> None:
     for redirected, expected in (
         (">/dev/full", "standard output: No space left on device; free disk space\n"),
-        (">&-", "standard input or output is closed; give the command a file, a pipe or a terminal\n"),
+        (">&-", "standard input or output is closed; connect it to a file, a pipe or a terminal\n"),
     ):
         words = shlex.join([sys.executable, "-m", "seqx", "translate", str(model)])
         command = f"echo The dog sleeps. | {words} {redirected}"
