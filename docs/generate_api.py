@@ -88,7 +88,7 @@ def _group(module: str) -> str:
 
 
 def _entry(name: str, value: Any, module: str) -> Iterator[str]:
-    if inspect.isclass(value):
+    if inspect.isclass(value) and value.__name__ == name:  # not an alias, such as State = Any
         yield from _class(value)
     elif inspect.isfunction(value):
         yield from (f"```text\n{name}{_signature(value)}\n```", "", markdown(value.__doc__), "")

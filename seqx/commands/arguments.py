@@ -15,7 +15,11 @@ trust_option = click.option(
     help="Run the Python files that the model or run names as plugins. Use it only if you trust them.",
 )
 device_option = click.option(
-    "--device", metavar="DEVICE", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ..."
+    "--device",
+    metavar="DEVICE",
+    default="auto",
+    show_default=True,
+    help="Device to compute on: auto, cpu, cuda, cuda:1, ...",
 )
 precision_option = click.option(
     "--precision",
@@ -28,7 +32,7 @@ batch_tokens_option = click.option(
     "--batch-tokens",
     type=click.IntRange(1),
     metavar="N",
-    help="Maximum padded tokens per batch; fewer need less memory.",
+    help="Maximum padded tokens per batch; a smaller number needs less memory.",
 )
 profile_option = click.option("--profile", "-p", metavar="NAME", help="Apply a profile of the recipe.")
 

@@ -46,7 +46,7 @@ _OPTIONS = (
         "--window",
         type=click.IntRange(1, 1 << 30),
         metavar="N",
-        help="Number of lines to read before the first answer; they are batched by length.",
+        help="Number of lines to read before the first answer; these lines are batched by length.",
     ),
     click.option(
         "--attention",
@@ -71,16 +71,16 @@ class StdinCommand:
     """
 
     command: str  # for messages, such as "seqx translate"
-    models: Sequence[str]
-    overrides: Sequence[str]
-    as_json: bool
-    nbest: int | None
-    device: str
-    precision: Literal["auto", "bf16", "fp32"]
-    batch_tokens: int | None
-    window: int | None
-    attention: Path | None
-    trust_local_plugins: bool
+    models: Sequence[str]  # model folders
+    overrides: Sequence[str]  # settings as KEY=VALUE
+    as_json: bool  # print JSON
+    nbest: int | None  # number of answers to each line; None: one
+    device: str  # name of the device
+    precision: Literal["auto", "bf16", "fp32"]  # number format of matrix products
+    batch_tokens: int | None  # maximum padded tokens of a batch; None: the default of the device
+    window: int | None  # lines to read before the first answer; None: 1 at a terminal, else a default
+    attention: Path | None  # folder for attention weights; None: do not write them
+    trust_local_plugins: bool  # run the local plugins of the models
 
     def __call__(
         self,
@@ -212,7 +212,7 @@ class StdinCommand:
 
 
 def stdin_command(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the arguments and options of a command that answers standard input to a function.
+    """Turn a function into a command that answers standard input, with the usual arguments and options.
 
     The function is called with a `StdinCommand`, and with its own options as keyword arguments.
     """

@@ -40,7 +40,7 @@ def load(
 
     Args:
         folder: a model folder, or the folder of a finished run. Several models must have the same vocabulary.
-        device: auto, cpu, cuda, cuda:1, ...
+        device: name of the device: auto, cpu, cuda, cuda:1, ...
         precision: bf16 or fp32; auto: bf16 if the device supports it
         overrides: `KEY=VALUE` for settings of the task or the search, such as `search.size=8`
         batch_tokens: the maximum padded tokens of a batch, see `Predictor`; a smaller value needs less memory

@@ -131,7 +131,7 @@ class Search(ABC):
         return 1
 
     def wider(self) -> Self | None:
-        """Return a search with more hypotheses for each sentence, or None if there is none.
+        """Return a search with more hypotheses for each sentence; None if the search cannot be widened.
 
         The predictor calls it if hypotheses have the same text, so that fewer than `num_answers` answers are
         left.

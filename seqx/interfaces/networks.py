@@ -91,8 +91,8 @@ class PositionalEncoding(nn.Module):
 class Positioned(NamedTuple):
     """The layout of the queries or the keys of an attention, and the positional encoding of its stack."""
 
-    encoding: PositionalEncoding
-    layout: Layout
+    encoding: PositionalEncoding  # of the stack
+    layout: Layout  # of the queries or the keys
 
     @classmethod
     def unordered(cls, layout: Layout) -> "Positioned":
@@ -127,6 +127,7 @@ class Attention(nn.Module, ABC):
     """
 
     heads: int = 1
+    """The number of heads, H."""
 
     def __init__(self, d_model: int) -> None:
         super().__init__()

@@ -105,9 +105,9 @@ _PRINTED_AS_ZERO = 0.005  # smaller values are printed as 0.00
 class Answer:
     """The answer of a model to one input, with the reference."""
 
-    input: str
-    output: str
-    reference: str
+    input: str  # text of the input
+    output: str  # text of the answer
+    reference: str  # the correct output
 
 
 @dataclass(frozen=True)

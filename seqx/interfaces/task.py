@@ -20,15 +20,15 @@ class Example:
     `Task.encode` segments `text` again in each epoch.
     """
 
-    columns: Mapping[str, list[int]]
-    text: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, list[int]]  # token ids by the name of the column
+    text: Mapping[str, str] = field(default_factory=dict)  # strings by the name of the column
 
 
 @dataclass(frozen=True)
 class Rejected:
     """The reason why a row does not become a training example, such as "empty" or "too long"."""
 
-    reason: str
+    reason: str  # rows with the same reason are counted together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ class Request:
 class Candidate(NamedTuple):
     """One answer to an input: the text, and the hypothesis that was converted to this text."""
 
-    text: str
-    hypothesis: Hypothesis
+    text: str  # of the answer
+    hypothesis: Hypothesis  # output of the search
 
 
 class NBest(list[Candidate]):
@@ -101,7 +101,7 @@ class Split:
     """The rows of a split, read into memory."""
 
     name: str  # train, dev or test
-    rows: Sequence[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]  # in the order of the corpus
 
 
 class TextModel(Protocol):
@@ -160,7 +160,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def vocab_sizes(self) -> Mapping[str, int]:
-        """The vocabulary size of each column that the model sees; exact after `learn` or `load`."""
+        """The vocabulary size of each column that the model uses; exact after `learn` or `load`."""
 
     @abstractmethod
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
@@ -289,6 +289,6 @@ class Task(ABC):
         The search obeys it in addition to `grammar`.
 
         Raises:
-            UserError: the task does not support constraints, or not this one
+            UserError: the task does not support these constraints
         """
         raise UserError(f"{type(self).__name__} does not support prefixes and phrases; leave them out")

@@ -63,7 +63,7 @@ class Tokens(NamedTuple):
     """The token ids of a batch of sentences, with their layout."""
 
     ids: Tensor  # [B, S] int64, PAD where layout.keep is false
-    layout: Layout
+    layout: Layout  # tokens, padding and positions
 
     @classmethod
     def of(cls, ids: Tensor, lengths: Tensor, starts: Tensor | None = None) -> Self:
@@ -90,17 +90,17 @@ class Tokens(NamedTuple):
 class Memory(NamedTuple):
     """The output of an encoder for a decoder. S is 0 if there is no source."""
 
-    states: Tensor  # [B, S, D]
+    states: Tensor  # [B, S, D] the encoder states
     inputs: Tensor  # [B, S, D] the embedded source
-    layout: Layout
+    layout: Layout  # of the source
 
 
 class KeyValue(NamedTuple):
     """Projected keys and values of an attention; the second to last dimension is the sequence."""
 
     keys: Tensor  # multi-head: [B, H, S, K]
-    values: Tensor
-    layout: Layout
+    values: Tensor  # multi-head: [B, H, S, K]
+    layout: Layout  # of the keys
 
     def extend(self, new: "KeyValue") -> "KeyValue":
         """Return these keys and values with those of further tokens appended."""
@@ -114,8 +114,8 @@ class KeyValue(NamedTuple):
 class Mask(NamedTuple):
     """The keys that a query may attend to, padding excluded."""
 
-    causal: bool = False
-    window: int | None = None  # maximum distance between positions
+    causal: bool = False  # true: a query may not attend to later positions
+    window: int | None = None  # maximum distance between the positions of query and key; None: any
 
     def dense(self, queries: Layout, keys: Layout) -> Tensor:
         """Return [B, 1, T, S] bool, true where a query may attend to a key.

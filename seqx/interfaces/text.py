@@ -113,13 +113,13 @@ class Corpus(ABC):
 
     @abstractmethod
     def fetch(self, folder: Path, progress: ProgressReporter, splits: Sequence[str] = SPLITS) -> None:
-        """Make the rows of some splits available; called before `rows`, and fast if they are available.
+        """Make the rows of some splits available, if they are not available yet; called before `rows`.
 
         Files of other splits may be missing: scoring a model needs no training text.
 
         Args:
             folder: the folder for downloads, which all runs share
-            progress: called often while the work takes long
+            progress: called often, with the current work
             splits: the splits that will be read
 
         Raises:

@@ -27,7 +27,7 @@ class CorpusTask(Task):
 
     @property
     def unique(self) -> bool:
-        """True if repeated training rows are left out, as the corpus specifies."""
+        """True if repeated training rows are removed, as the corpus specifies."""
         return self.corpus.unique
 
     @property

@@ -34,7 +34,7 @@ class Seq2SeqTask(MetricTask):
             regularization, Kudo 2018); a setting of the tokenizer controls how much they vary
     """
 
-    renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}
+    renamed: ClassVar[Mapping[str, str]] = {"longest": "max_length"}  # old and new names of settings
 
     tokenizer: Tokenizer
     target_tokenizer: Tokenizer | None = None
