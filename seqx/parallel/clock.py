@@ -5,18 +5,17 @@ import time
 from collections.abc import Callable
 
 PAUSE = 4.0
-"""If more seconds pass between two readings, the process counts as paused."""
+"""Seconds between two readings of a clock; if more pass, the process was paused."""
 
 
 class Clock:
-    """Counts the seconds in which this process ran.
+    """A clock of the seconds in which this process ran.
 
     A thread reads it about once a second. If it was not read for longer than `PAUSE`, the process was paused,
-    and this time is not counted. Monotonic time does not count suspend to RAM either, unlike
-    `CLOCK_BOOTTIME`.
+    and this time is not counted. The monotonic clock itself stops while a machine is suspended to RAM.
 
     Args:
-        now: monotonic seconds
+        now: returns monotonic seconds
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -36,13 +35,13 @@ class Clock:
 
 
 class Silence:
-    """Counts the seconds since the last new heartbeat of another process.
+    """A measurement of the seconds since another process sent its last heartbeat.
 
-    Call `after` about once a second. After a gap longer than `PAUSE` it counts from 0: this process or the
-    one that holds the store was paused, and the pause may have delayed heartbeats, too.
+    Call `seconds` about once a second. After a gap longer than `PAUSE` it counts from 0: this process or the
+    process that holds the store was paused, and the pause may have delayed heartbeats.
 
     Args:
-        now: monotonic seconds
+        now: returns monotonic seconds
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -50,8 +49,8 @@ class Silence:
         self._number = -1
         self._since = self._called_at = now()
 
-    def after(self, number: int) -> float:
-        """Return the seconds since a new heartbeat arrived, given the number of the last one."""
+    def seconds(self, number: int) -> float:
+        """Return the seconds since heartbeat `number`, the newest one, was first seen."""
         now = self._now()
         if number != self._number or now - self._called_at > PAUSE:
             self._number, self._since = number, now

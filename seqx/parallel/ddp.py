@@ -36,7 +36,7 @@ class DDP(DistributedStrategy):
     def __init__(self, step: Step, world: World) -> None:
         super().__init__(step, world)
         self._module = self._wrap()
-        self._reduced_buckets = 0  # gradient buckets of this update that were handed to the all-reduce
+        self._reduced_buckets = 0  # gradient buckets of this update that are in the all-reduce
 
     def _wrap(self, *, after_oom: bool = False) -> DistributedDataParallel:
         # Torch would broadcast buffers in each forward pass, but ranks run different numbers of microbatches.
@@ -57,19 +57,19 @@ class DDP(DistributedStrategy):
         # Torch rebuilds its buckets in the next forward pass. A rank that runs out of memory may not reach
         # it, so all ranks rebuild them here.
         self._module.reducer._rebuild_buckets()  # noqa: SLF001  as torch's own Join does
-        return self.share_counts(batches)[0]
+        return self.gather_counts(batches)[0]
 
     def num_microbatches(self, own: int) -> int:
         """Return the number of microbatches this rank must run: at least one, which adds up the gradients."""
         return max(1, own)
 
     def abort_update(self, *, sync: bool) -> None:
-        """Send zeros for the gradients that the other ranks still wait for.
+        """Send zeros instead of the gradients that the other ranks still wait for.
 
         `sync`: true if the other ranks wait for gradients of this one.
 
         Raises:
-            OutOfMemoryError: there is no memory even for zeros
+            OutOfMemoryError: not even the zeros fit into memory
         """
         if not sync:
             return
@@ -78,22 +78,22 @@ class DDP(DistributedStrategy):
             future.wait()
 
     def check_all_grads(self) -> None:
-        """Check that each parameter has a gradient, without which the other ranks would wait for ever.
+        """Check that each parameter has a gradient; otherwise the other ranks would wait for it for ever.
 
         Raises:
-            UserError: a parameter has none
+            UserError: a parameter has no gradient
         """
         trainable = ((name, p) for name, p in self.step.named_parameters() if p.requires_grad)
         without_gradient = [name for name, p in trainable if p.grad is None]
         if without_gradient:
             names = ", ".join(without_gradient[:3])
             raise UserError(
-                f"training.objective: no gradient for {names} ({len(without_gradient)} in all), for "
-                "which the other ranks wait; use an objective that depends on all parameters of the model"
+                f"training.objective: no gradient for {names} ({len(without_gradient)} in all); with several "
+                "ranks each needs one, so use an objective that depends on all parameters of the model"
             )
 
     def reset_after_oom(self) -> None:
-        """Wrap the module again, to drop the state of a gradient synchronisation that did not complete."""
+        """Wrap the module again; this drops the state of a gradient synchronisation that did not complete."""
         del self._module
         super().reset_after_oom()
         self._module = self._wrap(after_oom=True)
@@ -117,5 +117,5 @@ class DDP(DistributedStrategy):
         work = dist.all_reduce(bucket.buffer(), async_op=True)
         self._reduced_buckets += 1
         if bucket.is_last():
-            self.stragglers.share_done()
+            self.stragglers.part_done()
         return work.get_future().then(lambda future: future.value()[0])

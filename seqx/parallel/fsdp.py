@@ -27,8 +27,8 @@ from seqx.parallel.strategy import DistributedStrategy, Step
 class FSDP(DistributedStrategy):
     """Keep a shard of the model on every rank, and gather parameters when they are needed.
 
-    All ranks run the same number of microbatches, because each pass needs the shards of all ranks. The model
-    that is validated and saved is a whole copy, which is in the memory of the CPU while it is not used.
+    All ranks run the same number of microbatches, because each pass needs the shards of all ranks. A whole
+    copy of the model is validated and saved; it is in the memory of the CPU while it is not used.
 
     Args:
         step: the model and the objective, on the CPU; the shard of this rank is moved to its device
@@ -72,7 +72,7 @@ class FSDP(DistributedStrategy):
 
     def global_counts(self, batches: Sequence[Batch]) -> Counter[str]:
         """Return the counts over all ranks, given this rank's batches (collective)."""
-        counts, self._num_microbatches = self.share_counts(batches)
+        counts, self._num_microbatches = self.gather_counts(batches)
         return counts
 
     def num_microbatches(self, own: int) -> int:
@@ -99,7 +99,7 @@ class FSDP(DistributedStrategy):
 
     def reduce_sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the sums added up over all ranks (collective)."""
-        self.stragglers.share_done()
+        self.stragglers.part_done()
         return self.all_reduce_sums(sums)
 
     @torch.no_grad()
@@ -115,7 +115,7 @@ class FSDP(DistributedStrategy):
             shard.copy_(_shard(tensor, shard))
 
     def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each parameter and buffer of the whole model with that of the sharded model."""
+        """Yield each parameter and buffer of the whole model with its counterpart in the sharded model."""
         full = dict(self._full_model.named_parameters()) | dict(self._full_model.named_buffers())
         for name, shard in (*self.step.model.named_parameters(), *self.step.model.named_buffers()):
             yield full[name], shard
@@ -162,11 +162,11 @@ class FSDP(DistributedStrategy):
 
 
 def _check_called_once(called: set[nn.Module], module: nn.Module, _: object) -> None:
-    """Refuse a second call in a batch: a rank that calls a module more often than others waits for ever."""
+    """Refuse a second call in a batch: a rank that calls a module more often than the other ranks hangs."""
     if module in called:
         raise UserError(
-            "training.sharding: full is for models that call each layer once per batch, but "
-            f"{type(module).__name__} is called for each token; set sharding: state"
+            "training.sharding: full requires a model that calls each layer once per batch, but "
+            f"{type(module).__name__} is called several times; set training.sharding: state"
         )
     called.add(module)
 

@@ -1,13 +1,11 @@
-"""Heartbeats: every rank reports to a shared store and checks its neighbour.
+"""Heartbeats: each rank shows that it is alive, and checks the next rank.
 
-A rank that waits for a dead one in a collective call cannot be interrupted. So a thread in every process ends
-it once any rank has failed. Only the rank that finds out first prints a message.
+A rank that waits for a dead rank in a collective call cannot be interrupted. So a thread in each process ends
+the process once any rank has failed. Only the first rank that notices the failure prints a message.
 """
 
 import contextlib
 import faulthandler
-import itertools
-import json
 import os
 import signal
 import socket
@@ -15,105 +13,36 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import timedelta
-from typing import Any, Self
+from typing import Any
 
 import click
 import torch.distributed as dist
-from torch._C._distributed_c10d import PrefixStore, Store  # public in torch.distributed but for its types
 
 from seqx.errors import UserError, user_can_fix
 from seqx.parallel.clock import Clock, Silence
+from seqx.parallel.mailbox import DEAD_AFTER_S, Beat, Mailbox, Verdict
 from seqx.runtime.signals import Stopped
 
 BEAT_EVERY_S = 1.0
 """Seconds between two heartbeats."""
 
-DEAD_AFTER_S = 12.0
-"""Seconds without a new heartbeat after which a rank counts as dead."""
-
 HANG_AFTER_S = 15.0
-"""Seconds after which a rank may count as hanging in an update; the limit is ten times the slowest update so
-far, if that is more."""
+"""Seconds after which a rank may count as hanging in an update. If ten times the slowest update so far is
+more, that is the limit."""
 
 GRACE_S = 4.0
-"""Seconds that a process has to exit by itself after a rank has failed."""
+"""Seconds that a process has to exit by itself after any rank has failed."""
 
 UPDATE = "update"
 """The stage in which all ranks do the same work, so that their times can be compared."""
 
 
-@dataclass(frozen=True)
-class Beat:
-    """The heartbeat of a rank: it is alive, and does the work of a stage."""
-
-    number: int
-    stage: str
-    since: float  # seconds of work in this stage, without pauses; 0 while the rank waits for others
-    limit: float | None  # seconds of work after which it counts as hanging; None: unknown
-    host: str
-    pid: int
-    node: str  # number of the machine in the run
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The reason why a run ends: the rank that caused it, and the exit code of all processes."""
-
-    rank: int
-    code: int
-    message: str | None  # about a rank that cannot report its failure itself
-    hang: bool = False  # true if the rank hangs, false if it failed or is dead
-
-
-class Mailbox:
-    """The heartbeats and the verdict of one launch of a run, in the store that all ranks share.
-
-    A launcher that restarts the ranks may keep the store, with the entries of earlier launches.
-    """
-
-    def __init__(self, store: Store, rank: int, size: int, launch: int = 0) -> None:
-        self.rank = rank
-        self.size = size
-        self.launch = launch
-        # A connection of its own, so that calls of other threads cannot delay heartbeats.
-        own = store.clone()  # type: ignore[attr-defined]  # missing in torch's type stubs
-        self.store = PrefixStore(f"watch/{launch}", own)
-        self.store.set_timeout(timedelta(seconds=DEAD_AFTER_S))
-
-    @classmethod
-    def of_this_launch(cls, store: Store, rank: int, size: int) -> Self:
-        """Join the first launch that has not ended; first end any launch in which this rank already ran."""
-        for launch in itertools.count():
-            mailbox = cls(store, rank, size, launch)
-            if mailbox.beat(rank) is not None:
-                mailbox.claim(Verdict(rank, 1, None))
-            if mailbox.verdict() is None:
-                break
-        return mailbox
-
-    def send(self, beat: Beat) -> None:
-        """Write the heartbeat of this rank."""
-        self.store.set(f"sign/{self.rank}", json.dumps(asdict(beat)))
-
-    def beat(self, rank: int) -> Beat | None:
-        """Return the last heartbeat of a rank; None if there is none yet."""
-        key = f"sign/{rank}"
-        return Beat(**json.loads(self.store.get(key))) if self.store.check([key]) else None
-
-    def claim(self, verdict: Verdict) -> Verdict:
-        """End the run with a verdict, unless it has one already; return the verdict of the run."""
-        first = self.store.compare_set("end", "", json.dumps(asdict(verdict)))
-        return Verdict(**json.loads(first))
-
-    def verdict(self) -> Verdict | None:
-        """Return the verdict of the run; None if it has not ended."""
-        return Verdict(**json.loads(self.store.get("end"))) if self.store.check(["end"]) else None
-
-
 class Heartbeat:
-    """A thread that sends heartbeats, checks the next rank, and ends this process once there is a verdict."""
+    """A thread that sends heartbeats, checks the next rank, and ends this process once there is a verdict.
+
+    Args:
+        mailbox: the connection of this rank to the other ranks
+    """
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
@@ -121,7 +50,7 @@ class Heartbeat:
         self._stage = "starting"
         self._began = self.clock()
         self._slowest = 0.0
-        self._has_slowest = False  # true once an update has ended, whose time is a limit for the next ones
+        self._has_slowest = False  # true once an update has ended, so that the next ones have a limit
         self._waits = False
         self._depth = 0  # the number of nested blocks in which this rank waits
         self._num_beats = 0
@@ -131,12 +60,12 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Send the first heartbeat, so that a death right afterwards is noticed; start the thread."""
+        """Send the first heartbeat, so that a death right after it is noticed; start the thread."""
         self._beat()
         self._thread.start()
 
     def expect_lockstep(self) -> None:
-        """Record that every step of an update waits for all ranks, so that no rank knows which one hangs."""
+        """Record that in every pass of an update, each rank waits for all others, so any of them may hang."""
         self._lockstep = True
 
     def stop(self) -> None:
@@ -145,24 +74,24 @@ class Heartbeat:
         self._thread.join()
 
     def enter_stage(self, name: str) -> None:
-        """Record what this rank does from now on."""
+        """Record the stage that this rank begins."""
         self._end_period()
         self._has_slowest = self._has_slowest or self._stage == UPDATE
         self._stage, self._waits = name, False
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Record that this rank waits for others in the block."""
+        """Record that this rank waits for other ranks in the block."""
         self._depth += 1
-        self.share_done()
+        self.part_done()
         try:
             yield
         finally:
             self._depth -= 1
             self._began, self._waits = self.clock(), self._depth > 0
 
-    def share_done(self) -> None:
-        """Record that this rank has done its part of the stage, and only waits for others."""
+    def part_done(self) -> None:
+        """Record that this rank has done its part of the stage, and only waits for other ranks."""
         self._end_period()
         self._waits = True
 
@@ -173,17 +102,17 @@ class Heartbeat:
             self._slowest = max(self._slowest, now - self._began)
         self._began = now
 
-    def failed(self, error: BaseException, *, contact: bool) -> None:
-        """End all ranks after an error of this one, or exit silently if another rank has failed first.
+    def failed(self, error: BaseException, *, lost_contact: bool) -> None:
+        """End all ranks after an error of this rank; if another rank has failed first, exit silently.
 
         Args:
             error: the error of this rank
-            contact: true if the error only says that another rank does not answer
+            lost_contact: true if the error only says that another rank does not answer
         """
         code = _exit_code(error)
         self._failed = True
         with contextlib.suppress(dist.DistError, RuntimeError):
-            if contact:  # another rank may find out which one is dead, and claim the verdict
+            if lost_contact:  # another rank may find out which rank is dead, and claim the verdict
                 self._wait(DEAD_AFTER_S + 4 * BEAT_EVERY_S)
             verdict = self.mailbox.claim(Verdict(self.mailbox.rank, code, None))
             if verdict.rank != self.mailbox.rank:
@@ -193,32 +122,32 @@ class Heartbeat:
         threading.Timer(GRACE_S, leave, (code,)).start()
 
     def _wait(self, seconds: float) -> None:
-        """Wait until `stop` at most. A pause of the process shortens the wait by at most one beat."""
+        """Wait, but only until `stop`. A pause of the process shortens the wait by at most one beat."""
         for _ in range(round(seconds / BEAT_EVERY_S)):
             if self._stopped.wait(BEAT_EVERY_S):
                 return
 
     def _run(self) -> None:
-        other = (self.mailbox.rank + 1) % self.mailbox.size
+        next_rank = (self.mailbox.rank + 1) % self.mailbox.size
         silence = Silence()
         while not self._stopped.wait(BEAT_EVERY_S):
             try:
                 self._beat()
                 verdict = self.mailbox.verdict()
-                if verdict is None and (beat := self.mailbox.beat(other)) is not None:
-                    verdict = self._check(other, beat, silence.after(beat.number))
+                if verdict is None and (beat := self.mailbox.beat(next_rank)) is not None:
+                    verdict = self._check(next_rank, beat, silence.seconds(beat.number))
             except dist.DistStoreError:
-                continue  # the process that holds the store was paused
+                continue  # the process with the store was paused
             except (dist.DistError, RuntimeError):
                 if not self._stopped.is_set() and not self._failed:
-                    self._leave_lost()
+                    self._leave_without_launcher()
                 return
             if verdict is not None:
                 self._leave_with(verdict)
 
     def _beat(self) -> None:
         self._num_beats += 1
-        now = self.clock()  # read it at every heartbeat: it takes a longer gap for a pause
+        now = self.clock()  # read at every heartbeat, because a longer gap counts as a pause
         seconds_of_work = 0.0 if self._waits else now - self._began
         limit = max(HANG_AFTER_S, 10 * self._slowest) if self._stage == UPDATE and self._has_slowest else None
         node = os.environ.get("GROUP_RANK", "0")
@@ -229,49 +158,66 @@ class Heartbeat:
         )
 
     def _check(self, rank: int, beat: Beat, silent: float) -> Verdict | None:
-        """End the run if a rank is dead or hangs, given the seconds since its last beat."""
-        who = f"process {rank} ({beat.host}, pid {beat.pid})"
-        if silent > DEAD_AFTER_S:
-            message = (
-                f"{who}: no sign of life for {silent:.0f} s, last at: {beat.stage}; it was killed or stopped"
-            )
-        elif beat.limit is not None and beat.since > beat.limit:
-            message = (
-                f"{who}: hangs: it has been at its share of an update for {beat.since:.0f} s, and no update "
-                f"before took more than {max(beat.limit / 10, 0.1):.1f} s"
-            )
-            if self._lockstep:
-                message += ", or it waits for one of the others; all show where they are"
-        else:
+        """Return the verdict of the run if a rank is dead or hangs, and print a message about it.
+
+        Args:
+            rank: the rank to check
+            beat: its last heartbeat
+            silent: seconds since that heartbeat
+        """
+        is_dead = silent > DEAD_AFTER_S
+        if not is_dead and (beat.limit is None or beat.since <= beat.limit):
             return None
-        verdict = Verdict(rank, 1, message, hang=silent <= DEAD_AFTER_S)
-        first = self.mailbox.claim(verdict)
-        if first == verdict:
-            print(message, file=sys.stderr, flush=True)  # noqa: T201  this thread has no caller
-            if beat.node == os.environ.get("GROUP_RANK", "0") and silent > DEAD_AFTER_S:
+        text = f"rank {rank} ({beat.host}, pid {beat.pid}) "
+        text += _death_message(beat, silent) if is_dead else _hang_message(beat, lockstep=self._lockstep)
+        own = Verdict(rank, 1, text, hang=not is_dead)
+        verdict = self.mailbox.claim(own)
+        if verdict == own:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201  this thread has no caller
+            if is_dead and beat.node == os.environ.get("GROUP_RANK", "0"):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(beat.pid, signal.SIGKILL)  # a stopped process cannot exit by itself
-        return first
+        return verdict
 
-    def _leave_lost(self) -> None:
+    def _leave_without_launcher(self) -> None:
         """Exit because the launcher, which holds the store, has ended."""
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            message = "what started this run (torchrun, or seqx run --devices) is gone; its processes end"
+            message = (
+                "torchrun or seqx run --devices, which started this run, has ended, so all ranks end; run "
+                "the same command again to resume"
+            )
             print(message, file=sys.stderr, flush=True)  # noqa: T201  this thread has no caller
         leave(1)
 
     def _leave_with(self, verdict: Verdict) -> None:
-        """Exit with the verdict's code; show where this rank hangs, if it does."""
+        """Exit with the code of the verdict; if this rank may hang, print its traceback first."""
         if verdict.message is not None and (
             verdict.rank == self.mailbox.rank or (verdict.hang and self._lockstep)
         ):
-            with contextlib.suppress(OSError, RuntimeError):  # standard error cannot be written
-                faulthandler.dump_traceback(sys.stderr)  # shows where this process hangs
+            with contextlib.suppress(OSError, RuntimeError):  # if standard error cannot be written
+                faulthandler.dump_traceback(sys.stderr)
         if verdict.rank == self.mailbox.rank and verdict.message is None:
             return  # this process is exiting, and prints why
         if verdict.message is None:
             time.sleep(GRACE_S)  # let the failed rank print its error before the launcher ends it
         leave(verdict.code)
+
+
+def _death_message(beat: Beat, silent: float) -> str:
+    return (
+        f"sent no heartbeat for {silent:.0f} s (last stage: {beat.stage}), so it was killed or stopped; "
+        "check its machine, and run the same command again to resume"
+    )
+
+
+def _hang_message(beat: Beat, *, lockstep: bool) -> str:
+    slowest = max((beat.limit or 0.0) / 10, 0.1)
+    cause = "it" if not lockstep else "it or a rank that it waits for"
+    shown = "its traceback shows" if not lockstep else "the tracebacks of all ranks show"
+    return (
+        f"has computed its part of an update for {beat.since:.0f} s, but no earlier update took more than "
+        f"{slowest:.1f} s: {cause} hangs; {shown} where. Run the same command again to resume"
+    )
 
 
 def _exit_code(error: BaseException) -> int:
@@ -293,14 +239,14 @@ def _exit_code(error: BaseException) -> int:
 def leave(code: int) -> None:
     """Exit at once, because torch's threads may abort a normal exit of the interpreter."""
     for stream in (sys.stdout, sys.stderr):
-        # The output may be closed, or cannot be written.
+        # The stream may be closed or not writable.
         with contextlib.suppress(OSError, UserError, AttributeError):
             stream.flush()
     os._exit(code)
 
 
 def is_lost_contact(error: BaseException) -> bool:
-    """Return true if another rank does not answer, by the types and messages of errors of torch."""
+    """Return true if the type or the message of an error of torch says that a rank does not answer."""
     words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
     known: tuple[Any, ...] = (dist.DistError, dist.DistNetworkError)
     return isinstance(error, known) or (

@@ -1,4 +1,4 @@
-"""Start several processes of seqx on this machine, as torchrun does."""
+"""Start the processes of a run on this machine, as torchrun does."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """The signals that are passed on to all processes."""
 
 EXIT_S = 6.0
-"""Seconds that other processes have to exit by themselves after one has failed."""
+"""Seconds that the other processes have to exit by themselves after one process has failed."""
 
 TERMINATE_S = 25.0
 """Seconds that a process has to exit after SIGTERM, before it gets SIGKILL."""
@@ -28,9 +28,10 @@ _POLL_S = 0.1
 def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
     """Run `seqx ARGUMENTS` in several processes that form one run, and wait for them.
 
-    The processes get torchrun's environment variables, and every signal. (torchrun passes on the first signal
-    only, and hides the exit codes after it.) After an out-of-memory error all processes are started again, as
-    with torchrun's `--max-restarts`; they read the size that did not fit from the run's folder.
+    The processes get torchrun's environment variables, and every signal. (torchrun itself passes on only the
+    first signal, and hides exit codes after it.) After an out-of-memory error all processes are started
+    again, as with torchrun's `--max-restarts`; they read the microbatch size that did not fit from the run
+    folder.
 
     Returns:
         the exit code of the first process that failed, and a message if a signal killed it
@@ -48,7 +49,8 @@ def launch(arguments: Sequence[str], processes: int) -> tuple[int, str | None]:
         return code, None
     name = signal.Signals(-code).name
     note = " (perhaps because the machine ran out of memory)" if name == "SIGKILL" else ""
-    return 128 - code, f"process {first} (pid {started[first].pid}) was killed by {name}{note}"
+    message = f"rank {first} (pid {started[first].pid}) was killed by {name}{note}"
+    return 128 - code, f"{message}; run the same command again to resume"
 
 
 def _run_once(
@@ -57,7 +59,7 @@ def _run_once(
     started: list[subprocess.Popen[bytes]],
     received: Sequence[signal.Signals],
 ) -> int | None:
-    """Start all processes, put them into the list and wait; return the rank that failed first, if any."""
+    """Start all processes, put them into `started` and wait; return the rank that failed first, if any."""
     # This process holds the store, so that the store outlives a rank that dies.
     store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
     common = {
@@ -70,7 +72,7 @@ def _run_once(
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_RESTART_COUNT": "0",
     }
-    # All processes together use as many threads as there are CPUs; more would wait for each other.
+    # All processes together use as many threads as there are CPUs; more would compete for them.
     common.setdefault("OMP_NUM_THREADS", str(max(1, cpus() // processes)))
     started.clear()
     for rank in range(processes):
@@ -92,7 +94,7 @@ def _run_once(
 def _forwarding_signals(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[signal.Signals]]:
     """Pass signals on to all processes in the block, except those that this process ignores.
 
-    Yields the signals that came, in order.
+    Yields the list of received signals, in order.
     """
     received: list[signal.Signals] = []
 

@@ -18,23 +18,24 @@ from torch._C._distributed_c10d import PrefixStore  # public in torch.distribute
 from torch.distributed.rendezvous import rendezvous
 
 from seqx.errors import UserError
-from seqx.parallel.heartbeat import Heartbeat, Mailbox, is_lost_contact
+from seqx.parallel.heartbeat import Heartbeat, is_lost_contact
+from seqx.parallel.mailbox import Mailbox
 
 T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = timedelta(days=30)
-"""Ranks may wait hours for the first one to prepare data or to save. `Heartbeat` finds dead ranks."""
+"""Ranks may wait for hours until rank 0 has prepared data or saved. `Heartbeat` finds dead ranks."""
 
 
 class World:
     """The ranks that train or decode together, each with one device, as this process sees them.
 
-    All ranks must make the collective calls in the same order. A single process sends nothing.
+    All ranks must make the collective calls in the same order. With a single process they return at once.
 
     Args:
         rank: the rank of this process, from 0
         size: the number of ranks
-        heartbeat: finds ranks that are dead or hang; None: there is a single process
+        heartbeat: the heartbeat of this rank; None: there is a single process
         group: the process group of collective calls
     """
 
@@ -66,7 +67,7 @@ class World:
             self.barrier()
 
     def barrier(self) -> None:
-        """Wait until all ranks are here (collective)."""
+        """Wait until all ranks have made this call (collective)."""
         self.all_gather_ints([])
 
     def broadcast(self, value: T) -> T:
@@ -88,7 +89,7 @@ class World:
         return values
 
     def all_gather_ints(self, numbers: Sequence[int]) -> list[list[int]]:
-        """Return the integers of all ranks, in their order; each rank gives the same number (collective)."""
+        """Return the integers of all ranks, in their order; all ranks pass equally many (collective)."""
         if self.size == 1:
             return [list(numbers)]
         own = torch.tensor([0, *numbers], dtype=torch.int64)
@@ -109,7 +110,7 @@ class World:
         return tensor
 
     def clock(self) -> float:
-        """Return monotonic seconds; with several ranks, without the time in which this one was paused."""
+        """Return monotonic seconds; with several ranks, pauses of this process are not counted."""
         return time.monotonic() if self._heartbeat is None else self._heartbeat.clock()
 
     def enter_stage(self, name: str) -> None:
@@ -117,13 +118,13 @@ class World:
         if self._heartbeat is not None:
             self._heartbeat.enter_stage(name)
 
-    def share_done(self) -> None:
+    def part_done(self) -> None:
         """Record that this rank has done its part of the stage, and only waits for others."""
         if self._heartbeat is not None:
-            self._heartbeat.share_done()
+            self._heartbeat.part_done()
 
     def expect_lockstep(self) -> None:
-        """Record that every step of an update waits for all ranks from now on."""
+        """Record that in every pass of an update, each rank waits for all others (FSDP)."""
         if self._heartbeat is not None:
             self._heartbeat.expect_lockstep()
 
@@ -146,13 +147,13 @@ def join_ranks(device: str = "auto") -> Iterator[tuple[World, str]]:
     """Join the ranks that torchrun started; yield them and the device of this process.
 
     Without torchrun there is a single process. If a rank fails, all others end. If a rank is killed or hangs,
-    one of the others prints a message about it. If all ranks fail with the same error, it is shown once.
+    another rank prints a message about it. If all ranks fail with the same error, it is shown once.
 
     Args:
         device: "auto", "cpu" or "cuda"; each process takes the GPU with its local rank
 
     Raises:
-        UserError: a GPU is given by its number, or there are fewer GPUs than processes on this machine
+        UserError: `device` names a single GPU, or this machine has fewer GPUs than processes
     """
     if os.environ.get("WORLD_SIZE", "1") == "1" or "RANK" not in os.environ:
         yield SINGLE_PROCESS, device
@@ -161,8 +162,9 @@ def join_ranks(device: str = "auto") -> Iterator[tuple[World, str]]:
         store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(minutes=10))))
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT do not lead to the other processes "
-            f"({str(error).partition(chr(10))[0]}); let torchrun set them, or seqx run --devices"
+            "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT (environment variables): they do not lead to the "
+            f"other ranks ({str(error).partition(chr(10))[0]}); start the run with torchrun or "
+            "seqx run --devices, which set them"
         ) from None
     mailbox = Mailbox.of_this_launch(store, rank, size)
     heartbeat = Heartbeat(mailbox)
@@ -189,7 +191,7 @@ def join_ranks(device: str = "auto") -> Iterator[tuple[World, str]]:
         yield world, str(own_device)
         world.barrier()
     except BaseException as error:
-        heartbeat.failed(error, contact=is_lost_contact(error))
+        heartbeat.failed(error, lost_contact=is_lost_contact(error))
         raise
     heartbeat.stop()
     dist.destroy_process_group()
@@ -206,11 +208,11 @@ def _device(name: str) -> torch.device:
         return torch.device("cpu")
     if name not in ("auto", "cuda"):
         raise UserError(
-            f"device {name!r}: with several processes write auto, cpu or cuda; each takes its own"
+            f"device {name!r}: with several processes each takes a GPU of its own; use auto, cpu or cuda"
         )
     if local >= gpus:
         raise UserError(
-            f"process {local + 1} of this machine has no GPU: there are {gpus}; start as many processes as "
-            "there are GPUs, or write --device cpu"
+            f"device {name!r}: local rank {local} has no GPU, because this machine has only {gpus}; start "
+            "as many processes as there are GPUs, or use --device cpu"
         )
     return torch.device("cuda", local)

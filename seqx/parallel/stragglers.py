@@ -1,4 +1,4 @@
-"""Find a rank that is much slower than the others."""
+"""Find a straggler: a rank that is much slower than the other ranks."""
 
 import contextlib
 import logging
@@ -15,17 +15,17 @@ FACTOR = 1.5
 """A straggler takes at least this many times as long as the median of the other ranks."""
 
 LEAST_S = 0.01
-"""A straggler takes at least this many seconds per update more than the median of the other ranks."""
+"""A straggler is at least this many seconds per update slower than the median of the other ranks."""
 
 log = logging.getLogger("seqx.parallel")
 
 
 class Stragglers:
-    """Measure the seconds that each rank takes for its own part of updates, without waiting for others.
+    """Measure the seconds that each rank takes for its own part of updates, without waiting for other ranks.
 
-    This part lasts from the end of one update until all gradients of the next were handed to the all-reduce.
-    On a GPU it is the time of the host, which includes the work of the GPU only where the host waits for it.
-    Time in which the process was suspended does not count.
+    This part lasts from the end of one update until all gradients of the next one are in the all-reduce. The
+    time is that of the host; it includes work of a GPU only if the host waits for it. Pauses of the process
+    are not counted.
 
     Args:
         world: the ranks
@@ -33,7 +33,7 @@ class Stragglers:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._started: float | None = self.world.clock()  # None: the time is not running
+        self._started: float | None = self.world.clock()  # None: time is not counted now
         self._own_seconds = 0.0
         self._seconds = [0.0] * world.size
         self._updates = 0
@@ -44,13 +44,13 @@ class Stragglers:
         self.world.enter_stage(UPDATE)
 
     def data_ready(self) -> float:
-        """Stop the time; return the seconds of this rank's part of the previous update."""
+        """Stop counting; return the seconds of this rank's part of the previous update."""
         seconds, self._own_seconds = self._own_seconds, 0.0
         self._stop()
         return seconds
 
     def record(self, seconds: Sequence[float]) -> None:
-        """Add the seconds of each rank in the previous update; start the time of this update's passes."""
+        """Add the seconds of each rank in the previous update; start to count this update's passes."""
         self._started = self.world.clock()
         self._seconds = [total + new for total, new in zip(self._seconds, seconds, strict=True)]
         self._updates += 1
@@ -61,16 +61,16 @@ class Stragglers:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Do not count the time in the block: this rank waits, or does what all ranks have to do."""
+        """Do not count the time in the block: this rank waits for others, or all ranks do the same work."""
         self._stop()
         with self.world.waiting():
             yield
         self._started = self.world.clock()
 
-    def share_done(self) -> None:
-        """Stop the time: this rank has done its part, and only waits for others from now on."""
+    def part_done(self) -> None:
+        """Stop counting: this rank has done its part, and only waits for other ranks from now on."""
         self._stop()
-        self.world.share_done()
+        self.world.part_done()
 
     def _stop(self) -> None:
         if self._started is not None:
@@ -86,6 +86,7 @@ class Stragglers:
         if slowest_seconds < FACTOR * median_seconds or slowest_seconds - median_seconds < LEAST_S:
             return None
         return (
-            f"process {slowest} is a straggler: {slowest_seconds:.3f} s per update, the others "
-            f"{median_seconds:.3f} s; all wait for it"
+            f"rank {slowest} is a straggler: its part of an update takes {slowest_seconds:.3f} s, that of "
+            f"the other ranks {median_seconds:.3f} s (median), and all ranks wait for it; check the load of "
+            "its machine and its device"
         )

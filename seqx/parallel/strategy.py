@@ -1,8 +1,8 @@
-"""The interface by which the ranks of a run share an update, and its implementation for one device.
+"""The interface that divides an update between ranks, and its implementation for one device.
 
 Each rank computes its own examples of every update, in one or more microbatches. Every sum of the objective
-is divided by its count over the whole update, and all ranks know these counts before they compute. So the
-gradients of the ranks only have to be added up, never averaged.
+is divided by its count over the whole update, which all ranks know before they compute. So the gradients of
+the ranks are added up, not averaged.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class Step(nn.Module):
 
 
 class Strategy:
-    """Training on one device, and the base class of the strategies for several.
+    """The strategy for one device, and the base class of the strategies for several devices.
 
     All ranks call these methods in this order for each update, and wait for each other in "collective" ones:
 
@@ -50,7 +50,7 @@ class Strategy:
     3. for each of `num_microbatches` microbatches: a forward and a backward pass within `gradient_sync`,
        which is collective for the last one (for each one, if parameters are sharded)
     4. `check_all_grads`; or `abort_update`, if a microbatch did not fit into memory
-    5. `any` (collective), to learn if a rank called `abort_update`. If so: `reset_after_oom` (collective),
+    5. `any` (collective), to find out if a rank called `abort_update`. If so: `reset_after_oom` (collective),
        and step 3 again with smaller microbatches
     6. `reduce_sums` (collective), and `clip_grad_norm`
     7. `update_finished`, and `max_over_ranks` (collective), so that ranks agree if training is interrupted
@@ -84,10 +84,10 @@ class Strategy:
         """Start to measure the time of this rank's part of an update."""
 
     def update_finished(self) -> None:
-        """Tell other ranks that this one has finished an update, for messages about a rank that hangs."""
+        """Record that this rank has finished an update, so that hanging in one can be detected."""
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Return a context whose time does not count as work of this rank, in the search for stragglers."""
+        """Return a context whose time does not count as work of this rank when stragglers are searched."""
         return contextlib.nullcontext()
 
     def clip_grad_norm(self, max_norm: float) -> Tensor:
@@ -101,23 +101,23 @@ class Strategy:
         return own_counts(self.step, batches)
 
     def num_microbatches(self, own: int) -> int:
-        """Return the number of microbatches this rank must run, given how many it has data for."""
+        """Return the number of microbatches that this rank must run; `own` of them have examples."""
         return own
 
     def abort_update(self, *, sync: bool) -> None:
-        """Abort an update that did not fit into memory, and let the ranks that wait for this one go on.
+        """Abort an update that did not fit into memory, so that ranks that wait for this one can continue.
 
         `sync`: true if the other ranks wait for gradients of this one.
 
         Raises:
-            OutOfMemoryError: the other ranks cannot go on without this one
+            OutOfMemoryError: the other ranks cannot continue without this one
         """
 
     def check_all_grads(self) -> None:
-        """Check that each parameter for which other ranks wait has a gradient.
+        """Check that each parameter has a gradient, if other ranks wait for it.
 
         Raises:
-            UserError: a parameter has none
+            UserError: a parameter has no gradient
         """
 
     def reset_after_oom(self) -> None:
@@ -161,7 +161,7 @@ class Strategy:
 
 
 class DistributedStrategy(Strategy):
-    """The base class of the strategies for several ranks, which share counts and look for stragglers.
+    """The base class of the strategies for several ranks, which exchange counts and find stragglers.
 
     Args:
         step: the model and the objective
@@ -178,7 +178,7 @@ class DistributedStrategy(Strategy):
         self.stragglers.update_started()
 
     def update_finished(self) -> None:
-        """Tell other ranks that this one has finished an update, for messages about a rank that hangs."""
+        """Record that this rank has finished an update, so that hanging in one can be detected."""
         self.world.enter_stage("between updates")
 
     def max_over_ranks(self, numbers: Sequence[int]) -> list[int]:
@@ -186,10 +186,10 @@ class DistributedStrategy(Strategy):
         return [max(values) for values in zip(*self.world.all_gather_ints(numbers), strict=True)]
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Return a context whose time does not count as work of this rank, in the search for stragglers."""
+        """Return a context whose time does not count as work of this rank when stragglers are searched."""
         return self.stragglers.waiting()
 
-    def share_counts(self, batches: Sequence[Batch]) -> tuple[Counter[str], int]:
+    def gather_counts(self, batches: Sequence[Batch]) -> tuple[Counter[str], int]:
         """Return the counts over all ranks, and the largest number of batches of a rank (collective)."""
         own = own_counts(self.step, batches)
         names = sorted(own) if batches else []

@@ -5,7 +5,8 @@ from torch._C._distributed_c10d import TCPStore
 
 from seqx.parallel import World
 from seqx.parallel.clock import PAUSE, Clock, Silence
-from seqx.parallel.heartbeat import DEAD_AFTER_S, HANG_AFTER_S, UPDATE, Heartbeat, Mailbox
+from seqx.parallel.heartbeat import HANG_AFTER_S, UPDATE, Heartbeat
+from seqx.parallel.mailbox import DEAD_AFTER_S, Mailbox
 from seqx.parallel.stragglers import Stragglers
 
 pytestmark = pytest.mark.promise("suspended-processes")
@@ -36,19 +37,19 @@ def test_the_clock_stops_during_a_pause(hands: Hands) -> None:
 
 def test_silence_restarts_at_zero_after_a_pause(hands: Hands) -> None:
     silence = Silence(hands)
-    assert silence.after(1) == 0
+    assert silence.seconds(1) == 0
     for _ in range(10):
         hands.now += 1
-        found = silence.after(1)
+        found = silence.seconds(1)
     assert found == 10
     hands.now += 60  # suspended, as the other one, which gets 12 s to come back
-    assert silence.after(1) == 0
+    assert silence.seconds(1) == 0
     for _ in range(11):
         hands.now += 1
-        found = silence.after(1)
+        found = silence.seconds(1)
     assert found == 11 < DEAD_AFTER_S
     hands.now += 1
-    assert silence.after(2) == 0
+    assert silence.seconds(2) == 0
 
 
 @pytest.fixture
@@ -96,5 +97,5 @@ def test_a_process_that_was_suspended_is_no_straggler(heartbeat: Heartbeat, hand
     hands.now += 2
     heartbeat._beat()
     hands.now += 300
-    stragglers.share_done()
+    stragglers.part_done()
     assert stragglers.data_ready() == 2

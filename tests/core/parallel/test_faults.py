@@ -94,7 +94,7 @@ def test_error_of_one_rank_ends_all(
         (
             "1",
             2,
-            "update 8: cpu has too little memory for the model and its gradients; make the model smaller",
+            "update 8: cpu is out of memory: the model and its gradients do not fit; make the model smaller",
         ),
     ],
 )
@@ -161,11 +161,11 @@ def test_killed_or_stopped_rank_is_named(
 
     # Torch's own threads may complain of a connection that broke.
     lines = [line for each in left for line in each.said.splitlines()]
-    told = [line for line in lines if line.startswith("process ")]
+    told = [line for line in lines if line.startswith("rank ")]
     assert len(told) == 1, left
-    assert told[0].startswith("process 1 (")
-    assert "no sign of life" in told[0]
-    assert told[0].endswith("; it was killed or stopped")
+    assert told[0].startswith("rank 1 (")
+    assert ") sent no heartbeat for " in told[0]
+    assert "so it was killed or stopped; check its machine" in told[0]
     assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
 
 
@@ -180,7 +180,7 @@ def test_rank_killed_right_after_joining_is_named(tmp_path: Path, monkeypatch: p
         world.barrier()
 
     left = crew(3, job, tmp_path, agent=True)
-    told = [line for each in left for line in each.said.splitlines() if line.startswith("process 1 (")]
+    told = [line for each in left for line in each.said.splitlines() if line.startswith("rank 1 (")]
     assert len(told) == 1, left
     assert [each.code for each in left] == [1, -signal.SIGKILL, 1]
 
@@ -189,8 +189,9 @@ def test_rank_killed_right_after_joining_is_named(tmp_path: Path, monkeypatch: p
 def test_hanging_rank_is_named(tmp_path: Path) -> None:
     left = ended(2, tmp_path, 1, lambda: time.sleep(1000))
 
-    assert left[0].said.startswith("process 1 (")
-    assert "hangs: it has been at its share of an update for " in left[0].said
+    assert left[0].said.startswith("rank 1 (")
+    assert ") has computed its part of an update for " in left[0].said
+    assert " s: it hangs; its traceback shows where." in left[0].said
     assert "test_faults.py" in left[1].said  # where it hangs
     assert [each.code for each in left] == [1, 1]
 
@@ -209,9 +210,9 @@ def test_hanging_rank_with_shards_shows_all_tracebacks(
 
     left = ended(3, tmp_path, 1, doze, "training.sharding=full")
 
-    told = [each.said for each in left if "hangs: it has been at its share" in each.said]
+    told = [each.said for each in left if "has computed its part of an update" in each.said]
     assert len(told) == 1
-    assert "or it waits for one of the others; all show where they are" in told[0]
+    assert ": it or a rank that it waits for hangs; the tracebacks of all ranks show where." in told[0]
     assert ["in doze" in each.said for each in left] == [False, True, False]
     assert all("Current thread" in each.said or "Thread 0x" in each.said for each in left)
     assert [each.code for each in left] == [1, 1, 1]
@@ -274,7 +275,7 @@ def test_wrong_environment_of_torchrun_is_one_message(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match="do not lead to the other processes"), join_ranks("cpu"):
+    with pytest.raises(UserError, match="they do not lead to the other ranks"), join_ranks("cpu"):
         pass
 
 
@@ -295,6 +296,6 @@ def test_straggler_is_named(tmp_path: Path) -> None:
     left = crew(3, job, tmp_path)
     assert [each.code for each in left] == [0] * 3
     (named,) = [line for line in left[0].said.splitlines() if "straggler" in line]
-    assert named.startswith("process 1 is a straggler: 0.")
-    assert named.endswith("; all wait for it")
+    assert named.startswith("rank 1 is a straggler: its part of an update takes 0.")
+    assert named.endswith("all ranks wait for it; check the load of its machine and its device")
     assert (left[1].said, left[2].said) == ("", "")

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from torch._C._distributed_c10d import TCPStore
 
-from seqx.parallel.heartbeat import Beat, Mailbox, Verdict
+from seqx.parallel.mailbox import Beat, Mailbox, Verdict
 
 pytestmark = pytest.mark.promise("restarts-by-torchrun")
 

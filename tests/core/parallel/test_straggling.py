@@ -21,7 +21,7 @@ def test_straggler_time_excludes_waiting_for_others(monkeypatch: pytest.MonkeyPa
     with stragglers.waiting():
         now += 10
     now += 4
-    stragglers.share_done()
+    stragglers.part_done()
     now += 10  # the gradients of others
     with stragglers.waiting():
         now += 10
